@@ -1,0 +1,1 @@
+"""Pictures from a vLLM-Omni server, in a notebook."""

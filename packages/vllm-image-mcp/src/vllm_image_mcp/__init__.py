@@ -1,0 +1,1 @@
+"""An MCP server and a command line that make pictures on a vLLM-Omni server."""
