@@ -1,0 +1,88 @@
+"""The errors of this package, one tree.
+
+    ImageError                 everything below; `message` and `next_step`
+    ├── InvalidRequest         a parameter that cannot be used; nothing was sent
+    ├── BadProfile             a model profile that cannot be used
+    ├── BadPicture             bytes that are no whole PNG, JPEG or WebP
+    ├── CannotSave             a picture that cannot be written
+    └── UnknownBatch           no batch has that id
+
+Errors of the connection are `vllm_omni_client.errors.OmniError`; they pass through this package unchanged.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+
+class ImageError(Exception):
+    """What went wrong, and what to do next.
+
+    Attributes:
+        message: What went wrong, in a sentence or two. `str(error)` is the same.
+        next_step: What the caller can do now, in one sentence.
+    """
+
+    message: str
+    next_step: str
+    usual_next_step: ClassVar[str] = "Read the message, change the request and try again."
+
+    def __init__(self, message: str, *, next_step: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = self.usual_next_step if next_step is None else next_step
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...], dict[str, object]]:
+        """Keep the attributes in a pickle and in a copy, whatever `__init__` takes."""
+        return _blank, (type(self), self.message), self.__dict__
+
+
+class InvalidRequest(ImageError):
+    """A parameter that cannot be used; nothing was sent.
+
+    Attributes:
+        parameter: The name of the parameter, as in `ImageRequest`.
+        value: The value as it was given: untrusted, of any type and length.
+        allowed: What is allowed instead, in words.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        parameter: str,
+        value: object,
+        allowed: str,
+        next_step: str | None = None,
+    ) -> None:
+        super().__init__(message, next_step=next_step or f"Give {parameter}: {allowed}.")
+        self.parameter = parameter
+        self.value = value
+        self.allowed = allowed
+
+
+class BadProfile(ImageError):
+    """A model profile that cannot be used: its file, the key and what is allowed are in the message."""
+
+    usual_next_step = "Correct the profile's file."
+
+
+class BadPicture(ImageError):
+    """Bytes that are no whole PNG, JPEG or WebP."""
+
+    usual_next_step = "Generate the picture again; if it happens again, look at the server's log."
+
+
+class CannotSave(ImageError):
+    """A picture that cannot be written."""
+
+    usual_next_step = "Choose another output folder, or make this one writable and free some space."
+
+
+class UnknownBatch(ImageError):
+    """No batch has that id."""
+
+    usual_next_step = "Use the batch_id that batch_generate returned."
+
+
+def _blank(kind: type[ImageError], message: str) -> ImageError:
+    return kind.__new__(kind, message)

@@ -1,0 +1,34 @@
+"""An image request: what a caller asks for, before anything is checked or filled in."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRequest:
+    """The caller's own values, unchecked: `resolver.resolve` checks them and fills in the rest.
+
+    None means "not asked for": the model's profile decides.
+
+    Attributes:
+        prompt: What the picture shows.
+        negative_prompt: What it should not show; dropped, with a note, for a model that reads none.
+        width: Pixels; a multiple of the model's `resolution_multiple`. With no height, the height is
+            completed to the model's default shape.
+        height: Pixels, as `width`.
+        aspect_ratio: One of the model's `supported_aspect_ratios`, such as "16:9"; wins over width
+            and height.
+        num_inference_steps: Denoising steps, 1 to 200.
+        guidance_scale: 0 to 20, the same word for every model, whatever field its pipeline reads.
+        seed: A signed 64-bit integer; drawn when None. 0 to 4294967295 means the same on every device.
+        filename: The file's name in the output folder; the store checks it.
+    """
+
+    prompt: str
+    negative_prompt: str | None = None
+    width: int | None = None
+    height: int | None = None
+    aspect_ratio: str | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int | None = None
+    filename: str | None = None

@@ -1,0 +1,56 @@
+"""A picture's size in pixels, and the arithmetic of multiples, megapixels and shapes."""
+
+import math
+from dataclasses import dataclass
+
+PIXELS_PER_MEGAPIXEL = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Size:
+    """Width and height in pixels; `str(size)` is "WIDTHxHEIGHT", as the server spells it."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+    @property
+    def pixels(self) -> int:
+        """Width times height."""
+        return self.width * self.height
+
+    @property
+    def megapixels(self) -> float:
+        """Millions of pixels: 1024x1024 is 1.048576."""
+        return self.pixels / PIXELS_PER_MEGAPIXEL
+
+    @property
+    def aspect(self) -> float:
+        """Width over height."""
+        return self.width / self.height
+
+
+def nearest_multiple(length: int, multiple: int) -> int:
+    """The multiple nearest to a length; the larger of two equally near, and never less than one multiple."""
+    return max(multiple, (2 * length + multiple) // (2 * multiple) * multiple)
+
+
+def longest_beside(other: int, *, multiple: int, max_pixels: int) -> int:
+    """The longest side, a multiple, that fits beside another within a number of pixels; 0 where none fits."""
+    return max_pixels // other // multiple * multiple
+
+
+def shrunk(size: Size, *, multiple: int, max_pixels: int) -> Size:
+    """The largest size of about the same shape within a number of pixels, both sides multiples.
+
+    Exact integers throughout: a size may be absurdly large.
+    """
+    if size.width < size.height:
+        turned = shrunk(Size(size.height, size.width), multiple=multiple, max_pixels=max_pixels)
+        return Size(turned.height, turned.width)
+    ideal = math.isqrt(max_pixels * size.height // size.width)
+    height = max(multiple, ideal // multiple * multiple)
+    width = height * size.width // size.height // multiple * multiple
+    return Size(min(width, longest_beside(height, multiple=multiple, max_pixels=max_pixels)), height)
