@@ -1,0 +1,26 @@
+"""Printable text: foreign words cut down to one bounded line that is safe to show."""
+
+from collections.abc import Iterator
+from typing import Final
+
+_CUT_MARK: Final = "…"
+# How many characters are looked at for each one that is shown: bounds the work on a hostile text.
+_LOOK_AHEAD: Final = 8
+
+
+def printable(text: str, *, limit: int) -> str:
+    """Return `text` as one printable line of at most `limit` characters.
+
+    Runs of white space become one space. Control characters, bidirectional overrides, zero-width
+    characters and lone surrogates are dropped (whatever `str.isprintable` refuses).
+    """
+    line = " ".join("".join(_shown(text[: limit * _LOOK_AHEAD])).split())
+    return line if len(line) <= limit else line[: limit - len(_CUT_MARK)] + _CUT_MARK
+
+
+def _shown(text: str) -> Iterator[str]:
+    for character in text:
+        if character.isspace():
+            yield " "
+        elif character.isprintable():
+            yield character

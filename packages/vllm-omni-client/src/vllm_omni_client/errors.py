@@ -1,0 +1,261 @@
+"""Errors: what can go wrong between a caller and a vLLM-Omni server.
+
+    OmniError
+    ├── InvalidParameter          refused here; nothing was sent
+    ├── ServerUnreachable         no connection: .reason is refused, dns, timeout, tls or other
+    ├── RequestTimeout            no whole answer within the total deadline
+    ├── ConnectionLost            the connection broke after the request was sent; the outcome is unknown
+    ├── BadReply                  the server answered, but not with what it promises
+    └── ServerRefused             an error status, or a redirect: .status
+        ├── BadRequest            400, 405, 413, 415, 422
+        ├── Unauthorized          401, 403
+        ├── NotFound              404
+        ├── ServerBusy            429, 502, 503: .retry_after_seconds
+        └── ServerError           any other 5xx
+            ├── OutOfGpuMemory    500 whose text says out of memory
+            └── EngineDead        the process that draws is gone; the server has to be restarted
+
+Every error has a `message` (one printable line), an `exchange` (what was tried), `gpu_spent`
+(whether GPU time was probably paid for) and a `next_step` (one sentence). All of them can be pickled
+and copied. None of them ever holds the API key.
+"""
+
+# ruff: noqa: N818  - the names say what happened; the root carries the word Error
+
+import copyreg
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final, Literal, Self
+
+from vllm_omni_client._text import printable
+
+GpuSpent = Literal["no", "unknown", "yes"]
+UnreachableReason = Literal["refused", "dns", "timeout", "tls", "other"]
+
+MESSAGE_LIMIT: Final = 500
+"""The most characters that a message has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """What was tried before an error left the client.
+
+    Attributes:
+        method: The HTTP method.
+        url: The address that was asked, without user name and password.
+        status: The status of the last reply; None when there was none.
+        request_id: The server's own name for the request, when it told one.
+        attempts: How often the request was sent, or tried to be sent; at least 1.
+        elapsed_seconds: From the call to the error, waits between attempts included.
+    """
+
+    method: str
+    url: str
+    status: int | None = None
+    request_id: str | None = None
+    attempts: int = 1
+    elapsed_seconds: float = 0.0
+
+
+class OmniError(Exception):
+    """The root of all errors of this package.
+
+    Attributes:
+        message: What happened: one printable line of at most 500 characters.
+        exchange: What was tried; None when nothing was sent.
+        gpu_spent: Whether GPU time was probably paid for, over all attempts.
+    """
+
+    default_gpu_spent: ClassVar[GpuSpent] = "unknown"
+    default_next_step: ClassVar[str] = "Look at the server's log."
+
+    message: str
+    exchange: Exchange | None
+    gpu_spent: GpuSpent
+
+    def __init__(
+        self, message: str, *, exchange: Exchange | None = None, gpu_spent: GpuSpent | None = None
+    ) -> None:
+        self.message = printable(message, limit=MESSAGE_LIMIT) or type(self).__name__
+        super().__init__(self.message)
+        self.exchange = exchange
+        self.gpu_spent = gpu_spent or self.default_gpu_spent
+
+    @property
+    def next_step(self) -> str:
+        """What the caller can do about it, in one sentence."""
+        return self.default_next_step
+
+    def after(self, exchange: Exchange, *, gpu_spent: GpuSpent) -> Self:
+        """Write down what was tried, and what it cost; returns the same error."""
+        self.exchange = exchange
+        self.gpu_spent = gpu_spent
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (copyreg.__newobj__, (type(self), *self.args), self.__dict__)  # type: ignore[attr-defined]  # typeshed leaves it out
+
+
+class InvalidParameter(OmniError):
+    """A value was refused here; nothing was sent.
+
+    Attributes:
+        parameter: The name of the refused parameter, such as "seed"; None when it is not about one alone.
+    """
+
+    default_gpu_spent = "no"
+    default_next_step = "Correct the value that the message names, then call again."
+
+    parameter: str | None
+
+    def __init__(
+        self, message: str, *, parameter: str | None = None, exchange: Exchange | None = None
+    ) -> None:
+        super().__init__(message, exchange=exchange)
+        self.parameter = parameter
+
+
+class ServerUnreachable(OmniError):
+    """No connection to the server could be made; nothing was sent.
+
+    Attributes:
+        reason: "refused" (no one listens there), "dns" (the host's name is not known), "timeout" (no
+            answer to the connection), "tls" (no secure connection), or "other".
+    """
+
+    default_gpu_spent = "no"
+    _next_steps: ClassVar[Mapping[UnreachableReason, str]] = {
+        "refused": "Start the server (`vllm serve MODEL --omni --port PORT`), or correct base_url.",
+        "dns": "Correct the host name in base_url.",
+        "timeout": "See whether the host is up and a firewall lets the port through.",
+        "tls": "Use http:// for a server without TLS, or make its certificate known (SSL_CERT_FILE).",
+        "other": "See whether base_url and the proxy settings of the environment are right.",
+    }
+
+    reason: UnreachableReason
+
+    def __init__(
+        self, message: str, *, reason: UnreachableReason = "other", exchange: Exchange | None = None
+    ) -> None:
+        super().__init__(message, exchange=exchange)
+        self.reason = reason
+
+    @property
+    def next_step(self) -> str:
+        """What the caller can do about it, in one sentence."""
+        return self._next_steps[self.reason]
+
+
+class RequestTimeout(OmniError):
+    """No whole answer came within the total deadline; the server may still be at work."""
+
+    default_next_step = (
+        "Raise `timeout`, or ask for fewer steps or a smaller size; see if the server is busy."
+    )
+
+
+class ConnectionLost(OmniError):
+    """The connection broke after the request was sent; whether the work was done is not known."""
+
+    default_next_step = (
+        "See whether the server is still running (health_check), then call again with the same seed."
+    )
+
+
+class BadReply(OmniError):
+    """The server answered with something that its contract does not promise."""
+
+    default_next_step = "See whether base_url leads to a vLLM-Omni server, and not to a proxy's page."
+
+
+class ServerRefused(OmniError):
+    """The server answered with an error status, or with a redirect, which is never followed.
+
+    Attributes:
+        status: The HTTP status.
+    """
+
+    default_gpu_spent = "no"
+    default_next_step = "Read the message: it is the server's own."
+
+    status: int
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        exchange: Exchange | None = None,
+        gpu_spent: GpuSpent | None = None,
+    ) -> None:
+        super().__init__(message, exchange=exchange, gpu_spent=gpu_spent)
+        self.status = status
+
+
+class BadRequest(ServerRefused):
+    """The server takes the request for wrong: 400, 405, 413, 415 or 422."""
+
+    default_next_step = "Correct the parameter that the server names, then call again."
+
+
+class Unauthorized(ServerRefused):
+    """The API key is missing or not the right one: 401 or 403."""
+
+    default_next_step = "Pass the key that the server was started with as `api_key`."
+
+
+class NotFound(ServerRefused):
+    """The server does not have this route: 404."""
+
+    default_next_step = "See whether base_url leads to a vLLM-Omni server that serves an image model."
+
+
+class ServerBusy(ServerRefused):
+    """The server, or a proxy before it, does not take the request now: 429, 502 or 503.
+
+    Attributes:
+        retry_after_seconds: How long the server asked to be left alone; None when it did not say.
+    """
+
+    default_next_step = "Wait, then call again."
+
+    retry_after_seconds: float | None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        retry_after_seconds: float | None = None,
+        exchange: Exchange | None = None,
+    ) -> None:
+        super().__init__(message, status=status, exchange=exchange)
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def next_step(self) -> str:
+        """What the caller can do about it, in one sentence."""
+        if self.retry_after_seconds is None:
+            return self.default_next_step
+        return f"Wait {self.retry_after_seconds:g} seconds, then call again."
+
+
+class ServerError(ServerRefused):
+    """The server failed at the work: any 5xx that has no class of its own."""
+
+    default_gpu_spent = "yes"
+    default_next_step = (
+        "Read the message: a 500 can be the request's fault (size, empty prompt); else see the server's log."
+    )
+
+
+class OutOfGpuMemory(ServerError):
+    """The picture does not fit into the GPU's memory; the same request will fail again."""
+
+    default_next_step = "Ask for a smaller size or fewer pictures at once (n)."
+
+
+class EngineDead(ServerError):
+    """The process that draws is gone; the server answers, but cannot work any more."""
+
+    default_next_step = "Restart the vLLM-Omni server, and wait until /health answers 200."
