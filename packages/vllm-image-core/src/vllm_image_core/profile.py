@@ -90,7 +90,7 @@ class Profile(BaseModel):
         max_prompt_tokens: How much of a prompt the text encoder reads; None when it is not known.
         overlong_prompt: What the server does with a prompt of more tokens.
         max_prompt_characters: A longer prompt is refused before it is sent.
-        estimated_vram_gb: GPU memory of the loaded model, in gigabytes.
+        estimated_vram_gb: GPU memory of the loaded model, in gigabytes; None when it is not known.
         activation_gb_at_1024x1024: GPU memory of one running picture of 1024x1024, in gigabytes.
         cost: The time a picture takes.
         sources: Where each number comes from, by the field's name ("cost" stands for all that is in it).
@@ -115,7 +115,7 @@ class Profile(BaseModel):
     max_prompt_tokens: _Count | None = None
     overlong_prompt: OverlongPrompt
     max_prompt_characters: _Count
-    estimated_vram_gb: _Positive
+    estimated_vram_gb: _Positive | None = None
     activation_gb_at_1024x1024: _Positive
     cost: CostLaw
     sources: Annotated[Mapping[str, str], AfterValidator(_frozen_texts)]

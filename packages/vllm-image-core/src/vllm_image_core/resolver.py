@@ -1,13 +1,20 @@
 """A resolved request: the caller's values over the profile's, checked, and ready to be sent."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from vllm_omni_client.models import ImageGenerationRequest
 
+from vllm_image_core import bounds
+from vllm_image_core.guidance import choose_guidance, choose_negative_prompt
 from vllm_image_core.note import Note
-from vllm_image_core.profile import GuidanceField
+from vllm_image_core.profile import GuidanceField, Profile
 from vllm_image_core.request import ImageRequest
+from vllm_image_core.resolution import choose_size
 from vllm_image_core.size import Size
+
+_CHARACTERS_PER_TOKEN: Final = 4  # of English prose, the usual rule of thumb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,3 +83,51 @@ class ResolvedRequest:
 
     def _guidance_in(self, field: GuidanceField) -> float | None:
         return self.sent_guidance if field == self.guidance_field else None
+
+
+def resolve(request: ImageRequest, profile: Profile, *, draw_seed: Callable[[], int]) -> ResolvedRequest:
+    """Check a request, and fill in what the caller left to the model.
+
+    The caller's value wins over the profile's. Guidance goes into the field that the model reads.
+    Resolving the result again, as a request, changes nothing.
+
+    Args:
+        request: The caller's own values.
+        profile: The model's, or the fallback's.
+        draw_seed: Called once when the request has no seed, and nothing else is wrong; 0 to 4294967295.
+
+    Raises:
+        InvalidRequest: A value that cannot be used, with what is allowed.
+    """
+    prompt = bounds.prompt(request.prompt, max_characters=profile.max_prompt_characters)
+    size, size_notes = choose_size(request, profile)
+    asked_steps = request.num_inference_steps
+    steps = profile.default_steps if asked_steps is None else bounds.steps(asked_steps)
+    guidance = choose_guidance(request.guidance_scale, profile)
+    negative, negative_notes = choose_negative_prompt(request.negative_prompt, profile, guided=guidance.runs)
+    return ResolvedRequest(
+        model=profile.model,
+        prompt=prompt,
+        negative_prompt=negative,
+        width=size.width,
+        height=size.height,
+        num_inference_steps=steps,
+        guidance_scale=guidance.scale,
+        guidance_field=profile.guidance_field,
+        sent_guidance=guidance.sent,
+        guided=guidance.runs,
+        seed=draw_seed() if request.seed is None else bounds.seed(request.seed),
+        notes=(*_prompt_notes(prompt, profile), *size_notes, *guidance.notes, *negative_notes),
+    )
+
+
+def _prompt_notes(prompt: str, profile: Profile) -> tuple[Note, ...]:
+    tokens = profile.max_prompt_tokens
+    if tokens is None or len(prompt) <= tokens * _CHARACTERS_PER_TOKEN:
+        return ()
+    fate = "what comes after is cut" if profile.overlong_prompt == "cut" else "the server may refuse it"
+    message = (
+        f"The prompt has {len(prompt)} characters; {profile.model} reads {tokens} tokens, about "
+        f"{tokens * _CHARACTERS_PER_TOKEN} characters of English: {fate}."
+    )
+    return (Note(parameter="prompt", message=message),)

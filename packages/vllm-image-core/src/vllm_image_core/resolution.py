@@ -1,0 +1,175 @@
+"""The resolution of a picture: from what was asked for to a size that the model makes.
+
+An aspect ratio wins over width and height, and means the size that the profile has for it. Width and height
+are taken as they are: multiples of `resolution_multiple`, and no more pixels than `max_resolution_mp`.
+One of them alone keeps the shape of the model's default size: the other is the nearest multiple, made shorter
+where the picture would else have too many pixels, though never to less than half. Neither: the default size.
+Nothing is ever rounded in silence; a size that the model cannot make is refused with the nearest that it can.
+"""
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Literal
+
+from vllm_image_core import bounds
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.note import Note
+from vllm_image_core.profile import Profile
+from vllm_image_core.request import ImageRequest
+from vllm_image_core.size import Size, longest_beside, nearest_multiple, shrunk
+from vllm_image_core.text import shown
+
+Side = Literal["width", "height"]
+
+_RATIO = re.compile(r"\s*(\d{1,5})\s*[:x/\N{MULTIPLICATION SIGN}]\s*(\d{1,5})\s*", re.ASCII | re.IGNORECASE)
+_LONGEST_SIDE = 2**31 - 1
+
+
+def choose_size(request: ImageRequest, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
+    """The size to ask the server for, and notes on what was changed.
+
+    Raises:
+        InvalidRequest: For `aspect_ratio`, `width` or `height`, with what is allowed.
+    """
+    if request.aspect_ratio is not None:
+        size = _of_ratio(request.aspect_ratio, profile)
+        return size, _overridden(request, size)
+    if request.width is None and request.height is None:
+        return profile.default_size, ()
+    if request.height is None:
+        return _completed("width", request.width, profile)
+    if request.width is None:
+        return _completed("height", request.height, profile)
+    size = Size(_side("width", request.width), _side("height", request.height))
+    _check(size, profile)
+    return size, ()
+
+
+def _of_ratio(asked: object, profile: Profile) -> Size:
+    supported = profile.supported_aspect_ratios
+    ratio = _ratio(asked) if isinstance(asked, str) else None
+    found = next((size for name, size in supported.items() if ratio and _ratio(name) == ratio), None)
+    if found is not None:
+        return found
+    allowed = _listed(supported)
+    raise InvalidRequest(
+        f"Aspect ratio {shown(asked)} is not supported by this model. Supported: {allowed}.",
+        parameter="aspect_ratio",
+        value=asked,
+        allowed=allowed,
+        next_step="Give one of the supported aspect ratios, or give width and height instead.",
+    )
+
+
+def _ratio(text: str) -> Fraction | None:
+    """The number that "16:9", " 16 : 9 ", "16x9" and "32:18" all stand for."""
+    match = _RATIO.fullmatch(text)
+    if match is None or int(match[2]) == 0:
+        return None
+    return Fraction(int(match[1]), int(match[2]))
+
+
+def _listed(supported: Mapping[str, Size]) -> str:
+    return ", ".join(f"{name} ({size})" for name, size in supported.items())
+
+
+def _overridden(request: ImageRequest, size: Size) -> tuple[Note, ...]:
+    asked: tuple[tuple[Side, object, int], ...] = (
+        ("width", request.width, size.width),
+        ("height", request.height, size.height),
+    )
+    return tuple(
+        Note(
+            parameter=side,
+            message=f"{side} {shown(given)} is ignored: the aspect_ratio wins, and means {size} here.",
+        )
+        for side, given, used in asked
+        if given is not None and given != used
+    )
+
+
+def _completed(side: Side, given: object, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
+    """One side as given, the other completed to the shape of the default size."""
+    length, multiple = _side(side, given), profile.resolution_multiple
+    _check_multiples({side: length}, profile)
+    default = profile.default_size
+    along, across = (default.width, default.height) if side == "width" else (default.height, default.width)
+    shaped = nearest_multiple(length * across // along, multiple)
+    other = min(shaped, longest_beside(length, multiple=multiple, max_pixels=profile.max_pixels))
+    if other * 2 < shaped:
+        raise _too_long_alone(side, length, profile)
+    size = Size(length, other) if side == "width" else Size(other, length)
+    completed: Side = "height" if side == "width" else "width"
+    why = f"the shape of the model's default size, {default}" if other == shaped else _limit(profile)
+    return size, (Note(parameter=completed, message=f"{completed} was completed to {other}: {why}."),)
+
+
+def _too_long_alone(side: Side, length: int, profile: Profile) -> InvalidRequest:
+    default = profile.default_size
+    longest = shrunk(
+        Size(default.width * length, default.height * length),
+        multiple=profile.resolution_multiple,
+        max_pixels=profile.max_pixels,
+    )
+    most = longest.width if side == "width" else longest.height
+    return InvalidRequest(
+        f"{side.capitalize()} {length} alone is too much: in the shape of the default size, {default}, "
+        f"the picture would be far over {_limit(profile)}. The largest in that shape is {longest}.",
+        parameter=side,
+        value=length,
+        allowed=f"up to {most} in that shape, or both width and height",
+        next_step=f"Give {side}={most}, or give both width and height, or an aspect_ratio.",
+    )
+
+
+def _side(side: Side, value: object) -> int:
+    return bounds.integer(side, value, 1, _LONGEST_SIDE, allowed="a positive number of pixels")
+
+
+def _check(size: Size, profile: Profile) -> None:
+    _check_multiples({"width": size.width, "height": size.height}, profile)
+    if size.pixels <= profile.max_pixels:
+        return
+    nearest = shrunk(size, multiple=profile.resolution_multiple, max_pixels=profile.max_pixels)
+    raise InvalidRequest(
+        f"{size} is {size.megapixels:.6g} megapixels, over {_limit(profile)}. "
+        f"Nearest valid size of the same shape is {nearest}.",
+        parameter="width" if size.width >= size.height else "height",
+        value=str(size),
+        allowed=f"at most {profile.max_resolution_mp:g} megapixels",
+        next_step=f"Give width={nearest.width} and height={nearest.height}.",
+    )
+
+
+def _check_multiples(sides: Mapping[Side, int], profile: Profile) -> None:
+    """Refuse sides that are no multiples, all of them at once, each with the nearest that is."""
+    multiple = profile.resolution_multiple
+    wrong: dict[Side, int] = {side: length for side, length in sides.items() if length % multiple}
+    if not wrong:
+        return
+    nearest = {side: _nearest(side, sides, profile) for side in wrong}
+    first, length = next(iter(wrong.items()))
+    raise InvalidRequest(
+        " ".join(
+            f"{side.capitalize()} {length} is not a multiple of {multiple}. "
+            f"Nearest valid {side} is {nearest[side]}."
+            for side, length in wrong.items()
+        ),
+        parameter=first,
+        value=length,
+        allowed=f"multiples of {multiple}",
+        next_step=f"Give {' and '.join(f'{side}={valid}' for side, valid in nearest.items())}.",
+    )
+
+
+def _nearest(side: Side, sides: Mapping[Side, int], profile: Profile) -> int:
+    """The nearest multiple that fits beside the other side."""
+    multiple = profile.resolution_multiple
+    other = next((length for name, length in sides.items() if name != side), multiple)
+    room = longest_beside(other, multiple=multiple, max_pixels=profile.max_pixels)
+    return max(multiple, min(nearest_multiple(sides[side], multiple), room))
+
+
+def _limit(profile: Profile) -> str:
+    return f"the model's limit of {profile.max_resolution_mp:g} megapixels"

@@ -1,0 +1,35 @@
+"""Untrusted text, made safe to show: one line, printable, bounded."""
+
+from numbers import Integral, Real
+
+LONGEST_SHOWN = 120
+"""Characters of an untrusted text that a message shows."""
+
+
+def one_line(text: str, *, limit: int = LONGEST_SHOWN) -> str:
+    """The text on one line, what cannot be printed escaped, and cut to a limit in characters.
+
+    Control characters, line breaks, lone surrogates and the marks that turn the writing direction are
+    not printable; they come out as Python escapes.
+    """
+    head = "".join(_visible(character) for character in text[:limit])
+    return head if len(head) <= limit and len(text) <= limit else head[: limit - 1] + "…"
+
+
+def shown(value: object) -> str:
+    """A value of any type, short enough and safe for a message."""
+    match value:
+        case str():
+            return f"'{one_line(value)}'"
+        case bool() | None:
+            return str(value)
+        case Integral():
+            return str(value) if int(value).bit_length() <= 64 else "an integer of more than 64 bits"  # noqa: PLR2004 -- the 64 in the text
+        case Real():
+            return one_line(str(float(value)))
+        case _:
+            return f"a {type(value).__name__}"
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
