@@ -1,0 +1,116 @@
+"""What is run before a commit: `uvx nox`; one part of it: `uvx nox -s lint`; the list: `uvx nox -l`."""
+
+import os
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.10.14"
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "tests", "coverage", "alone", "docs", "lowest"]
+# A developer tests on the interpreters that are there; the matrix on GitHub must have its own.
+nox.options.error_on_missing_interpreters = "GITHUB_ACTIONS" in os.environ
+nox.options.download_python = "never"
+
+ROOT = Path(__file__).parent
+PACKAGES = ("vllm-omni-client", "vllm-image-core", "vllm-image-mcp")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+TEST_TOOLS = ("hypothesis", "pytest", "respx")
+
+
+def sync(session: nox.Session, *groups: str) -> None:
+    """The workspace as locked, with some dependency groups, into the session's environment."""
+    session.run_install(
+        "uv",
+        "sync",
+        "--quiet",
+        "--locked",
+        "--all-packages",
+        *(f"--group={group}" for group in groups),
+        f"--python={session.virtualenv.location}",
+        env={"UV_PROJECT_ENVIRONMENT": session.virtualenv.location},
+        external=True,
+    )
+
+
+@nox.session(tags=["quick"])
+def lint(session: nox.Session) -> None:
+    sync(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+    session.run("codespell")
+
+
+@nox.session(tags=["quick"])
+def types(session: nox.Session) -> None:
+    sync(session, "dev")
+    session.run("pyright")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    sync(session, "test")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.notify("coverage")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Branch coverage over all interpreters that were tested."""
+    sync(session, "test")
+    if not list(ROOT.glob(".coverage.*")):
+        session.skip("no test session has run")
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session
+@nox.parametrize("package", PACKAGES)
+def alone(session: nox.Session, package: str) -> None:
+    """A built wheel, with its own dependencies and nothing else, against its own tests."""
+    wheels = Path(session.create_tmp()) / "wheels"
+    needed = PACKAGES[: PACKAGES.index(package) + 1]
+    for name in needed:
+        session.run_install(
+            "uv", "build", "--quiet", "--wheel", f"--package={name}", f"--out-dir={wheels}", external=True
+        )
+    session.install(*(str(wheel) for wheel in wheels.glob("*.whl")), *TEST_TOOLS, "--reinstall")
+    session.run("pytest", f"packages/{package}/tests", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Every code block of the README files and of docs/, and every example."""
+    sync(session, "docs")
+    session.run("pytest", "tests/docs", *session.posargs)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The oldest versions that the packages say they work with."""
+    editable = [f"--editable=packages/{package}" for package in PACKAGES]
+    session.install("--resolution=lowest-direct", *editable, "--group=test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(default=False)
+def contract(session: nox.Session) -> None:
+    """The contract suite against a real server: `nox -s contract -- http://localhost:6655`."""
+    if not session.posargs:
+        session.error("Name the server: nox -s contract -- http://localhost:6655")
+    sync(session, "test")
+    url, *rest = session.posargs
+    session.run("pytest", "packages/vllm-omni-client/tests/contract", *rest, env={"OMNI_URL": url})
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """A benchmark by its name: `nox -s bench -- startup`."""
+    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+    if not session.posargs or session.posargs[0] not in names:
+        session.error(f"Name a benchmark: {', '.join(names)}")
+    sync(session, "test")
+    name, *rest = session.posargs
+    session.run("python", f"benchmarks/{name}.py", *rest)

@@ -1,0 +1,41 @@
+"""What the studio needs of a server; the client, and any double with these methods, will do."""
+
+from typing import Protocol
+
+from vllm_omni_client.metrics import ServerMetrics
+from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
+
+__all__ = ["Backend"]
+
+
+class Backend(Protocol):
+    """A vLLM-Omni server, as far as the studio talks to it. Methods raise ``OmniError`` as the client does."""
+
+    @property
+    def base_url(self) -> str:
+        """Where the server is, without credentials."""
+        ...
+
+    async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
+        """Make the pictures of one request."""
+        ...
+
+    async def get_models(self) -> ModelList:
+        """The served models' names."""
+        ...
+
+    async def health_check(self) -> bool:
+        """Whether the engine is alive."""
+        ...
+
+    async def get_version(self) -> str:
+        """VLLM's version."""
+        ...
+
+    async def get_metrics(self) -> ServerMetrics:
+        """The server's own counters."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...

@@ -1,0 +1,37 @@
+"""A picture that was made: its bytes, its file, and what it was made from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vllm_image_core.picture import Picture
+from vllm_image_core.resolver import ResolvedRequest
+
+__all__ = ["GeneratedImage"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedImage:
+    """One picture, saved. A notebook shows it by itself."""
+
+    picture: Picture
+    path: Path
+    """Absolute."""
+    request: ResolvedRequest
+    """What was sent."""
+    model: str
+    """The server's name for the model."""
+    seconds: float
+    """From sending to the whole reply: queue, transfer and retries included."""
+    notes: tuple[str, ...] = ()
+    """What was changed on the way, or is worth knowing."""
+
+    @property
+    def seed(self) -> int:
+        """The seed that makes the same picture again."""
+        return self.request.seed
+
+    def _repr_png_(self) -> bytes | None:
+        return self.picture.bytes if self.picture.format == "png" else None
+
+    def _repr_jpeg_(self) -> bytes | None:
+        return self.picture.bytes if self.picture.format == "jpeg" else None

@@ -1,0 +1,118 @@
+"""What is known of the server's graphics card, and from where."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vllm_image_core.estimator import recommended_concurrency
+from vllm_image_core.profile import Profile
+
+__all__ = ["Gpu", "GpuReport", "report"]
+
+_NOT_TOLD = "unknown: the server does not tell it, and it was not configured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A card as somebody described it; a vLLM-Omni server tells neither its name nor its memory."""
+
+    name: str | None = None
+    total_vram_gb: float | None = None
+    """Memory of the whole card, in GB."""
+    free_vram_gb: float | None = None
+    """Memory that was free when the card was read, in GB."""
+    source: str = _NOT_TOLD
+    """Who described it."""
+
+    def over(self, other: "Gpu | None") -> "Gpu":
+        """This description, completed by another one where it says nothing."""
+        if other is None:
+            return self
+        if self.name is None and self.total_vram_gb is None:
+            return other
+        return Gpu(
+            name=self.name or other.name,
+            total_vram_gb=self.total_vram_gb or other.total_vram_gb,
+            free_vram_gb=other.free_vram_gb if self.total_vram_gb is None else None,
+            source=self.source
+            if self.total_vram_gb and self.name
+            else f"{self.source}; the rest: {other.source}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuReport:
+    """Memory for planning, in GB, and the source of each number; None where nobody knows."""
+
+    name: str | None
+    total_vram_gb: float | None
+    model_vram_gb: float | None
+    free_vram_gb: float | None
+    """Total less the model, at least 0."""
+    measured_free_vram_gb: float | None
+    """As the driver told it, whatever uses the rest."""
+    recommended_concurrent: int
+    peak_memory_mb: float | None
+    """Highest memory reserved during the server's last picture, in MiB."""
+    sources: Mapping[str, str]
+
+
+def report(gpu: Gpu, profile: Profile | None, *, peak_memory_mb: float | None = None) -> GpuReport:
+    """What can be said of the card under a model; nothing is invented, nothing is negative.
+
+    Args:
+        gpu: The card as configured or read.
+        profile: The loaded model's, or None when the server does not answer.
+        peak_memory_mb: As the server's ``/metrics`` tells it, in MiB.
+    """
+    model_gb = profile.estimated_vram_gb if profile else None
+    free = _free(gpu.total_vram_gb, model_gb)
+    return GpuReport(
+        name=gpu.name,
+        total_vram_gb=gpu.total_vram_gb,
+        model_vram_gb=model_gb,
+        free_vram_gb=free,
+        measured_free_vram_gb=gpu.free_vram_gb,
+        recommended_concurrent=recommended_concurrency(gpu.total_vram_gb, profile) if profile else 1,
+        peak_memory_mb=peak_memory_mb,
+        sources=_sources(gpu, profile, free=free, peak_memory_mb=peak_memory_mb),
+    )
+
+
+def _free(total_gb: float | None, model_gb: float | None) -> float | None:
+    return None if total_gb is None or model_gb is None else round(max(0.0, total_gb - model_gb), 1)
+
+
+def _sources(
+    gpu: Gpu, profile: Profile | None, *, free: float | None, peak_memory_mb: float | None
+) -> dict[str, str]:
+    said = {
+        "gpu_name": gpu.source if gpu.name else _NOT_TOLD,
+        "total_vram_gb": gpu.source if gpu.total_vram_gb is not None else _NOT_TOLD,
+        "estimated_model_vram_gb": _model_source(profile),
+        "estimated_free_vram_gb": "total less the model's estimate"
+        if free is not None
+        else "unknown: needs the total",
+        "recommended_max_concurrent": _concurrency_source(free),
+        "peak_memory_mb": _peak_source(peak_memory_mb),
+    }
+    return said
+
+
+def _model_source(profile: Profile | None) -> str:
+    if profile is None:
+        return "unknown: no model is known while the server does not answer"
+    if profile.estimated_vram_gb is None:
+        return "unknown: the model has no profile"
+    return f"profile of {profile.model}: {profile.sources['estimated_vram_gb']}"
+
+
+def _concurrency_source(free: float | None) -> str:
+    if free is None:
+        return "1, because the free memory is unknown"
+    return "estimated free memory / 2 GB, at least 1, at most 4"
+
+
+def _peak_source(peak_memory_mb: float | None) -> str:
+    if peak_memory_mb is None:
+        return "unknown: the server's /metrics has none yet"
+    return "measured by the server (/metrics), during its last picture"

@@ -1,0 +1,204 @@
+"""What the studio did, put into the results that the tools publish."""
+
+from collections.abc import Sequence
+
+from vllm_image_core.errors import ImageError
+from vllm_image_core.estimator import Estimate
+from vllm_image_core.generated import GeneratedImage
+from vllm_image_core.gpu import GpuReport
+from vllm_image_core.health import Health
+from vllm_image_core.picture_batch import PictureBatch
+from vllm_image_core.profile import Profile
+from vllm_image_core.served import ServedModel
+from vllm_omni_client.errors import OmniError
+
+from vllm_image_mcp.messages import explain
+from vllm_image_mcp.results import (
+    BatchCancelled,
+    BatchImage,
+    BatchResult,
+    BatchStatus,
+    GenerationEstimate,
+    GpuStatus,
+    ImageResult,
+    ModelInfo,
+    ParametersUsed,
+    Presets,
+    RecommendedParameters,
+    ServerHealth,
+)
+
+__all__ = [
+    "batch_cancelled",
+    "batch_result",
+    "generation_estimate",
+    "gpu_status",
+    "image_result",
+    "model_info",
+    "presets",
+    "server_health",
+]
+
+
+def image_result(image: GeneratedImage, *, notes: Sequence[str]) -> ImageResult:
+    """One saved picture; ``notes`` are the server's own, told with every picture."""
+    sent = image.request
+    return ImageResult(
+        file_path=str(image.path),
+        generation_time_seconds=round(image.seconds, 3),
+        parameters_used=ParametersUsed(
+            model=image.model,
+            prompt=sent.prompt,
+            negative_prompt=sent.negative_prompt,
+            width=sent.width,
+            height=sent.height,
+            steps=sent.num_inference_steps,
+            guidance_scale=sent.guidance_scale,
+            seed=sent.seed,
+        ),
+        notes=[*notes, *image.notes],
+    )
+
+
+def batch_result(batch: PictureBatch, *, notes: Sequence[str], server_url: str) -> BatchResult:
+    """A batch that has ended, in the order of its prompts."""
+    told = {note: None for image in batch.images.values() for note in image.notes}
+    return BatchResult(
+        status=_batch_status(batch),
+        batch_id=batch.id,
+        total_time_seconds=round(batch.seconds, 3),
+        images_generated=len(batch.images),
+        images_failed=len(batch.errors),
+        images_cancelled=batch.unfinished,
+        max_concurrent=batch.at_once,
+        results=[_batch_image(batch, index, server_url=server_url) for index in range(len(batch.requests))],
+        notes=[*notes, *told],
+    )
+
+
+def _batch_status(batch: PictureBatch) -> BatchStatus:
+    if batch.unfinished:
+        return "cancelled"
+    if not batch.errors:
+        return "success"
+    return "partial" if batch.images else "failed"
+
+
+def _batch_image(batch: PictureBatch, index: int, *, server_url: str) -> BatchImage:
+    request, image, error = batch.requests[index], batch.images.get(index), batch.errors.get(index)
+    return BatchImage(
+        index=index,
+        prompt=request.prompt,
+        status="success" if image else "failed" if error else "cancelled",
+        file_path=str(image.path) if image else None,
+        generation_time_seconds=round(image.seconds, 3) if image else None,
+        seed=request.seed or 0,
+        error=explain(error, server_url=server_url) if isinstance(error, (ImageError, OmniError)) else None,
+    )
+
+
+def batch_cancelled(batch: PictureBatch) -> BatchCancelled:
+    """What a batch holds after it was cancelled, or after it had ended."""
+    return BatchCancelled(
+        batch_id=batch.id,
+        status="cancelled" if batch.cancelled else "completed",
+        completed=len(batch.images),
+        cancelled=batch.unfinished,
+        failed=len(batch.errors),
+        files_saved=[str(image.path) for image in batch.images.values()],
+        notes=["A picture that was running may still be finished on the GPU; it is not saved."] if batch.unfinished else [],
+    )
+
+
+def model_info(model: ServedModel) -> ModelInfo:
+    """The loaded model and its recommended parameters."""
+    profile = model.profile
+    return ModelInfo(
+        model_name=model.match.name,
+        model_type=profile.type,
+        recommended_parameters=RecommendedParameters(
+            num_inference_steps=profile.default_steps,
+            guidance_scale=profile.default_guidance_scale,
+            default_resolution=str(profile.default_size),
+        ),
+        supports_negative_prompt=profile.supports_negative_prompt,
+        supported_aspect_ratios=_sizes(profile),
+        estimated_vram_gb=profile.estimated_vram_gb,
+        in_registry=model.match.in_registry,
+        profile=profile.model,
+        resolution_multiple=profile.resolution_multiple,
+        max_megapixels=profile.max_resolution_mp,
+        notes=_warnings(model),
+    )
+
+
+def presets(model: ServedModel) -> Presets:
+    """The loaded model's sizes."""
+    profile = model.profile
+    limits = (
+        f"Width and height must be multiples of {profile.resolution_multiple}, "
+        f"with at most {profile.max_resolution_mp:g} megapixels together."
+    )
+    return Presets(
+        model=model.match.name,
+        resolution_multiple=profile.resolution_multiple,
+        max_megapixels=profile.max_resolution_mp,
+        presets=_sizes(profile),
+        default_resolution=str(profile.default_size),
+        notes=[limits, *_warnings(model)],
+    )
+
+
+def _sizes(profile: Profile) -> dict[str, str]:
+    return {ratio: str(size) for ratio, size in profile.supported_aspect_ratios.items()}
+
+
+def _warnings(model: ServedModel) -> list[str]:
+    return [model.match.warning] if model.match.warning else []
+
+
+def gpu_status(health: Health, report: GpuReport) -> GpuStatus:
+    """What is known of the card, and where it is known from."""
+    return GpuStatus(
+        gpu_name=report.name,
+        total_vram_gb=report.total_vram_gb,
+        estimated_model_vram_gb=report.model_vram_gb,
+        estimated_free_vram_gb=report.free_vram_gb,
+        recommended_max_concurrent=report.recommended_concurrent,
+        server_url=health.server_url,
+        server_status=health.status,
+        measured_free_vram_gb=report.measured_free_vram_gb,
+        peak_memory_mb=report.peak_memory_mb,
+        sources=dict(report.sources),
+        notes=[_why_not_healthy(health)] if health.error else [],
+    )
+
+
+def server_health(health: Health) -> ServerHealth:
+    """Whether the server can make pictures, and why not."""
+    return ServerHealth(
+        server_url=health.server_url,
+        status=health.status,
+        model_loaded=health.model,
+        latency_ms=None if health.latency_seconds is None else max(1, round(health.latency_seconds * 1000)),
+        version=health.version,
+        message=_why_not_healthy(health) if health.error else None,
+    )
+
+
+def _why_not_healthy(health: Health) -> str:
+    return explain(health.error, server_url=health.server_url) if health.error else ""
+
+
+def generation_estimate(estimate: Estimate) -> GenerationEstimate:
+    """A prediction, and what it rests on."""
+    return GenerationEstimate(
+        estimated_time_per_image_seconds=round(estimate.seconds_per_image, 2),
+        estimated_total_time_seconds=round(estimate.total_seconds, 2),
+        estimated_peak_vram_gb=round(estimate.peak_vram_gb, 1),
+        recommended_concurrent=estimate.recommended_concurrent,
+        resolution=str(estimate.size),
+        total_megapixels_per_image=round(estimate.size.megapixels, 2),
+        notes=" ".join(estimate.notes),
+        basis=estimate.basis,
+    )

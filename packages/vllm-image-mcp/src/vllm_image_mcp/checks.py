@@ -1,0 +1,51 @@
+"""Checks of what only a batch of the tools takes: the number of prompts, and a seed for each."""
+
+from collections.abc import Sequence
+
+from vllm_image_core.errors import InvalidRequest
+
+__all__ = ["MOST_PROMPTS", "prompts_with_seeds"]
+
+MOST_PROMPTS = 20
+"""Prompts in one call of batch_generate."""
+
+
+def prompts_with_seeds(
+    prompts: Sequence[str], seeds: Sequence[int] | None
+) -> tuple[Sequence[str], Sequence[int | None]]:
+    """The prompts, and a seed or None for each.
+
+    Raises:
+        InvalidRequest: There are no prompts, more than 20, or not one seed for each.
+    """
+    count = _counted(prompts, "prompts")
+    if not 1 <= count <= MOST_PROMPTS:
+        raise InvalidRequest(
+            f"prompts has {count} entries; a batch takes 1 to {MOST_PROMPTS}.",
+            parameter="prompts",
+            value=count,
+            allowed=f"a list of 1 to {MOST_PROMPTS} prompts",
+            next_step="Split longer lists over several calls of batch_generate." if count else None,
+        )
+    if seeds is None:
+        return prompts, [None] * count
+    if _counted(seeds, "seeds") != count:
+        raise InvalidRequest(
+            f"seeds has {len(seeds)} entries for {count} prompts.",
+            parameter="seeds",
+            value=len(seeds),
+            allowed="one seed for each prompt, or no seeds at all",
+        )
+    return prompts, seeds
+
+
+def _counted(values: object, parameter: str) -> int:
+    """How many values a list has; a host may send anything."""
+    if isinstance(values, list):
+        return len(values)  # pyright: ignore[reportUnknownArgumentType] - a host's list holds anything
+    raise InvalidRequest(
+        f"{parameter} is a {type(values).__name__}; it is a list.",
+        parameter=parameter,
+        value=type(values).__name__,
+        allowed="a list",
+    )

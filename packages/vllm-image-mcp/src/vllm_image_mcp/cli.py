@@ -1,0 +1,176 @@
+"""The command line: the MCP server for hosts, and the same jobs for a person at a shell."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+from vllm_image_core.batching import Done, Failed
+from vllm_image_core.errors import ImageError
+from vllm_image_core.generated import GeneratedImage
+from vllm_image_core.health import Health
+from vllm_image_core.registry import Registry
+from vllm_image_core.request import ImageRequest
+from vllm_omni_client.errors import OmniError
+
+from vllm_image_mcp.options import with_settings
+from vllm_image_mcp.settings import Settings
+from vllm_image_mcp.state import State
+
+__all__ = ["main"]
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vllm-image-mcp")
+@with_settings
+def main(settings: Settings) -> None:
+    """Pictures from a self-hosted vLLM-Omni server.
+
+    Without a command this is an MCP server on stdin and stdout, for an MCP host to start. Every option can also
+    stand in the environment: VLLM_IMAGE_URL, VLLM_IMAGE_OUTPUT_DIR, VLLM_IMAGE_API_KEY and so on.
+    """
+    logging.basicConfig(stream=sys.stderr, level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
+    if click.get_current_context().invoked_subcommand is None:
+        from vllm_image_mcp.server import build_server  # noqa: PLC0415 - commands need no MCP
+
+        build_server(settings).run("stdio")
+
+
+@main.command()
+@click.argument("prompt")
+@click.option("--negative-prompt", metavar="TEXT", help="What to avoid.")
+@click.option("--width", type=int, metavar="PIXELS")
+@click.option("--height", type=int, metavar="PIXELS")
+@click.option("--aspect-ratio", metavar="W:H", help='Such as "16:9"; wins over width and height.')
+@click.option("--steps", "num_inference_steps", type=int, metavar="N", help="Inference steps.")
+@click.option("--guidance-scale", type=float, metavar="X")
+@click.option("--seed", type=int, metavar="N")
+@click.option("--filename", metavar="NAME")
+@with_settings
+def generate(settings: Settings, prompt: str, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name
+    """Make one picture."""
+    _run(settings, lambda state: _generate(state, ImageRequest(prompt=prompt, **parameters)))
+
+
+@main.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--width", type=int, metavar="PIXELS")
+@click.option("--height", type=int, metavar="PIXELS")
+@click.option("--aspect-ratio", metavar="W:H")
+@click.option("--steps", "num_inference_steps", type=int, metavar="N", help="Inference steps.")
+@click.option("--guidance-scale", type=float, metavar="X")
+@with_settings
+def batch(settings: Settings, file: Path, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name
+    """Make a picture for each line of a file."""
+    prompts = [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
+    if not prompts:
+        raise click.UsageError(f"{file} holds no prompt; write one on each line.")
+    _run(settings, lambda state: _batch(state, [ImageRequest(prompt=prompt, **parameters) for prompt in prompts]))
+
+
+@main.command()
+@with_settings
+def models(settings: Settings) -> None:  # noqa: ARG001 - takes the shared options like every command
+    """List the models whose settings are known."""
+    for profile in Registry.builtin():
+        size = profile.default_size
+        click.echo(
+            f"{profile.model}\n  {profile.type}, {profile.default_steps} steps, guidance "
+            f"{profile.default_guidance_scale:g}, {size}, about {profile.estimated_vram_gb:g} GB\n"
+            f"  {', '.join(f'{ratio} {size}' for ratio, size in profile.supported_aspect_ratios.items())}"
+        )
+
+
+@main.command()
+@with_settings
+def health(settings: Settings) -> None:
+    """Tell whether the server can make pictures; exits with 1 when it cannot."""
+    _run(settings, _health)
+
+
+def _run(settings: Settings, job: Callable[[State], Coroutine[None, None, bool]]) -> None:
+    """Do a job with a state of its own; an expected failure becomes a line on stderr and exit status 1."""
+
+    async def whole() -> bool:
+        state = State(settings)
+        try:
+            return await job(state)
+        finally:
+            await state.aclose()
+
+    try:
+        succeeded = asyncio.run(whole())
+    except (ImageError, OmniError) as error:
+        raise click.ClickException(_told(error)) from error
+    if not succeeded:
+        raise SystemExit(1)
+
+
+async def _generate(state: State, request: ImageRequest) -> bool:
+    image = await state.studio.generate(request)
+    _show(image, notes=state.notes)
+    return True
+
+
+async def _batch(state: State, requests: list[ImageRequest]) -> bool:
+    batch = await state.studio.batch(requests)
+    async with batch:
+        async for outcome in batch:
+            ended = len(requests) - batch.unfinished
+            match outcome:
+                case Done(index=index, value=image):
+                    click.echo(f"[{ended}/{len(requests)}] {image.path}  seed {image.seed}  {image.seconds:.2f} s")
+                case Failed(index=index, error=error):
+                    click.echo(f"[{ended}/{len(requests)}] line {index + 1} failed: {_told(error)}", err=True)
+    click.echo(f"{len(batch.images)} made, {len(batch.errors)} failed, {batch.seconds:.1f} s", err=True)
+    for note in state.notes:
+        click.echo(note, err=True)
+    return not batch.errors
+
+
+async def _health(state: State) -> bool:
+    found = await state.studio.health()
+    _show_health(found)
+    return found.status == "healthy"
+
+
+def _show(image: GeneratedImage, *, notes: tuple[str, ...]) -> None:
+    click.echo(image.path)
+    facts = {
+        "size": image.request.size,
+        "seed": image.seed,
+        "model": image.model,
+        "steps": image.request.num_inference_steps,
+        "time": f"{image.seconds:.2f} s",
+    }
+    for name, fact in facts.items():
+        click.echo(f"  {name:<6} {fact}")
+    for note in (*notes, *image.notes):
+        click.echo(f"  note   {note}")
+
+
+def _show_health(found: Health) -> None:
+    facts = {
+        "server": found.server_url,
+        "status": found.status,
+        "model": found.model or "none",
+        "answer": "none" if found.latency_seconds is None else f"in {found.latency_seconds * 1000:.0f} ms",
+        "version": found.version or "unknown",
+    }
+    for name, fact in facts.items():
+        click.echo(f"{name:<8} {fact}")
+    if found.error:
+        click.echo(_told(found.error), err=True)
+
+
+def _told(error: Exception) -> str:
+    """An expected error for a person: what happened, the notes on it, what to do."""
+    next_step = error.next_step if isinstance(error, (ImageError, OmniError)) else ""
+    return " ".join([str(error), *getattr(error, "__notes__", []), next_step]).strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The options that the server and every command share; each can be given before or after the command's name."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from pydantic import ValidationError
+
+from vllm_image_mcp.settings import Settings
+
+__all__ = ["with_settings"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--vllm-url", metavar="URL", help="The vLLM-Omni server.  [http://localhost:6655]"),
+    click.option("--output-dir", metavar="DIR", help="Where pictures are saved.  [./generated_images]"),
+    click.option("--max-concurrent", metavar="N|auto", help="Pictures of a batch under way at once.  [auto]"),
+    click.option("--timeout", metavar="SECONDS", help="How long one picture may take, queue included.  [300]"),
+    click.option("--api-key", metavar="KEY", help="The server's API key; better in VLLM_IMAGE_API_KEY."),
+    click.option("--demo", is_flag=True, default=None, help="Simulated pictures: no server, no GPU."),
+    click.option("--gpu-name", metavar="NAME", help="The server's card, for gpu_status."),
+    click.option("--gpu-vram-gb", metavar="GB", help="The card's memory, for gpu_status and batches."),
+    click.option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR, to stderr.  [WARNING]"),
+)
+_NAMES = ("vllm_url", "output_dir", "max_concurrent", "timeout", "api_key", "demo", "gpu_name", "gpu_vram_gb", "log_level")
+
+
+def with_settings(command: Command) -> Command:
+    """Give a command the shared options, and the ``Settings`` made of them as its first argument.
+
+    What stands after the command's name wins over what stands before it, and both over the environment.
+    """
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click passes what the command declares
+        context = click.get_current_context()
+        given = {name: value for name in _NAMES if (value := kwargs.pop(name)) is not None}
+        context.obj = {**(context.obj or {}), **given}
+        return command(_settings(context.obj), *args, **kwargs)
+
+    for option in reversed(_OPTIONS):
+        run = option(run)
+    return run  # pyright: ignore[reportReturnType] - click's decorators keep the signature at run time
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    try:
+        return Settings.from_arguments(**given)
+    except ValidationError as error:
+        wrong = "; ".join(f"{_option(each['loc'])}: {each['msg']}" for each in error.errors(include_input=False))
+        raise click.UsageError(wrong) from error
+
+
+def _option(place: tuple[int | str, ...]) -> str:
+    name = str(place[0]).removeprefix("VLLM_IMAGE_").lower() if place else "options"
+    return "--vllm-url" if name == "url" else f"--{name.replace('_', '-')}"

@@ -1,0 +1,103 @@
+"""The MCP server: its tools behind one error boundary, and its life from the first request to the last."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import CallToolResult, InputRequiredResult
+from pydantic import ValidationError
+from vllm_image_core.errors import ImageError
+from vllm_omni_client.errors import OmniError
+
+from vllm_image_mcp.messages import explain, explain_arguments, explain_unknown
+from vllm_image_mcp.settings import Settings
+from vllm_image_mcp.state import State
+from vllm_image_mcp.tools import TOOLS
+
+__all__ = ["ImageServer", "build_server", "main"]
+
+_INSTRUCTIONS = """\
+Makes pictures on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one picture and \
+batch_generate for up to 20; leave out what you do not care about, the loaded model's own settings are used. \
+get_model_info and list_presets tell what the model can do; server_health tells why nothing works. Repeat a result \
+with its seed and parameters."""
+
+
+class ImageServer(MCPServer[State]):
+    """An MCP server whose expected failures reach the model as text that tells what to do next."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[State, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Call a tool; this is the boundary at which errors become text.
+
+        Raises:
+            ToolError: With the text of an expected failure, or of arguments that do not fit.
+            UnexpectedToolError: A bug; its text stays in the log.
+        """
+        known = await self._parameters(name)
+        if known and (unknown := sorted(arguments.keys() - known)):
+            raise ToolError(explain_unknown(name, unknown, known))
+        try:
+            return _judged(await super().call_tool(name, arguments, context))
+        except ToolError as error:
+            match error.__cause__:
+                case ValidationError() as cause:
+                    raise ToolError(explain_arguments(name, cause, known)) from cause
+                case (ImageError() | OmniError()) as cause if context is not None:
+                    url = context.request_context.lifespan_context.studio.server_url
+                    raise ToolError(explain(cause, server_url=url)) from cause
+                case _:
+                    raise
+
+    async def _parameters(self, name: str) -> list[str]:
+        return [key for tool in await self.list_tools() if tool.name == name for key in tool.input_schema["properties"]]
+
+
+def build_server(settings: Settings) -> ImageServer:
+    """The server with all its tools; nothing is connected or written before a tool is called."""
+    server = ImageServer(
+        "vllm-image-mcp",
+        title="vLLM image generation",
+        version=version("vllm-image-mcp"),
+        instructions=_INSTRUCTIONS,
+        lifespan=_lifespan(settings),
+        log_level=settings.log_level,
+    )
+    for tool, annotations in TOOLS:
+        server.add_tool(tool, annotations=annotations)
+    return server
+
+
+def main() -> None:
+    """The command line, whatever it is started by."""
+    from vllm_image_mcp.cli import main as command_line  # noqa: PLC0415 - it imports this module
+
+    command_line()
+
+
+def _lifespan(settings: Settings) -> Callable[[MCPServer[State]], AbstractAsyncContextManager[State]]:
+    @asynccontextmanager
+    async def lifespan(_: MCPServer[State]) -> AsyncIterator[State]:
+        state = State(settings)
+        try:
+            yield state
+        finally:
+            await state.aclose()
+
+    return lifespan
+
+
+def _judged(result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:
+    """A batch of which nothing came is an error result, too; it keeps its structured content, which fits the schema."""
+    if isinstance(result, CallToolResult) and (result.structured_content or {}).get("status") == "failed":
+        return result.model_copy(update={"is_error": True})
+    return result
+
+
+if __name__ == "__main__":
+    main()

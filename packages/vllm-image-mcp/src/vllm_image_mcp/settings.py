@@ -1,0 +1,57 @@
+"""What the server was told at its start: arguments first, then the environment, then defaults."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+__all__ = ["LogLevel", "Settings"]
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class Settings(BaseSettings):
+    """Every option of the command line; each can stand in the environment as ``VLLM_IMAGE_<NAME>``.
+
+    This is the only reader of the environment. An option that was given as an argument wins over it.
+
+    Raises:
+        pydantic.ValidationError: A value is of the wrong kind or outside of its range.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="VLLM_IMAGE_", frozen=True, env_ignore_empty=True, populate_by_name=True)
+
+    vllm_url: str = Field("http://localhost:6655", validation_alias=AliasChoices("VLLM_IMAGE_URL", "VLLM_IMAGE_VLLM_URL"))
+    """Base URL of the vLLM-Omni server."""
+    output_dir: Path = Path("generated_images")
+    """Where pictures are saved; relative to the working folder."""
+    max_concurrent: Annotated[int | None, Field(ge=1, le=64), NoDecode] = None
+    """Pictures of a batch under way at once; None lets the GPU's memory decide."""
+    timeout: float = Field(300, gt=0, le=86_400, allow_inf_nan=False)
+    """Seconds that one picture may take, waiting in the server's queue and retries included."""
+    api_key: SecretStr | None = None
+    """Sent to the server as a bearer token."""
+    demo: bool = False
+    """Draw simulated pictures in this process; no server and no GPU are needed."""
+    gpu_name: str | None = None
+    """The server's card, for gpu_status; the server itself does not tell."""
+    gpu_vram_gb: float | None = Field(None, gt=0, le=100_000, allow_inf_nan=False)
+    """The card's total memory in GB, for gpu_status and for the number of pictures at once."""
+    log_level: LogLevel = "WARNING"
+    """Least severe log line written to stderr."""
+
+    @field_validator("max_concurrent", mode="before")
+    @classmethod
+    def _auto_is_none(cls, value: object) -> object:
+        return None if isinstance(value, str) and value.strip().lower() == "auto" else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_any_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @classmethod
+    def from_arguments(cls, **given: Any) -> Self:  # noqa: ANN401 - the values are checked by the fields
+        """Settings from the arguments that were given, None meaning "not given"."""
+        return cls(**{name: value for name, value in given.items() if value is not None})
