@@ -1,0 +1,170 @@
+"""One open folder, into which whole files are put under names that are free.
+
+Everything is done relative to the folder itself where the system can do that (Linux, macOS): nobody can
+redirect a write by swapping the folder, or a file in it, for a link between two steps.
+"""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_TEMPORARY_START: Final = ".img_"
+_TEMPORARY_END: Final = ".tmp"
+_ABANDONED_SECONDS: Final = 24 * 3600
+"""A save takes seconds; a temporary file of yesterday has nobody who would finish it."""
+
+_RELATIVE: Final = {os.open, os.link, os.rename, os.stat, os.unlink} <= os.supports_dir_fd
+_BINARY: Final[int] = getattr(os, "O_BINARY", 0)
+_NO_LINKS: Final[int] = getattr(os, "O_NOFOLLOW", 0)
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY | _NO_LINKS
+_MODE: Final = 0o666
+"""As `open` makes files: the user's umask decides."""
+
+_NO_HARD_LINKS: Final = frozenset(
+    (
+        errno.EPERM,
+        errno.EACCES,
+        errno.EOPNOTSUPP,
+        errno.ENOTSUP,
+        errno.ENOSYS,
+        errno.EMLINK,
+        errno.EINVAL,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """An open folder. `descriptor` is None where the system cannot work relative to one (Windows)."""
+
+    path: Path
+    descriptor: int | None
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path) -> "Generator[Folder]":
+        """Open a folder, made with its parents where it is missing.
+
+        Raises:
+            OSError: It cannot be made or opened.
+        """
+        path.mkdir(parents=True, exist_ok=True)
+        if not _RELATIVE:
+            yield cls(path, None)
+            return
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield cls(path, descriptor)
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def temporary(self, content: bytes) -> Generator[str]:
+        """A hidden file with this content, on the disk itself, under a name of its own; removed at the end.
+
+        Raises:
+            OSError: It cannot be written whole; nothing is left of it.
+        """
+        name = f"{_TEMPORARY_START}{secrets.token_hex(8)}{_TEMPORARY_END}"
+        descriptor = os.open(self._at(name), _NEW_FILE, _MODE, dir_fd=self.descriptor)
+        try:
+            _write(descriptor, content)
+            yield name
+        finally:
+            # Its link or its loss is decided by now; what cannot be removed is swept another day.
+            with suppress(OSError):
+                os.unlink(self._at(name), dir_fd=self.descriptor)
+
+    def place(self, temporary: str, name: str) -> bool:
+        """Give a temporary file its name, in one step; False where that name is taken.
+
+        Raises:
+            OSError: The file cannot be given a name.
+        """
+        try:
+            self._place(temporary, name)
+        except FileExistsError:
+            return False
+        return True
+
+    def has(self, name: str) -> bool:
+        """Whether a name is taken, by whatever: a file, a folder, a link to nowhere."""
+        try:
+            os.stat(self._at(name), dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def sync(self) -> None:
+        """Bring the names in the folder to the disk, where the system can do that."""
+        if self.descriptor is not None:
+            # The files themselves are safe already; some network and FUSE file systems refuse this.
+            with suppress(OSError):
+                os.fsync(self.descriptor)
+
+    def sweep(self, *, like: str) -> None:
+        """Remove the temporary files of writers that died a day or more before the file `like` was made.
+
+        Both times are the file system's own, so that another host's clock does not matter.
+        """
+        latest = self._status(like).st_mtime - _ABANDONED_SECONDS
+        folder = self.path if self.descriptor is None else self.descriptor
+        for entry in os.listdir(folder):  # noqa: PTH208 - a Path cannot list an open folder
+            if entry.startswith(_TEMPORARY_START) and entry.endswith(_TEMPORARY_END):
+                with suppress(OSError):  # another process may be sweeping too
+                    self._remove_if_older(entry, latest)
+
+    def _place(self, temporary: str, name: str) -> None:
+        if os.name == "nt":
+            Path(self._at(temporary)).rename(self._at(name))  # on Windows this never replaces
+            return
+        ends = {"src_dir_fd": self.descriptor, "dst_dir_fd": self.descriptor}
+        try:
+            os.link(self._at(temporary), self._at(name), **ends, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            self._reserve_and_replace(temporary, name)
+
+    def _reserve_and_replace(self, temporary: str, name: str) -> None:
+        """The same where there are no hard links (FAT, some network shares).
+
+        The name is taken by an empty file first, so that nobody's file is ever replaced. Killed between
+        these two steps, a process leaves that empty file.
+        """
+        os.close(os.open(self._at(name), _NEW_FILE, _MODE, dir_fd=self.descriptor))
+        try:
+            os.rename(
+                self._at(temporary), self._at(name), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor
+            )
+        except OSError:
+            os.unlink(self._at(name), dir_fd=self.descriptor)
+            raise
+
+    def _remove_if_older(self, name: str, latest: float) -> None:
+        status = self._status(name)
+        if stat.S_ISREG(status.st_mode) and status.st_mtime < latest:
+            os.unlink(self._at(name), dir_fd=self.descriptor)
+
+    def _status(self, name: str) -> os.stat_result:
+        return os.stat(self._at(name), dir_fd=self.descriptor, follow_symlinks=False)
+
+    def _at(self, name: str) -> str:
+        return name if self.descriptor is not None else str(self.path / name)
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    """Write all of it, bring it to the disk, and close the file, whatever happens."""
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
