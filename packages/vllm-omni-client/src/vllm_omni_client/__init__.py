@@ -1,1 +1,86 @@
-"""A typed client for the image API of vLLM-Omni."""
+"""A typed client for the image API of vLLM-Omni: its public names, each imported when it is first used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from vllm_omni_client._client import AsyncOmniClient, OmniClient
+    from vllm_omni_client.errors import (
+        BadReply,
+        BadRequest,
+        ConnectionLost,
+        EngineDead,
+        Exchange,
+        InvalidParameter,
+        NotFound,
+        OmniError,
+        OutOfGpuMemory,
+        RequestTimeout,
+        ServerBusy,
+        ServerError,
+        ServerRefused,
+        ServerUnreachable,
+        Unauthorized,
+    )
+    from vllm_omni_client.metrics import ServerMetrics
+    from vllm_omni_client.models import (
+        GenerationMetrics,
+        ImageGenerationReply,
+        ImageGenerationRequest,
+        Lora,
+        ModelCard,
+        ModelList,
+        ReplyImage,
+    )
+
+__all__ = [
+    "AsyncOmniClient",
+    "BadReply",
+    "BadRequest",
+    "ConnectionLost",
+    "EngineDead",
+    "Exchange",
+    "GenerationMetrics",
+    "ImageGenerationReply",
+    "ImageGenerationRequest",
+    "InvalidParameter",
+    "Lora",
+    "ModelCard",
+    "ModelList",
+    "NotFound",
+    "OmniClient",
+    "OmniError",
+    "OutOfGpuMemory",
+    "ReplyImage",
+    "RequestTimeout",
+    "ServerBusy",
+    "ServerError",
+    "ServerMetrics",
+    "ServerRefused",
+    "ServerUnreachable",
+    "Unauthorized",
+]
+
+_HOMES: Final = {
+    "AsyncOmniClient": "_client",
+    "OmniClient": "_client",
+    "ServerMetrics": "metrics",
+    "GenerationMetrics": "models",
+    "ImageGenerationReply": "models",
+    "ImageGenerationRequest": "models",
+    "Lora": "models",
+    "ModelCard": "models",
+    "ModelList": "models",
+    "ReplyImage": "models",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module, so that wire types come without httpx."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

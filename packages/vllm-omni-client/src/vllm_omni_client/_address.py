@@ -1,0 +1,58 @@
+"""Address: where a server is, checked before anything is sent there."""
+
+import ipaddress
+import re
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from vllm_omni_client._text import printable
+from vllm_omni_client.errors import InvalidParameter
+
+_ALLOWED: Final = 'must be "http://HOST:PORT" or "https://HOST[:PORT][/PATH]"'
+_HOST: Final = re.compile(r"[^\s\x00-\x20\x7f<>\"'`{}|\\^%,;/?#@]+")
+_PATH: Final = re.compile(r"[\x21-\x7e]*")
+_PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".internal", ".home.arpa")
+_SHOWN: Final = 80
+
+
+def base_url_of(text: str) -> str:
+    """Return `text` as a base URL without a slash at its end; a `/v1` at its end is understood.
+
+    Raises:
+        InvalidParameter: It has no scheme or host, a bad port, a user name, a query or a fragment. A
+            password in it is not repeated.
+    """
+    parts = _split(text.strip())
+    if "@" in text:
+        raise _refused("", "holds a user name or password; pass the key as api_key")
+    if parts.scheme not in {"http", "https"}:
+        raise _refused(text, f'{_ALLOWED}; did you forget "http://"?')
+    if "?" in text or "#" in text:
+        raise _refused(text, f"{_ALLOWED}, without a query")
+    if not (parts.hostname and _HOST.fullmatch(parts.hostname) and _PATH.fullmatch(parts.path)):
+        raise _refused(text, _ALLOWED)
+    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+    return f"{parts.scheme}://{parts.netloc.rstrip(':').lower()}{path}"
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError as error:
+        raise _refused("" if "@" in text else text, f"{_ALLOWED} ({error})") from None
+    return parts
+
+
+def _refused(text: str, why: str) -> InvalidParameter:
+    shown = repr(printable(re.split(r"[?#]", text)[0], limit=_SHOWN)) + " " if text else ""
+    return InvalidParameter(f"base_url {shown}{why}", parameter="base_url")
+
+
+def is_private(host: str) -> bool:
+    """Say whether a host is one that no proxy can reach: loopback, a private network, or an inner name."""
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return "." not in host or host.lower().endswith(_PRIVATE_SUFFIXES)
+    return address.is_private or address.is_loopback or address.is_link_local

@@ -1,0 +1,147 @@
+"""Connection: what both clients know of their server, checked once when they are made."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final, Self, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from vllm_omni_client import _endpoints
+from vllm_omni_client._address import base_url_of, is_private
+from vllm_omni_client._attempts import Attempts
+from vllm_omni_client._endpoints import Call
+from vllm_omni_client._reply import Reply
+from vllm_omni_client._retry import Policy
+from vllm_omni_client.errors import InvalidParameter, OmniError, RequestTimeout, ServerUnreachable
+
+T = TypeVar("T")
+
+_MOST_RETRIES: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Where the server is, the key, and what is allowed.
+
+    Attributes:
+        base_url: The server's address, without a slash, a `/v1` or a user name.
+        key: What `/v1` routes ask for; None when the server was started without one.
+        timeout_seconds: The total deadline of a call.
+        max_retries: Attempts after the first one.
+        clock: Seconds on a clock that never goes back.
+        jitter: Draws a number evenly from [0, 1).
+    """
+
+    base_url: str
+    key: SecretStr | None
+    timeout_seconds: float
+    max_retries: int
+    clock: Callable[[], float]
+    jitter: Callable[[], float]
+
+    @classmethod
+    def checked(
+        cls,
+        base_url: str,
+        *,
+        api_key: str | SecretStr | None,
+        timeout: float,
+        max_retries: int,
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> Self:
+        """Return the connection that a client's arguments mean.
+
+        Raises:
+            InvalidParameter: One of them cannot be used.
+        """
+        return cls(
+            base_url=base_url_of(base_url),
+            key=_checked_key(api_key),
+            timeout_seconds=_checked_timeout(timeout),
+            max_retries=_checked_retries(max_retries),
+            clock=clock,
+            jitter=jitter,
+        )
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the server is one that no proxy of the environment can reach."""
+        return is_private(urlsplit(self.base_url).hostname or "")
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the server is spoken to over TLS."""
+        return self.base_url.startswith("https:")
+
+    def url(self, call: Call[T]) -> str:
+        """Return the whole address of a call."""
+        return self.base_url + call.path
+
+    def headers(self) -> dict[str, str]:
+        """Return what every request carries. No compression is asked for: pictures are compressed."""
+        headers = {
+            "accept": "application/json, text/plain;q=0.5",
+            "accept-encoding": "identity",
+            "user-agent": f"vllm-omni-client/{version('vllm-omni-client')}",
+        }
+        if self.key is not None:
+            headers["authorization"] = f"Bearer {self.key.get_secret_value()}"
+        return headers
+
+    def attempts(self, call: Call[T]) -> Attempts:
+        """Return the empty record of a call that begins now."""
+        policy = Policy(
+            max_retries=self.max_retries if call.retried else 0,
+            timeout_seconds=min(self.timeout_seconds, call.at_most_seconds),
+            repeatable=call.repeatable,
+        )
+        return Attempts(
+            method=call.method, url=self.url(call), policy=policy, clock=self.clock, jitter=self.jitter
+        )
+
+    def read(self, call: Call[T], reply: Reply) -> T:
+        """Read a reply; where it means an error and repeats the key, read it with the key hidden."""
+        try:
+            return _endpoints.read(call, reply.status, reply.headers, reply.content)
+        except OmniError:
+            if self.key is None:
+                raise
+            hidden = reply.without(self.key.get_secret_value())
+        return _endpoints.read(call, hidden.status, hidden.headers, hidden.content)
+
+    def timed_out(self, attempts: Attempts) -> OmniError:
+        """Return the error of a call that reached its total deadline."""
+        within = f"within {attempts.policy.timeout_seconds:g} s"
+        if attempts.wire.connecting:
+            return ServerUnreachable(f"{self.base_url} does not answer {within}", reason="timeout")
+        return RequestTimeout(f"no whole answer from {self.base_url} {within}")
+
+
+def _checked_key(api_key: str | SecretStr | None) -> SecretStr | None:
+    """Return the key; an empty one is none. Raises InvalidParameter when no header can carry it."""
+    text = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+    if not text:
+        return None
+    if not (text.isascii() and text.isprintable() and " " not in text):
+        raise InvalidParameter("api_key must be printable ASCII without spaces", parameter="api_key")
+    return SecretStr(text)
+
+
+def _checked_timeout(timeout: float) -> float:
+    """Return the deadline in seconds. Raises InvalidParameter unless it is finite and more than 0."""
+    if isinstance(timeout, bool) or not (math.isfinite(timeout) and timeout > 0):
+        raise InvalidParameter(f"timeout = {timeout!r}: must be seconds, more than 0", parameter="timeout")
+    return float(timeout)
+
+
+def _checked_retries(max_retries: int) -> int:
+    """Return the number of retries. Raises InvalidParameter unless it is 0 to 100."""
+    if isinstance(max_retries, bool) or not 0 <= max_retries <= _MOST_RETRIES:
+        raise InvalidParameter(
+            f"max_retries = {max_retries!r}: must be 0 to {_MOST_RETRIES}", parameter="max_retries"
+        )
+    return max_retries

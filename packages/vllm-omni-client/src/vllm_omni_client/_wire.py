@@ -1,0 +1,94 @@
+"""Wire: what the connection of one request did, as the transport's trace events tell it."""
+
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from threading import Timer
+from types import TracebackType
+from typing import Final, Protocol, cast
+
+# A server that closes an idle connection does it before it has read a byte: it shows at once.
+_STALE_WITHIN_SECONDS: Final = 1.0
+
+
+class _Stream(Protocol):
+    def get_extra_info(self, info: str) -> object: ...
+
+
+class Wire:
+    """The connection of one request.
+
+    The events are httpcore's, documented with httpx's `trace` extension. A transport without a
+    network, such as an application in this process, sends none: then nothing is known.
+    """
+
+    def __init__(self) -> None:
+        self._connected_anew = False
+        self._sending = False
+        self._answered = False
+        self._stream: _Stream | None = None
+
+    def note(self, event: str, info: Mapping[str, object]) -> None:
+        """Take one trace event, such as "connection.connect_tcp.started"."""
+        _, _, what = event.partition(".")
+        match what:
+            case "connect_tcp.started":
+                self._connected_anew = True
+            case "connect_tcp.complete" | "start_tls.complete":
+                self._stream = cast("_Stream", info["return_value"])
+            case "send_request_headers.started":
+                self._sending = True
+            case "receive_response_headers.complete":
+                self._answered = True
+            case _:
+                pass
+
+    async def note_async(self, event: str, info: Mapping[str, object]) -> None:
+        """Do what `note` does, for a transport that awaits it."""
+        self.note(event, info)
+
+    @property
+    def connecting(self) -> bool:
+        """Whether a connection was begun and nothing sent over it yet."""
+        return self._connected_anew and not self._sending
+
+    def was_stale(self, elapsed_seconds: float) -> bool:
+        """Say whether a broken connection was an old one that the server had closed before it was used."""
+        reused = self._sending and not self._connected_anew
+        return reused and not self._answered and elapsed_seconds < _STALE_WITHIN_SECONDS
+
+    def cut(self) -> None:
+        """End the connection from another thread; whoever reads from it wakes up at once."""
+        connection = self._stream.get_extra_info("socket") if self._stream else None
+        if isinstance(connection, socket.socket):
+            with suppress(OSError):
+                # Not the method of an SSLSocket, which takes its state away from under the reader.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+class Deadline:
+    """A block that ends at a deadline with TimeoutError, as `asyncio.timeout` does for tasks.
+
+    The wire is cut from another thread: the timeouts of blocking reads alone would let a trickle of
+    bytes go on forever.
+    """
+
+    def __init__(self, wire: Wire, seconds: float) -> None:
+        self._wire = wire
+        self._passed = False
+        self._timer = Timer(seconds, self._pass)
+        self._timer.daemon = True
+
+    def _pass(self) -> None:
+        self._passed = True
+        self._wire.cut()
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._passed and (error is None or isinstance(error, Exception)):
+            raise TimeoutError from error

@@ -1,0 +1,92 @@
+"""ServerMetrics: the few numbers of a server's `/metrics` page that a client can use.
+
+The names are those of vLLM-Omni 0.30.0 (`vllm_omni/metrics/definitions.py`); 0.14 and 0.20 have none
+of them, and their metrics are all None.
+"""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+_PREFIX: Final = "vllm_omni:"
+# One line of the Prometheus text format: name, labels (quoted values may hold any character), value, time.
+_SAMPLE: Final = re.compile(
+    r"(?P<name>[A-Za-z_:][A-Za-z0-9_:]*)"
+    r"(?:\{(?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*\})?"
+    r"[ \t]+(?P<value>[^ \t]+)(?:[ \t]+-?[0-9]+)?[ \t\r]*"
+)
+# float() takes more than the format has, "1_000" among it.
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerMetrics:
+    """What a server counts; each is None when the server does not tell it.
+
+    Attributes:
+        requests_running: Requests at work now, over all stages.
+        requests_waiting: Requests in the queue now, over all stages.
+        requests_succeeded: Since the server's start.
+        requests_failed: Since the server's start, those that clients gave up included.
+        images: Pictures made since the server's start.
+        peak_memory_mb: In MiB: the most that torch had reserved during the last request, over all stages.
+        mean_request_seconds: From arrival to answer, the mean since the server's start.
+        mean_queue_wait_seconds: The mean since the server's start.
+        mean_step_seconds: One denoising step, the mean since the server's start.
+    """
+
+    requests_running: int | None = None
+    requests_waiting: int | None = None
+    requests_succeeded: int | None = None
+    requests_failed: int | None = None
+    images: int | None = None
+    peak_memory_mb: float | None = None
+    mean_request_seconds: float | None = None
+    mean_queue_wait_seconds: float | None = None
+    mean_step_seconds: float | None = None
+
+
+def parse(text: str) -> ServerMetrics:
+    """Read the Prometheus text format; lines that cannot be read are passed over, never an error."""
+    samples: defaultdict[str, list[float]] = defaultdict(list)
+    for name, value in _samples(text):
+        samples[name].append(value)
+    return ServerMetrics(
+        requests_running=_count(samples, "num_requests_running"),
+        requests_waiting=_count(samples, "num_requests_waiting"),
+        requests_succeeded=_count(samples, "requests_success_total"),
+        requests_failed=_count(samples, "requests_failed_total"),
+        images=_count(samples, "image_count_total"),
+        peak_memory_mb=_folded(samples, "peak_memory_mb", max),
+        mean_request_seconds=_mean(samples, "e2e_request_latency_s"),
+        mean_queue_wait_seconds=_mean(samples, "request_queue_wait_s"),
+        mean_step_seconds=_mean(samples, "denoise_step_latency_s"),
+    )
+
+
+def _samples(text: str) -> Iterator[tuple[str, float]]:
+    """Give the finite samples of the server's own family, their labels left out."""
+    for line in text.split("\n"):
+        sample = _SAMPLE.fullmatch(line) if line.startswith(_PREFIX) else None
+        if sample and _NUMBER.fullmatch(sample["value"]) and math.isfinite(value := float(sample["value"])):
+            yield sample["name"].removeprefix(_PREFIX), value
+
+
+def _folded(
+    samples: Mapping[str, list[float]], name: str, fold: Callable[[Iterable[float]], float]
+) -> float | None:
+    values = samples.get(name)
+    return fold(values) if values else None
+
+
+def _count(samples: Mapping[str, list[float]], name: str) -> int | None:
+    total = _folded(samples, name, math.fsum)
+    return None if total is None or total < 0 else int(total)
+
+
+def _mean(samples: Mapping[str, list[float]], name: str) -> float | None:
+    total, count = _folded(samples, f"{name}_sum", math.fsum), _folded(samples, f"{name}_count", math.fsum)
+    return total / count if total is not None and count else None
