@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from vllm_image_core import bounds
 from vllm_image_core.profile import Profile
 from vllm_image_core.size import Size
 
@@ -16,7 +17,13 @@ GB_PER_RUNNING_PICTURE: Final = 2.0
 MOST_AT_ONCE: Final = 4
 """Source: the project plan's cap, against running out of memory on consumer GPUs."""
 
+MOST_IMAGES: Final = 1_000_000_000
+
 BASIS: Final = "from the profile; nothing measured on this server yet; may be off by half or more"
+UNKNOWN_BASIS: Final = (
+    "a guess, as nothing is known of this model and nothing was measured on this server yet; "
+    "may be off several times over"
+)
 
 _SQUARE: Final = Size(1024, 1024)
 _FORWARDS_UNDER_GUIDANCE: Final = 2
@@ -71,17 +78,21 @@ def estimate(
         guided: Whether guidance runs a second forward pass at each step.
         num_images: How many pictures, at least 1.
         total_vram_gb: Memory of the GPU in gigabytes; None when it is not known.
+
+    Raises:
+        InvalidRequest: `num_images` is no integer or less than 1.
     """
+    images = bounds.integer("num_images", num_images, 1, MOST_IMAGES, allowed="an integer from 1")
     size = Size(width, height)
     forwards = num_inference_steps * (_FORWARDS_UNDER_GUIDANCE if guided else 1)
     seconds = profile.cost.seconds(megapixels=size.megapixels, forwards=forwards)
     return Estimate(
         size=size,
         seconds_per_image=seconds,
-        total_seconds=seconds * num_images,
+        total_seconds=seconds * images,
         peak_vram_gb=_peak_vram_gb(profile, size),
         recommended_concurrent=_recommended(profile, size, total_vram_gb),
-        basis=BASIS,
+        basis=_basis(profile),
         notes=_notes(profile, num_inference_steps, guided=guided, size=size, total_vram_gb=total_vram_gb),
     )
 
@@ -123,10 +134,14 @@ def _notes(
         f"{profile.type.capitalize()} model, {steps} steps.",
         "First generation may be slower due to torch.compile warmup.",
         *_guidance_note(guided=guided),
-        f"Time and memory are {BASIS}. The time is for one NVIDIA H100 and an idle server.",
+        f"Time and memory are {_basis(profile)}. The time is for one NVIDIA H100 and an idle server.",
         _concurrency_note(profile, size, total_vram_gb),
         *_fit_note(profile, size, total_vram_gb),
     )
+
+
+def _basis(profile: Profile) -> str:
+    return BASIS if profile.known else UNKNOWN_BASIS
 
 
 def _guidance_note(*, guided: bool) -> tuple[str, ...]:

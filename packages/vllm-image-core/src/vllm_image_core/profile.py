@@ -1,9 +1,9 @@
 """A model profile: what is known of a model, each number with its source."""
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
     model_validator,
 )
@@ -22,6 +23,9 @@ ModelType = Literal["distilled", "standard"]
 GuidanceField = Literal["guidance_scale", "true_cfg_scale"]
 NegativePromptUse = Literal["unsupported", "optional", "needed_for_guidance"]
 OverlongPrompt = Literal["cut", "refused", "unknown"]
+
+FALLBACK: Final = "fallback"
+"""The `model` of the profile for models that are not known."""
 
 _Count = Annotated[int, Field(ge=1)]
 _Positive = Annotated[float, Field(gt=0)]
@@ -110,7 +114,9 @@ class Profile(BaseModel):
     max_resolution_mp: _Positive
     resolution_multiple: _Count
     supported_aspect_ratios: Annotated[
-        Mapping[str, Annotated[Size, BeforeValidator(_size)]], AfterValidator(_frozen_sizes)
+        Mapping[str, Annotated[Size, BeforeValidator(_size)]],
+        AfterValidator(_frozen_sizes),
+        PlainSerializer(dict),
     ]
     max_prompt_tokens: _Count | None = None
     overlong_prompt: OverlongPrompt
@@ -118,12 +124,17 @@ class Profile(BaseModel):
     estimated_vram_gb: _Positive | None = None
     activation_gb_at_1024x1024: _Positive
     cost: CostLaw
-    sources: Annotated[Mapping[str, str], AfterValidator(_frozen_texts)]
+    sources: Annotated[Mapping[str, str], AfterValidator(_frozen_texts), PlainSerializer(dict)]
 
     @property
     def supports_negative_prompt(self) -> bool:
         """Whether the model's pipeline reads a negative prompt at all."""
         return self.negative_prompt != "unsupported"
+
+    @property
+    def known(self) -> bool:
+        """Whether this is the profile of one model; False for the fallback."""
+        return self.model != FALLBACK
 
     @property
     def default_size(self) -> Size:
@@ -156,6 +167,13 @@ class Profile(BaseModel):
             raise BadProfile(f"{file} is no TOML: {error}") from error
         except ValidationError as error:
             raise BadProfile(f"{file}: {_first_fault(error)}") from error
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[str], Self], tuple[str]]:
+        """Pickle as JSON: a frozen mapping has no pickle of its own."""
+        return type(self).model_validate_json, (self.model_dump_json(exclude_unset=True),)
 
     @model_validator(mode="after")
     def _every_number_has_a_source(self) -> Self:
