@@ -1,5 +1,6 @@
 """What the first bytes of something say that it is."""
 
+import codecs
 from typing import Literal
 
 from vllm_image_core import jpeg, png, webp
@@ -46,8 +47,11 @@ def described(data: bytes) -> str:
 def _described_text(data: bytes) -> str | None:
     """The same for text, which has no zero byte and is valid UTF-8; None for other data."""
     head = data[: 4 * _SHOWN_CHARACTERS]
-    text = head.decode("utf-8", "ignore")
-    if b"\0" in head or len(text.encode()) < len(head) - 3:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
+    except UnicodeDecodeError:
+        return None
+    if "\0" in text:
         return None
     start = text.lstrip("\ufeff \t\r\n")
     kind = "text"
