@@ -1,1 +1,37 @@
-"""Pictures from a vLLM-Omni server, in a notebook."""
+"""Pictures from a vLLM-Omni server, in a notebook.
+
+::
+
+    from vllm_image_core import Studio
+
+    studio = Studio("http://localhost:6655")
+    picture = await studio.generate("a red fox in the snow")
+    picture
+"""
+
+from vllm_image_core.errors import BadPicture, CannotSave, ImageError, InvalidRequest, UnknownBatch
+from vllm_image_core.generated import GeneratedImage
+from vllm_image_core.gpu import Gpu
+from vllm_image_core.picture import Picture
+from vllm_image_core.profile import Profile
+from vllm_image_core.registry import Registry
+from vllm_image_core.request import ImageRequest
+from vllm_image_core.resolver import ResolvedRequest, resolve
+from vllm_image_core.studio import Studio
+
+__all__ = [
+    "BadPicture",
+    "CannotSave",
+    "GeneratedImage",
+    "Gpu",
+    "ImageError",
+    "ImageRequest",
+    "InvalidRequest",
+    "Picture",
+    "Profile",
+    "Registry",
+    "ResolvedRequest",
+    "Studio",
+    "UnknownBatch",
+    "resolve",
+]

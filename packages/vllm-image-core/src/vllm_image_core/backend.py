@@ -9,7 +9,7 @@ __all__ = ["Backend"]
 
 
 class Backend(Protocol):
-    """A vLLM-Omni server, as far as the studio talks to it. Methods raise ``OmniError`` as the client does."""
+    """A vLLM-Omni server, as far as the studio talks to it; its methods raise ``OmniError``."""
 
     @property
     def base_url(self) -> str:

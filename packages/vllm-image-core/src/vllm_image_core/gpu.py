@@ -85,7 +85,7 @@ def _free(total_gb: float | None, model_gb: float | None) -> float | None:
 def _sources(
     gpu: Gpu, profile: Profile | None, *, free: float | None, peak_memory_mb: float | None
 ) -> dict[str, str]:
-    said = {
+    return {
         "gpu_name": gpu.source if gpu.name else _NOT_TOLD,
         "total_vram_gb": gpu.source if gpu.total_vram_gb is not None else _NOT_TOLD,
         "estimated_model_vram_gb": _model_source(profile),
@@ -95,7 +95,6 @@ def _sources(
         "recommended_max_concurrent": _concurrency_source(free),
         "peak_memory_mb": _peak_source(peak_memory_mb),
     }
-    return said
 
 
 def _model_source(profile: Profile | None) -> str:

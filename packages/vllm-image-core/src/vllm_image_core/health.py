@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from vllm_image_core.backend import Backend
 from vllm_omni_client.errors import OmniError
+
+from vllm_image_core.backend import Backend
 
 __all__ = ["Health", "ServerStatus", "examine"]
 

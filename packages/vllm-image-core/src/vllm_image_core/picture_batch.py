@@ -2,17 +2,18 @@
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType, TracebackType
-from typing import Protocol, Self
+from typing import Self
+
+from vllm_omni_client.errors import OmniError
 
 from vllm_image_core.batching import BatchId, Done, Failed, Outcome, running
 from vllm_image_core.errors import ImageError
 from vllm_image_core.generated import GeneratedImage
+from vllm_image_core.maker import Record
 from vllm_image_core.request import ImageRequest
-from vllm_omni_client.errors import OmniError
 
 __all__ = ["PictureBatch"]
 
-Record = Callable[[GeneratedImage], None]
 Make = Callable[[ImageRequest, Record], Coroutine[None, None, GeneratedImage]]
 
 

@@ -23,7 +23,9 @@ def with_recipe(picture: Picture, request: ResolvedRequest, *, model: str, now: 
         model: The server's name for the model.
         now: When it was made.
     """
-    return with_text(picture, {PARAMETERS: _parameters(request, model), KEYWORD: _as_json(request, model, now)})
+    return with_text(
+        picture, {PARAMETERS: _parameters(request, model), KEYWORD: _as_json(request, model, now)}
+    )
 
 
 def _parameters(request: ResolvedRequest, model: str) -> str:

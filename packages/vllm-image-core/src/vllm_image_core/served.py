@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from vllm_image_core.profile import Profile
-from vllm_image_core.registry import Match, Registry
 from vllm_omni_client.errors import BadReply
 from vllm_omni_client.models import ModelList
+
+from vllm_image_core.profile import Profile
+from vllm_image_core.registry import Match, Registry
 
 __all__ = ["ServedModel", "served_model"]
 

@@ -106,7 +106,9 @@ def batch_cancelled(batch: PictureBatch) -> BatchCancelled:
         cancelled=batch.unfinished,
         failed=len(batch.errors),
         files_saved=[str(image.path) for image in batch.images.values()],
-        notes=["A picture that was running may still be finished on the GPU; it is not saved."] if batch.unfinished else [],
+        notes=["A picture that was running may still be finished on the GPU; it is not saved."]
+        if batch.unfinished
+        else [],
     )
 
 
@@ -195,7 +197,7 @@ def generation_estimate(estimate: Estimate) -> GenerationEstimate:
     return GenerationEstimate(
         estimated_time_per_image_seconds=round(estimate.seconds_per_image, 2),
         estimated_total_time_seconds=round(estimate.total_seconds, 2),
-        estimated_peak_vram_gb=round(estimate.peak_vram_gb, 1),
+        estimated_peak_vram_gb=None if estimate.peak_vram_gb is None else round(estimate.peak_vram_gb, 1),
         recommended_concurrent=estimate.recommended_concurrent,
         resolution=str(estimate.size),
         total_megapixels_per_image=round(estimate.size.megapixels, 2),

@@ -29,10 +29,12 @@ __all__ = ["main"]
 def main(settings: Settings) -> None:
     """Pictures from a self-hosted vLLM-Omni server.
 
-    Without a command this is an MCP server on stdin and stdout, for an MCP host to start. Every option can also
-    stand in the environment: VLLM_IMAGE_URL, VLLM_IMAGE_OUTPUT_DIR, VLLM_IMAGE_API_KEY and so on.
+    Without a command this is an MCP server on stdin and stdout, for an MCP host to start. Every option can
+    also stand in the environment: VLLM_IMAGE_URL, VLLM_IMAGE_OUTPUT_DIR, VLLM_IMAGE_API_KEY and so on.
     """
-    logging.basicConfig(stream=sys.stderr, level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=settings.log_level, format="%(levelname)s %(name)s: %(message)s"
+    )
     if click.get_current_context().invoked_subcommand is None:
         from vllm_image_mcp.server import build_server  # noqa: PLC0415 - commands need no MCP
 
@@ -68,7 +70,10 @@ def batch(settings: Settings, file: Path, **parameters: Any) -> None:  # noqa: A
     prompts = [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
     if not prompts:
         raise click.UsageError(f"{file} holds no prompt; write one on each line.")
-    _run(settings, lambda state: _batch(state, [ImageRequest(prompt=prompt, **parameters) for prompt in prompts]))
+    _run(
+        settings,
+        lambda state: _batch(state, [ImageRequest(prompt=prompt, **parameters) for prompt in prompts]),
+    )
 
 
 @main.command()
@@ -122,7 +127,9 @@ async def _batch(state: State, requests: list[ImageRequest]) -> bool:
             ended = len(requests) - batch.unfinished
             match outcome:
                 case Done(index=index, value=image):
-                    click.echo(f"[{ended}/{len(requests)}] {image.path}  seed {image.seed}  {image.seconds:.2f} s")
+                    click.echo(
+                        f"[{ended}/{len(requests)}] {image.path}  seed {image.seed}  {image.seconds:.2f} s"
+                    )
                 case Failed(index=index, error=error):
                     click.echo(f"[{ended}/{len(requests)}] line {index + 1} failed: {_told(error)}", err=True)
     click.echo(f"{len(batch.images)} made, {len(batch.errors)} failed, {batch.seconds:.1f} s", err=True)

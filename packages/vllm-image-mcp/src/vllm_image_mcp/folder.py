@@ -24,8 +24,8 @@ class Folder:
 def usable_folder(asked: Path) -> Folder:
     """The folder that was asked for; for a relative one in a working folder that cannot be written, another.
 
-    Hosts start servers in ``/`` and the like, where a relative folder means nothing. An absolute one was meant:
-    it stays, and saving says what is wrong with it.
+    Hosts start servers in ``/`` and the like, where a relative folder means nothing. An absolute one was
+    meant: it stays, and saving says what is wrong with it.
     """
     folder = asked.expanduser()
     if folder.is_absolute():

@@ -15,7 +15,9 @@ def explain(error: ImageError | OmniError, *, server_url: str) -> str:
 
 def explain_arguments(tool: str, error: ValidationError, allowed: list[str]) -> str:
     """The text for arguments that do not fit the tool's schema, without the validator's own wording."""
-    wrong = "; ".join(f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors())
+    wrong = "; ".join(
+        f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()
+    )
     return f"{tool} was called with wrong arguments: {wrong}. Its parameters are: {', '.join(allowed)}."
 
 

@@ -1,60 +1,94 @@
 """The graphics card of this machine, read through NVIDIA's management library."""
 
+import importlib
 import ipaddress
 import logging
 import socket
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from vllm_image_core.gpu import Gpu
 
-__all__ = ["gpu_beside", "is_this_machine"]
+__all__ = ["Nvml", "gpu_beside", "is_this_machine"]
 
 _logger = logging.getLogger(__name__)
 _BYTES_PER_GB = 1024**3
 
 
-def gpu_beside(server_url: str) -> Gpu | None:
-    """The first card of this machine, if the server runs here and NVML can be asked; None otherwise."""
-    return _first_gpu() if is_this_machine(server_url) else None
+class Memory(Protocol):
+    """Of a card, in bytes."""
+
+    total: int
+    free: int
+
+
+class Nvml(Protocol):
+    """The part of ``pynvml`` that is used here; the package has no type stubs."""
+
+    NVMLError: type[Exception]
+
+    def nvmlInit(self) -> None:  # noqa: D102, N802 - NVIDIA's name
+        ...
+
+    def nvmlShutdown(self) -> None:  # noqa: D102, N802 - NVIDIA's name
+        ...
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: D102, N802 - NVIDIA's name
+        ...
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> object:  # noqa: D102, N802 - NVIDIA's name
+        ...
+
+    def nvmlDeviceGetMemoryInfo(self, handle: object) -> Memory:  # noqa: D102, N802 - NVIDIA's name
+        ...
+
+    def nvmlDeviceGetName(self, handle: object) -> str | bytes:  # noqa: D102, N802 - NVIDIA's name
+        ...
+
+
+def gpu_beside(server_url: str, library: Nvml | None = None) -> Gpu | None:
+    """The first card of this machine, if the server runs here and NVML can be asked; None otherwise.
+
+    Args:
+        server_url: The server's base URL.
+        library: ``pynvml``, or a double; None imports it.
+    """
+    if not is_this_machine(server_url):
+        return None
+    nvml = library or cast("Nvml", importlib.import_module("pynvml"))
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        _logger.info("No card is known through NVML: %s", error)
+        return None
+    try:
+        return _first_card(nvml)
+    except nvml.NVMLError as error:
+        _logger.info("NVML does not describe the card: %s", error)
+        return None
+    finally:
+        nvml.nvmlShutdown()
 
 
 def is_this_machine(url: str) -> bool:
-    """Whether a URL's host is a loopback address or this machine's own name."""
+    """Whether a URL's host is a loopback address, or this machine's own name."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost" or host.lower() == socket.gethostname().lower()
+        return host in {"localhost", socket.gethostname().lower()}
 
 
-def _first_gpu() -> Gpu | None:
-    import pynvml  # noqa: PLC0415 - only where a server runs on this machine
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        _logger.info("No card is known through NVML: %s", error)
-        return None
-    try:
-        return _read(pynvml.nvmlDeviceGetCount())
-    except pynvml.NVMLError as error:
-        _logger.info("NVML did not describe the card: %s", error)
-        return None
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _read(count: int) -> Gpu | None:
-    import pynvml  # noqa: PLC0415 - only where a server runs on this machine
-
+def _first_card(nvml: Nvml) -> Gpu | None:
+    count = nvml.nvmlDeviceGetCount()
     if count == 0:
         return None
-    card = pynvml.nvmlDeviceGetHandleByIndex(0)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(card)
+    card = nvml.nvmlDeviceGetHandleByIndex(0)
+    memory, name = nvml.nvmlDeviceGetMemoryInfo(card), nvml.nvmlDeviceGetName(card)
     which = "the card of this machine" if count == 1 else f"the first of {count} cards of this machine"
     return Gpu(
-        name=str(pynvml.nvmlDeviceGetName(card)),
-        total_vram_gb=round(int(memory.total) / _BYTES_PER_GB, 1),
-        free_vram_gb=round(int(memory.free) / _BYTES_PER_GB, 1),
+        name=name.decode() if isinstance(name, bytes) else name,
+        total_vram_gb=round(memory.total / _BYTES_PER_GB, 1),
+        free_vram_gb=round(memory.free / _BYTES_PER_GB, 1),
         source=f"NVML, {which}",
     )

@@ -1,4 +1,4 @@
-"""The options that the server and every command share; each can be given before or after the command's name."""
+"""The options that the server and every command share, before or after the command's name."""
 
 import functools
 from collections.abc import Callable
@@ -17,14 +17,26 @@ _OPTIONS = (
     click.option("--vllm-url", metavar="URL", help="The vLLM-Omni server.  [http://localhost:6655]"),
     click.option("--output-dir", metavar="DIR", help="Where pictures are saved.  [./generated_images]"),
     click.option("--max-concurrent", metavar="N|auto", help="Pictures of a batch under way at once.  [auto]"),
-    click.option("--timeout", metavar="SECONDS", help="How long one picture may take, queue included.  [300]"),
+    click.option(
+        "--timeout", metavar="SECONDS", help="How long one picture may take, queue included.  [300]"
+    ),
     click.option("--api-key", metavar="KEY", help="The server's API key; better in VLLM_IMAGE_API_KEY."),
     click.option("--demo", is_flag=True, default=None, help="Simulated pictures: no server, no GPU."),
     click.option("--gpu-name", metavar="NAME", help="The server's card, for gpu_status."),
     click.option("--gpu-vram-gb", metavar="GB", help="The card's memory, for gpu_status and batches."),
     click.option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR, to stderr.  [WARNING]"),
 )
-_NAMES = ("vllm_url", "output_dir", "max_concurrent", "timeout", "api_key", "demo", "gpu_name", "gpu_vram_gb", "log_level")
+_NAMES = (
+    "vllm_url",
+    "output_dir",
+    "max_concurrent",
+    "timeout",
+    "api_key",
+    "demo",
+    "gpu_name",
+    "gpu_vram_gb",
+    "log_level",
+)
 
 
 def with_settings(command: Command) -> Command:
@@ -49,7 +61,9 @@ def _settings(given: dict[str, Any]) -> Settings:
     try:
         return Settings.from_arguments(**given)
     except ValidationError as error:
-        wrong = "; ".join(f"{_option(each['loc'])}: {each['msg']}" for each in error.errors(include_input=False))
+        wrong = "; ".join(
+            f"{_option(each['loc'])}: {each['msg']}" for each in error.errors(include_input=False)
+        )
         raise click.UsageError(wrong) from error
 
 

@@ -124,8 +124,12 @@ class GpuStatus(Result):
     recommended_max_concurrent: int
     server_url: str
     server_status: Literal["healthy", "unhealthy", "unreachable"]
-    measured_free_vram_gb: float | None = Field(None, description="As NVML tells it, when the server is here.")
-    peak_memory_mb: float | None = Field(None, description="Peak of the last picture, measured by the server.")
+    measured_free_vram_gb: float | None = Field(
+        None, description="As NVML tells it, when the server is here."
+    )
+    peak_memory_mb: float | None = Field(
+        None, description="Peak of the last picture, measured by the server."
+    )
     sources: dict[str, str] = Field(description="Where each number comes from.")
     notes: list[str] = []
 

@@ -1,6 +1,6 @@
 """The MCP server: its tools behind one error boundary, and its life from the first request to the last."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -21,10 +21,10 @@ from vllm_image_mcp.tools import TOOLS
 __all__ = ["ImageServer", "build_server", "main"]
 
 _INSTRUCTIONS = """\
-Makes pictures on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one picture and \
-batch_generate for up to 20; leave out what you do not care about, the loaded model's own settings are used. \
-get_model_info and list_presets tell what the model can do; server_health tells why nothing works. Repeat a result \
-with its seed and parameters."""
+Makes pictures on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one picture \
+and batch_generate for up to 20; leave out what you do not care about: the loaded model's own settings are used. \
+get_model_info and list_presets tell what the model can do; server_health tells why nothing works. \
+Repeat a result with its seed and parameters."""
 
 
 class ImageServer(MCPServer[State]):
@@ -55,7 +55,12 @@ class ImageServer(MCPServer[State]):
                     raise
 
     async def _parameters(self, name: str) -> list[str]:
-        return [key for tool in await self.list_tools() if tool.name == name for key in tool.input_schema["properties"]]
+        return [
+            key
+            for tool in await self.list_tools()
+            if tool.name == name
+            for key in tool.input_schema["properties"]
+        ]
 
 
 def build_server(settings: Settings) -> ImageServer:
@@ -82,7 +87,7 @@ def main() -> None:
 
 def _lifespan(settings: Settings) -> Callable[[MCPServer[State]], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
-    async def lifespan(_: MCPServer[State]) -> AsyncIterator[State]:
+    async def lifespan(_: MCPServer[State]) -> AsyncGenerator[State]:
         state = State(settings)
         try:
             yield state
@@ -93,8 +98,9 @@ def _lifespan(settings: Settings) -> Callable[[MCPServer[State]], AbstractAsyncC
 
 
 def _judged(result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:
-    """A batch of which nothing came is an error result, too; it keeps its structured content, which fits the schema."""
-    if isinstance(result, CallToolResult) and (result.structured_content or {}).get("status") == "failed":
+    """A batch of which nothing came is an error, too; its structured content stays, and fits the schema."""
+    structured = result.structured_content if isinstance(result, CallToolResult) else None
+    if isinstance(structured, dict) and structured.get("status") == "failed":
         return result.model_copy(update={"is_error": True})
     return result
 

@@ -20,9 +20,13 @@ class Settings(BaseSettings):
         pydantic.ValidationError: A value is of the wrong kind or outside of its range.
     """
 
-    model_config = SettingsConfigDict(env_prefix="VLLM_IMAGE_", frozen=True, env_ignore_empty=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="VLLM_IMAGE_", frozen=True, env_ignore_empty=True, populate_by_name=True
+    )
 
-    vllm_url: str = Field("http://localhost:6655", validation_alias=AliasChoices("VLLM_IMAGE_URL", "VLLM_IMAGE_VLLM_URL"))
+    vllm_url: str = Field(
+        "http://localhost:6655", validation_alias=AliasChoices("VLLM_IMAGE_URL", "VLLM_IMAGE_VLLM_URL")
+    )
     """Base URL of the vLLM-Omni server."""
     output_dir: Path = Path("generated_images")
     """Where pictures are saved; relative to the working folder."""

@@ -31,12 +31,19 @@ class State:
     @cached_property
     def studio(self) -> Studio:
         """The one studio of this process."""
-        return _demo(self._settings, self.folder.path) if self._settings.demo else _real(self._settings, self.folder.path)
+        return (
+            _demo(self._settings, self.folder.path)
+            if self._settings.demo
+            else _real(self._settings, self.folder.path)
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Told with every picture."""
-        return (*([_SIMULATED] if self._settings.demo else []), *([self.folder.note] if self.folder.note else []))
+        return (
+            *([_SIMULATED] if self._settings.demo else []),
+            *([self.folder.note] if self.folder.note else []),
+        )
 
     async def aclose(self) -> None:
         """Close the studio, if it was opened."""
@@ -48,7 +55,9 @@ def _real(settings: Settings, folder: Path) -> Studio:
     from vllm_image_mcp.nvml import gpu_beside  # noqa: PLC0415 - asks the driver
 
     configured = Gpu(
-        name=settings.gpu_name, total_vram_gb=settings.gpu_vram_gb, source="configured (--gpu-name, --gpu-vram-gb)"
+        name=settings.gpu_name,
+        total_vram_gb=settings.gpu_vram_gb,
+        source="configured (--gpu-name, --gpu-vram-gb)",
     )
     return Studio(
         settings.vllm_url,
@@ -69,5 +78,7 @@ def _demo(settings: Settings, folder: Path) -> Studio:
         AsyncOmniClient.in_process(create_app(simulator), timeout=settings.timeout),
         output_dir=folder,
         max_concurrent=settings.max_concurrent,
-        gpu=Gpu(name="Simulated GPU", total_vram_gb=simulator.vram_gib, source="the simulator; there is no card"),
+        gpu=Gpu(
+            name="Simulated GPU", total_vram_gb=simulator.vram_gib, source="the simulator; there is no card"
+        ),
     )

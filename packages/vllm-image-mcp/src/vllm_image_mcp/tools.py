@@ -38,6 +38,7 @@ __all__ = ["TOOLS"]
 
 async def generate_image(
     ctx: Context[State],
+    *,
     prompt: Prompt,
     negative_prompt: NegativePrompt = None,
     width: Width = None,
@@ -50,8 +51,8 @@ async def generate_image(
 ) -> ImageResult:
     """Generate one image from a text prompt and save it as a file.
 
-    Returns the file's path, the seed and the parameters used. Takes about a second on distilled models, up to a
-    minute on others: ask estimate_generation first for large sizes. For several images use batch_generate.
+    Returns the file's path, the seed and the parameters used. Takes about a second on distilled models, up to
+    a minute on others: ask estimate_generation first for large sizes. For several images use batch_generate.
     """
     image = await _state(ctx).studio.generate(
         prompt,
@@ -69,6 +70,7 @@ async def generate_image(
 
 async def batch_generate(
     ctx: Context[State],
+    *,
     prompts: Prompts,
     width: Width = None,
     height: Height = None,
@@ -80,8 +82,8 @@ async def batch_generate(
 ) -> BatchResult:
     """Generate up to 20 images, one per prompt, several at a time.
 
-    Returns each image's path and seed once all have ended; one failure does not stop the others. Progress messages
-    carry the batch_id from the first one on; cancel_batch takes it.
+    Returns each image's path and seed once all have ended; one failure does not stop the others. Progress
+    messages carry the batch_id from the first one on; cancel_batch takes it.
     """
     texts, drawn = checks.prompts_with_seeds(prompts, seeds)
     requests = [
@@ -102,17 +104,19 @@ async def batch_generate(
     async with batch:
         async for _ in batch:
             ended = total - batch.unfinished
-            await ctx.report_progress(ended, total, f"{batch.id}: {ended} of {total}, {len(batch.errors)} failed")
+            await ctx.report_progress(
+                ended, total, f"{batch.id}: {ended} of {total}, {len(batch.errors)} failed"
+            )
     return answers.batch_result(batch, notes=_state(ctx).notes, server_url=_state(ctx).studio.server_url)
 
 
 async def get_model_info(ctx: Context[State]) -> ModelInfo:
-    """Tell which model the server has loaded, its recommended parameters, and the aspect ratios it supports."""
+    """Tell which model is loaded, its recommended parameters, and the aspect ratios it supports."""
     return answers.model_info(await _state(ctx).studio.model())
 
 
 async def gpu_status(ctx: Context[State]) -> GpuStatus:
-    """Tell the GPU's memory and how many images fit at once, and where each number comes from; null is unknown."""
+    """Tell the GPU's memory, how many images fit at once, and where each number comes from."""
     studio = _state(ctx).studio
     return answers.gpu_status(await studio.health(), await studio.gpu())
 
@@ -129,6 +133,7 @@ async def server_health(ctx: Context[State]) -> ServerHealth:
 
 async def estimate_generation(
     ctx: Context[State],
+    *,
     num_images: NumImages = 1,
     width: Width = None,
     height: Height = None,
@@ -143,7 +148,7 @@ async def estimate_generation(
 
 
 async def cancel_batch(ctx: Context[State], batch_id: BatchId) -> BatchCancelled:
-    """Cancel a running batch. Images that are done are kept; one that is running may still finish on the GPU."""
+    """Cancel a running batch. Images that are done are kept; a running one may still finish on the GPU."""
     return answers.batch_cancelled(await _state(ctx).studio.cancel_batch(batch_id))
 
 

@@ -1,0 +1,380 @@
+import asyncio
+import base64
+import io
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from vllm_image_core.errors import BadPicture, CannotSave, InvalidRequest, UnknownBatch
+from vllm_image_core.gpu import Gpu
+from vllm_image_core.picture import read_text
+from vllm_image_core.request import ImageRequest
+from vllm_image_core.studio import Studio
+from vllm_omni_client.errors import BadReply, BadRequest, OutOfGpuMemory, ServerUnreachable
+from vllm_omni_client.metrics import ServerMetrics
+from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
+
+KLEIN = "black-forest-labs/FLUX.2-klein-4B"
+QWEN = "Qwen/Qwen-Image"
+NOON = datetime(2026, 2, 18, 14, 30, 22, tzinfo=UTC)
+
+
+def png(request: ImageGenerationRequest) -> bytes:
+    """A picture of the size that was asked for, in a colour that follows from the seed."""
+    width, height = map(int, (request.size or "64x64").split("x"))
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), f"#{(request.seed or 0) % 2**24:06x}").save(file, "PNG")
+    return file.getvalue()
+
+
+@dataclass
+class Server:
+    """A backend in this process: it answers at once unless it is told otherwise."""
+
+    model: str = KLEIN
+    draw: Callable[[ImageGenerationRequest], bytes] = png
+    requests: list[ImageGenerationRequest] = field(default_factory=list[ImageGenerationRequest])
+    gate: asyncio.Event | None = None
+    base_url: str = "http://gpu:6655"
+    closed: bool = False
+
+    async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
+        self.requests.append(request)
+        if request.model != self.model:
+            raise BadRequest("Model mismatch", status=400)
+        if self.gate:
+            await self.gate.wait()
+        return ImageGenerationReply.model_validate(
+            {"data": [{"b64_json": base64.b64encode(self.draw(request)).decode()}]}
+        )
+
+    async def get_models(self) -> ModelList:
+        return ModelList.model_validate({"data": [{"id": self.model, "root": self.model}]})
+
+    async def health_check(self) -> bool:
+        return True
+
+    async def get_version(self) -> str:
+        return "0.30.0"
+
+    async def get_metrics(self) -> ServerMetrics:
+        return ServerMetrics(peak_memory_mb=14_321.0)
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class DownServer(Server):
+    """A backend that nobody reaches."""
+
+    async def get_models(self) -> ModelList:
+        raise ServerUnreachable("http://gpu:6655 cannot be reached: refused", reason="refused")
+
+    async def health_check(self) -> bool:
+        raise ServerUnreachable("http://gpu:6655 cannot be reached: refused", reason="refused")
+
+
+def studio_of(server: Server, folder: Path, **options: object) -> Studio:
+    return Studio(server, output_dir=folder, now=lambda: NOON, draw_seed=lambda: 42, **options)  # type: ignore[arg-type]  # a test's options
+
+
+async def test_a_prompt_becomes_a_picture_on_disk_with_the_models_own_settings(tmp_path: Path) -> None:
+    server = Server()
+
+    image = await studio_of(server, tmp_path).generate("a red fox")
+
+    assert server.requests == [
+        ImageGenerationRequest(
+            prompt="a red fox",
+            model=KLEIN,
+            size="1024x1024",
+            response_format="b64_json",
+            output_format="png",
+            num_inference_steps=4,
+            guidance_scale=1.0,
+            seed=42,
+        )
+    ]
+    assert image.path.parent == tmp_path
+    assert image.path.name.startswith("img_20260218_143022_")
+    assert image.path.read_bytes() == image.picture.bytes
+    assert (image.model, image.seed, image.picture.width) == (KLEIN, 42, 1024)
+
+
+async def test_the_file_tells_how_it_was_made(tmp_path: Path) -> None:
+    image = await studio_of(Server(QWEN), tmp_path).generate("a red fox", width=64, height=64)
+
+    texts = read_text(image.path.read_bytes())
+
+    assert json.loads(texts["vllm-image"]) == {
+        "model": QWEN,
+        "profile": QWEN,
+        "prompt": "a red fox",
+        "negative_prompt": " ",
+        "width": 64,
+        "height": 64,
+        "num_inference_steps": 50,
+        "guidance_scale": 5.0,
+        "guidance_field": "true_cfg_scale",
+        "seed": 42,
+        "created": "2026-02-18T14:30:22+00:00",
+    }
+    assert texts["parameters"].endswith(
+        "Steps: 50, CFG scale: 5.0, Seed: 42, Size: 64x64, Model: Qwen/Qwen-Image"
+    )
+
+
+async def test_the_picture_is_not_encoded_again(tmp_path: Path) -> None:
+    server = Server()
+    image = await studio_of(server, tmp_path).generate("a red fox", width=64, height=64)
+    sent = png(server.requests[0])
+    assert sent[sent.index(b"IDAT") :] == image.picture.bytes[image.picture.bytes.index(b"IDAT") :]
+
+
+async def test_a_notebook_shows_the_picture(tmp_path: Path) -> None:
+    image = await studio_of(Server(), tmp_path).generate("a red fox", width=64, height=64)
+    assert image._repr_png_() == image.path.read_bytes()
+    assert image._repr_jpeg_() is None
+
+
+async def test_a_request_that_does_not_fit_is_refused_before_it_is_sent(tmp_path: Path) -> None:
+    server = Server()
+    with pytest.raises(
+        InvalidRequest, match="Width 1000 is not a multiple of 16. Nearest valid width is 1008"
+    ):
+        await studio_of(server, tmp_path).generate("a red fox", width=1000, height=1024)
+    assert server.requests == []
+
+
+async def test_a_bad_filename_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    server = Server()
+    with pytest.raises(InvalidRequest):
+        await studio_of(server, tmp_path).generate("a red fox", filename="../fox")
+    assert server.requests == []
+
+
+async def test_a_folder_that_cannot_be_written_is_found_before_anything_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    server = Server()
+    with pytest.raises(CannotSave):
+        await studio_of(server, tmp_path / "file").generate("a red fox")
+    assert server.requests == []
+
+
+async def test_an_unknown_model_is_told_in_the_log_and_with_the_picture(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    warning = (
+        "Model 'acme/painter' is not in the known profiles. "
+        "Using fallback defaults (steps=28, guidance=5.0). "
+        "Generation may produce unexpected results."
+    )
+    studio = studio_of(Server("acme/painter"), tmp_path)
+    with caplog.at_level(logging.WARNING):
+        images = [await studio.generate("a red fox", width=64, height=64) for _ in range(2)]
+    assert [warning in image.notes for image in images] == [True, True]
+    assert [record.message for record in caplog.records] == [warning]
+
+
+async def test_a_server_restarted_with_another_model_gets_that_models_settings(tmp_path: Path) -> None:
+    server = Server(KLEIN)
+    studio = studio_of(server, tmp_path)
+    await studio.generate("a red fox", width=64, height=64)
+    server.model = QWEN
+
+    image = await studio.generate("a red fox", width=64, height=64, seed=7)
+
+    assert image.model == QWEN
+    assert [(sent.model, sent.num_inference_steps, sent.seed) for sent in server.requests] == [
+        (KLEIN, 4, 42),
+        (KLEIN, 4, 7),
+        (QWEN, 50, 7),
+    ]
+
+
+async def test_what_the_server_refuses_twice_is_an_error(tmp_path: Path) -> None:
+    def refuse(_: ImageGenerationRequest) -> bytes:
+        raise BadRequest("Requested image size exceeds the maximum", status=400)
+
+    server = Server(draw=refuse)
+    with pytest.raises(BadRequest):
+        await studio_of(server, tmp_path).generate("a red fox")
+    assert len(server.requests) == 1
+
+
+async def test_an_error_names_the_size_and_steps_that_were_asked_for(tmp_path: Path) -> None:
+    def burst(_: ImageGenerationRequest) -> bytes:
+        raise OutOfGpuMemory("CUDA out of memory", status=500)
+
+    with pytest.raises(OutOfGpuMemory) as caught:
+        await studio_of(Server(draw=burst), tmp_path).generate("a red fox", width=2000, height=1600)
+    assert caught.value.__notes__ == ["Asked for: 2000x1600, 4 steps, seed 42."]
+
+
+async def test_bytes_that_are_no_picture_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadPicture):
+        await studio_of(Server(draw=lambda _: b"<html>"), tmp_path).generate("a red fox")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_picture_of_another_size_is_kept_and_told(tmp_path: Path) -> None:
+    smaller = Server(draw=lambda request: png(request.model_copy(update={"size": "48x64"})))
+    image = await studio_of(smaller, tmp_path).generate("a red fox", width=64, height=64)
+    assert "The server sent 48x64 instead of 64x64." in image.notes
+    assert image.path.exists()
+
+
+async def test_a_cancelled_picture_that_has_arrived_is_written_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio = studio_of(Server(), tmp_path)
+    save, entered = studio._store.save, asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def told_save(*args: object, **kwargs: object) -> Path:
+        loop.call_soon_threadsafe(entered.set)
+        return save(*args, **kwargs)  # type: ignore[arg-type]  # passed on as they came
+
+    monkeypatch.setattr(studio._store, "save", told_save)
+    task = asyncio.create_task(studio.generate("a red fox", width=64, height=64))
+    async with asyncio.timeout(10):
+        await entered.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert len(list(tmp_path.glob("img_*.png"))) == 1
+
+
+async def test_a_batch_gives_each_request_one_outcome(tmp_path: Path) -> None:
+    def sometimes(request: ImageGenerationRequest) -> bytes:
+        if request.prompt == "bad":
+            raise BadReply("junk")
+        return png(request)
+
+    requests = [ImageRequest(prompt=prompt, width=64, height=64) for prompt in ("one", "bad", "three")]
+    batch = await studio_of(Server(draw=sometimes), tmp_path).batch(requests, max_concurrent=2)
+    async with batch:
+        indexes = sorted([outcome.index async for outcome in batch])
+
+    assert indexes == [0, 1, 2]
+    assert list(batch.images) == [0, 2]
+    assert list(batch.errors) == [1]
+    assert (batch.over, batch.cancelled, batch.unfinished) == (True, False, 0)
+    assert len(list(tmp_path.glob("*.png"))) == 2
+
+
+async def test_a_batch_with_one_bad_request_sends_nothing(tmp_path: Path) -> None:
+    server = Server()
+    requests = [ImageRequest(prompt="one"), ImageRequest(prompt="two", width=1000)]
+    with pytest.raises(InvalidRequest) as caught:
+        await studio_of(server, tmp_path).batch(requests)
+    assert caught.value.__notes__ == ["This is entry 1 of the batch, counted from 0; nothing was sent."]
+    assert server.requests == []
+
+
+async def test_an_empty_batch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="at least one"):
+        await studio_of(Server(), tmp_path).batch([])
+
+
+@pytest.mark.parametrize("at_once", [0, -1, True, "2", 2.0])
+async def test_a_batch_needs_a_whole_number_of_pictures_at_once(tmp_path: Path, at_once: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await studio_of(Server(), tmp_path).batch([ImageRequest(prompt="one")], max_concurrent=at_once)  # type: ignore[arg-type]  # what a caller may send
+    assert caught.value.parameter == "max_concurrent"
+
+
+@pytest.mark.parametrize(("total_gb", "at_once"), [(None, 1), (13.0, 1), (17.0, 2), (80.0, 4)])
+async def test_a_batch_runs_as_many_at_once_as_the_memory_allows(
+    tmp_path: Path, total_gb: float | None, at_once: int
+) -> None:
+    studio = studio_of(Server(), tmp_path, gpu=Gpu(total_vram_gb=total_gb))
+    batch = await studio.batch([ImageRequest(prompt="one")])
+    assert batch.at_once == at_once
+
+
+async def test_a_batch_can_be_cancelled_by_its_id_and_keeps_what_is_done(tmp_path: Path) -> None:
+    server = Server()
+    studio = studio_of(server, tmp_path)
+    batch = await studio.batch(
+        [ImageRequest(prompt=f"{number}", width=64, height=64) for number in range(4)], max_concurrent=1
+    )
+    seen = 0
+    async with asyncio.timeout(10), batch:
+        async for _ in batch:
+            seen += 1
+            server.gate = asyncio.Event()
+            cancelled = await studio.cancel_batch(batch.id)
+    assert cancelled is batch
+    assert (batch.cancelled, len(batch.images), batch.unfinished) == (True, seen, 4 - seen)
+
+
+async def test_cancelling_a_batch_that_has_ended_changes_nothing(tmp_path: Path) -> None:
+    studio = studio_of(Server(), tmp_path)
+    batch = await studio.batch([ImageRequest(prompt="one", width=64, height=64)])
+    async with batch:
+        assert [outcome.index async for outcome in batch] == [0]
+    ended = await studio.cancel_batch(batch.id)
+    assert (ended.cancelled, list(ended.images), ended.unfinished) == (False, [0], 0)
+
+
+@pytest.mark.parametrize("name", ["batch_0", "", 7])
+async def test_an_unknown_batch_cannot_be_cancelled(tmp_path: Path, name: object) -> None:
+    with pytest.raises(UnknownBatch):
+        await studio_of(Server(), tmp_path).cancel_batch(name)  # type: ignore[arg-type]  # what a caller may send
+
+
+async def test_only_the_last_hundred_ended_batches_are_remembered(tmp_path: Path) -> None:
+    studio = studio_of(Server(), tmp_path)
+    first = await studio.batch([ImageRequest(prompt="one", width=16, height=16)])
+    async with first:
+        assert [outcome.index async for outcome in first] == [0]
+    for _ in range(100):
+        batch = await studio.batch([ImageRequest(prompt="one", width=16, height=16)])
+        async with batch:
+            pass
+    with pytest.raises(UnknownBatch):
+        await studio.cancel_batch(first.id)
+    assert (await studio.cancel_batch(batch.id)) is batch
+
+
+async def test_an_estimate_needs_a_whole_number_of_pictures(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest):
+        await studio_of(Server(), tmp_path).estimate(num_images=0)
+
+
+async def test_an_estimate_is_for_the_loaded_model(tmp_path: Path) -> None:
+    klein, qwen = studio_of(Server(KLEIN), tmp_path), studio_of(Server(QWEN), tmp_path)
+    fast, slow = await klein.estimate(num_images=5), await qwen.estimate(num_images=5)
+    assert fast.total_seconds == pytest.approx(5 * fast.seconds_per_image)
+    assert slow.seconds_per_image > 5 * fast.seconds_per_image
+
+
+async def test_the_gpu_is_reported_with_what_the_server_measured(tmp_path: Path) -> None:
+    report = await studio_of(Server(), tmp_path, gpu=Gpu(total_vram_gb=32.0, source="configured")).gpu()
+    assert (report.total_vram_gb, report.free_vram_gb, report.peak_memory_mb) == (32.0, 19.0, 14_321.0)
+
+
+async def test_nothing_is_invented_for_a_server_that_is_down(tmp_path: Path) -> None:
+    studio = studio_of(DownServer(), tmp_path)
+    report, health = await studio.gpu(), await studio.health()
+    assert (report.name, report.total_vram_gb, report.model_vram_gb, report.free_vram_gb) == (None,) * 4
+    assert (health.status, health.model, health.version, health.latency_seconds) == (
+        "unreachable",
+        None,
+        None,
+        None,
+    )
+
+
+async def test_leaving_the_studio_closes_the_connection(tmp_path: Path) -> None:
+    server = Server()
+    async with studio_of(server, tmp_path) as studio:
+        assert studio.server_url == "http://gpu:6655"
+        assert studio.output_dir == tmp_path
+    assert server.closed
