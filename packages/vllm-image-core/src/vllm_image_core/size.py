@@ -52,5 +52,5 @@ def shrunk(size: Size, *, multiple: int, max_pixels: int) -> Size:
         return Size(turned.height, turned.width)
     ideal = math.isqrt(max_pixels * size.height // size.width)
     height = max(multiple, ideal // multiple * multiple)
-    width = height * size.width // size.height // multiple * multiple
+    width = nearest_multiple(height * size.width // size.height, multiple)
     return Size(min(width, longest_beside(height, multiple=multiple, max_pixels=max_pixels)), height)

@@ -1,0 +1,177 @@
+"""What holds for every request and every profile."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.profile import Profile
+from vllm_image_core.registry import Registry
+from vllm_image_core.request import ImageRequest
+from vllm_image_core.resolver import ResolvedRequest, resolve
+from vllm_image_core.size import Size, shrunk
+from vllm_omni_client.models import ImageGenerationRequest
+
+REGISTRY = Registry.builtin()
+PROFILES = (*REGISTRY.profiles, REGISTRY.fallback)
+
+profiles = st.sampled_from(PROFILES)
+texts = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=40)
+sides = st.integers(1, 250).map(lambda count: 16 * count)
+anything = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.binary(max_size=5)
+)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> tuple[Profile, ImageRequest]:
+    """A request that may well be refused for its size, but for nothing else."""
+    profile = draw(profiles)
+    ratios = st.sampled_from(sorted(profile.supported_aspect_ratios))
+    return profile, ImageRequest(
+        prompt=draw(texts.filter(str.strip)),
+        negative_prompt=draw(st.none() | texts),
+        width=draw(st.none() | sides),
+        height=draw(st.none() | sides),
+        aspect_ratio=draw(st.none() | ratios),
+        num_inference_steps=draw(st.none() | st.integers(1, 200)),
+        guidance_scale=draw(st.none() | st.floats(0, 20)),
+        seed=draw(st.none() | st.integers(-(2**63), 2**63 - 1)),
+    )
+
+
+def resolved(profile: Profile, request: ImageRequest) -> ResolvedRequest:
+    try:
+        return resolve(request, profile, draw_seed=lambda: 7)
+    except InvalidRequest as error:
+        assume(error.parameter not in {"width", "height"})
+        raise
+
+
+@given(requests())
+def test_resolving_what_was_resolved_changes_nothing(case: tuple[Profile, ImageRequest]) -> None:
+    profile, request = case
+    once = resolved(profile, request)
+    twice = resolve(once.as_request(), profile, draw_seed=lambda: 8)
+    assert replace(twice, notes=()) == replace(once, notes=())
+
+
+@given(requests())
+def test_nothing_is_ever_outside_of_a_limit(case: tuple[Profile, ImageRequest]) -> None:
+    profile, request = case
+    result = resolved(profile, request)
+    multiple = profile.resolution_multiple
+    assert result.width >= multiple
+    assert result.height >= multiple
+    assert result.width % multiple == result.height % multiple == 0
+    assert result.size.pixels <= profile.max_resolution_mp * 1e6
+    assert 1 <= result.num_inference_steps <= 200
+    assert 0 <= result.sent_guidance <= 20
+    assert result.negative_prompt is None or profile.supports_negative_prompt
+
+
+@given(requests())
+def test_what_is_resolved_is_accepted_by_the_request_model_of_the_server(
+    case: tuple[Profile, ImageRequest],
+) -> None:
+    result = resolved(*case)
+    wire = result.to_wire()
+    assert ImageGenerationRequest.model_validate_json(wire.to_json()) == wire
+    assert wire.num_inference_steps is not None
+    assert wire.seed is not None
+    assert (wire.guidance_scale is None) != (wire.true_cfg_scale is None)
+
+
+@given(requests())
+def test_what_the_caller_gave_is_kept(case: tuple[Profile, ImageRequest]) -> None:
+    profile, request = case
+    result = resolved(profile, request)
+    assert result.prompt == request.prompt
+    for name in ("num_inference_steps", "guidance_scale", "seed"):
+        asked = getattr(request, name)
+        assert asked is None or getattr(result, name) == asked
+    if request.aspect_ratio is None:
+        assert request.width in {None, result.width}
+        assert request.height in {None, result.height}
+
+
+@given(requests())
+def test_guidance_runs_on_qwen_image_only_beside_a_negative_prompt(
+    case: tuple[Profile, ImageRequest],
+) -> None:
+    profile, request = case
+    assume(profile.guidance_field == "true_cfg_scale")
+    result = resolved(profile, request)
+    assert result.guided == (result.sent_guidance > 1)
+    assert result.sent_guidance >= 1  # 0 would count as left out
+    assert not result.guided or result.negative_prompt
+
+
+@pytest.mark.parametrize(
+    ("profile", "ratio"),
+    [(profile, ratio) for profile in PROFILES for ratio in profile.supported_aspect_ratios],
+    ids=str,
+)
+def test_an_aspect_ratio_is_met_within_3_percent(profile: Profile, ratio: str) -> None:
+    result = resolve(ImageRequest(prompt="a fox", aspect_ratio=ratio), profile, draw_seed=lambda: 7)
+    wide, high = map(int, ratio.split(":"))
+    assert abs(result.size.aspect / (wide / high) - 1) <= 0.03
+
+
+@given(
+    profile=profiles,
+    values=st.fixed_dictionaries(
+        dict.fromkeys(
+            ("width", "height", "aspect_ratio", "num_inference_steps", "guidance_scale", "seed"), anything
+        )
+    ),
+    prompt=st.text() | anything,
+)
+def test_any_value_at_all_is_resolved_or_refused_by_name(
+    profile: Profile, values: dict[str, object], prompt: object
+) -> None:
+    request = ImageRequest(prompt=prompt, **values)  # type: ignore[arg-type] -- the point of the test
+    error = None
+    try:
+        resolve(request, profile, draw_seed=lambda: 7).to_wire()
+    except InvalidRequest as caught:
+        error = caught
+    if error:
+        assert error.parameter in {"prompt", *values}
+        assert error.message.isprintable()
+        assert len(error.message) < 500
+
+
+@given(profile=profiles, width=st.integers(1, 10**6), height=st.integers(1, 10**6))
+def test_the_size_that_a_refusal_names_is_taken(profile: Profile, width: int, height: int) -> None:
+    error: InvalidRequest | None = None
+    for _ in range(3):  # a multiple first, then the limit, then it fits
+        try:
+            resolve(ImageRequest(prompt="a fox", width=width, height=height), profile, draw_seed=lambda: 7)
+        except InvalidRequest as caught:
+            error = caught
+            told = dict(
+                part.split("=") for part in error.next_step.removeprefix("Give ").rstrip(".").split(" and ")
+            )
+            width, height = int(told.get("width", width)), int(told.get("height", height))
+        else:
+            return
+    pytest.fail(f"still refused at {width}x{height}: {error}")
+
+
+@given(
+    width=st.integers(1, 10**12), height=st.integers(1, 10**12), multiple=st.sampled_from([1, 8, 16, 32, 64])
+)
+def test_a_shrunk_size_fits_and_keeps_its_shape_within_one_multiple(
+    width: int, height: int, multiple: int
+) -> None:
+    limit = 4_000_000
+    assume(width * height > limit)
+    small = shrunk(Size(width, height), multiple=multiple, max_pixels=limit)
+    assert small.width % multiple == small.height % multiple == 0
+    assert min(small.width, small.height) >= multiple
+    assert small.pixels <= limit
+    short, long = sorted((small.width, small.height))
+    if short > multiple:
+        assert abs(long - short * max(width, height) / min(width, height)) <= multiple

@@ -1,0 +1,121 @@
+import math
+
+import pytest
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.estimator import Estimate, activation_gb, estimate, recommended_concurrency
+from vllm_image_core.profile import Profile
+from vllm_image_core.registry import Registry
+from vllm_image_core.size import Size
+
+REGISTRY = Registry.builtin()
+KLEIN = REGISTRY.find("FLUX.2-klein-4B").profile
+QWEN = REGISTRY.find("Qwen-Image-2512").profile
+
+
+def estimated(
+    profile: Profile = KLEIN,
+    side: int = 1024,
+    *,
+    guided: bool = False,
+    num_images: int = 1,
+    total_vram_gb: float | None = None,
+) -> Estimate:
+    return estimate(
+        profile,
+        width=side,
+        height=side,
+        num_inference_steps=profile.default_steps,
+        guided=guided,
+        num_images=num_images,
+        total_vram_gb=total_vram_gb,
+    )
+
+
+def test_an_estimate_says_what_it_rests_on_and_the_plan_s_note() -> None:
+    result = estimated()
+    assert result.basis == "from the profile; nothing measured on this server yet; may be off by half or more"
+    assert " ".join(result.notes).startswith(
+        "Distilled model, 4 steps. First generation may be slower due to torch.compile warmup."
+    )
+    assert any(result.basis in note for note in result.notes)
+
+
+def test_the_estimate_of_an_unknown_model_says_that_it_is_a_guess() -> None:
+    result = estimated(REGISTRY.fallback, guided=True, total_vram_gb=80.0)
+    assert result.basis.startswith("a guess, as nothing is known of this model")
+    assert (result.peak_vram_gb, result.recommended_concurrent) == (None, 1)
+
+
+def test_times_are_in_the_range_that_the_plan_expects() -> None:
+    assert 0.3 < estimated().seconds_per_image < 2
+    assert 5 < estimated(QWEN, guided=True).seconds_per_image < 30
+
+
+def test_pictures_are_made_one_after_the_other() -> None:
+    assert estimated(num_images=5).total_seconds == pytest.approx(5 * estimated().seconds_per_image)
+
+
+def test_guidance_doubles_the_steps_and_is_told() -> None:
+    plain, guided = estimated(QWEN), estimated(QWEN, guided=True)
+    assert 1.9 < guided.seconds_per_image / plain.seconds_per_image < 2
+    assert any("second forward pass" in note for note in guided.notes)
+    assert not any("second forward pass" in note for note in plain.notes)
+
+
+def test_the_peak_is_the_model_and_one_running_picture() -> None:
+    assert estimated().peak_vram_gb == 15.0  # the plan's example
+    assert estimated(side=512).peak_vram_gb == 13.5
+    assert activation_gb(KLEIN, Size(2000, 2000)) == pytest.approx(2 * 4_000_000 / 1024**2)
+
+
+def test_megapixels_are_those_of_the_plan_s_example() -> None:
+    assert round(estimated().megapixels_per_image, 2) == 1.05
+
+
+@pytest.mark.parametrize(
+    ("total_vram_gb", "at_once"),
+    [
+        (32.0, 4),
+        (20.9, 3),
+        (17.0, 2),
+        (16.9, 1),
+        (15.0, 1),
+        (13.0, 1),
+        (8.0, 1),
+        (0.0, 1),
+        (80.0, 4),
+        (1e308, 4),
+        (None, 1),
+        (math.nan, 1),
+        (-5.0, 1),
+    ],
+)
+def test_concurrency_follows_the_plan_s_rule(total_vram_gb: float | None, at_once: int) -> None:
+    assert recommended_concurrency(total_vram_gb, KLEIN) == at_once
+    assert estimated(total_vram_gb=total_vram_gb).recommended_concurrent == at_once
+
+
+def test_concurrency_is_lower_for_pictures_that_need_more_memory_than_the_rule_reckons_with() -> None:
+    assert recommended_concurrency(24.0, KLEIN) == 4
+    assert estimated(side=2000, total_vram_gb=24.0).recommended_concurrent == 1
+    assert estimated(side=256, total_vram_gb=24.0).recommended_concurrent == 4
+
+
+def test_the_concurrency_is_explained() -> None:
+    assert any(
+        "11.0 GB beside the model / 2.0 GB a picture" in note for note in estimated(total_vram_gb=24.0).notes
+    )
+    assert any("the GPU's memory is not known" in note for note in estimated().notes)
+
+
+def test_a_gpu_that_is_too_small_is_told() -> None:
+    note = "By this estimate the GPU's 12.0 GB are not enough: 15.0 GB are needed."
+    assert note in estimated(total_vram_gb=12.0).notes
+    assert not any("not enough" in note for note in estimated(total_vram_gb=15.0).notes)
+
+
+@pytest.mark.parametrize("num_images", [0, -1, True, 2.0, "3"])
+def test_a_number_of_pictures_that_is_none_is_refused(num_images: int) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        estimated(num_images=num_images)
+    assert caught.value.parameter == "num_images"
