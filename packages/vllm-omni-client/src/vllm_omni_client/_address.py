@@ -9,7 +9,8 @@ from vllm_omni_client._text import printable
 from vllm_omni_client.errors import InvalidParameter
 
 _ALLOWED: Final = 'must be "http://HOST:PORT" or "https://HOST[:PORT][/PATH]"'
-_HOST: Final = re.compile(r"[^\s\x00-\x20\x7f<>\"'`{}|\\^%,;/?#@]+")
+_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9.])?")
+_NUMBERS: Final = re.compile(r"[0-9.]+")
 _PATH: Final = re.compile(r"[\x21-\x7e]*")
 _PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".internal", ".home.arpa")
 _SHOWN: Final = 80
@@ -29,7 +30,7 @@ def base_url_of(text: str) -> str:
         raise _refused(text, f'{_ALLOWED}; did you forget "http://"?')
     if "?" in text or "#" in text:
         raise _refused(text, f"{_ALLOWED}, without a query")
-    if not (parts.hostname and _HOST.fullmatch(parts.hostname) and _PATH.fullmatch(parts.path)):
+    if not (_is_host(parts.hostname or "") and parts.port != 0 and _PATH.fullmatch(parts.path)):
         raise _refused(text, _ALLOWED)
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     return f"{parts.scheme}://{parts.netloc.rstrip(':').lower()}{path}"
@@ -44,6 +45,20 @@ def _split(text: str) -> SplitResult:
     return parts
 
 
+def _is_host(host: str) -> bool:
+    """Say whether a host is an IP address, or a name in ASCII (an international one as xn--)."""
+    if ":" in host or _NUMBERS.fullmatch(host):
+        return _ip_address(host) is not None
+    return _NAME.fullmatch(host) is not None
+
+
+def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
 def _refused(text: str, why: str) -> InvalidParameter:
     shown = repr(printable(re.split(r"[?#]", text)[0], limit=_SHOWN)) + " " if text else ""
     return InvalidParameter(f"base_url {shown}{why}", parameter="base_url")
@@ -51,8 +66,7 @@ def _refused(text: str, why: str) -> InvalidParameter:
 
 def is_private(host: str) -> bool:
     """Say whether a host is one that no proxy can reach: loopback, a private network, or an inner name."""
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return "." not in host or host.lower().endswith(_PRIVATE_SUFFIXES)
+    address = _ip_address(host)
+    if address is None:
+        return "." not in host or host.endswith(_PRIVATE_SUFFIXES)
     return address.is_private or address.is_loopback or address.is_link_local

@@ -5,6 +5,7 @@ Source of fields and bounds: `vllm_omni/entrypoints/openai/protocol/images.py` o
 
 import base64
 import binascii
+import json
 import re
 from typing import Annotated, Final, Literal, Self
 
@@ -17,12 +18,12 @@ from pydantic import (
     FiniteFloat,
     JsonValue,
     ModelWrapValidatorHandler,
+    PlainSerializer,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
 )
-from pydantic_core import PydanticSerializationError
 
 from vllm_omni_client._text import printable
 from vllm_omni_client.errors import InvalidParameter
@@ -36,13 +37,29 @@ _SIZE: Final = re.compile(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
 _DATA_URL: Final = re.compile(r"data:[\w.+-]{1,64}/[\w.+-]{1,64};base64,", re.ASCII | re.IGNORECASE)
 
 
+def _encodable(value: str) -> str:
+    """Refuse text that UTF-8 cannot carry, such as half of an emoji."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("holds a lone surrogate, which is no character") from error
+    return value
+
+
+def _encodable_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    _encodable(json.dumps(value, ensure_ascii=False))
+    return value
+
+
 def _size_text(value: str) -> str:
     if not _SIZE.fullmatch(value):
         raise ValueError("must be WIDTHxHEIGHT in pixels, such as 1024x1024")
     return value
 
 
+Text = Annotated[str, AfterValidator(_encodable)]
 SizeText = Annotated[str, AfterValidator(_size_text)]
+JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_encodable_json)]
 
 
 class Lora(BaseModel):
@@ -57,8 +74,8 @@ class Lora(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    name: str = Field(min_length=1)
-    path: str = Field(min_length=1)
+    name: Text = Field(min_length=1)
+    path: Text = Field(min_length=1)
     scale: float | None = None
     int_id: int | None = None
 
@@ -101,28 +118,28 @@ class ImageGenerationRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    prompt: str
-    model: str | None = None
+    prompt: Text
+    model: Text | None = None
     n: int = Field(default=1, ge=1, le=10)
     size: SizeText | None = None
     response_format: Literal["b64_json"] | None = None
-    user: str | None = None
-    negative_prompt: str | None = None
+    user: Text | None = None
+    negative_prompt: Text | None = None
     num_inference_steps: int | None = Field(default=None, ge=1, le=200)
     guidance_scale: float | None = Field(default=None, ge=0, le=20)
     true_cfg_scale: float | None = Field(default=None, ge=0, le=20)
     flow_shift: float | None = None
-    extra_params: dict[str, JsonValue] | None = None
+    extra_params: JsonObject | None = None
     seed: int | None = Field(default=None, ge=_INT64_MIN, le=_INT64_MAX)
-    generator_device: str | None = None
+    generator_device: Text | None = None
     lora: Lora | None = Field(default=None, strict=False)
     layers: int | None = Field(default=None, ge=2, le=10)
     output_format: OutputFormat | None = None
     output_compression: int | None = Field(default=None, ge=0, le=100)
     return_stage_metrics: bool | None = None
-    bot_task: str | None = None
-    system_prompt: str | None = None
-    use_system_prompt: str | None = None
+    bot_task: Text | None = None
+    system_prompt: Text | None = None
+    use_system_prompt: Text | None = None
     vae_use_slicing: bool | None = None
     vae_use_tiling: bool | None = None
 
@@ -130,35 +147,13 @@ class ImageGenerationRequest(BaseModel):
     @classmethod
     def _refuse_by_name(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         try:
-            request = handler(data)
+            return handler(data)
         except ValidationError as error:
             raise _refusal(error) from error
-        _refuse_surrogates(request)
-        return request
 
     def to_json(self) -> bytes:
         """Return the body to send: flat JSON without the fields that are None."""
         return self.model_dump_json(exclude_none=True).encode()
-
-
-def _refuse_surrogates(request: ImageGenerationRequest) -> None:
-    """Refuse text that UTF-8 cannot carry, such as half of an emoji."""
-    try:
-        request.to_json()
-    except PydanticSerializationError as error:
-        name = next((name for name, value in request if not _is_utf8(value)), "extra_params")
-        raise InvalidParameter(
-            f"{name}: the text holds a lone surrogate, which is no character", parameter=name
-        ) from error
-
-
-def _is_utf8(value: object) -> bool:
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return False
-    return True
 
 
 def _refusal(error: ValidationError) -> InvalidParameter:
@@ -184,7 +179,16 @@ def _strictly_decoded(value: object) -> object:
         raise ValueError(f"not base64: {error}") from error
 
 
-PictureBytes = Annotated[bytes, Field(min_length=1), BeforeValidator(_strictly_decoded)]
+def _encoded(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+PictureBytes = Annotated[
+    bytes,
+    Field(min_length=1),
+    BeforeValidator(_strictly_decoded),
+    PlainSerializer(_encoded, when_used="json"),
+]
 
 
 def _or_none(value: object, handler: ValidatorFunctionWrapHandler) -> object:
@@ -201,7 +205,7 @@ _Lenient = WrapValidator(_or_none)
 class _Reply(BaseModel):
     """What all replies share: frozen, unknown keys ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
 
 class ReplyImage(_Reply):
