@@ -145,8 +145,8 @@ def test_guidance_on_a_distilled_model_is_sent_as_asked_with_a_note() -> None:
     assert (result.sent_guidance, result.guided) == (3.5, True)
     assert said(result) == {
         "guidance_scale": (
-            "guidance_scale 3.5 is sent as asked, but black-forest-labs/FLUX.2-klein-4B is distilled: above 1 "
-            "a picture takes about twice the time and is likely worse. 1 is recommended."
+            "guidance_scale 3.5 is sent as asked, but black-forest-labs/FLUX.2-klein-4B is distilled: "
+            "above 1 a picture takes about twice the time and is likely worse. 1 is recommended."
         )
     }
     assert resolved(TURBO, guidance_scale=1).guided
