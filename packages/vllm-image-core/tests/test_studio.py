@@ -145,7 +145,7 @@ async def test_a_notebook_shows_the_picture(tmp_path: Path) -> None:
 async def test_a_request_that_does_not_fit_is_refused_before_it_is_sent(tmp_path: Path) -> None:
     server = Server()
     with pytest.raises(
-        InvalidRequest, match="Width 1000 is not a multiple of 16. Nearest valid width is 1008"
+        InvalidRequest, match=r"^Width 1000 is not a multiple of 16\. Nearest valid width is 1008\."
     ):
         await studio_of(server, tmp_path).generate("a red fox", width=1000, height=1024)
     assert server.requests == []

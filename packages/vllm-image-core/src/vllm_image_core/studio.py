@@ -204,7 +204,7 @@ class Studio:
         Raises:
             UnknownBatch: No batch of this studio has that id.
         """
-        batch = self._batches.get(batch_id) if isinstance(batch_id, str) else None
+        batch = self._batches.get(str(batch_id))
         if batch is None:
             raise UnknownBatch(f"Batch '{one_line(str(batch_id))}' is not known here.")
         await batch.cancel()

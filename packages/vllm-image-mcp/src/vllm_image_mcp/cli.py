@@ -16,6 +16,7 @@ from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_mcp.messages import told
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
@@ -109,13 +110,13 @@ def _run(settings: Settings, job: Callable[[State], Coroutine[None, None, bool]]
     try:
         succeeded = asyncio.run(whole())
     except (ImageError, OmniError) as error:
-        raise click.ClickException(_told(error)) from error
+        raise click.ClickException(told(error)) from error
     if not succeeded:
         raise SystemExit(1)
 
 
 async def _generate(state: State, request: ImageRequest) -> bool:
-    image = await state.studio.generate(request)
+    image = await state.studio.make(request)
     _show(image, notes=state.notes)
     return True
 
@@ -131,7 +132,7 @@ async def _batch(state: State, requests: list[ImageRequest]) -> bool:
                         f"[{ended}/{len(requests)}] {image.path}  seed {image.seed}  {image.seconds:.2f} s"
                     )
                 case Failed(index=index, error=error):
-                    click.echo(f"[{ended}/{len(requests)}] line {index + 1} failed: {_told(error)}", err=True)
+                    click.echo(f"[{ended}/{len(requests)}] line {index + 1} failed: {told(error)}", err=True)
     click.echo(f"{len(batch.images)} made, {len(batch.errors)} failed, {batch.seconds:.1f} s", err=True)
     for note in state.notes:
         click.echo(note, err=True)
@@ -170,13 +171,7 @@ def _show_health(found: Health) -> None:
     for name, fact in facts.items():
         click.echo(f"{name:<8} {fact}")
     if found.error:
-        click.echo(_told(found.error), err=True)
-
-
-def _told(error: Exception) -> str:
-    """An expected error for a person: what happened, the notes on it, what to do."""
-    next_step = error.next_step if isinstance(error, (ImageError, OmniError)) else ""
-    return " ".join([str(error), *getattr(error, "__notes__", []), next_step]).strip()
+        click.echo(told(found.error), err=True)
 
 
 if __name__ == "__main__":

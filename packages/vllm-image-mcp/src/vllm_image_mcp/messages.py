@@ -5,12 +5,18 @@ from vllm_image_core.errors import ImageError
 from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
 
-__all__ = ["explain", "explain_arguments", "explain_unknown"]
+__all__ = ["explain", "explain_arguments", "explain_unknown", "told"]
 
 
 def explain(error: ImageError | OmniError, *, server_url: str) -> str:
     """The text of an expected failure, in the words that the plan gives where it gives any."""
-    return " ".join([_what_happened(error, server_url), *getattr(error, "__notes__", [])])
+    return _sentences(_what_happened(error, server_url), *_notes(error))
+
+
+def told(error: Exception) -> str:
+    """The text of an expected failure for a person at a shell: no tool is named, but the next step is."""
+    next_step = error.next_step if isinstance(error, (ImageError, OmniError)) else ""
+    return _sentences(str(error), *_notes(error), next_step)
 
 
 def explain_arguments(tool: str, error: ValidationError, allowed: list[str]) -> str:
@@ -40,4 +46,14 @@ def _what_happened(error: ImageError | OmniError, server_url: str) -> str:
                 "to check available memory."
             )
         case _:
-            return f"{error.message} {error.next_step}".strip()
+            return _sentences(error.message, error.next_step)
+
+
+def _notes(error: Exception) -> list[str]:
+    """What was added to an error on its way up (PEP 678)."""
+    return list(getattr(error, "__notes__", []))
+
+
+def _sentences(*texts: str) -> str:
+    """Texts in a row, each ended by a full stop where it has no end of its own."""
+    return " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in texts if text)

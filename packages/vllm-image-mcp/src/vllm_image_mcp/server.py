@@ -21,9 +21,9 @@ from vllm_image_mcp.tools import TOOLS
 __all__ = ["ImageServer", "build_server", "main"]
 
 _INSTRUCTIONS = """\
-Makes pictures on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one picture \
-and batch_generate for up to 20; leave out what you do not care about: the loaded model's own settings are used. \
-get_model_info and list_presets tell what the model can do; server_health tells why nothing works. \
+Makes pictures on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one picture
+and batch_generate for up to 20. Leave out what you do not care about: the model's own settings are used.
+get_model_info and list_presets tell what the model can do; server_health tells why nothing works.
 Repeat a result with its seed and parameters."""
 
 
@@ -99,10 +99,11 @@ def _lifespan(settings: Settings) -> Callable[[MCPServer[State]], AbstractAsyncC
 
 def _judged(result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:
     """A batch of which nothing came is an error, too; its structured content stays, and fits the schema."""
-    structured = result.structured_content if isinstance(result, CallToolResult) else None
-    if isinstance(structured, dict) and structured.get("status") == "failed":
-        return result.model_copy(update={"is_error": True})
-    return result
+    match result:
+        case CallToolResult(structured_content={"status": "failed"}):
+            return result.model_copy(update={"is_error": True})
+        case _:
+            return result
 
 
 if __name__ == "__main__":
