@@ -39,7 +39,7 @@ def test_an_error_reads_as_its_message() -> None:
 
 
 def test_an_invalid_request_without_a_next_step_says_what_is_allowed() -> None:
-    assert invalid().next_step == "Give width: multiples of 16."
+    assert invalid().next_step == "Correct width and call again."
 
 
 def pickled(error: InvalidRequest) -> InvalidRequest:

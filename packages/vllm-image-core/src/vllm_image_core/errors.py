@@ -54,7 +54,7 @@ class InvalidRequest(ImageError):
         allowed: str,
         next_step: str | None = None,
     ) -> None:
-        super().__init__(message, next_step=next_step or f"Give {parameter}: {allowed}.")
+        super().__init__(message, next_step=next_step or f"Correct {parameter} and call again.")
         self.parameter = parameter
         self.value = value
         self.allowed = allowed
