@@ -1,0 +1,66 @@
+"""One open folder."""
+
+import os
+from pathlib import Path
+
+import pytest
+from vllm_image_core.folder import Folder
+
+
+@pytest.fixture(params=["relative to the folder", "by its path"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    """An open folder, on systems that work relative to one and on those that do not."""
+    if request.param == "by its path":
+        return Folder(tmp_path, None)
+    opened = Folder.opened(tmp_path)
+    value = opened.__enter__()
+    request.addfinalizer(lambda: opened.__exit__(None, None, None))
+    return value
+
+
+def contents(folder: Folder) -> list[str]:
+    return sorted(entry.name for entry in folder.path.iterdir())
+
+
+def test_a_temporary_file_is_hidden_whole_and_gone_afterwards(folder: Folder) -> None:
+    content = os.urandom(3_000_000)
+    with folder.temporary(content) as name:
+        assert name.startswith(".img_")
+        assert contents(folder) == [name]
+        assert (folder.path / name).read_bytes() == content
+    assert contents(folder) == []
+
+
+def test_a_temporary_file_is_gone_after_an_error(folder: Folder) -> None:
+    with pytest.raises(KeyError), folder.temporary(b"x"):
+        raise KeyError
+    assert contents(folder) == []
+
+
+def test_a_placed_file_stays_under_its_name(folder: Folder) -> None:
+    with folder.temporary(b"content") as name:
+        assert folder.place(name, "fox.png") is True
+    folder.sync()
+    assert contents(folder) == ["fox.png"]
+    assert (folder.path / "fox.png").read_bytes() == b"content"
+    assert folder.has("fox.png")
+    assert not folder.has("hare.png")
+
+
+def test_a_taken_name_is_told_and_its_file_stays(folder: Folder) -> None:
+    (folder.path / "fox.png").write_bytes(b"mine")
+    with folder.temporary(b"content") as name:
+        assert folder.place(name, "fox.png") is False
+    assert (folder.path / "fox.png").read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows lets nobody move an open folder")
+def test_a_folder_swapped_for_a_link_after_it_was_opened_is_still_the_one_written_to(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    with Folder.opened(tmp_path / "pictures") as folder:
+        (tmp_path / "pictures").rename(tmp_path / "moved")
+        (tmp_path / "pictures").symlink_to(tmp_path / "outside", target_is_directory=True)
+        with folder.temporary(b"content") as name:
+            folder.place(name, "fox.png")
+    assert list((tmp_path / "outside").iterdir()) == []
+    assert (tmp_path / "moved" / "fox.png").read_bytes() == b"content"
