@@ -23,7 +23,10 @@ def base_url_of(text: str) -> str:
         InvalidParameter: It has no scheme or host, a bad port, a user name, a query or a fragment. A
             password in it is not repeated.
     """
-    parts = _split(text.strip())
+    text = text.strip()
+    if not text.isprintable():
+        raise _refused("", f"{_ALLOWED}, without control characters")
+    parts = _split(text)
     if "@" in text:
         raise _refused("", "holds a user name or password; pass the key as api_key")
     if parts.scheme not in {"http", "https"}:

@@ -20,8 +20,6 @@ Every error has a `message` (one printable line), an `exchange` (what was tried)
 and copied. None of them ever holds the API key.
 """
 
-# ruff: noqa: N818  - the names say what happened; the root carries the word Error
-
 import copyreg
 from collections.abc import Mapping
 from dataclasses import dataclass

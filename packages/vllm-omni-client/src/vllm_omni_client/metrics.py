@@ -16,7 +16,7 @@ _PREFIX: Final = "vllm_omni:"
 _SAMPLE: Final = re.compile(
     r"(?P<name>[A-Za-z_:][A-Za-z0-9_:]*)"
     r"(?:\{(?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*\})?"
-    r"[ \t]+(?P<value>[^ \t]+)(?:[ \t]+-?[0-9]+)?[ \t\r]*"
+    r"[ \t]+(?P<value>[^ \t\r]+)(?:[ \t]+-?[0-9]+)?[ \t\r]*"
 )
 # float() takes more than the format has, "1_000" among it.
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
