@@ -1,6 +1,7 @@
 """One open folder."""
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -8,14 +9,13 @@ from vllm_image_core.folder import Folder
 
 
 @pytest.fixture(params=["relative to the folder", "by its path"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[Folder]:
     """An open folder, on systems that work relative to one and on those that do not."""
     if request.param == "by its path":
-        return Folder(tmp_path, None)
-    opened = Folder.opened(tmp_path)
-    value = opened.__enter__()
-    request.addfinalizer(lambda: opened.__exit__(None, None, None))
-    return value
+        yield Folder(tmp_path, None)
+        return
+    with Folder.opened(tmp_path) as opened:
+        yield opened
 
 
 def contents(folder: Folder) -> list[str]:
