@@ -1,0 +1,88 @@
+"""The command `vllm-omni-simulator`: a simulated server on a port."""
+
+import argparse
+import socket
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+from pydantic import ValidationError
+
+from vllm_omni_client.simulator.app import create_app
+from vllm_omni_client.simulator.settings import SimulatorSettings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until interrupted.
+
+    Args:
+        arguments: The command line without the program's name; None for that of this process.
+
+    Returns:
+        0 after an interruption, 1 where the server cannot start, 2 (by SystemExit) for a wrong option.
+    """
+    parser = _parser()
+    options = vars(parser.parse_args(arguments))
+    host, port = str(options.pop("host")), int(options.pop("port"))
+    try:
+        settings = SimulatorSettings(**options)
+    except ValidationError as error:
+        parser.error("; ".join(f"--{_option(each['loc'])}: {each['msg']}" for each in error.errors()))
+    try:
+        app = create_app(settings)
+        listener = _listener(host, port)
+    except (ValueError, OSError, OverflowError) as error:
+        sys.stderr.write(f"vllm-omni-simulator cannot start: {error}\n")
+        return 1
+    with listener:
+        sys.stderr.write(f"Simulated vLLM-Omni server of {settings.model} on {_url(listener)}\n")
+        sys.stderr.flush()
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vllm-omni-simulator",
+        description="A stand-in vLLM-Omni image server: its HTTP contract, and pictures drawn by a procedure.",
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=6655, help="port; 0 takes a free one (default: %(default)s)"
+    )
+    parser.add_argument("--model", help="model to stand in for, a Hugging Face id or a path")
+    parser.add_argument(
+        "--served-model-name", nargs="+", action="extend", metavar="NAME", help="names to serve it under"
+    )
+    parser.add_argument("--api-key", help="key that requests to /v1 must carry")
+    parser.add_argument("--server-version", help="what /version answers (default: 0.30.0)")
+    parser.add_argument("--max-num-seqs", type=int, help="requests that may run together (default: 1)")
+    parser.add_argument(
+        "--max-generated-image-size", type=int, help="largest picture in pixels (default: 7680*4320)"
+    )
+    parser.add_argument(
+        "--speed", type=float, help="1: as slow as the real model on an H100; 0: at once (default)"
+    )
+    parser.add_argument(
+        "--vram-gib", type=float, help="GPU memory (default: 32; 80 for a model that needs more)"
+    )
+    return parser
+
+
+def _option(place: tuple[int | str, ...]) -> str:
+    return str(place[0]).replace("_", "-")
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

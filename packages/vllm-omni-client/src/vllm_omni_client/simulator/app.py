@@ -1,0 +1,94 @@
+"""The simulated server as an ASGI application: routes, the key's guard, the framework's own errors."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vllm_omni_client.simulator.description import openapi_document
+from vllm_omni_client.simulator.server import Server, health, load, ping
+from vllm_omni_client.simulator.settings import SimulatorSettings
+
+_GUARDED = ("/v1", "/v2", "/inference", "/cohere")
+_ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
+
+
+def create_app(settings: SimulatorSettings | None = None) -> Starlette:
+    """A simulated server: for `httpx.ASGITransport` in the same process, or for any ASGI server.
+
+    It needs no lifespan and no port. Each application has its own queue, counters and settings.
+
+    Raises:
+        ValueError: The model cannot run as many requests at once as the settings ask for.
+    """
+    settings = settings or SimulatorSettings()
+    guard = [] if settings.api_key is None else [Middleware(_KeyGuard, api_key=settings.api_key)]
+    cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
+    return Starlette(
+        routes=_routes(Server(settings)),
+        middleware=[*guard, cors],
+        exception_handlers={HTTPException: _framework_error},
+    )
+
+
+def _routes(server: Server) -> list[Route]:
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(openapi_document())
+
+    return [
+        _route("/load", load, "GET"),
+        _route("/version", server.version, "GET"),
+        _route("/metrics", server.metrics, "GET"),
+        _route("/ping", ping, "GET"),
+        _route("/ping", ping, "POST"),
+        _route("/health", health, "GET"),
+        _route("/v1/models", server.models, "GET"),
+        _route("/v1/images/generations", server.generate, "POST"),
+        Route("/openapi.json", openapi, methods=["GET"]),
+        Route("/metrics{rest:path}", server.metrics, methods=_ANY_METHOD),
+    ]
+
+
+def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str) -> Route:
+    """A route of one method alone: unlike Starlette, the server does not answer HEAD where it answers GET."""
+    route = Route(path, endpoint, methods=[method])
+    route.methods = {method}
+    return route
+
+
+async def _framework_error(_: Request, error: Exception) -> Response:
+    status, detail, headers = HTTPStatus.INTERNAL_SERVER_ERROR.value, str(error), None
+    if isinstance(error, HTTPException):
+        status, detail, headers = error.status_code, error.detail, error.headers
+    return JSONResponse({"detail": detail}, status_code=status, headers=headers)
+
+
+class _KeyGuard:
+    """Lets nobody without the key into the guarded routes; looks before anything of the request is read."""
+
+    def __init__(self, app: ASGIApp, *, api_key: str) -> None:
+        self._app = app
+        self._api_key = api_key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] == "OPTIONS" or self._allows(scope):
+            await self._app(scope, receive, send)
+            return
+        await JSONResponse({"error": "Unauthorized"}, status_code=HTTPStatus.UNAUTHORIZED)(
+            scope, receive, send
+        )
+
+    def _allows(self, scope: Scope) -> bool:
+        if not scope["path"].startswith(_GUARDED):
+            return True
+        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(key.encode(), self._api_key)

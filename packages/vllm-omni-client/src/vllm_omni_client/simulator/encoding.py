@@ -1,0 +1,52 @@
+"""A picture into bytes: the formats, compression levels and archives of the server."""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+_FORMATS = ("png", "jpg", "jpeg", "webp")
+_FALLBACK = "jpeg"  # for every other name; the server says nothing about it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureFormat:
+    """A format by the name under which the server reports it."""
+
+    name: str
+
+    @classmethod
+    def chosen(cls, requested: str | None) -> "PictureFormat":
+        """The format for `output_format`: PNG where it is empty, JPEG where it is unknown."""
+        name = (requested or "png").lower()
+        return cls(name=name if name in _FORMATS else _FALLBACK)
+
+    @property
+    def media_type(self) -> str:
+        """The content type of one picture."""
+        return "image/jpeg" if self.name == "jpg" else f"image/{self.name}"
+
+    def encoded(self, image: Image.Image, *, output_compression: int) -> bytes:
+        """The picture's bytes.
+
+        Args:
+            image: The picture.
+            output_compression: 0-100; the quality of JPEG and WebP; 100 stores PNG uncompressed, 0 packs it tightest.
+        """
+        buffer = io.BytesIO()
+        if self.name == "png":
+            image.save(buffer, format="png", compress_level=max(0, min(9, 9 - output_compression // 11)))
+        else:
+            image.save(buffer, format="jpeg" if self.name == "jpg" else self.name, quality=output_compression)
+        return buffer.getvalue()
+
+
+def archive(pictures: Sequence[bytes], *, extension: str) -> bytes:
+    """A ZIP of several pictures, named image_0, image_1, ..."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for index, picture in enumerate(pictures):
+            file.writestr(f"image_{index}.{extension}", picture)
+    return buffer.getvalue()

@@ -1,0 +1,48 @@
+"""What a simulated server is started with."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+DEFAULT_MODEL = "black-forest-labs/FLUX.2-klein-4B"
+_8K_PIXELS = 7680 * 4320  # the default of vLLM-Omni 0.30.0 for --max-generated-image-size
+
+
+def _as_names(value: object) -> object:
+    """One name alone is a tuple of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+class SimulatorSettings(BaseModel):
+    """The options of a simulated server; each is also an option of `vllm-omni-simulator`.
+
+    Raises:
+        pydantic.ValidationError: A value is out of its range, or a name is unknown.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: str = Field(default=DEFAULT_MODEL, min_length=1)
+    """The Hugging Face id or the path of the model to stand in for; its last part decides which rules hold."""
+    served_model_name: Annotated[str | tuple[str, ...] | None, BeforeValidator(_as_names)] = None
+    """The names under which the model is served; only the first is accepted in a request. None: `model` itself."""
+    api_key: str | None = Field(default=None, min_length=1, repr=False)
+    """What `Authorization: Bearer` must carry on `/v1/*`; None leaves the server open."""
+    server_version: str = Field(default="0.30.0", min_length=1)
+    """What `/version` answers."""
+    max_num_seqs: int = Field(default=1, ge=1)
+    """Requests that may run in one wave; more than 1 only for models that can batch."""
+    max_generated_image_size: int | None = Field(default=_8K_PIXELS, ge=1)
+    """The largest picture in pixels; None: no limit."""
+    speed: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    """Time in units of the real model's on one H100: 1 takes as long, 0.5 half as long, 0 answers at once."""
+    vram_gib: float | None = Field(default=32.0, gt=0.0, allow_inf_nan=False)
+    """The GPU's memory in GiB; None: without end. Unless given, a model that needs more than 32 gets a larger GPU."""
+
+    @property
+    def served_names(self) -> tuple[str, ...]:
+        """Every name of `/v1/models`, the first of them being the one that requests may use."""
+        names = self.served_model_name
+        if not names:
+            return (self.model,)
+        return (names,) if isinstance(names, str) else names
