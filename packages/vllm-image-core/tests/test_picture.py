@@ -107,6 +107,14 @@ def test_a_jpeg_that_pillow_cannot_read_is_refused() -> None:
         Picture.check(damaged)
 
 
+def test_a_jpeg_that_tells_two_sizes_is_refused() -> None:
+    data = drawn("jpeg")
+    frame = data.index(b"\xff\xc0")
+    small = data[: frame + 5] + b"\0\x08\0\x08" + data[frame + 9 : frame + 19] + data[frame:]
+    with pytest.raises(BadPicture, match="two sizes: 8x8 and 48x32"):
+        Picture.check(small)
+
+
 def test_a_png_with_fewer_rows_than_it_says_is_found_when_it_is_decoded() -> None:
     picture = Picture.check(png_that_says(1000, 1000))
     with pytest.raises(BadPicture, match="PNG cannot be decoded"):

@@ -319,6 +319,23 @@ def test_where_there_are_no_hard_links_files_are_whole_and_never_replaced_all_th
     assert all(path.read_bytes() == picture.bytes for path in paths)
 
 
+@posix
+def test_where_there_are_no_hard_links_a_failure_leaves_nothing_either(
+    store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    def rename(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(PictureNotSaved, match="Input/output error"):
+        store.save(picture, prompt=PROMPT, now=NOON)
+    assert contents(store.root) == []
+
+
 @pytest.mark.parametrize(
     ("step", "code", "next_step"),
     [
