@@ -55,6 +55,8 @@ def _request(connection: socket.socket) -> bytes:
         if not chunk:
             return b""
         received += chunk
+        if received.startswith(b"\x16"):  # the hello of TLS: no HTTP will come
+            return received
     head, _, body = received.partition(b"\r\n\r\n")
     length = next(
         (

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from vllm_omni_client._endpoints import Call
-from vllm_omni_client._text import printable
 from vllm_omni_client.errors import BadReply, Exchange
 
 T = TypeVar("T")
@@ -14,7 +13,9 @@ _OK: Final = 200
 # An error's body is cut here and read as far as it came.
 _MAX_ERROR_BYTES: Final = 1024 * 1024
 _HIDDEN: Final = "[api key]"
-_SHOWN: Final = 40
+_ENCODINGS: Final = frozenset({"br", "compress", "deflate", "gzip", "zstd"})
+# Digits of a length that are read: enough for any number that is too large.
+_LENGTH_DIGITS: Final = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +57,10 @@ class IncomingReply:
         self._limit = call.max_bytes if status == _OK else _MAX_ERROR_BYTES
         encoding = headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"", "identity"}:
-            raise self._refused(f"encoded as {printable(encoding, limit=_SHOWN)!r}, which was not asked for")
+            name = encoding if encoding in _ENCODINGS else "something unknown"
+            raise self._refused(f"encoded as {name}, which was not asked for")
         length = headers.get("content-length", "")
-        if length.isdecimal() and int(length[:_SHOWN]) > self._limit and status == _OK:
+        if length.isdecimal() and int(length[:_LENGTH_DIGITS]) > self._limit and status == _OK:
             raise self._too_long()
 
     def add(self, chunk: bytes) -> bool:

@@ -1,0 +1,68 @@
+"""The public names: these and no others, and wire types without a connection."""
+
+import subprocess
+import sys
+
+import pytest
+import vllm_omni_client
+
+PUBLIC = [
+    "AsyncOmniClient",
+    "BadReply",
+    "BadRequest",
+    "ConnectionLost",
+    "EngineDead",
+    "Exchange",
+    "GenerationMetrics",
+    "ImageGenerationReply",
+    "ImageGenerationRequest",
+    "InvalidParameter",
+    "Lora",
+    "ModelCard",
+    "ModelList",
+    "NotFound",
+    "OmniClient",
+    "OmniError",
+    "OutOfGpuMemory",
+    "ReplyImage",
+    "RequestTimeout",
+    "ServerBusy",
+    "ServerError",
+    "ServerMetrics",
+    "ServerRefused",
+    "ServerUnreachable",
+    "Unauthorized",
+]
+
+
+def test_these_are_the_public_names() -> None:
+    assert vllm_omni_client.__all__ == PUBLIC
+    assert dir(vllm_omni_client) == PUBLIC
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_each_public_name_is_there_under_its_own_name(name: str) -> None:
+    assert getattr(vllm_omni_client, name).__name__ == name
+
+
+def test_no_other_name_is_there() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Client'"):
+        _ = vllm_omni_client.Client  # type: ignore[attr-defined]  # the point of the test
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import vllm_omni_client",
+        "import vllm_omni_client.errors",
+        "import vllm_omni_client.models",
+        "from vllm_omni_client import ImageGenerationRequest, OmniError, ServerMetrics",
+        "import vllm_omni_client._endpoints, vllm_omni_client._retry",
+    ],
+)
+def test_wire_types_come_without_httpx(code: str) -> None:
+    check = f"{code}; import sys; print([m for m in ('httpx', 'tenacity', 'anyio') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
