@@ -45,6 +45,7 @@ ONE_OF_EACH = [
     Unauthorized("key", status=401, exchange=EXCHANGE),
     NotFound("route", status=404, exchange=EXCHANGE),
     ServerBusy("later", status=503, retry_after_seconds=2.0, exchange=EXCHANGE),
+    ServerBusy("later", status=502, exchange=EXCHANGE),
     ServerError("failed", status=500, exchange=EXCHANGE),
     OutOfGpuMemory("CUDA out of memory", status=500, exchange=EXCHANGE),
     EngineDead("dead", status=500, exchange=EXCHANGE),

@@ -224,7 +224,7 @@ class GenerationMetrics(_Reply):
     """What the server measured; 0.26 and later.
 
     Attributes:
-        stage_durations: As sent: `stage_<i>_gen_ms` in milliseconds, all other keys in seconds.
+        stage_durations: As sent: keys that end in `_ms` in milliseconds, all others in seconds.
         peak_memory_mb: Peak of the memory that torch had reserved in this request's forward pass, in MiB.
     """
 
