@@ -20,7 +20,7 @@ from vllm_image_core.batching import (
 DEADLINE_SECONDS = 20
 
 
-class Broken(Exception):  # noqa: N818 - reads as an outcome
+class Broken(Exception):
     """An expected failure."""
 
 

@@ -309,8 +309,7 @@ async def test_a_batch_can_be_cancelled_by_its_id_and_keeps_what_is_done(tmp_pat
         async for _ in batch:
             seen += 1
             server.gate = asyncio.Event()
-            cancelled = await studio.cancel_batch(batch.id)
-    assert cancelled is batch
+            assert await studio.cancel_batch(batch.id) is batch
     assert (batch.cancelled, len(batch.images), batch.unfinished) == (True, seen, 4 - seen)
 
 
@@ -331,16 +330,14 @@ async def test_an_unknown_batch_cannot_be_cancelled(tmp_path: Path, name: object
 
 async def test_only_the_last_hundred_ended_batches_are_remembered(tmp_path: Path) -> None:
     studio = studio_of(Server(), tmp_path)
-    first = await studio.batch([ImageRequest(prompt="one", width=16, height=16)])
-    async with first:
-        assert [outcome.index async for outcome in first] == [0]
+    batches = [await studio.batch([ImageRequest(prompt="one", width=16, height=16)])]
     for _ in range(100):
-        batch = await studio.batch([ImageRequest(prompt="one", width=16, height=16)])
-        async with batch:
+        async with batches[-1]:
             pass
+        batches.append(await studio.batch([ImageRequest(prompt="one", width=16, height=16)]))
     with pytest.raises(UnknownBatch):
-        await studio.cancel_batch(first.id)
-    assert (await studio.cancel_batch(batch.id)) is batch
+        await studio.cancel_batch(batches[0].id)
+    assert await studio.cancel_batch(batches[1].id) is batches[1]
 
 
 async def test_an_estimate_needs_a_whole_number_of_pictures(tmp_path: Path) -> None:

@@ -220,6 +220,7 @@ class Batch(Generic[Item, Value]):
         self._stop()
         others = [worker for worker in self._workers if worker is not asyncio.current_task()]
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0)  # from Python 3.12 on, gather does not wait for the callbacks of ended tasks
         return self.progress
 
     def _stop(self) -> None:

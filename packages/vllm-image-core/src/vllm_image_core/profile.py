@@ -168,7 +168,7 @@ class Profile(BaseModel):
         except ValidationError as error:
             raise BadProfile(f"{file}: {_first_fault(error)}") from error
 
-    def __deepcopy__(self, memo: object) -> Self:
+    def __deepcopy__(self, memo: dict[int, object] | None = None) -> Self:
         return self
 
     def __reduce__(self) -> tuple[Callable[[str], Self], tuple[str]]:
