@@ -1,0 +1,19 @@
+"""An MCP client that starts the server as a host does, lists its tools and makes a picture."""
+
+import asyncio
+
+from mcp import Client, StdioServerParameters
+
+SERVER = StdioServerParameters(command="vllm-image-mcp", args=["--demo", "--output-dir", "pictures"])
+
+
+async def main() -> None:
+    """Talk to the server over its stdin and stdout."""
+    async with Client(SERVER) as client:
+        listed = await client.list_tools()
+        print(", ".join(tool.name for tool in listed.tools))
+        result = await client.call_tool("generate_image", {"prompt": "a red fox in the snow", "seed": 7})
+    print(result.structured_content)
+
+
+asyncio.run(main())

@@ -1,0 +1,61 @@
+"""Pages, and a simulated server that their code talks to."""
+
+import os
+import socket
+import threading
+from collections.abc import Generator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import uvicorn
+from vllm_omni_client.simulator import SimulatorSettings, create_app
+
+ROOT = Path(__file__).parents[2]
+PAGES = (
+    *sorted(ROOT.glob("*.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
+    *sorted(ROOT.glob("packages/*/README.md")),
+)
+DEADLINE_SECONDS = 30.0
+
+# The code blocks are found with sybil, which only `nox -s docs` installs.
+collect_ignore_glob = [] if find_spec("sybil") else ["test_*.py"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes a ``page`` for each page, and one that takes an ``example`` for each example."""
+    for name, paths in {"page": PAGES, "example": sorted(ROOT.glob("examples/*.py"))}.items():
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, paths, ids=lambda path: path.relative_to(ROOT).as_posix())
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Generator[str]:
+    """A simulated server in a thread; the pages call it http://localhost:6655."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(create_app(SimulatorSettings()), log_level="warning", access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(DEADLINE_SECONDS)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def environment(server_url: str) -> Mapping[str, str]:
+    """For processes: this environment, with the simulated server and none of the user's own settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_IMAGE_")}
+    return {**kept, "VLLM_IMAGE_URL": server_url}

@@ -1,0 +1,260 @@
+"""The tables of the pages are what the code is: options, tools, results and models."""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import jsonschema
+import pytest
+from mcp.types import Tool
+from vllm_image_core.profile import Profile
+from vllm_image_core.registry import Registry
+from vllm_image_mcp.cli import main as command_line
+from vllm_image_mcp.server import build_server
+from vllm_image_mcp.settings import Settings
+
+OF_CLICK = {"--version", "--help"}
+# The profiles as the project's plan gave them, by the last part of the model's name.
+PLAN: Mapping[str, Mapping[str, object]] = {
+    "FLUX.2-klein-4B": {
+        "type": "distilled",
+        "default_steps": 4,
+        "default_guidance_scale": 1.0,
+        "supports_negative_prompt": False,
+        "estimated_vram_gb": 13.0,
+        "supported_aspect_ratios": 5,
+    },
+    "FLUX.2-klein-9B": {
+        "type": "distilled",
+        "default_steps": 4,
+        "default_guidance_scale": 1.0,
+        "supports_negative_prompt": False,
+        "estimated_vram_gb": 29.0,
+        "supported_aspect_ratios": 5,
+    },
+    "Qwen-Image-2512": {
+        "type": "standard",
+        "default_steps": 28,
+        "default_guidance_scale": 5.0,
+        "supports_negative_prompt": True,
+        "estimated_vram_gb": 40.0,
+        "supported_aspect_ratios": 7,
+    },
+    "Qwen-Image": {
+        "type": "standard",
+        "default_steps": 50,
+        "default_guidance_scale": 5.0,
+        "supports_negative_prompt": True,
+        "estimated_vram_gb": 40.0,
+        "supported_aspect_ratios": 3,
+    },
+    "Z-Image-Turbo": {
+        "type": "standard",
+        "default_steps": 50,
+        "default_guidance_scale": 5.0,
+        "supports_negative_prompt": True,
+        "estimated_vram_gb": 40.0,
+        "supported_aspect_ratios": 1,
+    },
+}
+Row = tuple[str, ...]
+
+
+def table(page: Path, heading: str, *, first: str) -> list[Row]:
+    """The rows of the table below a heading whose first column has that title, without code marks."""
+    section = re.split(r"^#+ ", page.read_text("utf-8"), flags=re.MULTILINE)
+    [text] = [part for part in section if part.startswith(f"{heading}\n")]
+    rows = [
+        tuple(str(cell).strip().replace("`", "") for cell in line.strip("|").split("|"))
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+    start = next(number for number, row in enumerate(rows) if row[0] == first)
+    end = next(
+        (n for n, row in enumerate(rows) if n > start + 1 and re.fullmatch("-+", row[0])), len(rows) + 1
+    )
+    return rows[start + 2 : end - 1]
+
+
+@pytest.fixture
+def tools() -> Mapping[str, Tool]:
+    listed = asyncio.run(build_server(Settings.from_arguments()).list_tools())
+    return {tool.name: tool for tool in listed}
+
+
+def profiles() -> Mapping[str, Profile]:
+    return {profile.model.rpartition("/")[2]: profile for profile in Registry.builtin()}
+
+
+def test_the_options_table_is_the_command_line_s(root: Path) -> None:
+    rows = table(root / "README.md", "Options", first="Option")
+
+    assert [row[:3] for row in rows] == [
+        (option, environment_name(option), default_of(option)) for option in options_of(command_line)
+    ]
+
+
+def options_of(command: click.Command) -> list[str]:
+    given = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
+    return [option for option in given if option not in OF_CLICK]
+
+
+def environment_name(option: str) -> str:
+    """As a user would set it; that it works is shown by setting it."""
+    return "VLLM_IMAGE_URL" if option == "--vllm-url" else f"VLLM_IMAGE_{field_of(option).upper()}"
+
+
+def field_of(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
+
+
+def default_of(option: str) -> str:
+    default: object = Settings.model_fields[field_of(option)].default
+    match default:
+        case None:
+            return "auto" if option == "--max-concurrent" else "none"
+        case False:
+            return "off"
+        case _:
+            return str(default)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "field"),
+    [
+        ("VLLM_IMAGE_URL", "http://gpu:6655", "vllm_url"),
+        ("VLLM_IMAGE_OUTPUT_DIR", "pictures", "output_dir"),
+        ("VLLM_IMAGE_MAX_CONCURRENT", "3", "max_concurrent"),
+        ("VLLM_IMAGE_TIMEOUT", "60", "timeout"),
+        ("VLLM_IMAGE_API_KEY", "key", "api_key"),
+        ("VLLM_IMAGE_DEMO", "1", "demo"),
+        ("VLLM_IMAGE_GPU_NAME", "H100", "gpu_name"),
+        ("VLLM_IMAGE_GPU_VRAM_GB", "80", "gpu_vram_gb"),
+        ("VLLM_IMAGE_LOG_LEVEL", "info", "log_level"),
+    ],
+)
+def test_each_documented_variable_is_read(
+    variable: str, value: str, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before: object = getattr(Settings.from_arguments(), field)
+
+    monkeypatch.setenv(variable, value)
+
+    assert getattr(Settings.from_arguments(), field) != before
+
+
+def test_the_commands_table_is_the_command_line_s(root: Path) -> None:
+    rows = table(root / "README.md", "Commands", first="Command")
+
+    named = [row[0].split()[1] for row in rows if len(row[0].split()) > 1]
+
+    assert isinstance(command_line, click.Group)
+    assert sorted(named) == sorted(command_line.commands)
+
+
+def test_the_tools_table_is_the_server_s(root: Path, tools: Mapping[str, Tool]) -> None:
+    rows = table(root / "README.md", "Tools", first="Tool")
+
+    assert [row[0] for row in rows] == list(tools)
+
+
+def test_the_tools_page_has_every_parameter_of_every_tool(root: Path, tools: Mapping[str, Tool]) -> None:
+    page = root / "docs" / "tools.md"
+
+    for name, tool in tools.items():
+        parameters = list(tool.input_schema["properties"])
+        rows = table(page, name, first="Parameter") if parameters else []
+        assert [row[0] for row in rows] == parameters
+        assert [row[2] for row in rows] == [default_in(tool, parameter) for parameter in parameters]
+
+
+def default_in(tool: Tool, parameter: str) -> str:
+    if parameter in tool.input_schema.get("required", []):
+        return "required"
+    default = tool.input_schema["properties"][parameter]["default"]
+    return {"seed": "random", "seeds": "random", "filename": "time and hash", "negative_prompt": "none"}.get(
+        parameter,
+        "the model's" if parameter != "max_concurrent" and default is None else str(default or "auto"),
+    )
+
+
+def test_the_tools_page_shows_a_result_of_every_tool_with_every_key(
+    root: Path, tools: Mapping[str, Tool]
+) -> None:
+    shown = results_on(root / "docs" / "tools.md")
+
+    assert list(shown) == list(tools)
+    for name, result in shown.items():
+        schema = tools[name].output_schema
+        assert schema is not None
+        jsonschema.validate(result, schema)
+        assert list(result) == list(schema["properties"])
+
+
+def results_on(page: Path) -> dict[str, dict[str, Any]]:
+    sections = re.split(r"^## ", page.read_text("utf-8"), flags=re.MULTILINE)[1:]
+    found = {
+        section.partition("\n")[0]: re.findall(r"^```json\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+        for section in sections
+    }
+    return {name: json.loads(blocks[0]) for name, blocks in found.items() if blocks}
+
+
+def test_the_readme_has_every_difference_to_the_plan_s_numbers(root: Path) -> None:
+    rows = table(root / "README.md", "Models", first="Model")
+
+    differences = [
+        (name, setting, written(planned), written(setting_of(profile, setting)))
+        for name, profile in profiles().items()
+        for setting, planned in PLAN.get(name, {}).items()
+        if setting_of(profile, setting) != planned
+    ]
+    added = {name for name in profiles() if name not in PLAN}
+
+    assert sorted(row[:4] for row in rows if row[0] in PLAN) == sorted(differences)
+    assert {row[0] for row in rows if row[0] not in PLAN} == added
+
+
+def setting_of(profile: Profile, setting: str) -> object:
+    value: object = getattr(profile, setting)
+    return len(profile.supported_aspect_ratios) if setting == "supported_aspect_ratios" else value
+
+
+def written(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
+
+
+def test_the_models_page_has_the_numbers_of_the_profiles(root: Path) -> None:
+    rows = table(root / "docs" / "models.md", "Known models", first="Model")
+
+    assert rows == [
+        (
+            profile.model,
+            profile.type,
+            str(profile.default_steps),
+            f"{profile.default_guidance_scale:g}",
+            "yes" if profile.supports_negative_prompt else "no",
+            str(profile.default_size),
+            written(profile.estimated_vram_gb),
+        )
+        for profile in profiles().values()
+    ]
+
+
+def test_the_models_page_has_the_sizes_of_the_profiles(root: Path) -> None:
+    rows = table(root / "docs" / "models.md", "Aspect ratios", first="Model")
+
+    assert rows == [
+        (name, ", ".join(f"{ratio} {size}" for ratio, size in profile.supported_aspect_ratios.items()))
+        for name, profile in profiles().items()
+    ]
