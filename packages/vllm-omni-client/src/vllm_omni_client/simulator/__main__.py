@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vllm-omni-simulator",
-        description="A stand-in vLLM-Omni image server: its HTTP contract, and pictures drawn by a procedure.",
+        description="A stand-in vLLM-Omni image server: its HTTP contract, and drawn pictures.",
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""The server's description of itself, /openapi.json: what a client reads to learn which fields and routes there are."""
+"""The server's description of itself, /openapi.json: which fields and which routes there are."""
 
 from collections.abc import Mapping
 

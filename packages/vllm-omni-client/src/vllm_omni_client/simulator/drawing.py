@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vllm_omni_client.simulator.model_rules import Guidance
 from vllm_omni_client.simulator.palette import Palette, palette_for
+from vllm_omni_client.simulator.raster import resized
 from vllm_omni_client.simulator.scenery import Canvas, grain, scene
 
 MARK = "SIMULATED"
@@ -48,7 +49,7 @@ def paint(subject: Subject) -> Image.Image:
     """The picture without its mark."""
     canvas = _canvas(subject)
     scene(canvas)
-    tones = canvas.image.resize((subject.width, subject.height), Image.Resampling.BOX, reducing_gap=None)
+    tones = resized(canvas.image, (subject.width, subject.height), Image.Resampling.BOX)
     textured = grain(tones, subject.detail())
     return _palette(subject).coloured(textured)
 

@@ -33,7 +33,8 @@ class PictureFormat:
 
         Args:
             image: The picture.
-            output_compression: 0-100; the quality of JPEG and WebP; 100 stores PNG uncompressed, 0 packs it tightest.
+            output_compression: 0-100: the quality of JPEG and WebP; PNG is stored as it is at 100 and
+                packed tightest at 0.
         """
         buffer = io.BytesIO()
         if self.name == "png":

@@ -1,4 +1,4 @@
-"""The GPU that is not there: runs one request (or one wave of equal ones) at a time, in the order of arrival."""
+"""The GPU that is not there: runs one request, or one wave of equal ones, at a time, in order of arrival."""
 
 import asyncio
 import time
@@ -134,9 +134,10 @@ class Engine(Generic[T]):
             for job in (*wave, *self._waiting):
                 job.outcome.cancel()
             raise
+        finally:
+            self._task, self._running = None, ()
         for job, value in zip(wave, values, strict=True):
             job.settle(self._finished(job, value, wave, started))
-        self._task, self._running = None, ()
         self._start_next()
 
     async def _carry_out(self, wave: tuple[_Job[T], ...], started: float) -> list[T | Exception]:
@@ -188,7 +189,7 @@ def _out_of_memory(rules: ModelRules, *, pixels: int, gpu_gib: float) -> str:
         f"CUDA out of memory. Tried to allocate {rules.activation_gib(pixels=pixels):.2f} GiB. "
         f"GPU 0 has a total capacity of {gpu_gib:.2f} GiB of which {free:.2f} GiB is free. "
         f"Including non-PyTorch memory, this process has {min(resident, gpu_gib):.2f} GiB memory in use. "
-        f"Of the allocated memory {min(resident, gpu_gib):.2f} GiB is allocated by PyTorch, and 0.00 GiB is reserved "
-        "by PyTorch but unallocated. If reserved but unallocated memory is large try setting "
+        f"Of the allocated memory {min(resident, gpu_gib):.2f} GiB is allocated by PyTorch, and 0.00 GiB is "
+        "reserved by PyTorch but unallocated. If reserved but unallocated memory is large try setting "
         "PYTORCH_ALLOC_CONF=expandable_segments:True to avoid fragmentation."
     )

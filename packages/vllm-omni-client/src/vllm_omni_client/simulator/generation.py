@@ -19,7 +19,7 @@ from vllm_omni_client.simulator.generation_request import (
     check_lora,
     parse_size,
 )
-from vllm_omni_client.simulator.model_rules import DEFAULT_STEPS, ModelRules, WorkerError
+from vllm_omni_client.simulator.model_rules import DEFAULT_STEPS, ModelRules, WorkerError, check_device
 from vllm_omni_client.simulator.refusal import Refusal
 
 Pictures = tuple[bytes, ...]
@@ -66,7 +66,7 @@ class Order:
 def check(
     request: ImageGenerationRequest, *, model: str, max_pixels: int | None
 ) -> tuple[int | None, int | None]:
-    """The requested width and height, once everything is checked that the server checks before it queues a request.
+    """The requested width and height, after every check that the server makes before it queues a request.
 
     Raises:
         Refusal: With the server's status and message.
@@ -110,6 +110,8 @@ def order(
     if request.lora is not None:
         path = check_lora(request.lora)
         raise WorkerError(f"[Errno 2] No such file or directory: '{path}/adapter_config.json'")
+    if request.generator_device is not None:
+        check_device(request.generator_device)
     prompt = rules.prompt(request.prompt)
     guidance = rules.guidance(
         guidance_scale=request.guidance_scale,
@@ -189,7 +191,7 @@ def _stage_metrics(made: Order, finished: Finished[Pictures]) -> dict[str, objec
     """What `return_stage_metrics` adds; all that is about sound and text is zero for a picture."""
     milliseconds = finished.generation_seconds * 1000
     width, height = made.size
-    stage = {
+    stage: dict[str, object] = {
         "stage_id": 0,
         "final_output_type": "image",
         "finish_reason": None,

@@ -1,7 +1,7 @@
 """The body of POST /v1/images/generations as the server takes it: lenient where the server is lenient.
 
-Numbers in strings are taken, unknown fields ignored, and a value out of its range is reported in pydantic's words;
-each of these is the server's behaviour (vllm-omni 0.30.0), so this is pydantic in its default, lax mode.
+Numbers in strings are taken, unknown fields ignored, and a value out of its range is reported in pydantic's
+words; each of these is the server's behaviour (vllm-omni 0.30.0), so this is pydantic in its lax mode.
 """
 
 from collections.abc import Mapping
@@ -74,7 +74,8 @@ class ImageGenerationRequest(BaseModel):
     def _layers_in_range(cls, layers: int | None) -> int | None:
         if layers is not None and layers not in _LAYERS:
             raise ValueError(
-                f"Invalid layers value {layers}. layers must be between {_LAYERS.start} and {_LAYERS.stop - 1} inclusive."
+                f"Invalid layers value {layers}. layers must be between {_LAYERS.start} and "
+                f"{_LAYERS.stop - 1} inclusive."
             )
         return layers
 

@@ -15,6 +15,10 @@ DEFAULT_SIDE = 1024
 """Width and height where a request says no size (vllm-omni 0.30.0)."""
 DEFAULT_STEPS = 50
 """The steps where a request says none, whatever the model needs (vllm-omni 0.30.0)."""
+_DEVICES = (
+    *("cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla"),
+    *("lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone"),
+)  # PyTorch 2.13
 _PIXELS_PER_MEGAPIXEL = 1024 * 1024
 _UTF8_BYTES_PER_TOKEN = 4  # English prose under the tokenizers of these models: a common rule of thumb
 
@@ -125,8 +129,9 @@ class ModelRules:
         tokens = math.ceil(len(text) / _UTF8_BYTES_PER_TOKEN)
         if tokens > limit and self.family.long_prompt == "fails":
             raise WorkerError(
-                f"`prompt` is too long after applying the Qwen prompt template: got {tokens} tokens, but "
-                f"`max_sequence_length` is {limit}. Shorten the prompt or increase `max_sequence_length` up to {limit}."
+                f"`prompt` is too long after applying the Qwen prompt template: got {tokens} tokens, "
+                f"but `max_sequence_length` is {limit}. Shorten the prompt or increase `max_sequence_length` "
+                f"up to {limit}."
             )
         return text[: limit * _UTF8_BYTES_PER_TOKEN].decode(errors="ignore")
 
@@ -161,6 +166,18 @@ def rules_for(model: str) -> ModelRules:
     name = model.rstrip("/\\").replace("\\", "/").rpartition("/")[2].lower()
     named = (family for family in catalogue.family if any(part in name for part in family.names))
     return ModelRules(family=next(named, catalogue.family[-1]), ratios=catalogue.ratios)
+
+
+def check_device(device: str) -> None:
+    """Whether PyTorch knows a device by this name, such as "cpu" or "cuda:0".
+
+    Raises:
+        WorkerError: It does not.
+    """
+    kind = device.partition(":")[0]
+    if kind not in _DEVICES:
+        known = ", ".join(_DEVICES)
+        raise WorkerError(f"Expected one of {known} device type at start of device string: {kind}")
 
 
 def _check_divisible(side: str, value: int) -> None:

@@ -9,6 +9,8 @@ from importlib.resources import files
 from PIL import Image, ImageColor
 from pydantic import BaseModel, ConfigDict
 
+from vllm_omni_client.simulator.raster import mapped
+
 _TONES = 256
 
 
@@ -23,7 +25,7 @@ class Palette(BaseModel):
     def coloured(self, tones: Image.Image) -> Image.Image:
         """A picture in tones of grey (mode L), in colours (RGB)."""
         stops = [ImageColor.getrgb(tone) for tone in self.tones]
-        channels = [tones.point(_scale([stop[channel] for stop in stops])) for channel in range(3)]
+        channels = [mapped(tones, _scale([stop[channel] for stop in stops])) for channel in range(3)]
         return Image.merge("RGB", channels)
 
 

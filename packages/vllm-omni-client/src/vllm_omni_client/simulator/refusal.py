@@ -31,7 +31,7 @@ class Refusal(Exception):
         self.kind = kind or status.phrase
 
     def response(self) -> JSONResponse:
-        """The reply; a message that cannot be sent (a lone surrogate) is replaced by the reason, as the server does."""
+        """The reply; a message that cannot be encoded gives way to the reason, as on the server."""
         try:
             return JSONResponse(self._body(sanitised(self.message)), status_code=self.status)
         except UnicodeEncodeError as error:
@@ -43,7 +43,7 @@ class Refusal(Exception):
 
 
 def validation_refusal(errors: Sequence[Mapping[str, object] | str]) -> Refusal:
-    """The refusal of a request that broke the schema: every error on a line of its own, the first one's place as `param`."""
+    """The refusal of a request that broke the schema: an error a line, the first one's place as `param`."""
     label = "error" if len(errors) == 1 else "errors"
     lines = [f"{len(errors)} validation {label}:", *(f"  {_line(error)}" for error in errors[:_MAX_ERRORS])]
     if len(errors) > _MAX_ERRORS:

@@ -4,8 +4,11 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from PIL import Image, ImageChops, ImageDraw
+
+from vllm_omni_client.simulator.raster import mapped, resized
 
 Point = tuple[float, float]
 _GRAIN_SIDE = 128
@@ -73,8 +76,9 @@ def vertical_gradient(size: tuple[int, int], stops: Sequence[float]) -> Image.Im
     """Tones from the top to the bottom, evenly spaced."""
     column = Image.new("L", (1, len(stops)))
     column.frombytes(bytes(round(min(255.0, max(0.0, stop))) for stop in stops))
-    tall = column.resize((1, 256), Image.Resampling.BICUBIC)
-    return tall.resize((1, size[1]), Image.Resampling.BILINEAR).resize(size, Image.Resampling.NEAREST)
+    smooth = resized(column, (1, 256), Image.Resampling.BICUBIC)
+    tall = resized(smooth, (1, size[1]), Image.Resampling.BILINEAR)
+    return resized(tall, size, Image.Resampling.NEAREST)
 
 
 def _mountains(canvas: Canvas) -> None:
@@ -144,7 +148,7 @@ def _worlds(canvas: Canvas) -> None:
     )
     big = chance.uniform(0.26, 0.36)
     x, y = chance.uniform(0.3, 0.7), chance.uniform(0.35, 0.6)
-    _world(canvas, x=x, y=y, radius=big, brightness=236, rings=chance.random() < 0.6)
+    _world(canvas, x=x, y=y, radius=big, brightness=236, rings=chance.randrange(5) > 1)
     for _ in range(chance.randrange(2, 5)):
         angle, away = chance.uniform(0, math.tau), big * chance.uniform(1.35, 1.9)
         small = big * chance.uniform(0.08, 0.26)
@@ -169,12 +173,11 @@ def _sky(canvas: Canvas, stops: Sequence[float], *, stars: float) -> None:
 def _glow(canvas: Canvas, *, x: float, y: float, radius: float, strength: float) -> None:
     """Light that fades with the distance from a point; positions and radius in units of the picture."""
     side = max(2, round(2 * radius * canvas.unit))
-    light = Image.radial_gradient("L").point(
-        [round(strength * max(0.0, 1 - tone / 181) ** 2) for tone in range(256)]
-    )
+    fading = [round(strength * max(0.0, 1 - tone / 181) ** 2) for tone in range(256)]
+    light = mapped(Image.radial_gradient("L"), fading)
     left, top = round(x * canvas.width - side / 2), round(y * canvas.height - side / 2)
     layer = Image.new("L", canvas.image.size)
-    layer.paste(light.resize((side, side), Image.Resampling.BILINEAR), (left, top))
+    layer.paste(resized(light, (side, side), Image.Resampling.BILINEAR), (left, top))
     canvas.image.paste(ImageChops.add(canvas.image, layer))
 
 
@@ -188,25 +191,27 @@ def _sun(canvas: Canvas, *, x: float, y: float, radius: float) -> None:
 def _world(
     canvas: Canvas, *, x: float, y: float, radius: float, brightness: float, rings: bool = False
 ) -> None:
-    """A ball lit from the upper left."""
+    """A ball, and rings around it where asked for."""
     middle, size = (x * canvas.width, y * canvas.height), radius * canvas.unit
     side = max(2, round(2 * size))
     shape = Image.new("L", (side, side))
     ImageDraw.Draw(shape).ellipse((0, 0, side - 1, side - 1), fill=255)
-    tones = [round(brightness - (brightness - 14) * min(1.0, tone / 165) ** 1.35) for tone in range(256)]
-    light = Image.radial_gradient("L").point(tones).resize((side * 2, side * 2), Image.Resampling.BILINEAR)
-    corner = (round(middle[0] - size), round(middle[1] - size))
     if rings:
         _ring(canvas, middle, size, behind=True)
-    canvas.image.paste(
-        _banded(
-            canvas, light.crop((side * 2 // 3, side * 2 // 3, side * 2 // 3 + side, side * 2 // 3 + side))
-        ),
-        corner,
-        shape,
-    )
+    corner = (round(middle[0] - size), round(middle[1] - size))
+    canvas.image.paste(_banded(canvas, _lit(side, brightness)), corner, shape)
     if rings:
         _ring(canvas, middle, size, behind=False)
+
+
+def _lit(side: int, brightness: float) -> Image.Image:
+    """A square of light that comes from the upper left: the face of a ball."""
+    tones = [round(brightness - (brightness - 14) * min(1.0, tone / 165) ** 1.35) for tone in range(256)]
+    light = resized(
+        mapped(Image.radial_gradient("L"), tones), (side * 2, side * 2), Image.Resampling.BILINEAR
+    )
+    corner = side * 2 // 3
+    return light.crop((corner, corner, corner + side, corner + side))
 
 
 def _banded(canvas: Canvas, ball: Image.Image) -> Image.Image:
@@ -234,9 +239,7 @@ def _ridge(canvas: Canvas, *, base: float, swing: float, roughness: float) -> li
     for level in range(levels):
         size *= roughness
         chance = canvas.composition if level < 2 else canvas.detail  # noqa: PLR2004 - the coarse shape is shared
-        middles = [
-            (a + b) / 2 + chance.uniform(-size, size) for a, b in zip(heights, heights[1:], strict=False)
-        ]
+        middles = [(a + b) / 2 + chance.uniform(-size, size) for a, b in pairwise(heights)]
         heights = [height for pair in zip(heights, middles, strict=False) for height in pair] + [heights[-1]]
     step = canvas.width / (len(heights) - 1)
     scale = swing * canvas.height * 0.6

@@ -34,8 +34,9 @@ class Server:
         self._rules = rules_for(settings.model)
         if settings.max_num_seqs > 1 and not self._rules.family.batches:
             raise ValueError(
-                f"{self._rules.family.pipeline!r} does not support request-level batching. Use max_num_seqs=1 for "
-                "serial request execution, or choose a pipeline with supports_request_batch=True."
+                f"{self._rules.family.pipeline!r} does not support request-level batching. "
+                "Use max_num_seqs=1 for serial request execution, or choose a pipeline with "
+                "supports_request_batch=True."
             )
         self._engine: Engine[Pictures] = Engine(
             rules=self._rules,
@@ -71,7 +72,7 @@ class Server:
         return JSONResponse({"version": self._settings.server_version})
 
     async def metrics(self, request: Request) -> Response:
-        """The counters as Prometheus text; the bare route announces a newer format than what is mounted under it."""
+        """The counters as Prometheus text; the bare route announces a newer format than those below it."""
         text = self._telemetry.text(running=self._engine.running, waiting=self._engine.waiting)
         bare = request.method == "GET" and request.url.path == "/metrics"
         version = "1.0.0" if bare else "0.0.4"
@@ -172,7 +173,7 @@ def _completion(
     width, height = made.size
     return Completion(
         images=len(finished.value),
-        pixels_per_image=width * height,
+        pixels=width * height * len(finished.value),
         steps=made.steps,
         steps_given=wanted.num_inference_steps is not None,
         queue_seconds=finished.queue_seconds,

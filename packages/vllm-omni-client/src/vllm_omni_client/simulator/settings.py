@@ -23,9 +23,9 @@ class SimulatorSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model: str = Field(default=DEFAULT_MODEL, min_length=1)
-    """The Hugging Face id or the path of the model to stand in for; its last part decides which rules hold."""
+    """The Hugging Face id or the path of the model to stand in for; its last part decides on the rules."""
     served_model_name: Annotated[str | tuple[str, ...] | None, BeforeValidator(_as_names)] = None
-    """The names under which the model is served; only the first is accepted in a request. None: `model` itself."""
+    """The names under which the model is served; a request may use the first only. None: `model` itself."""
     api_key: str | None = Field(default=None, min_length=1, repr=False)
     """What `Authorization: Bearer` must carry on `/v1/*`; None leaves the server open."""
     server_version: str = Field(default="0.30.0", min_length=1)
@@ -37,7 +37,7 @@ class SimulatorSettings(BaseModel):
     speed: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     """Time in units of the real model's on one H100: 1 takes as long, 0.5 half as long, 0 answers at once."""
     vram_gib: float | None = Field(default=32.0, gt=0.0, allow_inf_nan=False)
-    """The GPU's memory in GiB; None: without end. Unless given, a model that needs more than 32 gets a larger GPU."""
+    """The GPU's memory in GiB; None: without end. Unless it is given, a model that needs more has more."""
 
     @property
     def served_names(self) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ class Completion:
     """What is counted of a request that made its pictures; times in seconds."""
 
     images: int
-    pixels_per_image: int
+    pixels: int
     steps: int
     steps_given: bool
     queue_seconds: float
@@ -108,7 +108,7 @@ class Telemetry:
         )
         self._queue = _Histogram("stage_in_queue_s", "Waiting for a turn.", _STEP_SECONDS, self._stage)
         self._steps = _Histogram("num_inference_steps", "Steps per request.", _UNSUITED, model)
-        self._pixels = _Histogram("image_pixels", "Pixels per picture.", _UNSUITED, model)
+        self._pixels = _Histogram("image_pixels", "Pixels per request.", _UNSUITED, model)
         self._exec = _Histogram("diffusion_exec_s", "Execution.", _REQUEST_SECONDS, replica)
         self._per_step = _Histogram(
             "diffusion_exec_per_step_s", "Execution of a step.", _STEP_SECONDS, replica
@@ -123,7 +123,7 @@ class Telemetry:
         self._peak.set(self._stage, done.peak_memory_mib)
         if done.steps_given:
             self._steps.observe(done.steps)
-        self._pixels.observe(done.pixels_per_image)
+        self._pixels.observe(done.pixels)
         self._e2e.observe(done.total_seconds)
         self._submit.observe(max(0.0, done.total_seconds - done.queue_seconds - done.run_seconds))
         self._queue.observe(done.queue_seconds)
