@@ -2,9 +2,8 @@
 
 import asyncio
 
+from vllm_image_core import ImageRequest, Studio
 from vllm_image_core.batching import Done, Failed
-from vllm_image_core.request import ImageRequest
-from vllm_image_core.studio import Studio
 
 PROMPTS = ("a red fox in the snow", "a lighthouse at dusk", "a bowl of lemons")
 

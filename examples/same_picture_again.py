@@ -4,8 +4,8 @@ import asyncio
 import json
 from pathlib import Path
 
-from vllm_image_core.picture import Picture, read_text
-from vllm_image_core.studio import Studio
+from vllm_image_core import Picture, Studio
+from vllm_image_core.picture import read_text
 
 
 async def main() -> None:
