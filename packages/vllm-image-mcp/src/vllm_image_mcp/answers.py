@@ -12,7 +12,7 @@ from vllm_image_core.profile import Profile
 from vllm_image_core.served import ServedModel
 from vllm_omni_client.errors import OmniError
 
-from vllm_image_mcp.messages import explain
+from vllm_image_mcp.messages import diagnosis, explain
 from vllm_image_mcp.results import (
     BatchCancelled,
     BatchImage,
@@ -101,7 +101,7 @@ def batch_cancelled(batch: PictureBatch) -> BatchCancelled:
     """What a batch holds after it was cancelled, or after it had ended."""
     return BatchCancelled(
         batch_id=batch.id,
-        status="cancelled" if batch.cancelled else "completed",
+        status="cancelled" if batch.cancelled or batch.unfinished else "completed",
         completed=len(batch.images),
         cancelled=batch.unfinished,
         failed=len(batch.errors),
@@ -172,7 +172,7 @@ def gpu_status(health: Health, report: GpuReport) -> GpuStatus:
         measured_free_vram_gb=report.measured_free_vram_gb,
         peak_memory_mb=report.peak_memory_mb,
         sources=dict(report.sources),
-        notes=[_why_not_healthy(health)] if health.error else [],
+        notes=[explain(health.error, server_url=health.server_url)] if health.error else [],
     )
 
 
@@ -184,12 +184,8 @@ def server_health(health: Health) -> ServerHealth:
         model_loaded=health.model,
         latency_ms=None if health.latency_seconds is None else max(1, round(health.latency_seconds * 1000)),
         version=health.version,
-        message=_why_not_healthy(health) if health.error else None,
+        message=diagnosis(health.error, server_url=health.server_url) if health.error else None,
     )
-
-
-def _why_not_healthy(health: Health) -> str:
-    return explain(health.error, server_url=health.server_url) if health.error else ""
 
 
 def generation_estimate(estimate: Estimate) -> GenerationEstimate:

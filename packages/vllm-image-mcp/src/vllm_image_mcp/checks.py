@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.text import shown
 
 __all__ = ["MOST_PROMPTS", "prompts_with_seeds"]
 
@@ -44,8 +45,9 @@ def _counted(values: object, parameter: str) -> int:
     if isinstance(values, list):
         return len(values)  # pyright: ignore[reportUnknownArgumentType] - a host's list holds anything
     raise InvalidRequest(
-        f"{parameter} is a {type(values).__name__}; it is a list.",
+        f"{parameter} {shown(values)} is no list.",
         parameter=parameter,
-        value=type(values).__name__,
+        value=values,
         allowed="a list",
+        next_step=f"Give {parameter} as a list, one for each picture.",
     )

@@ -3,9 +3,8 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any, BinaryIO
 
 import click
 from vllm_image_core.batching import Done, Failed
@@ -37,9 +36,13 @@ def main(settings: Settings) -> None:
         stream=sys.stderr, level=settings.log_level, format="%(levelname)s %(name)s: %(message)s"
     )
     if click.get_current_context().invoked_subcommand is None:
-        from vllm_image_mcp.server import build_server  # noqa: PLC0415 - commands need no MCP
+        from vllm_image_mcp.server import serve  # noqa: PLC0415 - commands need no MCP
 
-        build_server(settings).run("stdio")
+        if sys.stdin.isatty():
+            click.echo(
+                "An MCP server, waiting for a host on stdin. Ctrl-C ends it; --help tells more.", err=True
+            )
+        serve(settings)
 
 
 @main.command()
@@ -59,22 +62,30 @@ def generate(settings: Settings, prompt: str, **parameters: Any) -> None:  # noq
 
 
 @main.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.File("rb"))
 @click.option("--width", type=int, metavar="PIXELS")
 @click.option("--height", type=int, metavar="PIXELS")
 @click.option("--aspect-ratio", metavar="W:H")
 @click.option("--steps", "num_inference_steps", type=int, metavar="N", help="Inference steps.")
 @click.option("--guidance-scale", type=float, metavar="X")
 @with_settings
-def batch(settings: Settings, file: Path, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name
-    """Make a picture for each line of a file."""
-    prompts = [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
-    if not prompts:
-        raise click.UsageError(f"{file} holds no prompt; write one on each line.")
-    _run(
-        settings,
-        lambda state: _batch(state, [ImageRequest(prompt=prompt, **parameters) for prompt in prompts]),
-    )
+def batch(settings: Settings, file: BinaryIO, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name
+    """Make a picture for each line of a file; - reads standard input."""
+    lines = {number: ImageRequest(prompt=prompt, **parameters) for number, prompt in _prompts(file)}
+    if not lines:
+        raise click.UsageError(f"{file.name} holds no prompt; write one on each line.")
+    _run(settings, lambda state: _batch(state, lines))
+
+
+def _prompts(file: BinaryIO) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers, from 1."""
+    try:
+        text = file.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{file.name} is no text in UTF-8: {error.reason}.") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if prompt := line.strip():
+            yield number, prompt
 
 
 @main.command()
@@ -121,20 +132,21 @@ async def _generate(state: State, request: ImageRequest) -> bool:
     return True
 
 
-async def _batch(state: State, requests: list[ImageRequest]) -> bool:
-    batch = await state.studio.batch(requests)
+async def _batch(state: State, lines: Mapping[int, ImageRequest]) -> bool:
+    numbers, total = list(lines), len(lines)
+    batch = await state.studio.batch(list(lines.values()))
     async with batch:
         async for outcome in batch:
-            ended = len(requests) - batch.unfinished
+            ended = f"[{total - batch.unfinished}/{total}]"
             match outcome:
-                case Done(index=index, value=image):
-                    click.echo(
-                        f"[{ended}/{len(requests)}] {image.path}  seed {image.seed}  {image.seconds:.2f} s"
-                    )
+                case Done(value=image):
+                    click.echo(f"{ended} {image.path}  seed {image.seed}  {image.seconds:.2f} s")
                 case Failed(index=index, error=error):
-                    click.echo(f"[{ended}/{len(requests)}] line {index + 1} failed: {told(error)}", err=True)
+                    click.echo(f"{ended} line {numbers[index]} failed: {told(error)}", err=True)
     click.echo(f"{len(batch.images)} made, {len(batch.errors)} failed, {batch.seconds:.1f} s", err=True)
-    for note in state.notes:
+    for note in dict.fromkeys(
+        [*state.notes, *(note for image in batch.images.values() for note in image.notes)]
+    ):
         click.echo(note, err=True)
     return not batch.errors
 

@@ -25,17 +25,25 @@ def usable_folder(asked: Path) -> Folder:
     """The folder that was asked for; for a relative one in a working folder that cannot be written, another.
 
     Hosts start servers in ``/`` and the like, where a relative folder means nothing. An absolute one was
-    meant: it stays, and saving says what is wrong with it.
+    meant: it stays, and saving says what is wrong with it. So it does where the other one is no better.
     """
     folder = asked.expanduser()
     if folder.is_absolute():
         return Folder(folder)
     folder = Path.cwd() / folder
+    instead = user_pictures_path() / asked.name
+    refusal = _refusal(folder)
+    if refusal is None or _refusal(instead):
+        return Folder(folder)
+    note = f"Pictures are saved in {instead}, because {folder} cannot be written."
+    _logger.warning("%s %s", note, refusal.message)
+    return Folder(instead, note)
+
+
+def _refusal(folder: Path) -> CannotSave | None:
+    """Why nothing can be saved in a folder; None where it can, which makes the folder."""
     try:
         Store(folder).check_writable()
     except CannotSave as error:
-        instead = user_pictures_path() / asked.name
-        note = f"Pictures are saved in {instead}, because {folder} cannot be written."
-        _logger.warning("%s %s", note, error.message)
-        return Folder(instead, note)
-    return Folder(folder)
+        return error
+    return None

@@ -1,11 +1,19 @@
 """What an error says to the model that called a tool: what happened, what is allowed, what to do next."""
 
 from pydantic import ValidationError
-from vllm_image_core.errors import ImageError
+from vllm_image_core.errors import CannotSave, ImageError
 from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
 
-__all__ = ["explain", "explain_arguments", "explain_unknown", "told"]
+__all__ = ["diagnosis", "explain", "explain_arguments", "explain_unknown", "told"]
+
+_OUR_WORDS = {
+    "base_url": "--vllm-url",
+    "`api_key`": "--api-key or VLLM_IMAGE_API_KEY",
+    "`timeout`": "--timeout",
+    "health_check": "server_health",
+}
+"""What the packages below call otherwise than this program does."""
 
 
 def explain(error: ImageError | OmniError, *, server_url: str) -> str:
@@ -14,9 +22,20 @@ def explain(error: ImageError | OmniError, *, server_url: str) -> str:
 
 
 def told(error: Exception) -> str:
-    """The text of an expected failure for a person at a shell: no tool is named, but the next step is."""
-    next_step = error.next_step if isinstance(error, (ImageError, OmniError)) else ""
+    """The text of an expected failure for a person at a shell: what happened, and the next step."""
+    next_step = _next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
     return _sentences(str(error), *_notes(error), next_step)
+
+
+def diagnosis(error: OmniError, *, server_url: str) -> str:
+    """Why a server is not healthy: here "check with server_health" would lead in a circle."""
+    if not isinstance(error, ServerUnreachable):
+        return explain(error, server_url=server_url)
+    return _sentences(
+        f"Cannot connect to vLLM server at {server_url}. Is the container running?",
+        error.message,
+        _next_step(error),
+    )
 
 
 def explain_arguments(tool: str, error: ValidationError, allowed: list[str]) -> str:
@@ -46,7 +65,14 @@ def _what_happened(error: ImageError | OmniError, server_url: str) -> str:
                 "to check available memory."
             )
         case _:
-            return _sentences(error.message, error.next_step)
+            return _sentences(error.message, _next_step(error))
+
+
+def _next_step(error: ImageError | OmniError) -> str:
+    step = error.next_step
+    for theirs, ours in _OUR_WORDS.items():
+        step = step.replace(theirs, ours)
+    return f"{step} It is set with --output-dir." if isinstance(error, CannotSave) else step
 
 
 def _notes(error: Exception) -> list[str]:

@@ -58,25 +58,23 @@ def gpu_beside(server_url: str, library: Nvml | None = None) -> Gpu | None:
     nvml = library or cast("Nvml", importlib.import_module("pynvml"))
     try:
         nvml.nvmlInit()
+        try:
+            return _first_card(nvml)
+        finally:
+            nvml.nvmlShutdown()
     except nvml.NVMLError as error:
-        _logger.info("No card is known through NVML: %s", error)
+        _logger.info("NVML describes no card: %s", error)
         return None
-    try:
-        return _first_card(nvml)
-    except nvml.NVMLError as error:
-        _logger.info("NVML does not describe the card: %s", error)
-        return None
-    finally:
-        nvml.nvmlShutdown()
 
 
 def is_this_machine(url: str) -> bool:
-    """Whether a URL's host is a loopback address, or this machine's own name."""
+    """Whether a URL's host is a loopback address, 0.0.0.0, or this machine's own name."""
     host = urlsplit(url).hostname or ""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host in {"localhost", socket.gethostname().lower()}
+    return address.is_loopback or address.is_unspecified
 
 
 def _first_card(nvml: Nvml) -> Gpu | None:

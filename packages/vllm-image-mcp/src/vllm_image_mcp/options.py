@@ -62,7 +62,8 @@ def _settings(given: dict[str, Any]) -> Settings:
         return Settings.from_arguments(**given)
     except ValidationError as error:
         wrong = "; ".join(
-            f"{_option(each['loc'])}: {each['msg']}" for each in error.errors(include_input=False)
+            f"{_option(each['loc'])}: {each['msg'].removeprefix('Value error, ')}"
+            for each in error.errors(include_input=False)
         )
         raise click.UsageError(wrong) from error
 

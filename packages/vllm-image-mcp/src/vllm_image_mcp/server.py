@@ -1,5 +1,6 @@
 """The MCP server: its tools behind one error boundary, and its life from the first request to the last."""
 
+import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
@@ -18,7 +19,7 @@ from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools import TOOLS
 
-__all__ = ["ImageServer", "build_server", "main"]
+__all__ = ["ImageServer", "build_server", "main", "serve"]
 
 _INSTRUCTIONS = """\
 Makes pictures on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one picture
@@ -49,7 +50,7 @@ class ImageServer(MCPServer[State]):
                 case ValidationError() as cause:
                     raise ToolError(explain_arguments(name, cause, known)) from cause
                 case (ImageError() | OmniError()) as cause if context is not None:
-                    url = context.request_context.lifespan_context.studio.server_url
+                    url = context.request_context.lifespan_context.server_url
                     raise ToolError(explain(cause, server_url=url)) from cause
                 case _:
                     raise
@@ -76,6 +77,16 @@ def build_server(settings: Settings) -> ImageServer:
     for tool, annotations in TOOLS:
         server.add_tool(tool, annotations=annotations)
     return server
+
+
+def serve(settings: Settings) -> None:
+    """Serve MCP over stdin and stdout until stdin ends, or a signal comes.
+
+    Ctrl-C ends the process at once: a thread that waits for stdin would keep it alive until the next line.
+    Pictures are written whole or not at all, whenever that is.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    build_server(settings).run("stdio")
 
 
 def main() -> None:

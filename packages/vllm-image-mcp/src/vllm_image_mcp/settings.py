@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -25,14 +26,15 @@ class Settings(BaseSettings):
     )
 
     vllm_url: str = Field(
-        "http://localhost:6655", validation_alias=AliasChoices("VLLM_IMAGE_URL", "VLLM_IMAGE_VLLM_URL")
+        default="http://localhost:6655",
+        validation_alias=AliasChoices("VLLM_IMAGE_URL", "VLLM_IMAGE_VLLM_URL"),
     )
     """Base URL of the vLLM-Omni server."""
     output_dir: Path = Path("generated_images")
     """Where pictures are saved; relative to the working folder."""
     max_concurrent: Annotated[int | None, Field(ge=1, le=64), NoDecode] = None
     """Pictures of a batch under way at once; None lets the GPU's memory decide."""
-    timeout: float = Field(300, gt=0, le=86_400, allow_inf_nan=False)
+    timeout: float = Field(default=300, gt=0, le=86_400, allow_inf_nan=False)
     """Seconds that one picture may take, waiting in the server's queue and retries included."""
     api_key: SecretStr | None = None
     """Sent to the server as a bearer token."""
@@ -40,7 +42,7 @@ class Settings(BaseSettings):
     """Draw simulated pictures in this process; no server and no GPU are needed."""
     gpu_name: str | None = None
     """The server's card, for gpu_status; the server itself does not tell."""
-    gpu_vram_gb: float | None = Field(None, gt=0, le=100_000, allow_inf_nan=False)
+    gpu_vram_gb: float | None = Field(default=None, gt=0, le=100_000, allow_inf_nan=False)
     """The card's total memory in GB, for gpu_status and for the number of pictures at once."""
     log_level: LogLevel = "WARNING"
     """Least severe log line written to stderr."""
@@ -54,6 +56,25 @@ class Settings(BaseSettings):
     @classmethod
     def _in_any_case(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("vllm_url")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        """Found at the start, and not at the first picture; the client looks more closely."""
+        parts = urlsplit(value.strip())
+        if "@" in value:
+            raise ValueError("holds a user name or password; give the key with --api-key")
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+            raise ValueError('must be an address such as "http://localhost:6655"')
+        return value.strip()
+
+    @field_validator("api_key")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        key = value.get_secret_value() if value else ""
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise ValueError("must be printable ASCII without spaces")
+        return value
 
     @classmethod
     def from_arguments(cls, **given: Any) -> Self:  # noqa: ANN401 - the values are checked by the fields

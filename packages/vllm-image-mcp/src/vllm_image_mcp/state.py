@@ -38,6 +38,11 @@ class State:
         )
 
     @property
+    def server_url(self) -> str:
+        """The server's base URL, also where no studio could be opened for it."""
+        return self.studio.server_url if "studio" in self.__dict__ else self._settings.vllm_url
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Told with every picture."""
         return (

@@ -100,8 +100,8 @@ async def batch_generate(
     ]
     batch = await _state(ctx).studio.batch(requests, max_concurrent=max_concurrent)
     total = len(requests)
-    await ctx.report_progress(0, total, f"{batch.id}: 0 of {total}, {batch.at_once} at a time")
     async with batch:
+        await ctx.report_progress(0, total, f"{batch.id}: 0 of {total}, {batch.at_once} at a time")
         async for _ in batch:
             ended = total - batch.unfinished
             await ctx.report_progress(

@@ -1,0 +1,124 @@
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+from vllm_image_mcp.settings import Settings
+
+
+def wrong_fields(error: ValidationError) -> list[str]:
+    return [str(each["loc"][0]) for each in error.errors(include_input=False)]
+
+
+def test_the_defaults_are_the_plans() -> None:
+    assert Settings().model_dump() == {
+        "vllm_url": "http://localhost:6655",
+        "output_dir": Path("generated_images"),
+        "max_concurrent": None,
+        "timeout": 300.0,
+        "api_key": None,
+        "demo": False,
+        "gpu_name": None,
+        "gpu_vram_gb": None,
+        "log_level": "WARNING",
+    }
+
+
+def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {
+        "URL": "http://192.168.1.50:6655",
+        "OUTPUT_DIR": "D:/generated_images",
+        "MAX_CONCURRENT": "2",
+        "TIMEOUT": "60",
+        "API_KEY": "sesame",
+        "DEMO": "1",
+        "GPU_NAME": "NVIDIA GeForce RTX 5090",
+        "GPU_VRAM_GB": "32",
+        "LOG_LEVEL": "debug",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(f"VLLM_IMAGE_{name}", value)
+
+    assert Settings().model_dump() == {
+        "vllm_url": "http://192.168.1.50:6655",
+        "output_dir": Path("D:/generated_images"),
+        "max_concurrent": 2,
+        "timeout": 60.0,
+        "api_key": SecretStr("sesame"),
+        "demo": True,
+        "gpu_name": "NVIDIA GeForce RTX 5090",
+        "gpu_vram_gb": 32.0,
+        "log_level": "DEBUG",
+    }
+
+
+def test_an_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_IMAGE_URL", "http://environment:6655")
+    monkeypatch.setenv("VLLM_IMAGE_TIMEOUT", "60")
+    settings = Settings.from_arguments(vllm_url="http://argument:6655", timeout=None)
+    assert (settings.vllm_url, settings.timeout) == ("http://argument:6655", 60.0)
+
+
+def test_the_url_may_be_named_like_its_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_IMAGE_VLLM_URL", "http://gpu:6655")
+    assert Settings().vllm_url == "http://gpu:6655"
+
+
+def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("URL", "TIMEOUT", "MAX_CONCURRENT", "API_KEY"):
+        monkeypatch.setenv(f"VLLM_IMAGE_{name}", "")
+    assert Settings() == Settings.from_arguments(vllm_url="http://localhost:6655")
+
+
+@pytest.mark.parametrize("auto", ["auto", "AUTO", " Auto "])
+def test_auto_leaves_the_number_at_once_to_the_gpus_memory(auto: str) -> None:
+    assert Settings.from_arguments(max_concurrent=auto).max_concurrent is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_concurrent", "0"),
+        ("max_concurrent", "65"),
+        ("max_concurrent", "many"),
+        ("timeout", "0"),
+        ("timeout", "nan"),
+        ("timeout", "inf"),
+        ("timeout", "soon"),
+        ("gpu_vram_gb", "-1"),
+        ("gpu_vram_gb", "nan"),
+        ("log_level", "LOUD"),
+        ("vllm_url", "localhost:6655"),
+        ("vllm_url", "ftp://gpu"),
+        ("vllm_url", "http://"),
+        ("vllm_url", "http://[::1"),
+        ("vllm_url", "http://gpu:port"),
+        ("vllm_url", "http://gpu:0"),
+        ("vllm_url", "http://user:password@gpu:6655"),
+        ("api_key", "two words"),
+        ("api_key", "line\nbreak"),
+        ("api_key", "schlüssel"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused_at_the_start(name: str, value: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.from_arguments(**{name: value})
+    assert wrong_fields(caught.value) in ([name], ["VLLM_IMAGE_URL"])
+
+
+def test_neither_key_nor_password_is_repeated() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.from_arguments(vllm_url="http://user:hunter2@gpu", api_key="sesame open")
+    told = str([each["msg"] for each in caught.value.errors(include_input=False)])
+    assert "hunter2" not in told
+    assert "sesame" not in told
+
+
+def test_the_key_is_not_shown() -> None:
+    settings = Settings.from_arguments(api_key="sesame")
+    assert "sesame" not in repr(settings)
+    assert "sesame" not in settings.model_dump_json()
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        Settings().demo = True  # type: ignore[misc]  # what the test is about
