@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import gc
 import json
 import socket
 import struct
@@ -170,8 +171,9 @@ def test_t07_a_trickle_ends_at_the_deadline(ask: Ask, serve: Serve, start: bytes
 
     def trickle(connection: socket.socket, request: bytes) -> bool:
         connection.sendall(start)
-        while not never.wait(0.02):
+        for _ in range(250):  # five seconds at most, should nothing end it
             connection.sendall(b"x")
+            never.wait(0.02)
         return False
 
     began = time.monotonic()
@@ -394,6 +396,33 @@ async def test_calls_one_after_another_share_a_connection(serve: Serve) -> None:
         for _ in range(3):
             await client.generate_image(SEEDLESS)
     assert len(connections) == 1
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_connections_of_a_closed_event_loop_are_given_up(serve: Serve) -> None:
+    def keeps(connection: socket.socket, request: bytes) -> bool:
+        connection.sendall(PICTURE)
+        return True
+
+    client = AsyncOmniClient(serve(keeps), max_retries=0)
+    for _ in range(3):
+        assert asyncio.run(client.generate_image(SEEDLESS)) == DRAWN
+    asyncio.run(client.aclose())
+    gc.collect()  # the sockets of the closed loops are closed here, with a warning of asyncio's own
+
+
+async def test_a_client_of_another_running_event_loop_is_refused(serve: Serve) -> None:
+    async with AsyncOmniClient(serve(saying(PICTURE))) as client:
+        await client.generate_image(SEEDLESS)
+        with pytest.raises(InvalidParameter, match="another event loop"):
+            await asyncio.to_thread(lambda: asyncio.run(client.generate_image(SEEDLESS)))
+
+
+def test_a_certificate_file_that_is_not_there_is_named(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    error = failure(ask, "https://localhost:1", "health_check")
+    assert isinstance(error, InvalidParameter)
+    assert "SSL_CERT_FILE" in error.message
 
 
 async def test_cancelling_closes_the_socket_at_once_and_is_not_swallowed(serve: Serve) -> None:

@@ -54,7 +54,7 @@ _UNREACHABLE: Final = "tenacity ends with a result or with the last error"
 
 
 class AsyncOmniClient:
-    """A client for asyncio.
+    """A client for asyncio; of one event loop at a time.
 
     Proxies of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) are used for public hosts
     only: loopback and private addresses, names without a dot and inner ones (.local, .internal) are
@@ -96,12 +96,10 @@ class AsyncOmniClient:
         )
         self.base_url = self._connection.base_url
         self._sleep = sleep
-        if transport is None and self._connection.is_direct:
-            transport = httpx.AsyncHTTPTransport(verify=_tls(self._connection), limits=_ASYNC_LIMITS)
-        with _usable_environment():
-            self._http = httpx.AsyncClient(
-                headers=self._connection.headers(), transport=transport, limits=_ASYNC_LIMITS
-            )
+        self._transport = transport
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._http = self._made()
 
     @classmethod
     def in_process(
@@ -146,7 +144,9 @@ class AsyncOmniClient:
 
     async def aclose(self) -> None:
         """Close all connections; the client cannot be used any more."""
-        await self._http.aclose()
+        if not self._closed:
+            await self._of_this_loop().aclose()
+        self._closed = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -156,6 +156,26 @@ class AsyncOmniClient:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url!r})"
+
+    def _made(self) -> httpx.AsyncClient:
+        with _usable_environment():
+            transport = self._transport
+            if transport is None and self._connection.is_direct:
+                transport = httpx.AsyncHTTPTransport(verify=_tls(self._connection), limits=_ASYNC_LIMITS)
+            return httpx.AsyncClient(
+                headers=self._connection.headers(), transport=transport, limits=_ASYNC_LIMITS
+            )
+
+    def _of_this_loop(self) -> httpx.AsyncClient:
+        """Return connections of the running event loop; those of one that was closed are given up."""
+        _refuse_closed(closed=self._closed)
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            if not self._loop.is_closed():
+                raise InvalidParameter("this client is in use in another event loop; make one for each")
+            self._http = self._made()
+        self._loop = loop
+        return self._http
 
     async def _send(self, call: Call[T]) -> T:
         attempts = self._connection.attempts(call)
@@ -193,8 +213,8 @@ class AsyncOmniClient:
             return False
 
     async def _exchange(self, call: Call[T], wire: Wire) -> Reply:
-        _refuse_closed(closed=self._http.is_closed)
-        request = self._http.build_request(
+        http = self._of_this_loop()
+        request = http.build_request(
             call.method,
             self._connection.url(call),
             content=call.content,
@@ -203,7 +223,7 @@ class AsyncOmniClient:
             extensions={"trace": wire.note_async},
         )
         with _translated(self.base_url, wire):
-            response = await self._http.send(request, stream=True)
+            response = await http.send(request, stream=True)
             try:
                 incoming = IncomingReply(call, response.status_code, _lower(response.headers))
                 async for chunk in response.aiter_raw():
@@ -239,9 +259,9 @@ class OmniClient:
         )
         self.base_url = self._connection.base_url
         self._sleep = sleep
-        if transport is None and self._connection.is_direct:
-            transport = httpx.HTTPTransport(verify=_tls(self._connection), limits=_SYNC_LIMITS)
         with _usable_environment():
+            if transport is None and self._connection.is_direct:
+                transport = httpx.HTTPTransport(verify=_tls(self._connection), limits=_SYNC_LIMITS)
             self._http = httpx.Client(
                 headers=self._connection.headers(), transport=transport, limits=_SYNC_LIMITS
             )
