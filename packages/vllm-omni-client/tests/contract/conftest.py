@@ -6,7 +6,7 @@ A real server may be started with any model and key (OMNI_API_KEY). It is asked 
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 import httpx
@@ -27,7 +27,7 @@ Ask = Callable[..., httpx.Response]
 
 
 @contextmanager
-def _served(settings: SimulatorSettings) -> Iterator[str]:
+def _served(settings: SimulatorSettings) -> Generator[str]:
     """A simulator on a port of its own, in a thread of its own."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(create_app(settings), log_level="warning", access_log=False)
@@ -60,11 +60,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def slow_url() -> Iterator[str]:
-    """A server on which the request `slow` takes about a third of a second or more."""
+    """A server on which the request `slow` takes about half a second or more."""
     if REAL_URL:
         yield REAL_URL
         return
-    with _served(SimulatorSettings(speed=0.1)) as url:
+    with _served(SimulatorSettings(speed=0.25)) as url:
         yield url
 
 
@@ -112,7 +112,7 @@ def ask(server: httpx.Client) -> Ask:
     """Ask for a small picture, with some fields changed; a field of None is sent as null."""
 
     def ask(**fields: object) -> httpx.Response:
-        small = {"prompt": "a red fox", "size": "64x64", "num_inference_steps": 1, "seed": 7}
+        small = {"prompt": "a red fox", "size": "64x64", "num_inference_steps": 3, "seed": 7}
         return server.post("/v1/images/generations", json=small | fields)
 
     return ask

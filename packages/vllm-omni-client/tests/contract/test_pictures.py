@@ -125,7 +125,7 @@ def test_what_no_model_reads_changes_nothing(ask: Ask, changed: dict[str, object
     [
         ("n", "1"),
         ("seed", "7"),
-        ("num_inference_steps", "1"),
+        ("num_inference_steps", "3"),
         ("n", True),
         ("seed", 7.0),
         ("output_compression", "100"),
