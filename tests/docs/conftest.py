@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import threading
 from collections.abc import Generator, Mapping
 from importlib.util import find_spec
@@ -56,6 +57,7 @@ def server_url() -> Generator[str]:
 
 @pytest.fixture
 def environment(server_url: str) -> Mapping[str, str]:
-    """For processes: this environment, with the simulated server and none of the user's own settings."""
+    """For processes: our own commands, the simulated server, and none of the user's own settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_IMAGE_")}
-    return {**kept, "VLLM_IMAGE_URL": server_url}
+    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
+    return {**kept, "PATH": path, "VLLM_IMAGE_URL": server_url}
