@@ -1,16 +1,13 @@
 """Pages, and a simulated server that their code talks to."""
 
 import os
-import socket
 import sys
-import threading
 from collections.abc import Generator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import uvicorn
-from vllm_omni_client.simulator import SimulatorSettings, create_app
+from vllm_omni_client.simulator import served
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -18,7 +15,6 @@ PAGES = (
     *sorted(ROOT.glob("docs/**/*.md")),
     *sorted(ROOT.glob("packages/*/README.md")),
 )
-DEADLINE_SECONDS = 30.0
 
 # The code blocks are found with sybil, which only `nox -s docs` installs.
 collect_ignore_glob = [] if find_spec("sybil") else ["test_*.py"]
@@ -44,15 +40,8 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def server_url() -> Generator[str]:
     """A simulated server in a thread; the pages call it http://localhost:6655."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(SimulatorSettings()), log_level="warning", access_log=False)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(DEADLINE_SECONDS)
-    assert not thread.is_alive()
+    with served() as url:
+        yield url
 
 
 @pytest.fixture
