@@ -4,15 +4,12 @@ A real server may be started with any model and key (OMNI_API_KEY). It is asked 
 """
 
 import os
-import socket
-import threading
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-import uvicorn
-from vllm_omni_client.simulator import SimulatorSettings, create_app
+from vllm_omni_client.simulator import SimulatorSettings
+from vllm_omni_client.simulator.serving import served
 
 REAL_URL = os.environ.get("OMNI_URL")
 REAL_KEY = os.environ.get("OMNI_API_KEY")
@@ -24,22 +21,6 @@ MODELS = (
 SECONDS = 60.0
 
 Ask = Callable[..., httpx.Response]
-
-
-@contextmanager
-def _served(settings: SimulatorSettings) -> Generator[str]:
-    """A simulator on a port of its own, in a thread of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(create_app(settings), log_level="warning", access_log=False)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(SECONDS)
-            assert not thread.is_alive()
 
 
 def _client(url: str, key: str | None) -> httpx.Client:
@@ -54,7 +35,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
         with _client(REAL_URL, REAL_KEY) as client:
             yield client
         return
-    with _served(SimulatorSettings(model=request.param)) as url, _client(url, None) as client:
+    with served(SimulatorSettings(model=request.param)) as url, _client(url, None) as client:
         yield client
 
 
@@ -64,7 +45,7 @@ def slow_url() -> Iterator[str]:
     if REAL_URL:
         yield REAL_URL
         return
-    with _served(SimulatorSettings(speed=0.25)) as url:
+    with served(SimulatorSettings(speed=0.25)) as url:
         yield url
 
 
@@ -96,7 +77,7 @@ def guarded(key: str) -> Iterator[httpx.Client]:
             yield client
         return
     settings = SimulatorSettings(api_key=key, served_model_name=("first", "second"))
-    with _served(settings) as url, _client(url, None) as client:
+    with served(settings) as url, _client(url, None) as client:
         yield client
 
 

@@ -1,7 +1,8 @@
 """A stand-in vLLM-Omni image server: the contract of 0.30.0, pictures drawn by a procedure, no GPU.
 
-For demonstrations and for tests. `create_app` gives an ASGI application to run in the same process; the
-command `vllm-omni-simulator` serves it on a port. Needs the extra `vllm-omni-client[simulator]`.
+For demonstrations and for tests. `create_app` gives an ASGI application to run in the same process,
+`simulator.serving.served` a server on a port for the length of a block, and the command
+`vllm-omni-simulator` one that serves until interrupted. Needs the extra `vllm-omni-client[simulator]`.
 """
 
 from vllm_omni_client.simulator.app import create_app

@@ -1,15 +1,16 @@
 """The command `vllm-omni-simulator`: a simulated server on a port."""
 
 import argparse
-import socket
 import sys
 from collections.abc import Sequence
 
-import uvicorn
 from pydantic import ValidationError
 
 from vllm_omni_client.simulator.app import create_app
+from vllm_omni_client.simulator.serving import listen, server_of, url_of
 from vllm_omni_client.simulator.settings import SimulatorSettings
+
+_LAST_PORT = 65535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,14 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("; ".join(f"--{_option(each['loc'])}: {each['msg']}" for each in error.errors()))
     try:
         app = create_app(settings)
-        listener = _listener(host, port)
-    except (ValueError, OSError, OverflowError) as error:
+        listener = listen(host, port)
+    except (ValueError, OSError) as error:
         sys.stderr.write(f"vllm-omni-simulator cannot start: {error}\n")
         return 1
     with listener:
-        sys.stderr.write(f"Simulated vLLM-Omni server of {settings.model} on {_url(listener)}\n")
+        sys.stderr.write(f"Simulated vLLM-Omni server of {settings.model} on {url_of(listener)}\n")
         sys.stderr.flush()
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
+        server_of(app).run(sockets=[listener])
     return 0
 
 
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
-        "--port", type=int, default=6655, help="port; 0 takes a free one (default: %(default)s)"
+        "--port", type=_port, default=6655, help="port; 0 takes a free one (default: %(default)s)"
     )
     parser.add_argument("--model", help="model to stand in for, a Hugging Face id or a path")
     parser.add_argument(
@@ -70,18 +71,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"invalid port value: {text!r}")
+    port = int(text)
+    if not 0 <= port <= _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{port} is not between 0 and {_LAST_PORT}")
+    return port
+
+
 def _option(place: tuple[int | str, ...]) -> str:
     return str(place[0]).replace("_", "-")
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family)
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 if __name__ == "__main__":

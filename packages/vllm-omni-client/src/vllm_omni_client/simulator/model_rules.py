@@ -40,7 +40,6 @@ class Ratios(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    launch: float
     quadratic: float
     start: float
     decode: float
@@ -62,6 +61,7 @@ class Family(BaseModel):
     batches: bool
     pipeline: str
     linear_seconds: float = Field(gt=0)
+    launch_seconds: float = Field(gt=0)
     resident_gib: float = Field(gt=0)
     activation_gib_per_megapixel: float = Field(gt=0)
     sources: Mapping[str, str]
@@ -138,10 +138,10 @@ class ModelRules:
     def seconds(self, *, pixels: int, steps: int, guided: bool, n: int) -> float:
         """The time of one request of `n` pictures on one H100."""
         megapixels = pixels / _PIXELS_PER_MEGAPIXEL
-        ratios = self.ratios
-        step = ratios.launch + megapixels + ratios.quadratic * megapixels**2
-        picture = ratios.decode * megapixels + steps * (2 if guided else 1) * step
-        return self.family.linear_seconds * (ratios.start + n * picture)
+        linear = self.family.linear_seconds
+        step = self.family.launch_seconds + linear * (megapixels + self.ratios.quadratic * megapixels**2)
+        picture = linear * self.ratios.decode * megapixels + steps * (2 if guided else 1) * step
+        return linear * self.ratios.start + n * picture
 
     def gib(self, *, pixels: int) -> float:
         """The GPU memory in GiB with pictures of this many pixels in all in the making."""

@@ -93,6 +93,9 @@ class Server:
                 return making.result()
             self._telemetry.failed("client_disconnect")
             raise ClientDisconnect
+        except asyncio.CancelledError:  # in the same process a client leaves by cancelling the call itself
+            self._telemetry.failed("client_disconnect")
+            raise
         finally:
             making.cancel()
             leaving.cancel()
