@@ -75,7 +75,7 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"invalid port value: {text!r}")
     port = int(text)
-    if not 0 <= port <= _LAST_PORT:
+    if port > _LAST_PORT:
         raise argparse.ArgumentTypeError(f"{port} is not between 0 and {_LAST_PORT}")
     return port
 
