@@ -83,6 +83,13 @@ def test_a_body_without_a_content_type_is_refused(server: httpx.Client) -> None:
     assert "Unsupported Media Type" in response.json()["error"]["message"]
 
 
+def test_a_comma_too_many_is_refused_in_the_words_of_the_servers_python(server: httpx.Client) -> None:
+    headers = {"Content-Type": "application/json"}
+    response = server.post("/v1/images/generations", content=b'{"prompt": "a",}', headers=headers)
+    assert response.status_code == 400
+    assert "'msg': 'JSON decode error'" in response.json()["error"]["message"]
+
+
 def test_a_long_value_is_cut_in_the_message(ask: Ask) -> None:
     response = ask(n="x" * 5000)
     assert response.status_code == 400
