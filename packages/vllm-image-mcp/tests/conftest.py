@@ -66,6 +66,7 @@ class OmniServer:
     Attributes:
         url: Its base URL.
         requests: The bodies of all generations since the test began, as they came.
+        most_at_once: How many of them were under way at the same time.
         failures: Prompts that are answered with a status and an error message.
     """
 
@@ -73,9 +74,15 @@ class OmniServer:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._released = threading.Event()
+        self._arrival = threading.Condition()
         self.reset()
         config = uvicorn.Config(
-            self._answer, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1
+            self._answer,
+            interface="asgi3",
+            log_config=None,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
@@ -86,6 +93,7 @@ class OmniServer:
         self._released.set()
         self.requests: list[dict[str, Any]] = []
         self.failures: dict[str, tuple[int, str]] = {}
+        self.most_at_once = self._at_once = 0
         self._let_through = sys.maxsize
         self.runs(KLEIN)
 
@@ -99,6 +107,16 @@ class OmniServer:
         self._let_through = count
         self._released.clear()
 
+    def wait_for(self, count: int) -> None:
+        """Wait until that many generations have come."""
+        with self._arrival:
+            assert self._arrival.wait_for(lambda: len(self.requests) >= count, DEADLINE_SECONDS)
+
+    def release(self) -> None:
+        """Let go of those that wait, and hold no more."""
+        self._let_through = sys.maxsize
+        self._released.set()
+
     def stop(self) -> None:
         """End the thread, and what it still holds."""
         self._released.set()
@@ -111,13 +129,19 @@ class OmniServer:
             await self._app(scope, receive, send)
             return
         body = await _whole(receive)
-        asked = json.loads(body)
-        self.requests.append(asked)
-        if len(self.requests) > self._let_through:
-            await asyncio.to_thread(self._released.wait, DEADLINE_SECONDS)
-        status, message = self.failures.get(asked["prompt"], (200, ""))
-        app = self._app if status == 200 else _error(status, message)
-        await app(scope, _again(body, receive), send)
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        with self._arrival:
+            self.requests.append(json.loads(body))
+            self._arrival.notify_all()
+        try:
+            if len(self.requests) > self._let_through:
+                await asyncio.to_thread(self._released.wait, DEADLINE_SECONDS)
+            status, message = self.failures.get(json.loads(body)["prompt"], (200, ""))
+            app = self._app if status == 200 else _error(status, message)
+            await app(scope, _again(body, receive), send)
+        finally:
+            self._at_once -= 1
 
 
 async def _whole(receive: Receive) -> bytes:

@@ -40,8 +40,8 @@ class ImageServer(MCPServer[State]):
             ToolError: With the text of an expected failure, or of arguments that do not fit.
             UnexpectedToolError: A bug; its text stays in the log.
         """
-        known = await self._parameters(name)
-        if known and (unknown := sorted(arguments.keys() - known)):
+        known = await self._parameters(name, or_else=list(arguments))
+        if unknown := sorted(arguments.keys() - known):
             raise ToolError(explain_unknown(name, unknown, known))
         try:
             return _judged(await super().call_tool(name, arguments, context))
@@ -55,13 +55,10 @@ class ImageServer(MCPServer[State]):
                 case _:
                     raise
 
-    async def _parameters(self, name: str) -> list[str]:
-        return [
-            key
-            for tool in await self.list_tools()
-            if tool.name == name
-            for key in tool.input_schema["properties"]
-        ]
+    async def _parameters(self, name: str, *, or_else: list[str]) -> list[str]:
+        """A tool's parameters; for a tool that does not exist, whatever the caller says."""
+        tools = {tool.name: tool for tool in await self.list_tools()}
+        return list(tools[name].input_schema["properties"]) if name in tools else or_else
 
 
 def build_server(settings: Settings) -> ImageServer:

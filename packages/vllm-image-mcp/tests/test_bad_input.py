@@ -1,0 +1,295 @@
+"""What a model may send by mistake: each is refused in words that help, and nothing reaches the server."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from mcp import Client
+from mcp.types import CallToolResult, TextContent
+
+if TYPE_CHECKING:
+    from conftest import OmniServer
+
+Connect = Callable[..., Client]
+
+PICTURE: dict[str, object] = {"prompt": "a red fox"}
+BATCH: dict[str, object] = {"prompts": ["a red fox"]}
+
+PARAMETERS = (
+    "prompt, negative_prompt, width, height, aspect_ratio, num_inference_steps, guidance_scale, seed, "
+    "filename"
+)
+
+
+@pytest.fixture(params=["2026-07-28"])
+def era(request: pytest.FixtureRequest) -> str:
+    """One is enough here, but where a test asks for both: arguments are checked behind the protocol."""
+    return request.param
+
+
+def text(result: CallToolResult) -> str:
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+async def refused(client: Client, tool: str, arguments: dict[str, object]) -> str:
+    """The text of a call that is refused: short, on one line, for a reader who is no programmer."""
+    result = await client.call_tool(tool, arguments)
+    told = text(result)
+    assert (result.is_error, result.structured_content) == (True, None), told
+    assert told.isprintable()
+    assert len(told) < 600
+    assert not [word for word in ("Traceback", "pydantic", "input_value", "Error executing") if word in told]
+    return told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"width": 1000}, "Width 1000 is not a multiple of 16. Nearest valid width is 1008."),
+        (
+            {"width": 1000, "height": 1024},
+            "Width 1000 is not a multiple of 16. Nearest valid width is 1008.",
+        ),
+        (
+            {"width": 1024, "height": 1001},
+            "Height 1001 is not a multiple of 16. Nearest valid height is 1008.",
+        ),
+        (
+            {"width": 1000, "height": 1001},
+            (
+                "Width 1000 is not a multiple of 16. Nearest valid width is 1008. "
+                "Height 1001 is not a multiple of 16. Nearest valid height is 1008."
+            ),
+        ),
+        ({"width": 4096, "height": 4096}, "4 megapixels"),
+        ({"width": 0, "height": 64}, "width 0 is out of range"),
+        ({"width": -16, "height": 64}, "width -16 is out of range"),
+        ({"width": 2**70, "height": 64}, "width an integer of more than 64 bits is out of range"),
+        ({"width": 64.0, "height": 64}, "width 64.0 is no integer"),
+        ({"width": "64", "height": 64}, "width '64' is no integer"),
+        ({"width": True, "height": 64}, "width True is no integer"),
+        ({"height": {"pixels": 64}}, "height a dict is no integer"),
+        (
+            {"aspect_ratio": "5:4"},
+            "Aspect ratio '5:4' is not supported by this model. Supported: 1:1 (1024x1024)",
+        ),
+        ({"aspect_ratio": "wide"}, "Aspect ratio 'wide' is not supported"),
+        ({"aspect_ratio": 1.78}, "Aspect ratio 1.78 is not supported"),
+        ({"aspect_ratio": ["16:9"]}, "Aspect ratio a list is not supported"),
+        ({"num_inference_steps": 0}, "num_inference_steps 0 is out of range"),
+        ({"num_inference_steps": 201}, "num_inference_steps 201 is out of range"),
+        ({"num_inference_steps": "4"}, "num_inference_steps '4' is no integer"),
+        ({"guidance_scale": -0.5}, "guidance_scale -0.5 is out of range"),
+        ({"guidance_scale": 20.5}, "guidance_scale 20.5 is out of range"),
+        ({"guidance_scale": "5"}, "guidance_scale '5' is no number"),
+        ({"guidance_scale": True}, "guidance_scale True is no number"),
+        ({"seed": True}, "seed True is no integer"),
+        ({"seed": "7"}, "seed '7' is no integer"),
+        ({"seed": 7.5}, "seed 7.5 is no integer"),
+        ({"seed": 7.0}, "seed 7.0 is no integer"),
+        ({"seed": 2**70}, "seed an integer of more than 64 bits is out of range"),
+        ({"seed": 2**63}, "seed 9223372036854775808 is out of range"),
+        ({"seed": []}, "seed a list is no integer"),
+        ({"prompt": ""}, "The prompt is empty."),
+        ({"prompt": " \n\t "}, "The prompt is empty."),
+        ({"prompt": "fox " * 25_000}, "The prompt has 100000 characters; at most 20000 are allowed."),
+        ({"prompt": "fox\x00"}, "The prompt has a character that is no text: U+0000 at 3."),
+        ({"prompt": ["a red fox"]}, "prompt a list is no text"),
+        ({"prompt": 7}, "prompt 7 is no text"),
+        ({"prompt": None}, "prompt None is no text"),
+        ({"negative_prompt": ["blurry"]}, "negative_prompt a list is no text"),
+        ({"negative_prompt": "x" * 100_000}, "The negative_prompt has 100000 characters"),
+        ({"filename": "../fox"}, "The filename '../fox' has a character that file names do not have."),
+        ({"filename": ".."}, "The filename '..' begins or ends with a character that it must not."),
+        (
+            {"filename": "/etc/passwd"},
+            "The filename '/etc/passwd' has a character that file names do not have.",
+        ),
+        ({"filename": "C:\\fox.png"}, "has a character that file names do not have."),
+        ({"filename": "fox\x00.png"}, "has a control character"),
+        ({"filename": "x" * 300}, "has 300 characters"),
+        ({"filename": "CON"}, "is reserved by Windows"),
+        ({"filename": ""}, "is empty"),
+        ({"filename": 7}, "The filename is no text"),
+        ({"filename": ["fox"]}, "The filename is no text"),
+    ],
+)
+async def test_a_picture_that_cannot_be_is_refused_before_anything_is_sent(
+    *,
+    connect: Connect,
+    omni: "OmniServer",
+    tmp_path: Path,
+    arguments: dict[str, object],
+    words: str,
+) -> None:
+    async with connect() as client:
+        told = await refused(client, "generate_image", {**PICTURE, **arguments})
+    assert words in told
+    assert (omni.requests, list(tmp_path.iterdir())) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"prompts": "a red fox"}, "prompts 'a red fox' is no list. Give prompts as a list"),
+        ({"prompts": {"0": "fox"}}, "prompts a dict is no list."),
+        ({"prompts": None}, "prompts None is no list."),
+        ({"prompts": [7]}, "prompt 7 is no text"),
+        ({"prompts": [["fox"]]}, "prompt a list is no text"),
+        ({"prompts": ["fox", None]}, "entry 1 of the batch"),
+        ({"seeds": 7}, "seeds 7 is no list."),
+        ({"seeds": "7"}, "seeds '7' is no list."),
+        ({"seeds": [True]}, "seed True is no integer"),
+        ({"seeds": ["7"]}, "seed '7' is no integer"),
+        ({"seeds": [2**70]}, "is out of range"),
+        ({"max_concurrent": 0}, "max_concurrent 0 is out of range"),
+        ({"max_concurrent": -1}, "max_concurrent -1 is out of range"),
+        ({"max_concurrent": "auto"}, "max_concurrent 'auto' is no integer"),
+        ({"max_concurrent": True}, "max_concurrent True is no integer"),
+        ({"max_concurrent": 1.5}, "max_concurrent 1.5 is no integer"),
+        ({"width": 1000, "height": 1024}, "Width 1000 is not a multiple of 16. Nearest valid width is 1008."),
+    ],
+)
+async def test_a_batch_that_cannot_be_is_refused_before_anything_is_sent(
+    *, connect: Connect, omni: "OmniServer", arguments: dict[str, object], words: str
+) -> None:
+    async with connect() as client:
+        assert words in await refused(client, "batch_generate", {**BATCH, **arguments})
+    assert omni.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"num_images": 0}, "num_images 0 is out of range"),
+        ({"num_images": True}, "num_images True is no integer"),
+        ({"num_images": "5"}, "num_images '5' is no integer"),
+        ({"num_images": None}, "num_images None is no integer"),
+        ({"num_images": 10**9}, "num_images 1000000000 is out of range"),
+        ({"width": 1000}, "Width 1000 is not a multiple of 16."),
+        ({"width": {}}, "width a dict is no integer"),
+        ({"num_inference_steps": 0}, "num_inference_steps 0 is out of range"),
+    ],
+)
+async def test_an_estimate_of_what_cannot_be_is_refused(
+    connect: Connect, arguments: dict[str, object], words: str
+) -> None:
+    async with connect() as client:
+        assert words in await refused(client, "estimate_generation", arguments)
+
+
+@pytest.mark.parametrize("name", [7, None, ["batch_0"], {"id": "batch_0"}, True])
+async def test_what_is_no_id_names_no_batch(connect: Connect, name: object) -> None:
+    async with connect() as client:
+        assert "is not known here." in await refused(client, "cancel_batch", {"batch_id": name})
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "words"),
+    [
+        ("generate_image", {}, f"prompt: Field required. Its parameters are: {PARAMETERS}."),
+        ("batch_generate", {}, "prompts: Field required."),
+        ("cancel_batch", {}, "batch_id: Field required. Its parameters are: batch_id."),
+    ],
+)
+async def test_a_parameter_that_is_missing_is_named(
+    connect: Connect, tool: str, arguments: dict[str, object], words: str
+) -> None:
+    async with connect() as client:
+        told = await refused(client, tool, arguments)
+    assert told.startswith(f"{tool} was called with wrong arguments: ")
+    assert words in told
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "name"),
+    [
+        ("generate_image", {**PICTURE, "steps": 4}, "steps"),
+        ("generate_image", {**PICTURE, "extra_body": {"num_inference_steps": 4}}, "extra_body"),
+        ("generate_image", {**PICTURE, "n": 4}, "n"),
+        ("generate_image", {**PICTURE, "Width": 64}, "Width"),
+        ("generate_image", {**PICTURE, "ctx": {}}, "ctx"),
+        ("batch_generate", {**BATCH, "negative_prompt": "blurry"}, "negative_prompt"),
+        ("get_model_info", {"model": "klein"}, "model"),
+        ("server_health", {"": ""}, ""),
+    ],
+)
+async def test_a_parameter_that_a_tool_does_not_have_is_refused_and_not_ignored(
+    *, connect: Connect, omni: "OmniServer", tool: str, arguments: dict[str, object], name: str
+) -> None:
+    async with connect() as client:
+        told = await refused(client, tool, arguments)
+    assert told.startswith(f"{tool} has no parameter '{name}'. Its parameters are: ")
+    assert omni.requests == []
+
+
+async def test_a_tool_that_does_not_exist_is_named(connect: Connect) -> None:
+    async with connect() as client:
+        assert "edit_image" in await refused(client, "edit_image", {})
+
+
+@pytest.mark.parametrize("era", ["2025-11-25", "2026-07-28"], indirect=True)
+async def test_the_server_goes_on_after_all_of_that(connect: Connect) -> None:
+    bad: tuple[object, ...] = (True, "7", 7.5, 2**70, [])
+    async with connect() as client:
+        for seed in bad:
+            await refused(client, "generate_image", {**PICTURE, "seed": seed})
+        result = await client.call_tool("generate_image", {**PICTURE, "width": 64, "height": 64, "seed": 7})
+    assert not result.is_error
+
+
+@pytest.mark.parametrize("seed", [0, -1, 2**63 - 1, -(2**63), 4294967296])
+async def test_every_seed_of_64_bits_is_taken(connect: Connect, omni: "OmniServer", seed: int) -> None:
+    async with connect() as client:
+        result = await client.call_tool(
+            "generate_image", {**PICTURE, "width": 64, "height": 64, "seed": seed}
+        )
+    assert not result.is_error
+    assert omni.requests[0]["seed"] == seed
+
+
+@pytest.mark.parametrize(
+    "prompt", ["ein roter Fuchs im Schnee ❄️", "雪中的红狐", "a\nb\tc", '"; DROP TABLE', "x" * 20_000]
+)
+async def test_every_text_is_a_prompt_and_comes_back_as_it_was(
+    connect: Connect, omni: "OmniServer", prompt: str
+) -> None:
+    async with connect() as client:
+        result = await client.call_tool("generate_image", {"prompt": prompt, "width": 64, "height": 64})
+    assert result.structured_content
+    assert result.structured_content["parameters_used"]["prompt"] == prompt
+    assert omni.requests[0]["prompt"] == prompt
+
+
+async def test_a_folder_that_cannot_be_written_is_told_before_anything_is_sent(
+    connect: Connect, omni: "OmniServer", tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    async with connect(output_dir=tmp_path / "file") as client:
+        picture = await refused(client, "generate_image", PICTURE)
+        batch = await refused(client, "batch_generate", BATCH)
+    assert picture == batch
+    assert picture.startswith(f"Cannot save pictures in {tmp_path / 'file'}: ")
+    assert picture.endswith(
+        "A file is in the way: choose another output folder. It is set with --output-dir."
+    )
+    assert omni.requests == []
+
+
+async def test_tools_that_write_nothing_work_without_the_folder(connect: Connect, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    async with connect(output_dir=tmp_path / "file") as client:
+        results = [
+            await client.call_tool(tool)
+            for tool in (
+                "get_model_info",
+                "gpu_status",
+                "list_presets",
+                "server_health",
+                "estimate_generation",
+            )
+        ]
+    assert [result.is_error for result in results] == [False] * 5

@@ -1,0 +1,298 @@
+"""Batches through an MCP client: their limits, their progress, and how they are cancelled."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mcp import Client
+from mcp.types import CallToolResult, TextContent
+
+if TYPE_CHECKING:
+    from conftest import OmniServer
+
+Connect = Callable[..., Client]
+
+SMALL = {"width": 64, "height": 64}
+
+
+def text(result: CallToolResult) -> str:
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+async def batch(client: Client, prompts: object, **arguments: object) -> CallToolResult:
+    return await client.call_tool("batch_generate", {"prompts": prompts, **SMALL, **arguments})
+
+
+async def answer(client: Client, prompts: object, **arguments: object) -> dict[str, Any]:
+    result = await batch(client, prompts, **arguments)
+    assert result.structured_content, text(result)
+    return result.structured_content
+
+
+@pytest.mark.parametrize("count", [1, 20])
+async def test_one_to_twenty_prompts_make_as_many_pictures(
+    connect: Connect, omni: "OmniServer", tmp_path: Path, count: int
+) -> None:
+    prompts = [f"fox {number}" for number in range(count)]
+    async with connect() as client:
+        told = await answer(client, prompts, max_concurrent=2)
+    assert (told["status"], told["images_generated"], told["images_failed"]) == ("success", count, 0)
+    assert [(each["index"], each["prompt"]) for each in told["results"]] == list(enumerate(prompts))
+    assert {each["file_path"] for each in told["results"]} == {str(path) for path in tmp_path.iterdir()}
+    assert len(omni.requests) == count
+
+
+@pytest.mark.parametrize("count", [0, 21])
+async def test_no_prompt_and_more_than_twenty_are_refused(
+    connect: Connect, omni: "OmniServer", count: int
+) -> None:
+    async with connect() as client:
+        result = await batch(client, ["fox"] * count)
+    assert result.is_error
+    assert text(result).startswith(f"prompts has {count} entries; a batch takes 1 to 20.")
+    assert omni.requests == []
+
+
+@pytest.mark.parametrize("seeds", [[], [1], [1, 2, 3]])
+async def test_another_number_of_seeds_than_of_prompts_is_refused(
+    connect: Connect, omni: "OmniServer", seeds: list[int]
+) -> None:
+    async with connect() as client:
+        result = await batch(client, ["fox", "owl"], seeds=seeds)
+    assert result.is_error
+    assert text(result).startswith(f"seeds has {len(seeds)} entries for 2 prompts.")
+    assert omni.requests == []
+
+
+async def test_each_prompt_is_sent_with_its_seed(connect: Connect, omni: "OmniServer") -> None:
+    async with connect() as client:
+        told = await answer(client, ["fox", "owl"], seeds=[7, 8], max_concurrent=1)
+    assert [(sent["prompt"], sent["seed"]) for sent in omni.requests] == [("fox", 7), ("owl", 8)]
+    assert [each["seed"] for each in told["results"]] == [7, 8]
+
+
+async def test_the_shared_settings_are_sent_with_every_prompt(connect: Connect, omni: "OmniServer") -> None:
+    async with connect() as client:
+        await client.call_tool(
+            "batch_generate",
+            {
+                "prompts": ["fox", "owl"],
+                "aspect_ratio": "1:1",
+                "num_inference_steps": 2,
+                "guidance_scale": 1.5,
+            },
+        )
+    assert [
+        (sent["size"], sent["num_inference_steps"], sent["guidance_scale"], sent["n"])
+        for sent in omni.requests
+    ] == [("1024x1024", 2, 1.5, 1)] * 2
+
+
+async def test_twenty_times_the_same_prompt_in_one_second_are_twenty_files(
+    connect: Connect, tmp_path: Path
+) -> None:
+    async with connect() as client:
+        told = await answer(client, ["a red fox"] * 20, max_concurrent=4)
+    paths = [each["file_path"] for each in told["results"]]
+    assert len(set(paths)) == 20
+    assert {str(path) for path in tmp_path.iterdir()} == set(paths)
+
+
+async def test_one_failure_does_not_stop_the_others(connect: Connect, omni: "OmniServer") -> None:
+    omni.failures["owl"] = (400, "no owls here")
+    async with connect() as client:
+        result = await batch(client, ["fox", "owl", "hare"])
+    told = result.structured_content
+    assert told
+    assert (result.is_error, told["status"]) == (False, "partial")
+    assert (told["images_generated"], told["images_failed"], told["images_cancelled"]) == (2, 1, 0)
+    assert [each["status"] for each in told["results"]] == ["success", "failed", "success"]
+    failed = told["results"][1]
+    assert (failed["file_path"], failed["generation_time_seconds"]) == (None, None)
+    assert "no owls here" in failed["error"]
+
+
+async def test_a_batch_of_which_nothing_came_is_an_error_and_tells_each(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    omni.failures["owl"] = (400, "no owls here")
+    async with connect() as client:
+        result = await batch(client, ["owl", "owl"])
+    told = result.structured_content
+    assert told
+    assert (result.is_error, told["status"], told["images_failed"]) == (True, "failed", 2)
+
+
+async def test_one_bad_entry_is_named_and_nothing_is_sent(connect: Connect, omni: "OmniServer") -> None:
+    async with connect() as client:
+        result = await batch(client, ["fox", ""])
+    assert result.is_error
+    assert "The prompt is empty." in text(result)
+    assert "entry 1 of the batch" in text(result)
+    assert omni.requests == []
+
+
+@pytest.mark.parametrize(("gb", "at_once"), [("13", 1), ("15", 1), ("17", 2), ("19", 3), ("80", 4)])
+async def test_as_many_run_at_once_as_the_plans_rule_allows(connect: Connect, gb: str, at_once: int) -> None:
+    async with connect(gpu_vram_gb=gb) as client:
+        told = await answer(client, ["fox"])
+    assert told["max_concurrent"] == at_once
+
+
+async def test_the_callers_number_at_once_wins_over_the_option_and_that_over_the_gpu(
+    connect: Connect,
+) -> None:
+    async with connect(gpu_vram_gb="80", max_concurrent="3") as client:
+        assert (await answer(client, ["fox"]))["max_concurrent"] == 3
+        assert (await answer(client, ["fox"], max_concurrent=2))["max_concurrent"] == 2
+
+
+async def test_no_more_are_under_way_than_was_asked_for(connect: Connect, omni: "OmniServer") -> None:
+    omni.hold_after(0)
+    async with connect() as client, asyncio.timeout(20):
+        call = asyncio.create_task(batch(client, ["fox"] * 6, max_concurrent=2))
+        await asyncio.to_thread(omni.wait_for, 2)
+        omni.release()
+        assert (await call).structured_content
+    assert (omni.most_at_once, len(omni.requests)) == (2, 6)
+
+
+async def test_progress_is_told_for_every_picture_with_the_id_from_the_first_message_on(
+    connect: Connect,
+) -> None:
+    heard: list[tuple[float, float | None, str]] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((progress, total, message or ""))
+
+    async with connect() as client:
+        result = await client.call_tool(
+            "batch_generate",
+            {"prompts": ["fox", "owl", "hare"], "max_concurrent": 1, **SMALL},
+            progress_callback=hear,
+        )
+    told = result.structured_content
+    assert told
+    assert [(progress, total) for progress, total, _ in heard] == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert {message.split(":")[0] for _, _, message in heard} == {told["batch_id"]}
+
+
+async def test_a_running_batch_is_cancelled_by_the_id_of_its_first_message(
+    connect: Connect, omni: "OmniServer", tmp_path: Path
+) -> None:
+    omni.hold_after(2)
+    ids: list[str] = []
+    two_done = asyncio.Event()
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        ids.append((message or "").split(":")[0])
+        if progress == 2:
+            two_done.set()
+
+    async with connect() as client, asyncio.timeout(20):
+        call = asyncio.create_task(
+            client.call_tool(
+                "batch_generate",
+                {"prompts": ["fox", "owl", "hare", "lynx"], "max_concurrent": 1, **SMALL},
+                progress_callback=hear,
+            )
+        )
+        await two_done.wait()
+        cancelled = (await client.call_tool("cancel_batch", {"batch_id": ids[0]})).structured_content
+        told = (await call).structured_content
+
+    assert cancelled
+    assert told
+    files = cancelled.pop("files_saved")
+    assert cancelled == {
+        "batch_id": ids[0],
+        "status": "cancelled",
+        "completed": 2,
+        "cancelled": 2,
+        "failed": 0,
+        "notes": ["A picture that was running may still be finished on the GPU; it is not saved."],
+    }
+    assert {str(path) for path in tmp_path.iterdir()} == set(files)
+    assert (told["status"], told["batch_id"]) == ("cancelled", ids[0])
+    assert (told["images_generated"], told["images_cancelled"]) == (2, 2)
+    assert [each["status"] for each in told["results"]] == ["success", "success", "cancelled", "cancelled"]
+    assert [each["file_path"] for each in told["results"][:2]] == files
+
+
+async def test_a_batch_can_be_cancelled_at_its_first_message(connect: Connect, omni: "OmniServer") -> None:
+    omni.hold_after(0)
+    ids: list[str] = []
+    began = asyncio.Event()
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        ids.append((message or "").split(":")[0])
+        began.set()
+
+    async with connect() as client, asyncio.timeout(20):
+        call = asyncio.create_task(
+            client.call_tool("batch_generate", {"prompts": ["fox", "owl"], **SMALL}, progress_callback=hear)
+        )
+        await began.wait()
+        cancelled = (await client.call_tool("cancel_batch", {"batch_id": ids[0]})).structured_content
+        told = (await call).structured_content
+    assert cancelled
+    assert told
+    assert (cancelled["completed"], cancelled["cancelled"], cancelled["files_saved"]) == (0, 2, [])
+    assert (told["status"], told["images_generated"], told["images_cancelled"]) == ("cancelled", 0, 2)
+
+
+async def test_a_batch_whose_call_was_given_up_by_the_host_is_cancelled_and_still_known(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    omni.hold_after(1)
+    ids: list[str] = []
+    one_done = asyncio.Event()
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        ids.append((message or "").split(":")[0])
+        if progress == 1:
+            one_done.set()
+
+    async with connect() as client, asyncio.timeout(20):
+        call = asyncio.create_task(
+            client.call_tool(
+                "batch_generate",
+                {"prompts": ["fox", "owl", "hare"], "max_concurrent": 1, **SMALL},
+                progress_callback=hear,
+            )
+        )
+        await one_done.wait()
+        call.cancel()
+        await asyncio.wait([call])
+        told = (await client.call_tool("cancel_batch", {"batch_id": ids[0]})).structured_content
+    assert told
+    assert (told["status"], told["completed"], told["cancelled"]) == ("cancelled", 1, 2)
+
+
+async def test_cancelling_a_batch_that_has_ended_tells_what_it_made(connect: Connect, tmp_path: Path) -> None:
+    async with connect() as client:
+        made = await answer(client, ["fox", "owl"])
+        told = (await client.call_tool("cancel_batch", {"batch_id": made["batch_id"]})).structured_content
+    assert told
+    assert sorted(told.pop("files_saved")) == sorted(str(path) for path in tmp_path.iterdir())
+    assert told == {
+        "batch_id": made["batch_id"],
+        "status": "completed",
+        "completed": 2,
+        "cancelled": 0,
+        "failed": 0,
+        "notes": [],
+    }
+
+
+@pytest.mark.parametrize("name", ["batch_0", "", "../..", "x" * 100_000])
+async def test_a_batch_that_does_not_exist_cannot_be_cancelled(connect: Connect, name: str) -> None:
+    async with connect() as client:
+        result = await client.call_tool("cancel_batch", {"batch_id": name})
+    assert result.is_error
+    assert "is not known here. Use the batch_id that batch_generate returned." in text(result)
+    assert len(text(result)) < 300
