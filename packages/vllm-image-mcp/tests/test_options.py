@@ -1,0 +1,80 @@
+import click
+import pytest
+from click.testing import CliRunner, Result
+from vllm_image_mcp.options import with_settings
+from vllm_image_mcp.settings import Settings
+
+
+@click.group(invoke_without_command=True)
+@with_settings
+def program(settings: Settings) -> None:
+    """Print what it was told, where no command does."""
+    if click.get_current_context().invoked_subcommand is None:
+        click.echo(settings.model_dump_json(include={"vllm_url", "timeout", "demo"}))
+
+
+@program.command()
+@click.argument("word")
+@with_settings
+def command(settings: Settings, word: str) -> None:
+    """Print what it was told."""
+    click.echo(word + settings.model_dump_json(include={"vllm_url", "timeout", "demo"}))
+
+
+def run(*arguments: str, env: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(program, arguments, env=env)
+
+
+def test_without_options_the_defaults_hold() -> None:
+    assert run().stdout == '{"vllm_url":"http://localhost:6655","timeout":300.0,"demo":false}\n'
+
+
+def test_an_option_after_the_command_wins_over_one_before_it_and_that_over_the_environment() -> None:
+    result = run(
+        *("--vllm-url", "http://before", "--timeout", "2", "command", "--timeout", "3", "fox"),
+        env={"VLLM_IMAGE_URL": "http://environment", "VLLM_IMAGE_TIMEOUT": "1", "VLLM_IMAGE_DEMO": "yes"},
+    )
+    assert result.stdout == 'fox{"vllm_url":"http://before","timeout":3.0,"demo":true}\n'
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--vllm-url", "localhost:6655"),
+        ("--timeout", "soon"),
+        ("--timeout", "0"),
+        ("--max-concurrent", "0"),
+        ("--max-concurrent", "many"),
+        ("--gpu-vram-gb", "-1"),
+        ("--log-level", "LOUD"),
+        ("--api-key", "two words"),
+    ],
+)
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_bad_value_is_a_usage_error_that_names_the_option(option: str, value: str, place: str) -> None:
+    arguments = (option, value, "command", "fox") if place == "before" else ("command", option, value, "fox")
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"Error: {option}: " in result.stderr
+    assert "pydantic" not in result.stderr
+    assert "Value error" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "option"),
+    [("URL", "--vllm-url"), ("VLLM_URL", "--vllm-url"), ("TIMEOUT", "--timeout"), ("DEMO", "--demo")],
+)
+def test_a_bad_value_in_the_environment_is_named_by_its_option_too(variable: str, option: str) -> None:
+    result = run(env={f"VLLM_IMAGE_{variable}": "nonsense"})
+    assert result.exit_code == 2
+    assert f"Error: {option}: " in result.stderr
+
+
+def test_every_bad_value_is_told_at_once_and_no_secret_with_it() -> None:
+    result = run("--timeout", "0", "--api-key", "canary canary", "--vllm-url", "http://user:canary@gpu")
+    assert [word in result.stderr for word in ("--timeout", "--api-key", "--vllm-url")] == [True] * 3
+    assert "canary" not in result.stderr
+
+
+def test_a_bad_value_before_the_command_may_not_be_mended_after_it() -> None:
+    assert run("--timeout", "0", "command", "--timeout", "3", "fox").exit_code == 2

@@ -1,0 +1,101 @@
+"""The one boundary at which errors become text, and the life of the state behind it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mcp import Client
+from mcp.types import TextContent
+from vllm_image_core.studio import Studio
+
+if TYPE_CHECKING:
+    from conftest import OmniServer
+
+Connect = Callable[..., Client]
+
+
+async def told(client: Client, tool: str, **arguments: object) -> str:
+    result = await client.call_tool(tool, arguments)
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    assert result.is_error
+    return content.text
+
+
+async def test_a_bug_is_told_to_the_log_and_not_to_the_model(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(_: Studio) -> object:
+        raise RuntimeError("canary: an internal detail")
+
+    monkeypatch.setattr(Studio, "model", broken)
+    async with connect() as client:
+        assert await told(client, "get_model_info") == "Error executing tool get_model_info"
+        assert not (await client.call_tool("server_health")).is_error
+    assert "canary: an internal detail" in caplog.text
+
+
+async def test_an_expected_failure_leaves_no_traceback_in_the_log(
+    connect: Connect, nobody: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connect(vllm_url=nobody) as client:
+        await told(client, "generate_image", prompt="")
+        await told(client, "cancel_batch", batch_id="batch_0")
+        await told(client, "list_presets")
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+async def test_a_proxy_that_cannot_be_used_is_told_in_words_at_every_call(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "nonsense://user:canary@proxy")
+    async with connect(vllm_url="http://gpu.example.com") as client:
+        texts = [await told(client, "get_model_info") for _ in range(2)]
+    assert texts[0] == texts[1]
+    assert "HTTP_PROXY" in texts[0]
+    assert "canary" not in texts[0]
+
+
+async def test_the_studio_is_opened_by_the_first_tool_and_closed_with_the_server(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    opened, closed = Studio.__init__, Studio.aclose
+
+    def opening(self: Studio, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they came
+        events.append("opened")
+        opened(self, *args, **kwargs)
+
+    async def closing(self: Studio) -> None:
+        events.append("closed")
+        await closed(self)
+
+    monkeypatch.setattr(Studio, "__init__", opening)
+    monkeypatch.setattr(Studio, "aclose", closing)
+    async with connect() as client:
+        await client.list_tools()
+        assert events == []
+        await client.call_tool("get_model_info")
+        await client.call_tool("list_presets")
+    assert events == ["opened", "closed"]
+
+
+async def test_a_server_that_was_never_asked_closes_nothing(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def closing(_: Studio) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Studio, "aclose", closing)
+    async with connect() as client:
+        assert len((await client.list_tools()).tools) == 8
+
+
+async def test_each_server_has_its_own_batches(connect: Connect, omni: "OmniServer") -> None:
+    async with connect() as one, connect() as other:
+        batch = await one.call_tool("batch_generate", {"prompts": ["fox"], "width": 64, "height": 64})
+        assert batch.structured_content
+        name = batch.structured_content["batch_id"]
+        assert "is not known here" in await told(other, "cancel_batch", batch_id=name)
+        assert not (await one.call_tool("cancel_batch", {"batch_id": name})).is_error
+    assert len(omni.requests) == 1

@@ -1,0 +1,306 @@
+"""The server as a process: what is on stdout, how it starts, what it survives, and how it ends."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import OmniServer, StdioServer
+
+Spawn = Callable[..., "StdioServer"]
+
+TOOLS = [
+    "generate_image",
+    "batch_generate",
+    "get_model_info",
+    "gpu_status",
+    "list_presets",
+    "server_health",
+    "estimate_generation",
+    "cancel_batch",
+]
+SMALL = {"width": 64, "height": 64}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pictures")
+
+
+@pytest.fixture(scope="module")
+def demo(spawn: Spawn, folder: Path) -> "StdioServer":
+    """One server for the tests that only ask it something."""
+    server = spawn("--demo", "--output-dir", str(folder))
+    server.initialize()
+    return server
+
+
+def text(result: dict[str, Any]) -> str:
+    (content,) = result["content"]
+    return content["text"]
+
+
+def raw_call(request: int, arguments: str) -> str:
+    """A call of generate_image whose arguments are written by hand."""
+    return (
+        f'{{"jsonrpc": "2.0", "id": {request}, "method": "tools/call", '
+        f'"params": {{"name": "generate_image", "arguments": {arguments}}}}}'
+    )
+
+
+def test_the_handshake_tells_who_answers(spawn: Spawn) -> None:
+    server = spawn("--demo")
+    answer = server.initialize()["result"]
+    assert answer["protocolVersion"] == "2025-11-25"
+    assert answer["serverInfo"]["name"] == "vllm-image-mcp"
+    assert server.end() == 0
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_number_that_json_does_not_have_is_refused_in_words(demo: "StdioServer", number: str) -> None:
+    demo.send(raw_call(1_000, f'{{"prompt": "a red fox", "guidance_scale": {number}}}'))
+    result = demo.answer(1_000)["result"]
+    assert result["isError"]
+    assert "is no finite number. Allowed is a number from 0 to 20." in text(result)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["garbage", "", "[]", "{}", '{"jsonrpc": "2.0"}', '{"jsonrpc": "2.0", "id": 2}', "\x00", "[" * 2_000],
+)
+def test_a_line_that_is_no_message_stops_nothing(demo: "StdioServer", line: str) -> None:
+    demo.send(line)
+    assert demo.call("server_health")["structuredContent"]["status"] == "healthy"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"prompt": "\\ud800"}',
+        '{"prompt": "a red fox", "\\udfff": 1}',
+        f'{{"prompt": "a red fox", "seed": 1{"0" * 5_000}}}',
+        f'{{"prompt": {"[" * 300}{"]" * 300}}}',
+    ],
+)
+def test_json_that_cannot_be_read_stops_nothing(demo: "StdioServer", arguments: str) -> None:
+    demo.send(raw_call(2_000, arguments))
+    assert demo.call("server_health")["structuredContent"]["status"] == "healthy"
+
+
+def test_arguments_may_be_left_out(demo: "StdioServer") -> None:
+    result = demo.ask("tools/call", name="generate_image")["result"]
+    assert result["isError"]
+    assert "prompt: Field required." in text(result)
+
+
+def test_a_long_prompt_is_refused_in_a_short_answer(demo: "StdioServer") -> None:
+    result = demo.call("generate_image", prompt="x" * 100_000)
+    assert "has 100000 characters; at most 20000 are allowed." in text(result)
+    assert len(demo.lines[-1]) < 1_000
+
+
+def test_a_prompt_in_any_script_comes_back_as_it_was(demo: "StdioServer") -> None:
+    prompt = "雪中的红狐 🦊 ein Fuchs"
+    used = demo.call("generate_image", prompt=prompt, **SMALL)["structuredContent"]["parameters_used"]
+    assert used["prompt"] == prompt
+
+
+def test_a_picture_of_the_demo_says_that_it_is_simulated(demo: "StdioServer") -> None:
+    result = demo.call("generate_image", prompt="a red fox", **SMALL)["structuredContent"]
+    assert result["notes"] == ["Demo mode: pictures are simulated, drawn by a procedure and not by a model."]
+
+
+def test_the_gpu_of_the_demo_is_none(demo: "StdioServer") -> None:
+    status = demo.call("gpu_status")["structuredContent"]
+    assert status["gpu_name"] == "Simulated GPU"
+    assert status["sources"]["total_vram_gb"] == "the simulator; there is no card"
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "warning"])
+def test_stdout_carries_messages_and_nothing_else(spawn: Spawn, tmp_path: Path, level: str) -> None:
+    server = spawn("--demo", "--output-dir", str(tmp_path), "--log-level", level)
+    server.initialize()
+    server.ask("tools/list")
+    server.call("generate_image", prompt="a red fox", **SMALL)
+    server.call("batch_generate", prompts=["fox", "owl"], **SMALL)
+    server.call("generate_image", prompt="")
+    server.send("garbage")
+    server.call("gpu_status")
+    assert server.end() == 0
+    messages = [json.loads(line) for line in server.lines]
+    assert [message["jsonrpc"] for message in messages] == ["2.0"] * len(messages)
+    assert [message["id"] for message in messages if "id" in message] == [1, 2, 3, 4, 5, 6]
+    assert ("DEBUG" in server.errors) == (level == "DEBUG")
+    assert "Traceback" not in server.errors
+
+
+def test_it_starts_and_lists_its_tools_while_no_server_is_up(spawn: Spawn, nobody: str) -> None:
+    server = spawn("--vllm-url", nobody)
+    server.initialize()
+    assert [tool["name"] for tool in server.ask("tools/list")["result"]["tools"]] == TOOLS
+    assert server.end() == 0
+    assert server.errors == ""
+
+
+def test_the_plans_block_for_hosts_starts_it(spawn: Spawn, omni: "OmniServer", tmp_path: Path) -> None:
+    server = spawn("--vllm-url", omni.url, "--output-dir", "./generated_images", cwd=tmp_path)
+    server.initialize()
+    result = server.call("generate_image", prompt="a red fox", **SMALL)["structuredContent"]
+    assert Path(result["file_path"]).parent == tmp_path / "generated_images"
+    assert result["notes"] == []
+    assert server.end() == 0
+
+
+def test_the_console_script_is_the_same_program(spawn: Spawn) -> None:
+    script = shutil.which("vllm-image-mcp", path=sysconfig.get_path("scripts"))
+    assert script
+    server = spawn("--demo", command=(script,))
+    server.initialize()
+    assert server.call("server_health")["structuredContent"]["server_url"] == "http://simulator"
+    assert server.end() == 0
+
+
+def test_nothing_is_written_before_the_first_picture(spawn: Spawn, tmp_path: Path) -> None:
+    server = spawn("--demo", cwd=tmp_path)
+    server.initialize()
+    server.ask("tools/list")
+    assert server.end() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_ends_at_once_where_nobody_ever_spoke(spawn: Spawn) -> None:
+    server = spawn("--demo")
+    assert (server.end(), server.lines, server.errors) == (0, [], "")
+
+
+def test_the_end_of_stdin_ends_it_in_the_midst_of_a_picture(
+    spawn: Spawn, omni: "OmniServer", tmp_path: Path
+) -> None:
+    omni.hold_after(0)
+    server = spawn("--vllm-url", omni.url, "--output-dir", str(tmp_path))
+    server.initialize()
+    server.send(raw_call(7, '{"prompt": "a red fox"}'))
+    omni.wait_for(1)
+    assert server.end() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it(spawn: Spawn, number: signal.Signals) -> None:
+    server = spawn("--demo")
+    server.initialize()
+    server.call("server_health")
+    server.process.send_signal(number)
+    assert server.wait() == -number
+    assert "Traceback" not in server.errors
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="a folder that root cannot write, either, is /proc")
+def test_where_the_working_folder_cannot_be_written_pictures_go_to_the_users_own(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    server = spawn("--demo", cwd=Path("/proc"), env={"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)})
+    server.initialize()
+    result = server.call("generate_image", prompt="a red fox", **SMALL)["structuredContent"]
+    pictures = tmp_path / "Pictures" / "generated_images"
+    note = f"Pictures are saved in {pictures}, because /proc/generated_images cannot be written."
+    assert Path(result["file_path"]).parent == pictures
+    assert note in result["notes"]
+    assert note in server.call("batch_generate", prompts=["fox"], **SMALL)["structuredContent"]["notes"]
+    assert server.end() == 0
+    assert note in server.errors
+
+
+def test_options_may_come_from_the_environment(spawn: Spawn, omni: "OmniServer", tmp_path: Path) -> None:
+    omni.runs("black-forest-labs/FLUX.2-klein-4B", api_key="canary-7f3a")
+    environment = {
+        "VLLM_IMAGE_URL": omni.url,
+        "VLLM_IMAGE_OUTPUT_DIR": str(tmp_path / "pictures"),
+        "VLLM_IMAGE_API_KEY": "canary-7f3a",
+    }
+    server = spawn(env=environment)
+    server.initialize()
+    result = server.call("generate_image", prompt="a red fox", **SMALL)["structuredContent"]
+    assert Path(result["file_path"]).parent == tmp_path / "pictures"
+    assert server.end() == 0
+
+
+def test_arguments_win_over_the_environment_and_the_key_is_told_nowhere(
+    spawn: Spawn, omni: "OmniServer", nobody: str, tmp_path: Path
+) -> None:
+    omni.runs("black-forest-labs/FLUX.2-klein-4B", api_key="canary-7f3a")
+    environment = {"VLLM_IMAGE_URL": nobody, "VLLM_IMAGE_API_KEY": "canary-of-the-environment"}
+    server = spawn(
+        *("--vllm-url", omni.url),
+        *("--api-key", "canary-7f3a"),
+        *("--output-dir", str(tmp_path)),
+        *("--log-level", "DEBUG"),
+        env=environment,
+    )
+    server.initialize()
+    assert not server.call("generate_image", prompt="a red fox", **SMALL)["isError"]
+    for tool in ("gpu_status", "server_health", "get_model_info"):
+        server.call(tool)
+    omni.runs("black-forest-labs/FLUX.2-klein-4B", api_key="another")
+    assert server.call("generate_image", prompt="a red fox", **SMALL)["isError"]
+    assert server.end() == 0
+    assert b"canary" not in b"".join(server.lines)
+    assert "canary" not in server.errors
+
+
+def test_two_servers_share_a_folder_without_taking_each_others_files(spawn: Spawn, tmp_path: Path) -> None:
+    servers = [spawn("--demo", "--output-dir", str(tmp_path)) for _ in range(2)]
+
+    def ten_pictures(server: "StdioServer") -> list[str]:
+        server.initialize()
+        batch = server.call("batch_generate", prompts=["a red fox"] * 10, **SMALL)["structuredContent"]
+        return [each["file_path"] for each in batch["results"]]
+
+    with ThreadPoolExecutor() as threads:
+        told = [path for paths in threads.map(ten_pictures, servers) for path in paths]
+    assert [server.end() for server in servers] == [0, 0]
+    assert len(set(told)) == 20
+    assert {str(path) for path in tmp_path.iterdir()} == set(told)
+
+
+def test_an_unknown_model_is_told_in_the_log(spawn: Spawn, omni: "OmniServer", tmp_path: Path) -> None:
+    omni.runs("acme/painter")
+    server = spawn("--vllm-url", omni.url, "--output-dir", str(tmp_path))
+    server.initialize()
+    server.call("get_model_info")
+    assert server.end() == 0
+    assert (
+        "Model 'acme/painter' is not in the known profiles. Using fallback defaults "
+        "(steps=28, guidance=5.0). Generation may produce unexpected results."
+    ) in server.errors
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_at_a_terminal_it_says_what_it_waits_for(spawn: Spawn) -> None:
+    import pty  # noqa: PLC0415 - not on Windows
+
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "vllm_image_mcp.server", "--demo"],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        assert process.stderr
+        assert b"Ctrl-C ends it" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == -signal.SIGINT
+    os.close(ours)

@@ -1,0 +1,171 @@
+"""From an MCP host to a saved file and back: a process over stdio, in both eras, simulated and real."""
+
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters
+from mcp.types import TextContent
+from PIL import Image
+
+Host = Callable[..., AbstractAsyncContextManager[Client]]
+
+SMALL: Mapping[str, object] = {"width": 64, "height": 64, "num_inference_steps": 2}
+
+# The keys of the plan's response formats.
+KEYS = {
+    "generate_image": {"status", "file_path", "generation_time_seconds", "parameters_used"},
+    "batch_generate": {
+        *("status", "batch_id", "total_time_seconds", "images_generated", "images_failed", "results"),
+    },
+    "get_model_info": {
+        *("model_name", "model_type", "recommended_parameters", "supports_negative_prompt"),
+        *("supported_aspect_ratios", "estimated_vram_gb", "in_registry"),
+    },
+    "gpu_status": {
+        *("gpu_name", "total_vram_gb", "estimated_model_vram_gb", "estimated_free_vram_gb"),
+        *("recommended_max_concurrent", "server_url", "server_status"),
+    },
+    "list_presets": {"model", "resolution_multiple", "max_megapixels", "presets"},
+    "server_health": {"server_url", "status", "model_loaded", "latency_ms", "version"},
+    "estimate_generation": {
+        *("estimated_time_per_image_seconds", "estimated_total_time_seconds", "estimated_peak_vram_gb"),
+        *("recommended_concurrent", "resolution", "total_megapixels_per_image", "notes"),
+    },
+    "cancel_batch": {"batch_id", "status", "completed", "cancelled", "files_saved"},
+}
+USED = {"model", "prompt", "width", "height", "steps", "guidance_scale", "seed"}
+
+
+@pytest.fixture(params=["2025-11-25", "2026-07-28"])
+def era(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=["demo", pytest.param("real", marks=pytest.mark.real)])
+def server(request: pytest.FixtureRequest) -> list[str]:
+    """The arguments that name a vLLM-Omni server: the one inside, or a real one."""
+    if request.param == "demo":
+        return ["--demo"]
+    url = os.environ.get("OMNI_URL")
+    if not url:
+        pytest.skip("OMNI_URL names no vLLM-Omni server")
+    return ["--vllm-url", url]
+
+
+@pytest.fixture
+def host(era: str, server: list[str], tmp_path: Path) -> Host:
+    """Start the server as a host does, and connect to it in one era."""
+
+    @asynccontextmanager
+    async def connected(*arguments: str) -> AsyncGenerator[Client]:
+        parameters = StdioServerParameters(
+            command=sys.executable,
+            args=["-m", "vllm_image_mcp.server", "--output-dir", str(tmp_path), *server, *arguments],
+        )
+        mode = "legacy" if era == "2025-11-25" else "auto"
+        async with Client(parameters, mode=mode, read_timeout_seconds=60) as client:
+            assert client.protocol_version == era
+            yield client
+
+    return connected
+
+
+async def answer(client: Client, tool: str, **arguments: object) -> dict[str, Any]:
+    """A tool's structured answer, which is the same as its text."""
+    result = await client.call_tool(tool, arguments)
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    assert not result.is_error, content.text
+    assert json.loads(content.text) == result.structured_content
+    assert result.structured_content
+    return result.structured_content
+
+
+def pixels(path: str) -> bytes:
+    with Image.open(path) as image:
+        return image.tobytes()
+
+
+async def test_every_tool_answers_in_the_plans_format(host: Host) -> None:
+    async with host() as client:
+        assert {tool.name for tool in (await client.list_tools()).tools} == set(KEYS)
+        batch = await answer(client, "batch_generate", prompts=["a red fox", "an owl"], **SMALL)
+        answers = {
+            "generate_image": await answer(client, "generate_image", prompt="a red fox", **SMALL),
+            "batch_generate": batch,
+            "cancel_batch": await answer(client, "cancel_batch", batch_id=batch["batch_id"]),
+            **{
+                tool: await answer(client, tool)
+                for tool in (
+                    *("get_model_info", "gpu_status", "list_presets", "server_health"),
+                    "estimate_generation",
+                )
+            },
+        }
+    missing = {tool: keys - set(answers[tool]) for tool, keys in KEYS.items()}
+    assert missing == {tool: set[str]() for tool in KEYS}
+    assert set(answers["generate_image"]["parameters_used"]) >= USED
+    assert answers["server_health"]["status"] == "healthy"
+    assert sorted(answers["cancel_batch"]["files_saved"]) == sorted(
+        each["file_path"] for each in batch["results"]
+    )
+
+
+async def test_the_same_request_and_seed_give_the_same_pixels(host: Host) -> None:
+    async with host() as client:
+        first, again, other = [
+            await answer(client, "generate_image", prompt="a red fox", seed=seed, **SMALL)
+            for seed in (42, 42, 43)
+        ]
+    assert first["parameters_used"] == again["parameters_used"]
+    assert first["file_path"] != again["file_path"]
+    assert pixels(first["file_path"]) == pixels(again["file_path"]) != pixels(other["file_path"])
+
+
+async def test_a_picture_tells_how_it_was_made(host: Host) -> None:
+    async with host() as client:
+        told = await answer(client, "generate_image", prompt="a red fox", seed=42, **SMALL)
+    with Image.open(told["file_path"]) as image:
+        image.load()
+        recipe = json.loads(image.info["vllm-image"])
+        assert (image.format, image.size) == ("PNG", (64, 64))
+    used = told["parameters_used"]
+    assert (recipe["prompt"], recipe["seed"], recipe["num_inference_steps"]) == ("a red fox", 42, 2)
+    assert (recipe["model"], recipe["guidance_scale"]) == (used["model"], used["guidance_scale"])
+
+
+async def test_progress_comes_with_the_id_of_the_batch_from_the_first_message_on(host: Host) -> None:
+    heard: list[tuple[float, str]] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        assert total == 3
+        heard.append((progress, (message or "").partition(":")[0]))
+
+    async with host() as client:
+        result = await client.call_tool(
+            "batch_generate",
+            {"prompts": ["fox", "owl", "hare"], "max_concurrent": 1, **SMALL},
+            progress_callback=hear,
+        )
+    assert result.structured_content
+    name = result.structured_content["batch_id"]
+    # The last message may be overtaken by the result.
+    assert heard[:3] == [(0, name), (1, name), (2, name)]
+
+
+async def test_a_mistake_is_told_in_words_and_the_next_call_works(host: Host) -> None:
+    async with host() as client:
+        refused = await client.call_tool("generate_image", {"prompt": "a red fox", "width": 1000})
+        health = await answer(client, "server_health")
+    (content,) = refused.content
+    assert isinstance(content, TextContent)
+    assert refused.is_error
+    assert content.text.startswith("Width 1000 is not a multiple of 16. Nearest valid width is 1008.")
+    assert health["status"] == "healthy"
