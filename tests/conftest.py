@@ -1,8 +1,89 @@
-"""Fixtures that the tests of the whole share."""
+"""Fixtures that the tests of the whole share: a vLLM-Omni server, and a listener before it."""
+
+import json
+import os
+import threading
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
+from vllm_omni_client.simulator.serving import served
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def simulator_url() -> Iterator[str]:
+    """A simulated server on a port."""
+    with served() as url:
+        yield url
+
+
+@pytest.fixture(params=["simulated", pytest.param("real", marks=pytest.mark.real)])
+def omni_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a server with the contract of vLLM-Omni: a simulated one, and a real one."""
+    if request.param == "simulated":
+        return request.getfixturevalue("simulator_url")
+    url = os.environ.get("OMNI_URL")
+    if not url:
+        pytest.skip("OMNI_URL names no vLLM-Omni server")
+    return url
+
+
+class Listener(ThreadingHTTPServer):
+    """Hands everything on to a server, and keeps the generations that it was sent.
+
+    Attributes:
+        url: Where it listens.
+        requests: The bodies of the generations, as the server received them.
+    """
+
+    def __init__(self, server_url: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handing)
+        self.server_url = server_url.rstrip("/")
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.requests: list[dict[str, Any]] = []
+
+
+class _Handing(BaseHTTPRequestHandler):
+    @property
+    def _listener(self) -> Listener:
+        assert isinstance(self.server, Listener)
+        return self.server
+
+    def do_GET(self) -> None:
+        self._hand_on(None)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self._listener.requests.append(json.loads(body))
+        self._hand_on(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Write nothing."""
+
+    def _hand_on(self, body: bytes | None) -> None:
+        headers = {"content-type": "application/json"} if body else {}
+        request = urllib.request.Request(self._listener.server_url + self.path, data=body, headers=headers)  # noqa: S310 - loopback, or what OMNI_URL says
+        with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310 - likewise
+            content = reply.read()
+            self.send_response(reply.status)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@pytest.fixture
+def listener(omni_url: str) -> Iterator[Listener]:
+    """A listener before the server."""
+    with Listener(omni_url) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join(20)

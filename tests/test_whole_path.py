@@ -6,13 +6,16 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.types import TextContent
 from PIL import Image
+
+if TYPE_CHECKING:
+    from conftest import Listener
 
 Host = Callable[..., AbstractAsyncContextManager[Client]]
 
@@ -48,26 +51,15 @@ def era(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=["demo", pytest.param("real", marks=pytest.mark.real)])
-def server(request: pytest.FixtureRequest) -> list[str]:
-    """The arguments that name a vLLM-Omni server: the one inside, or a real one."""
-    if request.param == "demo":
-        return ["--demo"]
-    url = os.environ.get("OMNI_URL")
-    if not url:
-        pytest.skip("OMNI_URL names no vLLM-Omni server")
-    return ["--vllm-url", url]
-
-
 @pytest.fixture
-def host(era: str, server: list[str], tmp_path: Path) -> Host:
+def connect(era: str, tmp_path: Path) -> Host:
     """Start the server as a host does, and connect to it in one era."""
 
     @asynccontextmanager
     async def connected(*arguments: str) -> AsyncGenerator[Client]:
         parameters = StdioServerParameters(
             command=sys.executable,
-            args=["-m", "vllm_image_mcp.server", "--output-dir", str(tmp_path), *server, *arguments],
+            args=["-m", "vllm_image_mcp.server", "--output-dir", str(tmp_path), *arguments],
         )
         mode = "legacy" if era == "2025-11-25" else "auto"
         async with Client(parameters, mode=mode, read_timeout_seconds=60) as client:
@@ -75,6 +67,17 @@ def host(era: str, server: list[str], tmp_path: Path) -> Host:
             yield client
 
     return connected
+
+
+@pytest.fixture(params=["demo", pytest.param("real", marks=pytest.mark.real)])
+def host(connect: Host, request: pytest.FixtureRequest) -> Host:
+    """The same with a vLLM-Omni server behind it: the simulated one inside, or a real one."""
+    if request.param == "demo":
+        return lambda: connect("--demo")
+    url = os.environ.get("OMNI_URL")
+    if not url:
+        pytest.skip("OMNI_URL names no vLLM-Omni server")
+    return lambda: connect("--vllm-url", url)
 
 
 async def answer(client: Client, tool: str, **arguments: object) -> dict[str, Any]:
@@ -127,6 +130,31 @@ async def test_the_same_request_and_seed_give_the_same_pixels(host: Host) -> Non
     assert first["parameters_used"] == again["parameters_used"]
     assert first["file_path"] != again["file_path"]
     assert pixels(first["file_path"]) == pixels(again["file_path"]) != pixels(other["file_path"])
+
+
+async def test_every_parameter_that_is_reported_is_in_the_request_that_the_server_received(
+    connect: Host, listener: "Listener"
+) -> None:
+    async with connect("--vllm-url", listener.url) as client:
+        told = await answer(
+            client, "generate_image", prompt="a red fox", seed=42, guidance_scale=1.5, **SMALL
+        )
+        batch = await answer(client, "batch_generate", prompts=["an owl"], seeds=[7], **SMALL)
+    used = told["parameters_used"]
+    picture, owl = listener.requests
+    assert picture == {
+        "prompt": used["prompt"],
+        "model": used["model"],
+        "n": 1,
+        "size": f"{used['width']}x{used['height']}",
+        "response_format": "b64_json",
+        "output_format": "png",
+        "num_inference_steps": used["steps"],
+        "guidance_scale": used["guidance_scale"],
+        "seed": used["seed"],
+    }
+    assert (used["seed"], used["guidance_scale"], used["steps"]) == (42, 1.5, 2)
+    assert (owl["prompt"], owl["seed"]) == ("an owl", batch["results"][0]["seed"])
 
 
 async def test_a_picture_tells_how_it_was_made(host: Host) -> None:

@@ -21,8 +21,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
 from vllm_omni_client.simulator import SimulatorSettings, create_app
+from vllm_omni_client.simulator.serving import listen, url_of
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 KLEIN = "black-forest-labs/FLUX.2-klein-4B"
 
 Answer = tuple[int, bytes] | None
@@ -71,8 +72,8 @@ class OmniServer:
     """
 
     def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._socket = listen("127.0.0.1", 0)
+        self.url = url_of(self._socket)
         self._released = threading.Event()
         self._arrival = threading.Condition()
         self.reset()

@@ -58,14 +58,6 @@ def raw_call(request: int, arguments: str) -> str:
     )
 
 
-def test_the_handshake_tells_who_answers(spawn: Spawn) -> None:
-    server = spawn("--demo")
-    answer = server.initialize()["result"]
-    assert answer["protocolVersion"] == "2025-11-25"
-    assert answer["serverInfo"]["name"] == "vllm-image-mcp"
-    assert server.end() == 0
-
-
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_a_number_that_json_does_not_have_is_refused_in_words(demo: "StdioServer", number: str) -> None:
     demo.send(raw_call(1_000, f'{{"prompt": "a red fox", "guidance_scale": {number}}}'))
@@ -126,9 +118,10 @@ def test_the_gpu_of_the_demo_is_none(demo: "StdioServer") -> None:
     assert status["sources"]["total_vram_gb"] == "the simulator; there is no card"
 
 
-@pytest.mark.parametrize("level", ["DEBUG", "warning"])
-def test_stdout_carries_messages_and_nothing_else(spawn: Spawn, tmp_path: Path, level: str) -> None:
-    server = spawn("--demo", "--output-dir", str(tmp_path), "--log-level", level)
+def test_stdout_carries_messages_and_nothing_else_however_much_is_logged(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    server = spawn("--demo", "--output-dir", str(tmp_path), "--log-level", "DEBUG")
     server.initialize()
     server.ask("tools/list")
     server.call("generate_image", prompt="a red fox", **SMALL)
@@ -140,16 +133,20 @@ def test_stdout_carries_messages_and_nothing_else(spawn: Spawn, tmp_path: Path, 
     messages = [json.loads(line) for line in server.lines]
     assert [message["jsonrpc"] for message in messages] == ["2.0"] * len(messages)
     assert [message["id"] for message in messages if "id" in message] == [1, 2, 3, 4, 5, 6]
-    assert ("DEBUG" in server.errors) == (level == "DEBUG")
+    assert "DEBUG" in server.errors
     assert "Traceback" not in server.errors
 
 
-def test_it_starts_and_lists_its_tools_while_no_server_is_up(spawn: Spawn, nobody: str) -> None:
-    server = spawn("--vllm-url", nobody)
-    server.initialize()
+def test_it_starts_and_lists_its_tools_while_no_server_is_up_and_writes_nothing(
+    spawn: Spawn, nobody: str, tmp_path: Path
+) -> None:
+    server = spawn("--vllm-url", nobody, cwd=tmp_path)
+    who = server.initialize()["result"]
+    assert (who["protocolVersion"], who["serverInfo"]["name"]) == ("2025-11-25", "vllm-image-mcp")
     assert [tool["name"] for tool in server.ask("tools/list")["result"]["tools"]] == TOOLS
     assert server.end() == 0
     assert server.errors == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_plans_block_for_hosts_starts_it(spawn: Spawn, omni: "OmniServer", tmp_path: Path) -> None:
@@ -168,14 +165,6 @@ def test_the_console_script_is_the_same_program(spawn: Spawn) -> None:
     server.initialize()
     assert server.call("server_health")["structuredContent"]["server_url"] == "http://simulator"
     assert server.end() == 0
-
-
-def test_nothing_is_written_before_the_first_picture(spawn: Spawn, tmp_path: Path) -> None:
-    server = spawn("--demo", cwd=tmp_path)
-    server.initialize()
-    server.ask("tools/list")
-    assert server.end() == 0
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_ends_at_once_where_nobody_ever_spoke(spawn: Spawn) -> None:
@@ -302,5 +291,5 @@ def test_at_a_terminal_it_says_what_it_waits_for(spawn: Spawn) -> None:
         assert process.stderr
         assert b"Ctrl-C ends it" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == -signal.SIGINT
+        assert process.wait(60) == -signal.SIGINT
     os.close(ours)

@@ -38,10 +38,6 @@ def main(settings: Settings) -> None:
     if click.get_current_context().invoked_subcommand is None:
         from vllm_image_mcp.server import serve  # noqa: PLC0415 - commands need no MCP
 
-        if sys.stdin.isatty():
-            click.echo(
-                "An MCP server, waiting for a host on stdin. Ctrl-C ends it; --help tells more.", err=True
-            )
         serve(settings)
 
 

@@ -1,6 +1,7 @@
 """The MCP server: its tools behind one error boundary, and its life from the first request to the last."""
 
 import signal
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
@@ -83,6 +84,8 @@ def serve(settings: Settings) -> None:
     Pictures are written whole or not at all, whenever that is.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.stdin.isatty():
+        sys.stderr.write("An MCP server, waiting for a host on stdin. Ctrl-C ends it; --help tells more.\n")
     build_server(settings).run("stdio")
 
 
