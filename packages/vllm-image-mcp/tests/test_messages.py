@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, UnknownBatch
+from vllm_image_core.health import Health
 from vllm_image_mcp.messages import diagnosis, explain, explain_arguments, explain_unknown, told
 from vllm_omni_client.errors import (
     BadReply,
@@ -36,9 +37,19 @@ def test_out_of_memory_is_told_in_the_plans_words_with_what_was_asked_for() -> N
     )
 
 
+def test_a_healthy_server_needs_no_diagnosis() -> None:
+    assert diagnosis(Health(server_url=URL, status="healthy", model="klein")) is None
+
+
+def test_a_server_that_is_not_ready_is_told_to_be() -> None:
+    assert diagnosis(Health(server_url=URL, status="unhealthy")) == (
+        "The server answers, but has no model ready: it is starting, or has failed; see its log."
+    )
+
+
 def test_a_diagnosis_does_not_send_to_itself_and_says_why() -> None:
     error = ServerUnreachable(f"{URL} cannot be reached: unknown host", reason="dns")
-    assert diagnosis(error, server_url=URL) == (
+    assert diagnosis(Health(server_url=URL, status="unreachable", error=error)) == (
         "Cannot connect to vLLM server at http://gpu:6655. Is the container running? "
         "http://gpu:6655 cannot be reached: unknown host. Correct the host name in --vllm-url."
     )
@@ -46,7 +57,8 @@ def test_a_diagnosis_does_not_send_to_itself_and_says_why() -> None:
 
 def test_any_other_error_of_a_server_is_diagnosed_as_it_is_told() -> None:
     error = NotFound("Not Found", status=404)
-    assert diagnosis(error, server_url=URL) == explain(error, server_url=URL)
+    health = Health(server_url=URL, status="unhealthy", error=error)
+    assert diagnosis(health) == explain(error, server_url=URL)
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def server_health(health: Health) -> ServerHealth:
         model_loaded=health.model,
         latency_ms=None if health.latency_seconds is None else max(1, round(health.latency_seconds * 1000)),
         version=health.version,
-        message=diagnosis(health.error, server_url=health.server_url) if health.error else None,
+        message=diagnosis(health),
     )
 
 

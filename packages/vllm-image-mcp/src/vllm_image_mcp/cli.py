@@ -15,7 +15,7 @@ from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_omni_client.errors import OmniError
 
-from vllm_image_mcp.messages import told
+from vllm_image_mcp.messages import diagnosis, told
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
@@ -66,7 +66,10 @@ def generate(settings: Settings, prompt: str, **parameters: Any) -> None:  # noq
 @click.option("--guidance-scale", type=float, metavar="X")
 @with_settings
 def batch(settings: Settings, file: BinaryIO, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name
-    """Make a picture for each line of a file; - reads standard input."""
+    """Make a picture for each line of a file.
+
+    - in place of FILE reads standard input. The exit status is 1 when a picture failed; the others are made.
+    """
     lines = {number: ImageRequest(prompt=prompt, **parameters) for number, prompt in _prompts(file)}
     if not lines:
         raise click.UsageError(f"{file.name} holds no prompt; write one on each line.")
@@ -100,7 +103,10 @@ def models(settings: Settings) -> None:  # noqa: ARG001 - takes the shared optio
 @main.command()
 @with_settings
 def health(settings: Settings) -> None:
-    """Tell whether the server can make pictures; exits with 1 when it cannot."""
+    """Tell whether the server can make pictures.
+
+    The exit status is 1 when it cannot.
+    """
     _run(settings, _health)
 
 
@@ -178,8 +184,8 @@ def _show_health(found: Health) -> None:
     }
     for name, fact in facts.items():
         click.echo(f"{name:<8} {fact}")
-    if found.error:
-        click.echo(told(found.error), err=True)
+    if why := diagnosis(found):
+        click.echo(why, err=True)
 
 
 if __name__ == "__main__":

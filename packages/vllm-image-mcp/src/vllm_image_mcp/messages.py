@@ -2,6 +2,7 @@
 
 from pydantic import ValidationError
 from vllm_image_core.errors import CannotSave, ImageError
+from vllm_image_core.health import Health
 from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
 
@@ -27,15 +28,21 @@ def told(error: Exception) -> str:
     return _sentences(str(error), *_notes(error), next_step)
 
 
-def diagnosis(error: OmniError, *, server_url: str) -> str:
-    """Why a server is not healthy: here "check with server_health" would lead in a circle."""
-    if not isinstance(error, ServerUnreachable):
-        return explain(error, server_url=server_url)
-    return _sentences(
-        f"Cannot connect to vLLM server at {server_url}. Is the container running?",
-        error.message,
-        _next_step(error),
-    )
+def diagnosis(health: Health) -> str | None:
+    """Why a server is not healthy; None when it is.
+
+    Here "check with server_health" would lead in a circle: the reason is told instead.
+    """
+    match health.error:
+        case None if health.status == "healthy":
+            return None
+        case None:
+            return "The server answers, but has no model ready: it is starting, or has failed; see its log."
+        case ServerUnreachable() as error:
+            where = f"Cannot connect to vLLM server at {health.server_url}. Is the container running?"
+            return _sentences(where, error.message, _next_step(error))
+        case error:
+            return explain(error, server_url=health.server_url)
 
 
 def explain_arguments(tool: str, error: ValidationError, allowed: list[str]) -> str:
