@@ -70,9 +70,7 @@ def _tuple(value: object) -> object:
     return tuple(cast("list[object]", value)) if isinstance(value, list) else value
 
 
-_Names = Annotated[
-    tuple[Annotated[str, Field(min_length=1, max_length=1_000)], ...], BeforeValidator(_tuple)
-]
+_Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=1_000)], ...], BeforeValidator(_tuple)]
 
 
 class CostLaw(BaseModel):
@@ -240,4 +238,3 @@ class Profile(BaseModel):
             if preset.size:
                 yield f"the {quality} size", preset.size
         yield from self.supported_aspect_ratios.items()
-

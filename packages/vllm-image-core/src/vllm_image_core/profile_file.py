@@ -84,7 +84,9 @@ class _Extender:
 
     def _base(self, file: str, name: object, model: object) -> Profile:
         if not isinstance(name, str):
-            raise BadProfile(f"{one_line(file)}: extends: {shown(name)} is no text; allowed is a model's name")
+            raise BadProfile(
+                f"{one_line(file)}: extends: {shown(name)} is no text; allowed is a model's name"
+            )
         if name != model and (other := self._file_of(name)):
             return self._extended(file, other)
         base = self._known.get(name.casefold())
@@ -150,8 +152,11 @@ def _validated(table: Table, file: str) -> Profile:
 
 def _table_of(profile: Profile) -> Table:
     """The profile's own keys, as a file would have them."""
-    values = {name: getattr(profile, name) for name in profile.model_fields_set}
-    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    return {name: _plain(getattr(profile, name)) for name in profile.model_fields_set}
+
+
+def _plain(value: object) -> object:
+    return dict(cast("Mapping[str, object]", value)) if isinstance(value, Mapping) else value
 
 
 def _merged(base: Table, own: Table) -> Table:
@@ -183,7 +188,10 @@ def _sourced(table: Table, own: Table, file: str) -> Table:
     said = [key for key in own if key not in _UNSOURCED and key not in given]
     sources: Table = {**cast("Table", told), **dict.fromkeys(said, f"Your own profile, {one_line(file)}.")}
     facts = table.keys() - _UNSOURCED
-    return {**table, "sources": {key: source for key, source in sources.items() if key in facts or key in given}}
+    return {
+        **table,
+        "sources": {key: source for key, source in sources.items() if key in facts or key in given},
+    }
 
 
 def _faults(error: ValidationError) -> str:

@@ -8,7 +8,7 @@
     width                -          1664                1664       the aspect_ratio means 1664x928 here
     seed                 -          42                  -          drawn
 
-The server confirms nothing but the size and the format of the picture itself; "-" stands for what nobody said.
+The server confirms nothing but the size and the format of the picture; "-" stands for what nobody said.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ from vllm_image_core.size import Size
 from vllm_image_core.text import one_line
 
 Outcome = Literal["as asked", "filled in", "drawn", "changed", "dropped", "differs"]
-"""What became of a parameter: "filled in" by the profile, a preset or an aspect ratio; "differs": the picture does."""
+"""What became of a parameter; "filled in" by the profile, a preset or an aspect ratio, "differs" in the picture."""
 
 Value = str | int | float
 
@@ -52,7 +52,9 @@ class Line:
     outcome: Outcome = "as asked"
     why: str = ""
 
-    def _cells(self) -> tuple[str, ...]:
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The line as a row of the table."""
         sent = _shown(self.sent) if self.sent_as is None else f"{self.sent_as}={_shown(self.sent)}"
         return self.parameter, _shown(self.requested), sent, _shown(self.confirmed), self.why
 
@@ -93,7 +95,7 @@ class Receipt:
         ]
 
     def __str__(self) -> str:
-        rows = [_HEADINGS, *(line._cells() for line in self.lines)]  # noqa: SLF001 - of this module
+        rows = [_HEADINGS, *(line.cells for line in self.lines)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -111,10 +113,14 @@ def _lines(request: ImageRequest, resolved: ResolvedRequest) -> Iterator[Line]:
     yield Line(parameter="prompt", requested=request.prompt, sent=resolved.prompt, why=reasons("prompt"))
     yield _negative_prompt(request.negative_prompt, resolved, reasons("negative_prompt"))
     if request.quality is not None:
-        yield _quality(request.quality, resolved, reasons("quality"))
+        yield _quality(request.quality, reasons("quality"))
     if request.aspect_ratio is not None:
-        yield Line(parameter="aspect_ratio", requested=request.aspect_ratio, sent=str(resolved.size), sent_as="size")
-    filled = f"the aspect_ratio means {resolved.size} here" if request.aspect_ratio else _filled(resolved, "size")
+        yield Line(
+            parameter="aspect_ratio", requested=request.aspect_ratio, sent=str(resolved.size), sent_as="size"
+        )
+    filled = (
+        f"the aspect_ratio means {resolved.size} here" if request.aspect_ratio else _filled(resolved, "size")
+    )
     yield _line("width", request.width, resolved.width, reasons("width"), filled)
     yield _line("height", request.height, resolved.height, reasons("height"), filled)
     steps = _filled(resolved, "setting")
@@ -131,7 +137,8 @@ class _Reasons:
         self._notes = resolved.notes
 
     def __call__(self, parameter: str) -> str:
-        return " ".join(note.message for note in self._notes if note.parameter == parameter)
+        told = " ".join(note.message for note in self._notes if note.parameter == parameter)
+        return told.removesuffix(".")
 
 
 def _filled(resolved: ResolvedRequest, what: str) -> str:
@@ -159,7 +166,7 @@ def _negative_prompt(requested: str | None, resolved: ResolvedRequest, why: str)
     return Line(parameter="negative_prompt", requested=requested, sent=sent, outcome=outcome, why=why)
 
 
-def _quality(requested: str, resolved: ResolvedRequest, why: str) -> Line:
+def _quality(requested: str, why: str) -> Line:
     """A quality is never sent itself; it fills in other parameters, or changes nothing."""
     outcome: Outcome = "dropped" if why else "as asked"
     return Line(parameter="quality", requested=requested, outcome=outcome, why=why)

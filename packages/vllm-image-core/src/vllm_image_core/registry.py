@@ -33,7 +33,7 @@ _QUANTISATION = re.compile(
     ))+""",
     re.VERBOSE,
 )
-# Words that say "the same network, trained on": its settings hold. Beside any of `_OTHER_NETWORK` they do not.
+# Words that say "the same network, trained on": its settings hold, but beside a word of `_OTHER_NETWORK`.
 _TRAINED_ON = frozenset(
     {"lora", "loras", "merge", "merged", "finetune", "finetuned", "tuned", "ft", "sft", "dreambooth"}
 )
@@ -41,9 +41,31 @@ _TRAINED_ON = frozenset(
 _OTHER_NETWORK = frozenset(
     {
         *("base", "raw", "dev", "instruct", "omni", "mini", "lite", "nano", "pro", "ultra", "max", "kv"),
-        *("turbo", "lightning", "fast", "flash", "hyper", "lcm", "dmd", "dmd2", "tdm", "distill", "distilled"),
+        *(
+            "turbo",
+            "lightning",
+            "fast",
+            "flash",
+            "hyper",
+            "lcm",
+            "dmd",
+            "dmd2",
+            "tdm",
+            "distill",
+            "distilled",
+        ),
         *("schnell", "step", "steps", "few", "tcd", "pcm", "nfe", "guidance", "cfg", "dedistilled"),
-        *("edit", "editing", "kontext", "layered", "inpaint", "inpainting", "outpaint", "outpainting", "fill"),
+        *(
+            "edit",
+            "editing",
+            "kontext",
+            "layered",
+            "inpaint",
+            "inpainting",
+            "outpaint",
+            "outpainting",
+            "fill",
+        ),
         *("control", "controlnet", "canny", "depth", "pose", "union", "redux", "adapter", "ipadapter", "fun"),
         *("i2i", "i2l", "img2img", "upscale", "upscaler", "refiner", "video", "i2v", "t2v", "vae", "encoder"),
     }
@@ -99,9 +121,7 @@ class Registry:
         files = {file.name: file for file in folder.iterdir() if file.name.endswith(".toml")}
         fallback = files.pop(_FALLBACK_FILE)
         return cls(
-            profiles=tuple(
-                read_profile(files[name].read_text("utf-8"), file=name) for name in sorted(files)
-            ),
+            profiles=tuple(read_profile(files[name].read_text("utf-8"), file=name) for name in sorted(files)),
             fallback=read_profile(fallback.read_text("utf-8"), file=_FALLBACK_FILE),
         )
 
@@ -113,7 +133,7 @@ class Registry:
                 `model` is "fallback" is for models that are not known.
 
         Raises:
-            BadProfile: A file does not hold a profile: the file, the key and what is allowed are in the message.
+            BadProfile: A file does not hold a profile; the message tells file, key and what is allowed.
         """
         own = own_profiles(Path(path), known={each.model: each for each in (*self.profiles, self.fallback)})
         models = {profile.model.casefold() for profile in own}
@@ -175,7 +195,7 @@ class Registry:
         return None
 
     def _relative(self, told: str) -> Profile | None:
-        """The profile with the longest name that this one goes on from, if what follows keeps its settings."""
+        """The profile with the longest name that this one goes on from, if the rest keeps its settings."""
         last = _last_part(_normal(told))
         rests = [(rest, profile) for profile in self.profiles for rest in _rests(last, profile)]
         if not rests:
@@ -226,7 +246,7 @@ def _rest(last: str, known: str) -> str | None:
 
 
 def _trained_on(rest: str) -> bool:
-    """Whether the rest of a name says that the model was trained on, and nothing that changes its settings."""
+    """Whether the rest of a name says that the model was trained on, and nothing that alters settings."""
     glued, *words = rest.split("-")
     if glued or not words or _VERSION.fullmatch(words[0]):
         return False

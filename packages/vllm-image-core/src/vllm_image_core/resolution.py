@@ -41,7 +41,7 @@ def choose_size(
     if request.width is None and request.height is None:
         return (preset and preset.size) or profile.default_size, ()
     if profile.size_rule == "listed":
-        return _one_of_the_listed(request, profile), ()
+        return _one_of_the_listed(request, profile)
     if request.height is None:
         return _completed("width", request.width, profile)
     if request.width is None:
@@ -86,26 +86,33 @@ def _overridden(request: ImageRequest, size: Size) -> tuple[Note, ...]:
     )
 
 
-def _one_of_the_listed(request: ImageRequest, profile: Profile) -> Size:
-    """The size that was asked for, or the one with the side that was, if the model has it."""
-    asked: dict[Side, int] = {}
-    if request.width is not None:
-        asked["width"] = _side("width", request.width)
-    if request.height is not None:
-        asked["height"] = _side("height", request.height)
-    sizes = tuple(dict.fromkeys((profile.default_size, *profile.supported_aspect_ratios.values())))
-    nearest = min(sizes, key=lambda size: sum(abs(getattr(size, side) - asked[side]) for side in asked))
-    if all(getattr(nearest, side) == length for side, length in asked.items()):
-        return nearest
-    wrong = next(side for side, length in asked.items() if getattr(nearest, side) != length)
+def _one_of_the_listed(request: ImageRequest, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
+    """The size that was asked for, or one with the side that was, if the model has it."""
+    given: dict[Side, object] = {"width": request.width, "height": request.height}
+    asked = {side: _side(side, length) for side, length in given.items() if length is not None}
+    sizes = dict.fromkeys((profile.default_size, *profile.supported_aspect_ratios.values()))
+    nearest = min(sizes, key=lambda size: _distance(size, asked))
+    if _distance(nearest, asked) == 0:
+        return nearest, tuple(
+            Note(
+                parameter=side,
+                message=f"{side} was completed to {getattr(nearest, side)}: the model has {nearest}.",
+            )
+            for side in given.keys() - asked
+        )
+    side, length = next((side, asked[side]) for side in asked if getattr(nearest, side) != asked[side])
     raise InvalidRequest(
-        f"{' and '.join(f'{side} {length}' for side, length in asked.items())} is no size that this model "
-        f"makes: the server would change it. Nearest valid size is {nearest}.",
-        parameter=wrong,
-        value=asked[wrong],
+        f"{' x '.join(f'{side} {length}' for side, length in asked.items())} is no size that this model makes: "
+        f"the server would change it. Nearest valid size is {nearest}.",
+        parameter=side,
+        value=length,
         allowed=_listed(profile.supported_aspect_ratios),
         next_step=f"Give width={nearest.width} and height={nearest.height}.",
     )
+
+
+def _distance(size: Size, asked: Mapping[Side, int]) -> int:
+    return sum(abs(getattr(size, side) - length) for side, length in asked.items())
 
 
 def _completed(side: Side, given: object, profile: Profile) -> tuple[Size, tuple[Note, ...]]:

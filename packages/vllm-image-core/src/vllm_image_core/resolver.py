@@ -94,8 +94,8 @@ def resolve(
 ) -> ResolvedRequest:
     """Check a request, and fill in what the caller left to the model.
 
-    The caller's value wins over the quality's preset, and that over the profile's. Guidance goes into the field that the model reads.
-    Resolving the result again, as a request, changes nothing.
+    The caller's value wins over the quality's preset, and that over the profile's. Guidance goes into the
+    field that the model reads. Resolving the result again, as a request, changes nothing.
 
     Args:
         request: The caller's own values.
