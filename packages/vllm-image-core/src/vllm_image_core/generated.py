@@ -22,7 +22,7 @@ class GeneratedImage:
     model: str
     """The server's name for the model."""
     receipt: Receipt
-    """For each parameter: asked for, sent, confirmed by the picture, and why it was changed; prints as a table."""
+    """For each parameter: asked for, sent, confirmed by the picture, and why changed; prints as a table."""
     seconds: float
     """From sending to the whole reply: queue, transfer and retries included."""
     notes: tuple[str, ...] = ()

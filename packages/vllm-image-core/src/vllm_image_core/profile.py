@@ -24,7 +24,7 @@ OverlongPrompt = Literal["cut", "refused", "unknown"]
 SizeRule = Literal["floor", "error", "round_up", "listed", "unknown"]
 """What the server does with a size that is no multiple: it rounds each side down, fails, or rounds up.
 
-"listed": the server makes only the sizes of `supported_aspect_ratios`, and changes every other to one of them.
+"listed": the server makes only the sizes of `supported_aspect_ratios`, and changes every other.
 """
 PresetName = Literal["draft", "best"]
 

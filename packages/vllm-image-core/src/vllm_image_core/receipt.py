@@ -21,7 +21,7 @@ from vllm_image_core.size import Size
 from vllm_image_core.text import one_line
 
 Outcome = Literal["as asked", "filled in", "drawn", "changed", "dropped", "differs"]
-"""What became of a parameter; "filled in" by the profile, a preset or an aspect ratio, "differs" in the picture."""
+"""What became of a parameter; "filled in" by profile, preset or aspect ratio, "differs" in the picture."""
 
 Value = str | int | float
 

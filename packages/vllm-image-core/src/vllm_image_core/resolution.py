@@ -89,7 +89,9 @@ def _overridden(request: ImageRequest, size: Size) -> tuple[Note, ...]:
 def _one_of_the_listed(request: ImageRequest, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
     """The size that was asked for, or one with the side that was, if the model has it."""
     given: dict[Side, object] = {"width": request.width, "height": request.height}
-    asked = {side: _side(side, length) for side, length in given.items() if length is not None}
+    asked: dict[Side, int] = {
+        side: _side(side, length) for side, length in given.items() if length is not None
+    }
     sizes = dict.fromkeys((profile.default_size, *profile.supported_aspect_ratios.values()))
     nearest = min(sizes, key=lambda size: _distance(size, asked))
     if _distance(nearest, asked) == 0:
@@ -102,8 +104,8 @@ def _one_of_the_listed(request: ImageRequest, profile: Profile) -> tuple[Size, t
         )
     side, length = next((side, asked[side]) for side in asked if getattr(nearest, side) != asked[side])
     raise InvalidRequest(
-        f"{' x '.join(f'{side} {length}' for side, length in asked.items())} is no size that this model makes: "
-        f"the server would change it. Nearest valid size is {nearest}.",
+        f"{' x '.join(f'{side} {length}' for side, length in asked.items())} is no size that this model "
+        f"makes: the server would change it. Nearest valid size is {nearest}.",
         parameter=side,
         value=length,
         allowed=_listed(profile.supported_aspect_ratios),
