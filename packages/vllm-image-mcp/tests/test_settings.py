@@ -19,6 +19,7 @@ def test_the_defaults_are_the_plans() -> None:
         "demo": False,
         "gpu_name": None,
         "gpu_vram_gb": None,
+        "profiles": None,
         "log_level": "WARNING",
     }
 
