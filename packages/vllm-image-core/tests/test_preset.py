@@ -20,8 +20,15 @@ def test_a_preset_with_one_side_alone_is_refused(side: str) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"num_inference_steps": 0}, {"num_inference_steps": 201}, {"guidance_scale": -1}, {"guidance_scale": 21}]
-    + [{"steps": 4}, {"num_inference_steps": True}, {"width": 0, "height": 16}],
+    [
+        {"num_inference_steps": 0},
+        {"num_inference_steps": 201},
+        {"num_inference_steps": True},
+        {"guidance_scale": -1},
+        {"guidance_scale": 21},
+        {"width": 0, "height": 16},
+        {"steps": 4},
+    ],
     ids=str,
 )
 def test_a_preset_out_of_range_is_refused(values: dict[str, object]) -> None:
