@@ -10,9 +10,10 @@ REGISTRY = Registry.builtin()
 KLEIN = "black-forest-labs/FLUX.2-klein-4B"
 RATIO_MEANS = "the aspect_ratio means 1024x576 here"
 RATIO_WINS = "the aspect_ratio wins, and means 1024x576 here"
+DROPPED = f"negative_prompt was dropped: {KLEIN} reads none"
 GUIDED = (
-    f"guidance_scale 7 is sent as asked, but {KLEIN} is distilled: above 1 a picture takes about twice the time "
-    "and is likely worse. 1 is recommended"
+    f"guidance_scale 7 is sent as asked, but {KLEIN} is distilled: above 1 a picture takes about twice the "
+    "time and is likely worse. 1 is recommended"
 )
 
 
@@ -34,7 +35,7 @@ def test_a_receipt_is_a_table_of_every_parameter() -> None:
     assert [row.rstrip(".") for row in str(whole).splitlines()] == [
         f"{'parameter':<21}{'requested':<11}{'sent':<15}{'confirmed':<11}why",
         f"{'prompt':<21}{'a red fox':<11}{'a red fox':<15}-",
-        f"{'negative_prompt':<21}{'blur':<11}{'-':<15}{'-':<11}negative_prompt was dropped: {KLEIN} reads none",
+        f"{'negative_prompt':<21}{'blur':<11}{'-':<15}{'-':<11}{DROPPED}",
         f"{'aspect_ratio':<21}{'16:9':<11}{'size=1024x576':<15}-",
         f"{'width':<21}{'1000':<11}{'1024':<15}{'1024':<11}width 1000 is ignored: {RATIO_WINS}",
         f"{'height':<21}{'-':<11}{'576':<15}{'512':<11}{RATIO_MEANS}; the server sent 512 instead of 576",
@@ -95,8 +96,8 @@ def test_a_quality_that_the_model_lacks_is_dropped() -> None:
     draft = line(written("FLUX.2-klein-4B", ImageRequest(prompt="a fox", quality="draft")), "quality")
     assert draft.outcome == "dropped"
     assert draft.why == (
-        "black-forest-labs/FLUX.2-klein-4B has no settings of its own for quality draft; its standard ones are "
-        "used"
+        "black-forest-labs/FLUX.2-klein-4B has no settings of its own for quality draft; its standard ones "
+        "are used"
     )
 
 
