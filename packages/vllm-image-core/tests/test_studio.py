@@ -167,6 +167,15 @@ async def test_a_model_that_only_edits_is_refused_before_anything_is_sent_but_ca
     assert (await studio.estimate()).seconds_per_image > 0
 
 
+async def test_a_request_can_be_checked_without_sending_it(tmp_path: Path) -> None:
+    server = Server()
+    studio = studio_of(server, tmp_path)
+    await studio.check(ImageRequest(prompt="a fox"))
+    with pytest.raises(InvalidRequest, match="Nearest valid width is 1008"):
+        await studio.check(ImageRequest(prompt="a fox", width=1000))
+    assert server.requests == []
+
+
 async def test_the_file_tells_how_it_was_made(tmp_path: Path) -> None:
     image = await studio_of(Server(QWEN), tmp_path).generate("a red fox", width=64, height=64)
 

@@ -165,6 +165,15 @@ class Studio:
             )
         )
 
+    async def check(self, request: ImageRequest) -> None:
+        """Find out whether the loaded model can do a request, without sending it.
+
+        Raises:
+            InvalidRequest: It cannot.
+            OmniError: The server does not tell its model.
+        """
+        await self._maker.checked(request)
+
     async def make(self, request: ImageRequest) -> GeneratedImage:
         """Make the picture of a request and save it; raises as ``generate`` does."""
         checked = await self._maker.checked(request)

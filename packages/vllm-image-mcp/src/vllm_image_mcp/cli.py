@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import click
 from vllm_image_core.batching import Done, Failed
-from vllm_image_core.errors import ImageError
+from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.health import Health
 from vllm_image_core.preset import QUALITIES
@@ -29,6 +29,8 @@ from vllm_image_mcp.state import State
 
 __all__ = ["main"]
 
+
+_LINES_NAMED = 10
 
 _QUALITY = click.option(
     "--quality",
@@ -176,6 +178,33 @@ async def _generate(state: State, request: ImageRequest) -> bool:
 
 
 async def _batch(state: State, lines: Mapping[int, ImageRequest]) -> bool:
+    refused = {number: why for number, request in lines.items() if (why := await _refusal(state, request))}
+    for why in dict.fromkeys(refused.values()):
+        click.echo(f"{_listed([number for number in refused if refused[number] == why])}: {why}", err=True)
+    right = {number: request for number, request in lines.items() if number not in refused}
+    made = not right or await _batch_of(state, right)
+    return made and not refused
+
+
+async def _refusal(state: State, request: ImageRequest) -> str | None:
+    """Why a line cannot be used, None for one that can; the others are made all the same."""
+    try:
+        await state.studio.check(request)
+    except InvalidRequest as error:
+        return told(error)
+    return None
+
+
+def _listed(numbers: list[int]) -> str:
+    """The lines of one refusal, as a person would name them."""
+    if len(numbers) == 1:
+        return f"line {numbers[0]} refused"
+    first = ", ".join(map(str, numbers[:_LINES_NAMED]))
+    more = f" and {len(numbers) - _LINES_NAMED} more" if len(numbers) > _LINES_NAMED else ""
+    return f"lines {first}{more} refused"
+
+
+async def _batch_of(state: State, lines: Mapping[int, ImageRequest]) -> bool:
     numbers, total = list(lines), len(lines)
     batch = await state.studio.batch(list(lines.values()))
     async with batch:
