@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 from vllm_image_core.errors import BadProfile
 from vllm_image_core.profile import CostLaw, Profile
+from vllm_image_core.profile_file import read_profile
 from vllm_image_core.registry import Registry
 from vllm_image_core.size import Size
 
@@ -15,7 +16,7 @@ KLEIN = (resources.files("vllm_image_core") / "profiles" / "flux-2-klein-4b.toml
 
 def klein(was: str = "", becomes: str = "") -> Profile:
     assert was in KLEIN
-    return Profile.from_toml(KLEIN.replace(was, becomes, 1) if was else KLEIN, file="klein.toml")
+    return read_profile(KLEIN.replace(was, becomes, 1) if was else KLEIN, file="klein.toml")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_every_number_that_is_shipped_names_a_source_that_a_reader_can_find() ->
         numbers = {
             key
             for key, value in profile.model_dump().items()
-            if isinstance(value, int | float | dict) and key != "sources"
+            if isinstance(value, int | float | dict) and value != {} and key != "sources"
         }
         assert numbers <= set(profile.sources)
         for source in profile.sources.values():
@@ -138,11 +139,6 @@ def test_a_size_that_breaks_the_profile_s_own_rules_is_refused() -> None:
         klein("[1024, 576]", "[4096, 1024]")
     with pytest.raises(BadProfile, match="the default size 1024x1000"):
         klein("default_height = 1024\n", "default_height = 1000\n")
-
-
-def test_what_is_no_toml_is_refused_with_the_file() -> None:
-    with pytest.raises(BadProfile, match=r"^mine\.toml is no TOML: "):
-        Profile.from_toml("model = ", file="mine.toml")
 
 
 def test_a_profile_does_not_change() -> None:

@@ -17,14 +17,38 @@ def found(match: Match) -> tuple[str, str]:
     return match.profile.model, match.how
 
 
-def test_the_registry_knows_the_models_of_the_plan_and_the_base_of_z_image() -> None:
-    assert [profile.model for profile in REGISTRY.profiles] == [
+def test_the_registry_knows_the_text_to_image_and_edit_models_of_vllm_omni() -> None:
+    assert sorted(profile.model for profile in REGISTRY.profiles) == [
+        "AIDC-AI/Ovis-Image-7B",
+        "HiDream-ai/HiDream-I1-Full",
+        "OmniGen2/OmniGen2",
+        QWEN,
+        QWEN_2512,
+        "Qwen/Qwen-Image-Edit",
+        "Qwen/Qwen-Image-Edit-2509",
+        "Qwen/Qwen-Image-Edit-2511",
+        "Qwen/Qwen-Image-Layered",
+        Z_IMAGE,
+        TURBO,
+        "baidu/ERNIE-Image",
+        "baidu/ERNIE-Image-Turbo",
+        "black-forest-labs/FLUX.1-Kontext-dev",
+        "black-forest-labs/FLUX.1-dev",
+        "black-forest-labs/FLUX.1-schnell",
+        "black-forest-labs/FLUX.2-dev",
         KLEIN,
         "black-forest-labs/FLUX.2-klein-9B",
-        QWEN_2512,
-        QWEN,
-        TURBO,
-        Z_IMAGE,
+        "black-forest-labs/FLUX.2-klein-base-4B",
+        "black-forest-labs/FLUX.2-klein-base-9B",
+        "krea/Krea-2-Raw",
+        "krea/Krea-2-Turbo",
+        "meituan-longcat/LongCat-Image",
+        "meituan-longcat/LongCat-Image-Edit",
+        "meituan-longcat/LongCat-Image-Edit-Turbo",
+        "stabilityai/stable-diffusion-3.5-medium",
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        "tencent/HunyuanImage-3.0",
+        "zai-org/GLM-Image",
     ]
 
 
@@ -108,22 +132,25 @@ def test_a_quantised_copy_is_known_by_what_it_was_made_from(name: str, model: st
 @pytest.mark.parametrize(
     "name",
     [
-        "Qwen/Qwen-Image-Edit",
-        "Qwen/Qwen-Image-Edit-2511",
-        "Qwen/Qwen-Image-Layered",
-        "Qwen/Qwen-Image-Edit-FP8",
+        "Qwen/Qwen-Image-Edit-2512",
+        "lightx2v/Qwen-Image-Edit-2511-Lightning",
+        "Qwen/Qwen-Image-Layered-Control",
         "lightx2v/Qwen-Image-2512-Lightning",
         "Qwen/Qwen-Image-2511",
         "Qwen/Qwen-Image2",
         "Tongyi-MAI/Z-Image-Edit",
         "Tongyi-MAI/Z-Image-Omni-Base",
         "Tongyi-MAI/Z-Image-Turbo-Fun",
-        "black-forest-labs/FLUX.2-klein-base-4B",
-        "black-forest-labs/FLUX.2-klein-base-9B",
+        "black-forest-labs/FLUX.2-klein-base",
         "black-forest-labs/FLUX.2-klein-4B-base",
+        "black-forest-labs/FLUX.1-Fill-dev",
+        "ByteDance/SDXL-Lightning",
+        "stabilityai/stable-diffusion-3.5-large",
+        "tencent/HunyuanImage-3.0-Instruct-Distil",
+        "krea/Krea-2",
         "black-forest-labs/FLUX.2-klein-9b-kv",
         "black-forest-labs/FLUX.2-klein",
-        "black-forest-labs/FLUX.2-dev",
+        "black-forest-labs/FLUX.2-dev-turbo",
         "My-Z-Image",
         "/models/Z-Image/transformer",
         "Z-Image-m",
@@ -132,6 +159,103 @@ def test_a_quantised_copy_is_known_by_what_it_was_made_from(name: str, model: st
 )
 def test_a_name_that_only_begins_like_a_known_one_is_another_model(name: str) -> None:
     assert found(REGISTRY.find(name, name)) == ("fallback", "fallback")
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("someone/Qwen-Image-anime-lora-merged", QWEN),
+        ("someone/Qwen-Image-2512-anime-lora-merged", QWEN_2512),
+        ("/models/qwen_image_2512_merged_v3_fp8", QWEN_2512),
+        ("me/FLUX.2-klein-4B-dreambooth", KLEIN),
+        ("me/Z-Image-Turbo-finetuned.safetensors", TURBO),
+        ("me/Z-Image-sft", Z_IMAGE),
+        ("me/Qwen-Image-Edit-2511-lora", "Qwen/Qwen-Image-Edit-2511"),
+    ],
+)
+def test_a_fine_tuned_model_gets_the_settings_of_its_family_and_a_warning(name: str, model: str) -> None:
+    match = REGISTRY.find("served", name)
+    assert (found(match), match.in_registry) == ((model, "family"), False)
+    assert match.warning == (
+        f"Model 'served' is not in the known profiles; by its name it was made from {model}, and the "
+        f"settings of that one are used (steps={match.profile.default_steps}, "
+        f"guidance={match.profile.default_guidance_scale})."
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "someone/Qwen-Image-anime",
+        "someone/Qwen-Image-Lightning-lora",
+        "someone/Qwen-Image-lora-8steps",
+        "someone/Qwen-Image-2511-lora",
+        "someone/Qwen-Image2-lora",
+        "someone/Qwen-Imagelora",
+        "someone/Z-Image-Turbo-distilled-lora",
+        "someone/FLUX.1-dev-controlnet-merged",
+        "someone/anime-lora",
+        "lora",
+    ],
+)
+def test_a_fine_tuned_name_whose_settings_are_not_certain_is_unknown(name: str) -> None:
+    assert found(REGISTRY.find(name, name)) == ("fallback", "fallback")
+
+
+@pytest.mark.parametrize("name", ["OvisAI/Ovis-Image", "ovisai/ovis-image", "me/Ovis-Image"])
+def test_another_name_of_the_same_model_is_an_alias(name: str) -> None:
+    assert found(REGISTRY.find(name)) == ("AIDC-AI/Ovis-Image-7B", "alias")
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("Qwen/Qwen-Image", QWEN),
+        (" qwen-image-2512 ", QWEN_2512),
+        ("z-image-TURBO", TURBO),
+        ("fallback", "fallback"),
+    ],
+)
+def test_a_profile_is_found_by_the_name_that_a_person_gives(name: str, model: str) -> None:
+    profile = REGISTRY.named(name)
+    assert profile
+    assert profile.model == model
+
+
+@pytest.mark.parametrize("name", ["", "qwen", "acme/painter", "Qwen-Image-lora", "Qwen-Image-FP8"])
+def test_no_profile_is_named_so(name: str) -> None:
+    assert REGISTRY.named(name) is None
+
+
+def test_a_user_s_own_profiles_win_over_ours(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('extends = "Qwen/Qwen-Image"\ndefault_steps = 33\n', "utf-8")
+    registry = REGISTRY.with_profiles(file)
+    match = registry.find("someone/Qwen-Image-FP8")
+    assert (match.profile.default_steps, match.how) == (33, "quantised")
+    assert len(registry.profiles) == len(REGISTRY.profiles)
+    assert REGISTRY.find(QWEN).profile.default_steps == 50
+
+
+def test_a_user_s_own_model_is_found_by_its_name_its_aliases_and_its_path(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'extends = "Qwen/Qwen-Image"\nmodel = "acme/painter"\naliases = ["/srv/current", "house-style"]\n',
+        "utf-8",
+    )
+    registry = REGISTRY.with_profiles(tmp_path)
+    assert found(registry.find("default", "acme/painter")) == ("acme/painter", "exact")
+    assert found(registry.find("default", "/srv/current")) == ("acme/painter", "path")
+    assert found(registry.find("house-style")) == ("acme/painter", "alias")
+    assert found(registry.find(QWEN)) == (QWEN, "exact")
+
+
+def test_a_user_s_own_fallback_is_for_models_that_are_not_known(tmp_path: Path) -> None:
+    file = tmp_path / "any.toml"
+    file.write_text('extends = "fallback"\ndefault_steps = 12\ndefault_guidance_scale = 3.0\n', "utf-8")
+    match = REGISTRY.with_profiles(str(file)).find("acme/painter")
+    assert match.profile.default_steps == 12
+    assert match.warning
+    assert "(steps=12, guidance=3.0)" in match.warning
 
 
 def test_a_known_model_has_no_warning() -> None:

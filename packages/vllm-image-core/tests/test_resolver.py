@@ -17,6 +17,8 @@ KLEIN = REGISTRY.find("FLUX.2-klein-4B").profile
 QWEN = REGISTRY.find("Qwen-Image-2512").profile
 TURBO = REGISTRY.find("Z-Image-Turbo").profile
 Z_IMAGE = REGISTRY.find("Z-Image").profile
+EDIT = REGISTRY.find("Qwen-Image-Edit-2511").profile
+HUNYUAN = REGISTRY.find("HunyuanImage-3.0").profile
 FALLBACK = REGISTRY.fallback
 
 
@@ -187,6 +189,104 @@ def test_a_negative_prompt_without_guidance_is_told_to_have_no_effect(profile: P
 def test_a_blank_negative_prompt_needs_no_note() -> None:
     assert resolved(KLEIN, negative_prompt=" ").notes == ()
     assert resolved(Z_IMAGE, guidance_scale=0, negative_prompt="").notes == ()
+
+
+# Qualities
+
+
+@pytest.mark.parametrize(
+    ("quality", "expected"),
+    [
+        (None, (28, 5.0, "1024x1024")),
+        ("standard", (28, 5.0, "1024x1024")),
+        ("draft", (20, 5.0, "1024x1024")),
+        ("best", (50, 4.0, "1328x1328")),
+        (" BEST ", (50, 4.0, "1328x1328")),
+    ],
+)
+def test_a_quality_fills_in_what_the_caller_left_out(
+    quality: str | None, expected: tuple[int, float, str]
+) -> None:
+    result = resolved(QWEN, quality=quality)
+    assert (result.num_inference_steps, result.guidance_scale, str(result.size)) == expected
+    assert result.notes == ()
+
+
+def test_a_quality_never_overrides_what_the_caller_gave() -> None:
+    result = resolved(QWEN, quality="best", num_inference_steps=7, guidance_scale=2, aspect_ratio="16:9")
+    assert (result.num_inference_steps, result.guidance_scale, str(result.size)) == (7, 2.0, "1664x928")
+    assert str(resolved(QWEN, quality="best", width=512).size) == "512x512"
+
+
+def test_a_quality_that_the_model_does_not_have_is_told() -> None:
+    result = resolved(KLEIN, quality="draft")
+    assert (result.num_inference_steps, result.quality) == (4, None)
+    assert said(result) == {
+        "quality": (
+            "black-forest-labs/FLUX.2-klein-4B has no settings of its own for quality draft; its standard "
+            "ones are used."
+        )
+    }
+    assert resolved(KLEIN, quality="standard").notes == ()
+
+
+@pytest.mark.parametrize("value", ["fast", "", 1, True, ["best"]])
+def test_a_quality_that_is_none_is_refused(value: object) -> None:
+    error = refused(QWEN, quality=value)
+    assert (error.parameter, error.allowed) == ("quality", "one of draft, standard, best")
+
+
+# Input pictures
+
+
+def test_a_model_that_only_edits_makes_no_picture_from_a_text_alone() -> None:
+    error = refused(EDIT)
+    assert (error.parameter, error.allowed) == ("images", "1 to 4 input pictures")
+    assert error.message == "Qwen/Qwen-Image-Edit-2511 edits pictures, and makes none from a text alone."
+
+
+def test_a_model_takes_as_many_input_pictures_as_it_can() -> None:
+    assert resolve(request(), EDIT, draw_seed=lambda: 42, input_images=4).num_inference_steps == 40
+    with pytest.raises(InvalidRequest, match="takes 4 input pictures here, not 5"):
+        resolve(request(), EDIT, draw_seed=lambda: 42, input_images=5)
+    with pytest.raises(InvalidRequest, match="takes no input pictures here, not 1"):
+        resolve(request(), QWEN, draw_seed=lambda: 42, input_images=1)
+
+
+# Sizes that a model has in a list
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"),
+    [
+        ({"width": 1280, "height": 720}, "1280x720"),
+        ({"width": 1024}, "1024x1024"),
+        ({"height": 720}, "1280x720"),
+        ({}, "1024x1024"),
+        ({"aspect_ratio": "3:2"}, "1216x832"),
+    ],
+)
+def test_a_size_of_the_list_is_taken(asked: dict[str, object], size: str) -> None:
+    assert str(resolved(HUNYUAN, **asked).size) == size
+
+
+def test_one_side_is_completed_to_a_size_of_the_list_with_a_note() -> None:
+    assert said(resolved(HUNYUAN, height=720)) == {
+        "width": "width was completed to 1280: the model has 1280x720."
+    }
+
+
+def test_a_size_that_is_not_in_the_list_is_refused_with_the_nearest() -> None:
+    error = refused(HUNYUAN, width=1264, height=720)
+    assert (error.parameter, error.value, error.next_step) == (
+        "width",
+        1264,
+        "Give width=1280 and height=720.",
+    )
+    assert error.message == (
+        "width 1264 x height 720 is no size that this model makes: the server would change it. Nearest valid "
+        "size is 1280x720."
+    )
 
 
 # Sizes

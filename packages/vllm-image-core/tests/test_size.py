@@ -1,5 +1,7 @@
+from fractions import Fraction
+
 import pytest
-from vllm_image_core.size import Size, longest_beside, nearest_multiple, shrunk
+from vllm_image_core.size import Size, aspect_ratio, longest_beside, nearest_multiple, shrunk
 
 
 def test_a_size_reads_as_the_server_spells_it() -> None:
@@ -31,3 +33,13 @@ def test_the_longest_side_beside_another_keeps_within_the_pixels() -> None:
 )
 def test_a_shrunk_size_keeps_its_shape_as_far_as_it_can(size: Size, largest: Size) -> None:
     assert shrunk(size, multiple=16, max_pixels=4_000_000) == largest
+
+
+@pytest.mark.parametrize("text", ["16:9", " 16 : 9 ", "16x9", "32/18", "16\N{MULTIPLICATION SIGN}9"])
+def test_a_ratio_is_a_number_however_it_is_spelled(text: str) -> None:
+    assert aspect_ratio(text) == Fraction(16, 9)
+
+
+@pytest.mark.parametrize("text", ["", "16", "0:1", "1:0", "wide", "1.5:1", "-1:1", "999999:1"])
+def test_what_is_no_ratio_is_none(text: str) -> None:
+    assert aspect_ratio(text) is None

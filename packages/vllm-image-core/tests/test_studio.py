@@ -106,6 +106,76 @@ async def test_a_prompt_becomes_a_picture_on_disk_with_the_models_own_settings(t
     assert (image.model, image.seed, image.picture.width) == (KLEIN, 42, 1024)
 
 
+async def test_a_picture_comes_with_its_receipt(tmp_path: Path) -> None:
+    image = await studio_of(Server(), tmp_path).generate(
+        "a red fox", width=64, height=64, num_inference_steps=2
+    )
+    lines = {line.parameter: line for line in image.receipt.lines}
+    assert [(line.parameter, line.sent) for line in image.receipt.told] == [("seed", 42)]
+    assert (lines["width"].confirmed, lines["height"].confirmed, lines["output_format"].confirmed) == (
+        64,
+        64,
+        "png",
+    )
+    assert "num_inference_steps  2          2          -" in str(image.receipt)
+
+
+async def test_a_picture_that_is_not_as_it_was_asked_for_is_told(tmp_path: Path) -> None:
+    def smaller_jpeg(_: ImageGenerationRequest) -> bytes:
+        file = io.BytesIO()
+        Image.new("RGB", (48, 64)).save(file, "JPEG")
+        return file.getvalue()
+
+    image = await studio_of(Server(draw=smaller_jpeg), tmp_path).generate("a red fox", width=64, height=64)
+    assert [(line.parameter, line.sent, line.confirmed) for line in image.receipt.told] == [
+        ("width", 64, 48),
+        ("seed", 42, None),
+        ("output_format", "png", "jpeg"),
+    ]
+    assert image.notes == ("The server sent 48x64 instead of 64x64.", "The server sent jpeg instead of png.")
+
+
+async def test_a_quality_is_what_the_model_s_profile_has_for_it(tmp_path: Path) -> None:
+    server = Server(QWEN)
+    image = await studio_of(server, tmp_path).generate("a red fox", quality="draft", width=64, height=64)
+    assert server.requests[0].num_inference_steps == 20
+    assert image.request.quality == "draft"
+
+
+async def test_a_seed_that_a_batch_drew_is_told_as_drawn(tmp_path: Path) -> None:
+    batch = await studio_of(Server(), tmp_path).batch(
+        [
+            ImageRequest(prompt="a fox", width=64, height=64),
+            ImageRequest(prompt="a hare", width=64, height=64, seed=7),
+        ]
+    )
+    async with batch:
+        async for _ in batch:
+            pass
+    told = [[line.parameter for line in batch.images[index].receipt.told] for index in (0, 1)]
+    assert told == [["seed"], []]
+
+
+async def test_a_model_that_only_edits_is_refused_before_anything_is_sent_but_can_be_estimated(
+    tmp_path: Path,
+) -> None:
+    server = Server("Qwen/Qwen-Image-Edit")
+    studio = studio_of(server, tmp_path)
+    with pytest.raises(InvalidRequest, match="edits pictures, and makes none from a text alone"):
+        await studio.generate("a red fox")
+    assert server.requests == []
+    assert (await studio.estimate()).seconds_per_image > 0
+
+
+async def test_a_request_can_be_checked_without_sending_it(tmp_path: Path) -> None:
+    server = Server()
+    studio = studio_of(server, tmp_path)
+    await studio.check(ImageRequest(prompt="a fox"))
+    with pytest.raises(InvalidRequest, match="Nearest valid width is 1008"):
+        await studio.check(ImageRequest(prompt="a fox", width=1000))
+    assert server.requests == []
+
+
 async def test_the_file_tells_how_it_was_made(tmp_path: Path) -> None:
     image = await studio_of(Server(QWEN), tmp_path).generate("a red fox", width=64, height=64)
 

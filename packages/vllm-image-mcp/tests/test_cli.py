@@ -193,14 +193,14 @@ def test_the_models_that_are_known_are_listed_with_their_settings(run: Run) -> N
     result = run("models")
     assert (result.exit_code, result.stderr) == (0, "")
     names = [line for line in result.stdout.splitlines() if not line.startswith(" ")]
-    assert sorted(names) == [
+    assert {
         "Qwen/Qwen-Image",
         "Qwen/Qwen-Image-2512",
         "Tongyi-MAI/Z-Image",
         "Tongyi-MAI/Z-Image-Turbo",
         "black-forest-labs/FLUX.2-klein-4B",
         "black-forest-labs/FLUX.2-klein-9B",
-    ]
+    } < set(names)
     assert "  distilled, 4 steps, guidance 1, 1024x1024, about 13 GB" in result.stdout
     assert "16:9 1664x928" in result.stdout
 

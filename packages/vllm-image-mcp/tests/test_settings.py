@@ -19,6 +19,7 @@ def test_the_defaults_are_the_plans() -> None:
         "demo": False,
         "gpu_name": None,
         "gpu_vram_gb": None,
+        "profiles": None,
         "log_level": "WARNING",
     }
 
@@ -33,6 +34,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "DEMO": "1",
         "GPU_NAME": "NVIDIA GeForce RTX 5090",
         "GPU_VRAM_GB": "32",
+        "PROFILES": "profiles.toml",
         "LOG_LEVEL": "debug",
     }
     for name, value in environment.items():
@@ -47,6 +49,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "demo": True,
         "gpu_name": "NVIDIA GeForce RTX 5090",
         "gpu_vram_gb": 32.0,
+        "profiles": Path("profiles.toml"),
         "log_level": "DEBUG",
     }
 

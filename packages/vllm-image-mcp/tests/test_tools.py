@@ -10,6 +10,7 @@ import pytest
 from mcp import Client
 from mcp.types import CallToolResult, TextContent, Tool
 from pydantic import JsonValue
+from vllm_image_core.registry import Registry
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -30,6 +31,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
         "guidance_scale": None,
         "seed": None,
         "filename": None,
+        "quality": None,
     },
     "batch_generate": {
         "prompts": ...,
@@ -61,6 +63,7 @@ TYPES = {
     "seed": "integer",
     "seeds": ["integer"],
     "filename": "string",
+    "quality": "string",
     "max_concurrent": "integer",
     "num_images": "integer",
     "batch_id": "string",
@@ -289,6 +292,10 @@ async def test_model_info_is_the_plans_for_klein(connect: Connect) -> None:
         "profile": "black-forest-labs/FLUX.2-klein-4B",
         "resolution_multiple": 16,
         "max_megapixels": 4.0,
+        "qualities": [],
+        "max_input_images": 4,
+        "prompting": Registry.builtin().find("FLUX.2-klein-4B").profile.prompting,
+        "licence": None,
         "notes": [],
     }
 

@@ -9,11 +9,20 @@
     picture
 """
 
-from vllm_image_core.errors import BadPicture, CannotSave, ImageError, InvalidRequest, UnknownBatch
+from vllm_image_core.errors import (
+    BadPicture,
+    BadProfile,
+    CannotSave,
+    ImageError,
+    InvalidRequest,
+    UnknownBatch,
+)
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.gpu import Gpu
 from vllm_image_core.picture import Picture
+from vllm_image_core.preset import Quality
 from vllm_image_core.profile import Profile
+from vllm_image_core.receipt import Receipt
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest, resolve
@@ -21,6 +30,7 @@ from vllm_image_core.studio import Studio
 
 __all__ = [
     "BadPicture",
+    "BadProfile",
     "CannotSave",
     "GeneratedImage",
     "Gpu",
@@ -29,6 +39,8 @@ __all__ = [
     "InvalidRequest",
     "Picture",
     "Profile",
+    "Quality",
+    "Receipt",
     "Registry",
     "ResolvedRequest",
     "Studio",

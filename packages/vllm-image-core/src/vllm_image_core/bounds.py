@@ -10,6 +10,7 @@ from numbers import Integral, Real
 from typing import Final
 
 from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.preset import QUALITIES, Quality
 from vllm_image_core.text import shown
 
 MAX_STEPS: Final = 200
@@ -71,6 +72,19 @@ def guidance_scale(value: object) -> float:
     if not 0 <= number <= MAX_GUIDANCE_SCALE:
         raise _refused("guidance_scale", value, "is out of range", allowed)
     return number + 0.0  # -0.0 is 0.0
+
+
+def quality(value: object) -> Quality:
+    """The name of a quality, in any case.
+
+    Raises:
+        InvalidRequest: It is none.
+    """
+    named = value.strip().casefold() if isinstance(value, str) else None
+    for known in QUALITIES:
+        if named == known:
+            return known
+    raise _refused("quality", value, "is no quality", f"one of {', '.join(QUALITIES)}")
 
 
 def prompt(value: object, *, max_characters: int) -> str:

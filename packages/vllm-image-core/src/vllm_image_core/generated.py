@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vllm_image_core.picture import Picture
+from vllm_image_core.receipt import Receipt
 from vllm_image_core.resolver import ResolvedRequest
 
 __all__ = ["GeneratedImage"]
@@ -20,6 +21,8 @@ class GeneratedImage:
     """What was sent."""
     model: str
     """The server's name for the model."""
+    receipt: Receipt
+    """For each parameter: asked for, sent, confirmed by the picture, and why changed; prints as a table."""
     seconds: float
     """From sending to the whole reply: queue, transfer and retries included."""
     notes: tuple[str, ...] = ()

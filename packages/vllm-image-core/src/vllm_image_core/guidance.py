@@ -10,6 +10,7 @@ from typing import Final
 
 from vllm_image_core import bounds
 from vllm_image_core.note import Note
+from vllm_image_core.preset import Preset
 from vllm_image_core.profile import Profile
 
 BLANK: Final = " "
@@ -33,17 +34,23 @@ class Guidance:
     notes: tuple[Note, ...] = ()
 
 
-def choose_guidance(asked: object, profile: Profile) -> Guidance:
-    """The caller's guidance scale, or the profile's when it is None.
+def choose_guidance(asked: object, profile: Profile, preset: Preset | None = None) -> Guidance:
+    """The caller's guidance scale, or when it is None the preset's, or else the profile's.
 
     Raises:
         InvalidRequest: It is no number from 0 to 20.
     """
-    scale = profile.default_guidance_scale if asked is None else bounds.guidance_scale(asked)
+    scale = _usual(profile, preset) if asked is None else bounds.guidance_scale(asked)
     runs = profile.guided(scale)
     by_itself = profile.guidance_field == "guidance_scale"
     sent = scale if runs or by_itself else profile.guidance_off_at
     return Guidance(scale=scale, sent=sent, runs=runs, notes=_guidance_notes(scale, sent, profile))
+
+
+def _usual(profile: Profile, preset: Preset | None) -> float:
+    if preset is None or preset.guidance_scale is None:
+        return profile.default_guidance_scale
+    return preset.guidance_scale
 
 
 def choose_negative_prompt(

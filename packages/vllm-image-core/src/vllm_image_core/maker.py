@@ -14,6 +14,7 @@ from vllm_image_core.backend import Backend
 from vllm_image_core.filename import check_filename
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.picture import Picture
+from vllm_image_core.receipt import receipt
 from vllm_image_core.recipe import with_recipe
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
@@ -87,7 +88,8 @@ class Maker:
         """
         check_filename(request.filename)
         resolved = self._resolved(request, await self.known_model())
-        return replace(request, seed=resolved.seed)
+        drawn = request.seed is None or request.seed_drawn
+        return replace(request, seed=resolved.seed, seed_drawn=drawn)
 
     async def check_writable(self) -> None:
         """Write a test file, before a GPU works for nothing.
@@ -109,7 +111,7 @@ class Maker:
         started = self._timer()
         model, resolved, reply = await self._answered(request)
         seconds = self._timer() - started
-        kept = functools.partial(self._kept, request.filename, model, resolved, reply, seconds)
+        kept = functools.partial(self._kept, request, model, resolved, reply, seconds)
         saving = asyncio.ensure_future(asyncio.to_thread(kept))
         try:
             return await asyncio.shield(saving)
@@ -152,7 +154,7 @@ class Maker:
 
     def _kept(
         self,
-        filename: str | None,
+        request: ImageRequest,
         model: ServedModel,
         resolved: ResolvedRequest,
         reply: ImageGenerationReply,
@@ -162,12 +164,13 @@ class Maker:
         now = self._now()
         received = Picture.check(reply.data[0].bytes, max_pixels=_MOST_PIXELS_OVER * resolved.size.pixels)
         picture = with_recipe(received, resolved, model=model.match.name, now=now)
-        path = self._store.save(picture, prompt=resolved.prompt, now=now, filename=filename)
+        path = self._store.save(picture, prompt=resolved.prompt, now=now, filename=request.filename)
         return GeneratedImage(
             picture=picture,
             path=path,
             request=resolved,
             model=model.match.name,
+            receipt=receipt(request, resolved).confirmed(size=received.size, output_format=received.format),
             seconds=seconds,
             notes=_notes(model, resolved, received),
         )
@@ -177,4 +180,6 @@ def _notes(model: ServedModel, resolved: ResolvedRequest, received: Picture) -> 
     warnings = [model.match.warning] if model.match.warning else []
     if received.size != resolved.size:
         warnings.append(f"The server sent {received.size} instead of {resolved.size}.")
+    if received.format != "png":
+        warnings.append(f"The server sent {received.format} instead of png.")
     return (*warnings, *map(str, resolved.notes))

@@ -1,9 +1,8 @@
 """A model profile: what is known of a model, each number with its source."""
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -12,17 +11,25 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    ValidationError,
     model_validator,
 )
 
-from vllm_image_core.errors import BadProfile
-from vllm_image_core.size import PIXELS_PER_MEGAPIXEL, Size
+from vllm_image_core.preset import Preset, Quality
+from vllm_image_core.size import PIXELS_PER_MEGAPIXEL, Size, aspect_ratio
 
 ModelType = Literal["distilled", "standard"]
 GuidanceField = Literal["guidance_scale", "true_cfg_scale"]
 NegativePromptUse = Literal["unsupported", "optional", "needed_for_guidance"]
 OverlongPrompt = Literal["cut", "refused", "unknown"]
+SizeRule = Literal["floor", "error", "round_up", "listed", "unknown"]
+"""What the server does with a size that is no multiple: it rounds each side down, fails, or rounds up.
+
+"listed": the server makes only the sizes of `supported_aspect_ratios`, and changes every other.
+"""
+PresetName = Literal["draft", "best"]
+
+MOST_OFF_SHAPE: Final = 0.03
+"""How far the shape of a size may be from the aspect ratio that it is used for."""
 
 FALLBACK: Final = "fallback"
 """The `model` of the profile for models that are not known."""
@@ -32,6 +39,7 @@ _Positive = Annotated[float, Field(gt=0)]
 _NotNegative = Annotated[float, Field(ge=0)]
 _Guidance = Annotated[float, Field(ge=0, le=20)]
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+_UNSOURCED: Final = frozenset({"model", "aliases", "type", "sources"})
 
 
 def _size(value: object) -> object:
@@ -48,6 +56,21 @@ def _frozen_sizes(sizes: Mapping[str, Size]) -> Mapping[str, Size]:
 
 def _frozen_texts(texts: Mapping[str, str]) -> Mapping[str, str]:
     return MappingProxyType(dict(texts))
+
+
+def _frozen_presets(presets: Mapping[PresetName, Preset]) -> Mapping[PresetName, Preset]:
+    return MappingProxyType(dict(presets))
+
+
+def _no_presets() -> Mapping[PresetName, Preset]:
+    return MappingProxyType({})
+
+
+def _tuple(value: object) -> object:
+    return tuple(cast("list[object]", value)) if isinstance(value, list) else value
+
+
+_Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=1_000)], ...], BeforeValidator(_tuple)]
 
 
 class CostLaw(BaseModel):
@@ -80,29 +103,37 @@ class Profile(BaseModel):
 
     Attributes:
         model: The Hugging Face id; "fallback" for the profile of models that are not known.
+        aliases: Other names or paths of the same model.
         type: "distilled" models make a picture in a few steps, without guidance.
         default_steps: Denoising steps when the caller asks for none.
         default_guidance_scale: Guidance when the caller asks for none.
         guidance_field: The field of a request that the model's pipeline reads guidance from.
-        guidance_off_at: Guidance up to this value runs no second forward pass.
+        guidance_off_at: Guidance up to this value runs no second forward pass; 20 where none ever does.
         negative_prompt: Whether the pipeline reads one, and whether guidance works without one.
         default_width: Pixels.
         default_height: Pixels.
         max_resolution_mp: The most megapixels (millions of pixels) a picture may have.
         resolution_multiple: Width and height have to be multiples of this.
+        size_rule: What the server does with other sizes.
         supported_aspect_ratios: The size that is used for each aspect ratio that can be asked for.
+        quality: What "draft" and "best" change, where the model has such a trade-off.
+        text_to_image: Whether it makes a picture from a text alone.
+        max_input_images: How many pictures it can edit or combine; 0 where it edits none.
         max_prompt_tokens: How much of a prompt the text encoder reads; None when it is not known.
         overlong_prompt: What the server does with a prompt of more tokens.
         max_prompt_characters: A longer prompt is refused before it is sent.
         estimated_vram_gb: GPU memory of the loaded model, in gigabytes; None when it is not known.
         activation_gb_at_1024x1024: GPU memory of one running picture of 1024x1024, in gigabytes.
         cost: The time a picture takes.
+        prompting: How to write for this model, in two or three sentences.
+        licence: What its licence restricts; None where it lets everybody use it for anything.
         sources: Where each number comes from, by the field's name ("cost" stands for all that is in it).
     """
 
     model_config = _STRICT
 
     model: Annotated[str, Field(min_length=1, max_length=200)]
+    aliases: _Names = ()
     type: ModelType
     default_steps: Annotated[int, Field(ge=1, le=200)]
     default_guidance_scale: _Guidance
@@ -113,17 +144,25 @@ class Profile(BaseModel):
     default_height: _Count
     max_resolution_mp: _Positive
     resolution_multiple: _Count
+    size_rule: SizeRule
     supported_aspect_ratios: Annotated[
         Mapping[str, Annotated[Size, BeforeValidator(_size)]],
         AfterValidator(_frozen_sizes),
         PlainSerializer(dict),
     ]
+    quality: Annotated[
+        Mapping[PresetName, Preset], AfterValidator(_frozen_presets), PlainSerializer(dict)
+    ] = Field(default_factory=_no_presets)
+    text_to_image: bool
+    max_input_images: Annotated[int, Field(ge=0, le=100)]
     max_prompt_tokens: _Count | None = None
     overlong_prompt: OverlongPrompt
     max_prompt_characters: _Count
     estimated_vram_gb: _Positive | None = None
     activation_gb_at_1024x1024: _Positive
     cost: CostLaw
+    prompting: Annotated[str, Field(min_length=1, max_length=800)] | None = None
+    licence: Annotated[str, Field(min_length=1, max_length=800)] | None = None
     sources: Annotated[Mapping[str, str], AfterValidator(_frozen_texts), PlainSerializer(dict)]
 
     @property
@@ -150,23 +189,9 @@ class Profile(BaseModel):
         """Whether this guidance runs a second forward pass at each step."""
         return guidance_scale > self.guidance_off_at
 
-    @classmethod
-    def from_toml(cls, text: str, *, file: str) -> Self:
-        """Read a profile.
-
-        Args:
-            text: The TOML document.
-            file: Its name, for the message.
-
-        Raises:
-            BadProfile: It is no TOML, a key is missing, unknown or out of range, or a number has no source.
-        """
-        try:
-            return cls.model_validate(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            raise BadProfile(f"{file} is no TOML: {error}") from error
-        except ValidationError as error:
-            raise BadProfile(f"{file}: {_first_fault(error)}") from error
+    def preset(self, quality: Quality) -> Preset | None:
+        """What a quality changes; None where it is the same as "standard", the profile's own values."""
+        return None if quality == "standard" else self.quality.get(quality)
 
     def __deepcopy__(self, memo: dict[int, object] | None = None) -> Self:
         return self
@@ -177,7 +202,7 @@ class Profile(BaseModel):
 
     @model_validator(mode="after")
     def _every_number_has_a_source(self) -> Self:
-        facts = self.model_fields_set - {"model", "type", "sources"}
+        facts = self.model_fields_set - _UNSOURCED
         unsourced = sorted(facts - {key for key, source in self.sources.items() if source.strip()})
         if unsourced:
             raise ValueError(f"no source is given for {', '.join(unsourced)} in [sources]")
@@ -193,14 +218,23 @@ class Profile(BaseModel):
                 raise ValueError(f"{name} {size} is not made of multiples of {self.resolution_multiple}")
             if size.pixels > self.max_pixels:
                 raise ValueError(f"{name} {size} is over {self.max_resolution_mp} megapixels")
+            if self.size_rule == "listed" and size not in self.supported_aspect_ratios.values():
+                raise ValueError(f"{name} {size} is not one of supported_aspect_ratios, as size_rule demands")
+        return self
+
+    @model_validator(mode="after")
+    def _every_aspect_ratio_is_met(self) -> Self:
+        for name, size in self.supported_aspect_ratios.items():
+            ratio = aspect_ratio(name)
+            if ratio is None:
+                raise ValueError(f"supported_aspect_ratios has '{name}'; allowed are names such as '16:9'")
+            if abs(size.aspect / ratio - 1) > MOST_OFF_SHAPE:
+                raise ValueError(f"{size} is more than {MOST_OFF_SHAPE:.0%} off the shape of {name}")
         return self
 
     def _sizes(self) -> Iterator[tuple[str, Size]]:
         yield "the default size", self.default_size
+        for quality, preset in self.quality.items():
+            if preset.size:
+                yield f"the {quality} size", preset.size
         yield from self.supported_aspect_ratios.items()
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors(include_url=False, include_input=False)[0]
-    key = ".".join(str(part) for part in fault["loc"])
-    return f"{key}: {fault['msg']}" if key else fault["msg"]

@@ -6,14 +6,16 @@ the name it serves it under. `root` is asked first. Both are untrusted text.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
+from pathlib import Path
 from typing import Literal, Self
 
-from vllm_image_core.profile import Profile
+from vllm_image_core.profile import FALLBACK, Profile
+from vllm_image_core.profile_file import own_profiles, read_profile
 from vllm_image_core.text import one_line
 
-How = Literal["exact", "path", "alias", "quantised", "fallback"]
+How = Literal["exact", "path", "alias", "quantised", "family", "fallback"]
 
 _FALLBACK_FILE = "fallback.toml"
 _LONGEST_NAME = 1_000
@@ -31,6 +33,45 @@ _QUANTISATION = re.compile(
     ))+""",
     re.VERBOSE,
 )
+# Words that say "the same network, trained on": its settings hold, but beside a word of `_OTHER_NETWORK`.
+_TRAINED_ON = frozenset(
+    {"lora", "loras", "merge", "merged", "finetune", "finetuned", "tuned", "ft", "sft", "dreambooth"}
+)
+# Words of other members of these families, whose settings differ: fewer steps, other inputs, other guidance.
+_OTHER_NETWORK = frozenset(
+    {
+        *("base", "raw", "dev", "instruct", "omni", "mini", "lite", "nano", "pro", "ultra", "max", "kv"),
+        *(
+            "turbo",
+            "lightning",
+            "fast",
+            "flash",
+            "hyper",
+            "lcm",
+            "dmd",
+            "dmd2",
+            "tdm",
+            "distill",
+            "distilled",
+        ),
+        *("schnell", "step", "steps", "few", "tcd", "pcm", "nfe", "guidance", "cfg", "dedistilled"),
+        *(
+            "edit",
+            "editing",
+            "kontext",
+            "layered",
+            "inpaint",
+            "inpainting",
+            "outpaint",
+            "outpainting",
+            "fill",
+        ),
+        *("control", "controlnet", "canny", "depth", "pose", "union", "redux", "adapter", "ipadapter", "fun"),
+        *("i2i", "i2l", "img2img", "upscale", "upscaler", "refiner", "video", "i2v", "t2v", "vae", "encoder"),
+    }
+)
+_VERSION = re.compile(r"v?\d.*")
+_NUMBER = re.compile(r"\d{3,}|\d+(?:b|steps?|nfe)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +82,9 @@ class Match:
         name: The served name, on one line, printable and bounded.
         profile: The model's profile, or the fallback.
         how: "exact" for a Hugging Face id, "path" for a local folder or file, "alias" for a served name or
-            another publisher's copy, "quantised" for one of these with a suffix such as "-FP8", "fallback"
-            for a model that is not known.
-        warning: What to tell the user, when the model is not known.
+            another publisher's copy, "quantised" for one of these with a suffix such as "-FP8", "family" for
+            a model that by its name was trained on from a known one, "fallback" for one that is not known.
+        warning: What to tell the user, when the model itself is not known.
     """
 
     name: str
@@ -53,8 +94,8 @@ class Match:
 
     @property
     def in_registry(self) -> bool:
-        """Whether the model is known."""
-        return self.how != "fallback"
+        """Whether the model itself is known, and not only its family."""
+        return self.how not in {"family", "fallback"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +103,7 @@ class Registry:
     """The profiles of the models that are known, and one for all others.
 
     Attributes:
-        profiles: One for each model, no two with the same last part of the name.
+        profiles: One for each model; of two that fit a name equally well the first is taken.
         fallback: For a model that is not known.
     """
 
@@ -80,18 +121,46 @@ class Registry:
         files = {file.name: file for file in folder.iterdir() if file.name.endswith(".toml")}
         fallback = files.pop(_FALLBACK_FILE)
         return cls(
-            profiles=tuple(
-                Profile.from_toml(files[name].read_text("utf-8"), file=name) for name in sorted(files)
-            ),
-            fallback=Profile.from_toml(fallback.read_text("utf-8"), file=_FALLBACK_FILE),
+            profiles=tuple(read_profile(files[name].read_text("utf-8"), file=name) for name in sorted(files)),
+            fallback=read_profile(fallback.read_text("utf-8"), file=_FALLBACK_FILE),
         )
+
+    def with_profiles(self, path: Path | str) -> Self:
+        """The same with a user's own profiles, which win over these.
+
+        Args:
+            path: A TOML file, or a folder of them; each may extend a profile of this registry. One whose
+                `model` is "fallback" is for models that are not known.
+
+        Raises:
+            BadProfile: A file does not hold a profile; the message tells file, key and what is allowed.
+        """
+        own = own_profiles(Path(path), known={each.model: each for each in (*self.profiles, self.fallback)})
+        models = {profile.model.casefold() for profile in own}
+        return replace(
+            self,
+            profiles=(
+                *(profile for profile in own if profile.known),
+                *(profile for profile in self.profiles if profile.model.casefold() not in models),
+            ),
+            fallback=next((profile for profile in own if not profile.known), self.fallback),
+        )
+
+    def named(self, model: str) -> Profile | None:
+        """The profile that a person means by a name, in any case and with or without the publisher."""
+        wanted = model.strip().casefold()
+        if wanted == FALLBACK:
+            return self.fallback
+        match = self.find(model)
+        return match.profile if match.how in {"exact", "alias"} else None
 
     def find(self, id: str, root: str | None = None) -> Match:  # noqa: A002 -- the server's word for it
         """The profile of a served model.
 
         Compared without regard to case, on the last part of the name: "/models/FLUX.2-klein-4B",
         a folder of the Hugging Face or ModelScope cache and "someone/flux.2-klein-4b-FP8" are all
-        FLUX.2-klein-4B. Any other rest of the name ("-Edit", "-base", "-Lightning") is another model.
+        FLUX.2-klein-4B. "someone/Qwen-Image-anime-lora-merged" is of the family of Qwen-Image. Any other rest
+        of the name ("-Edit", "-base", "-Lightning") is another model.
 
         Args:
             id: The name that the server gives the model.
@@ -101,6 +170,10 @@ class Registry:
             found = self._known(told) if told else None
             if found:
                 return Match(name=one_line(id), profile=found[0], how=found[1])
+        for told in (root, id):
+            relative = self._relative(told) if told else None
+            if relative:
+                return _of_family(one_line(id), relative)
         return self._unknown(one_line(id or root or ""))
 
     def _known(self, told: str) -> tuple[Profile, How] | None:
@@ -110,12 +183,25 @@ class Registry:
                 return profile, "exact"
         last, local = _last_part(name), _LOCAL_PATH.match(name) is not None
         for profile in self.profiles:
-            rest = _rest(last, _last_part(profile.model.casefold()))
+            if any(name == _normal(alias) for alias in profile.aliases):
+                return profile, "path" if local else "alias"
+        rests = [(profile, rest) for profile in self.profiles for rest in _rests(last, profile)]
+        for profile, rest in rests:
             if rest == "":
                 return profile, "path" if local else "alias"
-            if rest is not None and _QUANTISATION.fullmatch(rest):
+        for profile, rest in rests:
+            if _QUANTISATION.fullmatch(rest):
                 return profile, "quantised"
         return None
+
+    def _relative(self, told: str) -> Profile | None:
+        """The profile with the longest name that this one goes on from, if the rest keeps its settings."""
+        last = _last_part(_normal(told))
+        rests = [(rest, profile) for profile in self.profiles for rest in _rests(last, profile)]
+        if not rests:
+            return None
+        rest, profile = min(rests, key=lambda each: len(each[0]))
+        return profile if _trained_on(rest) else None
 
     def _unknown(self, name: str) -> Match:
         steps, guidance = self.fallback.default_steps, self.fallback.default_guidance_scale
@@ -141,6 +227,14 @@ def _last_part(name: str) -> str:
     return hub["name"] if hub else name.rpartition("/")[2].rpartition("--")[2]
 
 
+def _rests(last: str, profile: Profile) -> Iterator[str]:
+    """What follows a profile's own name in another, once for each of its names that the other begins with."""
+    for known in (profile.model, *profile.aliases):
+        rest = _rest(last, _last_part(_normal(known)))
+        if rest is not None:
+            yield rest
+
+
 def _rest(last: str, known: str) -> str | None:
     """What follows a known name; None where the name is another.
 
@@ -148,4 +242,25 @@ def _rest(last: str, known: str) -> str | None:
     are the same.
     """
     spelled, expected = _SEPARATORS.sub("-", last), _SEPARATORS.sub("-", known)
-    return spelled.removeprefix(expected) if spelled.startswith(expected) else None
+    return spelled.removeprefix(expected) if expected and spelled.startswith(expected) else None
+
+
+def _trained_on(rest: str) -> bool:
+    """Whether the rest of a name says that the model was trained on, and nothing that alters settings."""
+    glued, *words = rest.split("-")
+    if glued or not words or _VERSION.fullmatch(words[0]):
+        return False
+    return (
+        not _TRAINED_ON.isdisjoint(words)
+        and _OTHER_NETWORK.isdisjoint(words)
+        and not any(_NUMBER.fullmatch(word) for word in words)
+    )
+
+
+def _of_family(name: str, profile: Profile) -> Match:
+    warning = (
+        f"Model '{name}' is not in the known profiles; by its name it was made from {profile.model}, and the "
+        f"settings of that one are used (steps={profile.default_steps}, "
+        f"guidance={profile.default_guidance_scale})."
+    )
+    return Match(name=name, profile=profile, how="family", warning=warning)

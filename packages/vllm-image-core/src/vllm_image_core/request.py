@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from vllm_image_core.preset import Quality
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRequest:
@@ -21,6 +23,9 @@ class ImageRequest:
         guidance_scale: 0 to 20, the same word for every model, whatever field its pipeline reads.
         seed: A signed 64-bit integer; drawn when None. 0 to 4294967295 means the same on every device.
         filename: The file's name in the output folder; the store checks it.
+        quality: "draft", "standard" or "best": the settings that the profile has for it, where the request
+            has none of its own.
+        seed_drawn: Whether the seed was drawn for this request rather than asked for.
     """
 
     prompt: str
@@ -32,3 +37,5 @@ class ImageRequest:
     guidance_scale: float | None = None
     seed: int | None = None
     filename: str | None = None
+    quality: Quality | None = None
+    seed_drawn: bool = False

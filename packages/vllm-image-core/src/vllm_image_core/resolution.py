@@ -5,29 +5,32 @@ are taken as they are: multiples of `resolution_multiple`, and no more pixels th
 One of them alone keeps the shape of the model's default size: the other is the nearest multiple, made shorter
 where the picture would else have too many pixels, though never to less than half. Neither: the default size.
 Nothing is ever rounded in silence; a size that the model cannot make is refused with the nearest that it can.
+Some models make only the sizes of their aspect ratios (`size_rule` "listed"): any other is refused there.
 """
 
-import re
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Literal
 
 from vllm_image_core import bounds
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.note import Note
+from vllm_image_core.preset import Preset
 from vllm_image_core.profile import Profile
 from vllm_image_core.request import ImageRequest
-from vllm_image_core.size import Size, longest_beside, nearest_multiple, shrunk
+from vllm_image_core.size import Size, aspect_ratio, longest_beside, nearest_multiple, shrunk
 from vllm_image_core.text import shown
 
 Side = Literal["width", "height"]
 
-_RATIO = re.compile(r"\s*(\d{1,5})\s*[:x/\N{MULTIPLICATION SIGN}]\s*(\d{1,5})\s*", re.ASCII | re.IGNORECASE)
 _LONGEST_SIDE = 2**31 - 1
 
 
-def choose_size(request: ImageRequest, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
+def choose_size(
+    request: ImageRequest, profile: Profile, preset: Preset | None = None
+) -> tuple[Size, tuple[Note, ...]]:
     """The size to ask the server for, and notes on what was changed.
+
+    A preset's size counts only where the request asks for none.
 
     Raises:
         InvalidRequest: For `aspect_ratio`, `width` or `height`, with what is allowed.
@@ -36,7 +39,9 @@ def choose_size(request: ImageRequest, profile: Profile) -> tuple[Size, tuple[No
         size = _of_ratio(request.aspect_ratio, profile)
         return size, _overridden(request, size)
     if request.width is None and request.height is None:
-        return profile.default_size, ()
+        return (preset and preset.size) or profile.default_size, ()
+    if profile.size_rule == "listed":
+        return _one_of_the_listed(request, profile)
     if request.height is None:
         return _completed("width", request.width, profile)
     if request.width is None:
@@ -48,8 +53,8 @@ def choose_size(request: ImageRequest, profile: Profile) -> tuple[Size, tuple[No
 
 def _of_ratio(asked: object, profile: Profile) -> Size:
     supported = profile.supported_aspect_ratios
-    ratio = _ratio(asked) if isinstance(asked, str) else None
-    found = next((size for name, size in supported.items() if ratio and _ratio(name) == ratio), None)
+    ratio = aspect_ratio(asked) if isinstance(asked, str) else None
+    found = next((size for name, size in supported.items() if ratio and aspect_ratio(name) == ratio), None)
     if found is not None:
         return found
     allowed = _listed(supported)
@@ -60,14 +65,6 @@ def _of_ratio(asked: object, profile: Profile) -> Size:
         allowed=allowed,
         next_step="Give one of the supported aspect ratios, or give width and height instead.",
     )
-
-
-def _ratio(text: str) -> Fraction | None:
-    """The number that "16:9", " 16 : 9 ", "16x9" and "32:18" all stand for."""
-    match = _RATIO.fullmatch(text)
-    if match is None or int(match[2]) == 0:
-        return None
-    return Fraction(int(match[1]), int(match[2]))
 
 
 def _listed(supported: Mapping[str, Size]) -> str:
@@ -87,6 +84,37 @@ def _overridden(request: ImageRequest, size: Size) -> tuple[Note, ...]:
         for side, given, used in asked
         if given is not None and given != used
     )
+
+
+def _one_of_the_listed(request: ImageRequest, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
+    """The size that was asked for, or one with the side that was, if the model has it."""
+    given: dict[Side, object] = {"width": request.width, "height": request.height}
+    asked: dict[Side, int] = {
+        side: _side(side, length) for side, length in given.items() if length is not None
+    }
+    sizes = dict.fromkeys((profile.default_size, *profile.supported_aspect_ratios.values()))
+    nearest = min(sizes, key=lambda size: _distance(size, asked))
+    if _distance(nearest, asked) == 0:
+        return nearest, tuple(
+            Note(
+                parameter=side,
+                message=f"{side} was completed to {getattr(nearest, side)}: the model has {nearest}.",
+            )
+            for side in given.keys() - asked
+        )
+    side, length = next((side, asked[side]) for side in asked if getattr(nearest, side) != asked[side])
+    raise InvalidRequest(
+        f"{' x '.join(f'{side} {length}' for side, length in asked.items())} is no size that this model "
+        f"makes: the server would change it. Nearest valid size is {nearest}.",
+        parameter=side,
+        value=length,
+        allowed=_listed(profile.supported_aspect_ratios),
+        next_step=f"Give width={nearest.width} and height={nearest.height}.",
+    )
+
+
+def _distance(size: Size, asked: Mapping[Side, int]) -> int:
+    return sum(abs(getattr(size, side) - length) for side, length in asked.items())
 
 
 def _completed(side: Side, given: object, profile: Profile) -> tuple[Size, tuple[Note, ...]]:

@@ -7,8 +7,10 @@ from typing import Final
 from vllm_omni_client.models import ImageGenerationRequest
 
 from vllm_image_core import bounds
+from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.guidance import choose_guidance, choose_negative_prompt
 from vllm_image_core.note import Note
+from vllm_image_core.preset import Preset, Quality
 from vllm_image_core.profile import GuidanceField, Profile
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolution import choose_size
@@ -33,6 +35,7 @@ class ResolvedRequest:
         sent_guidance: The value it is sent with.
         guided: Whether it runs a second forward pass at each step: about twice the time.
         seed: The seed, the caller's or the one that was drawn.
+        quality: The quality whose preset filled in what the caller left out; None for the profile's own.
         notes: What was changed, and what the caller should know.
     """
 
@@ -47,6 +50,7 @@ class ResolvedRequest:
     sent_guidance: float
     guided: bool
     seed: int
+    quality: Quality | None = None
     notes: tuple[Note, ...] = ()
 
     @property
@@ -85,25 +89,30 @@ class ResolvedRequest:
         return self.sent_guidance if field == self.guidance_field else None
 
 
-def resolve(request: ImageRequest, profile: Profile, *, draw_seed: Callable[[], int]) -> ResolvedRequest:
+def resolve(
+    request: ImageRequest, profile: Profile, *, draw_seed: Callable[[], int], input_images: int = 0
+) -> ResolvedRequest:
     """Check a request, and fill in what the caller left to the model.
 
-    The caller's value wins over the profile's. Guidance goes into the field that the model reads.
-    Resolving the result again, as a request, changes nothing.
+    The caller's value wins over the quality's preset, and that over the profile's. Guidance goes into the
+    field that the model reads. Resolving the result again, as a request, changes nothing.
 
     Args:
         request: The caller's own values.
         profile: The model's, or the fallback's.
         draw_seed: Called once when the request has no seed, and nothing else is wrong; 0 to 4294967295.
+        input_images: How many pictures come with the request, to be edited or combined.
 
     Raises:
         InvalidRequest: A value that cannot be used, with what is allowed.
     """
+    _check_input_images(input_images, profile)
     prompt = bounds.prompt(request.prompt, max_characters=profile.max_prompt_characters)
-    size, size_notes = choose_size(request, profile)
-    asked_steps = request.num_inference_steps
-    steps = profile.default_steps if asked_steps is None else bounds.steps(asked_steps)
-    guidance = choose_guidance(request.guidance_scale, profile)
+    quality = None if request.quality is None else bounds.quality(request.quality)
+    preset = profile.preset(quality) if quality else None
+    size, size_notes = choose_size(request, profile, preset)
+    steps = _steps(request.num_inference_steps, profile, preset)
+    guidance = choose_guidance(request.guidance_scale, profile, preset)
     negative, negative_notes = choose_negative_prompt(request.negative_prompt, profile, guided=guidance.runs)
     return ResolvedRequest(
         model=profile.model,
@@ -117,8 +126,48 @@ def resolve(request: ImageRequest, profile: Profile, *, draw_seed: Callable[[], 
         sent_guidance=guidance.sent,
         guided=guidance.runs,
         seed=draw_seed() if request.seed is None else bounds.seed(request.seed),
-        notes=(*_prompt_notes(prompt, profile), *size_notes, *guidance.notes, *negative_notes),
+        quality=quality if preset else None,
+        notes=(
+            *_prompt_notes(prompt, profile),
+            *_quality_notes(quality, preset, profile),
+            *size_notes,
+            *guidance.notes,
+            *negative_notes,
+        ),
     )
+
+
+def _steps(asked: object, profile: Profile, preset: Preset | None) -> int:
+    if asked is not None:
+        return bounds.steps(asked)
+    usual = None if preset is None else preset.num_inference_steps
+    return profile.default_steps if usual is None else usual
+
+
+def _check_input_images(count: int, profile: Profile) -> None:
+    most = profile.max_input_images
+    if count > most:
+        raise InvalidRequest(
+            f"{profile.model} takes {most or 'no'} input pictures here, not {count}.",
+            parameter="images",
+            value=count,
+            allowed=f"at most {most} input pictures",
+        )
+    if not count and not profile.text_to_image:
+        raise InvalidRequest(
+            f"{profile.model} edits pictures, and makes none from a text alone.",
+            parameter="images",
+            value=count,
+            allowed=f"1 to {most} input pictures",
+            next_step="Give it a picture to edit, or use a server with a text-to-image model.",
+        )
+
+
+def _quality_notes(quality: Quality | None, preset: Preset | None, profile: Profile) -> tuple[Note, ...]:
+    if quality in {None, "standard"} or preset is not None:
+        return ()
+    message = f"{profile.model} has no settings of its own for quality {quality}; its standard ones are used."
+    return (Note(parameter="quality", message=message),)
 
 
 def _prompt_notes(prompt: str, profile: Profile) -> tuple[Note, ...]:

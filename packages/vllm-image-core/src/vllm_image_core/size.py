@@ -1,7 +1,11 @@
 """A picture's size in pixels, and the arithmetic of multiples, megapixels and shapes."""
 
 import math
+import re
 from dataclasses import dataclass
+from fractions import Fraction
+
+_RATIO = re.compile(r"\s*(\d{1,5})\s*[:x/\N{MULTIPLICATION SIGN}]\s*(\d{1,5})\s*", re.ASCII | re.IGNORECASE)
 
 PIXELS_PER_MEGAPIXEL = 1_000_000
 
@@ -30,6 +34,14 @@ class Size:
     def aspect(self) -> float:
         """Width over height."""
         return self.width / self.height
+
+
+def aspect_ratio(text: str) -> Fraction | None:
+    """The number that "16:9", " 16 : 9 ", "16x9" and "32:18" all stand for; None where a text is no ratio."""
+    match = _RATIO.fullmatch(text)
+    if match is None or int(match[1]) == 0 or int(match[2]) == 0:
+        return None
+    return Fraction(int(match[1]), int(match[2]))
 
 
 def nearest_multiple(length: int, multiple: int) -> int:

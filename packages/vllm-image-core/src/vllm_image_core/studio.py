@@ -20,6 +20,7 @@ from vllm_image_core.gpu import Gpu, GpuReport, report
 from vllm_image_core.health import Health, examine
 from vllm_image_core.maker import Maker
 from vllm_image_core.picture_batch import PictureBatch
+from vllm_image_core.preset import Quality
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import resolve
@@ -127,6 +128,7 @@ class Studio:
         guidance_scale: float | None = None,
         seed: int | None = None,
         filename: str | None = None,
+        quality: Quality | None = None,
     ) -> GeneratedImage:
         """Make one picture and save it.
 
@@ -140,6 +142,7 @@ class Studio:
             guidance_scale: 0 to 20; None for the model's. Goes into the field that the model reads.
             seed: -2**63 to 2**63 - 1; None draws one.
             filename: A plain name, without folders; None for one from the time and the prompt's hash.
+            quality: "draft", "standard" or "best": settings for what is left out here.
 
         Raises:
             InvalidRequest: A parameter does not fit the model; nothing was sent.
@@ -158,8 +161,18 @@ class Studio:
                 guidance_scale=guidance_scale,
                 seed=seed,
                 filename=filename,
+                quality=quality,
             )
         )
+
+    async def check(self, request: ImageRequest) -> None:
+        """Find out whether the loaded model can do a request, without sending it.
+
+        Raises:
+            InvalidRequest: It cannot.
+            OmniError: The server does not tell its model.
+        """
+        await self._maker.checked(request)
 
     async def make(self, request: ImageRequest) -> GeneratedImage:
         """Make the picture of a request and save it; raises as ``generate`` does."""
@@ -251,7 +264,9 @@ class Studio:
         request = ImageRequest(
             prompt="any", width=width, height=height, num_inference_steps=num_inference_steps, seed=0
         )
-        resolved = resolve(request, profile, draw_seed=_drawn_seed)
+        resolved = resolve(
+            request, profile, draw_seed=_drawn_seed, input_images=0 if profile.text_to_image else 1
+        )
         return estimate(
             profile,
             width=resolved.width,

@@ -1,12 +1,15 @@
 """What holds for every request and every profile."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.preset import QUALITIES
 from vllm_image_core.profile import Profile
+from vllm_image_core.receipt import receipt
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest, resolve
@@ -18,32 +21,50 @@ PROFILES = (*REGISTRY.profiles, REGISTRY.fallback)
 
 profiles = st.sampled_from(PROFILES)
 texts = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=40)
-sides = st.integers(1, 250).map(lambda count: 16 * count)
 anything = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.binary(max_size=5)
 )
 
 
+def pictures_for(profile: Profile) -> int:
+    """As many input pictures as a request to this model needs."""
+    return 0 if profile.text_to_image else 1
+
+
 @st.composite
-def requests(draw: st.DrawFn) -> tuple[Profile, ImageRequest]:
+def sizes(draw: st.DrawFn, profile: Profile) -> tuple[int | None, int | None]:
+    """A width and a height, each perhaps left out, that the model may well make."""
+    if profile.size_rule == "listed":
+        size = draw(st.sampled_from(sorted(profile.supported_aspect_ratios.values())))
+        return draw(st.sampled_from([(size.width, size.height), (None, None)]))
+    lengths = st.none() | st.integers(1, 4000 // profile.resolution_multiple).map(
+        lambda count: profile.resolution_multiple * count
+    )
+    return draw(lengths), draw(lengths)
+
+
+@st.composite
+def requests(draw: st.DrawFn, among: Sequence[Profile] = PROFILES) -> tuple[Profile, ImageRequest]:
     """A request that may well be refused for its size, but for nothing else."""
-    profile = draw(profiles)
+    profile = draw(st.sampled_from(among))
     ratios = st.sampled_from(sorted(profile.supported_aspect_ratios))
+    width, height = draw(sizes(profile))
     return profile, ImageRequest(
         prompt=draw(texts.filter(str.strip)),
         negative_prompt=draw(st.none() | texts),
-        width=draw(st.none() | sides),
-        height=draw(st.none() | sides),
+        width=width,
+        height=height,
         aspect_ratio=draw(st.none() | ratios),
         num_inference_steps=draw(st.none() | st.integers(1, 200)),
         guidance_scale=draw(st.none() | st.floats(0, 20)),
         seed=draw(st.none() | st.integers(-(2**63), 2**63 - 1)),
+        quality=draw(st.none() | st.sampled_from(QUALITIES)),
     )
 
 
 def resolved(profile: Profile, request: ImageRequest) -> ResolvedRequest:
     try:
-        return resolve(request, profile, draw_seed=lambda: 7)
+        return resolve(request, profile, draw_seed=lambda: 7, input_images=pictures_for(profile))
     except InvalidRequest as error:
         assume(error.parameter not in {"width", "height"})
         raise
@@ -53,8 +74,8 @@ def resolved(profile: Profile, request: ImageRequest) -> ResolvedRequest:
 def test_resolving_what_was_resolved_changes_nothing(case: tuple[Profile, ImageRequest]) -> None:
     profile, request = case
     once = resolved(profile, request)
-    twice = resolve(once.as_request(), profile, draw_seed=lambda: 8)
-    assert replace(twice, notes=()) == replace(once, notes=())
+    twice = resolve(once.as_request(), profile, draw_seed=lambda: 8, input_images=pictures_for(profile))
+    assert replace(twice, quality=None, notes=()) == replace(once, quality=None, notes=())
 
 
 @given(requests())
@@ -97,11 +118,47 @@ def test_what_the_caller_gave_is_kept(case: tuple[Profile, ImageRequest]) -> Non
 
 
 @given(requests())
+def test_a_quality_never_overrides_what_the_caller_gave(case: tuple[Profile, ImageRequest]) -> None:
+    profile, request = case
+    result, plain = resolved(profile, request), resolved(profile, replace(request, quality=None))
+    for asked, name in (
+        (request.num_inference_steps, "num_inference_steps"),
+        (request.guidance_scale, "guidance_scale"),
+        (request.aspect_ratio or request.width or request.height, "size"),
+    ):
+        if asked is not None:
+            assert getattr(result, name) == getattr(plain, name)
+
+
+@given(requests())
+def test_a_receipt_tells_of_every_value_that_is_not_as_it_was_asked_for(
+    case: tuple[Profile, ImageRequest],
+) -> None:
+    profile, request = case
+    result = resolved(profile, request)
+    lines = {line.parameter: line for line in receipt(request, result).lines}
+    wire = result.to_wire()
+    assert lines["prompt"].sent == wire.prompt
+    assert lines["negative_prompt"].sent == wire.negative_prompt
+    assert f"{lines['width'].sent}x{lines['height'].sent}" == wire.size
+    assert lines["num_inference_steps"].sent == wire.num_inference_steps
+    assert lines["seed"].sent == wire.seed
+    guidance = lines["guidance_scale"]
+    assert guidance.sent == getattr(wire, guidance.sent_as or "guidance_scale")
+    for line in lines.values():
+        if line.outcome == "as asked" and line.sent_as != "size" and line.sent is not None:
+            assert line.sent == line.requested or not str(line.requested).strip()
+        if line.outcome in {"filled in", "drawn"}:
+            assert line.requested is None
+        if line.outcome in {"changed", "dropped"}:
+            assert line.why
+
+
+@given(requests(among=[profile for profile in PROFILES if profile.guidance_field == "true_cfg_scale"]))
 def test_guidance_runs_on_qwen_image_only_beside_a_negative_prompt(
     case: tuple[Profile, ImageRequest],
 ) -> None:
     profile, request = case
-    assume(profile.guidance_field == "true_cfg_scale")
     result = resolved(profile, request)
     assert result.guided == (result.sent_guidance > 1)
     assert result.sent_guidance >= 1  # 0 would count as left out
@@ -111,10 +168,10 @@ def test_guidance_runs_on_qwen_image_only_beside_a_negative_prompt(
 @pytest.mark.parametrize(
     ("profile", "ratio"),
     [(profile, ratio) for profile in PROFILES for ratio in profile.supported_aspect_ratios],
-    ids=str,
+    ids=lambda value: value.model if isinstance(value, Profile) else value,
 )
 def test_an_aspect_ratio_is_met_within_3_percent(profile: Profile, ratio: str) -> None:
-    result = resolve(ImageRequest(prompt="a fox", aspect_ratio=ratio), profile, draw_seed=lambda: 7)
+    result = resolved(profile, ImageRequest(prompt="a fox", aspect_ratio=ratio))
     wide, high = map(int, ratio.split(":"))
     assert abs(result.size.aspect / (wide / high) - 1) <= 0.03
 
@@ -123,7 +180,8 @@ def test_an_aspect_ratio_is_met_within_3_percent(profile: Profile, ratio: str) -
     profile=profiles,
     values=st.fixed_dictionaries(
         dict.fromkeys(
-            ("width", "height", "aspect_ratio", "num_inference_steps", "guidance_scale", "seed"), anything
+            ("width", "height", "aspect_ratio", "num_inference_steps", "guidance_scale", "seed", "quality"),
+            anything,
         )
     ),
     prompt=st.text() | anything,
@@ -134,7 +192,7 @@ def test_any_value_at_all_is_resolved_or_refused_by_name(
     request = ImageRequest(prompt=prompt, **values)  # type: ignore[arg-type] -- the point of the test
     error = None
     try:
-        resolve(request, profile, draw_seed=lambda: 7).to_wire()
+        resolve(request, profile, draw_seed=lambda: 7, input_images=pictures_for(profile)).to_wire()
     except InvalidRequest as caught:
         error = caught
     if error:
@@ -148,7 +206,12 @@ def test_the_size_that_a_refusal_names_is_taken(profile: Profile, width: int, he
     error: InvalidRequest | None = None
     for _ in range(3):  # a multiple first, then the limit, then it fits
         try:
-            resolve(ImageRequest(prompt="a fox", width=width, height=height), profile, draw_seed=lambda: 7)
+            resolve(
+                ImageRequest(prompt="a fox", width=width, height=height),
+                profile,
+                draw_seed=lambda: 7,
+                input_images=pictures_for(profile),
+            )
         except InvalidRequest as caught:
             error = caught
             told = dict(

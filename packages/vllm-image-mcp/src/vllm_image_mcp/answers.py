@@ -9,7 +9,9 @@ from vllm_image_core.gpu import GpuReport
 from vllm_image_core.health import Health
 from vllm_image_core.picture_batch import PictureBatch
 from vllm_image_core.profile import Profile
+from vllm_image_core.receipt import Line
 from vllm_image_core.served import ServedModel
+from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.messages import diagnosis, explain
@@ -18,6 +20,7 @@ from vllm_image_mcp.results import (
     BatchImage,
     BatchResult,
     BatchStatus,
+    Change,
     GenerationEstimate,
     GpuStatus,
     ImageResult,
@@ -56,7 +59,21 @@ def image_result(image: GeneratedImage, *, notes: Sequence[str]) -> ImageResult:
             guidance_scale=sent.guidance_scale,
             seed=sent.seed,
         ),
+        receipt=[_change(line) for line in image.receipt.told],
         notes=[*notes, *image.notes],
+    )
+
+
+def _change(line: Line) -> Change:
+    """One line of the receipt without its reason, which the notes have."""
+    return Change.model_validate(
+        {
+            "parameter": line.parameter,
+            "outcome": line.outcome,
+            "requested": one_line(line.requested) if isinstance(line.requested, str) else line.requested,
+            "sent": line.sent,
+            "confirmed": line.confirmed,
+        }
     )
 
 
@@ -130,6 +147,10 @@ def model_info(model: ServedModel) -> ModelInfo:
         profile=profile.model,
         resolution_multiple=profile.resolution_multiple,
         max_megapixels=profile.max_resolution_mp,
+        qualities=list(profile.quality),
+        max_input_images=profile.max_input_images,
+        prompting=profile.prompting,
+        licence=profile.licence,
         notes=_warnings(model),
     )
 

@@ -3,24 +3,40 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 from vllm_image_core.batching import Done, Failed
-from vllm_image_core.errors import ImageError
+from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.health import Health
+from vllm_image_core.preset import QUALITIES
+from vllm_image_core.profile import Profile
+from vllm_image_core.profile_file import own_profiles
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
+from vllm_image_core.text import shown
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_mcp import model_card
 from vllm_image_mcp.messages import diagnosis, told
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
 
 __all__ = ["main"]
+
+
+_LINES_NAMED = 10
+
+_QUALITY = click.option(
+    "--quality",
+    type=click.Choice(QUALITIES, case_sensitive=False),
+    help="Settings for what is left out; standard is the model's own.",
+)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,6 +52,7 @@ def main(settings: Settings) -> None:
         stream=sys.stderr, level=settings.log_level, format="%(levelname)s %(name)s: %(message)s"
     )
     if click.get_current_context().invoked_subcommand is None:
+        _check_profiles(settings)
         from vllm_image_mcp.server import serve  # noqa: PLC0415 - commands need no MCP
 
         serve(settings)
@@ -51,6 +68,7 @@ def main(settings: Settings) -> None:
 @click.option("--guidance-scale", type=float, metavar="X")
 @click.option("--seed", type=int, metavar="N")
 @click.option("--filename", metavar="NAME")
+@_QUALITY
 @with_settings
 def generate(settings: Settings, prompt: str, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name
     """Make one picture."""
@@ -64,6 +82,7 @@ def generate(settings: Settings, prompt: str, **parameters: Any) -> None:  # noq
 @click.option("--aspect-ratio", metavar="W:H")
 @click.option("--steps", "num_inference_steps", type=int, metavar="N", help="Inference steps.")
 @click.option("--guidance-scale", type=float, metavar="X")
+@_QUALITY
 @with_settings
 def batch(settings: Settings, file: BinaryIO, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name
     """Make a picture for each line of a file.
@@ -88,16 +107,46 @@ def _prompts(file: BinaryIO) -> Iterator[tuple[int, str]]:
 
 
 @main.command()
+@click.argument("name", required=False)
+@click.option(
+    "--check", "file", metavar="FILE", type=click.Path(path_type=Path), help="Check profiles of your own."
+)
 @with_settings
-def models(settings: Settings) -> None:  # noqa: ARG001 - takes the shared options like every command
-    """List the models whose settings are known."""
-    for profile in Registry.builtin():
-        size = profile.default_size
-        click.echo(
-            f"{profile.model}\n  {profile.type}, {profile.default_steps} steps, guidance "
-            f"{profile.default_guidance_scale:g}, {size}, about {profile.estimated_vram_gb:g} GB\n"
-            f"  {', '.join(f'{ratio} {size}' for ratio, size in profile.supported_aspect_ratios.items())}"
-        )
+def models(settings: Settings, name: str | None, file: Path | None) -> None:
+    """List the models whose settings are known, or show one of them with the sources of its numbers."""
+    with _told_as_a_sentence():
+        registry = State(settings).registry
+        if file is not None:
+            known = {profile.model: profile for profile in (*registry, registry.fallback)}
+            for profile in own_profiles(file, known=known):
+                click.echo(f"{profile.model} is right.")
+        if name is not None:
+            click.echo(model_card.whole(_named(registry, name)))
+        if name is None and file is None:
+            for profile in registry:
+                click.echo(model_card.brief(profile))
+
+
+def _named(registry: Registry, name: str) -> Profile:
+    profile = registry.named(name)
+    if profile is None:
+        raise click.UsageError(f"No profile is named {shown(name)}; `vllm-image-mcp models` lists them.")
+    return profile
+
+
+def _check_profiles(settings: Settings) -> None:
+    """Find a broken profile at the start, where a person sees it, and not at the first picture."""
+    if settings.profiles is not None:
+        with _told_as_a_sentence():
+            _ = State(settings).registry
+
+
+@contextmanager
+def _told_as_a_sentence() -> Generator[None]:
+    try:
+        yield
+    except (ImageError, OmniError) as error:
+        raise click.ClickException(told(error)) from error
 
 
 @main.command()
@@ -135,6 +184,33 @@ async def _generate(state: State, request: ImageRequest) -> bool:
 
 
 async def _batch(state: State, lines: Mapping[int, ImageRequest]) -> bool:
+    refused = {number: why for number, request in lines.items() if (why := await _refusal(state, request))}
+    for why in dict.fromkeys(refused.values()):
+        click.echo(f"{_listed([number for number in refused if refused[number] == why])}: {why}", err=True)
+    right = {number: request for number, request in lines.items() if number not in refused}
+    made = not right or await _batch_of(state, right)
+    return made and not refused
+
+
+async def _refusal(state: State, request: ImageRequest) -> str | None:
+    """Why a line cannot be used, None for one that can; the others are made all the same."""
+    try:
+        await state.studio.check(request)
+    except InvalidRequest as error:
+        return told(error)
+    return None
+
+
+def _listed(numbers: list[int]) -> str:
+    """The lines of one refusal, as a person would name them."""
+    if len(numbers) == 1:
+        return f"line {numbers[0]} refused"
+    first = ", ".join(map(str, numbers[:_LINES_NAMED]))
+    more = f" and {len(numbers) - _LINES_NAMED} more" if len(numbers) > _LINES_NAMED else ""
+    return f"lines {first}{more} refused"
+
+
+async def _batch_of(state: State, lines: Mapping[int, ImageRequest]) -> bool:
     numbers, total = list(lines), len(lines)
     batch = await state.studio.batch(list(lines.values()))
     async with batch:

@@ -24,6 +24,7 @@ _OPTIONS = (
     click.option("--demo", is_flag=True, default=None, help="Simulated pictures: no server, no GPU."),
     click.option("--gpu-name", metavar="NAME", help="The server's card, for gpu_status."),
     click.option("--gpu-vram-gb", metavar="GB", help="The card's memory, for gpu_status and batches."),
+    click.option("--profiles", metavar="PATH", help="Your own model profiles: a TOML file or a folder."),
     click.option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR, to stderr.  [WARNING]"),
 )
 _NAMES = (
@@ -35,6 +36,7 @@ _NAMES = (
     "demo",
     "gpu_name",
     "gpu_vram_gb",
+    "profiles",
     "log_level",
 )
 

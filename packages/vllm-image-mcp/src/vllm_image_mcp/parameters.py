@@ -4,7 +4,7 @@ Validation is skipped here because the SDK's validator would turn ``true`` into 
 text that is meant for programmers. The schema keeps the types; the resolver refuses what does not fit.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SkipValidation
 
@@ -20,6 +20,7 @@ __all__ = [
     "NumInferenceSteps",
     "Prompt",
     "Prompts",
+    "Quality",
     "Seed",
     "Seeds",
     "Width",
@@ -60,6 +61,10 @@ Seeds = Annotated[
 Filename = Annotated[
     SkipValidation[str | None],
     Field(description="A plain file name, without folders. Default: time and a hash."),
+]
+Quality = Annotated[
+    SkipValidation[Literal["draft", "standard", "best"] | None],
+    Field(description="Settings for what is left out: draft is quick, best the publisher's."),
 ]
 MaxConcurrent = Annotated[
     SkipValidation[int | None], Field(description="Pictures under way at once. Default: by GPU memory.")

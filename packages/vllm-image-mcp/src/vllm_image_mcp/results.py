@@ -9,6 +9,7 @@ __all__ = [
     "BatchImage",
     "BatchResult",
     "BatchStatus",
+    "Change",
     "GenerationEstimate",
     "GpuStatus",
     "ImageResult",
@@ -42,6 +43,16 @@ class ParametersUsed(Result):
     seed: int
 
 
+class Change(Result):
+    """What became of one parameter that was not sent as it was asked for, or did not come out so."""
+
+    parameter: str
+    outcome: Literal["drawn", "changed", "dropped", "differs"]
+    requested: str | int | float | None = None
+    sent: str | int | float | None = None
+    confirmed: str | int | float | None = Field(None, description="What the picture has.")
+
+
 class ImageResult(Result):
     """One picture, saved."""
 
@@ -49,6 +60,7 @@ class ImageResult(Result):
     file_path: str = Field(description="Absolute path of the saved picture.")
     generation_time_seconds: float = Field(description="Queue, transfer and retries included.")
     parameters_used: ParametersUsed
+    receipt: list[Change] = Field([], description="Only what was drawn, changed or dropped, or differs.")
     notes: list[str] = Field([], description="What was changed or is worth knowing.")
 
 
@@ -111,6 +123,10 @@ class ModelInfo(Result):
     profile: str = Field(description="The profile whose settings are used.")
     resolution_multiple: int
     max_megapixels: float
+    qualities: list[str] = Field([], description="Those whose settings differ from the standard ones.")
+    max_input_images: int = Field(0, description="How many pictures it can edit or combine.")
+    prompting: str | None = Field(None, description="How to write prompts for this model.")
+    licence: str | None = Field(None, description="What its licence restricts.")
     notes: list[str] = []
 
 

@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     """The server's card, for gpu_status; the server itself does not tell."""
     gpu_vram_gb: float | None = Field(default=None, gt=0, le=100_000, allow_inf_nan=False)
     """The card's total memory in GB, for gpu_status and for the number of pictures at once."""
+    profiles: Path | None = None
+    """A user's own model profiles, a TOML file or a folder of them; they win over the built-in ones."""
     log_level: LogLevel = "WARNING"
     """Least severe log line written to stderr."""
 

@@ -4,6 +4,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vllm_image_core.gpu import Gpu
+from vllm_image_core.registry import Registry
 from vllm_image_core.studio import Studio
 
 from vllm_image_mcp.folder import Folder, usable_folder
@@ -29,12 +30,23 @@ class State:
         return usable_folder(self._settings.output_dir)
 
     @cached_property
+    def registry(self) -> Registry:
+        """The models' profiles, the user's own before those that come with the core.
+
+        Raises:
+            BadProfile: A file of the user's is no profile.
+        """
+        builtin = Registry.builtin()
+        own = self._settings.profiles
+        return builtin if own is None else builtin.with_profiles(own)
+
+    @cached_property
     def studio(self) -> Studio:
         """The one studio of this process."""
         return (
-            _demo(self._settings, self.folder.path)
+            _demo(self._settings, self.folder.path, self.registry)
             if self._settings.demo
-            else _real(self._settings, self.folder.path)
+            else _real(self._settings, self.folder.path, self.registry)
         )
 
     @property
@@ -56,7 +68,7 @@ class State:
             await self.studio.aclose()
 
 
-def _real(settings: Settings, folder: Path) -> Studio:
+def _real(settings: Settings, folder: Path, registry: Registry) -> Studio:
     from vllm_image_mcp.nvml import gpu_beside  # noqa: PLC0415 - asks the driver
 
     configured = Gpu(
@@ -71,10 +83,11 @@ def _real(settings: Settings, folder: Path) -> Studio:
         timeout=settings.timeout,
         max_concurrent=settings.max_concurrent,
         gpu=configured.over(gpu_beside(settings.vllm_url)),
+        registry=registry,
     )
 
 
-def _demo(settings: Settings, folder: Path) -> Studio:
+def _demo(settings: Settings, folder: Path, registry: Registry) -> Studio:
     from vllm_omni_client import AsyncOmniClient  # noqa: PLC0415 - slow to import
     from vllm_omni_client.simulator import SimulatorSettings, create_app  # noqa: PLC0415 - likewise
 
@@ -83,6 +96,7 @@ def _demo(settings: Settings, folder: Path) -> Studio:
         AsyncOmniClient.in_process(create_app(simulator), timeout=settings.timeout),
         output_dir=folder,
         max_concurrent=settings.max_concurrent,
+        registry=registry,
         gpu=Gpu(
             name="Simulated GPU", total_vram_gb=simulator.vram_gib, source="the simulator; there is no card"
         ),

@@ -17,6 +17,7 @@ from vllm_image_mcp.parameters import (
     NumInferenceSteps,
     Prompt,
     Prompts,
+    Quality,
     Seed,
     Seeds,
     Width,
@@ -48,6 +49,7 @@ async def generate_image(
     guidance_scale: GuidanceScale = None,
     seed: Seed = None,
     filename: Filename = None,
+    quality: Quality = None,
 ) -> ImageResult:
     """Generate one image from a text prompt and save it as a file.
 
@@ -64,6 +66,7 @@ async def generate_image(
         guidance_scale=guidance_scale,
         seed=seed,
         filename=filename,
+        quality=quality,
     )
     return answers.image_result(image, notes=_state(ctx).notes)
 

@@ -1,0 +1,228 @@
+"""Profiles in TOML files: those of this package, and a user's own, which may extend another.
+
+A user's file has the keys of `Profile`. With ``extends = "Qwen/Qwen-Image"`` it needs only those that differ:
+tables are merged key by key, and `model` is that of the extended profile where the file has none. What the
+file itself says needs no entry in its ``[sources]``: its source is the file.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, cast
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from vllm_image_core.errors import BadProfile
+from vllm_image_core.preset import Preset
+from vllm_image_core.profile import CostLaw, Profile
+from vllm_image_core.text import one_line, shown
+
+MOST_BYTES: Final = 1_000_000
+"""A longer file is no profile."""
+
+_MOST_FILES: Final = 1_000
+_SHOWN_FAULTS: Final = 5
+_EXTENDS: Final = "extends"
+_UNSOURCED: Final = frozenset({"model", "aliases", "type", "sources"})
+
+Table = dict[str, object]
+
+
+def read_profile(text: str, *, file: str) -> Profile:
+    """A profile that stands whole in one TOML document, each number with its source.
+
+    Args:
+        text: The TOML document.
+        file: Its name, for the message.
+
+    Raises:
+        BadProfile: It is no TOML, a key is missing, unknown or out of range, or a number has no source.
+    """
+    return _validated(_parsed(text, file), file)
+
+
+def own_profiles(path: Path, *, known: Mapping[str, Profile]) -> tuple[Profile, ...]:
+    """A user's profiles: of one TOML file, or of all ``*.toml`` in a folder, by name.
+
+    Args:
+        path: The file or the folder.
+        known: The profiles that may be extended, by their model's name; those of `path` itself may be, too.
+
+    Raises:
+        BadProfile: A file cannot be read, or does not hold a profile; two are of the same model; or a profile
+            extends one that is not known, or itself in the end.
+    """
+    tables = {str(file): _parsed(_text(file), str(file)) for file in _files(path)}
+    extender = _Extender(tables, known)
+    profiles: dict[str, Profile] = {}
+    for file in tables:
+        profile = extender.profile(file)
+        if profile.model in profiles:
+            raise BadProfile(f"{one_line(file)}: model: there is another file for {shown(profile.model)}")
+        profiles[profile.model] = profile
+    return tuple(profiles.values())
+
+
+class _Extender:
+    """Profiles of some tables, each over the one that it extends."""
+
+    def __init__(self, tables: Mapping[str, Table], known: Mapping[str, Profile]) -> None:
+        self._tables = tables
+        self._known = {name.casefold(): profile for name, profile in known.items()}
+        self._under_way: list[str] = []
+
+    def profile(self, file: str) -> Profile:
+        table = dict(self._tables[file])
+        if _EXTENDS not in table:
+            return _validated(_sourced(table, table, file), file)
+        base = self._base(file, table.pop(_EXTENDS), table.get("model"))
+        inherited = _table_of(base)
+        if table.get("model", base.model) != base.model:
+            inherited.pop("aliases", None)
+        return _validated(_sourced(_merged(inherited, table), table, file), file)
+
+    def _base(self, file: str, name: object, model: object) -> Profile:
+        if not isinstance(name, str):
+            raise BadProfile(
+                f"{one_line(file)}: extends: {shown(name)} is no text; allowed is a model's name"
+            )
+        if name != model and (other := self._file_of(name)):
+            return self._extended(file, other)
+        base = self._known.get(name.casefold())
+        if base is None:
+            raise BadProfile(
+                f"{one_line(file)}: extends: {shown(name)} is not known; allowed are "
+                f"{', '.join(profile.model for profile in self._known.values())}"
+            )
+        return base
+
+    def _file_of(self, model: str) -> str | None:
+        return next((file for file, table in self._tables.items() if table.get("model") == model), None)
+
+    def _extended(self, file: str, other: str) -> Profile:
+        if other in self._under_way:
+            raise BadProfile(f"{one_line(file)}: extends: the profile extends itself in the end")
+        self._under_way.append(other)
+        try:
+            return self.profile(other)
+        finally:
+            self._under_way.pop()
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        files = sorted(path.glob("*.toml"))
+        if not files:
+            raise BadProfile(f"{one_line(str(path))} has no profile; allowed are files named *.toml")
+        if len(files) > _MOST_FILES:
+            raise BadProfile(f"{one_line(str(path))} has {len(files)} files; allowed are {_MOST_FILES}")
+        return files
+    return [path]
+
+
+def _text(file: Path) -> str:
+    shown_file = one_line(str(file))
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise BadProfile(f"{shown_file} cannot be read: {error.strerror or error}") from error
+    if len(data) > MOST_BYTES:
+        raise BadProfile(f"{shown_file} is no profile: it has more than {MOST_BYTES} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadProfile(f"{shown_file} is no UTF-8 text: byte {error.start} is wrong") from error
+
+
+def _parsed(text: str, file: str) -> Table:
+    try:
+        return cast("Table", tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise BadProfile(f"{one_line(file)} is no TOML: {one_line(str(error))}") from error
+
+
+def _validated(table: Table, file: str) -> Profile:
+    try:
+        return Profile.model_validate(table)
+    except ValidationError as error:
+        raise BadProfile(f"{one_line(file)}: {_faults(error)}") from error
+
+
+def _table_of(profile: Profile) -> Table:
+    """The profile's own keys, as a file would have them."""
+    return {name: _plain(getattr(profile, name)) for name in profile.model_fields_set}
+
+
+def _plain(value: object) -> object:
+    return dict(cast("Mapping[str, object]", value)) if isinstance(value, Mapping) else value
+
+
+def _merged(base: Table, own: Table) -> Table:
+    """One table over another, key by key also in the tables within."""
+    merged = dict(base)
+    for key, value in own.items():
+        merged[key] = _over(merged.get(key), value)
+    return merged
+
+
+def _over(base: object, own: object) -> object:
+    """A value over another; a table over a table keeps what it does not name."""
+    if not isinstance(own, dict):
+        return own
+    match base:
+        case dict():
+            return _merged(cast("Table", base), cast("Table", own))
+        case CostLaw() | Preset():
+            return _merged(base.model_dump(exclude_unset=True), cast("Table", own))
+        case _:
+            return cast("Table", own)
+
+
+def _sourced(table: Table, own: Table, file: str) -> Table:
+    """The table with the file as the source of all that the file says and gives no other source for."""
+    given, told = own.get("sources", {}), table.get("sources", {})
+    if not isinstance(given, dict) or not isinstance(told, dict):
+        return table
+    said = [key for key in own if key not in _UNSOURCED and key not in given]
+    sources: Table = {**cast("Table", told), **dict.fromkeys(said, f"Your own profile, {one_line(file)}.")}
+    facts = table.keys() - _UNSOURCED
+    return {
+        **table,
+        "sources": {key: source for key, source in sources.items() if key in facts or key in given},
+    }
+
+
+def _faults(error: ValidationError) -> str:
+    faults = error.errors(include_url=False)
+    told = "; ".join(_fault(fault) for fault in faults[:_SHOWN_FAULTS])
+    return told if len(faults) <= _SHOWN_FAULTS else f"{told}; and {len(faults) - _SHOWN_FAULTS} more"
+
+
+def _fault(fault: ErrorDetails) -> str:
+    key = one_line(".".join(str(part) for part in fault["loc"]))
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"{key}: no such key; allowed are {', '.join(_siblings(fault))}"
+        case "missing":
+            return f"{key}: missing"
+        case "value_error":
+            return f"{key}: {_message(fault)}" if key else _message(fault)
+        case _:
+            return f"{key}: {_message(fault)}, not {shown(fault['input'])}"
+
+
+def _message(fault: ErrorDetails) -> str:
+    return one_line(fault["msg"].removeprefix("Value error, "), limit=300)
+
+
+def _siblings(fault: ErrorDetails) -> Iterator[str]:
+    """The keys that are allowed where an unknown one stands."""
+    match fault["loc"]:
+        case ("cost", _):
+            yield from CostLaw.model_fields
+        case ("quality", _, _):
+            yield from Preset.model_fields
+        case _:
+            yield from Profile.model_fields

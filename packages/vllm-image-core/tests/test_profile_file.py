@@ -1,0 +1,180 @@
+from pathlib import Path
+
+import pytest
+from vllm_image_core.errors import BadProfile
+from vllm_image_core.profile import Profile
+from vllm_image_core.profile_file import MOST_BYTES, own_profiles, read_profile
+from vllm_image_core.registry import Registry
+from vllm_image_core.size import Size
+
+KNOWN = {profile.model: profile for profile in Registry.builtin()}
+QWEN = KNOWN["Qwen/Qwen-Image"]
+
+
+def own(folder: Path, text: str, name: str = "mine.toml") -> Profile:
+    file = folder / name
+    file.write_text(text, "utf-8")
+    (profile,) = own_profiles(file, known=KNOWN)
+    return profile
+
+
+def fault(folder: Path, text: str) -> str:
+    with pytest.raises(BadProfile) as caught:
+        own(folder, text)
+    message = caught.value.message
+    assert message.startswith(str(folder / "mine.toml"))
+    assert message.isprintable()
+    return message.removeprefix(str(folder / "mine.toml"))
+
+
+def test_what_is_no_toml_is_refused_with_the_file() -> None:
+    with pytest.raises(BadProfile, match=r"^mine\.toml is no TOML: "):
+        read_profile("model = ", file="mine.toml")
+
+
+def test_a_profile_that_extends_another_has_all_of_it_but_what_it_says_itself(tmp_path: Path) -> None:
+    profile = own(tmp_path, 'extends = "qwen/qwen-image"\ndefault_steps = 30\n')
+    said = {"default_steps", "sources"}
+    assert profile.default_steps == 30
+    assert profile.model_dump(exclude=said) == QWEN.model_dump(exclude=said)
+
+
+def test_what_the_file_says_itself_has_the_file_as_its_source(tmp_path: Path) -> None:
+    profile = own(
+        tmp_path,
+        'extends = "Qwen/Qwen-Image"\ndefault_steps = 30\ndefault_guidance_scale = 3.0\n'
+        '[sources]\ndefault_guidance_scale = "Tried on ten prompts."\n',
+    )
+    assert profile.sources["default_steps"] == f"Your own profile, {tmp_path / 'mine.toml'}."
+    assert profile.sources["default_guidance_scale"] == "Tried on ten prompts."
+    assert profile.sources["max_resolution_mp"] == QWEN.sources["max_resolution_mp"]
+
+
+def test_tables_are_merged_key_by_key(tmp_path: Path) -> None:
+    profile = own(
+        tmp_path,
+        'extends = "Qwen/Qwen-Image"\n[supported_aspect_ratios]\n"2:1" = [1600, 800]\n'
+        "[quality.draft]\nguidance_scale = 2.0\n[cost]\nfixed_seconds = 9.0\n",
+    )
+    assert profile.supported_aspect_ratios == {**QWEN.supported_aspect_ratios, "2:1": Size(1600, 800)}
+    draft, best = profile.preset("draft"), profile.preset("best")
+    assert draft
+    assert (draft.num_inference_steps, draft.guidance_scale) == (20, 2.0)
+    assert best == QWEN.preset("best")
+    assert profile.cost == QWEN.cost.model_copy(update={"fixed_seconds": 9.0})
+
+
+def test_a_model_of_its_own_does_not_inherit_the_other_names_of_what_it_extends(tmp_path: Path) -> None:
+    text = 'extends = "AIDC-AI/Ovis-Image-7B"\n'
+    assert own(tmp_path, text).aliases == KNOWN["AIDC-AI/Ovis-Image-7B"].aliases
+    assert own(tmp_path, text + 'model = "acme/posters"\n').aliases == ()
+
+
+def test_a_folder_holds_many_profiles_which_may_extend_each_other(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('extends = "acme/base"\nmodel = "acme/a"\ndefault_steps = 9\n', "utf-8")
+    (tmp_path / "b.toml").write_text(
+        'extends = "Qwen/Qwen-Image"\nmodel = "acme/base"\ndefault_steps = 8\n', "utf-8"
+    )
+    (tmp_path / "notes.txt").write_text("no profile", "utf-8")
+    profiles = own_profiles(tmp_path, known=KNOWN)
+    assert [(profile.model, profile.default_steps) for profile in profiles] == [
+        ("acme/a", 9),
+        ("acme/base", 8),
+    ]
+
+
+def test_a_whole_profile_of_one_s_own_needs_no_sources(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[1] / "src" / "vllm_image_core" / "profiles" / "qwen-image.toml"
+    text = shipped.read_text("utf-8").partition("[sources]")[0]
+    assert own(tmp_path, text.replace("Qwen/Qwen-Image", "acme/painter")).model == "acme/painter"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("default_steps = 500", ": default_steps: Input should be less than or equal to 200, not 500"),
+        ("default_steps = true", ": default_steps: Input should be a valid integer, not True"),
+        ('default_steps = "4"', ": default_steps: Input should be a valid integer, not '4'"),
+        ('type = "turbo"', ": type: Input should be 'distilled' or 'standard', not 'turbo'"),
+        (
+            'size_rule = "ceil"',
+            ": size_rule: Input should be 'floor', 'error', 'round_up', 'listed' or 'unknown'",
+        ),
+        ("steps = 4", ": steps: no such key; allowed are model, aliases, type, default_steps,"),
+        ("[cost]\nsteps = 4", ": cost.steps: no such key; allowed are fixed_seconds, seconds_per_megapixel,"),
+        (
+            "[quality.draft]\nsteps = 4",
+            ": quality.draft.steps: no such key; allowed are num_inference_steps,",
+        ),
+        ("[quality.fast]\nnum_inference_steps = 4", ": quality.fast"),
+        (
+            "[supported_aspect_ratios]\nwide = [1600, 800]",
+            ": supported_aspect_ratios has 'wide'; allowed are names",
+        ),
+        ('[supported_aspect_ratios]\n"2:1" = [1600, 900]', ": 1600x900 is not made of multiples of 16"),
+        ('[supported_aspect_ratios]\n"2:1" = [1600, 896]', ": 1600x896 is more than 3% off the shape of 2:1"),
+        ("extends = 7", ": extends: 7 is no text"),
+        ('extends = "acme/nothing"', ": extends: 'acme/nothing' is not known; allowed are "),
+        ("model = ''", ": model: String should have at least 1 character"),
+        ("sources = 7", ": sources: "),
+    ],
+)
+def test_a_wrong_key_is_told_with_its_file_and_what_is_allowed(tmp_path: Path, line: str, told: str) -> None:
+    extends = "" if line.startswith("extends") else 'extends = "Qwen/Qwen-Image"\n'
+    found = fault(tmp_path, extends + line + "\n")
+    assert found.startswith(told) or told.removeprefix(": ") in found
+
+
+def test_missing_keys_are_named(tmp_path: Path) -> None:
+    found = fault(tmp_path, 'model = "acme/painter"\n')
+    assert "type: missing" in found
+    assert found.endswith("more")
+
+
+def test_a_profile_that_extends_itself_in_the_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('extends = "acme/b"\nmodel = "acme/a"\n', "utf-8")
+    (tmp_path / "b.toml").write_text('extends = "acme/a"\nmodel = "acme/b"\n', "utf-8")
+    with pytest.raises(BadProfile, match="extends: the profile extends itself in the end"):
+        own_profiles(tmp_path, known=KNOWN)
+
+
+def test_two_files_of_one_model_are_refused(tmp_path: Path) -> None:
+    for name in ("a.toml", "b.toml"):
+        (tmp_path / name).write_text('extends = "Qwen/Qwen-Image"\n', "utf-8")
+    with pytest.raises(BadProfile, match=r"b\.toml: model: there is another file for 'Qwen/Qwen-Image'$"):
+        own_profiles(tmp_path, known=KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\xff\xfe", "is no UTF-8 text: byte 0 is wrong"),
+        (b"a = 1\n" * (MOST_BYTES // 6 + 1), "is no profile: it has more than 1000000 bytes"),
+        (b"x = " + b"[" * 5_000, "is no TOML: "),
+        (b"model = \x1b[31m", "is no TOML: "),
+    ],
+    ids=["latin", "long", "deep", "control"],
+)
+def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_bytes(content)
+    with pytest.raises(BadProfile) as caught:
+        own_profiles(file, known=KNOWN)
+    assert told in caught.value.message
+    assert caught.value.message.isprintable()
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_bytes(b'\xef\xbb\xbfextends = "Qwen/Qwen-Image"\r\n')
+    assert own_profiles(file, known=KNOWN)[0].model == "Qwen/Qwen-Image"
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BadProfile, match=r"nothing\.toml cannot be read: No such file"):
+        own_profiles(tmp_path / "nothing.toml", known=KNOWN)
+
+
+def test_a_folder_without_profiles_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BadProfile, match=r"has no profile; allowed are files named \*\.toml"):
+        own_profiles(tmp_path, known=KNOWN)

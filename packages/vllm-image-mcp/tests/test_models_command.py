@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from vllm_image_core.registry import Registry
+from vllm_image_mcp.cli import main
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.toml"
+    file.write_text('extends = "Qwen/Qwen-Image"\nmodel = "acme/painter"\ndefault_steps = 33\n', "utf-8")
+    return file
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    file = tmp_path / "broken.toml"
+    file.write_text('extends = "Qwen/Qwen-Image"\ndefault_steps = 500\n', "utf-8")
+    return file
+
+
+def test_models_lists_every_model_that_is_known() -> None:
+    result = run("models")
+    assert result.exit_code == 0
+    heads = [line for line in result.output.splitlines() if not line.startswith(" ")]
+    assert heads == [profile.model for profile in Registry.builtin()]
+
+
+def test_a_model_is_shown_with_the_sources_of_its_numbers() -> None:
+    result = run("models", "qwen-image-2512")
+    assert result.exit_code == 0
+    assert result.output.startswith("Qwen/Qwen-Image-2512\n")
+    assert "Project plan: quicker; the publisher's README" in " ".join(result.output.split())
+
+
+def test_a_model_that_nobody_knows_is_told_with_the_way_to_the_list() -> None:
+    result = run("models", "acme/painter")
+    assert result.exit_code == 2
+    assert "No profile is named 'acme/painter'; `vllm-image-mcp models` lists them." in result.output
+
+
+def test_one_s_own_profiles_are_listed_first(mine: Path) -> None:
+    for arguments in (("--profiles", str(mine), "models"), ("models", "--profiles", str(mine))):
+        assert run(*arguments).output.splitlines()[:2] == [
+            "acme/painter",
+            "  standard, 33 steps, guidance 5, 1024x1024, about 40 GB",
+        ]
+
+
+def test_one_s_own_profiles_can_stand_in_the_environment(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_IMAGE_PROFILES", str(mine.parent))
+    assert run("models", "acme/painter").output.startswith("acme/painter\n")
+
+
+def test_a_right_file_is_told_to_be_right(mine: Path) -> None:
+    result = run("models", "--check", str(mine))
+    assert (result.exit_code, result.output) == (0, "acme/painter is right.\n")
+
+
+def test_a_wrong_file_is_told_with_the_key_and_what_is_allowed(broken: Path) -> None:
+    result = run("models", "--check", str(broken))
+    assert result.exit_code == 1
+    assert f"{broken}: default_steps: Input should be less than or equal to 200, not 500" in result.output
+
+
+@pytest.mark.parametrize("command", [(), ("models",), ("generate", "--demo", "a fox")])
+def test_a_wrong_file_ends_every_command_at_its_start(command: tuple[str, ...], broken: Path) -> None:
+    result = run("--profiles", str(broken), *command)
+    assert result.exit_code == 1
+    assert "default_steps: Input should be less than or equal to 200" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_quality_can_be_asked_for(tmp_path: Path) -> None:
+    result = run(
+        "generate", "--demo", "--output-dir", str(tmp_path), "--quality", "draft", "--width", "64", "a fox"
+    )
+    assert result.exit_code == 0
+    assert "has no settings of its own for quality draft" in result.output
+
+
+def test_a_quality_that_is_none_is_refused_with_those_that_are() -> None:
+    result = run("generate", "--quality", "fast", "a fox")
+    assert result.exit_code == 2
+    assert "'draft', 'standard', 'best'" in result.output
