@@ -29,7 +29,7 @@ def parameters_text(
     """The settings of one picture, in the form that other tools read.
 
     Args:
-        prompt: As it was sent; may have several lines.
+        prompt: As it was sent; may have several lines. Left out where it is empty.
         negative_prompt: Left out where there is none, or nothing but spaces.
         steps: Inference steps.
         guidance_scale: The CFG scale, as the caller names it.
@@ -47,7 +47,7 @@ def parameters_text(
         "Model": model,
         **(more or {}),
     }
-    lines = [prompt]
+    lines = [prompt] if prompt else []
     if negative_prompt and negative_prompt.strip():
         lines.append(f"Negative prompt: {negative_prompt}")
     lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in settings.items()))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.size import Size
+from vllm_image_core.text import TextTooLong
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -35,6 +36,8 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _PALETTE = 3
 _TEXT_KINDS = (b"tEXt", b"zTXt", b"iTXt")
+_ALWAYS_INTERNATIONAL = "XML:com.adobe.xmp"
+"""Section 11.3.3.4: XMP stands in an iTXt chunk, whatever its characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +94,11 @@ def check(data: bytes) -> int:
 def with_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
     """A checked PNG with these texts, each keyword's former text replaced; everything else byte for byte.
 
-    A text in Latin-1 goes into a tEXt chunk, any other into an iTXt chunk, as Pillow does it.
+    A text in Latin-1 goes into a tEXt chunk, any other and XMP into an iTXt chunk, as Pillow does it.
 
     Raises:
-        ValueError: A keyword is not 1 to 79 printable Latin-1 characters, or a text is longer than 1 MiB.
+        ValueError: A keyword is not 1 to 79 printable Latin-1 characters.
+        TextTooLong: A text is longer than 1 MiB.
     """
     view = memoryview(data)
     parts = [view[:_IHDR_END], *(_text_chunk(keyword, text) for keyword, text in texts.items())]
@@ -212,15 +216,17 @@ def _text_chunk(keyword: str, text: str) -> bytes:
     """A tEXt or an iTXt chunk. Zero bytes and lone surrogates, which neither can hold, become U+FFFD."""
     name = _encoded_keyword(keyword)
     clean = text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    try:
+    if keyword != _ALWAYS_INTERNATIONAL and _is_latin_1(clean):
         kind, content = b"tEXt", name + b"\0" + clean.encode("latin-1")
-    except UnicodeEncodeError:
+    else:
         kind, content = b"iTXt", name + b"\0\0\0\0\0" + clean.encode()
     if len(content) > MAX_TEXT_BYTES:
-        raise ValueError(
-            f"the text of {keyword!r} has {len(content)} bytes; at most {MAX_TEXT_BYTES} are written"
-        )
+        raise TextTooLong(keyword, len(content), MAX_TEXT_BYTES)
     return _HEADER.pack(len(content), kind) + content + zlib.crc32(kind + content).to_bytes(4)
+
+
+def _is_latin_1(text: str) -> bool:
+    return max(text, default="") <= "\xff"
 
 
 def _encoded_keyword(keyword: str) -> bytes:
