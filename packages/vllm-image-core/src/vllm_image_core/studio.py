@@ -19,6 +19,7 @@ from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.gpu import Gpu, GpuReport, report
 from vllm_image_core.health import Health, examine
 from vllm_image_core.maker import Maker
+from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture_batch import PictureBatch
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
@@ -55,6 +56,7 @@ class Studio:
         max_concurrent: Pictures of a batch under way at once; None: as the GPU's memory allows, 1 to 4.
         gpu: What is known of the server's card.
         registry: The models' profiles; None for those that come with this package.
+        metadata: What is written into the pictures' files; None for everything. See ``Metadata``.
         now: The local time, for file names.
         draw_seed: A seed for a request without one, 0 to 4294967295.
         timer: Seconds on a clock that never goes back.
@@ -72,6 +74,7 @@ class Studio:
         max_concurrent: int | None = None,
         gpu: Gpu | None = None,
         registry: Registry | None = None,
+        metadata: Metadata | None = None,
         now: Callable[[], datetime] = _local_time,
         draw_seed: Callable[[], int] = _drawn_seed,
         timer: Callable[[], float] = time.perf_counter,
@@ -90,6 +93,7 @@ class Studio:
             now=now,
             draw_seed=draw_seed,
             timer=timer,
+            metadata=metadata,
         )
         self._batches: dict[str, PictureBatch] = {}
 
