@@ -38,7 +38,7 @@ def png(request: ImageGenerationRequest) -> bytes:
 def encoded(kind: str) -> bytes:
     """A picture of 64x64 that is not one colour all over."""
     file = io.BytesIO()
-    Image.radial_gradient("L").resize((64, 64)).convert("RGB").save(file, kind)
+    Image.radial_gradient("L").crop((32, 32, 96, 96)).convert("RGB").save(file, kind)
     return file.getvalue()
 
 

@@ -9,11 +9,20 @@
     picture
 """
 
-from vllm_image_core.errors import BadPicture, CannotSave, ImageError, InvalidRequest, UnknownBatch
+from vllm_image_core.errors import (
+    BadPicture,
+    CannotSave,
+    ImageError,
+    InvalidRequest,
+    NotRecalled,
+    UnknownBatch,
+)
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.gpu import Gpu
+from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture
 from vllm_image_core.profile import Profile
+from vllm_image_core.recalled import Recalled, recall
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest, resolve
@@ -27,11 +36,15 @@ __all__ = [
     "ImageError",
     "ImageRequest",
     "InvalidRequest",
+    "Metadata",
+    "NotRecalled",
     "Picture",
     "Profile",
+    "Recalled",
     "Registry",
     "ResolvedRequest",
     "Studio",
     "UnknownBatch",
+    "recall",
     "resolve",
 ]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["flat_colour"]
 
-_ROUNDING: Final = 2
+_ROUNDING: Final = 4
 """By how much JPEG and WebP may miss a colour, out of 255."""
 
 _FILTERS: Final = range(5)

@@ -1,10 +1,12 @@
-"""How a picture was made, written into its own file."""
+"""A recipe: how a picture was made, written into its own file."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from vllm_image_core import xmp
+from vllm_image_core.facts import Facts
 from vllm_image_core.infotext import KEYWORD as PARAMETERS
 from vllm_image_core.infotext import parameters_text
 from vllm_image_core.metadata import DigitalSource, Metadata
@@ -12,7 +14,7 @@ from vllm_image_core.picture import Picture, read_text, with_text
 from vllm_image_core.resolver import ResolvedRequest
 from vllm_image_core.text import TextTooLong
 
-__all__ = ["KEYWORD", "with_recipe"]
+__all__ = ["KEYWORD", "facts_of_recipe", "with_recipe"]
 
 KEYWORD = "vllm-image"
 """The keyword of the PNG text that holds all parameters as JSON."""
@@ -37,6 +39,22 @@ def with_recipe(
         return with_text(picture, _texts(picture, request, model, now, told))
     except TextTooLong:
         return with_text(picture, _texts(picture, request, model, now, replace(told, prompts=False)))
+
+
+def facts_of_recipe(recipe: Mapping[str, object]) -> Facts:
+    """What our own JSON tells, whoever wrote it."""
+    return Facts(
+        tool="vllm-image",
+        prompt=recipe.get("prompt"),
+        negative_prompt=recipe.get("negative_prompt"),
+        width=recipe.get("width"),
+        height=recipe.get("height"),
+        num_inference_steps=recipe.get("num_inference_steps"),
+        guidance_scale=recipe.get("guidance_scale"),
+        seed=recipe.get("seed"),
+        model=recipe.get("model"),
+        settings={name: recipe[name] for name in ("profile", "guidance_field", "created") if name in recipe},
+    )
 
 
 def _texts(

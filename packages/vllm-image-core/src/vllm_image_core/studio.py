@@ -1,5 +1,6 @@
 """The front door: one object that walks a request from words to a picture on disk."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from vllm_image_core.health import Health, examine
 from vllm_image_core.maker import Maker
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture_batch import PictureBatch
+from vllm_image_core.recalled import Recalled, recall
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import resolve
@@ -170,6 +172,17 @@ class Studio:
         checked = await self._maker.checked(request)
         await self._maker.check_writable()
         return await self._maker.made(checked)
+
+    async def recall(self, file: Path | str | bytes) -> Recalled:
+        """Read how a picture was made from its own file; ``make(recalled.request)`` makes it again.
+
+        Args:
+            file: A PNG, JPEG or WebP of ours, AUTOMATIC1111, ComfyUI or InvokeAI: its path, or its content.
+
+        Raises:
+            NotRecalled: The file cannot be read, is no picture, or does not tell how it was made.
+        """
+        return await asyncio.to_thread(recall, file)
 
     async def batch(
         self, requests: Sequence[ImageRequest], *, max_concurrent: int | None = None
