@@ -37,7 +37,7 @@ def filtered(image: Image.Image, kinds: list[int]) -> Picture:
     def byte(row: bytes, index: int) -> int:
         return row[index] if index >= 0 else 0
 
-    def paeth(a: int, b: int, c: int) -> int:
+    def nearest(a: int, b: int, c: int) -> int:
         return min((a, b, c), key=lambda value: abs(a + b - c - value))
 
     lines: list[bytes] = []
@@ -48,7 +48,7 @@ def filtered(image: Image.Image, kinds: list[int]) -> Picture:
         for index, value in enumerate(row):
             a, b = byte(row, index - pixel_bytes), above[index]
             c = byte(above, index - pixel_bytes)
-            line.append((value - (0, a, b, (a + b) // 2, paeth(a, b, c))[kind]) % 256)
+            line.append((value - (0, a, b, (a + b) // 2, nearest(a, b, c))[kind]) % 256)
         lines.append(bytes(line))
 
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[pixel_bytes]

@@ -16,7 +16,7 @@ _ROUNDING: Final = 4
 """By how much JPEG and WebP may miss a colour, out of 255."""
 
 _FILTERS: Final = range(5)
-"""PNG, section 9.2: none, sub, up, average, Paeth."""
+"""PNG, section 9.2: none, left, up, their average, and whichever of three is nearest."""
 
 
 def flat_colour(picture: Picture) -> str | None:
@@ -61,7 +61,7 @@ def _flat_lines(pixel: bytes, above: bytes, width: int) -> Mapping[int, bytes]:
 
 
 def _predicted(kind: int, left: int, up: int) -> int:
-    """What a filter takes off a byte; Paeth's choice is `left`, or `up` at the edge, where all else is 0."""
+    """What a filter takes off a byte; the last one's choice is `left`, or `up` at the edge, where all else is 0."""
     return (0, left, up, (left + up) // 2, left or up)[kind]
 
 
