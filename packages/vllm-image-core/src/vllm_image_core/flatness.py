@@ -61,7 +61,7 @@ def _flat_lines(pixel: bytes, above: bytes, width: int) -> Mapping[int, bytes]:
 
 
 def _predicted(kind: int, left: int, up: int) -> int:
-    """What a filter takes off a byte; the last one's choice is `left`, or `up` at the edge, where all else is 0."""
+    """What a filter takes off a byte; the last takes `left`, or at the edge, where that is 0, `up`."""
     return (0, left, up, (left + up) // 2, left or up)[kind]
 
 
