@@ -1,8 +1,11 @@
 """The text that other tools read."""
 
 import re
+import time
 
-from vllm_image_core.infotext import parameters_text
+import pytest
+from vllm_image_core.facts import Facts
+from vllm_image_core.infotext import facts_of_parameters, parameters_text
 
 
 def read_as_automatic1111_does(text: str) -> dict[str, str]:
@@ -72,3 +75,106 @@ def test_a_value_that_would_end_early_is_quoted() -> None:
     )
     assert text.endswith(r'Model: "my, \"best\": model", Version: vLLM-Omni 0.30.0')
     assert read_as_automatic1111_does(text)["Version"] == "vLLM-Omni 0.30.0"
+
+
+AUTOMATIC1111 = (
+    "masterpiece, a (red:1.2) fox,\nin the snow <lora:fox:0.8>\n"
+    "Negative prompt: blurry,\nlow quality\n"
+    "Steps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 965400086, Size: 512x768, "
+    'Model hash: 6ce0161689, Model: v1-5-pruned, Lora hashes: "fox: d7f2, hare: a1b2", Version: v1.10.1'
+)
+
+
+def test_the_text_of_automatic1111_is_read() -> None:
+    assert facts_of_parameters(AUTOMATIC1111) == Facts(
+        tool="automatic1111",
+        prompt="masterpiece, a (red:1.2) fox,\nin the snow <lora:fox:0.8>",
+        negative_prompt="blurry,\nlow quality",
+        width=512,
+        height=768,
+        num_inference_steps="20",
+        guidance_scale="7",
+        seed="965400086",
+        model="v1-5-pruned",
+        settings={
+            "Sampler": "DPM++ 2M Karras",
+            "Model hash": "6ce0161689",
+            "Lora hashes": "fox: d7f2, hare: a1b2",
+            "Version": "v1.10.1",
+        },
+    )
+
+
+def test_what_is_written_here_is_read_back() -> None:
+    text = parameters_text(
+        prompt="a fox\n狐",
+        negative_prompt="dark",
+        steps=4,
+        guidance_scale=1.0,
+        seed=-7,
+        width=64,
+        height=32,
+        model='my, "best": model',
+    )
+    assert facts_of_parameters(text) == Facts(
+        tool="automatic1111",
+        prompt="a fox\n狐",
+        negative_prompt="dark",
+        width=64,
+        height=32,
+        num_inference_steps="4",
+        guidance_scale="1.0",
+        seed="-7",
+        model='my, "best": model',
+    )
+
+
+def test_forge_and_sd_next_are_told_apart() -> None:
+    line = "fox\nSteps: 20, CFG scale: 1, Distilled CFG Scale: 3.5, Seed: 1, Size: 64x64"
+    forge = facts_of_parameters(f"{line}, Version: f2.0.1v1.10.1-previous-527")
+    assert (forge.tool, forge.guidance_scale) == ("forge", "3.5")
+    assert facts_of_parameters(f"{line}, App: SD.Next, Version: 1234abc").tool == "sd.next"
+
+
+def test_what_civitai_appends_does_not_win_over_the_settings() -> None:
+    text = (
+        'fox\nSteps: 4, Seed: 1, Size: 8x8, Model: mine, Civitai resources: [{"x":1, Seed: 9, Model: other}]'
+    )
+    facts = facts_of_parameters(text)
+    assert (facts.seed, facts.model) == ("1", "mine")
+
+
+def test_a_text_without_settings_is_a_prompt() -> None:
+    facts = facts_of_parameters("a fox: red, in the snow\nNegative prompt: blurry")
+    assert facts == Facts(tool="automatic1111", prompt="a fox: red, in the snow", negative_prompt="blurry")
+
+
+def test_a_text_without_prompts_has_its_settings() -> None:
+    facts = facts_of_parameters("Steps: 4, CFG scale: 1.0, Seed: 0, Size: 64x64")
+    assert (facts.prompt, facts.seed, facts.width) == (None, "0", 64)
+
+
+@pytest.mark.parametrize("text", ["", " \n ", '{"sui_image_params": {"prompt": "fox"}}'])
+def test_a_text_in_another_form_tells_nothing(text: str) -> None:
+    assert not facts_of_parameters(text).some
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 1_000_000,
+        " " * 1_000_000 + "x",
+        "\n" * 1_000_000 + "x",
+        'a:"' * 300_000,
+        'a:"\\\\' * 200_000,
+        "a: b," * 200_000,
+        "," * 1_000_000,
+        "a " * 500_000 + ":",
+        "Negative prompt:" * 60_000,
+        "x\nSteps: 1, Seed: 2, Size: " + "9" * 100_000 + "x1",
+    ],
+)
+def test_a_hostile_text_is_read_soon(text: str) -> None:
+    started = time.process_time()
+    assert isinstance(facts_of_parameters(text), Facts)
+    assert time.process_time() - started < 1

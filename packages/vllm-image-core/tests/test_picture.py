@@ -131,11 +131,33 @@ def test_a_text_is_written_into_a_png_and_read_back() -> None:
     assert described.pil().tobytes() == picture.pil().tobytes()
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "webp"])
-def test_other_formats_stay_as_they_are(kind: str) -> None:
+@pytest.mark.parametrize("kind", list(FORMATS))
+def test_two_texts_are_written_into_any_format_and_read_back(kind: str) -> None:
     picture = Picture.check(drawn(kind))
-    assert with_text(picture, {"parameters": "Steps: 4"}) == picture
+    texts = {"parameters": "狐 in the snow\nSteps: 4", "XML:com.adobe.xmp": "<x:xmpmeta/>"}
+    described = with_text(picture, texts)
+    assert read_text(described.bytes) == texts
+    assert Picture.check(described.bytes) == described
+    assert described.pil().tobytes() == picture.pil().tobytes()
+    assert with_text(described, texts) == described
+
+
+@pytest.mark.parametrize("kind", list(FORMATS))
+def test_no_text_changes_nothing(kind: str) -> None:
+    picture = Picture.check(drawn(kind))
+    assert with_text(picture, {}) is picture
     assert read_text(picture.bytes) == {}
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+def test_a_text_for_which_a_format_has_no_place_is_refused(kind: str) -> None:
+    with pytest.raises(ValueError, match="'workflow' has no place in EXIF or XMP"):
+        with_text(Picture.check(drawn(kind)), {"workflow": "{}"})
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBP", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_whole_picture_has_no_texts(data: bytes) -> None:
+    assert read_text(data) == {}
 
 
 def test_a_notebook_shows_each_format() -> None:

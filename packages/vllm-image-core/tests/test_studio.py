@@ -3,6 +3,8 @@ import base64
 import io
 import json
 import logging
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 from vllm_image_core.errors import BadPicture, CannotSave, InvalidRequest, UnknownBatch
 from vllm_image_core.gpu import Gpu
+from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import read_text
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.studio import Studio
@@ -29,6 +32,13 @@ def png(request: ImageGenerationRequest) -> bytes:
     width, height = map(int, (request.size or "64x64").split("x"))
     file = io.BytesIO()
     Image.new("RGB", (width, height), f"#{(request.seed or 0) % 2**24:06x}").save(file, "PNG")
+    return file.getvalue()
+
+
+def encoded(kind: str) -> bytes:
+    """A picture of 64x64 that is not one colour all over."""
+    file = io.BytesIO()
+    Image.radial_gradient("L").crop((32, 32, 96, 96)).convert("RGB").save(file, kind)
     return file.getvalue()
 
 
@@ -297,6 +307,102 @@ async def test_a_picture_of_another_size_is_kept_and_told(tmp_path: Path) -> Non
     image = await studio_of(smaller, tmp_path).generate("a red fox", width=64, height=64)
     assert "The server sent 48x64 instead of 64x64." in image.notes
     assert image.path.exists()
+
+
+async def test_h15_a_jpeg_where_a_png_was_asked_for_is_kept_under_its_own_extension(tmp_path: Path) -> None:
+    image = await studio_of(Server(draw=lambda request: encoded("jpeg")), tmp_path).generate(
+        "a red fox", width=64, height=64
+    )
+    assert (image.picture.format, image.path.suffix) == ("jpeg", ".jpg")
+    assert "The server sent JPEG instead of PNG." in image.notes
+    assert "Seed: 42" in read_text(image.path.read_bytes())["parameters"]
+
+
+def cut(data: bytes) -> bytes:
+    return data[:-5]
+
+
+def halved(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def turned(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def endless(data: bytes) -> bytes:
+    return data[:-12]
+
+
+@pytest.mark.parametrize("damage", [cut, halved, turned, endless])
+async def test_h16_a_damaged_png_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    server = Server(draw=lambda request: damage(encoded("png")))
+    with pytest.raises(BadPicture):
+        await studio_of(server, tmp_path).generate("a red fox", width=64, height=64)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [(13_000, 13_000), (20_000, 20_000), (1, 2**31 - 1), (2100, 2100)])
+async def test_h17_a_bomb_is_refused_by_its_header(tmp_path: Path, size: tuple[int, int]) -> None:
+    small = encoded("png")
+    header = b"IHDR" + struct.pack(">II", *size) + small[24:29]
+    bomb = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
+    with pytest.raises(BadPicture, match=f"its size is {size[0]}x{size[1]}"):
+        await studio_of(Server(draw=lambda _: bomb), tmp_path).generate("a red fox", width=64, height=64)
+
+
+async def test_h18_a_larger_picture_than_asked_for_is_kept_and_told(tmp_path: Path) -> None:
+    larger = Server(draw=lambda request: png(request.model_copy(update={"size": "1024x1024"})))
+    image = await studio_of(larger, tmp_path).generate("a red fox", width=64, height=64)
+    assert "The server sent 1024x1024 instead of 64x64." in image.notes
+
+
+async def test_h19_of_several_pictures_the_first_is_kept_and_the_rest_told(tmp_path: Path) -> None:
+    class Generous(Server):
+        async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
+            reply = await super().generate_image(request)
+            return reply.model_copy(update={"data": reply.data * 3})
+
+    image = await studio_of(Generous(), tmp_path).generate("a red fox", width=64, height=64)
+    assert "The server sent 3 pictures instead of 1; the first was kept." in image.notes
+    assert len(list(tmp_path.glob("*.png"))) == 1
+
+
+async def test_h20_the_same_picture_from_different_seeds_is_told(tmp_path: Path) -> None:
+    same = encoded("png")
+    studio = studio_of(Server(draw=lambda _: same), tmp_path)
+    images = [await studio.generate("a red fox", width=64, height=64, seed=seed) for seed in (1, 1, 2)]
+    told = "Seed 2 gave the very same picture as seed 1: the server may ignore the seed."
+    assert [told in image.notes for image in images] == [False, False, True]
+    assert not [note for image in images[:2] for note in image.notes if "Seed" in note]
+
+
+@pytest.mark.parametrize(
+    ("colour", "looks"), [("black", "all black"), ("#ffffff", "one flat colour, #ffffff")]
+)
+async def test_h21_a_picture_of_one_colour_is_told(tmp_path: Path, colour: str, looks: str) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(file, "PNG")
+    image = await studio_of(Server(draw=lambda _: file.getvalue()), tmp_path).generate(
+        "a red fox", width=64, height=64
+    )
+    told = f"The picture is {looks}: the model may have failed without telling. Look at the server's log."
+    assert told in image.notes
+
+
+async def test_a_usual_picture_raises_no_suspicion(tmp_path: Path) -> None:
+    image = await studio_of(Server(draw=lambda _: encoded("png")), tmp_path).generate(
+        "a red fox", width=64, height=64
+    )
+    assert image.notes == ()
+
+
+async def test_what_files_tell_can_be_switched_off(tmp_path: Path) -> None:
+    nothing = Metadata(json=False, parameters=False, xmp=False)
+    studio = studio_of(Server(draw=lambda _: encoded("png")), tmp_path, metadata=nothing)
+    image = await studio.generate("a red fox", width=64, height=64)
+    assert read_text(image.path.read_bytes()) == {}
 
 
 async def test_a_cancelled_picture_that_has_arrived_is_written_whole(

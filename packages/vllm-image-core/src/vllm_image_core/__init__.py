@@ -15,13 +15,16 @@ from vllm_image_core.errors import (
     CannotSave,
     ImageError,
     InvalidRequest,
+    NotRecalled,
     UnknownBatch,
 )
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.gpu import Gpu
+from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture
 from vllm_image_core.preset import Quality
 from vllm_image_core.profile import Profile
+from vllm_image_core.recalled import Recalled, recall
 from vllm_image_core.receipt import Receipt
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
@@ -37,13 +40,17 @@ __all__ = [
     "ImageError",
     "ImageRequest",
     "InvalidRequest",
+    "Metadata",
+    "NotRecalled",
     "Picture",
     "Profile",
     "Quality",
+    "Recalled",
     "Receipt",
     "Registry",
     "ResolvedRequest",
     "Studio",
     "UnknownBatch",
+    "recall",
     "resolve",
 ]

@@ -4,6 +4,7 @@
     ├── InvalidRequest         a parameter that cannot be used; nothing was sent
     ├── BadProfile             a model profile that cannot be used
     ├── BadPicture             bytes that are no whole PNG, JPEG or WebP
+    ├── NotRecalled            a file that does not tell how its picture was made
     ├── CannotSave             a picture that cannot be written
     └── UnknownBatch           no batch has that id
 
@@ -70,6 +71,12 @@ class BadPicture(ImageError):
     """Bytes that are no whole PNG, JPEG or WebP."""
 
     usual_next_step = "Generate the picture again; if it happens again, look at the server's log."
+
+
+class NotRecalled(ImageError):
+    """A file that does not tell how its picture was made."""
+
+    usual_next_step = "Take the file as it was saved: editors, chats and websites often remove what it tells."
 
 
 class CannotSave(ImageError):

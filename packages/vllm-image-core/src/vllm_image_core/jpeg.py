@@ -1,12 +1,17 @@
-"""The markers of a JPEG file: walked and checked, without decoding a pixel.
+"""The markers of a JPEG file: walked, checked and spliced, without decoding a pixel.
 
-Source: ITU-T T.81, annex B.
+Source: ITU-T T.81, annex B; for EXIF and XMP, Exif 2.32, section 4.7, and XMP part 3, section 1.1.3.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Final
 
+from vllm_image_core import embedded, exif, infotext, xmp
+from vllm_image_core.embedded import Blocks
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.size import Size
+from vllm_image_core.text import TextTooLong
 
 SIGNATURE = b"\xff\xd8\xff"
 
@@ -15,6 +20,15 @@ _SCAN = 0xDA
 _FILL = 0xFF
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_APP0: Final = 0xE0
+_APP1: Final = 0xE1
+_XMP_PREFIX: Final = b"http://ns.adobe.com/xap/1.0/\0"
+_MORE_XMP_PREFIX: Final = b"http://ns.adobe.com/xmp/extension/\0"
+_MAX_CONTENT_BYTES: Final = 65_533
+"""A segment's length is two bytes, which count themselves."""
+
+_MAX_SEGMENTS: Final = 4096
+"""How many segments are looked at; a picture has some ten."""
 
 
 def size(data: bytes) -> Size:
@@ -49,8 +63,80 @@ def check(data: bytes) -> int:
     return len(whole)
 
 
+def with_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
+    """A checked JPEG with these texts, each in a segment that replaces a former one; the rest stays.
+
+    They stand after the start and its JFIF header. "parameters" is written as EXIF's UserComment, a packet
+    of XMP as it is.
+
+    Raises:
+        ValueError: A text has another keyword.
+        TextTooLong: A text does not fit into a segment, which has less than 64 KiB.
+    """
+    new = embedded.blocks(texts, replaced=_blocks(data))
+    view = memoryview(data)
+    kept_from = _after_jfif(data)
+    parts = [view[:kept_from], *_new_segments(new)]
+    for start, end in _replaced(data, new):
+        parts.append(view[kept_from:start])
+        kept_from = end
+    return b"".join([*parts, view[kept_from:]])
+
+
+def read_texts(data: bytes) -> dict[str, str]:
+    """The texts in EXIF and XMP by the keywords that PNG has, whatever else is wrong with the file."""
+    return embedded.texts(_blocks(data)) if data.startswith(SIGNATURE) else {}
+
+
+def _blocks(data: bytes) -> Blocks:
+    found: dict[bytes, bytes] = {}
+    for marker, start in _segments(data):
+        if marker == _APP1:
+            content = _content(data, start)
+            for prefix in (exif.PREFIX, _XMP_PREFIX):
+                if content.startswith(prefix):
+                    found.setdefault(prefix, content.removeprefix(prefix))
+    return Blocks(exif=found.get(exif.PREFIX), xmp=found.get(_XMP_PREFIX))
+
+
+def _content(data: bytes, start: int) -> bytes:
+    return data[start + 2 : start + int.from_bytes(data[start : start + 2])]
+
+
+def _after_jfif(data: bytes) -> int:
+    """Where a first segment APP0 ends, or else where the start does."""
+    marker, start = next(_segments(data))
+    return start + int.from_bytes(data[start : start + 2]) if marker == _APP0 else 2
+
+
+def _new_segments(new: Blocks) -> Iterator[bytes]:
+    if new.exif is not None:
+        yield _segment(infotext.KEYWORD, exif.PREFIX + new.exif)
+    if new.xmp is not None:
+        yield _segment(xmp.KEYWORD, _XMP_PREFIX + new.xmp)
+
+
+def _segment(keyword: str, content: bytes) -> bytes:
+    if len(content) > _MAX_CONTENT_BYTES:
+        raise TextTooLong(keyword, len(content), _MAX_CONTENT_BYTES)
+    return bytes([_FILL, _APP1]) + (len(content) + 2).to_bytes(2) + content
+
+
+def _replaced(data: bytes, new: Blocks) -> Iterator[tuple[int, int]]:
+    """Where the segments begin and end that new ones take the place of."""
+    prefixes = (exif.PREFIX,) * (new.exif is not None)
+    prefixes += (_XMP_PREFIX, _MORE_XMP_PREFIX) * (new.xmp is not None)
+    for marker, start in _segments(data):
+        if marker == _APP1 and _content(data, start).startswith(prefixes):
+            yield start - 2, start + int.from_bytes(data[start : start + 2])
+
+
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Each marker up to the first scan, and where the segment after it starts; ends where there is none."""
+    """The first segments: each marker up to the first scan, and where the segment after it starts."""
+    return islice(_all_segments(data), _MAX_SEGMENTS)
+
+
+def _all_segments(data: bytes) -> Iterator[tuple[int, int]]:
     position = 2
     while position + 4 <= len(data) and data[position] == _FILL:
         marker = data[position + 1]

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,7 +12,9 @@ from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core.backend import Backend
 from vllm_image_core.filename import check_filename
+from vllm_image_core.flatness import flat_colour
 from vllm_image_core.generated import GeneratedImage
+from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture
 from vllm_image_core.receipt import receipt
 from vllm_image_core.recipe import with_recipe
@@ -21,13 +23,17 @@ from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest, resolve
 from vllm_image_core.served import ServedModel, served_model
 from vllm_image_core.store import Store
+from vllm_image_core.twins import Twins
 
 __all__ = ["Maker", "Record"]
 
 _logger = logging.getLogger(__name__)
 
-_MOST_PIXELS_OVER = 2
+_MOST_PIXELS_OVER = 1.1
 """A picture may have this many times the pixels that were asked for before it is refused undecoded."""
+
+_ALWAYS_TAKEN_PIXELS = 4_194_304
+"""A picture of up to 2048x2048 is harmless, whatever was asked for: it is kept, and its size told."""
 
 Record = Callable[[GeneratedImage], None]
 """Told of a picture as soon as it is saved, also when whoever waits for it has been cancelled."""
@@ -47,6 +53,7 @@ class Maker:
         now: The local time, for file names.
         draw_seed: A seed for a request without one.
         timer: Seconds on a clock that never goes back.
+        metadata: What is written into the pictures' files; None for everything.
     """
 
     def __init__(
@@ -58,6 +65,7 @@ class Maker:
         now: Callable[[], datetime],
         draw_seed: Callable[[], int],
         timer: Callable[[], float],
+        metadata: Metadata | None = None,
     ) -> None:
         self._backend = backend
         self._store = store
@@ -65,6 +73,8 @@ class Maker:
         self._now = now
         self._draw_seed = draw_seed
         self._timer = timer
+        self._metadata = metadata or Metadata()
+        self._twins = Twins()
         self._model: ServedModel | None = None
 
     async def model(self) -> ServedModel:
@@ -162,8 +172,8 @@ class Maker:
     ) -> GeneratedImage:
         """Check the picture, write into it how it was made, and save it; runs in a thread."""
         now = self._now()
-        received = Picture.check(reply.data[0].bytes, max_pixels=_MOST_PIXELS_OVER * resolved.size.pixels)
-        picture = with_recipe(received, resolved, model=model.match.name, now=now)
+        received = Picture.check(reply.data[0].bytes, max_pixels=_most_pixels(resolved))
+        picture = with_recipe(received, resolved, model=model.match.name, now=now, metadata=self._metadata)
         path = self._store.save(picture, prompt=resolved.prompt, now=now, filename=request.filename)
         return GeneratedImage(
             picture=picture,
@@ -172,14 +182,35 @@ class Maker:
             model=model.match.name,
             receipt=receipt(request, resolved).confirmed(size=received.size, output_format=received.format),
             seconds=seconds,
-            notes=_notes(model, resolved, received),
+            notes=(
+                *([model.match.warning] if model.match.warning else []),
+                *_surprises(resolved, reply, received),
+                *_suspicions(received, resolved.seed, self._twins),
+                *map(str, resolved.notes),
+            ),
         )
 
 
-def _notes(model: ServedModel, resolved: ResolvedRequest, received: Picture) -> tuple[str, ...]:
-    warnings = [model.match.warning] if model.match.warning else []
+def _most_pixels(resolved: ResolvedRequest) -> int:
+    return max(_ALWAYS_TAKEN_PIXELS, int(_MOST_PIXELS_OVER * resolved.size.pixels))
+
+
+def _surprises(resolved: ResolvedRequest, reply: ImageGenerationReply, received: Picture) -> Iterator[str]:
+    """What came otherwise than it was asked for."""
     if received.size != resolved.size:
-        warnings.append(f"The server sent {received.size} instead of {resolved.size}.")
+        yield f"The server sent {received.size} instead of {resolved.size}."
     if received.format != "png":
-        warnings.append(f"The server sent {received.format} instead of png.")
-    return (*warnings, *map(str, resolved.notes))
+        yield f"The server sent {received.format.upper()} instead of PNG."
+    if len(reply.data) > 1:
+        yield f"The server sent {len(reply.data)} pictures instead of 1; the first was kept."
+
+
+def _suspicions(received: Picture, seed: int, twins: Twins) -> Iterator[str]:
+    """What hints at a failure of the model or the server that it has not told."""
+    colour = flat_colour(received)
+    if colour is not None:
+        looks = "all black" if colour == "#000000" else f"one flat colour, {colour}"
+        yield f"The picture is {looks}: the model may have failed without telling. Look at the server's log."
+    twin = twins.seed_of(received.bytes, seed=seed)
+    if twin is not None:
+        yield f"Seed {seed} gave the very same picture as seed {twin}: the server may ignore the seed."

@@ -117,24 +117,27 @@ class Picture:
 def with_text(picture: Picture, texts: Mapping[str, str]) -> Picture:
     """The picture with texts in its file, by keyword; no pixel is encoded again.
 
-    In a PNG they stand right after the header, in tEXt or iTXt chunks, and replace a former text of the
-    same keyword; every other byte stays. JPEG and WebP are returned as they are: they have no such texts.
+    In a PNG they stand right after the header, in tEXt or iTXt chunks. JPEG and WebP take two:
+    "parameters", as EXIF's UserComment, and "XML:com.adobe.xmp", a packet of XMP. A text replaces a former
+    one of the same keyword; every other byte stays.
 
     Raises:
-        ValueError: A keyword is not 1 to 79 printable Latin-1 characters, or a text is longer than 1 MiB.
+        ValueError: The format has no place for a keyword.
+        TextTooLong: A text is longer than the 1 MiB of a PNG or the 64 KiB of a JPEG.
     """
-    if picture.format != "png":
+    if not texts:
         return picture
-    return replace(picture, bytes=png.with_texts(picture.bytes, texts))
+    return replace(picture, bytes=_WALKERS[picture.format].with_texts(picture.bytes, texts))
 
 
 def read_text(data: bytes) -> dict[str, str]:
-    """The texts in a PNG file by keyword; nothing from a file of another kind.
+    """The texts in a picture's file by keyword; in JPEG and WebP those of EXIF and XMP, as `with_text`.
 
     For any bytes at all: at most 64 texts of at most 1 MiB each, damaged ones left out. Others wrote
     them: they are data, to be checked before use.
     """
-    return png.read_texts(data)
+    kind = picture_format(data)
+    return {} if kind is None else _WALKERS[kind].read_texts(data)
 
 
 def _as_png(image: "Image.Image") -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.size import Size
+from vllm_image_core.text import TextTooLong
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -35,6 +36,8 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _PALETTE = 3
 _TEXT_KINDS = (b"tEXt", b"zTXt", b"iTXt")
+_ALWAYS_INTERNATIONAL = "XML:com.adobe.xmp"
+"""Section 11.3.3.4: XMP stands in an iTXt chunk, whatever its characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,53 @@ class Chunk:
         return self.start + _FRAME_BYTES + self.length
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the first chunk tells: `colour` is the kind of colours, `depth` the bits of each sample."""
+
+    size: Size
+    depth: int
+    colour: int
+    interlaced: bool
+
+    @property
+    def samples(self) -> int:
+        """How many samples a pixel has."""
+        return _SAMPLES[self.colour]
+
+    @property
+    def pixel_bytes(self) -> int:
+        """How many bytes the pixels have, unpacked, at the least."""
+        return self.size.height * ((self.size.width * self.depth * self.samples + 7) // 8)
+
+
+def header(data: bytes) -> Header:
+    """What the first chunk of a PNG tells.
+
+    Raises:
+        BadPicture: It is cut off, or has values that no PNG has.
+    """
+    if len(data) < _IHDR_END:
+        raise BadPicture(f"The PNG is cut off after {len(data)} bytes, within its header.")
+    if not data.startswith(SIGNATURE) or _HEADER.unpack_from(data, len(SIGNATURE)) != (_IHDR.size, b"IHDR"):
+        raise BadPicture("The PNG does not begin with a header.")
+    width, height, depth, colour, packing, filtering, interlacing = _IHDR.unpack_from(
+        data, len(SIGNATURE) + 8
+    )
+    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
+        raise BadPicture(f"The PNG says that its size is {width}x{height}.")
+    if depth not in _DEPTHS.get(colour, ()) or packing or filtering or interlacing > 1:
+        raise BadPicture("The PNG's header has values that no PNG has.")
+    return Header(Size(width, height), depth, colour, bool(interlacing))
+
+
 def size(data: bytes) -> Size:
     """The size that the header of a PNG tells.
 
     Raises:
         BadPicture: The header is cut off, or has values that no PNG has.
     """
-    return _header(data).size
+    return header(data).size
 
 
 def check(data: bytes) -> int:
@@ -74,7 +117,7 @@ def check(data: bytes) -> int:
     Raises:
         BadPicture: The bytes are no whole PNG.
     """
-    header = _header(data)
+    head = header(data)
     kinds: list[bytes] = []
     pixel_bytes = length = 0
     for chunk in _whole_chunks(data):
@@ -84,22 +127,23 @@ def check(data: bytes) -> int:
                 raise BadPicture("The PNG's picture data are torn apart by another chunk.")
         kinds.append(chunk.kind)
         length = chunk.end
-    _check_contents(kinds, pixel_bytes, header)
+    _check_contents(kinds, pixel_bytes, head)
     return length
 
 
 def with_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
     """A checked PNG with these texts, each keyword's former text replaced; everything else byte for byte.
 
-    A text in Latin-1 goes into a tEXt chunk, any other into an iTXt chunk, as Pillow does it.
+    A text in Latin-1 goes into a tEXt chunk, any other and XMP into an iTXt chunk, as Pillow does it.
 
     Raises:
-        ValueError: A keyword is not 1 to 79 printable Latin-1 characters, or a text is longer than 1 MiB.
+        ValueError: A keyword is not 1 to 79 printable Latin-1 characters.
+        TextTooLong: A text is longer than 1 MiB.
     """
     view = memoryview(data)
     parts = [view[:_IHDR_END], *(_text_chunk(keyword, text) for keyword, text in texts.items())]
     kept_from = _IHDR_END
-    for chunk in _chunks(data):
+    for chunk in chunks(data):
         if chunk.kind in _TEXT_KINDS and _keyword(view[chunk.content]) in texts:
             parts.append(view[kept_from : chunk.start])
             kept_from = chunk.end
@@ -114,8 +158,8 @@ def read_texts(data: bytes) -> dict[str, str]:
     """
     texts: dict[str, str] = {}
     view = memoryview(data)
-    chunks = _chunks(data) if data.startswith(SIGNATURE) else ()
-    found = (chunk for chunk in chunks if chunk.kind in _TEXT_KINDS and chunk.length <= MAX_TEXT_BYTES)
+    all_chunks = chunks(data) if data.startswith(SIGNATURE) else ()
+    found = (chunk for chunk in all_chunks if chunk.kind in _TEXT_KINDS and chunk.length <= MAX_TEXT_BYTES)
     for count, chunk in enumerate(found, start=1):
         if count > MAX_TEXTS:
             break
@@ -125,34 +169,7 @@ def read_texts(data: bytes) -> dict[str, str]:
     return texts
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
-    size: Size
-    depth: int
-    colour: int
-
-    @property
-    def pixel_bytes(self) -> int:
-        """How many bytes the pixels have, unpacked, at the least."""
-        return self.size.height * ((self.size.width * self.depth * _SAMPLES[self.colour] + 7) // 8)
-
-
-def _header(data: bytes) -> _Header:
-    if len(data) < _IHDR_END:
-        raise BadPicture(f"The PNG is cut off after {len(data)} bytes, within its header.")
-    if not data.startswith(SIGNATURE) or _HEADER.unpack_from(data, len(SIGNATURE)) != (_IHDR.size, b"IHDR"):
-        raise BadPicture("The PNG does not begin with a header.")
-    width, height, depth, colour, packing, filtering, interlacing = _IHDR.unpack_from(
-        data, len(SIGNATURE) + 8
-    )
-    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
-        raise BadPicture(f"The PNG says that its size is {width}x{height}.")
-    if depth not in _DEPTHS.get(colour, ()) or packing or filtering or interlacing > 1:
-        raise BadPicture("The PNG's header has values that no PNG has.")
-    return _Header(Size(width, height), depth, colour)
-
-
-def _check_contents(kinds: list[bytes], pixel_bytes: int, header: _Header) -> None:
+def _check_contents(kinds: list[bytes], pixel_bytes: int, header: Header) -> None:
     if b"IDAT" not in kinds:
         raise BadPicture("The PNG has no picture data.")
     if header.colour == _PALETTE and b"PLTE" not in kinds[: kinds.index(b"IDAT")]:
@@ -167,7 +184,7 @@ def _whole_chunks(data: bytes) -> Iterator[Chunk]:
     """Every chunk up to IEND, each with its checksum compared."""
     view = memoryview(data)
     position = len(SIGNATURE)
-    for chunk in _chunks(data):
+    for chunk in chunks(data):
         if chunk.kind == b"IHDR" and chunk.start != len(SIGNATURE):
             raise BadPicture("The PNG has two headers.")
         if not _has_its_checksum(view, chunk):
@@ -183,8 +200,8 @@ def _whole_chunks(data: bytes) -> Iterator[Chunk]:
     )
 
 
-def _chunks(data: bytes) -> Iterator[Chunk]:
-    """Each chunk that lies wholly in the data, up to IEND, the damaged or the missing one."""
+def chunks(data: bytes) -> Iterator[Chunk]:
+    """Each chunk that lies wholly in a PNG's bytes, up to IEND, the damaged or the missing one."""
     position = len(SIGNATURE)
     for _ in range(_MAX_CHUNKS):
         if position + _FRAME_BYTES > len(data):
@@ -212,15 +229,17 @@ def _text_chunk(keyword: str, text: str) -> bytes:
     """A tEXt or an iTXt chunk. Zero bytes and lone surrogates, which neither can hold, become U+FFFD."""
     name = _encoded_keyword(keyword)
     clean = text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    try:
+    if keyword != _ALWAYS_INTERNATIONAL and _is_latin_1(clean):
         kind, content = b"tEXt", name + b"\0" + clean.encode("latin-1")
-    except UnicodeEncodeError:
+    else:
         kind, content = b"iTXt", name + b"\0\0\0\0\0" + clean.encode()
     if len(content) > MAX_TEXT_BYTES:
-        raise ValueError(
-            f"the text of {keyword!r} has {len(content)} bytes; at most {MAX_TEXT_BYTES} are written"
-        )
+        raise TextTooLong(keyword, len(content), MAX_TEXT_BYTES)
     return _HEADER.pack(len(content), kind) + content + zlib.crc32(kind + content).to_bytes(4)
+
+
+def _is_latin_1(text: str) -> bool:
+    return max(text, default="") <= "\xff"
 
 
 def _encoded_keyword(keyword: str) -> bytes:

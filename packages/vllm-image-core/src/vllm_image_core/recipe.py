@@ -1,37 +1,85 @@
-"""How a picture was made, written into its own file."""
+"""A recipe: how a picture was made, written into its own file."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
+from vllm_image_core import xmp
+from vllm_image_core.facts import Facts
 from vllm_image_core.infotext import KEYWORD as PARAMETERS
 from vllm_image_core.infotext import parameters_text
-from vllm_image_core.picture import Picture, with_text
+from vllm_image_core.metadata import DigitalSource, Metadata
+from vllm_image_core.picture import Picture, read_text, with_text
 from vllm_image_core.resolver import ResolvedRequest
+from vllm_image_core.text import TextTooLong
 
-__all__ = ["KEYWORD", "with_recipe"]
+__all__ = ["KEYWORD", "facts_of_recipe", "with_recipe"]
 
 KEYWORD = "vllm-image"
 """The keyword of the PNG text that holds all parameters as JSON."""
 
 
-def with_recipe(picture: Picture, request: ResolvedRequest, *, model: str, now: datetime) -> Picture:
-    """The picture with two texts: all parameters as JSON, and the ``parameters`` line that other tools read.
+def with_recipe(
+    picture: Picture, request: ResolvedRequest, *, model: str, now: datetime, metadata: Metadata | None = None
+) -> Picture:
+    """The picture with all parameters in its file: as JSON, for other tools, and with where it comes from.
+
+    A prompt that is longer than the 64 KiB for which a JPEG has room is left out of it.
 
     Args:
-        picture: As the server sent it; only PNG takes texts, other formats stay as they are.
+        picture: As the server sent it. What its own XMP says of its digital source type stands.
         request: What was sent.
         model: The server's name for the model.
         now: When it was made.
+        metadata: What is told; None for everything.
     """
-    return with_text(
-        picture, {PARAMETERS: _parameters(request, model), KEYWORD: _as_json(request, model, now)}
+    told = metadata or Metadata()
+    try:
+        return with_text(picture, _texts(picture, request, model, now, told))
+    except TextTooLong:
+        return with_text(picture, _texts(picture, request, model, now, replace(told, prompts=False)))
+
+
+def facts_of_recipe(recipe: Mapping[str, object]) -> Facts:
+    """What our own JSON tells, whoever wrote it."""
+    return Facts(
+        tool="vllm-image",
+        prompt=recipe.get("prompt"),
+        negative_prompt=recipe.get("negative_prompt"),
+        width=recipe.get("width"),
+        height=recipe.get("height"),
+        num_inference_steps=recipe.get("num_inference_steps"),
+        guidance_scale=recipe.get("guidance_scale"),
+        seed=recipe.get("seed"),
+        model=recipe.get("model"),
+        settings={name: recipe[name] for name in ("profile", "guidance_field", "created") if name in recipe},
     )
 
 
-def _parameters(request: ResolvedRequest, model: str) -> str:
+def _texts(
+    picture: Picture, request: ResolvedRequest, model: str, now: datetime, told: Metadata
+) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    facts = _as_json(request, model, now, prompts=told.prompts) if told.json else None
+    if told.parameters:
+        texts[PARAMETERS] = _parameters(request, model, prompts=told.prompts)
+    if facts is not None and picture.format == "png":
+        texts[KEYWORD], facts = facts, None
+    source = _stated_source(picture) or told.source if told.xmp else None
+    if source is not None or facts is not None:
+        texts[xmp.KEYWORD] = xmp.packet(xmp.Properties(json=facts, source=source))
+    return texts
+
+
+def _stated_source(picture: Picture) -> DigitalSource | None:
+    return xmp.read(read_text(picture.bytes).get(xmp.KEYWORD, "")).source
+
+
+def _parameters(request: ResolvedRequest, model: str, *, prompts: bool) -> str:
     return parameters_text(
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
+        prompt=request.prompt if prompts else "",
+        negative_prompt=request.negative_prompt if prompts else None,
         steps=request.num_inference_steps,
         guidance_scale=request.guidance_scale,
         seed=request.seed,
@@ -41,12 +89,12 @@ def _parameters(request: ResolvedRequest, model: str) -> str:
     )
 
 
-def _as_json(request: ResolvedRequest, model: str, now: datetime) -> str:
+def _as_json(request: ResolvedRequest, model: str, now: datetime, *, prompts: bool) -> str:
+    words = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
     facts = {
         "model": model,
         "profile": request.model,
-        "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt,
+        **(words if prompts else {}),
         "width": request.width,
         "height": request.height,
         "num_inference_steps": request.num_inference_steps,

@@ -1,5 +1,6 @@
 """The front door: one object that walks a request from words to a picture on disk."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +20,10 @@ from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.gpu import Gpu, GpuReport, report
 from vllm_image_core.health import Health, examine
 from vllm_image_core.maker import Maker
+from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture_batch import PictureBatch
 from vllm_image_core.preset import Quality
+from vllm_image_core.recalled import Recalled, recall
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import resolve
@@ -56,6 +59,7 @@ class Studio:
         max_concurrent: Pictures of a batch under way at once; None: as the GPU's memory allows, 1 to 4.
         gpu: What is known of the server's card.
         registry: The models' profiles; None for those that come with this package.
+        metadata: What is written into the pictures' files; None for everything. See ``Metadata``.
         now: The local time, for file names.
         draw_seed: A seed for a request without one, 0 to 4294967295.
         timer: Seconds on a clock that never goes back.
@@ -73,6 +77,7 @@ class Studio:
         max_concurrent: int | None = None,
         gpu: Gpu | None = None,
         registry: Registry | None = None,
+        metadata: Metadata | None = None,
         now: Callable[[], datetime] = _local_time,
         draw_seed: Callable[[], int] = _drawn_seed,
         timer: Callable[[], float] = time.perf_counter,
@@ -91,6 +96,7 @@ class Studio:
             now=now,
             draw_seed=draw_seed,
             timer=timer,
+            metadata=metadata,
         )
         self._batches: dict[str, PictureBatch] = {}
 
@@ -179,6 +185,17 @@ class Studio:
         checked = await self._maker.checked(request)
         await self._maker.check_writable()
         return await self._maker.made(checked)
+
+    async def recall(self, file: Path | str | bytes) -> Recalled:
+        """Read how a picture was made from its own file; ``make(recalled.request)`` makes it again.
+
+        Args:
+            file: A PNG, JPEG or WebP of ours, AUTOMATIC1111, ComfyUI or InvokeAI: its path, or its content.
+
+        Raises:
+            NotRecalled: The file cannot be read, is no picture, or does not tell how it was made.
+        """
+        return await asyncio.to_thread(recall, file)
 
     async def batch(
         self, requests: Sequence[ImageRequest], *, max_concurrent: int | None = None

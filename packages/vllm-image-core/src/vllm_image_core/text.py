@@ -6,6 +6,13 @@ LONGEST_SHOWN = 120
 """Characters of an untrusted text that a message shows."""
 
 
+class TextTooLong(ValueError):
+    """A text that has no room in a picture's file."""
+
+    def __init__(self, keyword: str, length: int, limit: int) -> None:
+        super().__init__(f"the text of {keyword!r} has {length} bytes; at most {limit} are written")
+
+
 def one_line(text: str, *, limit: int = LONGEST_SHOWN) -> str:
     """The text on one line, what cannot be printed escaped, and cut to a limit in characters.
 

@@ -1,0 +1,146 @@
+"""Lettering: short texts in the font that ships with Pillow, cut and broken to fit.
+
+The font has the letters of English and little more. Others are written by their base letter where they have
+one ("é" as "e"), and as a question mark where they have none.
+"""
+
+import unicodedata
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from PIL import ImageFont
+
+__all__ = ["Lettering", "line_height"]
+
+_NO_CHARACTER: Final = "\uffff"
+_MAX_CHARACTERS: Final = 400
+_ELLIPSIS: Final = "…"
+_MISSING: Final = "?"
+_WRITTEN_AS: Final = {
+    0x2010: "-",  # dashes of all lengths
+    0x2011: "-",
+    0x2012: "-",
+    0x2013: "-",
+    0x2014: "-",
+    0x2015: "-",
+    0x2212: "-",  # minus
+    0x00D7: "x",  # times
+    0x00F7: "/",  # divided by
+    0x2190: "<-",
+    0x2192: "->",
+    0x2248: "~",
+    0x2264: "<=",
+    0x2265: ">=",
+    0x20AC: "EUR",
+    0x00DF: "ss",  # letters that Unicode does not take apart
+    0x00E6: "ae",
+    0x00C6: "AE",
+    0x0153: "oe",
+    0x0152: "OE",
+    0x00F8: "o",
+    0x00D8: "O",
+    0x0142: "l",
+    0x0141: "L",
+    0x0111: "d",
+    0x0110: "D",
+    0x00F0: "d",
+    0x00FE: "th",
+    0x0131: "i",
+}
+
+
+def line_height(size: int) -> int:
+    """From line to line, in pixels, of letters of a size."""
+    return size * 5 // 4
+
+
+class Lettering:
+    """Measures and breaks texts in the sizes that are asked for; for one drawing, in one thread."""
+
+    def __init__(self) -> None:
+        self._fonts: dict[int, ImageFont.FreeTypeFont] = {}
+        self._has: dict[str, bool] = {}
+        self._missing = self._shape(_NO_CHARACTER)
+
+    def font(self, size: int) -> "ImageFont.FreeTypeFont":
+        """The font in a size in pixels."""
+        from PIL import ImageFont  # noqa: PLC0415 - starting must not wait for Pillow
+
+        if size not in self._fonts:
+            font = ImageFont.load_default(size)
+            if not isinstance(font, ImageFont.FreeTypeFont):
+                raise TypeError(
+                    "this Pillow was built without FreeType, and draws no letters of a given size"
+                )
+            self._fonts[size] = font
+        return self._fonts[size]
+
+    def drawable(self, text: str) -> str:
+        """A text on one line in the font's letters; empty where most of its letters are of another script."""
+        words = " ".join(unicodedata.normalize("NFKC", text[:_MAX_CHARACTERS]).split())
+        written = "".join(self._written(character) for character in words.translate(_WRITTEN_AS))
+        missing = written.count(_MISSING) - words.count(_MISSING)
+        letters = sum(character.isalnum() for character in written)
+        while _MISSING * 2 in written and missing > 1:
+            written = written.replace(_MISSING * 2, _MISSING)
+        return " ".join(written.split()) if letters >= missing else ""
+
+    def lines(self, text: str, *, size: int, width: int, most: int) -> list[str]:
+        """A drawable text broken into lines within a width in pixels; of too many the last one is cut."""
+        waiting, lines = text.split(), list[str]()
+        while waiting and len(lines) < most:
+            line = waiting.pop(0)
+            while waiting and self.width(f"{line} {waiting[0]}", size) <= width:
+                line = f"{line} {waiting.pop(0)}"
+            if self.width(line, size) > width:
+                line, rest = self._broken(line, size, width)
+                waiting = [rest, *waiting] if rest else waiting
+            lines.append(line)
+        if waiting and lines:
+            lines[-1] = self._cut(f"{lines[-1]} {waiting[0]}", size, width)
+        return lines
+
+    def width(self, text: str, size: int) -> int:
+        """How wide a text is, in pixels."""
+        return round(self.font(size).getlength(text))
+
+    def _broken(self, word: str, size: int, width: int) -> tuple[str, str]:
+        """A word that is too long for a line, in two; at least one letter stays."""
+        length = self._fitting(word, "", size, width)
+        return word[:length], word[length:]
+
+    def _cut(self, text: str, size: int, width: int) -> str:
+        return text[: self._fitting(text, _ELLIPSIS, size, width)].rstrip() + _ELLIPSIS
+
+    def _fitting(self, text: str, end: str, size: int, width: int) -> int:
+        """How many letters fit into a width, with an end after them; at least one."""
+        low, high = 1, len(text)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.width(text[:middle] + end, size) <= width:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def _written(self, character: str) -> str:
+        if self._is_there(character):
+            return character
+        bases = [base for base in unicodedata.normalize("NFKD", character) if not unicodedata.combining(base)]
+        if bases and all(self._is_there(base) for base in bases):
+            return "".join(bases)
+        return _MISSING if character.isalnum() else ""
+
+    def _is_there(self, character: str) -> bool:
+        if character not in self._has:
+            self._has[character] = character == " " or (
+                character.isprintable() and self._shape(character) != self._missing
+            )
+        return self._has[character]
+
+    def _shape(self, character: str) -> bytes:
+        from PIL import Image, ImageDraw  # noqa: PLC0415 - likewise
+
+        square = Image.new("L", (32, 32))
+        ImageDraw.Draw(square).text((4, 4), character, fill=255, font=self.font(16))
+        return square.tobytes()

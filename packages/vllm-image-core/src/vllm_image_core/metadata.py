@@ -1,0 +1,38 @@
+"""Metadata: which facts about its making a picture's file tells, and which it keeps to itself."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["DigitalSource", "Metadata"]
+
+DigitalSource = Literal[
+    "trainedAlgorithmicMedia",
+    "compositeWithTrainedAlgorithmicMedia",
+    "algorithmicMedia",
+]
+"""How the pixels arose: by a trained model, by one and other sources together, by a procedure alone.
+
+Source: https://cv.iptc.org/newscodes/digitalsourcetype/, the values that generated pictures may have.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """What is written into the files of pictures; nothing of it changes a pixel.
+
+    Attributes:
+        json: All parameters as JSON: in a PNG the text "vllm-image", in JPEG and WebP a property in XMP.
+        parameters: The text that AUTOMATIC1111, Forge, SD.Next and Civitai read: in a PNG the text
+            "parameters", in JPEG and WebP EXIF's UserComment.
+        xmp: The IPTC digital source type, in an XMP packet.
+        prompts: The prompt and the negative prompt, wherever parameters are told. Without them a picture
+            can be made again only by who knows the prompt.
+        source: The digital source type, for pictures that do not state their own. A server that draws by a
+            procedure, such as the simulator, makes "algorithmicMedia".
+    """
+
+    json: bool = True
+    parameters: bool = True
+    xmp: bool = True
+    prompts: bool = True
+    source: DigitalSource = "trainedAlgorithmicMedia"
