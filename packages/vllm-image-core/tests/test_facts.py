@@ -39,7 +39,7 @@ def test_steps_that_no_request_may_have_are_left_out_and_told(steps: object) -> 
     request, notes = request_of(Facts(tool="comfyui", prompt="fox", num_inference_steps=steps))
     assert request == ImageRequest(prompt="fox")
     assert len(notes) == 1
-    assert notes[0].startswith("The file's number of steps was left out: num_inference_steps ")
+    assert notes[0].startswith("The file's number of steps was left out: num_inference_steps: ")
     assert len(notes[0]) < 400
 
 

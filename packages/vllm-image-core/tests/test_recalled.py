@@ -183,7 +183,7 @@ def test_a_picture_of_comfyui_is_recalled_but_for_a_seed_that_no_server_takes(da
         notes=recalled.notes,
     )
     assert recalled.notes[0].startswith(
-        "The file's seed was left out: seed 18446744073709551615 is out of range"
+        "The file's seed was left out: seed: 18446744073709551615 is out of range"
     )
 
 

@@ -148,7 +148,7 @@ def _as_float(value: Real) -> float:
 
 def _refused(parameter: str, value: object, fault: str, allowed: str) -> InvalidRequest:
     return InvalidRequest(
-        f"{parameter} {shown(value)} {fault}. Allowed is {allowed}.",
+        f"{parameter}: {shown(value)} {fault}. Allowed is {allowed}.",
         parameter=parameter,
         value=value,
         allowed=allowed,

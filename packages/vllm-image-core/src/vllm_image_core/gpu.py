@@ -93,7 +93,10 @@ def _sources(
         if free is not None
         else "unknown: needs the total",
         "recommended_max_concurrent": _concurrency_source(free),
-        "peak_memory_mb": _peak_source(peak_memory_mb),
+        "measured_free_vram_gb": "unknown: read only from a card of this machine, where none was configured"
+        if gpu.free_vram_gb is None
+        else gpu.source,
+        "peak_memory_mb": _peak_source(peak_memory_mb, profile),
     }
 
 
@@ -111,7 +114,9 @@ def _concurrency_source(free: float | None) -> str:
     return "estimated free memory / 2 GB, at least 1, at most 4"
 
 
-def _peak_source(peak_memory_mb: float | None) -> str:
+def _peak_source(peak_memory_mb: float | None, profile: Profile | None) -> str:
+    if peak_memory_mb is None and profile is None:
+        return "unknown: the server does not answer"
     if peak_memory_mb is None:
         return "unknown: the server's /metrics has none yet"
     return "measured by the server (/metrics), during its last picture"

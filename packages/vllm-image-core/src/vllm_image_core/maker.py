@@ -11,6 +11,7 @@ from vllm_omni_client.errors import BadRequest, OmniError
 from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core.backend import Backend
+from vllm_image_core.errors import ImageError
 from vllm_image_core.filename import check_filename
 from vllm_image_core.flatness import flat_colour
 from vllm_image_core.generated import GeneratedImage
@@ -125,6 +126,9 @@ class Maker:
         saving = asyncio.ensure_future(asyncio.to_thread(kept))
         try:
             return await asyncio.shield(saving)
+        except ImageError as error:
+            error.add_note(_asked_for(resolved))
+            raise
         except asyncio.CancelledError:
             # A picture that the GPU has made is written whole before the cancellation goes on.
             await asyncio.wait([saving])
@@ -154,9 +158,7 @@ class Maker:
         try:
             return model, resolved, await self._backend.generate_image(wire)
         except OmniError as error:
-            error.add_note(
-                f"Asked for: {resolved.size}, {resolved.num_inference_steps} steps, seed {resolved.seed}."
-            )
+            error.add_note(_asked_for(resolved))
             raise
 
     def _resolved(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
@@ -189,6 +191,10 @@ class Maker:
                 *map(str, resolved.notes),
             ),
         )
+
+
+def _asked_for(resolved: ResolvedRequest) -> str:
+    return f"Asked for: {resolved.size}, {resolved.num_inference_steps} steps, seed {resolved.seed}."
 
 
 def _most_pixels(resolved: ResolvedRequest) -> int:

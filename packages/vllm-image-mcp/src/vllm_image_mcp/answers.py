@@ -192,16 +192,9 @@ def gpu_status(health: Health, report: GpuReport) -> GpuStatus:
         server_status=health.status,
         measured_free_vram_gb=report.measured_free_vram_gb,
         peak_memory_mb=report.peak_memory_mb,
-        sources={**report.sources, "measured_free_vram_gb": _measured_source(report)},
+        sources=dict(report.sources),
         notes=[explain(health.error, server_url=health.server_url)] if health.error else [],
     )
-
-
-def _measured_source(report: GpuReport) -> str:
-    """Free memory is only ever read together with the total."""
-    if report.measured_free_vram_gb is None:
-        return "unknown: read only from a card of this machine, where none was configured"
-    return report.sources["total_vram_gb"]
 
 
 def server_health(health: Health) -> ServerHealth:

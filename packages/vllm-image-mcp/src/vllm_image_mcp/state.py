@@ -4,6 +4,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vllm_image_core.gpu import Gpu
+from vllm_image_core.metadata import Metadata
 from vllm_image_core.registry import Registry
 from vllm_image_core.studio import Studio
 
@@ -97,6 +98,7 @@ def _demo(settings: Settings, folder: Path, registry: Registry) -> Studio:
         output_dir=folder,
         max_concurrent=settings.max_concurrent,
         registry=registry,
+        metadata=Metadata(source="algorithmicMedia"),
         gpu=Gpu(
             name="Simulated GPU", total_vram_gb=simulator.vram_gib, source="the simulator; there is no card"
         ),
