@@ -15,6 +15,7 @@ def test_a_request_needs_a_prompt_and_leaves_the_rest_to_the_model() -> None:
         "guidance_scale": None,
         "seed": None,
         "filename": None,
+        "tag": None,
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from vllm_image_core.content_key import content_key
 from vllm_image_core.errors import BadPicture, CannotSave, InvalidRequest, UnknownBatch
 from vllm_image_core.gpu import Gpu
 from vllm_image_core.picture import read_text
@@ -107,7 +108,8 @@ async def test_a_prompt_becomes_a_picture_on_disk_with_the_models_own_settings(t
 
 
 async def test_the_file_tells_how_it_was_made(tmp_path: Path) -> None:
-    image = await studio_of(Server(QWEN), tmp_path).generate("a red fox", width=64, height=64)
+    studio = studio_of(Server(QWEN), tmp_path, timer=lambda: 0.0)
+    image = await studio.generate("a red fox", width=64, height=64, tag="animals")
 
     texts = read_text(image.path.read_bytes())
 
@@ -123,6 +125,10 @@ async def test_the_file_tells_how_it_was_made(tmp_path: Path) -> None:
         "guidance_field": "true_cfg_scale",
         "seed": 42,
         "created": "2026-02-18T14:30:22+00:00",
+        "key": content_key(image.request, model=QWEN, server_version="0.30.0"),
+        "server_version": "0.30.0",
+        "seconds": 0.0,
+        "tag": "animals",
     }
     assert texts["parameters"].endswith(
         "Steps: 50, CFG scale: 5.0, Seed: 42, Size: 64x64, Model: Qwen/Qwen-Image"
@@ -233,14 +239,14 @@ async def test_a_cancelled_picture_that_has_arrived_is_written_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     studio = studio_of(Server(), tmp_path)
-    save, entered = studio._store.save, asyncio.Event()
+    save, entered = studio._library._store.save, asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def told_save(*args: object, **kwargs: object) -> Path:
         loop.call_soon_threadsafe(entered.set)
         return save(*args, **kwargs)  # type: ignore[arg-type]  # passed on as they came
 
-    monkeypatch.setattr(studio._store, "save", told_save)
+    monkeypatch.setattr(studio._library._store, "save", told_save)
     task = asyncio.create_task(studio.generate("a red fox", width=64, height=64))
     async with asyncio.timeout(10):
         await entered.wait()

@@ -9,11 +9,22 @@
     picture
 """
 
-from vllm_image_core.errors import BadPicture, CannotSave, ImageError, InvalidRequest, UnknownBatch
+from vllm_image_core.errors import (
+    BadPicture,
+    CannotSave,
+    ImageError,
+    IndexUnavailable,
+    InvalidRequest,
+    NotEnoughSpace,
+    PictureNotSaved,
+    UnknownBatch,
+)
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.gpu import Gpu
 from vllm_image_core.picture import Picture
 from vllm_image_core.profile import Profile
+from vllm_image_core.query import Query
+from vllm_image_core.record import Record
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest, resolve
@@ -26,9 +37,14 @@ __all__ = [
     "Gpu",
     "ImageError",
     "ImageRequest",
+    "IndexUnavailable",
     "InvalidRequest",
+    "NotEnoughSpace",
     "Picture",
+    "PictureNotSaved",
     "Profile",
+    "Query",
+    "Record",
     "Registry",
     "ResolvedRequest",
     "Studio",

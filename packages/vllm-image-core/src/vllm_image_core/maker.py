@@ -3,27 +3,33 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from weakref import WeakValueDictionary
 
-from vllm_omni_client.errors import BadRequest, OmniError
+from vllm_omni_client.errors import BadReply, BadRequest, OmniError, ServerRefused
 from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core.backend import Backend
+from vllm_image_core.content_key import ContentKey, content_key
 from vllm_image_core.filename import check_filename
 from vllm_image_core.generated import GeneratedImage
+from vllm_image_core.library import Existing, Library
 from vllm_image_core.picture import Picture
-from vllm_image_core.recipe import with_recipe
+from vllm_image_core.recipe import recipe_facts, with_recipe
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest, resolve
 from vllm_image_core.served import ServedModel, served_model
-from vllm_image_core.store import Store
+from vllm_image_core.tag import check_tag
 
-__all__ = ["Maker", "Record"]
+__all__ = ["Job", "Maker", "Record"]
 
 _logger = logging.getLogger(__name__)
+
+_VERSION_SECONDS = 10.0
+"""A server that is slower to tell its version has none."""
 
 _MOST_PIXELS_OVER = 2
 """A picture may have this many times the pixels that were asked for before it is refused undecoded."""
@@ -36,12 +42,27 @@ def _unrecorded(_: GeneratedImage) -> None:
     """Keep no record."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A checked request, and what else decides how it is made.
+
+    Attributes:
+        request: Its seed is drawn.
+        reuse: Whether a picture that is there already will do.
+        batch: The id of the batch that it belongs to.
+    """
+
+    request: ImageRequest
+    reuse: bool = False
+    batch: str | None = None
+
+
 class Maker:
     """Makes pictures on one server and saves them in one folder.
 
     Args:
         backend: The server.
-        store: The folder.
+        library: The folder.
         registry: The models' profiles.
         now: The local time, for file names.
         draw_seed: A seed for a request without one.
@@ -51,7 +72,7 @@ class Maker:
     def __init__(
         self,
         backend: Backend,
-        store: Store,
+        library: Library,
         registry: Registry,
         *,
         now: Callable[[], datetime],
@@ -59,12 +80,15 @@ class Maker:
         timer: Callable[[], float],
     ) -> None:
         self._backend = backend
-        self._store = store
+        self._library = library
         self._registry = registry
         self._now = now
         self._draw_seed = draw_seed
         self._timer = timer
         self._model: ServedModel | None = None
+        self._version: str | None = None
+        self._version_was_told = False
+        self._under_way: WeakValueDictionary[ContentKey, asyncio.Lock] = WeakValueDictionary()
 
     async def model(self) -> ServedModel:
         """Ask the server for its model, and find the profile that fits it."""
@@ -78,38 +102,69 @@ class Maker:
         """The model as the server told it last; asked for when it has not told it yet."""
         return self._model or await self.model()
 
-    async def checked(self, request: ImageRequest) -> ImageRequest:
+    async def checked(self, request: ImageRequest, *, fresh: bool = False, batch: str | None = None) -> Job:
         """The request with its seed drawn, if it fits the loaded model.
+
+        Args:
+            request: The caller's own.
+            fresh: Whether it is made anew, also when its picture is there.
+            batch: The id of the batch that it belongs to.
 
         Raises:
             InvalidRequest: It does not fit.
             OmniError: The server does not tell its model.
         """
         check_filename(request.filename)
+        check_tag(request.tag)
+        await self._read_server_version()
         resolved = self._resolved(request, await self.known_model())
-        return replace(request, seed=resolved.seed)
+        reuse = not fresh and request.seed is not None
+        return Job(request=replace(request, seed=resolved.seed), reuse=reuse, batch=batch)
 
-    async def check_writable(self) -> None:
-        """Write a test file, before a GPU works for nothing.
+    async def check_writable(self, jobs: Sequence[Job]) -> None:
+        """Write a test file and look at the free space, before a GPU works for nothing.
 
         Raises:
-            CannotSave: The folder cannot be written.
+            CannotSave: The folder cannot be written, or has too little space.
         """
-        await asyncio.to_thread(self._store.check_writable)
+        model = await self.known_model()
+        pixels = sum(self._resolved(job.request, model).size.pixels for job in jobs)
+        await asyncio.to_thread(self._library.check_writable, pixels=pixels)
 
-    async def made(self, request: ImageRequest, record: Record = _unrecorded) -> GeneratedImage:
-        """Send a checked request, and save what comes back.
+    async def made(self, job: Job, record: Record = _unrecorded) -> GeneratedImage:
+        """Send a checked request, and save what comes back; or take the picture that is there.
+
+        Of equal requests under way at the same time, one is sent.
 
         Raises:
+            NotEnoughSpace: The disk has become too full meanwhile; nothing was sent.
             InvalidRequest: The server has changed its model meanwhile, and the new one cannot do this.
             BadPicture: The server sent something that is no picture.
             PictureNotSaved: The picture was made and could not be written; it is in the error.
             OmniError: The server refused, failed, or did not answer.
         """
+        if not job.reuse:
+            return await self._made_anew(job, record)
         started = self._timer()
-        model, resolved, reply = await self._answered(request)
+        model = await self.known_model()
+        resolved = self._resolved(job.request, model)
+        key = self._key(resolved, model)
+        async with self._under_way.setdefault(key, asyncio.Lock()):
+            existing = await asyncio.to_thread(self._library.existing, key)
+            if existing is None:
+                return await self._made_anew(job, record)
+        image = _reused(existing, job, resolved, model, seconds=self._timer() - started)
+        record(image)
+        return image
+
+    async def _made_anew(self, job: Job, record: Record) -> GeneratedImage:
+        model = await self.known_model()
+        pixels = self._resolved(job.request, model).size.pixels
+        await asyncio.to_thread(self._library.check_space, pixels=pixels)
+        started = self._timer()
+        model, resolved, reply = await self._answered(job.request)
         seconds = self._timer() - started
-        kept = functools.partial(self._kept, request.filename, model, resolved, reply, seconds)
+        kept = functools.partial(self._kept, job, reply, model=model, resolved=resolved, seconds=seconds)
         saving = asyncio.ensure_future(asyncio.to_thread(kept))
         try:
             return await asyncio.shield(saving)
@@ -150,27 +205,72 @@ class Maker:
     def _resolved(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
         return resolve(request, model.profile, draw_seed=self._draw_seed)
 
+    def _key(self, resolved: ResolvedRequest, model: ServedModel) -> ContentKey:
+        return content_key(resolved, model=model.name, server_version=self._version)
+
+    async def _read_server_version(self) -> None:
+        """Ask for the server's version, once; it stays None where the server does not tell it in time."""
+        if self._version_was_told:
+            return
+        try:
+            async with asyncio.timeout(_VERSION_SECONDS):
+                self._version = await self._backend.get_version()
+        except (BadReply, ServerRefused, TimeoutError):
+            pass  # it has none to tell
+        except OmniError:
+            return  # it could not be asked, and is asked again
+        self._version_was_told = True
+
     def _kept(
         self,
-        filename: str | None,
+        job: Job,
+        reply: ImageGenerationReply,
+        *,
         model: ServedModel,
         resolved: ResolvedRequest,
-        reply: ImageGenerationReply,
         seconds: float,
     ) -> GeneratedImage:
         """Check the picture, write into it how it was made, and save it; runs in a thread."""
         now = self._now()
         received = Picture.check(reply.data[0].bytes, max_pixels=_MOST_PIXELS_OVER * resolved.size.pixels)
-        picture = with_recipe(received, resolved, model=model.match.name, now=now)
-        path = self._store.save(picture, prompt=resolved.prompt, now=now, filename=filename)
+        more = {
+            "key": self._key(resolved, model),
+            "server_version": self._version,
+            "seconds": round(seconds, 3),
+            "batch": job.batch,
+            "tag": job.request.tag,
+        }
+        facts = recipe_facts(resolved, model=model.match.name, now=now, more=more)
+        picture = with_recipe(received, resolved, model=model.match.name, facts=facts)
+        saved = self._library.save(
+            picture, facts, prompt=resolved.prompt, now=now, filename=job.request.filename
+        )
         return GeneratedImage(
             picture=picture,
-            path=path,
+            path=saved.path,
             request=resolved,
             model=model.match.name,
             seconds=seconds,
-            notes=_notes(model, resolved, received),
+            notes=(*saved.notes, *_notes(model, resolved, received)),
+            spilled=saved.spilled,
         )
+
+
+def _reused(
+    existing: Existing, job: Job, resolved: ResolvedRequest, model: ServedModel, *, seconds: float
+) -> GeneratedImage:
+    made = f"{existing.record.created:%Y-%m-%d %H:%M} UTC"
+    name = ", under that name" if job.request.filename else ""
+    note = f"This picture was made at {made}, and is taken from the folder; fresh makes it anew{name}."
+    return GeneratedImage(
+        picture=existing.picture,
+        path=existing.record.path,
+        request=resolved,
+        model=model.match.name,
+        seconds=seconds,
+        notes=(note, *_notes(model, resolved, existing.picture)),
+        reused=True,
+    )
 
 
 def _notes(model: ServedModel, resolved: ResolvedRequest, received: Picture) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """How a picture was made, written into its own file."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 
 from vllm_image_core.infotext import KEYWORD as PARAMETERS
@@ -8,24 +9,25 @@ from vllm_image_core.infotext import parameters_text
 from vllm_image_core.picture import Picture, with_text
 from vllm_image_core.resolver import ResolvedRequest
 
-__all__ = ["KEYWORD", "with_recipe"]
+__all__ = ["KEYWORD", "recipe_facts", "with_recipe"]
 
 KEYWORD = "vllm-image"
 """The keyword of the PNG text that holds all parameters as JSON."""
 
 
-def with_recipe(picture: Picture, request: ResolvedRequest, *, model: str, now: datetime) -> Picture:
+def with_recipe(
+    picture: Picture, request: ResolvedRequest, *, model: str, facts: Mapping[str, object]
+) -> Picture:
     """The picture with two texts: all parameters as JSON, and the ``parameters`` line that other tools read.
 
     Args:
         picture: As the server sent it; only PNG takes texts, other formats stay as they are.
         request: What was sent.
         model: The server's name for the model.
-        now: When it was made.
+        facts: What the JSON holds; see ``recipe_facts``.
     """
-    return with_text(
-        picture, {PARAMETERS: _parameters(request, model), KEYWORD: _as_json(request, model, now)}
-    )
+    text = json.dumps(facts, ensure_ascii=False)
+    return with_text(picture, {PARAMETERS: _parameters(request, model), KEYWORD: text})
 
 
 def _parameters(request: ResolvedRequest, model: str) -> str:
@@ -41,8 +43,18 @@ def _parameters(request: ResolvedRequest, model: str) -> str:
     )
 
 
-def _as_json(request: ResolvedRequest, model: str, now: datetime) -> str:
-    facts = {
+def recipe_facts(
+    request: ResolvedRequest, *, model: str, now: datetime, more: Mapping[str, str | float | None]
+) -> dict[str, object]:
+    """All that is told of how a picture was made, by name.
+
+    Args:
+        request: What was sent.
+        model: The server's name for the model.
+        now: When it was made.
+        more: What is known besides, such as its key; None is left out.
+    """
+    return {
         "model": model,
         "profile": request.model,
         "prompt": request.prompt,
@@ -54,5 +66,5 @@ def _as_json(request: ResolvedRequest, model: str, now: datetime) -> str:
         "guidance_field": request.guidance_field,
         "seed": request.seed,
         "created": now.isoformat(timespec="seconds"),
+        **{name: value for name, value in more.items() if value is not None},
     }
-    return json.dumps(facts, ensure_ascii=False)

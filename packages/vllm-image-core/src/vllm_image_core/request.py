@@ -21,6 +21,7 @@ class ImageRequest:
         guidance_scale: 0 to 20, the same word for every model, whatever field its pipeline reads.
         seed: A signed 64-bit integer; drawn when None. 0 to 4294967295 means the same on every device.
         filename: The file's name in the output folder; the store checks it.
+        tag: The caller's own word for it, to find it by: 1 to 100 characters. It is not sent.
     """
 
     prompt: str
@@ -32,3 +33,4 @@ class ImageRequest:
     guidance_scale: float | None = None
     seed: int | None = None
     filename: str | None = None
+    tag: str | None = None

@@ -49,6 +49,7 @@ class ImageResult(Result):
     file_path: str = Field(description="Absolute path of the saved picture.")
     generation_time_seconds: float = Field(description="Queue, transfer and retries included.")
     parameters_used: ParametersUsed
+    reused: bool = Field(False, description="The same request with the same seed was made before.")
     notes: list[str] = Field([], description="What was changed or is worth knowing.")
 
 
@@ -61,6 +62,7 @@ class BatchImage(Result):
     file_path: str | None
     generation_time_seconds: float | None
     seed: int
+    reused: bool = False
     error: str | None = None
 
 
