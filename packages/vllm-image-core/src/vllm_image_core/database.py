@@ -117,6 +117,17 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise self._translated(error, identity) from error
 
+    def check_whole(self, connection: sqlite3.Connection) -> None:
+        """Look through the whole file for damage: a tenth of a second for 100,000 pictures.
+
+        Raises:
+            DamagedDatabase: There is some.
+        """
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            message = f"The index {self._shown} is damaged: {one_line(str(found))}."
+            raise DamagedDatabase(message, identity=self._identity())
+
     def set_aside(self, identity: tuple[int, int]) -> None:
         """Rename a damaged file, so that the next opening makes a new one; unless another has done so.
 

@@ -140,6 +140,8 @@ class Index:
                 at nothing when none was added or removed since.
         """
         with self._following:
+            if not self._followed:
+                self._repaired(self._database.check_whole)
             if every_file or self._repaired(self._has_changed):
                 self._repaired(lambda connection: self._follow(connection, every_file=every_file))
             self._followed = True

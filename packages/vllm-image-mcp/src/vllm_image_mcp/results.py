@@ -49,7 +49,7 @@ class ImageResult(Result):
     file_path: str = Field(description="Absolute path of the saved picture.")
     generation_time_seconds: float = Field(description="Queue, transfer and retries included.")
     parameters_used: ParametersUsed
-    reused: bool = Field(False, description="The same request with the same seed was made before.")
+    reused: bool = Field(default=False, description="It was there already; made earlier with this seed.")
     notes: list[str] = Field([], description="What was changed or is worth knowing.")
 
 
