@@ -7,6 +7,7 @@ belongs to the thread and the piece of work that opened it.
 
 import errno
 import os
+import re
 import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -69,6 +70,8 @@ _BUSY_SECONDS: Final = 30.0
 """How long one writer waits for another; each holds the file for some milliseconds."""
 
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_STRANGE: Final = re.compile(r"no such (table|column)|fts5: corrupt|invalid fts5|vtable constructor failed")
+"""What SQLite calls an error of ours, and our statements never are: the file is not as we have made it."""
 _NEXT_STEP: Final = "Pictures are saved all the same; look at the folder's permissions and its free space."
 
 
@@ -227,7 +230,7 @@ class Database:
     def _translated(self, error: sqlite3.DatabaseError, identity: tuple[int, int]) -> Exception:
         """What SQLite's error means: a damaged file, a place that does not work now, or a bug of ours."""
         code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
-        if code in _DAMAGED:
+        if code in _DAMAGED or (code == sqlite3.SQLITE_ERROR and _STRANGE.search(str(error))):
             return DamagedDatabase(f"The index {self._shown} is damaged: {error}.", identity=identity)
         return self._unavailable(str(error)) if isinstance(error, sqlite3.OperationalError) else error
 
