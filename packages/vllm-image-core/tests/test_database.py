@@ -94,7 +94,7 @@ def test_many_threads_and_processes_open_and_write_it_at_the_same_time(tmp_path:
     commands = [[sys.executable, "-c", ENTERS, str(tmp_path), str(number)] for number in range(2)]
     processes = [subprocess.Popen(command) for command in commands]
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda number: enter_many(tmp_path, number), range(2, 6), timeout=DEADLINE_SECONDS))
+        list(threads.map(enter_many, [tmp_path] * 4, range(2, 6), timeout=DEADLINE_SECONDS))
     assert [process.wait(DEADLINE_SECONDS) for process in processes] == [0, 0]
     assert len(names(Database(tmp_path))) == 6 * 25
 

@@ -379,10 +379,10 @@ def test_a_folder_that_vanishes_during_a_search_is_an_error_of_ours(
 ) -> None:
     put(root / "1.png")
 
-    def vanished(_: Path) -> Folder:
+    def vanished(_: Folder) -> list[str]:
         raise FileNotFoundError(errno.ENOENT, "No such file or directory")
 
-    monkeypatch.setattr(Folder, "existing", vanished)
+    monkeypatch.setattr(Folder, "names", vanished)
     with pytest.raises(IndexUnavailable, match="cannot be listed: No such file or directory"):
         Index(root).find(Query())
 
