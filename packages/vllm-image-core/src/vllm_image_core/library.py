@@ -74,14 +74,14 @@ class Library:
         return self._store.root
 
     def check_writable(self, *, pixels: int) -> None:
-        """Make the folder, write a file there as a test, and compare its free space with what is needed.
+        """Make the folder, compare its free space with what is needed, and write a file there as a test.
 
         Raises:
             NotEnoughSpace: Pictures with so many pixels together need more than is free.
             CannotSave: The folder cannot be made or written.
         """
-        self._store.check_writable()
         self.check_space(pixels=pixels)
+        self._store.check_writable()
 
     def check_space(self, *, pixels: int) -> None:
         """Compare the free space with what pictures with so many pixels together need.
