@@ -48,7 +48,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             tag TEXT
         )
         """,
-        "CREATE INDEX picture_created ON picture (created, id)",
+        "CREATE INDEX picture_created ON picture (created, id) WHERE width IS NOT NULL",
         "CREATE INDEX picture_key ON picture (key)",
         "CREATE INDEX picture_model ON picture (model, created)",
         "CREATE INDEX picture_seed ON picture (seed)",

@@ -23,6 +23,9 @@ _ENTER: Final = (
     f"WHERE id > {_UNTIL} AND width IS NOT NULL"
 )
 _ENTERED: Final = "INSERT OR REPLACE INTO state SELECT 'text_until', coalesce(max(id), 0) FROM picture"
+_MANY: Final = 5_000
+"""Where beginning with the words and beginning with the newest take about as long."""
+_COUNT: Final = "SELECT count(*) FROM (SELECT 1 FROM picture_text WHERE picture_text MATCH ? LIMIT ?)"
 _BEHIND: Final = f"SELECT max(id) > {_UNTIL} FROM picture"  # noqa: S608 - our own words
 
 
@@ -47,6 +50,11 @@ def enter(connection: sqlite3.Connection) -> None:
 def is_behind(connection: sqlite3.Connection) -> bool:
     """Whether pictures came since."""
     return bool(connection.execute(_BEHIND).fetchone()[0])
+
+
+def are_common(connection: sqlite3.Connection, expression: str) -> bool:
+    """Whether many pictures match an FTS5 expression."""
+    return bool(expression) and connection.execute(_COUNT, (expression, _MANY)).fetchone()[0] == _MANY
 
 
 def forget(connection: sqlite3.Connection, names: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ The files are the truth. The index is made from them when it is missing or damag
 they are added, changed or removed by others; only new and changed files are read.
 """
 
+import os
 import sqlite3
 import threading
 import time
@@ -110,7 +111,7 @@ class Index:
 
         The first time, the folder's files are looked at; later only the index is.
         """
-        if not self._root.is_dir():
+        if self._is_empty():
             return ()
         if not self._followed:
             self.follow()
@@ -123,7 +124,7 @@ class Index:
         New and removed files are always noticed. One that was changed in its place is noticed by a new
         `Index`, by `follow`, and when it would be among the answers.
         """
-        if not self._root.is_dir():
+        if self._is_empty():
             return Page(pictures=())
         self.follow(every_file=not self._followed)
         page = self._repaired(lambda connection: self._page(connection, query))
@@ -145,6 +146,15 @@ class Index:
             if every_file or self._repaired(self._has_changed):
                 self._repaired(lambda connection: self._follow(connection, every_file=every_file))
             self._followed = True
+
+    def _is_empty(self) -> bool:
+        """Whether there is neither an index nor a picture; nothing is made in such a folder."""
+        if self._database.path.exists():
+            return False
+        try:
+            return not any(map(_is_picture_name, os.listdir(self._root)))  # noqa: PTH208 - names only
+        except OSError:  # there is no such folder
+            return True
 
     def _has_changed(self, connection: sqlite3.Connection) -> bool:
         seen = connection.execute(_SEEN).fetchone()
@@ -185,10 +195,13 @@ class Index:
         if fts and query.text is not None and full_text.is_behind(connection):
             with _changing(connection):
                 pass  # the words of pictures that a host without FTS5 has entered
-        condition, values = query.conditions(fts=fts)
+        common = fts and full_text.are_common(connection, query.match)
+        condition, values = query.conditions(fts=fts, common=common)
+        # What is left out is counted in an index, and only what is shown is read.
+        ids = f"SELECT id FROM picture WHERE {condition} ORDER BY created DESC, id DESC LIMIT ? OFFSET ?"  # noqa: S608 - our own words
         found = self._records(
             connection,
-            f"{condition} ORDER BY created DESC, id DESC LIMIT ? OFFSET ?",
+            f"id IN ({ids}) ORDER BY created DESC, id DESC",
             (*values, query.limit + 1, query.offset),
         )
         more = len(found) > query.limit

@@ -61,8 +61,18 @@ class Query:
         for name in (field.name for field in fields(self)):
             _check(name, getattr(self, name))
 
-    def conditions(self, *, fts: bool) -> tuple[str, tuple[object, ...]]:
-        """An SQL condition on `picture`, and its values."""
+    @property
+    def match(self) -> str:
+        """The words as an FTS5 expression; "" where there are none."""
+        return match_expression(self.text or "")
+
+    def conditions(self, *, fts: bool, common: bool = False) -> tuple[str, tuple[object, ...]]:
+        """An SQL condition on `picture`, and its values.
+
+        Args:
+            fts: Whether there is full-text search.
+            common: Whether so many pictures have these words that the newest are looked through for them.
+        """
         parts: list[str] = ["width IS NOT NULL"]
         values: list[object] = []
         for name in ("model", "seed", "width", "height", "batch", "tag"):
@@ -76,18 +86,20 @@ class Query:
             parts.append("created < ?")
             values.append(math.ceil(_seconds(self.until)))
         if self.text is not None and self.text.strip():
-            condition, words = _with_words(self.text, fts=fts)
+            condition, words = self._with_match(common=common) if fts else _with_words(self.text)
             parts.append(condition)
             values.extend(words)
         return " AND ".join(parts), tuple(values)
 
-
-def _with_words(text: str, *, fts: bool) -> tuple[str, tuple[str, ...]]:
-    """The condition that a text asks for; a text without a word finds nothing."""
-    if fts:
-        expression = match_expression(text)
+    def _with_match(self, *, common: bool) -> tuple[str, tuple[str, ...]]:
+        """The condition that the words ask for; a text without a word finds nothing."""
         found = "id IN (SELECT rowid FROM picture_text WHERE picture_text MATCH ?)"
-        return (found, (expression,)) if expression else ("0", ())
+        # The plus keeps SQLite from beginning with the words.
+        return ("+" * common + found, (self.match,)) if self.match else ("0", ())
+
+
+def _with_words(text: str) -> tuple[str, tuple[str, ...]]:
+    """The same without full-text search."""
     words = plain_words(text)
     like = "(prompt LIKE ? OR tag LIKE ? OR name LIKE ?)"
     values = tuple(f"%{word}%" for word in words for _ in range(3))
