@@ -138,7 +138,7 @@ def test_a_batch_makes_a_picture_for_each_line(run: Run, omni: "OmniServer", tmp
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["[1/3]", "[2/3]", "[3/3]"]
     assert {line.split()[1] for line in lines} == {
-        str(path) for path in (tmp_path / "generated_images").iterdir()
+        str(path) for path in (tmp_path / "generated_images").glob("*.png")
     }
     assert "3 made, 0 failed" in result.stderr
 
