@@ -81,6 +81,13 @@ def test_an_aspect_ratio_is_an_option(run: Run, omni: "OmniServer") -> None:
     assert omni.requests[0]["size"] == "1024x576"
 
 
+def test_a_picture_with_a_seed_is_made_once_and_fresh_makes_it_anew(run: Run, omni: "OmniServer") -> None:
+    command = ("generate", "--vllm-url", omni.url, "a red fox", "--seed", "42", "--width", "64")
+    paths = [run(*command, *more).stdout.splitlines()[0] for more in ((), (), ("--fresh",))]
+    assert paths[0] == paths[1] != paths[2]
+    assert len(omni.requests) == 2
+
+
 def test_a_picture_that_cannot_be_is_an_expected_failure(run: Run) -> None:
     result = run("generate", "--demo", "a red fox", "--width", "1000")
     assert (result.exit_code, result.stdout) == (1, "")
