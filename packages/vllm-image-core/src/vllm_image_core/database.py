@@ -69,6 +69,9 @@ _APPLICATION: Final = 0x76494D47  # "vIMG"
 _BUSY_SECONDS: Final = 30.0
 """How long one writer waits for another; each holds the file for some milliseconds."""
 
+_CACHE_KIB: Final = 32_768
+"""The most memory of one connection: the pages that 5,000 new pictures change."""
+
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _STRANGE: Final = re.compile(r"no such (table|column)|fts5: corrupt|invalid fts5|vtable constructor failed")
 """What SQLite calls an error of ours, and our statements never are: the file is not as we have made it."""
@@ -186,6 +189,7 @@ class Database:
             # A file that came from elsewhere must not run functions of its own choice.
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
         except sqlite3.Error:
             connection.close()

@@ -54,8 +54,11 @@ _INSERT_NO_PICTURE: Final = "INSERT INTO picture (name, bytes, modified_ns, crea
 _SEEN: Final = "SELECT value FROM state WHERE name = 'folder_modified_ns'"
 _SEEN_NOW: Final = "INSERT OR REPLACE INTO state VALUES ('folder_modified_ns', ?)"
 
-_AT_ONCE: Final = 500
-"""Files that are read between two transactions, so that other writers wait for milliseconds only."""
+_AT_ONCE: Final = 5_000
+"""Files that are read between two transactions: few enough that other writers wait for a second at most, and
+many enough that forcing each transaction to the disk takes little of the time."""
+_NAMES_AT_ONCE: Final = 500
+"""Older versions of SQLite take 999 values in one statement."""
 _SETTLED_NS: Final = 2 * 10**9
 """The coarsest clock of a file system, FAT's: after that, another change shows another time."""
 _GROWING_NS: Final = 60 * 10**9
@@ -168,12 +171,11 @@ class Index:
             names = set(filter(_is_picture_name, folder.names()))
             states = _states(folder, names if every_file else names - known.keys())
             changed = [file for file in states.items() if known.get(file[0]) != file[1]]
-            for files in _chunks(sorted(changed, key=_when_written)):
+            for files in _chunks(sorted(changed, key=_when_written), _AT_ONCE):
                 settled &= self._read(connection, folder, files)
         with _changing(connection) as fts:
             gone = known.keys() - (states.keys() if every_file else names)
-            for some in _chunks(sorted(gone)):
-                _forget(connection, some, fts=fts)
+            _forget(connection, sorted(gone), fts=fts)
             connection.execute(_SEEN_NOW, (modified_ns if settled else None,))
 
     def _read(
@@ -249,10 +251,11 @@ def _enter(connection: sqlite3.Connection, records: Sequence[Record], *, fts: bo
 
 
 def _forget(connection: sqlite3.Connection, names: Sequence[str], *, fts: bool) -> None:
-    if fts:
-        full_text.forget(connection, names)
-    marks = ", ".join("?" * len(names))
-    connection.execute(f"DELETE FROM picture WHERE name IN ({marks})", names)  # noqa: S608 - marks only
+    for some in _chunks(names, _NAMES_AT_ONCE):
+        if fts:
+            full_text.forget(connection, some)
+        marks = ", ".join("?" * len(some))
+        connection.execute(f"DELETE FROM picture WHERE name IN ({marks})", some)  # noqa: S608 - marks only
 
 
 def _row(record: Record) -> tuple[object, ...]:
@@ -317,5 +320,5 @@ def _read_or_none(folder: Folder, name: str) -> Record | None:
         return None
 
 
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE))
+def _chunks(items: Sequence[T], length: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + length] for start in range(0, len(items), length))
