@@ -21,7 +21,7 @@ from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture
 from vllm_image_core.preview import Axis, contact_sheet, preview, xy_grid
 from vllm_image_core.recalled import recall
-from vllm_image_core.recipe import with_recipe
+from vllm_image_core.recipe import recipe_facts, with_recipe
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest, resolve
@@ -105,7 +105,13 @@ def _splice(kind: str) -> Callable[[], object]:
 
 
 def _described(picture: Picture) -> Picture:
-    return with_recipe(picture, _REQUEST, model=MODEL, now=NOON, metadata=Metadata())
+    return with_recipe(
+        picture,
+        _REQUEST,
+        model=MODEL,
+        facts=recipe_facts(_REQUEST, model=MODEL, now=NOON, more={}),
+        metadata=Metadata(),
+    )
 
 
 def _resolved() -> ResolvedRequest:

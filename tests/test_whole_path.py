@@ -123,13 +123,17 @@ async def test_every_tool_answers_in_the_plans_format(host: Host) -> None:
 
 async def test_the_same_request_and_seed_give_the_same_pixels(host: Host) -> None:
     async with host() as client:
-        first, again, other = [
+        first, kept, other = [
             await answer(client, "generate_image", prompt="a red fox", seed=seed, **SMALL)
             for seed in (42, 42, 43)
         ]
-    assert first["parameters_used"] == again["parameters_used"]
-    assert first["file_path"] != again["file_path"]
-    assert pixels(first["file_path"]) == pixels(again["file_path"]) != pixels(other["file_path"])
+        drawn = pixels(first["file_path"])
+        Path(first["file_path"]).unlink()
+        again = await answer(client, "generate_image", prompt="a red fox", seed=42, **SMALL)
+    assert first["parameters_used"] == kept["parameters_used"] == again["parameters_used"]
+    assert (kept["file_path"], kept["reused"]) == (first["file_path"], True)
+    assert not again["reused"]
+    assert drawn == pixels(again["file_path"]) != pixels(other["file_path"])
 
 
 async def test_every_parameter_that_is_reported_is_in_the_request_that_the_server_received(

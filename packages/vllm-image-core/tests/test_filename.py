@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.filename import automatic_stem, check_filename
+from vllm_image_core.filename import automatic_stem, check_filename, folded
 
 NOON = datetime(2026, 2, 18, 14, 30, 22)  # noqa: DTZ001 - file names carry local time
 
@@ -147,3 +147,22 @@ def test_a_name_of_300_characters_is_refused_with_its_length_and_the_limit() -> 
 def test_a_name_that_is_no_text_is_refused(filename: object) -> None:
     with pytest.raises(InvalidRequest, match="is no text"):
         check_filename(filename)  # pyright: ignore[reportArgumentType] -- what an unchecked caller may pass
+
+
+@pytest.mark.parametrize("filename", ["IMG_20260218_143022_B9C4C4", "Img_20260218_143022_b9c4c4_2.PNG"])
+def test_a_name_like_an_automatic_one_is_put_in_lower_case(filename: str) -> None:
+    assert check_filename(filename) == filename.removesuffix(".PNG").lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "twin"),
+    [
+        ("Fox.png", "fox.PNG"),
+        ("F\u00fcchse", "FU\u0308CHSE"),
+        ("stra\u00dfe", "STRASSE"),
+        ("\u03c3", "\u03c2"),
+    ],
+)
+def test_twins_fold_to_the_same_name(name: str, twin: str) -> None:
+    assert folded(name) == folded(twin)
+    assert folded(name) != folded(name + "_2")

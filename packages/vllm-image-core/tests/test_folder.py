@@ -64,3 +64,49 @@ def test_a_folder_swapped_for_a_link_after_it_was_opened_is_still_the_one_writte
             folder.place(name, "fox.png")
     assert list((tmp_path / "outside").iterdir()) == []
     assert (tmp_path / "moved" / "fox.png").read_bytes() == b"content"
+
+
+def test_a_folder_that_is_not_there_is_not_made_to_be_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), Folder.existing(tmp_path / "gone"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_read_and_what_is_none_is_not(folder: Folder) -> None:
+    (folder.path / "fox.png").write_bytes(b"content")
+    (folder.path / "folder.png").mkdir()
+    with folder.reading("fox.png") as file:
+        assert file is not None
+        assert file.read() == b"content"
+    with folder.reading("folder.png") as file:
+        assert file is None
+    with pytest.raises(FileNotFoundError), folder.reading("gone.png"):
+        pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's links")
+def test_a_link_swapped_in_between_looking_and_opening_is_not_read(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    secret = tmp_path_factory.mktemp("outside") / "secret"
+    secret.write_bytes(b"secret")
+    (folder.path / "fox.png").write_bytes(b"content")
+    look = Folder.status
+
+    def swapped(folder: Folder, name: str) -> os.stat_result:
+        status = look(folder, name)
+        (folder.path / name).unlink()
+        (folder.path / name).symlink_to(secret)
+        return status
+
+    monkeypatch.setattr(Folder, "status", swapped)
+    with pytest.raises(OSError, match=r"ELOOP|symbolic links"), folder.reading("fox.png"):
+        pass
+
+
+def test_names_come_and_go(folder: Folder) -> None:
+    (folder.path / "fox.png").write_bytes(b"content")
+    assert (folder.names(), folder.status("fox.png").st_size) == (["fox.png"], 7)
+    assert folder.modified_ns() == folder.path.stat().st_mtime_ns
+    folder.remove("fox.png")
+    assert folder.names() == []

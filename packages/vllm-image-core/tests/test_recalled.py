@@ -20,7 +20,7 @@ from vllm_image_core.errors import NotRecalled
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture
 from vllm_image_core.recalled import Recalled
-from vllm_image_core.recipe import with_recipe
+from vllm_image_core.recipe import recipe_facts, with_recipe
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest, resolve
@@ -54,7 +54,13 @@ def with_user_comment(kind: str, text: str) -> bytes:
 
 def made(kind: str, request: ResolvedRequest, metadata: Metadata | None = None) -> bytes:
     picture = Picture.check(encoded(kind))
-    return with_recipe(picture, request, model=QWEN, now=NOON, metadata=metadata).bytes
+    return with_recipe(
+        picture,
+        request,
+        model=QWEN,
+        facts=recipe_facts(request, model=QWEN, now=NOON, more={}),
+        metadata=metadata,
+    ).bytes
 
 
 def resolved(request: ImageRequest) -> ResolvedRequest:

@@ -12,7 +12,7 @@ from PIL import Image
 from vllm_image_core import xmp
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture, read_text, with_text
-from vllm_image_core.recipe import with_recipe
+from vllm_image_core.recipe import recipe_facts, with_recipe
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest, resolve
@@ -41,7 +41,9 @@ def recipe_in(made: Picture) -> dict[str, object] | None:
 
 
 def made(kind: str, request: ResolvedRequest | None = None, metadata: Metadata | None = None) -> Picture:
-    return with_recipe(picture(kind), request or resolved(), model=QWEN, now=NOON, metadata=metadata)
+    sent = request or resolved()
+    facts = recipe_facts(sent, model=QWEN, now=NOON, more={})
+    return with_recipe(picture(kind), sent, model=QWEN, facts=facts, metadata=metadata)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -104,7 +106,9 @@ def test_a_simulation_says_that_no_model_was_trained_for_it(kind: str) -> None:
 def test_a_picture_that_states_its_source_itself_is_believed(kind: str) -> None:
     packet = xmp.packet(xmp.Properties(source="algorithmicMedia"))
     drawn = with_text(picture(kind), {"XML:com.adobe.xmp": packet})
-    described = with_recipe(drawn, resolved(), model=QWEN, now=NOON)
+    described = with_recipe(
+        drawn, resolved(), model=QWEN, facts=recipe_facts(resolved(), model=QWEN, now=NOON, more={})
+    )
     assert xmp.read(read_text(described.bytes)["XML:com.adobe.xmp"]).source == "algorithmicMedia"
 
 

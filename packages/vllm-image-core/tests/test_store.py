@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from vllm_image_core.errors import CannotSave, InvalidRequest
+from vllm_image_core.errors import CannotSave, InvalidRequest, PictureNotSaved
 from vllm_image_core.folder import Folder
 from vllm_image_core.picture import Picture
-from vllm_image_core.store import PictureNotSaved, Store
+from vllm_image_core.store import Store
 
 NOON = datetime(2026, 2, 18, 14, 30, 22)  # noqa: DTZ001 - file names carry local time
 PROMPT = "a red fox in the snow"

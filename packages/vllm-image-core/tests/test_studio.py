@@ -3,16 +3,20 @@ import base64
 import io
 import json
 import logging
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
-from vllm_image_core.errors import BadPicture, CannotSave, InvalidRequest, UnknownBatch
+from vllm_image_core.batching import Done
+from vllm_image_core.content_key import content_key
+from vllm_image_core.errors import BadPicture, CannotSave, InvalidRequest, NotEnoughSpace, UnknownBatch
 from vllm_image_core.gpu import Gpu
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import read_text
@@ -190,7 +194,8 @@ async def test_a_request_can_be_checked_without_sending_it(tmp_path: Path) -> No
 
 
 async def test_the_file_tells_how_it_was_made(tmp_path: Path) -> None:
-    image = await studio_of(Server(QWEN), tmp_path).generate("a red fox", width=64, height=64)
+    studio = studio_of(Server(QWEN), tmp_path, timer=lambda: 0.0)
+    image = await studio.generate("a red fox", width=64, height=64, tag="animals")
 
     texts = read_text(image.path.read_bytes())
 
@@ -206,6 +211,10 @@ async def test_the_file_tells_how_it_was_made(tmp_path: Path) -> None:
         "guidance_field": "true_cfg_scale",
         "seed": 42,
         "created": "2026-02-18T14:30:22+00:00",
+        "key": content_key(image.request, model=QWEN, server_version="0.30.0"),
+        "server_version": "0.30.0",
+        "seconds": 0.0,
+        "tag": "animals",
     }
     assert texts["parameters"].endswith(
         "Steps: 50, CFG scale: 5.0, Seed: 42, Size: 64x64, Model: Qwen/Qwen-Image"
@@ -412,14 +421,14 @@ async def test_a_cancelled_picture_that_has_arrived_is_written_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     studio = studio_of(Server(), tmp_path)
-    save, entered = studio._store.save, asyncio.Event()
+    save, entered = studio._library._store.save, asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def told_save(*args: object, **kwargs: object) -> Path:
         loop.call_soon_threadsafe(entered.set)
         return save(*args, **kwargs)  # type: ignore[arg-type]  # passed on as they came
 
-    monkeypatch.setattr(studio._store, "save", told_save)
+    monkeypatch.setattr(studio._library._store, "save", told_save)
     task = asyncio.create_task(studio.generate("a red fox", width=64, height=64))
     async with asyncio.timeout(10):
         await entered.wait()
@@ -427,6 +436,178 @@ async def test_a_cancelled_picture_that_has_arrived_is_written_whole(
         with pytest.raises(asyncio.CancelledError):
             await task
     assert len(list(tmp_path.glob("img_*.png"))) == 1
+
+
+async def test_the_same_request_with_the_same_seed_is_made_once(tmp_path: Path) -> None:
+    server = Server()
+    made = await studio_of(server, tmp_path).generate("a red fox", width=64, height=64, seed=7)
+    for studio in (studio_of(server, tmp_path), Studio(server, output_dir=tmp_path)):
+        again = await studio.generate("a red fox", width=64, height=64, seed=7, filename="mine")
+        assert replace(again, seconds=0.0, notes=(), path=tmp_path) == replace(
+            made, seconds=0.0, notes=(), path=tmp_path, reused=True
+        )
+        assert again.path == tmp_path / "mine.png"
+        assert again.path.read_bytes() == made.path.read_bytes()
+        assert "taken from the folder" in again.notes[0]
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "other", [{"prompt": "a red dog"}, {"width": 80}, {"num_inference_steps": 5}, {"seed": 8}]
+)
+async def test_another_request_is_another_picture(tmp_path: Path, other: dict[str, object]) -> None:
+    server, request = Server(), {"prompt": "a red fox", "width": 64, "height": 64, "seed": 7}
+    studio = studio_of(server, tmp_path)
+    await studio.generate(**request)  # type: ignore[arg-type]  # by name
+    image = await studio.generate(**{**request, **other})  # type: ignore[arg-type]  # by name
+    assert not image.reused
+    assert len(server.requests) == 2
+
+
+async def test_fresh_makes_the_picture_anew_under_another_name(tmp_path: Path) -> None:
+    server = Server()
+    studio = studio_of(server, tmp_path)
+    images = [
+        await studio.generate("a red fox", width=64, height=64, seed=7, fresh=fresh)
+        for fresh in (False, True, False)
+    ]
+    assert [image.reused for image in images] == [False, False, True]
+    assert images[2].path == images[1].path != images[0].path
+    assert len(server.requests) == 2
+
+
+async def test_a_seed_that_was_drawn_is_never_looked_up(tmp_path: Path) -> None:
+    server = Server()
+    images = [await studio_of(server, tmp_path).generate("a red fox", width=64, height=64) for _ in range(2)]
+    assert [(image.seed, image.reused) for image in images] == [(42, False)] * 2
+    batch = await studio_of(server, tmp_path).batch([ImageRequest(prompt="a red fox", width=64, height=64)])
+    async with batch:
+        [outcome] = [outcome async for outcome in batch]
+    assert isinstance(outcome, Done)
+    assert not outcome.value.reused
+
+
+async def test_a_file_that_was_damaged_meanwhile_is_made_again(tmp_path: Path) -> None:
+    server = Server()
+    studio = studio_of(server, tmp_path)
+    first = await studio.generate("a red fox", width=64, height=64, seed=7)
+    first.path.write_bytes(first.picture.bytes[:-1])
+    second = await studio.generate("a red fox", width=64, height=64, seed=7)
+    assert (second.reused, second.path == first.path) == (False, False)
+
+
+async def test_another_version_of_the_server_makes_another_picture(tmp_path: Path) -> None:
+    class Newer(Server):
+        async def get_version(self) -> str:
+            return "0.31.0"
+
+    class Silent(Server):
+        async def get_version(self) -> str:
+            raise BadReply("no version")
+
+    reused = [
+        (await studio_of(server, tmp_path).generate("a red fox", width=64, height=64, seed=7)).reused
+        for server in (Server(), Newer(), Silent(), Silent(), Newer())
+    ]
+    assert reused == [False, False, False, True, True]
+
+
+async def test_the_servers_version_is_asked_for_once(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Counting(Server):
+        async def get_version(self) -> str:
+            asked.append("version")
+            return "0.30.0"
+
+    studio = studio_of(Counting(), tmp_path)
+    for seed in range(3):
+        await studio.generate("a red fox", width=64, height=64, seed=seed)
+    assert asked == ["version"]
+
+
+async def test_equal_requests_of_one_batch_are_sent_once(tmp_path: Path) -> None:
+    server = Server()
+    requests = [ImageRequest(prompt="a red fox", width=64, height=64, seed=7)] * 5
+    batch = await studio_of(server, tmp_path).batch(requests, max_concurrent=5)
+    async with batch:
+        outcomes = [outcome async for outcome in batch]
+    images = [outcome.value for outcome in outcomes if isinstance(outcome, Done)]
+    assert sorted(image.reused for image in images) == [False, True, True, True, True]
+    assert len({image.path for image in images}) == 1
+    assert len(server.requests) == 1
+
+
+async def test_a_batch_can_be_made_anew(tmp_path: Path) -> None:
+    server, requests = Server(), [ImageRequest(prompt="a red fox", width=64, height=64, seed=7)]
+    for fresh in (False, False, True):
+        async with await studio_of(server, tmp_path).batch(requests, fresh=fresh) as batch:
+            assert [outcome.index async for outcome in batch] == [0]
+    assert len(server.requests) == 2
+
+
+async def test_pictures_are_found_by_words_tag_and_batch(tmp_path: Path) -> None:
+    studio = studio_of(Server(), tmp_path)
+    fox = await studio.generate("a red fox", width=64, height=64, tag="winter")
+    requests = [ImageRequest(prompt="a blue bird", width=64, height=64, tag="winter")]
+    async with await studio.batch(requests) as batch:
+        [outcome] = [outcome async for outcome in batch]
+    assert isinstance(outcome, Done)
+    bird = outcome.value
+
+    async def found(**query: str) -> list[Path]:
+        return [record.path for record in (await studio.find(**query)).pictures]  # type: ignore[arg-type]  # by name
+
+    assert await found(text="foxes") == [fox.path]
+    assert await found(batch=batch.id) == [bird.path]
+    assert await found(tag="winter") == [bird.path, fox.path]
+    assert await found(text="winter red") == [fox.path]
+
+
+@pytest.mark.parametrize("limit", [0, "5"])
+async def test_a_search_with_a_wrong_limit_is_refused(tmp_path: Path, limit: object) -> None:
+    with pytest.raises(InvalidRequest):
+        await studio_of(Server(), tmp_path).find(limit=limit)  # type: ignore[arg-type]  # unchecked
+
+
+async def test_a_tag_that_is_none_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    server = Server()
+    with pytest.raises(InvalidRequest):
+        await studio_of(server, tmp_path).generate("a red fox", tag="\n")
+    assert server.requests == []
+
+
+async def test_a_picture_that_the_folder_does_not_take_is_in_the_spill_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+
+    def unplug(request: ImageGenerationRequest) -> bytes:
+        folder.rmdir()
+        folder.write_text("in the way")
+        return png(request)
+
+    studio = studio_of(Server(draw=unplug), folder, spill_dir=tmp_path / "spill")
+    image = await studio.generate("a red fox", width=64, height=64)
+    assert image.spilled
+    assert image.path.parent == tmp_path / "spill"
+    assert image.path.read_bytes() == image.picture.bytes
+    assert "not in the output folder" in image.notes[0]
+
+
+async def test_a_disk_that_is_too_full_costs_no_gpu_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def usage(_: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=1_000_000)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    server, requests = Server(), [ImageRequest(prompt="a red fox", width=512, height=512)] * 2
+    await studio_of(server, tmp_path).make(requests[0])
+    with pytest.raises(NotEnoughSpace):
+        await studio_of(server, tmp_path).batch(requests)
+    with pytest.raises(NotEnoughSpace, match=r"1\.0 MB are free, about 2\.5 MB are needed"):
+        await studio_of(server, tmp_path).generate("a red fox")
+    assert len(server.requests) == 1
+    await studio_of(server, tmp_path, check_space=False).generate("a red fox")
 
 
 async def test_a_batch_gives_each_request_one_outcome(tmp_path: Path) -> None:

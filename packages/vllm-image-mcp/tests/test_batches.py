@@ -42,7 +42,7 @@ async def test_one_to_twenty_prompts_make_as_many_pictures(
         told = await answer(client, prompts, max_concurrent=2)
     assert (told["status"], told["images_generated"], told["images_failed"]) == ("success", count, 0)
     assert [(each["index"], each["prompt"]) for each in told["results"]] == list(enumerate(prompts))
-    assert {each["file_path"] for each in told["results"]} == {str(path) for path in tmp_path.iterdir()}
+    assert {each["file_path"] for each in told["results"]} == {str(path) for path in tmp_path.glob("*.png")}
     assert len(omni.requests) == count
 
 
@@ -99,7 +99,7 @@ async def test_twenty_times_the_same_prompt_in_one_second_are_twenty_files(
         told = await answer(client, ["a red fox"] * 20, max_concurrent=4)
     paths = [each["file_path"] for each in told["results"]]
     assert len(set(paths)) == 20
-    assert {str(path) for path in tmp_path.iterdir()} == set(paths)
+    assert {str(path) for path in tmp_path.glob("*.png")} == set(paths)
 
 
 async def test_one_failure_does_not_stop_the_others(connect: Connect, omni: "OmniServer") -> None:
@@ -216,7 +216,7 @@ async def test_a_running_batch_is_cancelled_by_the_id_of_its_first_message(
         "failed": 0,
         "notes": ["A picture that was running may still be finished on the GPU; it is not saved."],
     }
-    assert {str(path) for path in tmp_path.iterdir()} == set(files)
+    assert {str(path) for path in tmp_path.glob("*.png")} == set(files)
     assert (told["status"], told["batch_id"]) == ("cancelled", ids[0])
     assert (told["images_generated"], told["images_cancelled"]) == (2, 2)
     assert [each["status"] for each in told["results"]] == ["success", "success", "cancelled", "cancelled"]
@@ -278,7 +278,7 @@ async def test_cancelling_a_batch_that_has_ended_tells_what_it_made(connect: Con
         made = await answer(client, ["fox", "owl"])
         told = (await client.call_tool("cancel_batch", {"batch_id": made["batch_id"]})).structured_content
     assert told
-    assert sorted(told.pop("files_saved")) == sorted(str(path) for path in tmp_path.iterdir())
+    assert sorted(told.pop("files_saved")) == sorted(str(path) for path in tmp_path.glob("*.png"))
     assert told == {
         "batch_id": made["batch_id"],
         "status": "completed",

@@ -81,6 +81,13 @@ def test_an_aspect_ratio_is_an_option(run: Run, omni: "OmniServer") -> None:
     assert omni.requests[0]["size"] == "1024x576"
 
 
+def test_a_picture_with_a_seed_is_made_once_and_fresh_makes_it_anew(run: Run, omni: "OmniServer") -> None:
+    command = ("generate", "--vllm-url", omni.url, "a red fox", "--seed", "42", "--width", "64")
+    paths = [run(*command, *more).stdout.splitlines()[0] for more in ((), (), ("--fresh",))]
+    assert paths[0] == paths[1] != paths[2]
+    assert len(omni.requests) == 2
+
+
 def test_a_picture_that_cannot_be_is_an_expected_failure(run: Run) -> None:
     result = run("generate", "--demo", "a red fox", "--width", "1000")
     assert (result.exit_code, result.stdout) == (1, "")
@@ -138,7 +145,7 @@ def test_a_batch_makes_a_picture_for_each_line(run: Run, omni: "OmniServer", tmp
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["[1/3]", "[2/3]", "[3/3]"]
     assert {line.split()[1] for line in lines} == {
-        str(path) for path in (tmp_path / "generated_images").iterdir()
+        str(path) for path in (tmp_path / "generated_images").glob("*.png")
     }
     assert "3 made, 0 failed" in result.stderr
 

@@ -118,10 +118,23 @@ async def test_the_seed_that_was_drawn_is_sent_and_reported(connect: Connect, om
 async def test_the_same_request_and_seed_give_the_same_pixels(connect: Connect) -> None:
     async with connect() as client:
         first = await made(client, seed=42, width=64, height=64)
+        drawn = pixels(first)
+        Path(first["file_path"]).unlink()
         again = await made(client, seed=42, width=64, height=64)
         other = await made(client, seed=43, width=64, height=64)
-    assert pixels(first) == pixels(again) != pixels(other)
-    assert first["file_path"] != again["file_path"]
+    assert drawn == pixels(again) != pixels(other)
+    assert not again["reused"]
+
+
+async def test_a_picture_that_is_there_is_given_back_and_not_asked_for_again(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    async with connect() as client:
+        first = await made(client, seed=42, width=64, height=64)
+        again = await made(client, seed=42, width=64, height=64)
+    assert (first["reused"], again["reused"]) == (False, True)
+    assert (again["file_path"], again["parameters_used"]) == (first["file_path"], first["parameters_used"])
+    assert len(omni.requests) == 1
 
 
 async def test_parameters_used_make_the_same_picture_again(connect: Connect) -> None:

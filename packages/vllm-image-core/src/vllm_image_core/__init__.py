@@ -14,8 +14,11 @@ from vllm_image_core.errors import (
     BadProfile,
     CannotSave,
     ImageError,
+    IndexUnavailable,
     InvalidRequest,
+    NotEnoughSpace,
     NotRecalled,
+    PictureNotSaved,
     UnknownBatch,
 )
 from vllm_image_core.generated import GeneratedImage
@@ -24,8 +27,10 @@ from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture
 from vllm_image_core.preset import Quality
 from vllm_image_core.profile import Profile
+from vllm_image_core.query import Query
 from vllm_image_core.recalled import Recalled, recall
 from vllm_image_core.receipt import Receipt
+from vllm_image_core.record import Record
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest, resolve
@@ -39,14 +44,19 @@ __all__ = [
     "Gpu",
     "ImageError",
     "ImageRequest",
+    "IndexUnavailable",
     "InvalidRequest",
     "Metadata",
+    "NotEnoughSpace",
     "NotRecalled",
     "Picture",
+    "PictureNotSaved",
     "Profile",
     "Quality",
+    "Query",
     "Recalled",
     "Receipt",
+    "Record",
     "Registry",
     "ResolvedRequest",
     "Studio",

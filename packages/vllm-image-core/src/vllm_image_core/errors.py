@@ -6,13 +6,19 @@
     ├── BadPicture             bytes that are no whole PNG, JPEG or WebP
     ├── NotRecalled            a file that does not tell how its picture was made
     ├── CannotSave             a picture that cannot be written
+    │   ├── NotEnoughSpace     found before anything was sent; has both numbers of bytes
+    │   └── PictureNotSaved    found when it was made; has the picture, so that it is not lost
+    ├── IndexUnavailable       the index of the folder cannot be read or written
     └── UnknownBatch           no batch has that id
 
 Errors of the connection are `vllm_omni_client.errors.OmniError`; they pass through this package unchanged.
 """
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from vllm_image_core.picture import Picture
 
 
 class ImageError(Exception):
@@ -83,6 +89,40 @@ class CannotSave(ImageError):
     """A picture that cannot be written."""
 
     usual_next_step = "Choose another output folder, or make this one writable and free some space."
+
+
+class NotEnoughSpace(CannotSave):
+    """A disk with less space than the pictures will need; nothing was sent.
+
+    Attributes:
+        free_bytes: What is free there.
+        needed_bytes: What the pictures need, estimated with a margin.
+    """
+
+    usual_next_step = "Free some space on that disk, or choose another output folder."
+
+    def __init__(self, message: str, *, free_bytes: int, needed_bytes: int) -> None:
+        super().__init__(message)
+        self.free_bytes = free_bytes
+        self.needed_bytes = needed_bytes
+
+
+class PictureNotSaved(CannotSave):
+    """A picture that was made and could not be written; it is in the error, and not lost.
+
+    Attributes:
+        picture: The picture.
+    """
+
+    def __init__(self, message: str, *, picture: "Picture", next_step: str | None = None) -> None:
+        super().__init__(message, next_step=next_step)
+        self.picture = picture
+
+
+class IndexUnavailable(ImageError):
+    """The index of the folder cannot be read or written; the pictures are there all the same."""
+
+    usual_next_step = "Look at the permissions and the free space of the output folder."
 
 
 class UnknownBatch(ImageError):

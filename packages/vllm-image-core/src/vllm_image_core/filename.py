@@ -4,6 +4,7 @@ A name travels: to Windows, into archives, onto other people's disks. So one rul
 """
 
 import hashlib
+import re
 import unicodedata
 from datetime import datetime
 
@@ -19,7 +20,10 @@ ALLOWED = (
 )
 """The rule, in words."""
 
-_PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
+PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
+"""What the names of pictures end with, in lower case."""
+
+_AUTOMATIC = re.compile(r"img_\d{8}_\d{6}_[0-9a-f]{6}(_\d+)?", re.IGNORECASE | re.ASCII)
 _FORBIDDEN = frozenset('<>:"/\\|?*')
 _INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _PORTS = frozenset(f"{port}{digit}" for port in ("COM", "LPT") for digit in range(10))
@@ -40,7 +44,8 @@ def check_filename(filename: str | None) -> str | None:
 
     The extension follows the picture's true format, which is known only when it is there: ".png", ".jpg",
     ".jpeg" and ".webp" at the end are taken off, anything else belongs to the name. So "fox", "fox.png" and
-    "fox.jpg" name the same file, and "fox.exe" becomes "fox.exe.png".
+    "fox.jpg" name the same file, and "fox.exe" becomes "fox.exe.png". A name like an automatic one is put
+    in lower case, so that no automatic name has a twin.
 
     Returns:
         The stem; None for None, which stands for a name from time and prompt.
@@ -57,7 +62,12 @@ def check_filename(filename: str | None) -> str | None:
     for text in (name, stem):
         if fault := _fault(text):
             raise _refused(filename, fault)
-    return stem
+    return stem.lower() if _AUTOMATIC.fullmatch(stem) else stem
+
+
+def folded(name: str) -> str:
+    """What a name has in common with its twins: those that some file system takes for the same name."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def _normalised(filename: str) -> str:
@@ -68,7 +78,7 @@ def _normalised(filename: str) -> str:
 
 
 def _without_picture_extension(name: str) -> str:
-    for extension in _PICTURE_EXTENSIONS:
+    for extension in PICTURE_EXTENSIONS:
         if name.lower().endswith(extension):
             return name[: -len(extension)]
     return name

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 _TEMPORARY_START: Final = ".img_"
 _TEMPORARY_END: Final = ".tmp"
@@ -23,6 +23,7 @@ _RELATIVE: Final = {os.open, os.link, os.rename, os.stat, os.unlink} <= os.suppo
 _BINARY: Final[int] = getattr(os, "O_BINARY", 0)
 _NO_LINKS: Final[int] = getattr(os, "O_NOFOLLOW", 0)
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY | _NO_LINKS
+_READING: Final = os.O_RDONLY | _BINARY | _NO_LINKS | getattr(os, "O_NONBLOCK", 0)
 _MODE: Final = 0o666
 """As `open` makes files: the user's umask decides."""
 
@@ -55,6 +56,17 @@ class Folder:
             OSError: It cannot be made or opened.
         """
         path.mkdir(parents=True, exist_ok=True)
+        with cls.existing(path) as folder:
+            yield folder
+
+    @classmethod
+    @contextmanager
+    def existing(cls, path: Path) -> "Generator[Folder]":
+        """Open a folder that is there.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
         if not _RELATIVE:
             yield cls(path, None)
             return
@@ -93,6 +105,14 @@ class Folder:
             return False
         return True
 
+    def remove(self, name: str) -> None:
+        """Remove a name.
+
+        Raises:
+            OSError: It cannot be removed.
+        """
+        os.unlink(self._at(name), dir_fd=self.descriptor)
+
     def has(self, name: str) -> bool:
         """Whether a name is taken, by whatever: a file, a folder, a link to nowhere."""
         try:
@@ -100,6 +120,38 @@ class Folder:
         except FileNotFoundError:
             return False
         return True
+
+    def names(self) -> list[str]:
+        """The names of everything in the folder, in no order."""
+        return os.listdir(self.path if self.descriptor is None else self.descriptor)  # noqa: PTH208 - a Path cannot list an open folder
+
+    def status(self, name: str) -> os.stat_result:
+        """The system's facts of a name, of a link itself where it is one.
+
+        Raises:
+            OSError: There is nothing of that name.
+        """
+        return os.stat(self._at(name), dir_fd=self.descriptor, follow_symlinks=False)
+
+    def modified_ns(self) -> int:
+        """When a name was last added to the folder or removed, in nanoseconds since 1970."""
+        status = self.path.stat() if self.descriptor is None else os.fstat(self.descriptor)
+        return status.st_mtime_ns
+
+    @contextmanager
+    def reading(self, name: str) -> Generator[BinaryIO | None]:
+        """A file, opened to be read; None for what is no file: a link, a folder, a pipe.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        if not stat.S_ISREG(self.status(name).st_mode):
+            yield None
+            return
+        # What has become a link or a pipe since then is neither followed nor waited for.
+        descriptor = os.open(self._at(name), _READING, dir_fd=self.descriptor)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
+            yield file if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
 
     def sync(self) -> None:
         """Bring the names in the folder to the disk, where the system can do that."""
@@ -113,9 +165,8 @@ class Folder:
 
         Both times are the file system's own, so that another host's clock does not matter.
         """
-        latest = self._status(like).st_mtime - _ABANDONED_SECONDS
-        folder = self.path if self.descriptor is None else self.descriptor
-        for entry in os.listdir(folder):  # noqa: PTH208 - a Path cannot list an open folder
+        latest = self.status(like).st_mtime - _ABANDONED_SECONDS
+        for entry in self.names():
             if entry.startswith(_TEMPORARY_START) and entry.endswith(_TEMPORARY_END):
                 with suppress(OSError):  # another process may be sweeping too
                     self._remove_if_older(entry, latest)
@@ -148,12 +199,9 @@ class Folder:
             raise
 
     def _remove_if_older(self, name: str, latest: float) -> None:
-        status = self._status(name)
+        status = self.status(name)
         if stat.S_ISREG(status.st_mode) and status.st_mtime < latest:
             os.unlink(self._at(name), dir_fd=self.descriptor)
-
-    def _status(self, name: str) -> os.stat_result:
-        return os.stat(self._at(name), dir_fd=self.descriptor, follow_symlinks=False)
 
     def _at(self, name: str) -> str:
         return name if self.descriptor is not None else str(self.path / name)

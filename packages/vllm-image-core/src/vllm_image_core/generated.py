@@ -24,9 +24,13 @@ class GeneratedImage:
     receipt: Receipt
     """For each parameter: asked for, sent, confirmed by the picture, and why changed; prints as a table."""
     seconds: float
-    """From sending to the whole reply: queue, transfer and retries included."""
+    """From sending to the whole reply: queue, transfer and retries included; of a reused one, to find it."""
     notes: tuple[str, ...] = ()
     """What was changed on the way, or is worth knowing."""
+    reused: bool = False
+    """Whether it was there already; no GPU has worked for it now."""
+    spilled: bool = False
+    """Whether it could not be written in the output folder, and lies in the spill folder."""
 
     @property
     def seed(self) -> int:

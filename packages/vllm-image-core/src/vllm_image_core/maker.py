@@ -3,32 +3,38 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from weakref import WeakValueDictionary
 
-from vllm_omni_client.errors import BadRequest, OmniError
+from vllm_omni_client.errors import BadReply, BadRequest, OmniError, ServerRefused
 from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core.backend import Backend
+from vllm_image_core.content_key import ContentKey, content_key
 from vllm_image_core.errors import ImageError
 from vllm_image_core.filename import check_filename
 from vllm_image_core.flatness import flat_colour
 from vllm_image_core.generated import GeneratedImage
+from vllm_image_core.library import Existing, Library, Saved
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture
-from vllm_image_core.receipt import receipt
-from vllm_image_core.recipe import with_recipe
+from vllm_image_core.receipt import Receipt, receipt
+from vllm_image_core.recipe import recipe_facts, with_recipe
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest, resolve
 from vllm_image_core.served import ServedModel, served_model
-from vllm_image_core.store import Store
+from vllm_image_core.tag import check_tag
 from vllm_image_core.twins import Twins
 
-__all__ = ["Maker", "Record"]
+__all__ = ["Job", "Maker", "Record"]
 
 _logger = logging.getLogger(__name__)
+
+_VERSION_SECONDS = 10.0
+"""A server that is slower to tell its version has none."""
 
 _MOST_PIXELS_OVER = 1.1
 """A picture may have this many times the pixels that were asked for before it is refused undecoded."""
@@ -44,12 +50,27 @@ def _unrecorded(_: GeneratedImage) -> None:
     """Keep no record."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A checked request, and what else decides how it is made.
+
+    Attributes:
+        request: Its seed is drawn.
+        reuse: Whether a picture that is there already will do.
+        batch: The id of the batch that it belongs to.
+    """
+
+    request: ImageRequest
+    reuse: bool = False
+    batch: str | None = None
+
+
 class Maker:
     """Makes pictures on one server and saves them in one folder.
 
     Args:
         backend: The server.
-        store: The folder.
+        library: The folder.
         registry: The models' profiles.
         now: The local time, for file names.
         draw_seed: A seed for a request without one.
@@ -60,7 +81,7 @@ class Maker:
     def __init__(
         self,
         backend: Backend,
-        store: Store,
+        library: Library,
         registry: Registry,
         *,
         now: Callable[[], datetime],
@@ -69,7 +90,7 @@ class Maker:
         metadata: Metadata | None = None,
     ) -> None:
         self._backend = backend
-        self._store = store
+        self._library = library
         self._registry = registry
         self._now = now
         self._draw_seed = draw_seed
@@ -77,6 +98,9 @@ class Maker:
         self._metadata = metadata or Metadata()
         self._twins = Twins()
         self._model: ServedModel | None = None
+        self._version: str | None = None
+        self._version_was_told = False
+        self._under_way: WeakValueDictionary[ContentKey, asyncio.Lock] = WeakValueDictionary()
 
     async def model(self) -> ServedModel:
         """Ask the server for its model, and find the profile that fits it."""
@@ -90,39 +114,76 @@ class Maker:
         """The model as the server told it last; asked for when it has not told it yet."""
         return self._model or await self.model()
 
-    async def checked(self, request: ImageRequest) -> ImageRequest:
+    async def checked(self, request: ImageRequest, *, fresh: bool = False, batch: str | None = None) -> Job:
         """The request with its seed drawn, if it fits the loaded model.
+
+        Args:
+            request: The caller's own.
+            fresh: Whether it is made anew, also when its picture is there.
+            batch: The id of the batch that it belongs to.
 
         Raises:
             InvalidRequest: It does not fit.
             OmniError: The server does not tell its model.
         """
         check_filename(request.filename)
+        check_tag(request.tag)
+        await self._read_server_version()
         resolved = self._resolved(request, await self.known_model())
         drawn = request.seed is None or request.seed_drawn
-        return replace(request, seed=resolved.seed, seed_drawn=drawn)
+        checked = replace(request, seed=resolved.seed, seed_drawn=drawn)
+        return Job(request=checked, reuse=not (fresh or drawn), batch=batch)
 
-    async def check_writable(self) -> None:
-        """Write a test file, before a GPU works for nothing.
+    async def check_writable(self, jobs: Sequence[Job]) -> None:
+        """Write a test file and look at the free space, before a GPU works for nothing.
 
         Raises:
-            CannotSave: The folder cannot be written.
+            CannotSave: The folder cannot be written, or has too little space.
         """
-        await asyncio.to_thread(self._store.check_writable)
+        model = await self.known_model()
+        pixels = sum(self._resolved(job.request, model).size.pixels for job in jobs)
+        await asyncio.to_thread(self._library.check_writable, pixels=pixels)
 
-    async def made(self, request: ImageRequest, record: Record = _unrecorded) -> GeneratedImage:
-        """Send a checked request, and save what comes back.
+    async def made(self, job: Job, record: Record = _unrecorded) -> GeneratedImage:
+        """Send a checked request, and save what comes back; or take the picture that is there.
+
+        Of equal requests under way at the same time, one is sent.
 
         Raises:
+            NotEnoughSpace: The disk has become too full meanwhile; nothing was sent.
             InvalidRequest: The server has changed its model meanwhile, and the new one cannot do this.
             BadPicture: The server sent something that is no picture.
             PictureNotSaved: The picture was made and could not be written; it is in the error.
             OmniError: The server refused, failed, or did not answer.
         """
+        if not job.reuse:
+            return await self._made_anew(job, record)
         started = self._timer()
-        model, resolved, reply = await self._answered(request)
+        model = await self.known_model()
+        resolved = self._resolved(job.request, model)
+        key = self._key(resolved, model)
+        async with self._under_way.setdefault(key, asyncio.Lock()):
+            existing = await asyncio.to_thread(self._library.existing, key)
+            if existing is None:
+                return await self._made_anew(job, record)
+            saved = await asyncio.to_thread(self._placed, existing, job.request.filename)
+        image = _reused(existing, saved, job, resolved, model, seconds=self._timer() - started)
+        record(image)
+        return image
+
+    def _placed(self, existing: Existing, filename: str | None) -> Saved:
+        if filename is None:
+            return Saved(path=existing.record.path)
+        return self._library.named(existing, filename=filename, now=self._now())
+
+    async def _made_anew(self, job: Job, record: Record) -> GeneratedImage:
+        model = await self.known_model()
+        pixels = self._resolved(job.request, model).size.pixels
+        await asyncio.to_thread(self._library.check_space, pixels=pixels)
+        started = self._timer()
+        model, resolved, reply = await self._answered(job.request)
         seconds = self._timer() - started
-        kept = functools.partial(self._kept, request, model, resolved, reply, seconds)
+        kept = functools.partial(self._kept, job, reply, model=model, resolved=resolved, seconds=seconds)
         saving = asyncio.ensure_future(asyncio.to_thread(kept))
         try:
             return await asyncio.shield(saving)
@@ -164,33 +225,99 @@ class Maker:
     def _resolved(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
         return resolve(request, model.profile, draw_seed=self._draw_seed)
 
+    def _key(self, resolved: ResolvedRequest, model: ServedModel) -> ContentKey:
+        return content_key(resolved, model=model.name, server_version=self._version)
+
+    async def _read_server_version(self) -> None:
+        """Ask for the server's version, once; it stays None where the server does not tell it in time."""
+        if self._version_was_told:
+            return
+        try:
+            async with asyncio.timeout(_VERSION_SECONDS):
+                self._version = await self._backend.get_version()
+        except (BadReply, ServerRefused, TimeoutError):
+            pass  # it has none to tell
+        except OmniError:
+            return  # it could not be asked, and is asked again
+        self._version_was_told = True
+
     def _kept(
         self,
-        request: ImageRequest,
+        job: Job,
+        reply: ImageGenerationReply,
+        *,
         model: ServedModel,
         resolved: ResolvedRequest,
-        reply: ImageGenerationReply,
         seconds: float,
     ) -> GeneratedImage:
         """Check the picture, write into it how it was made, and save it; runs in a thread."""
         now = self._now()
         received = Picture.check(reply.data[0].bytes, max_pixels=_most_pixels(resolved))
-        picture = with_recipe(received, resolved, model=model.match.name, now=now, metadata=self._metadata)
-        path = self._store.save(picture, prompt=resolved.prompt, now=now, filename=request.filename)
+        more = {
+            "key": self._key(resolved, model),
+            "server_version": self._version,
+            "seconds": round(seconds, 3),
+            "batch": job.batch,
+            "tag": job.request.tag,
+        }
+        facts = recipe_facts(resolved, model=model.match.name, now=now, more=more)
+        picture = with_recipe(
+            received, resolved, model=model.match.name, facts=facts, metadata=self._metadata
+        )
+        saved = self._library.save(
+            picture, facts, prompt=resolved.prompt, now=now, filename=job.request.filename
+        )
         return GeneratedImage(
             picture=picture,
-            path=path,
+            path=saved.path,
             request=resolved,
             model=model.match.name,
-            receipt=receipt(request, resolved).confirmed(size=received.size, output_format=received.format),
+            receipt=_receipt(job, resolved, received),
             seconds=seconds,
             notes=(
+                *saved.notes,
                 *([model.match.warning] if model.match.warning else []),
                 *_surprises(resolved, reply, received),
                 *_suspicions(received, resolved.seed, self._twins),
                 *map(str, resolved.notes),
             ),
+            spilled=saved.spilled,
         )
+
+
+def _receipt(job: Job, resolved: ResolvedRequest, received: Picture) -> Receipt:
+    sent = receipt(job.request, resolved)
+    return sent.confirmed(size=received.size, output_format=received.format)
+
+
+def _reused(
+    existing: Existing,
+    saved: Saved,
+    job: Job,
+    resolved: ResolvedRequest,
+    model: ServedModel,
+    *,
+    seconds: float,
+) -> GeneratedImage:
+    made = f"{existing.record.created:%Y-%m-%d %H:%M} UTC"
+    note = f"This picture was made at {made}, and is taken from the folder; fresh makes it anew."
+    return GeneratedImage(
+        picture=existing.picture,
+        path=saved.path,
+        request=resolved,
+        model=model.match.name,
+        receipt=_receipt(job, resolved, existing.picture),
+        seconds=seconds,
+        notes=(
+            note,
+            *saved.notes,
+            *([model.match.warning] if model.match.warning else []),
+            *_differences(resolved, existing.picture),
+            *map(str, resolved.notes),
+        ),
+        reused=True,
+        spilled=saved.spilled,
+    )
 
 
 def _asked_for(resolved: ResolvedRequest) -> str:
@@ -203,12 +330,16 @@ def _most_pixels(resolved: ResolvedRequest) -> int:
 
 def _surprises(resolved: ResolvedRequest, reply: ImageGenerationReply, received: Picture) -> Iterator[str]:
     """What came otherwise than it was asked for."""
+    yield from _differences(resolved, received)
+    if len(reply.data) > 1:
+        yield f"The server sent {len(reply.data)} pictures instead of 1; the first was kept."
+
+
+def _differences(resolved: ResolvedRequest, received: Picture) -> Iterator[str]:
     if received.size != resolved.size:
         yield f"The server sent {received.size} instead of {resolved.size}."
     if received.format != "png":
         yield f"The server sent {received.format.upper()} instead of PNG."
-    if len(reply.data) > 1:
-        yield f"The server sent {len(reply.data)} pictures instead of 1; the first was kept."
 
 
 def _suspicions(received: Picture, seed: int, twins: Twins) -> Iterator[str]:

@@ -9,12 +9,12 @@ from vllm_omni_client.errors import OmniError
 from vllm_image_core.batching import BatchId, Done, Failed, Outcome, running
 from vllm_image_core.errors import ImageError
 from vllm_image_core.generated import GeneratedImage
-from vllm_image_core.maker import Record
+from vllm_image_core.maker import Job, Record
 from vllm_image_core.request import ImageRequest
 
 __all__ = ["PictureBatch"]
 
-Make = Callable[[ImageRequest, Record], Coroutine[None, None, GeneratedImage]]
+Make = Callable[[Job, Record], Coroutine[None, None, GeneratedImage]]
 
 
 class PictureBatch:
@@ -31,14 +31,15 @@ class PictureBatch:
     def __init__(
         self,
         make: Make,
-        requests: Sequence[ImageRequest],
+        jobs: Sequence[Job],
         *,
         id: BatchId,  # noqa: A002 - the field's own name, and keyword-only
         at_once: int,
         timer: Callable[[], float],
     ) -> None:
         self.id = id
-        self.requests = tuple(requests)
+        self.requests = tuple(job.request for job in jobs)
+        self._jobs = tuple(jobs)
         self.at_once = at_once
         self._make = make
         self._timer = timer
@@ -118,4 +119,4 @@ class PictureBatch:
         await self._batch.cancel()
 
     async def _work(self, index: int) -> GeneratedImage:
-        return await self._make(self.requests[index], lambda image: self._images.__setitem__(index, image))
+        return await self._make(self._jobs[index], lambda image: self._images.__setitem__(index, image))

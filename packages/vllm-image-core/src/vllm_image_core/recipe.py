@@ -14,14 +14,21 @@ from vllm_image_core.picture import Picture, read_text, with_text
 from vllm_image_core.resolver import ResolvedRequest
 from vllm_image_core.text import TextTooLong
 
-__all__ = ["KEYWORD", "facts_of_recipe", "with_recipe"]
+__all__ = ["KEYWORD", "facts_of_recipe", "recipe_facts", "with_recipe"]
 
 KEYWORD = "vllm-image"
 """The keyword of the PNG text that holds all parameters as JSON."""
 
+_PROMPTS = frozenset({"prompt", "negative_prompt"})
+
 
 def with_recipe(
-    picture: Picture, request: ResolvedRequest, *, model: str, now: datetime, metadata: Metadata | None = None
+    picture: Picture,
+    request: ResolvedRequest,
+    *,
+    model: str,
+    facts: Mapping[str, object],
+    metadata: Metadata | None = None,
 ) -> Picture:
     """The picture with all parameters in its file: as JSON, for other tools, and with where it comes from.
 
@@ -31,14 +38,14 @@ def with_recipe(
         picture: As the server sent it. What its own XMP says of its digital source type stands.
         request: What was sent.
         model: The server's name for the model.
-        now: When it was made.
+        facts: What the JSON holds; see ``recipe_facts``.
         metadata: What is told; None for everything.
     """
     told = metadata or Metadata()
     try:
-        return with_text(picture, _texts(picture, request, model, now, told))
+        return with_text(picture, _texts(picture, request, model, facts, told))
     except TextTooLong:
-        return with_text(picture, _texts(picture, request, model, now, replace(told, prompts=False)))
+        return with_text(picture, _texts(picture, request, model, facts, replace(told, prompts=False)))
 
 
 def facts_of_recipe(recipe: Mapping[str, object]) -> Facts:
@@ -58,17 +65,17 @@ def facts_of_recipe(recipe: Mapping[str, object]) -> Facts:
 
 
 def _texts(
-    picture: Picture, request: ResolvedRequest, model: str, now: datetime, told: Metadata
+    picture: Picture, request: ResolvedRequest, model: str, facts: Mapping[str, object], told: Metadata
 ) -> dict[str, str]:
     texts: dict[str, str] = {}
-    facts = _as_json(request, model, now, prompts=told.prompts) if told.json else None
+    recipe = _as_json(facts, prompts=told.prompts) if told.json else None
     if told.parameters:
         texts[PARAMETERS] = _parameters(request, model, prompts=told.prompts)
-    if facts is not None and picture.format == "png":
-        texts[KEYWORD], facts = facts, None
+    if recipe is not None and picture.format == "png":
+        texts[KEYWORD], recipe = recipe, None
     source = _stated_source(picture) or told.source if told.xmp else None
-    if source is not None or facts is not None:
-        texts[xmp.KEYWORD] = xmp.packet(xmp.Properties(json=facts, source=source))
+    if source is not None or recipe is not None:
+        texts[xmp.KEYWORD] = xmp.packet(xmp.Properties(json=recipe, source=source))
     return texts
 
 
@@ -89,12 +96,27 @@ def _parameters(request: ResolvedRequest, model: str, *, prompts: bool) -> str:
     )
 
 
-def _as_json(request: ResolvedRequest, model: str, now: datetime, *, prompts: bool) -> str:
-    words = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
-    facts = {
+def _as_json(facts: Mapping[str, object], *, prompts: bool) -> str:
+    told = facts if prompts else {name: fact for name, fact in facts.items() if name not in _PROMPTS}
+    return json.dumps(told, ensure_ascii=False)
+
+
+def recipe_facts(
+    request: ResolvedRequest, *, model: str, now: datetime, more: Mapping[str, str | float | None]
+) -> dict[str, object]:
+    """All that is told of how a picture was made, by name.
+
+    Args:
+        request: What was sent.
+        model: The server's name for the model.
+        now: When it was made.
+        more: What is known besides, such as its key; None is left out.
+    """
+    return {
         "model": model,
         "profile": request.model,
-        **(words if prompts else {}),
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
         "width": request.width,
         "height": request.height,
         "num_inference_steps": request.num_inference_steps,
@@ -102,5 +124,5 @@ def _as_json(request: ResolvedRequest, model: str, now: datetime, *, prompts: bo
         "guidance_field": request.guidance_field,
         "seed": request.seed,
         "created": now.isoformat(timespec="seconds"),
+        **{name: value for name, value in more.items() if value is not None},
     }
-    return json.dumps(facts, ensure_ascii=False)

@@ -26,6 +26,7 @@ class ImageRequest:
         quality: "draft", "standard" or "best": the settings that the profile has for it, where the request
             has none of its own.
         seed_drawn: Whether the seed was drawn for this request rather than asked for.
+        tag: The caller's own word for it, to find it by: 1 to 100 characters. It is not sent.
     """
 
     prompt: str
@@ -39,3 +40,4 @@ class ImageRequest:
     filename: str | None = None
     quality: Quality | None = None
     seed_drawn: bool = False
+    tag: str | None = None

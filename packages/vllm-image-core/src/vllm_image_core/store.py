@@ -2,14 +2,19 @@
 
 import errno
 import os
+import threading
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from vllm_image_core.errors import CannotSave
-from vllm_image_core.filename import automatic_stem, check_filename
+from vllm_image_core.disk_space import check_space
+from vllm_image_core.errors import CannotSave, PictureNotSaved
+from vllm_image_core.filename import automatic_stem, check_filename, folded
 from vllm_image_core.folder import Folder
 from vllm_image_core.picture import Picture
 from vllm_image_core.text import one_line
+
+_Taken = Callable[[str], bool]
 
 _PROBE = b"\0" * 65_536
 """Enough that a full disk is found."""
@@ -26,20 +31,6 @@ _NEXT_STEPS = {
     errno.EMFILE: "Too many files are open: raise the limit (ulimit -n), or make fewer pictures at once.",
     errno.ENAMETOOLONG: "Choose an output folder with a shorter path.",
 }
-
-
-class PictureNotSaved(CannotSave):
-    """A picture that was made and could not be written; it is in the error, and not lost.
-
-    Attributes:
-        picture: The picture.
-    """
-
-    usual_next_step = CannotSave.usual_next_step
-
-    def __init__(self, message: str, *, picture: Picture, next_step: str | None = None) -> None:
-        super().__init__(message, next_step=next_step)
-        self.picture = picture
 
 
 class Store:
@@ -59,6 +50,7 @@ class Store:
             raise CannotSave("The path of the output folder has a zero byte in it.")
         self.root = Path(os.path.abspath(root))  # noqa: PTH100 - Path.absolute() keeps ".."
         self._swept = False
+        self._naming = threading.Lock()
 
     def check_writable(self) -> None:
         """Make the folder and write a file there as a test, before a GPU works for nothing.
@@ -77,11 +69,26 @@ class Store:
             message, next_step = _told(error, self.root)
             raise CannotSave(message, next_step=next_step) from error
 
+    def check_space(self, *, pixels: int) -> None:
+        """Compare what is free on the disk with what pictures with so many pixels together need.
+
+        Raises:
+            NotEnoughSpace: That is more.
+            CannotSave: The disk cannot be asked.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            check_space(self.root, pixels=pixels)
+        except OSError as error:
+            message, next_step = _told(error, self.root)
+            raise CannotSave(message, next_step=next_step) from error
+
     def save(self, picture: Picture, *, prompt: str, now: datetime, filename: str | None = None) -> Path:
         """Write a picture, and return where it is.
 
         It becomes visible whole, on the disk, under a name that was free; a taken name gets _2, _3, and so
-        on. Nothing is ever replaced. A folder that was removed meanwhile is made again.
+        on. A given name is also taken where only the case or the Unicode form differs, on every file system:
+        folders travel. Nothing is ever replaced. A folder that was removed meanwhile is made again.
 
         Args:
             picture: Its own format decides on the extension.
@@ -94,38 +101,74 @@ class Store:
             PictureNotSaved: The disk is full or broken, or the folder cannot be written. Nothing of the
                 picture is left there; it is in the error.
         """
-        stem = check_filename(filename) or automatic_stem(prompt, now)
+        given = check_filename(filename)
         try:
-            return self.root / self._written(picture, stem)
+            if given is None:
+                return self.root / self._written(picture, automatic_stem(prompt, now), _write)
+            with self._naming:
+                return self.root / self._written(picture, given, _write_without_twin)
         except OSError as error:
             message, next_step = _told(error, self.root)
             raise PictureNotSaved(message, picture=picture, next_step=next_step) from error
 
-    def _written(self, picture: Picture, stem: str) -> str:
+    def _written(self, picture: Picture, stem: str, write: Callable[[Path, Picture, str], str]) -> str:
         try:
-            return _write(self.root, picture, stem)
+            return write(self.root, picture, stem)
         except FileNotFoundError:  # the folder was removed under us
-            return _write(self.root, picture, stem)
+            return write(self.root, picture, stem)
 
 
 def _write(root: Path, picture: Picture, stem: str) -> str:
     with Folder.opened(root) as folder:
         with folder.temporary(picture.bytes) as temporary:
-            number = _first_free(folder, stem, picture.extension)
-            while not folder.place(temporary, _name(stem, number, picture.extension)):
-                number += 1
+            name = _placed(folder, temporary, stem, picture.extension, folder.has)
         folder.sync()
-        return _name(stem, number, picture.extension)
+        return name
 
 
-def _first_free(folder: Folder, stem: str, extension: str) -> int:
+def _write_without_twin(root: Path, picture: Picture, stem: str) -> str:
+    """The same, where a name is taken by its twins, too.
+
+    Two processes may write twins at the same moment: of two files whose writers both look once more after
+    writing, at least one is seen, and moves on before anybody was told of it.
+    """
+    with Folder.opened(root) as folder:
+        with folder.temporary(picture.bytes) as temporary:
+            name = _placed(folder, temporary, stem, picture.extension, _with_twins(folder))
+            while _has_twin(folder, name):
+                folder.remove(name)
+                name = _placed(folder, temporary, stem, picture.extension, _with_twins(folder))
+        folder.sync()
+        return name
+
+
+def _with_twins(folder: Folder) -> _Taken:
+    twins = frozenset(map(folded, folder.names()))
+    return lambda name: folded(name) in twins or folder.has(name)
+
+
+def _has_twin(folder: Folder, name: str) -> bool:
+    fold = folded(name)
+    return any(other != name and folded(other) == fold for other in folder.names())
+
+
+def _placed(folder: Folder, temporary: str, stem: str, extension: str, is_taken: _Taken) -> str:
+    number = _first_free(stem, extension, is_taken)
+    while is_taken(_name(stem, number, extension)) or not folder.place(
+        temporary, _name(stem, number, extension)
+    ):
+        number += 1
+    return _name(stem, number, extension)
+
+
+def _first_free(stem: str, extension: str, is_taken: _Taken) -> int:
     """A number whose name is free and whose predecessor's is taken, in few looks however many there are."""
     taken, free = 0, 1
-    while folder.has(_name(stem, free, extension)):
+    while is_taken(_name(stem, free, extension)):
         taken, free = free, free * 2
     while free - taken > 1:
         middle = (taken + free) // 2
-        taken, free = (middle, free) if folder.has(_name(stem, middle, extension)) else (taken, middle)
+        taken, free = (middle, free) if is_taken(_name(stem, middle, extension)) else (taken, middle)
     return free
 
 

@@ -19,16 +19,18 @@ from vllm_image_core.estimator import Estimate, estimate, recommended_concurrenc
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.gpu import Gpu, GpuReport, report
 from vllm_image_core.health import Health, examine
-from vllm_image_core.maker import Maker
+from vllm_image_core.index import Page
+from vllm_image_core.library import Library
+from vllm_image_core.maker import Job, Maker
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture_batch import PictureBatch
 from vllm_image_core.preset import Quality
+from vllm_image_core.query import Query
 from vllm_image_core.recalled import Recalled, recall
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import resolve
 from vllm_image_core.served import ServedModel
-from vllm_image_core.store import Store
 from vllm_image_core.text import one_line
 
 __all__ = ["Studio"]
@@ -54,6 +56,9 @@ class Studio:
     Args:
         server: The server's base URL, or anything with the methods of ``Backend``.
         output_dir: Where pictures are saved; made when the first one is.
+        spill_dir: Where a picture goes that was made and cannot be written there; None for a new folder of
+            this user alone under the system's folder for temporary files, made when it is needed.
+        check_space: Whether the disk's free space is looked at before anything is sent.
         api_key: For a server that was started with one; only with a URL.
         timeout: Seconds that one picture may take, queue and retries included; only with a URL.
         max_concurrent: Pictures of a batch under way at once; None: as the GPU's memory allows, 1 to 4.
@@ -72,6 +77,8 @@ class Studio:
         server: str | Backend,
         *,
         output_dir: Path | str = "generated_images",
+        spill_dir: Path | str | None = None,
+        check_space: bool = True,
         api_key: str | None = None,
         timeout: float = 300.0,
         max_concurrent: int | None = None,
@@ -85,13 +92,17 @@ class Studio:
         self._backend = (
             _connected(server, api_key=api_key, timeout=timeout) if isinstance(server, str) else server
         )
-        self._store = Store(Path(output_dir))
+        self._library = Library(
+            Path(output_dir),
+            spill_dir=None if spill_dir is None else Path(spill_dir),
+            check_space=check_space,
+        )
         self._max_concurrent = max_concurrent
         self._gpu = gpu or Gpu()
         self._timer = timer
         self._maker = Maker(
             self._backend,
-            self._store,
+            self._library,
             registry or Registry.builtin(),
             now=now,
             draw_seed=draw_seed,
@@ -120,7 +131,7 @@ class Studio:
     @property
     def output_dir(self) -> Path:
         """The folder of the pictures, absolute."""
-        return self._store.root
+        return self._library.root
 
     async def generate(
         self,
@@ -135,8 +146,10 @@ class Studio:
         seed: int | None = None,
         filename: str | None = None,
         quality: Quality | None = None,
+        tag: str | None = None,
+        fresh: bool = False,
     ) -> GeneratedImage:
-        """Make one picture and save it.
+        """Make one picture and save it; with a seed, the picture that is there already is taken.
 
         Args:
             prompt: What the picture shows.
@@ -149,10 +162,13 @@ class Studio:
             seed: -2**63 to 2**63 - 1; None draws one.
             filename: A plain name, without folders; None for one from the time and the prompt's hash.
             quality: "draft", "standard" or "best": settings for what is left out here.
+            tag: A word of yours to find it by, 1 to 100 characters; not sent.
+            fresh: Make it anew, also when the same request with the same seed has been made.
 
         Raises:
             InvalidRequest: A parameter does not fit the model; nothing was sent.
-            CannotSave: The folder cannot be written; found before anything is sent where it can be.
+            CannotSave: The folder cannot be written or is too full; found before anything is sent.
+            PictureNotSaved: The picture was made, and neither folder took it; it is in the error.
             BadPicture: The server sent something that is no picture.
             OmniError: The server refused, failed, or did not answer.
         """
@@ -168,7 +184,9 @@ class Studio:
                 seed=seed,
                 filename=filename,
                 quality=quality,
-            )
+                tag=tag,
+            ),
+            fresh=fresh,
         )
 
     async def check(self, request: ImageRequest) -> None:
@@ -180,11 +198,11 @@ class Studio:
         """
         await self._maker.checked(request)
 
-    async def make(self, request: ImageRequest) -> GeneratedImage:
+    async def make(self, request: ImageRequest, *, fresh: bool = False) -> GeneratedImage:
         """Make the picture of a request and save it; raises as ``generate`` does."""
-        checked = await self._maker.checked(request)
-        await self._maker.check_writable()
-        return await self._maker.made(checked)
+        job = await self._maker.checked(request, fresh=fresh)
+        await self._maker.check_writable([job])
+        return await self._maker.made(job)
 
     async def recall(self, file: Path | str | bytes) -> Recalled:
         """Read how a picture was made from its own file; ``make(recalled.request)`` makes it again.
@@ -198,13 +216,18 @@ class Studio:
         return await asyncio.to_thread(recall, file)
 
     async def batch(
-        self, requests: Sequence[ImageRequest], *, max_concurrent: int | None = None
+        self,
+        requests: Sequence[ImageRequest],
+        *,
+        max_concurrent: int | None = None,
+        fresh: bool = False,
     ) -> PictureBatch:
         """Check many requests, and return the batch that makes them once its block is entered.
 
         Args:
             requests: At least one; all are checked before the first is sent.
             max_concurrent: At least 1; None for the studio's own, or as the GPU's memory allows.
+            fresh: Make all of them anew; otherwise requests with a seed take the picture that is there.
 
         Raises:
             InvalidRequest: There is no request, or one does not fit the model: its position is in the notes.
@@ -216,13 +239,17 @@ class Studio:
                 "A batch needs at least one request.", parameter="requests", value=0, allowed="1 or more"
             )
         at_once = await self._at_once(max_concurrent)
-        checked = [await self._checked(request, position) for position, request in enumerate(requests)]
-        await self._maker.check_writable()
+        new_id = batch_id(secrets.randbits(128))
+        jobs = [
+            await self._checked(request, position, fresh=fresh, batch=new_id)
+            for position, request in enumerate(requests)
+        ]
+        await self._maker.check_writable(jobs)
         batch = PictureBatch(
             self._maker.made,
-            checked,
+            jobs,
             at_once=at_once,
-            id=batch_id(secrets.randbits(128)),
+            id=new_id,
             timer=self._timer,
         )
         self._remember(batch)
@@ -239,6 +266,56 @@ class Studio:
             raise UnknownBatch(f"Batch '{one_line(str(batch_id))}' is not known here.")
         await batch.cancel()
         return batch
+
+    async def find(
+        self,
+        text: str | None = None,
+        *,
+        model: str | None = None,
+        seed: int | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        batch: str | None = None,
+        tag: str | None = None,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> Page:
+        """Find pictures in the output folder, newest first; with no arguments, the last 50.
+
+        Args:
+            text: Words of the prompt, the tag or the file name, all of them, in any order and any form of
+                an English word; "sno*" finds "snow". Any text will do.
+            model: The model's name, exactly.
+            seed: -2**63 to 2**63 - 1.
+            width: Pixels.
+            height: Pixels.
+            since: Made then or later; a time without a zone is the local one.
+            until: Made before then.
+            batch: The id of a batch.
+            tag: The tag, exactly.
+            limit: At most so many, 1 to 1,000.
+            offset: How many of the newest to leave out: the last page's ``next_offset``.
+
+        Raises:
+            InvalidRequest: A value that cannot be searched for.
+            IndexUnavailable: The folder's index cannot be read or written.
+        """
+        query = Query(
+            text=text,
+            model=model,
+            seed=seed,
+            width=width,
+            height=height,
+            since=since,
+            until=until,
+            batch=batch,
+            tag=tag,
+            limit=limit,
+            offset=offset,
+        )
+        return await asyncio.to_thread(self._library.find, query)
 
     async def model(self) -> ServedModel:
         """Ask the server for its model, and find the profile that fits it."""
@@ -294,9 +371,9 @@ class Studio:
             total_vram_gb=self._gpu.total_vram_gb,
         )
 
-    async def _checked(self, request: ImageRequest, position: int) -> ImageRequest:
+    async def _checked(self, request: ImageRequest, position: int, *, fresh: bool, batch: str) -> Job:
         try:
-            return await self._maker.checked(request)
+            return await self._maker.checked(request, fresh=fresh, batch=batch)
         except InvalidRequest as error:
             error.add_note(f"This is entry {position} of the batch, counted from 0; nothing was sent.")
             raise

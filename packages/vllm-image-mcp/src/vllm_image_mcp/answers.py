@@ -60,6 +60,7 @@ def image_result(image: GeneratedImage, *, notes: Sequence[str]) -> ImageResult:
             seed=sent.seed,
         ),
         receipt=[_change(line) for line in image.receipt.told],
+        reused=image.reused,
         notes=[*notes, *image.notes],
     )
 
@@ -110,6 +111,7 @@ def _batch_image(batch: PictureBatch, index: int, *, server_url: str) -> BatchIm
         file_path=str(image.path) if image else None,
         generation_time_seconds=round(image.seconds, 3) if image else None,
         seed=request.seed or 0,
+        reused=image.reused if image else False,
         error=explain(error, server_url=server_url) if isinstance(error, (ImageError, OmniError)) else None,
     )
 

@@ -69,10 +69,11 @@ def main(settings: Settings) -> None:
 @click.option("--seed", type=int, metavar="N")
 @click.option("--filename", metavar="NAME")
 @_QUALITY
+@click.option("--fresh", is_flag=True, help="Make it anew, also when it was made with that seed before.")
 @with_settings
-def generate(settings: Settings, prompt: str, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name
-    """Make one picture."""
-    _run(settings, lambda state: _generate(state, ImageRequest(prompt=prompt, **parameters)))
+def generate(settings: Settings, prompt: str, *, fresh: bool, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name
+    """Make one picture; with a seed, the one that is there already is taken."""
+    _run(settings, lambda state: _generate(state, ImageRequest(prompt=prompt, **parameters), fresh=fresh))
 
 
 @main.command()
@@ -177,8 +178,8 @@ def _run(settings: Settings, job: Callable[[State], Coroutine[None, None, bool]]
         raise SystemExit(1)
 
 
-async def _generate(state: State, request: ImageRequest) -> bool:
-    image = await state.studio.make(request)
+async def _generate(state: State, request: ImageRequest, *, fresh: bool) -> bool:
+    image = await state.studio.make(request, fresh=fresh)
     _show(image, notes=state.notes)
     return True
 

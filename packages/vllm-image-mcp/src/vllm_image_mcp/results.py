@@ -61,6 +61,7 @@ class ImageResult(Result):
     generation_time_seconds: float = Field(description="Queue, transfer and retries included.")
     parameters_used: ParametersUsed
     receipt: list[Change] = Field([], description="Only what was drawn, changed or dropped, or differs.")
+    reused: bool = Field(default=False, description="It was there already; made earlier with this seed.")
     notes: list[str] = Field([], description="What was changed or is worth knowing.")
 
 
@@ -73,6 +74,7 @@ class BatchImage(Result):
     file_path: str | None
     generation_time_seconds: float | None
     seed: int
+    reused: bool = False
     error: str | None = None
 
 

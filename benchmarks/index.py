@@ -1,0 +1,119 @@
+"""The index: seconds to make it from a folder of small pictures, and milliseconds to search it.
+
+Run it by `uvx nox -s bench -- index`; `--pictures 5000` for a smaller folder. The folder is filled, the index
+made from the files alone, and each question asked again and again by an `Index` that is open already, as a
+studio has it. Exits with 1 when the index takes longer to make than the goal allows for that many pictures,
+or when the median time of a question is above its goal.
+"""
+
+import argparse
+import io
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from PIL import Image
+from vllm_image_core.index import Index
+from vllm_image_core.picture import Picture, with_text
+from vllm_image_core.query import Query
+
+PICTURES = 100_000
+GOAL_MS = 50.0
+"""For each question, at any number of pictures."""
+GOAL_SECONDS = 120.0
+"""To make the index of 100,000 pictures; of fewer, in proportion."""
+ROUNDS = 9
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+WORDS = [f"{colour}{thing}" for colour in ("red", "blue", "old", "wet") for thing in map(str, range(500))]
+
+QUESTIONS: Mapping[str, Query] = {
+    "newest first": Query(),
+    "a word that every picture has": Query(text="photograph"),
+    "a word that 1 in 100 has": Query(text="red7"),
+    "three words": Query(text="photograph red7 blue11"),
+    "the start of a word": Query(text="wet49*"),
+    "a word that none has": Query(text="zebra"),
+    "a hostile text": Query(text='") OR NEAR(* "'),
+    "a seed": Query(seed=4711),
+    "a model and a word": Query(model="model-3", text="old1"),
+    "a size": Query(width=8, height=8),
+    "a day": Query(since=FIRST + timedelta(days=3), until=FIRST + timedelta(days=4)),
+    "a batch": Query(batch="batch_17"),
+    "a tag": Query(tag="tag-5"),
+    "the last page": Query(offset=10**9),
+}
+
+
+def main() -> int:
+    """Measure, print the tables, and return the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--pictures", type=int, default=PICTURES, help=f"how many ({PICTURES})")
+    parser.add_argument("--folder", type=Path, help="where the folder is made; the system's usual place")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="index-", dir=options.folder) as name:
+        return 1 if _missed(Path(name), pictures=options.pictures) else 0
+
+
+def _missed(root: Path, *, pictures: int) -> bool:
+    print(f"{pictures} pictures are being written to {root}.")
+    _fill(root, pictures=pictures)
+    missed = _rebuilding_missed(root, pictures=pictures)
+    reopened = Index(root)
+    print(f"{'the first question of a new process':<38} {_seconds(lambda: _asked(reopened)) * 1000:9.1f} ms")
+    for name, query in QUESTIONS.items():
+        times = [_seconds(lambda query=query: reopened.find(query)) * 1000 for _ in range(ROUNDS)]
+        middle, worst = statistics.median(times), max(times)
+        print(f"{name:<38} {middle:9.1f} ms, at worst {worst:.1f} ms, goal {GOAL_MS:.0f} ms")
+        missed |= middle > GOAL_MS
+    return missed
+
+
+def _rebuilding_missed(root: Path, *, pictures: int) -> bool:
+    goal = max(5.0, GOAL_SECONDS * pictures / PICTURES)
+    index = Index(root)
+    seconds = _seconds(lambda: index.find(Query(text="photograph")))
+    size = (root / ".vllm-image" / "index.sqlite3").stat().st_size
+    print(f"{'made from the files':<38} {seconds:9.1f} s, goal {goal:.0f} s, {size / 1e6:.0f} MB")
+    time.sleep(2.1)  # the clock of a folder that was changed just now is not believed
+    return seconds > goal
+
+
+def _asked(index: Index) -> None:
+    index.find(Query())
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _fill(root: Path, *, pictures: int) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), "#804020").save(file, "PNG")
+    plain, chance = Picture.check(file.getvalue()), random.Random(0)  # noqa: S311 - words of no secret
+    for number in range(pictures):
+        facts = {
+            "model": f"model-{number % 7}",
+            "prompt": f"a photograph of {' '.join(chance.choices(WORDS, k=20))}",
+            "seed": number,
+            "width": 8,
+            "height": 8,
+            "num_inference_steps": 4,
+            "guidance_scale": 1.0,
+            "created": (FIRST + timedelta(seconds=chance.randrange(10**7))).isoformat(),
+            "key": f"{chance.getrandbits(256):064x}",
+            "batch": f"batch_{number % 1000}",
+            "tag": f"tag-{number % 50}",
+        }
+        data = with_text(plain, {"vllm-image": json.dumps(facts)}).bytes
+        (root / f"img_{number:06}.png").write_bytes(data)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

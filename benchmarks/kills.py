@@ -1,0 +1,112 @@
+"""Kills: a process that saves pictures is killed at random moments, and what it leaves is looked at.
+
+Run it by `uvx nox -s bench -- kills`; `--kills 20` for fewer. After each `kill -9`, every visible file has to
+be a whole picture, every picture whose name was told has to be there, and the index has to agree with the
+folder, when it is opened again. Exits with 1 when one of them does not hold.
+"""
+
+import argparse
+import io
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image
+from vllm_image_core.errors import BadPicture
+from vllm_image_core.index import Index
+from vllm_image_core.picture import Picture
+from vllm_image_core.query import Query
+
+KILLS = 200
+LONGEST_SECONDS = 0.4
+DEADLINE_SECONDS = 60.0
+
+SAVES = """
+import itertools, json, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from vllm_image_core.library import Library
+from vllm_image_core.picture import Picture, with_text
+library, plain = Library(Path(sys.argv[1])), Picture.check(Path(sys.argv[2]).read_bytes())
+noon = datetime(2026, 2, 18, 14, 30, 22, tzinfo=UTC)
+print("ready", flush=True)
+for number in itertools.count():
+    facts = {"prompt": "a red fox", "seed": number, "created": noon.isoformat()}
+    picture = with_text(plain, {"vllm-image": json.dumps(facts)})
+    name = "fox" if number % 3 == 0 else None
+    print(library.save(picture, facts, prompt="a red fox", now=noon, filename=name).path.name, flush=True)
+"""
+
+
+def main() -> int:
+    """Kill, print what was found, and return the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=KILLS, help=f"how many ({KILLS})")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments (0)")
+    options = parser.parse_args()
+    chance = random.Random(options.seed)  # noqa: S311 - moments of no secret
+    with tempfile.TemporaryDirectory(prefix="kills-") as name:
+        root, sample = Path(name) / "pictures", Path(name) / "sample.png"
+        root.mkdir()
+        Image.frombytes("RGB", (192, 192), os.urandom(3 * 192 * 192)).save(file := io.BytesIO(), "PNG")
+        sample.write_bytes(file.getvalue())
+        told: set[str] = set()
+        faults: list[str] = []
+        for number in range(options.kills):
+            told |= _killed(root, sample, after=chance.uniform(0, LONGEST_SECONDS))
+            faults += [f"kill {number}: {fault}" for fault in _faults(root, told)]
+    print(f"{options.kills} kills, {len(told)} pictures told, {len(faults)} faults; the goal is 0")
+    for fault in faults[:20]:
+        print(f"  {fault}")
+    return 1 if faults or not told else 0
+
+
+def _killed(root: Path, sample: Path, *, after: float) -> set[str]:
+    """Start a process that saves, and kill it so many seconds after its start; the names that it told."""
+    command = [sys.executable, "-c", SAVES, str(root), str(sample)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        if child.stdout is None or child.stdout.readline() != "ready\n":
+            raise SystemExit("The process that saves did not start.")
+        time.sleep(after)
+        child.kill()
+        output, _ = child.communicate(timeout=DEADLINE_SECONDS)
+    whole_lines, _, _ = output.rpartition("\n")
+    return set(whole_lines.split())
+
+
+def _faults(root: Path, told: set[str]) -> list[str]:
+    """What does not hold; told names and whole pictures are not looked at twice."""
+    visible = {path.name for path in root.iterdir() if not path.name.startswith(".")}
+    indexed = _indexed(root)
+    return [
+        *(f"{name} was told and is not there" for name in sorted(told - visible)),
+        *(f"{name} is not in the index" for name in sorted(visible - indexed)),
+        *(f"{name} is in the index only" for name in sorted(indexed - visible)),
+        *(f"{name} is no whole picture" for name in sorted(visible) if not _is_whole(root / name)),
+    ]
+
+
+def _indexed(root: Path) -> set[str]:
+    index, names, offset = Index(root), set[str](), 0
+    while True:
+        page = index.find(Query(limit=1000, offset=offset))
+        names |= {record.path.name for record in page.pictures}
+        if page.next_offset is None:
+            return names
+        offset = page.next_offset
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        Picture.check(path.read_bytes())
+    except BadPicture:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

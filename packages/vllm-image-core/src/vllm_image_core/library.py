@@ -1,0 +1,196 @@
+"""A library: the folder of the pictures, its index, and a place for what cannot be written there."""
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from vllm_image_core.content_key import ContentKey
+from vllm_image_core.errors import BadPicture, CannotSave, IndexUnavailable, PictureNotSaved
+from vllm_image_core.filename import check_filename
+from vllm_image_core.folder import Folder
+from vllm_image_core.index import Index, Page
+from vllm_image_core.picture import Picture
+from vllm_image_core.query import Query
+from vllm_image_core.record import Facts, Record, facts_in, record
+from vllm_image_core.store import Store
+
+__all__ = ["Existing", "Library", "Saved"]
+
+_logger = logging.getLogger(__name__)
+
+_MOST_BYTES: Final = 2**30
+"""No picture that is taken back is larger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """Where a picture was written.
+
+    Attributes:
+        path: Absolute.
+        spilled: Whether that is not the library's folder.
+        notes: What is to be told about it.
+    """
+
+    path: Path
+    spilled: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Existing:
+    """A picture that was there already, whole."""
+
+    picture: Picture
+    record: Record
+
+
+class Library:
+    """Saves pictures in one folder, enters them in its index, and finds them again.
+
+    Its methods wait for the disk: call them from a thread where an event loop runs.
+
+    Args:
+        root: The folder; may be a symbolic link to one. Made when it is first needed.
+        spill_dir: Where a picture goes that was made and cannot be written in that folder. None for a new
+            folder of this user alone under the system's folder for temporary files, made when it is needed.
+        check_space: Whether the free space is looked at before anything is sent.
+
+    Raises:
+        CannotSave: The path can be that of no folder.
+    """
+
+    def __init__(self, root: Path, *, spill_dir: Path | None = None, check_space: bool = True) -> None:
+        self._store = Store(root)
+        self._index = Index(self._store.root)
+        self._spill = None if spill_dir is None else Store(spill_dir)
+        self._check_space = check_space
+
+    @property
+    def root(self) -> Path:
+        """The folder of the pictures, absolute."""
+        return self._store.root
+
+    def check_writable(self, *, pixels: int) -> None:
+        """Make the folder, compare its free space with what is needed, and write a file there as a test.
+
+        Raises:
+            NotEnoughSpace: Pictures with so many pixels together need more than is free.
+            CannotSave: The folder cannot be made or written.
+        """
+        self.check_space(pixels=pixels)
+        self._store.check_writable()
+
+    def check_space(self, *, pixels: int) -> None:
+        """Compare the free space with what pictures with so many pixels together need.
+
+        Raises:
+            NotEnoughSpace: That is more.
+        """
+        if self._check_space:
+            self._store.check_space(pixels=pixels)
+
+    def save(
+        self, picture: Picture, facts: Facts, *, prompt: str, now: datetime, filename: str | None = None
+    ) -> Saved:
+        """Write a picture and enter it in the index.
+
+        Args:
+            picture: With how it was made in its file already.
+            facts: The same, for the index.
+            prompt: For the name, where none is given.
+            now: The local time, likewise.
+            filename: A plain name.
+
+        Raises:
+            InvalidRequest: The filename is not allowed; nothing was written.
+            PictureNotSaved: It could be written neither in the folder nor in the spill folder.
+        """
+        try:
+            path = self._store.save(picture, prompt=prompt, now=now, filename=filename)
+        except PictureNotSaved as error:
+            return self._spilled(error, prompt=prompt, now=now, filename=filename)
+        return Saved(path=path, notes=self._entered(path, picture, facts))
+
+    def existing(self, key: ContentKey) -> Existing | None:
+        """A picture that was made from a request with this key, read from its file and found whole.
+
+        None where there is none, or where the index cannot tell.
+        """
+        try:
+            candidates = self._index.with_key(key)
+        except IndexUnavailable as error:
+            _logger.warning("%s", error.message)
+            return None
+        wholes = (self._whole(candidate) for candidate in candidates)
+        return next((whole for whole in wholes if whole is not None), None)
+
+    def named(self, existing: Existing, *, filename: str, now: datetime) -> Saved:
+        """A picture that is there already, under a name that was asked for: a copy, unless it has that name.
+
+        Raises:
+            InvalidRequest: The filename is not allowed.
+            PictureNotSaved: The copy could not be written.
+        """
+        if check_filename(filename) == existing.record.path.stem:
+            return Saved(path=existing.record.path)
+        facts = facts_in(existing.picture.bytes)
+        return self.save(
+            existing.picture, facts, prompt=existing.record.prompt or "", now=now, filename=filename
+        )
+
+    def find(self, query: Query) -> Page:
+        """Some of the pictures, newest first.
+
+        Raises:
+            IndexUnavailable: The index cannot be read or written.
+        """
+        return self._index.find(query)
+
+    def _entered(self, path: Path, picture: Picture, facts: Facts) -> tuple[str, ...]:
+        """Enter a picture that is saved; nothing that goes wrong here takes it away again."""
+        try:
+            self._index.add(record(path, path.lstat(), picture.size, facts))
+        except IndexUnavailable as error:
+            return (f"The picture is saved, but not in the index. {error.message} {error.next_step}",)
+        except FileNotFoundError:
+            return ("The picture was saved, and removed by somebody else at once.",)
+        return ()
+
+    def _spilled(self, error: PictureNotSaved, *, prompt: str, now: datetime, filename: str | None) -> Saved:
+        try:
+            path = self._spill_store().save(error.picture, prompt=prompt, now=now, filename=filename)
+        except (CannotSave, OSError) as second:
+            raise PictureNotSaved(
+                f"{error.message} The spill folder does not take the picture either: {second}",
+                picture=error.picture,
+                next_step=f"{error.next_step} The picture is in this error, as `picture`.",
+            ) from error
+        note = f"The picture is not in the output folder but in {path}. {error.message} {error.next_step}"
+        _logger.warning("%s", note)
+        return Saved(path=path, spilled=True, notes=(note,))
+
+    def _spill_store(self) -> Store:
+        # A folder of a fixed name there could be another user's.
+        self._spill = self._spill or Store(Path(tempfile.mkdtemp(prefix="vllm-image-spill-")))
+        return self._spill
+
+    def _whole(self, candidate: Record) -> Existing | None:
+        try:
+            data = self._content(candidate)
+            picture = None if data is None else Picture.check(data)
+        except (OSError, BadPicture):
+            return None
+        if data is None or picture is None:
+            return None
+        key = facts_in(data).get("key")
+        # A file that tells nothing must be the very one that was entered.
+        is_the_one = key == candidate.key if key is not None else len(data) == candidate.bytes
+        return Existing(picture=picture, record=candidate) if is_the_one else None
+
+    def _content(self, candidate: Record) -> bytes | None:
+        with Folder.existing(self.root) as folder, folder.reading(candidate.path.name) as file:
+            return None if file is None else file.read(_MOST_BYTES)

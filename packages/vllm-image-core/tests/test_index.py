@@ -1,0 +1,393 @@
+"""The index of a folder."""
+
+import errno
+import os
+import random
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from vllm_image_core import full_text, index
+from vllm_image_core.content_key import ContentKey
+from vllm_image_core.errors import IndexUnavailable
+from vllm_image_core.folder import Folder
+from vllm_image_core.index import Index, Page
+from vllm_image_core.query import Query
+from vllm_image_core.record import Record, read_record
+from vllm_image_core.request import ImageRequest
+
+DEADLINE_SECONDS = 60
+Put = Callable[..., Path]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "pictures").mkdir()
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are read."""
+    names: list[str] = []
+
+    def counted(folder: Folder, name: str) -> Record | None:
+        names.append(name)
+        return read_record(folder, name)
+
+    monkeypatch.setattr(index, "read_record", counted)
+    return names
+
+
+def names(page: Page) -> list[str]:
+    return [record.path.name for record in page.pictures]
+
+
+def found(root: Path, **query: object) -> list[str]:
+    return names(Index(root).find(Query(**query)))  # type: ignore[arg-type]  # by name
+
+
+def no_fts(_: sqlite3.Connection) -> bool:
+    """As in a Python whose SQLite was built without FTS5."""
+    return False
+
+
+def later() -> int:
+    """A clock that is an hour ahead: everything in the folder was changed long ago."""
+    return int((datetime.now(UTC) + timedelta(hours=1)).timestamp() * 1e9)
+
+
+def test_a_folder_that_is_not_there_has_no_pictures_and_is_not_made(tmp_path: Path) -> None:
+    assert Index(tmp_path / "pictures").find(Query()) == Page(pictures=())
+    assert Index(tmp_path / "pictures").with_key(ContentKey("ab")) == ()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_index_is_made_from_the_files_that_are_there(root: Path, put: Put) -> None:
+    old = put(root / "b.png", prompt="a red fox", created="2026-01-01T00:00:00Z")
+    new = put(root / "a.png", prompt="a blue bird", created="2026-01-02T00:00:00Z")
+    (root / "notes.txt").write_text("no picture")
+    (root / ".hidden.png").write_bytes(new.read_bytes())
+    with Folder.existing(root) as folder:
+        expected = (read_record(folder, new.name), read_record(folder, old.name))
+    assert Index(root).find(Query()).pictures == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"text": "fox"}, ["3.png", "1.png"]),
+        ({"text": "FOXES red"}, ["1.png"]),
+        ({"text": "wint"}, []),
+        ({"text": "wint*"}, ["3.png"]),
+        ({"text": "füchse"}, ["2.png"]),
+        ({"text": "fuchse"}, ["2.png"]),
+        ({"text": "雪の中"}, ["2.png"]),
+        ({"text": "🦊"}, ["2.png"]),
+        ({"text": "blurry"}, []),
+        ({"model": "qwen"}, ["3.png", "1.png"]),
+        ({"model": "Qwen"}, []),
+        ({"seed": 7}, ["2.png", "1.png"]),
+        ({"seed": -1}, ["3.png"]),
+        ({"seed": 7, "model": "qwen"}, ["1.png"]),
+        ({"width": 16, "height": 12}, ["3.png", "2.png", "1.png"]),
+        ({"width": 17}, []),
+        ({"since": datetime(2026, 1, 2, tzinfo=UTC)}, ["3.png", "2.png"]),
+        ({"until": datetime(2026, 1, 2, tzinfo=UTC)}, ["1.png"]),
+        ({"since": datetime(2026, 1, 2, tzinfo=UTC), "until": datetime(2026, 1, 3, tzinfo=UTC)}, ["2.png"]),
+        ({"batch": "batch_1"}, ["2.png", "1.png"]),
+        ({"tag": "winter fox"}, ["3.png"]),
+        ({"limit": 1, "offset": 1}, ["2.png"]),
+        ({"offset": 3}, []),
+    ],
+)
+@pytest.mark.parametrize("saved_here", [True, False])
+def test_pictures_are_found_by_what_they_are(
+    root: Path, put: Put, query: dict[str, object], expected: list[str], *, saved_here: bool
+) -> None:
+    foxes = "Füchse 雪の中の狐 🦊"
+    paths = [
+        put(root / "1.png", prompt="a red fox", model="qwen", seed=7, batch="batch_1", created="2026-01-01"),
+        put(root / "2.png", prompt=foxes, seed=7, batch="batch_1", created="2026-01-02T00:00:00Z"),
+        put(root / "3.png", negative_prompt="blurry", model="qwen", seed=-1, tag="winter fox"),
+    ]
+    if saved_here:
+        with Folder.existing(root) as folder:
+            for path in paths:
+                record = read_record(folder, path.name)
+                assert record is not None
+                Index(root).add(record)
+    assert found(root, **query) == expected
+
+
+def test_pages_follow_each_other_to_the_end(root: Path, put: Put) -> None:
+    for number in range(5):
+        put(root / f"{number}.png", created=f"2026-01-0{number + 1}")
+    pages = [Index(root).find(Query(limit=2, offset=offset)) for offset in (0, 2, 4)]
+    assert [names(page) for page in pages] == [["4.png", "3.png"], ["2.png", "1.png"], ["0.png"]]
+    assert [page.next_offset for page in pages] == [2, 4, None]
+
+
+def test_of_pictures_of_the_same_second_the_one_written_last_is_the_newest(root: Path, put: Put) -> None:
+    for seconds, name in ((3, "a.png"), (1, "b.png"), (2, "c.png")):
+        os.utime(put(root / name, created="2026-01-01"), (seconds, seconds))
+    assert found(root) == ["a.png", "c.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"',
+        '""" OR 1=1 --',
+        "'; DROP TABLE picture; --",
+        "NEAR(",
+        "a AND",
+        "NOT",
+        "words : x",
+        "{words} : x",
+        "^ * ^",
+        "(((((",
+        "-fox",
+        "fox OR",
+        "\0",
+        "\ud800",
+        "%_\\",
+        "x" * 1_000_000,
+        "a " * 100_000,
+        '"' * 1000,
+        "*" * 1000,
+        "\u202e\u200b\ufeff",
+        "a*b*c*",
+    ],
+)
+@pytest.mark.parametrize("fts", [True, False])
+def test_no_text_is_an_error(
+    root: Path, put: Put, monkeypatch: pytest.MonkeyPatch, text: str, *, fts: bool
+) -> None:
+    if not fts:
+        monkeypatch.setattr(full_text, "prepare", no_fts)
+    put(root / "1.png", prompt="jjj")
+    assert found(root, text=text, tag=text, model=text, batch=text) == []
+    assert found(root, text=text) == []
+
+
+def test_hostile_texts_of_random_signs_never_raise(root: Path, put: Put) -> None:
+    put(root / "1.png", prompt="a red fox")
+    chance, indexed = random.Random(0), Index(root)
+    signs = "\"'*^:(){}+-,.;%_\\ \t\n\0\ud800🦊雪aA0" + "".join(map(chr, range(32)))
+    for _ in range(500):
+        indexed.find(Query(text="".join(chance.choices(signs, k=chance.randrange(40)))))
+
+
+def test_without_fts5_words_are_found_all_the_same(
+    root: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(root / "1.png", prompt="a red fox")
+    put(root / "2.png", tag="red")
+    put(root / "3.png", prompt="a blue bird")
+    monkeypatch.setattr(full_text, "prepare", no_fts)
+    assert sorted(found(root, text="RED")) == ["1.png", "2.png"]
+    assert found(root, text="red fox") == ["1.png"]
+
+
+def test_what_a_host_without_fts5_has_entered_is_found_by_one_with_it(
+    root: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(root / "1.png", prompt="a red fox")
+    assert found(root, text="fox") == ["1.png"]
+    with monkeypatch.context() as patch:
+        patch.setattr(full_text, "prepare", no_fts)
+        put(root / "2.png", prompt="another fox")
+        (root / "1.png").unlink()
+        assert found(root, text="fox") == ["2.png"]
+    assert found(root, text="fox") == ["2.png"]
+
+
+def test_files_that_come_go_and_change_are_followed(root: Path, put: Put) -> None:
+    put(root / "1.png", prompt="a red fox")
+    put(root / "2.png", prompt="a blue bird")
+    indexed = Index(root)
+    assert names(indexed.find(Query(text="fox"))) == ["1.png"]
+    put(root / "3.png", prompt="another fox")
+    (root / "2.png").unlink()
+    assert sorted(names(indexed.find(Query()))) == ["1.png", "3.png"]
+    (root / "3.png").rename(root / "4.png")
+    assert sorted(names(indexed.find(Query(text="fox")))) == ["1.png", "4.png"]
+    put(root / "1.png", prompt="a green frog, changed in its place")
+    assert names(indexed.find(Query(text="fox"))) == ["4.png"]
+    assert found(root, text="frog") == ["1.png"]
+
+
+def test_a_file_that_was_replaced_by_a_link_is_forgotten(root: Path, put: Put, tmp_path: Path) -> None:
+    put(root / "1.png", prompt="a red fox")
+    indexed = Index(root)
+    assert names(indexed.find(Query())) == ["1.png"]
+    (root / "1.png").rename(tmp_path / "1.png")
+    (root / "1.png").symlink_to(tmp_path / "1.png")
+    assert names(indexed.find(Query())) == []
+
+
+def test_only_new_and_changed_files_are_read(root: Path, put: Put, reads: list[str]) -> None:
+    for number in range(3):
+        put(root / f"{number}.png", prompt="a red fox")
+    Index(root).find(Query())
+    assert sorted(reads) == ["0.png", "1.png", "2.png"]
+    reads.clear()
+    Index(root).find(Query())
+    assert reads == []
+    put(root / "3.png")
+    put(root / "1.png", prompt="a blue bird, longer than before")
+    Index(root).find(Query())
+    assert sorted(reads) == ["1.png", "3.png"]
+
+
+def test_a_folder_that_has_not_changed_is_not_even_listed(
+    root: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(root / "1.png")
+    Index(root, clock_ns=later).find(Query())  # makes the index's own folder
+    indexed = Index(root, clock_ns=later)
+    indexed.find(Query())
+    monkeypatch.delattr(Folder, "names")
+    assert names(indexed.find(Query())) == ["1.png"]
+    put(root / "2.png")
+    with pytest.raises(AttributeError):
+        indexed.find(Query())
+
+
+def test_a_change_just_after_another_within_the_clocks_tick_is_noticed(root: Path, put: Put) -> None:
+    put(root / "1.png")
+    indexed = Index(root)
+    indexed.find(Query())
+    before = root.stat().st_mtime_ns
+    put(root / "2.png")
+    os.utime(root, ns=(before, before))
+    assert sorted(names(indexed.find(Query()))) == ["1.png", "2.png"]
+
+
+def test_a_file_that_is_still_being_copied_is_read_again(root: Path, put: Put) -> None:
+    whole = put(root / "1.png", prompt="a red fox").read_bytes()
+    (root / "1.png").write_bytes(whole[:20])
+    indexed = Index(root)
+    assert names(indexed.find(Query())) == []
+    with (root / "1.png").open("ab") as file:
+        file.write(whole[20:])
+    assert names(indexed.find(Query(text="fox"))) == ["1.png"]
+
+
+def test_a_file_that_is_no_picture_is_not_read_again_and_again(
+    root: Path, put: Put, reads: list[str]
+) -> None:
+    (root / "1.png").write_text("no picture")
+    os.utime(root / "1.png", (1, 1))
+    put(root / "2.png")
+    assert [found(root) for _ in range(3)] == [["2.png"]] * 3
+    assert reads == ["1.png", "2.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such names")
+def test_a_name_that_is_no_text_is_left_out(root: Path, put: Put) -> None:
+    put(root / "1.png")
+    shutil.copy(os.fsencode(root / "1.png"), os.fsencode(root) + b"/\xff.png")
+    assert found(root) == ["1.png"]
+
+
+def test_an_index_that_was_removed_is_made_anew(root: Path, put: Put) -> None:
+    put(root / "1.png", prompt="a red fox")
+    indexed = Index(root)
+    before = indexed.find(Query(text="fox"))
+    shutil.rmtree(root / ".vllm-image")
+    assert indexed.find(Query(text="fox")) == before
+
+
+def test_an_index_cut_or_broken_anywhere_gives_the_same_answers(root: Path, put: Put) -> None:
+    for number in range(40):
+        put(root / f"{number}.png", prompt=f"a red fox number {number}", created="2026-01-01")
+    expected = sorted(found(root, text="fox"))
+    path = root / ".vllm-image" / "index.sqlite3"
+    whole = path.read_bytes()
+    chance = random.Random(0)
+    for cut in (0, 1, 99, 100, 511, 512, 4095, 4096, 4097, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        assert sorted(found(root, text="fox")) == expected, f"cut after {cut} bytes"
+    for _ in range(40):
+        start = chance.randrange(len(whole))
+        path.write_bytes(whole[:start] + chance.randbytes(200) + whole[start + 200 :])
+        assert set(found(root, text="fox")) <= set(expected)
+        assert sorted(found(root)) == expected, f"broken at {start}"
+
+
+def test_a_newer_index_is_refused_and_left_alone(root: Path, put: Put) -> None:
+    put(root / "1.png")
+    found(root)
+    with closing(sqlite3.connect(root / ".vllm-image" / "index.sqlite3")) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    before = (root / ".vllm-image" / "index.sqlite3").read_bytes()
+    with pytest.raises(IndexUnavailable, match="its schema is 99"):
+        found(root)
+    assert (root / ".vllm-image" / "index.sqlite3").read_bytes() == before
+
+
+def test_pictures_are_found_by_their_key_newest_first(root: Path, put: Put) -> None:
+    put(root / "1.png", key="aa", created="2026-01-01")
+    put(root / "2.png", key="bb")
+    put(root / "3.png", key="aa", created="2026-01-03")
+    indexed = Index(root)
+    assert [record.path.name for record in indexed.with_key(ContentKey("aa"))] == ["3.png", "1.png"]
+    assert indexed.with_key(ContentKey("cc")) == ()
+
+
+def test_a_picture_that_was_entered_twice_is_there_once(root: Path, put: Put) -> None:
+    path = put(root / "1.png", prompt="a red fox")
+    with Folder.existing(root) as folder:
+        record = read_record(folder, path.name)
+    assert record is not None
+    indexed = Index(root)
+    indexed.add(record)
+    indexed.add(record)
+    assert indexed.find(Query(text="fox")).pictures == (record,)
+
+
+def test_many_threads_search_and_save_at_the_same_time(root: Path, put: Put) -> None:
+    indexed, start = Index(root), threading.Barrier(8, timeout=DEADLINE_SECONDS)
+
+    def work(number: int) -> int:
+        start.wait()
+        for step in range(10):
+            path = put(root / f"{number}-{step}.png", prompt="a red fox")
+            with Folder.existing(root) as folder:
+                record = read_record(folder, path.name)
+            assert record is not None
+            indexed.add(record)
+            indexed.find(Query(text="fox"))
+        return number
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(work, range(8), timeout=DEADLINE_SECONDS)) == list(range(8))
+    page = indexed.find(Query(text="fox", limit=1000))
+    assert len(page.pictures) == len(set(names(page))) == 80
+
+
+def test_a_folder_that_vanishes_during_a_search_is_an_error_of_ours(
+    root: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(root / "1.png")
+
+    def vanished(_: Folder) -> list[str]:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(Folder, "names", vanished)
+    with pytest.raises(IndexUnavailable, match="cannot be listed: No such file or directory"):
+        Index(root).find(Query())
+
+
+def test_what_is_found_can_be_made_again(root: Path, put: Put) -> None:
+    put(root / "1.png", prompt="a red fox", seed=7)
+    [record] = Index(root).find(Query()).pictures
+    assert record.as_request() == ImageRequest(prompt="a red fox", width=16, height=12, seed=7)
