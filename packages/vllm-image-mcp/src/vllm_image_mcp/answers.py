@@ -1,16 +1,10 @@
 """What the studio did, put into the results that the tools publish."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from vllm_image_core.errors import ImageError
-from vllm_image_core.estimator import Estimate
-from vllm_image_core.generated import GeneratedImage
-from vllm_image_core.gpu import GpuReport
-from vllm_image_core.health import Health
-from vllm_image_core.picture_batch import PictureBatch
-from vllm_image_core.profile import Profile
-from vllm_image_core.receipt import Line
-from vllm_image_core.served import ServedModel
 from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError
 
@@ -30,6 +24,18 @@ from vllm_image_mcp.results import (
     RecommendedParameters,
     ServerHealth,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vllm_image_core.estimator import Estimate
+    from vllm_image_core.generated import GeneratedImage
+    from vllm_image_core.gpu import GpuReport
+    from vllm_image_core.health import Health
+    from vllm_image_core.picture_batch import PictureBatch
+    from vllm_image_core.profile import Profile
+    from vllm_image_core.receipt import Line
+    from vllm_image_core.served import ServedModel
 
 __all__ = [
     "batch_cancelled",

@@ -1,31 +1,33 @@
 """The command line: the MCP server for hosts, and the same jobs for a person at a shell."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 from vllm_image_core.batching import Done, Failed
 from vllm_image_core.errors import ImageError, InvalidRequest
-from vllm_image_core.generated import GeneratedImage
-from vllm_image_core.health import Health
 from vllm_image_core.preset import QUALITIES
-from vllm_image_core.profile import Profile
-from vllm_image_core.profile_file import own_profiles
-from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.text import shown
 from vllm_omni_client.errors import OmniError
 
-from vllm_image_mcp import model_card
 from vllm_image_mcp.messages import diagnosis, told
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
+
+if TYPE_CHECKING:
+    from vllm_image_core.generated import GeneratedImage
+    from vllm_image_core.health import Health
+    from vllm_image_core.profile import Profile
+    from vllm_image_core.registry import Registry
 
 __all__ = ["main"]
 
@@ -115,6 +117,10 @@ def _prompts(file: BinaryIO) -> Iterator[tuple[int, str]]:
 @with_settings
 def models(settings: Settings, name: str | None, file: Path | None) -> None:
     """List the models whose settings are known, or show one of them with the sources of its numbers."""
+    from vllm_image_core.profile_file import own_profiles  # noqa: PLC0415 - the server starts without it
+
+    from vllm_image_mcp import model_card  # noqa: PLC0415 - likewise
+
     with _told_as_a_sentence():
         registry = State(settings).registry
         if file is not None:
