@@ -25,6 +25,8 @@ def decoded(text: str | bytes | memoryview) -> bytes:
     Raises:
         ValueError: Something in it is not base64, white space included; or its end is missing.
     """
+    if text[-3:] in {"===", b"==="}:
+        raise ValueError("not base64: too much padding")
     try:
         if _fast is not None:
             return _fast(text, None, True)  # noqa: FBT003  # it takes it by position alone, and is quicker so

@@ -34,14 +34,15 @@ def _encodable_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return value
 
 
-def _size_text(value: str) -> str:
+def size_text(value: str) -> str:
+    """Refuse what is no size in pixels."""
     if not _SIZE.fullmatch(value):
         raise ValueError("must be WIDTHxHEIGHT in pixels, such as 1024x1024")
     return value
 
 
 Text = Annotated[str, AfterValidator(_encodable)]
-SizeText = Annotated[str, AfterValidator(_size_text)]
+SizeText = Annotated[str, AfterValidator(size_text)]
 Seed = Annotated[int, Field(ge=_INT64_MIN, le=_INT64_MAX)]
 JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_encodable_json)]
 
@@ -51,7 +52,8 @@ def refusal(error: ValidationError) -> InvalidParameter:
     complaint = error.errors(include_url=False)[0]
     parameter = ".".join(str(part) for part in complaint["loc"])
     value = printable(repr(complaint["input"]), limit=_SHOWN_VALUE)
+    words = complaint["msg"].removeprefix("Value error, ")
+    if not parameter:
+        return InvalidParameter(words)
     what = f"{parameter} = {value}" if complaint["type"] != "missing" else parameter
-    return InvalidParameter(
-        f"{what}: {complaint['msg'].removeprefix('Value error, ')}", parameter=parameter or None
-    )
+    return InvalidParameter(f"{what}: {words}", parameter=parameter)

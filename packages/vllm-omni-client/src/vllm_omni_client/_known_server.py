@@ -53,14 +53,10 @@ class KnownServer:
     def hear(self, version: str) -> None:
         """Take in a version that was asked for in passing: another one means another server."""
         if self._learnt is not None and self._learnt.version != version:
-            self.forget()
+            self._learnt = None
+            self._until = self._clock()
 
     def doubt(self, error: OmniError) -> None:
-        """Forget what is known after an error that another server at this address would explain."""
-        if isinstance(error, _DOUBTS):
-            self.forget()
-
-    def forget(self) -> None:
-        """Ask again before the next picture."""
-        self._learnt = None
-        self._until = 0.0
+        """Ask for the version again after an error that another server at this address would explain."""
+        if isinstance(error, _DOUBTS) and self._learnt is not None and self._learnt.source != "unknown":
+            self._until = self._clock()

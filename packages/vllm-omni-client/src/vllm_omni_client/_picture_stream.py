@@ -18,6 +18,8 @@ _MOST_REST_BYTES: Final = 1024 * 1024
 # A data URL's head is looked for in this much of the text.
 _HEAD_BYTES: Final = 160
 _QUAD: Final = 4
+# An escaped line end may stand before the quotation mark that ends the text: so much is kept back.
+_LINE_END_BYTES: Final = 4
 
 _State = Literal["start", "rest", "head", "picture", "surplus", "raw"]
 
@@ -41,6 +43,7 @@ class PictureStream:
         self._padded = False
         self._pictures = 0
         self._chunk = b""
+        self._searched = 0
 
     @property
     def is_raw(self) -> bool:
@@ -82,15 +85,16 @@ class PictureStream:
                 return self._json(view)
 
     def _json(self, view: memoryview) -> memoryview:
-        searched_from = max(0, len(self._rest) - _KEY_BYTES)
         kept = len(self._rest)
+        searched_from = max(self._searched, kept - _KEY_BYTES)
         self._rest += view[: _MOST_REST_BYTES + 1]
         key = _KEY.search(self._rest, searched_from)
-        if key is None or key.end() <= kept:
+        if key is None:
             if len(self._rest) > _MOST_REST_BYTES:
                 raise ValueError("what stands around the picture is more than 1 MiB long")
             return view[:0]
         del self._rest[key.end() :]
+        self._searched = key.end()
         self._pictures += 1
         self._state = "head" if self._pictures == 1 else "surplus"
         self.surplus += self._state == "surplus"
@@ -111,7 +115,7 @@ class PictureStream:
     def _decode(self, text: memoryview, *, ended: bool) -> None:
         """Decode whole groups of four, and carry what is over to the next part."""
         if self._state == "head" or self._carry:
-            joined = self._carry + bytes(text)
+            joined = b"".join((self._carry, text))
             self._carry = b""
             if self._state == "head":
                 if len(joined) < _HEAD_BYTES and not ended:
@@ -122,7 +126,7 @@ class PictureStream:
             text = memoryview(joined)
         if ended:
             text = text[: len(text) - _trailing_line_ends(bytes(text[-8:]))]
-        over = 0 if ended else len(text) % _QUAD
+        over = 0 if ended else min(len(text), len(text) % _QUAD + _LINE_END_BYTES)
         self._carry = bytes(text[len(text) - over :])
         self._write_decoded(text[: len(text) - over])
 

@@ -15,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from vllm_omni_client._fields import STRICT, OutputFormat, Seed, SizeText, Text, refusal
+from vllm_omni_client._fields import STRICT, OutputFormat, Seed, Text, refusal, size_text
+from vllm_omni_client.errors import InvalidParameter
 from vllm_omni_client.models import Lora
 
 _AUTO = "auto"
@@ -29,6 +30,11 @@ def _fits_in_a_form(value: str) -> str:
     return value
 
 
+def _size_or_auto(value: str) -> str:
+    return value if value == _AUTO else size_text(value)
+
+
+SizeOrAuto = Annotated[str, AfterValidator(_size_or_auto)]
 FormText = Annotated[Text, AfterValidator(_fits_in_a_form)]
 
 
@@ -70,7 +76,7 @@ class ImageEditRequest(BaseModel):
     prompt: FormText
     model: FormText | None = None
     n: int = Field(default=1, ge=1, le=10)
-    size: SizeText | Literal["auto"] | None = None
+    size: SizeOrAuto | None = None
     response_format: Literal["b64_json"] | None = None
     output_format: OutputFormat | None = None
     output_compression: int | None = Field(default=None, ge=0, le=100)
@@ -96,15 +102,12 @@ class ImageEditRequest(BaseModel):
     @classmethod
     def _refuse_by_name(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         try:
-            return handler(data)
+            request = handler(data)
         except ValidationError as error:
             raise refusal(error) from error
-
-    @model_validator(mode="after")
-    def _one_size(self) -> Self:
-        if self.resolution is not None and self.size not in {None, _AUTO}:
-            raise ValueError("resolution and size exclude each other")
-        return self
+        if request.resolution is not None and request.size not in {None, _AUTO}:
+            raise InvalidParameter("resolution and size exclude each other", parameter="resolution")
+        return request
 
     def to_form(self) -> list[tuple[str, str]]:
         """Return the form fields to send, without those that are None."""

@@ -157,7 +157,7 @@ class Inspection:
         self._end = (self._end + bytes(data[-_END_BYTES:]))[-_END_BYTES:]
         if self._start.startswith(SIGNATURE):
             self._png = PngWalk()
-            self._png.feed(data if len(self._start) == self._length == len(data) else bytes(self._start))
+            self._png.feed(data if self._length == len(data) else bytes(self._start))
 
     def finish(self) -> Inspected:
         """Return what the picture is, when all of it has come.

@@ -4,7 +4,6 @@ Source of fields: `vllm_omni/entrypoints/openai/protocol/images.py` of vLLM-Omni
 """
 
 import base64
-import io
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Self
@@ -23,6 +22,7 @@ from pydantic import (
 )
 
 from vllm_omni_client._base64 import decoded
+from vllm_omni_client._pillow import opened
 from vllm_omni_client._saving import write_whole
 from vllm_omni_client.picture import DamagedPicture, PictureFormat, PictureSize, format_of, size_of
 from vllm_omni_client.receipt import Receipt
@@ -228,18 +228,3 @@ class ModelList(_Reply):
     """
 
     data: tuple[ModelCard, ...]
-
-
-def opened(data: bytes) -> "Image.Image":
-    """Unpack a PNG, JPEG or WebP with Pillow, which is asked for here and nowhere else.
-
-    Raises:
-        ImportError: Pillow is not installed.
-    """
-    try:
-        from PIL import Image  # noqa: PLC0415  # an optional dependency
-    except ImportError as error:
-        raise ImportError("pictures are unpacked with Pillow: pip install pillow") from error
-    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
-        image.load()
-        return image
