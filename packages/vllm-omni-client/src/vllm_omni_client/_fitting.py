@@ -19,8 +19,8 @@ PNG_COMPRESSION: Final = 90
 """zlib level 1; the server's own default, 100, is level 0, which does not compress at all.
 
 Measured with the server's Pillow 13.0 (zlib-ng 2.3) on pictures like a model's, 1024x1024: level 0 has
-3.15 MB and takes 57 ms of CPU; level 1 has 0.53 to 0.72 of that for 33 to 70 ms more; level 4 has 0.44 to 0.66
-for 100 to 150 ms more; level 6 and above the same again for up to 440 ms more. The first step is what pays.
+3.15 MB and takes 57 ms of CPU; level 1 has 0.53 to 0.72 of that for 33 to 70 ms more; level 4 has 0.44 to
+0.66 for 100 to 150 ms more; level 6 and above the same again for up to 440 ms more. The first step pays.
 """
 
 # Until 0.20 a guidance scale of 0 was taken for none, and drawn with 1.
