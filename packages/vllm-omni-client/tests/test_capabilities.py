@@ -1,11 +1,12 @@
 """What a server can do is read from its own description, or from its version."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 from vllm_omni_client.capabilities import Capabilities, numbers_of
 
-SCHEMA = {
+SCHEMA: Mapping[str, object] = {
     "paths": {
         "/health": {},
         "/v1/images/generations": {

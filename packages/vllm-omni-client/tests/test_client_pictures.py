@@ -88,8 +88,10 @@ def ask(request: pytest.FixtureRequest) -> Ask:
         with OmniClient(url, timeout=10.0, jitter=lambda: 0.0, **settings) as client:  # type: ignore[arg-type]  # settings of a test
             return getattr(client, method)(*args, **more)
 
-    def run(url: str, method: str, *args: object, **more: object) -> object:
-        settings = {"capabilities": NEWEST, **more.pop("settings", {})}  # type: ignore[dict-item]  # settings of a test
+    def run(
+        url: str, method: str, *args: object, settings: dict[str, object] | None = None, **more: object
+    ) -> object:
+        settings = {"capabilities": NEWEST, **(settings or {})}
         if request.param == "sync":
             return ask_sync(url, method, *args, settings=settings, **more)
         return asyncio.run(ask_async(url, method, *args, settings=settings, **more))
@@ -292,7 +294,7 @@ def test_a_server_sleeps_and_wakes_up(ask: Ask, serve: Serve) -> None:
         ask(serve(Server()), "sleep")
 
 
-ASKED = {"capabilities": None}
+ASKED: dict[str, object] = {"capabilities": None}
 
 
 def test_a_server_is_asked_once_what_it_can_do(serve: Serve) -> None:
