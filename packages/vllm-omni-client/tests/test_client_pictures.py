@@ -310,7 +310,7 @@ async def test_calls_at_once_share_the_question(serve: Serve) -> None:
     server = Server(version=http(b'{"version":"0.26.0"}'), generations=http(IN_JSON))
     async with AsyncOmniClient(serve(server)) as client, asyncio.timeout(10):
         await asyncio.gather(*(client.generate_image(FOX) for _ in range(8)))
-    assert server.paths.count("/openapi.json") == 1
+    assert (server.paths.count("/version"), server.paths.count("/openapi.json")) == (1, 1)
     assert server.paths.count("/v1/images/generations") == 8
 
 
@@ -361,6 +361,15 @@ def silent(arrived: threading.Event) -> Script:
     return script
 
 
+def busy(arrived: threading.Event) -> Script:
+    def script(connection: socket.socket, request: bytes) -> bool:
+        connection.sendall(http(b"", 503, "retry-after: 60"))
+        arrived.set()
+        return True
+
+    return script
+
+
 async def test_closing_the_async_client_ends_its_calls(serve: Serve) -> None:
     arrived = threading.Event()
     client = AsyncOmniClient(serve(silent(arrived)), capabilities=NEWEST)
@@ -372,16 +381,29 @@ async def test_closing_the_async_client_ends_its_calls(serve: Serve) -> None:
             await drawing
 
 
-@pytest.mark.parametrize("moment", ["reading", "waiting"])
-def test_closing_the_client_ends_the_calls_of_other_threads(serve: Serve, moment: str) -> None:
+async def test_closing_the_async_client_ends_its_waits(serve: Serve) -> None:
+    waiting = asyncio.Event()
+
+    async def for_ever(_: float) -> None:
+        waiting.set()
+        await asyncio.Event().wait()
+
+    server = Server(generations=http(b"", 503))
+    client = AsyncOmniClient(serve(server), capabilities=NEWEST, sleep=for_ever)
+    async with asyncio.timeout(10):
+        drawing = asyncio.create_task(client.generate_image(FOX))
+        await waiting.wait()
+        await client.aclose()
+        with pytest.raises(ConnectionLost, match="closed while the call was under way"):
+            await drawing
+
+
+@pytest.mark.parametrize("moment", [silent, busy], ids=["reading", "waiting"])
+def test_closing_the_client_ends_the_calls_of_other_threads(
+    serve: Serve, moment: Callable[[threading.Event], Script]
+) -> None:
     arrived = threading.Event()
-
-    def busy(connection: socket.socket, request: bytes) -> bool:
-        connection.sendall(http(b"", 503, "retry-after: 60"))
-        arrived.set()
-        return True
-
-    client = OmniClient(serve(busy if moment == "waiting" else silent(arrived)), capabilities=NEWEST)
+    client = OmniClient(serve(moment(arrived)), capabilities=NEWEST)
     ended: list[OmniError] = []
 
     def draw() -> None:

@@ -384,7 +384,7 @@ async def test_t18_a_connection_that_the_server_closes_as_it_is_used_costs_nothi
         return True
 
     async with AsyncOmniClient(
-        serve(closes_on_the_second), capabilities=Capabilities(), jitter=lambda: 0.0
+        serve(closes_on_the_second), capabilities=Capabilities(), max_retries=0
     ) as client:
         assert await client.generate_image(SEEDLESS) == DRAWN
         assert await client.generate_image(SEEDLESS) == DRAWN

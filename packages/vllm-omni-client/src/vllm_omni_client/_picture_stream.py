@@ -63,6 +63,7 @@ class PictureStream:
             self._state = "rest" if first in b'{["' else "raw"
         while view:
             view = self._step(view)
+        self._chunk = b""  # not kept until the next one comes
 
     def finish(self) -> bytes:
         """Return the JSON around the picture, whose own place in it is empty; nothing for a bare picture.
