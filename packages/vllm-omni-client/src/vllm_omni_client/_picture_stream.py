@@ -73,6 +73,7 @@ class PictureStream:
         """
         if self._state in {"head", "picture", "surplus"}:
             raise ValueError("the answer ends within the picture")
+        self._write = _nowhere  # the writer holds this stream: without a circle, both go at once
         return bytes(self._rest)
 
     def _step(self, view: memoryview) -> memoryview:
@@ -150,3 +151,7 @@ def _trailing_line_ends(text: bytes) -> int:
     r"""Return the length of escaped line ends, `\n` or `\r\n`, that some writers leave at the end."""
     match = re.search(rb"(?:\\[rn])*\Z", text)
     return len(match[0]) if match else 0
+
+
+def _nowhere(_: bytes | memoryview) -> None:
+    """Take what comes after the end, which is nothing."""

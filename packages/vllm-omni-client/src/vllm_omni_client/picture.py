@@ -68,6 +68,8 @@ def size_of(data: bytes) -> PictureSize:
         case "webp":
             return _checked(_webp_size(data))
         case None:
+            if data.lstrip()[:1] == b"<":
+                raise DamagedPicture("got an HTML page where a picture was promised")
             raise DamagedPicture("the bytes are neither PNG nor JPEG nor WebP")
 
 
