@@ -127,6 +127,6 @@ def bench(session: nox.Session) -> None:
     names = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
     if not session.posargs or session.posargs[0] not in names:
         session.error(f"Name a benchmark: {', '.join(names)}")
-    sync(session, "test")
+    sync(session, "bench")
     name, *rest = session.posargs
     session.run("python", f"benchmarks/{name}.py", *rest)

@@ -98,7 +98,7 @@ def _quiet_folder() -> Generator[Path]:
 
 def _measured(servers: Sequence[Server], *, rounds: int, folder: Path) -> Mapping[Server, Sequence[float]]:
     """Seconds of every server in every round; the order within a round is shuffled, the same in every run."""
-    shuffle = random.Random(0).shuffle  # noqa: S311 - an order of measurement, no secret
+    shuffle = random.Random(0).shuffle
     seconds: dict[Server, list[float]] = {server: [] for server in servers}
     for server in servers:
         _start(server, folder=folder)

@@ -152,6 +152,7 @@ async def test_every_parameter_that_is_reported_is_in_the_request_that_the_serve
         "n": 1,
         "size": f"{used['width']}x{used['height']}",
         "response_format": "b64_json",
+        "output_compression": 90,
         "output_format": "png",
         "num_inference_steps": used["steps"],
         "guidance_scale": used["guidance_scale"],

@@ -66,6 +66,7 @@ def test_the_parameters_of_a_picture_are_options(run: Run, omni: "OmniServer", t
             "n": 1,
             "size": "64x64",
             "response_format": "b64_json",
+            "output_compression": 90,
             "output_format": "png",
             "negative_prompt": "blurry",
             "num_inference_steps": 3,

@@ -18,7 +18,7 @@ QWEN = "Qwen/Qwen-Image"
 TURBO = "Tongyi-MAI/Z-Image-Turbo"
 UNKNOWN = "acme/painter"
 
-ALWAYS = {"n": 1, "response_format": "b64_json", "output_format": "png"}
+ALWAYS = {"n": 1, "response_format": "b64_json", "output_format": "png", "output_compression": 90}
 
 
 async def made(client: Client, **arguments: object) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from vllm_omni_client._attempts import Attempts
+from vllm_omni_client._budget import RetryBudget
 from vllm_omni_client._retry import Policy
 from vllm_omni_client.errors import (
     BadReply,
@@ -24,7 +25,9 @@ def attempts_of(
     method: str = "POST", *, clock: Callable[[], float] = lambda: 0.0, max_retries: int = 5
 ) -> Attempts:
     policy = Policy(max_retries=max_retries, timeout_seconds=60.0, repeatable=True)
-    return Attempts(method=method, url=URL, policy=policy, clock=clock, jitter=lambda: 0.5)
+    return Attempts(
+        method=method, url=URL, policy=policy, budget=RetryBudget(), clock=clock, jitter=lambda: 0.5
+    )
 
 
 def test_an_error_leaves_with_all_that_was_tried() -> None:

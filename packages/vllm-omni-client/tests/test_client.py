@@ -15,6 +15,7 @@ import respx
 from pydantic import SecretStr
 from vllm_omni_client import (
     AsyncOmniClient,
+    Capabilities,
     EngineDead,
     Exchange,
     ImageGenerationReply,
@@ -34,10 +35,14 @@ from vllm_omni_client import (
 )
 
 URL = "http://gpu.example:8000"
+# A picture of one pixel.
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNocFAAAAIkAOGVpLGLAAAAAElFTkSuQmCC"
+)
 SEEDED = ImageGenerationRequest(prompt="a red fox", seed=7)
 SEEDLESS = ImageGenerationRequest(prompt="a red fox")
-PICTURE = httpx.Response(200, json={"created": 1, "data": [{"b64_json": base64.b64encode(b"png").decode()}]})
-DRAWN = ImageGenerationReply(created=1, data=(ReplyImage(bytes=b"png"),))
+PICTURE = httpx.Response(200, json={"created": 1, "data": [{"b64_json": base64.b64encode(PNG).decode()}]})
+DRAWN = ImageGenerationReply(created=1, data=(ReplyImage(bytes=PNG),))
 FAILED = httpx.Response(500, json={"error": {"message": "it failed", "request_id": "img_gen-1"}})
 WELL = httpx.Response(200, json={"status": "healthy"})
 ILL = httpx.Response(503, json={"status": "unhealthy"})
@@ -59,12 +64,24 @@ def ask(request: pytest.FixtureRequest, waits: list[float]) -> Ask:
         waits.append(seconds)
 
     async def ask_async(method: str, *arguments: object, **settings: object) -> object:
-        settings = {"base_url": URL, "jitter": lambda: 0.5, "sleep": sleep, **settings}
+        settings = {
+            "base_url": URL,
+            "capabilities": Capabilities(),
+            "jitter": lambda: 0.5,
+            "sleep": sleep,
+            **settings,
+        }
         async with AsyncOmniClient(**settings) as client:  # type: ignore[arg-type]  # settings of a test
             return await getattr(client, method)(*arguments)
 
     def ask_sync(method: str, *arguments: object, **settings: object) -> object:
-        settings = {"base_url": URL, "jitter": lambda: 0.5, "sleep": waits.append, **settings}
+        settings = {
+            "base_url": URL,
+            "capabilities": Capabilities(),
+            "jitter": lambda: 0.5,
+            "sleep": waits.append,
+            **settings,
+        }
         with OmniClient(**settings) as client:  # type: ignore[arg-type]  # settings of a test
             return getattr(client, method)(*arguments)
 
@@ -400,7 +417,10 @@ async def test_calls_at_once_do_not_disturb_each_others_retries(generations: res
     seen: dict[int, int] = {}
     generations.side_effect = answer
     requests = [ImageGenerationRequest(prompt="x", seed=seed) for seed in range(12)]
-    async with AsyncOmniClient(URL, jitter=lambda: 0.0) as client, asyncio.timeout(10):
+    async with (
+        AsyncOmniClient(URL, jitter=lambda: 0.0, capabilities=Capabilities()) as client,
+        asyncio.timeout(10),
+    ):
         replies = await asyncio.gather(*(client.generate_image(request) for request in requests))
     assert replies == [DRAWN] * 12
     assert seen == {seed: seed % 3 + 1 for seed in range(12)}

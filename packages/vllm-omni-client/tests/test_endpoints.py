@@ -24,6 +24,10 @@ from vllm_omni_client.errors import (
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelCard, ReplyImage
 
+# A picture of one pixel.
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNocFAAAAIkAOGVpLGLAAAAAElFTkSuQmCC"
+)
 GENERATE = _endpoints.generate(ImageGenerationRequest(prompt="a red fox", seed=7))
 HTML = (
     b"<html>\r\n<head><title>502 Bad Gateway</title><script>alert(1)</script></head>\r\n"
@@ -67,10 +71,8 @@ def test_the_rest_are_gets_without_a_body(call: _endpoints.Call[object], path: s
 
 
 def test_a_picture_is_read() -> None:
-    content = json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(b"png").decode()}]}).encode()
-    assert read(GENERATE, 200, {}, content) == ImageGenerationReply(
-        created=1, data=(ReplyImage(bytes=b"png"),)
-    )
+    content = json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(PNG).decode()}]}).encode()
+    assert read(GENERATE, 200, {}, content) == ImageGenerationReply(created=1, data=(ReplyImage(bytes=PNG),))
 
 
 def test_models_health_version_and_metrics_are_read() -> None:

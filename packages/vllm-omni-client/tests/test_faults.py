@@ -17,6 +17,7 @@ import pytest
 from vllm_omni_client import (
     AsyncOmniClient,
     BadReply,
+    Capabilities,
     ConnectionLost,
     ImageGenerationReply,
     ImageGenerationRequest,
@@ -33,10 +34,14 @@ Script = Callable[[socket.socket, bytes], bool]
 Serve = Callable[[Script], str]
 Ask = Callable[..., object]
 
+# A picture of one pixel.
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNocFAAAAIkAOGVpLGLAAAAAElFTkSuQmCC"
+)
 SEEDED = ImageGenerationRequest(prompt="a red fox", seed=7)
 SEEDLESS = ImageGenerationRequest(prompt="a red fox")
-DRAWN = ImageGenerationReply(data=(ReplyImage(bytes=b"png"),))
-BODY = json.dumps({"data": [{"b64_json": base64.b64encode(b"png").decode()}]}).encode()
+DRAWN = ImageGenerationReply(data=(ReplyImage(bytes=PNG),))
+BODY = json.dumps({"data": [{"b64_json": base64.b64encode(PNG).decode()}]}).encode()
 PICTURE = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
 WELL = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -46,12 +51,12 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     """Call a method of one of the two clients, without waits between attempts."""
 
     async def ask_async(base_url: str, method: str, *arguments: object, **settings: object) -> object:
-        settings = {"timeout": 10.0, "jitter": lambda: 0.0, **settings}
+        settings = {"timeout": 10.0, "capabilities": Capabilities(), "jitter": lambda: 0.0, **settings}
         async with AsyncOmniClient(base_url, **settings) as client:  # type: ignore[arg-type]  # settings of a test
             return await getattr(client, method)(*arguments)
 
     def ask_sync(base_url: str, method: str, *arguments: object, **settings: object) -> object:
-        settings = {"timeout": 10.0, "jitter": lambda: 0.0, **settings}
+        settings = {"timeout": 10.0, "capabilities": Capabilities(), "jitter": lambda: 0.0, **settings}
         with OmniClient(base_url, **settings) as client:  # type: ignore[arg-type]  # settings of a test
             return getattr(client, method)(*arguments)
 
@@ -362,7 +367,7 @@ async def test_t18_a_connection_that_the_server_closed_between_calls_is_made_ane
         connection.sendall(PICTURE)
         return False
 
-    async with AsyncOmniClient(serve(one_each), max_retries=0) as client:
+    async with AsyncOmniClient(serve(one_each), capabilities=Capabilities(), max_retries=0) as client:
         for _ in range(3):
             assert await client.generate_image(SEEDLESS) == DRAWN
     assert len(connections) == 3
@@ -378,7 +383,9 @@ async def test_t18_a_connection_that_the_server_closes_as_it_is_used_costs_nothi
         connection.sendall(PICTURE)
         return True
 
-    async with AsyncOmniClient(serve(closes_on_the_second), jitter=lambda: 0.0) as client:
+    async with AsyncOmniClient(
+        serve(closes_on_the_second), capabilities=Capabilities(), max_retries=0
+    ) as client:
         assert await client.generate_image(SEEDLESS) == DRAWN
         assert await client.generate_image(SEEDLESS) == DRAWN
     assert len(requests) == 3
@@ -392,7 +399,7 @@ async def test_calls_one_after_another_share_a_connection(serve: Serve) -> None:
         connection.sendall(PICTURE)
         return True
 
-    async with AsyncOmniClient(serve(keeps)) as client:
+    async with AsyncOmniClient(serve(keeps), capabilities=Capabilities()) as client:
         for _ in range(3):
             await client.generate_image(SEEDLESS)
     assert len(connections) == 1
@@ -404,7 +411,7 @@ def test_connections_of_a_closed_event_loop_are_given_up(serve: Serve) -> None:
         connection.sendall(PICTURE)
         return True
 
-    client = AsyncOmniClient(serve(keeps), max_retries=0)
+    client = AsyncOmniClient(serve(keeps), capabilities=Capabilities(), max_retries=0)
     for _ in range(3):
         assert asyncio.run(client.generate_image(SEEDLESS)) == DRAWN
     asyncio.run(client.aclose())
@@ -412,7 +419,7 @@ def test_connections_of_a_closed_event_loop_are_given_up(serve: Serve) -> None:
 
 
 async def test_a_client_of_another_running_event_loop_is_refused(serve: Serve) -> None:
-    async with AsyncOmniClient(serve(saying(PICTURE))) as client:
+    async with AsyncOmniClient(serve(saying(PICTURE)), capabilities=Capabilities()) as client:
         await client.generate_image(SEEDLESS)
         with pytest.raises(InvalidParameter, match="another event loop"):
             await asyncio.to_thread(lambda: asyncio.run(client.generate_image(SEEDLESS)))
@@ -434,7 +441,7 @@ async def test_cancelling_closes_the_socket_at_once_and_is_not_swallowed(serve: 
             left.set()
         return False
 
-    async with AsyncOmniClient(serve(silent)) as client, asyncio.timeout(10):
+    async with AsyncOmniClient(serve(silent), capabilities=Capabilities()) as client, asyncio.timeout(10):
         drawing = asyncio.create_task(client.generate_image(SEEDED))
         assert await asyncio.to_thread(arrived.wait, 5)
         drawing.cancel()
@@ -448,7 +455,7 @@ async def test_a_callers_own_timeout_stays_the_callers(serve: Serve) -> None:
         connection.recv(1)
         return False
 
-    async with AsyncOmniClient(serve(silent)) as client:
+    async with AsyncOmniClient(serve(silent), capabilities=Capabilities()) as client:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await client.generate_image(SEEDED)
@@ -456,7 +463,7 @@ async def test_a_callers_own_timeout_stays_the_callers(serve: Serve) -> None:
 
 def test_a_blocking_client_serves_many_threads(serve: Serve) -> None:
     drawn: list[object] = []
-    with OmniClient(serve(saying(PICTURE)), timeout=10.0) as client:
+    with OmniClient(serve(saying(PICTURE)), capabilities=Capabilities(), timeout=10.0) as client:
         threads = [
             threading.Thread(target=lambda: drawn.append(client.generate_image(SEEDED))) for _ in range(8)
         ]
@@ -468,7 +475,7 @@ def test_a_blocking_client_serves_many_threads(serve: Serve) -> None:
 
 
 def test_a_call_leaves_no_thread_behind(serve: Serve) -> None:
-    with OmniClient(serve(saying(PICTURE))) as client:
+    with OmniClient(serve(saying(PICTURE)), capabilities=Capabilities()) as client:
         client.generate_image(SEEDLESS)
         timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
         for timer in timers:

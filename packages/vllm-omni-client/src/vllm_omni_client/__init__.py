@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vllm_omni_client._client import AsyncOmniClient, OmniClient
+    from vllm_omni_client.capabilities import Capabilities
+    from vllm_omni_client.edits import ImageEditRequest
     from vllm_omni_client.errors import (
         BadReply,
         BadRequest,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         ServerRefused,
         ServerUnreachable,
         Unauthorized,
+        UnsupportedParameter,
     )
     from vllm_omni_client.metrics import ServerMetrics
     from vllm_omni_client.models import (
@@ -32,15 +35,21 @@ if TYPE_CHECKING:
         ModelList,
         ReplyImage,
     )
+    from vllm_omni_client.picture import PictureSize
+    from vllm_omni_client.receipt import FailedAttempt, Receipt
+    from vllm_omni_client.saved import SavedImage
 
 __all__ = [
     "AsyncOmniClient",
     "BadReply",
     "BadRequest",
+    "Capabilities",
     "ConnectionLost",
     "EngineDead",
     "Exchange",
+    "FailedAttempt",
     "GenerationMetrics",
+    "ImageEditRequest",
     "ImageGenerationReply",
     "ImageGenerationRequest",
     "InvalidParameter",
@@ -51,19 +60,29 @@ __all__ = [
     "OmniClient",
     "OmniError",
     "OutOfGpuMemory",
+    "PictureSize",
+    "Receipt",
     "ReplyImage",
     "RequestTimeout",
+    "SavedImage",
     "ServerBusy",
     "ServerError",
     "ServerMetrics",
     "ServerRefused",
     "ServerUnreachable",
     "Unauthorized",
+    "UnsupportedParameter",
 ]
 
 _HOMES: Final = {
     "AsyncOmniClient": "_client",
     "OmniClient": "_client",
+    "Capabilities": "capabilities",
+    "FailedAttempt": "receipt",
+    "ImageEditRequest": "edits",
+    "PictureSize": "picture",
+    "Receipt": "receipt",
+    "SavedImage": "saved",
     "ServerMetrics": "metrics",
     "GenerationMetrics": "models",
     "ImageGenerationReply": "models",

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from vllm_omni_client._retry import History, Policy, Stop, Wait, decide
+from vllm_omni_client._budget import RetryBudget
+from vllm_omni_client._retry import History, Policy, Stop, Wait, decide, depends_on_health
 from vllm_omni_client._wire import Wire
 from vllm_omni_client.errors import EngineDead, Exchange, GpuSpent, OmniError, ServerError
+from vllm_omni_client.receipt import FailedAttempt
 
 _COST_ORDER: Final[Mapping[GpuSpent, int]] = {"no": 0, "unknown": 1, "yes": 2}
 
@@ -18,12 +20,14 @@ class Attempts:
         method: The HTTP method.
         url: The address that is asked.
         policy: What is allowed.
+        budget: The retries that the client may still make.
         clock: Seconds on a clock that never goes back.
         jitter: Draws a number evenly from [0, 1).
 
     Attributes:
         policy: What is allowed.
         wire: The connection of the attempt that is made now.
+        failures: The attempts that failed and were followed by another one.
     """
 
     def __init__(
@@ -32,11 +36,14 @@ class Attempts:
         method: str,
         url: str,
         policy: Policy,
+        budget: RetryBudget,
         clock: Callable[[], float],
         jitter: Callable[[], float],
     ) -> None:
         self.policy = policy
         self.wire = Wire()
+        self.failures: tuple[FailedAttempt, ...] = ()
+        self._budget = budget
         self._exchange = Exchange(method=method, url=url, attempts=0)
         self._clock = clock
         self._jitter = jitter
@@ -62,6 +69,10 @@ class Attempts:
         self._healthy = None
         self.wire = Wire()
 
+    def depend_on_health(self, error: OmniError) -> bool:
+        """Say whether `/health` has to be asked before it can be decided what an error means."""
+        return depends_on_health(error, self.policy, tokens=self._budget.tokens)
+
     def diagnosed(self, error: OmniError, *, healthy: bool) -> OmniError:
         """Take in what `/health` said after a failure; a server error without health is a dead engine."""
         self._healthy = healthy
@@ -84,7 +95,11 @@ class Attempts:
             request_id=last.request_id if last else None,
             elapsed_seconds=self.elapsed_seconds,
         )
-        return error.after(exchange, gpu_spent=self._gpu_spent)
+        return error.after(exchange, gpu_spent=self._gpu_spent, failures=self.failures)
+
+    def succeeded(self) -> None:
+        """Write down that the call got its answer."""
+        self._budget.succeeded()
 
     def _cost(self, error: OmniError) -> GpuSpent:
         return "no" if self._exchange.method == "GET" else error.gpu_spent
@@ -92,9 +107,15 @@ class Attempts:
     def may_follow(self, error: BaseException) -> bool:
         """Say whether another attempt follows a failure; whatever is no OmniError ends the call."""
         self._next = self._decided(error) if isinstance(error, OmniError) else Stop()
-        if isinstance(self._next, Wait) and self._next.costly:
-            self._costly_retries += 1
+        if isinstance(self._next, Wait) and isinstance(error, OmniError):
+            self._follow(error, self._next)
         return isinstance(self._next, Wait)
+
+    def _follow(self, error: OmniError, wait: Wait) -> None:
+        self._costly_retries += wait.costly
+        self._budget.take(wait.tokens)
+        failed = FailedAttempt(error=type(error).__name__, reason=error.message, waited_seconds=wait.seconds)
+        self.failures = (*self.failures, failed)
 
     def wait_seconds(self, _: object) -> float:
         """Return the wait that `may_follow` decided on."""
@@ -106,5 +127,6 @@ class Attempts:
             costly_retries=self._costly_retries,
             elapsed_seconds=self.elapsed_seconds,
             healthy=self._healthy,
+            tokens=self._budget.tokens,
         )
         return decide(error, policy=self.policy, history=history, jitter=self._jitter())

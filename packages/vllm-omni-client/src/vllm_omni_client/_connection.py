@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from vllm_omni_client import _endpoints
 from vllm_omni_client._address import base_url_of, is_private
 from vllm_omni_client._attempts import Attempts
+from vllm_omni_client._budget import RetryBudget
 from vllm_omni_client._endpoints import Call
 from vllm_omni_client._reply import Reply
 from vllm_omni_client._retry import Policy
@@ -33,6 +34,7 @@ class Connection:
         max_retries: Attempts after the first one.
         clock: Seconds on a clock that never goes back.
         jitter: Draws a number evenly from [0, 1).
+        budget: The retries that the client may still make, over all of its calls.
     """
 
     base_url: str
@@ -41,6 +43,7 @@ class Connection:
     max_retries: int
     clock: Callable[[], float]
     jitter: Callable[[], float]
+    budget: RetryBudget = field(default_factory=RetryBudget)
 
     @classmethod
     def checked(
@@ -84,7 +87,7 @@ class Connection:
     def headers(self) -> dict[str, str]:
         """Return what every request carries. No compression is asked for: pictures are compressed."""
         headers = {
-            "accept": "application/json, text/plain;q=0.5",
+            "accept": "application/json, image/*, application/zip, text/plain;q=0.5",
             "accept-encoding": "identity",
             "user-agent": f"vllm-omni-client/{version('vllm-omni-client')}",
         }
@@ -100,7 +103,12 @@ class Connection:
             repeatable=call.repeatable,
         )
         return Attempts(
-            method=call.method, url=self.url(call), policy=policy, clock=self.clock, jitter=self.jitter
+            method=call.method,
+            url=self.url(call),
+            policy=policy,
+            budget=self.budget,
+            clock=self.clock,
+            jitter=self.jitter,
         )
 
     def read(self, call: Call[T], reply: Reply) -> T:

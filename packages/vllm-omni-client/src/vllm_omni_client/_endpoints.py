@@ -1,22 +1,36 @@
 """Calls: each endpoint of the server as a value, and how to read what comes back. No I/O."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
 from vllm_omni_client import metrics
+from vllm_omni_client._archive import pictures_in
+from vllm_omni_client._multipart import multipart
+from vllm_omni_client._picture_file import Arrived, PictureFile
 from vllm_omni_client._refusal import excerpt, refusal, request_id, told
+from vllm_omni_client.capabilities import EDITS_PATH, GENERATIONS_PATH, SLEEP_PATH, WAKE_UP_PATH
+from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import BadReply, Exchange
 from vllm_omni_client.metrics import ServerMetrics
-from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
+from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList, ReplyImage
+from vllm_omni_client.picture import MOST_PIXELS, Inspected, inspected
+from vllm_omni_client.uploads import Upload
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 
 _OK: Final = 200
 _MIB: Final = 1024 * 1024
+# A picture of 4 bytes a pixel in base64, and some more for models that round a size up.
+_BYTES_PER_PIXEL: Final = 4 * 1.4
+# Some models make 1024x1024 whatever is asked for; a picture that was paid for is not refused for that.
+_LEAST_BYTES: Final = 8 * _MIB
+_BYTES_WITHOUT_SIZE: Final = 256 * _MIB
+_MOST_BYTES: Final = 1024 * _MIB
+_ROUNDED_UP: Final = 1.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,45 +41,108 @@ class Call(Generic[T]):
         method: The HTTP method.
         path: The route, from the slash on.
         decode: Reads the body of a 200; raises ValueError when it is not what was promised.
-        body: What to send as JSON.
+        content: The body to send; None for none.
+        content_type: What the body is.
         answers: Statuses other than 200 that are answers too, and what they mean.
         max_bytes: A longer reply is refused while it is read.
         at_most_seconds: A deadline shorter than the client's own, for what has to answer at once.
         retried: Whether a failure may be followed by another attempt.
         repeatable: Whether sending it twice gives the same answer: a GET, or a generation with a seed.
+        file: Takes the body of a 200 while it comes in; `decode` then reads what it leaves over.
     """
 
     method: Literal["GET", "POST"]
     path: str
     decode: Callable[[bytes], T]
-    body: ImageGenerationRequest | None = None
+    content: bytes | None = None
+    content_type: str = "application/json"
     answers: Mapping[int, T] = field(default_factory=dict[int, T])
     max_bytes: int = _MIB
     at_most_seconds: float = 30.0
     retried: bool = True
     repeatable: bool = True
-
-    @property
-    def content(self) -> bytes | None:
-        """The body to send; None for none."""
-        return None if self.body is None else self.body.to_json()
+    file: PictureFile | None = None
 
     @property
     def headers(self) -> dict[str, str]:
         """What the body asks for in headers."""
-        return {} if self.body is None else {"content-type": "application/json"}
+        return {} if self.content is None else {"content-type": self.content_type}
 
 
 def generate(request: ImageGenerationRequest) -> Call[ImageGenerationReply]:
     """`POST /v1/images/generations`; repeatable with a seed only."""
+    most_bytes = _most_bytes(request)
+    as_files = request.response_format == "file"
     return Call(
         method="POST",
-        path="/v1/images/generations",
-        decode=_json(ImageGenerationReply),
-        body=request,
-        max_bytes=256 * _MIB,
+        path=GENERATIONS_PATH,
+        decode=_files(request, most_bytes) if as_files else _pictures(request),
+        content=request.to_json(),
+        max_bytes=most_bytes,
         at_most_seconds=float("inf"),
         repeatable=request.seed is not None,
+    )
+
+
+def generate_into(request: ImageGenerationRequest, file: PictureFile) -> Call[Arrived]:
+    """`POST /v1/images/generations`, with the picture written to a file while it comes in."""
+    return Call(
+        method="POST",
+        path=GENERATIONS_PATH,
+        decode=file.arrived,
+        content=request.to_json(),
+        max_bytes=_most_bytes(request),
+        at_most_seconds=float("inf"),
+        repeatable=request.seed is not None,
+        file=file,
+    )
+
+
+def edit(request: ImageEditRequest, uploads: Sequence[Upload]) -> Call[ImageGenerationReply]:
+    """`POST /v1/images/edits`; repeatable with a seed only."""
+    content_type, content = multipart(request.to_form(), uploads)
+    return Call(
+        method="POST",
+        path=EDITS_PATH,
+        decode=_pictures(request),
+        content=content,
+        content_type=content_type,
+        max_bytes=_most_bytes(request),
+        at_most_seconds=float("inf"),
+        repeatable=request.seed is not None,
+    )
+
+
+def sleep(stage_ids: Sequence[int], level: int) -> Call[bool]:
+    """`POST /v1/omni/sleep`: True when the server has done it."""
+    return _switch(SLEEP_PATH, _SleepBody(stage_ids=tuple(stage_ids), level=level))
+
+
+def wake_up(stage_ids: Sequence[int]) -> Call[bool]:
+    """`POST /v1/omni/wakeup`: False when the server says that it was not asleep."""
+    return _switch(WAKE_UP_PATH, _WakeUpBody(stage_ids=tuple(stage_ids)))
+
+
+def _switch(path: str, body: BaseModel) -> Call[bool]:
+    return Call(
+        method="POST",
+        path=path,
+        decode=lambda content: _json(_Switched)(content).status != "SKIPPED",
+        content=body.model_dump_json().encode(),
+        at_most_seconds=float("inf"),
+    )
+
+
+def openapi() -> Call[bytes | None]:
+    """`GET /openapi.json`: the server's description of itself; None where it is hidden."""
+    return Call(
+        method="GET",
+        path="/openapi.json",
+        decode=lambda content: content,
+        answers=dict.fromkeys((401, 403, 404, 405, 501)),
+        max_bytes=16 * _MIB,
+        at_most_seconds=5.0,
+        retried=False,
     )
 
 
@@ -102,6 +179,21 @@ def server_metrics() -> Call[ServerMetrics]:
     )
 
 
+class _SleepBody(BaseModel):
+    stage_ids: tuple[int, ...]
+    level: int
+
+
+class _WakeUpBody(BaseModel):
+    stage_ids: tuple[int, ...]
+
+
+class _Switched(BaseModel):
+    """The reply to sleep and wake-up: "SUCCESS" or "SKIPPED"."""
+
+    status: str
+
+
 class _Version(BaseModel):
     """The reply to `GET /version`."""
 
@@ -110,6 +202,57 @@ class _Version(BaseModel):
 
 def _json(model: type[Model]) -> Callable[[bytes], Model]:
     return model.model_validate_json
+
+
+def most_pixels(request: ImageGenerationRequest | ImageEditRequest) -> int:
+    """Return the most pixels that a picture may say it has."""
+    return max(MOST_PIXELS, int(_pixels(request) * _ROUNDED_UP))
+
+
+def _pixels(request: ImageGenerationRequest | ImageEditRequest) -> int:
+    width, _, height = (request.size or "").partition("x")
+    return int(width) * int(height) if height else 0
+
+
+def _most_bytes(request: ImageGenerationRequest | ImageEditRequest) -> int:
+    """Return how long a reply may be: all pictures uncompressed, in base64."""
+    pixels = _pixels(request) * request.n * (request.layers or 1)
+    if not pixels:
+        return _BYTES_WITHOUT_SIZE
+    return min(
+        _MOST_BYTES, max(_LEAST_BYTES * request.n, int(pixels * _BYTES_PER_PIXEL * _ROUNDED_UP)) + 64 * 1024
+    )
+
+
+def _pictures(request: ImageGenerationRequest | ImageEditRequest) -> Callable[[bytes], ImageGenerationReply]:
+    """Read a reply in JSON; every picture is looked at before it is handed out."""
+
+    def decode(content: bytes) -> ImageGenerationReply:
+        reply = ImageGenerationReply.model_validate_json(content)
+        _inspect(reply.data, request)
+        return reply
+
+    return decode
+
+
+def _files(request: ImageGenerationRequest, most_bytes: int) -> Callable[[bytes], ImageGenerationReply]:
+    """Read a reply that is a picture, or a zip of several; or JSON, where the wish was ignored."""
+    in_json = _pictures(request)
+
+    def decode(content: bytes) -> ImageGenerationReply:
+        if content.lstrip()[:1] == b"{":
+            return in_json(content)
+        images = tuple(ReplyImage(bytes=one) for one in pictures_in(content, most_bytes=most_bytes))
+        first, *_ = _inspect(images, request)
+        return ImageGenerationReply(data=images, output_format=first.format, size=str(first.size))
+
+    return decode
+
+
+def _inspect(
+    images: Sequence[ReplyImage], request: ImageGenerationRequest | ImageEditRequest
+) -> list[Inspected]:
+    return [inspected(image.bytes, most_pixels=most_pixels(request)) for image in images]
 
 
 def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes) -> T:
@@ -147,8 +290,10 @@ def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes)
 def _what_is_wrong(content: bytes, error: ValueError) -> str:
     if text := told(content):
         return f"with an error inside: {text}"
-    if not isinstance(error, ValidationError):
+    if isinstance(error, UnicodeDecodeError):
         return f"with text that is not UTF-8{excerpt(content)}"
+    if not isinstance(error, ValidationError):
+        return f"{error}{excerpt(content) if content.lstrip()[:1] == b'<' else ''}"
     complaint = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if complaint["type"] == "json_invalid":
         return f"not with whole JSON{excerpt(content)}"

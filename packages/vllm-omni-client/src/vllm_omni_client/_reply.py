@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from vllm_omni_client._endpoints import Call
+from vllm_omni_client._picture_file import PictureFile
+from vllm_omni_client._refusal import excerpt
 from vllm_omni_client.errors import BadReply, Exchange
 
 T = TypeVar("T")
@@ -59,23 +61,47 @@ class IncomingReply:
         if encoding not in {"", "identity"}:
             name = encoding if encoding in _ENCODINGS else "something unknown"
             raise self._refused(f"encoded as {name}, which was not asked for")
+        self._file = call.file if status == _OK else None
+        if self._file is not None:
+            self._file.begin()
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:_LENGTH_DIGITS]) > self._limit and status == _OK:
             raise self._too_long()
 
     def add(self, chunk: bytes) -> bool:
         """Take the next part of the body; returns whether more is wanted."""
-        self._chunks.append(chunk)
         self._bytes += len(chunk)
+        if self._file is None:
+            self._chunks.append(chunk)
+        elif self._bytes <= self._limit:
+            self._to_file(self._file, chunk)
         if self._bytes > self._limit and self._status == _OK:
             raise self._too_long()
         return self._bytes <= self._limit
 
     def whole(self) -> Reply:
-        """Return the answer after its last part."""
+        """Return the answer after its last part; of one that went to a file, what is left over."""
+        if self._file is not None:
+            return Reply(status=self._status, headers=self._headers, content=self._left_over(self._file))
         return Reply(
             status=self._status, headers=self._headers, content=b"".join(self._chunks)[: self._limit]
         )
+
+    def _to_file(self, file: PictureFile, chunk: bytes) -> None:
+        try:
+            file.feed(chunk)
+        except ValueError as error:
+            raise self._wrong(error, chunk) from error
+
+    def _left_over(self, file: PictureFile) -> bytes:
+        try:
+            return file.finish()
+        except ValueError as error:
+            raise self._wrong(error) from error
+
+    def _wrong(self, error: ValueError, chunk: bytes = b"") -> BadReply:
+        text = excerpt(chunk) if chunk.lstrip()[:1] == b"<" else ""
+        return BadReply(f"the server answered 200, but {error}{text}", exchange=self._exchange)
 
     def _too_long(self) -> BadReply:
         return self._refused(f"more than {self._limit} bytes long")

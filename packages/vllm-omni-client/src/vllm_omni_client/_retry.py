@@ -9,6 +9,7 @@ and the server is well; a failure that will fail again is not repeated.
 from dataclasses import dataclass
 from typing import Final, Literal, assert_never
 
+from vllm_omni_client._budget import CAPACITY, CHEAP_RETRY, COSTLY_RETRY, FLOOR
 from vllm_omni_client.errors import (
     BadReply,
     ConnectionLost,
@@ -57,12 +58,14 @@ class History:
         costly_retries: How many of them followed a failure that may have cost GPU time.
         elapsed_seconds: Since the call began.
         healthy: What `/health` said after the failure; None when it was not asked.
+        tokens: What is left of the client's budget of retries, over all of its calls.
     """
 
     attempts: int
     costly_retries: int = 0
     elapsed_seconds: float = 0.0
     healthy: bool | None = None
+    tokens: float = CAPACITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,11 @@ class Wait:
 
     seconds: float
     costly: bool = False
+
+    @property
+    def tokens(self) -> float:
+        """What the retry takes from the client's budget."""
+        return COSTLY_RETRY if self.costly else CHEAP_RETRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +111,16 @@ def _classify_refusal(error: ServerRefused) -> RetryClass:
     return "server_fault" if isinstance(error, ServerError) else "final"
 
 
-def depends_on_health(error: OmniError, policy: Policy) -> bool:
+def depends_on_health(error: OmniError, policy: Policy, *, tokens: float = CAPACITY) -> bool:
     """Say whether `/health` has to be asked before it can be decided what an error means.
 
     A 5xx of unclear cause may be an engine that died; an unknown outcome may be sent again only to a
     server that is well.
     """
     kind = classify(error)
+    affordable = tokens - COSTLY_RETRY >= FLOOR
     return kind == "server_fault" or (
-        kind == "outcome_unknown" and policy.repeatable and policy.max_retries > 0
+        kind == "outcome_unknown" and policy.repeatable and policy.max_retries > 0 and affordable
     )
 
 
@@ -125,12 +134,14 @@ def decide(error: OmniError, *, policy: Policy, history: History, jitter: float)
         jitter: A number drawn evenly from [0, 1): full jitter, so that clients do not return in step.
 
     Returns:
-        A wait that ends before the total deadline, or the end.
+        A wait that ends before the total deadline and that the budget allows, or the end.
     """
     if history.attempts > policy.max_retries:
         return Stop()
     verdict = _wait(error, policy=policy, history=history, backoff=backoff_seconds(history.attempts, jitter))
     if isinstance(verdict, Wait) and history.elapsed_seconds + verdict.seconds >= policy.timeout_seconds:
+        return Stop()
+    if isinstance(verdict, Wait) and history.tokens - verdict.tokens < FLOOR:
         return Stop()
     return verdict
 

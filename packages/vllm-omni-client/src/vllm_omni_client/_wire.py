@@ -23,6 +23,11 @@ class Wire:
     """
 
     def __init__(self) -> None:
+        self._is_cut = False
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was noted: the request is sent over another connection."""
         self._connected_anew = False
         self._sending = False
         self._answered = False
@@ -36,6 +41,8 @@ class Wire:
                 self._connected_anew = True
             case "connect_tcp.complete" | "start_tls.complete":
                 self._stream = cast("_Stream", info["return_value"])
+                if self._is_cut:
+                    self.cut()
             case "send_request_headers.started":
                 self._sending = True
             case "receive_response_headers.complete":
@@ -59,6 +66,7 @@ class Wire:
 
     def cut(self) -> None:
         """End the connection from another thread; whoever reads from it wakes up at once."""
+        self._is_cut = True
         connection = self._stream.get_extra_info("socket") if self._stream else None
         if isinstance(connection, socket.socket):
             with suppress(OSError):

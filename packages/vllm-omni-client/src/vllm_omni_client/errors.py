@@ -2,6 +2,7 @@
 
     OmniError
     ├── InvalidParameter          refused here; nothing was sent
+    │   └── UnsupportedParameter  this server would ignore it in silence: .version
     ├── ServerUnreachable         no connection: .reason is refused, dns, timeout, tls or other
     ├── RequestTimeout            no whole answer within the total deadline
     ├── ConnectionLost            the connection broke after the request was sent; the outcome is unknown
@@ -16,8 +17,8 @@
             └── EngineDead        the process that draws is gone; the server has to be restarted
 
 Every error has a `message` (one printable line), an `exchange` (what was tried), `gpu_spent`
-(whether GPU time was probably paid for) and a `next_step` (one sentence). All of them can be pickled
-and copied. None of them ever holds the API key.
+(whether GPU time was probably paid for), `failures` (the attempts before the last one) and a `next_step`
+(one sentence). All of them can be pickled and copied. None of them ever holds the API key.
 """
 
 import copyreg
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, Self
 
 from vllm_omni_client._text import printable
+from vllm_omni_client.receipt import FailedAttempt
 
 GpuSpent = Literal["no", "unknown", "yes"]
 UnreachableReason = Literal["refused", "dns", "timeout", "tls", "other"]
@@ -62,6 +64,7 @@ class OmniError(Exception):
         message: What happened: one printable line of at most 500 characters.
         exchange: What was tried; None when nothing was sent.
         gpu_spent: Whether GPU time was probably paid for, over all attempts.
+        failures: The attempts before the last one: their errors, reasons and waits.
     """
 
     default_gpu_spent: ClassVar[GpuSpent] = "unknown"
@@ -70,6 +73,7 @@ class OmniError(Exception):
     message: str
     exchange: Exchange | None
     gpu_spent: GpuSpent
+    failures: tuple[FailedAttempt, ...]
 
     def __init__(
         self, message: str, *, exchange: Exchange | None = None, gpu_spent: GpuSpent | None = None
@@ -78,16 +82,20 @@ class OmniError(Exception):
         super().__init__(self.message)
         self.exchange = exchange
         self.gpu_spent = gpu_spent or self.default_gpu_spent
+        self.failures = ()
 
     @property
     def next_step(self) -> str:
         """What the caller can do about it, in one sentence."""
         return self.default_next_step
 
-    def after(self, exchange: Exchange, *, gpu_spent: GpuSpent) -> Self:
+    def after(
+        self, exchange: Exchange, *, gpu_spent: GpuSpent, failures: tuple[FailedAttempt, ...] = ()
+    ) -> Self:
         """Write down what was tried, and what it cost; returns the same error."""
         self.exchange = exchange
         self.gpu_spent = gpu_spent
+        self.failures = failures
         return self
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -111,6 +119,31 @@ class InvalidParameter(OmniError):
     ) -> None:
         super().__init__(message, exchange=exchange)
         self.parameter = parameter
+
+
+class UnsupportedParameter(InvalidParameter):
+    """This server would ignore the parameter in silence, and draw something else; nothing was sent.
+
+    Attributes:
+        version: The server's version, as it tells it.
+    """
+
+    default_next_step = (
+        "Leave the parameter out, update the server, or make the client with strict=False to go without it."
+    )
+
+    version: str | None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        parameter: str | None = None,
+        version: str | None = None,
+        exchange: Exchange | None = None,
+    ) -> None:
+        super().__init__(message, parameter=parameter, exchange=exchange)
+        self.version = version
 
 
 class ServerUnreachable(OmniError):

@@ -1,0 +1,31 @@
+"""Archive: the pictures of a reply in file mode, one bare or several in a zip."""
+
+import io
+import zipfile
+import zlib
+from typing import Final
+
+_ZIP: Final = b"PK\x03\x04"
+_MOST_MEMBERS: Final = 32
+
+
+def pictures_in(content: bytes, *, most_bytes: int) -> tuple[bytes, ...]:
+    """Return the pictures in the order of their numbers; of a bare picture that one.
+
+    Args:
+        content: The whole body.
+        most_bytes: All of them together may not be longer unpacked.
+
+    Raises:
+        ValueError: It is a zip that cannot be read, or that unpacks to more than that.
+    """
+    if not content.startswith(_ZIP):
+        return (content,)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+            if len(members) > _MOST_MEMBERS or sum(member.file_size for member in members) > most_bytes:
+                raise ValueError("the zip unpacks to more than was asked for")
+            return tuple(archive.read(member) for member in members)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"the zip of pictures is damaged: {error}") from error

@@ -1,0 +1,49 @@
+"""Differences: in what a reply is not what was asked for, a sentence each. Nothing is refused for them."""
+
+from collections.abc import Iterator, Sequence
+
+from vllm_omni_client.edits import ImageEditRequest
+from vllm_omni_client.models import ImageGenerationRequest
+from vllm_omni_client.picture import PictureFormat, PictureSize
+from vllm_omni_client.replies import ReplyImage
+
+Request = ImageGenerationRequest | ImageEditRequest
+
+
+def differences(request: Request, images: Sequence[ReplyImage]) -> tuple[str, ...]:
+    """Compare the pictures of a reply with what was asked for."""
+    return (
+        *_of_number(request, len(images)),
+        *(
+            words
+            for number, image in enumerate(images)
+            for words in difference(request, image.format, image.size, name=f"Picture {number}")
+        ),
+        *_repeated(images),
+    )
+
+
+def difference(
+    request: Request, kind: PictureFormat | None, size: PictureSize | None, *, name: str = "The picture"
+) -> Iterator[str]:
+    """Compare one picture with what was asked for."""
+    if request.size not in {None, "auto", str(size)}:
+        yield f"{name} is {size}, and not {request.size}."
+    if kind != (request.output_format or "png"):
+        yield f"{name} is {str(kind).upper()}, and not {(request.output_format or 'png').upper()}."
+
+
+def _of_number(request: Request, number: int) -> Iterator[str]:
+    if number < request.n:
+        missing = ", ".join(map(str, range(number, request.n)))
+        yield f"{number} of {request.n} pictures came; missing: {missing}."
+    if number > request.n and not request.layers:
+        yield f"{number} pictures came, and {request.n} was asked for."
+
+
+def _repeated(images: Sequence[ReplyImage]) -> Iterator[str]:
+    first: dict[bytes, int] = {}
+    for number, image in enumerate(images):
+        same = first.setdefault(image.bytes, number)
+        if same != number:
+            yield f"Pictures {same} and {number} are the same, byte for byte."

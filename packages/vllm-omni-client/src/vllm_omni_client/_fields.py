@@ -1,0 +1,59 @@
+"""Fields: the types that requests are written with, and how a wrong value is refused by name."""
+
+import json
+import re
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError
+
+from vllm_omni_client._text import printable
+from vllm_omni_client.errors import InvalidParameter
+
+OutputFormat = Literal["png", "jpeg", "webp"]
+
+STRICT: Final = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+"""True, "7" and 7.0 are no integers; NaN and infinity are no numbers; unknown fields are refused."""
+
+_INT64_MIN: Final = -(2**63)
+_INT64_MAX: Final = 2**63 - 1
+_SHOWN_VALUE: Final = 60
+_SIZE: Final = re.compile(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
+
+
+def _encodable(value: str) -> str:
+    """Refuse text that UTF-8 cannot carry, such as half of an emoji."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("holds a lone surrogate, which is no character") from error
+    return value
+
+
+def _encodable_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    _encodable(json.dumps(value, ensure_ascii=False))
+    return value
+
+
+def size_text(value: str) -> str:
+    """Refuse what is no size in pixels."""
+    if not _SIZE.fullmatch(value):
+        raise ValueError("must be WIDTHxHEIGHT in pixels, such as 1024x1024")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+SizeText = Annotated[str, AfterValidator(size_text)]
+Seed = Annotated[int, Field(ge=_INT64_MIN, le=_INT64_MAX)]
+JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_encodable_json)]
+
+
+def refusal(error: ValidationError) -> InvalidParameter:
+    """Say the first of pydantic's complaints in one line."""
+    complaint = error.errors(include_url=False)[0]
+    parameter = ".".join(str(part) for part in complaint["loc"])
+    value = printable(repr(complaint["input"]), limit=_SHOWN_VALUE)
+    words = complaint["msg"].removeprefix("Value error, ")
+    if not parameter:
+        return InvalidParameter(words)
+    what = f"{parameter} = {value}" if complaint["type"] != "missing" else parameter
+    return InvalidParameter(f"{what}: {words}", parameter=parameter)

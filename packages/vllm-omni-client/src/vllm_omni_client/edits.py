@@ -1,0 +1,120 @@
+"""Edits: a request that changes pictures, and the pictures that go with it.
+
+Source of fields: `edit_images` in `vllm_omni/entrypoints/openai/api_server.py` of vLLM-Omni 0.30.0. The
+server checks no bounds of n, steps, guidance and strength here; these are those of generations.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+
+from vllm_omni_client._fields import STRICT, OutputFormat, Seed, Text, refusal, size_text
+from vllm_omni_client.errors import InvalidParameter
+from vllm_omni_client.models import Lora
+
+_AUTO = "auto"
+# Starlette refuses a form field of more than 1 MiB that is no file.
+_MAX_FIELD_BYTES = 1024 * 1024
+
+
+def _fits_in_a_form(value: str) -> str:
+    if len(value.encode()) > _MAX_FIELD_BYTES:
+        raise ValueError("is longer than the 1 MiB that the server takes in a form field")
+    return value
+
+
+def _size_or_auto(value: str) -> str:
+    return value if value == _AUTO else size_text(value)
+
+
+SizeOrAuto = Annotated[str, AfterValidator(_size_or_auto)]
+FormText = Annotated[Text, AfterValidator(_fits_in_a_form)]
+
+
+class ImageEditRequest(BaseModel):
+    """A request to `POST /v1/images/edits` without its pictures; what is None is not sent.
+
+    Attributes:
+        prompt: What to change.
+        model: The served name; None is always right.
+        n: How many pictures from one forward pass, 1 to 10.
+        size: "WIDTHxHEIGHT" in pixels, or "auto": the size of the first picture.
+        response_format: Only "b64_json" is known here.
+        output_format: "png", "jpeg" or "webp".
+        output_compression: 0 to 100. JPEG and WebP: quality. PNG: 100 is uncompressed, 0 is the smallest.
+        background: Such as "auto" or "transparent"; for models that draw transparency.
+        user: A name for the caller; the server does not use it.
+        negative_prompt: What not to draw.
+        num_inference_steps: 1 to 200.
+        guidance_scale: 0 to 20.
+        guidance_scale_2: 0 to 20; only for models with two.
+        true_cfg_scale: 0 to 20.
+        strength: 0 to 1: how far the picture may go from the one that was given.
+        seed: -2**63 to 2**63 - 1. Left out, the server draws one and never tells which.
+        generator_device: "cpu" or "cuda": where the noise is drawn.
+        lora: An adapter for this request.
+        layers: 2 to 10; only for layered models.
+        resolution: 640 or 1024, in place of a size; only for layered models.
+        bot_task: HunyuanImage-3.0 only.
+        sys_type: HunyuanImage-3.0 only.
+        system_prompt: HunyuanImage-3.0 only.
+        return_stage_metrics: Ask for `metrics` per stage.
+
+    Raises:
+        InvalidParameter: A value is of the wrong type or outside of its bounds.
+    """
+
+    model_config = STRICT
+
+    prompt: FormText
+    model: FormText | None = None
+    n: int = Field(default=1, ge=1, le=10)
+    size: SizeOrAuto | None = None
+    response_format: Literal["b64_json"] | None = None
+    output_format: OutputFormat | None = None
+    output_compression: int | None = Field(default=None, ge=0, le=100)
+    background: FormText | None = None
+    user: FormText | None = None
+    negative_prompt: FormText | None = None
+    num_inference_steps: int | None = Field(default=None, ge=1, le=200)
+    guidance_scale: float | None = Field(default=None, ge=0, le=20)
+    guidance_scale_2: float | None = Field(default=None, ge=0, le=20)
+    true_cfg_scale: float | None = Field(default=None, ge=0, le=20)
+    strength: float | None = Field(default=None, ge=0, le=1)
+    seed: Seed | None = None
+    generator_device: FormText | None = None
+    lora: Lora | None = Field(default=None, strict=False)
+    layers: int | None = Field(default=None, ge=2, le=10)
+    resolution: Literal[640, 1024] | None = None
+    bot_task: FormText | None = None
+    sys_type: FormText | None = None
+    system_prompt: FormText | None = None
+    return_stage_metrics: bool | None = None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_by_name(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            request = handler(data)
+        except ValidationError as error:
+            raise refusal(error) from error
+        if request.resolution is not None and request.size not in {None, _AUTO}:
+            raise InvalidParameter("resolution and size exclude each other", parameter="resolution")
+        return request
+
+    def to_form(self) -> list[tuple[str, str]]:
+        """Return the form fields to send, without those that are None."""
+        fields = self.model_dump(exclude_none=True, exclude={"lora"})
+        form = [(name, _form_text(value)) for name, value in fields.items()]
+        return form if self.lora is None else [*form, ("lora", self.lora.model_dump_json(exclude_none=True))]
+
+
+def _form_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

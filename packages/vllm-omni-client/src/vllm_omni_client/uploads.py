@@ -1,0 +1,152 @@
+"""Uploads: the pictures that an edit starts from, read from wherever the caller has them."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Final, Literal, Protocol, cast, runtime_checkable
+
+from vllm_omni_client._text import printable
+from vllm_omni_client.errors import InvalidParameter
+from vllm_omni_client.picture import PictureFormat, format_of
+
+MOST_IMAGES: Final = 4
+"""The most that any model of 0.30.0 takes (`vllm_omni/diffusion/model_metadata.py`)."""
+
+MOST_UPLOAD_BYTES: Final = 100 * 1024 * 1024
+"""The most that is read for one picture: 4096x8192 pixels uncompressed."""
+
+UploadField = Literal["image", "mask_image", "reference_image"]
+
+_SHOWN: Final = 60
+
+
+@runtime_checkable
+class BinaryFile(Protocol):
+    """A file object opened in binary mode."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes."""
+        ...
+
+
+@runtime_checkable
+class PillowImage(Protocol):
+    """What is used of a Pillow image."""
+
+    def save(self, fp: io.BytesIO, /, format: str) -> None:  # noqa: A002  # Pillow's own name
+        """Write the picture to a file object."""
+        ...
+
+
+InputImage = str | PathLike[str] | bytes | bytearray | memoryview | BinaryFile | PillowImage
+"""A picture to start from: a path, its bytes, a file opened in binary mode, or a Pillow image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A picture to send.
+
+    Attributes:
+        field: The name of its form field.
+        format: What its bytes are.
+        content: The picture's file.
+    """
+
+    field: UploadField
+    format: PictureFormat
+    content: bytes
+
+
+def uploads(
+    image: InputImage | Sequence[InputImage],
+    *,
+    mask_image: InputImage | None = None,
+    reference_image: InputImage | None = None,
+) -> tuple[Upload, ...]:
+    """Read the pictures of an edit.
+
+    Raises:
+        InvalidParameter: There are none or more than 4, one is an address, cannot be read, is too large,
+            or is neither PNG nor JPEG nor WebP.
+    """
+    images = _listed(image)
+    if not 1 <= len(images) <= MOST_IMAGES:
+        raise _refused("image", f"1 to {MOST_IMAGES} pictures are taken, and not {len(images)}")
+    extras: tuple[tuple[UploadField, InputImage | None], ...] = (
+        ("mask_image", mask_image),
+        ("reference_image", reference_image),
+    )
+    return (
+        *(_upload("image", one) for one in images),
+        *(_upload(field, one) for field, one in extras if one is not None),
+    )
+
+
+def _listed(image: InputImage | Sequence[InputImage]) -> Sequence[InputImage]:
+    return image if isinstance(image, list | tuple) else [cast("InputImage", image)]
+
+
+def _upload(field: UploadField, image: InputImage) -> Upload:
+    content = _content(field, image)
+    kind = format_of(content)
+    if kind is None:
+        raise _refused(field, "is neither PNG nor JPEG nor WebP; open it with Pillow and pass the image")
+    return Upload(field=field, format=kind, content=content)
+
+
+def _content(field: UploadField, image: InputImage) -> bytes:
+    match image:
+        case bytes() | bytearray() | memoryview():
+            return _bounded(field, bytes(image))
+        case str() | PathLike():
+            return _from_path(field, image)
+        case BinaryFile():
+            return _bounded(field, _read(field, image))
+        case PillowImage():
+            return _encoded(image)
+        case _:
+            raise _refused(field, f"a {type(image).__name__} is no path, bytes, binary file or Pillow image")
+
+
+def _from_path(field: UploadField, path: "str | PathLike[str]") -> bytes:
+    text = str(path)
+    if text.lower().startswith(("http:", "https:", "data:", "ftp:", "file:")):
+        raise _refused(
+            field,
+            f"{printable(text, limit=_SHOWN)!r} is an address. The server would fetch it without any check,"
+            " from its own network, and takes no data: URL above 1 MiB; load the picture and pass its bytes",
+        )
+    try:
+        with Path(text).open("rb") as file:
+            return _bounded(field, file.read(MOST_UPLOAD_BYTES + 1))
+    except (OSError, ValueError) as error:
+        raise _refused(field, f"{printable(text, limit=_SHOWN)!r} cannot be read: {error}") from error
+
+
+def _read(field: UploadField, file: BinaryFile) -> bytes:
+    try:
+        content = cast("object", file.read(MOST_UPLOAD_BYTES + 1))
+    except (OSError, ValueError) as error:
+        raise _refused(field, f"the file object cannot be read: {error}") from error
+    if not isinstance(content, bytes):
+        raise _refused(field, "the file object was opened for text; open it in binary mode")
+    return content
+
+
+def _encoded(image: PillowImage) -> bytes:
+    """Write an image as PNG, which loses nothing; barely compressed, because it is read at once."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _bounded(field: UploadField, content: bytes) -> bytes:
+    if len(content) > MOST_UPLOAD_BYTES:
+        raise _refused(field, f"has more than {MOST_UPLOAD_BYTES} bytes")
+    return content
+
+
+def _refused(field: UploadField, why: str) -> InvalidParameter:
+    return InvalidParameter(f"{field}: {why}", parameter=field)

@@ -1,0 +1,364 @@
+"""What can be wrong with an answer, on a real socket; the ids are those of the list of faults."""
+
+import asyncio
+import base64
+import io
+import json
+import socket
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from itertools import chain, repeat
+
+import pytest
+from PIL import Image
+from vllm_omni_client import (
+    AsyncOmniClient,
+    BadReply,
+    BadRequest,
+    Capabilities,
+    EngineDead,
+    ImageGenerationReply,
+    ImageGenerationRequest,
+    NotFound,
+    OmniClient,
+    OmniError,
+    OutOfGpuMemory,
+    ServerBusy,
+    ServerError,
+    Unauthorized,
+)
+
+Script = Callable[[socket.socket, bytes], bool]
+Serve = Callable[[Script], str]
+Draw = Callable[..., ImageGenerationReply]
+
+REQUEST = ImageGenerationRequest(prompt="a fox", size="4x3", seed=7)
+HTML = (
+    b"<html><head><title>502 Bad Gateway</title></head><body><script>alert(1)</script>"
+    b"<center>nginx</center></body></html>" + b"<!-- padding -->" * 200
+)
+
+
+def encoded(kind: str = "PNG", size: tuple[int, int] = (4, 3), colour: str = "red") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, kind)
+    return buffer.getvalue()
+
+
+PNG = encoded()
+
+
+def http(body: bytes, status: int = 200, **head: str) -> bytes:
+    lines = [f"HTTP/1.1 {status} X", f"content-length: {len(body)}"]
+    return (
+        "\r\n".join([*lines, *(f"{name}: {value}" for name, value in head.items()), "", ""]).encode() + body
+    )
+
+
+def told(**fields: object) -> bytes:
+    return json.dumps(fields).encode()
+
+
+def pictures(*data: bytes, **more: object) -> bytes:
+    return told(data=[{"b64_json": base64.b64encode(one).decode()} for one in data], **more)
+
+
+class Asked(list[str]):
+    """The paths that a server was asked for."""
+
+    def pictures(self) -> int:
+        return sum(path.endswith("/generations") for path in self)
+
+
+@pytest.fixture
+def asked() -> Asked:
+    return Asked()
+
+
+@pytest.fixture(params=["async", "sync"])
+def draw(request: pytest.FixtureRequest, serve: Serve, asked: Asked) -> Draw:
+    """Ask one of the two clients for a picture of a server that answers by a list; the last one for ever."""
+
+    async def in_async(
+        url: str, wish: ImageGenerationRequest, settings: Mapping[str, object]
+    ) -> ImageGenerationReply:
+        async with AsyncOmniClient(url, **settings) as client:  # type: ignore[arg-type]  # settings of a test
+            return await client.generate_image(wish)
+
+    def drawn(
+        *answers: bytes,
+        wish: ImageGenerationRequest = REQUEST,
+        health: bytes = http(b"{}"),
+        **settings: object,
+    ) -> ImageGenerationReply:
+        coming = chain(answers, repeat(answers[-1]))
+
+        def script(connection: socket.socket, asking: bytes) -> bool:
+            asked.append(asking.split(b" ")[1].decode())
+            connection.sendall(health if asked[-1] == "/health" else next(coming))
+            return False
+
+        settings = {"timeout": 10.0, "jitter": lambda: 0.0, "capabilities": Capabilities(), **settings}
+        if request.param == "async":
+            return asyncio.run(in_async(serve(script), wish, settings))
+        with OmniClient(serve(script), **settings) as client:  # type: ignore[arg-type]  # settings of a test
+            return client.generate_image(wish)
+
+    return drawn
+
+
+def failure(draw: Draw, *answers: bytes, **settings: object) -> OmniError:
+    with pytest.raises(OmniError) as caught:
+        draw(*answers, **settings)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (told(detail=[{"loc": ["body", "n"], "msg": "too many"}]), "body.n: too many"),
+        (told(error={"message": "too many", "type": "x", "param": "body.n", "code": 400}), "too many"),
+        (told(detail="There was an error parsing the body"), "There was an error parsing the body"),
+    ],
+)
+def test_h01_every_shape_of_a_refusal_is_read(draw: Draw, asked: Asked, body: bytes, words: str) -> None:
+    error = failure(draw, http(body, 400))
+    assert type(error) is BadRequest
+    assert error.message == f"the server answered 400: {words}"
+    assert asked.pictures() == 1
+
+
+def test_h02_another_model_is_told_by_both_names_and_not_tried_again(draw: Draw, asked: Asked) -> None:
+    message = "Model mismatch: request specifies 'a' but server is running 'b'."
+    error = failure(draw, http(told(error={"message": message}), 400))
+    assert type(error) is BadRequest
+    assert message in error.message
+    assert asked == ["/v1/images/generations"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_h03_a_key_that_is_not_taken_is_named_and_not_shown(draw: Draw, asked: Asked, status: int) -> None:
+    error = failure(draw, http(b'{"error":"Unauthorized: CANARY"}', status), api_key="CANARY")
+    assert type(error) is Unauthorized
+    assert "api_key" in error.next_step
+    assert "CANARY" not in repr(error) + error.next_step
+    assert asked.pictures() == 1
+
+
+def test_h04_a_wrong_address_is_told_with_what_was_asked(draw: Draw, asked: Asked) -> None:
+    error = failure(draw, http(told(detail="Not Found"), 404))
+    assert type(error) is NotFound
+    assert error.exchange
+    assert error.exchange.url.endswith("/v1/images/generations")
+    assert "base_url" in error.next_step
+    assert asked.pictures() == 1
+
+
+@pytest.mark.parametrize("status", [413, 422])
+def test_h05_a_body_that_is_refused_is_not_sent_again(draw: Draw, asked: Asked, status: int) -> None:
+    assert type(failure(draw, http(told(detail="limit 1024KB"), status))) is BadRequest
+    assert asked.pictures() == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "Mon, 23 Nov 2026 06:00:09 GMT", "date": "Mon, 23 Nov 2026 06:00:00 GMT"}, 9.0),
+        ({"retry-after-ms": "2500"}, 2.5),
+        ({"retry-after": "-7"}, None),
+        ({"retry-after": "NaN"}, None),
+        ({"retry-after": "1e9"}, None),
+        ({"retry-after": "1000000000"}, 1e9),
+        ({}, None),
+    ],
+)
+def test_h06_a_wait_is_read_in_all_its_forms(
+    draw: Draw, asked: Asked, head: dict[str, str], seconds: float | None
+) -> None:
+    error = failure(draw, http(b"", 429, **head), max_retries=0)
+    assert isinstance(error, ServerBusy)
+    assert error.retry_after_seconds == seconds
+
+
+def test_h06_a_wait_that_is_too_long_is_an_error_and_not_waited_for(draw: Draw, asked: Asked) -> None:
+    error = failure(draw, http(b"", 429, **{"retry-after": "121"}), timeout=1000.0)
+    assert isinstance(error, ServerBusy)
+    assert (error.retry_after_seconds, asked.pictures()) == (121.0, 1)
+
+
+def test_h07_a_picture_that_does_not_fit_is_not_drawn_again(draw: Draw, asked: Asked) -> None:
+    error = failure(draw, http(told(error={"message": "CUDA out of memory. Tried to allocate 2 GiB"}), 500))
+    assert type(error) is OutOfGpuMemory
+    assert "smaller size" in error.next_step
+    assert asked.pictures() == 1
+
+
+def test_h08_a_fault_of_the_server_is_tried_once_more(draw: Draw, asked: Asked) -> None:
+    error = failure(draw, http(told(error={"message": "it failed"}), 500), max_retries=5)
+    assert type(error) is ServerError
+    assert asked == ["/v1/images/generations", "/health"] * 2
+    assert draw(http(b"", 500), http(pictures(PNG))).data[0].bytes == PNG
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_h09_html_is_never_shown_raw(draw: Draw, status: int) -> None:
+    error = failure(draw, http(HTML, status), max_retries=0)
+    assert error.message == f"the server answered {status}: '502 Bad Gateway nginx'"
+
+
+@pytest.mark.parametrize("text", ["it failed", "EngineCore encountered an issue. See stack trace"])
+def test_h10_a_dead_engine_is_known_by_its_health(draw: Draw, asked: Asked, text: str) -> None:
+    error = failure(draw, http(told(error={"message": text}), 500), health=http(b"{}", 503))
+    assert type(error) is EngineDead
+    assert "Restart" in error.next_step
+    assert asked.pictures() == 1
+
+
+NO_PICTURES = {
+    "html": HTML,
+    "text": b"hello",
+    "no data": b'{"created":1}',
+    "null": b'{"data":null}',
+    "none": b'{"data":[]}',
+    "no picture": b'{"data":[{"b64_json":null,"url":null}]}',
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("body", NO_PICTURES.values(), ids=NO_PICTURES)
+def test_h11_a_success_without_a_picture_is_a_bad_reply(draw: Draw, asked: Asked, body: bytes) -> None:
+    error = failure(draw, http(body), max_retries=5)
+    assert type(error) is BadReply
+    assert error.gpu_spent == "unknown"
+    assert "<" not in error.message
+    assert len(error.message) < 300
+    assert asked.pictures() == 2
+
+
+def test_h12_an_error_within_a_success_is_told(draw: Draw) -> None:
+    error = failure(draw, http(told(error={"message": "it failed"})), max_retries=0)
+    assert error.message == "the server answered 200, but with an error inside: it failed"
+
+
+@pytest.mark.parametrize("text", ["a!Gk=", "####", "aGk", "aG k=", "aGk=aGk=", "aGk====="])
+def test_h13_junk_in_the_base64_is_refused(draw: Draw, text: str) -> None:
+    error = failure(draw, http(told(data=[{"b64_json": text}])), max_retries=0)
+    assert type(error) is BadReply
+    assert "data.0.b64_json is not right: not base64" in error.message
+
+
+def test_h14_a_data_url_is_read_and_an_address_is_not_fetched(draw: Draw, asked: Asked) -> None:
+    text = "data:image/png;base64," + base64.b64encode(PNG).decode()
+    assert draw(http(told(data=[{"b64_json": text}]))).data[0].bytes == PNG
+    error = failure(draw, http(told(data=[{"url": "http://127.0.0.1/x.png"}])), max_retries=0)
+    assert type(error) is BadReply
+    assert asked == ["/v1/images/generations"] * 2
+
+
+@pytest.mark.parametrize(("kind", "name"), [("JPEG", "jpeg"), ("WEBP", "webp")])
+def test_h15_another_format_is_kept_and_told(draw: Draw, kind: str, name: str) -> None:
+    reply = draw(http(pictures(encoded(kind), output_format="png")))
+    assert reply.data[0].format == name
+    assert reply.warnings == (f"Picture 0 is {name.upper()}, and not PNG.",)
+
+
+DAMAGED = {
+    "cut by 5 bytes": PNG[:-5],
+    "cut in half": PNG[: len(PNG) // 2],
+    "without an end": PNG[:-12],
+    "a bit flipped": PNG[:45] + bytes([PNG[45] ^ 1]) + PNG[46:],
+    "a wrong checksum": PNG[:-13] + bytes([PNG[-13] ^ 1]) + PNG[-12:],
+    "no picture": b"GIF89a" + bytes(100),
+    "half a jpeg": encoded("JPEG", (64, 64))[:-40],
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
+def test_h16_a_damaged_picture_is_asked_for_once_more_and_never_handed_out(
+    draw: Draw, asked: Asked, data: bytes
+) -> None:
+    error = failure(draw, http(pictures(data)), max_retries=5)
+    assert type(error) is BadReply
+    assert asked.pictures() == 2
+    assert draw(http(pictures(data)), http(pictures(PNG))).data[0].bytes == PNG
+
+
+def bomb(width: int, height: int, packed: int) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + zlib.crc32(kind + content).to_bytes(4)
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return PNG[:8] + head + chunk(b"IDAT", bytes(packed)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bomb(13_000, 13_000, 500_000),
+        bomb(20_000, 20_000, 1_200_000),
+        bomb(1, 2**31, 9),
+        bomb(2**31 - 1, 1, 9),
+    ],
+    ids=["13000", "20000", "2**31 high", "2**31 wide"],
+)
+def test_h17_a_picture_that_would_unpack_to_gigabytes_is_refused(draw: Draw, data: bytes) -> None:
+    error = failure(draw, http(pictures(data)), max_retries=0)
+    assert type(error) is BadReply
+    assert "pixels" in error.message or "size" in error.message
+
+
+def test_h18_another_size_is_kept_and_told(draw: Draw) -> None:
+    reply = draw(http(pictures(encoded(size=(64, 64)), size="4x3")))
+    assert reply.data[0].size == (64, 64)
+    assert reply.warnings == ("Picture 0 is 64x64, and not 4x3.",)
+
+
+@pytest.mark.parametrize(
+    ("colours", "words"),
+    [
+        (["red"], "1 of 2 pictures came; missing: 1."),
+        (["red", "green", "blue"], "3 pictures came, and 2 was asked for."),
+    ],
+)
+def test_h19_another_number_is_kept_and_told(draw: Draw, colours: list[str], words: str) -> None:
+    data = [encoded(colour=colour) for colour in colours]
+    reply = draw(http(pictures(*data)), wish=REQUEST.model_copy(update={"n": 2}))
+    assert [image.bytes for image in reply.data] == data
+    assert reply.warnings == (words,)
+
+
+def test_h20_the_same_picture_twice_is_told(draw: Draw) -> None:
+    reply = draw(http(pictures(PNG, PNG)), wish=REQUEST.model_copy(update={"n": 2}))
+    assert reply.warnings == ("Pictures 0 and 1 are the same, byte for byte.",)
+
+
+def test_h22_models_are_read_anew_each_time(serve: Serve) -> None:
+    cards = iter([[{"id": "a"}], [{"id": "b"}, {"id": "b"}, {"id": "c"}]])
+
+    def script(connection: socket.socket, asking: bytes) -> bool:
+        connection.sendall(http(told(data=next(cards))))
+        return True
+
+    with OmniClient(serve(script)) as client:
+        assert [card.id for card in client.get_models().data] == ["a"]
+        assert [card.id for card in client.get_models().data] == ["b", "b", "c"]
+
+
+ODD_JSON = {
+    "deep": b'{"data":' + b"[" * 200_000,
+    "deep beside": b'{"metrics":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b',"data":[]}',
+    "NaN": b'{"data":NaN}',
+    "many": b'{"data":[' + b"{}," * 100_000 + b"{}]}",
+    "BOM": b"\xef\xbb\xbf" + b'{"data":[]}',
+    "surrogate": b'{"data":[{"b64_json":"\\ud800"}]}',
+    "not UTF-8": b'{"data":"\xff"}',
+    "two keys": b'{"data":[{"b64_json":"aGk="}],"data":[]}',
+}
+
+
+@pytest.mark.parametrize("body", ODD_JSON.values(), ids=ODD_JSON)
+def test_h23_odd_json_is_a_bad_reply_and_no_crash(draw: Draw, body: bytes) -> None:
+    assert type(failure(draw, http(body), max_retries=0)) is BadReply
+    assert isinstance(failure(draw, http(body, 400)), BadRequest)
