@@ -136,7 +136,7 @@ def _swaps(attacker: subprocess.Popen[str]) -> int:
 def _saved(root: Path, *, rounds: int) -> tuple[int, int]:
     Image.frombytes("RGB", (8, 8), os.urandom(192)).save(file := io.BytesIO(), "PNG")
     library, picture = Library(root), Picture.check(file.getvalue())
-    chance, refused = random.Random(2), 0  # noqa: S311 - names of no secret
+    chance, refused = random.Random(2), 0
     for number in range(rounds):
         hostile = number % 2
         name = "".join(chance.choices(PARTS, k=chance.randrange(1, 5))) if hostile else chance.choice(NAMES)

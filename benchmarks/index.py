@@ -96,7 +96,7 @@ def _seconds(work: Callable[[], object]) -> float:
 def _fill(root: Path, *, pictures: int) -> None:
     file = io.BytesIO()
     Image.new("RGB", (8, 8), "#804020").save(file, "PNG")
-    plain, chance = Picture.check(file.getvalue()), random.Random(0)  # noqa: S311 - words of no secret
+    plain, chance = Picture.check(file.getvalue()), random.Random(0)
     for number in range(pictures):
         facts = {
             "model": f"model-{number % 7}",

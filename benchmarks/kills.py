@@ -48,7 +48,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=KILLS, help=f"how many ({KILLS})")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments (0)")
     options = parser.parse_args()
-    chance = random.Random(options.seed)  # noqa: S311 - moments of no secret
+    chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         root, sample = Path(name) / "pictures", Path(name) / "sample.png"
         root.mkdir()
