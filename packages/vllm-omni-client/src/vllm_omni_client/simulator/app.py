@@ -10,12 +10,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vllm_omni_client.simulator.description import openapi_document
-from vllm_omni_client.simulator.server import Server, health, load, ping
+from vllm_omni_client.simulator.server import Server, load, ping
 from vllm_omni_client.simulator.settings import SimulatorSettings
 
 _GUARDED = ("/v1", "/v2", "/inference", "/cohere")
@@ -42,20 +42,40 @@ def create_app(settings: SimulatorSettings | None = None) -> Starlette:
 
 def _routes(server: Server) -> list[Route]:
     async def openapi(_: Request) -> Response:
-        return JSONResponse(openapi_document())
+        return JSONResponse(openapi_document(server.release))
 
-    return [
+    routes = [
         _route("/load", load, "GET"),
         _route("/version", server.version, "GET"),
         _route("/metrics", server.metrics, "GET"),
         _route("/ping", ping, "GET"),
         _route("/ping", ping, "POST"),
-        _route("/health", health, "GET"),
+        _route("/health", server.health, "GET"),
         _route("/v1/models", server.models, "GET"),
         _route("/v1/images/generations", server.generate, "POST"),
+        _route("/v1/images/edits", server.edit, "POST"),
         Route("/openapi.json", openapi, methods=["GET"]),
+        Route("/docs", _page("Swagger UI"), methods=["GET"]),
+        Route("/docs/oauth2-redirect", _page("Swagger UI: OAuth2 Redirect"), methods=["GET"]),
+        Route("/redoc", _page("ReDoc"), methods=["GET"]),
         Route("/metrics{rest:path}", server.metrics, methods=_ANY_METHOD),
     ]
+    if server.release.sleeps:
+        routes.append(_route("/v1/omni/sleep", server.sleep, "POST"))
+        routes.append(_route("/v1/omni/wakeup", server.wake_up, "POST"))
+    return routes
+
+
+def _page(title: str) -> Callable[[Request], Awaitable[Response]]:
+    """Where the server has an interactive description: a page that points to the plain one."""
+
+    async def page(_: Request) -> Response:
+        link = '<a href="/openapi.json">/openapi.json</a>'
+        return HTMLResponse(
+            f"<!DOCTYPE html>\n<title>FastAPI - {title}</title>\n<p>Simulated; see {link}.</p>\n"
+        )
+
+    return page
 
 
 def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str) -> Route:
