@@ -15,6 +15,9 @@ def test_the_defaults_are_those_of_the_real_server() -> None:
         "vram_gib": 32.0,
         "lora_paths": (),
         "startup_seconds": 0.0,
+        "faults": (),
+        "fault_seed": 0,
+        "control": False,
     }
 
 

@@ -94,9 +94,11 @@ def test_what_every_model_reads_changes_the_picture(edit: Edit, changed: dict[st
 def test_the_input_picture_counts_unless_the_model_makes_pictures_from_text_only(
     edit: Edit, model_kind: str
 ) -> None:
-    gradient = io.BytesIO()
-    Image.linear_gradient("L").resize((64, 64)).convert("RGB").save(gradient, "PNG")
-    other = edit([upload(gradient.getvalue())])
+    halves = Image.new("RGB", (64, 64))
+    halves.paste((255, 255, 255), (32, 0, 64, 64))
+    buffer = io.BytesIO()
+    halves.save(buffer, "PNG")
+    other = edit([upload(buffer.getvalue())])
     assert (pixels(other) != pixels(edit())) is (model_kind != "qwen")
 
 

@@ -78,6 +78,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--startup-seconds", type=float, help="how long the port refuses connections (default: 0)"
     )
+    parser.add_argument(
+        "--fault",
+        dest="faults",
+        action="append",
+        metavar="SPEC",
+        help="let things go wrong: KIND[,NAME=VALUE...][@WHEN], such as status,status=429@1 or reset-in@10%%",
+    )
+    parser.add_argument("--fault-seed", type=int, help="which requests a percentage meets (default: 0)")
+    parser.add_argument(
+        "--control", action="store_true", help="let /simulator/faults steer the faults (default: no)"
+    )
     return parser
 
 
@@ -91,7 +102,7 @@ def _port(text: str) -> int:
 
 
 def _option(place: tuple[int | str, ...]) -> str:
-    return str(place[0]).replace("_", "-")
+    return "fault" if place[0] == "faults" else str(place[0]).replace("_", "-")
 
 
 if __name__ == "__main__":

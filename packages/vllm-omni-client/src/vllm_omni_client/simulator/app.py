@@ -14,12 +14,33 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from vllm_omni_client.simulator.control import control_routes
 from vllm_omni_client.simulator.description import openapi_document
+from vllm_omni_client.simulator.fault import FaultPlan
+from vllm_omni_client.simulator.injection import FaultInjector
 from vllm_omni_client.simulator.server import Server, load, ping
 from vllm_omni_client.simulator.settings import SimulatorSettings
 
 _GUARDED = ("/v1", "/v2", "/inference", "/cohere")
 _ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
+
+
+class Simulation:
+    """A simulated server, and what steers it while it runs.
+
+    Raises:
+        ValueError: The model cannot run as many requests at once as the settings ask for.
+    """
+
+    def __init__(self, settings: SimulatorSettings | None = None) -> None:
+        self.settings = settings or SimulatorSettings()
+        self.faults = FaultPlan(self.settings.faults, seed=self.settings.fault_seed)
+        """What goes wrong from now on."""
+        server = Server(self.settings)
+        self.condition = server.condition
+        """Whether the engine lives, and under which names the model is served."""
+        self.app = _application(self.settings, server, self.faults)
+        """The ASGI application; it needs no lifespan."""
 
 
 def create_app(settings: SimulatorSettings | None = None) -> Starlette:
@@ -30,12 +51,17 @@ def create_app(settings: SimulatorSettings | None = None) -> Starlette:
     Raises:
         ValueError: The model cannot run as many requests at once as the settings ask for.
     """
-    settings = settings or SimulatorSettings()
+    return Simulation(settings).app
+
+
+def _application(settings: SimulatorSettings, server: Server, plan: FaultPlan) -> Starlette:
+    control = control_routes(plan, server.condition) if settings.control else ()
+    faults = Middleware(FaultInjector, plan=plan, condition=server.condition)
     guard = [] if settings.api_key is None else [Middleware(_KeyGuard, api_key=settings.api_key)]
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
     return Starlette(
-        routes=_routes(Server(settings)),
-        middleware=[*guard, cors],
+        routes=[*_routes(server), *control],
+        middleware=[faults, *guard, cors],
         exception_handlers={HTTPException: _framework_error},
     )
 

@@ -40,7 +40,8 @@ class Condition:
     """
 
     def __init__(self, names: Sequence[str], *, resident_gib: float) -> None:
-        self.names = tuple(names)
+        self._first_names = tuple(names)
+        self.names = self._first_names
         """The served names; the first one is what requests may name."""
         self.alive = True
         """Whether the engine answers."""
@@ -48,6 +49,11 @@ class Condition:
         self._sleeping: set[int] = set()
         self._discarded = False
         self._awake: asyncio.Event | None = None
+
+    def heal(self) -> None:
+        """Be as at the start, but for sleep."""
+        self.alive = True
+        self.names = self._first_names
 
     async def until_awake(self) -> None:
         """Return at once unless the server sleeps."""

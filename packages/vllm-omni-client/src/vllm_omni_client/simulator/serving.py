@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from vllm_omni_client.simulator.app import create_app
+from vllm_omni_client.simulator.app import Simulation
+from vllm_omni_client.simulator.connection import OpenProtocol
 from vllm_omni_client.simulator.settings import SimulatorSettings
 
 _STOP_SECONDS = 30.0
@@ -43,7 +44,8 @@ def url_of(listener: socket.socket) -> str:
 
 def server_of(app: ASGIApp) -> uvicorn.Server:
     """An HTTP server that logs warnings only."""
-    return uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    config = uvicorn.Config(app, http=OpenProtocol, log_level="warning", access_log=False)
+    return uvicorn.Server(config)
 
 
 @contextmanager
@@ -60,15 +62,29 @@ def served(
         ValueError: The settings do not go together.
         OSError: The address is not ours or in use.
     """
-    settings = settings or SimulatorSettings()
-    server = server_of(create_app(settings))
+    with serving(Simulation(settings), host=host, port=port) as url:
+        yield url
+
+
+@contextmanager
+def serving(simulation: Simulation, *, host: str = "127.0.0.1", port: int = 0) -> Generator[str]:
+    """As `served`, for a simulation that the caller keeps in hand.
+
+    Yields:
+        Its base URL.
+
+    Raises:
+        OSError: The address is not ours or in use.
+    """
+    server = server_of(simulation.app)
+    startup_seconds = simulation.settings.startup_seconds
     stopped = threading.Event()
 
     def run(listener: socket.socket) -> None:
-        if not stopped.wait(settings.startup_seconds):
+        if not stopped.wait(startup_seconds):
             server.run(sockets=[listener])
 
-    with listen(host, port, refusing=settings.startup_seconds > 0) as listener:
+    with listen(host, port, refusing=startup_seconds > 0) as listener:
         thread = threading.Thread(target=run, args=(listener,), daemon=True)
         thread.start()
         try:

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from vllm_omni_client.simulator.fault import AsFault
+
 DEFAULT_MODEL = "black-forest-labs/FLUX.2-klein-4B"
 _8K_PIXELS = 7680 * 4320  # the default of vLLM-Omni 0.30.0 for --max-generated-image-size
 
@@ -42,6 +44,13 @@ class SimulatorSettings(BaseModel):
     """The paths under which LoRA adapters lie on the simulated server; a request for another one fails."""
     startup_seconds: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     """How long the port refuses connections, as that of a server which still loads its model."""
+
+    faults: tuple[AsFault, ...] = ()
+    """What goes wrong, and with which requests; each may be written as text, such as "status@1"."""
+    fault_seed: int = 0
+    """Decides which requests are met by a fault that meets some percent of them."""
+    control: bool = False
+    """Whether `/simulator/faults` lets anybody who reaches the port steer the faults."""
 
     @property
     def served_names(self) -> tuple[str, ...]:
