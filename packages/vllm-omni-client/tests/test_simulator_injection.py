@@ -4,7 +4,7 @@ import json
 import socket
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import httpx
@@ -19,7 +19,7 @@ SECONDS = 20.0
 
 
 @contextmanager
-def broken(*faults: str, **settings: object) -> Iterator[httpx.Client]:
+def broken(*faults: str, **settings: object) -> Generator[httpx.Client]:
     """A connection to a server on a port that has these faults."""
     chosen = SimulatorSettings.model_validate({"faults": faults, **settings})
     with served(chosen) as url, httpx.Client(base_url=url, timeout=SECONDS) as client:

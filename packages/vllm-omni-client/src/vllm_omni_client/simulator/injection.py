@@ -69,10 +69,13 @@ async def _send(reply: Reply, fault: Fault, scope: Scope, receive: Receive, send
     await send({"type": "http.response.start", "status": reply.status, "headers": list(reply.headers)})
     match fault.kind:
         case "trickle":
-            for place in range(len(reply.body)):
-                await _body(send, reply.body[place : place + 1], more=True)
-                await asyncio.sleep(fault.seconds)
-            await _body(send, b"")
+            trickling = asyncio.create_task(_trickle(reply.body, fault.seconds, send))
+            leaving = asyncio.create_task(_left(receive))
+            try:
+                await asyncio.wait((trickling, leaving), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                trickling.cancel()
+                leaving.cancel()
         case "truncate":
             await _body(send, reply.body[:half], more=True)
             await _break(scope, receive, gently=True)
@@ -86,6 +89,13 @@ async def _send(reply: Reply, fault: Fault, scope: Scope, receive: Receive, send
             await _body(send, reply.body)
 
 
+async def _trickle(content: bytes, seconds: float, send: Send) -> None:
+    for place in range(len(content)):
+        await _body(send, content[place : place + 1], more=True)
+        await asyncio.sleep(seconds)
+    await _body(send, b"")
+
+
 async def _body(send: Send, content: bytes, *, more: bool = False) -> None:
     await send({"type": "http.response.body", "body": content, "more_body": more})
 
@@ -97,6 +107,11 @@ async def _break(scope: Scope, receive: Receive, *, gently: bool = False) -> Non
         connection.close()
     else:
         connection.reset()
+    await _left(receive)
+
+
+async def _left(receive: Receive) -> None:
+    """Return when the connection is gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -13,6 +13,7 @@ from vllm_omni_client.simulator.connection import OpenProtocol
 from vllm_omni_client.simulator.settings import SimulatorSettings
 
 _STOP_SECONDS = 30.0
+_LAST_REPLIES_SECONDS = 5  # for requests under way when the server stops
 
 
 def listen(host: str, port: int, *, refusing: bool = False) -> socket.socket:
@@ -44,7 +45,13 @@ def url_of(listener: socket.socket) -> str:
 
 def server_of(app: ASGIApp) -> uvicorn.Server:
     """An HTTP server that logs warnings only."""
-    config = uvicorn.Config(app, http=OpenProtocol, log_level="warning", access_log=False)
+    config = uvicorn.Config(
+        app,
+        http=OpenProtocol,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_LAST_REPLIES_SECONDS,
+    )
     return uvicorn.Server(config)
 
 
