@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 SECONDS = 60.0
+LONGER = {"size": "128x128"}  # so that others have time to queue behind it
 
 
 def small_png() -> bytes:
@@ -85,7 +86,7 @@ async def test_a_request_that_leaves_the_queue_is_never_carried_out(
 ) -> None:
     made = await counted(busy, "image_count_total")
     left = await counted(busy, "requests_failed_total", 'reason="client_disconnect"')
-    first = asyncio.create_task(generated(busy, slow))
+    first = asyncio.create_task(generated(busy, slow | LONGER))
     await until_present(busy, 1)
     second, third = (asyncio.create_task(generated(busy, slow)) for _ in range(2))
     await until_present(busy, 3)
@@ -116,7 +117,7 @@ async def test_an_edit_is_carried_out_also_when_its_client_has_left_the_queue(
         return 0.0
 
     made = await counted(busy, "image_count_total")
-    first = asyncio.create_task(generated(busy, slow))
+    first = asyncio.create_task(generated(busy, slow | LONGER))
     await until_present(busy, 1)
     second = asyncio.create_task(edited())
     await until_present(busy, 2)
