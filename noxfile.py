@@ -95,7 +95,8 @@ def alone(session: nox.Session, package: str) -> None:
     without = ("contract", "plugin", "simulator")
     session.run(*PYTEST, tests, *(f"--ignore-glob=*{name}*" for name in without), *session.posargs)
     session.install(f"{wheels[0]}[simulator]")
-    session.run(*PYTEST, *Path(tests).glob("*simulator*"), f"{tests}/contract", *session.posargs)
+    with_extra = [path for name in without for path in Path(tests).glob(f"*{name}*")]
+    session.run(*PYTEST, *with_extra, *session.posargs)
 
 
 @nox.session

@@ -69,7 +69,7 @@ def test_a_wrong_setting_in_the_marker_is_an_error(tmp_path: Path) -> None:
     test = """
 import pytest
 
-@pytest.mark.omni(speeed=1)
+@pytest.mark.omni(pace=1)
 def test_mine(omni_server):
     pass
 """

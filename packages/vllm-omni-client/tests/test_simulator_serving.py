@@ -33,5 +33,5 @@ def test_a_server_may_be_stopped_before_it_is_ready() -> None:
 def test_a_port_is_taken_while_the_server_starts() -> None:
     with served(SimulatorSettings(startup_seconds=60.0)) as url:
         port = int(url.rpartition(":")[2])
-        with pytest.raises(OSError, match="ddress"), socket.create_server(("127.0.0.1", port)):
+        with pytest.raises(OSError, match="in use"), socket.create_server(("127.0.0.1", port)):
             pass
