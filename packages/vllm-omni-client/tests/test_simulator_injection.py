@@ -61,6 +61,7 @@ def pictures(response: httpx.Response) -> list[Image.Image]:
     [
         ("status@1", 503, None),
         ("status,status=429,retry_after=7@1", 429, "7"),
+        ("status,status=529@1", 529, None),
     ],
 )
 def test_a_status_comes_with_or_without_retry_after_and_only_once(

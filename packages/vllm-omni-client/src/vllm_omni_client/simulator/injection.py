@@ -3,7 +3,7 @@
 import asyncio
 from http import HTTPStatus
 
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vllm_omni_client.simulator.condition import Condition
@@ -11,6 +11,8 @@ from vllm_omni_client.simulator.connection import Connection
 from vllm_omni_client.simulator.fault import Fault, FaultPlan
 from vllm_omni_client.simulator.refusal import Refusal
 from vllm_omni_client.simulator.spoiling import Reply, spoilt
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 class FaultInjector:
@@ -131,13 +133,16 @@ def _error(fault: Fault) -> Response:
             HTTPStatus.INTERNAL_SERVER_ERROR,
             "Image generation failed: CUDA out of memory. Tried to allocate 2.00 GiB.",
         ).response()
-    status = HTTPStatus(fault.status or (HTTPStatus.BAD_GATEWAY if fault.kind == "html" else 503))
+    default = HTTPStatus.BAD_GATEWAY if fault.kind == "html" else HTTPStatus.SERVICE_UNAVAILABLE
+    status = fault.status or default.value
+    phrase = _PHRASES.get(status, "Unknown")
     if fault.kind == "html":
-        title = f"{status.value} {status.phrase}"
+        title = f"{status} {phrase}"
         page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
         response: Response = HTMLResponse(page, status_code=status)
     else:
-        response = Refusal(status, f"Simulated fault: {status.phrase}").response()
+        error = {"message": f"Simulated fault: {phrase}", "type": phrase, "param": None, "code": status}
+        response = JSONResponse({"error": error}, status_code=status)
     if fault.retry_after is not None:
         response.headers["retry-after"] = fault.retry_after
     return response
