@@ -1,6 +1,8 @@
 """What is run before a commit: `uvx nox`; one part of it: `uvx nox -s lint`; the list: `uvx nox -l`."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import nox
@@ -93,7 +95,8 @@ def alone(session: nox.Session, package: str) -> None:
     without = ("contract", "plugin", "simulator")
     session.run(*PYTEST, tests, *(f"--ignore-glob=*{name}*" for name in without), *session.posargs)
     session.install(f"{wheels[0]}[simulator]")
-    session.run(*PYTEST, *Path(tests).glob("*simulator*"), f"{tests}/contract", *session.posargs)
+    with_extra = [path for name in without for path in Path(tests).glob(f"*{name}*")]
+    session.run(*PYTEST, *with_extra, *session.posargs)
 
 
 @nox.session
@@ -113,12 +116,26 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def contract(session: nox.Session) -> None:
-    """The contract suite against a real server: `nox -s contract -- http://localhost:6655`."""
+    """The contract suite against a real server: `nox -s contract -- http://localhost:6655`.
+
+    `nox -s contract -- --real` installs vLLM-Omni on this machine's CPU and starts it: 2 GB, some minutes.
+    """
     if not session.posargs:
-        session.error("Name the server: nox -s contract -- http://localhost:6655")
-    sync(session, "test")
-    url, *rest = session.posargs
-    session.run("pytest", "packages/vllm-omni-client/tests/contract", *rest, env={"OMNI_URL": url})
+        session.error("Name the server, nox -s contract -- http://localhost:6655, or say --real")
+    which, *rest = session.posargs
+    suite = ("pytest", "packages/vllm-omni-client/tests/contract", *rest)
+    if which != "--real":
+        sync(session, "test", "contract")
+        session.run(*suite, env={"OMNI_URL": which})
+        return
+    interpreter = shutil.which("python3.11")
+    if interpreter is None or subprocess.run([interpreter, "--version"], check=False).returncode:  # noqa: S603 - found just now
+        session.skip(
+            "the contract is NOT checked against a real server: there is no Python 3.11 to install it for"
+        )
+    sync(session, "test", "contract")
+    folder = session.cache_dir / "real-server"
+    session.run("python", "tests/real_server/run.py", str(folder), *suite)
 
 
 @nox.session(default=False)

@@ -56,6 +56,12 @@ def test_it_says_in_one_line_where_it_listens_and_serves_there() -> None:
         (["--speed", "-1"], "--speed: Input should be greater than or equal to 0"),
         (["--speed", "nan"], "--speed: Input should be a finite number"),
         (["--vram-gib", "0"], "--vram-gib: Input should be greater than 0"),
+        (
+            ["--fault", "nonsense"],
+            "--fault: Value error, 'nonsense' is no fault: kind: Input",
+        ),
+        (["--fault", "status,when=3"], "when: Extra inputs are not permitted"),
+        (["--startup-seconds", "-1"], "--startup-seconds: Input should be greater than or equal to 0"),
         (["--port", "x"], "argument --port: invalid port value: 'x'"),
         (["--port", "70000"], "argument --port: 70000 is not between 0 and 65535"),
     ],

@@ -13,6 +13,11 @@ def test_the_defaults_are_those_of_the_real_server() -> None:
         "max_generated_image_size": 33177600,
         "speed": 0.0,
         "vram_gib": 32.0,
+        "lora_paths": (),
+        "startup_seconds": 0.0,
+        "faults": (),
+        "fault_seed": 0,
+        "control": False,
     }
 
 

@@ -39,6 +39,12 @@ def server(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture
+def server_key() -> str | None:
+    """The key of `server`; None where it wants none."""
+    return REAL_KEY if REAL_URL else None
+
+
 @pytest.fixture(scope="session")
 def slow_url() -> Iterator[str]:
     """A server on which the request `slow` takes about half a second or more."""

@@ -2,12 +2,22 @@
 
 import asyncio
 import contextlib
+import io
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from PIL import Image
 
 SECONDS = 60.0
+LONGER = {"size": "128x128"}  # so that others have time to queue behind it
+
+
+def small_png() -> bytes:
+    """A picture to edit."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -76,7 +86,7 @@ async def test_a_request_that_leaves_the_queue_is_never_carried_out(
 ) -> None:
     made = await counted(busy, "image_count_total")
     left = await counted(busy, "requests_failed_total", 'reason="client_disconnect"')
-    first = asyncio.create_task(generated(busy, slow))
+    first = asyncio.create_task(generated(busy, slow | LONGER))
     await until_present(busy, 1)
     second, third = (asyncio.create_task(generated(busy, slow)) for _ in range(2))
     await until_present(busy, 3)
@@ -96,6 +106,25 @@ async def test_a_request_that_runs_goes_on_when_its_client_has_left(
     await until_present(busy, 1)
     await leave(running)
     assert await generated(busy, quick) > alone + 0.3 * long
+
+
+async def test_an_edit_is_carried_out_also_when_its_client_has_left_the_queue(
+    busy: httpx.AsyncClient, slow: dict[str, object]
+) -> None:
+    async def edited() -> float:
+        form = {name: str(value) for name, value in slow.items()}
+        await busy.post("/v1/images/edits", data=form, files={"image": small_png()})
+        return 0.0
+
+    made = await counted(busy, "image_count_total")
+    first = asyncio.create_task(generated(busy, slow | LONGER))
+    await until_present(busy, 1)
+    second = asyncio.create_task(edited())
+    await until_present(busy, 2)
+    await leave(second)
+    await first
+    await until_present(busy, 0)
+    assert await counted(busy, "image_count_total") == made + 2
 
 
 async def test_the_metrics_count_what_was_made(busy: httpx.AsyncClient, slow: dict[str, object]) -> None:

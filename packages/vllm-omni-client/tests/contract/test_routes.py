@@ -10,6 +10,14 @@ FIELDS = {
     *("output_format", "output_compression", "return_stage_metrics"),
 }
 
+EDIT_FIELDS = {
+    *("image", "image[]", "url", "url[]", "prompt", "model", "n", "size", "response_format", "output_format"),
+    *("background", "output_compression", "stream", "user", "mask_image", "reference_image"),
+    *("negative_prompt", "num_inference_steps", "guidance_scale", "guidance_scale_2", "strength"),
+    *("true_cfg_scale", "seed", "generator_device", "lora", "layers", "resolution", "bot_task", "sys_type"),
+    *("system_prompt", "return_stage_metrics"),
+}
+
 
 def test_health_is_good(server: httpx.Client) -> None:
     response = server.get("/health")
@@ -71,9 +79,31 @@ def test_the_description_lists_the_fields_of_a_request(server: httpx.Client) -> 
     assert schema["required"] == ["prompt"]
     steps = schema["properties"]["num_inference_steps"]["anyOf"]
     assert steps == [{"type": "integer", "minimum": 1, "maximum": 200}, {"type": "null"}]
-    ours = {"/load", "/version", "/metrics", "/ping", "/health", "/v1/models", "/v1/images/generations"}
+    ours = {
+        *("/load", "/version", "/metrics", "/ping", "/health", "/v1/models", "/v1/images/generations"),
+        *("/v1/images/edits", "/v1/omni/sleep", "/v1/omni/wakeup"),
+    }
     assert ours <= set(document["paths"])
     assert set(document["paths"]["/v1/images/generations"]) == {"post"}
+
+
+def test_the_description_lists_the_fields_of_an_edit(server: httpx.Client) -> None:
+    document = server.get("/openapi.json").json()
+    content = document["paths"]["/v1/images/edits"]["post"]["requestBody"]["content"]
+    name = content["multipart/form-data"]["schema"]["$ref"].rpartition("/")[2]
+    schema = document["components"]["schemas"][name]
+    assert set(schema["properties"]) == EDIT_FIELDS
+    assert schema["required"] == ["prompt"]
+    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    assert schema["properties"]["image"]["anyOf"] == [{"items": file, "type": "array"}, {"type": "null"}]
+    assert schema["properties"]["mask_image"]["anyOf"] == [{"type": "string"}, file, {"type": "null"}]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/docs/oauth2-redirect"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_there_are_pages_for_people(server: httpx.Client, method: str, path: str) -> None:
+    response = server.request(method, path)
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
 
 
 @pytest.mark.parametrize(
@@ -88,6 +118,8 @@ def test_an_unknown_route_is_not_found(server: httpx.Client, path: str) -> None:
     ("method", "path", "allowed"),
     [
         ("GET", "/v1/images/generations", "POST"),
+        ("GET", "/v1/images/edits", "POST"),
+        ("GET", "/v1/omni/sleep", "POST"),
         ("PUT", "/v1/images/generations", "POST"),
         ("POST", "/v1/models", "GET"),
         ("POST", "/health", "GET"),

@@ -5,7 +5,8 @@ For demonstrations and for tests. `create_app` gives an ASGI application to run 
 `vllm-omni-simulator` one that serves until interrupted. Needs the extra `vllm-omni-client[simulator]`.
 """
 
-from vllm_omni_client.simulator.app import create_app
+from vllm_omni_client.simulator.app import Simulation, create_app
+from vllm_omni_client.simulator.fault import Fault, FaultPlan
 from vllm_omni_client.simulator.settings import SimulatorSettings
 
-__all__ = ["SimulatorSettings", "create_app"]
+__all__ = ["Fault", "FaultPlan", "Simulation", "SimulatorSettings", "create_app"]

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 
 from pydantic import ValidationError
@@ -31,13 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("; ".join(f"--{_option(each['loc'])}: {each['msg']}" for each in error.errors()))
     try:
         app = create_app(settings)
-        listener = listen(host, port)
+        listener = listen(host, port, refusing=settings.startup_seconds > 0)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"vllm-omni-simulator cannot start: {error}\n")
         return 1
     with listener:
         sys.stderr.write(f"Simulated vLLM-Omni server of {settings.model} on {url_of(listener)}\n")
         sys.stderr.flush()
+        time.sleep(settings.startup_seconds)
         server_of(app).run(sockets=[listener])
     return 0
 
@@ -57,7 +59,9 @@ def _parser() -> argparse.ArgumentParser:
         "--served-model-name", nargs="+", action="extend", metavar="NAME", help="names to serve it under"
     )
     parser.add_argument("--api-key", help="key that requests to /v1 must carry")
-    parser.add_argument("--server-version", help="what /version answers (default: 0.30.0)")
+    parser.add_argument(
+        "--server-version", help="release to stand in for: 0.14.0, 0.20.0, 0.26.0 or 0.30.0 (default)"
+    )
     parser.add_argument("--max-num-seqs", type=int, help="requests that may run together (default: 1)")
     parser.add_argument(
         "--max-generated-image-size", type=int, help="largest picture in pixels (default: 7680*4320)"
@@ -67,6 +71,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--vram-gib", type=float, help="GPU memory (default: 32; 80 for a model that needs more)"
+    )
+    parser.add_argument(
+        "--lora-paths", nargs="+", action="extend", metavar="PATH", help="where LoRA adapters are"
+    )
+    parser.add_argument(
+        "--startup-seconds", type=float, help="how long the port refuses connections (default: 0)"
+    )
+    parser.add_argument(
+        "--fault",
+        dest="faults",
+        action="append",
+        metavar="SPEC",
+        help="let things go wrong: KIND[,NAME=VALUE...][@WHEN], such as status,status=429@1 or reset-in@10%%",
+    )
+    parser.add_argument("--fault-seed", type=int, help="which requests a percentage meets (default: 0)")
+    parser.add_argument(
+        "--control", action="store_true", help="let /simulator/faults steer the faults (default: no)"
     )
     return parser
 
@@ -81,7 +102,7 @@ def _port(text: str) -> int:
 
 
 def _option(place: tuple[int | str, ...]) -> str:
-    return str(place[0]).replace("_", "-")
+    return "fault" if place[0] == "faults" else str(place[0]).replace("_", "-")
 
 
 if __name__ == "__main__":

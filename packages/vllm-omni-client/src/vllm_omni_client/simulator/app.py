@@ -10,16 +10,37 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from vllm_omni_client.simulator.control import control_routes
 from vllm_omni_client.simulator.description import openapi_document
-from vllm_omni_client.simulator.server import Server, health, load, ping
+from vllm_omni_client.simulator.fault import FaultPlan
+from vllm_omni_client.simulator.injection import FaultInjector
+from vllm_omni_client.simulator.server import Server, load, ping
 from vllm_omni_client.simulator.settings import SimulatorSettings
 
 _GUARDED = ("/v1", "/v2", "/inference", "/cohere")
 _ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
+
+
+class Simulation:
+    """A simulated server, and what steers it while it runs.
+
+    Raises:
+        ValueError: The model cannot run as many requests at once as the settings ask for.
+    """
+
+    def __init__(self, settings: SimulatorSettings | None = None) -> None:
+        self.settings = settings or SimulatorSettings()
+        self.faults = FaultPlan(self.settings.faults, seed=self.settings.fault_seed)
+        """What goes wrong from now on."""
+        server = Server(self.settings)
+        self.condition = server.condition
+        """Whether the engine lives, and under which names the model is served."""
+        self.app = _application(self.settings, server, self.faults)
+        """The ASGI application; it needs no lifespan."""
 
 
 def create_app(settings: SimulatorSettings | None = None) -> Starlette:
@@ -30,32 +51,57 @@ def create_app(settings: SimulatorSettings | None = None) -> Starlette:
     Raises:
         ValueError: The model cannot run as many requests at once as the settings ask for.
     """
-    settings = settings or SimulatorSettings()
+    return Simulation(settings).app
+
+
+def _application(settings: SimulatorSettings, server: Server, plan: FaultPlan) -> Starlette:
+    control = control_routes(plan, server.condition) if settings.control else ()
+    faults = Middleware(FaultInjector, plan=plan, condition=server.condition)
     guard = [] if settings.api_key is None else [Middleware(_KeyGuard, api_key=settings.api_key)]
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
     return Starlette(
-        routes=_routes(Server(settings)),
-        middleware=[*guard, cors],
+        routes=[*_routes(server), *control],
+        middleware=[faults, *guard, cors],
         exception_handlers={HTTPException: _framework_error},
     )
 
 
 def _routes(server: Server) -> list[Route]:
     async def openapi(_: Request) -> Response:
-        return JSONResponse(openapi_document())
+        return JSONResponse(openapi_document(server.release))
 
-    return [
+    routes = [
         _route("/load", load, "GET"),
         _route("/version", server.version, "GET"),
         _route("/metrics", server.metrics, "GET"),
         _route("/ping", ping, "GET"),
         _route("/ping", ping, "POST"),
-        _route("/health", health, "GET"),
+        _route("/health", server.health, "GET"),
         _route("/v1/models", server.models, "GET"),
         _route("/v1/images/generations", server.generate, "POST"),
+        _route("/v1/images/edits", server.edit, "POST"),
         Route("/openapi.json", openapi, methods=["GET"]),
+        Route("/docs", _page("Swagger UI"), methods=["GET"]),
+        Route("/docs/oauth2-redirect", _page("Swagger UI: OAuth2 Redirect"), methods=["GET"]),
+        Route("/redoc", _page("ReDoc"), methods=["GET"]),
         Route("/metrics{rest:path}", server.metrics, methods=_ANY_METHOD),
     ]
+    if server.release.sleeps:
+        routes.append(_route("/v1/omni/sleep", server.sleep, "POST"))
+        routes.append(_route("/v1/omni/wakeup", server.wake_up, "POST"))
+    return routes
+
+
+def _page(title: str) -> Callable[[Request], Awaitable[Response]]:
+    """Where the server has an interactive description: a page that points to the plain one."""
+
+    async def page(_: Request) -> Response:
+        link = '<a href="/openapi.json">/openapi.json</a>'
+        return HTMLResponse(
+            f"<!DOCTYPE html>\n<title>FastAPI - {title}</title>\n<p>Simulated; see {link}.</p>\n"
+        )
+
+    return page
 
 
 def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str) -> Route:

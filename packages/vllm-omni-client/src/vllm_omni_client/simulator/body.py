@@ -4,16 +4,21 @@ import json
 from collections.abc import Mapping
 from email.message import Message
 from http import HTTPStatus
+from typing import TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from vllm_omni_client.simulator.generation_request import ImageGenerationRequest
+from vllm_omni_client.simulator.edit_request import LISTS, ImageEditRequest
+from vllm_omni_client.simulator.generation_request import ImageGenerationRequest, request_type
 from vllm_omni_client.simulator.refusal import validation_refusal
+from vllm_omni_client.simulator.release import Release
+
+M = TypeVar("M", bound=BaseModel)
 
 
-async def read_generation_request(request: Request) -> ImageGenerationRequest:
+async def read_generation_request(request: Request, release: Release) -> ImageGenerationRequest:
     """The request for pictures in the body.
 
     Raises:
@@ -22,14 +27,49 @@ async def read_generation_request(request: Request) -> ImageGenerationRequest:
         starlette.requests.ClientDisconnect: The client left before the body had arrived.
     """
     content_type = request.headers.get("content-type", "")
-    content = await request.body()
-    document = _decoded(content) if content and _is_json(content_type) else None
+    document = await _document(request)
     if content_type.lower().split(";")[0] != "application/json":
         raise validation_refusal(["Unsupported Media Type: Only 'application/json' is allowed"])
-    if document is None:
-        missing = {"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}
-        raise validation_refusal([missing])
-    return _validated(document)
+    lacking = release.lacks_generation_fields
+    if isinstance(document, dict):
+        fields = cast("dict[str, object]", document)
+        document = {name: value for name, value in fields.items() if name not in lacking}
+    return _validated(request_type(release), document, context=release)
+
+
+async def read_json(request: Request, model: type[M]) -> M:
+    """A body of JSON, whatever its type is said to be within `application/*json`.
+
+    Raises:
+        Refusal: It does not fit the schema.
+        HTTPException: It cannot be decoded at all.
+        starlette.requests.ClientDisconnect: The client left before the body had arrived.
+    """
+    return _validated(model, await _document(request))
+
+
+async def read_edit_request(request: Request, release: Release) -> ImageEditRequest:
+    """The form in the body; what is neither a form nor a multipart one is an empty form.
+
+    Raises:
+        Refusal: It does not fit the schema.
+        HTTPException: A part is too large, there are too many, or the parts cannot be told apart.
+        starlette.requests.ClientDisconnect: The client left before the body had arrived.
+    """
+    form = await request.form()
+    fields: dict[str, object] = {}
+    for name in form:
+        values = form.getlist(name)
+        if name in release.lacks_edit_fields or (name not in LISTS and values[-1] == ""):
+            continue
+        fields[name] = values if name in LISTS else values[-1]
+    return _validated(ImageEditRequest, fields)
+
+
+async def _document(request: Request) -> object:
+    """The decoded body; None for none, or for one that is said to be something else than JSON."""
+    content = await request.body()
+    return _decoded(content) if content and _is_json(request.headers.get("content-type", "")) else None
 
 
 def _is_json(content_type: str) -> bool:
@@ -58,9 +98,20 @@ def _decoded(content: bytes) -> object:
         raise HTTPException(HTTPStatus.BAD_REQUEST, "There was an error parsing the body") from error
 
 
-def _validated(document: object) -> ImageGenerationRequest:
+def _validated(model: type[M], document: object, *, context: object = None) -> M:
+    if document is None:
+        missing = {"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}
+        raise validation_refusal([missing])
     try:
-        return ImageGenerationRequest.model_validate(document, from_attributes=True)
+        return model.model_validate(document, from_attributes=True, context=context)
     except ValidationError as error:
-        errors = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
-        raise validation_refusal(errors) from error
+        raise validation_refusal([_placed(dict(each), model) for each in error.errors()]) from error
+
+
+def _placed(error: dict[str, object], model: type[BaseModel]) -> Mapping[str, object]:
+    """The error as of the body; a form's missing field has no input, one of JSON has all the others."""
+    error.pop("url", None)
+    place = cast("tuple[object, ...]", error["loc"])
+    if model is ImageEditRequest and error["type"] == "missing":
+        error["input"] = None
+    return error | {"loc": ("body", *place)}

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from vllm_omni_client.simulator.editing import Sources, edited
 from vllm_omni_client.simulator.model_rules import Guidance
 from vllm_omni_client.simulator.palette import Palette, palette_for
 from vllm_omni_client.simulator.raster import resized
 from vllm_omni_client.simulator.scenery import Canvas, grain, scene
+from vllm_omni_client.simulator.wish import Adapter
 
 MARK = "SIMULATED"
 _CANVAS_PIXELS = 4_000_000  # what is drawn; larger pictures are enlarged from it, smaller ones reduced
@@ -29,10 +31,17 @@ class Subject:
     seed: int
     place: int | None
     """Which picture of several made in one request; None for one made alone."""
+    adapter: Adapter | None = None
+    sources: Sources | None = None
+    """The pictures that this one is made from; None where it is made from words alone."""
 
     def detail(self) -> random.Random:
         """The randomness of this picture: of all that it depends on but its size."""
-        things = (self.prompt, self.guidance, self.seed, self.steps, self.place)
+        things: tuple[object, ...] = (self.prompt, self.guidance, self.seed, self.steps, self.place)
+        if self.adapter is not None:
+            things = (*things, self.adapter)
+        if self.sources is not None:
+            things = (*things, self.sources.digest())
         return random.Random(_digest(repr(things)))  # noqa: S311 - a picture, no secret
 
     def composition(self) -> random.Random:
@@ -51,7 +60,10 @@ def paint(subject: Subject) -> Image.Image:
     scene(canvas)
     tones = resized(canvas.image, (subject.width, subject.height), Image.Resampling.BOX)
     textured = grain(tones, subject.detail())
-    return _palette(subject).coloured(textured)
+    imagined = _palette(subject).coloured(textured)
+    if subject.sources is None:
+        return imagined
+    return edited(subject.sources, imagined, _palette(subject))
 
 
 def marked(picture: Image.Image) -> Image.Image:

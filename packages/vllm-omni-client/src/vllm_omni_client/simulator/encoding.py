@@ -20,8 +20,13 @@ class PictureFormat:
     @classmethod
     def chosen(cls, requested: str | None) -> "PictureFormat":
         """The format for `output_format`: PNG where it is empty, JPEG where it is unknown."""
-        name = (requested or "png").lower()
-        return cls(name=name if name in _FORMATS else _FALLBACK)
+        return cls(name=cls.known(requested or "png") or _FALLBACK)
+
+    @classmethod
+    def known(cls, requested: str | None) -> str | None:
+        """The name of a format as the server spells it; None for one that it does not know."""
+        name = (requested or "").lower()
+        return name if name in _FORMATS else None
 
     @property
     def media_type(self) -> str:

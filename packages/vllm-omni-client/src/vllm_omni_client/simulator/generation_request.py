@@ -7,11 +7,14 @@ words; each of these is the server's behaviour (vllm-omni 0.30.0), so this is py
 from collections.abc import Mapping
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from vllm_omni_client.simulator.release import Release
+from vllm_omni_client.simulator.wish import Adapter
 
 _INT64_MIN = -(2**63)
 _INT64_MAX = 2**63 - 1
-_LAYERS = range(2, 11)
+_MOST_LAYERS = 10
 _SYSTEM_PROMPTS = ("dynamic", "en_vanilla", "en_recaption", "en_think_recaption", "en_unified", "custom")
 
 
@@ -21,6 +24,13 @@ class ResponseFormat(StrEnum):
     B64_JSON = "b64_json"
     URL = "url"
     FILE = "file"
+
+
+class OlderResponseFormat(StrEnum):
+    """The same before there were files."""
+
+    B64_JSON = "b64_json"
+    URL = "url"
 
 
 class ImageGenerationRequest(BaseModel):
@@ -62,21 +72,16 @@ class ImageGenerationRequest(BaseModel):
 
     @field_validator("response_format")
     @classmethod
-    def _response_format_is_no_url(cls, value: ResponseFormat) -> ResponseFormat:
-        if value is ResponseFormat.URL:
-            raise ValueError(
-                "Only 'b64_json' or 'file' response format is supported, got: ResponseFormat.URL"
-            )
+    def _response_format_is_no_url(cls, value: ResponseFormat, info: ValidationInfo) -> ResponseFormat:
+        if value == ResponseFormat.URL:
+            known = "'b64_json' or 'file'" if _release(info).sends_files else "'b64_json'"
+            raise ValueError(f"Only {known} response format is supported, got: ResponseFormat.URL")
         return value
 
     @field_validator("layers")
     @classmethod
-    def _layers_in_range(cls, layers: int | None) -> int | None:
-        if layers is not None and layers not in _LAYERS:
-            raise ValueError(
-                f"Invalid layers value {layers}. layers must be between {_LAYERS.start} and "
-                f"{_LAYERS.stop - 1} inclusive."
-            )
+    def _layers_in_range(cls, layers: int | None, info: ValidationInfo) -> int | None:
+        check_layers(layers, _release(info))
         return layers
 
     @field_validator("use_system_prompt")
@@ -87,6 +92,49 @@ class ImageGenerationRequest(BaseModel):
                 f"Invalid use_system_prompt type: {name}. Must be one of: {[*_SYSTEM_PROMPTS, None]}"
             )
         return name
+
+
+class _AnySeed(ImageGenerationRequest):
+    """The same before seeds had bounds."""
+
+    model_config = ConfigDict(title="ImageGenerationRequest")
+
+    seed: int | None = Field(default=None, description="Start of the noise.")
+
+
+class _JsonOnly(_AnySeed):
+    """The same before there were files."""
+
+    response_format: OlderResponseFormat = Field(  # pyright: ignore[reportIncompatibleVariableOverride] - another enumeration in JSON, and nothing here tells them apart
+        default=OlderResponseFormat.B64_JSON, description="b64_json."
+    )
+
+
+def request_type(release: Release) -> type[ImageGenerationRequest]:
+    """The request as a release declares it, but for the fields that it lacks."""
+    if not release.sends_files:
+        return _JsonOnly
+    return ImageGenerationRequest if release.bounds_seeds else _AnySeed
+
+
+def _release(info: ValidationInfo) -> Release:
+    release = info.context
+    if not isinstance(release, Release):
+        raise TypeError("A request is validated for a release: pass it as the context.")
+    return release
+
+
+def check_layers(layers: int | None, release: Release) -> None:
+    """Whether a layered picture may have so many layers.
+
+    Raises:
+        ValueError: In the server's words.
+    """
+    least = release.smallest_layers
+    if layers is not None and not least <= layers <= _MOST_LAYERS:
+        raise ValueError(
+            f"Invalid layers value {layers}. layers must be between {least} and {_MOST_LAYERS} inclusive."
+        )
 
 
 def parse_size(size: str) -> tuple[int, int]:
@@ -110,20 +158,24 @@ def parse_size(size: str) -> tuple[int, int]:
     return width, height
 
 
-def check_lora(lora: Mapping[str, object]) -> str:
-    """The server-side path of the adapter.
+def check_lora(lora: Mapping[str, object]) -> Adapter:
+    """The adapter that is asked for.
 
     Raises:
         ValueError: In the server's words, for a reply of 400.
         TypeError: A number is given as a list or an object, for a reply of 500.
+        OverflowError: A number is infinite, likewise.
     """
     name = lora.get("name") or lora.get("lora_name") or lora.get("adapter")
     keys = ("local_path", "path", "lora_path", "lora_local_path")
     path = next((lora[key] for key in keys if lora.get(key)), None)
     if not name or not path:
         raise ValueError("Invalid lora object: both name and path are required.")
-    for number, names in ((float, ("scale", "lora_scale")), (int, ("int_id", "lora_int_id"))):
-        value = next((lora[key] for key in names if lora.get(key) is not None), None)
-        if value is not None:
-            number(value)  # pyright: ignore[reportArgumentType] - what it refuses is the server's refusal
-    return str(path)
+    scale = _number(lora, float, "scale", "lora_scale")
+    _number(lora, int, "int_id", "lora_int_id")
+    return Adapter(path=str(path), scale=1.0 if scale is None else scale)
+
+
+def _number(lora: Mapping[str, object], kind: type[float], *names: str) -> float | None:
+    value = next((lora[name] for name in names if lora.get(name) is not None), None)
+    return None if value is None else kind(value)  # pyright: ignore[reportArgumentType] - what it refuses is the server's refusal

@@ -3,11 +3,13 @@
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from vllm_omni_client.simulator.release import Release
 
 SIZE_MULTIPLE = 16
 """Each side of a picture is a multiple of this: 8 of the VAE times patches of 2, for every model here."""
@@ -60,6 +62,17 @@ class Family(BaseModel):
     long_prompt: Literal["cut", "fails"]
     batches: bool
     pipeline: str
+    input_pictures: int = Field(ge=1)
+    """How many an edit may bring."""
+    reads_pictures: bool
+    needs_pictures: bool = False
+    input_side_pixels: int = Field(default=1, ge=1)
+    """No side of an input picture may be shorter."""
+    input_aspect: int | None = None
+    """No side of an input picture may be longer than this many times the other."""
+    strength: Literal["unread", "read", "read_with_mask"] = "unread"
+    positive_steps: bool = False
+    """The pipeline checks the steps of an edit itself."""
     linear_seconds: float = Field(gt=0)
     launch_seconds: float = Field(gt=0)
     resident_gib: float = Field(gt=0)
@@ -73,6 +86,76 @@ class ModelRules:
 
     family: Family
     ratios: Ratios
+    zero_guidance_is_one: bool = False
+
+    def under(self, release: Release) -> "ModelRules":
+        """The rules as an older release had them."""
+        family = self.family
+        if family.guidance == "guidance_scale_above_zero":
+            family = family.model_copy(update={"guidance": release.z_image_guidance})
+        return replace(self, family=family, zero_guidance_is_one=release.zero_guidance_is_one)
+
+    def check_edit(self, *, steps: int, strength: float | None, edits: bool) -> None:
+        """The pipeline's own checks of what the form of an edit leaves open.
+
+        Raises:
+            WorkerError: A number is out of its range, or there is no picture to edit.
+        """
+        if self.family.needs_pictures and not edits:
+            raise WorkerError("Received no input image. This model requires one input image to run.")
+        if edits and self.family.strength != "unread" and strength is not None and not 0 <= strength <= 1:
+            raise WorkerError(
+                f"strength must be between 0 and 1, got {strength}"
+                if self.family.strength == "read_with_mask"
+                else f"The value of strength should be in [0.0, 1.0] but is {strength}"
+            )
+        if self.family.positive_steps and steps <= 0:
+            raise WorkerError(f"num_inference_steps must be positive, got {steps}")
+        if steps < 0:
+            raise WorkerError(f"Number of samples, {steps}, must be non-negative.")
+
+    def check_input(self, width: int, height: int) -> None:
+        """Whether the model takes an input picture of this size in pixels.
+
+        Raises:
+            WorkerError: It is too small or too narrow.
+        """
+        least, most = self.family.input_side_pixels, self.family.input_aspect
+        if min(width, height) < least:
+            raise WorkerError(
+                f"Image too small: {width}x{height}. Both dimensions must be at least {least}px"
+            )
+        aspect = max(width / height, height / width)
+        if most is not None and aspect > most:
+            raise WorkerError(
+                f"Aspect ratio too extreme: {width}x{height} (ratio: {aspect:.1f}:1). "
+                f"Maximum allowed ratio is {most}:1"
+            )
+
+    def strength(self, strength: float | None, *, steps: int, guided: bool) -> float:
+        """How far an edit may go from its picture, 0 to 1.
+
+        Args:
+            strength: What was asked for.
+            steps: The denoising steps.
+            guided: A mask or a reference picture came with it.
+
+        Raises:
+            WorkerError: No step would be left.
+        """
+        reads = self.family.strength == "read" or (self.family.strength == "read_with_mask" and guided)
+        if not reads:
+            return 1.0
+        default = 0.6 if self.family.strength == "read" else 1.0
+        strength = default if strength is None else strength
+        left = steps - int(max(steps - min(steps * strength, steps), 0))
+        if left < 1:
+            noun = "pipeline steps" if self.family.strength == "read" else "pipelinesteps"
+            raise WorkerError(
+                f"After adjusting the num_inference_steps by strength parameter: {strength}, "
+                f"the number of {noun} is {left} which is < 1 and not appropriate for this pipeline."
+            )
+        return strength
 
     def guidance(
         self,
@@ -82,6 +165,8 @@ class ModelRules:
         negative_prompt: str | None,
     ) -> Guidance | None:
         """The guidance that this model derives from a request; None where it runs without."""
+        if guidance_scale == 0 and self.zero_guidance_is_one:
+            guidance_scale = None
         match self.family.guidance:
             case "guidance_scale_above_one":
                 scale = 1.0 if guidance_scale is None else guidance_scale

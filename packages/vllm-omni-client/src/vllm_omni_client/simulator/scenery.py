@@ -43,7 +43,7 @@ class Canvas:
     @property
     def octaves(self) -> int:
         """Levels of detail in a line: 3 for one step, 8 from 32 steps on."""
-        return min(8, 3 + int(math.log2(self.steps)))
+        return min(8, 3 + int(math.log2(max(1, self.steps))))
 
     def shade(self, shape: Image.Image, tone: float, *, top: float | None = None) -> None:
         """Fill a shape (mode L, as large as the canvas) with a tone, or with a gradient that ends in it."""

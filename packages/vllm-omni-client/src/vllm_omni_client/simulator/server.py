@@ -1,28 +1,33 @@
 """The simulated server: its state, and what it answers on each route."""
 
 import asyncio
-import secrets
 import time
-from collections.abc import Mapping
+import uuid
+from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
-from vllm_omni_client.simulator.body import read_generation_request
+from vllm_omni_client.simulator import edit, generation
+from vllm_omni_client.simulator.body import read_edit_request, read_generation_request, read_json
+from vllm_omni_client.simulator.condition import Condition, SleepRequest, WakeupRequest
 from vllm_omni_client.simulator.engine import Engine, Finished
-from vllm_omni_client.simulator.generation import Order, Pictures, check, generation_failed, order, reply
-from vllm_omni_client.simulator.generation_request import ImageGenerationRequest
+from vllm_omni_client.simulator.model_card import model_card
 from vllm_omni_client.simulator.model_rules import ModelRules, rules_for
+from vllm_omni_client.simulator.order import Order, Pictures, order
 from vllm_omni_client.simulator.refusal import Refusal
+from vllm_omni_client.simulator.release import release_for
+from vllm_omni_client.simulator.reply import reply
 from vllm_omni_client.simulator.settings import SimulatorSettings
 from vllm_omni_client.simulator.telemetry import Completion, Telemetry
+from vllm_omni_client.simulator.wish import Wish
 
 _LARGE_GPU_GIB = 80.0  # the H100 on which the costs of models.toml were measured
 
 
 class Server:
-    """One model behind the routes of vLLM-Omni 0.30.0.
+    """One model behind the routes of vLLM-Omni, as the release that the settings name has them.
 
     Raises:
         ValueError: The model cannot run as many requests at once as the settings ask for: the real server
@@ -31,7 +36,8 @@ class Server:
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
-        self._rules = rules_for(settings.model)
+        self.release = release_for(settings.server_version)
+        self._rules = rules_for(settings.model).under(self.release)
         if settings.max_num_seqs > 1 and not self._rules.family.batches:
             raise ValueError(
                 f"{self._rules.family.pipeline!r} does not support request-level batching. "
@@ -44,48 +50,98 @@ class Server:
             speed=settings.speed,
             gpu_gib=_gpu_gib(settings, self._rules),
         )
+        self.condition = Condition(settings.served_names, resident_gib=self._rules.family.resident_gib)
         self._telemetry = Telemetry(settings.served_names[0])
+        self._undropped: set[asyncio.Task[Response]] = set()
 
     async def generate(self, request: Request) -> Response:
         """Pictures for a prompt; a client that leaves takes its request out of the queue with it."""
         arrived = time.monotonic()
         try:
-            wanted = await read_generation_request(request)
-            size = check(
+            wanted = await read_generation_request(request, self.release)
+            wish = generation.wish_for(
                 wanted,
-                model=self._settings.served_names[0],
-                max_pixels=self._settings.max_generated_image_size,
+                model=self.condition.names[0],
+                max_pixels=self._max_pixels,
+                release=self.release,
             )
-            return await self._unless_disconnected(wanted, size, request.receive, arrived)
+            if self.release.drops_disconnected:
+                return await self._unless_disconnected(wish, request.receive, arrived)
+            return await self._to_the_end(wish, arrived)
         except ClientDisconnect:
             return Response()
         except Refusal as refusal:
             return refusal.response()
 
+    async def edit(self, request: Request) -> Response:
+        """Pictures made from pictures; carried out to the end also for a client that has left."""
+        arrived = time.monotonic()
+        try:
+            wanted = await read_edit_request(request, self.release)
+            wish = await edit.wish_for(
+                wanted,
+                self._rules,
+                model=self.condition.names[0],
+                max_pixels=self._max_pixels,
+                release=self.release,
+            )
+            return await self._to_the_end(wish, arrived)
+        except ClientDisconnect:
+            return Response()
+        except Refusal as refusal:
+            return refusal.response()
+        finally:
+            await request.close()  # and with it the files of the form
+
+    async def sleep(self, request: Request) -> Response:
+        """Free the GPU; generations wait from now on."""
+        try:
+            return JSONResponse(self.condition.sleep(await read_json(request, SleepRequest)))
+        except Refusal as refusal:
+            return refusal.response()
+
+    async def wake_up(self, request: Request) -> Response:
+        """Take the GPU again; whoever waited is served."""
+        try:
+            return JSONResponse(self.condition.wake_up(await read_json(request, WakeupRequest)))
+        except Refusal as refusal:
+            return refusal.response()
+
     async def models(self, _: Request) -> Response:
         """A card for each served name; all have the same root."""
-        cards = [_model_card(name, root=self._settings.model) for name in self._settings.served_names]
+        cards = [model_card(name, root=self._settings.model) for name in self.condition.names]
         return JSONResponse({"object": "list", "data": cards})
 
     async def version(self, _: Request) -> Response:
         """The version of vLLM, which on a real server is not quite that of vLLM-Omni."""
         return JSONResponse({"version": self._settings.server_version})
 
+    async def health(self, _: Request) -> Response:
+        """Whether the engine is alive; a sleeping one is."""
+        if self.condition.alive:
+            return JSONResponse({"status": "healthy"})
+        reason = self.release.unhealthy_reason
+        body = {"status": "unhealthy"} | ({"reason": reason} if reason else {})
+        return JSONResponse(body, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+
     async def metrics(self, request: Request) -> Response:
         """The counters as Prometheus text; the bare route announces a newer format than those below it."""
-        text = self._telemetry.text(running=self._engine.running, waiting=self._engine.waiting)
+        text = ""
+        if self.release.exports_metrics:
+            text = self._telemetry.text(running=self._engine.running, waiting=self._engine.waiting)
         bare = request.method == "GET" and request.url.path == "/metrics"
         version = "1.0.0" if bare else "0.0.4"
         return Response(text, media_type=f"text/plain; version={version}; charset=utf-8")
 
-    async def _unless_disconnected(
-        self,
-        wanted: ImageGenerationRequest,
-        size: tuple[int | None, int | None],
-        receive: Receive,
-        arrived: float,
-    ) -> Response:
-        making = asyncio.create_task(self._make(wanted, size, arrived))
+    @property
+    def _max_pixels(self) -> int | None:
+        """The limit on a picture's size: as given, else the release's own."""
+        given = "max_generated_image_size" in self._settings.model_fields_set
+        known = given or self.release.has_default_size_limit
+        return self._settings.max_generated_image_size if known else None
+
+    async def _unless_disconnected(self, wish: Wish, receive: Receive, arrived: float) -> Response:
+        making = asyncio.create_task(self._make(wish, arrived))
         leaving = asyncio.create_task(_disconnected(receive))
         try:
             await asyncio.wait((making, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -100,26 +156,25 @@ class Server:
             making.cancel()
             leaving.cancel()
 
-    async def _make(
-        self, wanted: ImageGenerationRequest, size: tuple[int | None, int | None], arrived: float
-    ) -> Response:
-        width, height = size
+    async def _to_the_end(self, wish: Wish, arrived: float) -> Response:
+        making = asyncio.create_task(self._make(wish, arrived))
+        self._undropped.add(making)
+        making.add_done_callback(self._undropped.discard)
+        return await asyncio.shield(making)
+
+    async def _make(self, wish: Wish, arrived: float) -> Response:
+        if not self.condition.alive:
+            return _engine_is_dead(wish)
+        await self.condition.until_awake()
         try:
-            made = order(wanted, self._rules, width=width, height=height)
+            made = order(wish, self._rules, adapters=self._settings.lora_paths)
             submitted = time.monotonic()
             finished = await self._engine.run(made.work(self._rules))
         except Exception as error:  # the server's own boundary: whatever fails here is a reply of 500
             self._telemetry.failed("stage_error")
-            raise generation_failed(error) from error
-        self._telemetry.completed(
-            _completion(wanted, made, finished, total_seconds=time.monotonic() - arrived)
-        )
-        return reply(wanted, made, finished, submit_seconds=submitted - arrived)
-
-
-async def health(_: Request) -> Response:
-    """The engine is alive."""
-    return JSONResponse({"status": "healthy"})
+            raise wish.failed(error) from error
+        self._telemetry.completed(_completion(wish, made, finished, total_seconds=time.monotonic() - arrived))
+        return reply(wish, made, finished, submit_seconds=submitted - arrived, release=self.release)
 
 
 async def ping(_: Request) -> Response:
@@ -137,48 +192,32 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
+def _engine_is_dead(wish: Wish) -> Response:
+    """An error of the engine itself: unlike others it has the request's id."""
+    error: dict[str, object] = {
+        "message": "EngineCore encountered an issue. See stack trace (above) for the root cause.",
+        "type": "InternalServerError",
+        "param": None,
+        "code": 500,
+        "request_id": f"{'img_edit' if wish.pictures else 'img_gen'}-{uuid.uuid4().hex}",
+        "error_stage_id": 0,
+    }
+    return JSONResponse({"error": error}, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
 def _gpu_gib(settings: SimulatorSettings, rules: ModelRules) -> float | None:
     """The GPU's memory: as given; where nothing was said, of a card that holds the model and a picture."""
     small = settings.vram_gib is not None and settings.vram_gib < rules.gib(pixels=2048 * 2048)
     return _LARGE_GPU_GIB if small and "vram_gib" not in settings.model_fields_set else settings.vram_gib
 
 
-def _model_card(name: str, *, root: str) -> Mapping[str, object]:
-    permission = {
-        "id": f"modelperm-{secrets.token_hex(8)}",
-        "object": "model_permission",
-        "created": int(time.time()),
-        "allow_create_engine": False,
-        "allow_sampling": True,
-        "allow_logprobs": True,
-        "allow_search_indices": False,
-        "allow_view": True,
-        "allow_fine_tuning": False,
-        "organization": "*",
-        "group": None,
-        "is_blocking": False,
-    }
-    return {
-        "id": name,
-        "object": "model",
-        "created": int(time.time()),
-        "owned_by": "vllm",
-        "root": root,
-        "parent": None,
-        "max_model_len": None,
-        "permission": [permission],
-    }
-
-
-def _completion(
-    wanted: ImageGenerationRequest, made: Order, finished: Finished[Pictures], *, total_seconds: float
-) -> Completion:
+def _completion(wish: Wish, made: Order, finished: Finished[Pictures], *, total_seconds: float) -> Completion:
     width, height = made.size
     return Completion(
         images=len(finished.value),
         pixels=width * height * len(finished.value),
         steps=made.steps,
-        steps_given=wanted.num_inference_steps is not None,
+        steps_given=wish.steps is not None,
         queue_seconds=finished.queue_seconds,
         run_seconds=finished.run_seconds,
         total_seconds=total_seconds,

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from vllm_omni_client.simulator.fault import AsFault
+
 DEFAULT_MODEL = "black-forest-labs/FLUX.2-klein-4B"
 _8K_PIXELS = 7680 * 4320  # the default of vLLM-Omni 0.30.0 for --max-generated-image-size
 
@@ -29,7 +31,7 @@ class SimulatorSettings(BaseModel):
     api_key: str | None = Field(default=None, min_length=1, repr=False)
     """What `Authorization: Bearer` must carry on `/v1/*`; None leaves the server open."""
     server_version: str = Field(default="0.30.0", min_length=1)
-    """What `/version` answers."""
+    """What `/version` answers; the contract is that of 0.14, 0.20, 0.26 or 0.30, the newest not newer."""
     max_num_seqs: int = Field(default=1, ge=1)
     """Requests that may run in one wave; more than 1 only for models that can batch."""
     max_generated_image_size: int | None = Field(default=_8K_PIXELS, ge=1)
@@ -38,6 +40,17 @@ class SimulatorSettings(BaseModel):
     """Time in units of the real model's on one H100: 1 takes as long, 0.5 half as long, 0 answers at once."""
     vram_gib: float | None = Field(default=32.0, gt=0.0, allow_inf_nan=False)
     """The GPU's memory in GiB; None: without end. Unless it is given, a model that needs more has more."""
+    lora_paths: tuple[str, ...] = ()
+    """The paths under which LoRA adapters lie on the simulated server; a request for another one fails."""
+    startup_seconds: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    """How long the port refuses connections, as that of a server which still loads its model."""
+
+    faults: tuple[AsFault, ...] = ()
+    """What goes wrong, and with which requests; each may be written as text, such as "status@1"."""
+    fault_seed: int = 0
+    """Decides which requests are met by a fault that meets some percent of them."""
+    control: bool = False
+    """Whether `/simulator/faults` lets anybody who reaches the port steer the faults."""
 
     @property
     def served_names(self) -> tuple[str, ...]:

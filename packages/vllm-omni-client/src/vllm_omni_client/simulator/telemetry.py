@@ -130,7 +130,7 @@ class Telemetry:
         for histogram in (self._generation, self._first):
             histogram.observe(done.queue_seconds + done.run_seconds)
         self._exec.observe(done.run_seconds)
-        self._per_step.observe(done.run_seconds / done.steps)
+        self._per_step.observe(done.run_seconds / max(1, done.steps))
 
     def failed(self, reason: Literal["stage_error", "client_disconnect"]) -> None:
         """Count a request that ended without pictures."""

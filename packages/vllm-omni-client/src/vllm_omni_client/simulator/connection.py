@@ -1,0 +1,61 @@
+"""The connection under a request: what a fault needs to break it."""
+
+import asyncio
+import struct
+from dataclasses import dataclass
+from socket import SO_LINGER, SOL_SOCKET, socket
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_EXTENSION = "vllm_omni_client.connection"
+_AT_ONCE = struct.pack("ii", 1, 0)  # lingering is on, for no time: closing resets
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection on a port."""
+
+    transport: asyncio.Transport
+
+    @staticmethod
+    def of(scope: Scope) -> "Connection":
+        """The connection of a request.
+
+        Raises:
+            ConnectionResetError: There is none, as client and server are in one process; the caller sees
+                this error in place of a broken connection.
+        """
+        connection: object = scope.get("extensions", {}).get(_EXTENSION)
+        if not isinstance(connection, Connection):
+            raise ConnectionResetError("the simulated server broke the connection")
+        return connection
+
+    def reset(self) -> None:
+        """Break it: the other side learns of it by an error."""
+        under: socket | None = self.transport.get_extra_info("socket")
+        if under is not None:
+            under.setsockopt(SOL_SOCKET, SO_LINGER, _AT_ONCE)
+        self.transport.abort()
+
+    def close(self) -> None:
+        """End it in good order, after what has been sent."""
+        self.transport.close()
+
+
+class OpenProtocol(H11Protocol):
+    """HTTP/1.1 as uvicorn speaks it; requests know their connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn narrows it
+        """Remember the connection for the requests that will come on it."""
+        super().connection_made(transport)
+        self.app = _knowing(self.app, Connection(transport))  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue] - uvicorn's own types of the same
+
+
+def _knowing(app: ASGIApp, connection: Connection) -> ASGIApp:
+    async def knowing(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["extensions"] = {**scope.get("extensions", {}), _EXTENSION: connection}
+        await app(scope, receive, send)
+
+    return knowing

@@ -1,0 +1,63 @@
+"""The form of POST /v1/images/edits as the server takes it: most of its numbers have no bounds there."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from starlette.datastructures import UploadFile
+
+
+def _as_upload(value: object) -> object:
+    if not isinstance(value, UploadFile):
+        raise ValueError(f"Expected UploadFile, received: {type(value)}")  # noqa: TRY004 - the server's own words and type
+    return value
+
+
+File = Annotated[
+    UploadFile, WithJsonSchema({"type": "string", "contentMediaType": "application/octet-stream"})
+]
+Upload = Annotated[File, BeforeValidator(_as_upload)]
+LISTS = ("image", "image[]", "url", "url[]")
+"""The fields that may be given more than once; of the others the last one counts."""
+
+
+class ImageEditRequest(BaseModel):
+    """What to make of which pictures; the order of the fields is the order of the errors."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=(), arbitrary_types_allowed=True)
+
+    image: list[Upload] | None = None
+    image_array: list[Upload] | None = Field(default=None, alias="image[]")
+    url: list[str] | None = None
+    url_array: list[str] | None = Field(default=None, alias="url[]")
+    prompt: str
+    model: str | None = None
+    n: int = 1
+    size: str = "auto"
+    response_format: str = "b64_json"
+    output_format: str | None = "png"
+    background: str | None = "auto"
+    output_compression: int = Field(default=100, ge=0, le=100)
+    stream: bool = False
+    user: str | None = None
+    mask_image: str | File | None = None
+    reference_image: str | File | None = None
+    negative_prompt: str | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    guidance_scale_2: float | None = None
+    strength: float | None = None
+    true_cfg_scale: float | None = None
+    seed: int | None = None
+    generator_device: str | None = None
+    lora: str | None = None
+    layers: int | None = None
+    resolution: int | None = None
+    bot_task: str | None = None
+    sys_type: str | None = None
+    system_prompt: str | None = None
+    return_stage_metrics: bool | None = None
+
+    @property
+    def inputs(self) -> list[UploadFile | str]:
+        """The input pictures: files, then addresses; of two spellings of a field the first counts."""
+        return [*(self.image or self.image_array or ()), *(self.url or self.url_array or ())]

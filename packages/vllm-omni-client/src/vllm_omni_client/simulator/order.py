@@ -1,0 +1,128 @@
+"""A wish, made into work for the engine by the rules of its model."""
+
+import math
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from vllm_omni_client.simulator.drawing import Subject, draw
+from vllm_omni_client.simulator.editing import Sources
+from vllm_omni_client.simulator.encoding import PictureFormat
+from vllm_omni_client.simulator.engine import Work
+from vllm_omni_client.simulator.model_rules import DEFAULT_STEPS, ModelRules, WorkerError, check_device
+from vllm_omni_client.simulator.wish import Wish
+
+Pictures = tuple[bytes, ...]
+_SEED_LIMIT = 2**63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a request comes to on this model."""
+
+    subjects: tuple[Subject, ...]
+    format: PictureFormat
+    output_compression: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of each picture in pixels."""
+        return self.subjects[0].width, self.subjects[0].height
+
+    @property
+    def steps(self) -> int:
+        """The denoising steps that are run."""
+        return self.subjects[0].steps
+
+    def pictures(self) -> Pictures:
+        """Draw and encode: some ten milliseconds of CPU for a megapixel."""
+        return tuple(
+            self.format.encoded(draw(subject), output_compression=self.output_compression)
+            for subject in self.subjects
+        )
+
+    def work(self, rules: ModelRules) -> Work[Pictures]:
+        """The order as the engine takes it."""
+        first = self.subjects[0]
+        pixels, n = first.width * first.height, len(self.subjects)
+        guided = first.guidance is not None
+        scale = first.guidance.scale if first.guidance else None
+        alike = object() if first.sources is not None else first.adapter
+        return Work(
+            pixels=pixels * n,
+            seconds=rules.seconds(pixels=pixels, steps=first.steps, guided=guided, n=n),
+            wave=(first.width, first.height, first.steps, scale, n, alike),
+            produce=self.pictures,
+        )
+
+
+def order(wish: Wish, rules: ModelRules, *, adapters: Collection[str]) -> Order:
+    """What the model makes of the request: of the fields that it reads, and of no other.
+
+    Raises:
+        WorkerError: The model cannot do it.
+    """
+    if wish.adapter is not None and wish.adapter.path not in adapters:
+        raise WorkerError(f"[Errno 2] No such file or directory: '{wish.adapter.path}/adapter_config.json'")
+    if wish.generator_device is not None:
+        check_device(wish.generator_device)
+    seed = secrets.randbelow(2**32) if wish.seed is None else wish.seed
+    if not -_SEED_LIMIT <= seed < _SEED_LIMIT:
+        raise WorkerError("Overflow when unpacking long long")
+    subjects = _subjects(wish, rules, seed)
+    picture_format = PictureFormat.chosen(wish.output_format)
+    return Order(subjects=subjects, format=picture_format, output_compression=wish.output_compression)
+
+
+def _subjects(wish: Wish, rules: ModelRules, seed: int) -> tuple[Subject, ...]:
+    steps = DEFAULT_STEPS if wish.steps is None else wish.steps
+    rules.check_edit(steps=steps, strength=wish.strength, edits=bool(wish.pictures))
+    prompt = rules.prompt(wish.prompt)
+    guidance = rules.guidance(
+        guidance_scale=wish.guidance_scale,
+        true_cfg_scale=wish.true_cfg_scale,
+        negative_prompt=wish.negative_prompt,
+    )
+    width, height = _size(wish, rules)
+    sources = _sources(wish, rules, steps)
+    n = max(1, wish.n)
+    return tuple(
+        Subject(
+            prompt=prompt,
+            guidance=guidance,
+            width=width,
+            height=height,
+            steps=steps,
+            seed=seed,
+            place=None if n == 1 else index,
+            adapter=wish.adapter,
+            sources=sources,
+        )
+        for index in range(n)
+    )
+
+
+def _size(wish: Wish, rules: ModelRules) -> tuple[int, int]:
+    """The size of the pictures: that of the first input where the model takes it from there."""
+    width, height = wish.width, wish.height
+    if wish.pictures and rules.family.reads_pictures:
+        for picture in wish.pictures:
+            rules.check_input(*picture.size)
+        if width is None or height is None:
+            width, height = _within_megapixel(*wish.pictures[0].size)
+    return rules.size(width, height)
+
+
+def _within_megapixel(width: int, height: int) -> tuple[int, int]:
+    """The size to which the server reduces an input picture that has more than a megapixel."""
+    scale = min(1.0, math.sqrt(1024 * 1024 / (width * height)))
+    return int(width * scale), int(height * scale)
+
+
+def _sources(wish: Wish, rules: ModelRules, steps: int) -> Sources | None:
+    if not wish.pictures or not rules.family.reads_pictures:
+        return None
+    guided = wish.mask is not None or wish.reference is not None
+    strength = rules.strength(wish.strength, steps=steps, guided=guided)
+    further = () if wish.reference is None else (wish.reference,)
+    return Sources(pictures=(*wish.pictures, *further), mask=wish.mask, strength=strength)

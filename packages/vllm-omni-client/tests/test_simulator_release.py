@@ -1,0 +1,224 @@
+import base64
+import io
+
+import httpx
+import pytest
+from PIL import Image
+from vllm_omni_client.simulator import SimulatorSettings, create_app
+from vllm_omni_client.simulator.release import release_for
+
+PATH = "/v1/images/generations"
+SMALL = {"prompt": "a red fox", "size": "65x64", "num_inference_steps": 1, "seed": 7}
+VERSIONS = ("0.14.0", "0.20.0", "0.26.0", "0.30.0")
+
+
+def client(version: str, **settings: object) -> httpx.AsyncClient:
+    app = create_app(SimulatorSettings.model_validate({"server_version": version, **settings}))
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://simulator")
+
+
+def png(mode: str = "RGB") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, (64, 64)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("version", "speaks"),
+    [
+        ("0.14.0", (0, 14)),
+        ("0.19.3", (0, 14)),
+        ("v0.20.0rc1", (0, 20)),
+        ("0.25.9", (0, 20)),
+        ("0.26.1", (0, 26)),
+        ("0.30.0", (0, 30)),
+        ("1.2", (0, 30)),
+        ("0.1.0", (0, 14)),
+        ("0.9.0", (0, 14)),
+        ("dev", (0, 30)),
+    ],
+)
+def test_the_newest_release_that_is_not_newer_speaks_for_a_version(
+    version: str, speaks: tuple[int, int]
+) -> None:
+    assert release_for(version).version == speaks
+
+
+async def test_the_keys_of_a_reply_by_release() -> None:
+    replies: dict[str, dict[str, object]] = {}
+    for version in VERSIONS:
+        async with client(version) as http:
+            body = (await http.post(PATH, json=SMALL)).json()
+        replies[version] = {name: value for name, value in body.items() if name not in {"created", "data"}}
+    metrics = replies["0.26.0"]["metrics"]
+    assert isinstance(metrics, dict)
+    assert replies == {
+        "0.14.0": {"output_format": None, "size": None},
+        "0.20.0": {"output_format": "png", "size": "65x64"},
+        "0.26.0": {"output_format": "png", "size": "65x64", "cot_output": None, "metrics": metrics},
+        "0.30.0": {
+            "output_format": "png",
+            "size": "64x64",
+            "cot_output": None,
+            "metrics": replies["0.30.0"]["metrics"],
+        },
+    }
+
+
+async def test_the_keys_of_an_edit_by_release() -> None:
+    keys: dict[str, tuple[object, object, bool]] = {}
+    for version in VERSIONS:
+        async with client(version) as http:
+            form = {"prompt": "a", "num_inference_steps": "1"}
+            response = await http.post("/v1/images/edits", data=form, files={"image": png()})
+        body = response.json()
+        keys[version] = (body["output_format"], body["size"], "metrics" in body)
+    assert keys == {
+        "0.14.0": ("png", "64x64", False),
+        "0.20.0": ("png", "64x64", False),
+        "0.26.0": ("png", "64x64", True),
+        "0.30.0": ("png", "64x64", True),
+    }
+
+
+async def test_the_fields_in_the_description_by_release() -> None:
+    generation: dict[str, int] = {}
+    edits: dict[str, int] = {}
+    for version in VERSIONS:
+        async with client(version) as http:
+            schemas = (await http.get("/openapi.json")).json()["components"]["schemas"]
+        generation[version] = len(schemas["ImageGenerationRequest"]["properties"])
+        edits[version] = len(schemas["Body_edit_images_v1_images_edits_post"]["properties"])
+    assert generation == {"0.14.0": 14, "0.20.0": 19, "0.26.0": 22, "0.30.0": 24}
+    assert edits == {"0.14.0": 19, "0.20.0": 25, "0.26.0": 31, "0.30.0": 31}
+
+
+@pytest.mark.parametrize(
+    ("version", "sent", "magic"),
+    [
+        ("0.14.0", {"output_format": "webp"}, b"\x89PNG"),
+        ("0.20.0", {"output_format": "webp"}, b"RIFF"),
+        ("0.14.0", {"layers": 1}, b"\x89PNG"),
+        ("0.20.0", {"extra_params": 7}, b"\x89PNG"),
+        ("0.26.0", {"output_compression": 1000}, b"\x89PNG"),
+        ("0.26.0", {"response_format": "b64_json"}, b"\x89PNG"),
+    ],
+)
+async def test_a_field_that_a_release_lacks_is_ignored(
+    version: str, sent: dict[str, object], magic: bytes
+) -> None:
+    async with client(version) as http:
+        response = await http.post(PATH, json=SMALL | sent)
+    assert base64.b64decode(response.json()["data"][0]["b64_json"]).startswith(magic)
+
+
+@pytest.mark.parametrize(
+    ("version", "sent", "status"),
+    [
+        ("0.14.0", {"model": "another"}, 200),
+        ("0.20.0", {"model": "another"}, 400),
+        ("0.20.0", {"layers": 2}, 400),
+        ("0.26.0", {"layers": 2}, 200),
+        ("0.14.0", {"response_format": "file"}, 400),
+        ("0.20.0", {"response_format": "file"}, 400),
+        ("0.26.0", {"response_format": "file"}, 200),
+        ("0.26.0", {"seed": 2**63}, 500),
+        ("0.30.0", {"seed": 2**63}, 400),
+        ("0.30.0", {"response_format": "url"}, 400),
+        ("0.14.0", {"response_format": "url"}, 400),
+    ],
+)
+async def test_a_status_that_changed_between_releases(
+    version: str, sent: dict[str, object], status: int
+) -> None:
+    async with client(version) as http:
+        assert (await http.post(PATH, json=SMALL | sent)).status_code == status
+
+
+async def test_older_servers_name_the_formats_that_they_know() -> None:
+    messages: list[str] = []
+    for version, wanted in (("0.20.0", "file"), ("0.20.0", "url"), ("0.26.0", "url")):
+        async with client(version) as http:
+            response = await http.post(PATH, json=SMALL | {"response_format": wanted})
+        messages.append(response.json()["error"]["message"])
+    assert "Input should be 'b64_json' or 'url'" in messages[0]
+    assert "Only 'b64_json' response format is supported, got: ResponseFormat.URL" in messages[1]
+    assert "Only 'b64_json' or 'file' response format is supported" in messages[2]
+
+
+@pytest.mark.parametrize(
+    ("version", "status"), [("0.14.0", 500), ("0.20.0", 500), ("0.26.0", 400), ("0.30.0", 400)]
+)
+async def test_older_servers_have_no_limit_on_the_size_of_their_own(version: str, status: int) -> None:
+    async with client(version) as http:
+        assert (await http.post(PATH, json=SMALL | {"size": "9000x9000"})).status_code == status
+
+
+async def test_the_oldest_server_keeps_a_given_limit_in_edits_only() -> None:
+    async with client("0.14.0", max_generated_image_size=1000) as http:
+        made = await http.post(PATH, json=SMALL)
+        form = {"prompt": "a", "num_inference_steps": "1"}
+        refused = await http.post("/v1/images/edits", data=form, files={"image": png()})
+    assert made.status_code == 200
+    assert (refused.status_code, refused.json()["error"]["message"]) == (
+        400,
+        "Requested image size 64x64 exceeds the maximum allowed size of 1000 pixels.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "same"), [("0.14.0", True), ("0.20.0", True), ("0.26.0", False), ("0.30.0", False)]
+)
+async def test_a_guidance_of_zero_is_taken_for_one_by_older_servers(version: str, *, same: bool) -> None:
+    async with client(version, model="Tongyi-MAI/Z-Image-Turbo") as http:
+        zero, one = [
+            (await http.post(PATH, json=SMALL | {"size": "64x64", "guidance_scale": scale})).json()["data"]
+            for scale in (0.0, 1.0)
+        ]
+    assert (zero == one) is same
+
+
+@pytest.mark.parametrize(("version", "route"), [("0.14.0", 404), ("0.20.0", 200)])
+async def test_the_oldest_server_cannot_sleep(version: str, route: int) -> None:
+    async with client(version) as http:
+        response = await http.post("/v1/omni/wakeup", json={"stage_ids": [0]})
+    assert response.status_code == route
+
+
+@pytest.mark.parametrize(("version", "has"), [("0.14.0", False), ("0.20.0", False), ("0.26.0", True)])
+async def test_older_servers_export_no_metrics_of_their_own(version: str, *, has: bool) -> None:
+    async with client(version) as http:
+        assert ("vllm_omni:" in (await http.get("/metrics")).text) is has
+
+
+async def test_the_oldest_server_packs_its_pictures() -> None:
+    sizes: list[int] = []
+    for version in ("0.14.0", "0.20.0"):
+        async with client(version) as http:
+            body = (await http.post(PATH, json=SMALL)).json()
+        sizes.append(len(base64.b64decode(body["data"][0]["b64_json"])))
+    assert sizes[0] < sizes[1]
+    assert sizes[1] > 64 * 64 * 3
+
+
+async def test_a_seed_of_zero_in_an_edit_is_random_on_the_oldest_server() -> None:
+    same: dict[str, bool] = {}
+    for version in ("0.14.0", "0.20.0"):
+        async with client(version) as http:
+            form = {"prompt": "a", "num_inference_steps": "1", "seed": "0"}
+            first, second = [
+                (await http.post("/v1/images/edits", data=form, files={"image": png()})).json()["data"]
+                for _ in range(2)
+            ]
+        same[version] = first == second
+    assert same == {"0.14.0": False, "0.20.0": True}
+
+
+async def test_the_oldest_server_takes_any_number_of_input_pictures() -> None:
+    form = {"prompt": "a", "num_inference_steps": "1"}
+    statuses: list[int] = []
+    for version in ("0.14.0", "0.20.0"):
+        async with client(version) as http:
+            response = await http.post("/v1/images/edits", data=form, files=[("image", png())] * 5)
+        statuses.append(response.status_code)
+    assert statuses == [200, 400]

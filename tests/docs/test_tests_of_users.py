@@ -1,0 +1,36 @@
+"""Every test that a page shows is run as a user would run it: in a file of its own, with the fixtures."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def shown(root: Path) -> list[str]:
+    """The code blocks of the page on the simulator that are tests."""
+    text = (root / "docs" / "simulator.md").read_text(encoding="utf-8")
+    return [code for code in BLOCK.findall(text) if re.search(r"^(async )?def test_", code, re.MULTILINE)]
+
+
+def test_the_page_shows_a_test(root: Path) -> None:
+    assert len(shown(root)) == 1
+
+
+def test_the_tests_on_the_page_pass(root: Path, tmp_path: Path) -> None:
+    for number, code in enumerate(shown(root)):
+        tmp_path.joinpath(f"test_shown_{number}.py").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--strict-markers", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode:
+        pytest.fail(done.stdout + done.stderr)
+    assert f"{len(shown(root))} passed" in done.stdout
