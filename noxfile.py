@@ -10,7 +10,7 @@ import nox
 nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "tests", "coverage", "alone", "docs"]
+nox.options.sessions = ["lint", "types", "tests", "coverage", "docs"]
 # A developer tests on the interpreters that are there; the matrix on GitHub must have its own.
 nox.options.error_on_missing_interpreters = "GITHUB_ACTIONS" in os.environ
 nox.options.download_python = "never"
@@ -81,7 +81,7 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
-@nox.session
+@nox.session(default=False)
 @nox.parametrize("package", PACKAGES)
 def alone(session: nox.Session, package: str) -> None:
     """A built wheel, with its own dependencies and nothing else, against its own tests."""
