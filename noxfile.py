@@ -95,8 +95,7 @@ def alone(session: nox.Session, package: str) -> None:
     without = ("contract", "plugin", "simulator")
     session.run(*PYTEST, tests, *(f"--ignore-glob=*{name}*" for name in without), *session.posargs)
     session.install(f"{wheels[0]}[simulator]")
-    with_extra = [path for name in without for path in Path(tests).glob(f"*{name}*")]
-    session.run(*PYTEST, *with_extra, *session.posargs)
+    session.run(*PYTEST, tests, *session.posargs)
 
 
 @nox.session

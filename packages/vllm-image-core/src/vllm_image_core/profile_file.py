@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from vllm_image_core.errors import BadProfile
 from vllm_image_core.preset import Preset
 from vllm_image_core.profile import CostLaw, Profile
-from vllm_image_core.text import one_line, shown
+from vllm_image_core.text import LONGEST_PATH, one_line, shown
 
 MOST_BYTES: Final = 1_000_000
 """A longer file is no profile."""
@@ -59,7 +59,9 @@ def own_profiles(path: Path, *, known: Mapping[str, Profile]) -> tuple[Profile, 
     for file in tables:
         profile = extender.profile(file)
         if profile.model in profiles:
-            raise BadProfile(f"{one_line(file)}: model: there is another file for {shown(profile.model)}")
+            raise BadProfile(
+                f"{one_line(file, limit=LONGEST_PATH)}: model: there is another file for {shown(profile.model)}"
+            )
         profiles[profile.model] = profile
     return tuple(profiles.values())
 
@@ -85,14 +87,14 @@ class _Extender:
     def _base(self, file: str, name: object, model: object) -> Profile:
         if not isinstance(name, str):
             raise BadProfile(
-                f"{one_line(file)}: extends: {shown(name)} is no text; allowed is a model's name"
+                f"{one_line(file, limit=LONGEST_PATH)}: extends: {shown(name)} is no text; allowed is a model's name"
             )
         if name != model and (other := self._file_of(name)):
             return self._extended(file, other)
         base = self._known.get(name.casefold())
         if base is None:
             raise BadProfile(
-                f"{one_line(file)}: extends: {shown(name)} is not known; allowed are "
+                f"{one_line(file, limit=LONGEST_PATH)}: extends: {shown(name)} is not known; allowed are "
                 f"{', '.join(profile.model for profile in self._known.values())}"
             )
         return base
@@ -102,7 +104,9 @@ class _Extender:
 
     def _extended(self, file: str, other: str) -> Profile:
         if other in self._under_way:
-            raise BadProfile(f"{one_line(file)}: extends: the profile extends itself in the end")
+            raise BadProfile(
+                f"{one_line(file, limit=LONGEST_PATH)}: extends: the profile extends itself in the end"
+            )
         self._under_way.append(other)
         try:
             return self.profile(other)
@@ -114,15 +118,19 @@ def _files(path: Path) -> list[Path]:
     if path.is_dir():
         files = sorted(path.glob("*.toml"))
         if not files:
-            raise BadProfile(f"{one_line(str(path))} has no profile; allowed are files named *.toml")
+            raise BadProfile(
+                f"{one_line(str(path), limit=LONGEST_PATH)} has no profile; allowed are files named *.toml"
+            )
         if len(files) > _MOST_FILES:
-            raise BadProfile(f"{one_line(str(path))} has {len(files)} files; allowed are {_MOST_FILES}")
+            raise BadProfile(
+                f"{one_line(str(path), limit=LONGEST_PATH)} has {len(files)} files; allowed are {_MOST_FILES}"
+            )
         return files
     return [path]
 
 
 def _text(file: Path) -> str:
-    shown_file = one_line(str(file))
+    shown_file = one_line(str(file), limit=LONGEST_PATH)
     try:
         with file.open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
@@ -140,14 +148,16 @@ def _parsed(text: str, file: str) -> Table:
     try:
         return cast("Table", tomllib.loads(text))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise BadProfile(f"{one_line(file)} is no TOML: {one_line(str(error))}") from error
+        raise BadProfile(
+            f"{one_line(file, limit=LONGEST_PATH)} is no TOML: {one_line(str(error))}"
+        ) from error
 
 
 def _validated(table: Table, file: str) -> Profile:
     try:
         return Profile.model_validate(table)
     except ValidationError as error:
-        raise BadProfile(f"{one_line(file)}: {_faults(error)}") from error
+        raise BadProfile(f"{one_line(file, limit=LONGEST_PATH)}: {_faults(error)}") from error
 
 
 def _table_of(profile: Profile) -> Table:
@@ -186,7 +196,10 @@ def _sourced(table: Table, own: Table, file: str) -> Table:
     if not isinstance(given, dict) or not isinstance(told, dict):
         return table
     said = [key for key in own if key not in _UNSOURCED and key not in given]
-    sources: Table = {**cast("Table", told), **dict.fromkeys(said, f"Your own profile, {one_line(file)}.")}
+    sources: Table = {
+        **cast("Table", told),
+        **dict.fromkeys(said, f"Your own profile, {one_line(file, limit=LONGEST_PATH)}."),
+    }
     facts = table.keys() - _UNSOURCED
     return {
         **table,

@@ -5,6 +5,9 @@ from numbers import Integral, Real
 LONGEST_SHOWN = 120
 """Characters of an untrusted text that a message shows."""
 
+LONGEST_PATH = 1000
+"""Characters of a path that a message shows: its end is what tells one file from another."""
+
 
 class TextTooLong(ValueError):
     """A text that has no room in a picture's file."""
