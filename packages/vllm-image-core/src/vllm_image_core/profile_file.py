@@ -59,9 +59,7 @@ def own_profiles(path: Path, *, known: Mapping[str, Profile]) -> tuple[Profile, 
     for file in tables:
         profile = extender.profile(file)
         if profile.model in profiles:
-            raise BadProfile(
-                f"{one_line(file, limit=LONGEST_PATH)}: model: there is another file for {shown(profile.model)}"
-            )
+            raise BadProfile(f"{_named(file)}: model: there is another file for {shown(profile.model)}")
         profiles[profile.model] = profile
     return tuple(profiles.values())
 
@@ -86,15 +84,13 @@ class _Extender:
 
     def _base(self, file: str, name: object, model: object) -> Profile:
         if not isinstance(name, str):
-            raise BadProfile(
-                f"{one_line(file, limit=LONGEST_PATH)}: extends: {shown(name)} is no text; allowed is a model's name"
-            )
+            raise BadProfile(f"{_named(file)}: extends: {shown(name)} is no text; allowed is a model's name")
         if name != model and (other := self._file_of(name)):
             return self._extended(file, other)
         base = self._known.get(name.casefold())
         if base is None:
             raise BadProfile(
-                f"{one_line(file, limit=LONGEST_PATH)}: extends: {shown(name)} is not known; allowed are "
+                f"{_named(file)}: extends: {shown(name)} is not known; allowed are "
                 f"{', '.join(profile.model for profile in self._known.values())}"
             )
         return base
@@ -104,9 +100,7 @@ class _Extender:
 
     def _extended(self, file: str, other: str) -> Profile:
         if other in self._under_way:
-            raise BadProfile(
-                f"{one_line(file, limit=LONGEST_PATH)}: extends: the profile extends itself in the end"
-            )
+            raise BadProfile(f"{_named(file)}: extends: the profile extends itself in the end")
         self._under_way.append(other)
         try:
             return self.profile(other)
@@ -118,19 +112,15 @@ def _files(path: Path) -> list[Path]:
     if path.is_dir():
         files = sorted(path.glob("*.toml"))
         if not files:
-            raise BadProfile(
-                f"{one_line(str(path), limit=LONGEST_PATH)} has no profile; allowed are files named *.toml"
-            )
+            raise BadProfile(f"{_named(path)} has no profile; allowed are files named *.toml")
         if len(files) > _MOST_FILES:
-            raise BadProfile(
-                f"{one_line(str(path), limit=LONGEST_PATH)} has {len(files)} files; allowed are {_MOST_FILES}"
-            )
+            raise BadProfile(f"{_named(path)} has {len(files)} files; allowed are {_MOST_FILES}")
         return files
     return [path]
 
 
 def _text(file: Path) -> str:
-    shown_file = one_line(str(file), limit=LONGEST_PATH)
+    shown_file = _named(file)
     try:
         with file.open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
@@ -148,16 +138,14 @@ def _parsed(text: str, file: str) -> Table:
     try:
         return cast("Table", tomllib.loads(text))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise BadProfile(
-            f"{one_line(file, limit=LONGEST_PATH)} is no TOML: {one_line(str(error))}"
-        ) from error
+        raise BadProfile(f"{_named(file)} is no TOML: {one_line(str(error))}") from error
 
 
 def _validated(table: Table, file: str) -> Profile:
     try:
         return Profile.model_validate(table)
     except ValidationError as error:
-        raise BadProfile(f"{one_line(file, limit=LONGEST_PATH)}: {_faults(error)}") from error
+        raise BadProfile(f"{_named(file)}: {_faults(error)}") from error
 
 
 def _table_of(profile: Profile) -> Table:
@@ -198,7 +186,7 @@ def _sourced(table: Table, own: Table, file: str) -> Table:
     said = [key for key in own if key not in _UNSOURCED and key not in given]
     sources: Table = {
         **cast("Table", told),
-        **dict.fromkeys(said, f"Your own profile, {one_line(file, limit=LONGEST_PATH)}."),
+        **dict.fromkeys(said, f"Your own profile, {_named(file)}."),
     }
     facts = table.keys() - _UNSOURCED
     return {
@@ -239,3 +227,8 @@ def _siblings(fault: ErrorDetails) -> Iterator[str]:
             yield from Preset.model_fields
         case _:
             yield from Profile.model_fields
+
+
+def _named(file: Path | str) -> str:
+    """A file in a message: whole, since the end of its path is what tells it from another."""
+    return one_line(str(file), limit=LONGEST_PATH)
