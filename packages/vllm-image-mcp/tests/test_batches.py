@@ -1,13 +1,21 @@
 """Batches through an MCP client: their limits, their progress, and how they are cancelled."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from mcp import Client
+from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult, TextContent
+from vllm_image_core.picture_batch import PictureBatch
+from vllm_image_core.request import ImageRequest
+from vllm_image_mcp.settings import Settings
+from vllm_image_mcp.state import State
+from vllm_image_mcp.tools import batch_generate
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -179,6 +187,33 @@ async def test_progress_is_told_for_every_picture_with_the_id_from_the_first_mes
     assert told
     assert [(progress, total) for progress, total, _ in heard] == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert {message.split(":")[0] for _, _, message in heard} == {told["batch_id"]}
+
+
+async def test_progress_rises_by_one_with_each_picture_also_where_all_are_saved_before_the_first_is_told(
+    tmp_path: Path,
+) -> None:
+    state = State(Settings(demo=True, output_dir=tmp_path))
+    batches: list[PictureBatch] = []
+    heard: list[tuple[float, float]] = []
+
+    async def kept(requests: Sequence[ImageRequest], *, max_concurrent: int | None) -> PictureBatch:
+        batches.append(await state.studio.batch(requests, max_concurrent=max_concurrent))
+        return batches[0]
+
+    async def slow_host(progress: float, total: float, message: str) -> None:
+        heard.append((progress, total))
+        while batches[0].unfinished:  # noqa: ASYNC110 - nothing tells of a saved picture but the count
+            await asyncio.sleep(0)
+
+    studio = SimpleNamespace(batch=kept, server_url=state.server_url)
+    lifespan = SimpleNamespace(lifespan_context=SimpleNamespace(studio=studio, notes=()))
+    context = SimpleNamespace(request_context=lifespan, report_progress=slow_host)
+    async with asyncio.timeout(60), aclosing(state):
+        told = await batch_generate(
+            cast("Context[State]", context), prompts=["fox", "owl", "hare", "elk"], width=64, height=64
+        )
+    assert told.images_generated == 4
+    assert heard == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 async def test_a_running_batch_is_cancelled_by_the_id_of_its_first_message(

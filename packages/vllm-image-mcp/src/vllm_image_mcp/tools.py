@@ -105,8 +105,9 @@ async def batch_generate(
     total = len(requests)
     async with batch:
         await ctx.report_progress(0, total, f"{batch.id}: 0 of {total}, {batch.at_once} at a time")
+        ended = 0
         async for _ in batch:
-            ended = total - batch.unfinished
+            ended += 1
             await ctx.report_progress(
                 ended, total, f"{batch.id}: {ended} of {total}, {len(batch.errors)} failed"
             )
