@@ -220,9 +220,11 @@ def _listed(numbers: list[int]) -> str:
 async def _batch_of(state: State, lines: Mapping[int, ImageRequest]) -> bool:
     numbers, total = list(lines), len(lines)
     batch = await state.studio.batch(list(lines.values()))
+    count = 0
     async with batch:
         async for outcome in batch:
-            ended = f"[{total - batch.unfinished}/{total}]"
+            count += 1
+            ended = f"[{count}/{total}]"
             match outcome:
                 case Done(value=image):
                     click.echo(f"{ended} {image.path}  seed {image.seed}  {image.seconds:.2f} s")
