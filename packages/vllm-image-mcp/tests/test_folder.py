@@ -28,6 +28,14 @@ def test_a_relative_folder_lies_in_the_working_folder(
     assert not pictures.exists()
 
 
+def test_a_folder_is_not_made_before_there_is_a_picture(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert usable_folder(Path("deep/er/images")) == Folder(tmp_path / "deep/er/images")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_where_the_working_folder_cannot_be_written_the_users_pictures_are_used_and_told(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

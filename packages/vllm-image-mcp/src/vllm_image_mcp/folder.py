@@ -1,6 +1,7 @@
 """The folder for pictures: the one that was asked for, or the user's Pictures where that cannot be."""
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +42,10 @@ def usable_folder(asked: Path) -> Folder:
 
 
 def _refusal(folder: Path) -> CannotSave | None:
-    """Why nothing can be saved in a folder; None where it can, which makes the folder."""
+    """Why nothing can be saved in a folder, None where it can; one that is not there is not made yet."""
+    there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
     try:
-        Store(folder).check_writable()
+        Store(there).check_writable()
     except CannotSave as error:
         return error
     return None
