@@ -215,7 +215,7 @@ def test_a_quality_fills_in_what_the_caller_left_out(
 def test_a_quality_never_overrides_what_the_caller_gave() -> None:
     result = resolved(QWEN, quality="best", num_inference_steps=7, guidance_scale=2, aspect_ratio="16:9")
     assert (result.num_inference_steps, result.guidance_scale, str(result.size)) == (7, 2.0, "1664x928")
-    assert str(resolved(QWEN, quality="best", width=512).size) == "512x512"
+    assert str(resolved(QWEN, quality="best", width=512).size) == "512x1024"
 
 
 def test_a_quality_that_the_model_does_not_have_is_told() -> None:
@@ -398,17 +398,15 @@ def test_exactly_the_limit_is_allowed() -> None:
 @pytest.mark.parametrize(
     ("asked", "size"),
     [
-        ({"width": 512}, "512x512"),
-        ({"height": 768}, "768x768"),
-        ({"width": 16}, "16x16"),
-        ({"width": 2000}, "2000x2000"),
-        ({"width": 2048}, "2048x1952"),
-        ({"height": 2800}, "1424x2800"),
+        ({"width": 512}, "512x1024"),
+        ({"height": 768}, "1024x768"),
+        ({"width": 16}, "16x1024"),
+        ({"width": 3904}, "3904x1024"),
+        ({"width": 4096}, "4096x976"),
+        ({"height": 7808}, "512x7808"),
     ],
 )
-def test_one_side_alone_is_completed_to_the_shape_of_the_default_size(
-    asked: dict[str, int], size: str
-) -> None:
+def test_one_side_alone_is_completed_by_the_models_default_size(asked: dict[str, int], size: str) -> None:
     result = resolved(**asked)
     assert str(result.size) == size
     (note,) = result.notes
@@ -422,12 +420,12 @@ def test_one_side_alone_that_is_no_multiple_is_refused_by_the_plan_s_message() -
 
 
 @pytest.mark.parametrize("side", ["width", "height"])
-@pytest.mark.parametrize("length", [2848, 10_240, 999_999_984])
+@pytest.mark.parametrize("length", [7824, 10_240, 999_999_984])
 def test_one_side_alone_far_over_the_limit_is_refused_rather_than_stretched(side: str, length: int) -> None:
     error = refused(**{side: length})
     assert (error.parameter, error.value) == (side, length)
-    assert error.message.endswith("The largest in that shape is 2000x2000.")
-    assert f"Give {side}=2000" in error.next_step
+    assert error.message.endswith(f"The largest {side} beside that is 3904.")
+    assert f"Give {side}=3904" in error.next_step
 
 
 @pytest.mark.parametrize("side", ["width", "height"])

@@ -15,7 +15,7 @@ class ImageRequest:
         prompt: What the picture shows.
         negative_prompt: What it should not show; dropped, with a note, for a model that reads none.
         width: Pixels; a multiple of the model's `resolution_multiple`. With no height, the height is
-            completed to the model's default shape.
+            that of the model's default size.
         height: Pixels, as `width`.
         aspect_ratio: One of the model's `supported_aspect_ratios`, such as "16:9"; wins over width
             and height.

@@ -2,8 +2,8 @@
 
 An aspect ratio wins over width and height, and means the size that the profile has for it. Width and height
 are taken as they are: multiples of `resolution_multiple`, and no more pixels than `max_resolution_mp`.
-One of them alone keeps the shape of the model's default size: the other is the nearest multiple, made shorter
-where the picture would else have too many pixels, though never to less than half. Neither: the default size.
+One of them alone: the other is that of the model's default size, made shorter where the picture would else
+have too many pixels, though never to less than half. Neither: the default size.
 Nothing is ever rounded in silence; a size that the model cannot make is refused with the nearest that it can.
 Some models make only the sizes of their aspect ratios (`size_rule` "listed"): any other is refused there.
 """
@@ -118,35 +118,29 @@ def _distance(size: Size, asked: Mapping[Side, int]) -> int:
 
 
 def _completed(side: Side, given: object, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
-    """One side as given, the other completed to the shape of the default size."""
+    """One side as given, the other that of the default size."""
     length, multiple = _side(side, given), profile.resolution_multiple
     _check_multiples({side: length}, profile)
     default = profile.default_size
-    along, across = (default.width, default.height) if side == "width" else (default.height, default.width)
-    shaped = nearest_multiple(length * across // along, multiple)
-    other = min(shaped, longest_beside(length, multiple=multiple, max_pixels=profile.max_pixels))
-    if other * 2 < shaped:
-        raise _too_long_alone(side, length, profile)
+    across = default.height if side == "width" else default.width
+    other = min(across, longest_beside(length, multiple=multiple, max_pixels=profile.max_pixels))
+    if other * 2 < across:
+        raise _too_long_alone(side, length, across, profile)
     size = Size(length, other) if side == "width" else Size(other, length)
     completed: Side = "height" if side == "width" else "width"
-    why = f"the shape of the model's default size, {default}" if other == shaped else _limit(profile)
+    why = f"the model's default size is {default}" if other == across else _limit(profile)
     return size, (Note(parameter=completed, message=f"{completed} was completed to {other}: {why}."),)
 
 
-def _too_long_alone(side: Side, length: int, profile: Profile) -> InvalidRequest:
-    default = profile.default_size
-    longest = shrunk(
-        Size(default.width * length, default.height * length),
-        multiple=profile.resolution_multiple,
-        max_pixels=profile.max_pixels,
-    )
-    most = longest.width if side == "width" else longest.height
+def _too_long_alone(side: Side, length: int, across: int, profile: Profile) -> InvalidRequest:
+    other = "height" if side == "width" else "width"
+    most = longest_beside(across, multiple=profile.resolution_multiple, max_pixels=profile.max_pixels)
     return InvalidRequest(
-        f"{side.capitalize()} {length} alone is too much: in the shape of the default size, {default}, "
-        f"the picture would be far over {_limit(profile)}. The largest in that shape is {longest}.",
+        f"{side.capitalize()} {length} alone is too much: with the model's default {other} of {across}, "
+        f"the picture would be far over {_limit(profile)}. The largest {side} beside that is {most}.",
         parameter=side,
         value=length,
-        allowed=f"up to {most} in that shape, or both width and height",
+        allowed=f"up to {most} beside the default {other}, or both width and height",
         next_step=f"Give {side}={most}, or give both width and height, or an aspect_ratio.",
     )
 
