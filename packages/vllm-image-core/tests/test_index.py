@@ -53,6 +53,37 @@ def found(root: Path, **query: object) -> list[str]:
     return names(Index(root).find(Query(**query)))  # type: ignore[arg-type]  # by name
 
 
+@pytest.fixture
+def large(root: Path, put: Put, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose files take longer to look at than an answer may; it was looked at a while ago."""
+    for number in range(4):
+        put(root / f"{number}.png", prompt="a red fox", key="aa", created=f"2026-01-0{number + 1}")
+    monkeypatch.setattr(index, "_LARGE", 2)
+    Index(root, clock_ns=later).find(Query())
+    return root
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """The folder cannot be listed until it is set."""
+    is_open, listed = threading.Event(), Folder.names
+
+    def names_then(folder: Folder) -> list[str]:
+        assert is_open.wait(DEADLINE_SECONDS)
+        return listed(folder)
+
+    monkeypatch.setattr(Folder, "names", names_then)
+    return is_open
+
+
+def wait_for_threads() -> None:
+    """Wait until what goes on beside the answers is done."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("index of "):
+            thread.join(DEADLINE_SECONDS)
+            assert not thread.is_alive()
+
+
 def no_fts(_: sqlite3.Connection) -> bool:
     """As in a Python whose SQLite was built without FTS5."""
     return False
@@ -391,3 +422,76 @@ def test_what_is_found_can_be_made_again(root: Path, put: Put) -> None:
     put(root / "1.png", prompt="a red fox", seed=7)
     [record] = Index(root).find(Query()).pictures
     assert record.as_request() == ImageRequest(prompt="a red fox", width=16, height=12, seed=7)
+
+
+def test_the_first_question_of_a_large_folder_is_answered_before_its_files_are_looked_at(
+    large: Path, put: Put, gate: threading.Event
+) -> None:
+    put(large / "9.png", prompt="a red fox", key="aa")
+    put(large / "0.png", prompt="a blue bird, changed in its place")
+    indexed = Index(large)
+    assert names(indexed.find(Query(text="fox", limit=3))) == ["3.png", "2.png", "1.png"]
+    assert len(indexed.with_key(ContentKey("aa"))) == 4
+    gate.set()
+    wait_for_threads()
+    assert names(indexed.find(Query(text="fox"))) == ["9.png", "3.png", "2.png", "1.png"]
+    assert names(indexed.find(Query(text="bird"))) == ["0.png"]
+
+
+def test_of_a_large_folder_nothing_is_told_that_is_not_there(large: Path, put: Put) -> None:
+    indexed = Index(large)
+    for name in ("3.png", "1.png"):
+        (large / name).unlink()
+    put(large / "2.png", prompt="a blue bird, changed in its place")
+    assert names(indexed.find(Query(text="fox"))) == ["0.png"]
+    assert names(indexed.find(Query(text="fox", limit=1))) == ["0.png"]
+    wait_for_threads()
+
+
+def test_many_files_removed_from_a_large_folder_are_all_left_out(large: Path) -> None:
+    for number in range(4):
+        (large / f"{number}.png").unlink()
+    assert Index(large).find(Query(limit=1)) == Page(pictures=())
+    wait_for_threads()
+
+
+def test_a_damaged_index_of_a_large_folder_is_made_anew_beside_the_answer(large: Path) -> None:
+    path = large / ".vllm-image" / "index.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        [(page, size)] = connection.execute(
+            "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = 'picture_seed'"
+        )
+    data = bytearray(path.read_bytes())
+    data[(page - 1) * size : page * size] = b"\xff" * size
+    path.write_bytes(data)
+    indexed = Index(large)
+    expected = ["3.png", "2.png", "1.png", "0.png"]
+    assert names(indexed.find(Query())) == expected
+    wait_for_threads()
+    assert (path.parent / "index.damaged-1.sqlite3").exists()
+    assert names(indexed.find(Query())) == expected
+
+
+def test_a_large_folder_that_was_lost_during_the_answer_is_not_an_error_of_the_thread(
+    large: Path, gate: threading.Event
+) -> None:
+    assert len(Index(large).find(Query()).pictures) == 4
+    shutil.rmtree(large)
+    gate.set()
+    wait_for_threads()
+
+
+def test_a_file_that_grows_while_it_is_looked_at_again_is_read_when_it_is_whole(large: Path) -> None:
+    indexed = Index(large, clock_ns=later)
+    indexed.follow()
+    whole = (large / "3.png").read_bytes()
+    with (large / "3.png").open("r+b") as file:
+        file.truncate(20)
+    now = datetime.now(UTC).timestamp()
+    os.utime(large / "3.png", (now + 3600, now + 3600))
+    assert names(indexed.find(Query())) == ["2.png", "1.png", "0.png"]
+    with (large / "3.png").open("r+b") as file:
+        file.write(whole)
+    indexed.find(Query())
+    wait_for_threads()
+    assert names(indexed.find(Query())) == ["3.png", "2.png", "1.png", "0.png"]

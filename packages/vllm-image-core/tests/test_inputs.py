@@ -90,6 +90,7 @@ def test_i05_every_seed_of_64_bits_is_sent_as_it_is(value: int) -> None:
 def test_i06_what_the_server_would_refuse_is_refused_here_with_the_bounds(
     parameter: str, value: object
 ) -> None:
+    """A number of pictures per request is none of a caller's parameters: one is sent for each picture."""
     error = refused(**{parameter: value})
     assert (error.parameter, error.allowed) == (
         parameter,

@@ -107,6 +107,19 @@ def test_a_hostile_prompt_stays_on_one_short_line_of_the_table() -> None:
     assert len(table) < 2_000
 
 
+def test_a_files_receipt_has_each_parameter_once_and_no_text_twice() -> None:
+    whole = written("FLUX.2-klein-4B", ImageRequest(prompt="a fox", negative_prompt="blurry", seed=7))
+    facts = whole.compact()
+    assert list(facts) == [each.parameter for each in whole.lines]
+    assert facts["prompt"] == {"outcome": "as asked"}
+    assert facts["negative_prompt"] == {
+        "requested": "blurry",
+        "outcome": "dropped",
+        "why": line(whole, "negative_prompt").why,
+    }
+    assert facts["seed"] == {"requested": 7, "sent": 7, "outcome": "as asked"}
+
+
 def test_the_whole_receipt_can_be_written_as_json() -> None:
     whole = written("Qwen-Image", ImageRequest(prompt="a fox", quality="best"))
     facts = json.loads(json.dumps(whole.facts()))

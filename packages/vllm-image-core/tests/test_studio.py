@@ -215,10 +215,29 @@ async def test_the_file_tells_how_it_was_made(tmp_path: Path) -> None:
         "server_version": "0.30.0",
         "seconds": 0.0,
         "tag": "animals",
+        "receipt": image.receipt.compact(),
     }
     assert texts["parameters"].endswith(
         "Steps: 50, CFG scale: 5.0, Seed: 42, Size: 64x64, Model: Qwen/Qwen-Image"
     )
+
+
+@pytest.mark.parametrize("model", [KLEIN, QWEN])
+async def test_a_receipt_in_the_file_tells_no_prompt_that_is_kept_back(tmp_path: Path, model: str) -> None:
+    studio = studio_of(Server(model), tmp_path, metadata=Metadata(prompts=False))
+    image = await studio.generate("my secret fox", negative_prompt="my secret hare", width=64, height=64)
+    recipe = json.loads(read_text(image.path.read_bytes())["vllm-image"])
+    assert recipe["receipt"]["width"] == {"requested": 64, "sent": 64, "confirmed": 64, "outcome": "as asked"}
+    assert b"secret" not in image.path.read_bytes()
+
+
+async def test_prompts_that_a_jpeg_has_no_room_for_are_told(tmp_path: Path) -> None:
+    studio = studio_of(Server(QWEN, draw=lambda _: encoded("jpeg")), tmp_path)
+    images = [
+        await studio.generate("狐" * length, negative_prompt="猫" * length, width=64, height=64)
+        for length in (10, 20_000)
+    ]
+    assert ["than the 64 KiB that a JPEG has" in " ".join(image.notes) for image in images] == [False, True]
 
 
 async def test_the_picture_is_not_encoded_again(tmp_path: Path) -> None:
@@ -526,7 +545,9 @@ async def test_the_servers_version_is_asked_for_once(tmp_path: Path) -> None:
     assert asked == ["version"]
 
 
-async def test_equal_requests_of_one_batch_are_sent_once(tmp_path: Path) -> None:
+async def test_i09_equal_requests_of_one_batch_are_one_generation_with_a_reference_each(
+    tmp_path: Path,
+) -> None:
     server = Server()
     requests = [ImageRequest(prompt="a red fox", width=64, height=64, seed=7)] * 5
     batch = await studio_of(server, tmp_path).batch(requests, max_concurrent=5)

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from weakref import WeakValueDictionary
@@ -11,11 +11,11 @@ from weakref import WeakValueDictionary
 from vllm_omni_client.errors import BadReply, BadRequest, OmniError, ServerRefused
 from vllm_omni_client.models import ImageGenerationReply
 
+from vllm_image_core import surprises
 from vllm_image_core.backend import Backend
 from vllm_image_core.content_key import ContentKey, content_key
 from vllm_image_core.errors import ImageError
 from vllm_image_core.filename import check_filename
-from vllm_image_core.flatness import flat_colour
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.library import Existing, Library, Saved
 from vllm_image_core.metadata import Metadata
@@ -253,12 +253,14 @@ class Maker:
         """Check the picture, write into it how it was made, and save it; runs in a thread."""
         now = self._now()
         received = Picture.check(reply.data[0].bytes, max_pixels=_most_pixels(resolved))
+        told = _receipt(job, resolved, received)
         more = {
             "key": self._key(resolved, model),
             "server_version": self._version,
             "seconds": round(seconds, 3),
             "batch": job.batch,
             "tag": job.request.tag,
+            "receipt": told.compact(),
         }
         facts = recipe_facts(resolved, model=model.match.name, now=now, more=more)
         picture = with_recipe(
@@ -272,13 +274,14 @@ class Maker:
             path=saved.path,
             request=resolved,
             model=model.match.name,
-            receipt=_receipt(job, resolved, received),
+            receipt=told,
             seconds=seconds,
             notes=(
                 *saved.notes,
+                *surprises.left_out(picture, resolved, self._metadata),
                 *([model.match.warning] if model.match.warning else []),
-                *_surprises(resolved, reply, received),
-                *_suspicions(received, resolved.seed, self._twins),
+                *surprises.in_reply(resolved, reply, received),
+                *surprises.suspicions(received, resolved.seed, self._twins),
                 *map(str, resolved.notes),
             ),
             spilled=saved.spilled,
@@ -312,7 +315,7 @@ def _reused(
             note,
             *saved.notes,
             *([model.match.warning] if model.match.warning else []),
-            *_differences(resolved, existing.picture),
+            *surprises.differences(resolved, existing.picture),
             *map(str, resolved.notes),
         ),
         reused=True,
@@ -326,28 +329,3 @@ def _asked_for(resolved: ResolvedRequest) -> str:
 
 def _most_pixels(resolved: ResolvedRequest) -> int:
     return max(_ALWAYS_TAKEN_PIXELS, int(_MOST_PIXELS_OVER * resolved.size.pixels))
-
-
-def _surprises(resolved: ResolvedRequest, reply: ImageGenerationReply, received: Picture) -> Iterator[str]:
-    """What came otherwise than it was asked for."""
-    yield from _differences(resolved, received)
-    if len(reply.data) > 1:
-        yield f"The server sent {len(reply.data)} pictures instead of 1; the first was kept."
-
-
-def _differences(resolved: ResolvedRequest, received: Picture) -> Iterator[str]:
-    if received.size != resolved.size:
-        yield f"The server sent {received.size} instead of {resolved.size}."
-    if received.format != "png":
-        yield f"The server sent {received.format.upper()} instead of PNG."
-
-
-def _suspicions(received: Picture, seed: int, twins: Twins) -> Iterator[str]:
-    """What hints at a failure of the model or the server that it has not told."""
-    colour = flat_colour(received)
-    if colour is not None:
-        looks = "all black" if colour == "#000000" else f"one flat colour, {colour}"
-        yield f"The picture is {looks}: the model may have failed without telling. Look at the server's log."
-    twin = twins.seed_of(received.bytes, seed=seed)
-    if twin is not None:
-        yield f"Seed {seed} gave the very same picture as seed {twin}: the server may ignore the seed."

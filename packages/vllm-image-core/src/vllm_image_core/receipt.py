@@ -27,6 +27,7 @@ Value = str | int | float
 
 _TOLD: Final = frozenset({"drawn", "changed", "dropped", "differs"})
 _HEADINGS: Final = ("parameter", "requested", "sent", "confirmed", "why")
+_TEXTS: Final = frozenset({"prompt", "negative_prompt"})
 _SHOWN: Final = 40
 
 
@@ -94,6 +95,10 @@ class Receipt:
             for line in self.lines
         ]
 
+    def compact(self) -> dict[str, dict[str, Value]]:
+        """All lines by parameter, without what nobody said, and without texts that the file has."""
+        return {line.parameter: _compact(line) for line in self.lines}
+
     def __str__(self) -> str:
         rows = [_HEADINGS, *(line.cells for line in self.lines)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -101,6 +106,22 @@ class Receipt:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         )
+
+
+def _compact(line: Line) -> dict[str, Value]:
+    said: dict[str, Value | None] = {
+        "requested": line.requested,
+        "sent": line.sent,
+        "sent_as": line.sent_as,
+        "confirmed": line.confirmed,
+        "outcome": line.outcome,
+        "why": line.why or None,
+    }
+    if line.parameter in _TEXTS:
+        del said["sent"]
+        if line.requested == line.sent:
+            del said["requested"]
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def receipt(request: ImageRequest, resolved: ResolvedRequest) -> Receipt:

@@ -13,6 +13,7 @@ from vllm_image_core.metadata import DigitalSource, Metadata
 from vllm_image_core.picture import Picture, read_text, with_text
 from vllm_image_core.resolver import ResolvedRequest
 from vllm_image_core.text import TextTooLong
+from vllm_image_core.untrusted_json import as_object
 
 __all__ = ["KEYWORD", "facts_of_recipe", "recipe_facts", "with_recipe"]
 
@@ -97,12 +98,18 @@ def _parameters(request: ResolvedRequest, model: str, *, prompts: bool) -> str:
 
 
 def _as_json(facts: Mapping[str, object], *, prompts: bool) -> str:
-    told = facts if prompts else {name: fact for name, fact in facts.items() if name not in _PROMPTS}
+    told = dict(facts if prompts else _without_prompts(facts))
+    if "receipt" in told and not prompts:
+        told["receipt"] = _without_prompts(as_object(told["receipt"]))
     return json.dumps(told, ensure_ascii=False)
 
 
+def _without_prompts(facts: Mapping[str, object]) -> dict[str, object]:
+    return {name: fact for name, fact in facts.items() if name not in _PROMPTS}
+
+
 def recipe_facts(
-    request: ResolvedRequest, *, model: str, now: datetime, more: Mapping[str, str | float | None]
+    request: ResolvedRequest, *, model: str, now: datetime, more: Mapping[str, object]
 ) -> dict[str, object]:
     """All that is told of how a picture was made, by name.
 
@@ -110,7 +117,7 @@ def recipe_facts(
         request: What was sent.
         model: The server's name for the model.
         now: When it was made.
-        more: What is known besides, such as its key; None is left out.
+        more: What is known besides, such as its key and its receipt, as JSON has it; None is left out.
     """
     return {
         "model": model,
