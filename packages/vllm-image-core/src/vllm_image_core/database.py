@@ -254,7 +254,7 @@ def writing(connection: sqlite3.Connection) -> Generator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
-    except BaseException:
+    except BaseException:  # whatever ends a transaction, cancellation too, it is undone and goes on
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
