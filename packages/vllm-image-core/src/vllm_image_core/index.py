@@ -1,60 +1,72 @@
 """The index of a folder of pictures: which there are, how they were made, and where to find the one sought.
 
 The files are the truth. The index is made from them when it is missing or damaged, and follows them when
-they are added, changed or removed by others; only new and changed files are read. To look at many files
-takes longer than an answer may, so in a large folder that is done while the answer is given.
+they are added, changed or removed by others; only new and changed files are read.
 """
 
-import logging
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from stat import S_ISREG
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from vllm_image_core import full_text, picture_rows
+from vllm_image_core import full_text
 from vllm_image_core.content_key import ContentKey
 from vllm_image_core.database import DamagedDatabase, Database, writing
 from vllm_image_core.errors import IndexUnavailable
 from vllm_image_core.filename import PICTURE_EXTENSIONS
 from vllm_image_core.folder import Folder
-from vllm_image_core.picture_rows import State
 from vllm_image_core.query import Query
-from vllm_image_core.record import Record, read_record
+from vllm_image_core.record import EPOCH, Record, read_record
 from vllm_image_core.text import one_line
 
 __all__ = ["Index", "Page"]
 
 T = TypeVar("T")
 
-_logger = logging.getLogger(__name__)
-
+_COLUMNS: Final = (
+    "name",
+    "bytes",
+    "modified_ns",
+    "created",
+    "width",
+    "height",
+    "key",
+    "prompt",
+    "negative_prompt",
+    "model",
+    "seed",
+    "num_inference_steps",
+    "guidance_scale",
+    "seconds",
+    "batch",
+    "tag",
+)
+_SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM picture"  # noqa: S608 - names of columns
+_INSERT: Final = f"INSERT INTO picture ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - likewise
+_INSERT_NO_PICTURE: Final = "INSERT INTO picture (name, bytes, modified_ns, created) VALUES (?, ?, ?, 0)"
 _SEEN: Final = "SELECT value FROM state WHERE name = 'folder_modified_ns'"
 _SEEN_NOW: Final = "INSERT OR REPLACE INTO state VALUES ('folder_modified_ns', ?)"
 
 _AT_ONCE: Final = 5_000
 """Files that are read between two transactions: few enough that other writers wait for a second at most, and
 many enough that forcing each transaction to the disk takes little of the time."""
+_NAMES_AT_ONCE: Final = 500
+"""Older versions of SQLite take 999 values in one statement."""
 _SETTLED_NS: Final = 2 * 10**9
 """The coarsest clock of a file system, FAT's: after that, another change shows another time."""
 _GROWING_NS: Final = 60 * 10**9
 """A file that is no picture yet and was written in the last minute may still be on its way here."""
 _MOST_OF_ONE_KEY: Final = 8
-_LARGE: Final = 2_000
-"""With more pictures, looking at each file takes longer than the 50 ms in which a question is answered."""
 
-_LOOKS_AGAIN: Final = 3
-"""How often single files are looked at again before the whole folder is."""
-
-_IS_LARGE: Final = (
-    "SELECT max(id) > ? AND EXISTS (SELECT 1 FROM state WHERE name = 'folder_modified_ns') FROM picture"
-)
-"""Whether that many were ever entered and all of them had been; an id is never used twice."""
+State = tuple[int, int]
+"""A file's size in bytes, and when it was written in nanoseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,19 +105,19 @@ class Index:
 
         def enter(connection: sqlite3.Connection) -> None:
             with _changing(connection) as fts:
-                picture_rows.enter(connection, [record], fts=fts)
+                _enter(connection, [record], fts=fts)
 
         self._repaired(enter)
 
     def with_key(self, key: ContentKey) -> tuple[Record, ...]:
         """The pictures of one key as they were last seen, newest first; at most 8.
 
-        The first time, the folder's files are looked at as by `find`; later only the index is.
+        The first time, the folder's files are looked at; later only the index is.
         """
         if self._is_empty():
             return ()
         if not self._followed:
-            self._keep_up()
+            self.follow()
         found = "width IS NOT NULL AND key = ? ORDER BY created DESC, id DESC LIMIT ?"
         return self._repaired(lambda connection: self._records(connection, found, (key, _MOST_OF_ONE_KEY)))
 
@@ -113,18 +125,14 @@ class Index:
         """Some pictures, newest first, as they are in the folder now.
 
         New and removed files are always noticed. One that was changed in its place is noticed by a new
-        `Index`, by `follow`, and when it would be among the answers. In a folder of more than 2,000
-        pictures, what other programs have put there is noticed after the answer, in a thread of its own.
+        `Index`, by `follow`, and when it would be among the answers.
         """
         if self._is_empty():
             return Page(pictures=())
-        self._keep_up()
-        for _ in range(_LOOKS_AGAIN):
-            page = self._repaired(lambda connection: self._page(connection, query))
-            changed = [record.path.name for record in page.pictures if not _is_there(record)]
-            if not changed:
-                return page
-            self._repaired(lambda connection, names=changed: self._look_again(connection, names))
+        self.follow(every_file=not self._followed)
+        page = self._repaired(lambda connection: self._page(connection, query))
+        if all(map(_is_there, page.pictures)):
+            return page
         self.follow()
         return self._repaired(lambda connection: self._page(connection, query))
 
@@ -141,21 +149,6 @@ class Index:
             if every_file or self._repaired(self._has_changed):
                 self._repaired(lambda connection: self._follow(connection, every_file=every_file))
             self._followed = True
-
-    def _keep_up(self) -> None:
-        """Bring the index up to the folder; in a large one, begin to do it and do not wait."""
-        if self._followed and not self._repaired(self._has_changed):
-            return
-        if not self._repaired(_is_large):
-            self.follow(every_file=not self._followed)
-        elif not self._following.locked():
-            threading.Thread(target=self._follow_meanwhile, name=f"index of {self._root}").start()
-
-    def _follow_meanwhile(self) -> None:
-        try:
-            self.follow(every_file=not self._followed)
-        except IndexUnavailable as error:  # the next question meets it again
-            _logger.info("%s", error.message)
 
     def _is_empty(self) -> bool:
         """Whether there is neither an index nor a picture; nothing is made in such a folder."""
@@ -174,27 +167,16 @@ class Index:
         with Folder.existing(self._root) as folder:
             modified_ns = folder.modified_ns()
             settled = self._clock_ns() - modified_ns > _SETTLED_NS
-            known = picture_rows.known(connection, with_states=every_file)
-            names = set(folder.names())
-            looked_at = names if every_file else names - known.keys()
-            states = _states(folder, filter(_is_picture_name, looked_at))
+            known = _known(connection, with_states=every_file)
+            names = set(filter(_is_picture_name, folder.names()))
+            states = _states(folder, names if every_file else names - known.keys())
             changed = [file for file in states.items() if known.get(file[0]) != file[1]]
-            for files in picture_rows.chunks(sorted(changed, key=_when_written), _AT_ONCE):
+            for files in _chunks(sorted(changed, key=_when_written), _AT_ONCE):
                 settled &= self._read(connection, folder, files)
         with _changing(connection) as fts:
             gone = known.keys() - (states.keys() if every_file else names)
-            picture_rows.forget(connection, sorted(gone), fts=fts)
+            _forget(connection, sorted(gone), fts=fts)
             connection.execute(_SEEN_NOW, (modified_ns if settled else None,))
-
-    def _look_again(self, connection: sqlite3.Connection, names: Sequence[str]) -> None:
-        """Bring the index up to some files that were removed or changed."""
-        with Folder.existing(self._root) as folder:
-            states = _states(folder, names)
-            settled = self._read(connection, folder, sorted(states.items(), key=_when_written))
-        with _changing(connection) as fts:
-            picture_rows.forget(connection, sorted(set(names) - states.keys()), fts=fts)
-            if not settled:
-                connection.execute(_SEEN_NOW, (None,))
 
     def _read(
         self, connection: sqlite3.Connection, folder: Folder, files: Sequence[tuple[str, State]]
@@ -205,9 +187,9 @@ class Index:
         others = [(name, state) for name, state in files if found[name] is None]
         grown = [(name, *state) for name, state in others if now - state[1] > _GROWING_NS]
         with _changing(connection) as fts:
-            picture_rows.forget(connection, [name for name, _ in others], fts=fts)
-            picture_rows.enter(connection, [record for record in found.values() if record], fts=fts)
-            picture_rows.enter_no_pictures(connection, grown)
+            _forget(connection, [name for name, _ in others], fts=fts)
+            _enter(connection, [record for record in found.values() if record], fts=fts)
+            connection.executemany(_INSERT_NO_PICTURE, grown)
         return len(grown) == len(others)
 
     def _page(self, connection: sqlite3.Connection, query: Query) -> Page:
@@ -230,8 +212,8 @@ class Index:
     def _records(
         self, connection: sqlite3.Connection, condition: str, values: Iterable[object]
     ) -> tuple[Record, ...]:
-        rows = connection.execute(f"{picture_rows.SELECT} WHERE {condition}", tuple(values))
-        return tuple(picture_rows.record_of(self._root, row) for row in rows)
+        rows = connection.execute(f"{_SELECT} WHERE {condition}", tuple(values))
+        return tuple(_record(self._root, row) for row in rows)
 
     def _repaired(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do some work; where the file turns out to be damaged, with a new one, made from the pictures."""
@@ -263,8 +245,33 @@ def _changing(connection: sqlite3.Connection) -> Generator[bool]:
             full_text.enter(connection)
 
 
-def _is_large(connection: sqlite3.Connection) -> bool:
-    return bool(connection.execute(_IS_LARGE, (_LARGE,)).fetchone()[0])
+def _enter(connection: sqlite3.Connection, records: Sequence[Record], *, fts: bool) -> None:
+    _forget(connection, [record.path.name for record in records], fts=fts)
+    connection.executemany(_INSERT, map(_row, records))
+
+
+def _forget(connection: sqlite3.Connection, names: Sequence[str], *, fts: bool) -> None:
+    for some in _chunks(names, _NAMES_AT_ONCE):
+        if fts:
+            full_text.forget(connection, some)
+        marks = ", ".join("?" * len(some))
+        connection.execute(f"DELETE FROM picture WHERE name IN ({marks})", some)  # noqa: S608 - marks only
+
+
+def _row(record: Record) -> tuple[object, ...]:
+    return (
+        record.path.name,
+        record.bytes,
+        record.modified_ns,
+        (record.created - EPOCH) // timedelta(seconds=1),
+        *(getattr(record, column) for column in _COLUMNS[4:]),
+    )
+
+
+def _record(root: Path, row: tuple[Any, ...]) -> Record:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    name, created = values.pop("name"), values.pop("created")
+    return Record(path=root / name, created=EPOCH + timedelta(seconds=created), **values)
 
 
 def _is_there(record: Record) -> bool:
@@ -273,6 +280,13 @@ def _is_there(record: Record) -> bool:
     except OSError:
         return False
     return (status.st_size, status.st_mtime_ns) == (record.bytes, record.modified_ns)
+
+
+def _known(connection: sqlite3.Connection, *, with_states: bool) -> dict[str, State | None]:
+    if not with_states:
+        return {name: None for (name,) in connection.execute("SELECT name FROM picture")}
+    rows = connection.execute("SELECT name, bytes, modified_ns FROM picture")
+    return {name: (size, modified_ns) for name, size, modified_ns in rows}
 
 
 def _is_picture_name(name: str) -> bool:
@@ -304,3 +318,7 @@ def _read_or_none(folder: Folder, name: str) -> Record | None:
         return read_record(folder, name)
     except OSError:  # removed meanwhile, or not for us to read
         return None
+
+
+def _chunks(items: Sequence[T], length: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + length] for start in range(0, len(items), length))
