@@ -19,6 +19,7 @@ from vllm_image_core.database import Database
 from vllm_image_core.errors import IndexUnavailable
 from vllm_image_core.folder import Folder
 from vllm_image_core.index import Index, Page
+from vllm_image_core.index_schema import INDEX
 from vllm_image_core.query import Query
 from vllm_image_core.record import Record, read_record
 from vllm_image_core.request import ImageRequest
@@ -576,7 +577,7 @@ def test_an_index_that_is_put_aside_between_a_look_at_it_and_the_answer_changes_
     def put_aside_then(upkeep: Upkeep, connection: sqlite3.Connection) -> bool:
         if not path.with_name("aside").exists():
             path.rename(path.with_name("aside"))
-            with Database(large).opened():
+            with Database(large, INDEX).opened():
                 pass  # another process has begun to make a new one
         return is_current(upkeep, connection)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from vllm_image_core.database import Database
+from vllm_image_core.index_schema import INDEX
 from vllm_image_core.law import WINDOW
 from vllm_image_core.measurements import Measurement, Measurements, News, Origin
 from vllm_image_core.work import Work
@@ -113,7 +114,7 @@ def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path, caplog: pyte
 
 def test_the_index_beside_it_is_another_file(tmp_path: Path) -> None:
     Measurements(tmp_path).add(ORIGIN, ONE)
-    with Database(tmp_path).opened() as connection:
+    with Database(tmp_path, INDEX).opened() as connection:
         assert connection.execute("SELECT count(*) FROM picture").fetchone() == (0,)
     assert Measurements(tmp_path).read(ORIGIN).measurements == (ONE,)
 

@@ -23,6 +23,7 @@ from vllm_image_core import full_text, picture_rows
 from vllm_image_core.content_key import ContentKey
 from vllm_image_core.database import DamagedDatabase, Database
 from vllm_image_core.errors import IndexUnavailable
+from vllm_image_core.index_schema import INDEX
 from vllm_image_core.query import Query
 from vllm_image_core.record import Record
 from vllm_image_core.text import one_line
@@ -67,7 +68,7 @@ class Index:
 
     def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._root = root
-        self._database = Database(root)
+        self._database = Database(root, INDEX)
         self._upkeep = Upkeep(root, clock_ns=clock_ns)
         self._following = threading.Lock()
         self._looking = threading.Lock()

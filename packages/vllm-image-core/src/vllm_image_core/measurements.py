@@ -13,18 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from vllm_image_core.database import DamagedDatabase, Database, writing
-from vllm_image_core.errors import IndexUnavailable
+from vllm_image_core.database import DamagedDatabase, Database, Schema, writing
+from vllm_image_core.errors import DatabaseUnavailable
 from vllm_image_core.law import WINDOW
 from vllm_image_core.work import Work
 
-__all__ = ["Measurement", "Measurements", "News", "Origin"]
+__all__ = ["MEASUREMENTS", "Measurement", "Measurements", "News", "Origin"]
 
 _logger = logging.getLogger(__name__)
 
-FILE: Final = "measurements.sqlite3"
-
-MIGRATIONS: Final = (
+_MIGRATIONS: Final = (
     (
         """
         CREATE TABLE measurement (
@@ -43,6 +41,16 @@ MIGRATIONS: Final = (
         "CREATE INDEX measurement_origin ON measurement (server, model, version, id)",
     ),
 )
+
+MEASUREMENTS: Final = Schema(
+    file="measurements.sqlite3",
+    name="file of measurements",
+    tables=("measurement",),
+    migrations=_MIGRATIONS,
+    unavailable=DatabaseUnavailable,
+    damaged=DamagedDatabase,
+)
+"""What was measured with the pictures of a folder; made anew, empty, when it is lost."""
 
 _MOST_ROWS: Final = 100 * WINDOW
 """Of all servers, models and versions together: about 1 MB."""
@@ -121,7 +129,7 @@ class Measurements:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._database = Database(root, MIGRATIONS, file=FILE, tables=("measurement",))
+        self._database = Database(root, MEASUREMENTS)
         self._writer = secrets.token_hex(8)
         self._told = False
 
@@ -175,7 +183,7 @@ class Measurements:
                 self._tell(error)
                 if not self._is_set_aside(error):
                     break
-            except IndexUnavailable as error:
+            except DatabaseUnavailable as error:
                 self._tell(error)
                 break
         return otherwise
@@ -183,12 +191,12 @@ class Measurements:
     def _is_set_aside(self, error: DamagedDatabase) -> bool:
         try:
             self._database.set_aside(error.identity)
-        except IndexUnavailable as second:
+        except DatabaseUnavailable as second:
             self._tell(second)
             return False
         return True
 
-    def _tell(self, error: IndexUnavailable) -> None:
+    def _tell(self, error: DatabaseUnavailable) -> None:
         if not self._told:
             _logger.warning("Estimates are not kept for later: %s", error.message)
         self._told = True

@@ -44,6 +44,7 @@ _COLUMNS: Final = (
     "seconds",
     "batch",
     "tag",
+    "position",
 )
 SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM picture"  # noqa: S608 - names of columns
 _INSERT: Final = f"INSERT INTO picture ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - likewise
