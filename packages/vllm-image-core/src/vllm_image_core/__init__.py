@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vllm_image_core.metadata import Metadata
     from vllm_image_core.picture import Picture
     from vllm_image_core.preset import Quality
+    from vllm_image_core.preview import Axis, PreviewFormat
     from vllm_image_core.profile import Profile
     from vllm_image_core.query import Query
     from vllm_image_core.recalled import Recalled, recall
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from vllm_image_core.studio import Studio
 
 __all__ = [
+    "Axis",
     "BadPicture",
     "BadProfile",
     "BatchInUse",
@@ -69,6 +71,7 @@ __all__ = [
     "NotRecalled",
     "Picture",
     "PictureNotSaved",
+    "PreviewFormat",
     "Profile",
     "Quality",
     "Query",
@@ -86,6 +89,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "Axis": "preview",
     "BadPicture": "errors",
     "BadProfile": "errors",
     "BatchInUse": "errors",
@@ -106,6 +110,7 @@ _HOMES: Final = {
     "NotRecalled": "errors",
     "Picture": "picture",
     "PictureNotSaved": "errors",
+    "PreviewFormat": "preview",
     "Profile": "profile",
     "Quality": "preset",
     "Query": "query",

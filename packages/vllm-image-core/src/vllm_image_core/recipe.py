@@ -9,7 +9,7 @@ from vllm_image_core import xmp
 from vllm_image_core.facts import Facts
 from vllm_image_core.infotext import KEYWORD as PARAMETERS
 from vllm_image_core.infotext import parameters_text
-from vllm_image_core.metadata import DigitalSource, Metadata
+from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture, read_text, with_text
 from vllm_image_core.resolver import ResolvedRequest
 from vllm_image_core.text import TextTooLong
@@ -34,10 +34,13 @@ def with_recipe(
 ) -> Picture:
     """The picture with all parameters in its file: as JSON, for other tools, and with where it comes from.
 
-    A prompt that is longer than the 64 KiB for which a JPEG has room is left out of it.
+    Texts that the server wrote under the same keywords are replaced, and its others are kept: they belong to
+    the picture. Where prompts are kept back, all of them are removed, since a prompt may be in any. A prompt
+    that is longer than the 64 KiB for which a JPEG has room is left out of it.
 
     Args:
-        picture: As the server sent it. What its own XMP says of its digital source type stands.
+        picture: As the server sent it. What its own XMP says of its digital source type and
+            of the program that made it stands.
         request: What was sent.
         model: The server's name for the model.
         facts: What the JSON holds; see ``recipe_facts``.
@@ -45,7 +48,7 @@ def with_recipe(
     """
     told = metadata or Metadata()
     try:
-        return with_text(picture, _texts(picture, request, model, facts, told))
+        return with_text(picture, _texts(picture, request, model, facts, told), alone=not told.prompts)
     except TextTooLong:
         return with_text(picture, _texts(picture, request, model, facts, replace(told, prompts=False)))
 
@@ -76,14 +79,15 @@ def _texts(
         texts[PARAMETERS] = _parameters(request, model, prompts=told.prompts)
     if recipe is not None and picture.format == "png":
         texts[KEYWORD], recipe = recipe, None
-    source = _stated_source(picture) or told.source if told.xmp else None
-    if source is not None or recipe is not None:
-        texts[xmp.KEYWORD] = xmp.packet(xmp.Properties(json=recipe, source=source))
+    if told.xmp or recipe is not None:
+        stated = xmp.read(read_text(picture.bytes).get(xmp.KEYWORD, ""))
+        properties = xmp.Properties(
+            json=recipe,
+            source=stated.source or told.source if told.xmp else None,
+            creator=stated.creator if told.xmp and told.prompts else None,
+        )
+        texts[xmp.KEYWORD] = xmp.packet(properties)
     return texts
-
-
-def _stated_source(picture: Picture) -> DigitalSource | None:
-    return xmp.read(read_text(picture.bytes).get(xmp.KEYWORD, "")).source
 
 
 def _parameters(request: ResolvedRequest, model: str, *, prompts: bool) -> str:
