@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 120.0
 PREFIX = "io.modelcontextprotocol"
 INFO = {"name": "test", "version": "1"}
+SMALL = {"width": 96, "height": 96}
 
 
 class Host:
@@ -130,15 +131,68 @@ def test_every_tool_s_messages_fit(
     assert any(message.body.get("method") == "notifications/progress" for message in server.messages())
 
 
-LISTS = ("resources/list", "resources/templates/list", "prompts/list")
+FOX = {"prompt": "a red fox in the snow", "width": 128, "height": 96}
+WORDS = {"idea": "a fox", "prompt": "a fox"}
 
 
-def test_every_list_fits(host: Host, server: "Recorded") -> None:
+def test_every_resource_s_messages_fit(host: Host, server: "Recorded") -> None:
+    host.begin()
+    host.ask("tools/call", name="generate_image", arguments=FOX)
+    batch = host.ask("tools/call", name="batch_generate", arguments={"prompts": ["a hill"], **SMALL})
+
+    listed = host.ask("resources/list")["result"]["resources"]
+    templates = host.ask("resources/templates/list")["result"]["resourceTemplates"]
+    picture = next(each["uri"] for each in listed if each["uri"].startswith("image://"))
+    uris = [
+        *(each["uri"] for each in listed),
+        f"{picture}?width=64&format=webp",
+        f"batch://{batch['result']['structuredContent']['batch_id']}",
+        "profile://Qwen/Qwen-Image",
+    ]
+    answers = {uri: host.ask("resources/read", uri=uri) for uri in uris}
+
+    schemes = {each["uriTemplate"].partition(":")[0] for each in templates}
+    assert schemes <= {uri.partition(":")[0] for uri in uris}, "a kind of resource is not read here"
+    assert [uri for uri, answer in answers.items() if "result" not in answer] == []
+    assert server.faults() == []
+
+
+def test_every_prompt_s_messages_fit(host: Host, server: "Recorded") -> None:
     host.begin()
 
-    answers = [host.ask(method) for method in LISTS]
+    prompts = host.ask("prompts/list")["result"]["prompts"]
+    answers = [
+        host.ask("prompts/get", name=prompt["name"], arguments=needed(prompt, WORDS)) for prompt in prompts
+    ]
 
+    assert len(prompts) >= 3
     assert all("result" in answer for answer in answers)
+    assert server.faults() == []
+
+
+def needed(prompt: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, str]:
+    """A value for each argument without which the prompt is none."""
+    return {each["name"]: values[each["name"]] for each in prompt["arguments"] if each["required"]}
+
+
+COMPLETED = [
+    ({"type": "ref/prompt", "name": "write_image_prompt"}, "aspect_ratio"),
+    ({"type": "ref/resource", "uri": "image://{id}{?width,format}"}, "id"),
+    ({"type": "ref/resource", "uri": "batch://{id}"}, "id"),
+    ({"type": "ref/resource", "uri": "profile://{+model}"}, "model"),
+]
+
+
+def test_every_completion_s_messages_fit(host: Host, server: "Recorded") -> None:
+    host.begin()
+    host.ask("tools/call", name="batch_generate", arguments={"prompts": ["a hill"], **SMALL})
+
+    answers = [
+        host.ask("completion/complete", ref=ref, argument={"name": name, "value": ""})
+        for ref, name in COMPLETED
+    ]
+
+    assert all(answer["result"]["completion"]["values"] for answer in answers)
     assert server.faults() == []
 
 

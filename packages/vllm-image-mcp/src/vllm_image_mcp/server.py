@@ -15,7 +15,10 @@ from pydantic import ValidationError
 from vllm_image_core.errors import ImageError
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_mcp.completions import add_completions
 from vllm_image_mcp.messages import explain, explain_arguments, explain_unknown
+from vllm_image_mcp.prompts import add_prompts
+from vllm_image_mcp.resources import ResourceServer, add_resources
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools import TOOLS
@@ -29,7 +32,7 @@ get_model_info and list_presets tell what the model can do; server_health tells 
 Repeat a result with its seed and parameters."""
 
 
-class ImageServer(MCPServer[State]):
+class ImageServer(ResourceServer):
     """An MCP server whose expected failures reach the model as text that tells what to do next."""
 
     async def call_tool(
@@ -63,17 +66,21 @@ class ImageServer(MCPServer[State]):
 
 
 def build_server(settings: Settings) -> ImageServer:
-    """The server with all its tools; nothing is connected or written before a tool is called."""
+    """The server with all that it offers; nothing is connected or written before it is used."""
+    state = State(settings)
     server = ImageServer(
         "vllm-image-mcp",
         title="vLLM image generation",
         version=version("vllm-image-mcp"),
         instructions=_INSTRUCTIONS,
-        lifespan=_lifespan(settings),
+        lifespan=_lifespan(state),
         log_level=settings.log_level,
     )
     for tool, annotations in TOOLS:
         server.add_tool(tool, annotations=annotations)
+    add_resources(server, state)
+    add_prompts(server, state)
+    add_completions(server, state)
     return server
 
 
@@ -96,10 +103,9 @@ def main() -> None:
     command_line()
 
 
-def _lifespan(settings: Settings) -> Callable[[MCPServer[State]], AbstractAsyncContextManager[State]]:
+def _lifespan(state: State) -> Callable[[MCPServer[State]], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(_: MCPServer[State]) -> AsyncGenerator[State]:
-        state = State(settings)
         try:
             yield state
         finally:

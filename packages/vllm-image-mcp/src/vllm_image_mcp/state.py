@@ -65,6 +65,8 @@ class State:
         )
 
     async def aclose(self) -> None:
-        """Close the studio, if it was opened."""
+        """Close the studio, if it was opened; the next use opens another."""
         if "studio" in self.__dict__:
-            await self.studio.aclose()
+            studio = self.studio
+            del self.studio
+            await studio.aclose()

@@ -1,0 +1,269 @@
+"""The resources: pictures, batches and profiles under addresses of their own, beside the tools."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import quote
+
+from mcp.server import MCPServer
+from mcp.server.lowlevel.helper_types import ReadResourceContents
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS, InputRequiredResult, Resource
+
+from vllm_image_mcp.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mcp.server.mcpserver import Context
+    from pydantic import AnyUrl
+    from vllm_image_core.picture import Picture
+    from vllm_image_core.record import Record
+
+__all__ = ["LATEST", "ResourceServer", "add_resources"]
+
+LATEST: Final = "images://latest"
+"""The address of the list of the latest pictures."""
+
+_LISTED: Final = 10
+_LATEST: Final = 20
+_TITLE: Final = 80
+_MOST_WIDTH: Final = 4096
+_JSON: Final = "application/json"
+_FILE_TYPES: Final = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+_MIME_TYPES: Final = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
+"""By how the bytes begin; what is served was checked to be a picture of one of the three."""
+
+
+class ResourceServer(MCPServer[State]):
+    """An MCP server that lists the latest pictures among its resources, and tells the true type of each."""
+
+    pictures: Pictures | None = None
+
+    async def list_resources(self) -> list[Resource]:
+        """What was added, and the last pictures of the output folder."""
+        added = await super().list_resources()
+        return [*added, *(await self.pictures.listed() if self.pictures else ())]
+
+    async def read_resource(
+        self, uri: AnyUrl | str, context: Context[State] | None = None
+    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        """Read a resource; a template tells one type for all of its pictures, and their files three."""
+        contents = await super().read_resource(uri, context)
+        if isinstance(contents, InputRequiredResult):
+            return contents
+        return [
+            ReadResourceContents(content=each.content, mime_type=_true_type(each), meta=each.meta)
+            for each in contents
+        ]
+
+
+def add_resources(server: ResourceServer, state: State) -> None:
+    """Add the resources; nothing is opened before one is listed or read."""
+    pictures = server.pictures = Pictures(state)
+    server.resource(
+        LATEST,
+        name="latest_images",
+        title="The latest pictures",
+        description=f"The last {_LATEST} pictures of the output folder with their parameters, newest first.",
+        mime_type=_JSON,
+    )(pictures.latest)
+    server.resource(
+        "image://{id}{?width,format}",
+        name="image",
+        title="A picture",
+        description=(
+            "A picture of the output folder by its file name; ?width=512&format=webp for a smaller one "
+            "(format: webp or jpeg)."
+        ),
+        mime_type="image/png",
+    )(pictures.image)
+    server.resource(
+        "batch://{id}",
+        name="batch",
+        title="A batch",
+        description="The pictures of a batch that are saved, with their parameters.",
+        mime_type=_JSON,
+    )(pictures.batch)
+    server.resource(
+        "profile://{+model}",
+        name="profile",
+        title="A model's profile",
+        description="What is known of a model: settings, sizes, limits, how to prompt it, and the sources.",
+        mime_type=_JSON,
+    )(Profiles(state).profile)
+
+
+class Pictures:
+    """The resources that come from the output folder."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def listed(self) -> list[Resource]:
+        """The latest pictures as resources of their own, for hosts in which a person picks one."""
+        return [
+            Resource(
+                uri=_uri(record),
+                name=record.path.name,
+                title=_title(record),
+                mime_type=_FILE_TYPES[record.path.suffix.lower()],
+                size=record.bytes,
+            )
+            for record in await self._latest(_LISTED)
+        ]
+
+    async def latest(self) -> str:
+        """The latest pictures with what makes them again."""
+        return _text({"pictures": [_described(record) for record in await self._latest(_LATEST)]})
+
+    async def image(
+        self,
+        id: str,  # noqa: A002 - the names are the address's
+        width: str | None = None,
+        format: str | None = None,  # noqa: A002 - likewise
+    ) -> bytes:
+        """The file's bytes, or a smaller picture.
+
+        Raises:
+            ResourceNotFoundError: There is no such picture in the output folder.
+            ResourceError: There is, but it is damaged.
+            MCPError: A value that cannot be.
+        """
+        from vllm_image_core.errors import BadPicture  # noqa: PLC0415 - a server that starts needs no core
+
+        wanted_width, wanted_format = _checked_width(width), _checked_format(format)
+        try:
+            picture = await asyncio.to_thread(self._picture, id, wanted_width, wanted_format)
+        except BadPicture as error:
+            raise ResourceError(f"The picture {id[:_TITLE]!r} is damaged. {error.message}") from error
+        if picture is None:
+            raise ResourceNotFoundError(
+                f"There is no picture {id[:_TITLE]!r} in the output folder. {LATEST} lists the last ones."
+            )
+        return picture.bytes
+
+    async def batch(self, id: str) -> str:  # noqa: A002 - likewise
+        """The pictures of a batch, in any process that made it.
+
+        Raises:
+            ResourceNotFoundError: No picture of the output folder is of that batch.
+            ResourceError: The folder's index cannot be read.
+        """
+        from vllm_image_core.errors import ImageError  # noqa: PLC0415 - likewise
+
+        try:
+            page = await self._state.studio.find(batch=id, limit=1_000)
+        except ImageError as error:
+            raise ResourceError(error.message) from error
+        if not page.pictures:
+            raise ResourceNotFoundError(
+                f"There is no picture of a batch {id[:_TITLE]!r} in the output folder."
+            )
+        return _text({"batch_id": id, "pictures": [_described(record) for record in reversed(page.pictures)]})
+
+    def _picture(self, name: str, width: int | None, kind: Literal["webp", "jpeg"] | None) -> Picture | None:
+        from vllm_image_mcp import stored_pictures  # noqa: PLC0415 - likewise
+
+        picture = stored_pictures.read(self._state.folder.path, name)
+        return picture and stored_pictures.smaller(picture, width=width, format=kind)
+
+    async def _latest(self, count: int) -> tuple[Record, ...]:
+        from vllm_image_mcp import stored_pictures  # noqa: PLC0415 - likewise
+
+        return await asyncio.to_thread(lambda: stored_pictures.latest(self._state.folder.path, count))
+
+
+class Profiles:
+    """The resources that come from the models' profiles."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def profile(self, model: str) -> str:
+        """A profile with the source of each number.
+
+        Raises:
+            ResourceNotFoundError: No profile is of that model.
+            ResourceError: A profile of the user's own cannot be read.
+        """
+        from vllm_image_core.errors import ImageError  # noqa: PLC0415 - a server that starts needs no core
+
+        try:
+            found = (await asyncio.to_thread(lambda: self._state.registry)).named(model)
+        except ImageError as error:
+            raise ResourceError(error.message) from error
+        if found is None:
+            raise ResourceNotFoundError(f"There is no profile of a model {model[:_TITLE]!r}.")
+        return _text(found.model_dump(mode="json"))
+
+
+def _true_type(contents: ReadResourceContents) -> str | None:
+    if isinstance(contents.content, str):
+        return contents.mime_type
+    return next(
+        (kind for start, kind in _MIME_TYPES.items() if contents.content.startswith(start)),
+        contents.mime_type,
+    )
+
+
+def _uri(record: Record) -> str:
+    return f"image://{quote(record.path.name, safe='')}"
+
+
+def _title(record: Record) -> str | None:
+    from vllm_image_core.text import one_line  # noqa: PLC0415 - a server that starts needs no core
+
+    return one_line(" ".join(record.prompt.split()), limit=_TITLE) if record.prompt else None
+
+
+def _described(record: Record) -> dict[str, object]:
+    """A picture, and the parameters that make it again."""
+    told = {
+        "prompt": record.prompt,
+        "negative_prompt": record.negative_prompt,
+        "width": record.width,
+        "height": record.height,
+        "num_inference_steps": record.num_inference_steps,
+        "guidance_scale": record.guidance_scale,
+        "seed": record.seed,
+    }
+    return {
+        "uri": _uri(record),
+        "file_path": str(record.path),
+        "created": record.created.isoformat(),
+        "model": record.model,
+        "batch_id": record.batch,
+        "parameters": {name: value for name, value in told.items() if value is not None},
+    }
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1)
+
+
+def _checked_width(width: str | None) -> int | None:
+    if not width:
+        return None
+    if not (width.isascii() and width.isdigit() and 1 <= int(width[:9]) <= _MOST_WIDTH):
+        raise _refused("width", width, f"a number of pixels from 1 to {_MOST_WIDTH}")
+    return int(width)
+
+
+def _checked_format(wanted: str | None) -> Literal["webp", "jpeg"] | None:
+    match wanted:
+        case None | "":
+            return None
+        case "webp" | "jpeg":
+            return wanted
+        case "jpg":
+            return "jpeg"
+        case _:
+            raise _refused("format", wanted, "webp or jpeg")
+
+
+def _refused(name: str, value: str, allowed: str) -> MCPError:
+    return MCPError(code=INVALID_PARAMS, message=f"{name} is {value[:_TITLE]!r}. Allowed is {allowed}.")

@@ -1,0 +1,119 @@
+"""The pictures of the output folder, by their file names: read whole, read smaller, and the latest of them.
+
+The folder is read as it is. Nothing is written there, and no index is needed; links are not followed.
+"""
+
+import heapq
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from vllm_image_core.errors import BadPicture
+from vllm_image_core.filename import PICTURE_EXTENSIONS
+from vllm_image_core.folder import Folder
+from vllm_image_core.picture import Picture
+from vllm_image_core.preview import PreviewFormat, preview
+from vllm_image_core.record import Record, read_record
+
+__all__ = ["MAX_SENT_BYTES", "latest", "read", "smaller"]
+
+MAX_SENT_BYTES: Final = 7_000_000
+"""Of one picture, before base64: clients of the TypeScript SDK hang up at a message of 10 MiB."""
+
+_MOST_READ_BYTES: Final = 2**27
+_LEAST_SIDE: Final = 16
+_MOST_SIDE: Final = 4096
+_NO_PART_OF_A_NAME: Final = frozenset("/\\:\0")
+
+
+def read(root: Path, name: str) -> Picture | None:
+    """A picture of the folder, checked to be whole; None where no file of that name can be served.
+
+    Args:
+        root: The output folder.
+        name: The file's name, from outside: whatever it is, nothing but a file in that folder is opened.
+
+    Raises:
+        BadPicture: There is a file, but it holds no whole picture, or is larger than 128 MiB.
+    """
+    if not _is_picture_name(name):
+        return None
+    try:
+        with Folder.existing(root) as folder, folder.reading(name) as file:
+            data = None if file is None else file.read(_MOST_READ_BYTES + 1)
+    except (OSError, ValueError):  # there is none, it is not ours to read, or the system has no such names
+        return None
+    if data is None:
+        return None
+    if len(data) > _MOST_READ_BYTES:
+        raise BadPicture("The file is larger than 128 MiB.")
+    return Picture.check(data)
+
+
+def smaller(
+    picture: Picture,
+    *,
+    width: int | None,
+    format: PreviewFormat | None,  # noqa: A002 - as it is called in the address
+) -> Picture:
+    """A picture as it is to be sent: itself, unless less is wanted or it has more than `MAX_SENT_BYTES`.
+
+    Args:
+        picture: As it is in its file.
+        width: Pixels, at least 1; the height follows. Never enlarged, and no side is made longer than 4096 or
+            the longer one shorter than 16. None for the picture's own.
+        format: None for the file's own, or for JPEG where it is made smaller.
+
+    Raises:
+        BadPicture: The pixels cannot be decoded.
+    """
+    fits = len(picture.bytes) <= MAX_SENT_BYTES
+    if width is None and fits and format in (None, picture.format):
+        return picture
+    longest = max(picture.width, picture.height)
+    side = longest if width is None else max(_LEAST_SIDE, round(longest * width / picture.width))
+    return preview(
+        picture,
+        longest_side=min(side, _MOST_SIDE),
+        max_bytes=MAX_SENT_BYTES,
+        format=format or "jpeg",
+    )
+
+
+def latest(root: Path, count: int) -> tuple[Record, ...]:
+    """The pictures that were written last, newest first, with what their files tell of their making."""
+    try:
+        with Folder.existing(root) as folder:
+            newest = heapq.nlargest(2 * count, _written(folder))
+            return tuple(_records(folder, [name for _, name in newest]))[:count]
+    except OSError:  # there is no such folder yet
+        return ()
+
+
+def _written(folder: Folder) -> Iterator[tuple[int, str]]:
+    """When each file was written, in nanoseconds since 1970, with its name."""
+    for name in folder.names():
+        if _is_picture_name(name):
+            try:
+                yield folder.status(name).st_mtime_ns, name
+            except OSError:  # removed meanwhile
+                continue
+
+
+def _records(folder: Folder, names: list[str]) -> Iterator[Record]:
+    for name in names:
+        try:
+            record = read_record(folder, name)
+        except OSError:
+            continue
+        if record is not None:
+            yield record
+
+
+def _is_picture_name(name: str) -> bool:
+    return (
+        not name.startswith(".")
+        and name.lower().endswith(PICTURE_EXTENSIONS)
+        and _NO_PART_OF_A_NAME.isdisjoint(name)
+        and name.isprintable()
+    )
