@@ -9,6 +9,7 @@
     │   ├── NotEnoughSpace     found before anything was sent; has both numbers of bytes
     │   └── PictureNotSaved    found when it was made; has the picture, so that it is not lost
     ├── IndexUnavailable       the index of the folder cannot be read or written
+    ├── PoisonRequest          a request on which two engines died
     └── UnknownBatch           no batch has that id
 
 Errors of the connection are `vllm_omni_client.errors.OmniError`; they pass through this package unchanged.
@@ -123,6 +124,12 @@ class IndexUnavailable(ImageError):
     """The index of the folder cannot be read or written; the pictures are there all the same."""
 
     usual_next_step = "Look at the permissions and the free space of the output folder."
+
+
+class PoisonRequest(ImageError):
+    """A request on which the engines of two servers died; it is sent to no third one."""
+
+    usual_next_step = "Ask for a smaller size or fewer steps, and look at the logs of both servers."
 
 
 class UnknownBatch(ImageError):

@@ -25,6 +25,8 @@ class GeneratedImage:
     """For each parameter: asked for, sent, confirmed by the picture, and why changed; prints as a table."""
     seconds: float
     """From sending to the whole reply: queue, transfer and retries included; of a reused one, to find it."""
+    server: str | None = None
+    """The base URL of the server that made it, without credentials; None for one that was there already."""
     notes: tuple[str, ...] = ()
     """What was changed on the way, or is worth knowing."""
     reused: bool = False

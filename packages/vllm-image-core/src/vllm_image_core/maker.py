@@ -12,10 +12,10 @@ from vllm_omni_client.errors import BadReply, BadRequest, OmniError, ServerRefus
 from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core import surprises
-from vllm_image_core.backend import Backend
 from vllm_image_core.content_key import ContentKey, content_key
 from vllm_image_core.errors import ImageError
 from vllm_image_core.filename import check_filename
+from vllm_image_core.fleet import Fleet
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.library import Existing, Library, Saved
 from vllm_image_core.metadata import Metadata
@@ -69,7 +69,7 @@ class Maker:
     """Makes pictures on one server and saves them in one folder.
 
     Args:
-        backend: The server.
+        backend: The servers.
         library: The folder.
         registry: The models' profiles.
         now: The local time, for file names.
@@ -80,7 +80,7 @@ class Maker:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Fleet,
         library: Library,
         registry: Registry,
         *,
@@ -181,7 +181,7 @@ class Maker:
         pixels = self._resolved(job.request, model).size.pixels
         await asyncio.to_thread(self._library.check_space, pixels=pixels)
         started = self._timer()
-        model, resolved, reply = await self._answered(job.request)
+        model, resolved, reply = await self._answered(job)
         seconds = self._timer() - started
         kept = functools.partial(self._kept, job, reply, model=model, resolved=resolved, seconds=seconds)
         saving = asyncio.ensure_future(asyncio.to_thread(kept))
@@ -198,29 +198,28 @@ class Maker:
             if saving.done() and saving.exception() is None:
                 record(saving.result())
 
-    async def _answered(
-        self, request: ImageRequest
-    ) -> tuple[ServedModel, ResolvedRequest, ImageGenerationReply]:
+    async def _answered(self, job: Job) -> tuple[ServedModel, ResolvedRequest, ImageGenerationReply]:
         """Send a request, and once more if the server has changed its model meanwhile."""
         model = await self.known_model()
         try:
-            return await self._sent(request, model)
+            return await self._sent(job, model)
         except BadRequest:
             changed = await self.model()
             if changed.name == model.name:
                 raise
-            return await self._sent(request, changed)
+            return await self._sent(job, changed)
 
     async def _sent(
-        self, request: ImageRequest, model: ServedModel
+        self, job: Job, model: ServedModel
     ) -> tuple[ServedModel, ResolvedRequest, ImageGenerationReply]:
-        resolved = self._resolved(request, model)
+        resolved = self._resolved(job.request, model)
         wire = resolved.to_wire().model_copy(update={"model": model.name})
         try:
-            return model, resolved, await self._backend.generate_image(wire)
+            reply = await self._backend.generate_image(wire, patient=job.batch is not None)
         except OmniError as error:
             error.add_note(_asked_for(resolved))
             raise
+        return model, resolved, reply
 
     def _resolved(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
         return resolve(request, model.profile, draw_seed=self._draw_seed)
@@ -254,9 +253,11 @@ class Maker:
         now = self._now()
         received = Picture.check(reply.data[0].bytes, max_pixels=_most_pixels(resolved))
         told = _receipt(job, resolved, received)
+        server = _server(reply)
         more = {
             "key": self._key(resolved, model),
-            "server_version": self._version,
+            "server": server,
+            "server_version": self._backend.version_at(server or "") or self._version,
             "seconds": round(seconds, 3),
             "batch": job.batch,
             "tag": job.request.tag,
@@ -276,6 +277,7 @@ class Maker:
             model=model.match.name,
             receipt=told,
             seconds=seconds,
+            server=server,
             notes=(
                 *saved.notes,
                 *surprises.left_out(picture, resolved, self._metadata),
@@ -286,6 +288,10 @@ class Maker:
             ),
             spilled=saved.spilled,
         )
+
+
+def _server(reply: ImageGenerationReply) -> str | None:
+    return reply.receipt.server or None if reply.receipt else None
 
 
 def _receipt(job: Job, resolved: ResolvedRequest, received: Picture) -> Receipt:

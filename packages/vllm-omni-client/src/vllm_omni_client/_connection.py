@@ -109,6 +109,7 @@ class Connection:
             budget=self.budget,
             clock=self.clock,
             jitter=self.jitter,
+            server=self.base_url,
         )
 
     def read(self, call: Call[T], reply: Reply) -> T:
