@@ -1,13 +1,16 @@
 """What the studio needs of a server; the client, and any double with these methods, will do."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "ServerRequest"]
+
+ServerRequest: TypeAlias = ImageGenerationRequest | ImageEditRequest
+"""What a server makes a picture from."""
 
 
 class Backend(Protocol):

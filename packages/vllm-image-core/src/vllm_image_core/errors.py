@@ -14,6 +14,7 @@
     ├── BatchInUse             another process, or another studio, works on that batch
     ├── BatchMoved             a batch that was begun in another process or on another event loop
     ├── RecordedFailure        why a request failed, as the journal remembers it
+    ├── PoisonRequest          a request on which two engines died
     └── UnknownBatch           no batch has that id
 
 Errors of the connection are `vllm_omni_client.errors.OmniError`; they pass through this package unchanged.
@@ -174,6 +175,12 @@ class RecordedFailure(ImageError):
     def __init__(self, message: str, *, kind: str, next_step: str | None = None) -> None:
         super().__init__(message, next_step=next_step)
         self.kind = kind
+
+
+class PoisonRequest(ImageError):
+    """A request on which the engines of two servers died; it is sent to no third one."""
+
+    usual_next_step = "Ask for a smaller size or fewer steps, and look at the logs of both servers."
 
 
 class UnknownBatch(ImageError):

@@ -27,6 +27,8 @@ class GeneratedImage:
     """From sending to the whole reply: queue, transfer and retries included; of a reused one, to find it."""
     layers: tuple[Path, ...] = ()
     """The further layers of a picture that was taken apart, this one being the first; else empty."""
+    server: str | None = None
+    """The base URL of the server that made it, without credentials; None for one that was there already."""
     notes: tuple[str, ...] = ()
     """What was changed on the way, or is worth knowing."""
     reused: bool = False

@@ -12,12 +12,12 @@ from vllm_omni_client.errors import BadReply, BadRequest, OmniError, ServerRefus
 from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core import surprises
-from vllm_image_core.backend import Backend
 from vllm_image_core.content_key import ContentKey, content_key
 from vllm_image_core.edit_layers import layers_beside, with_layers
 from vllm_image_core.edit_making import facts_of, metadata_of, readied, receipt_of, resolved_by
 from vllm_image_core.errors import ImageError
 from vllm_image_core.filename import check_filename
+from vllm_image_core.fleet import Fleet
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.library import Existing, Library, Saved
 from vllm_image_core.metadata import Metadata
@@ -72,7 +72,7 @@ class Maker:
     """Makes pictures on one server and saves them in one folder.
 
     Args:
-        backend: The server.
+        backend: The servers.
         library: The folder.
         registry: The models' profiles.
         now: The local time, for file names.
@@ -83,7 +83,7 @@ class Maker:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Fleet,
         library: Library,
         registry: Registry,
         *,
@@ -186,7 +186,7 @@ class Maker:
         pixels = self._resolved(job.request, model).size.pixels
         await asyncio.to_thread(self._library.check_space, pixels=pixels)
         started = self._timer()
-        model, resolved, reply = await self._answered(job.request)
+        model, resolved, reply = await self._answered(job)
         seconds = self._timer() - started
         kept = functools.partial(self._kept, job, reply, model=model, resolved=resolved, seconds=seconds)
         saving = asyncio.ensure_future(asyncio.to_thread(kept))
@@ -203,28 +203,27 @@ class Maker:
             if saving.done() and saving.exception() is None:
                 record(saving.result())
 
-    async def _answered(
-        self, request: ImageRequest
-    ) -> tuple[ServedModel, ResolvedRequest, ImageGenerationReply]:
+    async def _answered(self, job: Job) -> tuple[ServedModel, ResolvedRequest, ImageGenerationReply]:
         """Send a request, and once more if the server has changed its model meanwhile."""
         model = await self.known_model()
         try:
-            return await self._sent(request, model)
+            return await self._sent(job, model)
         except BadRequest:
             changed = await self.model()
             if changed.name == model.name:
                 raise
-            return await self._sent(request, changed)
+            return await self._sent(job, changed)
 
     async def _sent(
-        self, request: ImageRequest, model: ServedModel
+        self, job: Job, model: ServedModel
     ) -> tuple[ServedModel, ResolvedRequest, ImageGenerationReply]:
-        resolved = self._resolved(request, model)
+        resolved = self._resolved(job.request, model)
         try:
-            return model, resolved, await sent(self._backend, resolved, model=model.name)
+            reply = await sent(self._backend, resolved, model=model.name, patient=job.batch is not None)
         except OmniError as error:
             error.add_note(_asked_for(resolved))
             raise
+        return model, resolved, reply
 
     def _resolved(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
         return resolved_by(request, model.profile, self._registry, draw_seed=self._draw_seed)
@@ -258,9 +257,11 @@ class Maker:
         now = self._now()
         received = Picture.check(reply.data[0].bytes, max_pixels=_most_pixels(resolved))
         told = _receipt(job, resolved, received)
+        server = _server(reply)
         more = {
             "key": self._key(resolved, model),
-            "server_version": self._version,
+            "server": server,
+            "server_version": self._backend.version_at(server or "") or self._version,
             "seconds": round(seconds, 3),
             "batch": job.batch,
             "tag": job.request.tag,
@@ -280,6 +281,7 @@ class Maker:
             model=model.match.name,
             receipt=told,
             seconds=seconds,
+            server=server,
             notes=(
                 *saved.notes,
                 *surprises.left_out(picture, resolved, self._metadata),
@@ -291,6 +293,10 @@ class Maker:
             spilled=saved.spilled,
         )
         return with_layers(image, reply, self._library, facts=facts, metadata=metadata, now=now)
+
+
+def _server(reply: ImageGenerationReply) -> str | None:
+    return reply.receipt.server or None if reply.receipt else None
 
 
 def _receipt(job: Job, resolved: ResolvedRequest, received: Picture) -> Receipt:

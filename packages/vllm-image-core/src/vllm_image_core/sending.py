@@ -2,30 +2,35 @@
 
 from vllm_omni_client.models import ImageGenerationReply
 
-from vllm_image_core.backend import Backend
 from vllm_image_core.edit_resolver import ResolvedEdit
+from vllm_image_core.fleet import Fleet
 from vllm_image_core.resolver import ResolvedRequest
 
 __all__ = ["sent"]
 
 
-async def sent(backend: Backend, resolved: ResolvedRequest, *, model: str) -> ImageGenerationReply:
+async def sent(
+    fleet: Fleet, resolved: ResolvedRequest, *, model: str, patient: bool = False
+) -> ImageGenerationReply:
     """Send a request, and return the server's reply.
 
     Args:
-        backend: The server.
+        fleet: The servers.
         resolved: A generation, or an edit with its pictures.
         model: The served name.
+        patient: Whether it gives way to what somebody waits for.
 
     Raises:
         OmniError: The server refused, failed, or did not answer.
     """
     if not isinstance(resolved, ResolvedEdit):
-        return await backend.generate_image(resolved.to_wire().model_copy(update={"model": model}))
+        wire = resolved.to_wire().model_copy(update={"model": model})
+        return await fleet.generate_image(wire, patient=patient)
     inputs = resolved.inputs
-    return await backend.edit_image(
+    return await fleet.edit_image(
         resolved.to_edit().model_copy(update={"model": model}),
         tuple(one.picture.bytes for one in inputs.images),
         mask_image=inputs.mask.picture.bytes if inputs.mask else None,
         reference_image=inputs.reference_image.picture.bytes if inputs.reference_image else None,
+        patient=patient,
     )

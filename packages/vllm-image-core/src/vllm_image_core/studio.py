@@ -1,6 +1,7 @@
 """The front door: one object that walks a request from words to a picture on disk."""
 
 import asyncio
+import functools
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from vllm_image_core.edit import EditRequest
 from vllm_image_core.edit_recall import found_in
 from vllm_image_core.errors import InvalidRequest, UnknownBatch
 from vllm_image_core.estimator import Estimate, estimate, recommended_concurrency
+from vllm_image_core.fleet import Fleet
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.gpu import Gpu, GpuReport, report
 from vllm_image_core.health import Health, examine
@@ -27,6 +29,7 @@ from vllm_image_core.index import Page
 from vllm_image_core.input_picture import InputImage
 from vllm_image_core.library import Library
 from vllm_image_core.maker import Job, Maker
+from vllm_image_core.member import MemberReport
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture_batch import PictureBatch
 from vllm_image_core.preset import Quality
@@ -44,6 +47,9 @@ __all__ = ["Studio"]
 _MOST = 1_000_000
 """The largest number of pictures, or of pictures at once, that can be asked for."""
 
+_RETRIES = 2
+"""How often a studio's only server is asked again, where that is safe."""
+
 _BATCHES_KEPT = 100
 """How many batches that have ended are still known by their id."""
 
@@ -57,10 +63,11 @@ def _local_time() -> datetime:
 
 
 class Studio(Viewer):
-    """Makes pictures on one vLLM-Omni server and saves them in one folder.
+    """Makes pictures on one vLLM-Omni server, or on several as one, and saves them in one folder.
 
     Args:
-        server: The server's base URL, or anything with the methods of ``Backend``.
+        server: The server's base URL, or anything with the methods of ``Backend``; or several of them, whose
+            work is shared out so that it is done soonest.
         output_dir: Where pictures are saved; made when the first one is.
         spill_dir: Where a picture goes that was made and cannot be written there; None for a new folder of
             this user alone under the system's folder for temporary files, made when it is needed.
@@ -80,7 +87,7 @@ class Studio(Viewer):
 
     def __init__(
         self,
-        server: str | Backend,
+        server: str | Backend | Sequence[str | Backend],
         *,
         output_dir: Path | str = "generated_images",
         spill_dir: Path | str | None = None,
@@ -95,9 +102,11 @@ class Studio(Viewer):
         draw_seed: Callable[[], int] = _drawn_seed,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._backend = (
-            _connected(server, api_key=api_key, timeout=timeout) if isinstance(server, str) else server
-        )
+        servers = server if isinstance(server, Sequence) and not isinstance(server, str) else [server]
+        self._connect = functools.partial(_connected, api_key=api_key, timeout=timeout)
+        # Of several servers another one is asked when one fails, and not the same again.
+        retries = _RETRIES if len(servers) == 1 else 0
+        self._backend = Fleet([self._connect(each, max_retries=retries) for each in servers])
         self._library = Library(
             Path(output_dir),
             spill_dir=None if spill_dir is None else Path(spill_dir),
@@ -126,13 +135,34 @@ class Studio(Viewer):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections to the server."""
+        """Close the connections to the servers."""
         await self._backend.aclose()
 
     @property
     def server_url(self) -> str:
-        """The server's base URL, without credentials."""
+        """The server's base URL, without credentials; of several servers all of them, with commas between."""
         return self._backend.base_url
+
+    @property
+    def servers(self) -> tuple[MemberReport, ...]:
+        """What is known of each server: its model, its work, and whether it is in or out."""
+        return self._backend.members
+
+    def add_server(self, server: str | Backend) -> None:
+        """Take in another server, also while pictures are made.
+
+        Raises:
+            InvalidRequest: It is one of the studio's servers already.
+        """
+        self._backend.join(self._connect(server, max_retries=0))
+
+    async def remove_server(self, url: str) -> None:
+        """Give a server no more work, wait until it has done what it has, and close its connections.
+
+        Raises:
+            InvalidRequest: It is none of the studio's servers, or the last one.
+        """
+        await self._backend.leave(url)
 
     @property
     def output_dir(self) -> Path:
@@ -474,7 +504,10 @@ class Studio(Viewer):
             return _checked_count("max_concurrent", asked)
         if self._max_concurrent is not None:
             return self._max_concurrent
-        return recommended_concurrency(self._gpu.total_vram_gb, (await self._maker.known_model()).profile)
+        self._backend.ceiling = recommended_concurrency(
+            self._gpu.total_vram_gb, (await self._maker.known_model()).profile
+        )
+        return self._backend.ceiling if len(self._backend.members) == 1 else self._backend.window
 
     async def _peak_memory_mb(self) -> float | None:
         try:
@@ -493,7 +526,9 @@ def _checked_count(parameter: str, value: object) -> int:
     return integer(parameter, value, 1, _MOST, allowed=f"a whole number from 1 to {_MOST}")
 
 
-def _connected(url: str, *, api_key: str | None, timeout: float) -> Backend:
+def _connected(server: str | Backend, *, api_key: str | None, timeout: float, max_retries: int) -> Backend:
+    if not isinstance(server, str):
+        return server
     from vllm_omni_client._client import AsyncOmniClient  # noqa: PLC0415 - httpx is slow to import
 
-    return AsyncOmniClient(url, api_key=api_key, timeout=timeout)
+    return AsyncOmniClient(server, api_key=api_key, timeout=timeout, max_retries=max_retries)

@@ -23,9 +23,11 @@ class Attempts:
         budget: The retries that the client may still make.
         clock: Seconds on a clock that never goes back.
         jitter: Draws a number evenly from [0, 1).
+        server: The server's base URL, without credentials.
 
     Attributes:
         policy: What is allowed.
+        server: The server's base URL, without credentials.
         wire: The connection of the attempt that is made now.
         failures: The attempts that failed and were followed by another one.
     """
@@ -39,8 +41,10 @@ class Attempts:
         budget: RetryBudget,
         clock: Callable[[], float],
         jitter: Callable[[], float],
+        server: str = "",
     ) -> None:
         self.policy = policy
+        self.server = server
         self.wire = Wire()
         self.failures: tuple[FailedAttempt, ...] = ()
         self._budget = budget

@@ -118,6 +118,7 @@ class Connection:
             budget=self.budget,
             clock=self.clock,
             jitter=self.jitter,
+            server=self.base_url,
         )
 
     def read(self, call: Call[T], reply: Reply) -> T:

@@ -49,4 +49,5 @@ def _receipt(fitted: Fitted[Request], attempts: Attempts, warnings: tuple[str, .
         warnings=(*fitted.warnings, *warnings),
         failures=attempts.failures,
         elapsed_seconds=attempts.elapsed_seconds,
+        server=attempts.server,
     )

@@ -34,6 +34,7 @@ class Receipt:
         warnings: What is not as it was asked for, a sentence each: another size, fewer pictures ...
         failures: The attempts before the one that succeeded.
         elapsed_seconds: From the call to the reply, waits between attempts included.
+        server: The base URL of the server that answered, without credentials; "" where nobody said.
     """
 
     requested: "ImageGenerationRequest | ImageEditRequest"
@@ -42,6 +43,7 @@ class Receipt:
     warnings: tuple[str, ...] = ()
     failures: tuple[FailedAttempt, ...] = ()
     elapsed_seconds: float = 0.0
+    server: str = ""
 
     @property
     def seed(self) -> int | None:

@@ -1,0 +1,267 @@
+"""A limit: how many requests a server has under way, found by its throughput.
+
+Below what is useful, twice as many requests bring twice as many pictures a second; above it, they only wait.
+So the limit is tripled while the throughput keeps up, set to where it stopped keeping up with one more
+request waiting, and tried a little higher and a little lower from time to time. How long a request takes is
+no signal: that grows with batching, too.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+__all__ = ["Limit"]
+
+_FIRST: Final = 2
+"""One running, one waiting."""
+
+_GROWTH: Final = 3
+_GENTLE_GROWTH: Final = 2
+_MANY: Final = 16
+_KEEPS_UP: Final = 0.9
+"""The share of the growth that throughput must show for the limit to be tripled again."""
+
+_TOO_GOOD: Final = 1.25
+"""Throughput that grows by this more than the limit was measured on a server that was still warming up."""
+
+_WORTH_IT: Final = 1.05
+"""More requests are kept when pictures a second rise by this."""
+
+_NO_LOSS: Final = 0.985
+"""Fewer requests are kept when pictures a second stay above this."""
+
+_PREFIX: Final = 0.6
+"""Requests that were sent together come back in waves; the wave counts that ends after this share of them."""
+
+_FIRST_GAP: Final = 2
+_LONGEST_GAP: Final = 32
+_PERIOD: Final = 6
+"""Throughput is compared over so many times as many requests as are under way: a few percent are seen."""
+
+_Phase = Literal["rising", "steady", "trying"]
+
+
+@dataclass(slots=True)
+class _Round:
+    """What came back since a moment."""
+
+    began: float
+    skipped: int = 0
+    count: int = 0
+    work: float = 0.0
+    best: float = 0.0
+    first: float = 0.0
+    rate: float = 0.0
+    delivered: float = 0.0
+    seconds: float = 0.0
+
+    def against(self, other: "_Round", now: float) -> tuple[float, float]:
+        """How many times the throughput of another round this one has, measured in two ways.
+
+        Work by time is right for a server that works on one request after the other, and is off where
+        requests come back in waves; what came back while each request was under way is right for waves, and
+        off where the requests differ in size.
+        """
+        return _ratio(self.by_time(now), other.rate), _ratio(self.by_request, other.by_request)
+
+    def by_time(self, now: float) -> float:
+        """Work a second."""
+        return _ratio(self.work, now - self.began)
+
+    @property
+    def by_request(self) -> float:
+        """Work a second, the mean over the requests of what came back while each was under way."""
+        return _ratio(self.delivered, self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What is kept of a request while it is under way."""
+
+    at: float
+    delivered: float
+
+
+@dataclass(slots=True)
+class Limit:
+    """How many requests one server has under way. Times are seconds on a clock that never goes back.
+
+    Args:
+        parallel: How many the server works on at the same time, for whoever knows; None to find it out.
+        ceiling: Never more than so many requests; None for no bound.
+    """
+
+    parallel: int | None = None
+    ceiling: int | None = None
+    under_way: int = field(default=0, init=False)
+    _value: int = field(default=_FIRST, init=False)
+    _phase: _Phase = field(default="rising", init=False)
+    _round: _Round | None = field(default=None, init=False)
+    _delivered: float = field(default=0.0, init=False)
+    _before: tuple[int, float] | None = field(default=None, init=False)
+    _tried_from: int = field(default=_FIRST, init=False)
+    _base: _Round = field(default_factory=lambda: _Round(0.0), init=False)
+    _up: bool = field(default=True, init=False)
+    _until_try: int = field(default=_FIRST_GAP, init=False)
+    _gap: int = field(default=_FIRST_GAP, init=False)
+    _roof: int | None = field(default=None, init=False)
+    _least: int = field(default=1, init=False)
+
+    def __post_init__(self) -> None:
+        if self.parallel is not None:
+            self.tell(self.parallel)
+
+    @property
+    def value(self) -> int:
+        """How many requests may be under way, at least 1."""
+        return max(1, self._value if self.ceiling is None else min(self._value, self.ceiling))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another request may be sent."""
+        return self.under_way < self.value
+
+    def tell(self, parallel: int) -> None:
+        """Take it as known how many requests the server works on at the same time, at least 1."""
+        self.parallel = self._least = max(1, parallel)
+        self._settle(_with_waiting(self.parallel))
+
+    def began(self, now: float) -> Sent:
+        """Count a request that is sent now; what is returned is handed to `ended`."""
+        self.under_way += 1
+        if self._round is None:
+            self._round = _Round(now)
+        return Sent(now, self._delivered)
+
+    def ended(self, sent: Sent, now: float, work: float = 1.0) -> None:
+        """Count a request that was answered, and the work that was in it, in any unit."""
+        was_full = self.under_way >= _nearly(self.value)
+        self.under_way -= 1
+        self._delivered += work
+        measured = self._round
+        if measured is None or not was_full:
+            self._round = _Round(now)
+            return
+        if measured.skipped > 0:
+            measured.skipped -= 1
+            if measured.skipped == 0:
+                self._round = _Round(now)
+            return
+        self._take(measured, sent, now, work)
+        if measured.count >= self._length:
+            self._close(measured, now)
+
+    def broke_off(self) -> None:
+        """Count a request that ended without an answer."""
+        self.under_way -= 1
+        self._round = None
+
+    def refused(self) -> None:
+        """Count a request that the server did not take for want of room: it has as many as it takes."""
+        self.under_way -= 1
+        self._roof = max(1, self.under_way)
+        if self.under_way < self._value:
+            self._settle(self._roof)
+
+    @property
+    def _length(self) -> int:
+        return self.value if self._phase == "rising" else _PERIOD * self.value
+
+    def _take(self, measured: _Round, sent: Sent, now: float, work: float) -> None:
+        measured.count += 1
+        measured.work += work
+        measured.delivered += self._delivered - sent.delivered
+        measured.seconds += now - sent.at
+        elapsed = now - measured.began
+        if elapsed <= 0:
+            return
+        if measured.count == 1:
+            measured.first = work / elapsed
+        if measured.count >= max(2, _PREFIX * self.value) or self.value == 1:
+            measured.best = max(measured.best, measured.work / elapsed)
+
+    def _close(self, measured: _Round, now: float) -> None:
+        self._round = _Round(now)
+        match self._phase:
+            case "rising":
+                self._rise(measured)
+            case "steady":
+                measured.rate = measured.by_time(now)
+                self._stay(measured)
+            case "trying":
+                self._judge(measured, now)
+
+    def _rise(self, measured: _Round) -> None:
+        """Triple the limit while the throughput keeps up, else go to where it stopped keeping up."""
+        if measured.best <= 0:
+            return
+        fewer, slower = self._before or (1, measured.first)
+        growth = measured.best / slower if slower > 0 else float(self.value)
+        proportion = self.value / fewer
+        if growth > _TOO_GOOD * proportion:
+            self._before, self._value = None, _FIRST
+        elif growth < _KEEPS_UP * proportion:
+            self.parallel = max(1, round(fewer * growth))
+            self._settle(_with_waiting(self.parallel))
+        elif self._at_the_top:
+            self._settle(self.value)
+        else:
+            self._before = (self.value, measured.best)
+            self._value = self.value * (_GROWTH if self.value < _MANY else _GENTLE_GROWTH)
+
+    @property
+    def _at_the_top(self) -> bool:
+        return self.value >= min(self.ceiling or math.inf, self._roof or math.inf)
+
+    def _settle(self, value: int) -> None:
+        self._value = max(1, value)
+        self._phase = "steady"
+        self._before = None
+        self._round = None
+        self._until_try = self._gap = _FIRST_GAP
+
+    def _stay(self, measured: _Round) -> None:
+        self._until_try -= 1
+        if self._until_try > 0:
+            return
+        step = max(1, self.value // 8)
+        target = self.value + (step if self._up else -step)
+        if not self._least < target <= min(self.ceiling or math.inf, self._roof or math.inf):
+            self._up = not self._up
+            self._rest()
+            return
+        self._base, self._tried_from = measured, self.value
+        self._value = target
+        self._phase = "trying"
+        self._round = _Round(self._round.began if self._round else 0.0, skipped=max(target, self._tried_from))
+
+    def _judge(self, measured: _Round, now: float) -> None:
+        gained = min(measured.against(self._base, now))
+        self._phase = "steady"
+        if gained >= (_WORTH_IT if self._up else _NO_LOSS):
+            self._gap, self._until_try = _FIRST_GAP, 1
+            self.parallel = max(1, self._value - max(1, self._value // 6))
+            return
+        self._value = self._tried_from
+        self._up = not self._up
+        self._rest()
+
+    def _rest(self) -> None:
+        self._gap = min(2 * self._gap, _LONGEST_GAP)
+        self._until_try = self._gap
+        if self._gap == _LONGEST_GAP:
+            self._roof = None
+
+
+def _with_waiting(parallel: int) -> int:
+    """Return how many requests keep so many at work: some wait, or are on their way."""
+    return parallel + max(1, math.ceil(parallel / 5))
+
+
+def _nearly(value: int) -> int:
+    """Return how many under way are as good as all: one may be between its picture and its successor."""
+    return max(1, min(value - 1, math.ceil(0.75 * value)) if value > _FIRST else value - 1)
+
+
+def _ratio(one: float, other: float) -> float:
+    return one / other if other > 0 else 0.0

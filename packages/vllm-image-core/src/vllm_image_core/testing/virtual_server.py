@@ -1,0 +1,260 @@
+"""A server in virtual time: works on some requests at once, lets others wait, and fails as it is told to."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from vllm_omni_client.edits import ImageEditRequest
+from vllm_omni_client.errors import (
+    BadReply,
+    BadRequest,
+    ConnectionLost,
+    EngineDead,
+    OmniError,
+    OutOfGpuMemory,
+    RequestTimeout,
+    ServerBusy,
+    ServerError,
+    ServerUnreachable,
+)
+from vllm_omni_client.metrics import ServerMetrics
+from vllm_omni_client.models import (
+    ImageGenerationReply,
+    ImageGenerationRequest,
+    ModelCard,
+    ModelList,
+    ReplyImage,
+)
+
+from vllm_image_core.backend import ServerRequest
+
+__all__ = ["FAULTS", "VirtualServer"]
+
+_PNG: Final = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
+)
+"""A picture of one pixel."""
+
+_BUSY: Final = 503
+
+FAULTS: Final = ("unreachable", "busy", "lost", "timeout", "rubbish", "error", "memory", "dead")
+"""What can go wrong with a request, by name."""
+
+
+@dataclass
+class VirtualServer:
+    """A backend whose work takes virtual time; see `virtual_time.run`.
+
+    Attributes:
+        base_url: Its name.
+        work: What a request costs, in seconds on a server of speed 1.
+        speed: Seconds of work that it does in a second, for each request at work.
+        parallel: How many requests it works on at the same time.
+        round_trip: Seconds on the way, there and back.
+        noise: Each request takes up to this share more or less.
+        most_waiting: More than so many are answered with 503; None: all wait.
+        model: The model that it serves.
+        version: What it says of its version.
+        seed: For the noise.
+        tells_metrics: Whether it tells how many requests run and wait.
+        fault: Asked with each request that arrives and its number, from 1; a name of `FAULTS`, or None.
+        sent: How many requests came, those that found it down included.
+        made: How many pictures it made.
+        busy: How many requests it refused for want of room.
+        probes: When it was asked for its health.
+        most_under_way: How many requests it had at the same time at most.
+        latencies: Seconds from request to reply, of each picture.
+    """
+
+    base_url: str = "http://a"
+    work: Callable[[ServerRequest], float] = lambda _: 1.0
+    speed: float = 1.0
+    parallel: int = 1
+    round_trip: float = 0.05
+    noise: float = 0.0
+    most_waiting: int | None = None
+    model: str = "model"
+    version: str = "0.30.0"
+    seed: int = 0
+    tells_metrics: bool = False
+    fault: Callable[[ServerRequest, int], str | None] = lambda _request, _number: None
+    picture: bytes = _PNG
+    is_up: bool = True
+    engine_alive: bool = True
+    sent: int = 0
+    made: int = 0
+    busy: int = 0
+    probes: list[float] = field(default_factory=list[float])
+    most_under_way: int = 0
+    latencies: list[float] = field(default_factory=list[float])
+    closed: bool = False
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(f"{self.base_url} {self.seed}")  # noqa: S311 - no secret, and the same each time
+        self._running = asyncio.Semaphore(self.parallel)
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._waiting = 0
+
+    def go_down(self) -> None:
+        """Refuse connections, and lose what is under way."""
+        self.is_up = False
+        for work in self._under_way:
+            work.cancel()
+
+    def come_up(self) -> None:
+        """Take connections again, with an engine that is alive."""
+        self.is_up = self.engine_alive = True
+
+    async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
+        """Make one picture of one pixel."""
+        return await self._answered(request)
+
+    async def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: Sequence[bytes],
+        *,
+        mask_image: bytes | None = None,
+        reference_image: bytes | None = None,
+    ) -> ImageGenerationReply:
+        """Make one picture of one pixel, whatever it is made from."""
+        del image, mask_image, reference_image
+        return await self._answered(request)
+
+    async def _answered(self, request: ServerRequest) -> ImageGenerationReply:
+        began = self._now()
+        self.sent += 1
+        number = self.sent
+        await asyncio.sleep(self.round_trip / 2)
+        self._refuse(request)
+        fault = self.fault(request, number)
+        await self._carry_out(request, fault)
+        await asyncio.sleep(self.round_trip / 2)
+        self._fail_after(fault)
+        self.made += 1
+        self.latencies.append(self._now() - began)
+        return ImageGenerationReply.model_construct(data=(ReplyImage.model_construct(bytes=self.picture),))
+
+    async def get_models(self) -> ModelList:
+        """Its one model."""
+        await self._ask()
+        return ModelList(data=(ModelCard(id=self.model, root=self.model),))
+
+    async def health_check(self) -> bool:
+        """Whether its engine is alive."""
+        self.probes.append(self._now())
+        await self._ask()
+        return self.engine_alive
+
+    async def get_version(self) -> str:
+        """Its version."""
+        await self._ask()
+        return self.version
+
+    async def get_metrics(self) -> ServerMetrics:
+        """What runs and what waits, where it tells that."""
+        await self._ask()
+        if not self.tells_metrics:
+            return ServerMetrics()
+        return ServerMetrics(
+            requests_running=len(self._under_way) - self._waiting, requests_waiting=self._waiting
+        )
+
+    async def aclose(self) -> None:
+        """Write down that it was closed."""
+        self.closed = True
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _ask(self) -> None:
+        await asyncio.sleep(self.round_trip)
+        if not self.is_up:
+            raise self._unreachable()
+
+    def _unreachable(self) -> OmniError:
+        return ServerUnreachable(f"{self.base_url} cannot be reached: refused", reason="refused")
+
+    def _refuse(self, request: ServerRequest) -> None:
+        if not self.is_up:
+            raise self._unreachable()
+        if not self.engine_alive:
+            raise EngineDead(f"{self.base_url}: the engine is dead", status=500)
+        if request.model is not None and request.model != self.model:
+            raise BadRequest(
+                f"Model mismatch: request specifies '{request.model}' but server is running '{self.model}'.",
+                status=400,
+            )
+        if self.most_waiting is not None and self._waiting >= self.most_waiting:
+            self.busy += 1
+            raise ServerBusy(f"{self.base_url} is busy", status=_BUSY)
+
+    async def _carry_out(self, request: ServerRequest, fault: str | None) -> None:
+        self._fail_before(fault)
+        task = asyncio.ensure_future(self._work_on(request, fault))
+        self._under_way.add(task)
+        self.most_under_way = max(self.most_under_way, len(self._under_way))
+        try:
+            await task
+        except asyncio.CancelledError:
+            if _asked_to_stop() or (self.is_up and self.engine_alive):
+                task.cancel()
+                raise
+            if not self.is_up:
+                raise ConnectionLost(f"{self.base_url} closed the connection") from None
+            raise EngineDead(f"{self.base_url}: the engine is dead", status=500) from None
+        finally:
+            self._under_way.discard(task)
+
+    async def _work_on(self, request: ServerRequest, fault: str | None) -> None:
+        self._waiting += 1
+        try:
+            await self._running.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            spread = 1 + self.noise * self._random.uniform(-1, 1)
+            await asyncio.sleep(self.work(request) / self.speed * spread)
+            if fault == "dead":
+                self._die()
+        finally:
+            self._running.release()
+
+    def _die(self) -> None:
+        self.engine_alive = False
+        for work in self._under_way:
+            work.cancel()
+
+    def _fail_before(self, fault: str | None) -> None:
+        match fault:
+            case "unreachable":
+                raise self._unreachable()
+            case "busy":
+                self.busy += 1
+                raise ServerBusy(f"{self.base_url} is busy", status=_BUSY, retry_after_seconds=1.0)
+            case "memory":
+                raise OutOfGpuMemory(f"{self.base_url}: out of memory", status=500)
+            case _:
+                pass
+
+    def _fail_after(self, fault: str | None) -> None:
+        match fault:
+            case "lost":
+                raise ConnectionLost(f"{self.base_url} closed the connection")
+            case "timeout":
+                raise RequestTimeout(f"no whole answer from {self.base_url}")
+            case "rubbish":
+                raise BadReply(f"{self.base_url} answered 200, but with a page")
+            case "error":
+                raise ServerError(f"{self.base_url} failed", status=500)
+            case _:
+                pass
+
+
+def _asked_to_stop() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,36 @@
+import asyncio
+import threading
+
+import pytest
+from vllm_image_core.testing.virtual_time import NothingWillHappen, run
+
+
+def test_five_minutes_pass_at_once_and_in_order() -> None:
+    seen: list[tuple[str, float]] = []
+
+    async def wait(name: str, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        seen.append((name, asyncio.get_running_loop().time()))
+
+    async def main() -> None:
+        await asyncio.gather(wait("late", 300.0), wait("early", 0.5), wait("between", 10.0))
+
+    run(main())
+
+    assert seen == [("early", 0.5), ("between", 10.0), ("late", 300.0)]
+
+
+def test_a_thread_is_waited_for_while_the_clock_stands_still() -> None:
+    async def main() -> tuple[bool, float]:
+        other = await asyncio.to_thread(lambda: threading.current_thread() is not threading.main_thread())
+        return other, asyncio.get_running_loop().time()
+
+    assert run(main()) == (True, 0.0)
+
+
+def test_tasks_that_wait_for_each_other_are_told_of_and_not_waited_for() -> None:
+    async def main() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(NothingWillHappen):
+        run(main())
