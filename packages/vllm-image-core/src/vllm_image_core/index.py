@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -91,15 +91,23 @@ class Index:
         if self._is_empty():
             return ()
         found = "width IS NOT NULL AND key = ? ORDER BY created DESC, id DESC LIMIT ?"
+        return self._as_last_seen(found, (key, _MOST_OF_ONE_KEY))
 
-        def answer(connection: sqlite3.Connection) -> tuple[Record, ...]:
-            if not (self._looked_through and self._upkeep.is_whole(connection)):
-                self._keep_up(connection)
-            return self._records(connection, found, (key, _MOST_OF_ONE_KEY))
+    def in_batch(self, batch: str, positions: Sequence[int]) -> dict[int, Record]:
+        """The pictures of some requests of a batch, by their positions, as they were last seen.
 
-        records = self._repaired(answer)
-        self._look_through_meanwhile()
-        return records
+        The first time, the folder's files are looked at as by `find`; later only the index is.
+
+        Args:
+            batch: Its id.
+            positions: At most 500.
+        """
+        if self._is_empty():
+            return {}
+        marks = ", ".join("?" * len(positions))
+        found = f"width IS NOT NULL AND batch = ? AND position IN ({marks}) ORDER BY id"
+        records = self._as_last_seen(found, (batch, *positions))
+        return {record.position: record for record in records if record.position is not None}
 
     def find(self, query: Query) -> Page:
         """Some pictures, newest first, as they are in the folder now.
@@ -138,6 +146,16 @@ class Index:
             return not any(map(is_picture_name, os.listdir(self._root)))  # noqa: PTH208 - names only
         except OSError:  # there is no such folder
             return True
+
+    def _as_last_seen(self, found: str, values: Sequence[object]) -> tuple[Record, ...]:
+        def answer(connection: sqlite3.Connection) -> tuple[Record, ...]:
+            if not (self._looked_through and self._upkeep.is_whole(connection)):
+                self._keep_up(connection)
+            return self._records(connection, found, values)
+
+        records = self._repaired(answer)
+        self._look_through_meanwhile()
+        return records
 
     def _answered(self, connection: sqlite3.Connection, query: Query) -> Page:
         self._keep_up(connection)

@@ -49,6 +49,7 @@ MEASUREMENTS: Final = Schema(
     migrations=_MIGRATIONS,
     unavailable=DatabaseUnavailable,
     damaged=DamagedDatabase,
+    cache_kib=2_048,  # more than the whole file
 )
 """What was measured with the pictures of a folder; made anew, empty, when it is lost."""
 
