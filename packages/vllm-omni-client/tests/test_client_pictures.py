@@ -271,6 +271,31 @@ def test_an_edit_uploads_its_pictures(ask: Ask, serve: Serve) -> None:
     assert server.paths == ["/v1/images/edits"]
 
 
+@pytest.mark.parametrize("body", [IN_JSON, PNG], ids=["in JSON", "bare"])
+def test_an_edit_goes_straight_to_its_file(ask: Ask, serve: Serve, tmp_path: Path, body: bytes) -> None:
+    server = Server(edits=http(body))
+    request = ImageEditRequest(prompt="blue", seed=3)
+    path = tmp_path / "blue.png"
+    saved = ask(serve(server), "edit_image", request, PNG, into=path)
+    assert isinstance(saved, SavedImage)
+    assert (saved.path, saved.seed, saved.length, saved.receipt.requested) == (path, 3, len(PNG), request)
+    assert path.read_bytes() == PNG
+    with pytest.raises(InvalidParameter, match="there is a file already"):
+        ask(serve(server), "edit_image", request, PNG, into=path)
+    assert ask(serve(server), "edit_image", request, PNG, into=path, overwrite=True)
+    assert server.paths == ["/v1/images/edits"] * 2
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_edit_that_fails_leaves_no_file(ask: Ask, serve: Serve, tmp_path: Path) -> None:
+    server = Server(edits=http(IN_JSON[:-30]))
+    with pytest.raises(BadReply):
+        ask(serve(server), "edit_image", ImageEditRequest(prompt="blue"), PNG, into=tmp_path / "blue.png")
+    with pytest.raises(InvalidParameter, match="takes one picture"):
+        ask(serve(server), "edit_image", ImageEditRequest(prompt="blue", n=2), PNG, into=tmp_path / "b.png")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_edit_of_an_address_is_not_sent(ask: Ask, serve: Serve) -> None:
     server = Server()
     with pytest.raises(InvalidParameter, match="is an address"):

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import gc
 import json
 import socket
@@ -147,6 +148,94 @@ def test_t04_plain_http_on_a_tls_address_is_never_retried(ask: Ask, serve: Serve
     assert (error.reason, attempts(error)) == ("tls", 1)
 
 
+JOBS = 10_000
+PLACES = 32
+
+
+async def test_t05_ten_thousand_pictures_at_once_share_32_connections_and_none_waits_in_vain() -> None:
+    now = most = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = int(head.lower().partition(b"content-length:")[2].split()[0])
+                await reader.readexactly(length)
+                writer.write(PICTURE)
+        now -= 1
+        writer.close()
+
+    drawn = 0
+    async with (
+        asyncio.timeout(300),
+        await asyncio.start_server(talk, "127.0.0.1", 0) as server,
+        AsyncOmniClient(
+            f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+            capabilities=Capabilities(),
+            max_connections=PLACES,
+            max_retries=0,
+        ) as client,
+        asyncio.TaskGroup() as group,
+    ):
+
+        async def draw() -> None:
+            nonlocal drawn
+            picture = await client.generate_image(SEEDED)
+            drawn += picture == DRAWN
+
+        for _ in range(JOBS):
+            group.create_task(draw())
+    assert drawn == JOBS
+    assert most == PLACES
+
+
+def test_t05_a_turn_is_waited_for_until_the_deadline_and_questions_never_wait(serve: Serve) -> None:
+    arrived, leave = threading.Event(), threading.Event()
+
+    def slow(connection: socket.socket, request: bytes) -> bool:
+        if not is_health(request):
+            arrived.set()
+            leave.wait(10)
+        connection.sendall(WELL if is_health(request) else PICTURE)
+        return False
+
+    url = serve(slow)
+    with OmniClient(url, capabilities=Capabilities(), max_connections=1, timeout=10.0) as client:
+        first = threading.Thread(target=client.generate_image, args=(SEEDED,))
+        first.start()
+        assert arrived.wait(5)
+        assert client.health_check()
+        client._connection = dataclasses.replace(client._connection, timeout_seconds=0.2)
+        with pytest.raises(RequestTimeout) as caught:
+            client.generate_image(SEEDED)
+        leave.set()
+        first.join(5)
+    assert caught.value.message == f"no connection to {url} was free within 0.2 s: 1 are in use"
+    assert caught.value.gpu_spent == "no"
+
+
+async def test_t05_a_turn_is_waited_for_in_asyncio_too(serve: Serve) -> None:
+    arrived, leave = threading.Event(), threading.Event()
+
+    def slow(connection: socket.socket, request: bytes) -> bool:
+        arrived.set()
+        leave.wait(10)
+        connection.sendall(PICTURE)
+        return False
+
+    async with AsyncOmniClient(serve(slow), capabilities=Capabilities(), max_connections=1) as client:
+        first = asyncio.create_task(client.generate_image(SEEDED))
+        assert await asyncio.to_thread(arrived.wait, 5)
+        client._connection = dataclasses.replace(client._connection, timeout_seconds=0.2)
+        with pytest.raises(RequestTimeout, match="was free within") as caught:
+            await client.generate_image(SEEDED)
+        leave.set()
+        assert await first == DRAWN
+    assert caught.value.gpu_spent == "no"
+
+
 def test_t06_a_server_that_says_nothing_is_left_at_the_deadline_and_sees_it(ask: Ask, serve: Serve) -> None:
     left = threading.Event()
 
@@ -211,28 +300,33 @@ def test_t08_a_reset_has_words_and_an_unknown_outcome(ask: Ask, serve: Serve, se
     assert (error.gpu_spent, attempts(error)) == ("unknown", 1)
 
 
-CUT = {
-    "t09 empty": b"",
-    "t10 shorter than its length": b'HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{"data":',
-    "t11 cut between chunks": b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n8\r\n{"data":\r\n',
-    "t12 cut without a length": b'HTTP/1.1 200 OK\r\n\r\n{"data":',
-    "no http": b"SSH-2.0-OpenSSH_9.9\r\n",
-}
-
-
-@pytest.mark.parametrize("cut", CUT.values(), ids=CUT)
-def test_a_cut_reply_is_never_taken_for_a_whole_one(ask: Ask, serve: Serve, cut: bytes) -> None:
+def refuses_a_cut(ask: Ask, serve: Serve, cut: bytes) -> None:
+    """A reply that does not end is never a picture; with a seed it is asked for once more."""
     error = failure(ask, serve(saying(cut)), "generate_image", SEEDLESS)
     assert isinstance(error, ConnectionLost | BadReply)
     assert (error.gpu_spent, attempts(error)) == ("unknown", 1)
-
-
-@pytest.mark.parametrize("cut", CUT.values(), ids=CUT)
-def test_a_cut_reply_to_a_request_with_a_seed_is_asked_for_once_more(
-    ask: Ask, serve: Serve, cut: bytes
-) -> None:
     assert ask(serve(saying(cut, PICTURE)), "generate_image", SEEDED) == DRAWN
     assert attempts(failure(ask, serve(saying(cut)), "generate_image", SEEDED, max_retries=5)) == 2
+
+
+def test_t09_an_empty_reply_is_an_unknown_outcome(ask: Ask, serve: Serve) -> None:
+    refuses_a_cut(ask, serve, b"")
+
+
+def test_t10_a_reply_shorter_than_its_length_is_an_unknown_outcome(ask: Ask, serve: Serve) -> None:
+    refuses_a_cut(ask, serve, b'HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{"data":')
+
+
+def test_t11_a_reply_cut_between_chunks_is_an_unknown_outcome(ask: Ask, serve: Serve) -> None:
+    refuses_a_cut(ask, serve, b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n8\r\n{"data":\r\n')
+
+
+def test_t12_a_reply_without_a_length_that_ends_early_is_an_unknown_outcome(ask: Ask, serve: Serve) -> None:
+    refuses_a_cut(ask, serve, b'HTTP/1.1 200 OK\r\n\r\n{"data":')
+
+
+def test_what_is_no_http_is_an_unknown_outcome(ask: Ask, serve: Serve) -> None:
+    refuses_a_cut(ask, serve, b"SSH-2.0-OpenSSH_9.9\r\n")
 
 
 def test_a_server_that_died_is_not_asked_again(ask: Ask, serve: Serve) -> None:

@@ -9,6 +9,8 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping
 from itertools import chain, repeat
+from pathlib import Path
+from typing import cast
 
 import pytest
 from PIL import Image
@@ -20,6 +22,7 @@ from vllm_omni_client import (
     EngineDead,
     ImageGenerationReply,
     ImageGenerationRequest,
+    ModelChanged,
     NotFound,
     OmniClient,
     OmniError,
@@ -40,9 +43,16 @@ HTML = (
 )
 
 
-def encoded(kind: str = "PNG", size: tuple[int, int] = (4, 3), colour: str = "red") -> bytes:
+def encoded(kind: str = "PNG", size: tuple[int, int] = (4, 3), colour: str = "red", **options: int) -> bytes:
+    """A picture of one colour, but for a corner."""
+    picture = Image.new("RGB", size, colour)
+    picture.putpixel((size[0] - 1, size[1] - 1), (1, 2, 3))
+    return saved(picture, kind, **options)
+
+
+def saved(picture: Image.Image, kind: str = "PNG", **options: int) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", size, colour).save(buffer, kind)
+    picture.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -81,31 +91,35 @@ def draw(request: pytest.FixtureRequest, serve: Serve, asked: Asked) -> Draw:
     """Ask one of the two clients for a picture of a server that answers by a list; the last one for ever."""
 
     async def in_async(
-        url: str, wish: ImageGenerationRequest, settings: Mapping[str, object]
-    ) -> ImageGenerationReply:
+        url: str, wish: ImageGenerationRequest, settings: Mapping[str, object], where: Mapping[str, Path]
+    ) -> object:
         async with AsyncOmniClient(url, **settings) as client:  # type: ignore[arg-type]  # settings of a test
-            return await client.generate_image(wish)
+            return await client.generate_image(wish, **where)
 
     def drawn(
         *answers: bytes,
         wish: ImageGenerationRequest = REQUEST,
         health: bytes = http(b"{}"),
+        models: bytes = http(b"{}"),
+        into: Path | None = None,
         **settings: object,
-    ) -> ImageGenerationReply:
+    ) -> object:
         coming = chain(answers, repeat(answers[-1]))
 
         def script(connection: socket.socket, asking: bytes) -> bool:
             asked.append(asking.split(b" ")[1].decode())
-            connection.sendall(health if asked[-1] == "/health" else next(coming))
+            aside = {"/health": health, "/v1/models": models}
+            connection.sendall(aside.get(asked[-1]) or next(coming))
             return False
 
         settings = {"timeout": 10.0, "jitter": lambda: 0.0, "capabilities": Capabilities(), **settings}
+        where = {} if into is None else {"into": into.with_name(f"{len(asked)}.png")}
         if request.param == "async":
-            return asyncio.run(in_async(serve(script), wish, settings))
+            return asyncio.run(in_async(serve(script), wish, settings, where))
         with OmniClient(serve(script), **settings) as client:  # type: ignore[arg-type]  # settings of a test
-            return client.generate_image(wish)
+            return client.generate_image(wish, **where)
 
-    return drawn
+    return cast("Draw", drawn)
 
 
 def failure(draw: Draw, *answers: bytes, **settings: object) -> OmniError:
@@ -129,12 +143,27 @@ def test_h01_every_shape_of_a_refusal_is_read(draw: Draw, asked: Asked, body: by
     assert asked.pictures() == 1
 
 
-def test_h02_another_model_is_told_by_both_names_and_not_tried_again(draw: Draw, asked: Asked) -> None:
-    message = "Model mismatch: request specifies 'a' but server is running 'b'."
-    error = failure(draw, http(told(error={"message": message}), 400))
-    assert type(error) is BadRequest
-    assert message in error.message
-    assert asked == ["/v1/images/generations"]
+MISMATCH = http(
+    told(error={"message": "Model mismatch: request specifies 'a' but server is running 'b'."}), 400
+)
+
+
+@pytest.mark.parametrize(
+    ("models", "served"),
+    [(http(told(data=[{"id": "c"}, {"id": "d"}])), ("c", "d")), (http(b"", 500), ("b",))],
+    ids=["as it lists them", "as it said"],
+)
+def test_h02_another_model_is_told_by_all_names_and_not_tried_again(
+    draw: Draw, asked: Asked, models: bytes, served: tuple[str, ...]
+) -> None:
+    error = failure(draw, MISMATCH, models=models, max_retries=5)
+    assert type(error) is ModelChanged
+    assert (error.requested, error.served) == ("a", served)
+    assert error.message == (
+        "the server answered 400: Model mismatch: request specifies 'a' but server is running 'b'."
+    )
+    assert (error.gpu_spent, error.exchange and error.exchange.status) == ("no", 400)
+    assert asked == ["/v1/images/generations", "/v1/models"]
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -332,6 +361,34 @@ def test_h19_another_number_is_kept_and_told(draw: Draw, colours: list[str], wor
 def test_h20_the_same_picture_twice_is_told(draw: Draw) -> None:
     reply = draw(http(pictures(PNG, PNG)), wish=REQUEST.model_copy(update={"n": 2}))
     assert reply.warnings == ("Pictures 0 and 1 are the same, byte for byte.",)
+
+
+FLAT = {
+    "black": saved(Image.new("RGB", (64, 48))),
+    "black, stored": saved(Image.new("RGB", (64, 48)), compress_level=0),
+    "black, see-through": saved(Image.new("RGBA", (64, 48))),
+    "grey": saved(Image.new("L", (64, 48), 119)),
+    "red": saved(Image.new("RGB", (64, 48), "red")),
+}
+COLOURS = ("#000000", "#000000", "#000000", "#777777", "#ff0000")
+
+
+@pytest.mark.parametrize(("data", "colour"), list(zip(FLAT.values(), COLOURS, strict=True)), ids=FLAT)
+def test_h21_a_picture_of_one_colour_is_told(draw: Draw, tmp_path: Path, data: bytes, colour: str) -> None:
+    reply = draw(http(pictures(PNG, data)), wish=REQUEST.model_copy(update={"n": 2, "size": None}))
+    assert [image.flat_colour for image in reply.data] == [None, colour]
+    assert reply.warnings == (f"Picture 1 is one colour all over, {colour}; something may have failed.",)
+    kept = draw(
+        http(pictures(data)), into=tmp_path / "flat.png", wish=REQUEST.model_copy(update={"size": None})
+    )
+    assert kept.warnings == (f"The picture is one colour all over, {colour}; something may have failed.",)
+
+
+def test_h21_a_picture_with_one_other_pixel_is_not_told(draw: Draw) -> None:
+    for level in (0, 1, 9):
+        data = encoded(size=(64, 48), colour="black", compress_level=level)
+        reply = draw(http(pictures(data)), wish=REQUEST.model_copy(update={"size": None}))
+        assert reply.warnings == ()
 
 
 def test_h22_models_are_read_anew_each_time(serve: Serve) -> None:

@@ -163,6 +163,15 @@ def test_a_size_is_refused_with_what_is_allowed() -> None:
         request_of(size="auto")
 
 
+@pytest.mark.parametrize("size", ["100000x1", "1024x1000000", "0x64", "064x64"])
+def test_a_size_that_no_picture_has_is_refused_with_the_bounds(size: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        request_of(size=size)
+    assert caught.value.message == (
+        f"size = {size!r}: width and height must be 1 to 99999 pixels each, such as 1024x1024"
+    )
+
+
 def test_a_refusal_shows_a_long_value_only_in_part() -> None:
     with pytest.raises(InvalidParameter) as caught:
         request_of(size="x" * 10_000)

@@ -22,6 +22,7 @@ PUBLIC = [
     "InvalidParameter",
     "Lora",
     "ModelCard",
+    "ModelChanged",
     "ModelList",
     "NotFound",
     "OmniClient",

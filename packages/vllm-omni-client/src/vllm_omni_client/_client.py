@@ -1,38 +1,34 @@
 """OmniClient and AsyncOmniClient: the I/O, and the only place that knows httpx and tenacity.
 
 An attempt sends one `Call` and reads one reply; tenacity repeats it as `_retry.decide` says; the total
-deadline stands around everything. The two clients differ in how they wait, and in nothing else.
+deadline stands around everything. What a call does step by step stands in `_flows`: the two clients differ
+in how they wait, and in nothing else.
 """
 
 import asyncio
 import os
 import random
 import ssl
+import threading
 import time
-from collections.abc import Awaitable, Callable, Generator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from contextlib import contextmanager
-from pathlib import Path
-from threading import Event, Lock
-from typing import Any, Final, Literal, Self, TypeVar, overload
+from typing import Any, Final, Self, TypeVar
 
 import httpx
 from pydantic import SecretStr
 from tenacity import AsyncRetrying, Retrying, retry_if_exception
 
-from vllm_omni_client import _endpoints
+from vllm_omni_client._async_calls import AsyncCalls
 from vllm_omni_client._attempts import Attempts
+from vllm_omni_client._blocking_calls import BlockingCalls
 from vllm_omni_client._causes import first_words, unreachable_reason
 from vllm_omni_client._connection import Connection
 from vllm_omni_client._endpoints import Call
-from vllm_omni_client._fitting import fitted_edit, fitted_generation
-from vllm_omni_client._known_server import KnownServer
-from vllm_omni_client._outcome import refuse_several, saved, with_receipt
-from vllm_omni_client._picture_file import PictureFile
+from vllm_omni_client._flows import Ask, Flow
 from vllm_omni_client._reply import IncomingReply, Reply
-from vllm_omni_client._saving import NewFile
 from vllm_omni_client._wire import Deadline, Wire
 from vllm_omni_client.capabilities import Capabilities
-from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import (
     ConnectionLost,
     InvalidParameter,
@@ -40,10 +36,6 @@ from vllm_omni_client.errors import (
     RequestTimeout,
     ServerUnreachable,
 )
-from vllm_omni_client.metrics import ServerMetrics
-from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
-from vllm_omni_client.saved import SavedImage
-from vllm_omni_client.uploads import InputImage, uploads
 
 T = TypeVar("T")
 # ASGI's own types: a scope and a message are mappings of whatever their kind has.
@@ -54,20 +46,13 @@ AsgiApp = Callable[[_Message, _Receive, _SendMessage], Awaitable[None]]
 
 _CONNECT_SECONDS: Final = 5.0
 _WRITE_SECONDS: Final = 30.0
-_HEALTH_SECONDS: Final = 5.0
-# What a server is may cost this much of a call's time to learn, and not more than a quarter of it.
-_LEARNING_SECONDS: Final = 5.0
-_LEARNING_SHARE: Final = 4
 _SHORTEST_SECONDS: Final = 0.001
-# Connections are never waited for: the caller limits how many calls are under way. Idle ones are closed
-# before uvicorn closes them, which it does after 5 seconds.
-_ASYNC_LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=3.0)
-# A deadline can end a blocking read only by cutting its connection, so each call has one of its own.
-_SYNC_LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+# Idle connections are closed before uvicorn closes them, which it does after 5 seconds.
+_IDLE_SECONDS: Final = 3.0
 _UNREACHABLE: Final = "tenacity ends with a result or with the last error"
 
 
-class AsyncOmniClient:
+class AsyncOmniClient(AsyncCalls):
     """A client for asyncio; of one event loop at a time.
 
     Proxies of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) are used for public hosts
@@ -81,6 +66,8 @@ class AsyncOmniClient:
             calls end after 30 seconds, a health check after 10, if this is not shorter.
         max_retries: Attempts after the first one, 0 to 100. What may have cost GPU time is sent again at
             most once, only with a seed, and only when `/health` answers 200.
+        max_connections: How many pictures may be under way at once, 1 to 10,000; further calls wait for
+            their turn, within their deadline. Other questions never wait.
         strict: Whether a field that this server would ignore in silence is an error; else it is left out,
             and named in the reply's `ignored`.
         capabilities: What the server can do, for a caller who knows; None to ask it, once, before the first
@@ -104,6 +91,7 @@ class AsyncOmniClient:
         api_key: str | SecretStr | None = None,
         timeout: float = 300.0,  # the deadline of later calls, not of this one
         max_retries: int = 2,
+        max_connections: int = 100,
         strict: bool = True,
         capabilities: Capabilities | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -111,20 +99,21 @@ class AsyncOmniClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._connection = Connection.checked(
-            base_url, api_key=api_key, timeout=timeout, max_retries=max_retries, clock=clock, jitter=jitter
+        connection = Connection.checked(
+            base_url,
+            api_key=api_key,
+            timeout=timeout,
+            max_retries=max_retries,
+            max_connections=max_connections,
+            clock=clock,
+            jitter=jitter,
         )
-        self.base_url = self._connection.base_url
+        super().__init__(connection, strict=strict, capabilities=capabilities)
         self._sleep = sleep
         self._transport = transport
-        self._strict = strict
-        self._server = KnownServer(clock, capabilities)
-        self._learning = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = os.getpid()
-        self._deadlines: set[asyncio.Timeout] = set()
         self._closed = False
-        self._http = self._made()
+        self._renew()
 
     @classmethod
     def in_process(
@@ -141,128 +130,14 @@ class AsyncOmniClient:
 
         The application's lifespan is not run. An exception in it is a 500, as over the network.
         """
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         return cls(
             base_url,
             api_key=api_key,
             timeout=timeout,
             max_retries=max_retries,
             strict=strict,
-            transport=transport,
+            transport=httpx.ASGITransport(app=app, raise_app_exceptions=False),
         )
-
-    @overload
-    async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply: ...
-
-    @overload
-    async def generate_image(
-        self, request: ImageGenerationRequest, /, *, into: str | Path, overwrite: bool = False
-    ) -> SavedImage: ...
-
-    async def generate_image(
-        self,
-        request: ImageGenerationRequest,
-        /,
-        *,
-        into: str | Path | None = None,
-        overwrite: bool = False,
-    ) -> ImageGenerationReply | SavedImage:
-        """Draw; a request without a seed is never sent again once it may have cost GPU time.
-
-        Args:
-            request: What to draw.
-            into: A file for the picture. It is written while it arrives, whole or not at all, and its own
-                bytes are asked for where the server has that and no metrics per stage are wanted.
-            overwrite: Whether a file that is there already is replaced.
-
-        Raises:
-            UnsupportedParameter: In strict mode: this server would ignore a field in silence.
-            InvalidParameter: `into` cannot be written, or more than one picture is asked for.
-            FileExistsError: Someone else has made that file while the picture was drawn.
-            OSError: The file cannot be written, as when the disk is full.
-        """
-        if into is not None:
-            return await self._generate_into(request, Path(into), overwrite=overwrite)
-        attempts = self._connection.attempts(_endpoints.generate(request))
-        fitted = fitted_generation(request, await self._known(attempts), strict=self._strict)
-        reply = await self._send(_endpoints.generate(fitted.sent), attempts)
-        return with_receipt(fitted, reply, attempts)
-
-    async def edit_image(
-        self,
-        request: ImageEditRequest,
-        /,
-        image: InputImage | Sequence[InputImage],
-        *,
-        mask_image: InputImage | None = None,
-        reference_image: InputImage | None = None,
-    ) -> ImageGenerationReply:
-        """Change pictures; without a seed it is never sent again once it may have cost GPU time.
-
-        The server goes on with an edit whose client has gone away.
-
-        Args:
-            request: What to change.
-            image: 1 to 4 pictures to start from, each a path, bytes, a file opened in binary mode, or a
-                Pillow image. They are uploaded; an address is refused.
-            mask_image: White where the picture may change, for models that paint in.
-            reference_image: A picture to take over from, for models that do.
-
-        Raises:
-            UnsupportedParameter: In strict mode: this server would ignore a field in silence.
-            InvalidParameter: A picture cannot be read.
-        """
-        read = await asyncio.to_thread(uploads, image, mask_image=mask_image, reference_image=reference_image)
-        attempts = self._connection.attempts(_endpoints.edit(request, ()))
-        fitted, pictures = fitted_edit(request, read, await self._known(attempts), strict=self._strict)
-        reply = await self._send(_endpoints.edit(fitted.sent, pictures), attempts)
-        return with_receipt(fitted, reply, attempts)
-
-    async def capabilities(self) -> Capabilities:
-        """Return which fields and routes the server has; asked once, and again when it may have changed.
-
-        Raises:
-            ServerUnreachable: No one answers.
-        """
-        known = await self._known(self._connection.attempts(_endpoints.openapi()))
-        if known.source == "unknown":
-            await self.health_check()
-        return known
-
-    async def sleep(self, *, level: Literal[1, 2] = 2, stage_ids: Sequence[int] = (0,)) -> bool:
-        """Have the server give its GPU memory back; True when it has. Needs 0.20 or later.
-
-        Args:
-            level: 1 moves the weights to main memory, 2 drops them.
-            stage_ids: Which stages; a server that only draws has the one.
-        """
-        return await self._send(_endpoints.sleep(stage_ids, level))
-
-    async def wake_up(self, *, stage_ids: Sequence[int] = (0,)) -> bool:
-        """Have the server load its weights again; False when it was not asleep. Needs 0.20 or later."""
-        return await self._send(_endpoints.wake_up(stage_ids))
-
-    async def get_models(self) -> ModelList:
-        """Return the served names of the server's one model."""
-        return await self._send(_endpoints.models())
-
-    async def health_check(self) -> bool:
-        """Ask once whether the server can work: True for 200, False for 503.
-
-        Raises:
-            ServerUnreachable: No one answers.
-        """
-        return await self._send(_endpoints.health())
-
-    async def get_version(self) -> str:
-        """Return vLLM's version; its first two numbers are those of vLLM-Omni."""
-        version = await self._send(_endpoints.version())
-        self._server.hear(version)
-        return version
-
-    async def get_metrics(self) -> ServerMetrics:
-        """Return what the server counts; what it does not tell is None."""
-        return await self._send(_endpoints.server_metrics())
 
     async def aclose(self) -> None:
         """End the calls under way with ConnectionLost and close all connections, for good."""
@@ -280,17 +155,25 @@ class AsyncOmniClient:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.base_url!r})"
-
-    def _made(self) -> httpx.AsyncClient:
+    def _renew(self) -> None:
+        """Begin anew: what was there belongs to another event loop, or to the process that this one left."""
+        # The pool itself has no limit, so that nothing ever waits in it: whoever waits, waits for a place.
+        limits = httpx.Limits(
+            max_connections=None,
+            max_keepalive_connections=self._connection.max_connections,
+            keepalive_expiry=_IDLE_SECONDS,
+        )
         with _usable_environment():
             transport = self._transport
             if transport is None and self._connection.is_direct:
-                transport = httpx.AsyncHTTPTransport(verify=_tls(self._connection), limits=_ASYNC_LIMITS)
-            return httpx.AsyncClient(
-                headers=self._connection.headers(), transport=transport, limits=_ASYNC_LIMITS
+                transport = httpx.AsyncHTTPTransport(verify=_tls(self._connection), limits=limits)
+            self._http = httpx.AsyncClient(
+                headers=self._connection.headers(), transport=transport, limits=limits
             )
+        self._places = asyncio.Semaphore(self._connection.max_connections)
+        self._learning = asyncio.Lock()
+        self._process = os.getpid()
+        self._deadlines: set[asyncio.Timeout] = set()
 
     def _of_this_loop(self) -> httpx.AsyncClient:
         """Return connections of the running event loop; those of one that was closed are given up."""
@@ -305,51 +188,17 @@ class AsyncOmniClient:
         self._loop = loop
         return self._http
 
-    def _renew(self) -> None:
-        """Give up connections that belong to another event loop, or to the process that this one left."""
-        self._http = self._made()
-        self._learning = asyncio.Lock()
-        self._process = os.getpid()
-        self._deadlines = set()
-
     async def _known(self, attempts: Attempts) -> Capabilities:
         """Return what the server can do, learnt within the call's own time if need be."""
-        seconds = min(_LEARNING_SECONDS, attempts.remaining_seconds / _LEARNING_SHARE)
         self._of_this_loop()
+        if known := self._server.believed:
+            return known
+        seconds = self._flows.learning_seconds(attempts)
         try:
-            async with asyncio.timeout(seconds):
-                return self._server.believed or await self._learn()
+            async with asyncio.timeout(seconds), self._learning:
+                return self._server.believed or await self._driven(self._flows.learn(seconds))
         except TimeoutError:
             return self._server.learn(Capabilities())
-
-    async def _learn(self) -> Capabilities:
-        async with self._learning:
-            if self._server.believed:
-                return self._server.believed
-            version = await self._quietly(_endpoints.version())
-            if renewed := self._server.renewed(version):
-                return renewed
-            description = await self._quietly(_endpoints.openapi())
-            return self._server.learn(Capabilities.of_openapi(description or b"", version))
-
-    async def _quietly(self, call: Call[T]) -> T | None:
-        """Return what the server tells of itself; what it does not tell is no failure of the call."""
-        try:
-            return self._connection.read(call, await self._exchange(call, Wire()))
-        except OmniError:
-            return None
-
-    async def _generate_into(
-        self, request: ImageGenerationRequest, path: Path, *, overwrite: bool
-    ) -> SavedImage:
-        refuse_several(request)
-        attempts = self._connection.attempts(_endpoints.generate(request))
-        server = await self._known(attempts)
-        fitted = fitted_generation(request, server, strict=self._strict, into_file=True)
-        with NewFile(path, overwrite=overwrite) as new:
-            file = PictureFile(new, most_pixels=_endpoints.most_pixels(request))
-            arrived = await self._send(_endpoints.generate_into(fitted.sent, file), attempts)
-            return saved(fitted, file, arrived, attempts)
 
     async def _send(self, call: Call[T], attempts: Attempts | None = None) -> T:
         attempts = attempts or self._connection.attempts(call)
@@ -372,50 +221,53 @@ class AsyncOmniClient:
         retrying = AsyncRetrying(retry=retry, wait=attempts.wait_seconds, sleep=self._sleep, reraise=True)
         async for attempt in retrying:
             with attempt:
-                return await self._attempt(call, attempts)
+                return await self._driven(self._flows.attempt(call, attempts))
         raise AssertionError(_UNREACHABLE)  # pragma: no cover  # what it says
 
-    async def _attempt(self, call: Call[T], attempts: Attempts) -> T:
-        attempts.begin()
+    async def _driven(self, flow: Flow[T]) -> T:
+        """Do what a flow asks for, until it is at its end."""
         try:
-            return self._connection.read(call, await self._exchange(call, attempts.wire))
-        except OmniError as error:
-            failure = error
-        self._server.doubt(failure)
-        if attempts.depend_on_health(failure):
-            healthy = await self._is_healthy(min(_HEALTH_SECONDS, attempts.remaining_seconds / 2))
-            failure = attempts.diagnosed(failure, healthy=healthy)
-        raise attempts.signed(failure)
+            ask = next(flow)
+            while True:
+                try:
+                    reply = await self._exchange(ask)
+                except (OmniError, TimeoutError) as error:
+                    ask = flow.throw(error)
+                else:
+                    ask = flow.send(reply)
+        except StopIteration as end:
+            return end.value
 
-    async def _is_healthy(self, seconds: float) -> bool:
-        call = _endpoints.health()
-        try:
-            async with asyncio.timeout(seconds):
-                return self._connection.read(call, await self._exchange(call, Wire()))
-        except (OmniError, TimeoutError):
-            return False
+    async def _exchange(self, ask: Ask) -> Reply:
+        async with asyncio.timeout(ask.seconds):
+            if not ask.call.draws:
+                return await self._exchange_now(ask)
+            ask.wire.waiting = True
+            async with self._places:
+                ask.wire.waiting = False
+                return await self._exchange_now(ask)
 
-    async def _exchange(self, call: Call[T], wire: Wire) -> Reply:
+    async def _exchange_now(self, ask: Ask) -> Reply:
         """Send and receive; over a new connection where an idle one turns out to be closed already."""
         try:
-            return await self._exchange_once(call, wire)
+            return await self._exchange_once(ask)
         except ConnectionLost as error:
             if error.gpu_spent != "no":
                 raise
-        wire.restart()
-        return await self._exchange_once(call, wire)
+        ask.wire.restart()
+        return await self._exchange_once(ask)
 
-    async def _exchange_once(self, call: Call[T], wire: Wire) -> Reply:
-        http = self._of_this_loop()
+    async def _exchange_once(self, ask: Ask) -> Reply:
+        http, call = self._of_this_loop(), ask.call
         request = http.build_request(
             call.method,
             self._connection.url(call),
             content=call.content,
             headers=call.headers,
             timeout=_timeouts(None),
-            extensions={"trace": wire.note_async},
+            extensions={"trace": ask.wire.note_async},
         )
-        with _translated(self.base_url, wire):
+        with _translated(self.base_url, ask.wire):
             response = await http.send(request, stream=True)
             try:
                 incoming = IncomingReply(call, response.status_code, _lower(response.headers))
@@ -427,10 +279,10 @@ class AsyncOmniClient:
         return incoming.whole()
 
 
-class OmniClient:
+class OmniClient(BlockingCalls):
     """A client for code without asyncio; safe to share between threads.
 
-    Its arguments, attributes and errors are those of `AsyncOmniClient`, but for `transport`, which is a
+    Its arguments, methods and errors are those of `AsyncOmniClient`, but for `transport`, which is a
     blocking one, and `sleep`, which is None for waits that end when the client is closed. Looking up a
     host's name is outside of the total deadline: the system's resolver does not let itself be interrupted.
     """
@@ -442,6 +294,7 @@ class OmniClient:
         api_key: str | SecretStr | None = None,
         timeout: float = 300.0,
         max_retries: int = 2,
+        max_connections: int = 100,
         strict: bool = True,
         capabilities: Capabilities | None = None,
         transport: httpx.BaseTransport | None = None,
@@ -449,132 +302,20 @@ class OmniClient:
         sleep: Callable[[float], None] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._connection = Connection.checked(
-            base_url, api_key=api_key, timeout=timeout, max_retries=max_retries, clock=clock, jitter=jitter
+        connection = Connection.checked(
+            base_url,
+            api_key=api_key,
+            timeout=timeout,
+            max_retries=max_retries,
+            max_connections=max_connections,
+            clock=clock,
+            jitter=jitter,
         )
-        self.base_url = self._connection.base_url
-        self._closing = Event()
+        super().__init__(connection, strict=strict, capabilities=capabilities)
+        self._closing = threading.Event()
         self._sleep = sleep or self._wait
-        self._strict = strict
-        self._server = KnownServer(clock, capabilities)
-        self._learning = Lock()
-        self._wires: set[Wire] = set()
         self._transport = transport
-        self._process = os.getpid()
-        self._http = self._made()
-
-    @overload
-    def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply: ...
-
-    @overload
-    def generate_image(
-        self, request: ImageGenerationRequest, /, *, into: str | Path, overwrite: bool = False
-    ) -> SavedImage: ...
-
-    def generate_image(
-        self,
-        request: ImageGenerationRequest,
-        /,
-        *,
-        into: str | Path | None = None,
-        overwrite: bool = False,
-    ) -> ImageGenerationReply | SavedImage:
-        """Draw; a request without a seed is never sent again once it may have cost GPU time.
-
-        Args:
-            request: What to draw.
-            into: A file for the picture. It is written while it arrives, whole or not at all, and its own
-                bytes are asked for where the server has that and no metrics per stage are wanted.
-            overwrite: Whether a file that is there already is replaced.
-
-        Raises:
-            UnsupportedParameter: In strict mode: this server would ignore a field in silence.
-            InvalidParameter: `into` cannot be written, or more than one picture is asked for.
-            FileExistsError: Someone else has made that file while the picture was drawn.
-            OSError: The file cannot be written, as when the disk is full.
-        """
-        if into is not None:
-            return self._generate_into(request, Path(into), overwrite=overwrite)
-        attempts = self._connection.attempts(_endpoints.generate(request))
-        fitted = fitted_generation(request, self._known(attempts), strict=self._strict)
-        reply = self._send(_endpoints.generate(fitted.sent), attempts)
-        return with_receipt(fitted, reply, attempts)
-
-    def edit_image(
-        self,
-        request: ImageEditRequest,
-        /,
-        image: InputImage | Sequence[InputImage],
-        *,
-        mask_image: InputImage | None = None,
-        reference_image: InputImage | None = None,
-    ) -> ImageGenerationReply:
-        """Change pictures; without a seed it is never sent again once it may have cost GPU time.
-
-        The server goes on with an edit whose client has gone away.
-
-        Args:
-            request: What to change.
-            image: 1 to 4 pictures to start from, each a path, bytes, a file opened in binary mode, or a
-                Pillow image. They are uploaded; an address is refused.
-            mask_image: White where the picture may change, for models that paint in.
-            reference_image: A picture to take over from, for models that do.
-
-        Raises:
-            UnsupportedParameter: In strict mode: this server would ignore a field in silence.
-            InvalidParameter: A picture cannot be read.
-        """
-        read = uploads(image, mask_image=mask_image, reference_image=reference_image)
-        attempts = self._connection.attempts(_endpoints.edit(request, ()))
-        fitted, pictures = fitted_edit(request, read, self._known(attempts), strict=self._strict)
-        reply = self._send(_endpoints.edit(fitted.sent, pictures), attempts)
-        return with_receipt(fitted, reply, attempts)
-
-    def capabilities(self) -> Capabilities:
-        """Return which fields and routes the server has; asked once, and again when it may have changed.
-
-        Raises:
-            ServerUnreachable: No one answers.
-        """
-        known = self._known(self._connection.attempts(_endpoints.openapi()))
-        if known.source == "unknown":
-            self.health_check()
-        return known
-
-    def sleep(self, *, level: Literal[1, 2] = 2, stage_ids: Sequence[int] = (0,)) -> bool:
-        """Have the server give its GPU memory back; True when it has. Needs 0.20 or later.
-
-        Args:
-            level: 1 moves the weights to main memory, 2 drops them.
-            stage_ids: Which stages; a server that only draws has the one.
-        """
-        return self._send(_endpoints.sleep(stage_ids, level))
-
-    def wake_up(self, *, stage_ids: Sequence[int] = (0,)) -> bool:
-        """Have the server load its weights again; False when it was not asleep. Needs 0.20 or later."""
-        return self._send(_endpoints.wake_up(stage_ids))
-
-    def get_models(self) -> ModelList:
-        """Return the served names of the server's one model."""
-        return self._send(_endpoints.models())
-
-    def health_check(self) -> bool:
-        """Ask once whether the server can work: True for 200, False for 503.
-
-        Raises:
-            ServerUnreachable: No one answers.
-        """
-        return self._send(_endpoints.health())
-
-    def get_version(self) -> str:
-        """Return vLLM's version; its first two numbers are those of vLLM-Omni."""
-        version = self._send(_endpoints.version())
-        self._server.hear(version)
-        return version
-
-    def get_metrics(self) -> ServerMetrics:
-        """Return what the server counts; what it does not tell is None."""
-        return self._send(_endpoints.server_metrics())
+        self._renew()
 
     def close(self) -> None:
         """End the calls under way with ConnectionLost and close all connections, for good."""
@@ -589,24 +330,25 @@ class OmniClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.base_url!r})"
-
-    def _made(self) -> httpx.Client:
+    def _renew(self) -> None:
+        """Begin anew: what was there belongs to the process that this one left."""
+        # A deadline can end a blocking read only by cutting its connection, so each call has one of its own.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         with _usable_environment():
             transport = self._transport
             if transport is None and self._connection.is_direct:
-                transport = httpx.HTTPTransport(verify=_tls(self._connection), limits=_SYNC_LIMITS)
-            return httpx.Client(headers=self._connection.headers(), transport=transport, limits=_SYNC_LIMITS)
+                transport = httpx.HTTPTransport(verify=_tls(self._connection), limits=limits)
+            self._http = httpx.Client(headers=self._connection.headers(), transport=transport, limits=limits)
+        self._places = threading.Semaphore(self._connection.max_connections)
+        self._learning = threading.Lock()
+        self._wires: set[Wire] = set()
+        self._process = os.getpid()
 
     def _of_this_process(self) -> httpx.Client:
         """Return connections of this process; after a fork, those of the other one are given up."""
         _refuse_closed(closed=self._closing.is_set())
         if self._process != os.getpid():
-            self._http = self._made()
-            self._learning = Lock()
-            self._wires = set()
-            self._process = os.getpid()
+            self._renew()
         return self._http
 
     def _wait(self, seconds: float) -> None:
@@ -615,38 +357,15 @@ class OmniClient:
     def _known(self, attempts: Attempts) -> Capabilities:
         """Return what the server can do, learnt within the call's own time if need be."""
         self._of_this_process()
-        seconds = min(_LEARNING_SECONDS, attempts.remaining_seconds / _LEARNING_SHARE)
+        seconds = self._flows.learning_seconds(attempts)
         if known := self._server.believed:
             return known
         if not self._learning.acquire(timeout=seconds):
             return Capabilities()
         try:
-            return self._server.believed or self._learn(seconds / 2)
+            return self._server.believed or self._driven(self._flows.learn(seconds))
         finally:
             self._learning.release()
-
-    def _learn(self, seconds: float) -> Capabilities:
-        version = self._quietly(_endpoints.version(), seconds)
-        if renewed := self._server.renewed(version):
-            return renewed
-        description = self._quietly(_endpoints.openapi(), seconds)
-        return self._server.learn(Capabilities.of_openapi(description or b"", version))
-
-    def _quietly(self, call: Call[T], seconds: float) -> T | None:
-        """Return what the server tells of itself; what it does not tell is no failure of the call."""
-        try:
-            return self._connection.read(call, self._exchange(call, Wire(), seconds))
-        except (OmniError, TimeoutError):
-            return None
-
-    def _generate_into(self, request: ImageGenerationRequest, path: Path, *, overwrite: bool) -> SavedImage:
-        refuse_several(request)
-        attempts = self._connection.attempts(_endpoints.generate(request))
-        fitted = fitted_generation(request, self._known(attempts), strict=self._strict, into_file=True)
-        with NewFile(path, overwrite=overwrite) as new:
-            file = PictureFile(new, most_pixels=_endpoints.most_pixels(request))
-            arrived = self._send(_endpoints.generate_into(fitted.sent, file), attempts)
-            return saved(fitted, file, arrived, attempts)
 
     def _send(self, call: Call[T], attempts: Attempts | None = None) -> T:
         attempts = attempts or self._connection.attempts(call)
@@ -666,32 +385,38 @@ class OmniClient:
         retry = retry_if_exception(attempts.may_follow)
         for attempt in Retrying(retry=retry, wait=attempts.wait_seconds, sleep=self._sleep, reraise=True):
             with attempt:
-                return self._attempt(call, attempts)
+                return self._driven(self._flows.attempt(call, attempts))
         raise AssertionError(_UNREACHABLE)  # pragma: no cover  # what it says
 
-    def _attempt(self, call: Call[T], attempts: Attempts) -> T:
-        attempts.begin()
+    def _driven(self, flow: Flow[T]) -> T:
+        """Do what a flow asks for, until it is at its end."""
         try:
-            return self._connection.read(
-                call, self._exchange(call, attempts.wire, attempts.remaining_seconds)
-            )
-        except OmniError as error:
-            failure = error
-        self._server.doubt(failure)
-        if attempts.depend_on_health(failure):
-            healthy = self._is_healthy(min(_HEALTH_SECONDS, attempts.remaining_seconds / 2))
-            failure = attempts.diagnosed(failure, healthy=healthy)
-        raise attempts.signed(failure)
+            ask = next(flow)
+            while True:
+                try:
+                    reply = self._exchange(ask)
+                except (OmniError, TimeoutError) as error:
+                    ask = flow.throw(error)
+                else:
+                    ask = flow.send(reply)
+        except StopIteration as end:
+            return end.value
 
-    def _is_healthy(self, seconds: float) -> bool:
-        call = _endpoints.health()
+    def _exchange(self, ask: Ask) -> Reply:
+        if not ask.call.draws:
+            return self._exchange_now(ask, ask.seconds)
+        places, began = self._places, time.monotonic()
+        ask.wire.waiting = True
+        if not places.acquire(timeout=ask.seconds):
+            raise TimeoutError
+        ask.wire.waiting = False
         try:
-            return self._connection.read(call, self._exchange(call, Wire(), seconds))
-        except (OmniError, TimeoutError):
-            return False
+            return self._exchange_now(ask, ask.seconds - (time.monotonic() - began))
+        finally:
+            places.release()
 
-    def _exchange(self, call: Call[T], wire: Wire, seconds: float) -> Reply:
-        http = self._of_this_process()
+    def _exchange_now(self, ask: Ask, seconds: float) -> Reply:
+        http, call, wire = self._of_this_process(), ask.call, ask.wire
         request = http.build_request(
             call.method,
             self._connection.url(call),

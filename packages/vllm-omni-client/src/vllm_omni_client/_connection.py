@@ -16,11 +16,14 @@ from vllm_omni_client._budget import RetryBudget
 from vllm_omni_client._endpoints import Call
 from vllm_omni_client._reply import Reply
 from vllm_omni_client._retry import Policy
+from vllm_omni_client._text import printable
 from vllm_omni_client.errors import InvalidParameter, OmniError, RequestTimeout, ServerUnreachable
 
 T = TypeVar("T")
 
 _MOST_RETRIES: Final = 100
+_MOST_CONNECTIONS: Final = 10_000
+_SHOWN: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,7 @@ class Connection:
         key: What `/v1` routes ask for; None when the server was started without one.
         timeout_seconds: The total deadline of a call.
         max_retries: Attempts after the first one.
+        max_connections: How many pictures may be under way at once.
         clock: Seconds on a clock that never goes back.
         jitter: Draws a number evenly from [0, 1).
         budget: The retries that the client may still make, over all of its calls.
@@ -41,6 +45,7 @@ class Connection:
     key: SecretStr | None
     timeout_seconds: float
     max_retries: int
+    max_connections: int
     clock: Callable[[], float]
     jitter: Callable[[], float]
     budget: RetryBudget = field(default_factory=RetryBudget)
@@ -53,6 +58,7 @@ class Connection:
         api_key: str | SecretStr | None,
         timeout: float,
         max_retries: int,
+        max_connections: int,
         clock: Callable[[], float],
         jitter: Callable[[], float],
     ) -> Self:
@@ -65,7 +71,10 @@ class Connection:
             base_url=base_url_of(base_url),
             key=_checked_key(api_key),
             timeout_seconds=_checked_timeout(timeout),
-            max_retries=_checked_retries(max_retries),
+            max_retries=_checked_number("max_retries", max_retries, least=0, most=_MOST_RETRIES),
+            max_connections=_checked_number(
+                "max_connections", max_connections, least=1, most=_MOST_CONNECTIONS
+            ),
             clock=clock,
             jitter=jitter,
         )
@@ -124,6 +133,9 @@ class Connection:
     def timed_out(self, attempts: Attempts) -> OmniError:
         """Return the error of a call that reached its total deadline."""
         within = f"within {attempts.policy.timeout_seconds:g} s"
+        if attempts.wire.waiting:
+            message = f"no connection to {self.base_url} was free {within}: {self.max_connections} are in use"
+            return RequestTimeout(message, gpu_spent="no")
         if attempts.wire.connecting:
             return ServerUnreachable(f"{self.base_url} does not answer {within}", reason="timeout")
         return RequestTimeout(f"no whole answer from {self.base_url} {within}")
@@ -134,22 +146,28 @@ def _checked_key(api_key: str | SecretStr | None) -> SecretStr | None:
     text = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
     if not text:
         return None
-    if not (text.isascii() and text.isprintable() and " " not in text):
+    if not (_is_a(text, str) and text.isascii() and text.isprintable() and " " not in text):
         raise InvalidParameter("api_key must be printable ASCII without spaces", parameter="api_key")
     return SecretStr(text)
 
 
 def _checked_timeout(timeout: float) -> float:
     """Return the deadline in seconds. Raises InvalidParameter unless it is finite and more than 0."""
-    if isinstance(timeout, bool) or not (math.isfinite(timeout) and timeout > 0):
-        raise InvalidParameter(f"timeout = {timeout!r}: must be seconds, more than 0", parameter="timeout")
+    if not (_is_a(timeout, int, float) and math.isfinite(timeout) and timeout > 0):
+        shown = printable(repr(timeout), limit=_SHOWN)
+        hint = "; a call without a deadline could hang for ever" if _is_a(timeout, type(None)) else ""
+        raise InvalidParameter(f"timeout = {shown}: must be seconds, more than 0{hint}", parameter="timeout")
     return float(timeout)
 
 
-def _checked_retries(max_retries: int) -> int:
-    """Return the number of retries. Raises InvalidParameter unless it is 0 to 100."""
-    if isinstance(max_retries, bool) or not 0 <= max_retries <= _MOST_RETRIES:
-        raise InvalidParameter(
-            f"max_retries = {max_retries!r}: must be 0 to {_MOST_RETRIES}", parameter="max_retries"
-        )
-    return max_retries
+def _checked_number(name: str, number: int, *, least: int, most: int) -> int:
+    """Return a whole number. Raises InvalidParameter unless it is from `least` to `most`."""
+    if not (_is_a(number, int) and least <= number <= most):
+        shown = printable(repr(number), limit=_SHOWN)
+        raise InvalidParameter(f"{name} = {shown}: must be {least} to {most}", parameter=name)
+    return number
+
+
+def _is_a(value: object, *kinds: type) -> bool:
+    """Say whether a value is what its type promises: not every caller checks types. True is no number."""
+    return isinstance(value, kinds) and not isinstance(value, bool)

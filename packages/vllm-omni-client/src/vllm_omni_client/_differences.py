@@ -1,6 +1,7 @@
-"""Differences: in what a reply is not what was asked for, a sentence each. Nothing is refused for them."""
+"""Differences: what to know of a reply before it is used, a sentence each. Nothing is refused for them."""
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.models import ImageGenerationRequest
@@ -17,20 +18,39 @@ def differences(request: Request, images: Sequence[ReplyImage]) -> tuple[str, ..
         *(
             words
             for number, image in enumerate(images)
-            for words in difference(request, image.format, image.size, name=f"Picture {number}")
+            for words in difference(request, image, f"Picture {number}")
         ),
         *_repeated(images),
     )
 
 
-def difference(
-    request: Request, kind: PictureFormat | None, size: PictureSize | None, *, name: str = "The picture"
-) -> Iterator[str]:
+class Looked(Protocol):
+    """A picture as far as it is looked at here."""
+
+    @property
+    def format(self) -> PictureFormat | None:
+        """What its bytes are."""
+        ...
+
+    @property
+    def size(self) -> PictureSize | None:
+        """As its header tells it."""
+        ...
+
+    @property
+    def flat_colour(self) -> str | None:
+        """The colour of a picture that has no other."""
+        ...
+
+
+def difference(request: Request, picture: Looked, name: str = "The picture") -> Iterator[str]:
     """Compare one picture with what was asked for."""
-    if request.size not in {None, "auto", str(size)}:
-        yield f"{name} is {size}, and not {request.size}."
-    if kind != (request.output_format or "png"):
-        yield f"{name} is {str(kind).upper()}, and not {(request.output_format or 'png').upper()}."
+    if request.size not in {None, "auto", str(picture.size)}:
+        yield f"{name} is {picture.size}, and not {request.size}."
+    if picture.format != (request.output_format or "png"):
+        yield f"{name} is {str(picture.format).upper()}, and not {(request.output_format or 'png').upper()}."
+    if colour := picture.flat_colour:
+        yield f"{name} is one colour all over, {colour}; something may have failed."
 
 
 def _of_number(request: Request, number: int) -> Iterator[str]:

@@ -16,10 +16,11 @@ from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import BadReply, Exchange
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList, ReplyImage
-from vllm_omni_client.picture import MOST_PIXELS, Inspected, inspected
+from vllm_omni_client.picture import Inspected, inspected, most_pixels, pixels_of
 from vllm_omni_client.uploads import Upload
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Model = TypeVar("Model", bound=BaseModel)
 
 _OK: Final = 200
@@ -34,7 +35,7 @@ _ROUNDED_UP: Final = 1.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Generic[T]):
+class Call(Generic[T_co]):
     """What to send, and how to read what comes back.
 
     Attributes:
@@ -48,19 +49,21 @@ class Call(Generic[T]):
         at_most_seconds: A deadline shorter than the client's own, for what has to answer at once.
         retried: Whether a failure may be followed by another attempt.
         repeatable: Whether sending it twice gives the same answer: a GET, or a generation with a seed.
+        draws: Whether it is work for the GPU, and waits for one of the client's connections.
         file: Takes the body of a 200 while it comes in; `decode` then reads what it leaves over.
     """
 
     method: Literal["GET", "POST"]
     path: str
-    decode: Callable[[bytes], T]
+    decode: Callable[[bytes], T_co]
     content: bytes | None = None
     content_type: str = "application/json"
-    answers: Mapping[int, T] = field(default_factory=dict[int, T])
+    answers: Mapping[int, T_co] = field(default_factory=dict[int, T_co])
     max_bytes: int = _MIB
     at_most_seconds: float = 30.0
     retried: bool = True
     repeatable: bool = True
+    draws: bool = False
     file: PictureFile | None = None
 
     @property
@@ -71,45 +74,48 @@ class Call(Generic[T]):
 
 def generate(request: ImageGenerationRequest) -> Call[ImageGenerationReply]:
     """`POST /v1/images/generations`; repeatable with a seed only."""
-    most_bytes = _most_bytes(request)
     as_files = request.response_format == "file"
-    return Call(
-        method="POST",
-        path=GENERATIONS_PATH,
-        decode=_files(request, most_bytes) if as_files else _pictures(request),
-        content=request.to_json(),
-        max_bytes=most_bytes,
-        at_most_seconds=float("inf"),
-        repeatable=request.seed is not None,
-    )
+    decode = _files(request) if as_files else _pictures(request)
+    return _drawing(GENERATIONS_PATH, request, decode, content=request.to_json())
 
 
 def generate_into(request: ImageGenerationRequest, file: PictureFile) -> Call[Arrived]:
     """`POST /v1/images/generations`, with the picture written to a file while it comes in."""
-    return Call(
-        method="POST",
-        path=GENERATIONS_PATH,
-        decode=file.arrived,
-        content=request.to_json(),
-        max_bytes=_most_bytes(request),
-        at_most_seconds=float("inf"),
-        repeatable=request.seed is not None,
-        file=file,
-    )
+    return _drawing(GENERATIONS_PATH, request, file.arrived, content=request.to_json(), file=file)
 
 
 def edit(request: ImageEditRequest, uploads: Sequence[Upload]) -> Call[ImageGenerationReply]:
     """`POST /v1/images/edits`; repeatable with a seed only."""
     content_type, content = multipart(request.to_form(), uploads)
+    return _drawing(EDITS_PATH, request, _pictures(request), content=content, content_type=content_type)
+
+
+def edit_into(request: ImageEditRequest, uploads: Sequence[Upload], file: PictureFile) -> Call[Arrived]:
+    """`POST /v1/images/edits`, with the picture written to a file while it comes in."""
+    content_type, content = multipart(request.to_form(), uploads)
+    return _drawing(EDITS_PATH, request, file.arrived, content=content, content_type=content_type, file=file)
+
+
+def _drawing(
+    path: str,
+    request: ImageGenerationRequest | ImageEditRequest,
+    decode: Callable[[bytes], T],
+    *,
+    content: bytes,
+    content_type: str = "application/json",
+    file: PictureFile | None = None,
+) -> Call[T]:
     return Call(
         method="POST",
-        path=EDITS_PATH,
-        decode=_pictures(request),
+        path=path,
+        decode=decode,
         content=content,
         content_type=content_type,
         max_bytes=_most_bytes(request),
         at_most_seconds=float("inf"),
         repeatable=request.seed is not None,
+        draws=True,
+        file=file,
     )
 
 
@@ -204,19 +210,9 @@ def _json(model: type[Model]) -> Callable[[bytes], Model]:
     return model.model_validate_json
 
 
-def most_pixels(request: ImageGenerationRequest | ImageEditRequest) -> int:
-    """Return the most pixels that a picture may say it has."""
-    return max(MOST_PIXELS, int(_pixels(request) * _ROUNDED_UP))
-
-
-def _pixels(request: ImageGenerationRequest | ImageEditRequest) -> int:
-    width, _, height = (request.size or "").partition("x")
-    return int(width) * int(height) if height else 0
-
-
 def _most_bytes(request: ImageGenerationRequest | ImageEditRequest) -> int:
     """Return how long a reply may be: all pictures uncompressed, in base64."""
-    pixels = _pixels(request) * request.n * (request.layers or 1)
+    pixels = pixels_of(request.size) * request.n * (request.layers or 1)
     if not pixels:
         return _BYTES_WITHOUT_SIZE
     return min(
@@ -235,9 +231,10 @@ def _pictures(request: ImageGenerationRequest | ImageEditRequest) -> Callable[[b
     return decode
 
 
-def _files(request: ImageGenerationRequest, most_bytes: int) -> Callable[[bytes], ImageGenerationReply]:
+def _files(request: ImageGenerationRequest) -> Callable[[bytes], ImageGenerationReply]:
     """Read a reply that is a picture, or a zip of several; or JSON, where the wish was ignored."""
     in_json = _pictures(request)
+    most_bytes = _most_bytes(request)
 
     def decode(content: bytes) -> ImageGenerationReply:
         if content.lstrip()[:1] == b"{":
@@ -252,7 +249,7 @@ def _files(request: ImageGenerationRequest, most_bytes: int) -> Callable[[bytes]
 def _inspect(
     images: Sequence[ReplyImage], request: ImageGenerationRequest | ImageEditRequest
 ) -> list[Inspected]:
-    return [inspected(image.bytes, most_pixels=most_pixels(request)) for image in images]
+    return [inspected(image.bytes, most_pixels=most_pixels(request.size)) for image in images]
 
 
 def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes) -> T:

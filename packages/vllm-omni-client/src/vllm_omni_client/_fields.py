@@ -17,6 +17,7 @@ STRICT: Final = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_n
 _INT64_MIN: Final = -(2**63)
 _INT64_MAX: Final = 2**63 - 1
 _SHOWN_VALUE: Final = 60
+_NUMBERS: Final = re.compile(r"[0-9]+x[0-9]+")
 _SIZE: Final = re.compile(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
 
 
@@ -36,6 +37,8 @@ def _encodable_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 def size_text(value: str) -> str:
     """Refuse what is no size in pixels."""
+    if _NUMBERS.fullmatch(value) and not _SIZE.fullmatch(value):
+        raise ValueError("width and height must be 1 to 99999 pixels each, such as 1024x1024")
     if not _SIZE.fullmatch(value):
         raise ValueError("must be WIDTHxHEIGHT in pixels, such as 1024x1024")
     return value

@@ -7,7 +7,6 @@ from vllm_omni_client._differences import difference, differences
 from vllm_omni_client._fitting import Fitted
 from vllm_omni_client._picture_file import Arrived, PictureFile
 from vllm_omni_client.edits import ImageEditRequest
-from vllm_omni_client.errors import InvalidParameter
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
 from vllm_omni_client.receipt import Receipt
 from vllm_omni_client.saved import SavedImage
@@ -22,16 +21,14 @@ def with_receipt(
     return reply.with_receipt(_receipt(fitted, attempts, differences(fitted.requested, reply.data)))
 
 
-def saved(
-    fitted: Fitted[ImageGenerationRequest], file: PictureFile, arrived: Arrived, attempts: Attempts
-) -> SavedImage:
+def saved(fitted: Fitted[Request], file: PictureFile, arrived: Arrived, attempts: Attempts) -> SavedImage:
     """Give the file its name, and say how it came about.
 
     Raises:
         OSError: The file cannot be put in its place.
     """
     picture = arrived.picture
-    warnings = list(difference(fitted.requested, picture.format, picture.size))
+    warnings = list(difference(fitted.requested, picture))
     if arrived.surplus:
         warnings.append(f"{arrived.surplus} more pictures came, and were not kept.")
     return SavedImage(
@@ -42,16 +39,6 @@ def saved(
         metrics=arrived.metrics,
         receipt=_receipt(fitted, attempts, tuple(warnings)),
     )
-
-
-def refuse_several(request: ImageGenerationRequest) -> None:
-    """Refuse to write more than one picture into one file.
-
-    Raises:
-        InvalidParameter: More than one is asked for.
-    """
-    if request.n != 1 or request.layers is not None:
-        raise InvalidParameter("into takes one picture: ask for n=1, without layers", parameter="into")
 
 
 def _receipt(fitted: Fitted[Request], attempts: Attempts, warnings: tuple[str, ...]) -> Receipt:

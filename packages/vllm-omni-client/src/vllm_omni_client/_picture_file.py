@@ -1,5 +1,7 @@
 """PictureFile: where a reply's one picture goes when it is wanted in a file, checked as it arrives."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -8,7 +10,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vllm_omni_client._picture_stream import PictureStream
 from vllm_omni_client._saving import NewFile
-from vllm_omni_client.picture import Inspected, Inspection
+from vllm_omni_client.edits import ImageEditRequest
+from vllm_omni_client.errors import InvalidParameter
+from vllm_omni_client.models import ImageGenerationRequest
+from vllm_omni_client.picture import Inspected, Inspection, most_pixels
 from vllm_omni_client.replies import GenerationMetrics
 
 _NOTHING: Final = b""
@@ -86,6 +91,24 @@ class PictureFile:
     def _take(self, part: bytes | memoryview) -> None:
         self._inspection.feed(part)
         self._file.write(part)
+
+
+@contextmanager
+def file_for(
+    request: ImageGenerationRequest | ImageEditRequest, into: str | Path | None, *, overwrite: bool
+) -> Generator[PictureFile | None]:
+    """A file for a request's picture, removed again unless it was put in its place; None for none.
+
+    Raises:
+        InvalidParameter: It cannot be made, or more than one picture is asked for.
+    """
+    if into is None:
+        yield None
+        return
+    if request.n != 1 or request.layers is not None:
+        raise InvalidParameter("into takes one picture: ask for n=1, without layers", parameter="into")
+    with NewFile(Path(into), overwrite=overwrite) as new:
+        yield PictureFile(new, most_pixels=most_pixels(request.size))
 
 
 def _metrics(around: bytes) -> GenerationMetrics | None:

@@ -19,6 +19,7 @@ from vllm_omni_client.errors import (
     EngineDead,
     Exchange,
     GpuSpent,
+    ModelChanged,
     NotFound,
     OutOfGpuMemory,
     ServerBusy,
@@ -38,6 +39,10 @@ _ENGINE_DEAD: Final = re.compile(
     r"EngineDead|EngineCore encountered an issue|no (?:live|alive|healthy) replica|"
     r"\b(?:engine|orchestrator|stage|worker|replica|process)\b.{0,60}\b(?:is dead|died|no longer alive)\b",
     re.IGNORECASE,
+)
+# The same words in 0.20, 0.26 and 0.30; 0.14 does not mind another name.
+_OTHER_MODEL: Final = re.compile(
+    r"Model mismatch: request specifies '(?P<requested>.*)' but server is running '(?P<served>.*)'"
 )
 _REDIRECTS: Final = range(300, 400)
 _SERVER_FAULTS: Final = range(500, 600)
@@ -72,7 +77,16 @@ def refusal(headers: Mapping[str, str], content: bytes, *, exchange: Exchange, s
     if status in _SERVER_FAULTS:
         fault = OutOfGpuMemory if _OUT_OF_MEMORY.search(text) else ServerError
         return fault(message, status=status, exchange=exchange, gpu_spent=_GPU_SPENT.get(status))
-    return _CLASSES.get(status, ServerRefused)(message, status=status, exchange=exchange)
+    kind = _CLASSES.get(status, ServerRefused)
+    if kind is BadRequest and (other := _OTHER_MODEL.search(text)):
+        return ModelChanged(
+            message,
+            status=status,
+            requested=other["requested"],
+            served=(other["served"],),
+            exchange=exchange,
+        )
+    return kind(message, status=status, exchange=exchange)
 
 
 def told(content: bytes) -> str:

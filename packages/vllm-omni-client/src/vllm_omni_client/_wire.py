@@ -20,9 +20,13 @@ class Wire:
 
     The events are httpcore's, documented with httpx's `trace` extension. A transport without a
     network, such as an application in this process, sends none: then nothing is known.
+
+    Attributes:
+        waiting: Whether its request still waits for its turn to have a connection.
     """
 
     def __init__(self) -> None:
+        self.waiting = False
         self._is_cut = False
         self.restart()
 

@@ -9,6 +9,7 @@
     ├── BadReply                  the server answered, but not with what it promises
     └── ServerRefused             an error status, or a redirect: .status
         ├── BadRequest            400, 405, 413, 415, 422
+        │   └── ModelChanged      400: another model than the one that was named: .requested, .served
         ├── Unauthorized          401, 403
         ├── NotFound              404
         ├── ServerBusy            429, 502, 503: .retry_after_seconds
@@ -227,6 +228,33 @@ class BadRequest(ServerRefused):
     """The server takes the request for wrong: 400, 405, 413, 415 or 422."""
 
     default_next_step = "Correct the parameter that the server names, then call again."
+
+
+class ModelChanged(BadRequest):
+    """The server has another model than the one that the request named; nothing was drawn.
+
+    Attributes:
+        requested: The name in the request.
+        served: The names that the server has now, by `/v1/models`; requests may name the first one.
+    """
+
+    default_next_step = "Leave `model` out, or name the model that is served now, and look at its settings."
+
+    requested: str
+    served: tuple[str, ...]
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        requested: str = "",
+        served: tuple[str, ...] = (),
+        exchange: Exchange | None = None,
+    ) -> None:
+        super().__init__(message, status=status, exchange=exchange)
+        self.requested = requested
+        self.served = served
 
 
 class Unauthorized(ServerRefused):

@@ -5,7 +5,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from vllm_omni_client.png import SIGNATURE, DamagedPicture, PngWalk, png_header
+from vllm_omni_client._flatness import Flatness
+from vllm_omni_client.png import SIGNATURE, DamagedPicture, PngWalk, chunks, png_header
 
 __all__ = [
     "DamagedPicture",
@@ -13,7 +14,10 @@ __all__ = [
     "Inspection",
     "PictureFormat",
     "PictureSize",
+    "flat_colour_of",
     "format_of",
+    "most_pixels",
+    "pixels_of",
     "size_of",
 ]
 
@@ -22,6 +26,8 @@ PictureFormat = Literal["png", "jpeg", "webp"]
 MOST_PIXELS: Final = 7680 * 4320
 """The most pixels that vLLM-Omni makes by default (`--max-generated-image-size`, 0.26.0 and later)."""
 
+# Some models round a size up.
+_ROUNDED_UP: Final = 1.1
 # As much as is kept until the size of a picture is known: JPEG may have metadata before it.
 _START_BYTES: Final = 1024 * 1024
 _SNIFFED_BYTES: Final = 64
@@ -41,6 +47,17 @@ class PictureSize(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.width}x{self.height}"
+
+
+def pixels_of(size: str | None) -> int:
+    """Return the pixels of a size such as "1024x768"; 0 for none, and for "auto"."""
+    width, _, height = (size or "").partition("x")
+    return int(width) * int(height) if height else 0
+
+
+def most_pixels(size: str | None) -> int:
+    """Return the most pixels that a picture may say it has, when so much was asked for."""
+    return max(MOST_PIXELS, int(pixels_of(size) * _ROUNDED_UP))
 
 
 def format_of(data: bytes) -> PictureFormat | None:
@@ -71,6 +88,19 @@ def size_of(data: bytes) -> PictureSize:
             if data.lstrip()[:1] == b"<":
                 raise DamagedPicture("got an HTML page where a picture was promised")
             raise DamagedPicture("the bytes are neither PNG nor JPEG nor WebP")
+
+
+def flat_colour_of(data: bytes) -> str | None:
+    """Return the colour, as "#rrggbb", of a whole PNG that has no other; None for all other pictures."""
+    if not data.startswith(SIGNATURE):
+        return None
+    flatness = Flatness(png_header(data[:_SNIFFED_BYTES]))
+    for kind, content in chunks(data):
+        if not flatness.open:
+            break
+        if kind == b"IDAT":
+            flatness.feed(content)
+    return flatness.colour
 
 
 def _checked(size: PictureSize | None) -> PictureSize:
@@ -121,11 +151,13 @@ class Inspected:
         format: What its bytes are, whatever was asked for.
         size: As its header tells it.
         length: How many bytes it has.
+        flat_colour: The colour, as "#rrggbb", of a PNG that has no other; None for all other pictures.
     """
 
     format: PictureFormat
     size: PictureSize
     length: int
+    flat_colour: str | None = None
 
 
 class Inspection:
@@ -169,7 +201,9 @@ class Inspection:
         """
         if self._png is not None:
             header = self._png.finish()
-            return self._inspected("png", PictureSize(header.width, header.height))
+            flatness = self._png.flatness
+            size = PictureSize(header.width, header.height)
+            return self._inspected("png", size, flat_colour=flatness.colour if flatness else None)
         start = bytes(self._start)
         size, kind = size_of(start), format_of(start)
         whole = self._is_whole_jpeg() if kind == "jpeg" else self._is_whole_webp(start)
@@ -177,10 +211,12 @@ class Inspection:
             raise DamagedPicture(f"the picture is cut off after {self._length} bytes: its end is missing")
         return self._inspected(kind, size)
 
-    def _inspected(self, kind: PictureFormat, size: PictureSize) -> Inspected:
+    def _inspected(
+        self, kind: PictureFormat, size: PictureSize, *, flat_colour: str | None = None
+    ) -> Inspected:
         if size.width * size.height > self._most_pixels:
             raise DamagedPicture(f"the picture says that its size is {size}, far more than was asked for")
-        return Inspected(format=kind, size=size, length=self._length)
+        return Inspected(format=kind, size=size, length=self._length, flat_colour=flat_colour)
 
     def _is_whole_jpeg(self) -> bool:
         return self._end.rstrip(b"\0").endswith(b"\xff\xd9")

@@ -5,11 +5,15 @@ Source: PNG (Third Edition), W3C Recommendation of 24 June 2025, sections 5, 11 
 
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
+
+from vllm_omni_client._flatness import Flatness
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
 _HEAD: Final = struct.Struct(">I4s")
+_SUM_BYTES: Final = 4
 _IHDR: Final = struct.Struct(">IIBBBBB")
 _MAX_SIDE: Final = 2**31 - 1
 # libpng cuts the largest picture that vLLM-Omni makes into about 17,000 chunks of 8 KiB.
@@ -28,17 +32,23 @@ class DamagedPicture(ValueError):
 
 
 class PngHeader(NamedTuple):
-    """What IHDR tells: the size in pixels, the bits of a sample, and the kind of colour."""
+    """What IHDR tells: the size in pixels, the bits of a sample, the kind of colour, the order."""
 
     width: int
     height: int
     depth: int
     colour: int
+    interlaced: bool = False
+
+    @property
+    def samples(self) -> int:
+        """How many samples a pixel has."""
+        return _SAMPLES[self.colour]
 
     @property
     def pixel_bytes(self) -> int:
         """How many bytes the pixels have unpacked, at the least."""
-        return self.height * ((self.width * self.depth * _SAMPLES[self.colour] + 7) // 8)
+        return self.height * ((self.width * self.depth * self.samples + 7) // 8)
 
 
 def png_header(start: bytes) -> PngHeader:
@@ -60,7 +70,17 @@ def _header(content: bytes) -> PngHeader:
         raise DamagedPicture(f"the PNG says that its size is {width}x{height}")
     if depth not in _DEPTHS.get(colour, ()) or packing or filtering or interlacing > 1:
         raise DamagedPicture("the PNG's header has values that no PNG has")
-    return PngHeader(width, height, depth, colour)
+    return PngHeader(width, height, depth, colour, bool(interlacing))
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Give the kind and the content of each chunk of a PNG that is known to be whole."""
+    view, position = memoryview(data), len(SIGNATURE)
+    while position + _HEAD.size <= len(view):
+        length, kind = _HEAD.unpack_from(view, position)
+        position += _HEAD.size
+        yield kind, view[position : position + length]
+        position += length + _SUM_BYTES
 
 
 class PngWalk:
@@ -70,10 +90,12 @@ class PngWalk:
 
     Attributes:
         header: What IHDR tells; None until it has come.
+        flatness: Looks whether the picture is one colour all over; None until the header has come.
     """
 
     def __init__(self) -> None:
         self.header: PngHeader | None = None
+        self.flatness: Flatness | None = None
         self._step: _Step = "signature"
         self._piece = bytearray()
         self._wanted = len(SIGNATURE)
@@ -119,8 +141,10 @@ class PngWalk:
         self._content_left -= len(part)
         if self._kind == b"IHDR":
             self._piece += part
+        elif self._kind == b"IDAT" and self.flatness is not None:
+            self.flatness.feed(part)
         if not self._content_left:
-            self._expect("checksum", 4)
+            self._expect("checksum", _SUM_BYTES)
         return rest
 
     def _fixed(self, view: memoryview) -> memoryview:
@@ -157,7 +181,7 @@ class PngWalk:
         self._pixel_bytes += length if kind == b"IDAT" else 0
         self._checksum = zlib.crc32(kind)
         self._content_left = length
-        self._expect("content" if length else "checksum", 4)
+        self._expect("content" if length else "checksum", _SUM_BYTES)
 
     def _check_order(self, kind: bytes, length: int) -> None:
         if (kind == b"IHDR") == bool(self._kinds) or (kind == b"IHDR" and length != _IHDR.size):
@@ -175,6 +199,7 @@ class PngWalk:
             raise DamagedPicture(f"the PNG is damaged: the checksum of its {name} chunk is wrong")
         if self._kind == b"IHDR":
             self.header = _header(bytes(self._piece))
+            self.flatness = Flatness(self.header)
         self._expect("after" if self._kind == b"IEND" else "head", _HEAD.size)
 
     def _expect(self, step: _Step, length: int) -> None:

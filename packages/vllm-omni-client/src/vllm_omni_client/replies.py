@@ -24,7 +24,14 @@ from pydantic import (
 from vllm_omni_client._base64 import decoded
 from vllm_omni_client._pillow import opened
 from vllm_omni_client._saving import write_whole
-from vllm_omni_client.picture import DamagedPicture, PictureFormat, PictureSize, format_of, size_of
+from vllm_omni_client.picture import (
+    DamagedPicture,
+    PictureFormat,
+    PictureSize,
+    flat_colour_of,
+    format_of,
+    size_of,
+)
 from vllm_omni_client.receipt import Receipt
 
 if TYPE_CHECKING:
@@ -93,6 +100,14 @@ class ReplyImage(_Reply):
         """Width and height in pixels, from the picture's header; None when it does not tell."""
         try:
             return size_of(self.bytes)
+        except DamagedPicture:
+            return None
+
+    @property
+    def flat_colour(self) -> str | None:
+        """The colour, as "#rrggbb", of a PNG that is one colour all over; None for all other pictures."""
+        try:
+            return flat_colour_of(self.bytes)
         except DamagedPicture:
             return None
 

@@ -1,0 +1,181 @@
+"""AsyncCalls: the methods of `AsyncOmniClient`; how they reach the server is left to it."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeVar, overload
+
+from vllm_omni_client import _endpoints
+from vllm_omni_client._attempts import Attempts
+from vllm_omni_client._caller import Caller
+from vllm_omni_client._endpoints import Call
+from vllm_omni_client._fitting import fitted_edit, fitted_generation
+from vllm_omni_client._outcome import saved, with_receipt
+from vllm_omni_client._picture_file import file_for
+from vllm_omni_client.capabilities import Capabilities
+from vllm_omni_client.edits import ImageEditRequest
+from vllm_omni_client.metrics import ServerMetrics
+from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
+from vllm_omni_client.saved import SavedImage
+from vllm_omni_client.uploads import InputImage, uploads
+
+T = TypeVar("T")
+
+
+class AsyncCalls(Caller, ABC):
+    """What a vLLM-Omni server can be asked, in asyncio."""
+
+    @abstractmethod
+    async def _known(self, attempts: Attempts) -> Capabilities:
+        """Return what the server can do, learnt within the call's own time if need be."""
+
+    @abstractmethod
+    async def _send(self, call: Call[T], attempts: Attempts | None = None) -> T:
+        """Return the answer to a call, or raise what became of all attempts."""
+
+    @overload
+    async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply: ...
+
+    @overload
+    async def generate_image(
+        self, request: ImageGenerationRequest, /, *, into: str | Path, overwrite: bool = False
+    ) -> SavedImage: ...
+
+    async def generate_image(
+        self, request: ImageGenerationRequest, /, *, into: str | Path | None = None, overwrite: bool = False
+    ) -> ImageGenerationReply | SavedImage:
+        """Draw; a request without a seed is never sent again once it may have cost GPU time.
+
+        Args:
+            request: What to draw.
+            into: A file for the picture. It is written while it arrives, whole or not at all, and its own
+                bytes are asked for where the server has that and no metrics per stage are wanted.
+            overwrite: Whether a file that is there already is replaced.
+
+        Raises:
+            UnsupportedParameter: In strict mode: this server would ignore a field in silence.
+            InvalidParameter: `into` cannot be written, or more than one picture is asked for.
+            FileExistsError: Someone else has made that file while the picture was drawn.
+            OSError: The file cannot be written, as when the disk is full.
+        """
+        with file_for(request, into, overwrite=overwrite) as file:
+            attempts = self._connection.attempts(_endpoints.generate(request))
+            server = await self._known(attempts)
+            fitted = fitted_generation(request, server, strict=self._strict, into_file=file is not None)
+            if file is None:
+                reply = await self._send(_endpoints.generate(fitted.sent), attempts)
+                return with_receipt(fitted, reply, attempts)
+            arrived = await self._send(_endpoints.generate_into(fitted.sent, file), attempts)
+            return saved(fitted, file, arrived, attempts)
+
+    @overload
+    async def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: InputImage | Sequence[InputImage],
+        *,
+        mask_image: InputImage | None = None,
+        reference_image: InputImage | None = None,
+    ) -> ImageGenerationReply: ...
+
+    @overload
+    async def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: InputImage | Sequence[InputImage],
+        *,
+        mask_image: InputImage | None = None,
+        reference_image: InputImage | None = None,
+        into: str | Path,
+        overwrite: bool = False,
+    ) -> SavedImage: ...
+
+    async def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: InputImage | Sequence[InputImage],
+        *,
+        mask_image: InputImage | None = None,
+        reference_image: InputImage | None = None,
+        into: str | Path | None = None,
+        overwrite: bool = False,
+    ) -> ImageGenerationReply | SavedImage:
+        """Change pictures; without a seed it is never sent again once it may have cost GPU time.
+
+        The server goes on with an edit whose client has gone away.
+
+        Args:
+            request: What to change.
+            image: 1 to 4 pictures to start from, each a path, bytes, a file opened in binary mode, or a
+                Pillow image. They are uploaded; an address is refused.
+            mask_image: White where the picture may change, for models that paint in.
+            reference_image: A picture to take over from, for models that do.
+            into: A file for the picture, written while it arrives, whole or not at all.
+            overwrite: Whether a file that is there already is replaced.
+
+        Raises:
+            UnsupportedParameter: In strict mode: this server would ignore a field in silence.
+            InvalidParameter: A picture cannot be read, `into` cannot be written, or more than one picture
+                is asked for.
+            FileExistsError: Someone else has made that file while the picture was drawn.
+            OSError: The file cannot be written, as when the disk is full.
+        """
+        read = await asyncio.to_thread(uploads, image, mask_image=mask_image, reference_image=reference_image)
+        with file_for(request, into, overwrite=overwrite) as file:
+            attempts = self._connection.attempts(_endpoints.edit(request, ()))
+            fitted, pictures = fitted_edit(request, read, await self._known(attempts), strict=self._strict)
+            if file is None:
+                reply = await self._send(_endpoints.edit(fitted.sent, pictures), attempts)
+                return with_receipt(fitted, reply, attempts)
+            arrived = await self._send(_endpoints.edit_into(fitted.sent, pictures, file), attempts)
+            return saved(fitted, file, arrived, attempts)
+
+    async def capabilities(self) -> Capabilities:
+        """Return which fields and routes the server has; asked once, and again when it may have changed.
+
+        Raises:
+            ServerUnreachable: No one answers.
+        """
+        known = await self._known(self._connection.attempts(_endpoints.openapi()))
+        if known.source == "unknown":
+            await self.health_check()
+        return known
+
+    async def sleep(self, *, level: Literal[1, 2] = 2, stage_ids: Sequence[int] = (0,)) -> bool:
+        """Have the server give its GPU memory back; True when it has. Needs 0.20 or later.
+
+        Args:
+            level: 1 moves the weights to main memory, 2 drops them.
+            stage_ids: Which stages; a server that only draws has the one.
+        """
+        return await self._send(_endpoints.sleep(stage_ids, level))
+
+    async def wake_up(self, *, stage_ids: Sequence[int] = (0,)) -> bool:
+        """Have the server load its weights again; False when it was not asleep. Needs 0.20 or later."""
+        return await self._send(_endpoints.wake_up(stage_ids))
+
+    async def get_models(self) -> ModelList:
+        """Return the served names of the server's one model."""
+        return await self._send(_endpoints.models())
+
+    async def health_check(self) -> bool:
+        """Ask once whether the server can work: True for 200, False for 503.
+
+        Raises:
+            ServerUnreachable: No one answers.
+        """
+        return await self._send(_endpoints.health())
+
+    async def get_version(self) -> str:
+        """Return vLLM's version; its first two numbers are those of vLLM-Omni."""
+        version = await self._send(_endpoints.version())
+        self._server.hear(version)
+        return version
+
+    async def get_metrics(self) -> ServerMetrics:
+        """Return what the server counts; what it does not tell is None."""
+        return await self._send(_endpoints.server_metrics())

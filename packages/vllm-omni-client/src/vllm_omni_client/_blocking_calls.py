@@ -1,0 +1,135 @@
+"""BlockingCalls: the methods of `OmniClient`; how they reach the server is left to it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeVar, overload
+
+from vllm_omni_client import _endpoints
+from vllm_omni_client._attempts import Attempts
+from vllm_omni_client._caller import Caller
+from vllm_omni_client._endpoints import Call
+from vllm_omni_client._fitting import fitted_edit, fitted_generation
+from vllm_omni_client._outcome import saved, with_receipt
+from vllm_omni_client._picture_file import file_for
+from vllm_omni_client.capabilities import Capabilities
+from vllm_omni_client.edits import ImageEditRequest
+from vllm_omni_client.metrics import ServerMetrics
+from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
+from vllm_omni_client.saved import SavedImage
+from vllm_omni_client.uploads import InputImage, uploads
+
+T = TypeVar("T")
+
+
+class BlockingCalls(Caller, ABC):
+    """What a vLLM-Omni server can be asked; documented in full at `AsyncCalls`."""
+
+    @abstractmethod
+    def _known(self, attempts: Attempts) -> Capabilities:
+        """Return what the server can do, learnt within the call's own time if need be."""
+
+    @abstractmethod
+    def _send(self, call: Call[T], attempts: Attempts | None = None) -> T:
+        """Return the answer to a call, or raise what became of all attempts."""
+
+    @overload
+    def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply: ...
+
+    @overload
+    def generate_image(
+        self, request: ImageGenerationRequest, /, *, into: str | Path, overwrite: bool = False
+    ) -> SavedImage: ...
+
+    def generate_image(
+        self, request: ImageGenerationRequest, /, *, into: str | Path | None = None, overwrite: bool = False
+    ) -> ImageGenerationReply | SavedImage:
+        """Draw, also straight into a file; see `AsyncOmniClient.generate_image`."""
+        with file_for(request, into, overwrite=overwrite) as file:
+            attempts = self._connection.attempts(_endpoints.generate(request))
+            server = self._known(attempts)
+            fitted = fitted_generation(request, server, strict=self._strict, into_file=file is not None)
+            if file is None:
+                reply = self._send(_endpoints.generate(fitted.sent), attempts)
+                return with_receipt(fitted, reply, attempts)
+            arrived = self._send(_endpoints.generate_into(fitted.sent, file), attempts)
+            return saved(fitted, file, arrived, attempts)
+
+    @overload
+    def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: InputImage | Sequence[InputImage],
+        *,
+        mask_image: InputImage | None = None,
+        reference_image: InputImage | None = None,
+    ) -> ImageGenerationReply: ...
+
+    @overload
+    def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: InputImage | Sequence[InputImage],
+        *,
+        mask_image: InputImage | None = None,
+        reference_image: InputImage | None = None,
+        into: str | Path,
+        overwrite: bool = False,
+    ) -> SavedImage: ...
+
+    def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: InputImage | Sequence[InputImage],
+        *,
+        mask_image: InputImage | None = None,
+        reference_image: InputImage | None = None,
+        into: str | Path | None = None,
+        overwrite: bool = False,
+    ) -> ImageGenerationReply | SavedImage:
+        """Change 1 to 4 pictures, also straight into a file; see `AsyncOmniClient.edit_image`."""
+        read = uploads(image, mask_image=mask_image, reference_image=reference_image)
+        with file_for(request, into, overwrite=overwrite) as file:
+            attempts = self._connection.attempts(_endpoints.edit(request, ()))
+            fitted, pictures = fitted_edit(request, read, self._known(attempts), strict=self._strict)
+            if file is None:
+                reply = self._send(_endpoints.edit(fitted.sent, pictures), attempts)
+                return with_receipt(fitted, reply, attempts)
+            arrived = self._send(_endpoints.edit_into(fitted.sent, pictures, file), attempts)
+            return saved(fitted, file, arrived, attempts)
+
+    def capabilities(self) -> Capabilities:
+        """Return which fields and routes the server has; see `AsyncOmniClient.capabilities`."""
+        known = self._known(self._connection.attempts(_endpoints.openapi()))
+        if known.source == "unknown":
+            self.health_check()
+        return known
+
+    def sleep(self, *, level: Literal[1, 2] = 2, stage_ids: Sequence[int] = (0,)) -> bool:
+        """Have the server give its GPU memory back; see `AsyncOmniClient.sleep`."""
+        return self._send(_endpoints.sleep(stage_ids, level))
+
+    def wake_up(self, *, stage_ids: Sequence[int] = (0,)) -> bool:
+        """Have the server load its weights again; False when it was not asleep. Needs 0.20 or later."""
+        return self._send(_endpoints.wake_up(stage_ids))
+
+    def get_models(self) -> ModelList:
+        """Return the served names of the server's one model."""
+        return self._send(_endpoints.models())
+
+    def health_check(self) -> bool:
+        """Ask once whether the server can work: True for 200, False for 503; else it is an error."""
+        return self._send(_endpoints.health())
+
+    def get_version(self) -> str:
+        """Return vLLM's version; its first two numbers are those of vLLM-Omni."""
+        version = self._send(_endpoints.version())
+        self._server.hear(version)
+        return version
+
+    def get_metrics(self) -> ServerMetrics:
+        """Return what the server counts; what it does not tell is None."""
+        return self._send(_endpoints.server_metrics())

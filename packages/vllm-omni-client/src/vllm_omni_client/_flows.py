@@ -1,0 +1,99 @@
+"""Flows: what a call does step by step, written once for both clients. No I/O.
+
+A flow gives out each `Ask`; whoever drives it sends the reply in, or throws in how it failed.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from vllm_omni_client import _endpoints
+from vllm_omni_client._attempts import Attempts
+from vllm_omni_client._connection import Connection
+from vllm_omni_client._endpoints import Call
+from vllm_omni_client._known_server import KnownServer
+from vllm_omni_client._reply import Reply
+from vllm_omni_client._wire import Wire
+from vllm_omni_client.capabilities import Capabilities
+from vllm_omni_client.errors import ModelChanged, OmniError
+
+T = TypeVar("T")
+
+_HEALTH_SECONDS: Final = 5.0
+# What a server is may cost this much of a call's time to learn, and not more than a quarter of it.
+_LEARNING_SECONDS: Final = 5.0
+_LEARNING_SHARE: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One exchange with the server.
+
+    Attributes:
+        call: What to send.
+        wire: Takes down what the connection does.
+        seconds: How long it may take, to the last byte of the answer; then it ends with TimeoutError.
+    """
+
+    call: Call[object]
+    wire: Wire
+    seconds: float
+
+
+Flow = Generator[Ask, Reply, T]
+
+
+class Flows:
+    """What the calls of one client do.
+
+    Args:
+        connection: Where the server is, and what is allowed.
+        server: What is known of it.
+    """
+
+    def __init__(self, connection: Connection, server: KnownServer) -> None:
+        self._connection = connection
+        self._server = server
+
+    def attempt(self, call: Call[T], attempts: Attempts) -> Flow[T]:
+        """Send once; where it fails, find out what that means, and raise it with all that was tried.
+
+        Raises:
+            OmniError: It failed.
+            TimeoutError: The call's total deadline has passed.
+        """
+        attempts.begin()
+        try:
+            return self._connection.read(
+                call, (yield Ask(call=call, wire=attempts.wire, seconds=attempts.remaining_seconds))
+            )
+        except OmniError as error:
+            failure = error
+        self._server.doubt(failure)
+        seconds = min(_HEALTH_SECONDS, attempts.remaining_seconds / 2)
+        if attempts.depend_on_health(failure):
+            healthy = yield from self._quietly(_endpoints.health(), seconds)
+            failure = attempts.diagnosed(failure, healthy=healthy is True)
+        if isinstance(failure, ModelChanged):
+            served = yield from self._quietly(_endpoints.models(), seconds)
+            failure.served = tuple(card.id for card in served.data) if served else failure.served
+        raise attempts.signed(failure)
+
+    def learning_seconds(self, attempts: Attempts) -> float:
+        """Return how long a call may take to learn what the server can do."""
+        return min(_LEARNING_SECONDS, attempts.remaining_seconds / _LEARNING_SHARE)
+
+    def learn(self, seconds: float) -> Flow[Capabilities]:
+        """Ask the server what it can do, and believe it; what it does not tell is no failure."""
+        version = yield from self._quietly(_endpoints.version(), seconds / 2)
+        if renewed := self._server.renewed(version):
+            return renewed
+        description = yield from self._quietly(_endpoints.openapi(), seconds / 2)
+        return self._server.learn(Capabilities.of_openapi(description or b"", version))
+
+    def _quietly(self, call: Call[T], seconds: float) -> Flow[T | None]:
+        """Ask in passing; None where no answer comes."""
+        try:
+            return self._connection.read(call, (yield Ask(call=call, wire=Wire(), seconds=seconds)))
+        except (OmniError, TimeoutError):
+            return None
