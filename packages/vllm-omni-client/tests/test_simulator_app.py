@@ -128,7 +128,7 @@ async def test_a_picture_that_its_format_cannot_hold_is_a_500() -> None:
 
 
 async def test_names_with_quotes_do_not_break_the_metrics() -> None:
-    async with client(SimulatorSettings(served_model_name='a"b\\c\nd')) as http:
+    async with client(SimulatorSettings(model='a"b\\c\nd')) as http:
         text = (await http.get("/metrics")).text
     assert 'vllm_omni:num_requests_running{model_name="a\\"b\\\\c\\nd"} 0.0' in text
 

@@ -35,7 +35,8 @@ class ServerMetrics:
         peak_memory_mb: In MiB: the most that torch had reserved during the last request, over all stages.
         mean_request_seconds: From arrival to answer, the mean since the server's start.
         mean_queue_wait_seconds: The mean since the server's start.
-        mean_step_seconds: One denoising step, the mean since the server's start.
+        mean_step_seconds: One denoising step, the mean since the server's start; where the server times none
+            alone, the whole execution by its steps.
     """
 
     requests_running: int | None = None
@@ -63,7 +64,7 @@ def parse(text: str) -> ServerMetrics:
         peak_memory_mb=_folded(samples, "peak_memory_mb", max),
         mean_request_seconds=_mean(samples, "e2e_request_latency_s"),
         mean_queue_wait_seconds=_mean(samples, "request_queue_wait_s"),
-        mean_step_seconds=_mean(samples, "denoise_step_latency_s"),
+        mean_step_seconds=_mean(samples, "denoise_step_latency_s", "diffusion_exec_per_step_s"),
     )
 
 
@@ -87,6 +88,11 @@ def _count(samples: Mapping[str, list[float]], name: str) -> int | None:
     return None if total is None or total < 0 else int(total)
 
 
-def _mean(samples: Mapping[str, list[float]], name: str) -> float | None:
-    total, count = _folded(samples, f"{name}_sum", math.fsum), _folded(samples, f"{name}_count", math.fsum)
-    return total / count if total is not None and count else None
+def _mean(samples: Mapping[str, list[float]], *names: str) -> float | None:
+    """Return the mean of the first of some families that has counted anything."""
+    for name in names:
+        total = _folded(samples, f"{name}_sum", math.fsum)
+        count = _folded(samples, f"{name}_count", math.fsum)
+        if total is not None and count:
+            return total / count
+    return None

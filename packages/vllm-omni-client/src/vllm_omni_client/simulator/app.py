@@ -20,6 +20,7 @@ from vllm_omni_client.simulator.fault import FaultPlan
 from vllm_omni_client.simulator.injection import FaultInjector
 from vllm_omni_client.simulator.server import Server, load, ping
 from vllm_omni_client.simulator.settings import SimulatorSettings
+from vllm_omni_client.simulator.traffic import Instrumented
 
 _GUARDED = ("/v1", "/v2", "/inference", "/cohere")
 _ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
@@ -56,12 +57,15 @@ def create_app(settings: SimulatorSettings | None = None) -> Starlette:
 
 def _application(settings: SimulatorSettings, server: Server, plan: FaultPlan) -> Starlette:
     control = control_routes(plan, server.condition) if settings.control else ()
-    faults = Middleware(FaultInjector, plan=plan, condition=server.condition)
+    faults = Middleware(FaultInjector, plan=plan, condition=server.condition, release=server.release)
     guard = [] if settings.api_key is None else [Middleware(_KeyGuard, api_key=settings.api_key)]
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
+    routes = [*_routes(server), *control]
+    handlers = frozenset(route.path for route in routes)
+    counting = Middleware(Instrumented, traffic=server.traffic, handlers=handlers)
     return Starlette(
-        routes=[*_routes(server), *control],
-        middleware=[faults, *guard, cors],
+        routes=routes,
+        middleware=[faults, *guard, cors, counting],
         exception_handlers={HTTPException: _framework_error},
     )
 
@@ -80,12 +84,15 @@ def _routes(server: Server) -> list[Route]:
         _route("/v1/models", server.models, "GET"),
         _route("/v1/images/generations", server.generate, "POST"),
         _route("/v1/images/edits", server.edit, "POST"),
+        _route("/v1/chat/completions", server.chat, "POST"),
         Route("/openapi.json", openapi, methods=["GET"]),
         Route("/docs", _page("Swagger UI"), methods=["GET"]),
         Route("/docs/oauth2-redirect", _page("Swagger UI: OAuth2 Redirect"), methods=["GET"]),
         Route("/redoc", _page("ReDoc"), methods=["GET"]),
         Route("/metrics{rest:path}", server.metrics, methods=_ANY_METHOD),
     ]
+    if server.release.chats_in_batches:
+        routes.append(_route("/v1/chat/completions/batch", server.chat_in_batches, "POST"))
     if server.release.sleeps:
         routes.append(_route("/v1/omni/sleep", server.sleep, "POST"))
         routes.append(_route("/v1/omni/wakeup", server.wake_up, "POST"))

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from vllm_omni_client.simulator.edit_request import LISTS, ImageEditRequest
 from vllm_omni_client.simulator.generation_request import ImageGenerationRequest, request_type
-from vllm_omni_client.simulator.refusal import validation_refusal
+from vllm_omni_client.simulator.refusal import Complaint, Refusal
 from vllm_omni_client.simulator.release import Release
 
 M = TypeVar("M", bound=BaseModel)
@@ -26,15 +26,28 @@ async def read_generation_request(request: Request, release: Release) -> ImageGe
         HTTPException: It cannot be decoded at all: another shape of error on the server, too.
         starlette.requests.ClientDisconnect: The client left before the body had arrived.
     """
-    content_type = request.headers.get("content-type", "")
-    document = await _document(request)
-    if content_type.lower().split(";")[0] != "application/json":
-        raise validation_refusal(["Unsupported Media Type: Only 'application/json' is allowed"])
+    document = await _plain_document(request)
     lacking = release.lacks_generation_fields
     if isinstance(document, dict):
         fields = cast("dict[str, object]", document)
         document = {name: value for name, value in fields.items() if name not in lacking}
     return _validated(request_type(release), document, context=release)
+
+
+async def read_conversation(request: Request, model: type[M]) -> M:
+    """The conversation in the body.
+
+    Raises:
+        Refusal: It is no JSON, or does not fit the schema.
+        HTTPException: It cannot be decoded at all.
+        starlette.requests.ClientDisconnect: The client left before the body had arrived.
+    """
+    document = await _plain_document(request)
+    conversation = _validated(model, document)
+    logprobs = cast("dict[str, object]", document).get("logprobs")
+    if logprobs is not None and not isinstance(logprobs, bool):
+        raise Refusal(HTTPStatus.BAD_REQUEST, "logprobs must be a boolean (true or false)")
+    return conversation
 
 
 async def read_json(request: Request, model: type[M]) -> M:
@@ -66,6 +79,15 @@ async def read_edit_request(request: Request, release: Release) -> ImageEditRequ
     return _validated(ImageEditRequest, fields)
 
 
+async def _plain_document(request: Request) -> object:
+    """The decoded body of a route that takes nothing but plain JSON."""
+    content_type = request.headers.get("content-type", "")
+    document = await _document(request)
+    if content_type.lower().split(";")[0] != "application/json":
+        raise Complaint(["Unsupported Media Type: Only 'application/json' is allowed"])
+    return document
+
+
 async def _document(request: Request) -> object:
     """The decoded body; None for none, or for one that is said to be something else than JSON."""
     content = await request.body()
@@ -93,7 +115,7 @@ def _decoded(content: bytes) -> object:
             "input": {},
             "ctx": {"error": error.msg},
         }
-        raise validation_refusal([invalid]) from error
+        raise Complaint([invalid]) from error
     except (ValueError, RecursionError) as error:  # no text, a number without end, nested too deeply
         raise HTTPException(HTTPStatus.BAD_REQUEST, "There was an error parsing the body") from error
 
@@ -101,11 +123,11 @@ def _decoded(content: bytes) -> object:
 def _validated(model: type[M], document: object, *, context: object = None) -> M:
     if document is None:
         missing = {"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}
-        raise validation_refusal([missing])
+        raise Complaint([missing])
     try:
         return model.model_validate(document, from_attributes=True, context=context)
     except ValidationError as error:
-        raise validation_refusal([_placed(dict(each), model) for each in error.errors()]) from error
+        raise Complaint([_placed(dict(each), model) for each in error.errors()]) from error
 
 
 def _placed(error: dict[str, object], model: type[BaseModel]) -> Mapping[str, object]:

@@ -10,6 +10,7 @@ from vllm_omni_client.simulator.condition import Condition
 from vllm_omni_client.simulator.connection import Connection
 from vllm_omni_client.simulator.fault import Fault, FaultPlan
 from vllm_omni_client.simulator.refusal import Refusal
+from vllm_omni_client.simulator.release import Release
 from vllm_omni_client.simulator.spoiling import Reply, spoilt
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
@@ -18,8 +19,9 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 class FaultInjector:
     """An ASGI application that answers as another one does, but for the faults of a plan."""
 
-    def __init__(self, app: ASGIApp, *, plan: FaultPlan, condition: Condition) -> None:
+    def __init__(self, app: ASGIApp, *, plan: FaultPlan, condition: Condition, release: Release) -> None:
         self._app = app
+        self._release = release
         self._plan = plan
         self._condition = condition
 
@@ -32,7 +34,7 @@ class FaultInjector:
         match fault.kind:
             case "status" | "html" | "out-of-memory":
                 await _read(receive)
-                await _error(fault)(scope, receive, send)
+                await _error(fault, self._release)(scope, receive, send)
             case "delay":
                 await asyncio.sleep(fault.seconds)
                 await self._app(scope, receive, send)
@@ -126,13 +128,13 @@ async def _read(receive: Receive) -> None:
             return
 
 
-def _error(fault: Fault) -> Response:
+def _error(fault: Fault, release: Release) -> Response:
     """An error of the server itself, or of a proxy before it."""
     if fault.kind == "out-of-memory":
         return Refusal(
             HTTPStatus.INTERNAL_SERVER_ERROR,
             "Image generation failed: CUDA out of memory. Tried to allocate 2.00 GiB.",
-        ).response()
+        ).response(release)
     default = HTTPStatus.BAD_GATEWAY if fault.kind == "html" else HTTPStatus.SERVICE_UNAVAILABLE
     status = fault.status or default.value
     phrase = _PHRASES.get(status, "Unknown")

@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from starlette.datastructures import UploadFile
 
 Source = UploadFile | str
-_UNREADABLE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+UNREADABLE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 async def opened(sources: Sequence[Source]) -> tuple[Image.Image, ...]:
@@ -32,7 +32,7 @@ async def _opened(source: Source) -> Image.Image:
         raise ValueError(f"Unsupported input: {source}")
     try:
         return Image.open(io.BytesIO(content))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ValueError(f"{complaint}: {error}") from error
 
 

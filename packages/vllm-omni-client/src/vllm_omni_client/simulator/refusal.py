@@ -6,10 +6,14 @@ from http import HTTPStatus
 
 from starlette.responses import JSONResponse
 
+from vllm_omni_client.simulator.release import Release
+
 _MAX_ERRORS = 10
 _MAX_INPUT_CHARS = 200
 _MAX_ERROR_CHARS = 1000
 """The server's own bounds on what it repeats of a bad request (vllm 0.30.0)."""
+_CODE = "/usr/local/lib/python3.12/dist-packages/vllm_omni/entrypoints/openai/api_server.py"
+_FUNCTIONS = {"/v1/images/generations": "generate_images", "/v1/images/edits": "edit_images"}
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
 _FRAME = re.compile(r'\n?\s*File "[^"]+", line \d+, in \S+(\n\s+.*)?')
 _PATHS = (
@@ -29,28 +33,66 @@ class Refusal(Exception):
         self.message = message
         self.param = param
         self.kind = kind or status.phrase
+        self.is_plain = kind is not None
+        """Whether the server writes it itself, and not by its framework: then as it stands."""
 
-    def response(self) -> JSONResponse:
-        """The reply; a message that cannot be encoded gives way to the reason, as on the server."""
+    def response(self, release: Release, *, path: str = "") -> JSONResponse:
+        """The reply; a message that cannot be encoded gives way to the reason, as on the server.
+
+        Args:
+            release: In whose words.
+            path: The route, where it is told.
+        """
         try:
-            return JSONResponse(self._body(sanitised(self.message)), status_code=self.status)
+            return JSONResponse(self._body(release, path), status_code=self.status)
         except UnicodeEncodeError as error:
-            return Refusal(HTTPStatus.BAD_REQUEST, str(error), kind="BadRequestError").response()
+            return Refusal(HTTPStatus.BAD_REQUEST, str(error), kind="BadRequestError").response(release)
 
-    def _body(self, message: str) -> Mapping[str, object]:
-        error = {"message": message, "type": self.kind, "param": self.param, "code": int(self.status)}
+    def _body(self, release: Release, path: str) -> Mapping[str, object]:
+        message = self.told(release, path)
+        if not self.is_plain:
+            message = sanitised(message) if release.hides_paths else _ADDRESS.sub(">", message)
+        param = self.param if release.complaint != "twice" else None
+        error = {"message": message, "type": self.kind, "param": param, "code": int(self.status)}
         return {"error": error}
 
+    def told(self, release: Release, path: str) -> str:  # noqa: ARG002  # other refusals are worded by them
+        """The message, as a release words it."""
+        return self.message
 
-def validation_refusal(errors: Sequence[Mapping[str, object] | str]) -> Refusal:
+
+class Complaint(Refusal):
     """The refusal of a request that broke the schema: an error a line, the first one's place as `param`."""
-    label = "error" if len(errors) == 1 else "errors"
-    lines = [f"{len(errors)} validation {label}:", *(f"  {_line(error)}" for error in errors[:_MAX_ERRORS])]
-    if len(errors) > _MAX_ERRORS:
-        lines.append(f"  ...and {len(errors) - _MAX_ERRORS} more {label}")
-    first = errors[0]
-    param = None if isinstance(first, str) else _place(first)
-    return Refusal(HTTPStatus.BAD_REQUEST, "\n".join(lines), param=param)
+
+    def __init__(self, errors: Sequence[Mapping[str, object] | str]) -> None:
+        first = errors[0]
+        param = None if isinstance(first, str) else _place(first)
+        super().__init__(HTTPStatus.BAD_REQUEST, "", param=param)
+        self.errors = errors
+
+    def told(self, release: Release, path: str) -> str:
+        """The message, as a release words it."""
+        label = "error" if len(self.errors) == 1 else "errors"
+        head = f"{len(self.errors)} validation {label}:"
+        whole = "\n".join([head, *(f"  {error}" for error in self.errors)])
+        match release.complaint:
+            case "short":
+                lines = [head, *(f"  {_line(error)}" for error in self.errors[:_MAX_ERRORS])]
+                if len(self.errors) > _MAX_ERRORS:
+                    lines.append(f"  ...and {len(self.errors) - _MAX_ERRORS} more {label}")
+                return "\n".join(lines)
+            case "whole":
+                return whole
+            case "twice":
+                return f"{whole}\n{_code_place(release, path)} {list(self.errors)}"
+
+
+def _code_place(release: Release, path: str) -> str:
+    """Where the server's framework says that it found the fault."""
+    line, function = release.code_lines.get(path), _FUNCTIONS.get(path)
+    if line is None or function is None:
+        return ""
+    return f'\n  File "{_CODE}", line {line}, in {function}\n    POST {path}'
 
 
 def sanitised(message: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Literal
@@ -43,6 +44,17 @@ class Release(BaseModel):
     """A client that leaves takes its generation out of the queue."""
     sleeps: bool
     """There are /v1/omni/sleep and /v1/omni/wakeup."""
+    chat_options: Literal["nested", "nested_or_root", "both"]
+    """Where a conversation may say how a picture is to be drawn: in `extra_body`, or also at its root."""
+    chats_in_batches: bool
+    """There is /v1/chat/completions/batch."""
+    complaint: Literal["twice", "whole", "short"]
+    """How a request that broke the schema is told: twice over with a place in the server's code; with
+    everything that was given; or with long and nested values left out."""
+    code_lines: Mapping[str, int]
+    """Where in the server's code the routes stand that the complaint names."""
+    hides_paths: bool
+    """Messages are sent without file paths."""
     exports_metrics: bool
     """/metrics has families of vLLM-Omni's own."""
     unhealthy_reason: str | None = None

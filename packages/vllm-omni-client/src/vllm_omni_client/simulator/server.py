@@ -3,14 +3,22 @@
 import asyncio
 import time
 import uuid
+from collections.abc import Coroutine, Sequence
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
-from vllm_omni_client.simulator import edit, generation
-from vllm_omni_client.simulator.body import read_edit_request, read_generation_request, read_json
+from vllm_omni_client.simulator import chat, edit, generation
+from vllm_omni_client.simulator.body import (
+    read_conversation,
+    read_edit_request,
+    read_generation_request,
+    read_json,
+)
+from vllm_omni_client.simulator.chat import Content
+from vllm_omni_client.simulator.chat_request import BatchChatRequest, ChatRequest
 from vllm_omni_client.simulator.condition import Condition, SleepRequest, WakeupRequest
 from vllm_omni_client.simulator.engine import Engine, Finished
 from vllm_omni_client.simulator.model_card import model_card
@@ -21,8 +29,10 @@ from vllm_omni_client.simulator.release import release_for
 from vllm_omni_client.simulator.reply import reply
 from vllm_omni_client.simulator.settings import SimulatorSettings
 from vllm_omni_client.simulator.telemetry import Completion, Telemetry
+from vllm_omni_client.simulator.traffic import Traffic
 from vllm_omni_client.simulator.wish import Wish
 
+_DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 _LARGE_GPU_GIB = 80.0  # the H100 on which the costs of models.toml were measured
 
 
@@ -51,7 +61,8 @@ class Server:
             gpu_gib=_gpu_gib(settings, self._rules),
         )
         self.condition = Condition(settings.served_names, resident_gib=self._rules.family.resident_gib)
-        self._telemetry = Telemetry(settings.served_names[0])
+        self._telemetry = Telemetry(settings.model)
+        self.traffic = Traffic()
         self._undropped: set[asyncio.Task[Response]] = set()
 
     async def generate(self, request: Request) -> Response:
@@ -65,13 +76,36 @@ class Server:
                 max_pixels=self._max_pixels,
                 release=self.release,
             )
-            if self.release.drops_disconnected:
-                return await self._unless_disconnected(wish, request.receive, arrived)
-            return await self._to_the_end(wish, arrived)
+            return await self._while_connected(self._reply(wish, arrived), request)
         except ClientDisconnect:
             return Response()
         except Refusal as refusal:
-            return refusal.response()
+            return refusal.response(self.release, path=request.url.path)
+
+    async def chat(self, request: Request) -> Response:
+        """Pictures as the answer in a conversation."""
+        arrived = time.monotonic()
+        try:
+            wish = chat.wish_for(
+                await read_conversation(request, ChatRequest), self._rules, release=self.release
+            )
+            return await self._while_connected(self._chatted((wish,), arrived), request)
+        except ClientDisconnect:
+            return Response()
+        except Refusal as refusal:
+            return refusal.response(self.release, path=request.url.path)
+
+    async def chat_in_batches(self, request: Request) -> Response:
+        """The answers in several conversations."""
+        arrived = time.monotonic()
+        try:
+            wanted = await read_conversation(request, BatchChatRequest)
+            wishes = [chat.wish_for(each, self._rules, release=self.release) for each in wanted.each()]
+            return await self._while_connected(self._chatted(wishes, arrived, batch=True), request)
+        except ClientDisconnect:
+            return Response()
+        except Refusal as refusal:
+            return refusal.response(self.release, path=request.url.path)
 
     async def edit(self, request: Request) -> Response:
         """Pictures made from pictures; carried out to the end also for a client that has left."""
@@ -85,11 +119,11 @@ class Server:
                 max_pixels=self._max_pixels,
                 release=self.release,
             )
-            return await self._to_the_end(wish, arrived)
+            return await self._to_the_end(self._reply(wish, arrived))
         except ClientDisconnect:
             return Response()
         except Refusal as refusal:
-            return refusal.response()
+            return refusal.response(self.release, path=request.url.path)
         finally:
             await request.close()  # and with it the files of the form
 
@@ -98,14 +132,14 @@ class Server:
         try:
             return JSONResponse(self.condition.sleep(await read_json(request, SleepRequest)))
         except Refusal as refusal:
-            return refusal.response()
+            return refusal.response(self.release, path=request.url.path)
 
     async def wake_up(self, request: Request) -> Response:
         """Take the GPU again; whoever waited is served."""
         try:
             return JSONResponse(self.condition.wake_up(await read_json(request, WakeupRequest)))
         except Refusal as refusal:
-            return refusal.response()
+            return refusal.response(self.release, path=request.url.path)
 
     async def models(self, _: Request) -> Response:
         """A card for each served name; all have the same root."""
@@ -126,9 +160,9 @@ class Server:
 
     async def metrics(self, request: Request) -> Response:
         """The counters as Prometheus text; the bare route announces a newer format than those below it."""
-        text = ""
+        text = self.traffic.text()
         if self.release.exports_metrics:
-            text = self._telemetry.text(running=self._engine.running, waiting=self._engine.waiting)
+            text += self._telemetry.text(running=self._engine.running, waiting=self._engine.waiting)
         bare = request.method == "GET" and request.url.path == "/metrics"
         version = "1.0.0" if bare else "0.0.4"
         return Response(text, media_type=f"text/plain; version={version}; charset=utf-8")
@@ -140,8 +174,18 @@ class Server:
         known = given or self.release.has_default_size_limit
         return self._settings.max_generated_image_size if known else None
 
-    async def _unless_disconnected(self, wish: Wish, receive: Receive, arrived: float) -> Response:
-        making = asyncio.create_task(self._make(wish, arrived))
+    async def _while_connected(
+        self, making: Coroutine[object, object, Response], request: Request
+    ) -> Response:
+        """The reply, unless the client leaves before, on a release that notices it."""
+        if self.release.drops_disconnected:
+            return await self._unless_disconnected(making, request.receive)
+        return await self._to_the_end(making)
+
+    async def _unless_disconnected(
+        self, reply: Coroutine[object, object, Response], receive: Receive
+    ) -> Response:
+        making = asyncio.create_task(reply)
         leaving = asyncio.create_task(_disconnected(receive))
         try:
             await asyncio.wait((making, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -156,15 +200,33 @@ class Server:
             making.cancel()
             leaving.cancel()
 
-    async def _to_the_end(self, wish: Wish, arrived: float) -> Response:
-        making = asyncio.create_task(self._make(wish, arrived))
+    async def _to_the_end(self, reply: Coroutine[object, object, Response]) -> Response:
+        making = asyncio.create_task(reply)
         self._undropped.add(making)
         making.add_done_callback(self._undropped.discard)
         return await asyncio.shield(making)
 
-    async def _make(self, wish: Wish, arrived: float) -> Response:
+    async def _reply(self, wish: Wish, arrived: float) -> Response:
         if not self.condition.alive:
             return _engine_is_dead(wish)
+        made, finished, seconds = await self._made(wish, arrived)
+        return reply(wish, made, finished, submit_seconds=seconds, release=self.release)
+
+    async def _chatted(self, wishes: Sequence[Wish], arrived: float, *, batch: bool = False) -> Response:
+        """The answer to a conversation, or to several; where one fails, that is the answer to all."""
+        contents = await asyncio.gather(*(self._content(wish, arrived) for wish in wishes))
+        words = sum(len(wish.prompt.split()) for wish in wishes)
+        model = self.condition.names[0]
+        return JSONResponse(chat.completion(contents, model=model, prompt_words=words, batch=batch))
+
+    async def _content(self, wish: Wish, arrived: float) -> Content:
+        if not self.condition.alive:
+            raise wish.failed(RuntimeError(_DEAD))
+        _, finished, seconds = await self._made(wish, arrived)
+        return chat.content(finished, submit_seconds=seconds, release=self.release)
+
+    async def _made(self, wish: Wish, arrived: float) -> tuple[Order, Finished[Pictures], float]:
+        """What became of a wish, and after how many seconds it entered the queue."""
         await self.condition.until_awake()
         try:
             made = order(wish, self._rules, adapters=self._settings.lora_paths)
@@ -174,7 +236,7 @@ class Server:
             self._telemetry.failed("stage_error")
             raise wish.failed(error) from error
         self._telemetry.completed(_completion(wish, made, finished, total_seconds=time.monotonic() - arrived))
-        return reply(wish, made, finished, submit_seconds=submitted - arrived, release=self.release)
+        return made, finished, submitted - arrived
 
 
 async def ping(_: Request) -> Response:
@@ -195,7 +257,7 @@ async def _disconnected(receive: Receive) -> None:
 def _engine_is_dead(wish: Wish) -> Response:
     """An error of the engine itself: unlike others it has the request's id."""
     error: dict[str, object] = {
-        "message": "EngineCore encountered an issue. See stack trace (above) for the root cause.",
+        "message": _DEAD,
         "type": "InternalServerError",
         "param": None,
         "code": 500,

@@ -1,68 +1,15 @@
 """The counters behind /metrics, in the families of vLLM-Omni 0.30.0, as Prometheus text."""
 
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
+
+from vllm_omni_client.simulator.exposition import Family, Histogram, Labels, text_of
 
 _REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 _STEP_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _UNSUITED = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """The server keeps the Prometheus client's buckets for seconds also where it counts steps and pixels."""
-
-Labels = tuple[tuple[str, str], ...]
-
-
-@dataclass(slots=True)
-class _Family:
-    name: str
-    about: str
-    kind: Literal["gauge", "counter"]
-    suffix: str = ""
-    born: float = field(default_factory=time.time)
-    values: dict[Labels, float] = field(default_factory=dict[Labels, float])
-
-    def add(self, labels: Labels, amount: float = 1.0) -> None:
-        self.values[labels] = self.values.get(labels, 0.0) + amount
-
-    def set(self, labels: Labels, value: float) -> None:
-        self.values[labels] = value
-
-    def lines(self) -> Iterator[str]:
-        name = f"vllm_omni:{self.name}{self.suffix}"
-        yield from _head(name, self.about, self.kind)
-        for labels, value in self.values.items():
-            yield _sample(name, labels, value)
-        if self.kind == "counter":
-            yield from _created(self.name, self.about, self.born, tuple(self.values))
-
-
-@dataclass(slots=True)
-class _Histogram:
-    name: str
-    about: str
-    bounds: tuple[float, ...]
-    labels: Labels
-    born: float = field(default_factory=time.time)
-    counts: list[int] = field(default_factory=list[int])
-    total: float = 0.0
-    count: int = 0
-
-    def observe(self, value: float) -> None:
-        self.counts = self.counts or [0] * len(self.bounds)
-        self.counts = [old + (value <= bound) for old, bound in zip(self.counts, self.bounds, strict=True)]
-        self.total += value
-        self.count += 1
-
-    def lines(self) -> Iterator[str]:
-        name = f"vllm_omni:{self.name}"
-        yield from _head(name, self.about, "histogram")
-        counts = self.counts or [0] * len(self.bounds)
-        for bound, count in zip((*map(str, self.bounds), "+Inf"), (*counts, self.count), strict=True):
-            yield _sample(f"{name}_bucket", (("le", bound), *self.labels), count)
-        yield _sample(f"{name}_count", self.labels, self.count)
-        yield _sample(f"{name}_sum", self.labels, self.total)
-        yield from _created(self.name, self.about, self.born, (self.labels,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +30,7 @@ class Telemetry:
     """What a server has done since it started.
 
     Args:
-        model_name: The first served name: the label of every family.
+        model_name: The model, under whichever names it is served: the label of every family.
     """
 
     def __init__(self, model_name: str) -> None:
@@ -91,30 +38,59 @@ class Telemetry:
         self._model: Labels = model
         self._stage: Labels = (*model, ("stage", "0"))
         replica: Labels = (*model, ("replica", "0"), ("stage", "0"))
-        self._running = _Family("num_requests_running", "Requests that run.", "gauge")
-        self._waiting = _Family("num_requests_waiting", "Requests that wait for their turn.", "gauge")
-        self._succeeded = _Family("requests_success", "Requests by how they ended.", "counter", "_total")
-        self._failed = _Family("requests_failed", "Failed requests by reason.", "counter", "_total")
-        self._images = _Family("image_count", "Pictures made.", "counter", "_total")
-        self._peak = _Family("peak_memory_mb", "The last request's peak of GPU memory in MB.", "gauge")
-        self._stage_waiting = _Family(
-            "stage_waiting_requests", "Requests that waited at the last output.", "gauge"
+        self._running = Family("vllm_omni:num_requests_running", "Requests that run.", "gauge")
+        self._waiting = Family(
+            "vllm_omni:num_requests_waiting", "Requests that wait for their turn.", "gauge"
+        )
+        self._succeeded = Family(
+            "vllm_omni:requests_success", "Requests by how they ended.", "counter", "_total"
+        )
+        self._failed = Family("vllm_omni:requests_failed", "Failed requests by reason.", "counter", "_total")
+        self._images = Family("vllm_omni:image_count", "Pictures made.", "counter", "_total")
+        self._peak = Family(
+            "vllm_omni:peak_memory_mb", "The last request's peak of GPU memory in MB.", "gauge"
+        )
+        self._stage_waiting = Family(
+            "vllm_omni:stage_waiting_requests", "Requests that waited at the last output.", "gauge"
         )
         stage_type: Labels = (*self._stage, ("stage_type", "diffusion"))
-        self._e2e = _Histogram("e2e_request_latency_s", "From arrival to reply.", _REQUEST_SECONDS, model)
-        self._generation = _Histogram("stage_gen_time_s", "Generation.", _REQUEST_SECONDS, stage_type)
-        self._submit = _Histogram(
-            "request_queue_wait_s", "From arrival to submission.", _REQUEST_SECONDS, model
+        self._e2e = Histogram(
+            "vllm_omni:e2e_request_latency_s", "From arrival to reply.", _REQUEST_SECONDS, model
         )
-        self._queue = _Histogram("stage_in_queue_s", "Waiting for a turn.", _STEP_SECONDS, self._stage)
-        self._steps = _Histogram("num_inference_steps", "Steps per request.", _UNSUITED, model)
-        self._pixels = _Histogram("image_pixels", "Pixels per request.", _UNSUITED, model)
-        self._exec = _Histogram("diffusion_exec_s", "Execution.", _REQUEST_SECONDS, replica)
-        self._per_step = _Histogram(
-            "diffusion_exec_per_step_s", "Execution of a step.", _STEP_SECONDS, replica
+        self._generation = Histogram(
+            "vllm_omni:stage_gen_time_s", "Generation.", _REQUEST_SECONDS, stage_type
         )
-        self._first = _Histogram("image_ttfp_s", "To the first picture.", _REQUEST_SECONDS, replica)
-        self._images.set(model, 0.0)
+        self._submit = Histogram(
+            "vllm_omni:request_queue_wait_s", "From arrival to submission.", _REQUEST_SECONDS, model
+        )
+        self._queue = Histogram(
+            "vllm_omni:stage_in_queue_s", "Waiting for a turn.", _STEP_SECONDS, self._stage
+        )
+        self._steps = Histogram("vllm_omni:num_inference_steps", "Steps per request.", _UNSUITED, model)
+        self._pixels = Histogram("vllm_omni:image_pixels", "Pixels per request.", _UNSUITED, model)
+        self._exec = Histogram("vllm_omni:diffusion_exec_s", "Execution.", _REQUEST_SECONDS, replica)
+        self._per_step = Histogram(
+            "vllm_omni:diffusion_exec_per_step_s", "Execution of a step.", _STEP_SECONDS, replica
+        )
+        self._first = Histogram("vllm_omni:image_ttfp_s", "To the first picture.", _REQUEST_SECONDS, replica)
+        self._beside = (
+            Histogram("vllm_omni:diffusion_preprocess_s", "Before it.", _REQUEST_SECONDS, replica),
+            Histogram("vllm_omni:diffusion_postprocess_s", "After it.", _REQUEST_SECONDS, replica),
+            Histogram("vllm_omni:diffusion_kv_load_s", "Not of pictures.", _REQUEST_SECONDS, replica),
+        )
+        self._unseen = (
+            Histogram(
+                "vllm_omni:denoise_step_latency_s", "Only with the pipeline's profiler.", _STEP_SECONDS
+            ),
+            Histogram("vllm_omni:diffusion_forward_s", "Likewise.", _REQUEST_SECONDS),
+            Histogram("vllm_omni:vae_decode_s", "Likewise.", _REQUEST_SECONDS),
+        )
+        self._tokens = (
+            Family("vllm_omni:prompt_tokens", "Not of pictures.", "counter", "_total"),
+            Family("vllm_omni:generation_tokens", "Likewise.", "counter", "_total"),
+        )
+        for family in (self._images, *self._tokens):
+            family.set(model, 0.0)
 
     def completed(self, done: Completion) -> None:
         """Count a request that made its pictures."""
@@ -127,6 +103,8 @@ class Telemetry:
         self._e2e.observe(done.total_seconds)
         self._submit.observe(max(0.0, done.total_seconds - done.queue_seconds - done.run_seconds))
         self._queue.observe(done.queue_seconds)
+        for histogram in self._beside:
+            histogram.observe(0.0)
         for histogram in (self._generation, self._first):
             histogram.observe(done.queue_seconds + done.run_seconds)
         self._exec.observe(done.run_seconds)
@@ -142,32 +120,12 @@ class Telemetry:
         self._running.set(self._model, running)
         self._waiting.set(self._model, waiting)
         self._stage_waiting.set(self._stage, waiting)
-        return "".join(f"{line}\n" for family in self._families() for line in family.lines())
+        return text_of(self._families())
 
-    def _families(self) -> Sequence[_Family | _Histogram]:
+    def _families(self) -> Sequence[Family | Histogram]:
         return (
             *(self._running, self._waiting, self._succeeded, self._e2e, self._generation, self._submit),
             *(self._stage_waiting, self._steps, self._images, self._pixels, self._peak, self._queue),
             *(self._failed, self._exec, self._per_step, self._first),
+            *(*self._tokens, *self._beside, *self._unseen),
         )
-
-
-def _head(name: str, about: str, kind: str) -> Iterator[str]:
-    yield f"# HELP {name} {about}"
-    yield f"# TYPE {name} {kind}"
-
-
-def _created(name: str, about: str, born: float, series: Sequence[Labels]) -> Iterator[str]:
-    if series:
-        yield from _head(f"vllm_omni:{name}_created", about, "gauge")
-    for labels in series:
-        yield _sample(f"vllm_omni:{name}_created", labels, born)
-
-
-def _sample(name: str, labels: Labels, value: float) -> str:
-    pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels)
-    return f"{name}{{{pairs}}} {float(value)}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

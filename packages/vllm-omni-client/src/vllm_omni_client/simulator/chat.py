@@ -1,0 +1,184 @@
+"""POST /v1/chat/completions: a picture as the answer in a conversation."""
+
+import time
+import uuid
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Final
+
+from vllm_omni_client.simulator.chat_request import ChatRequest
+from vllm_omni_client.simulator.engine import Finished
+from vllm_omni_client.simulator.generation_request import check_layers, check_lora
+from vllm_omni_client.simulator.model_rules import ModelRules
+from vllm_omni_client.simulator.order import Pictures
+from vllm_omni_client.simulator.refusal import Refusal
+from vllm_omni_client.simulator.release import Release
+from vllm_omni_client.simulator.wish import Adapter, Wish, failure
+
+ROUTE: Final = "Image generation"
+KIND: Final = "BadRequestError"
+"""The `type` of every error that is found here, of those of the engine too."""
+_PILLOWS_OWN_LEVEL: Final = 33
+"""PNG at zlib level 6: pictures of a conversation are saved as Pillow saves by itself."""
+
+
+def wish_for(request: ChatRequest, rules: ModelRules, *, release: Release) -> Wish:
+    """What a conversation asks for; numbers are not checked for their range here.
+
+    Raises:
+        Refusal: With the server's status and message.
+    """
+    try:
+        options = request.options(release.chat_options)
+        check_layers(_whole(options, "layers"), release)
+        _check_steps(options.get("num_inference_steps"), rules)
+        return _wish(request, options, release)
+    except (TypeError, OverflowError) as error:
+        raise failure(ROUTE, error, kind=KIND) from error
+    except ValueError as error:
+        raise Refusal(HTTPStatus.BAD_REQUEST, str(error), kind=KIND) from error
+
+
+def _wish(request: ChatRequest, options: Mapping[str, object], release: Release) -> Wish:
+    prompt = request.prompt()
+    if not prompt and release.chat_options == "nested":
+        raise ValueError("No text prompt found in messages")
+    width, height = _size(options)
+    negative = options.get("negative_prompt")
+    seed = _whole(options, "seed")
+    return Wish(
+        route=ROUTE,
+        error_kind=KIND,
+        prompt=prompt,
+        negative_prompt=None if negative is None else str(negative),
+        n=_whole(options, "num_outputs_per_prompt") or 1,
+        width=width,
+        height=height,
+        steps=_whole(options, "num_inference_steps"),
+        guidance_scale=_number(options, "guidance_scale"),
+        true_cfg_scale=_number(options, "true_cfg_scale"),
+        seed=request.seed if seed is None and release.chat_options == "both" else seed,
+        adapter=_adapter(options.get("lora")),
+        pictures=request.pictures(),
+        output_format="png",
+        output_compression=_PILLOWS_OWN_LEVEL,
+    )
+
+
+def _check_steps(steps: object, rules: ModelRules) -> None:
+    """Each pipeline stumbles over steps that are no number where it first calculates with them."""
+    if steps is not None and not isinstance(steps, int | float):
+        kind = type(steps).__name__
+        raise TypeError(
+            f"'<=' not supported between instances of '{kind}' and 'int'"
+            if rules.family.positive_steps
+            else f"unsupported operand type(s) for /: 'int' and '{kind}'"
+        )
+
+
+def _size(options: Mapping[str, object]) -> tuple[int | None, int | None]:
+    """Width and height; from a size only where one of them is missing, and from a readable one."""
+    width, height = _whole(options, "width"), _whole(options, "height")
+    size = options.get("size")
+    if isinstance(size, str) and "x" in size.lower() and (width is None or height is None):
+        try:
+            first, second = map(int, size.lower().split("x"))
+        except ValueError:
+            return width, height
+        return first, second
+    return width, height
+
+
+def _whole(options: Mapping[str, object], name: str) -> int | None:
+    value = _number(options, name)
+    return None if value is None else int(value)
+
+
+def _number(options: Mapping[str, object], name: str) -> float | None:
+    value = options.get(name)
+    if value is None or isinstance(value, int | float):
+        return value
+    raise TypeError(f"'<=' not supported between instances of '{type(value).__name__}' and 'int'")
+
+
+def _adapter(lora: object) -> Adapter | None:
+    """The adapter; one that is not whole is passed over."""
+    try:
+        return check_lora(lora) if isinstance(lora, dict) and lora else None  # pyright: ignore[reportUnknownArgumentType] - JSON
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+Content = Sequence[Mapping[str, object]]
+
+
+def content(finished: Finished[Pictures], *, submit_seconds: float, release: Release) -> Content:
+    """The pictures, as the content of a message.
+
+    Args:
+        finished: What came of the work.
+        submit_seconds: From the request's arrival until it entered the queue.
+        release: Which fields there are.
+    """
+    durations = {
+        "queue_wait_ms": submit_seconds * 1000,
+        "stage_0_gen_ms": finished.generation_seconds * 1000,
+    }
+    told: Mapping[str, object] = (
+        {"stage_durations": durations, "peak_memory_mb": finished.peak_memory_mib}
+        if release.chat_options != "nested"
+        else {}
+    )
+    return [
+        {
+            "type": "image_url",
+            "image_url": {"url": f"data:image/png;base64,{b64encode(picture).decode()}"},
+            **told,
+        }
+        for picture in finished.value
+    ]
+
+
+def completion(
+    contents: Sequence[Content], *, model: str, prompt_words: int, batch: bool
+) -> Mapping[str, object]:
+    """The answer to one conversation, or to several: one choice for each."""
+    nothing = (
+        "prompt_logprobs",
+        "prompt_token_ids",
+        "prompt_text",
+        "kv_transfer_params",
+        "ec_transfer_params",
+    )
+    return {
+        "id": f"chatcmpl-{'batch-' if batch else ''}{uuid.uuid4().hex[:16]}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [_choice(index, each) for index, each in enumerate(contents)],
+        "service_tier": None,
+        "system_fingerprint": None,
+        "usage": {
+            "prompt_tokens": prompt_words,
+            "total_tokens": prompt_words + len(contents),
+            "completion_tokens": len(contents),
+            "prompt_tokens_details": None,
+            "completion_tokens_details": None,
+        },
+        **dict.fromkeys(nothing),
+        "metrics": None,
+    }
+
+
+def _choice(index: int, shown: Content) -> Mapping[str, object]:
+    nothing = dict.fromkeys(("refusal", "annotations", "audio", "function_call", "reasoning"))
+    return {
+        "index": index,
+        "message": {"role": "assistant", "content": shown, **nothing},
+        "logprobs": None,
+        "finish_reason": "stop",
+        "stop_reason": None,
+        "token_ids": None,
+        "routed_experts": None,
+    }

@@ -1,0 +1,155 @@
+"""The body of POST /v1/chat/completions, as far as it matters for a picture.
+
+Of a conversation the server takes the words of the user, and the pictures among them that are data URLs.
+Everything else that a language model would read is checked for its type and not used.
+"""
+
+import base64
+import binascii
+import io
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal, cast
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from vllm_omni_client.simulator.input_picture import UNREADABLE
+
+_INT64_MIN = -(2**63)
+_INT64_MAX = 2**63 - 1
+_OPTIONS: Final = (
+    *("height", "width", "size", "num_outputs_per_prompt", "seed", "quality", "num_inference_steps"),
+    *("guidance_scale", "true_cfg_scale", "num_frames", "guidance_scale_2", "layers", "resolution"),
+    *("negative_prompt", "lora", "modalities"),
+)
+_ALIASES: Final[Mapping[str, str]] = {"cfg_scale": "true_cfg_scale"}
+_EXTRAS: Final = ("extra_args", "extra_params")
+_QUALITIES: Final = ["lossless", "high"]
+
+OptionsFrom = Literal["nested", "nested_or_root", "both"]
+"""Where a release looks for the options of a picture: in `extra_body`, or also at the root."""
+
+
+class ChatRequest(BaseModel):
+    """A conversation; the order of the fields is the order of the errors."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+    messages: list[dict[str, object]] = Field(description="The words and pictures of the user count.")
+    model: str | None = Field(default=None, description="Not looked at.")
+    frequency_penalty: float | None = Field(default=0.0, description="Not used.")
+    logprobs: bool | None = Field(default=False, description="Not used.")
+    max_tokens: int | None = Field(default=None, description="Not used.")
+    max_completion_tokens: int | None = Field(default=None, description="Not used.")
+    n: int | None = Field(default=1, description="Not used; the option is num_outputs_per_prompt.")
+    presence_penalty: float | None = Field(default=0.0, description="Not used.")
+    seed: int | None = Field(default=None, ge=_INT64_MIN, le=_INT64_MAX, description="Start of the noise.")
+    stream: bool | None = Field(default=False, description="Not used.")
+    temperature: float | None = Field(default=None, description="Not used.")
+    top_p: float | None = Field(default=None, description="Not used.")
+    user: str | None = Field(default=None, description="Not used.")
+
+    def prompt(self) -> str:
+        """The words of the user, joined."""
+        return " ".join(_words(self.messages)).strip()
+
+    def pictures(self) -> tuple[Image.Image, ...]:
+        """The pictures of the user; what cannot be read is passed over, as on the server."""
+        return tuple(picture for address in _addresses(self.messages) for picture in _opened(address))
+
+    def options(self, source: OptionsFrom) -> Mapping[str, object]:
+        """What is asked of the picture.
+
+        Raises:
+            ValueError: In the server's words, for a reply of 400.
+        """
+        root = {**(self.model_extra or {}), **self.model_dump(include=self.model_fields_set)}
+        nested = root.pop("extra_body", None)
+        if source == "nested":
+            return _as_object("extra_body", nested)
+        if source == "nested_or_root":
+            return _as_object("extra_body", nested) or root
+        inner = _as_object("request.extra_body", nested)
+        _refuse_twice_given(root, inner)
+        given = {**_known(inner), **_known(root)}
+        quality = given.get("quality")
+        if quality is not None and quality not in _QUALITIES:
+            raise ValueError(f"quality must be one of {_QUALITIES}, got {quality!r}")
+        return given
+
+
+def _known(options: Mapping[str, object]) -> dict[str, object]:
+    return {
+        _ALIASES.get(name, name): value for name, value in options.items() if name in (*_OPTIONS, *_ALIASES)
+    }
+
+
+def _as_object(name: str, value: object) -> Mapping[str, object]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} must be a JSON object.")  # noqa: TRY004 - the server answers 400
+    return cast("Mapping[str, object]", value)
+
+
+def _refuse_twice_given(root: Mapping[str, object], nested: Mapping[str, object]) -> None:
+    sources = [("request", root), ("request.extra_body", nested)]
+    places: dict[str, list[str]] = {}
+    for prefix, options in sources:
+        for name in sorted(set(options) & {*_OPTIONS, *_ALIASES}):
+            places.setdefault(_ALIASES.get(name, name), []).append(f"{prefix}.{name}")
+    for (prefix, options), shown in zip(sources, ("", "extra_body."), strict=True):
+        for extra in _EXTRAS:
+            for name in sorted(_as_object(f"{shown}{extra}", options.get(extra))):
+                places.setdefault(_ALIASES.get(name, name), []).append(f"{prefix}.{extra}.{name}")
+    twice = [f'"{name}": {", ".join(found)}' for name, found in sorted(places.items()) if len(found) > 1]
+    if twice:
+        raise ValueError(f"Diffusion request parameters were provided more than once: {'; '.join(twice)}.")
+
+
+def _parts(messages: list[dict[str, object]]) -> Iterator[object]:
+    """What the user said: texts, and parts of messages."""
+    for message in messages:
+        content = message.get("content", "") if message.get("role") == "user" else ""
+        yield from cast("list[object]", content) if isinstance(content, list) else (content,)
+
+
+def _words(messages: list[dict[str, object]]) -> Iterator[str]:
+    for part in _parts(messages):
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, dict):
+            known = cast("dict[str, object]", part)
+            text = known.get("text") if known.get("type", "text") == "text" else None
+            if isinstance(text, str):
+                yield text
+
+
+def _addresses(messages: list[dict[str, object]]) -> Iterator[str]:
+    for part in _parts(messages):
+        known = cast("dict[str, object]", part) if isinstance(part, dict) else {}
+        if known.get("type") == "image_url":
+            picture = known.get("image_url")
+            address = cast("dict[str, object]", picture).get("url") if isinstance(picture, dict) else None
+            if isinstance(address, str) and address.startswith("data:image"):
+                yield address
+
+
+def _opened(address: str) -> Iterator[Image.Image]:
+    try:
+        yield Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+    except (binascii.Error, *UNREADABLE):
+        return
+
+
+class BatchChatRequest(ChatRequest):
+    """Several conversations."""
+
+    model_config = ConfigDict(title="BatchChatCompletionRequest")
+
+    messages: list[list[dict[str, object]]] = Field(min_length=1)  # type: ignore[assignment]  # one level deeper, as the server has it
+
+    def each(self) -> tuple[ChatRequest, ...]:
+        """The conversations, one by one."""
+        rest = {**self.model_dump(include=self.model_fields_set - {"messages"}), **(self.model_extra or {})}
+        return tuple(ChatRequest.model_validate({**rest, "messages": one}) for one in self.messages)

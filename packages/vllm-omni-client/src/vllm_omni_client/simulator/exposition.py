@@ -1,0 +1,145 @@
+"""Families of counters, as Prometheus text writes them."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True)
+class Family:
+    """A counter or a gauge, by its labels."""
+
+    name: str
+    about: str
+    kind: Literal["gauge", "counter"]
+    suffix: str = ""
+    born: float = field(default_factory=time.time)
+    values: dict[Labels, float] = field(default_factory=dict[Labels, float])
+
+    def add(self, labels: Labels, amount: float = 1.0) -> None:
+        """Count."""
+        self.values[labels] = self.values.get(labels, 0.0) + amount
+
+    def set(self, labels: Labels, value: float) -> None:
+        """Set to a value."""
+        self.values[labels] = value
+
+    def lines(self) -> Iterator[str]:
+        """The text, line by line."""
+        name = f"{self.name}{self.suffix}"
+        yield from _head(name, self.about, self.kind)
+        for labels, value in self.values.items():
+            yield _sample(name, labels, value)
+        if self.kind == "counter":
+            yield from _created(self.name, self.about, self.born, tuple(self.values))
+
+
+@dataclass(slots=True)
+class Summary:
+    """How many there were, and their sum, by their labels."""
+
+    name: str
+    about: str
+    born: float = field(default_factory=time.time)
+    values: dict[Labels, tuple[int, float]] = field(default_factory=dict[Labels, tuple[int, float]])
+
+    def observe(self, labels: Labels, value: float) -> None:
+        """Take one in."""
+        count, total = self.values.get(labels, (0, 0.0))
+        self.values[labels] = (count + 1, total + value)
+
+    def lines(self) -> Iterator[str]:
+        """The text, line by line."""
+        yield from _head(self.name, self.about, "summary")
+        for labels, (count, total) in self.values.items():
+            yield _sample(f"{self.name}_count", labels, count)
+            yield _sample(f"{self.name}_sum", labels, total)
+        yield from _created(self.name, self.about, self.born, tuple(self.values))
+
+
+@dataclass(slots=True)
+class _Observed:
+    counts: list[int]
+    total: float = 0.0
+    count: int = 0
+
+
+@dataclass(slots=True)
+class Histogram:
+    """How many there were up to each bound, by their labels.
+
+    Args:
+        name: The family's name.
+        about: What it counts.
+        bounds: The upper bounds of its buckets.
+        labels: Labels that are shown from the start.
+    """
+
+    name: str
+    about: str
+    bounds: tuple[float, ...]
+    labels: Labels | None = None
+    born: float = field(default_factory=time.time)
+    values: dict[Labels, _Observed] = field(default_factory=dict[Labels, _Observed])
+
+    def __post_init__(self) -> None:
+        """Begin with the labels that are known."""
+        if self.labels is not None:
+            self._of(self.labels)
+
+    def observe(self, value: float, labels: Labels | None = None) -> None:
+        """Take one in, under the labels that are known or under others."""
+        observed = self._of(labels if labels is not None else self.labels or ())
+        observed.counts = [
+            old + (value <= bound) for old, bound in zip(observed.counts, self.bounds, strict=True)
+        ]
+        observed.total += value
+        observed.count += 1
+
+    def lines(self) -> Iterator[str]:
+        """The text, line by line."""
+        yield from _head(self.name, self.about, "histogram")
+        for labels, seen in self.values.items():
+            for bound, count in zip(
+                (*map(str, self.bounds), "+Inf"), (*seen.counts, seen.count), strict=True
+            ):
+                yield _sample(f"{self.name}_bucket", _with_bound(labels, bound), count)
+            yield _sample(f"{self.name}_count", labels, seen.count)
+            yield _sample(f"{self.name}_sum", labels, seen.total)
+        yield from _created(self.name, self.about, self.born, tuple(self.values))
+
+    def _of(self, labels: Labels) -> _Observed:
+        return self.values.setdefault(labels, _Observed(counts=[0] * len(self.bounds)))
+
+
+def text_of(families: Sequence[Family | Summary | Histogram]) -> str:
+    """The exposition of some families."""
+    return "".join(f"{line}\n" for family in families for line in family.lines())
+
+
+def _with_bound(labels: Labels, bound: str) -> Labels:
+    return tuple(sorted((*labels, ("le", bound))))
+
+
+def _head(name: str, about: str, kind: str) -> Iterator[str]:
+    yield f"# HELP {name} {about}"
+    yield f"# TYPE {name} {kind}"
+
+
+def _created(name: str, about: str, born: float, series: Sequence[Labels]) -> Iterator[str]:
+    if series:
+        yield from _head(f"{name}_created", about, "gauge")
+    for labels in series:
+        yield _sample(f"{name}_created", labels, born)
+
+
+def _sample(name: str, labels: Labels, value: float) -> str:
+    pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels)
+    return f"{name}{{{pairs}}} {float(value)}" if pairs else f"{name} {float(value)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
