@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from vllm_omni_client.simulator.provenance import KEYWORD, PACKET
 
 _FORMATS = ("png", "jpg", "jpeg", "webp")
 _FALLBACK = "jpeg"  # for every other name; the server says nothing about it
@@ -43,10 +46,18 @@ class PictureFormat:
         """
         buffer = io.BytesIO()
         if self.name == "png":
-            image.save(buffer, format="png", compress_level=max(0, min(9, 9 - output_compression // 11)))
+            level = max(0, min(9, 9 - output_compression // 11))
+            image.save(buffer, format="png", compress_level=level, pnginfo=_provenance())
         else:
-            image.save(buffer, format="jpeg" if self.name == "jpg" else self.name, quality=output_compression)
+            kind = "jpeg" if self.name == "jpg" else self.name
+            image.save(buffer, format=kind, quality=output_compression, xmp=PACKET.encode())
         return buffer.getvalue()
+
+
+def _provenance() -> PngInfo:
+    texts = PngInfo()
+    texts.add_itxt(KEYWORD, PACKET)
+    return texts
 
 
 def archive(pictures: Sequence[bytes], *, extension: str) -> bytes:
