@@ -42,6 +42,16 @@ def test_a_page_of_0_30_is_read() -> None:
     )
 
 
+def test_steps_that_are_not_timed_alone_are_told_by_the_whole_execution() -> None:
+    """As on a server without the pipeline's profiler, which is how they are started."""
+    text = """\
+# TYPE vllm_omni:denoise_step_latency_s histogram
+vllm_omni:diffusion_exec_per_step_s_count{stage="0"} 30.0
+vllm_omni:diffusion_exec_per_step_s_sum{stage="0"} 1.5
+"""
+    assert parse(text).mean_step_seconds == 0.05
+
+
 def test_windows_line_ends_change_nothing() -> None:
     assert parse(PAGE.replace("\n", "\r\n")) == parse(PAGE)
 

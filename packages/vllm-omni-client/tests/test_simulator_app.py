@@ -154,3 +154,29 @@ async def test_no_body_breaks_the_server(body: bytes) -> None:
         assert response.status_code in {200, 400, 500}
         assert isinstance(response.json(), dict)
         assert (await http.get("/health")).status_code == 200
+
+
+async def test_requests_are_counted_by_route_method_and_status() -> None:
+    async with client() as http:
+        for path in (PATH, PATH, "/v1/nothing"):
+            await http.post(path, json={"prompt": "a", "size": "64x64"})
+        await http.post(PATH, json={})
+        await http.get("/health")
+        text = (await http.get("/metrics")).text
+    lines = [line for line in text.splitlines() if line.startswith("http_requests_total")]
+    assert lines == [
+        'http_requests_total{handler="/v1/images/generations",method="POST",status="2xx"} 2.0',
+        'http_requests_total{handler="none",method="POST",status="4xx"} 1.0',
+        'http_requests_total{handler="/v1/images/generations",method="POST",status="4xx"} 1.0',
+    ]
+    assert 'http_request_duration_seconds_count{handler="/v1/images/generations",method="POST"} 3.0' in text
+    assert "http_request_duration_highr_seconds_count 4.0" in text
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+async def test_a_picture_says_in_its_file_that_it_was_drawn_by_a_procedure(kind: str) -> None:
+    async with client() as http:
+        body = {"prompt": "a", "size": "64x64", "output_format": kind}
+        data = base64.b64decode((await http.post(PATH, json=body)).json()["data"][0]["b64_json"])
+    assert data.count(b"<xmp:CreatorTool>vllm-omni-simulator (simulated)</xmp:CreatorTool>") == 1
+    assert data.count(b"http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicMedia<") == 1

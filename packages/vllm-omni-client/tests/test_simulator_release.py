@@ -1,5 +1,6 @@
 import base64
 import io
+import re
 
 import httpx
 import pytest
@@ -222,3 +223,85 @@ async def test_the_oldest_server_takes_any_number_of_input_pictures() -> None:
             response = await http.post("/v1/images/edits", data=form, files=[("image", png())] * 5)
         statuses.append(response.status_code)
     assert statuses == [200, 400]
+
+
+async def complaint(version: str, path: str = PATH, **request: object) -> dict[str, object]:
+    async with client(version) as http:
+        response = await http.post(path, **request)  # type: ignore[arg-type]  # what httpx takes
+    assert response.status_code == 400
+    return response.json()["error"]
+
+
+async def test_a_broken_request_is_told_in_the_words_of_each_release() -> None:
+    wrong = {**SMALL, "n": 11}
+    raw = (
+        "{'type': 'less_than_equal', 'loc': ('body', 'n'), 'msg': 'Input should be less than or equal to 10',"
+        " 'input': 11, 'ctx': {'le': 10}}"
+    )
+    place = (
+        '\n\n  File "/usr/local/lib/python3.12/dist-packages/vllm_omni/entrypoints/openai/api_server.py",'
+        " line {line}, in generate_images\n    POST /v1/images/generations"
+    )
+    old = {"type": "Bad Request", "param": None, "code": 400}
+    for version, line in (("0.14.0", 872), ("0.20.0", 1460)):
+        message = f"1 validation error:\n  {raw}{place.format(line=line)} [{raw}]"
+        assert await complaint(version, json=wrong) == {"message": message, **old}
+    assert await complaint("0.26.0", json=wrong) == {
+        "message": f"1 validation error:\n  {raw}",
+        **old,
+        "param": "body.n",
+    }
+    short = raw.replace("('body', 'n')", "'body.n'").replace("11", "'11'")
+    assert await complaint("0.30.0", json=wrong) == {
+        "message": f"1 validation error:\n  {short}",
+        **old,
+        "param": "body.n",
+    }
+
+
+async def test_a_route_that_no_line_is_known_of_is_told_without_one() -> None:
+    told = await complaint("0.20.0", "/v1/omni/sleep", json={"stage_ids": "x"})
+    assert re.fullmatch(r"1 validation error:\n  (\{.*\}) \[\1\]", str(told["message"]))
+
+
+async def test_paths_in_messages_are_hidden_since_0_26() -> None:
+    shown = {
+        version: (await complaint(version, json={**SMALL, "model": "/home/me/model.bin"}))["message"]
+        for version in VERSIONS[1:]
+    }
+    assert ["'/home/me/model.bin'" in str(message) for message in shown.values()] == [True, False, False]
+
+
+async def test_where_a_conversation_says_how_to_draw() -> None:
+    """0.14 reads `extra_body` alone, 0.20 the root where there is none, later ones both."""
+    path = "/v1/chat/completions"
+    messages = [{"role": "user", "content": "a fox"}]
+    sizes: dict[str, list[tuple[int, int]]] = {}
+    for version in VERSIONS:
+        async with client(version) as http:
+            for more in ({"size": "32x32"}, {"size": "32x32", "extra_body": {"seed": 1}}):
+                body = (await http.post(path, json={"messages": messages, **more})).json()
+                part = body["choices"][0]["message"]["content"][0]
+                data = base64.b64decode(part["image_url"]["url"].partition(",")[2])
+                sizes.setdefault(version, []).append(Image.open(io.BytesIO(data)).size)
+                assert ("stage_durations" in part) == (version != "0.14.0")
+    small, whole = (32, 32), (1024, 1024)
+    assert list(sizes.values()) == [[whole, whole], [small, whole], [small, small], [small, small]]
+
+
+async def test_conversations_in_batches_are_new_in_0_30() -> None:
+    found: list[int] = []
+    for version in VERSIONS:
+        async with client(version) as http:
+            found.append((await http.post("/v1/chat/completions/batch", json={})).status_code)
+    assert found == [404, 404, 404, 400]
+
+
+async def test_a_conversation_without_words_is_refused_by_0_14() -> None:
+    told = await complaint("0.14.0", "/v1/chat/completions", json={"messages": []})
+    assert told == {
+        "message": "No text prompt found in messages",
+        "type": "BadRequestError",
+        "param": None,
+        "code": 400,
+    }

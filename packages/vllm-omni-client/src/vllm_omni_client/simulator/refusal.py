@@ -84,7 +84,7 @@ class Complaint(Refusal):
             case "whole":
                 return whole
             case "twice":
-                return f"{whole}\n{_code_place(release, path)} {list(self.errors)}"
+                return f"{whole}{_code_place(release, path)} {list(self.errors)}"
 
 
 def _code_place(release: Release, path: str) -> str:
@@ -92,7 +92,7 @@ def _code_place(release: Release, path: str) -> str:
     line, function = release.code_lines.get(path), _FUNCTIONS.get(path)
     if line is None or function is None:
         return ""
-    return f'\n  File "{_CODE}", line {line}, in {function}\n    POST {path}'
+    return f'\n\n  File "{_CODE}", line {line}, in {function}\n    POST {path}'
 
 
 def sanitised(message: str) -> str:
