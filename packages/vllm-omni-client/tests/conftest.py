@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from vllm_omni_client import _base64
 
 # Pillow comes with the extra: without it, what draws its samples with it is not collected.
 collect_ignore = (
@@ -25,6 +26,16 @@ Script = Callable[[socket.socket, bytes], bool]
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(params=["pybase64", "standard library"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Decode base64 by pybase64, which comes with the extra `fast`, and once more as without it."""
+    if request.param == "standard library":
+        monkeypatch.setattr(_base64, "_fast", None)
+    else:
+        pytest.importorskip("pybase64", reason="it comes with the extra `fast`")
+    return request.param
 
 
 @pytest.fixture
