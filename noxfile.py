@@ -118,8 +118,8 @@ def lowest(session: nox.Session) -> None:
 def contract(session: nox.Session) -> None:
     """The contract suite against a real server: `nox -s contract -- http://localhost:6655`.
 
-    `nox -s contract -- --real` installs vLLM-Omni on this machine's CPU and starts it: 2 GB, some minutes. Where
-    CI is set, plain `nox` does that too; where it cannot be done, it says so.
+    `nox -s contract -- --real` installs vLLM-Omni on this machine's CPU and starts it: 2 GB, some minutes.
+    Where CI is set, plain `nox` does that too; where it cannot be done, it says so.
     """
     which, *rest = session.posargs or ("--real" if "CI" in os.environ else "--none",)
     suite = ("pytest", "packages/vllm-omni-client/tests/contract", *rest)
@@ -130,7 +130,7 @@ def contract(session: nox.Session) -> None:
         session.run(*suite, env={"OMNI_URL": which})
         return
     if not (real_server_runs_here() and installed_real_server(session)):
-        unchecked = "the contract is NOT CHECKED against a real server: it needs Linux, Python 3.11 and 2 GB"
+        unchecked = "the contract is NOT CHECKED against a real server: it needs Linux, Python 3.11, 2 GB"
         (session.error if session.posargs else session.skip)(unchecked)
     session.run("python", RECIPE, str(session.cache_dir / "real-server"), *suite)
 
@@ -143,7 +143,7 @@ def real_server_runs_here() -> bool:
     interpreter = shutil.which("python3.11")
     if sys.platform != "linux" or interpreter is None:
         return False
-    asked = subprocess.run([interpreter, "--version"], check=False, capture_output=True)  # noqa: S603 - found just now
+    asked = subprocess.run([interpreter, "--version"], check=False, capture_output=True)  # noqa: S603 - it was found
     return asked.returncode == 0
 
 
