@@ -172,13 +172,14 @@ async def test_t05_ten_thousand_pictures_at_once_share_32_connections_and_none_w
 
     drawn = 0
     async with (
-        asyncio.timeout(300),
+        asyncio.timeout(600),
         await asyncio.start_server(talk, "127.0.0.1", 0) as server,
         AsyncOmniClient(
             f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
             capabilities=Capabilities(),
             max_connections=PLACES,
             max_retries=0,
+            timeout=600.0,
         ) as client,
         asyncio.TaskGroup() as group,
     ):
