@@ -1,9 +1,10 @@
 """Installs vLLM-Omni on this machine's CPU, starts it with tiny models, runs a command against each server.
 
-    python tests/real_server/run.py FOLDER COMMAND...
+    python tests/real_server/run.py FOLDER [COMMAND...]
 
 The command finds a server in OMNI_URL, and its key in OMNI_API_KEY. FOLDER keeps what is installed (2 GB) for
-the next time. Needs Python 3.11, with which vLLM-Omni 0.30.0 was tried; no GPU, and no model from anywhere.
+the next time; without a command it is only installed. Needs Python 3.11, with which vLLM-Omni 0.30.0 was
+tried; no GPU, and no model from anywhere.
 """
 
 import hashlib
@@ -27,6 +28,8 @@ SERVERS: Mapping[str, Sequence[str]] = {
     "qwen": (),
 }
 STARTING_SECONDS = 300.0
+INSTALLING_SECONDS = 1200.0
+"""Each step of pip; a download that hangs does not hold up whoever waits for it."""
 BUILD_TOOLS = ("setuptools==77.0.3", "setuptools_rust", "setuptools_scm", "wheel")
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -40,9 +43,13 @@ QUIET = {
 def main(arguments: Sequence[str]) -> int:
     """Run the command against every server; the worst of its exit codes is ours."""
     folder, command = Path(arguments[0]).resolve(), list(arguments[1:])
-    installed(folder)
+    try:
+        installed(folder)
+    except (subprocess.SubprocessError, OSError) as error:
+        tell(f"could not be installed: {error}")
+        return 1
     worst = 0
-    for kind, options in SERVERS.items():
+    for kind, options in SERVERS.items() if command else ():
         with serving(folder, kind, options) as url:
             key = {"OMNI_API_KEY": KEY} if "--api-key" in options else {}
             tell(f"running against {kind} on {url}")
@@ -77,7 +84,7 @@ def install_packages(python: str) -> None:
 
     def pip(*arguments: str | Path, **environment: str) -> None:
         command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
-        subprocess.run(command, env={**os.environ, **environment}, check=True)
+        subprocess.run(command, env={**os.environ, **environment}, check=True, timeout=INSTALLING_SECONDS)
 
     pip("torch==2.13.0")
     pip(*BUILD_TOOLS)

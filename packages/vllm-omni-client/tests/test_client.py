@@ -102,6 +102,12 @@ def generations(respx_mock: respx.MockRouter) -> respx.Route:
 
 
 @pytest.fixture
+def models(respx_mock: respx.MockRouter) -> respx.Route:
+    """What is served, which is asked for where a request has missed it."""
+    return respx_mock.get(f"{URL}/v1/models").respond(200, json={"data": [{"id": "named CANARY-key"}]})
+
+
+@pytest.fixture
 def health(respx_mock: respx.MockRouter) -> respx.Route:
     return respx_mock.get(f"{URL}/health")
 
@@ -251,7 +257,9 @@ def test_out_of_memory_is_never_tried_again(ask: Ask, generations: respx.Route) 
 
 
 @pytest.mark.parametrize("status", [307, 400, 401, 404, 405, 409, 413, 415, 422])
-def test_a_callers_fault_is_never_tried_again(ask: Ask, generations: respx.Route, status: int) -> None:
+def test_a_callers_fault_is_never_tried_again(
+    ask: Ask, generations: respx.Route, models: respx.Route, status: int
+) -> None:
     generations.respond(status, json={"error": {"message": "no"}})
     assert isinstance(failure(ask, "generate_image", SEEDED), ServerRefused)
     assert generations.call_count == 1
@@ -363,6 +371,7 @@ def test_a_setting_that_cannot_be_used_is_refused_by_name(
     assert "CANARY" not in caught.value.message
 
 
+@pytest.mark.usefixtures("models")
 @pytest.mark.parametrize(
     "reply",
     [
@@ -372,6 +381,9 @@ def test_a_setting_that_cannot_be_used_is_refused_by_name(
         httpx.Response(200, text="you sent CANARY-key"),
         httpx.Response(307, headers={"location": "http://CANARY-key.example/"}),
         httpx.Response(404, headers={"x-request-id": "CANARY-key"}),
+        httpx.Response(
+            400, json={"detail": "Model mismatch: request specifies 'a' but server is running 'CANARY-key'."}
+        ),
         httpx.Response(200, headers={"content-encoding": "CANARY-key"}),
         httpx.ReadError("broken"),
     ],

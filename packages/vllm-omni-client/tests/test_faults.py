@@ -6,8 +6,11 @@ import contextlib
 import dataclasses
 import gc
 import json
+import shutil
 import socket
+import ssl
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -169,13 +172,14 @@ async def test_t05_ten_thousand_pictures_at_once_share_32_connections_and_none_w
 
     drawn = 0
     async with (
-        asyncio.timeout(300),
+        asyncio.timeout(600),
         await asyncio.start_server(talk, "127.0.0.1", 0) as server,
         AsyncOmniClient(
             f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
             capabilities=Capabilities(),
             max_connections=PLACES,
             max_retries=0,
+            timeout=600.0,
         ) as client,
         asyncio.TaskGroup() as group,
     ):
@@ -234,6 +238,55 @@ async def test_t05_a_turn_is_waited_for_in_asyncio_too(serve: Serve) -> None:
         leave.set()
         assert await first == DRAWN
     assert caught.value.gpu_spent == "no"
+
+
+@pytest.fixture(scope="module")
+def nobodys_certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    """A server's side of TLS, with a certificate that no one vouches for."""
+    if (openssl := shutil.which("openssl")) is None:
+        pytest.skip("it takes openssl to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    command = [
+        openssl,
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=localhost",
+    ]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")]
+    subprocess.run([*command, *files], check=True, capture_output=True, timeout=60)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    return context
+
+
+def test_t04_a_certificate_that_no_one_vouches_for_is_never_retried(
+    ask: Ask, nobodys_certificate: ssl.SSLContext
+) -> None:
+    def greet(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with contextlib.suppress(OSError), connection:
+                    nobodys_certificate.wrap_socket(connection, server_side=True).close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        greeting = threading.Thread(target=greet, args=(listener,), daemon=True)
+        greeting.start()
+        url = f"https://localhost:{listener.getsockname()[1]}"
+        error = failure(ask, url, "generate_image", SEEDED, api_key="CANARY")
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+    greeting.join(5)
+    assert isinstance(error, ServerUnreachable)
+    assert (error.reason, error.gpu_spent, attempts(error)) == ("tls", "no", 1)
+    assert "certificate" in error.message
+    assert "SSL_CERT_FILE" in error.next_step
 
 
 def test_t06_a_server_that_says_nothing_is_left_at_the_deadline_and_sees_it(ask: Ask, serve: Serve) -> None:

@@ -175,13 +175,24 @@ def test_h03_a_key_that_is_not_taken_is_named_and_not_shown(draw: Draw, asked: A
     assert asked.pictures() == 1
 
 
-def test_h04_a_wrong_address_is_told_with_what_was_asked(draw: Draw, asked: Asked) -> None:
-    error = failure(draw, http(told(detail="Not Found"), 404))
+@pytest.mark.parametrize(
+    ("models", "shown"),
+    [
+        (http(told(data=[{"id": "llama"}, {"id": "second"}])), "lists llama, second"),
+        (http(told(detail="Not Found"), 404), "lists no model"),
+    ],
+    ids=["a language model", "no such server"],
+)
+def test_h04_a_wrong_address_is_told_with_what_was_asked_and_what_is_there(
+    draw: Draw, asked: Asked, models: bytes, shown: str
+) -> None:
+    error = failure(draw, http(told(detail="Not Found"), 404), models=models)
     assert type(error) is NotFound
     assert error.exchange
-    assert error.exchange.url.endswith("/v1/images/generations")
+    base_url = error.exchange.url.removesuffix("/v1/images/generations")
+    assert error.message == f"the server answered 404: Not Found; {base_url} {shown} under /v1/models"
     assert "base_url" in error.next_step
-    assert asked.pictures() == 1
+    assert asked == ["/v1/images/generations", "/v1/models"]
 
 
 @pytest.mark.parametrize("status", [413, 422])

@@ -261,3 +261,13 @@ def test_a_simulation_is_steered_while_it_runs() -> None:
         simulation.faults.add("status@1")
         assert [ask(client).status_code for _ in range(2)] == [503, 200]
         assert simulation.faults.met() == {"status@1": 1}
+
+
+@pytest.mark.parametrize("kind", ["fewer", "black", "junk-base64", "wrong-size"])
+def test_a_reply_without_pictures_to_spoil_stays_what_it_is(kind: str) -> None:
+    with broken(f"{kind},path=/") as client:
+        assert client.get("/v1/models").json()["data"][0]["object"] == "model"
+        assert client.get("/health").json() == {"status": "healthy"}
+        conversation = {"messages": [{"role": "user", "content": "a fox"}], "size": "64x64"}
+        reply = client.post("/v1/chat/completions", json=conversation)
+    assert reply.json()["choices"][0]["message"]["content"][0]["type"] == "image_url"

@@ -15,7 +15,7 @@ from vllm_omni_client._known_server import KnownServer
 from vllm_omni_client._reply import Reply
 from vllm_omni_client._wire import Wire
 from vllm_omni_client.capabilities import Capabilities
-from vllm_omni_client.errors import ModelChanged, OmniError
+from vllm_omni_client.errors import ModelChanged, NotFound, OmniError
 
 T = TypeVar("T")
 
@@ -75,9 +75,22 @@ class Flows:
             healthy = yield from self._quietly(_endpoints.health(), seconds)
             failure = attempts.diagnosed(failure, healthy=healthy is True)
         if isinstance(failure, ModelChanged):
-            served = yield from self._quietly(_endpoints.models(), seconds)
-            failure.served = tuple(card.id for card in served.data) if served else failure.served
+            failure.served = (yield from self._listed(seconds)) or failure.served
+        if isinstance(failure, NotFound) and call.draws:
+            failure = yield from self._located(failure, seconds)
         raise attempts.signed(failure)
+
+    def _located(self, error: NotFound, seconds: float) -> Flow[NotFound]:
+        """Say where it was that there are no pictures, and what is there instead."""
+        names = ", ".join((yield from self._listed(seconds)))
+        shown = f"lists {names}" if names else "lists no model"
+        message = f"{error.message}; {self._connection.base_url} {shown} under /v1/models"
+        return NotFound(message, status=error.status, exchange=error.exchange)
+
+    def _listed(self, seconds: float) -> Flow[tuple[str, ...]]:
+        """Return the names that the server has now; none where it tells none."""
+        listed = yield from self._quietly(_endpoints.models(), seconds)
+        return tuple(self._connection.without_key(card.id) for card in listed.data) if listed else ()
 
     def learning_seconds(self, attempts: Attempts) -> float:
         """Return how long a call may take to learn what the server can do."""

@@ -14,7 +14,7 @@ T = TypeVar("T")
 _OK: Final = 200
 # An error's body is cut here and read as far as it came.
 _MAX_ERROR_BYTES: Final = 1024 * 1024
-_HIDDEN: Final = "[api key]"
+HIDDEN: Final = "[api key]"
 _ENCODINGS: Final = frozenset({"br", "compress", "deflate", "gzip", "zstd"})
 # Digits of a length that are read: enough for any number that is too large.
 _LENGTH_DIGITS: Final = 18
@@ -38,8 +38,8 @@ class Reply:
         """Return the same answer with `secret` hidden wherever the server repeats it."""
         return Reply(
             status=self.status,
-            headers={name: value.replace(secret, _HIDDEN) for name, value in self.headers.items()},
-            content=self.content.replace(secret.encode(), _HIDDEN.encode()),
+            headers={name: value.replace(secret, HIDDEN) for name, value in self.headers.items()},
+            content=self.content.replace(secret.encode(), HIDDEN.encode()),
         )
 
 

@@ -64,10 +64,9 @@ async def test_requests_are_carried_out_one_after_the_other(
     busy: httpx.AsyncClient, slow: dict[str, object]
 ) -> None:
     await generated(busy, slow)  # the first one of all may be slower
-    alone = await generated(busy, slow)
     times = sorted(await asyncio.gather(*(generated(busy, slow) for _ in range(4))))
-    assert times[3] > 2.5 * alone
-    assert times[3] - times[0] > 1.8 * alone
+    # Side by side they would all take the same; three turns more than the first are worth one, however busy.
+    assert times[3] > 2 * times[0]
 
 
 async def test_the_server_answers_other_questions_while_it_works(

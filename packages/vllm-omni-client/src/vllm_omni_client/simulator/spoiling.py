@@ -64,16 +64,22 @@ def gzip_bomb(mebibytes: int) -> bytes:
 
 
 def _with_data(reply: Reply, change: Callable[[list[str]], list[str]]) -> Reply:
-    """The reply with its base64 texts changed."""
-    if reply.media_type != "application/json":
+    """The reply with its base64 texts changed; one without pictures in `data` as it is."""
+    document = cast("object", json.loads(reply.body)) if reply.media_type == "application/json" else None
+    pictures = _pictures(document)
+    if not (pictures and isinstance(document, dict)):
         return reply
-    document = cast("dict[str, object]", json.loads(reply.body))
-    pictures = cast("list[dict[str, object]]", document["data"])
     changed = change([cast("str", picture["b64_json"]) for picture in pictures])
     data = [
         {**picture, "b64_json": text} for picture, text in zip(pictures[: len(changed)], changed, strict=True)
     ]
     return reply.with_body(json.dumps({**document, "data": data}, separators=(",", ":")).encode())
+
+
+def _pictures(document: object) -> list[dict[str, object]]:
+    data = cast("dict[str, object]", document).get("data") if isinstance(document, dict) else None
+    listed = cast("list[dict[str, object]]", data) if isinstance(data, list) else []
+    return listed if all(isinstance(each.get("b64_json"), str) for each in listed) else []
 
 
 def _redrawn(reply: Reply, change: Callable[[Image.Image], Image.Image]) -> Reply:
