@@ -369,6 +369,30 @@ def test_two_wrong_sides_are_told_at_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("width", "height", "parameter", "nearest"),
+    [
+        (16, 250_000, "height", "16x99984"),
+        (250_000, 16, "width", "99984x16"),
+        (100_000, 32, "width", "99984x32"),
+        (16, 100_000, "height", "16x99984"),
+    ],
+)
+def test_a_side_that_no_request_carries_is_refused_in_our_own_words(
+    width: int, height: int, parameter: str, nearest: str
+) -> None:
+    error = refused(width=width, height=height)
+    assert error.parameter == parameter
+    assert "a request carries at most 99999 pixels a side" in error.message
+    assert f"Nearest valid size is {nearest}." in error.message
+    nearest_width, nearest_height = map(int, nearest.split("x"))
+    assert resolved(width=nearest_width, height=nearest_height).to_wire().size == nearest
+
+
+def test_a_nearest_multiple_is_one_that_a_request_carries() -> None:
+    assert "Nearest valid width is 99984." in refused(width=99_995, height=16).message
+
+
+@pytest.mark.parametrize(
     ("width", "height", "nearest"),
     [
         (2048, 2048, "2000x2000"),
@@ -376,7 +400,7 @@ def test_two_wrong_sides_are_told_at_once() -> None:
         (3840, 2160, "2640x1488"),
         (2160, 3840, "1488x2640"),
         (2000, 2016, "1984x2000"),
-        (1_000_000_000, 16, "250000x16"),
+        (1_000_000_000, 16, "99984x16"),
     ],
 )
 def test_a_size_over_the_limit_is_refused_with_the_nearest_of_its_shape(

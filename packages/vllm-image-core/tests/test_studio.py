@@ -6,7 +6,7 @@ import logging
 import shutil
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import read_text
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.studio import Studio
+from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import BadReply, BadRequest, OutOfGpuMemory, ServerUnreachable
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
@@ -66,6 +67,17 @@ class Server:
         return ImageGenerationReply.model_validate(
             {"data": [{"b64_json": base64.b64encode(self.draw(request)).decode()}]}
         )
+
+    async def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: Sequence[bytes],
+        *,
+        mask_image: bytes | None = None,
+        reference_image: bytes | None = None,
+    ) -> ImageGenerationReply:
+        raise NotImplementedError
 
     async def get_models(self) -> ModelList:
         return ModelList.model_validate({"data": [{"id": self.model, "root": self.model}]})

@@ -13,6 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from vllm_image_core.edit import EditRequest
+    from vllm_image_core.edit_resolver import ResolvedEdit
     from vllm_image_core.errors import (
         BadPicture,
         BadProfile,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     )
     from vllm_image_core.generated import GeneratedImage
     from vllm_image_core.gpu import Gpu
+    from vllm_image_core.input_picture import InputPicture
     from vllm_image_core.metadata import Metadata
     from vllm_image_core.picture import Picture
     from vllm_image_core.preset import Quality
@@ -44,11 +47,13 @@ __all__ = [
     "BadPicture",
     "BadProfile",
     "CannotSave",
+    "EditRequest",
     "GeneratedImage",
     "Gpu",
     "ImageError",
     "ImageRequest",
     "IndexUnavailable",
+    "InputPicture",
     "InvalidRequest",
     "Metadata",
     "NotEnoughSpace",
@@ -62,6 +67,7 @@ __all__ = [
     "Receipt",
     "Record",
     "Registry",
+    "ResolvedEdit",
     "ResolvedRequest",
     "Studio",
     "UnknownBatch",
@@ -73,11 +79,13 @@ _HOMES: Final = {
     "BadPicture": "errors",
     "BadProfile": "errors",
     "CannotSave": "errors",
+    "EditRequest": "edit",
     "GeneratedImage": "generated",
     "Gpu": "gpu",
     "ImageError": "errors",
     "ImageRequest": "request",
     "IndexUnavailable": "errors",
+    "InputPicture": "input_picture",
     "InvalidRequest": "errors",
     "Metadata": "metadata",
     "NotEnoughSpace": "errors",
@@ -91,6 +99,7 @@ _HOMES: Final = {
     "Receipt": "receipt",
     "Record": "record",
     "Registry": "registry",
+    "ResolvedEdit": "edit_resolver",
     "ResolvedRequest": "resolver",
     "Studio": "studio",
     "UnknownBatch": "errors",

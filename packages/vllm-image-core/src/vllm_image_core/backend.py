@@ -1,7 +1,9 @@
 """What the studio needs of a server; the client, and any double with these methods, will do."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
 
@@ -18,6 +20,18 @@ class Backend(Protocol):
 
     async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
         """Make the pictures of one request."""
+        ...
+
+    async def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: Sequence[bytes],
+        *,
+        mask_image: bytes | None = None,
+        reference_image: bytes | None = None,
+    ) -> ImageGenerationReply:
+        """Change pictures, each given as the content of its file."""
         ...
 
     async def get_models(self) -> ModelList:

@@ -20,6 +20,10 @@ MAX_SEED: Final = 2**63 - 1
 SAFE_SEEDS: Final = 2**32
 """Seeds from 0 up to this mean the same on every device: a generator on the CPU keeps 32 bits."""
 
+LONGEST_SIDE: Final = 99_999
+"""Pixels: the client, like OpenAI's, writes a side in at most five digits."""
+
+_MOST_PIXELS: Final = 2**31 - 1
 _SEED_ALLOWED: Final = f"an integer, best from 0 to {SAFE_SEEDS - 1}, at most 64 bits with a sign"
 # Control characters but tab and line breaks, and halves of surrogate pairs, which UTF-8 does not have.
 _NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -43,6 +47,15 @@ def seed(value: object) -> int:
     return integer("seed", value, MIN_SEED, MAX_SEED, allowed=_SEED_ALLOWED)
 
 
+def side(parameter: str, value: object) -> int:
+    """A width or a height in pixels, whatever the model's own limits are.
+
+    Raises:
+        InvalidRequest: It is no integer or out of range.
+    """
+    return integer(parameter, value, 1, _MOST_PIXELS, allowed="a positive number of pixels")
+
+
 def integer(parameter: str, value: object, least: int, most: int, *, allowed: str) -> int:
     """An integer within bounds; True, "7" and 7.0 are none.
 
@@ -63,14 +76,27 @@ def guidance_scale(value: object) -> float:
     Raises:
         InvalidRequest: It is no number, not finite or out of range.
     """
-    allowed = f"a number from 0 to {MAX_GUIDANCE_SCALE:g}"
+    return _number("guidance_scale", value, MAX_GUIDANCE_SCALE)
+
+
+def strength(value: object) -> float:
+    """How far an edit may go from its picture, 0 to 1.
+
+    Raises:
+        InvalidRequest: It is no number, not finite or out of range.
+    """
+    return _number("strength", value, 1.0)
+
+
+def _number(parameter: str, value: object, most: float) -> float:
+    allowed = f"a number from 0 to {most:g}"
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise _refused("guidance_scale", value, "is no number", allowed)
+        raise _refused(parameter, value, "is no number", allowed)
     number = _as_float(value)
     if not math.isfinite(number):
-        raise _refused("guidance_scale", value, "is no finite number", allowed)
-    if not 0 <= number <= MAX_GUIDANCE_SCALE:
-        raise _refused("guidance_scale", value, "is out of range", allowed)
+        raise _refused(parameter, value, "is no finite number", allowed)
+    if not 0 <= number <= most:
+        raise _refused(parameter, value, "is out of range", allowed)
     return number + 0.0  # -0.0 is 0.0
 
 

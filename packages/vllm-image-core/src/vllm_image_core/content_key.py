@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Final, NewType
 
+from vllm_image_core.edit_resolver import ResolvedEdit
 from vllm_image_core.resolver import ResolvedRequest
 
 __all__ = ["ContentKey", "content_key"]
@@ -27,11 +28,22 @@ def content_key(request: ResolvedRequest, *, model: str, server_version: str | N
     """
     facts = {
         "schema": _SCHEMA,
-        "operation": "generate",
+        "operation": "edit" if isinstance(request, ResolvedEdit) else "generate",
         "model": model,
         "profile": request.model,  # what the server says is behind the name
         "server_version": server_version,
-        "request": request.to_wire().model_dump(mode="json", exclude_none=True, exclude={"model", "user"}),
+        **_what_is_sent(request),
     }
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return ContentKey(hashlib.sha256(canonical.encode()).hexdigest())
+
+
+def _what_is_sent(request: ResolvedRequest) -> dict[str, object]:
+    """The fields, and for an edit the hash of each of its pictures, whatever they are called."""
+    unkeyed = {"model", "user"}
+    if not isinstance(request, ResolvedEdit):
+        return {"request": request.to_wire().model_dump(mode="json", exclude_none=True, exclude=unkeyed)}
+    return {
+        "request": request.to_edit().model_dump(mode="json", exclude_none=True, exclude=unkeyed),
+        "inputs": [[role, one.sha256] for role, one in request.inputs.by_role],
+    }

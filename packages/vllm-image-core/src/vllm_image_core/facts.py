@@ -45,6 +45,8 @@ class Facts:
     model: object = None
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
     """What else it says."""
+    edit: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What only an edit has: its pictures and settings; empty for a generation."""
 
     @property
     def some(self) -> bool:

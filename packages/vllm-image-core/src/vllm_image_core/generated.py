@@ -25,6 +25,8 @@ class GeneratedImage:
     """For each parameter: asked for, sent, confirmed by the picture, and why changed; prints as a table."""
     seconds: float
     """From sending to the whole reply: queue, transfer and retries included; of a reused one, to find it."""
+    layers: tuple[Path, ...] = ()
+    """The further layers of a picture that was taken apart, this one being the first; else empty."""
     notes: tuple[str, ...] = ()
     """What was changed on the way, or is worth knowing."""
     reused: bool = False

@@ -14,17 +14,20 @@ from vllm_omni_client.models import ImageGenerationReply
 from vllm_image_core import surprises
 from vllm_image_core.backend import Backend
 from vllm_image_core.content_key import ContentKey, content_key
+from vllm_image_core.edit_layers import layers_beside, with_layers
+from vllm_image_core.edit_making import facts_of, metadata_of, readied, receipt_of, resolved_by
 from vllm_image_core.errors import ImageError
 from vllm_image_core.filename import check_filename
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.library import Existing, Library, Saved
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture
-from vllm_image_core.receipt import Receipt, receipt
+from vllm_image_core.receipt import Receipt
 from vllm_image_core.recipe import recipe_facts, with_recipe
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
-from vllm_image_core.resolver import ResolvedRequest, resolve
+from vllm_image_core.resolver import ResolvedRequest
+from vllm_image_core.sending import sent
 from vllm_image_core.served import ServedModel, served_model
 from vllm_image_core.tag import check_tag
 from vllm_image_core.twins import Twins
@@ -129,7 +132,9 @@ class Maker:
         check_filename(request.filename)
         check_tag(request.tag)
         await self._read_server_version()
-        resolved = self._resolved(request, await self.known_model())
+        model = await self.known_model()
+        request = await readied(request, model.profile, self._registry)
+        resolved = self._resolved(request, model)
         drawn = request.seed is None or request.seed_drawn
         checked = replace(request, seed=resolved.seed, seed_drawn=drawn)
         return Job(request=checked, reuse=not (fresh or drawn), batch=batch)
@@ -215,15 +220,14 @@ class Maker:
         self, request: ImageRequest, model: ServedModel
     ) -> tuple[ServedModel, ResolvedRequest, ImageGenerationReply]:
         resolved = self._resolved(request, model)
-        wire = resolved.to_wire().model_copy(update={"model": model.name})
         try:
-            return model, resolved, await self._backend.generate_image(wire)
+            return model, resolved, await sent(self._backend, resolved, model=model.name)
         except OmniError as error:
             error.add_note(_asked_for(resolved))
             raise
 
     def _resolved(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
-        return resolve(request, model.profile, draw_seed=self._draw_seed)
+        return resolved_by(request, model.profile, self._registry, draw_seed=self._draw_seed)
 
     def _key(self, resolved: ResolvedRequest, model: ServedModel) -> ContentKey:
         return content_key(resolved, model=model.name, server_version=self._version)
@@ -261,15 +265,15 @@ class Maker:
             "batch": job.batch,
             "tag": job.request.tag,
             "receipt": told.compact(),
+            **facts_of(resolved),
         }
         facts = recipe_facts(resolved, model=model.match.name, now=now, more=more)
-        picture = with_recipe(
-            received, resolved, model=model.match.name, facts=facts, metadata=self._metadata
-        )
+        metadata = metadata_of(self._metadata, resolved)
+        picture = with_recipe(received, resolved, model=model.match.name, facts=facts, metadata=metadata)
         saved = self._library.save(
             picture, facts, prompt=resolved.prompt, now=now, filename=job.request.filename
         )
-        return GeneratedImage(
+        image = GeneratedImage(
             picture=picture,
             path=saved.path,
             request=resolved,
@@ -286,11 +290,12 @@ class Maker:
             ),
             spilled=saved.spilled,
         )
+        return with_layers(image, reply, self._library, facts=facts, metadata=metadata, now=now)
 
 
 def _receipt(job: Job, resolved: ResolvedRequest, received: Picture) -> Receipt:
-    sent = receipt(job.request, resolved)
-    return sent.confirmed(size=received.size, output_format=received.format)
+    told = receipt_of(job.request, resolved)
+    return told.confirmed(size=received.size, output_format=received.format)
 
 
 def _reused(
@@ -318,6 +323,7 @@ def _reused(
             *surprises.differences(resolved, existing.picture),
             *map(str, resolved.notes),
         ),
+        layers=layers_beside(existing.record.path, resolved),
         reused=True,
         spilled=saved.spilled,
     )

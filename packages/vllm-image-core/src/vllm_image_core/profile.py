@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from vllm_image_core.edit_rules import NO_RULES, EditRules
 from vllm_image_core.preset import Preset, Quality
 from vllm_image_core.size import PIXELS_PER_MEGAPIXEL, Size, aspect_ratio
 
@@ -119,6 +120,7 @@ class Profile(BaseModel):
         quality: What "draft" and "best" change, where the model has such a trade-off.
         text_to_image: Whether it makes a picture from a text alone.
         max_input_images: How many pictures it can edit or combine; 0 where it edits none.
+        edit: What its edits read beside the pictures; None where that is nothing.
         max_prompt_tokens: How much of a prompt the text encoder reads; None when it is not known.
         overlong_prompt: What the server does with a prompt of more tokens.
         max_prompt_characters: A longer prompt is refused before it is sent.
@@ -155,6 +157,7 @@ class Profile(BaseModel):
     ] = Field(default_factory=_no_presets)
     text_to_image: bool
     max_input_images: Annotated[int, Field(ge=0, le=100)]
+    edit: EditRules | None = None
     max_prompt_tokens: _Count | None = None
     overlong_prompt: OverlongPrompt
     max_prompt_characters: _Count
@@ -169,6 +172,11 @@ class Profile(BaseModel):
     def supports_negative_prompt(self) -> bool:
         """Whether the model's pipeline reads a negative prompt at all."""
         return self.negative_prompt != "unsupported"
+
+    @property
+    def edit_rules(self) -> EditRules:
+        """What its edits read beside the pictures."""
+        return self.edit or NO_RULES
 
     @property
     def known(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Final, cast
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from vllm_image_core.edit_rules import EditRules
 from vllm_image_core.errors import BadProfile
 from vllm_image_core.preset import Preset
 from vllm_image_core.profile import CostLaw, Profile
@@ -172,7 +173,7 @@ def _over(base: object, own: object) -> object:
     match base:
         case dict():
             return _merged(cast("Table", base), cast("Table", own))
-        case CostLaw() | Preset():
+        case CostLaw() | Preset() | EditRules():
             return _merged(base.model_dump(exclude_unset=True), cast("Table", own))
         case _:
             return cast("Table", own)
@@ -223,6 +224,8 @@ def _siblings(fault: ErrorDetails) -> Iterator[str]:
     match fault["loc"]:
         case ("cost", _):
             yield from CostLaw.model_fields
+        case ("edit", _):
+            yield from EditRules.model_fields
         case ("quality", _, _):
             yield from Preset.model_fields
         case _:

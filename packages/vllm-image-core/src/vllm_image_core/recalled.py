@@ -8,6 +8,7 @@ from typing import Final
 from vllm_image_core import infotext, recipe, xmp
 from vllm_image_core.comfyui import facts_of_prompt
 from vllm_image_core.comfyui_workflow import facts_of_workflow
+from vllm_image_core.edit_recall import RecalledInput, as_edit, recalled_inputs
 from vllm_image_core.errors import NotRecalled
 from vllm_image_core.facts import Facts, Tool, bounded_settings, request_of
 from vllm_image_core.invokeai import facts_of_dream, facts_of_metadata, facts_of_sd_metadata
@@ -32,11 +33,13 @@ class Recalled:
 
     Attributes:
         request: What would be asked for to make it again. Change it by `dataclasses.replace`, and pass it to
-            `Studio.make`, which checks it as any other.
+            `Studio.make`, which checks it as any other. Of an edit it is an `EditRequest` without pictures;
+            `Studio.recall` puts those in that are still in its folder, unchanged.
         tool: Which program wrote it.
         model: The model's name there, on one line; None where it is not told. A text, not a path to open.
         settings: What else is told, shortened, to be read by a person: sampler, scheduler, version.
         notes: What could not be taken over, and why.
+        inputs: The pictures that an edit started from; empty for a generation.
     """
 
     request: ImageRequest
@@ -44,6 +47,7 @@ class Recalled:
     model: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
+    inputs: tuple[RecalledInput, ...] = ()
 
 
 def recall(file: Path | str | bytes) -> Recalled:
@@ -64,12 +68,17 @@ def recall(file: Path | str | bytes) -> Recalled:
         what = "The picture" if picture_format(data) else f"What is no picture, {described(data)},"
         raise NotRecalled(f"{what} does not tell how it was made.")
     request, notes = request_of(facts)
+    inputs = recalled_inputs(facts.edit)
+    if facts.edit:
+        request, told = as_edit(request, facts.edit, inputs)
+        notes = (*notes, *told)
     return Recalled(
         request=request,
         tool=facts.tool,
         model=_model(facts.model),
         settings=bounded_settings(facts.settings),
         notes=notes,
+        inputs=inputs,
     )
 
 

@@ -20,6 +20,7 @@ __all__ = ["KEYWORD", "facts_of_recipe", "recipe_facts", "with_recipe"]
 KEYWORD = "vllm-image"
 """The keyword of the PNG text that holds all parameters as JSON."""
 
+_OF_EDITS = ("inputs", "strength", "layers", "resolution")
 _PROMPTS = frozenset({"prompt", "negative_prompt"})
 
 
@@ -62,6 +63,7 @@ def facts_of_recipe(recipe: Mapping[str, object]) -> Facts:
         seed=recipe.get("seed"),
         model=recipe.get("model"),
         settings={name: recipe[name] for name in ("profile", "guidance_field", "created") if name in recipe},
+        edit={name: recipe.get(name) for name in _OF_EDITS} if recipe.get("operation") == "edit" else {},
     )
 
 

@@ -22,8 +22,6 @@ from vllm_image_core.text import shown
 
 Side = Literal["width", "height"]
 
-_LONGEST_SIDE = 2**31 - 1
-
 
 def choose_size(
     request: ImageRequest, profile: Profile, preset: Preset | None = None
@@ -46,7 +44,7 @@ def choose_size(
         return _completed("width", request.width, profile)
     if request.width is None:
         return _completed("height", request.height, profile)
-    size = Size(_side("width", request.width), _side("height", request.height))
+    size = Size(bounds.side("width", request.width), bounds.side("height", request.height))
     _check(size, profile)
     return size, ()
 
@@ -90,7 +88,7 @@ def _one_of_the_listed(request: ImageRequest, profile: Profile) -> tuple[Size, t
     """The size that was asked for, or one with the side that was, if the model has it."""
     given: dict[Side, object] = {"width": request.width, "height": request.height}
     asked: dict[Side, int] = {
-        side: _side(side, length) for side, length in given.items() if length is not None
+        side: bounds.side(side, length) for side, length in given.items() if length is not None
     }
     sizes = dict.fromkeys((profile.default_size, *profile.supported_aspect_ratios.values()))
     nearest = min(sizes, key=lambda size: _distance(size, asked))
@@ -119,7 +117,7 @@ def _distance(size: Size, asked: Mapping[Side, int]) -> int:
 
 def _completed(side: Side, given: object, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
     """One side as given, the other that of the default size."""
-    length, multiple = _side(side, given), profile.resolution_multiple
+    length, multiple = bounds.side(side, given), profile.resolution_multiple
     _check_multiples({side: length}, profile)
     default = profile.default_size
     across = default.height if side == "width" else default.width
@@ -127,6 +125,7 @@ def _completed(side: Side, given: object, profile: Profile) -> tuple[Size, tuple
     if other * 2 < across:
         raise _too_long_alone(side, length, across, profile)
     size = Size(length, other) if side == "width" else Size(other, length)
+    _check_length(size, profile)
     completed: Side = "height" if side == "width" else "width"
     why = f"the model's default size is {default}" if other == across else _limit(profile)
     return size, (Note(parameter=completed, message=f"{completed} was completed to {other}: {why}."),)
@@ -145,15 +144,14 @@ def _too_long_alone(side: Side, length: int, across: int, profile: Profile) -> I
     )
 
 
-def _side(side: Side, value: object) -> int:
-    return bounds.integer(side, value, 1, _LONGEST_SIDE, allowed="a positive number of pixels")
-
-
 def _check(size: Size, profile: Profile) -> None:
     _check_multiples({"width": size.width, "height": size.height}, profile)
     if size.pixels <= profile.max_pixels:
+        _check_length(size, profile)
         return
-    nearest = shrunk(size, multiple=profile.resolution_multiple, max_pixels=profile.max_pixels)
+    nearest = _sendable(
+        shrunk(size, multiple=profile.resolution_multiple, max_pixels=profile.max_pixels), profile
+    )
     raise InvalidRequest(
         f"{size} is {size.megapixels:.6g} megapixels, over {_limit(profile)}. "
         f"Nearest valid size of the same shape is {nearest}.",
@@ -162,6 +160,31 @@ def _check(size: Size, profile: Profile) -> None:
         allowed=f"at most {profile.max_resolution_mp:g} megapixels",
         next_step=f"Give width={nearest.width} and height={nearest.height}.",
     )
+
+
+def _check_length(size: Size, profile: Profile) -> None:
+    """Refuse a side that no request can carry, though the pixels are not too many."""
+    nearest = _sendable(size, profile)
+    if nearest == size:
+        return
+    side = "width" if size.width > size.height else "height"
+    raise InvalidRequest(
+        f"{side.capitalize()} {max(size.width, size.height)} is too long: a request carries at most "
+        f"{bounds.LONGEST_SIDE} pixels a side. Nearest valid size is {nearest}.",
+        parameter=side,
+        value=str(size),
+        allowed=f"at most {bounds.LONGEST_SIDE} pixels a side",
+        next_step=f"Give width={nearest.width} and height={nearest.height}.",
+    )
+
+
+def _sendable(size: Size, profile: Profile) -> Size:
+    longest = _longest_multiple(profile)
+    return Size(min(size.width, longest), min(size.height, longest))
+
+
+def _longest_multiple(profile: Profile) -> int:
+    return bounds.LONGEST_SIDE // profile.resolution_multiple * profile.resolution_multiple
 
 
 def _check_multiples(sides: Mapping[Side, int], profile: Profile) -> None:
@@ -190,7 +213,7 @@ def _nearest(side: Side, sides: Mapping[Side, int], profile: Profile) -> int:
     multiple = profile.resolution_multiple
     other = next((length for name, length in sides.items() if name != side), multiple)
     room = longest_beside(other, multiple=multiple, max_pixels=profile.max_pixels)
-    return max(multiple, min(nearest_multiple(sides[side], multiple), room))
+    return max(multiple, min(nearest_multiple(sides[side], multiple), room, _longest_multiple(profile)))
 
 
 def _limit(profile: Profile) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,12 +15,15 @@ from vllm_omni_client.errors import OmniError
 from vllm_image_core.backend import Backend
 from vllm_image_core.batching import batch_id
 from vllm_image_core.bounds import integer
+from vllm_image_core.edit import EditRequest
+from vllm_image_core.edit_recall import found_in
 from vllm_image_core.errors import InvalidRequest, UnknownBatch
 from vllm_image_core.estimator import Estimate, estimate, recommended_concurrency
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.gpu import Gpu, GpuReport, report
 from vllm_image_core.health import Health, examine
 from vllm_image_core.index import Page
+from vllm_image_core.input_picture import InputImage
 from vllm_image_core.library import Library
 from vllm_image_core.maker import Job, Maker
 from vllm_image_core.metadata import Metadata
@@ -189,6 +193,84 @@ class Studio:
             fresh=fresh,
         )
 
+    async def edit(
+        self,
+        prompt: str,
+        images: InputImage | list[InputImage] | tuple[InputImage, ...],
+        *,
+        mask: InputImage | None = None,
+        reference_image: InputImage | None = None,
+        strength: float | None = None,
+        layers: int | None = None,
+        resolution: int | None = None,
+        negative_prompt: str | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        aspect_ratio: str | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        seed: int | None = None,
+        filename: str | None = None,
+        quality: Quality | None = None,
+        tag: str | None = None,
+        fresh: bool = False,
+    ) -> GeneratedImage:
+        """Change a picture, or combine up to 4, and save the result; as ``generate`` in everything else.
+
+        The server goes on with an edit that was cancelled.
+
+        Args:
+            prompt: What to change.
+            images: 1 to 4 pictures, or one alone: paths, bytes, pictures of ours or Pillow images. The first
+                is the one that is changed, and gives the size where none is asked for.
+            mask: White where the picture may change; refused where the model reads none.
+            reference_image: A picture to take over from; refused where the model reads none.
+            strength: 0 to 1: how far the result may go; dropped with a note where the model reads none.
+            layers: 2 to 10; only for models that take a picture apart. See ``GeneratedImage.layers``.
+            resolution: 640 or 1024, in place of a size; only for these models, too.
+            negative_prompt: As in ``generate``.
+            width: As in ``generate``; one side alone is completed in the picture's shape.
+            height: Likewise.
+            aspect_ratio: As in ``generate``.
+            num_inference_steps: As in ``generate``.
+            guidance_scale: As in ``generate``.
+            seed: As in ``generate``.
+            filename: As in ``generate``.
+            quality: As in ``generate``.
+            tag: As in ``generate``.
+            fresh: As in ``generate``.
+
+        Raises:
+            InvalidRequest: The model cannot do this edit, and others are named that could; a picture cannot
+                be used; or as ``generate``. Nothing was sent.
+            CannotSave: As ``generate``.
+            PictureNotSaved: As ``generate``.
+            BadPicture: As ``generate``.
+            OmniError: As ``generate``.
+        """
+        return await self.make(
+            EditRequest(
+                prompt=prompt,
+                images=images,
+                mask=mask,
+                reference_image=reference_image,
+                strength=strength,
+                layers=layers,
+                resolution=resolution,
+                negative_prompt=negative_prompt,
+                width=width,
+                height=height,
+                aspect_ratio=aspect_ratio,
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+                seed=seed,
+                filename=filename,
+                quality=quality,
+                tag=tag,
+            ),
+            fresh=fresh,
+        )
+
     async def check(self, request: ImageRequest) -> None:
         """Find out whether the loaded model can do a request, without sending it.
 
@@ -213,7 +295,7 @@ class Studio:
         Raises:
             NotRecalled: The file cannot be read, is no picture, or does not tell how it was made.
         """
-        return await asyncio.to_thread(recall, file)
+        return await asyncio.to_thread(self._recalled, file)
 
     async def batch(
         self,
@@ -377,6 +459,10 @@ class Studio:
         except InvalidRequest as error:
             error.add_note(f"This is entry {position} of the batch, counted from 0; nothing was sent.")
             raise
+
+    def _recalled(self, file: Path | str | bytes) -> Recalled:
+        recalled = recall(file)
+        return replace(recalled, request=found_in(self.output_dir, recalled.request, recalled.inputs))
 
     async def _at_once(self, asked: int | None) -> int:
         if asked is not None:

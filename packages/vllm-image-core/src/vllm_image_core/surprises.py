@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from vllm_omni_client.models import ImageGenerationReply
 
+from vllm_image_core.edit_layers import layers_asked
 from vllm_image_core.flatness import flat_colour
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture
@@ -17,8 +18,11 @@ __all__ = ["differences", "in_reply", "left_out", "suspicions"]
 def in_reply(resolved: ResolvedRequest, reply: ImageGenerationReply, received: Picture) -> Iterator[str]:
     """What came otherwise than it was asked for."""
     yield from differences(resolved, received)
-    if len(reply.data) > 1:
-        yield f"The server sent {len(reply.data)} pictures instead of 1; the first was kept."
+    layers, came = layers_asked(resolved), len(reply.data)
+    if layers is None and came > 1:
+        yield f"The server sent {came} pictures instead of 1; the first was kept."
+    if layers is not None and came != layers:
+        yield f"The server sent {came} layers instead of {layers}."
 
 
 def left_out(picture: Picture, resolved: ResolvedRequest, metadata: Metadata) -> Iterator[str]:
