@@ -1,11 +1,13 @@
 """What the studio needs of a server; the client, and any double with these methods, will do."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
+
+if TYPE_CHECKING:
+    from vllm_omni_client.edits import ImageEditRequest
 
 __all__ = ["Backend"]
 
@@ -24,7 +26,7 @@ class Backend(Protocol):
 
     async def edit_image(
         self,
-        request: ImageEditRequest,
+        request: "ImageEditRequest",
         /,
         image: Sequence[bytes],
         *,
