@@ -36,6 +36,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "DEMO": "1",
         "GPU_NAME": "NVIDIA GeForce RTX 5090",
         "GPU_VRAM_GB": "32",
+        "ALLOW_DIR": os.curdir,
         "PROFILES": "profiles.toml",
         "LOG_LEVEL": "debug",
     }
@@ -49,6 +50,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "timeout": 60.0,
         "api_key": SecretStr("sesame"),
         "demo": True,
+        "allow_dir": (Path(),),
         "gpu_name": "NVIDIA GeForce RTX 5090",
         "gpu_vram_gb": 32.0,
         "profiles": Path("profiles.toml"),
