@@ -41,6 +41,11 @@ class ResolvedEdit(ResolvedRequest):
     layers: int | None = None
     resolution: Resolution | None = None
 
+    @property
+    def steps_run(self) -> int:
+        """How many of the steps the model runs: with a strength below 1 it begins later."""
+        return _steps_left(1.0 if self.strength is None else self.strength, self.num_inference_steps)
+
     def as_request(self) -> EditRequest:
         """The request that resolves to this again, its pictures read."""
         base: dict[str, Any] = _values_of(super(ResolvedEdit, self).as_request())
@@ -201,8 +206,7 @@ def _chosen_strength(
 
 
 def _check_steps_left(strength: float, steps: int) -> None:
-    """The pipeline starts late by this rule (source: `get_timesteps` of vLLM-Omni 0.30.0's pipelines)."""
-    if steps - int(max(steps - min(steps * strength, steps), 0)) >= 1:
+    if _steps_left(strength, steps) >= 1:
         return
     raise InvalidRequest(
         f"strength: {strength:g} of {steps} steps leaves none: the picture would stay as it is.",
@@ -210,6 +214,11 @@ def _check_steps_left(strength: float, steps: int) -> None:
         value=strength,
         allowed="a number above 0, up to 1",
     )
+
+
+def _steps_left(strength: float, steps: int) -> int:
+    """The rule of the pipelines (source: `get_timesteps` of vLLM-Omni 0.30.0's klein and Z-Image)."""
+    return steps - int(max(steps - min(steps * strength, steps), 0))
 
 
 def _mask_notes(inputs: Inputs) -> tuple[Note, ...]:

@@ -16,7 +16,9 @@ from vllm_image_core.backend import Backend
 from vllm_image_core.batching import batch_id
 from vllm_image_core.bounds import integer
 from vllm_image_core.edit import EditRequest
+from vllm_image_core.edit_estimate import estimate_edit
 from vllm_image_core.edit_recall import found_in
+from vllm_image_core.edit_resolver import resolve_edit
 from vllm_image_core.errors import InvalidRequest, UnknownBatch
 from vllm_image_core.estimator import Estimate, estimate, recommended_concurrency
 from vllm_image_core.generated import GeneratedImage
@@ -104,10 +106,11 @@ class Studio:
         self._max_concurrent = max_concurrent
         self._gpu = gpu or Gpu()
         self._timer = timer
+        self._registry = registry or Registry.builtin()
         self._maker = Maker(
             self._backend,
             self._library,
-            registry or Registry.builtin(),
+            self._registry,
             now=now,
             draw_seed=draw_seed,
             timer=timer,
@@ -452,6 +455,19 @@ class Studio:
             guided=resolved.guided,
             total_vram_gb=self._gpu.total_vram_gb,
         )
+
+    async def estimate_edit(self, request: EditRequest) -> Estimate:
+        """Predict the time and memory of an edit, without making it; its notes say what is not counted.
+
+        Raises:
+            InvalidRequest: The model cannot do it, or a picture cannot be used.
+            OmniError: The server does not tell its model.
+        """
+        profile = (await self._maker.model()).profile
+        resolved = await asyncio.to_thread(
+            resolve_edit, request, profile, draw_seed=_drawn_seed, known=self._registry
+        )
+        return estimate_edit(resolved, profile, total_vram_gb=self._gpu.total_vram_gb)
 
     async def _checked(self, request: ImageRequest, position: int, *, fresh: bool, batch: str) -> Job:
         try:
