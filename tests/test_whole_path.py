@@ -1,5 +1,6 @@
 """From an MCP host to a saved file and back: a process over stdio, in both eras, simulated and real."""
 
+import hashlib
 import json
 import os
 import sys
@@ -26,6 +27,9 @@ KEYS = {
     "generate_image": {"status", "file_path", "generation_time_seconds", "parameters_used"},
     "batch_generate": {
         *("status", "batch_id", "total_time_seconds", "images_generated", "images_failed", "results"),
+    },
+    "edit_image": {
+        *("status", "file_path", "generation_time_seconds", "parameters_used", "inputs"),
     },
     "get_model_info": {
         *("model_name", "model_type", "recommended_parameters", "supports_negative_prompt"),
@@ -102,6 +106,9 @@ async def test_every_tool_answers_in_the_plans_format(host: Host) -> None:
         batch = await answer(client, "batch_generate", prompts=["a red fox", "an owl"], **SMALL)
         answers = {
             "generate_image": await answer(client, "generate_image", prompt="a red fox", **SMALL),
+            "edit_image": await answer(
+                client, "edit_image", prompt="make it night", images=[batch["results"][0]["file_path"]]
+            ),
             "batch_generate": batch,
             "cancel_batch": await answer(client, "cancel_batch", batch_id=batch["batch_id"]),
             **{
@@ -172,6 +179,35 @@ async def test_a_picture_tells_how_it_was_made(host: Host) -> None:
     used = told["parameters_used"]
     assert (recipe["prompt"], recipe["seed"], recipe["num_inference_steps"]) == ("a red fox", 42, 2)
     assert (recipe["model"], recipe["guidance_scale"]) == (used["model"], used["guidance_scale"])
+
+
+async def test_an_edit_changes_the_picture_says_what_it_was_made_of_and_is_made_once(host: Host) -> None:
+    async with host() as client:
+        fox = await answer(client, "generate_image", prompt="a red fox", seed=42, filename="fox", **SMALL)
+        asked = {"prompt": "make it night", "images": ["fox.png"], "seed": 7, "num_inference_steps": 2}
+        edited, again, other = [
+            await answer(client, "edit_image", **{**asked, **change}) for change in ({}, {}, {"mask": "fox"})
+        ]
+    assert (edited["inputs"], other["inputs"]) == (["fox.png"], ["fox.png", "fox.png"])
+    assert (again["file_path"], again["reused"], edited["reused"]) == (edited["file_path"], True, False)
+    assert len({pixels(each["file_path"]) for each in (fox, edited, other)}) == 3
+    with Image.open(edited["file_path"]) as image:
+        assert image.size == (64, 64)
+        recipe = json.loads(image.info["vllm-image"])
+    assert [each["sha256"] for each in recipe["inputs"]] == [
+        hashlib.sha256(Path(fox["file_path"]).read_bytes()).hexdigest()
+    ]
+
+
+async def test_an_edit_of_what_lies_elsewhere_is_refused(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "link.png").symlink_to("/etc/passwd")
+    async with host() as client:
+        for name in ("../fox.png", "/etc/passwd", "link.png", "http://localhost/fox.png"):
+            refused = await client.call_tool("edit_image", {"prompt": "make it night", "images": [name]})
+            (content,) = refused.content
+            assert isinstance(content, TextContent)
+            assert refused.is_error
+            assert content.text.startswith(f"images: '{name}' is not read: ")
 
 
 async def test_progress_comes_with_the_id_of_the_batch_from_the_first_message_on(host: Host) -> None:

@@ -134,6 +134,7 @@ def default_of(option: str) -> str:
         ("VLLM_IMAGE_DEMO", "1", "demo"),
         ("VLLM_IMAGE_GPU_NAME", "H100", "gpu_name"),
         ("VLLM_IMAGE_GPU_VRAM_GB", "80", "gpu_vram_gb"),
+        ("VLLM_IMAGE_ALLOW_DIR", ".", "allow_dir"),
         ("VLLM_IMAGE_PROFILES", "profiles", "profiles"),
         ("VLLM_IMAGE_LOG_LEVEL", "info", "log_level"),
     ],
@@ -177,7 +178,13 @@ def default_in(tool: Tool, parameter: str) -> str:
     if parameter in tool.input_schema.get("required", []):
         return "required"
     default = tool.input_schema["properties"][parameter]["default"]
-    return {"seed": "random", "seeds": "random", "filename": "time and hash", "negative_prompt": "none"}.get(
+    return {
+        "seed": "random",
+        "seeds": "random",
+        "filename": "time and hash",
+        "negative_prompt": "none",
+        "mask": "none",
+    }.get(
         parameter,
         "the model's" if parameter != "max_concurrent" and default is None else str(default or "auto"),
     )

@@ -372,3 +372,14 @@ async def test_a_picture_s_own_size_over_the_limit_is_made_smaller_and_told(stud
     image = await studio.edit("make it night", png((4000, 3000)))
     assert image.request.size.pixels <= 4_000_000
     assert any("4000x3000" in note and "4 megapixels" in note for note in image.notes)
+
+
+async def test_an_edit_is_estimated_without_being_made(
+    studio: Studio, server: Server, tmp_path: Path
+) -> None:
+    expected = await studio.estimate_edit(EditRequest(prompt="make it night", images=png()))
+    assert (str(expected.size), server.edits) == ("128x96", [])
+    assert expected.total_seconds > 0
+    server.model = QWEN
+    with pytest.raises(InvalidRequest, match="edits no pictures"):
+        await studio.estimate_edit(EditRequest(prompt="make it night", images=tmp_path / "not there.png"))

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def test_the_defaults_are_the_plans() -> None:
         "timeout": 300.0,
         "api_key": None,
         "demo": False,
+        "allow_dir": None,
         "gpu_name": None,
         "gpu_vram_gb": None,
         "profiles": None,
@@ -34,6 +36,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "DEMO": "1",
         "GPU_NAME": "NVIDIA GeForce RTX 5090",
         "GPU_VRAM_GB": "32",
+        "ALLOW_DIR": os.curdir,
         "PROFILES": "profiles.toml",
         "LOG_LEVEL": "debug",
     }
@@ -47,6 +50,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "timeout": 60.0,
         "api_key": SecretStr("sesame"),
         "demo": True,
+        "allow_dir": (Path(),),
         "gpu_name": "NVIDIA GeForce RTX 5090",
         "gpu_vram_gb": 32.0,
         "profiles": Path("profiles.toml"),
@@ -106,6 +110,24 @@ def test_a_value_that_cannot_be_meant_is_refused_at_the_start(name: str, value: 
     with pytest.raises(ValidationError) as caught:
         Settings.from_arguments(**{name: value})
     assert wrong_fields(caught.value) in ([name], ["VLLM_IMAGE_URL"])
+
+
+def test_folders_that_may_be_read_stand_in_one_variable_as_in_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folders = (tmp_path / "a", tmp_path / "b c")
+    for folder in folders:
+        folder.mkdir()
+    monkeypatch.setenv("VLLM_IMAGE_ALLOW_DIR", os.pathsep.join(map(str, folders)))
+    assert Settings().allow_dir == folders
+    assert Settings.from_arguments(allow_dir=(str(tmp_path),)).allow_dir == (tmp_path,)
+
+
+def test_what_is_no_folder_cannot_be_allowed(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "gone", tmp_path / "file", ""):
+        with pytest.raises(ValidationError, match="is no folder"):
+            Settings.from_arguments(allow_dir=(str(folder),))
 
 
 def test_neither_key_nor_password_is_repeated() -> None:

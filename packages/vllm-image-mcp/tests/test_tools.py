@@ -43,6 +43,18 @@ PARAMETERS: dict[str, dict[str, object]] = {
         "seeds": None,
         "max_concurrent": None,
     },
+    "edit_image": {
+        "prompt": ...,
+        "images": ...,
+        "mask": None,
+        "strength": None,
+        "negative_prompt": None,
+        "num_inference_steps": None,
+        "guidance_scale": None,
+        "seed": None,
+        "filename": None,
+        "quality": None,
+    },
     "get_model_info": {},
     "gpu_status": {},
     "list_presets": {},
@@ -53,6 +65,9 @@ PARAMETERS: dict[str, dict[str, object]] = {
 
 TYPES = {
     "prompt": "string",
+    "images": ["string"],
+    "mask": "string",
+    "strength": "number",
     "prompts": ["string"],
     "negative_prompt": "string",
     "width": "integer",
@@ -73,6 +88,7 @@ TYPES = {
 ANNOTATIONS: dict[str, dict[str, bool]] = {
     "generate_image": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True},
     "batch_generate": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False},
+    "edit_image": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True},
     "get_model_info": {"readOnlyHint": True},
     "gpu_status": {"readOnlyHint": True},
     "list_presets": {"readOnlyHint": True},
@@ -109,6 +125,7 @@ FORMATS: dict[str, dict[str, Shape]] = {
             {"index": int, "prompt": str, "file_path": str, "generation_time_seconds": float, "seed": int}
         ],
     },
+    "edit_image": {"status": str, "file_path": str, "inputs": [str]},
     "get_model_info": {
         "model_name": str,
         "model_type": str,
@@ -169,6 +186,10 @@ ARGUMENTS: dict[str, dict[str, object]] = {
 }
 
 
+# These are called for what another tool has made.
+NEEDING_MORE = {"cancel_batch", "edit_image"}
+
+
 def misfits(value: JsonValue, shape: Shape, at: str = "answer") -> list[str]:
     """Where a value is not of a shape; it may have more keys."""
     if isinstance(shape, dict) and isinstance(value, dict):
@@ -203,7 +224,7 @@ async def test_the_era_is_the_one_that_was_meant(connect: Connect, era: str) -> 
         assert client.protocol_version == era
 
 
-async def test_the_tools_are_the_plans_eight_in_its_order(connect: Connect) -> None:
+async def test_the_tools_are_the_plans_eight_in_its_order_and_edit_image(connect: Connect) -> None:
     assert list(await listed(connect)) == list(PARAMETERS)
 
 
@@ -241,7 +262,7 @@ async def test_every_tool_has_a_description_and_publishes_its_output_schema(conn
         assert set(FORMATS[name]) <= set(tool.output_schema["properties"])
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "cancel_batch"])
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in NEEDING_MORE])
 async def test_every_key_of_the_plan_is_in_the_answer_with_its_type(connect: Connect, name: str) -> None:
     async with connect(gpu_name="NVIDIA GeForce RTX 5090", gpu_vram_gb="32") as client:
         result = await client.call_tool(name, ARGUMENTS.get(name, {}))
@@ -256,6 +277,14 @@ async def test_every_key_of_the_plan_is_in_the_answer_of_cancel_batch(connect: C
         assert made.structured_content
         result = await client.call_tool("cancel_batch", {"batch_id": made.structured_content["batch_id"]})
     assert misfits(result.structured_content, FORMATS["cancel_batch"]) == []
+    assert json.loads(text(result)) == result.structured_content
+
+
+async def test_every_key_of_edit_image_is_in_its_answer_beside_those_of_a_picture(connect: Connect) -> None:
+    async with connect() as client:
+        await client.call_tool("generate_image", {"prompt": "a red fox", "filename": "fox", **SMALL})
+        result = await client.call_tool("edit_image", {"prompt": "make it night", "images": ["fox"]})
+    assert misfits(result.structured_content, {**FORMATS["generate_image"], **FORMATS["edit_image"]}) == []
     assert json.loads(text(result)) == result.structured_content
 
 

@@ -1,15 +1,17 @@
 """What the studio needs of a server; the client, and any double with these methods, will do."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, Union
 
-from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
 
+if TYPE_CHECKING:
+    from vllm_omni_client.edits import ImageEditRequest
+
 __all__ = ["Backend", "ServerRequest"]
 
-ServerRequest: TypeAlias = ImageGenerationRequest | ImageEditRequest
+ServerRequest: TypeAlias = Union[ImageGenerationRequest, "ImageEditRequest"]
 """What a server makes a picture from."""
 
 
@@ -27,7 +29,7 @@ class Backend(Protocol):
 
     async def edit_image(
         self,
-        request: ImageEditRequest,
+        request: "ImageEditRequest",
         /,
         image: Sequence[bytes],
         *,

@@ -1,8 +1,8 @@
 """A resolved edit: the caller's values over the profile's, its pictures read, and ready to be sent."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
 
 from vllm_omni_client.edits import ImageEditRequest
 
@@ -15,6 +15,7 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.input_picture import InputPicture
 from vllm_image_core.note import Note
 from vllm_image_core.profile import Profile
+from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest, resolve
 from vllm_image_core.size import Size
 from vllm_image_core.text import shown
@@ -40,17 +41,18 @@ class ResolvedEdit(ResolvedRequest):
     layers: int | None = None
     resolution: Resolution | None = None
 
+    @property
+    def steps_run(self) -> int:
+        """How many of the steps the model runs: with a strength below 1 it begins later."""
+        return _steps_left(1.0 if self.strength is None else self.strength, self.num_inference_steps)
+
     def as_request(self) -> EditRequest:
         """The request that resolves to this again, its pictures read."""
-        sized = self.resolution is None
+        base: dict[str, Any] = _values_of(super(ResolvedEdit, self).as_request())
+        if self.resolution is not None:
+            base.update(width=None, height=None)
         return EditRequest(
-            prompt=self.prompt,
-            negative_prompt=self.negative_prompt,
-            width=self.width if sized else None,
-            height=self.height if sized else None,
-            num_inference_steps=self.num_inference_steps,
-            guidance_scale=self.guidance_scale,
-            seed=self.seed,
+            **base,
             images=self.inputs.images,
             mask=self.inputs.mask,
             reference_image=self.inputs.reference_image,
@@ -61,20 +63,11 @@ class ResolvedEdit(ResolvedRequest):
 
     def to_edit(self) -> ImageEditRequest:
         """The request as the server takes it, without its pictures; `to_wire` is that of a generation."""
+        sent: dict[str, Any] = self.to_wire().model_dump(exclude_none=True)
+        if self.resolution is not None:
+            del sent["size"]
         return ImageEditRequest(
-            prompt=self.prompt,
-            negative_prompt=self.negative_prompt,
-            n=1,
-            size=str(self.size) if self.resolution is None else None,
-            response_format="b64_json",
-            output_format="png",
-            num_inference_steps=self.num_inference_steps,
-            guidance_scale=self._guidance_in("guidance_scale"),
-            true_cfg_scale=self._guidance_in("true_cfg_scale"),
-            strength=self.strength,
-            seed=self.seed,
-            layers=self.layers,
-            resolution=self.resolution,
+            **sent, strength=self.strength, layers=self.layers, resolution=self.resolution
         )
 
     def facts(self) -> dict[str, object]:
@@ -119,25 +112,24 @@ def resolve_edit(
         input_images=len(inputs.images),
     )
     strength, strength_notes = _chosen_strength(request, profile, base.num_inference_steps)
-    return ResolvedEdit(
-        model=base.model,
-        prompt=base.prompt,
-        negative_prompt=base.negative_prompt,
+    values = _values_of(base)
+    values.update(
         width=size.width,
         height=size.height,
-        num_inference_steps=base.num_inference_steps,
-        guidance_scale=base.guidance_scale,
-        guidance_field=base.guidance_field,
-        sent_guidance=base.sent_guidance,
-        guided=base.guided,
-        seed=base.seed,
-        quality=base.quality,
         notes=(*size_notes, *base.notes, *strength_notes, *_mask_notes(inputs)),
+    )
+    return ResolvedEdit(
+        **values,
         inputs=inputs,
         strength=strength,
         layers=_chosen_layers(request, rules),
         resolution=resolution,
     )
+
+
+def _values_of(base: ImageRequest | ResolvedRequest) -> dict[str, Any]:
+    """The values of a generation by name, for an edit that has them all and more."""
+    return {field.name: getattr(base, field.name) for field in fields(base)}
 
 
 def _check_input(one: InputPicture, profile: Profile, parameter: str) -> None:
@@ -214,8 +206,7 @@ def _chosen_strength(
 
 
 def _check_steps_left(strength: float, steps: int) -> None:
-    """The pipeline starts late by this rule (source: `get_timesteps` of vLLM-Omni 0.30.0's pipelines)."""
-    if steps - int(max(steps - min(steps * strength, steps), 0)) >= 1:
+    if _steps_left(strength, steps) >= 1:
         return
     raise InvalidRequest(
         f"strength: {strength:g} of {steps} steps leaves none: the picture would stay as it is.",
@@ -223,6 +214,11 @@ def _check_steps_left(strength: float, steps: int) -> None:
         value=strength,
         allowed="a number above 0, up to 1",
     )
+
+
+def _steps_left(strength: float, steps: int) -> int:
+    """The rule of the pipelines (source: `get_timesteps` of vLLM-Omni 0.30.0's klein and Z-Image)."""
+    return steps - int(max(steps - min(steps * strength, steps), 0))
 
 
 def _mask_notes(inputs: Inputs) -> tuple[Note, ...]:

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias, Union
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, TypeAlias, Union, runtime_checkable
 
 from vllm_image_core import exif
 from vllm_image_core.errors import BadPicture, InvalidRequest
@@ -19,10 +19,24 @@ from vllm_image_core.text import LONGEST_PATH, one_line, shown
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MOST_INPUT_BYTES", "InputImage", "InputPicture", "read_input", "read_input_file"]
+__all__ = ["MOST_INPUT_BYTES", "InputImage", "InputPicture", "InputSource", "read_input", "read_input_file"]
+
+
+@runtime_checkable
+class InputSource(Protocol):
+    """Something that knows where a picture is, and under which rules it may be read."""
+
+    def input_picture(self, *, parameter: str) -> "InputPicture":
+        """Read it, by `read_input_file`; called in a thread, once it is known that the model can edit.
+
+        Raises:
+            InvalidRequest: It cannot be used, or must not be read.
+        """
+        ...
+
 
 InputImage: TypeAlias = Union[
-    str, os.PathLike[str], bytes, Picture, GeneratedImage, "InputPicture", "Image.Image"
+    str, os.PathLike[str], bytes, Picture, GeneratedImage, InputSource, "Image.Image"
 ]
 """A picture to start from: a path, a file's content, a picture of ours, or a Pillow image."""
 
@@ -73,6 +87,10 @@ class InputPicture:
         upright = _upright(picture)
         return cls(picture=upright, sha256=hashlib.sha256(upright.bytes).hexdigest(), name=_plain(name))
 
+    def input_picture(self, *, parameter: str) -> "InputPicture":  # noqa: ARG002 - of `InputSource`
+        """Itself: it is read already."""
+        return self
+
     def __str__(self) -> str:
         return f"{self.name or 'a picture'} ({self.picture.size} {self.picture.format.upper()})"
 
@@ -91,8 +109,8 @@ def read_input(source: object, *, parameter: str) -> InputPicture:
         InvalidRequest: It is none of these, cannot be read, is too large, damaged or of another format.
     """
     match source:
-        case InputPicture():
-            return source
+        case InputSource():
+            return source.input_picture(parameter=parameter)
         case GeneratedImage(picture=picture, path=path):
             return InputPicture.of(picture, name=path.name)
         case Picture():

@@ -20,7 +20,9 @@ from vllm_image_core.batch_summary import BatchSummary, FoundBatch
 from vllm_image_core.batches import Batches
 from vllm_image_core.bounds import integer
 from vllm_image_core.edit import EditRequest
+from vllm_image_core.edit_estimate import estimate_edit
 from vllm_image_core.edit_recall import found_in
+from vllm_image_core.edit_resolver import resolve_edit
 from vllm_image_core.estimator import Estimate, estimate, recommended_concurrency
 from vllm_image_core.fleet import Fleet
 from vllm_image_core.generated import GeneratedImage
@@ -117,11 +119,11 @@ class Studio(Viewer):
         self._max_concurrent = max_concurrent
         self._gpu = gpu or Gpu()
         self._timer = timer
-        models = registry or Registry.builtin()
+        self._registry = registry or Registry.builtin()
         self._maker = Maker(
             self._backend,
             self._library,
-            models,
+            self._registry,
             now=now,
             draw_seed=draw_seed,
             timer=timer,
@@ -133,7 +135,7 @@ class Studio(Viewer):
                 maker=self._maker,
                 library=self._library,
                 journal=Journal(self._library.root),
-                registry=models,
+                registry=self._registry,
                 timer=timer,
                 estimated=Throughput(),
                 patience_seconds=patience,
@@ -515,6 +517,19 @@ class Studio(Viewer):
             guided=resolved.guided,
             total_vram_gb=self._gpu.total_vram_gb,
         )
+
+    async def estimate_edit(self, request: EditRequest) -> Estimate:
+        """Predict the time and memory of an edit, without making it; its notes say what is not counted.
+
+        Raises:
+            InvalidRequest: The model cannot do it, or a picture cannot be used.
+            OmniError: The server does not tell its model.
+        """
+        profile = (await self._maker.model()).profile
+        resolved = await asyncio.to_thread(
+            resolve_edit, request, profile, draw_seed=_drawn_seed, known=self._registry
+        )
+        return estimate_edit(resolved, profile, total_vram_gb=self._gpu.total_vram_gb)
 
     def _recalled(self, file: Path | str | bytes) -> Recalled:
         recalled = recall(file)

@@ -37,8 +37,12 @@ def sizes(draw: st.DrawFn, profile: Profile) -> tuple[int | None, int | None]:
     if profile.size_rule == "listed":
         size = draw(st.sampled_from(sorted(profile.supported_aspect_ratios.values())))
         return draw(st.sampled_from([(size.width, size.height), (None, None)]))
-    lengths = st.none() | st.integers(1, 4000 // profile.resolution_multiple).map(
-        lambda count: profile.resolution_multiple * count
+    lengths = (
+        st.none()
+        | st.integers(1, 4000 // profile.resolution_multiple).map(
+            lambda count: profile.resolution_multiple * count
+        )
+        | st.sampled_from([16, 32, 62_496, 99_984, 100_000, 250_000])
     )
     return draw(lengths), draw(lengths)
 

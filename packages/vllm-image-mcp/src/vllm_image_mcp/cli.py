@@ -19,6 +19,7 @@ from vllm_image_core.request import ImageRequest
 from vllm_image_core.text import shown
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_mcp.edit_command import edit_command
 from vllm_image_mcp.messages import diagnosis, told
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.settings import Settings
@@ -277,6 +278,9 @@ def _show_health(found: Health) -> None:
         click.echo(f"{name:<8} {fact}")
     if why := diagnosis(found):
         click.echo(why, err=True)
+
+
+main.add_command(edit_command(_run, lambda image, notes: _show(image, notes=notes)))
 
 
 if __name__ == "__main__":

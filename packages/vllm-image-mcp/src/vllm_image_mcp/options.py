@@ -13,6 +13,12 @@ __all__ = ["with_settings"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+def _none_for_none(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...] | None:
+    """An option that may be given again is "not given" as an empty tuple."""
+    return given or None
+
+
 _OPTIONS = (
     click.option("--vllm-url", metavar="URL", help="The vLLM-Omni server.  [http://localhost:6655]"),
     click.option("--output-dir", metavar="DIR", help="Where pictures are saved.  [./generated_images]"),
@@ -24,6 +30,13 @@ _OPTIONS = (
     click.option("--demo", is_flag=True, default=None, help="Simulated pictures: no server, no GPU."),
     click.option("--gpu-name", metavar="NAME", help="The server's card, for gpu_status."),
     click.option("--gpu-vram-gb", metavar="GB", help="The card's memory, for gpu_status and batches."),
+    click.option(
+        "--allow-dir",
+        metavar="DIR",
+        multiple=True,
+        callback=_none_for_none,
+        help="A folder that edit_image may read, beside the output folder; may be given again.",
+    ),
     click.option("--profiles", metavar="PATH", help="Your own model profiles: a TOML file or a folder."),
     click.option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR, to stderr.  [WARNING]"),
 )
@@ -36,6 +49,7 @@ _NAMES = (
     "demo",
     "gpu_name",
     "gpu_vram_gb",
+    "allow_dir",
     "profiles",
     "log_level",
 )

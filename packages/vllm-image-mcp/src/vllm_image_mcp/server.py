@@ -26,10 +26,10 @@ from vllm_image_mcp.tools import TOOLS
 __all__ = ["ImageServer", "build_server", "main", "serve"]
 
 _INSTRUCTIONS = """\
-Makes pictures on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one picture
-and batch_generate for up to 20. Leave out what you do not care about: the model's own settings are used.
-get_model_info and list_presets tell what the model can do; server_health tells why nothing works.
-Repeat a result with its seed and parameters."""
+Makes pictures on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one picture,
+batch_generate for up to 20, edit_image to change one. Leave out what you do not care about: the model's own
+settings are used. get_model_info and list_presets tell what the model can do; server_health tells why nothing
+works. Repeat a result with its seed and parameters."""
 
 
 class ImageServer(ResourceServer):

@@ -1,5 +1,6 @@
 """What the server was told at its start: arguments first, then the environment, then defaults."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -44,6 +45,8 @@ class Settings(BaseSettings):
     """The server's card, for gpu_status; the server itself does not tell."""
     gpu_vram_gb: float | None = Field(default=None, gt=0, le=100_000, allow_inf_nan=False)
     """The card's total memory in GB, for gpu_status and for the number of pictures at once."""
+    allow_dir: Annotated[tuple[Path, ...] | None, NoDecode] = None
+    """Folders from which edit_image may read pictures, and below; the output folder is always one."""
     profiles: Path | None = None
     """A user's own model profiles, a TOML file or a folder of them; they win over the built-in ones."""
     log_level: LogLevel = "WARNING"
@@ -53,6 +56,24 @@ class Settings(BaseSettings):
     @classmethod
     def _auto_is_none(cls, value: object) -> object:
         return None if isinstance(value, str) and value.strip().lower() == "auto" else value
+
+    @field_validator("allow_dir", mode="before")
+    @classmethod
+    def _as_a_path_variable(cls, value: object) -> object:
+        """Several folders in one variable stand as in PATH; an empty name is a slip, not this folder."""
+        given = value.split(os.pathsep) if isinstance(value, str) else value
+        if isinstance(given, list | tuple) and "" in given:
+            raise ValueError("an empty name is no folder")
+        return tuple(given) if isinstance(given, list) else given  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - checked next
+
+    @field_validator("allow_dir")
+    @classmethod
+    def _are_folders(cls, value: tuple[Path, ...] | None) -> tuple[Path, ...] | None:
+        folders = tuple(folder.expanduser() for folder in value or ())
+        for folder in folders:
+            if not folder.is_dir():
+                raise ValueError(f"{str(folder)!r} is no folder")
+        return folders or None
 
     @field_validator("log_level", mode="before")
     @classmethod

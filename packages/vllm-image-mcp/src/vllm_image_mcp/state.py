@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from vllm_image_core.studio import Studio
 
     from vllm_image_mcp.folder import Folder
+    from vllm_image_mcp.inputs import InputFolders
     from vllm_image_mcp.settings import Settings
 
 __all__ = ["State"]
@@ -50,6 +51,13 @@ class State:
         from vllm_image_mcp.opening import opened  # noqa: PLC0415 - nor the core
 
         return opened(self._settings, self.folder.path, self.registry)
+
+    @cached_property
+    def input_folders(self) -> InputFolders:
+        """Where the pictures of an edit may be read."""
+        from vllm_image_mcp.inputs import InputFolders  # noqa: PLC0415 - only edits read pictures
+
+        return InputFolders(self.studio.output_dir, self._settings.allow_dir or ())
 
     @property
     def server_url(self) -> str:

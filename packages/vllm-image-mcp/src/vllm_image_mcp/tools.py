@@ -5,6 +5,7 @@ from mcp.types import ToolAnnotations
 from vllm_image_core.request import ImageRequest
 
 from vllm_image_mcp import answers, checks
+from vllm_image_mcp.edit_tool import edit_image
 from vllm_image_mcp.parameters import (
     AspectRatio,
     BatchId,
@@ -165,6 +166,7 @@ _READS = ToolAnnotations(read_only_hint=True)
 TOOLS = (
     (generate_image, ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)),
     (batch_generate, ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False)),
+    (edit_image, ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)),
     (get_model_info, _READS),
     (gpu_status, _READS),
     (list_presets, _READS),
