@@ -64,7 +64,9 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 nanoseconds. An `id` is never used twice.
 """
 
-_TABLES: Final = ("picture", "state")
+TABLES: Final = ("picture", "state")
+"""Those of the index."""
+
 _APPLICATION: Final = 0x76494D47  # "vIMG"
 _BUSY_SECONDS: Final = 30.0
 """How long one writer waits for another; each holds the file for some milliseconds."""
@@ -97,15 +99,19 @@ class Database:
     Attributes:
         root: The folder of the pictures, absolute.
         migrations: As `MIGRATIONS`.
+        file: The file's name, in `.vllm-image` beside the pictures.
+        tables: Those that are there once the file was made.
     """
 
     root: Path
     migrations: Sequence[Sequence[str]] = MIGRATIONS
+    file: str = FILE
+    tables: tuple[str, ...] = TABLES
 
     @property
     def path(self) -> Path:
         """Where the file is."""
-        return self.root / FOLDER / FILE
+        return self.root / FOLDER / self.file
 
     @contextmanager
     def opened(self) -> "Generator[sqlite3.Connection]":
@@ -166,7 +172,7 @@ class Database:
                 raise self._unavailable("it is a link to another place")
             if not self.path.exists():
                 with Folder.opened(self.path.parent) as folder, folder.temporary(b"") as empty:
-                    folder.place(empty, FILE)
+                    folder.place(empty, self.file)
             return self._identity()
         except OSError as error:
             raise self._unavailable(_reason(error)) from error
@@ -177,7 +183,7 @@ class Database:
 
     def _free_name(self) -> Path:
         number = 1
-        while (aside := self.path.with_name(f"index.damaged-{number}.sqlite3")).exists():
+        while (aside := self.path.with_name(f"{self.path.stem}.damaged-{number}.sqlite3")).exists():
             number += 1
         return aside
 
@@ -223,12 +229,12 @@ class Database:
         return version
 
     def _check_tables(self, connection: sqlite3.Connection) -> None:
-        marks = ", ".join("?" * len(_TABLES))
+        marks = ", ".join("?" * len(self.tables))
         found = connection.execute(
             f"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ({marks})",  # noqa: S608 - marks only
-            _TABLES,
+            self.tables,
         ).fetchone()[0]
-        if found != len(_TABLES):
+        if found != len(self.tables):
             raise DamagedDatabase(f"The index {self._shown} lacks a table.", identity=self._identity())
 
     def _translated(self, error: sqlite3.DatabaseError, identity: tuple[int, int]) -> Exception:

@@ -1,0 +1,131 @@
+"""A calibration: what is learned of each server from its pictures, and kept for the next time."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from vllm_image_core.measurements import Measurement, Measurements, Origin
+from vllm_image_core.predictor import Predictor
+from vllm_image_core.profile import Profile
+from vllm_image_core.service import ServiceClock
+from vllm_image_core.work import Work
+
+__all__ = ["Calibration", "Made", "Report"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A picture that a server has just made.
+
+    Attributes:
+        origin: The server, its model and its version.
+        profile: The model's.
+        work: What was made.
+        ended: When the answer was there, in seconds of a clock that never goes back.
+        elapsed_seconds: From sending to the answer.
+        generation_seconds: As the server told it, its queue included; None where it does not.
+        peak_mib: The peak of the GPU's memory, in mebibytes, as the server told it.
+        attempts: How often it was sent.
+    """
+
+    origin: Origin
+    profile: Profile
+    work: Work
+    ended: float
+    elapsed_seconds: float
+    generation_seconds: float | None = None
+    peak_mib: float | None = None
+    attempts: int = 1
+
+
+Report = Callable[[Made], None]
+"""Told of each picture that a server has made, once it is saved."""
+
+
+@dataclass(slots=True)
+class _Known:
+    predictor: Predictor
+    clock: ServiceClock = field(default_factory=ServiceClock)
+    read_to: int = 0
+    seen: bool = False
+
+
+class Calibration:
+    """The predictors of the servers of one studio; may be used by several threads.
+
+    Args:
+        measurements: What was measured before, and where new measurements go.
+    """
+
+    def __init__(self, measurements: Measurements) -> None:
+        self._measurements = measurements
+        self._known: dict[Origin, _Known] = {}
+        self._lock = threading.Lock()
+
+    def predictor(self, origin: Origin, profile: Profile) -> Predictor:
+        """What is known of a server; the first time, waits for the disk: what was measured before?
+
+        Args:
+            origin: The server, its model and its version.
+            profile: The model's, for what was not measured yet.
+        """
+        return self._of(origin, profile).predictor
+
+    def parallelism(self, origin: Origin) -> int:
+        """How many pictures a server makes at the same time, as far as it was told; 1 otherwise."""
+        known = self._known.get(origin)
+        return 1 if known is None else known.clock.parallelism
+
+    def set_parallelism(self, origin: Origin, profile: Profile, count: int) -> None:
+        """Tell how many pictures a server makes at the same time, at least 1."""
+        self._of(origin, profile).clock.parallelism = max(1, count)
+
+    def made(self, made: Made) -> None:
+        """Learn from a picture, and from what other processes have written since; waits for the disk."""
+        known = self._of(made.origin, made.profile)
+        with self._lock:
+            measurement = _measured(made, known)
+            if measurement is None:
+                return
+            known.seen = True
+            _learn(known.predictor, measurement)
+            after = known.read_to
+        news = self._measurements.add(made.origin, measurement, after=after)
+        with self._lock:
+            if known.read_to != after:
+                return  # another thread has read the same meanwhile
+            known.read_to = news.read_to
+            for other in news.measurements:
+                _learn(known.predictor, other)
+
+    def _of(self, origin: Origin, profile: Profile) -> _Known:
+        known = self._known.get(origin)
+        if known is not None:
+            return known
+        before = self._measurements.read(origin)
+        new = _Known(Predictor(profile), read_to=before.read_to)
+        for measurement in before.measurements:
+            _learn(new.predictor, measurement)
+        with self._lock:
+            return self._known.setdefault(origin, new)
+
+
+def _measured(made: Made, known: _Known) -> Measurement | None:
+    sent_once = made.attempts == 1
+    if not sent_once and made.generation_seconds is None:
+        return None  # nobody can tell what of that time was waiting between attempts
+    seconds = known.clock.finished(made.ended, made.elapsed_seconds, generation=made.generation_seconds)
+    if seconds is None:
+        return None
+    return Measurement(
+        work=made.work, seconds=seconds, peak_mib=made.peak_mib, first=not (known.seen and sent_once)
+    )
+
+
+def _learn(predictor: Predictor, measurement: Measurement) -> None:
+    predictor.observe(
+        measurement.work,
+        measurement.seconds,
+        peak_mib=measurement.peak_mib,
+        first=measurement.first,
+    )
