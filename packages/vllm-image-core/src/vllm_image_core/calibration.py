@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from vllm_omni_client.models import ImageGenerationReply
+
 from vllm_image_core.measurements import Measurement, Measurements, Origin
 from vllm_image_core.predictor import Predictor
 from vllm_image_core.profile import Profile
@@ -36,6 +38,39 @@ class Made:
     generation_seconds: float | None = None
     peak_mib: float | None = None
     attempts: int = 1
+
+    @classmethod
+    def told_by(
+        cls,
+        reply: ImageGenerationReply,
+        *,
+        origin: Origin,
+        profile: Profile,
+        work: Work,
+        ended: float,
+        seconds: float,
+    ) -> "Made":
+        """What a reply tells of its picture.
+
+        Args:
+            reply: The server's.
+            origin: Where it came from.
+            profile: The model's.
+            work: What was asked for.
+            ended: When it was there, in seconds of a clock that never goes back.
+            seconds: From asking to then; the client's own measurement is taken where it made one.
+        """
+        metrics, receipt = reply.metrics, reply.receipt
+        return cls(
+            origin=origin,
+            profile=profile,
+            work=work,
+            ended=ended,
+            elapsed_seconds=receipt.elapsed_seconds or seconds if receipt else seconds,
+            generation_seconds=metrics.generation_seconds if metrics else None,
+            peak_mib=metrics.peak_memory_mib if metrics else None,
+            attempts=receipt.attempts if receipt else 1,
+        )
 
 
 Report = Callable[[Made], None]

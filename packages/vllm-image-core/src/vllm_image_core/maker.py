@@ -13,11 +13,13 @@ from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core import surprises
 from vllm_image_core.backend import Backend
+from vllm_image_core.calibration import Made, Report
 from vllm_image_core.content_key import ContentKey, content_key
 from vllm_image_core.errors import ImageError
 from vllm_image_core.filename import check_filename
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.library import Existing, Library, Saved
+from vllm_image_core.measurements import Origin
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture
 from vllm_image_core.receipt import Receipt, receipt
@@ -28,6 +30,7 @@ from vllm_image_core.resolver import ResolvedRequest, resolve
 from vllm_image_core.served import ServedModel, served_model
 from vllm_image_core.tag import check_tag
 from vllm_image_core.twins import Twins
+from vllm_image_core.work import Work
 
 __all__ = ["Job", "Maker", "Record"]
 
@@ -48,6 +51,10 @@ Record = Callable[[GeneratedImage], None]
 
 def _unrecorded(_: GeneratedImage) -> None:
     """Keep no record."""
+
+
+def _unreported(_: Made) -> None:
+    """Learn nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +83,7 @@ class Maker:
         draw_seed: A seed for a request without one.
         timer: Seconds on a clock that never goes back.
         metadata: What is written into the pictures' files; None for everything.
+        report: Told of each picture that the server has made and that is saved, in the thread that saved it.
     """
 
     def __init__(
@@ -88,6 +96,7 @@ class Maker:
         draw_seed: Callable[[], int],
         timer: Callable[[], float],
         metadata: Metadata | None = None,
+        report: Report = _unreported,
     ) -> None:
         self._backend = backend
         self._library = library
@@ -96,6 +105,7 @@ class Maker:
         self._draw_seed = draw_seed
         self._timer = timer
         self._metadata = metadata or Metadata()
+        self._report = report
         self._twins = Twins()
         self._model: ServedModel | None = None
         self._version: str | None = None
@@ -113,6 +123,15 @@ class Maker:
     async def known_model(self) -> ServedModel:
         """The model as the server told it last; asked for when it has not told it yet."""
         return self._model or await self.model()
+
+    async def origin(self) -> Origin:
+        """The server, its model and its version, under which its pictures' times are kept.
+
+        Raises:
+            OmniError: The server does not tell its model.
+        """
+        await self._read_server_version()
+        return self._origin(await self.known_model())
 
     async def checked(self, request: ImageRequest, *, fresh: bool = False, batch: str | None = None) -> Job:
         """The request with its seed drawn, if it fits the loaded model.
@@ -182,8 +201,10 @@ class Maker:
         await asyncio.to_thread(self._library.check_space, pixels=pixels)
         started = self._timer()
         model, resolved, reply = await self._answered(job.request)
-        seconds = self._timer() - started
-        kept = functools.partial(self._kept, job, reply, model=model, resolved=resolved, seconds=seconds)
+        ended = self._timer()
+        kept = functools.partial(
+            self._kept, job, reply, model=model, resolved=resolved, seconds=ended - started, ended=ended
+        )
         saving = asyncio.ensure_future(asyncio.to_thread(kept))
         try:
             return await asyncio.shield(saving)
@@ -225,6 +246,9 @@ class Maker:
     def _resolved(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
         return resolve(request, model.profile, draw_seed=self._draw_seed)
 
+    def _origin(self, model: ServedModel) -> Origin:
+        return Origin(server=self._backend.base_url, model=model.match.name, version=self._version or "")
+
     def _key(self, resolved: ResolvedRequest, model: ServedModel) -> ContentKey:
         return content_key(resolved, model=model.name, server_version=self._version)
 
@@ -249,6 +273,7 @@ class Maker:
         model: ServedModel,
         resolved: ResolvedRequest,
         seconds: float,
+        ended: float,
     ) -> GeneratedImage:
         """Check the picture, write into it how it was made, and save it; runs in a thread."""
         now = self._now()
@@ -268,6 +293,16 @@ class Maker:
         )
         saved = self._library.save(
             picture, facts, prompt=resolved.prompt, now=now, filename=job.request.filename
+        )
+        self._report(
+            Made.told_by(
+                reply,
+                origin=self._origin(model),
+                profile=model.profile,
+                work=Work.of(resolved),
+                ended=ended,
+                seconds=seconds,
+            )
         )
         return GeneratedImage(
             picture=picture,

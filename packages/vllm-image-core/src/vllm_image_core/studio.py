@@ -10,10 +10,12 @@ from types import TracebackType
 from typing import Self
 
 from vllm_omni_client.errors import OmniError
+from vllm_omni_client.metrics import ServerMetrics
 
 from vllm_image_core.backend import Backend
 from vllm_image_core.batching import batch_id
 from vllm_image_core.bounds import integer
+from vllm_image_core.calibration import Calibration
 from vllm_image_core.errors import InvalidRequest, UnknownBatch
 from vllm_image_core.estimator import Estimate, estimate, recommended_concurrency
 from vllm_image_core.generated import GeneratedImage
@@ -22,6 +24,7 @@ from vllm_image_core.health import Health, examine
 from vllm_image_core.index import Page
 from vllm_image_core.library import Library
 from vllm_image_core.maker import Job, Maker
+from vllm_image_core.measurements import Measurements
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture_batch import PictureBatch
 from vllm_image_core.preset import Quality
@@ -100,6 +103,7 @@ class Studio:
         self._max_concurrent = max_concurrent
         self._gpu = gpu or Gpu()
         self._timer = timer
+        self._calibration = Calibration(Measurements(self._library.root))
         self._maker = Maker(
             self._backend,
             self._library,
@@ -108,6 +112,7 @@ class Studio:
             draw_seed=draw_seed,
             timer=timer,
             metadata=metadata,
+            report=self._calibration.made,
         )
         self._batches: dict[str, PictureBatch] = {}
 
@@ -343,6 +348,9 @@ class Studio:
     ) -> Estimate:
         """Predict the time and memory of some pictures, without making them.
 
+        From the pictures that this server has made before, also for other studios on this folder; from the
+        model's profile where there are none. The server's queue is asked for.
+
         Args:
             num_images: 1 to 1,000,000.
             width: Pixels; None for the model's.
@@ -361,6 +369,8 @@ class Studio:
         resolved = resolve(
             request, profile, draw_seed=_drawn_seed, input_images=0 if profile.text_to_image else 1
         )
+        origin = await self._maker.origin()
+        predictor = await asyncio.to_thread(self._calibration.predictor, origin, profile)
         return estimate(
             profile,
             width=resolved.width,
@@ -369,6 +379,8 @@ class Studio:
             num_images=count,
             guided=resolved.guided,
             total_vram_gb=self._gpu.total_vram_gb,
+            predictor=predictor,
+            requests_ahead=await self._requests_ahead(),
         )
 
     async def _checked(self, request: ImageRequest, position: int, *, fresh: bool, batch: str) -> Job:
@@ -386,10 +398,19 @@ class Studio:
         return recommended_concurrency(self._gpu.total_vram_gb, (await self._maker.known_model()).profile)
 
     async def _peak_memory_mb(self) -> float | None:
-        try:
-            return (await self._backend.get_metrics()).peak_memory_mb
-        except OmniError:
+        return (await self._metrics()).peak_memory_mb
+
+    async def _requests_ahead(self) -> int | None:
+        metrics = await self._metrics()
+        if metrics.requests_running is None and metrics.requests_waiting is None:
             return None
+        return (metrics.requests_running or 0) + (metrics.requests_waiting or 0)
+
+    async def _metrics(self) -> ServerMetrics:
+        try:
+            return await self._backend.get_metrics()
+        except OmniError:
+            return ServerMetrics()
 
     def _remember(self, batch: PictureBatch) -> None:
         ended = [name for name, known in self._batches.items() if known.over]
