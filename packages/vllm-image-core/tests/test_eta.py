@@ -136,6 +136,21 @@ def test_the_pace_before_a_change_of_the_server_counts_no_more() -> None:
     assert remaining.eta([Speed(predictor=predictor)]).seconds == pytest.approx(50.0, rel=0.02)
 
 
+def test_pictures_that_were_never_added_are_taken_to_be_like_the_others() -> None:
+    remaining, clock = batch(2)
+    remaining.began(0, WORK)
+    clock.now += 10
+    remaining.ended(0, made=True)
+    assert remaining.eta([speed()], pictures_left=7).seconds == pytest.approx(70.0)
+    assert remaining.eta([speed()], pictures_left=1).seconds == pytest.approx(10.0)
+
+
+def test_of_pictures_that_nobody_knows_anything_of_nobody_can_know() -> None:
+    remaining, _ = batch(0)
+    told = remaining.eta([speed()], pictures_left=7)
+    assert (told.seconds, told.basis) == (None, "no picture of this batch has begun yet")
+
+
 def test_where_more_may_come_nobody_can_know() -> None:
     remaining, _ = batch(4)
     told = remaining.eta([speed()], more=True)

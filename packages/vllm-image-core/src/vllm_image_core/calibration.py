@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from vllm_omni_client.models import ImageGenerationReply
+from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
 
 from vllm_image_core.measurements import Measurement, Measurements, Origin
 from vllm_image_core.predictor import Predictor
@@ -79,6 +79,7 @@ Report = Callable[[Made], None]
 
 @dataclass(slots=True)
 class _Known:
+    profile: Profile
     predictor: Predictor
     clock: ServiceClock = field(default_factory=ServiceClock)
     read_to: int = 0
@@ -111,6 +112,17 @@ class Calibration:
         known = self._known.get(origin)
         return 1 if known is None else known.clock.parallelism
 
+    def cost(self, request: ImageGenerationRequest, profile: Profile) -> float:
+        """What a request costs beside others, in seconds of the server that is known best; without the disk.
+
+        Args:
+            request: As it is sent, resolved for this profile.
+            profile: The model's.
+        """
+        ours = (known.predictor for known in list(self._known.values()) if known.profile is profile)
+        best = max(ours, key=lambda predictor: predictor.pictures, default=None) or Predictor(profile)
+        return best.seconds(Work.sent(request, profile))
+
     def set_parallelism(self, origin: Origin, profile: Profile, count: int) -> None:
         """Tell how many pictures a server makes at the same time, at least 1."""
         self._of(origin, profile).clock.parallelism = max(1, count)
@@ -138,7 +150,7 @@ class Calibration:
         if known is not None:
             return known
         before = self._measurements.read(origin)
-        new = _Known(Predictor(profile), read_to=before.read_to)
+        new = _Known(profile, Predictor(profile), read_to=before.read_to)
         for measurement in before.measurements:
             _learn(new.predictor, measurement)
         with self._lock:

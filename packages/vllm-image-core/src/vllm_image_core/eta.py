@@ -116,17 +116,22 @@ class Remaining:
         """What is left, with what is under way."""
         return sum((Load.of(running.work) for running in self._running.values()), self._waiting)
 
-    def eta(self, speeds: Sequence[Speed], *, more: bool = False) -> Eta:
+    def eta(self, speeds: Sequence[Speed], *, pictures_left: int | None = None, more: bool = False) -> Eta:
         """The time until the rest is done.
 
         Args:
             speeds: The servers that work on it, at least one.
+            pictures_left: How many pictures are left, those under way included, where some were never added
+                (of a batch that goes on after a stop): they are taken to be like the others.
             more: Whether more pictures may come that nobody has counted yet.
         """
         self._pass_time()
-        basis, measured = _basis(speeds)
         if more:
             return Eta(seconds=None, basis="how many pictures will come is not known")
+        left = self._with_unknown(pictures_left)
+        if left is None:
+            return Eta(seconds=None, basis="no picture of this batch has begun yet")
+        basis, measured = _basis(speeds)
         pace = self._pace(speeds)
         slots = sum(speed.parallelism for speed in speeds)
         predicted = [
@@ -135,8 +140,17 @@ class Remaining:
         ]
         behind = sum(min(whole, worked) for whole, worked in predicted) / slots
         longest = max((whole - worked for whole, worked in predicted), default=0.0)
-        rest = pace * _together(self.load, speeds) - behind
+        rest = pace * _together(left, speeds) - behind
         return Eta(seconds=max(0.0, rest, longest) + _queue(speeds), basis=basis, measured=measured)
+
+    def _with_unknown(self, pictures_left: int | None) -> Load | None:
+        """What is left with pictures that nobody has added; None where nothing tells what they are like."""
+        load = self.load
+        unknown = max(0, (pictures_left or 0) - load.pictures)
+        if not unknown:
+            return load
+        known = load + self._done
+        return load + known * (unknown / known.pictures) if known.pictures else None
 
     def _pass_time(self) -> None:
         now = self._timer()

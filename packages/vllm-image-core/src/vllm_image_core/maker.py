@@ -133,6 +133,10 @@ class Maker:
         await self._read_server_version()
         return self._origin(await self.known_model())
 
+    def work(self, request: ImageRequest) -> Work | None:
+        """What a checked request asks of a GPU; None while the server has not told its model."""
+        return None if self._model is None else Work.of(self._resolved(request, self._model))
+
     async def checked(self, request: ImageRequest, *, fresh: bool = False, batch: str | None = None) -> Job:
         """The request with its seed drawn, if it fits the loaded model.
 
