@@ -22,6 +22,7 @@ from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import read_text
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.studio import Studio
+from vllm_image_core.work import Work
 from vllm_omni_client.errors import BadReply, BadRequest, OutOfGpuMemory, ServerUnreachable
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
@@ -801,6 +802,18 @@ async def test_the_servers_queue_is_part_of_the_time_of_completion(tmp_path: Pat
     await studio.generate("a fox", width=64, height=64)
     told = await studio.estimate(width=64, height=64)
     assert (told.requests_ahead, told.completion_seconds) == (3, pytest.approx(28.0))
+
+
+async def test_the_work_of_a_request_is_known_once_the_server_has_told_its_model(tmp_path: Path) -> None:
+    studio = studio_of(Server(model=QWEN), tmp_path)
+    request = ImageRequest(prompt="a fox", width=512, height=512, num_inference_steps=20)
+    assert studio._maker.work(request) is None
+    await studio.check(request)
+    for _ in range(2):
+        assert studio._maker.work(request) == Work(megapixels=0.262144, forwards=40)
+        assert studio._maker.work(replace(request, guidance_scale=1.0)) == Work(
+            megapixels=0.262144, forwards=20
+        )
 
 
 async def test_an_estimate_makes_no_folder(tmp_path: Path) -> None:

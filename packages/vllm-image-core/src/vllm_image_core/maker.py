@@ -39,6 +39,8 @@ _logger = logging.getLogger(__name__)
 _VERSION_SECONDS = 10.0
 """A server that is slower to tell its version has none."""
 
+_WORKS_KEPT = 256
+
 _MOST_PIXELS_OVER = 1.1
 """A picture may have this many times the pixels that were asked for before it is refused undecoded."""
 
@@ -110,6 +112,7 @@ class Maker:
         self._model: ServedModel | None = None
         self._version: str | None = None
         self._version_was_told = False
+        self._works: dict[tuple[object, ...], Work] = {}
         self._under_way: WeakValueDictionary[ContentKey, asyncio.Lock] = WeakValueDictionary()
 
     async def model(self) -> ServedModel:
@@ -134,8 +137,21 @@ class Maker:
         return self._origin(await self.known_model())
 
     def work(self, request: ImageRequest) -> Work | None:
-        """What a checked request asks of a GPU; None while the server has not told its model."""
-        return None if self._model is None else Work.of(self._resolved(request, self._model))
+        """What a checked request asks of a GPU; None while the server has not told its model.
+
+        Most requests of a batch have the same parameters, and resolving takes longer than remembering.
+        """
+        if self._model is None:
+            return None
+        alike = (
+            *(self._model.name, type(request), request.width, request.height, request.aspect_ratio),
+            *(request.num_inference_steps, request.guidance_scale, request.quality),
+        )
+        if alike not in self._works:
+            if len(self._works) >= _WORKS_KEPT:
+                self._works.clear()
+            self._works[alike] = Work.of(self._resolved(request, self._model))
+        return self._works[alike]
 
     async def checked(self, request: ImageRequest, *, fresh: bool = False, batch: str | None = None) -> Job:
         """The request with its seed drawn, if it fits the loaded model.
