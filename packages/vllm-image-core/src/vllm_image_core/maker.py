@@ -143,8 +143,10 @@ class Maker:
         """
         if self._model is None:
             return None
+        if type(request) is not ImageRequest:
+            return Work.of(self._resolved(request, self._model))
         alike = (
-            *(self._model.name, type(request), request.width, request.height, request.aspect_ratio),
+            *(self._model.name, request.width, request.height, request.aspect_ratio),
             *(request.num_inference_steps, request.guidance_scale, request.quality),
         )
         if alike not in self._works:
