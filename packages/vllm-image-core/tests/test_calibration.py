@@ -8,6 +8,7 @@ from vllm_image_core.measurements import Measurements, Origin
 from vllm_image_core.predictor import GB_PER_MIB
 from vllm_image_core.registry import Registry
 from vllm_image_core.work import Work
+from vllm_omni_client.models import ImageGenerationRequest
 
 KLEIN = Registry.builtin().find("FLUX.2-klein-4B").profile
 WORK = Work(megapixels=1.048576, forwards=4)
@@ -79,6 +80,18 @@ def test_a_server_that_makes_several_at_a_time_can_be_told_of(tmp_path: Path) ->
         one.made(replace(MADE, ended=4.0 + place, elapsed_seconds=4.0))
     assert one.parallelism(ORIGIN) == 4
     assert one.predictor(ORIGIN, KLEIN).seconds(WORK) == pytest.approx(4.0)
+
+
+def test_a_request_costs_what_the_best_known_server_needs(tmp_path: Path) -> None:
+    request = ImageGenerationRequest(
+        prompt="a fox", size="1024x1024", num_inference_steps=4, guidance_scale=1.0
+    )
+    one = calibration(tmp_path)
+    assert one.cost(request, KLEIN) == pytest.approx(KLEIN.cost.seconds(megapixels=1.048576, forwards=4))
+    one.made(replace(MADE, origin=replace(ORIGIN, server="http://slow:6655"), elapsed_seconds=9.0))
+    for number in range(2):
+        one.made(replace(MADE, ended=100.0 + 10 * number))
+    assert one.cost(request, KLEIN) == pytest.approx(2.0)
 
 
 def test_a_folder_that_keeps_nothing_stops_no_learning(tmp_path: Path) -> None:

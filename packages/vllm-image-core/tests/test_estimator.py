@@ -3,9 +3,11 @@ import math
 import pytest
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.estimator import Estimate, activation_gb, estimate, recommended_concurrency
+from vllm_image_core.predictor import GB_PER_MIB, Predictor
 from vllm_image_core.profile import Profile
 from vllm_image_core.registry import Registry
 from vllm_image_core.size import Size
+from vllm_image_core.work import Work
 
 REGISTRY = Registry.builtin()
 KLEIN = REGISTRY.find("FLUX.2-klein-4B").profile
@@ -33,17 +35,83 @@ def estimated(
 
 def test_an_estimate_says_what_it_rests_on_and_the_plan_s_note() -> None:
     result = estimated()
-    assert result.basis == "from the profile; nothing measured on this server yet; may be off by half or more"
+    assert result.basis == "nothing measured yet: from the profile, may be off by half"
     assert " ".join(result.notes).startswith(
         "Distilled model, 4 steps. First generation may be slower due to torch.compile warmup."
     )
-    assert any(result.basis in note for note in result.notes)
+    assert any(result.basis in note and "NVIDIA H100" in note for note in result.notes)
+    assert (result.measured, result.memory_basis) == (False, "from the profile")
 
 
 def test_the_estimate_of_an_unknown_model_says_that_it_is_a_guess() -> None:
     result = estimated(REGISTRY.fallback, guided=True, total_vram_gb=80.0)
-    assert result.basis.startswith("a guess, as nothing is known of this model")
+    assert result.basis.startswith("nothing measured yet: a guess, as nothing is known of this model")
     assert (result.peak_vram_gb, result.recommended_concurrent) == (None, 1)
+
+
+def measured(seconds: float, *, count: int = 23, peak_gb: float | None = None) -> Predictor:
+    """A server that made so many pictures of 1024x1024 in 4 steps."""
+    predictor = Predictor(KLEIN)
+    for _ in range(count):
+        peak = None if peak_gb is None else peak_gb / GB_PER_MIB
+        predictor.observe(Work.at(Size(1024, 1024), 4, guided=False), seconds, peak_mib=peak)
+    return predictor
+
+
+def test_a_measured_server_is_believed_and_no_gpu_is_invented() -> None:
+    result = estimate(
+        KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False, predictor=measured(3.0)
+    )
+    assert result.seconds_per_image == pytest.approx(3.0)
+    assert (result.measured, result.basis) == (True, "23 pictures on this server, off by 1 % on the last 20")
+    assert f"Time: {result.basis}." in result.notes
+    assert not any("H100" in note for note in result.notes)
+
+
+def test_the_memory_that_the_server_told_is_believed() -> None:
+    result = estimate(
+        KLEIN,
+        width=1024,
+        height=1024,
+        num_inference_steps=4,
+        guided=False,
+        total_vram_gb=24.0,
+        predictor=measured(3.0, peak_gb=30.0),
+    )
+    assert result.peak_vram_gb == pytest.approx(30.0)
+    assert result.memory_basis == "measured by the server during 23 pictures"
+    assert "By this estimate the GPU's 24.0 GB are not enough: 30.0 GB are needed." in result.notes
+
+
+def test_the_queue_is_part_of_the_time_of_completion_and_not_of_the_pictures() -> None:
+    result = estimate(
+        KLEIN,
+        width=1024,
+        height=1024,
+        num_inference_steps=4,
+        guided=False,
+        num_images=2,
+        predictor=measured(3.0),
+        requests_ahead=3,
+    )
+    assert (result.total_seconds, result.queue_seconds) == (pytest.approx(6.0), pytest.approx(9.0))
+    assert result.completion_seconds == pytest.approx(15.0)
+    assert "3 requests are ahead at the server: done in about 15 s." in result.notes
+
+
+def test_the_queue_of_a_server_that_was_not_measured_is_taken_to_be_of_such_pictures() -> None:
+    result = estimate(KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False, requests_ahead=1)
+    assert result.queue_seconds == pytest.approx(result.seconds_per_image)
+    assert any(note.startswith("1 request is ahead at the server: done in") for note in result.notes)
+
+
+@pytest.mark.parametrize("ahead", [None, 0])
+def test_an_idle_server_and_one_that_does_not_tell_have_no_queue(ahead: int | None) -> None:
+    result = estimate(
+        KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False, requests_ahead=ahead
+    )
+    assert (result.requests_ahead, result.completion_seconds) == (ahead, result.total_seconds)
+    assert not any("ahead" in note for note in result.notes)
 
 
 def test_times_are_in_the_range_that_the_plan_expects() -> None:

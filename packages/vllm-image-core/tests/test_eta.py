@@ -89,6 +89,17 @@ def test_a_picture_that_waits_again_is_left_and_the_pause_counts_for_nothing() -
     assert remaining.eta([speed()]).seconds == pytest.approx(100.0)
 
 
+def test_an_outage_while_a_picture_was_under_way_does_not_spoil_the_pace() -> None:
+    remaining, clock = batch(40)
+    for index in range(20):
+        remaining.began(index, WORK)
+        clock.now += 6_000 if index == 15 else 10
+        remaining.ended(index, made=True)
+    told = remaining.eta([speed()]).seconds
+    assert told is not None
+    assert 200 <= told < 400
+
+
 def test_a_server_that_makes_several_at_a_time_is_done_sooner() -> None:
     remaining, _ = batch(40)
     assert remaining.eta([speed(parallelism=4)]).seconds == pytest.approx(100.0)
@@ -134,6 +145,22 @@ def test_the_pace_before_a_change_of_the_server_counts_no_more() -> None:
         remaining.eta([Speed(predictor=predictor)])
     assert predictor.changes == 1
     assert remaining.eta([Speed(predictor=predictor)]).seconds == pytest.approx(50.0, rel=0.02)
+
+
+def test_pictures_that_were_never_added_are_taken_to_be_like_the_others() -> None:
+    remaining, clock = batch(2)
+    remaining.began(0, WORK)
+    clock.now += 10
+    remaining.ended(0, made=True)
+    assert remaining.eta([speed()], pictures_left=7).seconds == pytest.approx(70.0)
+    assert remaining.eta([speed()], pictures_left=1).seconds == pytest.approx(10.0)
+    assert remaining.eta([speed()], pictures_left=0).seconds == pytest.approx(0.0)
+
+
+def test_of_pictures_that_nobody_knows_anything_of_nobody_can_know() -> None:
+    remaining, _ = batch(0)
+    told = remaining.eta([speed()], pictures_left=7)
+    assert (told.seconds, told.basis) == (None, "no picture of this batch has begun yet")
 
 
 def test_where_more_may_come_nobody_can_know() -> None:

@@ -84,6 +84,16 @@ def test_a_small_change_that_stays_is_noticed_too() -> None:
     assert law.value((1.0, 2.0)) == pytest.approx(1.09 * 5.0, rel=0.03)
 
 
+def test_pictures_of_another_kind_are_no_change_of_the_server() -> None:
+    law, chance = Law(ASSUMED), random.Random(5)
+    for size, count in ((1.0, 30), (4.0, 10)):  # the true law has another shape than the assumed one
+        for _ in range(count):
+            law.observe((1.0, size), (0.5 + 2.5 * size) * math.exp(chance.gauss(0, 0.02)))
+    assert law.changes == 0
+    assert law.value((1.0, 1.0)) == pytest.approx(3.0, rel=0.03)
+    assert law.value((1.0, 4.0)) == pytest.approx(10.5, rel=0.05)
+
+
 def test_a_steady_server_raises_no_alarm() -> None:
     law = Law(ASSUMED)
     told(law, 2.0, 500)

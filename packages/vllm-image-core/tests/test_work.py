@@ -1,4 +1,5 @@
 import pytest
+from vllm_image_core.profile import Profile
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import resolve
@@ -18,6 +19,19 @@ def test_the_work_of_a_resolved_request_is_what_will_be_sent() -> None:
     request = ImageRequest(prompt="a fox", width=512, height=512, num_inference_steps=20)
     resolved = resolve(request, QWEN, draw_seed=lambda: 1)
     assert Work.of(resolved) == Work(megapixels=0.262144, forwards=40)
+
+
+@pytest.mark.parametrize(
+    "profile", [*REGISTRY.profiles, REGISTRY.fallback], ids=lambda profile: profile.model
+)
+@pytest.mark.parametrize("guidance_scale", [0.0, 1.0, 5.0])
+def test_a_request_that_is_sent_is_the_work_that_was_resolved(
+    profile: Profile, guidance_scale: float
+) -> None:
+    request = ImageRequest(prompt="a fox", num_inference_steps=7, guidance_scale=guidance_scale)
+    images = 0 if profile.text_to_image else 1
+    resolved = resolve(request, profile, draw_seed=lambda: 1, input_images=images)
+    assert Work.sent(resolved.to_wire(), profile) == Work.of(resolved)
 
 
 def test_the_terms_are_those_of_the_profiles_law() -> None:

@@ -420,6 +420,24 @@ async def test_an_estimate_is_for_what_was_asked(connect: Connect) -> None:
     assert "profile" in one["basis"]
 
 
+async def test_an_estimate_says_how_many_pictures_of_this_server_it_rests_on(connect: Connect) -> None:
+    async with connect() as client:
+        before = (
+            await client.call_tool("estimate_generation", {"width": 512, "height": 512})
+        ).structured_content
+        await client.call_tool("generate_image", {"prompt": "a fox", "width": 512, "height": 512})
+        after = (
+            await client.call_tool("estimate_generation", {"width": 512, "height": 512})
+        ).structured_content
+    assert before
+    assert after
+    assert before.keys() == after.keys()
+    assert before["basis"] == "nothing measured yet: from the profile, may be off by half"
+    assert after["basis"] == "1 picture on this server, the first one, which may have been slower"
+    assert f"Time: {after['basis']}." in after["notes"]
+    assert "H100" not in after["notes"]
+
+
 async def test_an_estimate_makes_no_picture(connect: Connect, omni: "OmniServer", tmp_path: Path) -> None:
     async with connect() as client:
         await client.call_tool("estimate_generation", {"num_images": 20})

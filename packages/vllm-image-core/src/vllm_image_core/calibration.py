@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
+
 from vllm_image_core.measurements import Measurement, Measurements, Origin
 from vllm_image_core.predictor import Predictor
 from vllm_image_core.profile import Profile
@@ -37,6 +39,39 @@ class Made:
     peak_mib: float | None = None
     attempts: int = 1
 
+    @classmethod
+    def told_by(
+        cls,
+        reply: ImageGenerationReply,
+        *,
+        origin: Origin,
+        profile: Profile,
+        work: Work,
+        ended: float,
+        seconds: float,
+    ) -> "Made":
+        """What a reply tells of its picture.
+
+        Args:
+            reply: The server's.
+            origin: Where it came from.
+            profile: The model's.
+            work: What was asked for.
+            ended: When it was there, in seconds of a clock that never goes back.
+            seconds: From asking to then; the client's own measurement is taken where it made one.
+        """
+        metrics, receipt = reply.metrics, reply.receipt
+        return cls(
+            origin=origin,
+            profile=profile,
+            work=work,
+            ended=ended,
+            elapsed_seconds=receipt.elapsed_seconds or seconds if receipt else seconds,
+            generation_seconds=metrics.generation_seconds if metrics else None,
+            peak_mib=metrics.peak_memory_mib if metrics else None,
+            attempts=receipt.attempts if receipt else 1,
+        )
+
 
 Report = Callable[[Made], None]
 """Told of each picture that a server has made, once it is saved."""
@@ -44,6 +79,7 @@ Report = Callable[[Made], None]
 
 @dataclass(slots=True)
 class _Known:
+    profile: Profile
     predictor: Predictor
     clock: ServiceClock = field(default_factory=ServiceClock)
     read_to: int = 0
@@ -76,6 +112,17 @@ class Calibration:
         known = self._known.get(origin)
         return 1 if known is None else known.clock.parallelism
 
+    def cost(self, request: ImageGenerationRequest, profile: Profile) -> float:
+        """What a request costs beside others, in seconds of the server that is known best; without the disk.
+
+        Args:
+            request: As it is sent, resolved for this profile.
+            profile: The model's.
+        """
+        ours = (known.predictor for known in list(self._known.values()) if known.profile is profile)
+        best = max(ours, key=lambda predictor: predictor.pictures, default=None) or Predictor(profile)
+        return best.seconds(Work.sent(request, profile))
+
     def set_parallelism(self, origin: Origin, profile: Profile, count: int) -> None:
         """Tell how many pictures a server makes at the same time, at least 1."""
         self._of(origin, profile).clock.parallelism = max(1, count)
@@ -103,7 +150,7 @@ class Calibration:
         if known is not None:
             return known
         before = self._measurements.read(origin)
-        new = _Known(Predictor(profile), read_to=before.read_to)
+        new = _Known(profile, Predictor(profile), read_to=before.read_to)
         for measurement in before.measurements:
             _learn(new.predictor, measurement)
         with self._lock:

@@ -1,5 +1,6 @@
 """An ETA: when the rest of a batch will be done, from what is left and how fast its servers are."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -18,6 +19,9 @@ _TRUST: Final = 10
 """The prediction weighs as much as the pace of so many pictures."""
 
 _PACES: Final = (0.2, 5.0)
+
+_OUTAGE: Final = 20
+"""So many times what a picture took on average, nothing was made."""
 
 _SECONDS: Final = 90
 _MINUTE: Final = 60
@@ -107,6 +111,7 @@ class Remaining:
         running = self._running.pop(key, None)
         if running is None or not made:
             return
+        self._busy = min(self._busy, self._longest())
         self._done += Load.of(running.work)
         self._last_end = self._seen
         self._paces.append((self._busy, self._done))
@@ -116,17 +121,23 @@ class Remaining:
         """What is left, with what is under way."""
         return sum((Load.of(running.work) for running in self._running.values()), self._waiting)
 
-    def eta(self, speeds: Sequence[Speed], *, more: bool = False) -> Eta:
+    def eta(self, speeds: Sequence[Speed], *, pictures_left: int | None = None, more: bool = False) -> Eta:
         """The time until the rest is done.
 
         Args:
             speeds: The servers that work on it, at least one.
+            pictures_left: How many pictures are left, those under way included, for whoever knows better:
+                where some were never added, as of a batch that goes on after a stop, they are taken to be
+                like the others.
             more: Whether more pictures may come that nobody has counted yet.
         """
         self._pass_time()
-        basis, measured = _basis(speeds)
         if more:
             return Eta(seconds=None, basis="how many pictures will come is not known")
+        left = self._with_unknown(pictures_left)
+        if left is None:
+            return Eta(seconds=None, basis="no picture of this batch has begun yet")
+        basis, measured = _basis(speeds)
         pace = self._pace(speeds)
         slots = sum(speed.parallelism for speed in speeds)
         predicted = [
@@ -135,14 +146,30 @@ class Remaining:
         ]
         behind = sum(min(whole, worked) for whole, worked in predicted) / slots
         longest = max((whole - worked for whole, worked in predicted), default=0.0)
-        rest = pace * _together(self.load, speeds) - behind
+        rest = pace * _together(left, speeds) - behind
         return Eta(seconds=max(0.0, rest, longest) + _queue(speeds), basis=basis, measured=measured)
+
+    def _with_unknown(self, pictures_left: int | None) -> Load | None:
+        """What is left with pictures that nobody has added; None where nothing tells what they are like."""
+        load = self.load
+        if pictures_left is None or pictures_left == load.pictures:
+            return load
+        waiting, counted = max(0, pictures_left - len(self._running)), self._waiting.pictures
+        if waiting <= counted:
+            return load - self._waiting + self._waiting * (waiting / counted if counted else 0.0)
+        known = load + self._done
+        return load + known * ((waiting - counted) / known.pictures) if known.pictures else None
 
     def _pass_time(self) -> None:
         now = self._timer()
         if self._running:
             self._busy += max(0.0, now - self._seen)
         self._seen = now
+
+    def _longest(self) -> float:
+        """Where the busy time may be at the next end: more than that was an outage, and no work."""
+        before, pictures = self._paces[-1][0], self._done.pictures
+        return before + _OUTAGE * before / pictures if pictures >= _TRUST else math.inf
 
     def _worked_on(self, running: _Running, slots: int) -> float:
         """Seconds since a server began with it: not before the last one ended, where they queue."""

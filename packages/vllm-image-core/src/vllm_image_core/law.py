@@ -63,6 +63,10 @@ in between, for a large one, and for a small one that stays. A false alarm costs
 has the shape of the law before it."""
 
 
+_EXPLAINED: Final = math.log(1.08)
+"""So far the last measurements may be from a fit of all of them, where nothing but their kind has changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Measured:
     sample: Sample
@@ -133,7 +137,7 @@ class Law:
         self._measured.append(new)
         self._unfitted += 1
         since = self._changed_since()
-        if since:
+        if since and not self._explains(since):
             self._begin_anew(since)
         elif self._unfitted * _REFITTED_AT >= len(self._measured):
             self._fit()
@@ -142,6 +146,16 @@ class Law:
         """How many of the last measurements show that the server has changed; 0 where it has not."""
         off = [ratio for ratio, _ in self._recent]
         return next((alarm.of_the_last for alarm in _ALARMS if alarm.rings(off)), 0)
+
+    def _explains(self, since: int) -> bool:
+        """Whether a fit of all measurements agrees with the last ones: of another kind, but no change."""
+        self._fit()
+        last = [measured.sample for _, measured in self._recent][-since:]
+        off = median(abs(math.log(sample.value / self.value(sample.terms))) for sample in last)
+        if off > _EXPLAINED:
+            return False
+        self._recent.clear()
+        return True
 
     def _begin_anew(self, since: int) -> None:
         self._fit_of_the_rest(since)

@@ -12,15 +12,18 @@ from vllm_omni_client.errors import BadReply, BadRequest, OmniError, ServerRefus
 from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core import surprises
+from vllm_image_core.calibration import Made, Report
 from vllm_image_core.content_key import ContentKey, content_key
 from vllm_image_core.edit_layers import layers_beside, with_layers
 from vllm_image_core.edit_making import facts_of, metadata_of, readied, receipt_of, resolved_by
+from vllm_image_core.edit_resolver import ResolvedEdit
 from vllm_image_core.errors import CannotSave, ImageError, PictureNotSaved
 from vllm_image_core.filename import check_filename
 from vllm_image_core.fleet import Fleet
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.holding import Hold, Record, saved
 from vllm_image_core.library import Existing, Library, Saved
+from vllm_image_core.measurements import Origin
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture
 from vllm_image_core.receipt import Receipt
@@ -32,6 +35,7 @@ from vllm_image_core.sending import sent
 from vllm_image_core.served import ServedModel, served_model
 from vllm_image_core.tag import check_tag
 from vllm_image_core.twins import Twins
+from vllm_image_core.work import Work
 
 __all__ = ["Job", "Maker"]
 
@@ -39,6 +43,8 @@ _logger = logging.getLogger(__name__)
 
 _VERSION_SECONDS = 10.0
 """A server that is slower to tell its version has none."""
+
+_WORKS_KEPT = 256
 
 _MOST_PIXELS_OVER = 1.1
 """A picture may have this many times the pixels that were asked for before it is refused undecoded."""
@@ -49,6 +55,10 @@ _ALWAYS_TAKEN_PIXELS = 4_194_304
 
 def _unrecorded(_: GeneratedImage) -> None:
     """Keep no record."""
+
+
+def _unreported(_: Made) -> None:
+    """Learn nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +92,7 @@ class Maker:
         draw_seed: A seed for a request without one.
         timer: Seconds on a clock that never goes back.
         metadata: What is written into the pictures' files; None for everything.
+        report: Told of each picture that the server has made and that is saved, in the thread that saved it.
     """
 
     def __init__(
@@ -94,6 +105,7 @@ class Maker:
         draw_seed: Callable[[], int],
         timer: Callable[[], float],
         metadata: Metadata | None = None,
+        report: Report = _unreported,
     ) -> None:
         self._backend = backend
         self._library = library
@@ -102,10 +114,12 @@ class Maker:
         self._draw_seed = draw_seed
         self._timer = timer
         self._metadata = metadata or Metadata()
+        self._report = report
         self._twins = Twins()
         self._model: ServedModel | None = None
         self._version: str | None = None
         self._version_was_told = False
+        self._works: dict[tuple[object, ...], Work] = {}
         self._under_way: WeakValueDictionary[ContentKey, asyncio.Lock] = WeakValueDictionary()
 
     async def model(self) -> ServedModel:
@@ -119,6 +133,34 @@ class Maker:
     async def known_model(self) -> ServedModel:
         """The model as the server told it last; asked for when it has not told it yet."""
         return self._model or await self.model()
+
+    async def origin(self) -> Origin:
+        """The server, its model and its version, under which its pictures' times are kept.
+
+        Raises:
+            OmniError: The server does not tell its model.
+        """
+        await self._read_server_version()
+        return self._origin(await self.known_model())
+
+    def work(self, request: ImageRequest) -> Work | None:
+        """What a checked request asks of a GPU; None while the server has not told its model.
+
+        Most requests of a batch have the same parameters, and resolving takes longer than remembering.
+        """
+        if self._model is None:
+            return None
+        if type(request) is not ImageRequest:
+            return Work.of(self._resolved(request, self._model))
+        alike = (
+            *(self._model.name, request.width, request.height, request.aspect_ratio),
+            *(request.num_inference_steps, request.guidance_scale, request.quality),
+        )
+        if alike not in self._works:
+            if len(self._works) >= _WORKS_KEPT:
+                self._works.clear()
+            self._works[alike] = Work.of(self._resolved(request, self._model))
+        return self._works[alike]
 
     async def checked(self, request: ImageRequest, *, fresh: bool = False) -> Job:
         """The request with its seed drawn, if it fits the loaded model.
@@ -191,8 +233,10 @@ class Maker:
         await asyncio.to_thread(self._check_room, job, pixels=pixels)
         started = self._timer()
         model, resolved, reply = await self._answered(job)
-        seconds = self._timer() - started
-        kept = functools.partial(self._kept, job, reply, model=model, resolved=resolved, seconds=seconds)
+        ended = self._timer()
+        kept = functools.partial(
+            self._kept, job, reply, model=model, resolved=resolved, seconds=ended - started, ended=ended
+        )
         try:
             return await saved(kept, record, job.hold)
         except ImageError as error:
@@ -235,6 +279,11 @@ class Maker:
     def _resolved(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
         return resolved_by(request, model.profile, self._registry, draw_seed=self._draw_seed)
 
+    def _origin(self, model: ServedModel, *, server: str | None = None) -> Origin:
+        url = server or self._backend.base_url
+        version = self._backend.version_at(url) or self._version or ""
+        return Origin(server=url, model=model.match.name, version=version)
+
     def _key(self, resolved: ResolvedRequest, model: ServedModel) -> ContentKey:
         return content_key(resolved, model=model.name, server_version=self._version)
 
@@ -259,6 +308,7 @@ class Maker:
         model: ServedModel,
         resolved: ResolvedRequest,
         seconds: float,
+        ended: float,
         spill: bool = True,
     ) -> GeneratedImage:
         """Check the picture, write into it how it was made, and save it; runs in a thread."""
@@ -285,6 +335,17 @@ class Maker:
         saved = self._library.save(
             picture, facts, prompt=resolved.prompt, now=now, filename=job.request.filename, spill=spill
         )
+        if not isinstance(resolved, ResolvedEdit):  # what an edit takes follows another law
+            self._report(
+                Made.told_by(
+                    reply,
+                    origin=self._origin(model, server=server),
+                    profile=model.profile,
+                    work=Work.of(resolved),
+                    ended=ended,
+                    seconds=seconds,
+                )
+            )
         image = GeneratedImage(
             picture=picture,
             path=saved.path,

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from vllm_omni_client.errors import OmniError
+from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import OutputFormat
 
 from vllm_image_core.backend import Backend
@@ -19,6 +20,7 @@ from vllm_image_core.batch_eta import Throughput
 from vllm_image_core.batch_summary import BatchSummary, FoundBatch
 from vllm_image_core.batches import Batches
 from vllm_image_core.bounds import integer
+from vllm_image_core.calibration import Calibration
 from vllm_image_core.edit import EditRequest
 from vllm_image_core.edit_estimate import estimate_edit
 from vllm_image_core.edit_recall import found_in
@@ -33,6 +35,7 @@ from vllm_image_core.input_picture import InputImage
 from vllm_image_core.journal import Journal
 from vllm_image_core.library import Library
 from vllm_image_core.maker import Maker
+from vllm_image_core.measurements import Measurements
 from vllm_image_core.member import MemberReport
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture_batch import PictureBatch
@@ -120,6 +123,7 @@ class Studio(Viewer):
         self._gpu = gpu or Gpu()
         self._timer = timer
         self._registry = registry or Registry.builtin()
+        self._calibration = Calibration(Measurements(self._library.root))
         self._maker = Maker(
             self._backend,
             self._library,
@@ -128,6 +132,7 @@ class Studio(Viewer):
             draw_seed=draw_seed,
             timer=timer,
             metadata=metadata,
+            report=self._calibration.made,
         )
         self._batches = Batches(
             Workshop(
@@ -490,6 +495,9 @@ class Studio(Viewer):
     ) -> Estimate:
         """Predict the time and memory of some pictures, without making them.
 
+        From the pictures that this server has made before, also for other studios on this folder; from the
+        model's profile where there are none. The server's queue is asked for.
+
         Args:
             num_images: 1 to 1,000,000.
             width: Pixels; None for the model's.
@@ -508,6 +516,8 @@ class Studio(Viewer):
         resolved = resolve(
             request, profile, draw_seed=_drawn_seed, input_images=0 if profile.text_to_image else 1
         )
+        origin = await self._maker.origin()
+        predictor = await asyncio.to_thread(self._calibration.predictor, origin, profile)
         return estimate(
             profile,
             width=resolved.width,
@@ -516,6 +526,8 @@ class Studio(Viewer):
             num_images=count,
             guided=resolved.guided,
             total_vram_gb=self._gpu.total_vram_gb,
+            predictor=predictor,
+            requests_ahead=await self._requests_ahead(),
         )
 
     async def estimate_edit(self, request: EditRequest) -> Estimate:
@@ -546,10 +558,19 @@ class Studio(Viewer):
         return self._backend.ceiling if len(self._backend.members) == 1 else self._backend.window
 
     async def _peak_memory_mb(self) -> float | None:
-        try:
-            return (await self._backend.get_metrics()).peak_memory_mb
-        except OmniError:
+        return (await self._metrics()).peak_memory_mb
+
+    async def _requests_ahead(self) -> int | None:
+        metrics = await self._metrics()
+        if metrics.requests_running is None and metrics.requests_waiting is None:
             return None
+        return (metrics.requests_running or 0) + (metrics.requests_waiting or 0)
+
+    async def _metrics(self) -> ServerMetrics:
+        try:
+            return await self._backend.get_metrics()
+        except OmniError:
+            return ServerMetrics()
 
 
 def _checked_count(parameter: str, value: object) -> int:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from vllm_omni_client.models import ImageGenerationRequest
+
 from vllm_image_core.fit import Terms
 from vllm_image_core.profile import CostLaw, Profile
 from vllm_image_core.resolver import ResolvedRequest
@@ -42,6 +44,19 @@ class Work:
         """The work of a picture of this size with so many steps."""
         forwards = num_inference_steps * (_FORWARDS_UNDER_GUIDANCE if guided else 1)
         return cls(megapixels=size.megapixels, forwards=forwards)
+
+    @classmethod
+    def sent(cls, request: ImageGenerationRequest, profile: Profile) -> "Work":
+        """The work of a request as it is sent, one that a resolved request made for this profile.
+
+        Raises:
+            ValueError: It has no size, and is none of ours.
+        """
+        width, _, height = (request.size or "").partition("x")
+        in_its_field = {"guidance_scale": request.guidance_scale, "true_cfg_scale": request.true_cfg_scale}
+        guided = profile.guided(in_its_field[profile.guidance_field] or 0.0)
+        steps = request.num_inference_steps or profile.default_steps
+        return cls.at(Size(int(width), int(height)), steps, guided=guided)
 
     @property
     def terms(self) -> Terms:
@@ -100,6 +115,10 @@ class Load:
         return Load(
             tuple(a + b for a, b in zip(self.terms, other.terms, strict=True)), self.pictures + other.pictures
         )
+
+    def __mul__(self, factor: float) -> "Load":
+        """So many times this; the number of pictures rounded."""
+        return Load(tuple(factor * term for term in self.terms), round(factor * self.pictures))
 
     def __sub__(self, other: "Load") -> "Load":
         """What is left without the other, which is part of this; never below nothing."""
