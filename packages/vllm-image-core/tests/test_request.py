@@ -18,6 +18,7 @@ def test_a_request_needs_a_prompt_and_leaves_the_rest_to_the_model() -> None:
         "quality": None,
         "seed_drawn": False,
         "tag": None,
+        "output_format": None,
     }
 
 

@@ -553,3 +553,19 @@ def test_an_integer_of_another_library_is_an_integer() -> None:
 
 def test_a_value_with_a_hostile_name_stays_out_of_the_message() -> None:
     assert "SimpleNamespace" in refused(seed=SimpleNamespace(x="\x1b[31m")).message
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"), [(None, "png"), ("png", "png"), ("JPEG", "jpeg"), ("jpg", "jpeg"), (" webp ", "webp")]
+)
+def test_a_format_is_sent_as_the_server_calls_it(asked: str | None, sent: str) -> None:
+    result = resolved(output_format=asked)
+    assert (result.output_format, result.to_wire().output_format) == (sent, sent)
+    again = resolve(result.as_request(), KLEIN, draw_seed=lambda: 1)
+    assert again.output_format == sent
+
+
+@pytest.mark.parametrize("value", ["gif", "", 1, True, ["png"]])
+def test_a_format_that_no_server_makes_is_refused(value: object) -> None:
+    error = refused(output_format=value)
+    assert (error.parameter, error.allowed) == ("output_format", "one of png, jpeg, webp")

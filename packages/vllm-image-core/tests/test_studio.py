@@ -506,6 +506,24 @@ async def test_a_seed_that_was_drawn_is_never_looked_up(tmp_path: Path) -> None:
     assert not outcome.value.reused
 
 
+@pytest.mark.parametrize(("kind", "extension"), [("jpeg", "jpg"), ("webp", "webp")])
+async def test_a_picture_is_of_the_format_that_was_asked_for_and_another_than_the_png(
+    tmp_path: Path, kind: str, extension: str
+) -> None:
+    server = Server(draw=lambda request: encoded(request.output_format or "png"))
+    studio = studio_of(server, tmp_path)
+    asked = ImageRequest(prompt="a red fox", seed=7, width=64, height=64)
+    await studio.make(asked)
+    image = await studio.make(replace(asked, output_format=kind))  # type: ignore[arg-type] -- a Literal
+    assert (image.picture.format, image.path.suffix, image.reused) == (kind, f".{extension}", False)
+    assert image.notes == ()
+    [line] = [line for line in image.receipt.lines if line.parameter == "output_format"]
+    assert (line.requested, line.sent, line.confirmed, line.outcome) == (kind, kind, kind, "as asked")
+    found = (await studio.find(seed=7, limit=1)).pictures[0].as_request()
+    assert found is not None
+    assert (await studio.make(replace(found, tag=None))).reused
+
+
 async def test_a_file_that_was_damaged_meanwhile_is_made_again(tmp_path: Path) -> None:
     server = Server()
     studio = studio_of(server, tmp_path)

@@ -26,7 +26,7 @@ SMALL = {"width": 64, "height": 64}
 
 
 def text(result: CallToolResult) -> str:
-    (content,) = result.content
+    content = result.content[0]
     assert isinstance(content, TextContent)
     return content.text
 
@@ -205,14 +205,16 @@ async def test_progress_rises_by_one_with_each_picture_also_where_all_are_saved_
         while batches[0].unfinished:  # noqa: ASYNC110 - nothing tells of a saved picture but the count
             await asyncio.sleep(0)
 
-    studio = SimpleNamespace(batch=kept, server_url=state.server_url)
-    lifespan = SimpleNamespace(lifespan_context=SimpleNamespace(studio=studio, notes=()))
+    studio = SimpleNamespace(batch=kept, server_url=state.server_url, output_dir=tmp_path)
+    double = SimpleNamespace(studio=studio, notes=(), settings=state.settings)
+    lifespan = SimpleNamespace(lifespan_context=double)
     context = SimpleNamespace(request_context=lifespan, report_progress=slow_host)
     async with asyncio.timeout(60), aclosing(state):
         told = await batch_generate(
             cast("Context[State]", context), prompts=["fox", "owl", "hare", "elk"], width=64, height=64
         )
-    assert told.images_generated == 4
+    assert told.structured_content
+    assert told.structured_content["images_generated"] == 4
     assert heard == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
 

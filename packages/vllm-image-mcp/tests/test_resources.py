@@ -159,7 +159,7 @@ async def test_the_latest_pictures_are_listed_with_what_makes_them_again(
     async with connect() as client:
         first = await made(client, "a fox", seed=7)
         await made(client, "a hill")
-        listed = (await told(client, "images://latest"))["pictures"]
+        listed = (await told(client, "images://latest"))["images"]
 
         assert [picture["parameters"]["prompt"] for picture in listed] == ["a hill", "a fox"]
         assert listed[1]["file_path"] == str(first)
@@ -188,7 +188,7 @@ async def test_listing_needs_no_folder_and_makes_none(connect: Connect, tmp_path
 
     assert "images://latest" in [resource.uri for resource in resources]
     assert not any(resource.uri.startswith("image://") for resource in resources)
-    assert latest == {"pictures": []}
+    assert latest == {"images": [], "next_offset": None}
     assert not (tmp_path / "none").exists()
 
 
@@ -200,7 +200,7 @@ async def test_a_batch_is_read_by_its_id_in_another_process_too(connect: Connect
         read = await told(client, f"batch://{batch.structured_content['batch_id']}")
 
     assert read["batch_id"] == batch.structured_content["batch_id"]
-    assert {picture["file_path"] for picture in read["pictures"]} == {
+    assert {picture["file_path"] for picture in read["images"]} == {
         each["file_path"] for each in batch.structured_content["results"]
     }
 

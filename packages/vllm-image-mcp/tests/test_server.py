@@ -87,7 +87,7 @@ async def test_a_server_that_was_never_asked_closes_nothing(
 
     monkeypatch.setattr(Studio, "aclose", closing)
     async with connect() as client:
-        assert len((await client.list_tools()).tools) == 8
+        assert len((await client.list_tools()).tools) == 9
 
 
 async def test_each_server_has_its_own_batches(connect: Connect, omni: "OmniServer") -> None:

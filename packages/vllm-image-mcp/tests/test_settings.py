@@ -20,6 +20,8 @@ def test_the_defaults_are_the_plans() -> None:
         "gpu_name": None,
         "gpu_vram_gb": None,
         "profiles": None,
+        "preview": "small",
+        "structured_content": True,
         "log_level": "WARNING",
     }
 
@@ -35,6 +37,8 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "GPU_NAME": "NVIDIA GeForce RTX 5090",
         "GPU_VRAM_GB": "32",
         "PROFILES": "profiles.toml",
+        "PREVIEW": "none",
+        "STRUCTURED_CONTENT": "0",
         "LOG_LEVEL": "debug",
     }
     for name, value in environment.items():
@@ -50,6 +54,8 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "gpu_name": "NVIDIA GeForce RTX 5090",
         "gpu_vram_gb": 32.0,
         "profiles": Path("profiles.toml"),
+        "preview": "none",
+        "structured_content": False,
         "log_level": "DEBUG",
     }
 
@@ -89,6 +95,7 @@ def test_auto_leaves_the_number_at_once_to_the_gpus_memory(auto: str) -> None:
         ("timeout", "soon"),
         ("gpu_vram_gb", "-1"),
         ("gpu_vram_gb", "nan"),
+        ("preview", "huge"),
         ("log_level", "LOUD"),
         ("vllm_url", "localhost:6655"),
         ("vllm_url", "ftp://gpu"),

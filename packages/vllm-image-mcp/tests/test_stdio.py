@@ -28,6 +28,7 @@ TOOLS = [
     "server_health",
     "estimate_generation",
     "cancel_batch",
+    "find_images",
 ]
 SMALL = {"width": 64, "height": 64}
 

@@ -7,13 +7,16 @@ the same bounds, but takes True, "7" and 7.0 for integers, and any text for a pr
 import math
 import re
 from numbers import Integral, Real
-from typing import Final
+from typing import Final, get_args
+
+from vllm_omni_client.models import OutputFormat
 
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.preset import QUALITIES, Quality
 from vllm_image_core.text import shown
 
 MAX_STEPS: Final = 200
+OUTPUT_FORMATS: Final[tuple[OutputFormat, ...]] = get_args(OutputFormat)
 MAX_GUIDANCE_SCALE: Final = 20.0
 MIN_SEED: Final = -(2**63)
 MAX_SEED: Final = 2**63 - 1
@@ -85,6 +88,19 @@ def quality(value: object) -> Quality:
         if named == known:
             return known
     raise _refused("quality", value, "is no quality", f"one of {', '.join(QUALITIES)}")
+
+
+def output_format(value: object) -> OutputFormat:
+    """The name of a picture's format, in any case; "jpg" is "jpeg".
+
+    Raises:
+        InvalidRequest: It is none.
+    """
+    named = value.strip().casefold() if isinstance(value, str) else None
+    for known in OUTPUT_FORMATS:
+        if named == known or (named == "jpg" and known == "jpeg"):
+            return known
+    raise _refused("output_format", value, "is no format", f"one of {', '.join(OUTPUT_FORMATS)}")
 
 
 def prompt(value: object, *, max_characters: int) -> str:

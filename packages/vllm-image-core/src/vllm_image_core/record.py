@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeGuard, cast
 
+from vllm_omni_client.models import OutputFormat
+
 from vllm_image_core import jpeg, png, webp
 from vllm_image_core.bounds import MAX_SEED, MIN_SEED
 from vllm_image_core.errors import BadPicture
@@ -30,6 +32,8 @@ MAX_CHARACTERS: Final = 100_000
 """The longest text of a file's metadata that is kept; no prompt is longer."""
 
 _SIZES: Final = {"png": png.size, "jpeg": jpeg.size, "webp": webp.size}
+
+_FORMATS: Final[Mapping[str, OutputFormat]] = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 _HEAD_BYTES: Final = 65_536
 """Where the texts of a PNG are, unless another program has put much before them."""
@@ -95,6 +99,7 @@ class Record:
             guidance_scale=self.guidance_scale,
             seed=self.seed,
             tag=self.tag,
+            output_format=_FORMATS.get(self.path.suffix),
         )
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from vllm_omni_client.models import OutputFormat
+
 from vllm_image_core.preset import Quality
 
 
@@ -27,6 +29,8 @@ class ImageRequest:
             has none of its own.
         seed_drawn: Whether the seed was drawn for this request rather than asked for.
         tag: The caller's own word for it, to find it by: 1 to 100 characters. It is not sent.
+        output_format: "png", "jpeg" or "webp": what the server encodes the picture as; PNG when None. Only
+            PNG keeps every pixel.
     """
 
     prompt: str
@@ -41,3 +45,4 @@ class ImageRequest:
     quality: Quality | None = None
     seed_drawn: bool = False
     tag: str | None = None
+    output_format: OutputFormat | None = None

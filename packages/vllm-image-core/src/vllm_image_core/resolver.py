@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_omni_client.models import ImageGenerationRequest
+from vllm_omni_client.models import ImageGenerationRequest, OutputFormat
 
 from vllm_image_core import bounds
 from vllm_image_core.errors import InvalidRequest
@@ -35,6 +35,7 @@ class ResolvedRequest:
         sent_guidance: The value it is sent with.
         guided: Whether it runs a second forward pass at each step: about twice the time.
         seed: The seed, the caller's or the one that was drawn.
+        output_format: What the server encodes the picture as.
         quality: The quality whose preset filled in what the caller left out; None for the profile's own.
         notes: What was changed, and what the caller should know.
     """
@@ -50,6 +51,7 @@ class ResolvedRequest:
     sent_guidance: float
     guided: bool
     seed: int
+    output_format: OutputFormat = "png"
     quality: Quality | None = None
     notes: tuple[Note, ...] = ()
 
@@ -68,17 +70,18 @@ class ResolvedRequest:
             num_inference_steps=self.num_inference_steps,
             guidance_scale=self.guidance_scale,
             seed=self.seed,
+            output_format=None if self.output_format == "png" else self.output_format,
         )
 
     def to_wire(self) -> ImageGenerationRequest:
-        """The request as the server takes it: one picture, PNG, with steps, guidance and seed."""
+        """The request as the server takes it: one picture, with steps, guidance and seed."""
         return ImageGenerationRequest(
             prompt=self.prompt,
             negative_prompt=self.negative_prompt,
             n=1,
             size=str(self.size),
             response_format="b64_json",
-            output_format="png",
+            output_format=self.output_format,
             num_inference_steps=self.num_inference_steps,
             guidance_scale=self._guidance_in("guidance_scale"),
             true_cfg_scale=self._guidance_in("true_cfg_scale"),
@@ -108,6 +111,7 @@ def resolve(
     """
     _check_input_images(input_images, profile)
     prompt = bounds.prompt(request.prompt, max_characters=profile.max_prompt_characters)
+    output_format = "png" if request.output_format is None else bounds.output_format(request.output_format)
     quality = None if request.quality is None else bounds.quality(request.quality)
     preset = profile.preset(quality) if quality else None
     size, size_notes = choose_size(request, profile, preset)
@@ -126,6 +130,7 @@ def resolve(
         sent_guidance=guidance.sent,
         guided=guidance.runs,
         seed=draw_seed() if request.seed is None else bounds.seed(request.seed),
+        output_format=output_format,
         quality=quality if preset else None,
         notes=(
             *_prompt_notes(prompt, profile),

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from vllm_omni_client.errors import OmniError
+from vllm_omni_client.models import OutputFormat
 
 from vllm_image_core.backend import Backend
 from vllm_image_core.batching import batch_id
@@ -147,6 +148,7 @@ class Studio:
         filename: str | None = None,
         quality: Quality | None = None,
         tag: str | None = None,
+        output_format: OutputFormat | None = None,
         fresh: bool = False,
     ) -> GeneratedImage:
         """Make one picture and save it; with a seed, the picture that is there already is taken.
@@ -163,6 +165,7 @@ class Studio:
             filename: A plain name, without folders; None for one from the time and the prompt's hash.
             quality: "draft", "standard" or "best": settings for what is left out here.
             tag: A word of yours to find it by, 1 to 100 characters; not sent.
+            output_format: "png", "jpeg" or "webp"; None for PNG, which alone keeps every pixel.
             fresh: Make it anew, also when the same request with the same seed has been made.
 
         Raises:
@@ -185,6 +188,7 @@ class Studio:
                 filename=filename,
                 quality=quality,
                 tag=tag,
+                output_format=output_format,
             ),
             fresh=fresh,
         )

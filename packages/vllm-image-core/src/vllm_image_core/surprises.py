@@ -32,8 +32,8 @@ def differences(resolved: ResolvedRequest, received: Picture) -> Iterator[str]:
     """What the picture has otherwise than it was asked for."""
     if received.size != resolved.size:
         yield f"The server sent {received.size} instead of {resolved.size}."
-    if received.format != "png":
-        yield f"The server sent {received.format.upper()} instead of PNG."
+    if received.format != resolved.output_format:
+        yield f"The server sent {received.format.upper()} instead of {resolved.output_format.upper()}."
 
 
 def suspicions(received: Picture, seed: int, twins: Twins) -> Iterator[str]:

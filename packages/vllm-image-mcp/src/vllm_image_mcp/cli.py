@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 from vllm_image_core.batching import Done, Failed
+from vllm_image_core.bounds import OUTPUT_FORMATS
 from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_image_core.preset import QUALITIES
 from vllm_image_core.request import ImageRequest
@@ -70,6 +71,11 @@ def main(settings: Settings) -> None:
 @click.option("--guidance-scale", type=float, metavar="X")
 @click.option("--seed", type=int, metavar="N")
 @click.option("--filename", metavar="NAME")
+@click.option(
+    "--output-format",
+    type=click.Choice(OUTPUT_FORMATS, case_sensitive=False),
+    help="png, unless told otherwise; it alone keeps every pixel.",
+)
 @_QUALITY
 @click.option("--fresh", is_flag=True, help="Make it anew, also when it was made with that seed before.")
 @with_settings

@@ -1,12 +1,15 @@
 """What an error says to the model that called a tool: what happened, what is allowed, what to do next."""
 
 from pydantic import ValidationError
-from vllm_image_core.errors import CannotSave, ImageError
+from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest
 from vllm_image_core.health import Health
+from vllm_image_core.registry import Registry
 from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
 
-__all__ = ["diagnosis", "explain", "explain_arguments", "explain_unknown", "told"]
+__all__ = ["diagnosis", "explain", "explain_arguments", "explain_inability", "explain_unknown", "told"]
+
+_MODELS_NAMED = 4
 
 _OUR_WORDS = {
     "base_url": "--vllm-url",
@@ -43,6 +46,26 @@ def diagnosis(health: Health) -> str | None:
             return _sentences(where, error.message, _next_step(error))
         case error:
             return explain(error, server_url=health.server_url)
+
+
+def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> str:
+    """Which models could do what the loaded one cannot; "" where the fault is another.
+
+    Args:
+        tool: The tool that was called.
+        error: Why its call was refused.
+        registry: The models that are known.
+    """
+    if error.parameter != "images":
+        return ""
+    able = [
+        profile.model
+        for profile in registry
+        if (profile.max_input_images if tool == "edit_image" else profile.text_to_image)
+    ]
+    more = f" and {len(able) - _MODELS_NAMED} more" if len(able) > _MODELS_NAMED else ""
+    named = ", ".join(able[:_MODELS_NAMED])
+    return f"Models that can: {named}{more}; the vLLM-Omni server has to be started with one."
 
 
 def explain_arguments(tool: str, error: ValidationError, allowed: list[str]) -> str:

@@ -25,6 +25,12 @@ _OPTIONS = (
     click.option("--gpu-name", metavar="NAME", help="The server's card, for gpu_status."),
     click.option("--gpu-vram-gb", metavar="GB", help="The card's memory, for gpu_status and batches."),
     click.option("--profiles", metavar="PATH", help="Your own model profiles: a TOML file or a folder."),
+    click.option("--preview", metavar="SIZE", help="What results show: none, small or large.  [small]"),
+    click.option(
+        "--structured-content/--no-structured-content",
+        default=None,
+        help="Leave structured content out for hosts that drop pictures beside it.  [on]",
+    ),
     click.option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR, to stderr.  [WARNING]"),
 )
 _NAMES = (
@@ -37,6 +43,8 @@ _NAMES = (
     "gpu_name",
     "gpu_vram_gb",
     "profiles",
+    "preview",
+    "structured_content",
     "log_level",
 )
 

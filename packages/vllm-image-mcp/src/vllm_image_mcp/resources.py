@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING, Final, Literal
-from urllib.parse import quote
 
 from mcp.server import MCPServer
 from mcp.server.lowlevel.helper_types import ReadResourceContents
@@ -13,15 +12,19 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, InputRequiredResult, Resource
 
+from vllm_image_mcp.links import mime_type_of, picture_uri
 from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from mcp.server.mcpserver import Context
     from pydantic import AnyUrl
     from vllm_image_core.picture import Picture
     from vllm_image_core.record import Record
+
+    from vllm_image_mcp.results import FoundImages
 
 __all__ = ["LATEST", "ResourceServer", "add_resources"]
 
@@ -33,7 +36,6 @@ _LATEST: Final = 20
 _TITLE: Final = 80
 _MOST_WIDTH: Final = 4096
 _JSON: Final = "application/json"
-_FILE_TYPES: Final = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 _MIME_TYPES: Final = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
 """By how the bytes begin; what is served was checked to be a picture of one of the three."""
 
@@ -107,10 +109,10 @@ class Pictures:
         """The latest pictures as resources of their own, for hosts in which a person picks one."""
         return [
             Resource(
-                uri=_uri(record),
+                uri=picture_uri(record.path, folder=self._state.folder.path),
                 name=record.path.name,
                 title=_title(record),
-                mime_type=_FILE_TYPES[record.path.suffix.lower()],
+                mime_type=mime_type_of(record.path),
                 size=record.bytes,
             )
             for record in await self._latest(_LISTED)
@@ -118,7 +120,7 @@ class Pictures:
 
     async def latest(self) -> str:
         """The latest pictures with what makes them again."""
-        return _text({"pictures": [_described(record) for record in await self._latest(_LATEST)]})
+        return _told(await self._latest(_LATEST), folder=self._state.folder.path).model_dump_json(indent=1)
 
     async def image(
         self,
@@ -163,7 +165,8 @@ class Pictures:
             raise ResourceNotFoundError(
                 f"There is no picture of a batch {id[:_TITLE]!r} in the output folder."
             )
-        return _text({"batch_id": id, "pictures": [_described(record) for record in reversed(page.pictures)]})
+        images = _told(page.pictures[::-1], folder=self._state.studio.output_dir).images
+        return _text({"batch_id": id, "images": [image.model_dump() for image in images]})
 
     def _picture(self, name: str, width: int | None, kind: Literal["webp", "jpeg"] | None) -> Picture | None:
         from vllm_image_mcp import stored_pictures  # noqa: PLC0415 - likewise
@@ -210,35 +213,19 @@ def _true_type(contents: ReadResourceContents) -> str | None:
     )
 
 
-def _uri(record: Record) -> str:
-    return f"image://{quote(record.path.name, safe='')}"
+def _told(records: tuple[Record, ...], *, folder: Path) -> FoundImages:
+    """Pictures as find_images tells of them, with what makes each again."""
+    from vllm_image_core.index import Page  # noqa: PLC0415 - a server that starts needs no core
+
+    from vllm_image_mcp.found import found_images  # noqa: PLC0415 - likewise
+
+    return found_images(Page(pictures=records), folder=folder)
 
 
 def _title(record: Record) -> str | None:
     from vllm_image_core.text import one_line  # noqa: PLC0415 - a server that starts needs no core
 
     return one_line(" ".join(record.prompt.split()), limit=_TITLE) if record.prompt else None
-
-
-def _described(record: Record) -> dict[str, object]:
-    """A picture, and the parameters that make it again."""
-    told = {
-        "prompt": record.prompt,
-        "negative_prompt": record.negative_prompt,
-        "width": record.width,
-        "height": record.height,
-        "num_inference_steps": record.num_inference_steps,
-        "guidance_scale": record.guidance_scale,
-        "seed": record.seed,
-    }
-    return {
-        "uri": _uri(record),
-        "file_path": str(record.path),
-        "created": record.created.isoformat(),
-        "model": record.model,
-        "batch_id": record.batch,
-        "parameters": {name: value for name, value in told.items() if value is not None},
-    }
 
 
 def _text(value: object) -> str:

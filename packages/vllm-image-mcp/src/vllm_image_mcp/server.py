@@ -10,15 +10,16 @@ from typing import Any
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import CallToolResult, InputRequiredResult
+from mcp.types import CallToolResult, InputRequiredResult, Tool
 from pydantic import ValidationError
-from vllm_image_core.errors import ImageError
+from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.completions import add_completions
-from vllm_image_mcp.messages import explain, explain_arguments, explain_unknown
+from vllm_image_mcp.messages import explain, explain_arguments, explain_inability, explain_unknown
 from vllm_image_mcp.prompts import add_prompts
 from vllm_image_mcp.resources import ResourceServer, add_resources
+from vllm_image_mcp.schemas import short_input, short_output
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools import TOOLS
@@ -28,8 +29,8 @@ __all__ = ["ImageServer", "build_server", "main", "serve"]
 _INSTRUCTIONS = """\
 Makes pictures on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one picture
 and batch_generate for up to 20. Leave out what you do not care about: the model's own settings are used.
-get_model_info and list_presets tell what the model can do; server_health tells why nothing works.
-Repeat a result with its seed and parameters."""
+get_model_info tells what the model can do and how to write prompts for it; server_health tells why nothing
+works. Repeat a result with its seed and parameters; find_images has those of earlier pictures."""
 
 
 class ImageServer(ResourceServer):
@@ -54,14 +55,26 @@ class ImageServer(ResourceServer):
                 case ValidationError() as cause:
                     raise ToolError(explain_arguments(name, cause, known)) from cause
                 case (ImageError() | OmniError()) as cause if context is not None:
-                    url = context.request_context.lifespan_context.server_url
-                    raise ToolError(explain(cause, server_url=url)) from cause
+                    raise ToolError(_told(name, cause, context.request_context.lifespan_context)) from cause
                 case _:
                     raise
 
+    async def list_tools(self) -> list[Tool]:
+        """The tools, with schemas as short as they can be."""
+        return [
+            tool.model_copy(
+                update={
+                    "description": " ".join((tool.description or "").split()),
+                    "input_schema": short_input(tool.input_schema),
+                    "output_schema": tool.output_schema and short_output(tool.output_schema),
+                }
+            )
+            for tool in await super().list_tools()
+        ]
+
     async def _parameters(self, name: str, *, or_else: list[str]) -> list[str]:
         """A tool's parameters; for a tool that does not exist, whatever the caller says."""
-        tools = {tool.name: tool for tool in await self.list_tools()}
+        tools = {tool.name: tool for tool in await super().list_tools()}
         return list(tools[name].input_schema["properties"]) if name in tools else or_else
 
 
@@ -77,7 +90,9 @@ def build_server(settings: Settings) -> ImageServer:
         log_level=settings.log_level,
     )
     for tool, annotations in TOOLS:
-        server.add_tool(tool, annotations=annotations)
+        server.add_tool(
+            tool, annotations=annotations, structured_output=None if settings.structured_content else False
+        )
     add_resources(server, state)
     add_prompts(server, state)
     add_completions(server, state)
@@ -112,6 +127,12 @@ def _lifespan(state: State) -> Callable[[MCPServer[State]], AbstractAsyncContext
             await state.aclose()
 
     return lifespan
+
+
+def _told(tool: str, error: ImageError | OmniError, state: State) -> str:
+    text = explain(error, server_url=state.server_url)
+    able = explain_inability(tool, error, state.registry) if isinstance(error, InvalidRequest) else ""
+    return f"{text} {able}" if able else text
 
 
 def _judged(result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:

@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     """The card's total memory in GB, for gpu_status and for the number of pictures at once."""
     profiles: Path | None = None
     """A user's own model profiles, a TOML file or a folder of them; they win over the built-in ones."""
+    preview: Literal["none", "small", "large"] = "small"
+    """How large the picture is that a tool's result shows beside its links."""
+    structured_content: bool = True
+    """Whether results have structured content; some hosts show no picture beside it."""
     log_level: LogLevel = "WARNING"
     """Least severe log line written to stderr."""
 

@@ -21,17 +21,20 @@ class State:
     """The studio and what there is to say about it.
 
     It is opened at the first use, so that the server answers its host before anything slow is imported.
+
+    Attributes:
+        settings: What the server was told at its start.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
 
     @cached_property
     def folder(self) -> Folder:
         """Where pictures go, and why there when it is not where they were asked for."""
         from vllm_image_mcp.folder import usable_folder  # noqa: PLC0415 - a server that starts needs no folder
 
-        return usable_folder(self._settings.output_dir)
+        return usable_folder(self.settings.output_dir)
 
     @cached_property
     def registry(self) -> Registry:
@@ -42,25 +45,25 @@ class State:
         """
         from vllm_image_mcp.opening import registry_of  # noqa: PLC0415 - nor the core
 
-        return registry_of(self._settings)
+        return registry_of(self.settings)
 
     @cached_property
     def studio(self) -> Studio:
         """The one studio of this process."""
         from vllm_image_mcp.opening import opened  # noqa: PLC0415 - nor the core
 
-        return opened(self._settings, self.folder.path, self.registry)
+        return opened(self.settings, self.folder.path, self.registry)
 
     @property
     def server_url(self) -> str:
         """The server's base URL, also where no studio could be opened for it."""
-        return self.studio.server_url if "studio" in self.__dict__ else self._settings.vllm_url
+        return self.studio.server_url if "studio" in self.__dict__ else self.settings.vllm_url
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Told with every picture."""
         return (
-            *([_SIMULATED] if self._settings.demo else []),
+            *([_SIMULATED] if self.settings.demo else []),
             *([self.folder.note] if self.folder.note else []),
         )
 
