@@ -16,6 +16,7 @@ from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.completions import add_completions
+from vllm_image_mcp.gallery import gallery, shown_by
 from vllm_image_mcp.messages import explain, explain_arguments, explain_inability, explain_unknown
 from vllm_image_mcp.prompts import add_prompts
 from vllm_image_mcp.resources import ResourceServer, add_resources
@@ -88,10 +89,14 @@ def build_server(settings: Settings) -> ImageServer:
         instructions=_INSTRUCTIONS,
         lifespan=_lifespan(state),
         log_level=settings.log_level,
+        extensions=[gallery()],
     )
     for tool, annotations in TOOLS:
         server.add_tool(
-            tool, annotations=annotations, structured_output=None if settings.structured_content else False
+            tool,
+            annotations=annotations,
+            meta=shown_by(tool.__name__),
+            structured_output=None if settings.structured_content else False,
         )
     add_resources(server, state)
     add_prompts(server, state)
