@@ -9,15 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeGuard, cast
 
-from vllm_omni_client.models import OutputFormat
-
 from vllm_image_core import jpeg, png, webp
 from vllm_image_core.bounds import MAX_SEED, MIN_SEED
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.folder import Folder
 from vllm_image_core.picture import read_text
 from vllm_image_core.recipe import KEYWORD
-from vllm_image_core.request import ImageRequest
+from vllm_image_core.request import ImageRequest, OutputFormat
 from vllm_image_core.signature import picture_format
 from vllm_image_core.size import Size
 
@@ -62,6 +60,7 @@ class Record:
         seconds: From sending to the whole reply.
         batch: The id of the batch that it belongs to.
         tag: The caller's own word for it.
+        position: Its place in that batch, from 0.
     """
 
     path: Path
@@ -80,6 +79,7 @@ class Record:
     seconds: float | None = None
     batch: str | None = None
     tag: str | None = None
+    position: int | None = None
 
     @property
     def size(self) -> Size:
@@ -122,6 +122,7 @@ def record(path: Path, status: os.stat_result, size: Size, facts: Facts) -> Reco
         seconds=_number(facts.get("seconds")),
         batch=_text(facts.get("batch")),
         tag=_text(facts.get("tag")),
+        position=_integer(facts.get("position")),
     )
 
 

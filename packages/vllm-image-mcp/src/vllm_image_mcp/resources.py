@@ -17,14 +17,11 @@ from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from mcp.server.mcpserver import Context
     from pydantic import AnyUrl
     from vllm_image_core.picture import Picture
     from vllm_image_core.record import Record
-
-    from vllm_image_mcp.results import FoundImages
 
 __all__ = ["LATEST", "ResourceServer", "add_resources"]
 
@@ -33,6 +30,7 @@ LATEST: Final = "images://latest"
 
 _LISTED: Final = 10
 _LATEST: Final = 20
+_MOST_OF_A_BATCH: Final = 200
 _TITLE: Final = 80
 _MOST_WIDTH: Final = 4096
 _JSON: Final = "application/json"
@@ -87,7 +85,7 @@ def add_resources(server: ResourceServer, state: State) -> None:
         "batch://{id}",
         name="batch",
         title="A batch",
-        description="The pictures of a batch that are saved, with their parameters.",
+        description="A batch as it stands: its counts, and each picture with what makes it again.",
         mime_type=_JSON,
     )(pictures.batch)
     server.resource(
@@ -120,7 +118,12 @@ class Pictures:
 
     async def latest(self) -> str:
         """The latest pictures with what makes them again."""
-        return _told(await self._latest(_LATEST), folder=self._state.folder.path).model_dump_json(indent=1)
+        from vllm_image_core.index import Page  # noqa: PLC0415 - a server that starts needs no core
+
+        from vllm_image_mcp.found import found_images  # noqa: PLC0415 - likewise
+
+        page = Page(pictures=await self._latest(_LATEST))
+        return found_images(page, folder=self._state.folder.path).model_dump_json(indent=1)
 
     async def image(
         self,
@@ -149,24 +152,24 @@ class Pictures:
         return picture.bytes
 
     async def batch(self, id: str) -> str:  # noqa: A002 - likewise
-        """The pictures of a batch, in any process that made it.
+        """A batch of any process, as the folder's journal has it.
 
         Raises:
-            ResourceNotFoundError: No picture of the output folder is of that batch.
-            ResourceError: The folder's index cannot be read.
+            ResourceNotFoundError: No batch of the output folder has that id.
+            ResourceError: The journal cannot be read.
         """
-        from vllm_image_core.errors import ImageError  # noqa: PLC0415 - likewise
+        from vllm_image_core.errors import ImageError, UnknownBatch  # noqa: PLC0415 - likewise
 
+        from vllm_image_mcp.batch_page import batch_page  # noqa: PLC0415 - likewise
+
+        studio = self._state.studio
         try:
-            page = await self._state.studio.find(batch=id, limit=1_000)
+            found = await studio.find_batch(id, limit=_MOST_OF_A_BATCH)
+        except UnknownBatch as error:
+            raise ResourceNotFoundError(error.message) from error
         except ImageError as error:
             raise ResourceError(error.message) from error
-        if not page.pictures:
-            raise ResourceNotFoundError(
-                f"There is no picture of a batch {id[:_TITLE]!r} in the output folder."
-            )
-        images = _told(page.pictures[::-1], folder=self._state.studio.output_dir).images
-        return _text({"batch_id": id, "images": [image.model_dump() for image in images]})
+        return _text(await asyncio.to_thread(batch_page, found, folder=studio.output_dir))
 
     def _picture(self, name: str, width: int | None, kind: Literal["webp", "jpeg"] | None) -> Picture | None:
         from vllm_image_mcp import stored_pictures  # noqa: PLC0415 - likewise
@@ -211,15 +214,6 @@ def _true_type(contents: ReadResourceContents) -> str | None:
         (kind for start, kind in _MIME_TYPES.items() if contents.content.startswith(start)),
         contents.mime_type,
     )
-
-
-def _told(records: tuple[Record, ...], *, folder: Path) -> FoundImages:
-    """Pictures as find_images tells of them, with what makes each again."""
-    from vllm_image_core.index import Page  # noqa: PLC0415 - a server that starts needs no core
-
-    from vllm_image_mcp.found import found_images  # noqa: PLC0415 - likewise
-
-    return found_images(Page(pictures=records), folder=folder)
 
 
 def _title(record: Record) -> str | None:

@@ -8,6 +8,7 @@ const LARGE = 1600;
 const AT_ONCE = 4;
 const POLL_MS = 3000;
 const MORE = 4;
+const GOING_ON = ["running", "paused"];
 const TAKEN_BY_BATCH = ["negative_prompt", "width", "height", "num_inference_steps", "guidance_scale"];
 
 const $ = (id) => document.getElementById(id);
@@ -129,7 +130,7 @@ function take(result) {
   const name = content.batch_id ?? "";
   batches.set(name, content);
   pictures = [...batches.values()].flatMap(picturesOf);
-  const going = content.status === "running";
+  const going = GOING_ON.includes(content.status);
   running = going ? content.batch_id : null;
   summarise(content, going);
   draw();
@@ -144,7 +145,8 @@ function summarise(content, going) {
   const parts = [
     going ? `${done} of ${pictures.length} are made` : `${done} ${done === 1 ? "picture" : "pictures"}`,
     failed ? `${failed} failed` : "",
-    !going && content.status === "cancelled" ? "cancelled" : "",
+    ["cancelled", "interrupted", "stopped", "paused"].includes(content.status) ? content.status : "",
+    going && content.seconds_left > 0 ? `about ${Math.ceil(content.seconds_left)} s left` : "",
     model ?? "",
   ];
   status(parts.filter(Boolean).join(" · "));
@@ -166,7 +168,8 @@ function poll() {
     polling = null;
     const batch = running;
     try {
-      const result = await host.ask("tools/call", { name: "get_batch", arguments: { batch_id: batch } });
+      const given = { batch_id: batch, wait: false };
+      const result = await host.ask("tools/call", { name: "get_batch", arguments: given });
       if (running === batch && !result.isError) take(result);
     } catch {
       poll();
