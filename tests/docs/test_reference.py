@@ -119,6 +119,8 @@ def default_of(option: str) -> str:
             return "auto" if option == "--max-concurrent" else "none"
         case False:
             return "off"
+        case True:
+            return "on"
         case _:
             return str(default)
 
@@ -136,6 +138,8 @@ def default_of(option: str) -> str:
         ("VLLM_IMAGE_GPU_VRAM_GB", "80", "gpu_vram_gb"),
         ("VLLM_IMAGE_ALLOW_DIR", ".", "allow_dir"),
         ("VLLM_IMAGE_PROFILES", "profiles", "profiles"),
+        ("VLLM_IMAGE_PREVIEW", "none", "preview"),
+        ("VLLM_IMAGE_STRUCTURED_CONTENT", "0", "structured_content"),
         ("VLLM_IMAGE_LOG_LEVEL", "info", "log_level"),
     ],
 )
@@ -177,17 +181,21 @@ def test_the_tools_page_has_every_parameter_of_every_tool(root: Path, tools: Map
 def default_in(tool: Tool, parameter: str) -> str:
     if parameter in tool.input_schema.get("required", []):
         return "required"
-    default = tool.input_schema["properties"][parameter]["default"]
+    default = tool.input_schema["properties"][parameter].get("default")
+    if default is not None:
+        return str(default)
+    if tool.name == "find_images":
+        return "any"
     return {
         "seed": "random",
         "seeds": "random",
         "filename": "time and hash",
         "negative_prompt": "none",
         "mask": "none",
-    }.get(
-        parameter,
-        "the model's" if parameter != "max_concurrent" and default is None else str(default or "auto"),
-    )
+        "sweep": "none",
+        "output_format": "png",
+        "max_concurrent": "auto",
+    }.get(parameter, "the model's")
 
 
 def test_the_tools_page_shows_a_result_of_every_tool_with_every_key(

@@ -199,15 +199,23 @@ def wire(node: Node) -> Wire:
     return Wire(json.loads(node.run("schemas.mjs")))
 
 
+@pytest.fixture(scope="session")
+def serve(wire: Wire) -> Callable[[Path], Recorded]:
+    """Make servers that work in a folder: in demo mode, or with the vLLM-Omni server named in OMNI_URL."""
+
+    def start(folder: Path) -> Recorded:
+        url, pictures, log = os.environ.get("OMNI_URL"), folder / "pictures", folder / "wire.jsonl"
+        where = ["--vllm-url", url] if url else ["--demo"]
+        ours = [sys.executable, "-m", "vllm_image_mcp.server", *where, "--output-dir", str(pictures)]
+        tapped = [sys.executable, str(HERE / "wiretap.py"), str(log), *ours]
+        return Recorded(command=tapped, log=log, folder=pictures, wire=wire)
+
+    return start
+
+
 @pytest.fixture
-def server(wire: Wire, tmp_path: Path) -> Recorded:
-    """Ours, in demo mode, or with the vLLM-Omni server whose URL is in OMNI_URL."""
-    url, folder, log = os.environ.get("OMNI_URL"), tmp_path / "pictures", tmp_path / "wire.jsonl"
-    where = ["--vllm-url", url] if url else ["--demo"]
-    ours = [sys.executable, "-m", "vllm_image_mcp.server", *where, "--output-dir", str(folder)]
-    return Recorded(
-        command=[sys.executable, str(HERE / "wiretap.py"), str(log), *ours], log=log, folder=folder, wire=wire
-    )
+def server(serve: Callable[[Path], Recorded], tmp_path: Path) -> Recorded:
+    return serve(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
 """The real Claude Code, offline: what its model would see of our tools and of their results."""
 
+import base64
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from vllm_image_core.picture import Picture
 
 if TYPE_CHECKING:
     from conftest import ModelApi, Recorded
@@ -101,6 +104,19 @@ def told(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return json.loads(found)
 
 
+def assert_seen(blocks: Sequence[Mapping[str, Any]], *, pictures: int, links: Sequence[str]) -> None:
+    """The model is shown so many pictures, whole ones, and each link with its address."""
+    shown = [block["source"] for block in blocks if block["type"] == "image"]
+    assert len(shown) == pictures
+    for source in shown:
+        picture = Picture.check(base64.b64decode(source["data"]))
+        assert source["media_type"] == f"image/{picture.format}"
+        assert max(picture.width, picture.height) >= 64
+    texts = "\n".join(block["text"] for block in blocks if block["type"] == "text")
+    for link in links:
+        assert re.search(rf"\[Resource link: .*\] {re.escape(link)}", texts), texts
+
+
 Start = Callable[[Sequence[Mapping[str, Any]]], "ModelApi"]
 
 
@@ -124,7 +140,9 @@ def test_claude_code_makes_pictures_and_its_model_sees_all_there_is_to_see(
     picture = told(results["generate_image"])
     assert Path(picture["file_path"]).is_file()
     assert picture["parameters_used"]["seed"] == 7
+    assert_seen(results["generate_image"], pictures=1, links=[picture["uri"]])
     batch = told(results["batch_generate"])
     assert [each["status"] for each in batch["results"]] == ["success", "success"]
+    assert_seen(results["batch_generate"], pictures=1, links=[each["uri"] for each in batch["results"]])
     assert server.faults() == []
     assert server.versions() <= {"2025-11-25" if era == "legacy" else "2026-07-28"}

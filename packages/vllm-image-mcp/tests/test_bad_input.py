@@ -18,7 +18,7 @@ BATCH: dict[str, object] = {"prompts": ["a red fox"]}
 
 PARAMETERS = (
     "prompt, negative_prompt, width, height, aspect_ratio, num_inference_steps, guidance_scale, seed, "
-    "filename, quality"
+    "filename, quality, output_format, max_wait"
 )
 
 
@@ -212,7 +212,7 @@ async def test_a_parameter_that_is_missing_is_named(
         ("generate_image", {**PICTURE, "n": 4}, "n"),
         ("generate_image", {**PICTURE, "Width": 64}, "Width"),
         ("generate_image", {**PICTURE, "ctx": {}}, "ctx"),
-        ("batch_generate", {**BATCH, "negative_prompt": "blurry"}, "negative_prompt"),
+        ("batch_generate", {**BATCH, "filename": "fox"}, "filename"),
         ("get_model_info", {"model": "klein"}, "model"),
         ("server_health", {"": ""}, ""),
     ],

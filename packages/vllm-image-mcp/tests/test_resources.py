@@ -159,7 +159,7 @@ async def test_the_latest_pictures_are_listed_with_what_makes_them_again(
     async with connect() as client:
         first = await made(client, "a fox", seed=7)
         await made(client, "a hill")
-        listed = (await told(client, "images://latest"))["pictures"]
+        listed = (await told(client, "images://latest"))["images"]
 
         assert [picture["parameters"]["prompt"] for picture in listed] == ["a hill", "a fox"]
         assert listed[1]["file_path"] == str(first)
@@ -188,21 +188,44 @@ async def test_listing_needs_no_folder_and_makes_none(connect: Connect, tmp_path
 
     assert "images://latest" in [resource.uri for resource in resources]
     assert not any(resource.uri.startswith("image://") for resource in resources)
-    assert latest == {"pictures": []}
+    assert latest == {"images": [], "next_offset": None}
     assert not (tmp_path / "none").exists()
 
 
-async def test_a_batch_is_read_by_its_id_in_another_process_too(connect: Connect) -> None:
+async def test_a_batch_is_read_by_its_id_in_another_process_too(connect: Connect, omni: "OmniServer") -> None:
+    omni.failures["a hill"] = (400, "no hills")
+    long = "a fox " * 400
     async with connect() as client:
-        batch = await client.call_tool("batch_generate", {"prompts": ["a fox", "a hill"], **SMALL})
+        batch = await client.call_tool("batch_generate", {"prompts": [long, "a hill"], **SMALL})
     assert batch.structured_content
+    fox, hill = batch.structured_content["results"]
     async with connect() as client:
         read = await told(client, f"batch://{batch.structured_content['batch_id']}")
 
-    assert read["batch_id"] == batch.structured_content["batch_id"]
-    assert {picture["file_path"] for picture in read["pictures"]} == {
-        each["file_path"] for each in batch.structured_content["results"]
+    counts = {name: read[name] for name in read if name not in ("images", "created")}
+    assert counts == {
+        "batch_id": batch.structured_content["batch_id"],
+        "status": "partial",
+        "images_total": 2,
+        "images_generated": 1,
+        "images_failed": 1,
+        "images_cancelled": 0,
+        "images_left": 0,
     }
+    assert read["images"][0]["parameters"]["prompt"] == long
+    assert read["images"][0]["parameters"]["num_inference_steps"] == 4
+    assert {**read["images"][0], "parameters": None} == {
+        "index": 0,
+        "status": "success",
+        "file_path": fox["file_path"],
+        "uri": fox["uri"],
+        "model": omni.requests[0]["model"],
+        "parameters": None,
+        "error": None,
+    }
+    assert read["images"][1]["status"] == "failed"
+    assert "no hills" in read["images"][1]["error"]
+    assert read["images"][1]["parameters"] == {"prompt": "a hill", "seed": hill["seed"]}
 
 
 async def test_a_batch_that_nobody_made_is_not_found(connect: Connect) -> None:

@@ -22,6 +22,11 @@ def test_the_defaults_are_the_plans() -> None:
         "gpu_name": None,
         "gpu_vram_gb": None,
         "profiles": None,
+        "preview": "small",
+        "structured_content": True,
+        "max_wait": None,
+        "confirm_over": None,
+        "resume": False,
         "log_level": "WARNING",
     }
 
@@ -38,6 +43,11 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "GPU_VRAM_GB": "32",
         "ALLOW_DIR": os.curdir,
         "PROFILES": "profiles.toml",
+        "PREVIEW": "none",
+        "STRUCTURED_CONTENT": "0",
+        "MAX_WAIT": "30",
+        "CONFIRM_OVER": "120",
+        "RESUME": "1",
         "LOG_LEVEL": "debug",
     }
     for name, value in environment.items():
@@ -54,6 +64,11 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "gpu_name": "NVIDIA GeForce RTX 5090",
         "gpu_vram_gb": 32.0,
         "profiles": Path("profiles.toml"),
+        "preview": "none",
+        "structured_content": False,
+        "max_wait": 30.0,
+        "confirm_over": 120.0,
+        "resume": True,
         "log_level": "DEBUG",
     }
 
@@ -93,6 +108,10 @@ def test_auto_leaves_the_number_at_once_to_the_gpus_memory(auto: str) -> None:
         ("timeout", "soon"),
         ("gpu_vram_gb", "-1"),
         ("gpu_vram_gb", "nan"),
+        ("preview", "huge"),
+        ("max_wait", "-1"),
+        ("max_wait", "inf"),
+        ("confirm_over", "0"),
         ("log_level", "LOUD"),
         ("vllm_url", "localhost:6655"),
         ("vllm_url", "ftp://gpu"),

@@ -477,6 +477,15 @@ class Studio(Viewer):
         """Whether the server can make pictures; an unreachable server is an answer, not an error."""
         return await examine(self._backend, timer=self._timer)
 
+    async def requests_at_server(self) -> int | None:
+        """How many requests the server has now, at work and waiting, None where it does not tell."""
+        try:
+            metrics = await self._backend.get_metrics()
+        except OmniError:
+            return None
+        counts = (metrics.requests_running, metrics.requests_waiting)
+        return None if counts == (None, None) else sum(count or 0 for count in counts)
+
     async def gpu(self) -> GpuReport:
         """What is known of the server's memory, and from where; what nobody knows is None."""
         try:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vllm_image_core.errors import ImageError
 from vllm_image_core.text import one_line
-from vllm_omni_client.errors import OmniError
 
+from vllm_image_mcp.links import picture_uri
 from vllm_image_mcp.messages import diagnosis, explain
 from vllm_image_mcp.results import (
-    BatchCancelled,
-    BatchImage,
-    BatchResult,
-    BatchStatus,
     Change,
     GenerationEstimate,
     GpuStatus,
@@ -27,8 +22,8 @@ from vllm_image_mcp.results import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from vllm_image_core.batch_summary import FoundBatch
     from vllm_image_core.estimator import Estimate
     from vllm_image_core.generated import GeneratedImage
     from vllm_image_core.gpu import GpuReport
@@ -39,21 +34,28 @@ if TYPE_CHECKING:
     from vllm_image_core.served import ServedModel
 
 __all__ = [
-    "batch_cancelled",
-    "batch_result",
+    "described",
     "generation_estimate",
     "gpu_status",
     "image_result",
+    "image_waiting",
     "model_info",
     "presets",
     "server_health",
 ]
 
 
-def image_result(image: GeneratedImage, *, notes: Sequence[str]) -> ImageResult:
-    """One saved picture; ``notes`` are the server's own, told with every picture."""
+def image_result(image: GeneratedImage, *, notes: Sequence[str], folder: Path) -> ImageResult:
+    """One saved picture.
+
+    Args:
+        image: The picture.
+        notes: The server's own, told with every picture.
+        folder: The output folder.
+    """
     sent = image.request
     return ImageResult(
+        uri=picture_uri(image.path, folder=folder),
         file_path=str(image.path),
         generation_time_seconds=round(image.seconds, 3),
         parameters_used=ParametersUsed(
@@ -72,6 +74,34 @@ def image_result(image: GeneratedImage, *, notes: Sequence[str]) -> ImageResult:
     )
 
 
+def image_waiting(batch: PictureBatch, *, over: bool, notes: Sequence[str]) -> ImageResult:
+    """A picture that is not there: still being made, or never to be.
+
+    Args:
+        batch: The batch of one that it is.
+        over: Whether nothing is made any more.
+        notes: The server's own.
+    """
+    if over:
+        status = "cancelled" if batch.cancelled else "interrupted"
+        next_step = "Call generate_image again if it is still wanted."
+    else:
+        status = "paused" if batch.cause else "running"
+        next_step = "The picture is still being made: get_batch with this batch_id waits for it."
+    return ImageResult(
+        status=status,
+        batch_id=batch.id,
+        receipt=[],
+        seconds_left=None if over else batch.eta.seconds,
+        notes=[*notes, *([batch.cause] if batch.cause else []), next_step],
+    )
+
+
+def described(image: GeneratedImage) -> str:
+    """A picture in a few words."""
+    return f"{image.picture.size}, seed {image.seed}"
+
+
 def _change(line: Line) -> Change:
     """One line of the receipt without its reason, which the notes have."""
     return Change.model_validate(
@@ -82,59 +112,6 @@ def _change(line: Line) -> Change:
             "sent": line.sent,
             "confirmed": line.confirmed,
         }
-    )
-
-
-def batch_result(batch: PictureBatch, *, notes: Sequence[str], server_url: str) -> BatchResult:
-    """A batch that has ended, in the order of its prompts."""
-    told = {note: None for image in batch.images.values() for note in image.notes}
-    return BatchResult(
-        status=_batch_status(batch),
-        batch_id=batch.id,
-        total_time_seconds=round(batch.seconds, 3),
-        images_generated=len(batch.images),
-        images_failed=len(batch.errors),
-        images_cancelled=batch.unfinished,
-        max_concurrent=batch.at_once,
-        results=[_batch_image(batch, index, server_url=server_url) for index in range(len(batch.requests))],
-        notes=[*notes, *told],
-    )
-
-
-def _batch_status(batch: PictureBatch) -> BatchStatus:
-    if batch.unfinished:
-        return "cancelled"
-    if not batch.errors:
-        return "success"
-    return "partial" if batch.images else "failed"
-
-
-def _batch_image(batch: PictureBatch, index: int, *, server_url: str) -> BatchImage:
-    request, image, error = batch.requests[index], batch.images.get(index), batch.errors.get(index)
-    return BatchImage(
-        index=index,
-        prompt=request.prompt,
-        status="success" if image else "failed" if error else "cancelled",
-        file_path=str(image.path) if image else None,
-        generation_time_seconds=round(image.seconds, 3) if image else None,
-        seed=request.seed or 0,
-        reused=image.reused if image else False,
-        error=explain(error, server_url=server_url) if isinstance(error, (ImageError, OmniError)) else None,
-    )
-
-
-def batch_cancelled(batch: FoundBatch) -> BatchCancelled:
-    """What a batch holds after it was cancelled, or after it had ended."""
-    return BatchCancelled(
-        batch_id=batch.id,
-        status="cancelled" if batch.state == "cancelled" else "completed",
-        completed=batch.done,
-        cancelled=batch.cancelled,
-        failed=batch.failed,
-        files_saved=[str(item.path) for item in batch.items if item.path],
-        notes=["A picture that was running may still be finished on the GPU; it is not saved."]
-        if batch.cancelled
-        else [],
     )
 
 

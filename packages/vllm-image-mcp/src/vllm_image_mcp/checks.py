@@ -1,14 +1,18 @@
-"""Checks of what only a batch of the tools takes: the number of prompts, and a seed for each."""
+"""Checks of what only the tools take: the number of prompts, a seed for each, and how many are found."""
 
 from collections.abc import Sequence
 
+from vllm_image_core import bounds
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.text import shown
 
-__all__ = ["MOST_PROMPTS", "prompts_with_seeds"]
+__all__ = ["MOST_PROMPTS", "found_at_once", "prompts_with_seeds"]
 
 MOST_PROMPTS = 20
 """Prompts in one call of batch_generate."""
+
+MOST_FOUND = 20
+"""Pictures in one answer of find_images: more would be too small on its contact sheet."""
 
 
 def prompts_with_seeds(
@@ -38,6 +42,15 @@ def prompts_with_seeds(
             allowed="one seed for each prompt, or no seeds at all",
         )
     return prompts, seeds
+
+
+def found_at_once(limit: object) -> int:
+    """How many pictures one call of find_images tells of.
+
+    Raises:
+        InvalidRequest: It is no whole number, or out of range.
+    """
+    return bounds.integer("limit", limit, 1, MOST_FOUND, allowed=f"an integer from 1 to {MOST_FOUND}")
 
 
 def _counted(values: object, parameter: str) -> int:

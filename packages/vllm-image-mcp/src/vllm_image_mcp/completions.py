@@ -89,10 +89,12 @@ class Completions:
         return [record.path.name for record in found]
 
     async def _batches(self) -> Iterable[str]:
-        from vllm_image_mcp import stored_pictures  # noqa: PLC0415 - likewise
+        from vllm_image_core.errors import ImageError  # noqa: PLC0415 - likewise
 
-        found = await asyncio.to_thread(lambda: stored_pictures.latest(self._state.folder.path, _LOOKED_AT))
-        return dict.fromkeys(record.batch for record in found if record.batch)
+        try:
+            return [batch.id for batch in await self._state.studio.batches(_LOOKED_AT)]
+        except ImageError:
+            return ()
 
 
 async def _settings() -> Iterable[str]:

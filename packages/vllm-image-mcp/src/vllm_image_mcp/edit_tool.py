@@ -1,5 +1,6 @@
 """The tool edit_image: its parameters, its result, and one call into the studio."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
 from mcp.server.mcpserver import Context
@@ -90,14 +91,14 @@ async def edit_image(
             quality=quality,
         )
     )
-    return edit_result(image, notes=state.notes)
+    return edit_result(image, notes=state.notes, folder=state.studio.output_dir)
 
 
-def edit_result(image: "GeneratedImage", *, notes: tuple[str, ...]) -> EditResult:
-    """One edited picture; ``notes`` are the server's own."""
+def edit_result(image: "GeneratedImage", *, notes: tuple[str, ...], folder: Path) -> EditResult:
+    """One edited picture in the output folder; ``notes`` are the server's own."""
     from vllm_image_core.edit_resolver import ResolvedEdit  # noqa: PLC0415 - the server starts without it
 
-    told = answers.image_result(image, notes=notes)
+    told = answers.image_result(image, notes=notes, folder=folder)
     inputs = image.request.inputs.by_role if isinstance(image.request, ResolvedEdit) else ()
     return EditResult(**dict(told), inputs=[one.name or role for role, one in inputs])
 

@@ -1,13 +1,33 @@
 """What an error says to the model that called a tool: what happened, what is allowed, what to do next."""
 
-from pydantic import ValidationError
-from vllm_image_core.errors import CannotSave, ImageError
-from vllm_image_core.health import Health
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, UnknownBatch
 from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
 
-__all__ = ["diagnosis", "explain", "explain_arguments", "explain_unknown", "told"]
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from vllm_image_core.health import Health
+    from vllm_image_core.registry import Registry
 
+__all__ = [
+    "diagnosis",
+    "explain",
+    "explain_arguments",
+    "explain_inability",
+    "explain_recorded",
+    "explain_unknown",
+    "told",
+]
+
+_MODELS_NAMED = 4
+_OUT_OF_MEMORY = (
+    "Server returned out-of-memory error. Try reducing resolution or use `gpu_status` "
+    "to check available memory."
+)
 _OUR_WORDS = {
     "base_url": "--vllm-url",
     "`api_key`": "--api-key or VLLM_IMAGE_API_KEY",
@@ -45,6 +65,44 @@ def diagnosis(health: Health) -> str | None:
             return explain(error, server_url=health.server_url)
 
 
+def explain_recorded(kind: str | None, error: str, next_step: str | None, *, server_url: str) -> str:
+    """The text of a failure of which only the words are left.
+
+    Args:
+        kind: The name of the error's class.
+        error: What happened.
+        next_step: What to do about it.
+        server_url: The server's base URL.
+    """
+    match kind:
+        case ServerUnreachable.__name__:
+            return _unreachable(server_url)
+        case OutOfGpuMemory.__name__:
+            return _OUT_OF_MEMORY
+        case _:
+            return _sentences(error, _in_our_words(next_step or ""))
+
+
+def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> str:
+    """Which models could do what the loaded one cannot; "" where the fault is another.
+
+    Args:
+        tool: The tool that was called.
+        error: Why its call was refused.
+        registry: The models that are known.
+    """
+    if error.parameter != "images":
+        return ""
+    able = [
+        profile.model
+        for profile in registry
+        if (profile.max_input_images if tool == "edit_image" else profile.text_to_image)
+    ]
+    more = f" and {len(able) - _MODELS_NAMED} more" if len(able) > _MODELS_NAMED else ""
+    named = ", ".join(able[:_MODELS_NAMED])
+    return f"Models that can: {named}{more}; the vLLM-Omni server has to be started with one."
+
+
 def explain_arguments(tool: str, error: ValidationError, allowed: list[str]) -> str:
     """The text for arguments that do not fit the tool's schema, without the validator's own wording."""
     wrong = "; ".join(
@@ -62,23 +120,30 @@ def explain_unknown(tool: str, unknown: list[str], allowed: list[str]) -> str:
 def _what_happened(error: ImageError | OmniError, server_url: str) -> str:
     match error:
         case ServerUnreachable():
-            return (
-                f"Cannot connect to vLLM server at {server_url}. Is the container running? "
-                f"Check with `server_health` tool."
-            )
+            return _unreachable(server_url)
         case OutOfGpuMemory():
-            return (
-                "Server returned out-of-memory error. Try reducing resolution or use `gpu_status` "
-                "to check available memory."
-            )
+            return _OUT_OF_MEMORY
         case _:
             return _sentences(error.message, _next_step(error))
 
 
-def _next_step(error: ImageError | OmniError) -> str:
-    step = error.next_step
+def _unreachable(server_url: str) -> str:
+    return (
+        f"Cannot connect to vLLM server at {server_url}. Is the container running? "
+        f"Check with `server_health` tool."
+    )
+
+
+def _in_our_words(step: str) -> str:
     for theirs, ours in _OUR_WORDS.items():
         step = step.replace(theirs, ours)
+    return step
+
+
+def _next_step(error: ImageError | OmniError) -> str:
+    step = _in_our_words(error.next_step)
+    if isinstance(error, UnknownBatch):
+        return f"{step} list_batches tells those of this folder."
     return f"{step} It is set with --output-dir." if isinstance(error, CannotSave) else step
 
 

@@ -38,6 +38,15 @@ _OPTIONS = (
         help="A folder that edit_image may read, beside the output folder; may be given again.",
     ),
     click.option("--profiles", metavar="PATH", help="Your own model profiles: a TOML file or a folder."),
+    click.option("--preview", metavar="SIZE", help="What results show: none, small or large.  [small]"),
+    click.option(
+        "--structured-content/--no-structured-content",
+        default=None,
+        help="Leave structured content out for hosts that drop pictures beside it.  [on]",
+    ),
+    click.option("--max-wait", metavar="SECONDS|auto", help="How long a call waits for pictures.  [auto]"),
+    click.option("--confirm-over", metavar="SECONDS", help="Ask before batches estimated to take longer."),
+    click.option("--resume", is_flag=True, default=None, help="Go on with batches that were cut off."),
     click.option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR, to stderr.  [WARNING]"),
 )
 _NAMES = (
@@ -51,6 +60,11 @@ _NAMES = (
     "gpu_vram_gb",
     "allow_dir",
     "profiles",
+    "preview",
+    "structured_content",
+    "max_wait",
+    "confirm_over",
+    "resume",
     "log_level",
 )
 

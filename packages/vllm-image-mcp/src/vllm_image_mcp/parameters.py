@@ -4,7 +4,7 @@ Validation is skipped here because the SDK's validator would turn ``true`` into 
 text that is meant for programmers. The schema keeps the types; the resolver refuses what does not fit.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SkipValidation
 
@@ -12,17 +12,29 @@ __all__ = [
     "AspectRatio",
     "BatchId",
     "Filename",
+    "FindLimit",
+    "FindModel",
+    "FindOffset",
+    "FindSeed",
+    "FindText",
     "GuidanceScale",
     "Height",
     "MaxConcurrent",
+    "MaxWait",
     "NegativePrompt",
     "NumImages",
     "NumInferenceSteps",
+    "OutputFormat",
     "Prompt",
     "Prompts",
     "Quality",
+    "Resume",
     "Seed",
     "Seeds",
+    "Since",
+    "Sweep",
+    "Until",
+    "Wait",
     "Width",
 ]
 
@@ -37,12 +49,8 @@ NegativePrompt = Annotated[
     SkipValidation[str | None],
     Field(description="What to avoid. Ignored, with a note, by models that take none."),
 ]
-Width = Annotated[
-    SkipValidation[int | None], Field(description="Pixels; a multiple of 16. Default: the model's.")
-]
-Height = Annotated[
-    SkipValidation[int | None], Field(description="Pixels; a multiple of 16. Default: the model's.")
-]
+Width = Annotated[SkipValidation[int | None], Field(description="Pixels. Default: the model's.")]
+Height = Annotated[SkipValidation[int | None], Field(description="Pixels. Default: the model's.")]
 AspectRatio = Annotated[
     SkipValidation[str | None],
     Field(description='Such as "16:9"; wins over width and height. See list_presets.'),
@@ -56,18 +64,44 @@ Seed = Annotated[
     Field(description="The same seed and parameters give the same picture. Default: random."),
 ]
 Seeds = Annotated[
-    SkipValidation[list[int] | None], Field(description="One seed per prompt. Default: random for each.")
+    SkipValidation[list[int] | None], Field(description="One per prompt. Default: random for each.")
 ]
 Filename = Annotated[
     SkipValidation[str | None],
-    Field(description="A plain file name, without folders. Default: time and a hash."),
+    Field(description="A plain name, without folders. Default: time and a hash."),
 ]
 Quality = Annotated[
     SkipValidation[Literal["draft", "standard", "best"] | None],
-    Field(description="Settings for what is left out: draft is quick, best the publisher's."),
+    Field(description="Fills in what is left out: draft is quick, best the publisher's."),
+]
+OutputFormat = Annotated[
+    SkipValidation[Literal["png", "jpeg", "webp"] | None], Field(description="Default: png.")
+]
+Sweep = Annotated[
+    SkipValidation[dict[str, list[Any]] | None],
+    Field(
+        description="Compare settings: values of one or two of seed, guidance_scale, num_inference_steps, "
+        "quality, aspect_ratio, negative_prompt for one prompt, a picture for each combination, such as "
+        '{"guidance_scale": [2, 4], "seed": [1, 2]}.'
+    ),
 ]
 MaxConcurrent = Annotated[
     SkipValidation[int | None], Field(description="Pictures under way at once. Default: by GPU memory.")
 ]
+MaxWait = Annotated[
+    SkipValidation[float | None],
+    Field(description="Seconds before the answer, at most; the work goes on. Default: what the host bears."),
+]
+Wait = Annotated[SkipValidation[bool], Field(description="Wait for what is not done.")]
+Resume = Annotated[SkipValidation[bool], Field(description="Make what is missing.")]
 NumImages = Annotated[SkipValidation[int], Field(description="How many pictures.")]
-BatchId = Annotated[SkipValidation[str], Field(description="As batch_generate told it.")]
+BatchId = Annotated[SkipValidation[str], Field(description="As a result or progress message told it.")]
+FindText = Annotated[
+    SkipValidation[str | None], Field(description='Words of prompt or file name; "sno*" finds "snow".')
+]
+FindModel = Annotated[SkipValidation[str | None], Field(description="The model's exact name.")]
+FindSeed = Annotated[SkipValidation[int | None], Field(description="The exact seed.")]
+Since = Annotated[SkipValidation[str | None], Field(description="A date or time, such as 2026-11-23.")]
+Until = Annotated[SkipValidation[str | None], Field(description="Likewise; a date is included.")]
+FindLimit = Annotated[SkipValidation[int], Field(description="1 to 20.")]
+FindOffset = Annotated[SkipValidation[int], Field(description="A result's next_offset.")]

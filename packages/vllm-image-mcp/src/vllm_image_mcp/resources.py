@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING, Final, Literal
-from urllib.parse import quote
 
 from mcp.server import MCPServer
 from mcp.server.lowlevel.helper_types import ReadResourceContents
@@ -13,6 +12,7 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, InputRequiredResult, Resource
 
+from vllm_image_mcp.links import mime_type_of, picture_uri
 from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ LATEST: Final = "images://latest"
 
 _LISTED: Final = 10
 _LATEST: Final = 20
+_MOST_OF_A_BATCH: Final = 200
 _TITLE: Final = 80
 _MOST_WIDTH: Final = 4096
 _JSON: Final = "application/json"
-_FILE_TYPES: Final = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 _MIME_TYPES: Final = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
 """By how the bytes begin; what is served was checked to be a picture of one of the three."""
 
@@ -85,7 +85,7 @@ def add_resources(server: ResourceServer, state: State) -> None:
         "batch://{id}",
         name="batch",
         title="A batch",
-        description="The pictures of a batch that are saved, with their parameters.",
+        description="A batch as it stands: its counts, and each picture with what makes it again.",
         mime_type=_JSON,
     )(pictures.batch)
     server.resource(
@@ -107,10 +107,10 @@ class Pictures:
         """The latest pictures as resources of their own, for hosts in which a person picks one."""
         return [
             Resource(
-                uri=_uri(record),
+                uri=picture_uri(record.path, folder=self._state.folder.path),
                 name=record.path.name,
                 title=_title(record),
-                mime_type=_FILE_TYPES[record.path.suffix.lower()],
+                mime_type=mime_type_of(record.path),
                 size=record.bytes,
             )
             for record in await self._latest(_LISTED)
@@ -118,7 +118,12 @@ class Pictures:
 
     async def latest(self) -> str:
         """The latest pictures with what makes them again."""
-        return _text({"pictures": [_described(record) for record in await self._latest(_LATEST)]})
+        from vllm_image_core.index import Page  # noqa: PLC0415 - a server that starts needs no core
+
+        from vllm_image_mcp.found import found_images  # noqa: PLC0415 - likewise
+
+        page = Page(pictures=await self._latest(_LATEST))
+        return found_images(page, folder=self._state.folder.path).model_dump_json(indent=1)
 
     async def image(
         self,
@@ -147,23 +152,24 @@ class Pictures:
         return picture.bytes
 
     async def batch(self, id: str) -> str:  # noqa: A002 - likewise
-        """The pictures of a batch, in any process that made it.
+        """A batch of any process, as the folder's journal has it.
 
         Raises:
-            ResourceNotFoundError: No picture of the output folder is of that batch.
-            ResourceError: The folder's index cannot be read.
+            ResourceNotFoundError: No batch of the output folder has that id.
+            ResourceError: The journal cannot be read.
         """
-        from vllm_image_core.errors import ImageError  # noqa: PLC0415 - likewise
+        from vllm_image_core.errors import ImageError, UnknownBatch  # noqa: PLC0415 - likewise
 
+        from vllm_image_mcp.batch_page import batch_page  # noqa: PLC0415 - likewise
+
+        studio = self._state.studio
         try:
-            page = await self._state.studio.find(batch=id, limit=1_000)
+            found = await studio.find_batch(id, limit=_MOST_OF_A_BATCH)
+        except UnknownBatch as error:
+            raise ResourceNotFoundError(error.message) from error
         except ImageError as error:
             raise ResourceError(error.message) from error
-        if not page.pictures:
-            raise ResourceNotFoundError(
-                f"There is no picture of a batch {id[:_TITLE]!r} in the output folder."
-            )
-        return _text({"batch_id": id, "pictures": [_described(record) for record in reversed(page.pictures)]})
+        return _text(await asyncio.to_thread(batch_page, found, folder=studio.output_dir))
 
     def _picture(self, name: str, width: int | None, kind: Literal["webp", "jpeg"] | None) -> Picture | None:
         from vllm_image_mcp import stored_pictures  # noqa: PLC0415 - likewise
@@ -210,35 +216,10 @@ def _true_type(contents: ReadResourceContents) -> str | None:
     )
 
 
-def _uri(record: Record) -> str:
-    return f"image://{quote(record.path.name, safe='')}"
-
-
 def _title(record: Record) -> str | None:
     from vllm_image_core.text import one_line  # noqa: PLC0415 - a server that starts needs no core
 
     return one_line(" ".join(record.prompt.split()), limit=_TITLE) if record.prompt else None
-
-
-def _described(record: Record) -> dict[str, object]:
-    """A picture, and the parameters that make it again."""
-    told = {
-        "prompt": record.prompt,
-        "negative_prompt": record.negative_prompt,
-        "width": record.width,
-        "height": record.height,
-        "num_inference_steps": record.num_inference_steps,
-        "guidance_scale": record.guidance_scale,
-        "seed": record.seed,
-    }
-    return {
-        "uri": _uri(record),
-        "file_path": str(record.path),
-        "created": record.created.isoformat(),
-        "model": record.model,
-        "batch_id": record.batch,
-        "parameters": {name: value for name, value in told.items() if value is not None},
-    }
 
 
 def _text(value: object) -> str:

@@ -1,15 +1,20 @@
 """What the tools return, as published in their output schemas; every key of the plan, and a few more."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 __all__ = [
     "BatchCancelled",
+    "BatchEntry",
     "BatchImage",
+    "BatchList",
+    "BatchReport",
     "BatchResult",
     "BatchStatus",
     "Change",
+    "FoundImage",
+    "FoundImages",
     "GenerationEstimate",
     "GpuStatus",
     "ImageResult",
@@ -21,7 +26,13 @@ __all__ = [
 ]
 
 
-BatchStatus = Literal["success", "partial", "failed", "cancelled"]
+BatchStatus = Literal[
+    "success", "partial", "failed", "cancelled", "running", "paused", "interrupted", "stopped"
+]
+
+
+Scalar = Annotated[str | int | float, WithJsonSchema({})]
+Parameters = dict[str, Scalar]
 
 
 class Result(BaseModel):
@@ -35,9 +46,9 @@ class ParametersUsed(Result):
 
     model: str
     prompt: str
-    negative_prompt: str | None = Field(None, description="As sent; null when the model takes none.")
-    width: int = Field(description="Pixels.")
-    height: int = Field(description="Pixels.")
+    negative_prompt: str | None = None
+    width: int
+    height: int
     steps: int
     guidance_scale: float
     seed: int
@@ -48,38 +59,43 @@ class Change(Result):
 
     parameter: str
     outcome: Literal["drawn", "changed", "dropped", "differs"]
-    requested: str | int | float | None = None
-    sent: str | int | float | None = None
-    confirmed: str | int | float | None = Field(None, description="What the picture has.")
+    requested: Scalar | None = None
+    sent: Scalar | None = None
+    confirmed: Scalar | None = None
 
 
 class ImageResult(Result):
-    """One picture, saved."""
+    """One picture, saved, or still being made: then it has a batch_id and no file."""
 
-    status: Literal["success"] = "success"
-    file_path: str = Field(description="Absolute path of the saved picture.")
-    generation_time_seconds: float = Field(description="Queue, transfer and retries included.")
-    parameters_used: ParametersUsed
-    receipt: list[Change] = Field([], description="Only what was drawn, changed or dropped, or differs.")
-    reused: bool = Field(default=False, description="It was there already; made earlier with this seed.")
-    notes: list[str] = Field([], description="What was changed or is worth knowing.")
+    status: Literal["success", "running", "paused", "cancelled", "interrupted"] = "success"
+    file_path: str | None = None
+    generation_time_seconds: float | None = None
+    parameters_used: ParametersUsed | None = None
+    batch_id: str | None = None
+    uri: str | None = None
+    receipt: list[Change] = Field([], description="What was not sent as asked.")
+    reused: bool = Field(default=False, description="Made earlier, and taken from the folder.")
+    seconds_left: float | None = None
+    notes: list[str] = []
 
 
 class BatchImage(Result):
     """One picture of a batch."""
 
-    index: int = Field(description="Position of its prompt, from 0.")
+    index: int
     prompt: str
-    status: Literal["success", "failed", "cancelled"]
+    status: Literal["success", "failed", "cancelled", "running", "waiting"]
     file_path: str | None
     generation_time_seconds: float | None
-    seed: int
+    seed: int | None
+    uri: str | None = None
+    parameters: Parameters = Field({}, description="Where it differs from the others.")
     reused: bool = False
     error: str | None = None
 
 
 class BatchResult(Result):
-    """A batch that has ended."""
+    """A batch as it stands."""
 
     status: BatchStatus
     batch_id: str
@@ -87,16 +103,70 @@ class BatchResult(Result):
     images_generated: int
     images_failed: int
     images_cancelled: int = 0
-    max_concurrent: int
+    images_left: int = 0
+    seconds_left: float | None = None
+    max_concurrent: int | None
+    model: str | None = None
+    parameters: Parameters = Field({}, description="Shared by all.")
     results: list[BatchImage]
     notes: list[str] = []
+
+
+class BatchReport(BatchResult):
+    """The same from get_batch, whose schema leaves the pictures to that of batch_generate."""
+
+    results: Annotated[
+        list[BatchImage],
+        WithJsonSchema(
+            {"type": "array", "items": {"type": "object"}, "description": "As in batch_generate."}
+        ),
+    ]
+
+
+class BatchEntry(Result):
+    """One batch of a list."""
+
+    batch_id: str
+    status: BatchStatus
+    created: str
+    prompt: str = Field(description="Its first.")
+    images_total: int | None
+    images_generated: int
+    images_failed: int
+    images_left: int
+    here: bool = Field(description="This server works on it.")
+
+
+class BatchList(Result):
+    """Batches of the output folder, newest first."""
+
+    batches: list[BatchEntry]
+
+
+class FoundImage(Result):
+    """One picture of the output folder."""
+
+    file_path: str
+    uri: str
+    created: str
+    size: str
+    parameters: Parameters = Field(description="For generate_image.")
+    model: str | None
+    batch_id: str | None
+
+
+class FoundImages(Result):
+    """Pictures of the output folder, newest first."""
+
+    images: list[FoundImage]
+    next_offset: int | None = None
 
 
 class BatchCancelled(Result):
     """What a cancelled batch leaves behind."""
 
     batch_id: str
-    status: Literal["cancelled", "completed"] = Field(description="completed: it had ended before.")
+    status: Literal["cancelled", "completed"]
     completed: int
     cancelled: int
     failed: int = 0
@@ -122,13 +192,13 @@ class ModelInfo(Result):
     supported_aspect_ratios: dict[str, str]
     estimated_vram_gb: float | None
     in_registry: bool
-    profile: str = Field(description="The profile whose settings are used.")
+    profile: str
     resolution_multiple: int
     max_megapixels: float
-    qualities: list[str] = Field([], description="Those whose settings differ from the standard ones.")
-    max_input_images: int = Field(0, description="How many pictures it can edit or combine.")
-    prompting: str | None = Field(None, description="How to write prompts for this model.")
-    licence: str | None = Field(None, description="What its licence restricts.")
+    qualities: list[str] = []
+    max_input_images: int = 0
+    prompting: str | None = None
+    licence: str | None = None
     notes: list[str] = []
 
 
@@ -142,13 +212,9 @@ class GpuStatus(Result):
     recommended_max_concurrent: int
     server_url: str
     server_status: Literal["healthy", "unhealthy", "unreachable"]
-    measured_free_vram_gb: float | None = Field(
-        None, description="As NVML tells it, when the server is here."
-    )
-    peak_memory_mb: float | None = Field(
-        None, description="Peak of the last picture, measured by the server."
-    )
-    sources: dict[str, str] = Field(description="Where each number comes from.")
+    measured_free_vram_gb: float | None = None
+    peak_memory_mb: float | None = None
+    sources: dict[str, str]
     notes: list[str] = []
 
 
@@ -170,7 +236,7 @@ class ServerHealth(Result):
     status: Literal["healthy", "unhealthy", "unreachable"]
     model_loaded: str | None
     latency_ms: int | None
-    version: str | None = Field(description="vLLM's version, as the server tells it.")
+    version: str | None
     message: str | None = None
 
 
@@ -184,4 +250,4 @@ class GenerationEstimate(Result):
     resolution: str
     total_megapixels_per_image: float
     notes: str
-    basis: str = Field(description="What the numbers rest on.")
+    basis: str

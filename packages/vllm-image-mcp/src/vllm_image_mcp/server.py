@@ -1,5 +1,7 @@
 """The MCP server: its tools behind one error boundary, and its life from the first request to the last."""
 
+import asyncio
+import logging
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -10,26 +12,32 @@ from typing import Any
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import CallToolResult, InputRequiredResult
+from mcp.types import CallToolResult, InputRequiredResult, Tool
 from pydantic import ValidationError
-from vllm_image_core.errors import ImageError
+from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.completions import add_completions
-from vllm_image_mcp.messages import explain, explain_arguments, explain_unknown
+from vllm_image_mcp.gallery import gallery, shown_by
+from vllm_image_mcp.messages import explain, explain_arguments, explain_inability, explain_unknown
 from vllm_image_mcp.prompts import add_prompts
 from vllm_image_mcp.resources import ResourceServer, add_resources
+from vllm_image_mcp.schemas import short_input, short_output
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools import TOOLS
 
 __all__ = ["ImageServer", "build_server", "main", "serve"]
 
+_logger = logging.getLogger(__name__)
+
 _INSTRUCTIONS = """\
 Makes pictures on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one picture,
 batch_generate for up to 20, edit_image to change one. Leave out what you do not care about: the model's own
-settings are used. get_model_info and list_presets tell what the model can do; server_health tells why nothing
-works. Repeat a result with its seed and parameters."""
+settings are used. get_model_info tells what the model can do and how to write prompts for it; server_health
+tells why nothing works. What takes long is answered with status "running": get_batch waits on, and
+list_batches finds it again. Repeat a result with its seed and parameters; find_images has those of earlier
+pictures."""
 
 
 class ImageServer(ResourceServer):
@@ -48,20 +56,32 @@ class ImageServer(ResourceServer):
         if unknown := sorted(arguments.keys() - known):
             raise ToolError(explain_unknown(name, unknown, known))
         try:
-            return _judged(await super().call_tool(name, arguments, context))
+            return await super().call_tool(name, arguments, context)
         except ToolError as error:
             match error.__cause__:
                 case ValidationError() as cause:
                     raise ToolError(explain_arguments(name, cause, known)) from cause
                 case (ImageError() | OmniError()) as cause if context is not None:
-                    url = context.request_context.lifespan_context.server_url
-                    raise ToolError(explain(cause, server_url=url)) from cause
+                    raise ToolError(_told(name, cause, context.request_context.lifespan_context)) from cause
                 case _:
                     raise
 
+    async def list_tools(self) -> list[Tool]:
+        """The tools, with schemas as short as they can be."""
+        return [
+            tool.model_copy(
+                update={
+                    "description": " ".join((tool.description or "").split()),
+                    "input_schema": short_input(tool.input_schema),
+                    "output_schema": tool.output_schema and short_output(tool.output_schema),
+                }
+            )
+            for tool in await super().list_tools()
+        ]
+
     async def _parameters(self, name: str, *, or_else: list[str]) -> list[str]:
         """A tool's parameters; for a tool that does not exist, whatever the caller says."""
-        tools = {tool.name: tool for tool in await self.list_tools()}
+        tools = {tool.name: tool for tool in await super().list_tools()}
         return list(tools[name].input_schema["properties"]) if name in tools else or_else
 
 
@@ -75,9 +95,15 @@ def build_server(settings: Settings) -> ImageServer:
         instructions=_INSTRUCTIONS,
         lifespan=_lifespan(state),
         log_level=settings.log_level,
+        extensions=[gallery()],
     )
     for tool, annotations in TOOLS:
-        server.add_tool(tool, annotations=annotations)
+        server.add_tool(
+            tool,
+            annotations=annotations,
+            meta=shown_by(tool.__name__),
+            structured_output=None if settings.structured_content else False,
+        )
     add_resources(server, state)
     add_prompts(server, state)
     add_completions(server, state)
@@ -106,21 +132,30 @@ def main() -> None:
 def _lifespan(state: State) -> Callable[[MCPServer[State]], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(_: MCPServer[State]) -> AsyncGenerator[State]:
+        resuming = asyncio.create_task(_resumed(state)) if state.settings.resume else None
         try:
             yield state
         finally:
+            if resuming is not None:
+                resuming.cancel()
+                await asyncio.wait([resuming])
             await state.aclose()
 
     return lifespan
 
 
-def _judged(result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:
-    """A batch of which nothing came is an error, too; its structured content stays, and fits the schema."""
-    match result:
-        case CallToolResult(structured_content={"status": "failed"}):
-            return result.model_copy(update={"is_error": True})
-        case _:
-            return result
+async def _resumed(state: State) -> None:
+    """Go on with what was cut off; the server answers its host meanwhile."""
+    try:
+        await state.floor.resume_all()
+    except (ImageError, OmniError) as error:
+        _logger.warning("No batch goes on: %s", error)
+
+
+def _told(tool: str, error: ImageError | OmniError, state: State) -> str:
+    text = explain(error, server_url=state.server_url)
+    able = explain_inability(tool, error, state.registry) if isinstance(error, InvalidRequest) else ""
+    return f"{text} {able}" if able else text
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ The folder is read as it is. Nothing is written there, and no index is needed; l
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,7 @@ from vllm_image_core.picture import Picture
 from vllm_image_core.preview import PreviewFormat, preview
 from vllm_image_core.record import Record, read_record
 
-__all__ = ["MAX_SENT_BYTES", "latest", "read", "smaller"]
+__all__ = ["MAX_SENT_BYTES", "latest", "read", "records", "smaller"]
 
 MAX_SENT_BYTES: Final = 7_000_000
 """Of one picture, before base64: clients of the TypeScript SDK hang up at a message of 10 MiB."""
@@ -90,6 +90,15 @@ def latest(root: Path, count: int) -> tuple[Record, ...]:
         return ()
 
 
+def records(root: Path, names: Iterable[str]) -> tuple[Record, ...]:
+    """What the files of these names tell of their making; those that are gone are left out."""
+    try:
+        with Folder.existing(root) as folder:
+            return tuple(_records(folder, names))
+    except OSError:
+        return ()
+
+
 def _written(folder: Folder) -> Iterator[tuple[int, str]]:
     """When each file was written, in nanoseconds since 1970, with its name."""
     for name in folder.names():
@@ -100,7 +109,7 @@ def _written(folder: Folder) -> Iterator[tuple[int, str]]:
                 continue
 
 
-def _records(folder: Folder, names: list[str]) -> Iterator[Record]:
+def _records(folder: Folder, names: Iterable[str]) -> Iterator[Record]:
     for name in names:
         try:
             record = read_record(folder, name)

@@ -1,31 +1,50 @@
 """The tools: each is a signature, a docstring, and one call into the studio."""
 
-from mcp.server.mcpserver import Context
-from mcp.types import ToolAnnotations
+from typing import Annotated
+
+from mcp.server.elicitation import ElicitationResult
+from mcp.server.mcpserver import Context, Resolve
+from mcp.types import CallToolResult, ToolAnnotations
 from vllm_image_core.request import ImageRequest
 
-from vllm_image_mcp import answers, checks
+from vllm_image_mcp import answers
+from vllm_image_mcp.consent import Consent, consent
 from vllm_image_mcp.edit_tool import edit_image
 from vllm_image_mcp.parameters import (
     AspectRatio,
     BatchId,
     Filename,
+    FindLimit,
+    FindModel,
+    FindOffset,
+    FindSeed,
+    FindText,
     GuidanceScale,
     Height,
     MaxConcurrent,
+    MaxWait,
     NegativePrompt,
     NumImages,
     NumInferenceSteps,
+    OutputFormat,
     Prompt,
     Prompts,
     Quality,
+    Resume,
     Seed,
     Seeds,
+    Since,
+    Sweep,
+    Until,
+    Wait,
     Width,
 )
 from vllm_image_mcp.results import (
     BatchCancelled,
+    BatchList,
+    BatchReport,
     BatchResult,
+    FoundImages,
     GenerationEstimate,
     GpuStatus,
     ImageResult,
@@ -51,14 +70,17 @@ async def generate_image(
     seed: Seed = None,
     filename: Filename = None,
     quality: Quality = None,
-) -> ImageResult:
+    output_format: OutputFormat = None,
+    max_wait: MaxWait = None,
+) -> Annotated[CallToolResult, ImageResult]:
     """Generate one image from a text prompt and save it as a file.
 
-    Returns the file's path, the seed and the parameters used. Takes about a second on distilled models, up to
-    a minute on others: ask estimate_generation first for large sizes. For several images use batch_generate.
+    Returns a preview, the file's path, a link to the full picture, the seed and the parameters used. Takes
+    about a second on distilled models, up to minutes on others: after max_wait it answers status "running"
+    with a batch_id for get_batch, which waits on. Several images, or to compare settings: batch_generate.
     """
-    image = await _state(ctx).studio.generate(
-        prompt,
+    request = ImageRequest(
+        prompt=prompt,
         negative_prompt=negative_prompt,
         width=width,
         height=height,
@@ -68,51 +90,51 @@ async def generate_image(
         seed=seed,
         filename=filename,
         quality=quality,
+        output_format=output_format,
     )
-    return answers.image_result(image, notes=_state(ctx).notes)
+    return await _calls().made(ctx, request, max_wait=max_wait)
 
 
 async def batch_generate(
     ctx: Context[State],
     *,
+    agreed: Annotated[ElicitationResult[Consent], Resolve(consent)],
     prompts: Prompts,
+    negative_prompt: NegativePrompt = None,
     width: Width = None,
     height: Height = None,
     aspect_ratio: AspectRatio = None,
     num_inference_steps: NumInferenceSteps = None,
     guidance_scale: GuidanceScale = None,
     seeds: Seeds = None,
+    quality: Quality = None,
+    sweep: Sweep = None,
     max_concurrent: MaxConcurrent = None,
-) -> BatchResult:
-    """Generate up to 20 images, one per prompt, several at a time.
+    max_wait: MaxWait = None,
+) -> Annotated[CallToolResult, BatchResult]:
+    """Generate up to 20 images, several at a time: one per prompt, or one prompt with a sweep of settings.
 
-    Returns each image's path and seed once all have ended; one failure does not stop the others. Progress
-    messages carry the batch_id from the first one on; cancel_batch takes it.
+    Returns each image's path and seed, and a contact sheet numbered by index (a labelled grid for a sweep).
+    One failure does not stop the others. What takes longer than max_wait goes on: get_batch waits on with
+    the batch_id, which the first progress message has too; cancel_batch stops it.
     """
-    texts, drawn = checks.prompts_with_seeds(prompts, seeds)
-    requests = [
-        ImageRequest(
-            prompt=prompt,
-            width=width,
-            height=height,
-            aspect_ratio=aspect_ratio,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            seed=seed,
-        )
-        for prompt, seed in zip(texts, drawn, strict=True)
-    ]
-    batch = await _state(ctx).studio.batch(requests, max_concurrent=max_concurrent)
-    total = len(requests)
-    async with batch:
-        await ctx.report_progress(0, total, f"{batch.id}: 0 of {total}, {batch.at_once} at a time")
-        ended = 0
-        async for _ in batch:
-            ended += 1
-            await ctx.report_progress(
-                ended, total, f"{batch.id}: {ended} of {total}, {len(batch.errors)} failed"
-            )
-    return answers.batch_result(batch, notes=_state(ctx).notes, server_url=_state(ctx).studio.server_url)
+    shared = ImageRequest(
+        prompt="",
+        negative_prompt=negative_prompt,
+        width=width,
+        height=height,
+        aspect_ratio=aspect_ratio,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        quality=quality,
+    )
+    return await _calls().many_made(
+        ctx,
+        _calls().ordered(prompts, seeds, sweep, shared=shared),
+        agreed=agreed.action == "accept" and agreed.data.go_on,
+        max_concurrent=max_concurrent,
+        max_wait=max_wait,
+    )
 
 
 async def get_model_info(ctx: Context[State]) -> ModelInfo:
@@ -152,9 +174,56 @@ async def estimate_generation(
     )
 
 
-async def cancel_batch(ctx: Context[State], batch_id: BatchId) -> BatchCancelled:
+async def cancel_batch(ctx: Context[State], batch_id: BatchId) -> Annotated[CallToolResult, BatchCancelled]:
     """Cancel a running batch. Images that are done are kept; a running one may still finish on the GPU."""
-    return answers.batch_cancelled(await _state(ctx).studio.cancel_batch(batch_id))
+    return await _calls().batch_cancelled(ctx, batch_id)
+
+
+async def get_batch(
+    ctx: Context[State],
+    batch_id: BatchId,
+    *,
+    wait: Wait = True,
+    resume: Resume = False,
+    max_wait: MaxWait = None,
+) -> Annotated[CallToolResult, BatchReport]:
+    """Tell how a batch of images stands, also after a restart, and wait for the rest of it.
+
+    Returns what batch_generate returns. While status is "running", call it again; "interrupted" and "stopped"
+    need resume=true, which makes only what is missing.
+    """
+    return await _calls().batch_got(ctx, batch_id, wait=wait, resume=resume, max_wait=max_wait)
+
+
+async def list_batches(ctx: Context[State]) -> Annotated[CallToolResult, BatchList]:
+    """List the batches that run or were cut off, and the last 20, newest first; get_batch tells more."""
+    return await _calls().batches_listed(ctx)
+
+
+async def find_images(
+    ctx: Context[State],
+    *,
+    text: FindText = None,
+    model: FindModel = None,
+    seed: FindSeed = None,
+    since: Since = None,
+    until: Until = None,
+    limit: FindLimit = 10,
+    offset: FindOffset = 0,
+) -> Annotated[CallToolResult, FoundImages]:
+    """Find images made earlier, newest first, with a contact sheet and the parameters that make each again.
+
+    Answers at once; without arguments it lists the latest. Pass an image's parameters to generate_image.
+    """
+    return await _calls().images_found(
+        ctx, text=text, model=model, seed=seed, since=since, until=until, limit=limit, offset=offset
+    )
+
+
+def _calls():  # noqa: ANN202 - the module's own type
+    from vllm_image_mcp import calls  # noqa: PLC0415 - a server that starts needs none of it
+
+    return calls
 
 
 def _state(ctx: Context[State]) -> State:
@@ -173,5 +242,8 @@ TOOLS = (
     (server_health, _READS),
     (estimate_generation, _READS),
     (cancel_batch, ToolAnnotations(read_only_hint=False, destructive_hint=True)),
+    (get_batch, ToolAnnotations(read_only_hint=False, destructive_hint=False)),
+    (list_batches, _READS),
+    (find_images, _READS),
 )
 """Every tool with its annotations, in the order in which hosts list them."""

@@ -1,0 +1,64 @@
+"""The gallery: an MCP App, a page in the host's window that shows the pictures of a batch.
+
+Hosts without MCP Apps never read it; they have the contact sheet in the tool's result.
+"""
+
+import base64
+import hashlib
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from mcp.server.apps import APP_MIME_TYPE, Apps
+from mcp.server.mcpserver.resources import FunctionResource
+
+__all__ = ["GALLERY", "gallery", "page", "shown_by"]
+
+GALLERY: Final = "ui://vllm-image/gallery.html"
+"""The page's address."""
+
+_SHOWN: Final = frozenset({"batch_generate", "get_batch"})
+_FOLDER: Final = Path(__file__).with_name("gallery_page")
+
+
+def gallery() -> Apps:
+    """The extension that offers the page; its files are read when a host asks for it."""
+    apps = Apps()
+    apps.add_resource(
+        FunctionResource(
+            uri=GALLERY,
+            name="gallery",
+            title="Gallery",
+            description="The pictures of a batch, to be picked, enlarged, and asked for more of.",
+            mime_type=APP_MIME_TYPE,
+            meta={"ui": {"csp": {}, "permissions": {"clipboardWrite": {}}, "prefersBorder": True}},
+            fn=page,
+        )
+    )
+    return apps
+
+
+def shown_by(tool: str) -> dict[str, object] | None:
+    """What a tool's listing says of the page; None where its results are none of a batch."""
+    return {"ui": {"resourceUri": GALLERY}} if tool in _SHOWN else None
+
+
+def page() -> str:
+    """The page in one piece. It loads nothing, and its policy allows just this script and this style."""
+    script, style = (_FOLDER.joinpath(name).read_text("utf-8") for name in ("page.js", "page.css"))
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src '{_hash(script)}'",
+            f"style-src '{_hash(style)}'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    template = Template(_FOLDER.joinpath("page.html").read_text("utf-8"))
+    return template.substitute(policy=policy, script=script, style=style)
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
