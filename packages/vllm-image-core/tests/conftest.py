@@ -5,15 +5,15 @@ import base64
 import io
 import json
 import os
-from collections.abc import Sequence, Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from vllm_image_core.picture import Picture, with_text
+from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import BadRequest, OmniError
 from vllm_omni_client.metrics import ServerMetrics
-from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
 
 KLEIN = "black-forest-labs/FLUX.2-klein-4B"
@@ -99,7 +99,7 @@ class BatchServer:
 
 
 @pytest.fixture
-async def batch_server() -> BatchServer:
+def batch_server() -> BatchServer:
     return BatchServer()
 
 

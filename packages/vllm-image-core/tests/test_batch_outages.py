@@ -78,8 +78,8 @@ async def test_a_server_that_is_away_for_a_while_fails_no_request(
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
         batch = await studio.batch(requests(8), max_concurrent=2)
         reason = await paused(batch)
-        while batch_server.asked < 3:
-            await asyncio.sleep(0.01)
+        while batch_server.asked < 3:  # noqa: ASYNC110 - nothing tells of a question but the count
+            await asyncio.sleep(0)
         sent = len(batch_server.sent)
         away, batch_server.healthy = False, True
         assert await read(batch) == ["done"] * 8
@@ -92,7 +92,10 @@ async def test_a_server_that_is_away_for_a_while_fails_no_request(
 async def test_after_an_outage_one_request_is_tried_before_all_others(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    batch_server.fails = lambda _prompt, _times: unreachable() if len(batch_server.sent) <= 12 else None
+    def away(_prompt: str, _times: int) -> OmniError | None:
+        return unreachable() if len(batch_server.sent) <= 12 else None
+
+    batch_server.fails = away
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
         batch = await studio.batch(requests(4), max_concurrent=4)
         assert await read(batch) == ["done"] * 4
@@ -111,7 +114,8 @@ async def test_a_batch_whose_patience_is_over_is_stopped_with_the_cause_and_can_
         assert "in vain: http://gpu:6655 cannot be reached" in (batch.cause or "")
         found = await studio.find_batch(batch.id)
         assert (found.state, found.done, found.waiting, found.failed) == ("stopped", 1, 2, 0)
-        batch_server.fails, batch_server.healthy = (lambda _prompt, _times: None), True
+        batch_server.fails = lambda _prompt, _times: None
+        batch_server.healthy = True
         again = await studio.resume(batch.id)
         assert await read(again) == ["done"] * 2
         assert (await studio.find_batch(batch.id)).state == "done"
@@ -191,7 +195,11 @@ async def test_a_disk_that_is_full_stops_the_sending_until_there_is_room(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = 10**12
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+
+    def usage(_: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=free)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
         batch_server.gate.clear()
         batch = await studio.batch(requests(6), max_concurrent=2)

@@ -56,14 +56,18 @@ class Batches:
         self._fixed = fixed
         self._known: dict[str, PictureBatch] = {}
 
-    def new(self, requests: Source, *, max_concurrent: int | None, fresh: bool) -> PictureBatch:
+    def new(
+        self, requests: Source, *, max_concurrent: int | None, fresh: bool, recorded_first: bool
+    ) -> PictureBatch:
         """A batch that begins when it is awaited, entered or read."""
         name = batch_id(secrets.randbits(128))
         return self._remembered(
             PictureBatch(
                 self._workshop,
                 name,
-                begin=partial(self._recorded, name, requests, asked=max_concurrent, fresh=fresh),
+                begin=partial(
+                    self._recorded, name, requests, asked=max_concurrent, fresh=fresh, first=recorded_first
+                ),
                 again=partial(self._resumed, name, max_concurrent, retried=True),
             )
         )
@@ -72,7 +76,7 @@ class Batches:
         """A batch of any process, which goes on when it is awaited, entered or read."""
         name = BatchId(str(batch_id))
         known = self._known.get(name)
-        if known is not None and not known.over:
+        if known is not None and not known.idle:
             return known
         return self._remembered(
             PictureBatch(
@@ -101,7 +105,7 @@ class Batches:
         Returns the batch where it is this studio's own.
         """
         known = self._known.get(str(batch_id))
-        if known is not None and not known.over:
+        if known is not None and not known.idle:
             await known.cancel()
         else:
             await self._cancel_elsewhere(str(batch_id))
@@ -144,7 +148,14 @@ class Batches:
         await asyncio.to_thread(workshop.journal.written, end)
 
     async def _recorded(
-        self, name: BatchId, requests: Source, events: Events, *, asked: int | None, fresh: bool
+        self,
+        name: BatchId,
+        requests: Source,
+        events: Events,
+        *,
+        asked: int | None,
+        fresh: bool,
+        first: bool,
     ) -> Begun:
         at_once = await self._at_once(asked)
         maker, workshop = self._workshop.maker, self._workshop
@@ -162,7 +173,9 @@ class Batches:
             tally.complete = True
             for position in range(len(drawn)):
                 events.tell("queued", position)
-        run.begin(requests if drawn is None else None)
+        run.begin(requests if drawn is None else None, recorded_first=first)
+        if first:
+            await run.recorded.wait()
         return Begun(tally=tally, run=run, at_once=at_once, requests=drawn or ())
 
     async def _drawn(self, requests: Sequence[ImageRequest]) -> DrawnRequests:
@@ -208,7 +221,7 @@ class Batches:
         return BatchRun(self._workshop, lease, tally, events, at_once=at_once, fixed=fixed)
 
     def _remembered(self, batch: PictureBatch) -> PictureBatch:
-        ended = [name for name, known in self._known.items() if known.over]
+        ended = [name for name, known in self._known.items() if known.idle]
         for name in ended[: max(0, len(ended) - _KEPT + 1)]:
             del self._known[name]
         self._known[batch.id] = batch
