@@ -9,7 +9,7 @@
     │   ├── NotEnoughSpace     found before anything was sent; has both numbers of bytes
     │   └── PictureNotSaved    found when it was made; has the picture, so that it is not lost
     ├── IndexUnavailable       the index of the folder cannot be read or written
-    ├── PoisonRequest          a request on which two engines died
+    ├── PoisonRequest          a request on which engines died twice
     └── UnknownBatch           no batch has that id
 
 Errors of the connection are `vllm_omni_client.errors.OmniError`; they pass through this package unchanged.
@@ -127,9 +127,9 @@ class IndexUnavailable(ImageError):
 
 
 class PoisonRequest(ImageError):
-    """A request on which the engines of two servers died; it is sent to no third one."""
+    """A request on which engines died twice; it is not sent again."""
 
-    usual_next_step = "Ask for a smaller size or fewer steps, and look at the logs of both servers."
+    usual_next_step = "Ask for a smaller size or fewer steps, and look at the logs of the servers."
 
 
 class UnknownBatch(ImageError):

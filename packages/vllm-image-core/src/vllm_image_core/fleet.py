@@ -10,7 +10,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -37,11 +37,14 @@ _logger = logging.getLogger(__name__)
 _TICK_SECONDS: Final = 1.0
 """How often it is looked at whether a server is overdue, while calls wait for others."""
 
+_SHORTEST_TICK_SECONDS: Final = 0.01
+
 _GRACE_SECONDS: Final = 1.0
 """How long the other servers are waited for once one of them has said what it serves."""
 
 _UNAVAILABLE: Final = 503
 _DEATHS: Final = 2
+_MOST_REMEMBERED: Final = 1_000
 _MOST_COSTLY: Final = 2
 _MOST_COSTLY_OF_A_BATCH: Final = 4
 _MOST_REFUSALS: Final = 3
@@ -84,6 +87,8 @@ class Fleet:
         for backend in members:
             self._admit(backend)
         self._queue = Queue()
+        self._wanted: str | None = None
+        self._deadly: dict[bytes, list[str]] = {}
         self._turns: dict[Call, asyncio.Future[None]] = {}
         self._active = 0
         self._keeper: asyncio.Task[None] | None = None
@@ -164,7 +169,7 @@ class Fleet:
 
         Raises:
             OmniError: The server's own error; of several servers the last one's, when none is left.
-            PoisonRequest: The engines of two servers died on it.
+            PoisonRequest: Engines died on it twice.
         """
         work = self._cost(request)
 
@@ -172,12 +177,15 @@ class Fleet:
             sent = request
             if request.model is not None and request.model != (model := self._name_at(member, request.model)):
                 sent = request.model_copy(update={"model": model})
-            return _signed(await member.backend.generate_image(sent), request, member.url)
+            return await member.backend.generate_image(sent)
 
         if self._alone is not None:
             return await self._passed_on(self._alone, request, work, patient=patient)
+        self._wanted = request.model
         call = Call(work=work, model=request.model, patient=patient, repeatable=request.seed is not None)
-        return await self._served(call, send)
+        with self._remembering_deaths(request, call):
+            reply, member = await self._served(call, send)
+        return _signed(reply, request, member.url)
 
     async def get_models(self) -> ModelList:
         """The names of the model of the first server that answers.
@@ -188,7 +196,7 @@ class Fleet:
         return await self._asked(lambda backend: backend.get_models())
 
     async def health_check(self) -> bool:
-        """Whether one of the servers can work; each is asked at most once in five seconds.
+        """Whether a server can do what was asked for last; each is asked at most once in five seconds.
 
         Raises:
             OmniError: None answers.
@@ -197,7 +205,7 @@ class Fleet:
             return await self._alone.backend.health_check()
         await self._introduced()
         await self._revive()
-        if any(member.is_in for member in self._members):
+        if any(member.is_in and self._serves(member, self._wanted) for member in self._members):
             return True
         raise self._outage(self._members)
 
@@ -285,7 +293,7 @@ class Fleet:
 
     async def _served(
         self, call: Call, send: Callable[[Member], Awaitable[ImageGenerationReply]]
-    ) -> ImageGenerationReply:
+    ) -> tuple[ImageGenerationReply, Member]:
         self._active += 1
         try:
             await self._introduced()
@@ -298,7 +306,7 @@ class Fleet:
                     call.first = True
                 else:
                     self._settle_charge(call)
-                    return reply
+                    return reply, member
         finally:
             if call.blamed_by is not None:
                 call.blamed_by.acquit()
@@ -306,6 +314,20 @@ class Fleet:
             if not self._active and self._keeper is not None:
                 self._keeper.cancel()
                 self._keeper = None
+
+    @contextlib.contextmanager
+    def _remembering_deaths(self, request: ImageGenerationRequest, call: Call) -> Generator[None]:
+        """Know a request again on which an engine died, when it comes back after an outage."""
+        if self._deadly:
+            call.deaths = self._deadly.pop(request.to_json(), call.deaths)
+        try:
+            yield
+        except (ServerUnreachable, ServerBusy):
+            if call.deaths:
+                self._deadly[request.to_json()] = call.deaths
+                while len(self._deadly) > _MOST_REMEMBERED:
+                    del self._deadly[next(iter(self._deadly))]
+            raise
 
     def _settle_charge(self, call: Call) -> None:
         """Hold a failure against the server that called possible work impossible."""
@@ -374,9 +396,9 @@ class Fleet:
             return
         if not verdict.elsewhere or self._is_enough(call, member, verdict):
             raise error
-        if len(call.suspected_by) >= _DEATHS:
-            died = " and ".join(sorted(each.url for each in call.suspected_by))
-            raise PoisonRequest(f"The engines of {died} died on this request.") from error
+        if len(call.deaths) >= _DEATHS:
+            died = " and ".join(sorted(set(call.deaths)))
+            raise PoisonRequest(f"The engine died on this request twice: {died}.") from error
 
     def _is_enough(self, call: Call, member: Member, verdict: Verdict) -> bool:
         if verdict.fault == "charged":
@@ -507,8 +529,8 @@ class Fleet:
     def _refusal(self, call: Call) -> OmniError | ImageError:
         """Return the error of a call that no server is left for."""
         serving = [member for member in self._members if self._serves(member, call.model)]
-        if not serving and any(member.names for member in self._members):
-            served = ", ".join(f"{member.url}: {member.model}" for member in self._members if member.names)
+        if not serving and all(member.names for member in self._members):
+            served = ", ".join(f"{member.url}: {member.model}" for member in self._members)
             return BadRequest(f"No server has the model {call.model}. They serve {served}.", status=400)
         left = [member for member in serving if member not in call.avoided]
         if not left and call.error is not None:
@@ -516,9 +538,13 @@ class Fleet:
         return self._outage(left or self._members)
 
     def _outage(self, members: Sequence[Member]) -> OmniError | ImageError:
-        errors = [member.last_error for member in members if member.last_error is not None]
-        errors.sort(key=lambda error: isinstance(error, ServerUnreachable | ServerBusy | EngineDead))
-        return copy.copy(errors[-1]) if errors else ServerUnreachable(f"{self.base_url}: no server answers")
+        """Return the error of a call that was not sent, for want of a server that is in."""
+        errors = [(member.url, member.last_error) for member in members if member.last_error is not None]
+        for _, error in reversed(errors):
+            if isinstance(error, ServerUnreachable | ServerBusy):
+                return copy.copy(error)
+        why = "; ".join(f"{url}: {error}" for url, error in errors) or self.base_url
+        return ServerUnreachable(f"No server can be used now. {why}")
 
     async def _revive(self) -> None:
         """Ask the servers that are out for their health, if it is time; all callers wait for one answer."""
@@ -629,7 +655,7 @@ class Fleet:
         while True:
             now = self._clock()
             times = [member.paused_until - now for member in self._members if member.paused_until > now]
-            await asyncio.sleep(min([*times, _TICK_SECONDS]))
+            await asyncio.sleep(max(_SHORTEST_TICK_SECONDS, min([*times, _TICK_SECONDS])))
             if any(member.circuit.may_probe(self._clock()) for member in self._members):
                 await self._revive()
             self._give_way()
@@ -675,16 +701,21 @@ def _rough_cost(request: ImageGenerationRequest) -> float:
 def _check(reply: ImageGenerationReply) -> None:
     """Refuse a reply whose first picture is none, so that another server makes it.
 
+    What our own client has brought, it has checked already; only a client writes receipts.
+
     Raises:
         BadPicture: It is none.
     """
-    Picture.check(reply.data[0].bytes)
+    if reply.receipt is None:
+        Picture.check(reply.data[0].bytes)
 
 
 def _signed(reply: ImageGenerationReply, request: ImageGenerationRequest, url: str) -> ImageGenerationReply:
     """Write on a reply who made it, where its client has not."""
+    if reply.receipt is not None and reply.receipt.server:
+        return reply
     receipt = reply.receipt or Receipt(requested=request, sent=request)
-    return reply if receipt.server else reply.with_receipt(replace(receipt, server=url))
+    return reply.with_receipt(replace(receipt, server=url))
 
 
 def _together(told: Sequence[ServerMetrics]) -> ServerMetrics:

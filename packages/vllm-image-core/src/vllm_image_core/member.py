@@ -1,7 +1,6 @@
 """A member of a fleet: one server, with what was learnt of it and what it has to do."""
 
 import copy
-import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -43,7 +42,7 @@ class Call:
         number: How many calls had been given away when it came.
         member: Who has it now.
         avoided: Who has failed at it in a way that will not change.
-        suspected_by: Whose engine died while it was at work there.
+        deaths: The servers whose engine died while it was at work there; one twice that died twice.
         blamed_by: Who called it impossible.
         sent_to: What the server that has it served when it got it.
         costly: How many attempts may have cost GPU time for nothing.
@@ -59,7 +58,7 @@ class Call:
     number: int = 0
     member: "Member | None" = None
     avoided: "set[Member]" = field(default_factory=_nobody)
-    suspected_by: "set[Member]" = field(default_factory=_nobody)
+    deaths: list[str] = field(default_factory=list[str])
     blamed_by: "Member | None" = None
     sent_to: Mapping[str, str | None] | None = None
     costly: int = 0
@@ -266,7 +265,7 @@ class Member:
     def convict(self) -> None:
         """Hold against the calls that were at work when the server died that it did."""
         for call in self._suspects:
-            call.suspected_by.add(self)
+            call.deaths.append(self.url)
         self._suspects = []
 
     def wants_to_tell(self, now: float) -> bool:
@@ -326,5 +325,5 @@ async def introduction(backend: Backend) -> tuple[ModelList, str | None]:
 
 def usual_seconds(members: Iterable[Member]) -> float:
     """Seconds for a unit of work on the middle one of the servers whose pace is known; 1 when none is."""
-    known = [seconds for member in members if (seconds := member.pace.seconds) is not None]
-    return statistics.median(known) if known else 1.0
+    known = sorted(seconds for member in members if (seconds := member.pace.seconds) is not None)
+    return known[len(known) // 2] if known else 1.0
