@@ -430,28 +430,32 @@ class Fleet:
         """Give calls away as long as a server is better taken than left free."""
         self._giving = None
         now = self._clock()
-        while len(self._queue) and self._give_one(now):
-            pass
+        if len(self._queue) and any(member.has_room(now) for member in self._members):
+            self._give_all(now)
         if self._keeper is None and self._active and self._needs_keeping(now):
             self._keeper = asyncio.get_running_loop().create_task(self._keep())
 
-    def _give_one(self, now: float) -> bool:
-        free = [member for member in self._members if member.has_room(now)]
-        if not free:
-            return False
+    def _give_all(self, now: float) -> None:
         usual = self._usual
         outlooks = {member: _outlook(member, now, usual) for member in self._members if member.is_in}
-        mean = self._queue.work / len(self._queue)
-        for member in sorted(free, key=lambda each: outlooks[each].ends(mean)):
-            call = self._choice(member, outlooks)
-            if call is not None:
-                self._give(call, member, now, usual)
-                return True
-        return False
+        while len(self._queue):
+            mean = self._queue.work / len(self._queue)
+            free = [member for member in outlooks if member.has_room(now)]
+            free.sort(key=lambda member: outlooks[member].ends(mean))
+            chosen = next(((call, each) for each in free if (call := self._choice(each, outlooks))), None)
+            if chosen is None:
+                return
+            call, member = chosen
+            self._give(call, member, now, usual)
+            outlooks[member] = _outlook(member, now, usual)
 
     def _choice(self, member: Member, outlooks: dict[Member, Outlook]) -> Call | None:
         mine = outlooks[member]
-        others = [outlook for each, outlook in outlooks.items() if each is not member]
+        others = [
+            outlook
+            for each, outlook in outlooks.items()
+            if each is not member and self._serves(each, member.model)
+        ]
         end = others_end(others, self._queue.work)
         longest = (end - mine.wait) / mine.alone
 

@@ -26,6 +26,7 @@ from vllm_image_mcp.state import State
 if TYPE_CHECKING:
     from vllm_image_core.generated import GeneratedImage
     from vllm_image_core.health import Health
+    from vllm_image_core.member import MemberReport
     from vllm_image_core.profile import Profile
     from vllm_image_core.registry import Registry
 
@@ -241,6 +242,8 @@ async def _batch_of(state: State, lines: Mapping[int, ImageRequest]) -> bool:
 async def _health(state: State) -> bool:
     found = await state.studio.health()
     _show_health(found)
+    if len(state.studio.servers) > 1:
+        _show_servers(state.studio.servers)
     return found.status == "healthy"
 
 
@@ -271,6 +274,15 @@ def _show_health(found: Health) -> None:
         click.echo(f"{name:<8} {fact}")
     if why := diagnosis(found):
         click.echo(why, err=True)
+
+
+def _show_servers(servers: tuple[MemberReport, ...]) -> None:
+    """A line for each of several servers, and what keeps one from being used as the others."""
+    for each in servers:
+        state = {"closed": "in", "trial": "in again", "open": "out", "unknown": "not asked"}[each.state]
+        click.echo(f"  {each.url}  {state}  {each.model or 'no model'}  {each.version or 'unknown version'}")
+        if why := each.note or (told(each.error) if each.error else ""):
+            click.echo(why, err=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,13 @@ __all__ = ["with_settings"]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("--vllm-url", metavar="URL", help="The vLLM-Omni server.  [http://localhost:6655]"),
+    click.option(
+        "--vllm-url",
+        metavar="URL",
+        multiple=True,
+        callback=lambda _context, _option, urls: ",".join(urls) or None,
+        help="The vLLM-Omni server; several times for several servers as one.  [http://localhost:6655]",
+    ),
     click.option("--output-dir", metavar="DIR", help="Where pictures are saved.  [./generated_images]"),
     click.option("--max-concurrent", metavar="N|auto", help="Pictures of a batch under way at once.  [auto]"),
     click.option(
