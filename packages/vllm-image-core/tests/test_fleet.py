@@ -447,3 +447,72 @@ def test_a_fleet_needs_servers_and_each_of_them_once(names: list[str]) -> None:
 def test_the_last_server_cannot_leave() -> None:
     with pytest.raises(InvalidRequest, match="last server"):
         run(Fleet([VirtualServer()]).leave("http://a"))
+
+
+def test_a_server_that_wants_to_be_left_alone_is_not_waited_for_while_another_is_free() -> None:
+    members = servers(1, 0.5)
+    members[0].fault = lambda *_: "busy"
+
+    async def main() -> float:
+        fleet = fleet_of(members)
+        await asyncio.gather(*(fleet.generate_image(each) for each in jobs(2, sizes=[1.0])))
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) < 6.0
+
+
+def test_a_server_that_fails_at_everything_gets_no_more_work_than_it_takes_to_find_that_out() -> None:
+    members = servers(1, 1)
+    members[0].fault = lambda *_: "error"
+    members[0].work = lambda _: 0.0
+
+    done = batch(members, jobs(100))
+
+    assert (len(done.replies), done.errors) == (100, [])
+    assert members[0].sent <= 10
+
+
+def test_the_health_of_an_idle_fleet_is_asked_for_and_not_remembered() -> None:
+    members = servers(1, 1)
+
+    async def main() -> list[str]:
+        fleet = fleet_of(members)
+        assert await fleet.health_check()
+        await asyncio.sleep(60)
+        members[0].go_down()
+        assert await fleet.health_check()
+        return [member.state for member in fleet.members]
+
+    assert run(main()) == ["open", "closed"]
+
+
+def test_a_fleet_outlives_the_event_loop_that_it_was_used_in() -> None:
+    members = servers(1, 1)
+    fleet = Fleet(members, cost=work)
+
+    async def interrupted() -> None:
+        async with asyncio.timeout(0.5):
+            await asyncio.gather(*(fleet.generate_image(each, patient=True) for each in jobs(9)))
+
+    async def whole() -> int:
+        return len(await asyncio.gather(*(fleet.generate_image(each) for each in jobs(9))))
+
+    with pytest.raises(TimeoutError):
+        run(interrupted())
+    for server in members:
+        server.__post_init__()  # a real server knows nothing of our event loops
+    assert run(whole()) == 9
+
+
+def test_the_counters_of_all_servers_are_added_up() -> None:
+    members = servers(1, 1, tells_metrics=True)
+
+    async def main() -> tuple[int | None, int | None]:
+        fleet = fleet_of(members)
+        calls = [asyncio.create_task(fleet.generate_image(each)) for each in jobs(4, sizes=[1.0])]
+        await asyncio.sleep(0.5)
+        told = await fleet.get_metrics()
+        await asyncio.gather(*calls)
+        return told.requests_running, told.requests_waiting
+
+    assert run(main()) == (2, 2)

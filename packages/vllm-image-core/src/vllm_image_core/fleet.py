@@ -20,6 +20,7 @@ from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
 from vllm_omni_client.receipt import Receipt
 
 from vllm_image_core.backend import Backend
+from vllm_image_core.circuit import PROBE_SECONDS
 from vllm_image_core.errors import ImageError, InvalidRequest, PoisonRequest
 from vllm_image_core.member import Call, Member, MemberReport, introduction, usual_seconds
 from vllm_image_core.picture import Picture
@@ -49,6 +50,9 @@ _MOST_COSTLY: Final = 2
 _MOST_COSTLY_OF_A_BATCH: Final = 4
 _MOST_REFUSALS: Final = 3
 _MOST_REFUSALS_OF_A_BATCH: Final = 8
+
+_NOT_SOON_SECONDS: Final = 3_600.0
+"""When a server is expected to take a fresh call that has to be found not guilty first."""
 
 _MOST_WAITING: Final = 256
 """No more calls of a batch are asked for than so many beside those that are sent."""
@@ -204,7 +208,7 @@ class Fleet:
         if self._alone is not None:
             return await self._alone.backend.health_check()
         await self._introduced()
-        await self._revive()
+        await asyncio.gather(self._revive(), *map(self._look_at, self._members))
         if any(member.is_in and self._serves(member, self._wanted) for member in self._members):
             return True
         raise self._outage(self._members)
@@ -295,6 +299,8 @@ class Fleet:
         self, call: Call, send: Callable[[Member], Awaitable[ImageGenerationReply]]
     ) -> tuple[ImageGenerationReply, Member]:
         self._active += 1
+        if self._active == 1:
+            self._giving = self._keeper = None  # those of an event loop that was closed will not come
         try:
             await self._introduced()
             while True:
@@ -580,6 +586,15 @@ class Fleet:
             member.convict()
         self._lose()
 
+    async def _look_at(self, member: Member) -> None:
+        """Ask a server that gets work whether it is well, unless it has shown that just now."""
+        if not member.is_in or self._clock() < member.seen + PROBE_SECONDS:
+            return
+        member.seen = self._clock()
+        if not await self._is_well(member):
+            member.circuit.failed(self._clock(), surely=True)
+            self._lose()
+
     async def _is_well(self, member: Member) -> bool:
         try:
             well = await member.backend.health_check()
@@ -616,6 +631,7 @@ class Fleet:
             self._lose()
             return False
         member.introduced(models, version)
+        member.seen = self._clock()
         self._compare(member)
         self._lose()
         return True
@@ -689,6 +705,9 @@ def _outlook(member: Member, now: float, usual: float) -> Outlook:
     busy = member.under_way
     free_slots = max(0, parallel - busy)
     wait = 0.0 if free_slots else member.pace.seconds_left(now) * (busy - parallel + 1) / busy
+    wait = max(wait, member.paused_until - now)
+    if member.is_charged:
+        wait = _NOT_SOON_SECONDS
     return Outlook(wait=wait, pace=pace, alone=pace * parallel)
 
 

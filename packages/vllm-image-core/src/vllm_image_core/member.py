@@ -111,6 +111,7 @@ class Member:
         note: In what it differs from the others of its fleet.
         last_error: How it failed last.
         probing: Whether it is asked for its health at this moment.
+        seen: When it has shown last that it is well.
         charges: How many failures may be its own or the requests', until another server has tried them.
         leaving: Called when it has done its last call; None while it stays.
     """
@@ -126,6 +127,7 @@ class Member:
         self.note = ""
         self.last_error: OmniError | ImageError | None = None
         self.probing = False
+        self.seen = 0.0
         self.charges = 0
         self.leaving: Callable[[], object] | None = None
         self._calls: dict[Call, Sent] = {}
@@ -196,6 +198,7 @@ class Member:
         self.limit.ended(self._calls.pop(call), now, call.work)
         self.pace.ended(now, call.work, usual, done=True)
         self.circuit.succeeded(now)
+        self.seen = now
         self._refusals = 0
         self._suspects = []
         self._done += 1
@@ -245,13 +248,14 @@ class Member:
         if self.leaving is not None and not self.under_way:
             self.leaving()
 
+    @property
+    def is_charged(self) -> bool:
+        """Whether it has failed too often for more, until other servers have tried the same requests."""
+        return self.charges >= (1 if self.circuit.state == "trial" else _MOST_CHARGES)
+
     def may_take(self, call: Call) -> bool:
         """Whether it is given this call: one under charges gets only what was charged elsewhere."""
-        return (
-            self.is_in
-            and (self.charges < _MOST_CHARGES or call.blamed_by is not None)
-            and self not in call.avoided
-        )
+        return self.is_in and (not self.is_charged or call.blamed_by is not None) and self not in call.avoided
 
     def acquit(self) -> None:
         """Drop a charge: it was the request's fault, or nobody will know."""
