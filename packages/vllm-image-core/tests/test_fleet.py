@@ -49,6 +49,14 @@ def ideal(requests: Sequence[ImageGenerationRequest], *speeds: float) -> float:
     return sum(map(work, requests)) / sum(speeds)
 
 
+def busy(_request: ImageGenerationRequest, _number: int) -> str:
+    return "busy"
+
+
+def error(_request: ImageGenerationRequest, _number: int) -> str:
+    return "error"
+
+
 def rubbish(_request: ImageGenerationRequest, _number: int) -> str:
     return "rubbish"
 
@@ -412,18 +420,18 @@ def test_a_call_that_is_cancelled_leaves_no_trace() -> None:
 
 
 def test_a_single_servers_errors_pass_through_unchanged() -> None:
-    error = ServerBusy("busy", status=503)
+    refusal = ServerBusy("busy", status=503)
 
     class Busy(VirtualServer):
         async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
-            raise error
+            raise refusal
 
     async def main() -> None:
         await fleet_of([Busy()]).generate_image(jobs(1)[0])
 
     with pytest.raises(ServerBusy) as caught:
         run(main())
-    assert caught.value is error
+    assert caught.value is refusal
 
 
 def test_a_single_server_is_asked_nothing_but_what_it_is_asked() -> None:
@@ -451,7 +459,7 @@ def test_the_last_server_cannot_leave() -> None:
 
 def test_a_server_that_wants_to_be_left_alone_is_not_waited_for_while_another_is_free() -> None:
     members = servers(1, 0.5)
-    members[0].fault = lambda *_: "busy"
+    members[0].fault = busy
 
     async def main() -> float:
         fleet = fleet_of(members)
@@ -463,7 +471,7 @@ def test_a_server_that_wants_to_be_left_alone_is_not_waited_for_while_another_is
 
 def test_a_server_that_fails_at_everything_gets_no_more_work_than_it_takes_to_find_that_out() -> None:
     members = servers(1, 1)
-    members[0].fault = lambda *_: "error"
+    members[0].fault = error
     members[0].work = lambda _: 0.0
 
     done = batch(members, jobs(100))

@@ -13,12 +13,18 @@ __all__ = ["with_settings"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+def _with_commas(_context: click.Context, _option: click.Parameter, urls: tuple[str, ...]) -> str | None:
+    """Several addresses as they stand in the environment; None where none was given."""
+    return ",".join(urls) or None
+
+
 _OPTIONS = (
     click.option(
         "--vllm-url",
         metavar="URL",
         multiple=True,
-        callback=lambda _context, _option, urls: ",".join(urls) or None,
+        callback=_with_commas,
         help="The vLLM-Omni server; several times for several servers as one.  [http://localhost:6655]",
     ),
     click.option("--output-dir", metavar="DIR", help="Where pictures are saved.  [./generated_images]"),
