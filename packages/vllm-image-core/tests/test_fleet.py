@@ -261,6 +261,21 @@ def test_s06_a_server_that_was_replaced_by_one_with_another_model_gets_no_more_w
     assert members[0].made < 15
 
 
+def test_s06_a_server_that_has_the_right_model_again_gets_work_again() -> None:
+    members = servers(1, 1)
+    made: list[int] = []
+
+    def replace(_: Fleet) -> None:
+        at(5.0, lambda: setattr(members[0], "model", "another"))
+        at(20.0, lambda: setattr(members[0], "model", "model"))
+        at(20.0, lambda: made.append(members[0].made))
+
+    done = batch(members, jobs(100, model="model"), replace)
+
+    assert (len(done.replies), done.errors) == (100, [])
+    assert members[0].made > made[0] + 10
+
+
 def test_s07_a_server_that_answers_rubbish_is_put_out_after_three() -> None:
     members = servers(1, 1)
     members[0].fault = rubbish

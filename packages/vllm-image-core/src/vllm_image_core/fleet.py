@@ -38,6 +38,9 @@ _logger = logging.getLogger(__name__)
 _TICK_SECONDS: Final = 1.0
 """How often it is looked at whether a server is overdue, while calls wait for others."""
 
+_MEETING_SECONDS: Final = 30.0
+"""How often a server that has another model than is wanted is asked whether it has the right one now."""
+
 _SHORTEST_TICK_SECONDS: Final = 0.01
 
 _GRACE_SECONDS: Final = 1.0
@@ -564,13 +567,22 @@ class Fleet:
 
     async def _probe_all(self) -> None:
         now = self._clock()
-        lost = not any(member.is_in for member in self._members)
+        lost = not any(member.is_in and self._serves(member, self._wanted) for member in self._members)
         due = [
             member
             for member in self._members
             if not member.probing and member.circuit.may_probe(now, last_hope=lost)
         ]
-        await asyncio.gather(*(self._probe(member) for member in due))
+        others = self._due_to_be_met(now, PROBE_SECONDS if lost else _MEETING_SECONDS)
+        await asyncio.gather(*map(self._probe, due), *map(self._introduce, others))
+
+    def _due_to_be_met(self, now: float, seconds: float) -> list[Member]:
+        """Return the servers that had another model than is wanted, so many seconds ago."""
+        return [
+            member
+            for member in self._members
+            if member.is_in and now >= member.seen + seconds and not self._serves(member, self._wanted)
+        ]
 
     async def _probe(self, member: Member) -> None:
         member.circuit.probing(self._clock())
@@ -667,7 +679,10 @@ class Fleet:
 
     def _needs_keeping(self, now: float) -> bool:
         return bool(len(self._queue)) or any(
-            member.circuit.is_open or member.paused_until > now for member in self._members
+            member.circuit.is_open
+            or member.paused_until > now
+            or (member.is_in and not self._serves(member, self._wanted))
+            for member in self._members
         )
 
     async def _keep(self) -> None:
@@ -676,7 +691,9 @@ class Fleet:
             now = self._clock()
             times = [member.paused_until - now for member in self._members if member.paused_until > now]
             await asyncio.sleep(max(_SHORTEST_TICK_SECONDS, min([*times, _TICK_SECONDS])))
-            if any(member.circuit.may_probe(self._clock()) for member in self._members):
+            now = self._clock()
+            probes = any(member.circuit.may_probe(now) for member in self._members)
+            if probes or self._due_to_be_met(now, _MEETING_SECONDS):
                 await self._revive()
             self._give_way()
 
