@@ -124,7 +124,8 @@ def batch(
         fleet = fleet_of(members)
         if meanwhile is not None:
             meanwhile(fleet)
-        return await Batch(fleet, requests).made()
+        async with asyncio.timeout(3_600):
+            return await Batch(fleet, requests).made()
 
     return run(main())
 
@@ -185,6 +186,13 @@ def test_s03_a_server_ten_times_slower_gets_little_and_ends_with_the_others() ->
 
     assert members[2].made <= 200 / 10
     assert done.seconds <= 1.03 * ideal(requests, 1, 1, 0.1)
+
+
+def test_s03_nobody_gives_its_longest_jobs_to_a_server_that_was_never_seen_at_work() -> None:
+    members = servers(1, 1, 0.1)
+    done = batch(members, jobs(30))
+    assert len(done.replies) == 30
+    assert done.seconds <= 18.0
 
 
 def test_s04_a_flapping_server_is_left_out_for_longer_each_time_and_causes_no_storm() -> None:
@@ -312,6 +320,34 @@ def test_s08_a_request_on_which_two_engines_died_is_set_aside_and_the_rest_is_ma
     assert sorted(server.engine_alive for server in members) == [False, False, True]
 
 
+def test_s08_a_request_that_kills_the_same_engine_twice_is_set_aside_too() -> None:
+    members = servers(1, 1, restart=10.0)
+    members[0].fault = lambda request, _: "dead" if request.seed == 7 else None
+    members[1].is_up = False
+
+    done = batch(members, jobs(20))
+
+    assert [type(error) for error in done.errors] == [PoisonRequest]
+    assert len(done.replies) == 19
+
+
+def test_servers_that_all_fail_again_and_again_are_not_left_alone_for_long() -> None:
+    members = servers(1, 1)
+    moments = range(10, 130, 20)
+
+    def outages(_: Fleet) -> None:
+        for server in members:
+            for moment in moments:
+                at(moment, server.go_down)
+                at(moment + 6.0, server.come_up)
+
+    requests = jobs(150)
+    done = batch(members, requests, outages)
+
+    assert (len(done.replies), done.errors) == (150, [])
+    assert done.seconds <= ideal(requests, 1, 1) + len(moments) * (6.0 + 2 * PROBE_SECONDS)
+
+
 def test_a_request_is_made_by_another_server_when_one_fails_at_it() -> None:
     members = servers(1, 1)
     members[0].fault = lambda _, number: "error" if number == 1 else None
@@ -434,6 +470,24 @@ def test_a_call_that_is_cancelled_leaves_no_trace() -> None:
     assert run(main()) == (0, 0)
 
 
+@pytest.mark.parametrize("turns", range(8))
+def test_a_call_that_is_cancelled_at_any_moment_gives_its_place_back(turns: int) -> None:
+    members = servers(1, 1, round_trip=0.0)
+
+    async def main() -> tuple[int, ...]:
+        fleet = fleet_of(members)
+        await fleet.get_models()
+        calls = [asyncio.create_task(fleet.generate_image(each, patient=True)) for each in jobs(3)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        return tuple(member.under_way for member in fleet.members)
+
+    assert run(main()) == (0, 0)
+
+
 def test_a_single_servers_errors_pass_through_unchanged() -> None:
     refusal = ServerBusy("busy", status=503)
 
@@ -473,15 +527,20 @@ def test_the_last_server_cannot_leave() -> None:
 
 
 def test_a_server_that_wants_to_be_left_alone_is_not_waited_for_while_another_is_free() -> None:
-    members = servers(1, 0.5)
-    members[0].fault = busy
+    members = servers(1, 0.8)
 
     async def main() -> float:
+        loop = asyncio.get_running_loop()
         fleet = fleet_of(members)
-        await asyncio.gather(*(fleet.generate_image(each) for each in jobs(2, sizes=[1.0])))
-        return asyncio.get_running_loop().time()
+        await Batch(fleet, jobs(10, sizes=[1.0])).made()
+        members[0].fault = busy  # it asks to be left alone for a second
+        members[0].work = lambda _: 0.1
+        began = loop.time()
+        await fleet.generate_image(jobs(1, sizes=[1.0])[0])
+        return loop.time() - began
 
-    assert run(main()) < 6.0
+    assert run(main()) < 2.2
+    assert members[0].sent < 10
 
 
 def test_a_server_that_fails_at_everything_gets_no_more_work_than_it_takes_to_find_that_out() -> None:

@@ -150,8 +150,9 @@ class VirtualServer:
         )
 
     async def aclose(self) -> None:
-        """Write down that it was closed."""
+        """Close the connections to it: what is under way is lost, as with a client."""
         self.closed = True
+        self.go_down()
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
