@@ -237,10 +237,12 @@ def test_s05_a_model_that_no_server_has_is_refused_with_what_they_serve() -> Non
     assert [server.sent for server in members] == [0, 0]
 
 
+@pytest.mark.parametrize("slow_to_answer", [0, 1, 2])
 def test_s05_it_is_told_when_a_server_has_another_model_or_another_version(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, slow_to_answer: int
 ) -> None:
     members = servers(1, 1, 1)
+    members[slow_to_answer].round_trip = 0.5
     members[1].model = "another"
     members[2].version = "0.26.0"
 

@@ -644,29 +644,31 @@ class Fleet:
             return False
         member.introduced(models, version)
         member.seen = self._clock()
-        self._compare(member)
+        self._compare()
         self._lose()
         return True
 
-    def _compare(self, member: Member) -> None:
-        """Tell when a server has another model or another version than the first."""
-        first = next((each for each in self._members if each.names), member)
-        if first is member:
-            return
-        note = ""
-        if first.model is not None and not self._serves(member, first.model):
-            note = (
+    def _compare(self) -> None:
+        """Tell when a server has another model or another version than the first, whoever answered first."""
+        known = [member for member in self._members if member.names]
+        for member in known:
+            note = "" if member is known[0] else self._difference(known[0], member)
+            if note and note != member.note:
+                _logger.warning("%s", note)
+            member.note = note
+
+    def _difference(self, first: Member, member: Member) -> str:
+        if not self._serves(member, first.model):
+            return (
                 f"{member.url} serves {member.model} and {first.url} serves {first.model}: "
                 "a request goes to the servers that have its model."
             )
-        elif member.version != first.version:
-            note = (
+        if member.version != first.version:
+            return (
                 f"{member.url} has version {member.version or 'unknown'} and {first.url} has "
                 f"{first.version or 'unknown'}: the same seed may make another picture there."
             )
-        if note and note != member.note:
-            _logger.warning("%s", note)
-        member.note = note
+        return ""
 
     def _admit(self, backend: Backend) -> Member:
         if any(member.url == backend.base_url for member in self._members):
