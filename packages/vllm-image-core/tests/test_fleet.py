@@ -50,6 +50,14 @@ def ideal(requests: Sequence[ImageGenerationRequest], *speeds: float) -> float:
     return sum(map(work, requests)) / sum(speeds)
 
 
+def busy(_request: ServerRequest, _number: int) -> str:
+    return "busy"
+
+
+def error(_request: ServerRequest, _number: int) -> str:
+    return "error"
+
+
 def rubbish(_request: ServerRequest, _number: int) -> str:
     return "rubbish"
 
@@ -117,7 +125,8 @@ def batch(
         fleet = fleet_of(members)
         if meanwhile is not None:
             meanwhile(fleet)
-        return await Batch(fleet, requests).made()
+        async with asyncio.timeout(3_600):
+            return await Batch(fleet, requests).made()
 
     return run(main())
 
@@ -180,6 +189,13 @@ def test_s03_a_server_ten_times_slower_gets_little_and_ends_with_the_others() ->
     assert done.seconds <= 1.03 * ideal(requests, 1, 1, 0.1)
 
 
+def test_s03_nobody_gives_its_longest_jobs_to_a_server_that_was_never_seen_at_work() -> None:
+    members = servers(1, 1, 0.1)
+    done = batch(members, jobs(30))
+    assert len(done.replies) == 30
+    assert done.seconds <= 18.0
+
+
 def test_s04_a_flapping_server_is_left_out_for_longer_each_time_and_causes_no_storm() -> None:
     members = servers(1, 1, 1)
     flapping = members[2]
@@ -222,10 +238,12 @@ def test_s05_a_model_that_no_server_has_is_refused_with_what_they_serve() -> Non
     assert [server.sent for server in members] == [0, 0]
 
 
+@pytest.mark.parametrize("slow_to_answer", [0, 1, 2])
 def test_s05_it_is_told_when_a_server_has_another_model_or_another_version(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, slow_to_answer: int
 ) -> None:
     members = servers(1, 1, 1)
+    members[slow_to_answer].round_trip = 0.5
     members[1].model = "another"
     members[2].version = "0.26.0"
 
@@ -252,6 +270,21 @@ def test_s06_a_server_that_was_replaced_by_one_with_another_model_gets_no_more_w
 
     assert (len(done.replies), done.errors) == (50, [])
     assert members[0].made < 15
+
+
+def test_s06_a_server_that_has_the_right_model_again_gets_work_again() -> None:
+    members = servers(1, 1)
+    made: list[int] = []
+
+    def replace(_: Fleet) -> None:
+        at(5.0, lambda: setattr(members[0], "model", "another"))
+        at(20.0, lambda: setattr(members[0], "model", "model"))
+        at(20.0, lambda: made.append(members[0].made))
+
+    done = batch(members, jobs(100, model="model"), replace)
+
+    assert (len(done.replies), done.errors) == (100, [])
+    assert members[0].made > made[0] + 10
 
 
 def test_s07_a_server_that_answers_rubbish_is_put_out_after_three() -> None:
@@ -288,6 +321,34 @@ def test_s08_a_request_on_which_two_engines_died_is_set_aside_and_the_rest_is_ma
     assert [type(error) for error in done.errors] == [PoisonRequest]
     assert len(done.replies) == 59
     assert sorted(server.engine_alive for server in members) == [False, False, True]
+
+
+def test_s08_a_request_that_kills_the_same_engine_twice_is_set_aside_too() -> None:
+    members = servers(1, 1, restart=10.0)
+    members[0].fault = lambda request, _: "dead" if request.seed == 7 else None
+    members[1].is_up = False
+
+    done = batch(members, jobs(20))
+
+    assert [type(error) for error in done.errors] == [PoisonRequest]
+    assert len(done.replies) == 19
+
+
+def test_servers_that_all_fail_again_and_again_are_not_left_alone_for_long() -> None:
+    members = servers(1, 1)
+    moments = range(10, 130, 20)
+
+    def outages(_: Fleet) -> None:
+        for server in members:
+            for moment in moments:
+                at(moment, server.go_down)
+                at(moment + 6.0, server.come_up)
+
+    requests = jobs(150)
+    done = batch(members, requests, outages)
+
+    assert (len(done.replies), done.errors) == (150, [])
+    assert done.seconds <= ideal(requests, 1, 1) + len(moments) * (6.0 + 2 * PROBE_SECONDS)
 
 
 def test_a_request_is_made_by_another_server_when_one_fails_at_it() -> None:
@@ -412,19 +473,37 @@ def test_a_call_that_is_cancelled_leaves_no_trace() -> None:
     assert run(main()) == (0, 0)
 
 
+@pytest.mark.parametrize("turns", range(8))
+def test_a_call_that_is_cancelled_at_any_moment_gives_its_place_back(turns: int) -> None:
+    members = servers(1, 1, round_trip=0.0)
+
+    async def main() -> tuple[int, ...]:
+        fleet = fleet_of(members)
+        await fleet.get_models()
+        calls = [asyncio.create_task(fleet.generate_image(each, patient=True)) for each in jobs(3)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        return tuple(member.under_way for member in fleet.members)
+
+    assert run(main()) == (0, 0)
+
+
 def test_a_single_servers_errors_pass_through_unchanged() -> None:
-    error = ServerBusy("busy", status=503)
+    refusal = ServerBusy("busy", status=503)
 
     class Busy(VirtualServer):
         async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
-            raise error
+            raise refusal
 
     async def main() -> None:
         await fleet_of([Busy()]).generate_image(jobs(1)[0])
 
     with pytest.raises(ServerBusy) as caught:
         run(main())
-    assert caught.value is error
+    assert caught.value is refusal
 
 
 def test_a_single_server_is_asked_nothing_but_what_it_is_asked() -> None:
@@ -448,3 +527,77 @@ def test_a_fleet_needs_servers_and_each_of_them_once(names: list[str]) -> None:
 def test_the_last_server_cannot_leave() -> None:
     with pytest.raises(InvalidRequest, match="last server"):
         run(Fleet([VirtualServer()]).leave("http://a"))
+
+
+def test_a_server_that_wants_to_be_left_alone_is_not_waited_for_while_another_is_free() -> None:
+    members = servers(1, 0.8)
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        fleet = fleet_of(members)
+        await Batch(fleet, jobs(10, sizes=[1.0])).made()
+        members[0].fault = busy  # it asks to be left alone for a second
+        members[0].work = lambda _: 0.1
+        began = loop.time()
+        await fleet.generate_image(jobs(1, sizes=[1.0])[0])
+        return loop.time() - began
+
+    assert run(main()) < 2.2
+    assert members[0].sent < 10
+
+
+def test_a_server_that_fails_at_everything_gets_no_more_work_than_it_takes_to_find_that_out() -> None:
+    members = servers(1, 1)
+    members[0].fault = error
+    members[0].work = lambda _: 0.0
+
+    done = batch(members, jobs(100))
+
+    assert (len(done.replies), done.errors) == (100, [])
+    assert members[0].sent <= 10
+
+
+def test_the_health_of_an_idle_fleet_is_asked_for_and_not_remembered() -> None:
+    members = servers(1, 1)
+
+    async def main() -> list[str]:
+        fleet = fleet_of(members)
+        assert await fleet.health_check()
+        await asyncio.sleep(60)
+        members[0].go_down()
+        assert await fleet.health_check()
+        return [member.state for member in fleet.members]
+
+    assert run(main()) == ["open", "closed"]
+
+
+def test_a_fleet_outlives_the_event_loop_that_it_was_used_in() -> None:
+    members = servers(1, 1)
+    fleet = Fleet(members, cost=work)
+
+    async def interrupted() -> None:
+        async with asyncio.timeout(0.5):
+            await asyncio.gather(*(fleet.generate_image(each, patient=True) for each in jobs(9)))
+
+    async def whole() -> int:
+        return len(await asyncio.gather(*(fleet.generate_image(each) for each in jobs(9))))
+
+    with pytest.raises(TimeoutError):
+        run(interrupted())
+    for server in members:
+        server.__post_init__()  # a real server knows nothing of our event loops
+    assert run(whole()) == 9
+
+
+def test_the_counters_of_all_servers_are_added_up() -> None:
+    members = servers(1, 1, tells_metrics=True)
+
+    async def main() -> tuple[int | None, int | None]:
+        fleet = fleet_of(members)
+        calls = [asyncio.create_task(fleet.generate_image(each)) for each in jobs(4, sizes=[1.0])]
+        await asyncio.sleep(0.5)
+        told = await fleet.get_metrics()
+        await asyncio.gather(*calls)
+        return told.requests_running, told.requests_waiting
+
+    assert run(main()) == (2, 2)

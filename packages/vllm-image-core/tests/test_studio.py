@@ -880,6 +880,54 @@ async def test_nothing_is_invented_for_a_server_that_is_down(tmp_path: Path) -> 
     )
 
 
+async def test_a_studio_of_several_servers_shares_the_work_out_and_tells_who_made_what(
+    tmp_path: Path,
+) -> None:
+    servers = [Server(base_url=f"http://{name}:6655") for name in ("a", "b")]
+    async with Studio(servers, output_dir=tmp_path, now=lambda: NOON) as studio:
+        requests = [ImageRequest(prompt=f"fox {number}", width=64, height=64) for number in range(6)]
+        async with await studio.batch(requests) as batch:
+            made = [outcome.value async for outcome in batch if isinstance(outcome, Done)]
+        assert studio.server_url == "http://a:6655, http://b:6655"
+        assert [server.done for server in studio.servers] == [len(server.requests) for server in servers]
+
+    assert len(made) == 6
+    assert all(server.requests for server in servers)
+    for image in made:
+        [server] = [server for server in servers if server.base_url == image.server]
+        assert image.seed in {request.seed for request in server.requests}
+        facts = json.loads(read_text(image.path.read_bytes())["vllm-image"])
+        assert (facts["server"], facts["server_version"]) == (image.server, "0.30.0")
+    assert all(server.closed for server in servers)
+
+
+async def test_a_server_is_taken_in_and_another_one_let_go(tmp_path: Path) -> None:
+    first, second = Server(base_url="http://a"), Server(base_url="http://b")
+    async with Studio(first, output_dir=tmp_path, now=lambda: NOON) as studio:
+        studio.add_server(second)
+        await studio.remove_server("http://a")
+        assert first.closed
+        await studio.generate("a red fox", width=64, height=64)
+        assert [server.url for server in studio.servers] == ["http://b"]
+    assert (len(first.requests), len(second.requests)) == (0, 1)
+
+
+async def test_a_picture_is_made_by_the_other_server_when_one_is_down(tmp_path: Path) -> None:
+    down, up = DownServer(base_url="http://a"), Server(base_url="http://b")
+    async with Studio([down, up], output_dir=tmp_path, now=lambda: NOON) as studio:
+        image = await studio.generate("a red fox", width=64, height=64)
+        health = await studio.health()
+    assert image.server == "http://b"
+    assert health.status == "healthy"
+
+
+@pytest.mark.parametrize("servers", [[], [Server(), Server()]])
+def test_a_studio_needs_a_server_and_each_of_them_once(tmp_path: Path, servers: list[Server]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Studio(servers, output_dir=tmp_path)
+    assert caught.value.parameter == "server"
+
+
 async def test_leaving_the_studio_closes_the_connection(tmp_path: Path) -> None:
     server = Server()
     async with studio_of(server, tmp_path) as studio:

@@ -226,6 +226,18 @@ def test_a_healthy_server_is_told(run: Run, omni: "OmniServer") -> None:
     }
 
 
+def test_each_of_several_servers_is_told_and_one_that_is_down_is_no_failure(
+    run: Run, omni: "OmniServer", nobody: str
+) -> None:
+    result = run("health", "--vllm-url", nobody, "--vllm-url", omni.url)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-2:] == [
+        f"  {nobody}  out  no model  unknown version",
+        f"  {omni.url}  in  black-forest-labs/FLUX.2-klein-4B  0.30.0",
+    ]
+    assert f"{nobody} cannot be reached" in result.stderr
+
+
 def test_a_server_that_is_down_is_told_and_the_status_is_one(run: Run, nobody: str) -> None:
     result = run("health", "--vllm-url", nobody)
     assert result.exit_code == 1

@@ -29,6 +29,18 @@ def test_without_options_the_defaults_hold() -> None:
     assert run().stdout == '{"vllm_url":"http://localhost:6655","timeout":300.0,"demo":false}\n'
 
 
+def test_several_servers_are_named_one_after_the_other_or_with_commas_in_the_environment() -> None:
+    given = run("--vllm-url", "http://a", "--vllm-url", "http://b", "command", "fox")
+    assert '"vllm_url":"http://a,http://b"' in given.stdout
+    assert '"vllm_url":"http://a,http://b"' in run(env={"VLLM_IMAGE_URL": "http://a, http://b"}).stdout
+
+
+def test_a_server_that_is_named_twice_is_a_usage_error() -> None:
+    result = run("--vllm-url", "http://a", "--vllm-url", "http://a")
+    assert result.exit_code == 2
+    assert "Error: --vllm-url: names a server twice" in result.stderr
+
+
 def test_an_option_after_the_command_wins_over_one_before_it_and_that_over_the_environment() -> None:
     result = run(
         *("--vllm-url", "http://before", "--timeout", "2", "command", "--timeout", "3", "fox"),

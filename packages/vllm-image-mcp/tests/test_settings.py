@@ -73,6 +73,12 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
     }
 
 
+def test_one_server_or_several_are_urls_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().vllm_urls == ("http://localhost:6655",)
+    monkeypatch.setenv("VLLM_IMAGE_URL", " http://a:1 ,http://b:2")
+    assert Settings().vllm_urls == ("http://a:1", "http://b:2")
+
+
 def test_an_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_IMAGE_URL", "http://environment:6655")
     monkeypatch.setenv("VLLM_IMAGE_TIMEOUT", "60")

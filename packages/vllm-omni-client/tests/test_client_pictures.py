@@ -232,10 +232,12 @@ def test_a_reply_says_how_it_came_about(ask: Ask, serve: Serve) -> None:
         return True
 
     request = FOX.model_copy(update={"size": "8x8"})
-    reply = ask(serve(script), "generate_image", request)
+    url = serve(script)
+    reply = ask(url, "generate_image", request)
     assert isinstance(reply, ImageGenerationReply)
     assert reply.receipt
     assert (reply.receipt.requested, reply.seed, reply.receipt.attempts) == (request, 7, 2)
+    assert reply.receipt.server == url
     assert reply.receipt.failures == (
         FailedAttempt(
             error="ServerBusy",

@@ -14,7 +14,7 @@
     ├── BatchInUse             another process, or another studio, works on that batch
     ├── BatchMoved             a batch that was begun in another process or on another event loop
     ├── RecordedFailure        why a request failed, as the journal remembers it
-    ├── PoisonRequest          a request on which two engines died
+    ├── PoisonRequest          a request on which engines died twice
     └── UnknownBatch           no batch has that id
 
 Errors of the connection are `vllm_omni_client.errors.OmniError`; they pass through this package unchanged.
@@ -178,9 +178,9 @@ class RecordedFailure(ImageError):
 
 
 class PoisonRequest(ImageError):
-    """A request on which the engines of two servers died; it is sent to no third one."""
+    """A request on which engines died twice; it is not sent again."""
 
-    usual_next_step = "Ask for a smaller size or fewer steps, and look at the logs of both servers."
+    usual_next_step = "Ask for a smaller size or fewer steps, and look at the logs of the servers."
 
 
 class UnknownBatch(ImageError):

@@ -10,7 +10,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -21,6 +21,7 @@ from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
 from vllm_omni_client.receipt import Receipt
 
 from vllm_image_core.backend import Backend, ServerRequest
+from vllm_image_core.circuit import PROBE_SECONDS
 from vllm_image_core.errors import ImageError, InvalidRequest, PoisonRequest
 from vllm_image_core.member import Call, Member, MemberReport, introduction, usual_seconds
 from vllm_image_core.picture import Picture
@@ -39,15 +40,24 @@ _logger = logging.getLogger(__name__)
 _TICK_SECONDS: Final = 1.0
 """How often it is looked at whether a server is overdue, while calls wait for others."""
 
+_MEETING_SECONDS: Final = 30.0
+"""How often a server that has another model than is wanted is asked whether it has the right one now."""
+
+_SHORTEST_TICK_SECONDS: Final = 0.01
+
 _GRACE_SECONDS: Final = 1.0
 """How long the other servers are waited for once one of them has said what it serves."""
 
 _UNAVAILABLE: Final = 503
 _DEATHS: Final = 2
+_MOST_REMEMBERED: Final = 1_000
 _MOST_COSTLY: Final = 2
 _MOST_COSTLY_OF_A_BATCH: Final = 4
 _MOST_REFUSALS: Final = 3
 _MOST_REFUSALS_OF_A_BATCH: Final = 8
+
+_NOT_SOON_SECONDS: Final = 3_600.0
+"""When a server is expected to take a fresh call that has to be found not guilty first."""
 
 _MOST_WAITING: Final = 256
 """No more calls of a batch are asked for than so many beside those that are sent."""
@@ -86,6 +96,8 @@ class Fleet:
         for backend in members:
             self._admit(backend)
         self._queue = Queue()
+        self._wanted: str | None = None
+        self._deadly: dict[str, list[str]] = {}
         self._turns: dict[Call, asyncio.Future[None]] = {}
         self._active = 0
         self._keeper: asyncio.Task[None] | None = None
@@ -166,7 +178,7 @@ class Fleet:
 
         Raises:
             OmniError: The server's own error; of several servers the last one's, when none is left.
-            PoisonRequest: The engines of two servers died on it.
+            PoisonRequest: Engines died on it twice.
         """
         return await self._made(request, lambda backend, sent: backend.generate_image(sent), patient=patient)
 
@@ -204,13 +216,16 @@ class Fleet:
             sent = request
             if request.model is not None and request.model != (model := self._name_at(member, request.model)):
                 sent = request.model_copy(update={"model": model})
-            return _signed(await call(member.backend, sent), request, member.url)
+            return await call(member.backend, sent)
 
         if self._alone is not None:
             alone = self._alone
             return await self._passed_on(alone, lambda: call(alone.backend, request), work, patient=patient)
+        self._wanted = request.model
         waiting = Call(work=work, model=request.model, patient=patient, repeatable=request.seed is not None)
-        return await self._served(waiting, send)
+        with self._remembering_deaths(request, waiting):
+            reply, member = await self._served(waiting, send)
+        return _signed(reply, request, member.url)
 
     async def get_models(self) -> ModelList:
         """The names of the model of the first server that answers.
@@ -221,7 +236,7 @@ class Fleet:
         return await self._asked(lambda backend: backend.get_models())
 
     async def health_check(self) -> bool:
-        """Whether one of the servers can work; each is asked at most once in five seconds.
+        """Whether a server can do what was asked for last; each is asked at most once in five seconds.
 
         Raises:
             OmniError: None answers.
@@ -229,8 +244,8 @@ class Fleet:
         if self._alone is not None:
             return await self._alone.backend.health_check()
         await self._introduced()
-        await self._revive()
-        if any(member.is_in for member in self._members):
+        await asyncio.gather(self._revive(), *map(self._look_at, self._members))
+        if any(member.is_in and self._serves(member, self._wanted) for member in self._members):
             return True
         raise self._outage(self._members)
 
@@ -323,8 +338,10 @@ class Fleet:
 
     async def _served(
         self, call: Call, send: Callable[[Member], Awaitable[ImageGenerationReply]]
-    ) -> ImageGenerationReply:
+    ) -> tuple[ImageGenerationReply, Member]:
         self._active += 1
+        if self._active == 1:
+            self._giving = self._keeper = None  # those of an event loop that was closed will not come
         try:
             await self._introduced()
             while True:
@@ -336,7 +353,7 @@ class Fleet:
                     call.first = True
                 else:
                     self._settle_charge(call)
-                    return reply
+                    return reply, member
         finally:
             if call.blamed_by is not None:
                 call.blamed_by.acquit()
@@ -344,6 +361,20 @@ class Fleet:
             if not self._active and self._keeper is not None:
                 self._keeper.cancel()
                 self._keeper = None
+
+    @contextlib.contextmanager
+    def _remembering_deaths(self, request: ServerRequest, call: Call) -> Generator[None]:
+        """Know a request again on which an engine died, when it comes back after an outage."""
+        if self._deadly:
+            call.deaths = self._deadly.pop(request.model_dump_json(), call.deaths)
+        try:
+            yield
+        except (ServerUnreachable, ServerBusy):
+            if call.deaths:
+                self._deadly[request.model_dump_json()] = call.deaths
+                while len(self._deadly) > _MOST_REMEMBERED:
+                    del self._deadly[next(iter(self._deadly))]
+            raise
 
     def _settle_charge(self, call: Call) -> None:
         """Hold a failure against the server that called possible work impossible."""
@@ -412,9 +443,9 @@ class Fleet:
             return
         if not verdict.elsewhere or self._is_enough(call, member, verdict):
             raise error
-        if len(call.suspected_by) >= _DEATHS:
-            died = " and ".join(sorted(each.url for each in call.suspected_by))
-            raise PoisonRequest(f"The engines of {died} died on this request.") from error
+        if len(call.deaths) >= _DEATHS:
+            died = " and ".join(sorted(set(call.deaths)))
+            raise PoisonRequest(f"The engine died on this request twice: {died}.") from error
 
     def _is_enough(self, call: Call, member: Member, verdict: Verdict) -> bool:
         if verdict.fault == "charged":
@@ -446,28 +477,32 @@ class Fleet:
         """Give calls away as long as a server is better taken than left free."""
         self._giving = None
         now = self._clock()
-        while len(self._queue) and self._give_one(now):
-            pass
+        if len(self._queue) and any(member.has_room(now) for member in self._members):
+            self._give_all(now)
         if self._keeper is None and self._active and self._needs_keeping(now):
             self._keeper = asyncio.get_running_loop().create_task(self._keep())
 
-    def _give_one(self, now: float) -> bool:
-        free = [member for member in self._members if member.has_room(now)]
-        if not free:
-            return False
+    def _give_all(self, now: float) -> None:
         usual = self._usual
         outlooks = {member: _outlook(member, now, usual) for member in self._members if member.is_in}
-        mean = self._queue.work / len(self._queue)
-        for member in sorted(free, key=lambda each: outlooks[each].ends(mean)):
-            call = self._choice(member, outlooks)
-            if call is not None:
-                self._give(call, member, now, usual)
-                return True
-        return False
+        while len(self._queue):
+            mean = self._queue.work / len(self._queue)
+            free = [member for member in outlooks if member.has_room(now)]
+            free.sort(key=lambda member: outlooks[member].ends(mean))
+            chosen = next(((call, each) for each in free if (call := self._choice(each, outlooks))), None)
+            if chosen is None:
+                return
+            call, member = chosen
+            self._give(call, member, now, usual)
+            outlooks[member] = _outlook(member, now, usual)
 
     def _choice(self, member: Member, outlooks: dict[Member, Outlook]) -> Call | None:
         mine = outlooks[member]
-        others = [outlook for each, outlook in outlooks.items() if each is not member]
+        others = [
+            outlook
+            for each, outlook in outlooks.items()
+            if each is not member and self._serves(each, member.model)
+        ]
         end = others_end(others, self._queue.work)
         longest = (end - mine.wait) / mine.alone
 
@@ -545,8 +580,8 @@ class Fleet:
     def _refusal(self, call: Call) -> OmniError | ImageError:
         """Return the error of a call that no server is left for."""
         serving = [member for member in self._members if self._serves(member, call.model)]
-        if not serving and any(member.names for member in self._members):
-            served = ", ".join(f"{member.url}: {member.model}" for member in self._members if member.names)
+        if not serving and all(member.names for member in self._members):
+            served = ", ".join(f"{member.url}: {member.model}" for member in self._members)
             return BadRequest(f"No server has the model {call.model}. They serve {served}.", status=400)
         left = [member for member in serving if member not in call.avoided]
         if not left and call.error is not None:
@@ -554,9 +589,13 @@ class Fleet:
         return self._outage(left or self._members)
 
     def _outage(self, members: Sequence[Member]) -> OmniError | ImageError:
-        errors = [member.last_error for member in members if member.last_error is not None]
-        errors.sort(key=lambda error: isinstance(error, ServerUnreachable | ServerBusy | EngineDead))
-        return copy.copy(errors[-1]) if errors else ServerUnreachable(f"{self.base_url}: no server answers")
+        """Return the error of a call that was not sent, for want of a server that is in."""
+        errors = [(member.url, member.last_error) for member in members if member.last_error is not None]
+        for _, error in reversed(errors):
+            if isinstance(error, ServerUnreachable | ServerBusy):
+                return copy.copy(error)
+        why = "; ".join(f"{url}: {error}" for url, error in errors) or self.base_url
+        return ServerUnreachable(f"No server can be used now. {why}")
 
     async def _revive(self) -> None:
         """Ask the servers that are out for their health, if it is time; all callers wait for one answer."""
@@ -566,13 +605,22 @@ class Fleet:
 
     async def _probe_all(self) -> None:
         now = self._clock()
-        lost = not any(member.is_in for member in self._members)
+        lost = not any(member.is_in and self._serves(member, self._wanted) for member in self._members)
         due = [
             member
             for member in self._members
             if not member.probing and member.circuit.may_probe(now, last_hope=lost)
         ]
-        await asyncio.gather(*(self._probe(member) for member in due))
+        others = self._due_to_be_met(now, PROBE_SECONDS if lost else _MEETING_SECONDS)
+        await asyncio.gather(*map(self._probe, due), *map(self._introduce, others))
+
+    def _due_to_be_met(self, now: float, seconds: float) -> list[Member]:
+        """Return the servers that had another model than is wanted, so many seconds ago."""
+        return [
+            member
+            for member in self._members
+            if member.is_in and now >= member.seen + seconds and not self._serves(member, self._wanted)
+        ]
 
     async def _probe(self, member: Member) -> None:
         member.circuit.probing(self._clock())
@@ -587,6 +635,15 @@ class Fleet:
             member.circuit.found_ill(self._clock())
             member.convict()
         self._lose()
+
+    async def _look_at(self, member: Member) -> None:
+        """Ask a server that gets work whether it is well, unless it has shown that just now."""
+        if not member.is_in or self._clock() < member.seen + PROBE_SECONDS:
+            return
+        member.seen = self._clock()
+        if not await self._is_well(member):
+            member.circuit.failed(self._clock(), surely=True)
+            self._lose()
 
     async def _is_well(self, member: Member) -> bool:
         try:
@@ -624,29 +681,32 @@ class Fleet:
             self._lose()
             return False
         member.introduced(models, version)
-        self._compare(member)
+        member.seen = self._clock()
+        self._compare()
         self._lose()
         return True
 
-    def _compare(self, member: Member) -> None:
-        """Tell when a server has another model or another version than the first."""
-        first = next((each for each in self._members if each.names), member)
-        if first is member:
-            return
-        note = ""
-        if first.model is not None and not self._serves(member, first.model):
-            note = (
+    def _compare(self) -> None:
+        """Tell when a server has another model or another version than the first, whoever answered first."""
+        known = [member for member in self._members if member.names]
+        for member in known:
+            note = "" if member is known[0] else self._difference(known[0], member)
+            if note and note != member.note:
+                _logger.warning("%s", note)
+            member.note = note
+
+    def _difference(self, first: Member, member: Member) -> str:
+        if not self._serves(member, first.model):
+            return (
                 f"{member.url} serves {member.model} and {first.url} serves {first.model}: "
                 "a request goes to the servers that have its model."
             )
-        elif member.version != first.version:
-            note = (
+        if member.version != first.version:
+            return (
                 f"{member.url} has version {member.version or 'unknown'} and {first.url} has "
                 f"{first.version or 'unknown'}: the same seed may make another picture there."
             )
-        if note and note != member.note:
-            _logger.warning("%s", note)
-        member.note = note
+        return ""
 
     def _admit(self, backend: Backend) -> Member:
         if any(member.url == backend.base_url for member in self._members):
@@ -659,7 +719,10 @@ class Fleet:
 
     def _needs_keeping(self, now: float) -> bool:
         return bool(len(self._queue)) or any(
-            member.circuit.is_open or member.paused_until > now for member in self._members
+            member.circuit.is_open
+            or member.paused_until > now
+            or (member.is_in and not self._serves(member, self._wanted))
+            for member in self._members
         )
 
     async def _keep(self) -> None:
@@ -667,8 +730,10 @@ class Fleet:
         while True:
             now = self._clock()
             times = [member.paused_until - now for member in self._members if member.paused_until > now]
-            await asyncio.sleep(min([*times, _TICK_SECONDS]))
-            if any(member.circuit.may_probe(self._clock()) for member in self._members):
+            await asyncio.sleep(max(_SHORTEST_TICK_SECONDS, min([*times, _TICK_SECONDS])))
+            now = self._clock()
+            probes = any(member.circuit.may_probe(now) for member in self._members)
+            if probes or self._due_to_be_met(now, _MEETING_SECONDS):
                 await self._revive()
             self._give_way()
 
@@ -697,6 +762,9 @@ def _outlook(member: Member, now: float, usual: float) -> Outlook:
     busy = member.under_way
     free_slots = max(0, parallel - busy)
     wait = 0.0 if free_slots else member.pace.seconds_left(now) * (busy - parallel + 1) / busy
+    wait = max(wait, member.paused_until - now)
+    if member.is_charged:
+        wait = _NOT_SOON_SECONDS
     return Outlook(wait=wait, pace=pace, alone=pace * parallel)
 
 
@@ -713,16 +781,21 @@ def _rough_cost(request: ServerRequest) -> float:
 def _check(reply: ImageGenerationReply) -> None:
     """Refuse a reply whose first picture is none, so that another server makes it.
 
+    What our own client has brought, it has checked already; only a client writes receipts.
+
     Raises:
         BadPicture: It is none.
     """
-    Picture.check(reply.data[0].bytes)
+    if reply.receipt is None:
+        Picture.check(reply.data[0].bytes)
 
 
 def _signed(reply: ImageGenerationReply, request: ServerRequest, url: str) -> ImageGenerationReply:
     """Write on a reply who made it, where its client has not."""
+    if reply.receipt is not None and reply.receipt.server:
+        return reply
     receipt = reply.receipt or Receipt(requested=request, sent=request)
-    return reply if receipt.server else reply.with_receipt(replace(receipt, server=url))
+    return reply.with_receipt(replace(receipt, server=url))
 
 
 def _together(told: Sequence[ServerMetrics]) -> ServerMetrics:

@@ -1,7 +1,6 @@
 """A member of a fleet: one server, with what was learnt of it and what it has to do."""
 
 import copy
-import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -43,7 +42,7 @@ class Call:
         number: How many calls had been given away when it came.
         member: Who has it now.
         avoided: Who has failed at it in a way that will not change.
-        suspected_by: Whose engine died while it was at work there.
+        deaths: The servers whose engine died while it was at work there; one twice that died twice.
         blamed_by: Who called it impossible.
         sent_to: What the server that has it served when it got it.
         costly: How many attempts may have cost GPU time for nothing.
@@ -59,7 +58,7 @@ class Call:
     number: int = 0
     member: "Member | None" = None
     avoided: "set[Member]" = field(default_factory=_nobody)
-    suspected_by: "set[Member]" = field(default_factory=_nobody)
+    deaths: list[str] = field(default_factory=list[str])
     blamed_by: "Member | None" = None
     sent_to: Mapping[str, str | None] | None = None
     costly: int = 0
@@ -112,6 +111,7 @@ class Member:
         note: In what it differs from the others of its fleet.
         last_error: How it failed last.
         probing: Whether it is asked for its health at this moment.
+        seen: When it has shown last that it is well.
         charges: How many failures may be its own or the requests', until another server has tried them.
         leaving: Called when it has done its last call; None while it stays.
     """
@@ -127,6 +127,7 @@ class Member:
         self.note = ""
         self.last_error: OmniError | ImageError | None = None
         self.probing = False
+        self.seen = 0.0
         self.charges = 0
         self.leaving: Callable[[], object] | None = None
         self._calls: dict[Call, Sent] = {}
@@ -197,6 +198,7 @@ class Member:
         self.limit.ended(self._calls.pop(call), now, call.work)
         self.pace.ended(now, call.work, usual, done=True)
         self.circuit.succeeded(now)
+        self.seen = now
         self._refusals = 0
         self._suspects = []
         self._done += 1
@@ -246,13 +248,14 @@ class Member:
         if self.leaving is not None and not self.under_way:
             self.leaving()
 
+    @property
+    def is_charged(self) -> bool:
+        """Whether it has failed too often for more, until other servers have tried the same requests."""
+        return self.charges >= (1 if self.circuit.state == "trial" else _MOST_CHARGES)
+
     def may_take(self, call: Call) -> bool:
         """Whether it is given this call: one under charges gets only what was charged elsewhere."""
-        return (
-            self.is_in
-            and (self.charges < _MOST_CHARGES or call.blamed_by is not None)
-            and self not in call.avoided
-        )
+        return self.is_in and (not self.is_charged or call.blamed_by is not None) and self not in call.avoided
 
     def acquit(self) -> None:
         """Drop a charge: it was the request's fault, or nobody will know."""
@@ -266,7 +269,7 @@ class Member:
     def convict(self) -> None:
         """Hold against the calls that were at work when the server died that it did."""
         for call in self._suspects:
-            call.suspected_by.add(self)
+            call.deaths.append(self.url)
         self._suspects = []
 
     def wants_to_tell(self, now: float) -> bool:
@@ -326,5 +329,5 @@ async def introduction(backend: Backend) -> tuple[ModelList, str | None]:
 
 def usual_seconds(members: Iterable[Member]) -> float:
     """Seconds for a unit of work on the middle one of the servers whose pace is known; 1 when none is."""
-    known = [seconds for member in members if (seconds := member.pace.seconds) is not None]
-    return statistics.median(known) if known else 1.0
+    known = sorted(seconds for member in members if (seconds := member.pace.seconds) is not None)
+    return known[len(known) // 2] if known else 1.0

@@ -16,7 +16,7 @@ from vllm_image_core.text import shown
 from vllm_image_mcp.batch_commands import COMMANDS
 from vllm_image_mcp.command import run, told_as_a_sentence
 from vllm_image_mcp.edit_command import edit_command
-from vllm_image_mcp.messages import diagnosis
+from vllm_image_mcp.messages import diagnosis, told
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
@@ -24,6 +24,7 @@ from vllm_image_mcp.state import State
 if TYPE_CHECKING:
     from vllm_image_core.generated import GeneratedImage
     from vllm_image_core.health import Health
+    from vllm_image_core.member import MemberReport
     from vllm_image_core.profile import Profile
     from vllm_image_core.registry import Registry
 
@@ -136,6 +137,8 @@ async def _generate(state: State, request: ImageRequest, *, fresh: bool) -> int:
 async def _health(state: State) -> int:
     found = await state.studio.health()
     _show_health(found)
+    if len(state.studio.servers) > 1:
+        _show_servers(state.studio.servers)
     return 0 if found.status == "healthy" else 1
 
 
@@ -166,6 +169,15 @@ def _show_health(found: Health) -> None:
         click.echo(f"{name:<8} {fact}")
     if why := diagnosis(found):
         click.echo(why, err=True)
+
+
+def _show_servers(servers: tuple[MemberReport, ...]) -> None:
+    """A line for each of several servers, and what keeps one from being used as the others."""
+    for each in servers:
+        state = {"closed": "in", "trial": "in again", "open": "out", "unknown": "not asked"}[each.state]
+        click.echo(f"  {each.url}  {state}  {each.model or 'no model'}  {each.version or 'unknown version'}")
+        if why := each.note or (told(each.error) if each.error else ""):
+            click.echo(why, err=True)
 
 
 main.add_command(edit_command(run, lambda image, notes: _show(image, notes=notes)))

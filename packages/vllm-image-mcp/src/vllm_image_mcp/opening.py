@@ -41,13 +41,14 @@ def _real(settings: Settings, folder: Path, registry: Registry) -> Studio:
         total_vram_gb=settings.gpu_vram_gb,
         source="configured (--gpu-name, --gpu-vram-gb)",
     )
+    [first, *others] = settings.vllm_urls
     return Studio(
-        settings.vllm_url,
+        [first, *others] if others else first,
         output_dir=folder,
         api_key=settings.api_key.get_secret_value() if settings.api_key else None,
         timeout=settings.timeout,
         max_concurrent=settings.max_concurrent,
-        gpu=configured.over(gpu_beside(settings.vllm_url)),
+        gpu=configured.over(None if others else gpu_beside(first)),
         registry=registry,
     )
 

@@ -19,8 +19,19 @@ def _none_for_none(_: click.Context, __: click.Parameter, given: tuple[str, ...]
     return given or None
 
 
+def _with_commas(_context: click.Context, _option: click.Parameter, urls: tuple[str, ...]) -> str | None:
+    """Several addresses as they stand in the environment; None where none was given."""
+    return ",".join(urls) or None
+
+
 _OPTIONS = (
-    click.option("--vllm-url", metavar="URL", help="The vLLM-Omni server.  [http://localhost:6655]"),
+    click.option(
+        "--vllm-url",
+        metavar="URL",
+        multiple=True,
+        callback=_with_commas,
+        help="The vLLM-Omni server; several times for several servers as one.  [http://localhost:6655]",
+    ),
     click.option("--output-dir", metavar="DIR", help="Where pictures are saved.  [./generated_images]"),
     click.option("--max-concurrent", metavar="N|auto", help="Pictures of a batch under way at once.  [auto]"),
     click.option(

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
         default="http://localhost:6655",
         validation_alias=AliasChoices("VLLM_IMAGE_URL", "VLLM_IMAGE_VLLM_URL"),
     )
-    """Base URL of the vLLM-Omni server."""
+    """Base URL of the vLLM-Omni server; of several servers that are used as one, all with commas between."""
     output_dir: Path = Path("generated_images")
     """Where pictures are saved; relative to the working folder."""
     max_concurrent: Annotated[int | None, Field(ge=1, le=64), NoDecode] = None
@@ -94,12 +94,10 @@ class Settings(BaseSettings):
     @classmethod
     def _is_an_address(cls, value: str) -> str:
         """Found at the start, and not at the first picture; the client looks more closely."""
-        parts = urlsplit(value.strip())
-        if "@" in value:
-            raise ValueError("holds a user name or password; give the key with --api-key")
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-            raise ValueError('must be an address such as "http://localhost:6655"')
-        return value.strip()
+        urls = [_checked_address(url) for url in value.split(",")]
+        if len(set(urls)) < len(urls):
+            raise ValueError("names a server twice")
+        return ",".join(urls)
 
     @field_validator("api_key")
     @classmethod
@@ -109,7 +107,21 @@ class Settings(BaseSettings):
             raise ValueError("must be printable ASCII without spaces")
         return value
 
+    @property
+    def vllm_urls(self) -> tuple[str, ...]:
+        """The base URLs of the servers, at least one."""
+        return tuple(self.vllm_url.split(","))
+
     @classmethod
     def from_arguments(cls, **given: Any) -> Self:  # noqa: ANN401 - the values are checked by the fields
         """Settings from the arguments that were given, None meaning "not given"."""
         return cls(**{name: value for name, value in given.items() if value is not None})
+
+
+def _checked_address(url: str) -> str:
+    parts = urlsplit(url.strip())
+    if "@" in url:
+        raise ValueError("holds a user name or password; give the key with --api-key")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError('must be an address such as "http://localhost:6655"')
+    return url.strip()

@@ -60,6 +60,8 @@ class VirtualServer:
         version: What it says of its version.
         seed: For the noise.
         tells_metrics: Whether it tells how many requests run and wait.
+        timeout: Seconds after which its client gives up a request that hangs.
+        restart: Seconds after which it is started again when its engine has died; None for never.
         fault: Asked with each request that arrives and its number, from 1; a name of `FAULTS`, or None.
         sent: How many requests came, those that found it down included.
         made: How many pictures it made.
@@ -80,6 +82,8 @@ class VirtualServer:
     version: str = "0.30.0"
     seed: int = 0
     tells_metrics: bool = False
+    timeout: float = 300.0
+    restart: float | None = None
     fault: Callable[[ServerRequest, int], str | None] = lambda _request, _number: None
     picture: bytes = _PNG
     is_up: bool = True
@@ -133,7 +137,7 @@ class VirtualServer:
         self._refuse(request)
         fault = self.fault(request, number)
         await self._carry_out(request, fault)
-        await asyncio.sleep(self.round_trip / 2)
+        await asyncio.sleep(self.timeout if fault == "timeout" else self.round_trip / 2)
         self._fail_after(fault)
         self.made += 1
         self.latencies.append(self._now() - began)
@@ -165,8 +169,9 @@ class VirtualServer:
         )
 
     async def aclose(self) -> None:
-        """Write down that it was closed."""
+        """Close the connections to it: what is under way is lost, as with a client."""
         self.closed = True
+        self.go_down()
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -226,6 +231,8 @@ class VirtualServer:
 
     def _die(self) -> None:
         self.engine_alive = False
+        if self.restart is not None:
+            asyncio.get_running_loop().call_later(self.restart, self.come_up)
         for work in self._under_way:
             work.cancel()
 

@@ -1,0 +1,111 @@
+"""A batch in virtual time: as a studio runs one, without a folder and a journal.
+
+As many calls are open as the fleet wants. In an outage the request goes back to those that wait, nothing is
+sent, and the fleet is asked for its health every five seconds until it is good or patience ends.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from vllm_omni_client.errors import OmniError, ServerBusy, ServerUnreachable
+from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
+
+from vllm_image_core.circuit import PROBE_SECONDS
+from vllm_image_core.errors import ImageError
+from vllm_image_core.fleet import Fleet
+
+__all__ = ["VirtualBatch"]
+
+PATIENCE_SECONDS: Final = 600.0
+
+
+@dataclass
+class VirtualBatch:
+    """Many requests, each ending once.
+
+    Attributes:
+        fleet: The servers.
+        patience: Seconds that an outage may last; then every request that is left fails with its error.
+        replies: What was made, by position.
+        errors: What failed, by position.
+        seconds: How long it took.
+        pauses: How often it waited for an outage to end.
+    """
+
+    fleet: Fleet
+    patience: float = PATIENCE_SECONDS
+    replies: dict[int, ImageGenerationReply] = field(default_factory=dict[int, ImageGenerationReply])
+    errors: dict[int, OmniError | ImageError] = field(default_factory=dict[int, OmniError | ImageError])
+    seconds: float = 0.0
+    pauses: int = 0
+
+    def __post_init__(self) -> None:
+        self._checked = -PROBE_SECONDS
+        self._waiting: list[tuple[int, ImageGenerationRequest]] = []
+        self._open: dict[asyncio.Task[ImageGenerationReply], tuple[int, ImageGenerationRequest]] = {}
+
+    async def made(self, requests: Iterable[ImageGenerationRequest]) -> "VirtualBatch":
+        """Make all of them, and return the batch when each has ended.
+
+        Raises:
+            AssertionError: One ended twice.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._waiting = [*enumerate(requests)][::-1]
+        while self._waiting or self._open:
+            self._send()
+            ended, _ = await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)
+            outages = [outage for task in ended if (outage := self._take(task))]
+            if outages:
+                await self._pause(outages[-1])
+        self.seconds = loop.time() - began
+        return self
+
+    def _send(self) -> None:
+        while self._waiting and len(self._open) < self.fleet.window:
+            item = self._waiting.pop()
+            self._open[asyncio.create_task(self.fleet.generate_image(item[1], patient=True))] = item
+
+    def _take(self, task: asyncio.Task[ImageGenerationReply]) -> OmniError | None:
+        """Write down how a call ended; of one that ended in an outage, return the error."""
+        position, request = self._open.pop(task)
+        try:
+            reply = task.result()
+        except (ServerUnreachable, ServerBusy) as error:
+            self._waiting.append((position, request))
+            return error
+        except (OmniError, ImageError) as error:
+            self._end(position, error)
+        else:
+            self._end(position, reply)
+        return None
+
+    def _end(self, position: int, ended: ImageGenerationReply | OmniError | ImageError) -> None:
+        if position in self.replies or position in self.errors:
+            raise AssertionError(f"request {position} ended twice")
+        if isinstance(ended, ImageGenerationReply):
+            self.replies[position] = ended
+        else:
+            self.errors[position] = ended
+
+    async def _pause(self, error: OmniError) -> None:
+        """Let what is under way end, and wait until a server can work again, or patience ends."""
+        self.pauses += 1
+        while self._open:
+            for task in (await asyncio.wait(self._open))[0]:
+                self._take(task)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.patience
+        while loop.time() < until:
+            await asyncio.sleep(max(0.0, self._checked + PROBE_SECONDS - loop.time()))
+            self._checked = loop.time()
+            try:
+                if await self.fleet.health_check():
+                    return
+            except OmniError as outage:
+                error = outage
+        while self._waiting:
+            self._end(self._waiting.pop()[0], error)
