@@ -13,14 +13,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from vllm_image_core import full_text, index
+from vllm_image_core import full_text, index, upkeep
 from vllm_image_core.content_key import ContentKey
+from vllm_image_core.database import Database
 from vllm_image_core.errors import IndexUnavailable
 from vllm_image_core.folder import Folder
 from vllm_image_core.index import Index, Page
 from vllm_image_core.query import Query
 from vllm_image_core.record import Record, read_record
 from vllm_image_core.request import ImageRequest
+from vllm_image_core.upkeep import Upkeep
 
 DEADLINE_SECONDS = 60
 Put = Callable[..., Path]
@@ -41,7 +43,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         return read_record(folder, name)
 
-    monkeypatch.setattr(index, "read_record", counted)
+    monkeypatch.setattr(upkeep, "read_record", counted)
     return names
 
 
@@ -53,8 +55,77 @@ def found(root: Path, **query: object) -> list[str]:
     return names(Index(root).find(Query(**query)))  # type: ignore[arg-type]  # by name
 
 
+@pytest.fixture
+def large(root: Path, put: Put, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose files take longer to look at than an answer may; it was looked at a while ago."""
+    for number in range(4):
+        put(root / f"{number}.png", prompt="a red fox", key="aa", created=f"2026-01-0{number + 1}")
+    monkeypatch.setattr(index, "_LARGE", 2)
+    monkeypatch.setattr(upkeep, "_AT_ONCE", 1)
+    Index(root, clock_ns=later).find(Query())
+    wait_for_threads()
+    return root
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """The threads that look at all files wait until it is set."""
+    is_open, check_whole = threading.Event(), Database.check_whole
+
+    def check_then(database: Database, connection: sqlite3.Connection) -> None:
+        if threading.current_thread().name.startswith("index of "):
+            assert is_open.wait(DEADLINE_SECONDS)
+        check_whole(database, connection)
+
+    monkeypatch.setattr(Database, "check_whole", check_then)
+    return is_open
+
+
+def wait_for_threads() -> None:
+    """Wait until what goes on beside the answers is done."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("index of "):
+            thread.join(DEADLINE_SECONDS)
+            assert not thread.is_alive()
+
+
+def break_pages_of(path: Path, name: str) -> None:
+    """Overwrite the first page of an index within the file."""
+    with closing(sqlite3.connect(path)) as connection:
+        [(page, size)] = connection.execute(
+            "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = ?", (name,)
+        )
+    data = bytearray(path.read_bytes())
+    data[(page - 1) * size : page * size] = b"\xff" * size
+    path.write_bytes(data)
+
+
+class Halfway:
+    """Stops the first thread that reads files after so many of them, until it may go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:
+        self._left = after
+        self._thread: threading.Thread | None = None
+        self.reached, self.may_go_on = threading.Event(), threading.Event()
+        monkeypatch.setattr(upkeep, "read_record", self._read_record)
+
+    def _read_record(self, folder: Folder, name: str) -> Record | None:
+        self._thread = self._thread or threading.current_thread()
+        if threading.current_thread() is self._thread:
+            self._left -= 1
+            if self._left < 0:
+                self.reached.set()
+                assert self.may_go_on.wait(DEADLINE_SECONDS)
+        return read_record(folder, name)
+
+
 def no_fts(_: sqlite3.Connection) -> bool:
     """As in a Python whose SQLite was built without FTS5."""
+    return False
+
+
+def no_picture(_: Record) -> bool:
+    """As of a file that somebody changes again and again."""
     return False
 
 
@@ -263,7 +334,7 @@ def test_a_folder_that_has_not_changed_is_not_even_listed(
 
 def test_a_change_just_after_another_within_the_clocks_tick_is_noticed(root: Path, put: Put) -> None:
     put(root / "1.png")
-    indexed = Index(root)
+    indexed = Index(root, clock_ns=lambda: root.stat().st_mtime_ns)
     indexed.find(Query())
     before = root.stat().st_mtime_ns
     put(root / "2.png")
@@ -391,3 +462,171 @@ def test_what_is_found_can_be_made_again(root: Path, put: Put) -> None:
     put(root / "1.png", prompt="a red fox", seed=7)
     [record] = Index(root).find(Query()).pictures
     assert record.as_request() == ImageRequest(prompt="a red fox", width=16, height=12, seed=7)
+
+
+def test_the_first_question_of_a_large_folder_is_answered_before_its_files_are_looked_at(
+    large: Path, put: Put, gate: threading.Event
+) -> None:
+    put(large / "0.png", prompt="a blue bird, changed in its place")
+    indexed = Index(large, clock_ns=later)
+    assert names(indexed.find(Query(text="fox", limit=3))) == ["3.png", "2.png", "1.png"]
+    assert len(indexed.with_key(ContentKey("aa"))) == 4
+    assert names(indexed.find(Query(text="bird"))) == []
+    gate.set()
+    wait_for_threads()
+    assert names(indexed.find(Query(text="bird"))) == ["0.png"]
+
+
+def test_files_that_come_to_a_large_folder_or_go_are_in_its_first_answer(
+    large: Path, put: Put, gate: threading.Event
+) -> None:
+    put(large / "9.png", prompt="a red fox", key="aa", created="2026-02-01")
+    (large / "3.png").unlink()
+    (large / "1.png").rename(large / "8.png")
+    indexed = Index(large, clock_ns=later)
+    assert names(indexed.find(Query(text="fox"))) == ["9.png", "2.png", "8.png", "0.png"]
+    assert len(Index(large).with_key(ContentKey("aa"))) == 4
+    gate.set()
+    wait_for_threads()
+
+
+def test_of_a_large_folder_nothing_is_told_that_is_not_so(
+    large: Path, put: Put, gate: threading.Event
+) -> None:
+    put(large / "3.png", prompt="a blue bird, changed in its place")
+    put(large / "2.png", prompt="a blue bird, changed in its place")
+    indexed = Index(large, clock_ns=later)
+    assert names(indexed.find(Query(text="fox", limit=1))) == ["1.png"]
+    assert names(indexed.find(Query(text="fox"))) == ["1.png", "0.png"]
+    gate.set()
+    wait_for_threads()
+
+
+def test_a_file_that_changes_at_each_look_is_told_of_in_the_end(
+    large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "_is_there", no_picture)
+    assert len(Index(large).find(Query()).pictures) == 4
+    wait_for_threads()
+
+
+def test_a_damage_that_shows_in_no_answer_is_found_and_mended_beside_them(large: Path) -> None:
+    path = large / ".vllm-image" / "index.sqlite3"
+    break_pages_of(path, "picture_seed")
+    indexed = Index(large)
+    expected = ["3.png", "2.png", "1.png", "0.png"]
+    assert names(indexed.find(Query())) == expected
+    wait_for_threads()
+    assert (path.parent / "index.damaged-1.sqlite3").exists()
+    assert names(indexed.find(Query())) == expected
+    assert indexed.find(Query(seed=7)) == Page(pictures=())
+
+
+def test_a_row_that_was_lost_is_found_missing_beside_the_answers(large: Path) -> None:
+    with closing(sqlite3.connect(large / ".vllm-image" / "index.sqlite3")) as connection, connection:
+        connection.execute("DELETE FROM picture WHERE name = '2.png'")
+    indexed = Index(large, clock_ns=later)
+    assert names(indexed.find(Query())) == ["3.png", "1.png", "0.png"]
+    wait_for_threads()
+    assert names(indexed.find(Query())) == ["3.png", "2.png", "1.png", "0.png"]
+
+
+def test_a_question_waits_while_the_index_is_made_anew_by_another_thread(
+    large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_pages_of(large / ".vllm-image" / "index.sqlite3", "picture_seed")
+    halfway, indexed = Halfway(monkeypatch, after=2), Index(large, clock_ns=later)
+    assert len(indexed.find(Query()).pictures) == 4  # finds the damage, and begins to mend it beside
+    assert halfway.reached.wait(DEADLINE_SECONDS)
+    is_whole = Upkeep.is_whole
+
+    def seen_half_made(upkeep: Upkeep, connection: sqlite3.Connection) -> bool:
+        halfway.may_go_on.set()
+        return is_whole(upkeep, connection)
+
+    monkeypatch.setattr(Upkeep, "is_whole", seen_half_made)
+    with ThreadPoolExecutor(2) as threads:
+        page = threads.submit(indexed.find, Query())
+        keyed = threads.submit(indexed.with_key, ContentKey("aa"))
+        assert len(page.result(DEADLINE_SECONDS).pictures) == 4
+        assert len(keyed.result(DEADLINE_SECONDS)) == 4
+    wait_for_threads()
+
+
+def test_a_question_does_not_believe_an_index_that_another_process_is_making(
+    large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (large / ".vllm-image" / "index.sqlite3").unlink()
+    halfway = Halfway(monkeypatch, after=2)
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(Index(large).find, Query())
+        assert halfway.reached.wait(DEADLINE_SECONDS)
+        assert len(Index(large).find(Query()).pictures) == 4
+        assert len(Index(large).with_key(ContentKey("aa"))) == 4
+        halfway.may_go_on.set()
+        assert len(other.result(DEADLINE_SECONDS).pictures) == 4
+    wait_for_threads()
+
+
+def test_an_index_that_is_put_aside_between_a_look_at_it_and_the_answer_changes_nothing(
+    large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, is_current = large / ".vllm-image" / "index.sqlite3", Upkeep.is_current
+
+    def put_aside_then(upkeep: Upkeep, connection: sqlite3.Connection) -> bool:
+        if not path.with_name("aside").exists():
+            path.rename(path.with_name("aside"))
+            with Database(large).opened():
+                pass  # another process has begun to make a new one
+        return is_current(upkeep, connection)
+
+    monkeypatch.setattr(Upkeep, "is_current", put_aside_then)
+    indexed = Index(large)
+    assert len(indexed.find(Query()).pictures) == 4
+    wait_for_threads()
+    assert len(indexed.find(Query()).pictures) == 4
+
+
+def test_a_large_folder_that_was_lost_after_the_answer_is_not_an_error_of_the_thread(
+    large: Path, gate: threading.Event
+) -> None:
+    indexed = Index(large)
+    assert len(indexed.find(Query()).pictures) == 4
+    shutil.rmtree(large)
+    gate.set()
+    wait_for_threads()
+    assert indexed.find(Query()) == Page(pictures=())
+
+
+def test_a_file_that_grows_while_it_is_looked_at_again_is_read_when_it_is_whole(large: Path) -> None:
+    indexed = Index(large, clock_ns=later)
+    indexed.follow()
+    whole = (large / "3.png").read_bytes()
+    with (large / "3.png").open("r+b") as file:
+        file.truncate(20)
+    now = datetime.now(UTC).timestamp()
+    os.utime(large / "3.png", (now + 3600, now + 3600))
+    assert names(indexed.find(Query())) == ["2.png", "1.png", "0.png"]
+    with (large / "3.png").open("r+b") as file:
+        file.write(whole)
+    assert names(indexed.find(Query())) == ["3.png", "2.png", "1.png", "0.png"]
+
+
+def test_a_folder_of_which_many_files_were_read_is_not_listed_again(
+    root: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        put(root / f"{number}.png")
+    now = [root.stat().st_mtime_ns]
+
+    def reading_takes_a_minute(folder: Folder, name: str) -> Record | None:
+        now[0] = root.stat().st_mtime_ns + 60 * 10**9
+        return read_record(folder, name)
+
+    monkeypatch.setattr(upkeep, "read_record", reading_takes_a_minute)
+    monkeypatch.setattr(upkeep, "_LOOKED_AT_ONCE", 2)
+    (root / ".vllm-image").mkdir()
+    indexed = Index(root, clock_ns=lambda: now[0])
+    assert len(indexed.find(Query()).pictures) == 3
+    monkeypatch.delattr(Folder, "names")
+    assert len(indexed.find(Query()).pictures) == 3

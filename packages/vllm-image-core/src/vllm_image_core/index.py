@@ -2,71 +2,43 @@
 
 The files are the truth. The index is made from them when it is missing or damaged, and follows them when
 they are added, changed or removed by others; only new and changed files are read.
+
+Names that have come or gone are noticed before each answer. To look at the size and time of each file takes
+longer than an answer may in a large folder; there it is done once, after the first answer. An answer is given
+only from an index that is whole, and from the very file in which that was seen: another may be put in its
+place, half made, at any moment.
 """
 
+import logging
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from stat import S_ISREG
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from vllm_image_core import full_text
+from vllm_image_core import full_text, picture_rows
 from vllm_image_core.content_key import ContentKey
-from vllm_image_core.database import DamagedDatabase, Database, writing
+from vllm_image_core.database import DamagedDatabase, Database
 from vllm_image_core.errors import IndexUnavailable
-from vllm_image_core.filename import PICTURE_EXTENSIONS
-from vllm_image_core.folder import Folder
 from vllm_image_core.query import Query
-from vllm_image_core.record import EPOCH, Record, read_record
+from vllm_image_core.record import Record
 from vllm_image_core.text import one_line
+from vllm_image_core.upkeep import Upkeep, changing, is_picture_name
 
 __all__ = ["Index", "Page"]
 
 T = TypeVar("T")
 
-_COLUMNS: Final = (
-    "name",
-    "bytes",
-    "modified_ns",
-    "created",
-    "width",
-    "height",
-    "key",
-    "prompt",
-    "negative_prompt",
-    "model",
-    "seed",
-    "num_inference_steps",
-    "guidance_scale",
-    "seconds",
-    "batch",
-    "tag",
-)
-_SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM picture"  # noqa: S608 - names of columns
-_INSERT: Final = f"INSERT INTO picture ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - likewise
-_INSERT_NO_PICTURE: Final = "INSERT INTO picture (name, bytes, modified_ns, created) VALUES (?, ?, ?, 0)"
-_SEEN: Final = "SELECT value FROM state WHERE name = 'folder_modified_ns'"
-_SEEN_NOW: Final = "INSERT OR REPLACE INTO state VALUES ('folder_modified_ns', ?)"
+_logger = logging.getLogger(__name__)
 
-_AT_ONCE: Final = 5_000
-"""Files that are read between two transactions: few enough that other writers wait for a second at most, and
-many enough that forcing each transaction to the disk takes little of the time."""
-_NAMES_AT_ONCE: Final = 500
-"""Older versions of SQLite take 999 values in one statement."""
-_SETTLED_NS: Final = 2 * 10**9
-"""The coarsest clock of a file system, FAT's: after that, another change shows another time."""
-_GROWING_NS: Final = 60 * 10**9
-"""A file that is no picture yet and was written in the last minute may still be on its way here."""
 _MOST_OF_ONE_KEY: Final = 8
-
-State = tuple[int, int]
-"""A file's size in bytes, and when it was written in nanoseconds since 1970."""
+_LARGE: Final = 2_000
+"""With more pictures, looking at each file takes longer than the 50 ms in which a question is answered."""
+_LOOKS_AGAIN: Final = 3
+"""How often single files are looked at again before the whole folder is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,45 +68,50 @@ class Index:
     def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._root = root
         self._database = Database(root)
-        self._clock_ns = clock_ns
+        self._upkeep = Upkeep(root, clock_ns=clock_ns)
         self._following = threading.Lock()
-        self._followed = False
+        self._looking = threading.Lock()
+        self._looked_through = False
 
     def add(self, record: Record) -> None:
         """Enter a picture that was just saved, in place of what was known of a file of that name."""
 
         def enter(connection: sqlite3.Connection) -> None:
-            with _changing(connection) as fts:
-                _enter(connection, [record], fts=fts)
+            with changing(connection) as fts:
+                picture_rows.enter(connection, [record], fts=fts)
 
         self._repaired(enter)
 
     def with_key(self, key: ContentKey) -> tuple[Record, ...]:
         """The pictures of one key as they were last seen, newest first; at most 8.
 
-        The first time, the folder's files are looked at; later only the index is.
+        The first time, the folder's files are looked at as by `find`; later only the index is.
         """
         if self._is_empty():
             return ()
-        if not self._followed:
-            self.follow()
         found = "width IS NOT NULL AND key = ? ORDER BY created DESC, id DESC LIMIT ?"
-        return self._repaired(lambda connection: self._records(connection, found, (key, _MOST_OF_ONE_KEY)))
+
+        def answer(connection: sqlite3.Connection) -> tuple[Record, ...]:
+            if not (self._looked_through and self._upkeep.is_whole(connection)):
+                self._keep_up(connection)
+            return self._records(connection, found, (key, _MOST_OF_ONE_KEY))
+
+        records = self._repaired(answer)
+        self._look_through_meanwhile()
+        return records
 
     def find(self, query: Query) -> Page:
         """Some pictures, newest first, as they are in the folder now.
 
         New and removed files are always noticed. One that was changed in its place is noticed by a new
-        `Index`, by `follow`, and when it would be among the answers.
+        `Index`, by `follow`, and when it would be among the answers; in a folder of more than 2,000 pictures
+        a new `Index` notices it a moment after its first answer.
         """
         if self._is_empty():
             return Page(pictures=())
-        self.follow(every_file=not self._followed)
-        page = self._repaired(lambda connection: self._page(connection, query))
-        if all(map(_is_there, page.pictures)):
-            return page
-        self.follow()
-        return self._repaired(lambda connection: self._page(connection, query))
+        page = self._repaired(lambda connection: self._answered(connection, query))
+        self._look_through_meanwhile()
+        return page
 
     def follow(self, *, every_file: bool = True) -> None:
         """Bring the index up to the folder; made anew where it was lost.
@@ -143,59 +120,91 @@ class Index:
             every_file: Look at the size and time of each file; otherwise only at which files there are, and
                 at nothing when none was added or removed since.
         """
-        with self._following:
-            if not self._followed:
-                self._repaired(self._database.check_whole)
-            if every_file or self._repaired(self._has_changed):
-                self._repaired(lambda connection: self._follow(connection, every_file=every_file))
-            self._followed = True
+
+        def follow(connection: sqlite3.Connection) -> None:
+            if every_file:
+                self._follow_files(connection)
+            else:
+                self._follow_names(connection)
+
+        self._repaired(follow)
 
     def _is_empty(self) -> bool:
         """Whether there is neither an index nor a picture; nothing is made in such a folder."""
         if self._database.path.exists():
             return False
         try:
-            return not any(map(_is_picture_name, os.listdir(self._root)))  # noqa: PTH208 - names only
+            return not any(map(is_picture_name, os.listdir(self._root)))  # noqa: PTH208 - names only
         except OSError:  # there is no such folder
             return True
 
-    def _has_changed(self, connection: sqlite3.Connection) -> bool:
-        seen = connection.execute(_SEEN).fetchone()
-        return seen is None or seen[0] != self._root.stat().st_mtime_ns
+    def _answered(self, connection: sqlite3.Connection, query: Query) -> Page:
+        self._keep_up(connection)
+        for _ in range(_LOOKS_AGAIN):
+            page = self._page(connection, query)
+            changed = [record.path.name for record in page.pictures if not _is_there(record)]
+            if not changed:
+                return page
+            self._upkeep.look_again(connection, changed)
+        self._follow_files(connection)
+        return self._page(connection, query)
 
-    def _follow(self, connection: sqlite3.Connection, *, every_file: bool) -> None:
-        with Folder.existing(self._root) as folder:
-            modified_ns = folder.modified_ns()
-            settled = self._clock_ns() - modified_ns > _SETTLED_NS
-            known = _known(connection, with_states=every_file)
-            names = set(filter(_is_picture_name, folder.names()))
-            states = _states(folder, names if every_file else names - known.keys())
-            changed = [file for file in states.items() if known.get(file[0]) != file[1]]
-            for files in _chunks(sorted(changed, key=_when_written), _AT_ONCE):
-                settled &= self._read(connection, folder, files)
-        with _changing(connection) as fts:
-            gone = known.keys() - (states.keys() if every_file else names)
-            _forget(connection, sorted(gone), fts=fts)
-            connection.execute(_SEEN_NOW, (modified_ns if settled else None,))
+    def _keep_up(self, connection: sqlite3.Connection) -> None:
+        """Bring this file of the index up to the folder, as far as an answer can wait for it."""
+        if self._looked_through or self._is_large(connection):
+            self._follow_names(connection)
+        else:
+            self._follow_files(connection)
 
-    def _read(
-        self, connection: sqlite3.Connection, folder: Folder, files: Sequence[tuple[str, State]]
-    ) -> bool:
-        """Read some files and enter them; False where one may still be growing."""
-        found = {name: _read_or_none(folder, name) for name, _ in files}
-        now = self._clock_ns()
-        others = [(name, state) for name, state in files if found[name] is None]
-        grown = [(name, *state) for name, state in others if now - state[1] > _GROWING_NS]
-        with _changing(connection) as fts:
-            _forget(connection, [name for name, _ in others], fts=fts)
-            _enter(connection, [record for record in found.values() if record], fts=fts)
-            connection.executemany(_INSERT_NO_PICTURE, grown)
-        return len(grown) == len(others)
+    def _is_large(self, connection: sqlite3.Connection) -> bool:
+        return self._upkeep.is_whole(connection) and picture_rows.last_id(connection) > _LARGE
+
+    def _follow_names(self, connection: sqlite3.Connection) -> None:
+        if self._upkeep.is_current(connection):
+            return
+        with self._following:
+            if not self._upkeep.is_current(connection):  # another thread may have been faster
+                self._upkeep.follow(connection, every_file=False)
+
+    def _follow_files(self, connection: sqlite3.Connection) -> None:
+        with self._following:
+            if not self._looked_through:
+                self._database.check_whole(connection)
+            self._upkeep.follow(connection, every_file=True)
+            self._looked_through = True
+
+    def _look_through_meanwhile(self) -> None:
+        """Begin to look at every file of a large folder, unless that was done or is being done.
+
+        The thread ends with the process, at any moment: each of its changes is one transaction.
+        """
+        if self._looked_through or not self._looking.acquire(blocking=False):
+            return
+        name = f"index of {self._root}"
+        try:
+            threading.Thread(target=self._look_through, name=name, daemon=True).start()
+        except RuntimeError:  # the process is ending, or may have no more threads
+            self._looking.release()
+
+    def _look_through(self) -> None:
+        try:
+            self._repaired(self._database.check_whole)
+            self._repaired(self._compare_names)
+            self._repaired(self._upkeep.look_through)
+            self._looked_through = True
+        except IndexUnavailable as error:  # the next question meets it again
+            _logger.info("%s", error.message)
+        finally:
+            self._looking.release()
+
+    def _compare_names(self, connection: sqlite3.Connection) -> None:
+        with self._following:
+            self._upkeep.follow(connection, every_file=False)
 
     def _page(self, connection: sqlite3.Connection, query: Query) -> Page:
         fts = full_text.prepare(connection)
         if fts and query.text is not None and full_text.is_behind(connection):
-            with _changing(connection):
+            with changing(connection):
                 pass  # the words of pictures that a host without FTS5 has entered
         common = fts and full_text.are_common(connection, query.match)
         condition, values = query.conditions(fts=fts, common=common)
@@ -212,16 +221,17 @@ class Index:
     def _records(
         self, connection: sqlite3.Connection, condition: str, values: Iterable[object]
     ) -> tuple[Record, ...]:
-        rows = connection.execute(f"{_SELECT} WHERE {condition}", tuple(values))
-        return tuple(_record(self._root, row) for row in rows)
+        rows = connection.execute(f"{picture_rows.SELECT} WHERE {condition}", tuple(values))
+        return tuple(picture_rows.record_of(self._root, row) for row in rows)
 
     def _repaired(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do some work; where the file turns out to be damaged, with a new one, made from the pictures."""
         try:
             return self._done(work)
         except DamagedDatabase as error:
-            self._database.set_aside(error.identity)
-            self._done(lambda connection: self._follow(connection, every_file=True))
+            with self._following:
+                self._database.set_aside(error.identity)
+            self._done(self._follow_names)
             return self._done(work)
 
     def _done(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -235,90 +245,9 @@ class Index:
             ) from error
 
 
-@contextmanager
-def _changing(connection: sqlite3.Connection) -> Generator[bool]:
-    """One transaction, and whether it has full-text search; the words are entered at its end."""
-    fts = full_text.prepare(connection)
-    with writing(connection):
-        yield fts
-        if fts:
-            full_text.enter(connection)
-
-
-def _enter(connection: sqlite3.Connection, records: Sequence[Record], *, fts: bool) -> None:
-    _forget(connection, [record.path.name for record in records], fts=fts)
-    connection.executemany(_INSERT, map(_row, records))
-
-
-def _forget(connection: sqlite3.Connection, names: Sequence[str], *, fts: bool) -> None:
-    for some in _chunks(names, _NAMES_AT_ONCE):
-        if fts:
-            full_text.forget(connection, some)
-        marks = ", ".join("?" * len(some))
-        connection.execute(f"DELETE FROM picture WHERE name IN ({marks})", some)  # noqa: S608 - marks only
-
-
-def _row(record: Record) -> tuple[object, ...]:
-    return (
-        record.path.name,
-        record.bytes,
-        record.modified_ns,
-        (record.created - EPOCH) // timedelta(seconds=1),
-        *(getattr(record, column) for column in _COLUMNS[4:]),
-    )
-
-
-def _record(root: Path, row: tuple[Any, ...]) -> Record:
-    values = dict(zip(_COLUMNS, row, strict=True))
-    name, created = values.pop("name"), values.pop("created")
-    return Record(path=root / name, created=EPOCH + timedelta(seconds=created), **values)
-
-
 def _is_there(record: Record) -> bool:
     try:
         status = record.path.lstat()
     except OSError:
         return False
     return (status.st_size, status.st_mtime_ns) == (record.bytes, record.modified_ns)
-
-
-def _known(connection: sqlite3.Connection, *, with_states: bool) -> dict[str, State | None]:
-    if not with_states:
-        return {name: None for (name,) in connection.execute("SELECT name FROM picture")}
-    rows = connection.execute("SELECT name, bytes, modified_ns FROM picture")
-    return {name: (size, modified_ns) for name, size, modified_ns in rows}
-
-
-def _is_picture_name(name: str) -> bool:
-    if name.startswith(".") or not name.lower().endswith(PICTURE_EXTENSIONS):
-        return False
-    # SQLite has no place for names that are no text.
-    return not any("\ud800" <= sign <= "\udfff" for sign in name)
-
-
-def _states(folder: Folder, names: Iterable[str]) -> dict[str, State]:
-    """The states of those that are files; a link is none, wherever it leads."""
-    found: dict[str, State] = {}
-    for name in names:
-        try:
-            status = folder.status(name)
-        except OSError:  # removed meanwhile
-            continue
-        if S_ISREG(status.st_mode):
-            found[name] = (status.st_size, status.st_mtime_ns)
-    return found
-
-
-def _when_written(file: tuple[str, State]) -> tuple[int, str]:
-    return file[1][1], file[0]
-
-
-def _read_or_none(folder: Folder, name: str) -> Record | None:
-    try:
-        return read_record(folder, name)
-    except OSError:  # removed meanwhile, or not for us to read
-        return None
-
-
-def _chunks(items: Sequence[T], length: int) -> Iterator[Sequence[T]]:
-    return (items[start : start + length] for start in range(0, len(items), length))
