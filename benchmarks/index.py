@@ -28,6 +28,8 @@ from vllm_image_core.query import Query
 PICTURES = 100_000
 GOAL_MS = 50.0
 """For each question, at any number of pictures."""
+GOAL_AFTER_CHANGE_MS = 100.0
+"""For one just after a change, where all names in the folder are listed and compared first."""
 GOAL_SECONDS = 120.0
 """To make the index of 100,000 pictures; of fewer, in proportion."""
 ROUNDS = 9
@@ -81,17 +83,18 @@ def _missed(root: Path, *, pictures: int) -> bool:
     index.find(Query())
     missed |= _slow("while all files are looked at", [_asked(index, Query(seed=4711)) for _ in range(ROUNDS)])
     index.follow()
-    missed |= _slow("just after a file was added", [_added_seconds(root, index) for _ in range(ROUNDS)])
+    added = [_added_seconds(root, index) for _ in range(ROUNDS)]
+    missed |= _slow("just after a file was added", added, goal_ms=GOAL_AFTER_CHANGE_MS)
     index.follow()
     for name, query in QUESTIONS.items():
         missed |= _slow(name, [_asked(index, query) for _ in range(ROUNDS)])
     return missed
 
 
-def _slow(name: str, seconds: list[float]) -> bool:
+def _slow(name: str, seconds: list[float], *, goal_ms: float = GOAL_MS) -> bool:
     middle, worst = statistics.median(seconds) * 1000, max(seconds) * 1000
-    print(f"{name:<38} {middle:9.1f} ms, at worst {worst:.1f} ms, goal {GOAL_MS:.0f} ms")
-    return middle > GOAL_MS
+    print(f"{name:<38} {middle:9.1f} ms, at worst {worst:.1f} ms, goal {goal_ms:.0f} ms")
+    return middle > goal_ms
 
 
 def _first_seconds(root: Path) -> float:

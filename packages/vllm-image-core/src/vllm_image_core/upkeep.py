@@ -153,9 +153,10 @@ class Upkeep:
     ) -> tuple[Sequence[_File], Sequence[str]]:
         """The same, of the names alone."""
         known = self._names.of(connection)
-        new, gone = _states(folder, names - known), sorted(known - names)
+        new = names - known
+        gone = sorted(known - names) if len(names) - len(new) < len(known) else []
         self._names.discard(gone)
-        return sorted(new.items(), key=_when_written), gone
+        return sorted(_states(folder, new).items(), key=_when_written), gone
 
     def _is_settled(self, modified_ns: int) -> bool:
         settled = _FINELY_SETTLED_NS if modified_ns % _FINE_NS else _SETTLED_NS
