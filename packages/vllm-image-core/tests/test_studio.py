@@ -756,3 +756,13 @@ async def test_leaving_the_studio_closes_the_connection(tmp_path: Path) -> None:
         assert studio.server_url == "http://gpu:6655"
         assert studio.output_dir == tmp_path
     assert server.closed
+
+
+async def test_what_was_made_and_what_was_found_is_shown_small(tmp_path: Path) -> None:
+    async with studio_of(Server(), tmp_path) as studio:
+        image = await studio.generate("a red fox", width=512, height=512)
+        small = await studio.preview(image, longest_side=64)
+        page = await studio.find()
+        sheet = await studio.contact_sheet([image, *page.pictures], longest_side=256)
+    assert (small.width, small.height, small.format) == (64, 64, "webp")
+    assert sheet.width == 256

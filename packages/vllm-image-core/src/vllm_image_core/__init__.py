@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vllm_image_core.metadata import Metadata
     from vllm_image_core.picture import Picture
     from vllm_image_core.preset import Quality
+    from vllm_image_core.preview import Axis, PreviewFormat
     from vllm_image_core.profile import Profile
     from vllm_image_core.query import Query
     from vllm_image_core.recalled import Recalled, recall
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from vllm_image_core.studio import Studio
 
 __all__ = [
+    "Axis",
     "BadPicture",
     "BadProfile",
     "CannotSave",
@@ -55,6 +57,7 @@ __all__ = [
     "NotRecalled",
     "Picture",
     "PictureNotSaved",
+    "PreviewFormat",
     "Profile",
     "Quality",
     "Query",
@@ -70,6 +73,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "Axis": "preview",
     "BadPicture": "errors",
     "BadProfile": "errors",
     "CannotSave": "errors",
@@ -84,6 +88,7 @@ _HOMES: Final = {
     "NotRecalled": "errors",
     "Picture": "picture",
     "PictureNotSaved": "errors",
+    "PreviewFormat": "preview",
     "Profile": "profile",
     "Quality": "preset",
     "Query": "query",

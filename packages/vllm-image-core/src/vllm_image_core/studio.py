@@ -32,6 +32,7 @@ from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import resolve
 from vllm_image_core.served import ServedModel
 from vllm_image_core.text import one_line
+from vllm_image_core.viewer import Viewer
 
 __all__ = ["Studio"]
 
@@ -50,7 +51,7 @@ def _local_time() -> datetime:
     return datetime.now(UTC).astimezone()
 
 
-class Studio:
+class Studio(Viewer):
     """Makes pictures on one vLLM-Omni server and saves them in one folder.
 
     Args:
