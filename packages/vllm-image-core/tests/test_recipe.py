@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from vllm_image_core import xmp
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture, read_text, with_text
@@ -110,6 +111,54 @@ def test_a_picture_that_states_its_source_itself_is_believed(kind: str) -> None:
         drawn, resolved(), model=QWEN, facts=recipe_facts(resolved(), model=QWEN, now=NOON, more={})
     )
     assert xmp.read(read_text(described.bytes)["XML:com.adobe.xmp"]).source == "algorithmicMedia"
+
+
+def told_by_the_server(kind: str) -> Picture:
+    """A picture in which the server wrote texts of its own, the prompt among them, and how it is turned."""
+    image, file = Image.radial_gradient("L").convert("RGB"), io.BytesIO()
+    exif = image.getexif()
+    exif.update({0x010E: "my secret fox", 0x0112: 6, 0x0131: "server 1.0"})
+    options: dict[str, object] = {"exif": exif, "icc_profile": b"colours", "comment": b"my secret fox"}
+    if kind == "png":
+        texts = PngInfo()
+        texts.add_text("Description", "my secret fox", zip=True)
+        texts.add_itxt("Software", "server 1.0")
+        texts.add_text("parameters", "my secret fox")
+        options["pnginfo"] = texts
+    image.save(file, kind, **options)
+    drawn = Picture.check(file.getvalue())
+    packet = xmp.packet(xmp.Properties(source="algorithmicMedia", json='{"note": "my secret fox"}'))
+    return with_text(drawn, {"XML:com.adobe.xmp": packet}) if kind != "jpeg" else drawn
+
+
+def described(drawn: Picture, metadata: Metadata) -> Picture:
+    facts = recipe_facts(resolved(), model=QWEN, now=NOON, more={})
+    return with_recipe(drawn, resolved(), model=QWEN, facts=facts, metadata=metadata)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("parameters", [True, False])
+def test_where_prompts_are_kept_back_nothing_of_what_the_server_wrote_stays(
+    kind: str, *, parameters: bool
+) -> None:
+    drawn = told_by_the_server(kind)
+    quiet = described(drawn, Metadata(prompts=False, parameters=parameters))
+    with Image.open(io.BytesIO(quiet.bytes)) as image:
+        shown = str(image.info) + str(dict(image.getexif()))
+        assert image.info["icc_profile"] == b"colours"
+        assert image.tobytes() == drawn.pil().tobytes()
+        assert image.getexif().get(0x0112) == (None if kind == "png" else 6)
+    assert "secret" not in shown
+    assert "server 1.0" not in shown
+    assert b"secret" not in quiet.bytes
+    source = xmp.read(read_text(quiet.bytes)["XML:com.adobe.xmp"]).source
+    assert source == ("trainedAlgorithmicMedia" if kind == "jpeg" else "algorithmicMedia")
+
+
+def test_otherwise_what_the_server_wrote_under_other_keywords_stays() -> None:
+    texts = read_text(described(told_by_the_server("png"), Metadata()).bytes)
+    assert (texts["Description"], texts["Software"]) == ("my secret fox", "server 1.0")
+    assert texts["parameters"].startswith("雪の中の狐, a red fox")
 
 
 def test_a_prompt_too_long_for_a_jpeg_is_left_out_and_the_rest_is_told() -> None:

@@ -40,6 +40,7 @@ def test_the_short_form_as_an_attribute_is_read(source: DigitalSource) -> None:
         "</r:RDF></x:xmpmeta>"
     )
     assert xmp.read(text) == Properties(source=source)
+    assert xmp.read(text.replace("http://cv.", "https://cv.")) == Properties(source=source)
 
 
 @pytest.mark.parametrize("url", ["trainedAlgorithmicMedia", "http://x.example/trainedAlgorithmicMedia", ""])

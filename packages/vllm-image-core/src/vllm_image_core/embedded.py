@@ -23,12 +23,13 @@ class Blocks:
     xmp: bytes | None = None
 
 
-def blocks(texts: Mapping[str, str], *, replaced: Blocks) -> Blocks:
+def blocks(texts: Mapping[str, str], *, replaced: Blocks, alone: bool = False) -> Blocks:
     """The blocks that hold these texts; None where no text needs one.
 
     Args:
         texts: By keyword: "parameters", which becomes EXIF's UserComment, and a packet of XMP.
         replaced: What is there already: of a replaced EXIF, how the picture is turned is kept.
+        alone: Whether all that is there already is replaced.
 
     Raises:
         ValueError: A keyword is another one.
@@ -37,6 +38,8 @@ def blocks(texts: Mapping[str, str], *, replaced: Blocks) -> Blocks:
         raise ValueError(f"{others[0]!r} has no place in EXIF or XMP")
     comment, packet = texts.get(infotext.KEYWORD), texts.get(xmp.KEYWORD)
     orientation = exif.read(replaced.exif or b"").orientation
+    if alone and orientation != 1:
+        comment = comment or ""
     return Blocks(
         exif=None if comment is None else exif.encoded(comment, orientation=orientation),
         xmp=None if packet is None else packet.encode("utf-8", "replace"),

@@ -22,6 +22,8 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _APP0: Final = 0xE0
 _APP1: Final = 0xE1
+_APP13: Final = 0xED
+_COMMENT: Final = 0xFE
 _XMP_PREFIX: Final = b"http://ns.adobe.com/xap/1.0/\0"
 _MORE_XMP_PREFIX: Final = b"http://ns.adobe.com/xmp/extension/\0"
 _MAX_CONTENT_BYTES: Final = 65_533
@@ -63,21 +65,27 @@ def check(data: bytes) -> int:
     return len(whole)
 
 
-def with_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
+def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
     """A checked JPEG with these texts, each in a segment that replaces a former one; the rest stays.
 
     They stand after the start and its JFIF header. "parameters" is written as EXIF's UserComment, a packet
     of XMP as it is.
 
+    Args:
+        data: The JPEG.
+        texts: By keyword.
+        alone: Whether EXIF, XMP, IPTC and comments are removed where no text replaces them; how the picture
+            is turned is kept.
+
     Raises:
         ValueError: A text has another keyword.
         TextTooLong: A text does not fit into a segment, which has less than 64 KiB.
     """
-    new = embedded.blocks(texts, replaced=_blocks(data))
+    new = embedded.blocks(texts, replaced=_blocks(data), alone=alone)
     view = memoryview(data)
     kept_from = _after_jfif(data)
     parts = [view[:kept_from], *_new_segments(new)]
-    for start, end in _replaced(data, new):
+    for start, end in _foreign(data) if alone else _replaced(data, new):
         parts.append(view[kept_from:start])
         kept_from = end
     return b"".join([*parts, view[kept_from:]])
@@ -128,6 +136,13 @@ def _replaced(data: bytes, new: Blocks) -> Iterator[tuple[int, int]]:
     prefixes += (_XMP_PREFIX, _MORE_XMP_PREFIX) * (new.xmp is not None)
     for marker, start in _segments(data):
         if marker == _APP1 and _content(data, start).startswith(prefixes):
+            yield start - 2, start + int.from_bytes(data[start : start + 2])
+
+
+def _foreign(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where the segments begin and end that hold texts, whoever wrote them."""
+    for marker, start in _segments(data):
+        if marker in (_APP1, _APP13, _COMMENT):
             yield start - 2, start + int.from_bytes(data[start : start + 2])
 
 

@@ -26,7 +26,8 @@ class Metadata:
             "parameters", in JPEG and WebP EXIF's UserComment.
         xmp: The IPTC digital source type, in an XMP packet.
         prompts: The prompt and the negative prompt, wherever parameters are told. Without them a picture
-            can be made again only by who knows the prompt.
+            can be made again only by who knows the prompt, and whatever the server itself wrote into the
+            file beside the picture is removed, too.
         source: The digital source type, for pictures that do not state their own. A server that draws by a
             procedure, such as the simulator, makes "algorithmicMedia".
     """

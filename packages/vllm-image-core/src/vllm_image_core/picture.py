@@ -114,20 +114,25 @@ class Picture:
         return self.bytes if self.format == "jpeg" else None
 
 
-def with_text(picture: Picture, texts: Mapping[str, str]) -> Picture:
+def with_text(picture: Picture, texts: Mapping[str, str], *, alone: bool = False) -> Picture:
     """The picture with texts in its file, by keyword; no pixel is encoded again.
 
     In a PNG they stand right after the header, in tEXt or iTXt chunks. JPEG and WebP take two:
     "parameters", as EXIF's UserComment, and "XML:com.adobe.xmp", a packet of XMP. A text replaces a former
     one of the same keyword; every other byte stays.
 
+    Args:
+        picture: Any checked picture.
+        texts: By keyword.
+        alone: Whether all other texts are removed; how a JPEG or WebP is turned is kept.
+
     Raises:
         ValueError: The format has no place for a keyword.
         TextTooLong: A text is longer than the 1 MiB of a PNG or the 64 KiB of a JPEG.
     """
-    if not texts:
+    if not texts and not alone:
         return picture
-    return replace(picture, bytes=_WALKERS[picture.format].with_texts(picture.bytes, texts))
+    return replace(picture, bytes=_WALKERS[picture.format].with_texts(picture.bytes, texts, alone=alone))
 
 
 def read_text(data: bytes) -> dict[str, str]:

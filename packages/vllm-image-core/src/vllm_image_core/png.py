@@ -36,6 +36,7 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _PALETTE = 3
 _TEXT_KINDS = (b"tEXt", b"zTXt", b"iTXt")
+_EXIF = b"eXIf"
 _ALWAYS_INTERNATIONAL = "XML:com.adobe.xmp"
 """Section 11.3.3.4: XMP stands in an iTXt chunk, whatever its characters."""
 
@@ -131,10 +132,15 @@ def check(data: bytes) -> int:
     return length
 
 
-def with_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
+def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
     """A checked PNG with these texts, each keyword's former text replaced; everything else byte for byte.
 
     A text in Latin-1 goes into a tEXt chunk, any other and XMP into an iTXt chunk, as Pillow does it.
+
+    Args:
+        data: The PNG.
+        texts: By keyword.
+        alone: Whether all other texts and EXIF are removed.
 
     Raises:
         ValueError: A keyword is not 1 to 79 printable Latin-1 characters.
@@ -144,7 +150,10 @@ def with_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
     parts = [view[:_IHDR_END], *(_text_chunk(keyword, text) for keyword, text in texts.items())]
     kept_from = _IHDR_END
     for chunk in chunks(data):
-        if chunk.kind in _TEXT_KINDS and _keyword(view[chunk.content]) in texts:
+        is_text = chunk.kind in _TEXT_KINDS
+        if (alone and (is_text or chunk.kind == _EXIF)) or (
+            is_text and _keyword(view[chunk.content]) in texts
+        ):
             parts.append(view[kept_from : chunk.start])
             kept_from = chunk.end
     return b"".join([*parts, view[kept_from:]])

@@ -33,7 +33,9 @@ def with_recipe(
 ) -> Picture:
     """The picture with all parameters in its file: as JSON, for other tools, and with where it comes from.
 
-    A prompt that is longer than the 64 KiB for which a JPEG has room is left out of it.
+    Texts that the server wrote under the same keywords are replaced, and its others are kept: they belong to
+    the picture. Where prompts are kept back, all of them are removed, since a prompt may be in any. A prompt
+    that is longer than the 64 KiB for which a JPEG has room is left out of it.
 
     Args:
         picture: As the server sent it. What its own XMP says of its digital source type stands.
@@ -44,7 +46,7 @@ def with_recipe(
     """
     told = metadata or Metadata()
     try:
-        return with_text(picture, _texts(picture, request, model, facts, told))
+        return with_text(picture, _texts(picture, request, model, facts, told), alone=not told.prompts)
     except TextTooLong:
         return with_text(picture, _texts(picture, request, model, facts, replace(told, prompts=False)))
 

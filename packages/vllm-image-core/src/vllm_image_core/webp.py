@@ -74,21 +74,27 @@ def check(data: bytes) -> int:
     return length
 
 
-def with_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
+def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
     """A checked WebP with these texts, each in a chunk that replaces a former one; no pixel changes.
 
     A simple file gets the canvas chunk that an extended one begins with. "parameters" is written as EXIF's
     UserComment, a packet of XMP as it is.
 
+    Args:
+        data: The WebP.
+        texts: By keyword.
+        alone: Whether EXIF and XMP are removed where no text replaces them; how the picture is turned is
+            kept.
+
     Raises:
         ValueError: A text has another keyword.
     """
     chunks = list(_chunks(data))
-    new = embedded.blocks(texts, replaced=_blocks(data, chunks))
-    replaced = {_EXIF} if new.exif is not None else set[bytes]()
-    replaced |= {_XMP} if new.xmp is not None else set[bytes]()
+    new = embedded.blocks(texts, replaced=_blocks(data, chunks), alone=alone)
+    replaced = {_EXIF} if alone or new.exif is not None else set[bytes]()
+    replaced |= {_XMP} if alone or new.xmp is not None else set[bytes]()
     kept = [chunk for chunk in chunks if chunk.kind not in replaced | {_CANVAS}]
-    flags = _flags(data, chunks)
+    flags = _flags(data, chunks) & ~(_EXIF_FLAG * alone | _XMP_FLAG * alone)
     parts = [data[chunk.start : chunk.end] for chunk in kept]
     if new.exif is not None:
         flags |= _EXIF_FLAG

@@ -121,7 +121,10 @@ def _as_json_escape(character: str) -> str:
 
 
 def _source(url: str) -> DigitalSource | None:
-    for source in get_args(DigitalSource):
-        if url.removeprefix(_SOURCES) == source and url != source:
-            return source
-    return None
+    """The source that a URL of IPTC's list names, which some write with https."""
+    return next((source for source in get_args(DigitalSource) if url in _urls(source)), None)
+
+
+def _urls(source: DigitalSource) -> tuple[str, str]:
+    url = f"{_SOURCES}{source}"
+    return url, url.replace("http:", "https:")
