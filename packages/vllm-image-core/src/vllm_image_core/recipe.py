@@ -9,7 +9,7 @@ from vllm_image_core import xmp
 from vllm_image_core.facts import Facts
 from vllm_image_core.infotext import KEYWORD as PARAMETERS
 from vllm_image_core.infotext import parameters_text
-from vllm_image_core.metadata import DigitalSource, Metadata
+from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture, read_text, with_text
 from vllm_image_core.resolver import ResolvedRequest
 from vllm_image_core.text import TextTooLong
@@ -38,7 +38,8 @@ def with_recipe(
     that is longer than the 64 KiB for which a JPEG has room is left out of it.
 
     Args:
-        picture: As the server sent it. What its own XMP says of its digital source type stands.
+        picture: As the server sent it. What its own XMP says of its digital source type and
+            of the program that made it stands.
         request: What was sent.
         model: The server's name for the model.
         facts: What the JSON holds; see ``recipe_facts``.
@@ -76,14 +77,15 @@ def _texts(
         texts[PARAMETERS] = _parameters(request, model, prompts=told.prompts)
     if recipe is not None and picture.format == "png":
         texts[KEYWORD], recipe = recipe, None
-    source = _stated_source(picture) or told.source if told.xmp else None
-    if source is not None or recipe is not None:
-        texts[xmp.KEYWORD] = xmp.packet(xmp.Properties(json=recipe, source=source))
+    if told.xmp or recipe is not None:
+        stated = xmp.read(read_text(picture.bytes).get(xmp.KEYWORD, ""))
+        properties = xmp.Properties(
+            json=recipe,
+            source=stated.source or told.source if told.xmp else None,
+            creator=stated.creator if told.xmp and told.prompts else None,
+        )
+        texts[xmp.KEYWORD] = xmp.packet(properties)
     return texts
-
-
-def _stated_source(picture: Picture) -> DigitalSource | None:
-    return xmp.read(read_text(picture.bytes).get(xmp.KEYWORD, "")).source
 
 
 def _parameters(request: ResolvedRequest, model: str, *, prompts: bool) -> str:

@@ -12,6 +12,7 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape
 
 from vllm_image_core.metadata import DigitalSource
+from vllm_image_core.text import one_line
 
 __all__ = ["KEYWORD", "MAX_BYTES", "Properties", "packet", "read"]
 
@@ -22,9 +23,11 @@ MAX_BYTES: Final = 1_048_576
 """A packet of more than 1 MiB is not read."""
 
 _IPTC: Final = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+_XMP: Final = "http://ns.adobe.com/xap/1.0/"
 _OURS: Final = "urn:vllm-image:ns:1.0/"
 _RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _SOURCES: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+_MAX_CREATOR: Final = 200
 # XML 1.0, section 2.2: the characters that a document may hold. In JSON all others stand within a string.
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -35,6 +38,8 @@ class Properties:
 
     json: str | None = None
     source: DigitalSource | None = None
+    creator: str | None = None
+    """The program that made the picture, on one line."""
 
 
 def packet(properties: Properties) -> str:
@@ -44,6 +49,8 @@ def packet(properties: Properties) -> str:
         elements.append(
             f"<Iptc4xmpExt:DigitalSourceType>{_SOURCES}{properties.source}</Iptc4xmpExt:DigitalSourceType>"
         )
+    if properties.creator is not None:
+        elements.append(f"<xmp:CreatorTool>{_escaped(properties.creator)}</xmp:CreatorTool>")
     if properties.json is not None:
         elements.append(f"<vllmimage:parameters>{_escaped(properties.json)}</vllmimage:parameters>")
     inner = "".join(f"\n   {element}" for element in elements)
@@ -51,7 +58,8 @@ def packet(properties: Properties) -> str:
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
         '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
         f' <rdf:RDF xmlns:rdf="{_RDF}">\n'
-        f'  <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="{_IPTC}" xmlns:vllmimage="{_OURS}">'
+        f'  <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="{_IPTC}" xmlns:xmp="{_XMP}"'
+        f' xmlns:vllmimage="{_OURS}">'
         f"{inner}\n"
         "  </rdf:Description>\n"
         " </rdf:RDF>\n"
@@ -73,6 +81,7 @@ def read(text: str) -> Properties:
     return Properties(
         json=reader.found.get(f"{_OURS} parameters"),
         source=_source(reader.found.get(f"{_IPTC} DigitalSourceType", "")),
+        creator=one_line(reader.found.get(f"{_XMP} CreatorTool", ""), limit=_MAX_CREATOR) or None,
     )
 
 
@@ -82,7 +91,7 @@ class _Refused(Exception):
 
 @dataclass(slots=True)
 class _Reader:
-    """Collects the text of the two properties, as elements or in their short form as attributes."""
+    """Collects the texts of the properties, as elements or in their short form as attributes."""
 
     found: dict[str, str] = field(default_factory=dict[str, str])
     _open: str = ""
@@ -107,7 +116,7 @@ class _Reader:
                 self.found.setdefault(attribute, value)
 
     def _end(self, name: str) -> None:
-        if name == self._open and name.startswith((_OURS, _IPTC)):
+        if name == self._open and name.startswith((_OURS, _IPTC, _XMP)):
             self.found.setdefault(name, "".join(self._parts).strip())
         self._parts.clear()
 
