@@ -142,16 +142,25 @@ def test_guidance_of_at_most_one_switches_it_off_on_qwen_image(asked: float, sen
     assert ("guidance_scale" in said(result)) == (asked != sent)
 
 
-def test_guidance_on_a_distilled_model_is_sent_as_asked_with_a_note() -> None:
+def test_guidance_is_not_switched_on_for_a_distilled_model_and_that_is_told() -> None:
     result = resolved(KLEIN, guidance_scale=3.5)
-    assert (result.sent_guidance, result.guided) == (3.5, True)
+    assert (result.guidance_scale, result.sent_guidance, result.guided) == (1.0, 1.0, False)
     assert said(result) == {
         "guidance_scale": (
-            "guidance_scale 3.5 is sent as asked, but black-forest-labs/FLUX.2-klein-4B is distilled: "
-            "above 1 a picture takes about twice the time and is likely worse. 1 is recommended."
+            "guidance_scale 3.5 is not sent: black-forest-labs/FLUX.2-klein-4B is distilled, and above 1 a "
+            "picture takes about twice the time and is likely worse. 1 is sent."
         )
     }
-    assert resolved(TURBO, guidance_scale=1).guided
+    turbo = resolved(TURBO, guidance_scale=1)
+    assert (turbo.sent_guidance, turbo.guided) == (0.0, False)
+
+
+@pytest.mark.parametrize(("profile", "asked"), [(KLEIN, 1.0), (KLEIN, 0.5), (KLEIN, 0), (TURBO, 0)])
+def test_guidance_that_costs_a_distilled_model_nothing_is_sent_as_asked(
+    profile: Profile, asked: float
+) -> None:
+    result = resolved(profile, guidance_scale=asked)
+    assert (result.sent_guidance, result.notes) == (asked, ())
 
 
 @pytest.mark.parametrize("profile", [KLEIN, TURBO])
@@ -480,7 +489,7 @@ def test_guidance_that_no_server_takes_is_refused(value: object) -> None:
 
 @pytest.mark.parametrize("value", [0, 0.0, -0.0, 20, 20.0, Fraction(7, 2)])
 def test_guidance_at_the_bounds_is_taken_as_a_float(value: float) -> None:
-    taken = resolved(guidance_scale=value).guidance_scale
+    taken = resolved(QWEN, guidance_scale=value).guidance_scale
     assert (type(taken), taken) == (float, value)
     assert math.copysign(1, taken) == 1
 

@@ -109,12 +109,26 @@ def test_what_the_caller_gave_is_kept(case: tuple[Profile, ImageRequest]) -> Non
     profile, request = case
     result = resolved(profile, request)
     assert result.prompt == request.prompt
-    for name in ("num_inference_steps", "guidance_scale", "seed"):
-        asked = getattr(request, name)
-        assert asked is None or getattr(result, name) == asked
+    assert request.num_inference_steps in {None, result.num_inference_steps}
+    assert request.seed in {None, result.seed}
+    if request.guidance_scale is not None and (profile.type == "standard" or result.guided):
+        assert result.guidance_scale == request.guidance_scale
     if request.aspect_ratio is None:
         assert request.width in {None, result.width}
         assert request.height in {None, result.height}
+
+
+@given(requests())
+def test_guidance_that_is_not_sent_is_told_and_would_have_cost_a_distilled_model_a_second_pass(
+    case: tuple[Profile, ImageRequest],
+) -> None:
+    profile, request = case
+    result = resolved(profile, request)
+    if request.guidance_scale not in {None, result.guidance_scale}:
+        assert profile.type == "distilled"
+        assert profile.guided(float(request.guidance_scale or 0))
+        assert not result.guided
+        assert "guidance_scale" in {note.parameter for note in result.notes}
 
 
 @given(requests())
