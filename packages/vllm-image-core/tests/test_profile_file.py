@@ -92,13 +92,13 @@ def test_a_whole_profile_of_one_s_own_needs_no_sources(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("default_steps = 500", ": default_steps: Input should be less than or equal to 200, not 500"),
-        ("default_steps = true", ": default_steps: Input should be a valid integer, not True"),
-        ('default_steps = "4"', ": default_steps: Input should be a valid integer, not '4'"),
-        ('type = "turbo"', ": type: Input should be 'distilled' or 'standard', not 'turbo'"),
+        ("default_steps = 500", ": default_steps: 500 is not allowed; allowed is 1 to 200"),
+        ("default_steps = true", ": default_steps: True is not allowed; allowed is a whole number"),
+        ('default_steps = "4"', ": default_steps: '4' is not allowed; allowed is a whole number"),
+        ('type = "turbo"', ": type: 'turbo' is not allowed; allowed is 'distilled' or 'standard'"),
         (
             'size_rule = "ceil"',
-            ": size_rule: Input should be 'floor', 'error', 'round_up', 'listed' or 'unknown'",
+            ": size_rule: 'ceil' is not allowed; allowed is 'floor', 'error', 'round_up', 'listed'",
         ),
         ("steps = 4", ": steps: no such key; allowed are model, aliases, type, default_steps,"),
         ("[cost]\nsteps = 4", ": cost.steps: no such key; allowed are fixed_seconds, seconds_per_megapixel,"),
@@ -106,23 +106,74 @@ def test_a_whole_profile_of_one_s_own_needs_no_sources(tmp_path: Path) -> None:
             "[quality.draft]\nsteps = 4",
             ": quality.draft.steps: no such key; allowed are num_inference_steps,",
         ),
-        ("[quality.fast]\nnum_inference_steps = 4", ": quality.fast"),
+        (
+            "[quality.fast]\nnum_inference_steps = 4",
+            ": quality.fast: 'fast' is not allowed; allowed is 'draft' or 'best'",
+        ),
+        (
+            "[quality.draft]\nnum_inference_steps = 0",
+            ": quality.draft.num_inference_steps: 0 is not allowed; allowed is 1 or more",
+        ),
+        (
+            "default_guidance_scale = 20.5",
+            ": default_guidance_scale: 20.5 is not allowed; allowed is 0 to 20",
+        ),
+        ("default_guidance_scale = inf", ": default_guidance_scale: inf is not allowed; allowed is a finite"),
+        ("default_width = 0", ": default_width: 0 is not allowed; allowed is 1 or more"),
+        ("max_resolution_mp = 0", ": max_resolution_mp: 0 is not allowed; allowed is more than 0"),
+        ("[cost]\nfixed_seconds = -1", ": cost.fixed_seconds: -1 is not allowed; allowed is 0 or more"),
+        ("[cost]", ": cost: the table is empty; allowed are fixed_seconds,"),
+        ("[quality]", ": quality: the table is empty; allowed are [quality.draft] and"),
+        ("[quality.draft]", ": quality.draft: the table is empty; allowed are num_inference_steps,"),
+        (
+            "[supported_aspect_ratios]",
+            ": supported_aspect_ratios: the table is empty; allowed are sizes by ratio",
+        ),
+        ("[sources]", ": sources: the table is empty; allowed are texts by key"),
+        ("cost = 3", ": cost: 3 is not allowed; allowed is a table"),
+        ("quality = 3", ": quality: 3 is not allowed; allowed is a table"),
+        (
+            '[supported_aspect_ratios]\n"1:1" = [1024]',
+            ": supported_aspect_ratios.1:1: a list is not allowed; allowed is a list of two whole numbers",
+        ),
+        ("model = '  '", ": model: '  ' is not allowed; allowed is a text of more than spaces"),
+        (
+            'model = "acme/a"\nextends = "acme/a"',
+            ": extends: 'acme/a' is the profile itself; allowed is another",
+        ),
         (
             "[supported_aspect_ratios]\nwide = [1600, 800]",
-            ": supported_aspect_ratios has 'wide'; allowed are names",
+            ": supported_aspect_ratios: 'wide' is no ratio; allowed are names",
         ),
-        ('[supported_aspect_ratios]\n"2:1" = [1600, 900]', ": 1600x900 is not made of multiples of 16"),
-        ('[supported_aspect_ratios]\n"2:1" = [1600, 896]', ": 1600x896 is more than 3% off the shape of 2:1"),
+        (
+            '[supported_aspect_ratios]\n"2:1" = [1600, 900]',
+            ": supported_aspect_ratios.2:1: 1600x900 is not allowed; allowed are multiples of 16",
+        ),
+        (
+            '[supported_aspect_ratios]\n"2:1" = [1600, 896]',
+            ": supported_aspect_ratios.2:1: 1600x896 has another shape; allowed is at most 3% off",
+        ),
         ("extends = 7", ": extends: 7 is no text"),
         ('extends = "acme/nothing"', ": extends: 'acme/nothing' is not known; allowed are "),
-        ("model = ''", ": model: String should have at least 1 character"),
+        ("model = ''", ": model: '' is not allowed; allowed is a text of 1 character or more"),
         ("sources = 7", ": sources: "),
     ],
 )
 def test_a_wrong_key_is_told_with_its_file_and_what_is_allowed(tmp_path: Path, line: str, told: str) -> None:
-    extends = "" if line.startswith("extends") else 'extends = "Qwen/Qwen-Image"\n'
+    extends = "" if "extends" in line else 'extends = "Qwen/Qwen-Image"\n'
     found = fault(tmp_path, extends + line + "\n")
     assert found.startswith(told) or told.removeprefix(": ") in found
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# a profile, some day\n"])
+def test_an_empty_file_is_told_with_what_a_profile_needs(tmp_path: Path, text: str) -> None:
+    found = fault(tmp_path, text)
+    assert " is empty; allowed are extends and what differs, or all of model, type, default_steps," in found
+
+
+def test_a_path_that_no_system_has_is_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(BadProfile, match="cannot be read"):
+        own_profiles(tmp_path / "a\0b", known=KNOWN)
 
 
 def test_missing_keys_are_named(tmp_path: Path) -> None:
@@ -134,7 +185,7 @@ def test_missing_keys_are_named(tmp_path: Path) -> None:
 def test_a_profile_that_extends_itself_in_the_end_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('extends = "acme/b"\nmodel = "acme/a"\n', "utf-8")
     (tmp_path / "b.toml").write_text('extends = "acme/a"\nmodel = "acme/b"\n', "utf-8")
-    with pytest.raises(BadProfile, match="extends: the profile extends itself in the end"):
+    with pytest.raises(BadProfile, match=r"a\.toml: extends: 'acme/a' extends 'acme/b' extends 'acme/a'; "):
         own_profiles(tmp_path, known=KNOWN)
 
 

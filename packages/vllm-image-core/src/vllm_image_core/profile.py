@@ -132,7 +132,7 @@ class Profile(BaseModel):
 
     model_config = _STRICT
 
-    model: Annotated[str, Field(min_length=1, max_length=200)]
+    model: Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
     aliases: _Names = ()
     type: ModelType
     default_steps: Annotated[int, Field(ge=1, le=200)]
@@ -213,13 +213,23 @@ class Profile(BaseModel):
 
     @model_validator(mode="after")
     def _every_size_is_allowed(self) -> Self:
-        for name, size in self._sizes():
+        listed = self.supported_aspect_ratios.values()
+        for key, size in self._sizes():
             if size.width % self.resolution_multiple or size.height % self.resolution_multiple:
-                raise ValueError(f"{name} {size} is not made of multiples of {self.resolution_multiple}")
+                raise ValueError(
+                    f"{key}: {size} is not allowed; allowed are multiples of {self.resolution_multiple}, as "
+                    "resolution_multiple says"
+                )
             if size.pixels > self.max_pixels:
-                raise ValueError(f"{name} {size} is over {self.max_resolution_mp} megapixels")
-            if self.size_rule == "listed" and size not in self.supported_aspect_ratios.values():
-                raise ValueError(f"{name} {size} is not one of supported_aspect_ratios, as size_rule demands")
+                raise ValueError(
+                    f"{key}: {size} is not allowed; allowed are {self.max_resolution_mp:g} megapixels, as "
+                    "max_resolution_mp says"
+                )
+            if self.size_rule == "listed" and size not in listed:
+                raise ValueError(
+                    f"{key}: {size} is not allowed; allowed are the sizes of supported_aspect_ratios, as "
+                    "size_rule says"
+                )
         return self
 
     @model_validator(mode="after")
@@ -227,14 +237,21 @@ class Profile(BaseModel):
         for name, size in self.supported_aspect_ratios.items():
             ratio = aspect_ratio(name)
             if ratio is None:
-                raise ValueError(f"supported_aspect_ratios has '{name}'; allowed are names such as '16:9'")
+                raise ValueError(
+                    f"supported_aspect_ratios: {name!r} is no ratio; allowed are names such as '16:9'"
+                )
             if abs(size.aspect / ratio - 1) > MOST_OFF_SHAPE:
-                raise ValueError(f"{size} is more than {MOST_OFF_SHAPE:.0%} off the shape of {name}")
+                raise ValueError(
+                    f"supported_aspect_ratios.{name}: {size} has another shape; allowed is at most "
+                    f"{MOST_OFF_SHAPE:.0%} off"
+                )
         return self
 
     def _sizes(self) -> Iterator[tuple[str, Size]]:
-        yield "the default size", self.default_size
+        """Each size with the keys that say it."""
+        yield "default_width, default_height", self.default_size
         for quality, preset in self.quality.items():
             if preset.size:
-                yield f"the {quality} size", preset.size
-        yield from self.supported_aspect_ratios.items()
+                yield f"quality.{quality}", preset.size
+        for name, size in self.supported_aspect_ratios.items():
+            yield f"supported_aspect_ratios.{name}", size

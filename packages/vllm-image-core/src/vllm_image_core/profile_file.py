@@ -24,7 +24,29 @@ MOST_BYTES: Final = 1_000_000
 _MOST_FILES: Final = 1_000
 _SHOWN_FAULTS: Final = 5
 _EXTENDS: Final = "extends"
+_TABLES: Final = {
+    "cost": ", ".join(CostLaw.model_fields),
+    "quality": "[quality.draft] and [quality.best]",
+    "supported_aspect_ratios": 'sizes by ratio, such as "16:9" = [1344, 768]',
+    "sources": "texts by key, such as default_steps",
+}
 _UNSOURCED: Final = frozenset({"model", "aliases", "type", "sources"})
+
+_KINDS: Final = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "a text",
+    "string_too_short": "a text of 1 character or more",
+    "string_pattern_mismatch": "a text of more than spaces",
+    "bool_type": "true or false",
+    "dataclass_exact_type": "a list of two whole numbers above 0, [width, height]",
+    "tuple_type": "a list",
+    "mapping_type": "a table",
+    "dict_type": "a table",
+    "model_type": "a table",
+}
+"""What a value must be where a fault is of this kind."""
 
 Table = dict[str, object]
 
@@ -74,6 +96,7 @@ class _Extender:
 
     def profile(self, file: str) -> Profile:
         table = dict(self._tables[file])
+        _check_said(table, file)
         if _EXTENDS not in table:
             return _validated(_sourced(table, table, file), file)
         base = self._base(file, table.pop(_EXTENDS), table.get("model"))
@@ -88,6 +111,10 @@ class _Extender:
         if name != model and (other := self._file_of(name)):
             return self._extended(file, other)
         base = self._known.get(name.casefold())
+        if base is None and name == model:
+            raise BadProfile(
+                f"{_named(file)}: extends: {shown(name)} is the profile itself; allowed is another model"
+            )
         if base is None:
             raise BadProfile(
                 f"{_named(file)}: extends: {shown(name)} is not known; allowed are "
@@ -99,13 +126,21 @@ class _Extender:
         return next((file for file, table in self._tables.items() if table.get("model") == model), None)
 
     def _extended(self, file: str, other: str) -> Profile:
-        if other in self._under_way:
-            raise BadProfile(f"{_named(file)}: extends: the profile extends itself in the end")
-        self._under_way.append(other)
+        self._under_way.append(file)
         try:
+            if other in self._under_way:
+                raise BadProfile(
+                    f"{_named(self._under_way[0])}: extends: {self._chain(other)}; allowed is a chain that "
+                    "ends at a profile without extends"
+                )
             return self.profile(other)
         finally:
             self._under_way.pop()
+
+    def _chain(self, last: str) -> str:
+        """The models that extend each other, up to the one with which it begins again."""
+        models = [shown(self._tables[file].get("model")) for file in (*self._under_way, last)]
+        return " extends ".join(models)
 
 
 def _files(path: Path) -> list[Path]:
@@ -126,6 +161,8 @@ def _text(file: Path) -> str:
             data = stream.read(MOST_BYTES + 1)
     except OSError as error:
         raise BadProfile(f"{shown_file} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # a zero byte in the path
+        raise BadProfile(f"{shown_file} cannot be read: {error}") from error
     if len(data) > MOST_BYTES:
         raise BadProfile(f"{shown_file} is no profile: it has more than {MOST_BYTES} bytes")
     try:
@@ -139,6 +176,33 @@ def _parsed(text: str, file: str) -> Table:
         return cast("Table", tomllib.loads(text))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadProfile(f"{_named(file)} is no TOML: {one_line(str(error))}") from error
+
+
+def _check_said(table: Table, file: str) -> None:
+    """Find a file or a table in it that says nothing, which nobody means.
+
+    Raises:
+        BadProfile: There is one.
+    """
+    if not table:
+        raise BadProfile(
+            f"{_named(file)} is empty; allowed are extends and what differs, or all of "
+            f"{', '.join(_needed_keys())}"
+        )
+    for key, keys in _TABLES.items():
+        if table.get(key) == {}:
+            raise BadProfile(f"{_named(file)}: {key}: the table is empty; allowed are {keys}")
+    quality = table.get("quality")
+    for name, preset in cast("Table", quality).items() if isinstance(quality, dict) else ():
+        if preset == {}:
+            allowed = ", ".join(Preset.model_fields)
+            raise BadProfile(
+                f"{_named(file)}: quality.{one_line(name)}: the table is empty; allowed are {allowed}"
+            )
+
+
+def _needed_keys() -> Iterator[str]:
+    return (name for name, field in Profile.model_fields.items() if field.is_required())
 
 
 def _validated(table: Table, file: str) -> Profile:
@@ -202,7 +266,7 @@ def _faults(error: ValidationError) -> str:
 
 
 def _fault(fault: ErrorDetails) -> str:
-    key = one_line(".".join(str(part) for part in fault["loc"]))
+    key = one_line(".".join(str(part) for part in fault["loc"] if part != "[key]"))
     match fault["type"]:
         case "extra_forbidden":
             return f"{key}: no such key; allowed are {', '.join(_siblings(fault))}"
@@ -211,7 +275,38 @@ def _fault(fault: ErrorDetails) -> str:
         case "value_error":
             return f"{key}: {_message(fault)}" if key else _message(fault)
         case _:
-            return f"{key}: {_message(fault)}, not {shown(fault['input'])}"
+            return f"{key}: {shown(fault['input'])} is not allowed; allowed is {_allowed(fault)}"
+
+
+def _allowed(fault: ErrorDetails) -> str:
+    """What a value must be, by the library's name for the fault."""
+    context = fault.get("ctx", {})
+    match fault["type"]:
+        case "greater_than_equal" | "less_than_equal" if bounds := _bounds(fault):
+            return "{:g} to {:g}".format(*bounds)
+        case "greater_than_equal":
+            return f"{context['ge']:g} or more"
+        case "less_than_equal":
+            return f"{context['le']:g} or less"
+        case "greater_than":
+            return f"more than {context['gt']:g}"
+        case "literal_error":
+            return str(context["expected"])
+        case kind:
+            return _KINDS.get(kind, _message(fault))
+
+
+def _bounds(fault: ErrorDetails) -> tuple[float, float] | None:
+    """Both bounds of a number, where its key has two."""
+    field = Profile.model_fields.get(str(fault["loc"][0])) if len(fault["loc"]) == 1 else None
+    said: dict[str, object] = {}
+    for each in field.metadata if field else ():
+        said |= {name: getattr(each, name) for name in ("ge", "le") if hasattr(each, name)}
+    match said:
+        case {"ge": int() | float() as least, "le": int() | float() as most}:
+            return least, most
+        case _:
+            return None
 
 
 def _message(fault: ErrorDetails) -> str:

@@ -100,6 +100,10 @@ class Receipt:
         return {line.parameter: _compact(line) for line in self.lines}
 
     def __str__(self) -> str:
+        return self.table()
+
+    def table(self) -> str:
+        """The lines below one another: what was asked for, sent and confirmed, and why it was changed."""
         rows = [_HEADINGS, *(line.cells for line in self.lines)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
