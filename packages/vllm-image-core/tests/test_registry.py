@@ -126,7 +126,10 @@ def test_the_id_helps_where_the_root_says_nothing() -> None:
     ],
 )
 def test_a_quantised_copy_is_known_by_what_it_was_made_from(name: str, model: str) -> None:
-    assert found(REGISTRY.find("default", name)) == (model, "quantised")
+    match = REGISTRY.find("default", name)
+    assert found(match) == (model, "family")
+    assert match.in_registry
+    assert match.warning is None
 
 
 @pytest.mark.parametrize(
@@ -232,7 +235,7 @@ def test_a_user_s_own_profiles_win_over_ours(tmp_path: Path) -> None:
     file.write_text('extends = "Qwen/Qwen-Image"\ndefault_steps = 33\n', "utf-8")
     registry = REGISTRY.with_profiles(file)
     match = registry.find("someone/Qwen-Image-FP8")
-    assert (match.profile.default_steps, match.how) == (33, "quantised")
+    assert (match.profile.default_steps, match.how) == (33, "family")
     assert len(registry.profiles) == len(REGISTRY.profiles)
     assert REGISTRY.find(QWEN).profile.default_steps == 50
 
@@ -311,7 +314,7 @@ def test_a_hostile_name_is_bounded_and_printable_in_the_warning(name: str) -> No
 def test_a_name_of_a_thousand_suffixes_is_answered_at_once() -> None:
     for word in ("-q4-k", "-fp8", "-0", "_4bit", "--", "-q4" * 2):
         for end in ("", "-z", "!"):
-            assert REGISTRY.find("Qwen-Image" + word * 180 + end).how in ("quantised", "fallback", "alias")
+            assert REGISTRY.find("Qwen-Image" + word * 180 + end).how in ("family", "fallback", "alias")
 
 
 def test_a_long_path_is_still_known_by_its_last_part() -> None:

@@ -15,7 +15,7 @@ from vllm_image_core.profile import FALLBACK, Profile
 from vllm_image_core.profile_file import own_profiles, read_profile
 from vllm_image_core.text import one_line
 
-How = Literal["exact", "path", "alias", "quantised", "family", "fallback"]
+How = Literal["exact", "alias", "path", "family", "fallback"]
 
 _FALLBACK_FILE = "fallback.toml"
 _LONGEST_NAME = 1_000
@@ -81,10 +81,10 @@ class Match:
     Attributes:
         name: The served name, on one line, printable and bounded.
         profile: The model's profile, or the fallback.
-        how: "exact" for a Hugging Face id, "path" for a local folder or file, "alias" for a served name or
-            another publisher's copy, "quantised" for one of these with a suffix such as "-FP8", "family" for
-            a model that by its name was trained on from a known one, "fallback" for one that is not known.
-        warning: What to tell the user, when the model itself is not known.
+        how: "exact" for a Hugging Face id, "alias" for a served name or another publisher's copy, "path" for
+            a local folder or file, "family" for a model that by its name was made from a known one, quantised
+            ("-FP8") or trained on, "fallback" for one that is not known.
+        warning: What to tell the user, when the model itself is not known; a quantised one is.
     """
 
     name: str
@@ -94,8 +94,8 @@ class Match:
 
     @property
     def in_registry(self) -> bool:
-        """Whether the model itself is known, and not only its family."""
-        return self.how not in {"family", "fallback"}
+        """Whether the model itself is known, quantised or not, and not only what it was trained on from."""
+        return self.warning is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +191,7 @@ class Registry:
                 return profile, "path" if local else "alias"
         for profile, rest in rests:
             if _QUANTISATION.fullmatch(rest):
-                return profile, "quantised"
+                return profile, "family"
         return None
 
     def _relative(self, told: str) -> Profile | None:

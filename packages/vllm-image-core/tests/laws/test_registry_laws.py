@@ -39,7 +39,7 @@ def test_a_quantised_copy_is_known_wherever_it_lies(
 ) -> None:
     name = folder + profile.model.rpartition("/")[2] + suffix
     match = REGISTRY.find("served", name.upper() if upper else name)
-    assert (match.profile, match.how) == (profile, "quantised")
+    assert (match.profile, match.how, match.warning) == (profile, "family", None)
 
 
 @given(known, st.from_regex(r"[a-z]{1,10}", fullmatch=True))
