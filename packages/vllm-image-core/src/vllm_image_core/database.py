@@ -251,13 +251,9 @@ class Database:
 @contextmanager
 def writing(connection: sqlite3.Connection) -> Generator[None]:
     """One transaction, as the only writer; all of it or, after any error, nothing."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
         yield
-    except BaseException:  # whatever ends a transaction, cancellation too, it is undone and goes on
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
 
 
 def _uri(path: Path) -> str:
