@@ -81,7 +81,7 @@ def test_a_wrong_checksum_is_told_with_the_name_of_the_chunk() -> None:
 
 
 def test_a_cut_png_is_told_with_how_much_of_it_is_there() -> None:
-    with pytest.raises(BadPicture, match=rf"of {len(WHOLE) - 5} bytes: its end is missing"):
+    with pytest.raises(BadPicture, match=f"cut off after {len(WHOLE) - 5} bytes: its end is missing"):
         png.check(WHOLE[:-5])
 
 
@@ -92,7 +92,7 @@ def test_spaces_and_zero_bytes_after_the_end_are_no_part_of_the_picture(tail: by
 
 @pytest.mark.parametrize("tail", [b"x", b"<script>alert(1)</script>", b"\0\0PK\x03\x04", WHOLE])
 def test_anything_else_after_the_end_is_refused(tail: bytes) -> None:
-    with pytest.raises(BadPicture, match=f"{len(tail)} bytes that are no part of the PNG follow its end"):
+    with pytest.raises(BadPicture, match="Bytes that are no part of the PNG follow its end"):
         png.check(WHOLE + tail)
 
 
@@ -100,21 +100,24 @@ def test_anything_else_after_the_end_is_refused(tail: bytes) -> None:
     ("data", "fault"),
     [
         (png.SIGNATURE, "cut off after 8 bytes"),
-        (png.SIGNATURE + chunk(b"IDAT", bytes(40)), "does not begin with a header"),
+        (png.SIGNATURE + chunk(b"IDAT", bytes(40)), "does not begin with one header"),
         (png.SIGNATURE + header(0, 4) + PIXELS + chunk(b"IEND"), "size is 0x4"),
         (png.SIGNATURE + header(4, 2**31) + PIXELS + chunk(b"IEND"), "size is 4x2147483648"),
         (png.SIGNATURE + header(4, 4, depth=7) + PIXELS + chunk(b"IEND"), "values that no PNG has"),
         (png.SIGNATURE + header(4, 4, colour=5) + PIXELS + chunk(b"IEND"), "values that no PNG has"),
         (png.SIGNATURE + header(4, 4, rest=b"\0\0\2") + PIXELS + chunk(b"IEND"), "values that no PNG has"),
         (png.SIGNATURE + header(4, 4, rest=b"\1\0\0") + PIXELS + chunk(b"IEND"), "values that no PNG has"),
-        (png.SIGNATURE + header(4, 4) + header(4, 4) + PIXELS + chunk(b"IEND"), "two headers"),
+        (
+            png.SIGNATURE + header(4, 4) + header(4, 4) + PIXELS + chunk(b"IEND"),
+            "does not begin with one header",
+        ),
         (png.SIGNATURE + header(4, 4) + chunk(b"IEND"), "no picture data"),
         (png.SIGNATURE + header(4, 4, colour=3) + PIXELS + chunk(b"IEND"), "no palette"),
-        (png.SIGNATURE + header(4, 4) + PIXELS + chunk(b"IEND", b"x"), "no part of the PNG"),
-        (png.SIGNATURE + header(4, 4) + PIXELS + chunk(b"\xff\0ab") + chunk(b"IEND"), "its end is missing"),
+        (png.SIGNATURE + header(4, 4) + PIXELS + chunk(b"IEND", b"x"), "end has content"),
+        (png.SIGNATURE + header(4, 4) + PIXELS + chunk(b"\xff\0ab") + chunk(b"IEND"), "no chunk begins"),
         (png.SIGNATURE + header(4, 4) + PIXELS + chunk(b"tEXt") + PIXELS + chunk(b"IEND"), "torn apart"),
         (png.SIGNATURE + header(9000, 9000) + PIXELS + chunk(b"IEND"), "too few for 9000x9000"),
-        (png.SIGNATURE + header(4, 4) + chunk(b"tEXt") * 70_000 + PIXELS + chunk(b"IEND"), "end is missing"),
+        (png.SIGNATURE + header(4, 4) + chunk(b"tEXt") * 70_000 + PIXELS + chunk(b"IEND"), "no chunk begins"),
     ],
 )
 def test_a_png_that_breaks_the_rules_is_refused_with_the_rule(data: bytes, fault: str) -> None:

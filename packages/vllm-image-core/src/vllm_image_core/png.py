@@ -1,4 +1,4 @@
-"""The chunks of a PNG file: walked, checked, and spliced, without decoding a pixel.
+"""The chunks of a PNG file: checked as the client does, read and spliced, without decoding a pixel.
 
 Source: PNG (Third Edition), W3C Recommendation of 24 June 2025, sections 5, 11 and 13.
 """
@@ -8,11 +8,13 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from vllm_omni_client.png import SIGNATURE, DamagedPicture, PngWalk, png_header
+
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.size import Size
 from vllm_image_core.text import TextTooLong
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+__all__ = ["SIGNATURE", "Chunk", "Header", "check", "chunks", "header", "read_texts", "size", "with_texts"]
 
 MAX_TEXT_BYTES = 1_048_576
 """A text of more than 1 MiB is neither written nor read; Pillow's own limit is the same."""
@@ -23,18 +25,12 @@ MAX_TEXTS = 64
 _MAX_CHUNKS = 65_536
 """libpng cuts the largest picture that vLLM-Omni makes into about 17,000 chunks of 8 KiB."""
 
-_MAX_DEFLATE_RATIO = 1032
-"""Deflate never packs more than this many bytes into one."""
-
 _HEADER = struct.Struct(">I4s")
-_IHDR = struct.Struct(">IIBBBBB")
 _FRAME_BYTES = 12
-_IHDR_END = len(SIGNATURE) + _FRAME_BYTES + _IHDR.size
-_MAX_SIDE = 2**31 - 1
+_IHDR_END = 33
+_INTERLACING_AT = 28
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-_PALETTE = 3
 _TEXT_KINDS = (b"tEXt", b"zTXt", b"iTXt")
 _EXIF = b"eXIf"
 _ALWAYS_INTERNATIONAL = "XML:com.adobe.xmp"
@@ -74,11 +70,6 @@ class Header:
         """How many samples a pixel has."""
         return _SAMPLES[self.colour]
 
-    @property
-    def pixel_bytes(self) -> int:
-        """How many bytes the pixels have, unpacked, at the least."""
-        return self.size.height * ((self.size.width * self.depth * self.samples + 7) // 8)
-
 
 def header(data: bytes) -> Header:
     """What the first chunk of a PNG tells.
@@ -86,18 +77,12 @@ def header(data: bytes) -> Header:
     Raises:
         BadPicture: It is cut off, or has values that no PNG has.
     """
-    if len(data) < _IHDR_END:
-        raise BadPicture(f"The PNG is cut off after {len(data)} bytes, within its header.")
-    if not data.startswith(SIGNATURE) or _HEADER.unpack_from(data, len(SIGNATURE)) != (_IHDR.size, b"IHDR"):
-        raise BadPicture("The PNG does not begin with a header.")
-    width, height, depth, colour, packing, filtering, interlacing = _IHDR.unpack_from(
-        data, len(SIGNATURE) + 8
-    )
-    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
-        raise BadPicture(f"The PNG says that its size is {width}x{height}.")
-    if depth not in _DEPTHS.get(colour, ()) or packing or filtering or interlacing > 1:
-        raise BadPicture("The PNG's header has values that no PNG has.")
-    return Header(Size(width, height), depth, colour, bool(interlacing))
+    try:
+        told = png_header(data[:_IHDR_END])
+    except DamagedPicture as error:
+        raise _bad(error) from error
+    interlaced = bool(data[_INTERLACING_AT])
+    return Header(Size(told.width, told.height), told.depth, told.colour, interlaced)
 
 
 def size(data: bytes) -> Size:
@@ -118,18 +103,14 @@ def check(data: bytes) -> int:
     Raises:
         BadPicture: The bytes are no whole PNG.
     """
-    head = header(data)
-    kinds: list[bytes] = []
-    pixel_bytes = length = 0
-    for chunk in _whole_chunks(data):
-        if chunk.kind == b"IDAT":
-            pixel_bytes += chunk.length
-            if kinds[-1] != b"IDAT" and b"IDAT" in kinds:
-                raise BadPicture("The PNG's picture data are torn apart by another chunk.")
-        kinds.append(chunk.kind)
-        length = chunk.end
-    _check_contents(kinds, pixel_bytes, head)
-    return length
+    walk = PngWalk()
+    try:
+        walk.feed(data)
+        walk.finish()
+    except DamagedPicture as error:
+        raise _bad(error) from error
+    *_, last = chunks(data)
+    return last.end
 
 
 def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
@@ -178,37 +159,6 @@ def read_texts(data: bytes) -> dict[str, str]:
     return texts
 
 
-def _check_contents(kinds: list[bytes], pixel_bytes: int, header: Header) -> None:
-    if b"IDAT" not in kinds:
-        raise BadPicture("The PNG has no picture data.")
-    if header.colour == _PALETTE and b"PLTE" not in kinds[: kinds.index(b"IDAT")]:
-        raise BadPicture("The PNG has no palette for its colours.")
-    if pixel_bytes * _MAX_DEFLATE_RATIO < header.pixel_bytes:
-        raise BadPicture(
-            f"The PNG's {pixel_bytes} bytes of picture data are too few for {header.size} pixels."
-        )
-
-
-def _whole_chunks(data: bytes) -> Iterator[Chunk]:
-    """Every chunk up to IEND, each with its checksum compared."""
-    view = memoryview(data)
-    position = len(SIGNATURE)
-    for chunk in chunks(data):
-        if chunk.kind == b"IHDR" and chunk.start != len(SIGNATURE):
-            raise BadPicture("The PNG has two headers.")
-        if not _has_its_checksum(view, chunk):
-            raise BadPicture(f"The PNG is damaged: the checksum of its {_name(chunk.kind)} chunk is wrong.")
-        yield chunk
-        position = chunk.end
-        if chunk.kind == b"IEND":
-            if chunk.length or data[chunk.end :].strip(b"\0 \t\r\n"):
-                raise BadPicture(f"{len(data) - chunk.end} bytes that are no part of the PNG follow its end.")
-            return
-    raise BadPicture(
-        f"The PNG is cut off or damaged after {position} of {len(data)} bytes: its end is missing."
-    )
-
-
 def chunks(data: bytes) -> Iterator[Chunk]:
     """Each chunk that lies wholly in a PNG's bytes, up to IEND, the damaged or the missing one."""
     position = len(SIGNATURE)
@@ -230,8 +180,9 @@ def _has_its_checksum(view: memoryview, chunk: Chunk) -> bool:
     return zlib.crc32(view[chunk.start + 4 : chunk.end - 4]) == expected
 
 
-def _name(kind: bytes) -> str:
-    return kind.decode("ascii", "replace")
+def _bad(error: DamagedPicture) -> BadPicture:
+    told = str(error)
+    return BadPicture(f"{told[:1].upper()}{told[1:]}.")
 
 
 def _text_chunk(keyword: str, text: str) -> bytes:
