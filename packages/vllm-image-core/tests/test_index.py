@@ -68,18 +68,30 @@ def large(root: Path, put: Put, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+class Gate(threading.Event):
     """The threads that look at all files wait until it is set."""
-    is_open, check_whole = threading.Event(), Database.check_whole
 
-    def check_then(database: Database, connection: sqlite3.Connection) -> None:
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+
+    def stop(self) -> None:
+        """Wait here, in one of these threads."""
         if threading.current_thread().name.startswith("index of "):
-            assert is_open.wait(DEADLINE_SECONDS)
+            self.reached.set()
+            assert self.wait(DEADLINE_SECONDS)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    gate, check_whole = Gate(), Database.check_whole
+
+    def stop_then_check(database: Database, connection: sqlite3.Connection) -> None:
+        gate.stop()
         check_whole(database, connection)
 
-    monkeypatch.setattr(Database, "check_whole", check_then)
-    return is_open
+    monkeypatch.setattr(Database, "check_whole", stop_then_check)
+    return gate
 
 
 def wait_for_threads() -> None:
@@ -466,7 +478,7 @@ def test_what_is_found_can_be_made_again(root: Path, put: Put) -> None:
 
 
 def test_the_first_question_of_a_large_folder_is_answered_before_its_files_are_looked_at(
-    large: Path, put: Put, gate: threading.Event
+    large: Path, put: Put, gate: Gate
 ) -> None:
     put(large / "0.png", prompt="a blue bird, changed in its place")
     indexed = Index(large, clock_ns=later)
@@ -479,7 +491,7 @@ def test_the_first_question_of_a_large_folder_is_answered_before_its_files_are_l
 
 
 def test_files_that_come_to_a_large_folder_or_go_are_in_its_first_answer(
-    large: Path, put: Put, gate: threading.Event
+    large: Path, put: Put, gate: Gate
 ) -> None:
     put(large / "9.png", prompt="a red fox", key="aa", created="2026-02-01")
     (large / "3.png").unlink()
@@ -491,9 +503,7 @@ def test_files_that_come_to_a_large_folder_or_go_are_in_its_first_answer(
     wait_for_threads()
 
 
-def test_of_a_large_folder_nothing_is_told_that_is_not_so(
-    large: Path, put: Put, gate: threading.Event
-) -> None:
+def test_of_a_large_folder_nothing_is_told_that_is_not_so(large: Path, put: Put, gate: Gate) -> None:
     put(large / "3.png", prompt="a blue bird, changed in its place")
     put(large / "2.png", prompt="a blue bird, changed in its place")
     indexed = Index(large, clock_ns=later)
@@ -588,15 +598,33 @@ def test_an_index_that_is_put_aside_between_a_look_at_it_and_the_answer_changes_
     assert len(indexed.find(Query()).pictures) == 4
 
 
-def test_a_large_folder_that_was_lost_after_the_answer_is_not_an_error_of_the_thread(
-    large: Path, gate: threading.Event
-) -> None:
+def test_a_large_folder_that_was_removed_after_the_answer_is_not_made_again(large: Path, gate: Gate) -> None:
     indexed = Index(large)
     assert len(indexed.find(Query()).pictures) == 4
+    assert gate.reached.wait(DEADLINE_SECONDS)
     shutil.rmtree(large)
     gate.set()
     wait_for_threads()
     assert indexed.find(Query()) == Page(pictures=())
+    assert not large.exists()
+
+
+def test_an_index_that_cannot_be_read_any_more_is_no_error_of_the_thread(
+    large: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indexed = Index(large)
+    assert len(indexed.find(Query()).pictures) == 4
+    assert gate.reached.wait(DEADLINE_SECONDS)
+
+    def vanished(_: Folder) -> list[str]:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "names", vanished)
+        gate.set()
+        wait_for_threads()
+    assert len(indexed.find(Query()).pictures) == 4
+    wait_for_threads()
 
 
 def test_a_file_that_grows_while_it_is_looked_at_again_is_read_when_it_is_whole(large: Path) -> None:

@@ -91,13 +91,13 @@ async def test_the_shared_settings_are_sent_with_every_prompt(connect: Connect, 
                 "prompts": ["fox", "owl"],
                 "aspect_ratio": "1:1",
                 "num_inference_steps": 2,
-                "guidance_scale": 1.5,
+                "guidance_scale": 0.5,
             },
         )
     assert [
         (sent["size"], sent["num_inference_steps"], sent["guidance_scale"], sent["n"])
         for sent in omni.requests
-    ] == [("1024x1024", 2, 1.5, 1)] * 2
+    ] == [("1024x1024", 2, 0.5, 1)] * 2
 
 
 async def test_twenty_times_the_same_prompt_in_one_second_are_twenty_files(

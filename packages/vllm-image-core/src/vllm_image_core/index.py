@@ -207,9 +207,10 @@ class Index:
 
     def _look_through(self) -> None:
         try:
-            self._repaired(self._database.check_whole)
-            self._repaired(self._compare_names)
-            self._repaired(self._upkeep.look_through)
+            for work in (self._database.check_whole, self._compare_names, self._upkeep.look_through):
+                if self._is_empty():  # it was removed meanwhile, and is not to be made again
+                    return
+                self._repaired(work)
             self._looked_through = True
         except IndexUnavailable as error:  # the next question meets it again
             _logger.info("%s", error.message)
