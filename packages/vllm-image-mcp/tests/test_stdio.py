@@ -22,6 +22,7 @@ Spawn = Callable[..., "StdioServer"]
 TOOLS = [
     "generate_image",
     "batch_generate",
+    "edit_image",
     "get_model_info",
     "gpu_status",
     "list_presets",
