@@ -130,7 +130,10 @@ def contract(session: nox.Session) -> None:
         session.run(*suite, env={"OMNI_URL": which})
         return
     if not (real_server_runs_here() and installed_real_server(session)):
-        unchecked = "the contract is NOT CHECKED against a real server: it needs Linux, Python 3.11, 2 GB"
+        unchecked = (
+            "the contract is NOT CHECKED against a real server: vLLM-Omni could not be installed here;"
+            " it takes Linux, Python 3.11, 2 GB, and a package index that has it"
+        )
         (session.error if session.posargs else session.skip)(unchecked)
     session.run("python", RECIPE, str(session.cache_dir / "real-server"), *suite)
 

@@ -341,8 +341,9 @@ def bomb(width: int, height: int, packed: int) -> bytes:
         bomb(20_000, 20_000, 1_200_000),
         bomb(1, 2**31, 9),
         bomb(2**31 - 1, 1, 9),
+        bomb(5_000, 5_000, 1_000),
     ],
-    ids=["13000", "20000", "2**31 high", "2**31 wide"],
+    ids=["13000", "20000", "2**31 high", "2**31 wide", "5000 from a thousand bytes"],
 )
 def test_h17_a_picture_that_would_unpack_to_gigabytes_is_refused(draw: Draw, data: bytes) -> None:
     error = failure(draw, http(pictures(data)), max_retries=0)
