@@ -126,9 +126,10 @@ def test_claude_code_makes_pictures_and_its_model_sees_all_there_is_to_see(
 ) -> None:
     model = model_api(
         [
-            loaded("generate_image", "batch_generate"),
+            loaded("generate_image", "batch_generate", "get_batch"),
             step("generate_image", prompt="a red fox in the snow", width=128, height=96, seed=7),
             step("batch_generate", prompts=["a hill at dawn", "a hill at dusk"], width=96, height=96),
+            step("get_batch", batch_id="$batch_id"),
         ]
     )
 
@@ -144,5 +145,8 @@ def test_claude_code_makes_pictures_and_its_model_sees_all_there_is_to_see(
     batch = told(results["batch_generate"])
     assert [each["status"] for each in batch["results"]] == ["success", "success"]
     assert_seen(results["batch_generate"], pictures=1, links=[each["uri"] for each in batch["results"]])
+    got = told(results["get_batch"])
+    assert got["results"] == batch["results"]
+    assert_seen(results["get_batch"], pictures=1, links=[each["uri"] for each in batch["results"]])
     assert server.faults() == []
     assert server.versions() <= {"2025-11-25" if era == "legacy" else "2026-07-28"}
