@@ -1,4 +1,4 @@
-// Calls the tools of a list in its order, and prints what a client made of each result.
+// Calls the tools of a list that the server has, in its order, and prints what a client made of each result.
 //
 // An argument "$tool.key" is what that tool's last result has under that key.
 
@@ -17,6 +17,7 @@ export async function callEach(client, call) {
   };
   const results = [];
   for (const { tool, arguments: given } of calls) {
+    if (!tools.some(({ name }) => name === tool)) continue;
     const wanted = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, filled(value)]));
     const progress = [];
     const options = { onprogress: (each) => progress.push(each) };

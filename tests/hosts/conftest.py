@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import jsonschema
 import pytest
 from jsonschema import FormatChecker
+from vllm_image_mcp.tools import TOOLS
 
 HERE = Path(__file__).parent
 DEADLINE_SECONDS = 180.0
@@ -221,7 +222,10 @@ def server(serve: Callable[[Path], Recorded], tmp_path: Path) -> Recorded:
 @pytest.fixture(scope="session")
 def calls() -> Sequence[Mapping[str, Any]]:
     """A call of each tool, and some that fail; the order matters, since some take what others gave."""
-    return json.loads((HERE / "calls.json").read_text("utf-8"))
+    names = {tool.__name__ for tool, _ in TOOLS}
+    listed = json.loads((HERE / "calls.json").read_text("utf-8"))
+    assert names <= {call["tool"] for call in listed}, "calls.json has to have every tool"
+    return [call for call in listed if call["tool"] in names]
 
 
 class ModelApi:

@@ -254,6 +254,22 @@ const told = { uris, mimeType: contents[0].mimeType, meta: contents[0]._meta ?? 
   await context.close();
 }
 
+/* A batch that runs while its page is open: the page asks how far it is -------------------------------------------- */
+
+{
+  const capabilities = { serverTools: {}, serverResources: {} };
+  const { app, seen, tell, context } = await open({ capabilities, theme: "light" });
+  const results = result.structuredContent.results.map((each) => ({ ...each, status: "waiting", uri: null, file_path: null }));
+  await tell("ui/notifications/tool-result", {
+    content: [],
+    structuredContent: { ...result.structuredContent, status: "running", results },
+  });
+  await allLoaded(app, 6);
+  told.followed = await app.locator("#status").textContent();
+  told.running = seen;
+  await context.close();
+}
+
 await browser.close();
 await client.close();
 process.stdout.write(JSON.stringify(told));

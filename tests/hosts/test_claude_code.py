@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vllm_image_core.picture import Picture
+from vllm_image_mcp.tools import TOOLS
 
 if TYPE_CHECKING:
     from conftest import ModelApi, Recorded
@@ -124,11 +125,15 @@ Start = Callable[[Sequence[Mapping[str, Any]]], "ModelApi"]
 def test_claude_code_makes_pictures_and_its_model_sees_all_there_is_to_see(
     claude: Path, server: "Recorded", model_api: Start, tmp_path: Path, era: str
 ) -> None:
+    edits = any(tool.__name__ == "edit_image" for tool, _ in TOOLS)
+    edit = step("edit_image", prompt="make it night", images=["$file_path"], seed=8)
     model = model_api(
         [
-            loaded("generate_image", "batch_generate"),
+            loaded("generate_image", "batch_generate", "get_batch", *(["edit_image"] if edits else [])),
             step("generate_image", prompt="a red fox in the snow", width=128, height=96, seed=7),
+            *([edit] if edits else []),
             step("batch_generate", prompts=["a hill at dawn", "a hill at dusk"], width=96, height=96),
+            step("get_batch", batch_id="$batch_id"),
         ]
     )
 
@@ -141,8 +146,15 @@ def test_claude_code_makes_pictures_and_its_model_sees_all_there_is_to_see(
     assert Path(picture["file_path"]).is_file()
     assert picture["parameters_used"]["seed"] == 7
     assert_seen(results["generate_image"], pictures=1, links=[picture["uri"]])
+    if edits:
+        edited = told(results["edit_image"])
+        assert edited["inputs"] == [Path(picture["file_path"]).name]
+        assert_seen(results["edit_image"], pictures=1, links=[edited["uri"]])
     batch = told(results["batch_generate"])
     assert [each["status"] for each in batch["results"]] == ["success", "success"]
     assert_seen(results["batch_generate"], pictures=1, links=[each["uri"] for each in batch["results"]])
+    got = told(results["get_batch"])
+    assert got["results"] == batch["results"]
+    assert_seen(results["get_batch"], pictures=1, links=[each["uri"] for each in batch["results"]])
     assert server.faults() == []
     assert server.versions() <= {"2025-11-25" if era == "legacy" else "2026-07-28"}

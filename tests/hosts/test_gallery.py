@@ -27,7 +27,7 @@ APPS = {
     "ui/notifications/size-changed": "McpUiSizeChangedNotification",
 }
 PLAIN = {"resources/read", "tools/call"}
-ROUNDS = ("full", "narrow", "partial")
+ROUNDS = ("full", "narrow", "partial", "running")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def told(
     serve: Any,  # noqa: ANN401 - a fixture that makes servers
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Any]:
-    """What was seen in three windows."""
+    """What was seen in four windows."""
     folder = tmp_path_factory.mktemp("gallery")
     server: Recorded = serve(folder)
     shots = os.environ.get("HOSTS_SHOTS", str(folder / "shots"))
@@ -62,8 +62,8 @@ def told(
 
 
 def test_nothing_is_asked_of_any_other_place_and_nothing_is_complained_of(told: Mapping[str, Any]) -> None:
-    assert [told[each]["outside"] for each in ROUNDS] == [[], [], []]
-    assert [told[each]["complaints"] for each in ROUNDS] == [[], [], []]
+    assert [told[each]["outside"] for each in ROUNDS] == [[], [], [], []]
+    assert [told[each]["complaints"] for each in ROUNDS] == [[], [], [], []]
 
 
 def test_every_message_of_the_page_fits_the_schema_of_apps(told: Mapping[str, Any], node: "Node") -> None:
@@ -140,3 +140,10 @@ def test_a_batch_that_is_not_whole_has_its_empty_places(told: Mapping[str, Any])
 
 def test_a_result_without_structured_content_is_read_from_its_text(told: Mapping[str, Any]) -> None:
     assert told["fromText"].startswith("6 pictures · ")
+
+
+def test_a_batch_that_runs_is_followed_to_its_end(told: Mapping[str, Any]) -> None:
+    asked = [each["params"] for each in told["running"]["messages"] if each.get("method") == "tools/call"]
+
+    assert [each["name"] for each in asked] == ["get_batch"]
+    assert told["followed"].startswith("6 pictures · ")
