@@ -22,6 +22,7 @@ from vllm_image_core.database import DamagedDatabase, Database, writing
 from vllm_image_core.errors import IndexUnavailable
 from vllm_image_core.filename import PICTURE_EXTENSIONS
 from vllm_image_core.folder import Folder
+from vllm_image_core.index_schema import INDEX
 from vllm_image_core.query import Query
 from vllm_image_core.record import EPOCH, Record, read_record
 from vllm_image_core.text import one_line
@@ -47,6 +48,7 @@ _COLUMNS: Final = (
     "seconds",
     "batch",
     "tag",
+    "position",
 )
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM picture"  # noqa: S608 - names of columns
 _INSERT: Final = f"INSERT INTO picture ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - likewise
@@ -95,7 +97,7 @@ class Index:
 
     def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._root = root
-        self._database = Database(root)
+        self._database = Database(root, INDEX)
         self._clock_ns = clock_ns
         self._following = threading.Lock()
         self._followed = False
