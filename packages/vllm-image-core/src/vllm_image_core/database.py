@@ -27,9 +27,6 @@ _APPLICATION: Final = 0x76494D47  # "vIMG"
 _BUSY_SECONDS: Final = 30.0
 """How long one writer waits for another; each holds the file for some milliseconds."""
 
-_CACHE_KIB: Final = 32_768
-"""The most memory of one connection: the pages that 5,000 new pictures change."""
-
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _STRANGE: Final = re.compile(r"no such (table|column)|fts5: corrupt|invalid fts5|vtable constructor failed")
 """What SQLite calls an error of ours, and our statements never are: the file is not as we have made it."""
@@ -59,6 +56,7 @@ class Schema:
             and so on.
         unavailable: The error for a file that cannot be opened, read or written.
         damaged: The error for one that is no such database any more; a kind of `unavailable` as well.
+        cache_kib: The most memory of one connection.
     """
 
     file: str
@@ -67,6 +65,7 @@ class Schema:
     migrations: Sequence[Sequence[str]]
     unavailable: type[DatabaseUnavailable]
     damaged: type[DamagedDatabase]
+    cache_kib: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,26 +111,27 @@ class Database:
         if found != "ok":
             raise self._damage(f"is damaged: {one_line(str(found))}", self._identity())
 
-    def set_aside(self, identity: tuple[int, int]) -> None:
+    def set_aside(self, identity: tuple[int, int]) -> Path | None:
         """Rename a damaged file, so that the next opening makes a new one; unless another has done so.
 
-        Nothing is deleted: what can be saved from it may be saved later.
+        Nothing is deleted: what can be saved from it may be saved later. Returns where it is now.
 
         Raises:
             DatabaseUnavailable: It cannot be renamed.
         """
         try:
             if self._identity() != identity:
-                return
+                return None
             aside = self._free_name()
             # First the journal: found beside a new file, it would be played back into that.
             with suppress(FileNotFoundError):
                 Path(f"{self.path}-journal").rename(f"{aside}-journal")
             self.path.rename(aside)
         except FileNotFoundError:
-            return
+            return None
         except OSError as error:
             raise self._unavailable(_reason(error)) from error
+        return aside
 
     def _made(self) -> tuple[int, int]:
         """Make the file where it is missing, and return its identity; never through a link.
@@ -161,13 +161,13 @@ class Database:
 
     def _connected(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"{_uri(self.path)}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
+            f"{file_uri(self.path)}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
         )
         try:
             # A file that came from elsewhere must not run functions of its own choice.
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            connection.execute(f"PRAGMA cache_size = -{self.schema.cache_kib}")
             connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
         except sqlite3.Error:
             connection.close()
@@ -239,7 +239,7 @@ def writing(connection: sqlite3.Connection) -> Generator[None]:
     connection.execute("COMMIT")
 
 
-def _uri(path: Path) -> str:
+def file_uri(path: Path) -> str:
     r"""A file: URI, with the bytes of the path that are no text kept, and right for `\\server\share`."""
     encoded = quote(os.fsencode(path.as_posix()))
     return f"file://{encoded}" if encoded.startswith("/") else f"file:///{encoded}"

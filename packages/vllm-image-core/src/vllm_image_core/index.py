@@ -123,6 +123,24 @@ class Index:
         found = "width IS NOT NULL AND key = ? ORDER BY created DESC, id DESC LIMIT ?"
         return self._repaired(lambda connection: self._records(connection, found, (key, _MOST_OF_ONE_KEY)))
 
+    def in_batch(self, batch: str, positions: Sequence[int]) -> dict[int, Record]:
+        """The pictures of some requests of a batch, by their positions, as they were last seen.
+
+        The first time, the folder's files are looked at; later only the index is.
+
+        Args:
+            batch: Its id.
+            positions: At most 500.
+        """
+        if self._is_empty():
+            return {}
+        if not self._followed:
+            self.follow()
+        marks = ", ".join("?" * len(positions))
+        found = f"width IS NOT NULL AND batch = ? AND position IN ({marks}) ORDER BY id"
+        records = self._repaired(lambda connection: self._records(connection, found, (batch, *positions)))
+        return {record.position: record for record in records if record.position is not None}
+
     def find(self, query: Query) -> Page:
         """Some pictures, newest first, as they are in the folder now.
 

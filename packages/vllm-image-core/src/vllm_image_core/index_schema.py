@@ -60,5 +60,6 @@ INDEX: Final = Schema(
     migrations=_MIGRATIONS,
     unavailable=IndexUnavailable,
     damaged=DamagedIndex,
+    cache_kib=32_768,  # the pages that 5,000 new pictures change
 )
 """The index of a folder: made from the pictures' files, and made anew when it is lost."""

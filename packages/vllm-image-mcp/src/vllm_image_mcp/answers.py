@@ -28,6 +28,7 @@ from vllm_image_mcp.results import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vllm_image_core.batch_summary import FoundBatch
     from vllm_image_core.estimator import Estimate
     from vllm_image_core.generated import GeneratedImage
     from vllm_image_core.gpu import GpuReport
@@ -122,17 +123,17 @@ def _batch_image(batch: PictureBatch, index: int, *, server_url: str) -> BatchIm
     )
 
 
-def batch_cancelled(batch: PictureBatch) -> BatchCancelled:
+def batch_cancelled(batch: FoundBatch) -> BatchCancelled:
     """What a batch holds after it was cancelled, or after it had ended."""
     return BatchCancelled(
         batch_id=batch.id,
-        status="cancelled" if batch.cancelled or batch.unfinished else "completed",
-        completed=len(batch.images),
-        cancelled=batch.unfinished,
-        failed=len(batch.errors),
-        files_saved=[str(image.path) for image in batch.images.values()],
+        status="cancelled" if batch.state == "cancelled" else "completed",
+        completed=batch.done,
+        cancelled=batch.cancelled,
+        failed=batch.failed,
+        files_saved=[str(item.path) for item in batch.items if item.path],
         notes=["A picture that was running may still be finished on the GPU; it is not saved."]
-        if batch.unfinished
+        if batch.cancelled
         else [],
     )
 
