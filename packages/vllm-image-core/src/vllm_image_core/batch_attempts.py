@@ -146,7 +146,7 @@ class BatchAttempts:
         await self._server.enter()
 
     def _away(self, error: OmniError) -> None:
-        """Nothing is sent until the server is back; one that was just asked, or is busy, is given some time."""
+        """Nothing is sent until the server is back; one that was just asked, or is busy, gets some time."""
         wait = 0.0 if isinstance(error, ServerUnreachable | EngineDead) else self._workshop.probe_seconds
         if isinstance(error, ServerBusy):
             wait = max(wait, error.retry_after_seconds or 0.0)

@@ -53,6 +53,7 @@ class BatchRun:
     Attributes:
         log: What has happened.
         over: Set at the end.
+        recorded: Set when all requests are in the journal.
         halt: Why it ended early; None where it did not.
         error: What the reader of its outcomes is told at its end.
         made: How many pictures were made in this run.
@@ -66,6 +67,7 @@ class BatchRun:
         self.made = 0
         self._workshop = workshop
         self.over = asyncio.Event()
+        self.recorded = asyncio.Event()
         self._at_once = at_once
         self._fixed = fixed
         self._fresh = lease.fresh
@@ -95,9 +97,12 @@ class BatchRun:
         self._ending = False
         self._taken = asyncio.Event()
 
-    def begin(self, source: Source | None) -> None:
-        """Start the work in a task of its own; `source` has requests that are not recorded yet."""
-        self._working = asyncio.create_task(self._run(source))
+    def begin(self, source: Source | None, *, recorded_first: bool = False) -> None:
+        """Start the work in a task of its own; `source` has requests that are not recorded yet.
+
+        With `recorded_first` all of them are, before the first is sent.
+        """
+        self._working = asyncio.create_task(self._run(source, recorded_first=recorded_first))
 
     async def stop(self, why: Halt) -> None:
         """End the work now: what is under way is cancelled, what is done stays; wait until all is written."""
@@ -133,10 +138,14 @@ class BatchRun:
         """From its beginning to its end, or to now."""
         return (self._workshop.timer() if self._ended is None else self._ended) - self._began
 
-    async def _run(self, source: Source | None) -> None:
+    async def _run(self, source: Source | None, *, recorded_first: bool) -> None:
         try:
             if source is None:
                 self._feed.more(last=True)
+                self.recorded.set()
+                await self._make_all()
+            elif recorded_first:
+                await self._record(source, ahead=None)
                 await self._make_all()
             else:
                 await self._record_and_make(source)
@@ -151,7 +160,7 @@ class BatchRun:
             await self._end()
 
     async def _record_and_make(self, source: Source) -> None:
-        recording = asyncio.create_task(self._record(source))
+        recording = asyncio.create_task(self._record(source, ahead=_AHEAD))
         try:
             await self._make_all()
             await recording
@@ -159,19 +168,20 @@ class BatchRun:
             recording.cancel()
             await asyncio.wait([recording])
 
-    async def _record(self, source: Source) -> None:
+    async def _record(self, source: Source, *, ahead: int | None) -> None:
         """Write requests down ahead of what is sent, as they come."""
         try:
             async with aclosing(bites(source)) as some:
                 async for requests in some:
                     await self.log.record([await self._checked(request) for request in requests])
                     self._feed.more()
-                    while self.log.tally.recorded - self._feed.taken > _AHEAD:
+                    while ahead is not None and self.log.tally.recorded - self._feed.taken > ahead:
                         self._taken.clear()
                         await self._taken.wait()
             await self.log.complete()
         finally:
             self._feed.more(last=True)
+            self.recorded.set()
 
     async def _checked(self, request: ImageRequest) -> tuple[ImageRequest, Exception | None]:
         """The request with its seed drawn, or as it came with the reason why it is refused."""

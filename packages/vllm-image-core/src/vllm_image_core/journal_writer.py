@@ -149,7 +149,7 @@ class JournalWriter:
             self._refuse_the_rest()
 
     def _serve(self, ledger: Ledger) -> bool:
-        """Commit until the writer is closed and everything is written; False: the file is to be opened again."""
+        """Commit until the writer is closed and all is written; False: the file is to be opened again."""
         while True:
             rows, calls, counts, closing = self._next()
             try:

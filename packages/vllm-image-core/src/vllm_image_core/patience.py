@@ -19,8 +19,8 @@ class LeftWaiting(Exception):
 class Patience:
     """One thing that everybody needs: all pass while it is well, and nobody after it has failed.
 
-    Then it is probed, at once and every `interval_seconds`, and when the probe is good, one is let through as a
-    trial: where that goes well, all are.
+    Then it is probed, at once and every `interval_seconds`, and when the probe is good, one is let through as
+    a trial: where that goes well, all are.
 
     Args:
         probe: Whether it is well again.
