@@ -129,7 +129,7 @@ class BatchLog:
     def paused(self, reason: str | None) -> None:
         """Something that is needed is away, and why; None: one thing of those is back."""
         self.cause = reason
-        self._writer.note(self.counts)
+        self._writer.hurry()
         if reason is None:
             self.events.tell("resumed")
         else:
@@ -145,4 +145,4 @@ class BatchLog:
     def _put(self, position: int, state: ItemState, told: Told) -> None:
         self.tally.unwritten[position] = told
         self.changed.set()
-        self._writer.put((position, int(state), as_json(told)), self.counts)
+        self._writer.put((position, int(state), as_json(told)))

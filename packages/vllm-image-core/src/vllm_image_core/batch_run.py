@@ -79,6 +79,7 @@ class BatchRun:
             number=lease.number,
             token=lease.token,
             loop=asyncio.get_running_loop(),
+            counts=lambda: self.log.counts,
             news=News(trouble=self._hear, lost=self._lose, cancel=self._obey, written=tally.wrote),
             beat_seconds=workshop.beat_seconds,
         )
@@ -90,6 +91,7 @@ class BatchRun:
             events=events,
             seconds=lambda: self._before + self.seconds,
         )
+        self._writer.start()
         self._feed = BatchFeed(self.log, workshop.library, resumed=lease.resumed)
         self._attempts = BatchAttempts(workshop, self.log, self._give_up)
         self._failures: list[str] = []
@@ -264,6 +266,7 @@ class BatchRun:
             reuse=not (self._fresh or request.seed_drawn),
             batch=self.log.id,
             position=item.position,
+            hold=self._attempts.hold,
         )
 
     async def _end(self) -> None:

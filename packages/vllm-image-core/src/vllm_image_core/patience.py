@@ -54,6 +54,11 @@ class Patience:
         self._watching: asyncio.Task[None] | None = None
 
     @property
+    def is_well(self) -> bool:
+        """Whether all may pass."""
+        return self._reason is None and not self._closed
+
+    @property
     def is_away(self) -> bool:
         """Whether it has failed, and nobody tries it now."""
         return self._reason is not None and not self._trying
