@@ -87,7 +87,7 @@ class BatchServer:
 
 
 @pytest.fixture
-async def batch_server() -> BatchServer:
+def batch_server() -> BatchServer:
     return BatchServer()
 
 

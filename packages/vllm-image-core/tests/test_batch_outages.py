@@ -92,7 +92,10 @@ async def test_a_server_that_is_away_for_a_while_fails_no_request(
 async def test_after_an_outage_one_request_is_tried_before_all_others(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    batch_server.fails = lambda _prompt, _times: unreachable() if len(batch_server.sent) <= 12 else None
+    def away(_prompt: str, _times: int) -> OmniError | None:
+        return unreachable() if len(batch_server.sent) <= 12 else None
+
+    batch_server.fails = away
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
         batch = await studio.batch(requests(4), max_concurrent=4)
         assert await read(batch) == ["done"] * 4
@@ -191,7 +194,11 @@ async def test_a_disk_that_is_full_stops_the_sending_until_there_is_room(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = 10**12
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+
+    def usage(_: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=free)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
         batch_server.gate.clear()
         batch = await studio.batch(requests(6), max_concurrent=2)
