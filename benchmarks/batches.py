@@ -2,7 +2,7 @@
 
 Run it by `uvx nox -s bench -- batches`; `--jobs 1000000` for a million. The requests come from a generator;
 each is checked, recorded in the journal, handed out and written down as done; its picture is made of nothing.
-The goals are those of the project: at most 100 microseconds of CPU for each request, 20 MB for 100,000, 300 MB
+The goals are those of the project: at most 100 microseconds of CPU a request, 20 MB for 100,000, 300 MB
 for 1,000,000, and the first request under way within a second. Exits with 1 when one is missed.
 """
 
