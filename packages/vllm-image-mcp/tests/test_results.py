@@ -23,8 +23,8 @@ BASE64 = re.compile(r"[A-Za-z0-9+/]{200,}")
 
 
 def parts(result: CallToolResult) -> tuple[list[TextContent], list[ImageContent], list[ResourceLink]]:
-    kinds = [type(each) for each in result.content]
-    assert kinds == sorted(kinds, key=[TextContent, ImageContent, ResourceLink].index)
+    kinds = [each.type for each in result.content]
+    assert kinds == sorted(kinds, key=["text", "image", "resource_link"].index)
     return (
         [each for each in result.content if isinstance(each, TextContent)],
         [each for each in result.content if isinstance(each, ImageContent)],

@@ -9,10 +9,9 @@ import re
 from numbers import Integral, Real
 from typing import Final, get_args
 
-from vllm_omni_client.models import OutputFormat
-
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.preset import QUALITIES, Quality
+from vllm_image_core.request import OutputFormat
 from vllm_image_core.text import shown
 
 MAX_STEPS: Final = 200

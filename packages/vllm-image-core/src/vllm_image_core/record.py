@@ -9,15 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeGuard, cast
 
-from vllm_omni_client.models import OutputFormat
-
 from vllm_image_core import jpeg, png, webp
 from vllm_image_core.bounds import MAX_SEED, MIN_SEED
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.folder import Folder
 from vllm_image_core.picture import read_text
 from vllm_image_core.recipe import KEYWORD
-from vllm_image_core.request import ImageRequest
+from vllm_image_core.request import ImageRequest, OutputFormat
 from vllm_image_core.signature import picture_format
 from vllm_image_core.size import Size
 

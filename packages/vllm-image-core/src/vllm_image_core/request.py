@@ -1,10 +1,12 @@
 """An image request: what a caller asks for, before anything is checked or filled in."""
 
 from dataclasses import dataclass
-
-from vllm_omni_client.models import OutputFormat
+from typing import Literal
 
 from vllm_image_core.preset import Quality
+
+OutputFormat = Literal["png", "jpeg", "webp"]
+"""What the server can encode a picture as."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

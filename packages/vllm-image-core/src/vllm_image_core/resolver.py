@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_omni_client.models import ImageGenerationRequest, OutputFormat
+from vllm_omni_client.models import ImageGenerationRequest
 
 from vllm_image_core import bounds
 from vllm_image_core.errors import InvalidRequest
@@ -12,7 +12,7 @@ from vllm_image_core.guidance import choose_guidance, choose_negative_prompt
 from vllm_image_core.note import Note
 from vllm_image_core.preset import Preset, Quality
 from vllm_image_core.profile import GuidanceField, Profile
-from vllm_image_core.request import ImageRequest
+from vllm_image_core.request import ImageRequest, OutputFormat
 from vllm_image_core.resolution import choose_size
 from vllm_image_core.size import Size
 

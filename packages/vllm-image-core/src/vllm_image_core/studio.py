@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Self
 
 from vllm_omni_client.errors import OmniError
-from vllm_omni_client.models import OutputFormat
 
 from vllm_image_core.backend import Backend
 from vllm_image_core.batching import batch_id
@@ -29,7 +28,7 @@ from vllm_image_core.preset import Quality
 from vllm_image_core.query import Query
 from vllm_image_core.recalled import Recalled, recall
 from vllm_image_core.registry import Registry
-from vllm_image_core.request import ImageRequest
+from vllm_image_core.request import ImageRequest, OutputFormat
 from vllm_image_core.resolver import resolve
 from vllm_image_core.served import ServedModel
 from vllm_image_core.text import one_line

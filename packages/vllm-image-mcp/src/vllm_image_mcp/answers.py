@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vllm_image_core.text import one_line
 
-from vllm_image_mcp.links import picture_link, picture_uri
+from vllm_image_mcp.links import picture_uri
 from vllm_image_mcp.messages import diagnosis, explain
 from vllm_image_mcp.results import (
     Change,
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from mcp.types import ResourceLink
     from vllm_image_core.estimator import Estimate
     from vllm_image_core.generated import GeneratedImage
     from vllm_image_core.gpu import GpuReport
     from vllm_image_core.health import Health
+    from vllm_image_core.picture_batch import PictureBatch
     from vllm_image_core.profile import Profile
     from vllm_image_core.receipt import Line
     from vllm_image_core.served import ServedModel
@@ -38,7 +38,7 @@ __all__ = [
     "generation_estimate",
     "gpu_status",
     "image_result",
-    "link_to",
+    "image_waiting",
     "model_info",
     "presets",
     "server_health",
@@ -74,9 +74,26 @@ def image_result(image: GeneratedImage, *, notes: Sequence[str], folder: Path) -
     )
 
 
-def link_to(image: GeneratedImage, *, folder: Path) -> ResourceLink:
-    """A link to one picture."""
-    return picture_link(image.path, folder=folder, description=described(image))
+def image_waiting(batch: PictureBatch, *, over: bool, notes: Sequence[str]) -> ImageResult:
+    """A picture that is not there: still being made, or never to be.
+
+    Args:
+        batch: The batch of one that it is.
+        over: Whether nothing is made any more.
+        notes: The server's own.
+    """
+    if over:
+        status = "cancelled" if batch.cancelled else "interrupted"
+        next_step = "Call generate_image again if it is still wanted."
+    else:
+        status = "paused" if batch.cause else "running"
+        next_step = "The picture is still being made: get_batch with this batch_id waits for it."
+    return ImageResult(
+        status=status,
+        batch_id=batch.id,
+        seconds_left=None if over else batch.eta.seconds,
+        notes=[*notes, *([batch.cause] if batch.cause else []), next_step],
+    )
 
 
 def described(image: GeneratedImage) -> str:

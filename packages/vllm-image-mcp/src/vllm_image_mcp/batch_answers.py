@@ -2,125 +2,230 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vllm_image_core.errors import ImageError
+from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError
 
-from vllm_image_mcp.answers import described
 from vllm_image_mcp.links import picture_link, picture_uri
-from vllm_image_mcp.messages import explain
+from vllm_image_mcp.messages import explain, explain_recorded
 from vllm_image_mcp.previews import Shown
-from vllm_image_mcp.results import BatchCancelled, BatchImage, BatchResult, BatchStatus
+from vllm_image_mcp.results import (
+    BatchCancelled,
+    BatchEntry,
+    BatchImage,
+    BatchList,
+    BatchResult,
+    BatchStatus,
+)
 from vllm_image_mcp.settings_told import (
     LONGEST_PROMPT,
     Parameters,
-    asked_settings,
     brief,
     other_than,
-    sent_settings,
+    recorded_settings,
     shared,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
 
     from mcp.types import ResourceLink
-    from vllm_image_core.picture_batch import PictureBatch
+    from vllm_image_core.batch_summary import BatchState, BatchSummary, FoundBatch, ItemReport
+    from vllm_image_core.record import Record
 
-__all__ = ["batch_cancelled", "batch_result", "links_of", "shown_of"]
+    from vllm_image_mcp.watch import Watch
+
+__all__ = ["batch_cancelled", "batch_list", "batch_result", "links_of", "shown_of"]
 
 _CUT: Final = "Long prompts are cut in this list; the pictures' files have them whole."
+_MOST_LISTED: Final = 50
+_GOING_ON: Final = frozenset({"running", "paused", "interrupted", "stopped"})
+_NEXT: Final[dict[str, str]] = {
+    "running": "Not all is done yet: get_batch with this batch_id waits for the rest.",
+    "paused": "The work waits, and goes on by itself: get_batch with this batch_id waits for it.",
+    "interrupted": "The work was cut off: get_batch with this batch_id and resume=true makes the rest.",
+    "stopped": "The work was stopped: get_batch with this batch_id and resume=true makes the rest.",
+}
+"""What to do next about a batch that is not over."""
 
 
-def batch_result(batch: PictureBatch, *, notes: Sequence[str], server_url: str, folder: Path) -> BatchResult:
-    """A batch that has ended, in the order of its prompts."""
-    told = {note: None for image in batch.images.values() for note in image.notes}
-    settings = {index: sent_settings(image) for index, image in batch.images.items()}
+def batch_result(
+    found: FoundBatch,
+    watch: Watch | None,
+    records: Sequence[Record],
+    *,
+    notes: Sequence[str],
+    server_url: str,
+    folder: Path,
+) -> BatchResult:
+    """A batch as it stands, in the order of its prompts.
+
+    Args:
+        found: As the journal has it.
+        watch: What its pictures told here; None where another process made them.
+        records: What the folder tells of those that it has.
+        notes: The server's own.
+        server_url: The server's base URL.
+        folder: The output folder.
+    """
+    settings = _settings(found.items, watch, records)
     same = shared(settings.values())
-    images = [
-        _batch_image(batch, index, server_url=server_url, folder=folder, same=same)
-        for index in range(len(batch.requests))
-    ]
-    cut = any(len(request.prompt) > LONGEST_PROMPT for request in batch.requests)
+    told = {note: None for seen in watch.seen.values() for note in seen.notes} if watch else {}
+    live = watch.batch if watch else None
     return BatchResult(
-        status=_batch_status(batch),
-        batch_id=batch.id,
-        total_time_seconds=round(batch.seconds, 3),
-        images_generated=len(batch.images),
-        images_failed=len(batch.errors),
-        images_cancelled=batch.unfinished,
-        max_concurrent=batch.at_once,
-        model=next((image.model for image in batch.images.values()), None),
+        status=_status(found.state),
+        batch_id=found.id,
+        total_time_seconds=round(live.seconds if live and not live.over else found.seconds, 3),
+        images_generated=found.done,
+        images_failed=found.failed,
+        images_cancelled=found.cancelled,
+        images_left=found.waiting + found.running,
+        seconds_left=live.eta.seconds if live and found.state == "running" else None,
+        max_concurrent=live.at_once if live else None,
+        model=next(_models(watch, records), None),
         parameters=same,
-        results=images,
-        notes=[*notes, *told, *([_CUT] if cut else [])],
+        results=[
+            _image(
+                item,
+                other_than(same, settings.get(item.position, {})),
+                error=_error(item, watch, server_url=server_url),
+                folder=folder,
+            )
+            for item in found.items
+        ],
+        notes=[*notes, *_outlook(found), *told, *_left_out(found)],
     )
 
 
-def _batch_status(batch: PictureBatch) -> BatchStatus:
-    if batch.unfinished:
-        return "cancelled"
-    if not batch.errors:
-        return "success"
-    return "partial" if batch.images else "failed"
+def _status(state: BatchState) -> BatchStatus:
+    return "success" if state == "done" else state
 
 
-def _batch_image(
-    batch: PictureBatch, index: int, *, server_url: str, folder: Path, same: Parameters
-) -> BatchImage:
-    request, image, error = batch.requests[index], batch.images.get(index), batch.errors.get(index)
+def _outlook(found: FoundBatch) -> list[str]:
+    next_step = _NEXT.get(found.state)
+    cause = one_line(found.cause, limit=500) if found.cause else None
+    return [*([cause] if cause else []), *([next_step] if next_step else [])]
+
+
+def _left_out(found: FoundBatch) -> list[str]:
+    cut = any(len(item.prompt) > LONGEST_PROMPT for item in found.items)
+    more = found.recorded - len(found.items)
+    return [
+        *([_CUT] if cut else []),
+        *([f"{more} more pictures are not listed; find_images finds them."] if more > 0 else []),
+    ]
+
+
+def _settings(
+    items: Sequence[ItemReport], watch: Watch | None, records: Sequence[Record]
+) -> dict[int, Parameters]:
+    """What each picture was made with, beside its prompt and seed: as it was told here, or by its file."""
+    seen: Mapping[int, Parameters] = (
+        {index: each.parameters for index, each in watch.seen.items()} if watch else {}
+    )
+    files = {record.path: recorded_settings(record) for record in records}
+    found = {
+        item.position: seen.get(item.position) or files.get(item.path) if item.path else None
+        for item in items
+    }
+    beside = ("prompt", "seed")
+    return {
+        position: {name: value for name, value in each.items() if name not in beside}
+        for position, each in found.items()
+        if each is not None
+    }
+
+
+def _models(watch: Watch | None, records: Sequence[Record]) -> Iterable[str]:
+    if watch:
+        yield from (each.answer.parameters_used.model for each in watch.seen.values() if each.answer.parameters_used)
+    yield from (one_line(record.model) for record in records if record.model)
+
+
+def _image(item: ItemReport, parameters: Parameters, *, error: str | None, folder: Path) -> BatchImage:
+    there = item.state == "done" and item.path is not None
     return BatchImage(
-        index=index,
-        prompt=brief(request.prompt),
-        uri=picture_uri(image.path, folder=folder) if image else None,
-        parameters=other_than(same, sent_settings(image)) if image else {},
-        status="success" if image else "failed" if error else "cancelled",
-        file_path=str(image.path) if image else None,
-        generation_time_seconds=round(image.seconds, 3) if image else None,
-        seed=request.seed or 0,
-        reused=image.reused if image else False,
-        error=explain(error, server_url=server_url) if isinstance(error, (ImageError, OmniError)) else None,
+        index=item.position,
+        prompt=brief(item.prompt),
+        status="success" if there else item.state if item.state != "done" else "failed",
+        file_path=str(item.path) if there else None,
+        generation_time_seconds=None if item.seconds is None else round(item.seconds, 3),
+        seed=item.seed,
+        uri=picture_uri(item.path, folder=folder) if there and item.path else None,
+        parameters=parameters,
+        reused=item.reused,
+        error=error,
     )
 
 
-def shown_of(batch: PictureBatch) -> list[Shown]:
+def _error(item: ItemReport, watch: Watch | None, *, server_url: str) -> str | None:
+    live = watch.errors.get(item.position) if watch else None
+    if isinstance(live, (ImageError, OmniError)):
+        return explain(live, server_url=server_url)
+    if item.error is None:
+        return None
+    return explain_recorded(item.kind, item.error, item.next_step, server_url=server_url)
+
+
+def shown_of(answer: BatchResult) -> list[Shown]:
     """The pictures of a batch as the places of a sheet, each numbered by its index."""
-    settings = {index: sent_settings(image) for index, image in batch.images.items()}
-    same = shared(settings.values())
     return [
         Shown(
-            number=index,
-            path=image.path if (image := batch.images.get(index)) else None,
-            prompt=request.prompt,
-            parameters={
-                **other_than(same, settings.get(index) or asked_settings(request)),
-                "seed": request.seed or 0,
-            },
+            number=image.index,
+            path=Path(image.file_path) if image.file_path else None,
+            prompt=image.prompt,
+            parameters={**image.parameters, **({} if image.seed is None else {"seed": image.seed})},
         )
-        for index, request in enumerate(batch.requests)
+        for image in answer.results
     ]
 
 
-def links_of(batch: PictureBatch, *, folder: Path) -> list[ResourceLink]:
+def links_of(answer: BatchResult, *, folder: Path) -> list[ResourceLink]:
     """A link to each picture that is there."""
     return [
-        picture_link(image.path, folder=folder, description=f"{index}: {described(image)}")
-        for index, image in batch.images.items()
+        picture_link(Path(image.file_path), folder=folder, description=f"{image.index}: seed {image.seed}")
+        for image in answer.results
+        if image.file_path
     ]
 
 
-def batch_cancelled(batch: PictureBatch) -> BatchCancelled:
+def batch_list(known: Sequence[BatchSummary], *, most: int) -> BatchList:
+    """The batches that are not over, and the last ones.
+
+    Args:
+        known: Newest first.
+        most: How many of the newest are told whatever became of them.
+    """
+    told = [each for place, each in enumerate(known) if place < most or each.state in _GOING_ON]
+    return BatchList(batches=[_entry(each) for each in told[:_MOST_LISTED]])
+
+
+def _entry(batch: BatchSummary) -> BatchEntry:
+    return BatchEntry(
+        batch_id=batch.id,
+        status=_status(batch.state),
+        created=batch.created.isoformat(),
+        prompt=one_line(batch.prompt or ""),
+        images_total=batch.total,
+        images_generated=batch.done,
+        images_failed=batch.failed,
+        images_left=batch.waiting + batch.running,
+        here=batch.owner == "here",
+    )
+
+
+def batch_cancelled(batch: FoundBatch) -> BatchCancelled:
     """What a batch holds after it was cancelled, or after it had ended."""
+    running = "A picture that was running may still be finished on the GPU; it is not saved."
     return BatchCancelled(
         batch_id=batch.id,
-        status="cancelled" if batch.cancelled or batch.unfinished else "completed",
-        completed=len(batch.images),
-        cancelled=batch.unfinished,
-        failed=len(batch.errors),
-        files_saved=[str(image.path) for image in batch.images.values()],
-        notes=["A picture that was running may still be finished on the GPU; it is not saved."]
-        if batch.unfinished
-        else [],
+        status="cancelled" if batch.state == "cancelled" else "completed",
+        completed=batch.done,
+        cancelled=batch.cancelled,
+        failed=batch.failed,
+        files_saved=[str(item.path) for item in batch.items if item.path],
+        notes=[running] if batch.left_running else [],
     )

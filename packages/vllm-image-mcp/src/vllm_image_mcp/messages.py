@@ -1,15 +1,24 @@
 """What an error says to the model that called a tool: what happened, what is allowed, what to do next."""
 
-from pydantic import ValidationError
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest
-from vllm_image_core.health import Health
-from vllm_image_core.registry import Registry
 from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
 
-__all__ = ["diagnosis", "explain", "explain_arguments", "explain_inability", "explain_unknown", "told"]
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from vllm_image_core.health import Health
+    from vllm_image_core.registry import Registry
+
+__all__ = ["diagnosis", "explain", "explain_arguments", "explain_inability", "explain_recorded", "explain_unknown", "told"]
 
 _MODELS_NAMED = 4
+_OUT_OF_MEMORY = (
+    "Server returned out-of-memory error. Try reducing resolution or use `gpu_status` to check available memory."
+)
 
 _OUR_WORDS = {
     "base_url": "--vllm-url",
@@ -46,6 +55,24 @@ def diagnosis(health: Health) -> str | None:
             return _sentences(where, error.message, _next_step(error))
         case error:
             return explain(error, server_url=health.server_url)
+
+
+def explain_recorded(kind: str | None, error: str, next_step: str | None, *, server_url: str) -> str:
+    """The text of a failure of which only the words are left.
+
+    Args:
+        kind: The name of the error's class.
+        error: What happened.
+        next_step: What to do about it.
+        server_url: The server's base URL.
+    """
+    match kind:
+        case ServerUnreachable.__name__:
+            return _unreachable(server_url)
+        case OutOfGpuMemory.__name__:
+            return _OUT_OF_MEMORY
+        case _:
+            return _sentences(error, _in_our_words(next_step or ""))
 
 
 def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> str:
@@ -85,23 +112,28 @@ def explain_unknown(tool: str, unknown: list[str], allowed: list[str]) -> str:
 def _what_happened(error: ImageError | OmniError, server_url: str) -> str:
     match error:
         case ServerUnreachable():
-            return (
-                f"Cannot connect to vLLM server at {server_url}. Is the container running? "
-                f"Check with `server_health` tool."
-            )
+            return _unreachable(server_url)
         case OutOfGpuMemory():
-            return (
-                "Server returned out-of-memory error. Try reducing resolution or use `gpu_status` "
-                "to check available memory."
-            )
+            return _OUT_OF_MEMORY
         case _:
             return _sentences(error.message, _next_step(error))
 
 
-def _next_step(error: ImageError | OmniError) -> str:
-    step = error.next_step
+def _unreachable(server_url: str) -> str:
+    return (
+        f"Cannot connect to vLLM server at {server_url}. Is the container running? "
+        f"Check with `server_health` tool."
+    )
+
+
+def _in_our_words(step: str) -> str:
     for theirs, ours in _OUR_WORDS.items():
         step = step.replace(theirs, ours)
+    return step
+
+
+def _next_step(error: ImageError | OmniError) -> str:
+    step = _in_our_words(error.next_step)
     return f"{step} It is set with --output-dir." if isinstance(error, CannotSave) else step
 
 

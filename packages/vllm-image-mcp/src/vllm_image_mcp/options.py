@@ -31,6 +31,9 @@ _OPTIONS = (
         default=None,
         help="Leave structured content out for hosts that drop pictures beside it.  [on]",
     ),
+    click.option("--max-wait", metavar="SECONDS|auto", help="How long a call waits for pictures.  [auto]"),
+    click.option("--confirm-over", metavar="SECONDS", help="Ask before batches estimated to take longer."),
+    click.option("--resume", is_flag=True, default=None, help="Go on with batches that were cut off."),
     click.option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR, to stderr.  [WARNING]"),
 )
 _NAMES = (
@@ -45,6 +48,9 @@ _NAMES = (
     "profiles",
     "preview",
     "structured_content",
+    "max_wait",
+    "confirm_over",
+    "resume",
     "log_level",
 )
 

@@ -26,6 +26,7 @@ async def reply(
     *,
     links: Sequence[ResourceLink] = (),
     drawing: Drawing | None = None,
+    is_error: bool = False,
 ) -> CallToolResult:
     """What a tool returns.
 
@@ -37,6 +38,7 @@ async def reply(
         settings: Whether structured content and a preview are wanted.
         links: To the full pictures.
         drawing: What the preview shows.
+        is_error: Whether nothing came of the call.
     """
     text = answer.model_dump_json()
     content: list[ContentBlock] = [TextContent(type="text", text=text)]
@@ -45,6 +47,7 @@ async def reply(
         content += [preview] if preview else []
     return CallToolResult(
         content=[*content, *links],
+        is_error=is_error,
         structured_content=answer.model_dump(mode="json") if settings.structured_content else None,
     )
 

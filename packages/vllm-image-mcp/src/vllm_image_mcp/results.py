@@ -6,7 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 __all__ = [
     "BatchCancelled",
+    "BatchEntry",
     "BatchImage",
+    "BatchList",
+    "BatchReport",
     "BatchResult",
     "BatchStatus",
     "Change",
@@ -23,7 +26,9 @@ __all__ = [
 ]
 
 
-BatchStatus = Literal["success", "partial", "failed", "cancelled"]
+BatchStatus = Literal[
+    "success", "partial", "failed", "cancelled", "running", "paused", "interrupted", "stopped"
+]
 
 
 Scalar = Annotated[str | int | float, WithJsonSchema({})]
@@ -60,15 +65,17 @@ class Change(Result):
 
 
 class ImageResult(Result):
-    """One picture, saved."""
+    """One picture, saved, or still being made: then it has a batch_id and no file."""
 
-    status: Literal["success"] = "success"
-    file_path: str
-    generation_time_seconds: float
-    parameters_used: ParametersUsed
-    uri: str
+    status: Literal["success", "running", "paused", "cancelled", "interrupted"] = "success"
+    file_path: str | None = None
+    generation_time_seconds: float | None = None
+    parameters_used: ParametersUsed | None = None
+    batch_id: str | None = None
+    uri: str | None = None
     receipt: list[Change] = Field([], description="What was not sent as asked.")
     reused: bool = Field(default=False, description="Made earlier, and taken from the folder.")
+    seconds_left: float | None = None
     notes: list[str] = []
 
 
@@ -77,10 +84,10 @@ class BatchImage(Result):
 
     index: int
     prompt: str
-    status: Literal["success", "failed", "cancelled"]
+    status: Literal["success", "failed", "cancelled", "running", "waiting"]
     file_path: str | None
     generation_time_seconds: float | None
-    seed: int
+    seed: int | None
     uri: str | None = None
     parameters: Parameters = Field({}, description="Where it differs from the others.")
     reused: bool = False
@@ -88,7 +95,7 @@ class BatchImage(Result):
 
 
 class BatchResult(Result):
-    """A batch that has ended."""
+    """A batch as it stands."""
 
     status: BatchStatus
     batch_id: str
@@ -96,11 +103,42 @@ class BatchResult(Result):
     images_generated: int
     images_failed: int
     images_cancelled: int = 0
-    max_concurrent: int
+    images_left: int = 0
+    seconds_left: float | None = None
+    max_concurrent: int | None
     model: str | None = None
     parameters: Parameters = Field({}, description="Shared by all.")
     results: list[BatchImage]
     notes: list[str] = []
+
+
+class BatchReport(BatchResult):
+    """The same from get_batch, whose schema leaves the pictures to that of batch_generate."""
+
+    results: Annotated[
+        list[BatchImage],
+        WithJsonSchema({"type": "array", "items": {"type": "object"}, "description": "As in batch_generate."}),
+    ]
+
+
+class BatchEntry(Result):
+    """One batch of a list."""
+
+    batch_id: str
+    status: BatchStatus
+    created: str
+    prompt: str = Field(description="Its first.")
+    images_total: int | None
+    images_generated: int
+    images_failed: int
+    images_left: int
+    here: bool = Field(description="This server works on it.")
+
+
+class BatchList(Result):
+    """Batches of the output folder, newest first."""
+
+    batches: list[BatchEntry]
 
 
 class FoundImage(Result):

@@ -50,10 +50,16 @@ class Settings(BaseSettings):
     """How large the picture is that a tool's result shows beside its links."""
     structured_content: bool = True
     """Whether results have structured content; some hosts show no picture beside it."""
+    max_wait: Annotated[float | None, Field(ge=0, le=86_400, allow_inf_nan=False), NoDecode] = None
+    """Seconds that a call waits for its pictures; None for 45, and longer where the host is known to wait."""
+    confirm_over: float | None = Field(default=None, gt=0, le=31_536_000, allow_inf_nan=False)
+    """Seconds of a batch's estimate above which the user is asked before it begins."""
+    resume: bool = False
+    """Go on at the start with every batch that was cut off."""
     log_level: LogLevel = "WARNING"
     """Least severe log line written to stderr."""
 
-    @field_validator("max_concurrent", mode="before")
+    @field_validator("max_concurrent", "max_wait", mode="before")
     @classmethod
     def _auto_is_none(cls, value: object) -> object:
         return None if isinstance(value, str) and value.strip().lower() == "auto" else value

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from vllm_image_core.registry import Registry
     from vllm_image_core.studio import Studio
 
+    from vllm_image_mcp.floor import Floor
     from vllm_image_mcp.folder import Folder
     from vllm_image_mcp.settings import Settings
 
@@ -54,6 +55,13 @@ class State:
 
         return opened(self.settings, self.folder.path, self.registry)
 
+    @cached_property
+    def floor(self) -> Floor:
+        """The batches that are made here."""
+        from vllm_image_mcp.floor import Floor  # noqa: PLC0415 - nor the core
+
+        return Floor(self.studio, notes=self.notes, patience=self.settings.timeout)
+
     @property
     def server_url(self) -> str:
         """The server's base URL, also where no studio could be opened for it."""
@@ -68,6 +76,8 @@ class State:
         )
 
     async def aclose(self) -> None:
-        """Close the studio, if it was opened."""
+        """Close the studio, if it was opened; its batches can be resumed."""
+        if "floor" in self.__dict__:
+            await self.floor.aclose()
         if "studio" in self.__dict__:
             await self.studio.aclose()

@@ -1,16 +1,14 @@
 """The tools: each is a signature, a docstring, and one call into the studio."""
 
-import secrets
 from typing import Annotated
 
-from mcp.server.mcpserver import Context
+from mcp.server.mcpserver import Context, Elicit, Resolve
+from mcp.server.elicitation import ElicitationResult
 from mcp.types import CallToolResult, ToolAnnotations
 from vllm_image_core.request import ImageRequest
 
-from vllm_image_mcp import answers, batch_answers, found, previews
-from vllm_image_mcp.checks import found_at_once
-from vllm_image_mcp.dates import begin_of, end_of
-from vllm_image_mcp.order import ordered
+from vllm_image_mcp import answers
+from vllm_image_mcp.consent import Consent, consent
 from vllm_image_mcp.parameters import (
     AspectRatio,
     BatchId,
@@ -23,6 +21,7 @@ from vllm_image_mcp.parameters import (
     GuidanceScale,
     Height,
     MaxConcurrent,
+    MaxWait,
     NegativePrompt,
     NumImages,
     NumInferenceSteps,
@@ -30,16 +29,19 @@ from vllm_image_mcp.parameters import (
     Prompt,
     Prompts,
     Quality,
+    Resume,
     Seed,
     Seeds,
     Since,
     Sweep,
     Until,
+    Wait,
     Width,
 )
-from vllm_image_mcp.reply import reply
 from vllm_image_mcp.results import (
     BatchCancelled,
+    BatchList,
+    BatchReport,
     BatchResult,
     FoundImages,
     GenerationEstimate,
@@ -68,16 +70,16 @@ async def generate_image(
     filename: Filename = None,
     quality: Quality = None,
     output_format: OutputFormat = None,
+    max_wait: MaxWait = None,
 ) -> Annotated[CallToolResult, ImageResult]:
     """Generate one image from a text prompt and save it as a file.
 
     Returns a preview, the file's path, a link to the full picture, the seed and the parameters used. Takes
-    about a second on distilled models, up to minutes on others; estimate_generation tells. For several
-    images, or to compare settings, use batch_generate.
+    about a second on distilled models, up to minutes on others: after max_wait it answers status "running"
+    with a batch_id for get_batch, which waits on. Several images, or to compare settings: batch_generate.
     """
-    state = _state(ctx)
-    image = await state.studio.generate(
-        prompt,
+    request = ImageRequest(
+        prompt=prompt,
         negative_prompt=negative_prompt,
         width=width,
         height=height,
@@ -89,18 +91,13 @@ async def generate_image(
         quality=quality,
         output_format=output_format,
     )
-    folder = state.studio.output_dir
-    return await reply(
-        answers.image_result(image, notes=state.notes, folder=folder),
-        state.settings,
-        links=[answers.link_to(image, folder=folder)],
-        drawing=previews.one_picture(image.path),
-    )
+    return await _calls().made(ctx, request, max_wait=max_wait)
 
 
 async def batch_generate(
     ctx: Context[State],
     *,
+    agreed: Annotated[ElicitationResult[Consent], Resolve(consent)],
     prompts: Prompts,
     negative_prompt: NegativePrompt = None,
     width: Width = None,
@@ -112,14 +109,14 @@ async def batch_generate(
     quality: Quality = None,
     sweep: Sweep = None,
     max_concurrent: MaxConcurrent = None,
+    max_wait: MaxWait = None,
 ) -> Annotated[CallToolResult, BatchResult]:
     """Generate up to 20 images, several at a time: one per prompt, or one prompt with a sweep of settings.
 
-    Returns each image's path and seed once all have ended, and a contact sheet numbered by index (a labelled
-    grid for a sweep). One failure does not stop the others. Progress messages carry the batch_id from the
-    first one on; cancel_batch takes it.
+    Returns each image's path and seed, and a contact sheet numbered by index (a labelled grid for a sweep).
+    One failure does not stop the others. What takes longer than max_wait goes on: get_batch waits on with
+    the batch_id, which the first progress message has too; cancel_batch stops it.
     """
-    state = _state(ctx)
     shared = ImageRequest(
         prompt="",
         negative_prompt=negative_prompt,
@@ -130,25 +127,12 @@ async def batch_generate(
         guidance_scale=guidance_scale,
         quality=quality,
     )
-    requests = ordered(prompts, seeds, sweep, shared=shared, draw_seed=_drawn_seed)
-    batch = await state.studio.batch(requests, max_concurrent=max_concurrent)
-    total = len(requests)
-    async with batch:
-        await ctx.report_progress(0, total, f"{batch.id}: 0 of {total}, {batch.at_once} at a time")
-        ended = 0
-        async for _ in batch:
-            ended += 1
-            await ctx.report_progress(
-                ended, total, f"{batch.id}: {ended} of {total}, {len(batch.errors)} failed"
-            )
-    folder = state.studio.output_dir
-    return await reply(
-        batch_answers.batch_result(
-            batch, notes=state.notes, server_url=state.studio.server_url, folder=folder
-        ),
-        state.settings,
-        links=batch_answers.links_of(batch, folder=folder),
-        drawing=previews.sheet(batch_answers.shown_of(batch)) if batch.images else None,
+    return await _calls().many_made(
+        ctx,
+        _calls().ordered(prompts, seeds, sweep, shared=shared, draw_seed=_calls().drawn_seed),
+        agreed=agreed,
+        max_concurrent=max_concurrent,
+        max_wait=max_wait,
     )
 
 
@@ -189,9 +173,30 @@ async def estimate_generation(
     )
 
 
-async def cancel_batch(ctx: Context[State], batch_id: BatchId) -> BatchCancelled:
+async def cancel_batch(ctx: Context[State], batch_id: BatchId) -> Annotated[CallToolResult, BatchCancelled]:
     """Cancel a running batch. Images that are done are kept; a running one may still finish on the GPU."""
-    return batch_answers.batch_cancelled(await _state(ctx).studio.cancel_batch(batch_id))
+    return await _calls().batch_cancelled(ctx, batch_id)
+
+
+async def get_batch(
+    ctx: Context[State],
+    batch_id: BatchId,
+    *,
+    wait: Wait = True,
+    resume: Resume = False,
+    max_wait: MaxWait = None,
+) -> Annotated[CallToolResult, BatchReport]:
+    """Tell how a batch of images stands, also after a restart, and wait for the rest of it.
+
+    Returns what batch_generate returns. While status is "running", call it again; "interrupted" and "stopped"
+    need resume=true, which makes only what is missing.
+    """
+    return await _calls().batch_got(ctx, batch_id, wait=wait, resume=resume, max_wait=max_wait)
+
+
+async def list_batches(ctx: Context[State]) -> Annotated[CallToolResult, BatchList]:
+    """List the batches that run or were cut off, and the last 20, newest first. get_batch tells more of one."""
+    return await _calls().batches_listed(ctx)
 
 
 async def find_images(
@@ -209,27 +214,9 @@ async def find_images(
 
     Answers at once; without arguments it lists the latest. Pass an image's parameters to generate_image.
     """
-    state = _state(ctx)
-    page = await state.studio.find(
-        text,
-        model=model,
-        seed=seed,
-        since=begin_of("since", since),
-        until=end_of("until", until),
-        limit=found_at_once(limit),
-        offset=offset,
+    return await _calls().images_found(
+        ctx, text=text, model=model, seed=seed, since=since, until=until, limit=limit, offset=offset
     )
-    folder = state.studio.output_dir
-    return await reply(
-        found.found_images(page, folder=folder),
-        state.settings,
-        links=found.found_links(page, folder=folder),
-        drawing=previews.sheet(found.shown_found(page)) if page.pictures else None,
-    )
-
-
-def _drawn_seed() -> int:
-    return secrets.randbelow(2**32)
 
 
 def _state(ctx: Context[State]) -> State:
@@ -247,6 +234,8 @@ TOOLS = (
     (server_health, _READS),
     (estimate_generation, _READS),
     (cancel_batch, ToolAnnotations(read_only_hint=False, destructive_hint=True)),
+    (get_batch, ToolAnnotations(read_only_hint=False, destructive_hint=False)),
+    (list_batches, _READS),
     (find_images, _READS),
 )
 """Every tool with its annotations, in the order in which hosts list them."""

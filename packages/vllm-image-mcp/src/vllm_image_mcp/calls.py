@@ -1,0 +1,202 @@
+"""The calls that make pictures or tell of them: each from its request to a whole reply."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vllm_image_mcp import batch_answers, found
+from vllm_image_mcp.answers import image_waiting
+from vllm_image_mcp.links import picture_link
+from vllm_image_mcp.patience import wait_seconds
+from vllm_image_mcp.previews import one_picture, sheet
+from vllm_image_mcp.reply import reply
+from vllm_image_mcp.waiting import GOING_ON, waited, waited_elsewhere
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mcp.server.mcpserver import Context
+    from mcp.types import CallToolResult
+    from vllm_image_core.batch_summary import FoundBatch
+    from vllm_image_core.picture_batch import PictureBatch
+    from vllm_image_core.query import Query
+    from vllm_image_core.request import ImageRequest
+
+    from vllm_image_mcp.results import BatchResult
+    from vllm_image_mcp.state import State
+    from vllm_image_mcp.watch import Watch
+
+__all__ = ["batch_cancelled", "batch_got", "batches_listed", "drawn_seed", "images_found", "made", "many_made"]
+
+MOST_LISTED: Final = 20
+"""Pictures of a batch that one answer tells of; a batch from here has no more."""
+
+_MOST_BATCHES: Final = 1_000
+_RESUMABLE: Final = frozenset({"interrupted", "stopped"})
+_RETRIABLE: Final = frozenset({"partial", "failed"})
+
+
+def drawn_seed() -> int:
+    """A seed for all pictures of a sweep, 0 to 4294967295."""
+    return secrets.randbelow(2**32)
+
+
+async def made(ctx: Context[State], request: ImageRequest, *, max_wait: object) -> CallToolResult:
+    """Make one picture, as a batch of one: it is not lost when the call is.
+
+    Raises:
+        InvalidRequest: The request does not fit the model.
+        ImageError: The picture cannot be saved.
+        OmniError: The server refused, failed, or did not answer.
+    """
+    state = ctx.request_context.lifespan_context
+    watch = await _begun_and_waited(ctx, state.studio.batch([request]), max_wait=max_wait)
+    if error := watch.errors.get(0):
+        raise error
+    if seen := watch.seen.get(0):
+        path = Path(seen.answer.file_path or "")
+        link = picture_link(path, folder=state.studio.output_dir, description=seen.described)
+        return await reply(seen.answer, state.settings, links=[link], drawing=one_picture(path))
+    return await reply(image_waiting(watch.batch, over=watch.over, notes=state.notes), state.settings)
+
+
+async def many_made(
+    ctx: Context[State], requests: Sequence[ImageRequest], *, max_concurrent: int | None, max_wait: object
+) -> CallToolResult:
+    """Make a batch, and tell what is there when it is over or the wait is.
+
+    Raises:
+        InvalidRequest: A request does not fit the model.
+        ImageError: The folder cannot be written.
+        OmniError: The server does not tell its model.
+    """
+    studio = ctx.request_context.lifespan_context.studio
+    batch = studio.batch(requests, max_concurrent=max_concurrent)
+    await _begun_and_waited(ctx, batch, max_wait=max_wait)
+    return await _told(ctx, await studio.find_batch(batch.id, limit=MOST_LISTED), failing=True)
+
+
+async def batch_got(
+    ctx: Context[State], batch_id: str, *, wait: bool, resume: bool, max_wait: object
+) -> CallToolResult:
+    """Tell of a batch of any process, after some waiting, and after going on with it if that is asked.
+
+    Raises:
+        UnknownBatch: No batch of this folder has that id.
+        BatchInUse: It is to go on, and another process works on it.
+        ImageError: The journal cannot be read.
+    """
+    state = ctx.request_context.lifespan_context
+    seconds = wait_seconds(ctx, max_wait) if wait else 0.0
+    found_batch = await state.studio.find_batch(batch_id, limit=MOST_LISTED)
+    watch = await _resumed(state, found_batch) if resume else state.floor.known(found_batch.id)
+    if watch is not None and wait:
+        await waited(ctx, watch, seconds)
+    elif watch is None and wait and found_batch.state in GOING_ON:
+        await waited_elsewhere(ctx, found_batch, seconds)
+    return await _told(ctx, await state.studio.find_batch(batch_id, limit=MOST_LISTED))
+
+
+async def batches_listed(ctx: Context[State]) -> CallToolResult:
+    """Tell of what runs or was cut off, and of the last 20.
+
+    Raises:
+        ImageError: The journal cannot be read.
+    """
+    state = ctx.request_context.lifespan_context
+    known = await state.studio.batches(_MOST_BATCHES)
+    return await reply(batch_answers.batch_list(known, most=MOST_LISTED), state.settings)
+
+
+async def batch_cancelled(ctx: Context[State], batch_id: str) -> CallToolResult:
+    """Cancel a batch of any process.
+
+    Raises:
+        UnknownBatch: No batch of this folder has that id.
+        ImageError: The journal cannot be read or written.
+    """
+    state = ctx.request_context.lifespan_context
+    return await reply(
+        batch_answers.batch_cancelled(await state.studio.cancel_batch(batch_id)), state.settings
+    )
+
+
+async def images_found(ctx: Context[State], query: Query) -> CallToolResult:
+    """Tell of earlier pictures.
+
+    Raises:
+        ImageError: The folder's index cannot be read.
+    """
+    state = ctx.request_context.lifespan_context
+    folder = state.studio.output_dir
+    page = await state.studio.find(
+        query.text,
+        model=query.model,
+        seed=query.seed,
+        since=query.since,
+        until=query.until,
+        limit=query.limit,
+        offset=query.offset,
+    )
+    return await reply(
+        found.found_images(page, folder=folder),
+        state.settings,
+        links=found.found_links(page, folder=folder),
+        drawing=sheet(found.shown_found(page)) if page.pictures else None,
+    )
+
+
+async def _begun_and_waited(ctx: Context[State], batch: PictureBatch, *, max_wait: object) -> Watch:
+    """Begin a batch and wait; where the host gives the call up, what was not sent is cancelled."""
+    floor = ctx.request_context.lifespan_context.floor
+    seconds = wait_seconds(ctx, max_wait)
+    watch = await floor.begin(batch)
+    try:
+        await waited(ctx, watch, seconds)
+    except asyncio.CancelledError:
+        floor.wind_down(watch)
+        raise
+    return watch
+
+
+async def _resumed(state: State, found_batch: FoundBatch) -> Watch | None:
+    """Go on with a batch that was cut off or has failures; any other stays as it is."""
+    if found_batch.state not in _RESUMABLE | _RETRIABLE:
+        return state.floor.known(found_batch.id)
+    batch = state.studio.resume(found_batch.id)
+    if found_batch.state in _RETRIABLE:
+        await batch
+        await batch.retry_failed()
+    return await state.floor.begin(batch)
+
+
+async def _told(ctx: Context[State], found_batch: FoundBatch, *, failing: bool = False) -> CallToolResult:
+    """The reply on a batch; one of which nothing came is an error for the call that asked for it."""
+    answer = await _answer(ctx.request_context.lifespan_context, found_batch)
+    state = ctx.request_context.lifespan_context
+    return await reply(
+        answer,
+        state.settings,
+        links=batch_answers.links_of(answer, folder=state.studio.output_dir),
+        drawing=sheet(batch_answers.shown_of(answer)) if answer.images_generated else None,
+        is_error=failing and answer.status == "failed",
+    )
+
+
+async def _answer(state: State, found_batch: FoundBatch) -> BatchResult:
+    watch = state.floor.known(found_batch.id)
+    done = {item.position for item in found_batch.items if item.path is not None}
+    page = None
+    if done - (watch.seen.keys() if watch else set()):
+        page = await state.studio.find(batch=found_batch.id, limit=MOST_LISTED)
+    return batch_answers.batch_result(
+        found_batch,
+        watch,
+        page.pictures if page else (),
+        notes=state.notes,
+        server_url=state.server_url,
+        folder=state.studio.output_dir,
+    )

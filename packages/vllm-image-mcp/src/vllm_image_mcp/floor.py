@@ -1,0 +1,117 @@
+"""The floor: the batches that this server works on, each followed to its end, whoever waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from vllm_image_core.errors import ImageError
+from vllm_omni_client.errors import OmniError
+
+from vllm_image_mcp.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from vllm_image_core.picture_batch import PictureBatch
+    from vllm_image_core.studio import Studio
+
+__all__ = ["Floor"]
+
+_logger = logging.getLogger(__name__)
+
+_KEPT: Final = 100
+"""How many batches that are over are remembered with what their pictures told."""
+
+
+class Floor:
+    """The batches of one server process.
+
+    Args:
+        studio: Who makes them.
+        notes: The server's own, told with every picture.
+        patience: Seconds that pictures under way may take when nobody waits for them any more.
+    """
+
+    def __init__(self, studio: Studio, *, notes: Sequence[str], patience: float) -> None:
+        self._studio = studio
+        self._notes = tuple(notes)
+        self._patience = patience
+        self._watches: dict[str, Watch] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def under_way(self) -> int:
+        """Pictures that the server has from here now."""
+        return sum(watch.batch.progress.running for watch in self._watches.values() if not watch.over)
+
+    def known(self, batch_id: str) -> Watch | None:
+        """The watch on a batch that began or went on here; None for any other."""
+        return self._watches.get(batch_id)
+
+    async def begin(self, batch: PictureBatch) -> Watch:
+        """Begin a batch, or go on with one, and follow it; cancelled meanwhile, it does not begin.
+
+        Raises:
+            ImageError: It cannot begin: a request does not fit, the folder cannot be written, and so on.
+            OmniError: The server does not tell its model.
+        """
+        known = self._watches.get(batch.id)
+        if known is not None and not known.over and known.batch is batch:
+            return known
+        try:
+            await batch
+        except asyncio.CancelledError:
+            self._do(_cancelled(batch))
+            raise
+        watch = Watch(batch, folder=self._studio.output_dir, notes=self._notes)
+        self._remember(watch)
+        self._do(watch.follow())
+        return watch
+
+    def wind_down(self, watch: Watch) -> None:
+        """Send no more, and let what is under way end: it is paid for."""
+        self._do(self._wound_down(watch.batch))
+
+    async def resume_all(self) -> None:
+        """Go on with every batch that was cut off; what cannot go on is told in the log."""
+        for found in await self._studio.batches():
+            if found.state == "interrupted":
+                try:
+                    await self.begin(self._studio.resume(found.id))
+                except (ImageError, OmniError) as error:
+                    _logger.warning("Batch %s cannot go on: %s", found.id, error)
+
+    async def aclose(self) -> None:
+        """Leave the batches as they are; the studio makes them resumable when it closes."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _wound_down(self, batch: PictureBatch) -> None:
+        await batch.drain(self._patience)
+        await self._studio.cancel_batch(batch.id)
+
+    def _do(self, work: Coroutine[None, None, object]) -> None:
+        task = asyncio.create_task(_told(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _remember(self, watch: Watch) -> None:
+        over = [name for name, each in self._watches.items() if each.over]
+        for name in over[: max(0, len(over) - _KEPT + 1)]:
+            del self._watches[name]
+        self._watches[watch.batch.id] = watch
+
+
+async def _cancelled(batch: PictureBatch) -> None:
+    await batch.cancel()
+
+
+async def _told(work: Coroutine[None, None, object]) -> None:
+    """Nobody waits for this work: what goes wrong is told in the log."""
+    try:
+        await work
+    except (ImageError, OmniError) as error:
+        _logger.warning("%s", error)

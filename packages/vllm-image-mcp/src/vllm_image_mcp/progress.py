@@ -1,0 +1,108 @@
+"""Progress: what a host shows while pictures are made."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import Context
+    from vllm_image_core.batch_eta import Eta
+
+    from vllm_image_mcp.state import State
+    from vllm_image_mcp.watch import Watch
+
+__all__ = ["Reports", "duration", "time_left"]
+
+_METRICS_SECONDS: Final = 1.0
+"""A server that is slower to tell its queue has none to tell of."""
+
+_MINUTE: Final = 60
+_HOUR: Final = 3_600
+_SECONDS_TOLD: Final = 90
+
+
+class Reports:
+    """The progress messages of one call.
+
+    Args:
+        ctx: The call.
+        watch: The batch that it waits for.
+        wait: Seconds that it will wait at most.
+    """
+
+    def __init__(self, ctx: Context[State], watch: Watch, *, wait: float) -> None:
+        self._ctx = ctx
+        self._watch = watch
+        self._wait = wait
+        self._told = watch.ended
+        self._ticks = 0
+
+    async def first(self) -> None:
+        """Tell the batch's id, how it stands, and whether it will take longer than the call waits."""
+        eta = self._watch.batch.eta
+        late = eta.seconds is not None and eta.seconds > self._wait
+        more = f". This call answers within {duration(self._wait)}; get_batch waits on" if late else ""
+        await self._report(self._told, more=more)
+
+    async def next(self) -> None:
+        """Tell each picture that has ended since; where none has, that the work goes on."""
+        ended = self._watch.ended
+        if ended <= self._told:
+            if self._watch.over or ended == self._watch.batch.progress.total:
+                return
+            self._ticks += 1
+            await self._report(self._told + self._ticks / (self._ticks + 1))  # progress has to rise
+            return
+        self._ticks = 0
+        while self._told < ended:
+            self._told += 1
+            await self._report(self._told)
+
+    async def _report(self, value: float, *, more: str = "") -> None:
+        progress = self._watch.batch.progress
+        total = progress.total
+        parts = [
+            f"{int(value)} of {'?' if total is None else total}",
+            *([f"{progress.failed} failed"] if progress.failed else []),
+            *await self._outlook(value),
+        ]
+        await self._ctx.report_progress(value, total, f"{self._watch.batch.id}: {', '.join(parts)}{more}")
+
+    async def _outlook(self, value: float) -> list[str]:
+        """What is still to come; nothing after the last picture."""
+        batch = self._watch.batch
+        if value == batch.progress.total or self._watch.over:
+            return []
+        if cause := batch.cause:
+            return [f"paused: {cause}"]
+        others = await self._others()
+        ahead = f"{others} {'request' if others == 1 else 'requests'} of others ahead"
+        return [*time_left(batch.eta), *([ahead] if others else [])]
+
+    async def _others(self) -> int:
+        """Requests that the server has and that are not ours; 0 where it does not tell."""
+        state = self._ctx.request_context.lifespan_context
+        try:
+            async with asyncio.timeout(_METRICS_SECONDS):
+                there = await state.studio.requests_at_server()
+        except TimeoutError:
+            return 0
+        return max(0, (there or 0) - state.floor.under_way)
+
+
+def time_left(eta: Eta) -> list[str]:
+    """Such as "about 40 s left (measured)"; nothing where nobody can tell."""
+    if eta.seconds is None:
+        return []
+    basis = "from the profile" if "profile" in eta.basis else "measured"
+    return [f"about {duration(eta.seconds)} left ({basis})"]
+
+
+def duration(seconds: float) -> str:
+    """A time as a person would say it: "40 s", "3 min", "2.5 h"."""
+    if seconds < _SECONDS_TOLD:
+        return f"{max(1, round(seconds))} s"
+    if seconds < _SECONDS_TOLD * _MINUTE:
+        return f"{round(seconds / _MINUTE)} min"
+    return f"{seconds / _HOUR:.3g} h"

@@ -1,0 +1,53 @@
+"""A wait: for the pictures of a batch, at most so long, with a progress message every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from vllm_image_mcp.progress import Reports
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import Context
+    from vllm_image_core.batch_summary import FoundBatch
+
+    from vllm_image_mcp.state import State
+    from vllm_image_mcp.watch import Watch
+
+__all__ = ["waited", "waited_elsewhere"]
+
+TICK_SECONDS: Final = 2.5
+"""Between two messages; hosts are promised one every 3 s."""
+
+_LOOK_SECONDS: Final = 1.0
+"""Between two looks at the batch of another process."""
+
+GOING_ON: Final = frozenset({"running", "paused"})
+
+
+async def waited(ctx: Context[State], watch: Watch, seconds: float) -> None:
+    """Wait until a batch of this process is over, or the time is."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    reports = Reports(ctx, watch, wait=seconds)
+    await reports.first()
+    while not watch.over and (left := until - loop.time()) > 0:
+        await watch.news(min(left, TICK_SECONDS))
+        await reports.next()
+
+
+async def waited_elsewhere(ctx: Context[State], found: FoundBatch, seconds: float) -> None:
+    """The same for a batch that another process works on."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    studio = ctx.request_context.lifespan_context.studio
+    value = 0.0
+    while found.state in GOING_ON:
+        value = max(value + 0.001, found.done + found.failed)  # progress has to rise
+        told = f"{found.id}: {found.done + found.failed} of {found.total or '?'}, in another process"
+        await ctx.report_progress(value, found.total, told)
+        left = until - loop.time()
+        if left <= 0:
+            return
+        await asyncio.sleep(min(left, _LOOK_SECONDS))
+        found = await studio.find_batch(found.id, limit=1)

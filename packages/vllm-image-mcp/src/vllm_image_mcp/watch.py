@@ -1,0 +1,104 @@
+"""A watch on a batch: what its pictures told as they were saved, without the pictures themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vllm_image_core.batching import Done, Failed
+
+from vllm_image_mcp.answers import described, image_result
+from vllm_image_mcp.settings_told import Parameters, sent_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from vllm_image_core.picture_batch import PictureBatch
+
+    from vllm_image_mcp.results import ImageResult
+
+__all__ = ["Seen", "Watch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A picture as it was when it was saved.
+
+    Attributes:
+        answer: What generate_image tells of it.
+        parameters: What it was made with, beside its prompt and seed.
+        notes: Its own, without the server's.
+        described: It, in a few words.
+    """
+
+    answer: ImageResult
+    described: str
+    parameters: Parameters
+    notes: tuple[str, ...]
+
+
+class Watch:
+    """A batch of this process, followed to its end whether anybody waits for it or not.
+
+    Args:
+        batch: Not begun yet, or at work.
+        folder: The output folder.
+        notes: The server's own, told with every picture.
+
+    Attributes:
+        batch: The batch.
+        seen: The pictures that were saved since the watch began, by index.
+        errors: What failed since then, by index.
+        over: Whether nothing more will come, and all that came is known.
+    """
+
+    def __init__(self, batch: PictureBatch, *, folder: Path, notes: Sequence[str]) -> None:
+        self.batch = batch
+        self.seen: dict[int, Seen] = {}
+        self.errors: dict[int, Exception] = {}
+        self.over = False
+        self._folder = folder
+        self._notes = tuple(notes)
+        self._news = asyncio.Event()
+
+    @property
+    def ended(self) -> int:
+        """How many pictures have ended, those from before the watch included."""
+        progress = self.batch.progress
+        return progress.done + progress.failed
+
+    async def follow(self) -> None:
+        """Take the outcomes as they come, to the end of the batch."""
+        try:
+            async for outcome in self.batch:
+                match outcome:
+                    case Done(index=index, value=image):
+                        answer = image_result(image, notes=self._notes, folder=self._folder)
+                        self.seen[index] = Seen(
+                            answer=answer.model_copy(update={"batch_id": self.batch.id}),
+                            described=described(image),
+                            parameters=sent_settings(image),
+                            notes=image.notes,
+                        )
+                    case Failed(index=index, error=error):
+                        self.errors[index] = error
+                self._tell()
+        finally:
+            self.over = True
+            self._tell()
+
+    async def news(self, seconds: float) -> None:
+        """Wait for the next picture or the end, at most so long."""
+        if self.over:
+            return
+        news = self._news
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await news.wait()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
