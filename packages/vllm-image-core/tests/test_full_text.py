@@ -6,14 +6,15 @@ from contextlib import closing
 
 import pytest
 from vllm_image_core import full_text
-from vllm_image_core.database import MIGRATIONS
+from vllm_image_core.index_schema import INDEX
 
 
 @pytest.fixture
 def connection() -> Generator[sqlite3.Connection]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        for statement in MIGRATIONS[0]:
-            connection.execute(statement)
+        for statements in INDEX.migrations:
+            for statement in statements:
+                connection.execute(statement)
         if not full_text.prepare(connection):
             pytest.skip("this Python's SQLite has no FTS5")
         yield connection

@@ -708,7 +708,7 @@ async def test_a_batch_can_be_cancelled_by_its_id_and_keeps_what_is_done(tmp_pat
         async for _ in batch:
             seen += 1
             server.gate = asyncio.Event()
-            assert await studio.cancel_batch(batch.id) is batch
+            assert (await studio.cancel_batch(batch.id)).state == "cancelled"
     assert (batch.cancelled, len(batch.images), batch.unfinished) == (True, seen, 4 - seen)
 
 
@@ -718,7 +718,8 @@ async def test_cancelling_a_batch_that_has_ended_changes_nothing(tmp_path: Path)
     async with batch:
         assert [outcome.index async for outcome in batch] == [0]
     ended = await studio.cancel_batch(batch.id)
-    assert (ended.cancelled, list(ended.images), ended.unfinished) == (False, [0], 0)
+    assert (ended.state, ended.done, ended.cancelled) == ("done", 1, 0)
+    assert (batch.cancelled, list(batch.images), batch.unfinished) == (False, [0], 0)
 
 
 @pytest.mark.parametrize("name", ["batch_0", "", 7])
@@ -727,16 +728,19 @@ async def test_an_unknown_batch_cannot_be_cancelled(tmp_path: Path, name: object
         await studio_of(Server(), tmp_path).cancel_batch(name)  # type: ignore[arg-type]  # what a caller may send
 
 
-async def test_only_the_last_hundred_ended_batches_are_remembered(tmp_path: Path) -> None:
-    studio = studio_of(Server(), tmp_path)
-    batches = [await studio.batch([ImageRequest(prompt="one", width=16, height=16)])]
-    for _ in range(100):
-        async with batches[-1]:
-            pass
-        batches.append(await studio.batch([ImageRequest(prompt="one", width=16, height=16)]))
-    with pytest.raises(UnknownBatch):
-        await studio.cancel_batch(batches[0].id)
-    assert await studio.cancel_batch(batches[1].id) is batches[1]
+async def test_a_batch_that_ended_is_found_by_every_studio_on_the_folder(tmp_path: Path) -> None:
+    async with await studio_of(Server(), tmp_path).batch(
+        [ImageRequest(prompt=word, width=64, height=64) for word in ("one", "two")]
+    ) as batch:
+        await batch.wait()
+    other = studio_of(Server(), tmp_path)
+    found = await other.find_batch(batch.id)
+    assert (found.state, found.total, found.done, found.owner) == ("done", 2, 2, None)
+    assert [(item.state, item.prompt, item.seed) for item in found.items] == [
+        ("done", word, 42) for word in ("one", "two")
+    ]
+    assert {item.path for item in found.items} == set(tmp_path.glob("*.png"))
+    assert [(each.id, each.prompt) for each in await other.batches()] == [(batch.id, "one")]
 
 
 async def test_an_estimate_needs_a_whole_number_of_pictures(tmp_path: Path) -> None:

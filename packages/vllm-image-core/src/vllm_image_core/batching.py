@@ -60,7 +60,10 @@ Outcome: TypeAlias = Done[Item, Value] | Failed[Item]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How many items are where. `total` and `waiting` are None while nobody knows how many will come."""
+    """How many items are where. `total` and `waiting` are None while nobody knows how many will come.
+
+    `reused` are those of the done that were there already, so that nothing had to be made.
+    """
 
     total: int | None
     waiting: int | None
@@ -68,6 +71,7 @@ class Progress:
     done: int
     failed: int
     cancelled: int
+    reused: int = 0
 
     @property
     def ended(self) -> int:
@@ -138,6 +142,7 @@ class Batch(Generic[Item, Value]):
         self._changed = asyncio.Event()
         self._workers: list[asyncio.Task[None]] = []
         self._at_work = 0
+        self._surplus = 0
         self._started = False
         self._stopping = False
         self._exhausted = False
@@ -147,11 +152,8 @@ class Batch(Generic[Item, Value]):
         if self._started:
             raise RuntimeError("a batch runs once; make another with running()")
         self._started = True
-        crew = self._at_once if self._total is None else max(1, min(self._at_once, self._total))
-        self._workers = [asyncio.create_task(self._serve()) for _ in range(crew)]
-        self._at_work = crew
-        for worker in self._workers:
-            worker.add_done_callback(self._leave)
+        for _ in range(self._at_once if self._total is None else max(1, min(self._at_once, self._total))):
+            self._hire()
         return self
 
     async def __aexit__(
@@ -211,6 +213,25 @@ class Batch(Generic[Item, Value]):
             raise IndexError(f"the batch has no item {index}")
         return "cancelled" if self.over else "waiting"
 
+    def resize(self, at_once: int) -> None:
+        """Let another number of items run at a time from now on; of those that run, none is stopped.
+
+        Raises:
+            ValueError: `at_once` is less than 1.
+        """
+        if at_once < 1:
+            raise ValueError(f"at_once is {at_once}; at least one item runs at a time")
+        more, self._at_once = at_once - self._at_once, at_once
+        if self._stopping or self._exhausted or not self._at_work:
+            return
+        for _ in range(more):
+            self._room.release()
+            if self._surplus:
+                self._surplus -= 1
+            else:
+                self._hire()
+        self._surplus += max(0, -more)
+
     async def cancel(self) -> Progress:
         """Pull no more, cancel what runs, wait until it has ended, and say how it stands then.
 
@@ -226,12 +247,21 @@ class Batch(Generic[Item, Value]):
     def _stop(self) -> None:
         if not self._stopping:
             self._stopping = True
-            for worker in self._workers:
+            for worker in tuple(self._workers):
                 worker.cancel()
+
+    def _hire(self) -> None:
+        worker = asyncio.create_task(self._serve())
+        self._workers.append(worker)
+        self._at_work += 1
+        worker.add_done_callback(self._leave)
 
     async def _serve(self) -> None:
         while not self._stopping:
             await self._room.acquire()
+            if self._surplus:
+                self._surplus -= 1
+                return
             async with self._pulling:
                 if self._exhausted:
                     return
@@ -271,6 +301,7 @@ class Batch(Generic[Item, Value]):
             self._bug = self._bug or bug
             self._stop()
         self._at_work -= 1
+        self._workers.remove(worker)
         self._changed.set()
 
     def _raise_bug(self) -> None:

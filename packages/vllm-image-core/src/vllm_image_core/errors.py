@@ -8,7 +8,12 @@
     ├── CannotSave             a picture that cannot be written
     │   ├── NotEnoughSpace     found before anything was sent; has both numbers of bytes
     │   └── PictureNotSaved    found when it was made; has the picture, so that it is not lost
-    ├── IndexUnavailable       the index of the folder cannot be read or written
+    ├── DatabaseUnavailable    a SQLite file beside the pictures cannot be read or written
+    │   ├── IndexUnavailable   the index of the folder
+    │   └── JournalUnavailable the journal of the folder's batches
+    ├── BatchInUse             another process, or another studio, works on that batch
+    ├── BatchMoved             a batch that was begun in another process or on another event loop
+    ├── RecordedFailure        why a request failed, as the journal remembers it
     └── UnknownBatch           no batch has that id
 
 Errors of the connection are `vllm_omni_client.errors.OmniError`; they pass through this package unchanged.
@@ -119,10 +124,56 @@ class PictureNotSaved(CannotSave):
         self.picture = picture
 
 
-class IndexUnavailable(ImageError):
+class DatabaseUnavailable(ImageError):
+    """A SQLite file beside the pictures cannot be read or written; the pictures are there all the same."""
+
+    usual_next_step = "Pictures are saved all the same; look at the folder's permissions and its free space."
+
+
+class IndexUnavailable(DatabaseUnavailable):
     """The index of the folder cannot be read or written; the pictures are there all the same."""
 
-    usual_next_step = "Look at the permissions and the free space of the output folder."
+
+class JournalUnavailable(DatabaseUnavailable):
+    """The journal of the folder's batches cannot be read or written; no batch goes on without it."""
+
+    usual_next_step = "Look at the folder's permissions and its free space, then resume the batch."
+
+
+class BatchInUse(ImageError):
+    """Another process, or another studio, works on that batch.
+
+    Attributes:
+        batch_id: Which.
+        host: The name of the other's machine.
+        pid: The other's process.
+    """
+
+    usual_next_step = "Let the other one go on, or end it; then resume the batch."
+
+    def __init__(self, message: str, *, batch_id: str, host: str, pid: int) -> None:
+        super().__init__(message)
+        self.batch_id = batch_id
+        self.host = host
+        self.pid = pid
+
+
+class BatchMoved(ImageError):
+    """A batch that was begun in another process or on another event loop; it cannot be used in this one."""
+
+    usual_next_step = "Open a studio here, and resume the batch by its id."
+
+
+class RecordedFailure(ImageError):
+    """Why a request failed, as the journal remembers it.
+
+    Attributes:
+        kind: The name of the error's class, such as "OutOfGpuMemory".
+    """
+
+    def __init__(self, message: str, *, kind: str, next_step: str | None = None) -> None:
+        super().__init__(message, next_step=next_step)
+        self.kind = kind
 
 
 class UnknownBatch(ImageError):

@@ -22,6 +22,7 @@ from vllm_image_core.database import DamagedDatabase, Database, writing
 from vllm_image_core.errors import IndexUnavailable
 from vllm_image_core.filename import PICTURE_EXTENSIONS
 from vllm_image_core.folder import Folder
+from vllm_image_core.index_schema import INDEX
 from vllm_image_core.query import Query
 from vllm_image_core.record import EPOCH, Record, read_record
 from vllm_image_core.text import one_line
@@ -47,6 +48,7 @@ _COLUMNS: Final = (
     "seconds",
     "batch",
     "tag",
+    "position",
 )
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM picture"  # noqa: S608 - names of columns
 _INSERT: Final = f"INSERT INTO picture ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - likewise
@@ -95,7 +97,7 @@ class Index:
 
     def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._root = root
-        self._database = Database(root)
+        self._database = Database(root, INDEX)
         self._clock_ns = clock_ns
         self._following = threading.Lock()
         self._followed = False
@@ -120,6 +122,24 @@ class Index:
             self.follow()
         found = "width IS NOT NULL AND key = ? ORDER BY created DESC, id DESC LIMIT ?"
         return self._repaired(lambda connection: self._records(connection, found, (key, _MOST_OF_ONE_KEY)))
+
+    def in_batch(self, batch: str, positions: Sequence[int]) -> dict[int, Record]:
+        """The pictures of some requests of a batch, by their positions, as they were last seen.
+
+        The first time, the folder's files are looked at; later only the index is.
+
+        Args:
+            batch: Its id.
+            positions: At most 500.
+        """
+        if self._is_empty():
+            return {}
+        if not self._followed:
+            self.follow()
+        marks = ", ".join("?" * len(positions))
+        found = f"width IS NOT NULL AND batch = ? AND position IN ({marks}) ORDER BY id"
+        records = self._repaired(lambda connection: self._records(connection, found, (batch, *positions)))
+        return {record.position: record for record in records if record.position is not None}
 
     def find(self, query: Query) -> Page:
         """Some pictures, newest first, as they are in the folder now.

@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,10 +13,12 @@ from vllm_image_core.errors import BadPicture, CannotSave, IndexUnavailable, Pic
 from vllm_image_core.filename import check_filename
 from vllm_image_core.folder import Folder
 from vllm_image_core.index import Index, Page
+from vllm_image_core.journal import Journal
 from vllm_image_core.picture import Picture
 from vllm_image_core.query import Query
 from vllm_image_core.record import Facts, Record, facts_in, record
 from vllm_image_core.store import Store
+from vllm_image_core.text import one_line
 
 __all__ = ["Existing", "Library", "Saved"]
 
@@ -93,8 +96,28 @@ class Library:
         if self._check_space:
             self._store.check_space(pixels=pixels)
 
+    def check_there(self) -> None:
+        """Find out whether the folder is there, and the journal of batches in it; nothing is made.
+
+        Raises:
+            CannotSave: It is not: it was moved or removed, or its disk is gone.
+        """
+        if not Journal(self.root).path.exists():
+            raise CannotSave(
+                f"The output folder {one_line(str(self.root), limit=300)} is not as it was: its journal of "
+                "batches is not there any more.",
+                next_step="Bring the folder back; the batch goes on when it is there.",
+            )
+
     def save(
-        self, picture: Picture, facts: Facts, *, prompt: str, now: datetime, filename: str | None = None
+        self,
+        picture: Picture,
+        facts: Facts,
+        *,
+        prompt: str,
+        now: datetime,
+        filename: str | None = None,
+        spill: bool = True,
     ) -> Saved:
         """Write a picture and enter it in the index.
 
@@ -104,16 +127,27 @@ class Library:
             prompt: For the name, where none is given.
             now: The local time, likewise.
             filename: A plain name.
+            spill: Whether it goes to the spill folder where the folder does not take it.
 
         Raises:
             InvalidRequest: The filename is not allowed; nothing was written.
-            PictureNotSaved: It could be written neither in the folder nor in the spill folder.
+            PictureNotSaved: It could not be written in the folder, nor in the spill folder.
         """
         try:
             path = self._store.save(picture, prompt=prompt, now=now, filename=filename)
         except PictureNotSaved as error:
+            if not spill:
+                raise
             return self._spilled(error, prompt=prompt, now=now, filename=filename)
         return Saved(path=path, notes=self._entered(path, picture, facts))
+
+    def in_batch(self, batch: str, positions: Sequence[int]) -> Mapping[int, Record]:
+        """The pictures of some requests of a batch that are in the folder, by their positions; at most 500.
+
+        Raises:
+            IndexUnavailable: The index cannot be read or written.
+        """
+        return self._index.in_batch(batch, positions)
 
     def existing(self, key: ContentKey) -> Existing | None:
         """A picture that was made from a request with this key, read from its file and found whole.

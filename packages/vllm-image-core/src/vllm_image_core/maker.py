@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from weakref import WeakValueDictionary
@@ -14,9 +14,10 @@ from vllm_omni_client.models import ImageGenerationReply
 from vllm_image_core import surprises
 from vllm_image_core.backend import Backend
 from vllm_image_core.content_key import ContentKey, content_key
-from vllm_image_core.errors import ImageError
+from vllm_image_core.errors import CannotSave, ImageError, PictureNotSaved
 from vllm_image_core.filename import check_filename
 from vllm_image_core.generated import GeneratedImage
+from vllm_image_core.holding import Hold, Record, saved
 from vllm_image_core.library import Existing, Library, Saved
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture
@@ -29,7 +30,7 @@ from vllm_image_core.served import ServedModel, served_model
 from vllm_image_core.tag import check_tag
 from vllm_image_core.twins import Twins
 
-__all__ = ["Job", "Maker", "Record"]
+__all__ = ["Job", "Maker"]
 
 _logger = logging.getLogger(__name__)
 
@@ -41,9 +42,6 @@ _MOST_PIXELS_OVER = 1.1
 
 _ALWAYS_TAKEN_PIXELS = 4_194_304
 """A picture of up to 2048x2048 is harmless, whatever was asked for: it is kept, and its size told."""
-
-Record = Callable[[GeneratedImage], None]
-"""Told of a picture as soon as it is saved, also when whoever waits for it has been cancelled."""
 
 
 def _unrecorded(_: GeneratedImage) -> None:
@@ -58,11 +56,16 @@ class Job:
         request: Its seed is drawn.
         reuse: Whether a picture that is there already will do.
         batch: The id of the batch that it belongs to.
+        position: Its place there, from 0.
+        hold: What is waited for where the folder does not take the picture, before that is tried again; None
+            where nobody waits: the picture then goes to the spill folder.
     """
 
     request: ImageRequest
     reuse: bool = False
     batch: str | None = None
+    position: int | None = None
+    hold: Hold | None = None
 
 
 class Maker:
@@ -114,13 +117,12 @@ class Maker:
         """The model as the server told it last; asked for when it has not told it yet."""
         return self._model or await self.model()
 
-    async def checked(self, request: ImageRequest, *, fresh: bool = False, batch: str | None = None) -> Job:
+    async def checked(self, request: ImageRequest, *, fresh: bool = False) -> Job:
         """The request with its seed drawn, if it fits the loaded model.
 
         Args:
             request: The caller's own.
             fresh: Whether it is made anew, also when its picture is there.
-            batch: The id of the batch that it belongs to.
 
         Raises:
             InvalidRequest: It does not fit.
@@ -132,16 +134,16 @@ class Maker:
         resolved = self._resolved(request, await self.known_model())
         drawn = request.seed is None or request.seed_drawn
         checked = replace(request, seed=resolved.seed, seed_drawn=drawn)
-        return Job(request=checked, reuse=not (fresh or drawn), batch=batch)
+        return Job(request=checked, reuse=not (fresh or drawn))
 
-    async def check_writable(self, jobs: Sequence[Job]) -> None:
+    async def check_writable(self, requests: Iterable[ImageRequest]) -> None:
         """Write a test file and look at the free space, before a GPU works for nothing.
 
         Raises:
             CannotSave: The folder cannot be written, or has too little space.
         """
         model = await self.known_model()
-        pixels = sum(self._resolved(job.request, model).size.pixels for job in jobs)
+        pixels = sum(self._resolved(request, model).size.pixels for request in requests)
         await asyncio.to_thread(self._library.check_writable, pixels=pixels)
 
     async def made(self, job: Job, record: Record = _unrecorded) -> GeneratedImage:
@@ -156,6 +158,8 @@ class Maker:
             PictureNotSaved: The picture was made and could not be written; it is in the error.
             OmniError: The server refused, failed, or did not answer.
         """
+        if self._model is None:  # a batch that goes on while its server is away
+            await self._read_server_version()
         if not job.reuse:
             return await self._made_anew(job, record)
         started = self._timer()
@@ -179,24 +183,27 @@ class Maker:
     async def _made_anew(self, job: Job, record: Record) -> GeneratedImage:
         model = await self.known_model()
         pixels = self._resolved(job.request, model).size.pixels
-        await asyncio.to_thread(self._library.check_space, pixels=pixels)
+        await asyncio.to_thread(self._check_room, job, pixels=pixels)
         started = self._timer()
         model, resolved, reply = await self._answered(job.request)
         seconds = self._timer() - started
         kept = functools.partial(self._kept, job, reply, model=model, resolved=resolved, seconds=seconds)
-        saving = asyncio.ensure_future(asyncio.to_thread(kept))
         try:
-            return await asyncio.shield(saving)
+            return await saved(kept, record, job.hold)
         except ImageError as error:
             error.add_note(_asked_for(resolved))
             raise
-        except asyncio.CancelledError:
-            # A picture that the GPU has made is written whole before the cancellation goes on.
-            await asyncio.wait([saving])
-            raise
-        finally:
-            if saving.done() and saving.exception() is None:
-                record(saving.result())
+
+    def _check_there(self, picture: Picture) -> None:
+        try:
+            self._library.check_there()
+        except CannotSave as error:
+            raise PictureNotSaved(error.message, picture=picture, next_step=error.next_step) from error
+
+    def _check_room(self, job: Job, *, pixels: int) -> None:
+        if job.hold is not None:
+            self._library.check_there()
+        self._library.check_space(pixels=pixels)
 
     async def _answered(
         self, request: ImageRequest
@@ -249,6 +256,7 @@ class Maker:
         model: ServedModel,
         resolved: ResolvedRequest,
         seconds: float,
+        spill: bool = True,
     ) -> GeneratedImage:
         """Check the picture, write into it how it was made, and save it; runs in a thread."""
         now = self._now()
@@ -259,6 +267,7 @@ class Maker:
             "server_version": self._version,
             "seconds": round(seconds, 3),
             "batch": job.batch,
+            "position": job.position,
             "tag": job.request.tag,
             "receipt": told.compact(),
         }
@@ -266,8 +275,10 @@ class Maker:
         picture = with_recipe(
             received, resolved, model=model.match.name, facts=facts, metadata=self._metadata
         )
+        if not spill:
+            self._check_there(picture)
         saved = self._library.save(
-            picture, facts, prompt=resolved.prompt, now=now, filename=job.request.filename
+            picture, facts, prompt=resolved.prompt, now=now, filename=job.request.filename, spill=spill
         )
         return GeneratedImage(
             picture=picture,

@@ -60,6 +60,7 @@ class Record:
         seconds: From sending to the whole reply.
         batch: The id of the batch that it belongs to.
         tag: The caller's own word for it.
+        position: Its place in that batch, from 0.
     """
 
     path: Path
@@ -78,6 +79,7 @@ class Record:
     seconds: float | None = None
     batch: str | None = None
     tag: str | None = None
+    position: int | None = None
 
     @property
     def size(self) -> Size:
@@ -120,6 +122,7 @@ def record(path: Path, status: os.stat_result, size: Size, facts: Facts) -> Reco
         seconds=_number(facts.get("seconds")),
         batch=_text(facts.get("batch")),
         tag=_text(facts.get("tag")),
+        position=_integer(facts.get("position")),
     )
 
 

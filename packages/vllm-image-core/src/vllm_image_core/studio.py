@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -12,16 +12,18 @@ from typing import Self
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_core.backend import Backend
-from vllm_image_core.batching import batch_id
+from vllm_image_core.batch_eta import Throughput
+from vllm_image_core.batch_summary import BatchSummary, FoundBatch
+from vllm_image_core.batches import Batches
 from vllm_image_core.bounds import integer
-from vllm_image_core.errors import InvalidRequest, UnknownBatch
 from vllm_image_core.estimator import Estimate, estimate, recommended_concurrency
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.gpu import Gpu, GpuReport, report
 from vllm_image_core.health import Health, examine
 from vllm_image_core.index import Page
+from vllm_image_core.journal import Journal
 from vllm_image_core.library import Library
-from vllm_image_core.maker import Job, Maker
+from vllm_image_core.maker import Maker
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture_batch import PictureBatch
 from vllm_image_core.preset import Quality
@@ -29,17 +31,15 @@ from vllm_image_core.query import Query
 from vllm_image_core.recalled import Recalled, recall
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest, OutputFormat
+from vllm_image_core.request_source import Source
 from vllm_image_core.resolver import resolve
 from vllm_image_core.served import ServedModel
-from vllm_image_core.text import one_line
+from vllm_image_core.workshop import PATIENCE_SECONDS, Workshop
 
 __all__ = ["Studio"]
 
 _MOST = 1_000_000
 """The largest number of pictures, or of pictures at once, that can be asked for."""
-
-_BATCHES_KEPT = 100
-"""How many batches that have ended are still known by their id."""
 
 
 def _drawn_seed() -> int:
@@ -68,6 +68,7 @@ class Studio:
         now: The local time, for file names.
         draw_seed: A seed for a request without one, 0 to 4294967295.
         timer: Seconds on a clock that never goes back.
+        patience: Seconds that a batch waits for a server or a folder that is away, before it is stopped.
 
     Used as ``async with Studio(url) as studio``, or closed with ``aclose()``.
     """
@@ -88,6 +89,7 @@ class Studio:
         now: Callable[[], datetime] = _local_time,
         draw_seed: Callable[[], int] = _drawn_seed,
         timer: Callable[[], float] = time.perf_counter,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._backend = (
             _connected(server, api_key=api_key, timeout=timeout) if isinstance(server, str) else server
@@ -100,16 +102,30 @@ class Studio:
         self._max_concurrent = max_concurrent
         self._gpu = gpu or Gpu()
         self._timer = timer
+        models = registry or Registry.builtin()
         self._maker = Maker(
             self._backend,
             self._library,
-            registry or Registry.builtin(),
+            models,
             now=now,
             draw_seed=draw_seed,
             timer=timer,
             metadata=metadata,
         )
-        self._batches: dict[str, PictureBatch] = {}
+        self._batches = Batches(
+            Workshop(
+                backend=self._backend,
+                maker=self._maker,
+                library=self._library,
+                journal=Journal(self._library.root),
+                registry=models,
+                timer=timer,
+                estimated=Throughput(),
+                patience_seconds=patience,
+            ),
+            at_once=self._at_once,
+            fixed=max_concurrent is not None,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -120,7 +136,8 @@ class Studio:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections to the server."""
+        """End the work on batches, which can be resumed, and close the connections to the server."""
+        await self._batches.aclose()
         await self._backend.aclose()
 
     @property
@@ -204,7 +221,7 @@ class Studio:
     async def make(self, request: ImageRequest, *, fresh: bool = False) -> GeneratedImage:
         """Make the picture of a request and save it; raises as ``generate`` does."""
         job = await self._maker.checked(request, fresh=fresh)
-        await self._maker.check_writable([job])
+        await self._maker.check_writable([job.request])
         return await self._maker.made(job)
 
     async def recall(self, file: Path | str | bytes) -> Recalled:
@@ -218,57 +235,68 @@ class Studio:
         """
         return await asyncio.to_thread(recall, file)
 
-    async def batch(
+    def batch(
         self,
-        requests: Sequence[ImageRequest],
+        requests: Source,
         *,
         max_concurrent: int | None = None,
         fresh: bool = False,
     ) -> PictureBatch:
-        """Check many requests, and return the batch that makes them once its block is entered.
+        """A batch of requests; nothing happens until it is awaited, entered or read, see ``PictureBatch``.
 
         Args:
-            requests: At least one; all are checked before the first is sent.
+            requests: A list: all are checked and recorded before the first is sent. Or an iterator, also an
+                async one, of any length: recorded ahead of what is sent.
             max_concurrent: At least 1; None for the studio's own, or as the GPU's memory allows.
             fresh: Make all of them anew; otherwise requests with a seed take the picture that is there.
+        """
+        return self._batches.new(requests, max_concurrent=max_concurrent, fresh=fresh)
+
+    def resume(self, batch_id: str, *, max_concurrent: int | None = None) -> PictureBatch:
+        """A batch of this folder, of whichever process, which goes on when it is awaited, entered or read.
+
+        Only what is missing is made: what is done and whole on the disk stays.
+
+        Args:
+            batch_id: The id that the batch had.
+            max_concurrent: At least 1; None for as many as before.
+        """
+        return self._batches.resume(batch_id, max_concurrent=max_concurrent)
+
+    async def batches(self, limit: int = 20) -> tuple[BatchSummary, ...]:
+        """The newest batches of this folder, of whichever process, newest first.
 
         Raises:
-            InvalidRequest: There is no request, or one does not fit the model: its position is in the notes.
-            CannotSave: The folder cannot be written.
-            OmniError: The server does not tell its model.
+            InvalidRequest: The limit is not from 1 to 1,000,000.
+            JournalUnavailable: The journal of batches cannot be read.
         """
-        if not requests:
-            raise InvalidRequest(
-                "A batch needs at least one request.", parameter="requests", value=0, allowed="1 or more"
-            )
-        at_once = await self._at_once(max_concurrent)
-        new_id = batch_id(secrets.randbits(128))
-        jobs = [
-            await self._checked(request, position, fresh=fresh, batch=new_id)
-            for position, request in enumerate(requests)
-        ]
-        await self._maker.check_writable(jobs)
-        batch = PictureBatch(
-            self._maker.made,
-            jobs,
-            at_once=at_once,
-            id=new_id,
-            timer=self._timer,
-        )
-        self._remember(batch)
-        return batch
+        return await self._batches.newest(limit)
 
-    async def cancel_batch(self, batch_id: str) -> PictureBatch:
-        """Cancel a batch of this studio, and return it as it stands then; one that has ended stays as it is.
+    async def find_batch(self, batch_id: str, *, limit: int = 1000, offset: int = 0) -> FoundBatch:
+        """A batch of this folder, of whichever process, with some of its requests.
+
+        Args:
+            batch_id: The id that the batch has.
+            limit: At most so many requests, 1 to 1,000,000.
+            offset: The position of the first: the last page's ``next_offset``.
 
         Raises:
-            UnknownBatch: No batch of this studio has that id.
+            UnknownBatch: No batch of this folder has that id.
+            JournalUnavailable: The journal of batches cannot be read.
         """
-        batch = self._batches.get(str(batch_id))
-        if batch is None:
-            raise UnknownBatch(f"Batch '{one_line(str(batch_id))}' is not known here.")
-        await batch.cancel()
-        return batch
+        return await self._batches.found(batch_id, limit=limit, offset=offset)
+
+    async def cancel_batch(self, batch_id: str) -> FoundBatch:
+        """Cancel a batch, and tell how it stands then; one that has ended stays as it is.
+
+        Where another process works on it, that one is asked, and has some seconds to do it.
+
+        Raises:
+            UnknownBatch: No batch of this folder has that id.
+            JournalUnavailable: The journal of batches cannot be read or written.
+        """
+        await self._batches.cancel(batch_id)
+        return await self._batches.found(batch_id, limit=1000, offset=0)
 
     async def find(
         self,
@@ -328,6 +356,15 @@ class Studio:
         """Whether the server can make pictures; an unreachable server is an answer, not an error."""
         return await examine(self._backend, timer=self._timer)
 
+    async def requests_at_server(self) -> int | None:
+        """How many requests the server has now, at work and waiting, anybody's; None where it does not tell."""
+        try:
+            metrics = await self._backend.get_metrics()
+        except OmniError:
+            return None
+        counts = (metrics.requests_running, metrics.requests_waiting)
+        return None if counts == (None, None) else sum(count or 0 for count in counts)
+
     async def gpu(self) -> GpuReport:
         """What is known of the server's memory, and from where; what nobody knows is None."""
         try:
@@ -374,13 +411,6 @@ class Studio:
             total_vram_gb=self._gpu.total_vram_gb,
         )
 
-    async def _checked(self, request: ImageRequest, position: int, *, fresh: bool, batch: str) -> Job:
-        try:
-            return await self._maker.checked(request, fresh=fresh, batch=batch)
-        except InvalidRequest as error:
-            error.add_note(f"This is entry {position} of the batch, counted from 0; nothing was sent.")
-            raise
-
     async def _at_once(self, asked: int | None) -> int:
         if asked is not None:
             return _checked_count("max_concurrent", asked)
@@ -393,12 +423,6 @@ class Studio:
             return (await self._backend.get_metrics()).peak_memory_mb
         except OmniError:
             return None
-
-    def _remember(self, batch: PictureBatch) -> None:
-        ended = [name for name, known in self._batches.items() if known.over]
-        for name in ended[: max(0, len(ended) - _BATCHES_KEPT + 1)]:
-            del self._batches[name]
-        self._batches[batch.id] = batch
 
 
 def _checked_count(parameter: str, value: object) -> int:

@@ -7,8 +7,12 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vllm_image_mcp import batch_answers, found
+from vllm_image_core.errors import ImageError
+
+from vllm_image_mcp import batch_answers, found, order
 from vllm_image_mcp.answers import image_waiting
+from vllm_image_mcp.checks import found_at_once
+from vllm_image_mcp.dates import begin_of, end_of
 from vllm_image_mcp.links import picture_link
 from vllm_image_mcp.patience import wait_seconds
 from vllm_image_mcp.previews import one_picture, sheet
@@ -22,14 +26,13 @@ if TYPE_CHECKING:
     from mcp.types import CallToolResult
     from vllm_image_core.batch_summary import FoundBatch
     from vllm_image_core.picture_batch import PictureBatch
-    from vllm_image_core.query import Query
     from vllm_image_core.request import ImageRequest
 
     from vllm_image_mcp.results import BatchResult
     from vllm_image_mcp.state import State
     from vllm_image_mcp.watch import Watch
 
-__all__ = ["batch_cancelled", "batch_got", "batches_listed", "drawn_seed", "images_found", "made", "many_made"]
+__all__ = ["batch_cancelled", "batch_got", "batches_listed", "images_found", "made", "many_made", "ordered"]
 
 MOST_LISTED: Final = 20
 """Pictures of a batch that one answer tells of; a batch from here has no more."""
@@ -37,11 +40,6 @@ MOST_LISTED: Final = 20
 _MOST_BATCHES: Final = 1_000
 _RESUMABLE: Final = frozenset({"interrupted", "stopped"})
 _RETRIABLE: Final = frozenset({"partial", "failed"})
-
-
-def drawn_seed() -> int:
-    """A seed for all pictures of a sweep, 0 to 4294967295."""
-    return secrets.randbelow(2**32)
 
 
 async def made(ctx: Context[State], request: ImageRequest, *, max_wait: object) -> CallToolResult:
@@ -63,16 +61,41 @@ async def made(ctx: Context[State], request: ImageRequest, *, max_wait: object) 
     return await reply(image_waiting(watch.batch, over=watch.over, notes=state.notes), state.settings)
 
 
+class NotAgreed(ImageError):
+    """The user was asked, and said no."""
+
+    usual_next_step = "Ask the user what they want instead."
+
+
+def ordered(
+    prompts: Sequence[str], seeds: Sequence[int] | None, sweep: object, *, shared: ImageRequest
+) -> list[ImageRequest]:
+    """The requests of a batch, in order.
+
+    Raises:
+        InvalidRequest: Too many or too few of something, or a sweep that is none.
+    """
+    return order.ordered(prompts, seeds, sweep, shared=shared, draw_seed=lambda: secrets.randbelow(2**32))
+
+
 async def many_made(
-    ctx: Context[State], requests: Sequence[ImageRequest], *, max_concurrent: int | None, max_wait: object
+    ctx: Context[State],
+    requests: Sequence[ImageRequest],
+    *,
+    agreed: bool,
+    max_concurrent: int | None,
+    max_wait: object,
 ) -> CallToolResult:
     """Make a batch, and tell what is there when it is over or the wait is.
 
     Raises:
+        NotAgreed: The user was asked, and said no; nothing was sent.
         InvalidRequest: A request does not fit the model.
         ImageError: The folder cannot be written.
         OmniError: The server does not tell its model.
     """
+    if not agreed:
+        raise NotAgreed(f"The user does not want these {len(requests)} pictures; nothing was sent.")
     studio = ctx.request_context.lifespan_context.studio
     batch = studio.batch(requests, max_concurrent=max_concurrent)
     await _begun_and_waited(ctx, batch, max_wait=max_wait)
@@ -124,22 +147,33 @@ async def batch_cancelled(ctx: Context[State], batch_id: str) -> CallToolResult:
     )
 
 
-async def images_found(ctx: Context[State], query: Query) -> CallToolResult:
+async def images_found(
+    ctx: Context[State],
+    *,
+    text: str | None,
+    model: str | None,
+    seed: int | None,
+    since: object,
+    until: object,
+    limit: object,
+    offset: int,
+) -> CallToolResult:
     """Tell of earlier pictures.
 
     Raises:
+        InvalidRequest: Something that cannot be searched for.
         ImageError: The folder's index cannot be read.
     """
     state = ctx.request_context.lifespan_context
     folder = state.studio.output_dir
     page = await state.studio.find(
-        query.text,
-        model=query.model,
-        seed=query.seed,
-        since=query.since,
-        until=query.until,
-        limit=query.limit,
-        offset=query.offset,
+        text,
+        model=model,
+        seed=seed,
+        since=begin_of("since", since),
+        until=end_of("until", until),
+        limit=found_at_once(limit),
+        offset=offset,
     )
     return await reply(
         found.found_images(page, folder=folder),

@@ -20,6 +20,7 @@ __all__ = [
     "GuidanceScale",
     "Height",
     "MaxConcurrent",
+    "MaxWait",
     "NegativePrompt",
     "NumImages",
     "NumInferenceSteps",
@@ -27,11 +28,13 @@ __all__ = [
     "Prompt",
     "Prompts",
     "Quality",
+    "Resume",
     "Seed",
     "Seeds",
     "Since",
     "Sweep",
     "Until",
+    "Wait",
     "Width",
 ]
 
@@ -85,6 +88,12 @@ Sweep = Annotated[
 MaxConcurrent = Annotated[
     SkipValidation[int | None], Field(description="Pictures under way at once. Default: by GPU memory.")
 ]
+MaxWait = Annotated[
+    SkipValidation[float | None],
+    Field(description="Seconds before the answer, at most; the work goes on. Default: what the host bears."),
+]
+Wait = Annotated[SkipValidation[bool], Field(description="Wait for what is not done.")]
+Resume = Annotated[SkipValidation[bool], Field(description="Make what is missing.")]
 NumImages = Annotated[SkipValidation[int], Field(description="How many pictures.")]
 BatchId = Annotated[SkipValidation[str], Field(description="As a result or progress message told it.")]
 FindText = Annotated[

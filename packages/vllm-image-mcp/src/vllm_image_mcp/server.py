@@ -1,5 +1,7 @@
 """The MCP server: its tools behind one error boundary, and its life from the first request to the last."""
 
+import asyncio
+import logging
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -23,11 +25,14 @@ from vllm_image_mcp.tools import TOOLS
 
 __all__ = ["ImageServer", "build_server", "main", "serve"]
 
+_logger = logging.getLogger(__name__)
+
 _INSTRUCTIONS = """\
 Makes pictures on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one picture
 and batch_generate for up to 20. Leave out what you do not care about: the model's own settings are used.
 get_model_info tells what the model can do and how to write prompts for it; server_health tells why nothing
-works. Repeat a result with its seed and parameters; find_images has those of earlier pictures."""
+works. What takes long is answered with status "running": get_batch waits on, and list_batches finds it again.
+Repeat a result with its seed and parameters; find_images has those of earlier pictures."""
 
 
 class ImageServer(MCPServer[State]):
@@ -46,7 +51,7 @@ class ImageServer(MCPServer[State]):
         if unknown := sorted(arguments.keys() - known):
             raise ToolError(explain_unknown(name, unknown, known))
         try:
-            return _judged(await super().call_tool(name, arguments, context))
+            return await super().call_tool(name, arguments, context)
         except ToolError as error:
             match error.__cause__:
                 case ValidationError() as cause:
@@ -115,27 +120,30 @@ def _lifespan(settings: Settings) -> Callable[[MCPServer[State]], AbstractAsyncC
     @asynccontextmanager
     async def lifespan(_: MCPServer[State]) -> AsyncGenerator[State]:
         state = State(settings)
+        resuming = asyncio.create_task(_resumed(state)) if settings.resume else None
         try:
             yield state
         finally:
+            if resuming is not None:
+                resuming.cancel()
+                await asyncio.wait([resuming])
             await state.aclose()
 
     return lifespan
+
+
+async def _resumed(state: State) -> None:
+    """Go on with what was cut off; the server answers its host meanwhile."""
+    try:
+        await state.floor.resume_all()
+    except (ImageError, OmniError) as error:
+        _logger.warning("No batch goes on: %s", error)
 
 
 def _told(tool: str, error: ImageError | OmniError, state: State) -> str:
     text = explain(error, server_url=state.server_url)
     able = explain_inability(tool, error, state.registry) if isinstance(error, InvalidRequest) else ""
     return f"{text} {able}" if able else text
-
-
-def _judged(result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:
-    """A batch of which nothing came is an error, too; its structured content stays, and fits the schema."""
-    match result:
-        case CallToolResult(structured_content={"status": "failed"}):
-            return result.model_copy(update={"is_error": True})
-        case _:
-            return result
 
 
 if __name__ == "__main__":

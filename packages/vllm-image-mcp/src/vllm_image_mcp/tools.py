@@ -2,8 +2,8 @@
 
 from typing import Annotated
 
-from mcp.server.mcpserver import Context, Elicit, Resolve
 from mcp.server.elicitation import ElicitationResult
+from mcp.server.mcpserver import Context, Resolve
 from mcp.types import CallToolResult, ToolAnnotations
 from vllm_image_core.request import ImageRequest
 
@@ -129,8 +129,8 @@ async def batch_generate(
     )
     return await _calls().many_made(
         ctx,
-        _calls().ordered(prompts, seeds, sweep, shared=shared, draw_seed=_calls().drawn_seed),
-        agreed=agreed,
+        _calls().ordered(prompts, seeds, sweep, shared=shared),
+        agreed=agreed.action == "accept" and agreed.data.go_on,
         max_concurrent=max_concurrent,
         max_wait=max_wait,
     )
@@ -217,6 +217,12 @@ async def find_images(
     return await _calls().images_found(
         ctx, text=text, model=model, seed=seed, since=since, until=until, limit=limit, offset=offset
     )
+
+
+def _calls():  # noqa: ANN202 - the module's own type
+    from vllm_image_mcp import calls  # noqa: PLC0415 - a server that starts needs none of it
+
+    return calls
 
 
 def _state(ctx: Context[State]) -> State:

@@ -1,0 +1,72 @@
+"""One request of a batch, and what became of it, as the journal keeps them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from numbers import Integral, Real
+from typing import Final
+
+from vllm_image_core.request import ImageRequest
+from vllm_image_core.untrusted_json import json_object
+
+__all__ = ["BatchItem", "ItemState", "Told", "as_json", "request_as_json", "request_from_json"]
+
+Told = Mapping[str, object]
+"""What the journal tells of an item: its file, its seconds, its error; by name."""
+
+
+class ItemState(IntEnum):
+    """Where a request is. The numbers stand in journals: they never change their meaning."""
+
+    WAITING = 0
+    DONE = 1
+    FAILED = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchItem:
+    """A request of a batch with its place.
+
+    Attributes:
+        position: From 0, in the order in which the requests came.
+        request: Checked when it was recorded; its seed is drawn.
+        state: As the journal has it.
+        told: What the journal tells besides.
+    """
+
+    position: int
+    request: ImageRequest
+    state: ItemState = ItemState.WAITING
+    told: Told
+
+
+_FIELDS: Final = tuple((field.name, field.default) for field in fields(ImageRequest))
+_NAMES: Final = frozenset(name for name, _ in _FIELDS)
+
+
+def request_as_json(request: ImageRequest) -> str:
+    """A request as JSON; what was not asked for is left out."""
+    return as_json(
+        {name: value for name, default in _FIELDS if (value := getattr(request, name)) is not default}
+    )
+
+
+def request_from_json(text: str) -> ImageRequest:
+    """The request that `request_as_json` wrote; fields that a newer version has added are left out.
+
+    A text that is none, or has values of other kinds, gives a request that is refused when it is resolved.
+    """
+    found = {name: value for name, value in json_object(text).items() if name in _NAMES}
+    return ImageRequest(**{"prompt": "", **found})  # type: ignore[arg-type]  # checked by the resolver
+
+
+def as_json(values: Mapping[str, object]) -> str:
+    """Some values as compact JSON; numbers of other libraries become plain ones."""
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else str(value)

@@ -1,0 +1,277 @@
+"""A batch at work: requests are recorded, fed to the maker, and what becomes of them is written down."""
+
+import asyncio
+import logging
+from contextlib import aclosing, suppress
+from typing import Final, Literal
+
+from vllm_omni_client.errors import OmniError
+
+from vllm_image_core.batch_events import Events
+from vllm_image_core.batch_feed import BatchFeed
+from vllm_image_core.batch_item import BatchItem
+from vllm_image_core.batch_log import BatchLog
+from vllm_image_core.batching import running
+from vllm_image_core.claim import Lease
+from vllm_image_core.errors import BatchInUse, DatabaseUnavailable, ImageError, InvalidRequest
+from vllm_image_core.generated import GeneratedImage
+from vllm_image_core.journal_writer import JournalWriter, News
+from vllm_image_core.maker import Job
+from vllm_image_core.remembered import told_of_image
+from vllm_image_core.request import ImageRequest
+from vllm_image_core.request_source import Source, bites
+from vllm_image_core.tally import Tally
+from vllm_image_core.workshop import Windowed, Workshop
+
+__all__ = ["BatchRun", "Halt"]
+
+_logger = logging.getLogger(__name__)
+
+Halt = Literal["cancelled", "closed", "lost", "stopped"]
+"""Why a batch ends early: by its caller, with its studio, by another process, by what goes wrong."""
+
+_AHEAD: Final = 100_000
+"""An endless source is recorded so far ahead of what is sent, and no further."""
+
+
+class BatchRun:
+    """The work on one batch, from its beginning or from where it was left, to an end.
+
+    Args:
+        workshop: What it works with.
+        lease: The batch.
+        tally: What is known of its requests.
+        events: Who listens.
+        at_once: How many pictures are under way.
+        fixed: Whether that number was asked for; otherwise the backend's own window wins, if it has one.
+
+    Attributes:
+        log: What has happened.
+        over: Set at the end.
+        halt: Why it ended early; None where it did not.
+        error: What the reader of its outcomes is told at its end.
+        made: How many pictures were made in this run.
+    """
+
+    def __init__(
+        self, workshop: Workshop, lease: Lease, tally: Tally, events: Events, *, at_once: int, fixed: bool
+    ) -> None:
+        self.halt: Halt | None = None
+        self.error: Exception | None = None
+        self.made = 0
+        self._workshop = workshop
+        self.over = asyncio.Event()
+        self._at_once = at_once
+        self._fixed = fixed
+        self._fresh = lease.fresh
+        self._began = workshop.timer()
+        self._ended: float | None = None
+        self._before = lease.seconds
+        self._writer = JournalWriter(
+            workshop.journal,
+            number=lease.number,
+            token=lease.token,
+            loop=asyncio.get_running_loop(),
+            news=News(trouble=self._hear, lost=self._lose, cancel=self._obey, written=tally.wrote),
+            beat_seconds=workshop.beat_seconds,
+        )
+        self.log = BatchLog(
+            self._writer,
+            id=lease.id,
+            number=lease.number,
+            tally=tally,
+            events=events,
+            seconds=lambda: self._before + self.seconds,
+        )
+        self._feed = BatchFeed(self.log, workshop.library, resumed=lease.resumed)
+        self._working: asyncio.Task[None] | None = None
+        self._ending = False
+        self._taken = asyncio.Event()
+
+    def begin(self, source: Source | None) -> None:
+        """Start the work in a task of its own; `source` has requests that are not recorded yet."""
+        self._working = asyncio.create_task(self._run(source))
+
+    async def stop(self, why: Halt) -> None:
+        """End the work now: what is under way is cancelled, what is done stays; wait until all is written."""
+        self._halt(why)
+        if asyncio.current_task() is not self._working:
+            await self.over.wait()
+
+    def _halt(self, why: Halt) -> None:
+        if not self._ending and self.halt is None and self._working is not None:
+            self.halt = why
+            if why == "cancelled":
+                self.log.left_running = self.log.tally.running
+            self._working.cancel()
+
+    async def drain(self, seconds: float) -> None:
+        """Send no more, and give what is under way so many seconds to end before it is cancelled."""
+        self._feed.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.over.wait()
+        await self.stop("closed")
+
+    async def retry_failed(self) -> int:
+        """Let those that have failed be made once more, and return how many there are."""
+        failed = list(self.log.tally.positions("failed"))
+        await self.log.forget(failed)
+        self._feed.rewind()
+        return len(failed)
+
+    @property
+    def seconds(self) -> float:
+        """From its beginning to its end, or to now."""
+        return (self._workshop.timer() if self._ended is None else self._ended) - self._began
+
+    async def _run(self, source: Source | None) -> None:
+        try:
+            if source is None:
+                self._feed.more(last=True)
+                await self._make_all()
+            else:
+                await self._record_and_make(source)
+        except asyncio.CancelledError:
+            if self.halt is None:  # the whole program ends
+                self.halt = "closed"
+        except Exception as error:  # noqa: BLE001 - a bug, or what the source of requests raises: the reader is told
+            self.error = error
+            self.halt = self.halt or "stopped"
+            self.log.cause = f"{type(error).__name__}: {error}"
+        finally:
+            await self._end()
+
+    async def _record_and_make(self, source: Source) -> None:
+        recording = asyncio.create_task(self._record(source))
+        try:
+            await self._make_all()
+            await recording
+        finally:
+            recording.cancel()
+            await asyncio.wait([recording])
+
+    async def _record(self, source: Source) -> None:
+        """Write requests down ahead of what is sent, as they come."""
+        try:
+            async with aclosing(bites(source)) as some:
+                async for requests in some:
+                    await self.log.record([await self._checked(request) for request in requests])
+                    self._feed.more()
+                    while self.log.tally.recorded - self._feed.taken > _AHEAD:
+                        self._taken.clear()
+                        await self._taken.wait()
+            await self.log.complete()
+        finally:
+            self._feed.more(last=True)
+
+    async def _checked(self, request: ImageRequest) -> tuple[ImageRequest, Exception | None]:
+        """The request with its seed drawn, or as it came with the reason why it is refused."""
+        try:
+            return (await self._workshop.maker.checked(request)).request, None
+        except InvalidRequest as error:
+            return request, error
+
+    async def _make_all(self) -> None:
+        await self._make_some()
+        while self._feed.rewound:  # the last was handed out already
+            await self._make_some()
+
+    async def _make_some(self) -> None:
+        async with (
+            aclosing(self._feed.items()) as items,
+            running(self._work, items, at_once=self._window(), expected=()) as pool,
+        ):
+            async for _ in pool:
+                pool.resize(self._window())
+                self._taken.set()
+
+    def _window(self) -> int:
+        backend = self._workshop.backend
+        if not self._fixed and isinstance(backend, Windowed):
+            return max(1, backend.window)
+        return self._at_once
+
+    async def _work(self, item: BatchItem) -> None:
+        position, ended = item.position, False
+
+        def saved(image: GeneratedImage) -> None:
+            nonlocal ended
+            ended = True
+            self.made += not image.reused
+            told = told_of_image(image, self._workshop.library.root)
+            self.log.done(position, item.request, image, told)
+
+        self.log.started(position)
+        try:
+            await self._workshop.maker.made(self._job(item), saved)
+        except (ImageError, OmniError) as error:
+            if not ended:
+                ended = True
+                self.log.failed(position, item.request, error)
+        finally:
+            if not ended:
+                self.log.tally.put_back(position)
+
+    def _job(self, item: BatchItem) -> Job:
+        request = item.request
+        return Job(
+            request=request,
+            reuse=not (self._fresh or request.seed_drawn),
+            batch=self.log.id,
+            position=item.position,
+        )
+
+    async def _end(self) -> None:
+        """Write down how it ended, give the lease back, and tell."""
+        self._ending = True
+        self._ended = self._workshop.timer()
+        self.log.tally.cancelled = self.halt == "cancelled"
+        self.log.tally.complete = True
+        try:
+            await self._give_back()
+        finally:
+            self.over.set()
+            self.log.changed.set()
+            self.log.events.tell("ended")
+            self.log.events.close()
+
+    async def _give_back(self) -> None:
+        if self.halt == "lost":
+            await self._writer.aclose()
+            return
+        number, state, counts = self.log.number, self._state(), self.log.counts
+        release = asyncio.ensure_future(
+            self._writer.call(lambda ledger: ledger.release(number, state, counts))
+        )
+        await asyncio.sleep(0)  # the call is in the queue before that is closed
+        await self._writer.aclose()
+        await asyncio.wait([release])
+        if release.exception() is not None:
+            _logger.warning("The end of batch %s was not written down: %s", self.log.id, release.exception())
+
+    def _hear(self, trouble: DatabaseUnavailable | None) -> None:
+        """The journal cannot be written, or can be again."""
+        if trouble is not None:
+            _logger.warning("%s", trouble.message)
+
+    def _lose(self) -> None:
+        """Another process has taken the batch over: nothing more is written or sent here."""
+        self.error = BatchInUse(
+            f"Batch {self.log.id} was taken over by another process.", batch_id=self.log.id, host="", pid=0
+        )
+        self._halt("lost")
+
+    def _obey(self) -> None:
+        """Another process asks for it to be cancelled."""
+        self._halt("cancelled")
+
+    def _state(self) -> str:
+        tally = self.log.tally
+        if self.halt is not None:
+            return {"cancelled": "cancelled", "stopped": "stopped"}.get(self.halt, "open")
+        if tally.waiting:
+            return "open"
+        if not tally.failed:
+            return "done"
+        return "partial" if tally.done else "failed"

@@ -1,0 +1,113 @@
+"""Where the requests of a batch come from: pulled in bites that grow, so that the first is sent at once."""
+
+import asyncio
+import time
+from array import array
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final, overload
+
+from vllm_image_core.request import ImageRequest
+
+__all__ = ["DrawnRequests", "Source", "bites"]
+
+Source = Iterable[ImageRequest] | AsyncIterable[ImageRequest]
+
+_LONGEST_SECONDS: Final = 0.005
+"""How long the event loop may wait for requests that are computed one by one."""
+
+_MOST: Final = 500
+
+
+class DrawnRequests(Sequence[ImageRequest]):
+    """The caller's own requests with the seeds that were drawn for them; nothing is copied.
+
+    Args:
+        requests: The caller's.
+    """
+
+    def __init__(self, requests: Sequence[ImageRequest]) -> None:
+        self._requests = requests
+        self._seeds = array("q")
+        self._drawn = bytearray()
+
+    def draw(self, seed: int, *, drawn: bool) -> None:
+        """Set the seed of the next request."""
+        self._seeds.append(seed)
+        self._drawn.append(drawn)
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def __iter__(self) -> Iterator[ImageRequest]:
+        return (self[place] for place in range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> ImageRequest: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ImageRequest]: ...
+    def __getitem__(self, index: int | slice) -> ImageRequest | Sequence[ImageRequest]:
+        if isinstance(index, slice):
+            return tuple(self[place] for place in range(*index.indices(len(self))))
+        request, seed = self._requests[index], self._seeds[index]
+        return replace(request, seed=seed, seed_drawn=bool(self._drawn[index]))
+
+
+async def bites(source: Source) -> AsyncGenerator[list[ImageRequest]]:
+    """The requests, some at a time: one at first, then twice as many each time, up to 500.
+
+    Those of an async source come as soon as there is one, however long the next may take.
+    """
+    pulled = _pumped(source) if isinstance(source, AsyncIterable) else _pulled(source)
+    try:
+        async for bite in pulled:
+            yield bite
+    finally:
+        await pulled.aclose()
+
+
+async def _pulled(source: Iterable[ImageRequest]) -> AsyncGenerator[list[ImageRequest]]:
+    most, rest = 1, iter(source)
+    while bite := _bite(rest, most):
+        yield bite
+        most = min(_MOST, 2 * most)
+        await asyncio.sleep(0)
+
+
+def _bite(rest: Iterator[ImageRequest], most: int) -> list[ImageRequest]:
+    bite: list[ImageRequest] = []
+    until = time.monotonic() + _LONGEST_SECONDS
+    for request in rest:
+        bite.append(request)
+        if len(bite) >= most or time.monotonic() > until:
+            break
+    return bite
+
+
+async def _pumped(source: AsyncIterable[ImageRequest]) -> AsyncGenerator[list[ImageRequest]]:
+    most, pile = 1, list[ImageRequest]()
+    news, room = asyncio.Event(), asyncio.Event()
+
+    async def pump() -> None:
+        async for request in source:
+            pile.append(request)
+            news.set()
+            if len(pile) >= most:
+                room.clear()
+                await room.wait()
+
+    pumping = asyncio.create_task(pump())
+    pumping.add_done_callback(lambda _: news.set())
+    try:
+        while not pumping.done() or pile:
+            await news.wait()
+            news.clear()
+            bite, pile = pile, []
+            most = min(_MOST, 2 * most)
+            room.set()
+            if bite:
+                yield bite
+        pumping.result()
+    finally:
+        pumping.cancel()
+        await asyncio.wait([pumping])

@@ -1,0 +1,57 @@
+"""What all batches of a studio share: its server, its folder, its journal, and how patient they are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from vllm_image_core.backend import Backend
+from vllm_image_core.batch_eta import EtaProvider
+from vllm_image_core.journal import Journal
+from vllm_image_core.lease import BEAT_SECONDS, STALE_SECONDS
+from vllm_image_core.library import Library
+from vllm_image_core.maker import Maker
+from vllm_image_core.registry import Registry
+
+__all__ = ["PATIENCE_SECONDS", "Windowed", "Workshop"]
+
+PATIENCE_SECONDS = 600.0
+"""How long a batch waits for a server or a folder that is away before it is stopped."""
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """A backend that knows how many calls it wants open now: several servers behind one."""
+
+    @property
+    def window(self) -> int:
+        """How many, at least 1."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """What a batch works with.
+
+    Attributes:
+        backend: The server.
+        maker: Makes the pictures.
+        library: The folder.
+        journal: The folder's.
+        registry: The models' profiles.
+        timer: Seconds on a clock that never goes back.
+        estimated: Predicts when a batch will be over.
+        patience_seconds: How long a batch waits for a server or a folder that is away.
+        beat_seconds: How often it shows that it lives.
+        stale_seconds: After how long without that another process may take it over.
+    """
+
+    backend: Backend
+    maker: Maker
+    library: Library
+    journal: Journal
+    registry: Registry
+    timer: Callable[[], float]
+    estimated: EtaProvider
+    patience_seconds: float = PATIENCE_SECONDS
+    beat_seconds: float = BEAT_SECONDS
+    stale_seconds: float = STALE_SECONDS
