@@ -18,7 +18,7 @@ BATCH: dict[str, object] = {"prompts": ["a red fox"]}
 
 PARAMETERS = (
     "prompt, negative_prompt, width, height, aspect_ratio, num_inference_steps, guidance_scale, seed, "
-    "filename, quality, output_format"
+    "filename, quality, output_format, max_wait"
 )
 
 

@@ -1,7 +1,7 @@
 """Batches through an MCP client: their limits, their progress, and how they are cancelled."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,17 +11,17 @@ import pytest
 from mcp import Client
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult, TextContent
-from vllm_image_core.picture_batch import PictureBatch
 from vllm_image_core.request import ImageRequest
+from vllm_image_mcp import calls
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
-from vllm_image_mcp.tools import batch_generate
 
 if TYPE_CHECKING:
     from conftest import OmniServer
 
 Connect = Callable[..., Client]
 
+DEADLINE_SECONDS = 60.0
 SMALL = {"width": 64, "height": 64}
 
 
@@ -193,25 +193,24 @@ async def test_progress_rises_by_one_with_each_picture_also_where_all_are_saved_
     tmp_path: Path,
 ) -> None:
     state = State(Settings(demo=True, output_dir=tmp_path))
-    batches: list[PictureBatch] = []
     heard: list[tuple[float, float]] = []
-
-    async def kept(requests: Sequence[ImageRequest], *, max_concurrent: int | None) -> PictureBatch:
-        batches.append(await state.studio.batch(requests, max_concurrent=max_concurrent))
-        return batches[0]
 
     async def slow_host(progress: float, total: float, message: str) -> None:
         heard.append((progress, total))
-        while batches[0].unfinished:  # noqa: ASYNC110 - nothing tells of a saved picture but the count
-            await asyncio.sleep(0)
+        (watch,) = state.floor._watches.values()
+        while watch.ended < 4:
+            await watch.news(DEADLINE_SECONDS)
 
-    studio = SimpleNamespace(batch=kept, server_url=state.server_url, output_dir=tmp_path)
-    double = SimpleNamespace(studio=studio, notes=(), settings=state.settings)
-    lifespan = SimpleNamespace(lifespan_context=double)
-    context = SimpleNamespace(request_context=lifespan, report_progress=slow_host)
-    async with asyncio.timeout(60), aclosing(state):
-        told = await batch_generate(
-            cast("Context[State]", context), prompts=["fox", "owl", "hare", "elk"], width=64, height=64
+    request_context = SimpleNamespace(lifespan_context=state, meta=None)
+    context = SimpleNamespace(
+        request_context=request_context,
+        report_progress=slow_host,
+        session=SimpleNamespace(client_params=None),
+    )
+    requests = [ImageRequest(prompt=name, width=64, height=64) for name in ("fox", "owl", "hare", "elk")]
+    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(state):
+        told = await calls.many_made(
+            cast("Context[State]", context), requests, agreed=True, max_concurrent=None, max_wait=None
         )
     assert told.structured_content
     assert told.structured_content["images_generated"] == 4

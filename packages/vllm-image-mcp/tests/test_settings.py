@@ -22,6 +22,9 @@ def test_the_defaults_are_the_plans() -> None:
         "profiles": None,
         "preview": "small",
         "structured_content": True,
+        "max_wait": None,
+        "confirm_over": None,
+        "resume": False,
         "log_level": "WARNING",
     }
 
@@ -39,6 +42,9 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "PROFILES": "profiles.toml",
         "PREVIEW": "none",
         "STRUCTURED_CONTENT": "0",
+        "MAX_WAIT": "30",
+        "CONFIRM_OVER": "120",
+        "RESUME": "1",
         "LOG_LEVEL": "debug",
     }
     for name, value in environment.items():
@@ -56,6 +62,9 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "profiles": Path("profiles.toml"),
         "preview": "none",
         "structured_content": False,
+        "max_wait": 30.0,
+        "confirm_over": 120.0,
+        "resume": True,
         "log_level": "DEBUG",
     }
 
@@ -96,6 +105,9 @@ def test_auto_leaves_the_number_at_once_to_the_gpus_memory(auto: str) -> None:
         ("gpu_vram_gb", "-1"),
         ("gpu_vram_gb", "nan"),
         ("preview", "huge"),
+        ("max_wait", "-1"),
+        ("max_wait", "inf"),
+        ("confirm_over", "0"),
         ("log_level", "LOUD"),
         ("vllm_url", "localhost:6655"),
         ("vllm_url", "ftp://gpu"),

@@ -33,6 +33,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
         "filename": None,
         "quality": None,
         "output_format": None,
+        "max_wait": None,
     },
     "batch_generate": {
         "prompts": ...,
@@ -46,6 +47,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
         "quality": None,
         "sweep": None,
         "max_concurrent": None,
+        "max_wait": None,
     },
     "get_model_info": {},
     "gpu_status": {},
@@ -53,6 +55,8 @@ PARAMETERS: dict[str, dict[str, object]] = {
     "server_health": {},
     "estimate_generation": {"num_images": 1, "width": None, "height": None, "num_inference_steps": None},
     "cancel_batch": {"batch_id": ...},
+    "get_batch": {"batch_id": ..., "wait": True, "resume": False, "max_wait": None},
+    "list_batches": {},
     "find_images": {
         "text": None,
         "model": None,
@@ -81,6 +85,9 @@ TYPES = {
     "num_images": "integer",
     "batch_id": "string",
     "output_format": "string",
+    "max_wait": "number",
+    "wait": "boolean",
+    "resume": "boolean",
     "sweep": "object",
     "text": "string",
     "model": "string",
@@ -100,6 +107,8 @@ ANNOTATIONS: dict[str, dict[str, bool]] = {
     "server_health": {"readOnlyHint": True},
     "estimate_generation": {"readOnlyHint": True},
     "cancel_batch": {"readOnlyHint": False, "destructiveHint": True},
+    "get_batch": {"readOnlyHint": False, "destructiveHint": False},
+    "list_batches": {"readOnlyHint": True},
     "find_images": {"readOnlyHint": True},
 }
 

@@ -357,7 +357,7 @@ class Studio:
         return await examine(self._backend, timer=self._timer)
 
     async def requests_at_server(self) -> int | None:
-        """How many requests the server has now, at work and waiting, anybody's; None where it does not tell."""
+        """How many requests the server has now, at work and waiting, None where it does not tell."""
         try:
             metrics = await self._backend.get_metrics()
         except OmniError:

@@ -91,6 +91,7 @@ def image_waiting(batch: PictureBatch, *, over: bool, notes: Sequence[str]) -> I
     return ImageResult(
         status=status,
         batch_id=batch.id,
+        receipt=[],
         seconds_left=None if over else batch.eta.seconds,
         notes=[*notes, *([batch.cause] if batch.cause else []), next_step],
     )

@@ -30,7 +30,7 @@ from vllm_image_mcp.settings_told import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mcp.types import ResourceLink
     from vllm_image_core.batch_summary import BatchState, BatchSummary, FoundBatch, ItemReport
@@ -139,9 +139,9 @@ def _settings(
     }
 
 
-def _models(watch: Watch | None, records: Sequence[Record]) -> Iterable[str]:
-    if watch:
-        yield from (each.answer.parameters_used.model for each in watch.seen.values() if each.answer.parameters_used)
+def _models(watch: Watch | None, records: Sequence[Record]) -> Iterator[str]:
+    told = (seen.answer.parameters_used for seen in watch.seen.values()) if watch else ()
+    yield from (used.model for used in told if used)
     yield from (one_line(record.model) for record in records if record.model)
 
 

@@ -24,6 +24,7 @@ class Consent(BaseModel):
 
 async def consent(
     ctx: Context[State],
+    *,
     prompts: Sequence[str],
     sweep: object,
     width: int | None,
@@ -52,8 +53,8 @@ async def consent(
     if not _can_ask(ctx):
         allowed = f"a batch that is estimated to take at most {limit:g} s"
         raise InvalidRequest(
-            f"These {count} pictures will take about {about}, over the limit of {limit:g} s that --confirm-over "
-            "sets, and this host cannot ask its user.",
+            f"These {count} pictures will take about {about}, over the limit of {limit:g} s that "
+            "--confirm-over sets, and this host cannot ask its user.",
             parameter="prompts",
             value=count,
             allowed=allowed,

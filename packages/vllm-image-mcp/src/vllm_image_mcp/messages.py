@@ -13,13 +13,21 @@ if TYPE_CHECKING:
     from vllm_image_core.health import Health
     from vllm_image_core.registry import Registry
 
-__all__ = ["diagnosis", "explain", "explain_arguments", "explain_inability", "explain_recorded", "explain_unknown", "told"]
+__all__ = [
+    "diagnosis",
+    "explain",
+    "explain_arguments",
+    "explain_inability",
+    "explain_recorded",
+    "explain_unknown",
+    "told",
+]
 
 _MODELS_NAMED = 4
 _OUT_OF_MEMORY = (
-    "Server returned out-of-memory error. Try reducing resolution or use `gpu_status` to check available memory."
+    "Server returned out-of-memory error. Try reducing resolution or use `gpu_status` "
+    "to check available memory."
 )
-
 _OUR_WORDS = {
     "base_url": "--vllm-url",
     "`api_key`": "--api-key or VLLM_IMAGE_API_KEY",

@@ -117,7 +117,9 @@ class BatchReport(BatchResult):
 
     results: Annotated[
         list[BatchImage],
-        WithJsonSchema({"type": "array", "items": {"type": "object"}, "description": "As in batch_generate."}),
+        WithJsonSchema(
+            {"type": "array", "items": {"type": "object"}, "description": "As in batch_generate."}
+        ),
     ]
 
 

@@ -24,8 +24,12 @@ def short_input(schema: Mapping[str, Any]) -> Schema:
 
 
 def short_output(schema: Mapping[str, Any]) -> Schema:
-    """A tool's result with definitions where they are used, and without titles, defaults and class texts."""
-    return _result(schema, cast("Mapping[str, Schema]", schema.get("$defs", {})))
+    """A tool's result with definitions where they are used, and without titles, defaults and class texts.
+
+    Inside of it nothing is said to be required: who reads a result sees what is there.
+    """
+    short = _result(schema, cast("Mapping[str, Schema]", schema.get("$defs", {})))
+    return {**short, "required": schema["required"]} if "required" in schema else short
 
 
 def _parameter(schema: Schema) -> Schema:
@@ -37,7 +41,9 @@ def _parameter(schema: Schema) -> Schema:
 def _result(schema: Mapping[str, Any], definitions: Mapping[str, Schema]) -> Schema:
     if name := str(schema.get("$ref", "")).removeprefix(_PREFIX):
         return _result(definitions[name], definitions)
-    kept = _without(schema, "title", "default", "$defs", *(["description"] if "properties" in schema else []))
+    summed_up = ("description", "required") if "properties" in schema else ()
+    anything = ("additionalProperties",) if schema.get("additionalProperties") == {} else ()
+    kept = _without(schema, "title", "default", "$defs", *summed_up, *anything)
     for key, value in kept.items():
         match key, value:
             case "properties", dict():

@@ -195,7 +195,7 @@ async def get_batch(
 
 
 async def list_batches(ctx: Context[State]) -> Annotated[CallToolResult, BatchList]:
-    """List the batches that run or were cut off, and the last 20, newest first. get_batch tells more of one."""
+    """List the batches that run or were cut off, and the last 20, newest first; get_batch tells more."""
     return await _calls().batches_listed(ctx)
 
 
