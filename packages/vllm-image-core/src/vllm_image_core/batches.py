@@ -101,11 +101,11 @@ class Batches:
         Returns the batch where it is this studio's own.
         """
         known = self._known.get(str(batch_id))
-        if known is not None:
+        if known is not None and not known.over:
             await known.cancel()
-            return known
-        await self._cancel_elsewhere(str(batch_id))
-        return None
+        else:
+            await self._cancel_elsewhere(str(batch_id))
+        return known
 
     async def aclose(self) -> None:
         """End the work on all batches; they can be resumed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from vllm_image_core.errors import ImageError
 from vllm_image_core.text import one_line
@@ -74,24 +74,26 @@ def batch_result(
     settings = _settings(found.items, watch, records)
     same = shared(settings.values())
     told = {note: None for seen in watch.seen.values() for note in seen.notes} if watch else {}
-    live = watch.batch if watch else None
+    live = watch.batch if watch and not watch.over else None
+    counts = live.progress if live else found
     return BatchResult(
         status=_status(found.state),
         batch_id=found.id,
-        total_time_seconds=round(live.seconds if live and not live.over else found.seconds, 3),
-        images_generated=found.done,
-        images_failed=found.failed,
-        images_cancelled=found.cancelled,
-        images_left=found.waiting + found.running,
-        seconds_left=live.eta.seconds if live and found.state == "running" else None,
-        max_concurrent=live.at_once if live else None,
+        total_time_seconds=round(live.seconds if live else found.seconds, 3),
+        images_generated=counts.done,
+        images_failed=counts.failed,
+        images_cancelled=counts.cancelled,
+        images_left=(counts.waiting or 0) + counts.running,
+        seconds_left=live.eta.seconds if live else None,
+        max_concurrent=watch.batch.at_once if watch else None,
         model=next(_models(watch, records), None),
         parameters=same,
         results=[
             _image(
                 item,
+                watch,
                 other_than(same, settings.get(item.position, {})),
-                error=_error(item, watch, server_url=server_url),
+                server_url=server_url,
                 folder=folder,
             )
             for item in found.items
@@ -128,7 +130,7 @@ def _settings(
     )
     files = {record.path: recorded_settings(record) for record in records}
     found = {
-        item.position: seen.get(item.position) or files.get(item.path) if item.path else None
+        item.position: seen.get(item.position) or (files.get(item.path) if item.path else None)
         for item in items
     }
     beside = ("prompt", "seed")
@@ -145,27 +147,44 @@ def _models(watch: Watch | None, records: Sequence[Record]) -> Iterator[str]:
     yield from (one_line(record.model) for record in records if record.model)
 
 
-def _image(item: ItemReport, parameters: Parameters, *, error: str | None, folder: Path) -> BatchImage:
-    there = item.state == "done" and item.path is not None
+def _image(
+    item: ItemReport, watch: Watch | None, parameters: Parameters, *, server_url: str, folder: Path
+) -> BatchImage:
+    """One picture: as it was told here, which is newer, or as the journal has it."""
+    seen = watch.seen.get(item.position) if watch else None
+    path = Path(seen.answer.file_path) if seen and seen.answer.file_path else item.path
+    seconds = seen.answer.generation_time_seconds if seen else item.seconds
+    error = None if seen else _error(item, watch, server_url=server_url)
     return BatchImage(
         index=item.position,
         prompt=brief(item.prompt),
-        status="success" if there else item.state if item.state != "done" else "failed",
-        file_path=str(item.path) if there else None,
-        generation_time_seconds=None if item.seconds is None else round(item.seconds, 3),
+        status=_item_status(item, watch, error=error, path=path),
+        file_path=str(path) if path else None,
+        generation_time_seconds=None if seconds is None else round(seconds, 3),
         seed=item.seed,
-        uri=picture_uri(item.path, folder=folder) if there and item.path else None,
+        uri=picture_uri(path, folder=folder) if path else None,
         parameters=parameters,
-        reused=item.reused,
+        reused=seen.answer.reused if seen else item.reused,
         error=error,
     )
+
+
+def _item_status(
+    item: ItemReport, watch: Watch | None, *, error: str | None, path: Path | None
+) -> Literal["success", "failed", "cancelled", "running", "waiting"]:
+    if path is not None:
+        return "success"
+    if error is not None:
+        return "failed"
+    state = watch.batch.state(item.position) if watch and not watch.over else item.state
+    return "running" if state == "done" else state  # its outcome is on its way
 
 
 def _error(item: ItemReport, watch: Watch | None, *, server_url: str) -> str | None:
     live = watch.errors.get(item.position) if watch else None
     if isinstance(live, (ImageError, OmniError)):
         return explain(live, server_url=server_url)
-    if item.error is None:
+    if item.error is None or item.path is not None:
         return None
     return explain_recorded(item.kind, item.error, item.next_step, server_url=server_url)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest
+from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, UnknownBatch
 from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
 
@@ -142,6 +142,8 @@ def _in_our_words(step: str) -> str:
 
 def _next_step(error: ImageError | OmniError) -> str:
     step = _in_our_words(error.next_step)
+    if isinstance(error, UnknownBatch):
+        return f"{step} list_batches tells those of this folder."
     return f"{step} It is set with --output-dir." if isinstance(error, CannotSave) else step
 
 

@@ -1,0 +1,324 @@
+"""Time: calls that answer before their pictures are there, and nothing that is lost or made twice for it."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from mcp import Client
+from mcp.server.mcpserver import Context
+from mcp.types import CallToolResult, TextContent
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_mcp import waiting
+from vllm_image_mcp.patience import wait_seconds
+from vllm_image_mcp.progress import duration
+from vllm_image_mcp.server import build_server
+from vllm_image_mcp.settings import Settings
+from vllm_image_mcp.state import State
+
+if TYPE_CHECKING:
+    from conftest import OmniServer
+
+Connect = Callable[..., Client]
+
+SMALL = {"width": 64, "height": 64}
+GPU_MINUTES = {
+    "prompt": "a red fox",
+    "num_inference_steps": 200,
+    "guidance_scale": 4,
+    "width": 512,
+    "height": 512,
+}
+
+
+def told(result: CallToolResult) -> dict[str, Any]:
+    assert not result.is_error, result.content
+    assert result.structured_content
+    return result.structured_content
+
+
+def text(result: CallToolResult) -> str:
+    content = result.content[0]
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path) for path in folder.glob("*.png")}
+
+
+async def test_a_picture_that_takes_longer_is_answered_as_running_and_is_there_in_the_end_made_once(
+    connect: Connect, omni: "OmniServer", tmp_path: Path
+) -> None:
+    omni.hold_after(0)
+    async with connect(max_wait="0.05") as client, asyncio.timeout(60):
+        first = told(await client.call_tool("generate_image", {"prompt": "a red fox", "seed": 7, **SMALL}))
+        assert (first["status"], first["file_path"], first["parameters_used"]) == ("running", None, None)
+        name = first["batch_id"]
+        for _ in range(4):
+            again = told(await client.call_tool("get_batch", {"batch_id": name}))
+            assert (again["status"], again["images_generated"], again["images_left"]) == ("running", 0, 1)
+            assert "get_batch with this batch_id waits for the rest." in again["notes"][-1]
+        omni.release()
+        last = told(await client.call_tool("get_batch", {"batch_id": name, "max_wait": 60}))
+    (image,) = last["results"]
+    assert (last["status"], image["status"], image["seed"]) == ("success", "success", 7)
+    assert files(tmp_path) == {image["file_path"]}
+    assert len(omni.requests) == 1
+
+
+async def test_twenty_pictures_are_made_once_each_over_many_short_calls(
+    connect: Connect, omni: "OmniServer", tmp_path: Path
+) -> None:
+    omni.hold_after(5)
+    prompts = [f"fox {number}" for number in range(20)]
+    async with connect(max_wait="0.05") as client, asyncio.timeout(60):
+        answer = told(
+            await client.call_tool("batch_generate", {"prompts": prompts, "max_concurrent": 2, **SMALL})
+        )
+        assert answer["status"] == "running"
+        calls = 0
+        while answer["status"] == "running":
+            calls += 1
+            if calls == 5:
+                omni.release()
+            answer = told(await client.call_tool("get_batch", {"batch_id": answer["batch_id"]}))
+    assert (answer["status"], answer["images_generated"], answer["images_left"]) == ("success", 20, 0)
+    assert [each["prompt"] for each in answer["results"]] == prompts
+    assert files(tmp_path) == {each["file_path"] for each in answer["results"]}
+    assert sorted(request["prompt"] for request in omni.requests) == sorted(prompts)
+
+
+async def test_three_minutes_through_a_client_with_a_limit_of_one_and_no_progress(
+    omni: "OmniServer", tmp_path: Path
+) -> None:
+    """The same in real time, a twentieth of it: pictures of 9 s, calls that wait 2.25 s, a limit of 3 s."""
+    omni.runs("Qwen/Qwen-Image", speed=9 / 23.6)
+    settings = Settings.from_arguments(vllm_url=omni.url, output_dir=tmp_path, max_wait="2.25")
+    calls = 1
+    async with Client(build_server(settings), read_timeout_seconds=60) as client, asyncio.timeout(60):
+        async with asyncio.timeout(12):  # the first call asks the server for its model, too
+            answer = told(await client.call_tool("generate_image", GPU_MINUTES))
+        while answer["status"] == "running":
+            calls += 1
+            answer = told(await client.call_tool("get_batch", {"batch_id": answer["batch_id"]}))
+    assert (answer["status"], len(omni.requests), len(files(tmp_path))) == ("success", 1, 1)
+    assert calls >= 3
+
+
+async def test_what_is_done_is_told_while_the_rest_is_being_made(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    omni.hold_after(1)
+    arguments = {"prompts": ["fox", "owl", "hare"], "max_concurrent": 1, **SMALL}
+    async with connect() as client, asyncio.timeout(60):
+        one_done = asyncio.Event()
+
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            if progress >= 1:
+                one_done.set()
+
+        first = told(await client.call_tool("batch_generate", {**arguments, "max_wait": 0}))
+        waiting_for = asyncio.create_task(
+            client.call_tool("get_batch", {"batch_id": first["batch_id"]}, progress_callback=hear)
+        )
+        await one_done.wait()
+        result = await client.call_tool("get_batch", {"batch_id": first["batch_id"], "wait": False})
+        omni.release()
+        last = told(await waiting_for)
+    now = told(result)
+    assert (now["status"], now["images_generated"], now["images_left"]) == ("running", 1, 2)
+    first, *others = (each["status"] for each in now["results"])
+    assert first == "success"
+    assert set(others) <= {"waiting", "running"}
+    assert [each.type for each in result.content] == ["text", "image", "resource_link"]
+    assert (last["status"], last["images_generated"]) == ("success", 3)
+
+
+async def test_a_batch_that_is_over_is_told_at_once(connect: Connect, omni: "OmniServer") -> None:
+    async with connect() as client:
+        made = told(await client.call_tool("batch_generate", {"prompts": ["fox", "owl"], **SMALL}))
+        again = told(await client.call_tool("get_batch", {"batch_id": made["batch_id"]}))
+        resumed = told(await client.call_tool("get_batch", {"batch_id": made["batch_id"], "resume": True}))
+    for each in (made, again, resumed):
+        del each["total_time_seconds"]
+    assert made == again == resumed
+    assert len(omni.requests) == 2
+
+
+async def test_failed_pictures_are_tried_again_and_nothing_else(connect: Connect, omni: "OmniServer") -> None:
+    omni.failures["owl"] = (400, "no owls here")
+    async with connect() as client:
+        made = told(await client.call_tool("batch_generate", {"prompts": ["fox", "owl"], **SMALL}))
+        assert made["status"] == "partial"
+        omni.failures.clear()
+        again = told(await client.call_tool("get_batch", {"batch_id": made["batch_id"], "resume": True}))
+    assert (again["status"], again["images_generated"], again["images_failed"]) == ("success", 2, 0)
+    assert again["results"][0]["file_path"] == made["results"][0]["file_path"]
+    assert [request["prompt"] for request in omni.requests] == ["fox", "owl", "owl"]
+
+
+async def test_batches_are_listed_newest_first_with_what_became_of_them(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    async with connect() as client, asyncio.timeout(60):
+        done = told(await client.call_tool("batch_generate", {"prompts": ["fox", "owl"], **SMALL}))
+        omni.hold_after(2)
+        runs = told(await client.call_tool("generate_image", {"prompt": "hare", "max_wait": 0, **SMALL}))
+        listed = told(await client.call_tool("list_batches"))["batches"]
+        omni.release()
+        await client.call_tool("get_batch", {"batch_id": runs["batch_id"]})
+    assert [(each["batch_id"], each["status"], each["prompt"]) for each in listed] == [
+        (runs["batch_id"], "running", "hare"),
+        (done["batch_id"], "success", "fox"),
+    ]
+    assert [(each["images_total"], each["images_generated"], each["images_left"]) for each in listed] == [
+        (1, 0, 1),
+        (2, 2, 0),
+    ]
+    assert listed[0]["here"]
+
+
+@pytest.mark.parametrize("name", ["batch_0", "", "../..", 7, None, ["batch_0"]])
+async def test_a_batch_that_does_not_exist_is_told_so(connect: Connect, name: object) -> None:
+    async with connect() as client:
+        result = await client.call_tool("get_batch", {"batch_id": name})
+    assert result.is_error
+    assert "is not known" in text(result)
+    assert "list_batches" in text(result)
+
+
+async def test_a_host_that_gives_its_call_up_cancels_what_was_not_sent_and_keeps_what_was(
+    connect: Connect, omni: "OmniServer", tmp_path: Path
+) -> None:
+    omni.hold_after(0)
+    names: list[str] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        names.append((message or "").split(":")[0])
+
+    async with connect() as client, asyncio.timeout(60):
+        call = asyncio.create_task(
+            client.call_tool(
+                "batch_generate",
+                {"prompts": ["fox", "owl", "hare"], "max_concurrent": 1, **SMALL},
+                progress_callback=hear,
+            )
+        )
+        await asyncio.to_thread(omni.wait_for, 1)
+        call.cancel()
+        await asyncio.wait([call])
+        omni.release()
+        answer = told(await client.call_tool("get_batch", {"batch_id": names[0]}))
+        while answer["status"] in {"running", "interrupted"}:  # until the end is written down
+            answer = told(await client.call_tool("get_batch", {"batch_id": names[0]}))
+    assert (answer["status"], answer["images_generated"], answer["images_cancelled"]) == ("cancelled", 1, 2)
+    assert [each["status"] for each in answer["results"]] == ["success", "cancelled", "cancelled"]
+    assert [request["prompt"] for request in omni.requests] == ["fox"]
+    assert files(tmp_path) == {answer["results"][0]["file_path"]}
+
+
+async def test_giving_up_a_wait_cancels_nothing(connect: Connect, omni: "OmniServer") -> None:
+    omni.hold_after(0)
+    async with connect() as client, asyncio.timeout(60):
+        first = told(await client.call_tool("generate_image", {"prompt": "fox", "max_wait": 0, **SMALL}))
+        await asyncio.to_thread(omni.wait_for, 1)
+        call = asyncio.create_task(client.call_tool("get_batch", {"batch_id": first["batch_id"]}))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+        omni.release()
+        last = told(await client.call_tool("get_batch", {"batch_id": first["batch_id"]}))
+    assert (last["status"], len(omni.requests)) == ("success", 1)
+
+
+async def test_progress_comes_every_few_seconds_rises_and_says_what_is_left(
+    connect: Connect, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "TICK_SECONDS", 0.01)
+    omni.hold_after(1)
+    heard: list[tuple[float, str]] = []
+    enough = asyncio.Event()
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((progress, message or ""))
+        if sum(progress > 1 for progress, _ in heard) == 3:
+            enough.set()
+
+    async with connect() as client, asyncio.timeout(60):
+        call = asyncio.create_task(
+            client.call_tool(
+                "batch_generate",
+                {"prompts": ["fox", "owl", "hare"], "max_concurrent": 1, **SMALL},
+                progress_callback=hear,
+            )
+        )
+        await enough.wait()
+        omni.release()
+        told(await call)
+    values = [progress for progress, _ in heard]
+    assert values == sorted(set(values))
+    assert heard[0][1].startswith("batch_")
+    waiting_messages = [message for progress, message in heard if 1 < progress < 2]
+    assert all("1 of 3, about " in message and " left (measured)" in message for message in waiting_messages)
+
+
+def context(*, client: str | None, progress: bool, max_wait: float | None = None) -> Context[State]:
+    state = SimpleNamespace(settings=SimpleNamespace(max_wait=max_wait))
+    meta = {"progress_token": 1} if progress else {}
+    info = None if client is None else SimpleNamespace(client_info=SimpleNamespace(name=client))
+    return cast(
+        "Context[State]",
+        SimpleNamespace(
+            request_context=SimpleNamespace(lifespan_context=state, meta=meta),
+            session=SimpleNamespace(client_params=info),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("client", "progress", "seconds"),
+    [
+        (None, True, 45),
+        ("claude-ai", True, 45),
+        ("claude-code", False, 45),
+        ("claude-code", True, 600),
+    ],
+)
+def test_a_call_waits_as_long_as_its_host_is_known_to_bear(
+    client: str | None,
+    progress: bool,  # noqa: FBT001 - given by its name
+    seconds: float,
+) -> None:
+    assert wait_seconds(context(client=client, progress=progress), None) == seconds
+
+
+def test_what_is_asked_for_wins_over_the_option_and_that_over_the_host() -> None:
+    set_so = context(client="claude-code", progress=True, max_wait=20)
+    assert (wait_seconds(set_so, None), wait_seconds(set_so, 5), wait_seconds(set_so, 0)) == (20, 5, 0)
+
+
+@pytest.mark.parametrize("asked", [-1, 86_401, float("nan"), float("inf"), True, "5", [5]])
+def test_what_is_no_wait_is_refused(asked: object) -> None:
+    with pytest.raises(InvalidRequest, match="max_wait"):
+        wait_seconds(context(client=None, progress=False), asked)
+
+
+async def test_a_wait_that_is_none_is_refused_before_anything_is_sent(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    async with connect() as client:
+        result = await client.call_tool("generate_image", {"prompt": "fox", "max_wait": -1, **SMALL})
+    assert result.is_error
+    assert text(result).startswith("max_wait: -1 is no such time. Allowed is a number of seconds")
+    assert omni.requests == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "1 s"), (40, "40 s"), (89, "89 s"), (90, "2 min"), (3_000, "50 min"), (9_000, "2.5 h")],
+)
+def test_a_time_is_told_as_a_person_would(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
