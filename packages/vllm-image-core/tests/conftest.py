@@ -1,5 +1,7 @@
 """Fixtures that the tests of the core share."""
 
+import asyncio
+import base64
 import io
 import json
 import os
@@ -9,6 +11,84 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from vllm_image_core.picture import Picture, with_text
+from vllm_omni_client.errors import BadRequest, OmniError
+from vllm_omni_client.metrics import ServerMetrics
+from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
+
+KLEIN = "black-forest-labs/FLUX.2-klein-4B"
+
+
+class BatchServer:
+    """A backend in this process that answers at once, unless a test makes it wait or fail.
+
+    Attributes:
+        sent: The prompts of all generations, as they came.
+        asked: How often its health was asked.
+        healthy: What it answers then.
+        fails: The error of a prompt, or None; called with the prompt and how often it was sent before.
+        gate: Generations wait until it is open.
+        most_at_once: How many generations were under way at the same time.
+    """
+
+    base_url = "http://gpu:6655"
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.asked = 0
+        self.healthy = True
+        self.fails: Callable[[str, int], OmniError | None] = lambda _prompt, _times: None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.at_once = self.most_at_once = 0
+        self.seeds: dict[str, list[int | None]] = {}
+        self._news = asyncio.Event()
+        file = io.BytesIO()
+        Image.radial_gradient("L").crop((32, 32, 96, 96)).convert("RGB").save(file, "PNG")
+        self._content = base64.b64encode(file.getvalue()).decode()
+
+    async def came(self, count: int) -> None:
+        """Wait until so many generations have come."""
+        while len(self.sent) < count:
+            self._news.clear()
+            await self._news.wait()
+
+    async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
+        times = self.sent.count(request.prompt)
+        self.sent.append(request.prompt)
+        self.seeds.setdefault(request.prompt, []).append(request.seed)
+        self._news.set()
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self.gate.wait()
+            if request.model != KLEIN:
+                raise BadRequest("Model mismatch", status=400)
+            if error := self.fails(request.prompt, times):
+                raise error
+        finally:
+            self.at_once -= 1
+        return ImageGenerationReply.model_validate({"data": [{"b64_json": self._content}]})
+
+    async def get_models(self) -> ModelList:
+        return ModelList.model_validate({"data": [{"id": KLEIN, "root": KLEIN}]})
+
+    async def health_check(self) -> bool:
+        self.asked += 1
+        return self.healthy
+
+    async def get_version(self) -> str:
+        return "0.30.0"
+
+    async def get_metrics(self) -> ServerMetrics:
+        return ServerMetrics()
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.fixture
+async def batch_server() -> BatchServer:
+    return BatchServer()
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ class BatchFeed:
         self._ended = False
         self.rewound = False
         self._stopped = False
+        self._out: set[int] = set()
         self.taken = 0
 
     def more(self, *, last: bool = False) -> None:
@@ -51,6 +52,10 @@ class BatchFeed:
         """Go through all requests once more, for those that wait again."""
         self.rewound = True
         self._news.set()
+
+    def back(self, position: int) -> None:
+        """A request is in nobody's hands any more."""
+        self._out.discard(position)
 
     def stop(self) -> None:
         """Hand out no more."""
@@ -69,6 +74,7 @@ class BatchFeed:
                     if self._stopped:
                         return
                     self.taken = item.position
+                    self._out.add(item.position)
                     yield item
             elif self.rewound:
                 self.rewound, after = False, -1
@@ -81,8 +87,11 @@ class BatchFeed:
         tally = self._log.tally
         if self._resumed:
             await self._look_at([item for item in items if tally.ended(item.position)])
-            await self._find([item for item in items if tally.waits(item.position)])
-        return [item for item in items if tally.waits(item.position)]
+            await self._find([item for item in items if self._may_be_made(item)])
+        return [item for item in items if self._may_be_made(item)]
+
+    def _may_be_made(self, item: BatchItem) -> bool:
+        return self._log.tally.waits(item.position) and item.position not in self._out
 
     async def _look_at(self, ended: Sequence[BatchItem]) -> None:
         """Let those wait again whose pictures are not there any more."""

@@ -1,6 +1,7 @@
 """What is known of a batch at work, in memory and in its journal: both are changed together, here."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 from vllm_image_core.batch_events import Events
@@ -14,6 +15,8 @@ from vllm_image_core.request import ImageRequest
 from vllm_image_core.tally import Tally
 
 __all__ = ["BatchLog"]
+
+_logger = logging.getLogger(__name__)
 
 
 class BatchLog:
@@ -122,6 +125,16 @@ class BatchLog:
         if told:
             self._put(position, ItemState.WAITING, told)
         self.events.tell("retried", position)
+
+    def paused(self, reason: str | None) -> None:
+        """Something that is needed is away, and why; None: one thing of those is back."""
+        self.cause = reason
+        self._writer.note(self.counts)
+        if reason is None:
+            self.events.tell("resumed")
+        else:
+            _logger.warning("Batch %s waits: %s", self.id, reason)
+            self.events.tell("paused", message=reason)
 
     async def forget(self, positions: Sequence[int]) -> None:
         """Let requests wait again as if they had never been tried."""

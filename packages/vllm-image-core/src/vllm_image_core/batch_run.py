@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_core.batch_attempts import BatchAttempts
 from vllm_image_core.batch_events import Events
 from vllm_image_core.batch_feed import BatchFeed
 from vllm_image_core.batch_item import BatchItem
@@ -17,6 +18,7 @@ from vllm_image_core.errors import BatchInUse, DatabaseUnavailable, ImageError, 
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.journal_writer import JournalWriter, News
 from vllm_image_core.maker import Job
+from vllm_image_core.patience import LeftWaiting
 from vllm_image_core.remembered import told_of_image
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.request_source import Source, bites
@@ -29,6 +31,9 @@ _logger = logging.getLogger(__name__)
 
 Halt = Literal["cancelled", "closed", "lost", "stopped"]
 """Why a batch ends early: by its caller, with its studio, by another process, by what goes wrong."""
+
+_SAME_FAILURES: Final = 5
+"""So many failures of one kind, with no success between them, stop a batch."""
 
 _AHEAD: Final = 100_000
 """An endless source is recorded so far ahead of what is sent, and no further."""
@@ -84,6 +89,8 @@ class BatchRun:
             seconds=lambda: self._before + self.seconds,
         )
         self._feed = BatchFeed(self.log, workshop.library, resumed=lease.resumed)
+        self._attempts = BatchAttempts(workshop, self.log, self._give_up)
+        self._failures: list[str] = []
         self._working: asyncio.Task[None] | None = None
         self._ending = False
         self._taken = asyncio.Event()
@@ -99,8 +106,8 @@ class BatchRun:
             await self.over.wait()
 
     def _halt(self, why: Halt) -> None:
-        if not self._ending and self.halt is None and self._working is not None:
-            self.halt = why
+        if not self._ending and self.halt in {None, "stopped"} and self._working is not None:
+            self.halt = why if self.halt is None or why == "cancelled" else self.halt
             if why == "cancelled":
                 self.log.left_running = self.log.tally.running
             self._working.cancel()
@@ -108,6 +115,7 @@ class BatchRun:
     async def drain(self, seconds: float) -> None:
         """Send no more, and give what is under way so many seconds to end before it is cancelled."""
         self._feed.stop()
+        self._attempts.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.over.wait()
@@ -198,20 +206,46 @@ class BatchRun:
         def saved(image: GeneratedImage) -> None:
             nonlocal ended
             ended = True
+            self._failures.clear()
             self.made += not image.reused
             told = told_of_image(image, self._workshop.library.root)
             self.log.done(position, item.request, image, told)
 
-        self.log.started(position)
         try:
-            await self._workshop.maker.made(self._job(item), saved)
+            await self._attempts.made(item, self._job(item), saved)
+        except LeftWaiting:
+            pass
         except (ImageError, OmniError) as error:
             if not ended:
                 ended = True
                 self.log.failed(position, item.request, error)
+                self._count_failure(error)
         finally:
             if not ended:
                 self.log.tally.put_back(position)
+            self._feed.back(position)
+
+    def _count_failure(self, error: Exception) -> None:
+        """Stop where the last few have all failed, and in the same way: the others would, too."""
+        kind = type(error).__name__
+        if self._failures and self._failures[0] != kind:
+            self._failures.clear()
+        self._failures.append(kind)
+        if len(self._failures) >= _SAME_FAILURES:
+            self._stop_sending(f"{_SAME_FAILURES} requests in a row have failed in the same way: {error}")
+
+    def _stop_sending(self, cause: str) -> None:
+        """Send no more; what is under way ends, and the rest can be resumed."""
+        if self.halt is None:
+            self.halt = "stopped"
+            self.log.cause = cause
+            self._attempts.close()
+            self._feed.stop()
+
+    def _give_up(self, reason: str) -> None:
+        self._stop_sending(f"Waited for {self._workshop.patience_seconds:.0f} s in vain: {reason}")
+        if self._working is not None and not (self._ending or self._attempts.can_be_written):
+            self._working.cancel()  # what waits for the journal would wait for ever
 
     def _job(self, item: BatchItem) -> Job:
         request = item.request
@@ -225,6 +259,7 @@ class BatchRun:
     async def _end(self) -> None:
         """Write down how it ended, give the lease back, and tell."""
         self._ending = True
+        self._attempts.close()
         self._ended = self._workshop.timer()
         self.log.tally.cancelled = self.halt == "cancelled"
         self.log.tally.complete = True
@@ -252,8 +287,7 @@ class BatchRun:
 
     def _hear(self, trouble: DatabaseUnavailable | None) -> None:
         """The journal cannot be written, or can be again."""
-        if trouble is not None:
-            _logger.warning("%s", trouble.message)
+        self._attempts.journal_failed(None if trouble is None else f"{trouble.message} {trouble.next_step}")
 
     def _lose(self) -> None:
         """Another process has taken the batch over: nothing more is written or sent here."""

@@ -19,6 +19,11 @@ def needed_bytes(pixels: int) -> int:
     return int(pixels * BYTES_PER_PIXEL * MARGIN)
 
 
+def pixels_for(needed: int) -> int:
+    """How many pixels need so many bytes, with the margin."""
+    return int(needed / (BYTES_PER_PIXEL * MARGIN))
+
+
 def check_space(folder: Path, *, pixels: int) -> None:
     """Compare what is free on the disk of a folder with what pictures will need there.
 

@@ -13,6 +13,7 @@ from vllm_image_core.batch_summary import BatchState, BatchSummary, FoundBatch, 
 from vllm_image_core.batching import State
 from vllm_image_core.database import DamagedDatabase, Database, writing
 from vllm_image_core.errors import JournalUnavailable, UnknownBatch
+from vllm_image_core.folder import Folder
 from vllm_image_core.journal_schema import JOURNAL
 from vllm_image_core.lease import is_dead, this_process
 from vllm_image_core.ledger import Book, Ledger
@@ -116,6 +117,19 @@ class Journal:
     def repair(self, damage: DamagedDatabase) -> None:
         """Set the damaged file aside, and go on with what can still be read of it."""
         salvaged(Database(self.root, JOURNAL), damage.identity)
+
+    def restored(self, ledger: Ledger, *, device: int | None) -> bool:
+        """Write the file anew from a ledger that is still open, where its folder was removed and made anew.
+
+        A folder on another disk is none that was made anew: there a disk was taken out. Whether it was written.
+        """
+        try:
+            if self.root.stat().st_dev != device or self.path.exists():
+                return False
+            with Folder.opened(self.path.parent) as folder, folder.temporary(ledger.copy()) as copy:
+                return folder.place(copy, self.path.name)
+        except OSError:  # it is gone again
+            return False
 
     def _repaired(self, work: Callable[[Ledger], T]) -> T:
         """Do some work; where the file turns out to be damaged, with what can still be read of it."""

@@ -134,8 +134,8 @@ class JournalWriter:
                 try:
                     self._check_there()
                     with self._journal.opened() as ledger:
-                        self._serve(ledger)
-                        return
+                        if self._serve(ledger):
+                            return
                 except DatabaseUnavailable as error:
                     self._in_trouble(error)
                     if isinstance(error, DamagedDatabase):
@@ -148,12 +148,14 @@ class JournalWriter:
         finally:
             self._refuse_the_rest()
 
-    def _serve(self, ledger: Ledger) -> None:
-        """Commit until the writer is closed and everything is written."""
+    def _serve(self, ledger: Ledger) -> bool:
+        """Commit until the writer is closed and everything is written; False: the file is to be opened again."""
         while True:
             rows, calls, counts, closing = self._next()
             try:
-                self._check_there()
+                if not self._is_there(ledger):
+                    self._put_back(rows, calls)
+                    return False
                 results = self._committed(ledger, rows, calls, counts)
             except BaseException:  # whatever stops the transaction, what was taken is put back
                 self._put_back(rows, calls)
@@ -171,7 +173,7 @@ class JournalWriter:
             if closing and not self._has_more():
                 if self._loop.is_closed():
                     ledger.release(self._number, "open", counts)
-                return
+                return True
 
     def _next(
         self,
@@ -209,12 +211,33 @@ class JournalWriter:
         return results
 
     def _check_there(self) -> None:
-        """Find a folder that was moved or removed: a file that is open is written all the same."""
         if _identity(self._journal) != self._identity:
-            raise JournalUnavailable(
-                "The folder of the pictures, or the journal of batches in it, is not there any more.",
-                next_step="Bring the folder back; the batch goes on when it is there.",
-            )
+            raise self._vanished()
+
+    def _vanished(self) -> JournalUnavailable:
+        return JournalUnavailable(
+            "The folder of the pictures, or the journal of batches in it, is not there any more.",
+            next_step="Bring the folder back; the batch goes on when it is there.",
+        )
+
+    def _is_there(self, ledger: Ledger) -> bool:
+        """Wait for a folder that was moved or removed: a file that is open could be written all the same.
+
+        Where the folder was made anew on the same disk, its journal is written into it from the open file, as
+        the system keeps that; False then, since the new one has to be opened.
+        """
+        tries = 0
+        while _identity(self._journal) != self._identity:
+            if tries >= _CLOSING_TRIES:
+                self._check_there()
+            if self._journal.restored(ledger, device=self._identity and self._identity[0]):
+                self._identity = _identity(self._journal)
+                return False
+            self._in_trouble(self._vanished())
+            with self._wake:
+                tries += self._queue.closing
+                self._wake.wait(_TRY_AGAIN_SECONDS)
+        return True
 
     def _repair(self, error: DamagedDatabase) -> None:
         with suppress(DatabaseUnavailable):  # it is tried again

@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -76,6 +77,12 @@ class Ledger:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+
+    def copy(self) -> bytes:
+        """The whole file, as it is now."""
+        with closing(sqlite3.connect(":memory:")) as copy:
+            self.connection.backup(copy)
+            return copy.serialize()
 
     def create(self, batch_id: BatchId, owner: Owner, *, created: int, fresh: bool, at_once: int) -> int:
         """Enter a new batch that belongs to `owner`, and return its number."""

@@ -109,6 +109,15 @@ class Library:
                 next_step="Bring the folder back; the batch goes on when it is there.",
             )
 
+    def check_again(self, *, pixels: int) -> None:
+        """Find out whether a folder that could not be written can be again; nothing is made anew.
+
+        Raises:
+            CannotSave: It cannot.
+        """
+        self.check_there()
+        self.check_writable(pixels=pixels)
+
     def save(
         self,
         picture: Picture,

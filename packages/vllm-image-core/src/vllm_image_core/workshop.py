@@ -17,6 +17,12 @@ __all__ = ["PATIENCE_SECONDS", "Windowed", "Workshop"]
 PATIENCE_SECONDS = 600.0
 """How long a batch waits for a server or a folder that is away before it is stopped."""
 
+PROBE_SECONDS = 5.0
+"""A server that is away is asked so often, and no more."""
+
+LOOK_SECONDS = 1.0
+"""A folder that is away is looked for so often."""
+
 
 @runtime_checkable
 class Windowed(Protocol):
@@ -42,6 +48,8 @@ class Workshop:
         estimated: Predicts when a batch will be over.
         patience_seconds: How long a batch waits for a server or a folder that is away.
         beat_seconds: How often it shows that it lives.
+        probe_seconds: The least time between two looks at a server that is away.
+        look_seconds: The same for a folder.
         stale_seconds: After how long without that another process may take it over.
     """
 
@@ -53,5 +61,7 @@ class Workshop:
     timer: Callable[[], float]
     estimated: EtaProvider
     patience_seconds: float = PATIENCE_SECONDS
+    probe_seconds: float = PROBE_SECONDS
+    look_seconds: float = LOOK_SECONDS
     beat_seconds: float = BEAT_SECONDS
     stale_seconds: float = STALE_SECONDS
