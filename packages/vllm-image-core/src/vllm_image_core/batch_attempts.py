@@ -147,6 +147,7 @@ class BatchAttempts:
 
     def _away(self, error: OmniError) -> None:
         """Nothing is sent until the server is back; one that was just asked, or is busy, is given some time."""
+        self._log.trouble = self._log.trouble or error
         wait = 0.0 if isinstance(error, ServerUnreachable | EngineDead) else self._workshop.probe_seconds
         if isinstance(error, ServerBusy):
             wait = max(wait, error.retry_after_seconds or 0.0)
@@ -197,6 +198,7 @@ class BatchAttempts:
                 self._pixels = error.picture.size.pixels
             case _:
                 pass
+        self._log.trouble = self._log.trouble or error
         self._folder.failed(f"{error.message} {error.next_step}")
 
     async def _is_folder_well(self) -> bool:

@@ -4,9 +4,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from vllm_omni_client.errors import OmniError
+
 from vllm_image_core.batch_events import Events
 from vllm_image_core.batch_item import BatchItem, ItemState, Told, as_json, request_as_json
 from vllm_image_core.batching import BatchId, Done, Failed
+from vllm_image_core.errors import ImageError
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.journal_writer import JournalWriter
 from vllm_image_core.ledger import Counts
@@ -35,6 +38,7 @@ class BatchLog:
         changed: Set when a request has ended.
         left_running: How many were under way when it was cancelled.
         cause: Why the batch waits, or was stopped.
+        trouble: The error that it waits for the end of; None while it waits for nothing.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class BatchLog:
         self.changed = asyncio.Event()
         self.left_running = 0
         self.cause: str | None = None
+        self.trouble: ImageError | OmniError | None = None
         self._seconds = seconds
         self._writer = writer
         self.number = number
@@ -129,6 +134,8 @@ class BatchLog:
     def paused(self, reason: str | None) -> None:
         """Something that is needed is away, and why; None: one thing of those is back."""
         self.cause = reason
+        if reason is None:
+            self.trouble = None
         self._writer.note(self.counts)
         if reason is None:
             self.events.tell("resumed")

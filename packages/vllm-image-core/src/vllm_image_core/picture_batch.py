@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Self
 
+from vllm_omni_client.errors import OmniError
+
 from vllm_image_core.batch_eta import Eta
 from vllm_image_core.batch_events import Event, Events, EventStream
 from vllm_image_core.batch_outcomes import Errors, Images, OutcomeReader
 from vllm_image_core.batch_run import BatchRun
 from vllm_image_core.batching import BatchId, Progress, State
-from vllm_image_core.errors import BatchMoved
+from vllm_image_core.errors import BatchMoved, ImageError
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.tally import PictureOutcome, Tally
@@ -157,6 +159,12 @@ class PictureBatch:
         """Why it waits, or was stopped."""
         run = self._begun and self._begun.run
         return run.log.cause if run else None
+
+    @property
+    def trouble(self) -> ImageError | OmniError | None:
+        """The error for whose end it waits; None while it waits for nothing."""
+        run = self._begun and self._begun.run
+        return run.log.trouble if run else None
 
     @property
     def left_running(self) -> int:

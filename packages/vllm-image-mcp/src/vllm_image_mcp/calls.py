@@ -51,8 +51,10 @@ async def made(ctx: Context[State], request: ImageRequest, *, max_wait: object) 
         OmniError: The server refused, failed, or did not answer.
     """
     state = ctx.request_context.lifespan_context
-    watch = await _begun_and_waited(ctx, state.studio.batch([request]), max_wait=max_wait)
-    if error := watch.errors.get(0):
+    batch = state.studio.batch([request])
+    watch = await _begun_and_waited(ctx, batch, max_wait=max_wait, through_trouble=False)
+    if error := watch.errors.get(0) or batch.trouble:
+        await batch.cancel()  # who is told of an error may call again, and must not get two pictures
         raise error
     if seen := watch.seen.get(0):
         path = Path(seen.answer.file_path or "")
@@ -183,13 +185,15 @@ async def images_found(
     )
 
 
-async def _begun_and_waited(ctx: Context[State], batch: PictureBatch, *, max_wait: object) -> Watch:
+async def _begun_and_waited(
+    ctx: Context[State], batch: PictureBatch, *, max_wait: object, through_trouble: bool = True
+) -> Watch:
     """Begin a batch and wait; where the host gives the call up, what was not sent is cancelled."""
     floor = ctx.request_context.lifespan_context.floor
     seconds = wait_seconds(ctx, max_wait)
     watch = await floor.begin(batch)
     try:
-        await waited(ctx, watch, seconds)
+        await waited(ctx, watch, seconds, through_trouble=through_trouble)
     except asyncio.CancelledError:
         floor.wind_down(watch)
         raise

@@ -25,13 +25,22 @@ _LOOK_SECONDS: Final = 1.0
 GOING_ON: Final = frozenset({"running", "paused"})
 
 
-async def waited(ctx: Context[State], watch: Watch, seconds: float) -> None:
-    """Wait until a batch of this process is over, or the time is."""
+async def waited(ctx: Context[State], watch: Watch, seconds: float, *, through_trouble: bool = True) -> None:
+    """Wait until a batch of this process is over, or the time is.
+
+    Args:
+        ctx: The call.
+        watch: The batch.
+        seconds: At most so long.
+        through_trouble: Whether to wait on while the server or the folder is away.
+    """
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     reports = Reports(ctx, watch, wait=seconds)
     await reports.first()
     while not watch.over and (left := until - loop.time()) > 0:
+        if watch.batch.trouble and not through_trouble:
+            return
         await watch.news(min(left, TICK_SECONDS))
         await reports.next()
 

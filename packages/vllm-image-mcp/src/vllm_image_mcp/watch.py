@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from vllm_image_core.batch_events import Event
     from vllm_image_core.picture_batch import PictureBatch
 
     from vllm_image_mcp.results import ImageResult
@@ -63,6 +64,7 @@ class Watch:
         self._folder = folder
         self._notes = tuple(notes)
         self._news = asyncio.Event()
+        batch.listen(self._hear)
 
     @property
     def ended(self) -> int:
@@ -98,6 +100,10 @@ class Watch:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await news.wait()
+
+    def _hear(self, event: Event) -> None:
+        if event.kind == "paused":
+            self._tell()
 
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()
