@@ -17,6 +17,7 @@ from vllm_image_mcp.links import picture_link
 from vllm_image_mcp.patience import wait_seconds
 from vllm_image_mcp.previews import one_picture, sheet
 from vllm_image_mcp.reply import reply
+from vllm_image_mcp.salvage import with_folder
 from vllm_image_mcp.waiting import GOING_ON, waited, waited_elsewhere
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mcp.types import CallToolResult
     from vllm_image_core.batch_summary import FoundBatch
     from vllm_image_core.picture_batch import PictureBatch
+    from vllm_image_core.record import Record
     from vllm_image_core.request import ImageRequest
 
     from vllm_image_mcp.results import BatchResult
@@ -38,6 +40,7 @@ MOST_LISTED: Final = 20
 """Pictures of a batch that one answer tells of; a batch from here has no more."""
 
 _MOST_BATCHES: Final = 1_000
+_CUT_OFF: Final = frozenset({"interrupted"})
 _RESUMABLE: Final = frozenset({"interrupted", "stopped"})
 _RETRIABLE: Final = frozenset({"partial", "failed"})
 
@@ -227,13 +230,13 @@ async def _told(ctx: Context[State], found_batch: FoundBatch, *, failing: bool =
 async def _answer(state: State, found_batch: FoundBatch) -> BatchResult:
     watch = state.floor.known(found_batch.id)
     done = {item.position for item in found_batch.items if item.path is not None}
-    page = None
-    if done - (watch.seen.keys() if watch else set()):
-        page = await state.studio.find(batch=found_batch.id, limit=MOST_LISTED)
+    records: Sequence[Record] = ()
+    if found_batch.state in _CUT_OFF or done - (watch.seen.keys() if watch else set()):
+        records = (await state.studio.find(batch=found_batch.id, limit=_MOST_BATCHES)).pictures
     return batch_answers.batch_result(
-        found_batch,
+        with_folder(found_batch, records) if found_batch.state in _CUT_OFF else found_batch,
         watch,
-        page.pictures if page else (),
+        records,
         notes=state.notes,
         server_url=state.server_url,
         folder=state.studio.output_dir,

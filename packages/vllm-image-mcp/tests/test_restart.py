@@ -1,0 +1,168 @@
+"""The server's end in the midst of work, and what the next one knows: nothing is lost, nothing made twice."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import OmniServer, StdioServer
+
+Spawn = Callable[..., "StdioServer"]
+
+SMALL = {"width": 64, "height": 64}
+PROMPTS = ["fox", "owl", "hare", "lynx", "elk"]
+
+
+@pytest.fixture
+def started(spawn: Spawn, omni: "OmniServer", tmp_path: Path) -> Callable[..., "StdioServer"]:
+    """Start a server on the same folder, as often as a test wants."""
+
+    def start(*arguments: str) -> "StdioServer":
+        server = spawn("--vllm-url", omni.url, "--output-dir", str(tmp_path), *arguments)
+        server.initialize()
+        return server
+
+    return start
+
+
+def told(result: dict[str, Any]) -> dict[str, Any]:
+    assert not result["isError"], result
+    return result["structuredContent"]
+
+
+def begun(server: "StdioServer", omni: "OmniServer") -> str:
+    """A batch of five of which two are made and the third is under way."""
+    omni.hold_after(2)
+    answer = told(server.call("batch_generate", prompts=PROMPTS, max_concurrent=1, max_wait=0, **SMALL))
+    omni.wait_for(3)
+    return answer["batch_id"]
+
+
+def asked_for(omni: "OmniServer") -> list[str]:
+    return [request["prompt"] for request in omni.requests]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_a_batch_of_a_server_that_was_killed_is_told_as_interrupted_and_goes_on_when_asked(
+    started: Callable[..., "StdioServer"], omni: "OmniServer", tmp_path: Path
+) -> None:
+    first = started()
+    name = begun(first, omni)
+    first.process.send_signal(signal.SIGKILL)
+    first.wait()
+    omni.release()
+
+    second = started()
+    cut = told(second.call("get_batch", batch_id=name))
+    assert (cut["status"], cut["images_generated"], cut["images_left"]) == ("interrupted", 2, 3)
+    assert [each["status"] for each in cut["results"]] == [
+        "success",
+        "success",
+        "waiting",
+        "waiting",
+        "waiting",
+    ]
+    assert "resume=true" in cut["notes"][-1]
+    assert cut["parameters"]["num_inference_steps"] == 4
+    (listed,) = told(second.call("list_batches"))["batches"]
+    assert (listed["batch_id"], listed["status"], listed["here"]) == (name, "interrupted", False)
+
+    whole = told(second.call("get_batch", batch_id=name, resume=True))
+    assert (whole["status"], whole["images_generated"], whole["images_left"]) == ("success", 5, 0)
+    assert whole["results"][:2] == [{**each, "parameters": {}} for each in cut["results"][:2]]
+    assert second.end() == 0
+    # The third was under way when the server was killed: nobody but the GPU has seen that picture.
+    assert asked_for(omni) == ["fox", "owl", "hare", "hare", "lynx", "elk"]
+    assert {each["file_path"] for each in whole["results"]} == {str(path) for path in tmp_path.glob("*.png")}
+
+
+def test_a_server_that_is_told_to_resume_goes_on_at_its_start(
+    started: Callable[..., "StdioServer"], omni: "OmniServer", tmp_path: Path
+) -> None:
+    first = started()
+    name = begun(first, omni)
+    first.end()
+    omni.release()
+
+    second = started("--resume")
+    omni.wait_for(6)
+    answer = told(second.call("get_batch", batch_id=name))
+    while answer["status"] in {"running", "interrupted"}:
+        answer = told(second.call("get_batch", batch_id=name))
+    assert (answer["status"], answer["images_generated"]) == ("success", 5)
+    assert second.end() == 0
+    assert sorted(asked_for(omni)) == sorted([*PROMPTS, "hare"])
+    assert len(list(tmp_path.glob("*.png"))) == 5
+
+
+def test_p05_a_host_that_goes_away_ends_the_server_and_its_batch_can_be_resumed(
+    started: Callable[..., "StdioServer"], omni: "OmniServer"
+) -> None:
+    first = started()
+    omni.hold_after(2)
+    arguments = json.dumps({"prompts": PROMPTS, "max_concurrent": 1, **SMALL})
+    params = f'{{"name": "batch_generate", "arguments": {arguments}}}'
+    first.send(f'{{"jsonrpc": "2.0", "id": 77, "method": "tools/call", "params": {params}}}')
+    omni.wait_for(3)
+    assert first.end() == 0
+    assert "Traceback" not in first.errors
+    omni.release()
+
+    second = started()
+    (listed,) = told(second.call("list_batches"))["batches"]
+    assert (listed["status"], listed["images_generated"], listed["images_left"]) == ("interrupted", 2, 3)
+    whole = told(second.call("get_batch", batch_id=listed["batch_id"], resume=True))
+    assert (whole["status"], whole["images_generated"]) == ("success", 5)
+    assert sorted(asked_for(omni)) == sorted([*PROMPTS, "hare"])
+
+
+def test_a_batch_of_another_process_is_told_waited_for_and_cancelled_there(
+    started: Callable[..., "StdioServer"], omni: "OmniServer"
+) -> None:
+    one, other = started(), started()
+    name = begun(one, omni)
+    seen = told(other.call("get_batch", batch_id=name, max_wait=0))
+    assert (seen["status"], seen["results"][0]["status"]) == ("running", "success")
+    refused = other.call("get_batch", batch_id=name, resume=True, wait=False)
+    assert told(refused)["status"] == "running"
+    answer = told(other.call("cancel_batch", batch_id=name))
+    assert (answer["status"], answer["completed"], answer["cancelled"]) == ("cancelled", 2, 3)
+    omni.release()
+    last = told(one.call("get_batch", batch_id=name))
+    assert (last["status"], last["images_generated"]) == ("cancelled", 2)
+    assert (one.end(), other.end()) == (0, 0)
+    assert asked_for(omni) == ["fox", "owl", "hare"]
+
+
+def test_p06_what_others_print_does_not_reach_the_host(
+    spawn: Spawn, omni: "OmniServer", tmp_path: Path
+) -> None:
+    noisy = tmp_path / "noisy"
+    noisy.mkdir()
+    (noisy / "sitecustomize.py").write_text(
+        "import os, threading\n"
+        "def shout():\n"
+        "    os.write(1, b'a library writes to file descriptor 1\\n')\n"
+        "    print('and prints', flush=True)\n"
+        "from vllm_image_mcp import calls\n"
+        "made = calls.made\n"
+        "async def loud(*args, **kwargs):\n"
+        "    shout()\n"
+        "    threading.Thread(target=shout).start()\n"
+        "    return await made(*args, **kwargs)\n"
+        "calls.made = loud\n"
+    )
+    server = spawn(
+        *("--vllm-url", omni.url, "--output-dir", str(tmp_path / "pictures")), env={"PYTHONPATH": str(noisy)}
+    )
+    server.initialize()
+    assert told(server.call("generate_image", prompt="fox", **SMALL))["status"] == "success"
+    assert told(server.call("server_health"))["status"] == "healthy"
+    assert server.end() == 0
+    assert [json.loads(line)["jsonrpc"] for line in server.lines] == ["2.0"] * 3
+    assert server.errors.count("a library writes to file descriptor 1") == 2
