@@ -1,7 +1,7 @@
 """Consent: the user is asked before a batch that will take long, where that was set."""
 
-from collections.abc import Sequence
-from typing import Final
+import math
+from typing import Final, cast
 
 from mcp.server.mcpserver import Context, Elicit
 from pydantic import BaseModel, Field
@@ -25,7 +25,7 @@ class Consent(BaseModel):
 async def consent(
     ctx: Context[State],
     *,
-    prompts: Sequence[str],
+    prompts: object,
     sweep: object,
     width: int | None,
     height: int | None,
@@ -38,9 +38,9 @@ async def consent(
     """
     state = ctx.request_context.lifespan_context
     limit = state.settings.confirm_over
-    if limit is None:
-        return Consent()
     count = _pictures(prompts, sweep)
+    if limit is None or not count:
+        return Consent()
     try:
         estimate = await state.studio.estimate(
             num_images=count, width=width, height=height, num_inference_steps=num_inference_steps
@@ -69,14 +69,10 @@ def _can_ask(ctx: Context[State]) -> bool:
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
 
-def _pictures(prompts: Sequence[str], sweep: object) -> int:
-    """How many pictures a call asks for, as far as that can be told before it is checked."""
-    if not isinstance(sweep, dict):
-        return max(1, len(prompts))
-    count = 1
-    for values in sweep.values():  # pyright: ignore[reportUnknownVariableType] - a host's object holds anything
-        count *= max(1, len(values)) if isinstance(values, list) else 1  # pyright: ignore[reportUnknownArgumentType] - likewise
-    return count
+def _pictures(prompts: object, sweep: object) -> int:
+    """How many pictures a call asks for; 0 where that cannot be told, and the call itself will say so."""
+    lists = [prompts, *(cast("dict[str, object]", sweep).values() if isinstance(sweep, dict) else ())]
+    return math.prod(len(cast("list[object]", each)) if isinstance(each, list) else 0 for each in lists)
 
 
 def _told(seconds: float) -> str:
