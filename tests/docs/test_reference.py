@@ -116,7 +116,7 @@ def default_of(option: str) -> str:
     default: object = Settings.model_fields[field_of(option)].default
     match default:
         case None:
-            return "auto" if option == "--max-concurrent" else "none"
+            return "auto" if option in {"--max-concurrent", "--max-wait"} else "none"
         case False:
             return "off"
         case True:
@@ -139,6 +139,9 @@ def default_of(option: str) -> str:
         ("VLLM_IMAGE_PROFILES", "profiles", "profiles"),
         ("VLLM_IMAGE_PREVIEW", "none", "preview"),
         ("VLLM_IMAGE_STRUCTURED_CONTENT", "0", "structured_content"),
+        ("VLLM_IMAGE_MAX_WAIT", "30", "max_wait"),
+        ("VLLM_IMAGE_CONFIRM_OVER", "60", "confirm_over"),
+        ("VLLM_IMAGE_RESUME", "1", "resume"),
         ("VLLM_IMAGE_LOG_LEVEL", "info", "log_level"),
     ],
 )
@@ -193,6 +196,7 @@ def default_in(tool: Tool, parameter: str) -> str:
         "sweep": "none",
         "output_format": "png",
         "max_concurrent": "auto",
+        "max_wait": "auto",
     }.get(parameter, "the model's")
 
 

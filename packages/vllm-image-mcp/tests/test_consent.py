@@ -1,6 +1,6 @@
 """Asking the user before a long batch, in both eras; and not asking where nothing was set."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from conftest import OmniServer
 
 Host = Callable[..., Client]
-BATCH: Mapping[str, Any] = {"prompts": ["a red fox", "an owl"], "width": 64, "height": 64}
+BATCH: dict[str, Any] = {"prompts": ["a red fox", "an owl"], "width": 64, "height": 64}
 
 
 class User:
