@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, Literal
 
 from vllm_omni_client.errors import (
@@ -106,13 +105,15 @@ class BatchAttempts:
             OmniError: Likewise.
         """
         deaths, losses = _deaths(item), 0
-        job = replace(job, hold=self._hold)
         while True:
             await self._may_send()
             try:
-                async with self._turnstile.passing(alone=deaths > 0):
+                await self._turnstile.enter(alone=deaths > 0)
+                try:
                     self._log.started(item.position)
                     await self._workshop.maker.made(job, record)
+                finally:
+                    self._turnstile.leave()
             except OmniError as error:
                 meaning = await self._meaning(error)
                 deaths += meaning == "death"
@@ -141,12 +142,14 @@ class BatchAttempts:
                 return
 
     async def _may_send(self) -> None:
+        if self._journal.is_well and self._folder.is_well and self._server.is_well:
+            return
         if not (await self._journal.well_again() and await self._folder.well_again()):
             raise LeftWaiting
         await self._server.enter()
 
     def _away(self, error: OmniError) -> None:
-        """Nothing is sent until the server is back; one that was just asked, or is busy, is given some time."""
+        """Nothing is sent until the server is back; one that was just asked, or is busy, gets some time."""
         self._log.trouble = self._log.trouble or error
         wait = 0.0 if isinstance(error, ServerUnreachable | EngineDead) else self._workshop.probe_seconds
         if isinstance(error, ServerBusy):
@@ -184,7 +187,7 @@ class BatchAttempts:
         except OmniError:
             return False
 
-    async def _hold(self, error: PictureNotSaved) -> bool:
+    async def hold(self, error: PictureNotSaved) -> bool:
         """Keep a picture that is paid for until the folder takes it."""
         self._server.well()
         self._folder_failed(error)

@@ -9,7 +9,7 @@ from vllm_image_core.batch_item import BatchItem, ItemState, Told
 from vllm_image_core.batch_log import BatchLog
 from vllm_image_core.errors import IndexUnavailable
 from vllm_image_core.library import Library
-from vllm_image_core.remembered import is_whole, told_of_record
+from vllm_image_core.remembered import is_sound, is_whole, told_of_record
 
 __all__ = ["BatchFeed"]
 
@@ -115,5 +115,8 @@ class BatchFeed:
         except IndexUnavailable as error:
             _logger.warning("%s", error.message)
             return {}
-        told = {position: told_of_record(record) for position, record in records.items()}
-        return {position: each for position, each in told.items() if is_whole(each, self._library.root)}
+        return {
+            position: told_of_record(record)
+            for position, record in records.items()
+            if is_sound(self._library.root / record.path.name)
+        }

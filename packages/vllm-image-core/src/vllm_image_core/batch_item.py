@@ -63,10 +63,13 @@ def request_from_json(text: str) -> ImageRequest:
 
 def as_json(values: Mapping[str, object]) -> str:
     """Some values as compact JSON; numbers of other libraries become plain ones."""
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    return _ENCODER.encode(values)
 
 
 def _plain(value: object) -> object:
     if isinstance(value, Integral):
         return int(value)
     return float(value) if isinstance(value, Real) else str(value)
+
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_plain)

@@ -136,7 +136,7 @@ class BatchLog:
         self.cause = reason
         if reason is None:
             self.trouble = None
-        self._writer.note(self.counts)
+        self._writer.hurry()
         if reason is None:
             self.events.tell("resumed")
         else:
@@ -152,4 +152,4 @@ class BatchLog:
     def _put(self, position: int, state: ItemState, told: Told) -> None:
         self.tally.unwritten[position] = told
         self.changed.set()
-        self._writer.put((position, int(state), as_json(told)), self.counts)
+        self._writer.put((position, int(state), as_json(told)))

@@ -53,6 +53,7 @@ class BatchRun:
     Attributes:
         log: What has happened.
         over: Set at the end.
+        recorded: Set when all requests are in the journal.
         halt: Why it ended early; None where it did not.
         error: What the reader of its outcomes is told at its end.
         made: How many pictures were made in this run.
@@ -66,6 +67,7 @@ class BatchRun:
         self.made = 0
         self._workshop = workshop
         self.over = asyncio.Event()
+        self.recorded = asyncio.Event()
         self._at_once = at_once
         self._fixed = fixed
         self._fresh = lease.fresh
@@ -77,6 +79,7 @@ class BatchRun:
             number=lease.number,
             token=lease.token,
             loop=asyncio.get_running_loop(),
+            counts=lambda: self.log.counts,
             news=News(trouble=self._hear, lost=self._lose, cancel=self._obey, written=tally.wrote),
             beat_seconds=workshop.beat_seconds,
         )
@@ -88,6 +91,7 @@ class BatchRun:
             events=events,
             seconds=lambda: self._before + self.seconds,
         )
+        self._writer.start()
         self._feed = BatchFeed(self.log, workshop.library, resumed=lease.resumed)
         self._attempts = BatchAttempts(workshop, self.log, self._give_up)
         self._failures: list[str] = []
@@ -95,9 +99,12 @@ class BatchRun:
         self._ending = False
         self._taken = asyncio.Event()
 
-    def begin(self, source: Source | None) -> None:
-        """Start the work in a task of its own; `source` has requests that are not recorded yet."""
-        self._working = asyncio.create_task(self._run(source))
+    def begin(self, source: Source | None, *, recorded_first: bool = False) -> None:
+        """Start the work in a task of its own; `source` has requests that are not recorded yet.
+
+        With `recorded_first` all of them are, before the first is sent.
+        """
+        self._working = asyncio.create_task(self._run(source, recorded_first=recorded_first))
 
     async def stop(self, why: Halt) -> None:
         """End the work now: what is under way is cancelled, what is done stays; wait until all is written."""
@@ -133,10 +140,14 @@ class BatchRun:
         """From its beginning to its end, or to now."""
         return (self._workshop.timer() if self._ended is None else self._ended) - self._began
 
-    async def _run(self, source: Source | None) -> None:
+    async def _run(self, source: Source | None, *, recorded_first: bool) -> None:
         try:
             if source is None:
                 self._feed.more(last=True)
+                self.recorded.set()
+                await self._make_all()
+            elif recorded_first:
+                await self._record(source, ahead=None)
                 await self._make_all()
             else:
                 await self._record_and_make(source)
@@ -151,7 +162,7 @@ class BatchRun:
             await self._end()
 
     async def _record_and_make(self, source: Source) -> None:
-        recording = asyncio.create_task(self._record(source))
+        recording = asyncio.create_task(self._record(source, ahead=_AHEAD))
         try:
             await self._make_all()
             await recording
@@ -159,19 +170,20 @@ class BatchRun:
             recording.cancel()
             await asyncio.wait([recording])
 
-    async def _record(self, source: Source) -> None:
+    async def _record(self, source: Source, *, ahead: int | None) -> None:
         """Write requests down ahead of what is sent, as they come."""
         try:
             async with aclosing(bites(source)) as some:
                 async for requests in some:
                     await self.log.record([await self._checked(request) for request in requests])
                     self._feed.more()
-                    while self.log.tally.recorded - self._feed.taken > _AHEAD:
+                    while ahead is not None and self.log.tally.recorded - self._feed.taken > ahead:
                         self._taken.clear()
                         await self._taken.wait()
             await self.log.complete()
         finally:
             self._feed.more(last=True)
+            self.recorded.set()
 
     async def _checked(self, request: ImageRequest) -> tuple[ImageRequest, Exception | None]:
         """The request with its seed drawn, or as it came with the reason why it is refused."""
@@ -254,6 +266,7 @@ class BatchRun:
             reuse=not (self._fresh or request.seed_drawn),
             batch=self.log.id,
             position=item.position,
+            hold=self._attempts.hold,
         )
 
     async def _end(self) -> None:

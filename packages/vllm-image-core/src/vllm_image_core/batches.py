@@ -56,14 +56,18 @@ class Batches:
         self._fixed = fixed
         self._known: dict[str, PictureBatch] = {}
 
-    def new(self, requests: Source, *, max_concurrent: int | None, fresh: bool) -> PictureBatch:
+    def new(
+        self, requests: Source, *, max_concurrent: int | None, fresh: bool, recorded_first: bool
+    ) -> PictureBatch:
         """A batch that begins when it is awaited, entered or read."""
         name = batch_id(secrets.randbits(128))
         return self._remembered(
             PictureBatch(
                 self._workshop,
                 name,
-                begin=partial(self._recorded, name, requests, asked=max_concurrent, fresh=fresh),
+                begin=partial(
+                    self._recorded, name, requests, asked=max_concurrent, fresh=fresh, first=recorded_first
+                ),
                 again=partial(self._resumed, name, max_concurrent, retried=True),
             )
         )
@@ -144,7 +148,14 @@ class Batches:
         await asyncio.to_thread(workshop.journal.written, end)
 
     async def _recorded(
-        self, name: BatchId, requests: Source, events: Events, *, asked: int | None, fresh: bool
+        self,
+        name: BatchId,
+        requests: Source,
+        events: Events,
+        *,
+        asked: int | None,
+        fresh: bool,
+        first: bool,
     ) -> Begun:
         at_once = await self._at_once(asked)
         maker, workshop = self._workshop.maker, self._workshop
@@ -162,7 +173,9 @@ class Batches:
             tally.complete = True
             for position in range(len(drawn)):
                 events.tell("queued", position)
-        run.begin(requests if drawn is None else None)
+        run.begin(requests if drawn is None else None, recorded_first=first)
+        if first:
+            await run.recorded.wait()
         return Begun(tally=tally, run=run, at_once=at_once, requests=drawn or ())
 
     async def _drawn(self, requests: Sequence[ImageRequest]) -> DrawnRequests:

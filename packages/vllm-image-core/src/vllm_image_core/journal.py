@@ -121,7 +121,7 @@ class Journal:
     def restored(self, ledger: Ledger, *, device: int | None) -> bool:
         """Write the file anew from a ledger that is still open, where its folder was removed and made anew.
 
-        A folder on another disk is none that was made anew: there a disk was taken out. Whether it was written.
+        A folder on another disk was not made anew: there a disk was taken out. Whether it was written.
         """
         try:
             if self.root.stat().st_dev != device or self.path.exists():

@@ -53,7 +53,7 @@ class _Queue:
     calls: deque[tuple[Callable[[Ledger], Any], "Future[Any]"]] = field(
         default_factory=deque[tuple[Callable[[Ledger], Any], "Future[Any]"]]
     )
-    counts: Counts = field(default_factory=Counts)
+    hurried: bool = False
     closing: bool = False
 
 
@@ -66,6 +66,7 @@ class JournalWriter:
         token: The owner's, who holds the lease already.
         loop: The event loop of the batch.
         news: Whom to tell.
+        counts: How the batch stands; asked from the thread.
         beat_seconds: How often the lease is renewed while there is nothing to write.
     """
 
@@ -77,8 +78,10 @@ class JournalWriter:
         token: str,
         loop: asyncio.AbstractEventLoop,
         news: News,
+        counts: Callable[[], Counts],
         beat_seconds: float = BEAT_SECONDS,
     ) -> None:
+        self._counts = counts
         self._journal = journal
         self._number = number
         self._token = token
@@ -91,20 +94,23 @@ class JournalWriter:
         self._cancel_told = False
         self._identity = _identity(journal)
         self._thread = threading.Thread(target=self._run, name=f"batch {number}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write, and to keep the lease."""
         self._thread.start()
 
-    def put(self, row: OutcomeRow, counts: Counts) -> None:
+    def put(self, row: OutcomeRow) -> None:
         """Write what became of a request, soon."""
         with self._wake:
             self._queue.rows.append(row)
-            self._queue.counts = counts
             if len(self._queue.rows) == 1:
                 self._wake.notify()
 
-    def note(self, counts: Counts) -> None:
-        """Write how the batch stands, with the next beat."""
+    def hurry(self) -> None:
+        """Write how the batch stands now, without waiting for the next beat."""
         with self._wake:
-            self._queue.counts = counts
+            self._queue.hurried = True
+            self._wake.notify()
 
     async def call(self, work: Callable[[Ledger], T]) -> T:
         """Do some work in the next transaction, after all that was put before, and return what it gives.
@@ -149,7 +155,7 @@ class JournalWriter:
             self._refuse_the_rest()
 
     def _serve(self, ledger: Ledger) -> bool:
-        """Commit until the writer is closed and everything is written; False: the file is to be opened again."""
+        """Commit until the writer is closed and all is written; False: the file is to be opened again."""
         while True:
             rows, calls, counts, closing = self._next()
             try:
@@ -181,8 +187,9 @@ class JournalWriter:
         """What is to be written now: after a while, or at once where somebody waits for it."""
         queue = self._queue
         with self._wake:
-            if not (queue.rows or queue.calls or queue.closing):
+            if not (queue.rows or queue.calls or queue.closing or queue.hurried):
                 self._wake.wait(self._beat_seconds)
+            queue.hurried = False
             if queue.rows and not (queue.calls or queue.closing):
                 self._wake.wait_for(lambda: queue.calls or queue.closing, _LINGER_SECONDS)
             if self._loop.is_closed():  # the studio was left behind without being closed
@@ -191,7 +198,7 @@ class JournalWriter:
             calls = list(queue.calls) if not queue.rows else []
             if calls:
                 queue.calls.clear()
-            return rows, calls, queue.counts, queue.closing
+            return rows, calls, self._counts(), queue.closing
 
     def _committed(
         self,

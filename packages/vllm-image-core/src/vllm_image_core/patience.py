@@ -19,8 +19,8 @@ class LeftWaiting(Exception):
 class Patience:
     """One thing that everybody needs: all pass while it is well, and nobody after it has failed.
 
-    Then it is probed, at once and every `interval_seconds`, and when the probe is good, one is let through as a
-    trial: where that goes well, all are.
+    Then it is probed, at once and every `interval_seconds`, and when the probe is good, one is let through as
+    a trial: where that goes well, all are.
 
     Args:
         probe: Whether it is well again.
@@ -52,6 +52,11 @@ class Patience:
         self._closed = False
         self._changed = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def is_well(self) -> bool:
+        """Whether all may pass."""
+        return self._reason is None and not self._closed
 
     @property
     def is_away(self) -> bool:

@@ -14,7 +14,7 @@ from vllm_image_core.resolver import resolve
 from vllm_image_core.text import one_line
 from vllm_image_core.untrusted_json import as_list
 
-__all__ = ["failure", "image", "is_whole", "told_of_error", "told_of_image", "told_of_record"]
+__all__ = ["failure", "image", "is_sound", "is_whole", "told_of_error", "told_of_image", "told_of_record"]
 
 _MOST_BYTES: Final = 2**30
 """No picture that is read back is larger."""
@@ -74,6 +74,16 @@ def is_whole(told: Told, root: Path) -> bool:
         return isinstance(file, str) and (root / file).lstat().st_size == told.get("bytes")
     except OSError:
         return False
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a file is a whole picture; it is read to its end."""
+    try:
+        with path.open("rb") as file:
+            Picture.check(file.read(_MOST_BYTES))
+    except (OSError, BadPicture):
+        return False
+    return True
 
 
 def image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImage:

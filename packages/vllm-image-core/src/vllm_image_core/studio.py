@@ -241,16 +241,20 @@ class Studio:
         *,
         max_concurrent: int | None = None,
         fresh: bool = False,
+        recorded_first: bool = False,
     ) -> PictureBatch:
         """A batch of requests; nothing happens until it is awaited, entered or read, see ``PictureBatch``.
 
         Args:
             requests: A list: all are checked and recorded before the first is sent. Or an iterator, also an
                 async one, of any length: recorded ahead of what is sent.
+            recorded_first: Whether an iterator is recorded to its end before the first request is sent.
             max_concurrent: At least 1; None for the studio's own, or as the GPU's memory allows.
             fresh: Make all of them anew; otherwise requests with a seed take the picture that is there.
         """
-        return self._batches.new(requests, max_concurrent=max_concurrent, fresh=fresh)
+        return self._batches.new(
+            requests, max_concurrent=max_concurrent, fresh=fresh, recorded_first=recorded_first
+        )
 
     def resume(self, batch_id: str, *, max_concurrent: int | None = None) -> PictureBatch:
         """A batch of this folder, of whichever process, which goes on when it is awaited, entered or read.

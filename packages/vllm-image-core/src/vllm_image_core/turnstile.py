@@ -1,8 +1,6 @@
 """A turnstile: all pass side by side, but for who has to be alone."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 __all__ = ["Turnstile"]
 
@@ -16,21 +14,20 @@ class Turnstile:
         self._taken = False
         self._changed = asyncio.Event()
 
-    @asynccontextmanager
-    async def passing(self, *, alone: bool) -> AsyncGenerator[None]:
-        """Be inside, with others or alone."""
-        await (self._enter_alone() if alone else self._enter())
-        try:
-            yield
-        finally:
-            self._inside -= 1
-            self._taken = self._taken and not alone
-            self._changed.set()
-
-    async def _enter(self) -> None:
+    async def enter(self, *, alone: bool) -> None:
+        """Come in, with others or alone; whoever came in has to `leave`."""
+        if alone:
+            await self._enter_alone()
+            return
         while self._alone or self._taken:
             await self._wait()
         self._inside += 1
+
+    def leave(self) -> None:
+        """Go out."""
+        self._inside -= 1
+        self._taken = False
+        self._changed.set()
 
     async def _enter_alone(self) -> None:
         self._alone += 1

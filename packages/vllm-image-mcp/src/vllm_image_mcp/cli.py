@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
-from vllm_image_core.batching import Done, Failed
 from vllm_image_core.bounds import OUTPUT_FORMATS
-from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_image_core.preset import QUALITIES
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.text import shown
-from vllm_omni_client.errors import OmniError
 
-from vllm_image_mcp.messages import diagnosis, told
+from vllm_image_mcp.batch_commands import COMMANDS
+from vllm_image_mcp.command import run, told_as_a_sentence
+from vllm_image_mcp.messages import diagnosis
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
@@ -31,9 +27,6 @@ if TYPE_CHECKING:
     from vllm_image_core.registry import Registry
 
 __all__ = ["main"]
-
-
-_LINES_NAMED = 10
 
 _QUALITY = click.option(
     "--quality",
@@ -81,38 +74,7 @@ def main(settings: Settings) -> None:
 @with_settings
 def generate(settings: Settings, prompt: str, *, fresh: bool, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name
     """Make one picture; with a seed, the one that is there already is taken."""
-    _run(settings, lambda state: _generate(state, ImageRequest(prompt=prompt, **parameters), fresh=fresh))
-
-
-@main.command()
-@click.argument("file", type=click.File("rb"))
-@click.option("--width", type=int, metavar="PIXELS")
-@click.option("--height", type=int, metavar="PIXELS")
-@click.option("--aspect-ratio", metavar="W:H")
-@click.option("--steps", "num_inference_steps", type=int, metavar="N", help="Inference steps.")
-@click.option("--guidance-scale", type=float, metavar="X")
-@_QUALITY
-@with_settings
-def batch(settings: Settings, file: BinaryIO, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name
-    """Make a picture for each line of a file.
-
-    - in place of FILE reads standard input. The exit status is 1 when a picture failed; the others are made.
-    """
-    lines = {number: ImageRequest(prompt=prompt, **parameters) for number, prompt in _prompts(file)}
-    if not lines:
-        raise click.UsageError(f"{file.name} holds no prompt; write one on each line.")
-    _run(settings, lambda state: _batch(state, lines))
-
-
-def _prompts(file: BinaryIO) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers, from 1."""
-    try:
-        text = file.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise click.UsageError(f"{file.name} is no text in UTF-8: {error.reason}.") from error
-    for number, line in enumerate(text.splitlines(), 1):
-        if prompt := line.strip():
-            yield number, prompt
+    run(settings, lambda state: _generate(state, ImageRequest(prompt=prompt, **parameters), fresh=fresh))
 
 
 @main.command()
@@ -127,7 +89,7 @@ def models(settings: Settings, name: str | None, file: Path | None) -> None:
 
     from vllm_image_mcp import model_card  # noqa: PLC0415 - likewise
 
-    with _told_as_a_sentence():
+    with told_as_a_sentence():
         registry = State(settings).registry
         if file is not None:
             known = {profile.model: profile for profile in (*registry, registry.fallback)}
@@ -150,16 +112,8 @@ def _named(registry: Registry, name: str) -> Profile:
 def _check_profiles(settings: Settings) -> None:
     """Find a broken profile at the start, where a person sees it, and not at the first picture."""
     if settings.profiles is not None:
-        with _told_as_a_sentence():
+        with told_as_a_sentence():
             _ = State(settings).registry
-
-
-@contextmanager
-def _told_as_a_sentence() -> Generator[None]:
-    try:
-        yield
-    except (ImageError, OmniError) as error:
-        raise click.ClickException(told(error)) from error
 
 
 @main.command()
@@ -169,85 +123,19 @@ def health(settings: Settings) -> None:
 
     The exit status is 1 when it cannot.
     """
-    _run(settings, _health)
+    run(settings, _health)
 
 
-def _run(settings: Settings, job: Callable[[State], Coroutine[None, None, bool]]) -> None:
-    """Do a job with a state of its own; an expected failure becomes a line on stderr and exit status 1."""
-
-    async def whole() -> bool:
-        state = State(settings)
-        try:
-            return await job(state)
-        finally:
-            await state.aclose()
-
-    try:
-        succeeded = asyncio.run(whole())
-    except (ImageError, OmniError) as error:
-        raise click.ClickException(told(error)) from error
-    if not succeeded:
-        raise SystemExit(1)
-
-
-async def _generate(state: State, request: ImageRequest, *, fresh: bool) -> bool:
+async def _generate(state: State, request: ImageRequest, *, fresh: bool) -> int:
     image = await state.studio.make(request, fresh=fresh)
     _show(image, notes=state.notes)
-    return True
+    return 0
 
 
-async def _batch(state: State, lines: Mapping[int, ImageRequest]) -> bool:
-    refused = {number: why for number, request in lines.items() if (why := await _refusal(state, request))}
-    for why in dict.fromkeys(refused.values()):
-        click.echo(f"{_listed([number for number in refused if refused[number] == why])}: {why}", err=True)
-    right = {number: request for number, request in lines.items() if number not in refused}
-    made = not right or await _batch_of(state, right)
-    return made and not refused
-
-
-async def _refusal(state: State, request: ImageRequest) -> str | None:
-    """Why a line cannot be used, None for one that can; the others are made all the same."""
-    try:
-        await state.studio.check(request)
-    except InvalidRequest as error:
-        return told(error)
-    return None
-
-
-def _listed(numbers: list[int]) -> str:
-    """The lines of one refusal, as a person would name them."""
-    if len(numbers) == 1:
-        return f"line {numbers[0]} refused"
-    first = ", ".join(map(str, numbers[:_LINES_NAMED]))
-    more = f" and {len(numbers) - _LINES_NAMED} more" if len(numbers) > _LINES_NAMED else ""
-    return f"lines {first}{more} refused"
-
-
-async def _batch_of(state: State, lines: Mapping[int, ImageRequest]) -> bool:
-    numbers, total = list(lines), len(lines)
-    batch = await state.studio.batch(list(lines.values()))
-    count = 0
-    async with batch:
-        async for outcome in batch:
-            count += 1
-            ended = f"[{count}/{total}]"
-            match outcome:
-                case Done(value=image):
-                    click.echo(f"{ended} {image.path}  seed {image.seed}  {image.seconds:.2f} s")
-                case Failed(index=index, error=error):
-                    click.echo(f"{ended} line {numbers[index]} failed: {told(error)}", err=True)
-    click.echo(f"{len(batch.images)} made, {len(batch.errors)} failed, {batch.seconds:.1f} s", err=True)
-    for note in dict.fromkeys(
-        [*state.notes, *(note for image in batch.images.values() for note in image.notes)]
-    ):
-        click.echo(note, err=True)
-    return not batch.errors
-
-
-async def _health(state: State) -> bool:
+async def _health(state: State) -> int:
     found = await state.studio.health()
     _show_health(found)
-    return found.status == "healthy"
+    return 0 if found.status == "healthy" else 1
 
 
 def _show(image: GeneratedImage, *, notes: tuple[str, ...]) -> None:
@@ -277,6 +165,10 @@ def _show_health(found: Health) -> None:
         click.echo(f"{name:<8} {fact}")
     if why := diagnosis(found):
         click.echo(why, err=True)
+
+
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,366 @@
+"""The commands for batches: make one from a file, list them, go on with one, cancel one."""
+
+from __future__ import annotations
+
+import json
+import time
+from array import array
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+from vllm_image_core.batching import Done
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.preset import QUALITIES
+from vllm_image_core.request import ImageRequest
+from vllm_image_core.text import one_line
+
+from vllm_image_mcp.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
+from vllm_image_mcp.command import run
+from vllm_image_mcp.interrupts import interruptible
+from vllm_image_mcp.messages import told
+from vllm_image_mcp.options import with_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+    from vllm_image_core.batch_summary import BatchSummary
+    from vllm_image_core.picture_batch import PictureBatch
+    from vllm_image_core.tally import PictureOutcome
+
+    from vllm_image_mcp.batch_file import Row
+    from vllm_image_mcp.settings import Settings
+    from vllm_image_mcp.state import State
+
+__all__ = ["COMMANDS"]
+
+_LINES_NAMED = 10
+_MOST_NOTES = 100
+_MOST_REASONS = 1_000
+_PROGRESS_SECONDS = 5.0
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
+
+
+@click.command()
+@click.argument("file", type=click.File("rb"))
+@click.option("--format", "kind", type=click.Choice(FORMATS), help="What FILE is; otherwise its name tells.")
+@click.option("--width", type=int, metavar="PIXELS")
+@click.option("--height", type=int, metavar="PIXELS")
+@click.option("--aspect-ratio", metavar="W:H")
+@click.option("--steps", "num_inference_steps", type=int, metavar="N", help="Inference steps.")
+@click.option("--guidance-scale", type=float, metavar="X")
+@click.option("--seed", type=int, metavar="N", help="Of the first row; the next has N + 1, and so on.")
+@click.option(
+    "--quality",
+    type=click.Choice(QUALITIES, case_sensitive=False),
+    help="Settings for what is left out; standard is the model's own.",
+)
+@click.option("--fresh", is_flag=True, help="Make all anew, also what was made with that seed before.")
+@_JSON
+@with_settings
+def batch(
+    settings: Settings,
+    file: BinaryIO,
+    *,
+    kind: str | None,
+    fresh: bool,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 - click's options, by name
+) -> None:
+    """Make a picture for each row of a file.
+
+    FILE has a prompt a line; a .csv file has a header with the columns prompt, width, seed and so on, a
+    .jsonl file an object a line with the same names. Options are for what a row leaves out. - in place of
+    FILE reads standard input.
+
+    All rows are recorded before the first is sent: after a crash, `resume ID` makes what is missing. Rows
+    that cannot be used are named by their line, and the others are made. Ctrl-C lets pictures under way end;
+    twice closes at once. The exit status is 1 when a row was refused or a picture failed.
+    """
+    order = _Order(file, kind or format_of(_name_of(file)), options, fresh=fresh, as_json=as_json)
+    run(settings, lambda state: _make(state, order))
+
+
+@click.command()
+@click.argument("batch_id", metavar="ID")
+@_JSON
+@with_settings
+def resume(settings: Settings, batch_id: str, *, as_json: bool) -> None:
+    """Go on with a batch that was interrupted or stopped; only what is missing is made."""
+    run(settings, lambda state: _resume(state, batch_id, as_json=as_json))
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True)
+@_JSON
+@with_settings
+def batches(settings: Settings, *, limit: int, as_json: bool) -> None:
+    """List the batches of the output folder, newest first."""
+    run(settings, lambda state: _list(state, limit, as_json=as_json))
+
+
+@click.command()
+@click.argument("batch_id", metavar="ID")
+@with_settings
+def cancel(settings: Settings, batch_id: str) -> None:
+    """Cancel a batch, also one of another process; what is done stays."""
+    run(settings, lambda state: _cancel(state, batch_id))
+
+
+COMMANDS = (batch, batches, resume, cancel)
+"""The commands of this module."""
+
+
+class _Order:
+    """What was asked for at the shell, and which of its rows cannot be used."""
+
+    def __init__(
+        self, file: BinaryIO, kind: str, options: Mapping[str, Any], *, fresh: bool, as_json: bool
+    ) -> None:
+        self.name = _name_of(file)
+        self.fresh = fresh
+        self.as_json = as_json
+        self.lines = array("L")
+        self.refused = 0
+        self._rows = rows(file, kind)  # type: ignore[arg-type]  # one of the choices
+        self._seed: int | None = options["seed"]
+        self._defaults = {name: value for name, value in options.items() if name != "seed"}
+        self._reasons_told: set[str] = set()
+        self._reasons: defaultdict[str, list[int]] = defaultdict(list)
+
+    async def requests(self, state: State) -> AsyncIterator[ImageRequest]:
+        """The rows that the loaded model can do; the others are told at the end of the file."""
+        for count, row in enumerate(self._read()):
+            request = None if row.refusal else self._request(row, count)
+            why = row.refusal if request is None else await _refusal(state, request)
+            if request is None or why is not None:
+                self._refuse(row.line, why or "")
+            else:
+                self.lines.append(row.line)
+                yield request
+        self._tell_refused()
+
+    def check_any(self) -> None:
+        """Refuse a file in which there was nothing to make.
+
+        Raises:
+            UsageError: It has no rows, or is no text.
+        """
+        if self.refused and self._reasons_told == {NOT_UTF8}:
+            raise click.UsageError(f"{self.name} is no text in UTF-8.")
+        if not self.refused:
+            raise click.UsageError(f"{self.name} holds no prompt; write one on each line.")
+
+    def _read(self) -> Iterable[Row]:
+        try:
+            yield from self._rows
+        except UnreadableFile as error:
+            raise click.UsageError(f"{self.name} cannot be used: {error}.") from error
+
+    def _request(self, row: Row, count: int) -> ImageRequest:
+        values: dict[str, Any] = {**self._defaults, **row.values}
+        if self._seed is not None:
+            values.setdefault("seed", self._seed + count)
+        return ImageRequest(**values)
+
+    def _refuse(self, line: int, why: str) -> None:
+        self.refused += 1
+        if len(self._reasons) >= _MOST_REASONS and why not in self._reasons:
+            self._tell_refused()
+        self._reasons[why].append(line)
+
+    def _tell_refused(self) -> None:
+        self._reasons_told |= self._reasons.keys()
+        for why, lines in self._reasons.items():
+            click.echo(f"{_listed(lines)}: {why}", err=True)
+        self._reasons.clear()
+
+
+async def _refusal(state: State, request: ImageRequest) -> str | None:
+    """Why a row cannot be used, None for one that can; the others are made all the same."""
+    try:
+        await state.studio.check(request)
+    except InvalidRequest as error:
+        return told(error)
+    return None
+
+
+def _listed(lines: Sequence[int]) -> str:
+    """The lines of one refusal, as a person would name them."""
+    if len(lines) == 1:
+        return f"line {lines[0]} refused"
+    first = ", ".join(map(str, lines[:_LINES_NAMED]))
+    more = f" and {len(lines) - _LINES_NAMED} more" if len(lines) > _LINES_NAMED else ""
+    return f"lines {first}{more} refused"
+
+
+async def _make(state: State, order: _Order) -> int:
+    requests = order.requests(state)
+    first = await anext(requests, None)
+    if first is None:
+        order.check_any()
+        return 1
+
+    async def all_of_them() -> AsyncIterator[ImageRequest]:
+        yield first
+        async for request in requests:
+            yield request
+
+    made = state.studio.batch(all_of_them(), fresh=order.fresh, recorded_first=True)
+    status = await _Screen(state, made, as_json=order.as_json, lines=order.lines).show()
+    return status or (1 if order.refused else 0)
+
+
+async def _resume(state: State, batch_id: str, *, as_json: bool) -> int:
+    return await _Screen(state, state.studio.resume(batch_id), as_json=as_json).show()
+
+
+class _Screen:
+    """A batch on its way, shown at a shell: pictures on stdout, the rest on stderr."""
+
+    def __init__(self, state: State, made: PictureBatch, *, as_json: bool, lines: Sequence[int] = ()) -> None:
+        self._state = state
+        self._batch = made
+        self._as_json = as_json
+        self._lines = lines
+        self._notes = dict.fromkeys(state.notes)
+        self._told_at = time.monotonic()
+        self._done = self._failed = 0
+
+    async def show(self) -> int:
+        """Begin the batch, show what comes of it, and return the exit status."""
+        made = await self._batch
+        before = made.progress
+        click.echo(
+            f"{made.id}: {before.total} requests, {before.done} done, {made.at_once} at a time", err=True
+        )
+        with interruptible(made) as interrupts:
+            async for outcome in made:
+                self._show(outcome)
+                self._show_progress()
+            await interrupts.ended()
+        self._show_end()
+        return interrupts.status or (0 if made.progress.done == made.progress.total else 1)
+
+    def _show(self, outcome: PictureOutcome) -> None:
+        if isinstance(outcome, Done):
+            self._done += 1
+            self._note(outcome.value.notes)
+        else:
+            self._failed += 1
+        if self._as_json:
+            click.echo(json.dumps(self._object(outcome), ensure_ascii=False))
+        elif isinstance(outcome, Done):
+            image = outcome.value
+            click.echo(f"{self._count()} {image.path}  seed {image.seed}  {image.seconds:.2f} s")
+        if not isinstance(outcome, Done):
+            where = self._named(outcome.index)
+            click.echo(f"{self._count()} {where} failed: {told(outcome.error)}", err=True)
+
+    def _object(self, outcome: PictureOutcome) -> dict[str, object]:
+        about = {
+            "batch_id": self._batch.id,
+            "index": outcome.index,
+            "line": self._lines[outcome.index] if outcome.index < len(self._lines) else None,
+            "status": "done" if isinstance(outcome, Done) else "failed",
+            "prompt": outcome.item.prompt,
+            "seed": outcome.item.seed,
+        }
+        if not isinstance(outcome, Done):
+            return {**about, "error": told(outcome.error)}
+        image = outcome.value
+        return {
+            **about,
+            "path": str(image.path),
+            "width": image.picture.width,
+            "height": image.picture.height,
+            "seconds": round(image.seconds, 3),
+            "model": image.model,
+            "reused": image.reused,
+        }
+
+    def _named(self, index: int) -> str:
+        return f"line {self._lines[index]}" if index < len(self._lines) else f"request {index}"
+
+    def _count(self) -> str:
+        progress = self._batch.progress
+        return f"[{self._done + self._failed}/{progress.total}]"
+
+    def _note(self, notes: Iterable[str]) -> None:
+        for note in notes:
+            if len(self._notes) < _MOST_NOTES:
+                self._notes.setdefault(note)
+
+    def _show_progress(self) -> None:
+        now = time.monotonic()
+        if now - self._told_at < _PROGRESS_SECONDS:
+            return
+        self._told_at = now
+        progress, eta = self._batch.progress, self._batch.eta
+        left = "" if eta.seconds is None else f", about {eta.seconds:.0f} s left ({eta.basis})"
+        click.echo(f"{progress.done} of {progress.total} done, {progress.failed} failed{left}", err=True)
+
+    def _show_end(self) -> None:
+        made, progress = self._batch, self._batch.progress
+        click.echo(f"{self._done} made, {self._failed} failed, {made.seconds:.1f} s", err=True)
+        if made.cancelled:
+            click.echo(
+                f"The batch is cancelled: {progress.cancelled} were not made. {_on_gpu(made.left_running)}",
+                err=True,
+            )
+        elif progress.waiting:
+            why = f" {made.cause}" if made.cause else ""
+            click.echo(
+                f"{progress.waiting} are left.{why} Go on with: vllm-image-mcp resume {made.id}", err=True
+            )
+        for note in self._notes:
+            click.echo(note, err=True)
+
+
+async def _list(state: State, limit: int, *, as_json: bool) -> int:
+    for each in await state.studio.batches(limit):
+        click.echo(json.dumps(_summary(each), ensure_ascii=False) if as_json else _line(each))
+    return 0
+
+
+async def _cancel(state: State, batch_id: str) -> int:
+    found = await state.studio.cancel_batch(batch_id)
+    click.echo(
+        f"{found.id} {found.state}: {found.done} done, {found.failed} failed, {found.cancelled} cancelled"
+    )
+    if found.left_running:
+        click.echo(_on_gpu(found.left_running), err=True)
+    return 0 if found.owner is None else 1
+
+
+def _on_gpu(count: int) -> str:
+    return f"{count} may still be finished on the GPU; they are not saved." if count else ""
+
+
+def _summary(each: BatchSummary) -> dict[str, object]:
+    names = (
+        "id",
+        "state",
+        "prompt",
+        "total",
+        "waiting",
+        "running",
+        "done",
+        "failed",
+        "cancelled",
+        "reused",
+        "cause",
+    )
+    return {**{name: getattr(each, name) for name in names}, "created": each.created.isoformat()}
+
+
+def _line(each: BatchSummary) -> str:
+    counts = f"{each.done}/{each.total if each.total is not None else '?'}"
+    failed = f", {each.failed} failed" if each.failed else ""
+    prompt = one_line(each.prompt or "", limit=40)
+    return f"{each.id}  {each.created:%Y-%m-%d %H:%M}  {each.state:<11} {counts}{failed}  {prompt}"
+
+
+def _name_of(file: BinaryIO) -> str:
+    return str(getattr(file, "name", "-"))
