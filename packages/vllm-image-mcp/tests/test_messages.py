@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ValidationError
-from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, UnknownBatch
+from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, NotRecalled, UnknownBatch
 from vllm_image_core.health import Health
 from vllm_image_mcp.messages import diagnosis, explain, explain_arguments, explain_unknown, told
 from vllm_omni_client.errors import (
@@ -93,8 +93,13 @@ def test_a_refused_value_is_told_with_what_to_do_and_every_note() -> None:
 
 
 def test_sentences_end() -> None:
-    error = UnknownBatch("Batch 'x' is not known here", next_step="Really?")
-    assert explain(error, server_url=URL) == "Batch 'x' is not known here. Really?"
+    error = NotRecalled("It is not known here", next_step="Really?")
+    assert explain(error, server_url=URL) == "It is not known here. Really?"
+
+
+def test_an_unknown_batch_is_told_with_the_tool_that_knows_them() -> None:
+    text = explain(UnknownBatch("Batch 'x' is not known here."), server_url=URL)
+    assert text.endswith("list_batches tells those of this folder.")
 
 
 def test_a_person_is_told_the_reason_and_the_next_step() -> None:

@@ -35,6 +35,7 @@ class Reports:
         self._ctx = ctx
         self._watch = watch
         self._wait = wait
+        self._heard = "progress_token" in (ctx.request_context.meta or {})
         self._told = watch.ended
         self._ticks = 0
 
@@ -43,7 +44,7 @@ class Reports:
         eta = self._watch.batch.eta
         late = eta.seconds is not None and eta.seconds > self._wait
         more = f". This call answers within {duration(self._wait)}; get_batch waits on" if late else ""
-        await self._report(self._told, more=more)
+        await self._report(self._told, await self._others() if self._heard else 0, more=more)
 
     async def next(self) -> None:
         """Tell each picture that has ended since; where none has, that the work goes on."""
@@ -52,31 +53,31 @@ class Reports:
             if self._watch.over or ended == self._watch.batch.progress.total:
                 return
             self._ticks += 1
-            await self._report(self._told + self._ticks / (self._ticks + 1))  # progress has to rise
+            rising = self._told + self._ticks / (self._ticks + 1)  # progress has to rise
+            await self._report(rising, await self._others())
             return
         self._ticks = 0
         while self._told < ended:
             self._told += 1
             await self._report(self._told)
 
-    async def _report(self, value: float, *, more: str = "") -> None:
+    async def _report(self, value: float, others: int = 0, *, more: str = "") -> None:
         progress = self._watch.batch.progress
         total = progress.total
         parts = [
             f"{int(value)} of {'?' if total is None else total}",
             *([f"{progress.failed} failed"] if progress.failed else []),
-            *await self._outlook(value),
+            *self._outlook(value, others),
         ]
         await self._ctx.report_progress(value, total, f"{self._watch.batch.id}: {', '.join(parts)}{more}")
 
-    async def _outlook(self, value: float) -> list[str]:
+    def _outlook(self, value: float, others: int) -> list[str]:
         """What is still to come; nothing after the last picture."""
         batch = self._watch.batch
         if value == batch.progress.total or self._watch.over:
             return []
         if cause := batch.cause:
             return [f"paused: {cause}"]
-        others = await self._others()
         ahead = f"{others} {'request' if others == 1 else 'requests'} of others ahead"
         return [*time_left(batch.eta), *([ahead] if others else [])]
 

@@ -4,9 +4,10 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 from mcp.server import MCPServer
@@ -37,6 +38,9 @@ Repeat a result with its seed and parameters; find_images has those of earlier p
 
 class ImageServer(MCPServer[State]):
     """An MCP server whose expected failures reach the model as text that tells what to do next."""
+
+    _named: Mapping[str, list[str]] = MappingProxyType({})
+    """The parameters of each tool, by the tool's name, once one was called."""
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[State, Any] | None = None
@@ -76,8 +80,10 @@ class ImageServer(MCPServer[State]):
 
     async def _parameters(self, name: str, *, or_else: list[str]) -> list[str]:
         """A tool's parameters; for a tool that does not exist, whatever the caller says."""
-        tools = {tool.name: tool for tool in await super().list_tools()}
-        return list(tools[name].input_schema["properties"]) if name in tools else or_else
+        if name not in self._named:
+            listed = await super().list_tools()
+            self._named = {tool.name: list(tool.input_schema["properties"]) for tool in listed}
+        return self._named.get(name, or_else)
 
 
 def build_server(settings: Settings) -> ImageServer:

@@ -1,0 +1,236 @@
+"""The MCP server: CPU that a tool call costs beyond the studio's own, and memory while nothing is asked.
+
+Run it by `uvx nox -s bench -- mcp`; on Linux, as it reads `/proc`. One simulated server on loopback draws for
+both.
+A process with a `Studio` makes pictures one after the other, as batches of one; the MCP server makes as many
+by `generate_image` without a preview; both are processes of their own whose CPU time is compared, round by
+round. The memory is what is resident after `initialize`, and after `tools/list`, beside a bare `MCPServer`.
+Exits with 1 when a median is over its goal.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from vllm_omni_client.simulator.serving import served
+
+GOAL_MS = 3.0
+"""CPU of one tool call beyond the studio's own."""
+GOAL_RATIO = 1.15
+"""Resident memory, of the bare server's."""
+CALLS = 60
+WARM_UP = 10
+ROUNDS = 5
+SIDE = 256
+
+BARE = """
+from mcp.server import MCPServer
+server = MCPServer("bare")
+@server.tool()
+def add(a: int, b: int) -> int:
+    "Add two numbers."
+    return a + b
+server.run("stdio")
+"""
+
+STUDIO = """
+import asyncio, sys, time
+from vllm_image_core.request import ImageRequest
+from vllm_image_core.studio import Studio
+url, folder, side = sys.argv[1], sys.argv[2], int(sys.argv[3])
+async def main():
+    async with Studio(url, output_dir=folder) as studio:
+        for line in iter(sys.stdin.readline, ""):
+            began = time.process_time()
+            for _ in range(int(line)):
+                batch = studio.batch([ImageRequest(prompt="a red fox", width=side, height=side)])
+                async for outcome in batch:
+                    pass
+            print(time.process_time() - began, flush=True)
+asyncio.run(main())
+"""
+
+
+class Host:
+    """The least that an MCP host does: it writes lines and waits for the answers."""
+
+    def __init__(self, *command: str, folder: Path) -> None:
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env={name: value for name, value in os.environ.items() if not name.startswith("VLLM_IMAGE_")},
+        )
+        self._id = 0
+        info = {"name": "benchmark", "version": "1"}
+        self.ask("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo=info)
+        self._write({"jsonrpc": "2.0", "method": "notifications/initialized"})
+
+    def ask(self, method: str, **params: object) -> dict[str, Any]:
+        """A request, and the result that came for it."""
+        self._id += 1
+        self._write({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params})
+        assert self.process.stdout
+        for line in self.process.stdout:
+            message = json.loads(line)
+            if message.get("id") == self._id:
+                return message["result"]
+        raise SystemExit("The server has ended.")
+
+    def call(self, tool: str, **arguments: object) -> dict[str, Any]:
+        """A tool's result, which is no error."""
+        result = self.ask("tools/call", name=tool, arguments=arguments)
+        assert not result.get("isError"), result
+        return result
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What the server has used since its start."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def resident_mb(self) -> float:
+        """What the server has in memory now."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+    def close(self) -> None:
+        """End the server."""
+        self.process.communicate(timeout=60)
+
+    def _write(self, message: object) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(message).encode() + b"\n")
+        self.process.stdin.flush()
+
+
+@contextmanager
+def hosted(*command: str, folder: Path) -> Generator[Host]:
+    """A server, for as long as it is needed."""
+    host = Host(*command, folder=folder)
+    try:
+        yield host
+    finally:
+        host.close()
+
+
+def main() -> int:
+    """Measure, print, and return the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of each measurement ({ROUNDS})")
+    parser.add_argument("--calls", type=int, default=CALLS, help=f"in each round ({CALLS})")
+    given = parser.parse_args()
+    if not Path("/proc/self/stat").exists():
+        raise SystemExit("This benchmark reads /proc, which only Linux has.")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mcp-")))
+        url = stack.enter_context(served())
+        met = [
+            _print_cpu(*_cpu(url, folder, rounds=given.rounds, calls=given.calls)),
+            _print_sdk(folder, calls=given.rounds * given.calls),
+            _print_memory("after initialize", url, folder, given.rounds, lambda _: None),
+            _print_memory("after tools/list", url, folder, given.rounds, lambda host: host.ask("tools/list")),
+        ]
+    return 0 if all(met) else 1
+
+
+def _cpu(url: str, folder: Path, *, rounds: int, calls: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of CPU for one picture, in each round: the studio's, and the MCP server's."""
+    studio: list[float] = []
+    server: list[float] = []
+    with (
+        _studio(url, folder / "studio") as made,
+        hosted(*_ours(url, folder / "server"), folder=folder) as host,
+    ):
+        made(WARM_UP)
+        _called(host, WARM_UP)
+        for _ in range(rounds):
+            studio.append(1000 * made(calls) / calls)
+            server.append(1000 * _called(host, calls) / calls)
+    return studio, server
+
+
+@contextmanager
+def _studio(url: str, folder: Path) -> Generator[Callable[[int], float]]:
+    command = [sys.executable, "-c", STUDIO, url, str(folder), str(SIDE)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder.parent
+    ) as process:
+
+        def made(count: int) -> float:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(f"{count}\n")
+            process.stdin.flush()
+            return float(process.stdout.readline())
+
+        yield made
+        process.communicate(timeout=60)
+
+
+def _called(host: Host, count: int) -> float:
+    began = host.cpu_seconds
+    for _ in range(count):
+        host.call("generate_image", prompt="a red fox", width=SIDE, height=SIDE)
+    return host.cpu_seconds - began
+
+
+def _ours(url: str, folder: Path) -> tuple[str, ...]:
+    options = ("--vllm-url", url, "--output-dir", str(folder), "--preview", "none")
+    return (sys.executable, "-m", "vllm_image_mcp.server", *options)
+
+
+def _print_cpu(studio: Sequence[float], server: Sequence[float]) -> bool:
+    beyond = statistics.median(theirs - own for own, theirs in zip(studio, server, strict=True))
+    print(f"CPU of one picture of {SIDE}x{SIDE}, milliseconds, median of {len(studio)} rounds:")
+    print(f"  the studio's own        {statistics.median(studio):>8.2f}")
+    print(f"  by generate_image       {statistics.median(server):>8.2f}")
+    print(f"  the tool call's part    {beyond:>8.2f}  goal {GOAL_MS:g} {_word(met=beyond <= GOAL_MS)}")
+    return beyond <= GOAL_MS
+
+
+def _print_sdk(folder: Path, *, calls: int) -> bool:
+    """What is the SDK's part of it: a tool that adds two numbers. It has no goal."""
+    with hosted(sys.executable, "-c", BARE, folder=folder) as host:
+        host.call("add", a=1, b=2)
+        began = host.cpu_seconds
+        for _ in range(calls):
+            host.call("add", a=1, b=2)
+        milliseconds = 1000 * (host.cpu_seconds - began) / calls
+    print(f"  a bare server's call    {milliseconds:>8.2f}")
+    return True
+
+
+def _print_memory(when: str, url: str, folder: Path, rounds: int, then: Callable[[Host], object]) -> bool:
+    bare: list[float] = []
+    ours: list[float] = []
+    for _ in range(rounds):
+        for command, found in (((sys.executable, "-c", BARE), bare), (_ours(url, folder / "idle"), ours)):
+            with hosted(*command, folder=folder) as host:
+                then(host)
+                found.append(host.resident_mb)
+    ratio = statistics.median(ours) / statistics.median(bare)
+    print(f"Resident memory {when}, MB, median of {rounds} starts:")
+    print(f"  a bare MCPServer        {statistics.median(bare):>8.1f}")
+    print(f"  vllm-image-mcp          {statistics.median(ours):>8.1f}")
+    print(f"  ratio                   {ratio:>8.2f}  goal {GOAL_RATIO:g} {_word(met=ratio <= GOAL_RATIO)}")
+    return ratio <= GOAL_RATIO
+
+
+def _word(*, met: bool) -> str:
+    return "met" if met else "MISSED"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
