@@ -114,7 +114,8 @@ async def test_a_batch_whose_patience_is_over_is_stopped_with_the_cause_and_can_
         assert "in vain: http://gpu:6655 cannot be reached" in (batch.cause or "")
         found = await studio.find_batch(batch.id)
         assert (found.state, found.done, found.waiting, found.failed) == ("stopped", 1, 2, 0)
-        batch_server.fails, batch_server.healthy = (lambda _prompt, _times: None), True
+        batch_server.fails = lambda _prompt, _times: None
+        batch_server.healthy = True
         again = await studio.resume(batch.id)
         assert await read(again) == ["done"] * 2
         assert (await studio.find_batch(batch.id)).state == "done"
