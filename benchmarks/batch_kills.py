@@ -3,9 +3,9 @@
 Run it by `uvx nox -s bench -- batch_kills`; `--kills 20` for fewer. Batches of small pictures are made over
 real sockets, on a simulated server that counts. After each `kill -9` another process resumes the batch: every
 picture that was told, or was whole on the disk, has to stay and must not be sent again, and at most those in
-flight may be; every visible file has to be a whole picture, and each batch has to end with all its pictures, each
-in one file. Every second batch comes from a generator: what was not recorded yet dies with its process. Exits
-with 1 when one of these does not hold.
+flight may be; every visible file has to be a whole picture, and each batch has to end with all its pictures,
+each in one file. Every second batch comes from a generator: what was not recorded yet dies with its process.
+Exits with 1 when one of these does not hold.
 """
 
 import argparse

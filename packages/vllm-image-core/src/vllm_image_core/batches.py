@@ -76,7 +76,7 @@ class Batches:
         """A batch of any process, which goes on when it is awaited, entered or read."""
         name = BatchId(str(batch_id))
         known = self._known.get(name)
-        if known is not None and not known.over:
+        if known is not None and not known.idle:
             return known
         return self._remembered(
             PictureBatch(
@@ -105,7 +105,7 @@ class Batches:
         Returns the batch where it is this studio's own.
         """
         known = self._known.get(str(batch_id))
-        if known is not None and not known.over:
+        if known is not None and not known.idle:
             await known.cancel()
         else:
             await self._cancel_elsewhere(str(batch_id))
@@ -221,7 +221,7 @@ class Batches:
         return BatchRun(self._workshop, lease, tally, events, at_once=at_once, fixed=fixed)
 
     def _remembered(self, batch: PictureBatch) -> PictureBatch:
-        ended = [name for name, known in self._known.items() if known.over]
+        ended = [name for name, known in self._known.items() if known.idle]
         for name in ended[: max(0, len(ended) - _KEPT + 1)]:
             del self._known[name]
         self._known[batch.id] = batch

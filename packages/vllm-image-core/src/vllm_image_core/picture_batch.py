@@ -150,6 +150,13 @@ class PictureBatch:
         return self._begun is not None and (self._begun.run is None or self._begun.run.over.is_set())
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing is done for it: it has not begun, could not, or is over."""
+        if self._begun is None:
+            return self._beginning is None or self._beginning.done()
+        return self.over
+
+    @property
     def cancelled(self) -> bool:
         """Whether it was cancelled before its end."""
         return self._begun is not None and self._begun.tally.cancelled
@@ -272,7 +279,7 @@ class PictureBatch:
 
     async def _started(self) -> Self:
         self._check_here()
-        if self._beginning is None:
+        if self._beginning is None or _has_failed(self._beginning):
             self._beginning = asyncio.ensure_future(self._begin(self._events))
             self._beginning.add_done_callback(self._began)
         await asyncio.shield(self._beginning)
@@ -308,3 +315,7 @@ class PictureBatch:
         if run is not None and run.error is not None:
             error, run.error = run.error, None
             raise error
+
+
+def _has_failed(beginning: asyncio.Future[Begun]) -> bool:
+    return beginning.done() and (beginning.cancelled() or beginning.exception() is not None)

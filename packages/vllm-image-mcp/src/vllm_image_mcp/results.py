@@ -76,8 +76,13 @@ class ImageResult(Result):
     parameters_used: ParametersUsed | None = None
     batch_id: str | None = None
     uri: str | None = None
-    receipt: list[Change] = Field([], description="What was not sent as asked.")
-    reused: bool = Field(default=False, description="Made earlier, and taken from the folder.")
+    receipt: Annotated[
+        list[Change],
+        WithJsonSchema(
+            {"type": "array", "items": {"type": "object"}, "description": "What was not sent as asked."}
+        ),
+    ] = []
+    reused: bool = Field(default=False, description="Made earlier.")
     seconds_left: float | None = None
     notes: list[str] = []
 
