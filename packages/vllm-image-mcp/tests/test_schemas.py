@@ -96,7 +96,7 @@ def test_a_result_with_definitions_is_written_out() -> None:
     assert short_output(schema)["properties"] == {
         "one": {"type": "object", "properties": {}},
         "many": {"type": "array", "items": {"type": "object", "properties": {}}},
-        "maybe": {"type": ["string", "null"], "description": "Kept."},
+        "maybe": {"anyOf": [{"type": "string"}, {"type": "null"}], "description": "Kept."},
         "named": {"anyOf": [{"enum": ["a"], "type": "string"}, {"type": "null"}]},
     }
 

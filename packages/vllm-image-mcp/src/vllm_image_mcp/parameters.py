@@ -6,7 +6,7 @@ text that is meant for programmers. The schema keeps the types; the resolver ref
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SkipValidation
+from pydantic import Field, SkipValidation, WithJsonSchema
 
 __all__ = [
     "AspectRatio",
@@ -77,8 +77,9 @@ Quality = Annotated[
 OutputFormat = Annotated[
     SkipValidation[Literal["png", "jpeg", "webp"] | None], Field(description="Default: png.")
 ]
+_Value = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})]
 Sweep = Annotated[
-    SkipValidation[dict[str, list[Any]] | None],
+    SkipValidation[dict[str, list[_Value]] | None],
     Field(
         description="Compare settings of one prompt: values of one or two of seed, guidance_scale, "
         "num_inference_steps, quality, aspect_ratio, negative_prompt, such as "
