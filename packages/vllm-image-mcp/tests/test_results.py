@@ -110,7 +110,7 @@ async def test_a_sweep_is_made_and_told_cell_by_cell(connect: Connect, omni: "Om
         *((7, 3), (8, 3)),
     ]
     assert [each["seed"] for each in told["results"]] == [7, 8, 7, 8]
-    assert told["parameters"] == {"width": 64, "height": 64}
+    assert told["parameters"] == {"width": 64, "height": 64, "guidance_scale": 1.0}
 
 
 async def test_a_sweep_may_come_as_a_text_as_some_hosts_send_objects(
