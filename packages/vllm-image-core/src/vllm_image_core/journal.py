@@ -61,7 +61,7 @@ class Journal:
         database = Database(self.root, JOURNAL)
         try:
             with database.opened() as connection:
-                yield Ledger(connection)
+                yield Ledger(connection, self.root)
         except OSError as error:  # the folder was removed meanwhile
             raise JournalUnavailable(
                 f"The journal of batches {one_line(str(self.path), limit=300)} cannot be used: "

@@ -1,0 +1,217 @@
+"""The pictures that a batch's edits start from, kept where a later process finds them as they were.
+
+A picture that is a file of the output folder stays there, and is known by its name and its hash. Any other is
+copied, once, to ``.vllm-image/inputs/`` beside the pictures, under its hash.
+"""
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from vllm_image_core.database import FOLDER
+from vllm_image_core.edit import EditRequest, Inputs
+from vllm_image_core.errors import CannotSave, InvalidRequest
+from vllm_image_core.folder import Folder
+from vllm_image_core.input_picture import InputPicture, listed, read_input_file
+from vllm_image_core.request import ImageRequest
+from vllm_image_core.text import LONGEST_PATH, one_line
+from vllm_image_core.untrusted_json import as_list, as_object
+
+__all__ = ["KeptPicture", "copies_of", "inputs_folder", "inputs_told", "kept", "with_inputs"]
+
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_NO_NAMES: Final = frozenset({"", ".", ".."})
+_ROLES: Final = ("image", "mask", "reference_image")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPicture:
+    """A picture of an edit as the journal knows it: which one it was, and where it is; unread.
+
+    Attributes:
+        root: The output folder.
+        sha256: The hash of its bytes, in hexadecimal; None for one that could not be read when the batch was
+            recorded.
+        name: The plain name of its file; None for one that had no file.
+        here: Whether it is the file of that name in the output folder, and no copy.
+    """
+
+    root: Path
+    sha256: str | None
+    name: str | None = None
+    here: bool = False
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return (
+            self.root / self.name if self.here and self.name else inputs_folder(self.root) / str(self.sha256)
+        )
+
+    def input_picture(self, *, parameter: str) -> InputPicture:
+        """Read it, if it is still what it was; waits for the disk.
+
+        Raises:
+            InvalidRequest: It is not there any more, or was changed.
+        """
+        if self.sha256 is None:
+            raise self._refused(parameter, "could not be used when the batch was recorded")
+        try:
+            with Folder.existing(self.path.parent) as folder, folder.reading(self.path.name) as file:
+                found = None if file is None else self._read(file, parameter)
+        except FileNotFoundError as error:
+            raise self._refused(parameter, "is not there any more") from error
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise self._refused(parameter, f"cannot be read: {one_line(reason)}") from error
+        if found is None or found.sha256 != self.sha256:
+            raise self._refused(parameter, "has changed since the batch was recorded")
+        return found
+
+    def _read(self, file: BinaryIO, parameter: str) -> InputPicture | None:
+        try:
+            return read_input_file(file, name=self.name, parameter=parameter)
+        except InvalidRequest:  # it is no picture any more
+            return None
+
+    def _refused(self, parameter: str, fault: str) -> InvalidRequest:
+        named = f"'{one_line(self.name)}', from which this edit starts," if self.name else "of this edit"
+        where = "" if self.sha256 is None else f" ({one_line(str(self.path), limit=LONGEST_PATH)})"
+        return InvalidRequest(
+            f"{parameter}: the picture {named} {fault}{where}.",
+            parameter=parameter,
+            value=self.name,
+            allowed="the picture as it was when the batch was recorded",
+            next_step="Put the picture back as it was and let the failed requests be made again, or ask for "
+            "the edit anew with the picture that there is now.",
+        )
+
+
+async def kept(request: ImageRequest, root: Path) -> ImageRequest:
+    """The request, an edit's pictures being kept whole, or not at all; a generation as it is.
+
+    Args:
+        request: Checked: the pictures of an edit are read.
+        root: The output folder.
+
+    Raises:
+        CannotSave: A copy cannot be written.
+    """
+    if not isinstance(request, EditRequest):
+        return request
+    return await asyncio.to_thread(_kept, request, root)
+
+
+def inputs_told(request: EditRequest) -> list[dict[str, object]]:
+    """The pictures of an edit as the journal has them; of one that is not kept only what it was for."""
+    extras = (("mask", request.mask), ("reference_image", request.reference_image))
+    by_role = (
+        *(("image", one) for one in listed(request.images)),
+        *((role, one) for role, one in extras if one is not None),
+    )
+    return [{"role": role, **(_told(one) if isinstance(one, KeptPicture) else {})} for role, one in by_role]
+
+
+def with_inputs(request: EditRequest, told: object, root: Path) -> EditRequest:
+    """The edit with the pictures that `inputs_told` told; what is no such entry is left out."""
+    entries = [as_object(entry) for entry in as_list(told)]
+    by_role = {
+        role: [_picture(entry, root) for entry in entries if entry.get("role") == role] for role in _ROLES
+    }
+    return replace(
+        request,
+        images=tuple(by_role["image"]),
+        mask=next(iter(by_role["mask"]), None),
+        reference_image=next(iter(by_role["reference_image"]), None),
+    )
+
+
+def copies_of(requests: Iterable[ImageRequest]) -> frozenset[str]:
+    """The names of the copies that some requests from a journal need."""
+    edits = (request for request in requests if isinstance(request, EditRequest))
+    pictures = (one for edit in edits for one in (*listed(edit.images), edit.mask, edit.reference_image))
+    return frozenset(
+        one.sha256 for one in pictures if isinstance(one, KeptPicture) and one.sha256 and not one.here
+    )
+
+
+def inputs_folder(root: Path) -> Path:
+    """Where the copies are."""
+    return root / FOLDER / "inputs"
+
+
+def _kept(request: EditRequest, root: Path) -> EditRequest:
+    inputs = Inputs.of(request)
+    return replace(
+        request,
+        images=tuple(_kept_picture(one, root) for one in inputs.images),
+        mask=inputs.mask and _kept_picture(inputs.mask, root),
+        reference_image=inputs.reference_image and _kept_picture(inputs.reference_image, root),
+    )
+
+
+def _kept_picture(one: InputPicture, root: Path) -> KeptPicture:
+    if one.name is not None and _is_plain(one.name) and _has(root, one.name, one):
+        return KeptPicture(root=root, sha256=one.sha256, name=one.name, here=True)
+    try:
+        _copy(one, inputs_folder(root))
+    except OSError as error:
+        raise CannotSave(
+            f"Cannot keep the pictures of an edit in {one_line(str(inputs_folder(root)), limit=300)}: "
+            f"{one_line(error.strerror or str(error))}."
+        ) from error
+    return KeptPicture(root=root, sha256=one.sha256, name=one.name)
+
+
+def _copy(one: InputPicture, path: Path) -> None:
+    with Folder.opened(path) as folder:
+        if folder.has(one.sha256):
+            if _holds(folder, one.sha256, one):
+                folder.touch(one.sha256)  # it is needed anew: nobody removes it before that is recorded
+                return
+            folder.remove(one.sha256)  # its writer died where files have no second name, or it was changed
+        with folder.temporary(one.picture.bytes) as temporary:
+            folder.place(temporary, one.sha256)  # False: another process has just done the same
+        folder.sync()
+
+
+def _has(path: Path, name: str, one: InputPicture) -> bool:
+    try:
+        with Folder.existing(path) as folder:
+            return _holds(folder, name, one)
+    except (OSError, ValueError):
+        return False
+
+
+def _holds(folder: Folder, name: str, one: InputPicture) -> bool:
+    """Whether a file is that picture, byte by byte."""
+    with folder.reading(name) as file:
+        if file is None or os.fstat(file.fileno()).st_size != len(one.picture.bytes):
+            return False
+        return hashlib.file_digest(file, "sha256").hexdigest() == one.sha256
+
+
+def _told(one: KeptPicture) -> dict[str, object]:
+    told = {"sha256": one.sha256, "name": one.name, "here": one.here}
+    return {name: value for name, value in told.items() if value}
+
+
+def _picture(entry: Mapping[str, object], root: Path) -> KeptPicture:
+    digest, name = entry.get("sha256"), entry.get("name")
+    plain = name if isinstance(name, str) and _is_plain(name) else None
+    return KeptPicture(
+        root=root,
+        sha256=digest if isinstance(digest, str) and _HASH.fullmatch(digest) else None,
+        name=plain,
+        here=plain is not None and entry.get("here") is True,
+    )
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is that of a file in the folder itself; a journal is a file that anybody may write."""
+    return name not in _NO_NAMES and not set(name) & set("/\\:\0")
