@@ -29,30 +29,31 @@ def swept(journal: Journal) -> None:
         return
     try:
         with Folder.existing(path) as folder:
-            old = _old(folder)
+            latest = _latest(folder)
+            old = {name for name in folder.names() if _before(folder, name, latest)}
             if old:
                 # One transaction: no batch is recorded between the question and the answer.
-                journal.written(lambda ledger: _remove(folder, old, ledger))
+                journal.written(lambda ledger: _remove(folder, old, ledger, latest=latest))
     except (OSError, DatabaseUnavailable) as error:
         _logger.warning("The copies in %s were not looked through: %s", path, error)
 
 
-def _old(folder: Folder) -> set[str]:
-    """The copies that are old enough, by the file system's own clock."""
+def _latest(folder: Folder) -> float:
+    """When a copy that is old enough was written at the latest, by the file system's own clock."""
     with folder.temporary(b"") as probe:
         folder.sweep(like=probe)
-        latest = folder.status(probe).st_mtime - GRACE_SECONDS
-        return {name for name in folder.names() if not name.startswith(".") and _before(folder, name, latest)}
+        return folder.status(probe).st_mtime - GRACE_SECONDS
 
 
 def _before(folder: Folder, name: str, latest: float) -> bool:
     try:
-        return folder.status(name).st_mtime < latest
+        return not name.startswith(".") and folder.status(name).st_mtime < latest
     except FileNotFoundError:
         return False
 
 
-def _remove(folder: Folder, old: set[str], ledger: Ledger) -> None:
+def _remove(folder: Folder, old: set[str], ledger: Ledger, *, latest: float) -> None:
     for name in old - copies_of(ledger.edits_to_keep()):
-        with suppress(OSError):  # another process may be sweeping too
-            folder.remove(name)
+        if _before(folder, name, latest):  # a batch that is being recorded makes what it needs young
+            with suppress(OSError):  # another process may be sweeping too
+                folder.remove(name)

@@ -1,12 +1,10 @@
 """The pictures that a batch's edits start from, kept where a later process finds them as they were.
 
-A picture that is a file of the output folder stays there, and is known by its name and its hash. Any other is
-copied, once, to ``.vllm-image/inputs/`` beside the pictures, under its hash.
+Each is copied, once, to ``.vllm-image/inputs/`` beside the pictures, under its hash: what becomes of the file
+that it came from does not matter. A copy is a whole file on the disk, or none.
 """
 
 import asyncio
-import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -22,10 +20,20 @@ from vllm_image_core.request import ImageRequest
 from vllm_image_core.text import LONGEST_PATH, one_line
 from vllm_image_core.untrusted_json import as_list, as_object
 
-__all__ = ["KeptPicture", "copies_of", "inputs_folder", "inputs_told", "kept", "with_inputs"]
+__all__ = [
+    "MOST_KEPT_BYTES",
+    "KeptPicture",
+    "copies_of",
+    "inputs_folder",
+    "inputs_told",
+    "kept",
+    "with_inputs",
+]
+
+MOST_KEPT_BYTES: Final = 10 * 2**30
+"""10 GiB for all copies of one folder: 5,000 photographs of 2 MB."""
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
-_NO_NAMES: Final = frozenset({"", ".", ".."})
 _ROLES: Final = ("image", "mask", "reference_image")
 
 
@@ -37,21 +45,17 @@ class KeptPicture:
         root: The output folder.
         sha256: The hash of its bytes, in hexadecimal; None for one that could not be read when the batch was
             recorded.
-        name: The plain name of its file; None for one that had no file.
-        here: Whether it is the file of that name in the output folder, and no copy.
+        name: The plain name that its file had, to be shown; None for one that had no file.
     """
 
     root: Path
     sha256: str | None
     name: str | None = None
-    here: bool = False
 
     @property
     def path(self) -> Path:
-        """Where it is."""
-        return (
-            self.root / self.name if self.here and self.name else inputs_folder(self.root) / str(self.sha256)
-        )
+        """Where its copy is."""
+        return inputs_folder(self.root) / str(self.sha256)
 
     def input_picture(self, *, parameter: str) -> InputPicture:
         """Read it, if it is still what it was; waits for the disk.
@@ -87,8 +91,7 @@ class KeptPicture:
             parameter=parameter,
             value=self.name,
             allowed="the picture as it was when the batch was recorded",
-            next_step="Put the picture back as it was and let the failed requests be made again, or ask for "
-            "the edit anew with the picture that there is now.",
+            next_step="Ask for the edit anew with its pictures.",
         )
 
 
@@ -100,6 +103,7 @@ async def kept(request: ImageRequest, root: Path) -> ImageRequest:
         root: The output folder.
 
     Raises:
+        InvalidRequest: With its pictures the copies would have more than `MOST_KEPT_BYTES`.
         CannotSave: A copy cannot be written.
     """
     if not isinstance(request, EditRequest):
@@ -135,9 +139,7 @@ def copies_of(requests: Iterable[ImageRequest]) -> frozenset[str]:
     """The names of the copies that some requests from a journal need."""
     edits = (request for request in requests if isinstance(request, EditRequest))
     pictures = (one for edit in edits for one in (*listed(edit.images), edit.mask, edit.reference_image))
-    return frozenset(
-        one.sha256 for one in pictures if isinstance(one, KeptPicture) and one.sha256 and not one.here
-    )
+    return frozenset(one.sha256 for one in pictures if isinstance(one, KeptPicture) and one.sha256)
 
 
 def inputs_folder(root: Path) -> Path:
@@ -156,62 +158,71 @@ def _kept(request: EditRequest, root: Path) -> EditRequest:
 
 
 def _kept_picture(one: InputPicture, root: Path) -> KeptPicture:
-    if one.name is not None and _is_plain(one.name) and _has(root, one.name, one):
-        return KeptPicture(root=root, sha256=one.sha256, name=one.name, here=True)
+    path = inputs_folder(root)
     try:
-        _copy(one, inputs_folder(root))
+        _copy(one, path)
     except OSError as error:
         raise CannotSave(
-            f"Cannot keep the pictures of an edit in {one_line(str(inputs_folder(root)), limit=300)}: "
+            f"Cannot keep the pictures of an edit in {one_line(str(path), limit=300)}: "
             f"{one_line(error.strerror or str(error))}."
         ) from error
     return KeptPicture(root=root, sha256=one.sha256, name=one.name)
 
 
 def _copy(one: InputPicture, path: Path) -> None:
+    is_new = not path.exists()
     with Folder.opened(path) as folder:
         if folder.has(one.sha256):
-            if _holds(folder, one.sha256, one):
+            if _holds(folder, one):
                 folder.touch(one.sha256)  # it is needed anew: nobody removes it before that is recorded
                 return
             folder.remove(one.sha256)  # its writer died where files have no second name, or it was changed
+        _check_room(folder, len(one.picture.bytes))
         with folder.temporary(one.picture.bytes) as temporary:
             folder.place(temporary, one.sha256)  # False: another process has just done the same
         folder.sync()
+    if is_new:
+        with Folder.existing(path.parent) as parent:
+            parent.sync()
 
 
-def _has(path: Path, name: str, one: InputPicture) -> bool:
+def _holds(folder: Folder, one: InputPicture) -> bool:
+    """Whether the copy is that picture, byte by byte."""
+    with folder.reading(one.sha256) as file:
+        return file is not None and file.read(len(one.picture.bytes) + 1) == one.picture.bytes
+
+
+def _check_room(folder: Folder, more: int) -> None:
+    held = sum(_size(folder, name) for name in folder.names())
+    if held + more <= MOST_KEPT_BYTES:
+        return
+    allowed = f"{MOST_KEPT_BYTES / 2**30:.0f} GiB"
+    raise InvalidRequest(
+        f"images: the pictures of edits that are not made yet have {held / 2**30:.1f} GiB in "
+        f"{one_line(str(folder.path), limit=LONGEST_PATH)}, and more than {allowed} are not kept.",
+        parameter="images",
+        value=more,
+        allowed=allowed,
+        next_step="Let the batches of that folder end, or cancel those that are not wanted any more; an hour "
+        "later their copies are removed.",
+    )
+
+
+def _size(folder: Folder, name: str) -> int:
     try:
-        with Folder.existing(path) as folder:
-            return _holds(folder, name, one)
-    except (OSError, ValueError):
-        return False
-
-
-def _holds(folder: Folder, name: str, one: InputPicture) -> bool:
-    """Whether a file is that picture, byte by byte."""
-    with folder.reading(name) as file:
-        if file is None or os.fstat(file.fileno()).st_size != len(one.picture.bytes):
-            return False
-        return hashlib.file_digest(file, "sha256").hexdigest() == one.sha256
+        return folder.status(name).st_size
+    except FileNotFoundError:  # another process is sweeping
+        return 0
 
 
 def _told(one: KeptPicture) -> dict[str, object]:
-    told = {"sha256": one.sha256, "name": one.name, "here": one.here}
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in (("sha256", one.sha256), ("name", one.name)) if value}
 
 
 def _picture(entry: Mapping[str, object], root: Path) -> KeptPicture:
     digest, name = entry.get("sha256"), entry.get("name")
-    plain = name if isinstance(name, str) and _is_plain(name) else None
     return KeptPicture(
         root=root,
         sha256=digest if isinstance(digest, str) and _HASH.fullmatch(digest) else None,
-        name=plain,
-        here=plain is not None and entry.get("here") is True,
+        name=one_line(name) if isinstance(name, str) and name else None,
     )
-
-
-def _is_plain(name: str) -> bool:
-    """Whether a name is that of a file in the folder itself; a journal is a file that anybody may write."""
-    return name not in _NO_NAMES and not set(name) & set("/\\:\0")

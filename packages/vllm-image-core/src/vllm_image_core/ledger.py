@@ -34,12 +34,12 @@ _ITEMS: Final = """
 """
 _EDITS_TO_KEEP: Final = f"""
     SELECT item.request FROM item JOIN batch ON batch.number = item.batch
+    WHERE batch.state IN ('open', 'stopped') AND instr(item.request, '"inputs":')
+    UNION ALL
+    SELECT item.request FROM batch JOIN item ON item.batch = batch.number
     LEFT JOIN outcome ON outcome.batch = item.batch AND outcome.position = item.position
-    WHERE instr(item.request, '"inputs":') AND (
-        batch.state IN ('open', 'stopped')
-        OR batch.state <> 'cancelled' AND coalesce(outcome.state, 0) <> {int(ItemState.DONE)}
-        AND batch.number > (SELECT max(number) FROM batch) - {_NEWEST}
-    )
+    WHERE batch.state IN ('partial', 'failed') AND batch.number > (SELECT max(number) FROM batch) - {_NEWEST}
+    AND coalesce(outcome.state, 0) <> {int(ItemState.DONE)} AND instr(item.request, '"inputs":')
 """  # noqa: S608 - our own numbers
 
 
