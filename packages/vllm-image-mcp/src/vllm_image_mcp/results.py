@@ -13,6 +13,7 @@ __all__ = [
     "BatchResult",
     "BatchStatus",
     "Change",
+    "EditResult",
     "FoundImage",
     "FoundImages",
     "GenerationEstimate",
@@ -85,6 +86,12 @@ class ImageResult(Result):
     reused: bool = Field(default=False, description="Made earlier.")
     seconds_left: float | None = None
     notes: list[str] = []
+
+
+class EditResult(ImageResult):
+    """One edited picture, likewise."""
+
+    inputs: list[str] = Field(default=[], description="File names of the pictures that it was made of.")
 
 
 class BatchImage(Result):
