@@ -184,7 +184,7 @@ async def images_found(
         offset=offset,
     )
     return await reply(
-        found.found_images(page, folder=folder),
+        await asyncio.to_thread(found.found_images, page, folder=folder),
         state.settings,
         links=found.found_links(page, folder=folder),
         drawing=sheet(found.shown_found(page)) if page.pictures else None,

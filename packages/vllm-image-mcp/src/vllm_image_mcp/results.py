@@ -165,7 +165,10 @@ class FoundImage(Result):
     uri: str
     created: str
     size: str
-    parameters: Parameters = Field(description="For generate_image.")
+    tool: Literal["generate_image", "edit_image"] = "generate_image"
+    parameters: Annotated[dict[str, str | int | float | list[str]], WithJsonSchema({"type": "object"})] = (
+        Field(description="For that tool.")
+    )
     model: str | None
     batch_id: str | None
 
