@@ -30,6 +30,8 @@ __all__ = [
 BatchStatus = Literal[
     "success", "partial", "failed", "cancelled", "running", "paused", "interrupted", "stopped"
 ]
+StatusAsTold = Annotated[BatchStatus, WithJsonSchema({"type": "string"})]
+"""The same where the schema of batch_generate has the words already."""
 
 
 Scalar = Annotated[
@@ -91,6 +93,12 @@ class ImageResult(Result):
 class EditResult(ImageResult):
     """One edited picture, likewise."""
 
+    parameters_used: Annotated[
+        ParametersUsed | None,
+        WithJsonSchema(
+            {"anyOf": [{"type": "object"}, {"type": "null"}], "description": "As in generate_image."}
+        ),
+    ] = None
     inputs: list[str] = Field(default=[], description="File names of the pictures that it was made of.")
 
 
@@ -130,6 +138,7 @@ class BatchResult(Result):
 class BatchReport(BatchResult):
     """The same from get_batch, whose schema leaves the pictures to that of batch_generate."""
 
+    status: StatusAsTold
     results: Annotated[
         list[BatchImage],
         WithJsonSchema(
@@ -142,7 +151,7 @@ class BatchEntry(Result):
     """One batch of a list."""
 
     batch_id: str
-    status: BatchStatus
+    status: StatusAsTold
     created: str
     prompt: str = Field(description="Its first.")
     images_total: int | None
