@@ -191,7 +191,10 @@ class Batches:
             try:
                 checked = (await self._workshop.maker.checked(request)).request
             except InvalidRequest as error:
-                error.add_note(f"This is entry {position} of the batch, counted from 0; nothing was sent.")
+                if len(requests) > 1:
+                    error.add_note(
+                        f"This is entry {position} of the batch, counted from 0; nothing was sent."
+                    )
                 raise
             checked = await kept(checked, self._workshop.library.root)
             edit = checked if isinstance(checked, EditRequest) else None
