@@ -1,6 +1,7 @@
 """A sweep of the kept inputs: copies that no batch needs any more are removed."""
 
 import logging
+import time
 from contextlib import suppress
 from typing import Final
 
@@ -25,17 +26,26 @@ def swept(journal: Journal) -> None:
     tried again. What goes wrong is told in the log: a later sweep does it.
     """
     path = inputs_folder(journal.root)
-    if not path.exists():
-        return
     try:
         with Folder.existing(path) as folder:
-            latest = _latest(folder)
-            old = {name for name in folder.names() if _before(folder, name, latest)}
-            if old:
-                # One transaction: no batch is recorded between the question and the answer.
-                journal.written(lambda ledger: _remove(folder, old, ledger, latest=latest))
+            if _older(folder, time.time() - GRACE_SECONDS):  # by our own clock, which costs nothing
+                _sweep(folder, journal)
+    except FileNotFoundError:  # no edit was ever kept, or the folder is gone
+        return
     except (OSError, DatabaseUnavailable) as error:
         _logger.warning("The copies in %s were not looked through: %s", path, error)
+
+
+def _sweep(folder: Folder, journal: Journal) -> None:
+    latest = _latest(folder)
+    free = _older(folder, latest) - journal.read(_needed)
+    if free:
+        # One transaction: no batch is recorded between the question and the answer.
+        journal.written(lambda ledger: _remove(folder, free - _needed(ledger), latest))
+
+
+def _needed(ledger: Ledger) -> frozenset[str]:
+    return copies_of(ledger.edits_to_keep())
 
 
 def _latest(folder: Folder) -> float:
@@ -45,15 +55,19 @@ def _latest(folder: Folder) -> float:
         return folder.status(probe).st_mtime - GRACE_SECONDS
 
 
-def _before(folder: Folder, name: str, latest: float) -> bool:
+def _older(folder: Folder, latest: float) -> set[str]:
+    return {name for name in folder.names() if _is_older(folder, name, latest)}
+
+
+def _is_older(folder: Folder, name: str, latest: float) -> bool:
     try:
         return not name.startswith(".") and folder.status(name).st_mtime < latest
     except FileNotFoundError:
         return False
 
 
-def _remove(folder: Folder, old: set[str], ledger: Ledger, *, latest: float) -> None:
-    for name in old - copies_of(ledger.edits_to_keep()):
-        if _before(folder, name, latest):  # a batch that is being recorded makes what it needs young
+def _remove(folder: Folder, names: set[str], latest: float) -> None:
+    for name in names:
+        if _is_older(folder, name, latest):  # a batch that is being recorded makes what it needs young
             with suppress(OSError):  # another process may be sweeping too
                 folder.remove(name)

@@ -34,6 +34,7 @@ MOST_KEPT_BYTES: Final = 10 * 2**30
 """10 GiB for all copies of one folder: 5,000 photographs of 2 MB."""
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
+_NAMED: Final = re.compile(r'"sha256": ?"([0-9a-f]{64})"')
 _ROLES: Final = ("image", "mask", "reference_image")
 
 
@@ -135,11 +136,9 @@ def with_inputs(request: EditRequest, told: object, root: Path) -> EditRequest:
     )
 
 
-def copies_of(requests: Iterable[ImageRequest]) -> frozenset[str]:
-    """The names of the copies that some requests from a journal need."""
-    edits = (request for request in requests if isinstance(request, EditRequest))
-    pictures = (one for edit in edits for one in (*listed(edit.images), edit.mask, edit.reference_image))
-    return frozenset(one.sha256 for one in pictures if isinstance(one, KeptPicture) and one.sha256)
+def copies_of(recorded: Iterable[str]) -> frozenset[str]:
+    """The names of the copies that some edits need, which a journal has recorded as JSON."""
+    return frozenset(name for text in recorded for name in _NAMED.findall(text))
 
 
 def inputs_folder(root: Path) -> Path:

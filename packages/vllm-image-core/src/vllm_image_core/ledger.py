@@ -11,7 +11,6 @@ from typing import Any, Final
 from vllm_image_core.batch_item import BatchItem, ItemState, request_from_json
 from vllm_image_core.batching import BatchId
 from vllm_image_core.lease import Holder, Owner
-from vllm_image_core.request import ImageRequest
 from vllm_image_core.untrusted_json import json_object
 
 __all__ = ["Book", "Counts", "LeaseLost", "Ledger", "OutcomeRow"]
@@ -33,14 +32,15 @@ _ITEMS: Final = """
     WHERE item.batch = ?
 """
 _EDITS_TO_KEEP: Final = f"""
-    SELECT item.request FROM item JOIN batch ON batch.number = item.batch
+    SELECT item.request FROM batch CROSS JOIN item ON item.batch = batch.number
     WHERE batch.state IN ('open', 'stopped') AND instr(item.request, '"inputs":')
     UNION ALL
-    SELECT item.request FROM batch JOIN item ON item.batch = batch.number
+    SELECT item.request FROM batch CROSS JOIN item ON item.batch = batch.number
     LEFT JOIN outcome ON outcome.batch = item.batch AND outcome.position = item.position
     WHERE batch.state IN ('partial', 'failed') AND batch.number > (SELECT max(number) FROM batch) - {_NEWEST}
     AND coalesce(outcome.state, 0) <> {int(ItemState.DONE)} AND instr(item.request, '"inputs":')
 """  # noqa: S608 - our own numbers
+"""CROSS: the batches first, of which few are like that, and not all requests of the folder."""
 
 
 class LeaseLost(Exception):
@@ -217,10 +217,9 @@ class Ledger:
         """The position and the state of each request that has an outcome, in no order."""
         return self.connection.execute("SELECT position, state FROM outcome WHERE batch = ?", (number,))
 
-    def edits_to_keep(self) -> Iterator[ImageRequest]:
-        """The edits that may still be made: those of batches that may go on, and what failed lately."""
-        for (request,) in self.connection.execute(_EDITS_TO_KEEP):
-            yield request_from_json(request, self._root)
+    def edits_to_keep(self) -> Iterator[str]:
+        """The edits, as recorded, that may still be made: of batches that may go on, or that failed lately."""
+        return (request for (request,) in self.connection.execute(_EDITS_TO_KEEP))
 
     def book(self, batch_id: str) -> Book | None:
         """A batch by its id; None where there is none."""
