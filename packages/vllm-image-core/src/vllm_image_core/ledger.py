@@ -218,7 +218,7 @@ class Ledger:
         return self.connection.execute("SELECT position, state FROM outcome WHERE batch = ?", (number,))
 
     def edits_to_keep(self) -> Iterator[str]:
-        """The edits, as recorded, that may still be made: of batches that may go on, or that failed lately."""
+        """The edits, as recorded, that may still be made: of batches that may go on, or failed lately."""
         return (request for (request,) in self.connection.execute(_EDITS_TO_KEEP))
 
     def book(self, batch_id: str) -> Book | None:
