@@ -8,7 +8,8 @@ from typing import Final
 from vllm_image_core import infotext, recipe, xmp
 from vllm_image_core.comfyui import facts_of_prompt
 from vllm_image_core.comfyui_workflow import facts_of_workflow
-from vllm_image_core.edit_recall import RecalledInput, as_edit, recalled_inputs
+from vllm_image_core.edit import EditRequest
+from vllm_image_core.edit_recall import RecalledInput, as_edit, found_in, recalled_inputs
 from vllm_image_core.errors import NotRecalled
 from vllm_image_core.facts import Facts, Tool, bounded_settings, request_of
 from vllm_image_core.invokeai import facts_of_dream, facts_of_metadata, facts_of_sd_metadata
@@ -18,7 +19,7 @@ from vllm_image_core.signature import described, picture_format
 from vllm_image_core.text import one_line
 from vllm_image_core.untrusted_json import json_object
 
-__all__ = ["Recalled", "recall"]
+__all__ = ["Recalled", "recall", "recalled_edit"]
 
 _MAX_FILE_BYTES: Final = 268_435_456
 """256 MiB: the largest picture that a server makes has 146 MB, unpacked."""
@@ -80,6 +81,19 @@ def recall(file: Path | str | bytes) -> Recalled:
         notes=notes,
         inputs=inputs,
     )
+
+
+def recalled_edit(path: Path) -> EditRequest | None:
+    """The edit that a picture was made by, with its pictures from the same folder; waits for the disk.
+
+    None where one of these is not there any more, or the file does not tell of an edit.
+    """
+    try:
+        recalled = recall(path)
+    except NotRecalled:
+        return None
+    request = found_in(path.parent, recalled.request, recalled.inputs)
+    return request if isinstance(request, EditRequest) and request.images else None
 
 
 def _readings(texts: Mapping[str, str]) -> Iterator[Facts]:
