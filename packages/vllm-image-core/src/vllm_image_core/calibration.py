@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
+from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core.measurements import Measurement, Measurements, Origin
 from vllm_image_core.predictor import Predictor
@@ -22,7 +22,8 @@ class Made:
     Attributes:
         origin: The server, its model and its version.
         profile: The model's.
-        work: What was made.
+        work: What was made; None where its time follows another law: it tells only until when the server
+            was not free for others.
         ended: When the answer was there, in seconds of a clock that never goes back.
         elapsed_seconds: From sending to the answer.
         generation_seconds: As the server told it, its queue included; None where it does not.
@@ -32,7 +33,7 @@ class Made:
 
     origin: Origin
     profile: Profile
-    work: Work
+    work: Work | None
     ended: float
     elapsed_seconds: float
     generation_seconds: float | None = None
@@ -46,7 +47,7 @@ class Made:
         *,
         origin: Origin,
         profile: Profile,
-        work: Work,
+        work: Work | None,
         ended: float,
         seconds: float,
     ) -> "Made":
@@ -56,7 +57,7 @@ class Made:
             reply: The server's.
             origin: Where it came from.
             profile: The model's.
-            work: What was asked for.
+            work: What was asked for; None where its time follows another law.
             ended: When it was there, in seconds of a clock that never goes back.
             seconds: From asking to then; the client's own measurement is taken where it made one.
         """
@@ -112,16 +113,15 @@ class Calibration:
         known = self._known.get(origin)
         return 1 if known is None else known.clock.parallelism
 
-    def cost(self, request: ImageGenerationRequest, profile: Profile) -> float:
-        """What a request costs beside others, in seconds of the server that is known best; without the disk.
+    def known(self, origin: Origin, profile: Profile) -> Predictor:
+        """The same as `predictor`, without the disk: the profile's where nothing was read or learned yet."""
+        known = self._known.get(origin)
+        return Predictor(profile) if known is None else known.predictor
 
-        Args:
-            request: As it is sent, resolved for this profile.
-            profile: The model's.
-        """
+    def best(self, profile: Profile) -> Predictor:
+        """What is known of the server with this model that is known best; without the disk."""
         ours = (known.predictor for known in list(self._known.values()) if known.profile is profile)
-        best = max(ours, key=lambda predictor: predictor.pictures, default=None) or Predictor(profile)
-        return best.seconds(Work.sent(request, profile))
+        return max(ours, key=lambda predictor: predictor.pictures, default=None) or Predictor(profile)
 
     def set_parallelism(self, origin: Origin, profile: Profile, count: int) -> None:
         """Tell how many pictures a server makes at the same time, at least 1."""
@@ -158,11 +158,11 @@ class Calibration:
 
 
 def _measured(made: Made, known: _Known) -> Measurement | None:
+    seconds = known.clock.finished(made.ended, made.elapsed_seconds, generation=made.generation_seconds)
     sent_once = made.attempts == 1
     if not sent_once and made.generation_seconds is None:
         return None  # nobody can tell what of that time was waiting between attempts
-    seconds = known.clock.finished(made.ended, made.elapsed_seconds, generation=made.generation_seconds)
-    if seconds is None:
+    if seconds is None or made.work is None:
         return None
     return Measurement(
         work=made.work, seconds=seconds, peak_mib=made.peak_mib, first=not (known.seen and sent_once)

@@ -18,7 +18,11 @@ _PACE_OVER: Final = 100
 _TRUST: Final = 10
 """The prediction weighs as much as the pace of so many pictures."""
 
+_LITTLE_TRUST: Final = 0.1
+"""The same where the prediction is of other pictures than these."""
+
 _PACES: Final = (0.2, 5.0)
+_FOREIGN_PACES: Final = (0.01, 100.0)
 
 _OUTAGE: Final = 20
 """So many times what a picture took on average, nothing was made."""
@@ -87,13 +91,22 @@ class Remaining:
         self._last_end: float | None = None
         self._paces: deque[tuple[float, Load]] = deque([(0.0, NO_LOAD)], maxlen=_PACE_OVER)
         self._changes = 0
+        self._foreign = False
 
-    def add(self, work: Work) -> None:
-        """A picture that will be made."""
+    def add(self, work: Work, *, learned: bool = True) -> None:
+        """A picture that will be made.
+
+        Args:
+            work: What it asks of a server.
+            learned: Whether the servers' laws are of such pictures. Of others, as edits, they have only the
+                shape: their own pace counts from the first one on.
+        """
+        self._foreign |= not learned
         self._waiting += Load.of(work)
 
-    def began(self, key: Hashable, work: Work) -> None:
-        """A picture that was added has been sent; `key` stands for it from now on."""
+    def began(self, key: Hashable, work: Work, *, learned: bool = True) -> None:
+        """A picture that was added has been sent; `key` stands for it from now on, `learned` as in `add`."""
+        self._foreign |= not learned
         self._pass_time()
         self._waiting -= Load.of(work)
         self._running[key] = _Running(work, self._seen)
@@ -137,7 +150,7 @@ class Remaining:
         left = self._with_unknown(pictures_left)
         if left is None:
             return Eta(seconds=None, basis="no picture of this batch has begun yet")
-        basis, measured = _basis(speeds)
+        basis, measured = self._own_basis() if self._foreign else _basis(speeds)
         pace = self._pace(speeds)
         slots = sum(speed.parallelism for speed in speeds)
         predicted = [
@@ -159,6 +172,12 @@ class Remaining:
             return load - self._waiting + self._waiting * (waiting / counted if counted else 0.0)
         known = load + self._done
         return load + known * ((waiting - counted) / known.pictures) if known.pictures else None
+
+    def _own_basis(self) -> tuple[str, bool]:
+        done = self._done.pictures
+        if not done:
+            return "no picture of this batch has been made yet: may be off several times over", False
+        return f"{'1 picture' if done == 1 else f'{done} pictures'} of this batch", True
 
     def _pass_time(self) -> None:
         now = self._timer()
@@ -188,8 +207,8 @@ class Remaining:
         if not counted.pictures:
             return 1.0
         expected = _together(counted, speeds)
-        trust = _TRUST * expected / counted.pictures
-        low, high = _PACES
+        trust = (_LITTLE_TRUST if self._foreign else _TRUST) * expected / counted.pictures
+        low, high = _FOREIGN_PACES if self._foreign else _PACES
         return min(high, max(low, (busy - self._paces[0][0] + trust) / (expected + trust)))
 
 

@@ -33,7 +33,7 @@ __all__ = ["Fleet"]
 
 T = TypeVar("T")
 R = TypeVar("R", ImageGenerationRequest, ImageEditRequest)
-Cost = Callable[[ServerRequest], float]
+Cost = Callable[[ServerRequest], float | None]
 
 _logger = logging.getLogger(__name__)
 
@@ -68,7 +68,8 @@ class Fleet:
 
     Args:
         members: At least one.
-        cost: What a request costs, in any unit; None for a rough one from its size and its steps.
+        cost: What a request costs, in any unit; None, or a cost of None, for a rough one from its size and
+            its steps.
         parallel: How many requests each server works on at the same time; None to find it out.
         ceiling: Never more than so many requests at once on each server; None for no bound.
         clock: Seconds on a clock that never goes back.
@@ -88,7 +89,7 @@ class Fleet:
     ) -> None:
         if not members:
             raise _wrong_servers("A studio needs at least one server.", [])
-        self._cost = cost or _rough_cost
+        self._cost = cost
         self._parallel = parallel
         self._ceiling = ceiling
         self._clock = clock
@@ -210,7 +211,8 @@ class Fleet:
     async def _made(
         self, request: R, call: Callable[[Backend, R], Awaitable[ImageGenerationReply]], *, patient: bool
     ) -> ImageGenerationReply:
-        work = self._cost(request)
+        told = self._cost(request) if self._cost else None
+        work = _rough_cost(request) if told is None else told
 
         async def send(member: Member) -> ImageGenerationReply:
             sent = request
@@ -264,18 +266,28 @@ class Fleet:
             OmniError: None answers.
         """
         if self._alone is not None:
-            return await self._alone.backend.get_metrics()
+            return await self._counted(self._alone)
         await self._introduced()
         told: list[ServerMetrics] = []
         failure: OmniError | None = None
         for member in self._usable():
             try:
-                told.append(await member.backend.get_metrics())
+                told.append(await self._counted(member))
             except OmniError as error:
                 failure = error
         if not told:
             raise failure or self._outage(self._members)
         return _together(told)
+
+    async def requests_of_others(self) -> int | None:
+        """How many requests of others the servers have now, running and waiting; None where none tells.
+
+        Raises:
+            OmniError: None answers.
+        """
+        await self.get_metrics()
+        told = [member.others for member in self._members if member.others is not None]
+        return sum(told) if told else None
 
     async def aclose(self) -> None:
         """Close the connections to all servers."""
@@ -288,6 +300,10 @@ class Fleet:
     def version_at(self, url: str) -> str | None:
         """The version of one server; None where it is not known."""
         return next((member.version for member in self._members if member.url == url), None)
+
+    def parallel_at(self, url: str) -> int | None:
+        """How many requests one server works on at the same time, as it told; None while it has not."""
+        return next((member.parallel for member in self._members if member.url == url), None)
 
     # A fleet of one
 
@@ -316,6 +332,7 @@ class Fleet:
             raise
         else:
             member.limit.ended(sent, self._clock(), work)
+            member.passed()
             return reply
         finally:
             member.left()
@@ -743,11 +760,19 @@ class Fleet:
 
     async def _told_how_many(self, member: Member) -> None:
         try:
-            told = await member.backend.get_metrics()
+            told = await self._counted(member)
         except OmniError:
             return  # its pictures show whether it is well
         member.told(told.requests_running, told.requests_waiting)
         self._give_way()
+
+    async def _counted(self, member: Member) -> ServerMetrics:
+        """Ask a server for its numbers, and note how many of the requests there are not ours."""
+        before = member.under_way
+        told = await member.backend.get_metrics()
+        own = max(before, member.under_way)
+        member.counted(told.requests_running, told.requests_waiting, own=own)
+        return told
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

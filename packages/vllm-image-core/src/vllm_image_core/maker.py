@@ -17,7 +17,8 @@ from vllm_image_core.content_key import ContentKey, content_key
 from vllm_image_core.edit_layers import layers_beside, with_layers
 from vllm_image_core.edit_making import facts_of, metadata_of, readied, receipt_of, resolved_by
 from vllm_image_core.edit_resolver import ResolvedEdit
-from vllm_image_core.errors import CannotSave, ImageError, PictureNotSaved
+from vllm_image_core.edit_work import edit_work
+from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, PictureNotSaved
 from vllm_image_core.filename import check_filename
 from vllm_image_core.fleet import Fleet
 from vllm_image_core.generated import GeneratedImage
@@ -26,6 +27,7 @@ from vllm_image_core.library import Existing, Library, Saved
 from vllm_image_core.measurements import Origin
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture
+from vllm_image_core.profile import Profile
 from vllm_image_core.receipt import Receipt
 from vllm_image_core.recipe import recipe_facts, with_recipe
 from vllm_image_core.registry import Registry
@@ -143,23 +145,55 @@ class Maker:
         await self._read_server_version()
         return self._origin(await self.known_model())
 
+    @property
+    def known_profile(self) -> Profile | None:
+        """The profile of the model as the server told it last; None while it has told none."""
+        return None if self._model is None else self._model.profile
+
+    async def origins(self) -> tuple[Profile, tuple[Origin, ...]]:
+        """The model's profile, and under what the times of each server's pictures are kept.
+
+        Raises:
+            OmniError: No server tells its model.
+        """
+        await self._read_server_version()
+        model = await self.known_model()
+        urls = [member.url for member in self._backend.members]
+        return model.profile, tuple(self._origin(model, server=url) for url in urls)
+
+    def origin_at(self, url: str) -> Origin:
+        """Under what the times of one server's pictures are kept, as far as its model is known.
+
+        Raises:
+            ValueError: No server has told its model.
+        """
+        if self._model is None:
+            raise ValueError("no server has told its model")
+        return self._origin(self._model, server=url)
+
     def work(self, request: ImageRequest) -> Work | None:
-        """What a checked request asks of a GPU; None while the server has not told its model.
+        """What a checked request asks of a GPU; None while no model is known, or one that cannot do it.
 
         Most requests of a batch have the same parameters, and resolving takes longer than remembering.
         """
         if self._model is None:
             return None
+        try:
+            return self._remembered_work(request, self._model)
+        except InvalidRequest:
+            return None
+
+    def _remembered_work(self, request: ImageRequest, model: ServedModel) -> Work:
         if type(request) is not ImageRequest:
-            return Work.of(self._resolved(request, self._model))
+            return _work(self._resolved(request, model))
         alike = (
-            *(self._model.name, request.width, request.height, request.aspect_ratio),
+            *(model.name, request.width, request.height, request.aspect_ratio),
             *(request.num_inference_steps, request.guidance_scale, request.quality),
         )
         if alike not in self._works:
             if len(self._works) >= _WORKS_KEPT:
                 self._works.clear()
-            self._works[alike] = Work.of(self._resolved(request, self._model))
+            self._works[alike] = _work(self._resolved(request, model))
         return self._works[alike]
 
     async def checked(self, request: ImageRequest, *, fresh: bool = False) -> Job:
@@ -335,17 +369,17 @@ class Maker:
         saved = self._library.save(
             picture, facts, prompt=resolved.prompt, now=now, filename=job.request.filename, spill=spill
         )
-        if not isinstance(resolved, ResolvedEdit):  # what an edit takes follows another law
-            self._report(
-                Made.told_by(
-                    reply,
-                    origin=self._origin(model, server=server),
-                    profile=model.profile,
-                    work=Work.of(resolved),
-                    ended=ended,
-                    seconds=seconds,
-                )
+        self._report(
+            Made.told_by(
+                reply,
+                origin=self._origin(model, server=server),
+                profile=model.profile,
+                # What an edit takes follows another law.
+                work=None if isinstance(resolved, ResolvedEdit) else Work.of(resolved),
+                ended=ended,
+                seconds=seconds,
             )
+        )
         image = GeneratedImage(
             picture=picture,
             path=saved.path,
@@ -405,6 +439,10 @@ def _reused(
         reused=True,
         spilled=saved.spilled,
     )
+
+
+def _work(resolved: ResolvedRequest) -> Work:
+    return edit_work(resolved) if isinstance(resolved, ResolvedEdit) else Work.of(resolved)
 
 
 def _asked_for(resolved: ResolvedRequest) -> str:
