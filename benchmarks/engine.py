@@ -272,6 +272,8 @@ async def _requests(count: int) -> AsyncIterator[ImageGenerationRequest]:
 
 async def _no_ops(servers: Sequence[VirtualServer], count: int) -> float:
     """Return the seconds of CPU a job, batching and fleet together."""
+    for server in servers:
+        server.come_up()  # closing a fleet ends what its servers do
     fleet = Fleet(servers, cost=work)
 
     async def one(request: ImageGenerationRequest) -> ImageGenerationReply:

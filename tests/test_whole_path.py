@@ -231,6 +231,26 @@ async def test_progress_comes_with_the_id_of_the_batch_from_the_first_message_on
     assert heard[:3] == [(0, name), (1, name), (2, name)]
 
 
+async def test_a_call_that_answers_early_loses_nothing(host: Host, tmp_path: Path) -> None:
+    async with host() as client:
+        early = await answer(client, "generate_image", prompt="a red fox", seed=42, max_wait=0, **SMALL)
+        late = await answer(client, "get_batch", batch_id=early["batch_id"], max_wait=60)
+        (listed,) = (await answer(client, "list_batches"))["batches"]
+        found = await answer(client, "find_images", seed=42)
+    assert early["status"] in {"running", "success"}
+    assert (late["status"], late["images_generated"], listed["status"]) == ("success", 1, "success")
+    assert [str(path) for path in tmp_path.glob("*.png")] == [late["results"][0]["file_path"]]
+    assert [each["file_path"] for each in found["images"]] == [late["results"][0]["file_path"]]
+
+
+async def test_a_picture_is_seen_in_small_and_linked_in_full(host: Host) -> None:
+    async with host() as client:
+        result = await client.call_tool("generate_image", {"prompt": "a red fox", **SMALL})
+        sheet = await client.call_tool("batch_generate", {"prompts": ["fox", "owl"], **SMALL})
+    assert [each.type for each in result.content] == ["text", "image", "resource_link"]
+    assert [each.type for each in sheet.content] == ["text", "image", "resource_link", "resource_link"]
+
+
 async def test_a_mistake_is_told_in_words_and_the_next_call_works(host: Host) -> None:
     async with host() as client:
         refused = await client.call_tool("generate_image", {"prompt": "a red fox", "width": 1000})

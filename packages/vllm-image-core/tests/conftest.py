@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ class BatchServer:
         fails: The error of a prompt, or None; called with the prompt and how often it was sent before.
         gate: Generations wait until it is open.
         most_at_once: How many generations were under way at the same time.
+        company_seconds: How long each generation waits for another one beside it.
     """
 
     base_url = "http://gpu:6655"
@@ -41,6 +43,7 @@ class BatchServer:
         self.gate = asyncio.Event()
         self.gate.set()
         self.at_once = self.most_at_once = 0
+        self.company_seconds = 0.0
         self.seeds: dict[str, list[int | None]] = {}
         self._news = asyncio.Event()
         file = io.BytesIO()
@@ -73,6 +76,8 @@ class BatchServer:
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             await self.gate.wait()
+            if self.company_seconds:
+                await self._wait_for_company(len(self.sent))
             if request.model != KLEIN:
                 raise BadRequest("Model mismatch", status=400)
             if error := self.fails(request.prompt, times):
@@ -80,6 +85,11 @@ class BatchServer:
         finally:
             self.at_once -= 1
         return ImageGenerationReply.model_validate({"data": [{"b64_json": self._content}]})
+
+    async def _wait_for_company(self, count: int) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.company_seconds):
+                await self.came(count + 1)
 
     async def get_models(self) -> ModelList:
         return ModelList.model_validate({"data": [{"id": KLEIN, "root": KLEIN}]})

@@ -488,3 +488,27 @@ def test_a_batch_id_is_made_of_128_bits() -> None:
     for bits in (-1, 1 << 128):
         with pytest.raises(ValueError, match="128 bits"):
             batch_id(bits)
+
+
+async def test_the_number_at_a_time_can_be_raised_and_lowered_while_it_runs(doors: Doors) -> None:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        running(doors.work, range(20), at_once=1, expected=()) as batch,
+    ):
+        await doors.seen(1)
+        batch.resize(4)
+        await doors.seen(4)
+        assert doors.at_once == 4
+        batch.resize(2)
+        for item in range(4):
+            doors.door(item).set()
+        for _ in range(4):
+            await anext(batch)
+        await doors.seen(6)
+        assert doors.at_once == 2
+        for item in range(20):
+            doors.door(item).set()
+        assert len([outcome async for outcome in batch]) == 16
+    assert doors.most_at_once == 4
+    with pytest.raises(ValueError, match="at_once is 0"):
+        batch.resize(0)

@@ -28,6 +28,24 @@ def test_a_thread_is_waited_for_while_the_clock_stands_still() -> None:
     assert run(main()) == (True, 0.0)
 
 
+def test_a_thread_of_its_own_is_waited_for_where_that_is_asked_for() -> None:
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        began, answered = threading.Event(), asyncio.Event()
+
+        def answer() -> None:
+            began.wait(10)
+            loop.call_soon_threadsafe(answered.set)
+
+        threading.Thread(target=answer, daemon=True).start()
+        loop.call_soon(began.set)
+        async with asyncio.timeout(300):
+            await answered.wait()
+        return loop.time()
+
+    assert run(main(), thread_seconds=10.0) == 0.0
+
+
 def test_tasks_that_wait_for_each_other_are_told_of_and_not_waited_for() -> None:
     async def main() -> None:
         await asyncio.Event().wait()

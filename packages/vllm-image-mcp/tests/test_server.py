@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mcp import Client
 from mcp.types import TextContent
+from vllm_image_core.maker import Maker
 from vllm_image_core.studio import Studio
 
 if TYPE_CHECKING:
@@ -32,6 +33,24 @@ async def test_a_bug_is_told_to_the_log_and_not_to_the_model(
     async with connect() as client:
         assert await told(client, "get_model_info") == "Error executing tool get_model_info"
         assert not (await client.call_tool("server_health")).is_error
+    assert "canary: an internal detail" in caplog.text
+
+
+async def test_a_bug_in_the_making_of_a_picture_is_told_so_too(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(_: Maker, *args: object) -> object:
+        raise RuntimeError("canary: an internal detail")
+
+    monkeypatch.setattr(Maker, "made", broken)
+    async with connect() as client:
+        small = {"width": 64, "height": 64}
+        assert await told(client, "generate_image", prompt="fox", **small) == (
+            "Error executing tool generate_image"
+        )
+        assert await told(client, "batch_generate", prompts=["fox"], **small) == (
+            "Error executing tool batch_generate"
+        )
     assert "canary: an internal detail" in caplog.text
 
 

@@ -9,7 +9,6 @@ import contextlib
 import copy
 import logging
 import math
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -63,6 +62,10 @@ _MOST_WAITING: Final = 256
 """No more calls of a batch are asked for than so many beside those that are sent."""
 
 
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
 class Fleet:
     """Several servers that are used as one; satisfies `Backend`.
 
@@ -72,7 +75,7 @@ class Fleet:
             its steps.
         parallel: How many requests each server works on at the same time; None to find it out.
         ceiling: Never more than so many requests at once on each server; None for no bound.
-        clock: Seconds on a clock that never goes back.
+        clock: Seconds on a clock that never goes back; the event loop's own.
 
     Raises:
         InvalidRequest: No member, or one address twice.
@@ -85,7 +88,7 @@ class Fleet:
         cost: Cost | None = None,
         parallel: int | None = None,
         ceiling: int | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = _loop_time,
     ) -> None:
         if not members:
             raise _wrong_servers("A studio needs at least one server.", [])
@@ -97,6 +100,7 @@ class Fleet:
         for backend in members:
             self._admit(backend)
         self._queue = Queue()
+        self._met = False
         self._wanted: str | None = None
         self._deadly: dict[str, list[str]] = {}
         self._turns: dict[Call, asyncio.Future[None]] = {}
@@ -684,6 +688,8 @@ class Fleet:
             _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         if pending:
             await asyncio.wait(pending, timeout=_GRACE_SECONDS)
+        self._met = True
+        self._compare()
 
     async def _meet(self, member: Member) -> None:
         await self._introduce(member)
@@ -699,7 +705,8 @@ class Fleet:
             return False
         member.introduced(models, version)
         member.seen = self._clock()
-        self._compare()
+        if self._met:
+            self._compare()
         self._lose()
         return True
 

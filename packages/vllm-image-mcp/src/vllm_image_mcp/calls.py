@@ -200,6 +200,8 @@ async def _begun_and_waited(
     except asyncio.CancelledError:
         floor.wind_down(watch)
         raise
+    if watch.fault is not None:
+        raise watch.fault
     return watch
 
 

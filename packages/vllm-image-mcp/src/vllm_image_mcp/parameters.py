@@ -6,7 +6,7 @@ text that is meant for programmers. The schema keeps the types; the resolver ref
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SkipValidation
+from pydantic import Field, SkipValidation, WithJsonSchema
 
 __all__ = [
     "AspectRatio",
@@ -47,13 +47,13 @@ Prompts = Annotated[
 ]
 NegativePrompt = Annotated[
     SkipValidation[str | None],
-    Field(description="What to avoid. Ignored, with a note, by models that take none."),
+    Field(description="What to avoid. Some models ignore it, with a note."),
 ]
 Width = Annotated[SkipValidation[int | None], Field(description="Pixels. Default: the model's.")]
 Height = Annotated[SkipValidation[int | None], Field(description="Pixels. Default: the model's.")]
 AspectRatio = Annotated[
     SkipValidation[str | None],
-    Field(description='Such as "16:9"; wins over width and height. See list_presets.'),
+    Field(description='Such as "16:9"; wins over width and height.'),
 ]
 NumInferenceSteps = Annotated[
     SkipValidation[int | None], Field(description="1 to 200. Default: the model's.")
@@ -61,7 +61,7 @@ NumInferenceSteps = Annotated[
 GuidanceScale = Annotated[SkipValidation[float | None], Field(description="0 to 20. Default: the model's.")]
 Seed = Annotated[
     SkipValidation[int | None],
-    Field(description="The same seed and parameters give the same picture. Default: random."),
+    Field(description="The same seed gives the same picture. Default: random."),
 ]
 Seeds = Annotated[
     SkipValidation[list[int] | None], Field(description="One per prompt. Default: random for each.")
@@ -77,11 +77,12 @@ Quality = Annotated[
 OutputFormat = Annotated[
     SkipValidation[Literal["png", "jpeg", "webp"] | None], Field(description="Default: png.")
 ]
+_Value = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})]
 Sweep = Annotated[
-    SkipValidation[dict[str, list[Any]] | None],
+    SkipValidation[dict[str, list[_Value]] | None],
     Field(
-        description="Compare settings: values of one or two of seed, guidance_scale, num_inference_steps, "
-        "quality, aspect_ratio, negative_prompt for one prompt, a picture for each combination, such as "
+        description="Compare settings of one prompt: values of one or two of seed, guidance_scale, "
+        "num_inference_steps, quality, aspect_ratio, negative_prompt, such as "
         '{"guidance_scale": [2, 4], "seed": [1, 2]}.'
     ),
 ]
@@ -90,7 +91,7 @@ MaxConcurrent = Annotated[
 ]
 MaxWait = Annotated[
     SkipValidation[float | None],
-    Field(description="Seconds before the answer, at most; the work goes on. Default: what the host bears."),
+    Field(description="Answer after so many seconds; the work goes on. Default: 45 or more."),
 ]
 Wait = Annotated[SkipValidation[bool], Field(description="Wait for what is not done.")]
 Resume = Annotated[SkipValidation[bool], Field(description="Make what is missing.")]

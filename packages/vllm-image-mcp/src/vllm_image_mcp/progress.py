@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Reports", "duration", "time_left"]
 
-_METRICS_SECONDS: Final = 1.0
-"""A server that is slower to tell its queue has none to tell of."""
+_METRICS_SECONDS: Final = 0.4
+"""A server that is slower to tell its queue has none to tell of: a message must not be late for it."""
 
 _MINUTE: Final = 60
 _HOUR: Final = 3_600

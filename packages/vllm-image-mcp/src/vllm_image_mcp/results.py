@@ -31,8 +31,11 @@ BatchStatus = Literal[
 ]
 
 
-Scalar = Annotated[str | int | float, WithJsonSchema({})]
-Parameters = dict[str, Scalar]
+Scalar = Annotated[
+    str | int | float | None,
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "null"}]}),
+]
+Parameters = Annotated[dict[str, str | int | float], WithJsonSchema({"type": "object"})]
 
 
 class Result(BaseModel):
@@ -59,9 +62,9 @@ class Change(Result):
 
     parameter: str
     outcome: Literal["drawn", "changed", "dropped", "differs"]
-    requested: Scalar | None = None
-    sent: Scalar | None = None
-    confirmed: Scalar | None = None
+    requested: Scalar = None
+    sent: Scalar = None
+    confirmed: Scalar = None
 
 
 class ImageResult(Result):
@@ -73,8 +76,13 @@ class ImageResult(Result):
     parameters_used: ParametersUsed | None = None
     batch_id: str | None = None
     uri: str | None = None
-    receipt: list[Change] = Field([], description="What was not sent as asked.")
-    reused: bool = Field(default=False, description="Made earlier, and taken from the folder.")
+    receipt: Annotated[
+        list[Change],
+        WithJsonSchema(
+            {"type": "array", "items": {"type": "object"}, "description": "What was not sent as asked."}
+        ),
+    ] = []
+    reused: bool = Field(default=False, description="Made earlier.")
     seconds_left: float | None = None
     notes: list[str] = []
 

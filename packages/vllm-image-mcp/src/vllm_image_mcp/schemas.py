@@ -55,20 +55,7 @@ def _result(schema: Mapping[str, Any], definitions: Mapping[str, Schema]) -> Sch
                 kept[key] = [_result(each, definitions) for each in cast("list[Schema]", value)]
             case _:
                 pass
-    return _with_null(kept)
-
-
-def _with_null(schema: Schema) -> Schema:
-    """``anyOf`` of one schema and null, written as one schema."""
-    choices = cast("list[Schema]", schema.get("anyOf", []))
-    others = [choice for choice in choices if choice != _NULL]
-    if len(others) != 1 or len(choices) == 1:
-        return schema
-    (only,) = others
-    typed = {**only, "type": [only["type"], "null"]} if isinstance(only.get("type"), str) else None
-    if "enum" in only or "const" in only or (typed is None and only):
-        return schema
-    return {**(typed or {}), **_without(schema, "anyOf")}
+    return kept
 
 
 def _without(schema: Mapping[str, Any], *keys: str) -> Schema:

@@ -54,6 +54,7 @@ class Watch:
         seen: The pictures that were saved since the watch began, by index.
         errors: What failed since then, by index.
         over: Whether nothing more will come, and all that came is known.
+        fault: What ended the work as a whole: a bug, or another process that took the batch over.
     """
 
     def __init__(self, batch: PictureBatch, *, folder: Path, notes: Sequence[str]) -> None:
@@ -61,6 +62,7 @@ class Watch:
         self.seen: dict[int, Seen] = {}
         self.errors: dict[int, Exception] = {}
         self.over = False
+        self.fault: Exception | None = None
         self._folder = folder
         self._notes = tuple(notes)
         self._news = asyncio.Event()
@@ -88,6 +90,8 @@ class Watch:
                     case Failed(index=index, error=error):
                         self.errors[index] = error
                 self._tell()
+        except Exception as error:  # noqa: BLE001 - nobody waits for this task: who asks for the batch is told
+            self.fault = error
         finally:
             self.over = True
             self._tell()

@@ -57,7 +57,9 @@ class VirtualBatch:
         self._waiting = [*enumerate(requests)][::-1]
         while self._waiting or self._open:
             self._send()
-            ended, _ = await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)
+            # In the order in which they were sent, so that all runs are the same.
+            ended = [task for task in self._open if task.done()]
             outages = [outage for task in ended if (outage := self._take(task))]
             if outages:
                 await self._pause(outages[-1])
@@ -95,7 +97,8 @@ class VirtualBatch:
         """Let what is under way end, and wait until a server can work again, or patience ends."""
         self.pauses += 1
         while self._open:
-            for task in (await asyncio.wait(self._open))[0]:
+            await asyncio.wait(self._open)
+            for task in list(self._open):
                 self._take(task)
         loop = asyncio.get_running_loop()
         until = loop.time() + self.patience

@@ -99,13 +99,13 @@ class VirtualServer:
     def __post_init__(self) -> None:
         self._random = random.Random(f"{self.base_url} {self.seed}")  # noqa: S311 - no secret, and the same each time
         self._running = asyncio.Semaphore(self.parallel)
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], None] = {}  # in order, so that all runs are the same
         self._waiting = 0
 
     def go_down(self) -> None:
         """Refuse connections, and lose what is under way."""
         self.is_up = False
-        for work in self._under_way:
+        for work in list(self._under_way):
             work.cancel()
 
     def come_up(self) -> None:
@@ -201,7 +201,7 @@ class VirtualServer:
     async def _carry_out(self, request: ServerRequest, fault: str | None) -> None:
         self._fail_before(fault)
         task = asyncio.ensure_future(self._work_on(request, fault))
-        self._under_way.add(task)
+        self._under_way[task] = None
         self.most_under_way = max(self.most_under_way, len(self._under_way))
         try:
             await task
@@ -213,7 +213,7 @@ class VirtualServer:
                 raise ConnectionLost(f"{self.base_url} closed the connection") from None
             raise EngineDead(f"{self.base_url}: the engine is dead", status=500) from None
         finally:
-            self._under_way.discard(task)
+            self._under_way.pop(task, None)
 
     async def _work_on(self, request: ServerRequest, fault: str | None) -> None:
         self._waiting += 1
@@ -233,7 +233,7 @@ class VirtualServer:
         self.engine_alive = False
         if self.restart is not None:
             asyncio.get_running_loop().call_later(self.restart, self.come_up)
-        for work in self._under_way:
+        for work in list(self._under_way):
             work.cancel()
 
     def _fail_before(self, fault: str | None) -> None:

@@ -2,16 +2,21 @@
 
     seconds = run(main())  # asyncio.sleep(300) inside of it takes no time at all
 
-Threads are waited for in real time, during which the clock stands still. Sockets are not meant for it.
+Threads of the event loop's executor are waited for in real time, during which the clock stands still; for
+others say how long each step of time may wait for them. Sockets are not meant for it.
 """
 
 import asyncio
+import functools
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 __all__ = ["NothingWillHappen", "VirtualTimeLoop", "run"]
+
+_DEADLOCK_SECONDS: Final = 1.0
+"""In real time: when nothing happens for so long, and no timer runs, nothing will."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -24,7 +29,8 @@ class NothingWillHappen(RuntimeError):
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop that starts at 0 and goes to the next timer as soon as there is nothing else to do."""
 
-    def __init__(self) -> None:
+    def __init__(self, thread_seconds: float = 0.0) -> None:
+        self.thread_seconds = thread_seconds
         self._now = 0.0
         self._threads = 0
         super().__init__(_Selector(self))
@@ -67,7 +73,7 @@ class _Selector(selectors.DefaultSelector):
             return super().select(0)
         if self._loop.waits_for_threads:
             return super().select(None)
-        ready = super().select(0)
+        ready = super().select(_DEADLOCK_SECONDS if timeout is None else self._loop.thread_seconds)
         if ready:
             return ready
         if timeout is None:
@@ -76,11 +82,15 @@ class _Selector(selectors.DefaultSelector):
         return []
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
+def run(main: Coroutine[Any, Any, T], *, thread_seconds: float = 0.0) -> T:
     """Run a coroutine in virtual time, from 0.
+
+    Args:
+        main: What to run.
+        thread_seconds: How long, in real time, threads of others are waited for before time goes on.
 
     Raises:
         NothingWillHappen: It would wait for ever.
     """
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+    with asyncio.Runner(loop_factory=functools.partial(VirtualTimeLoop, thread_seconds)) as runner:
         return runner.run(main)

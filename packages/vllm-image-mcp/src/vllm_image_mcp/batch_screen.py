@@ -1,0 +1,140 @@
+"""A batch on its way, shown at a shell: pictures on stdout, the rest on stderr."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import click
+from vllm_image_core.batching import Done
+
+from vllm_image_mcp.interrupts import interruptible
+from vllm_image_mcp.messages import told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from vllm_image_core.picture_batch import PictureBatch
+    from vllm_image_core.tally import PictureOutcome
+
+    from vllm_image_mcp.state import State
+
+__all__ = ["BatchScreen", "on_gpu"]
+
+_MOST_NOTES = 100
+_PROGRESS_SECONDS = 5.0
+
+
+class BatchScreen:
+    """Shows one batch.
+
+    Args:
+        state: What the command works with.
+        made: The batch, begun or not.
+        as_json: Whether each picture is a JSON object, and not a line for people.
+        lines: The lines of the file that the requests stand in, where they came from one.
+    """
+
+    def __init__(self, state: State, made: PictureBatch, *, as_json: bool, lines: Sequence[int] = ()) -> None:
+        self._state = state
+        self._batch = made
+        self._as_json = as_json
+        self._lines = lines
+        self._notes = dict.fromkeys(state.notes)
+        self._told_at = time.monotonic()
+        self._done = self._failed = 0
+
+    async def show(self) -> int:
+        """Begin the batch, show what comes of it, and return the exit status."""
+        made = await self._batch
+        before = made.progress
+        click.echo(
+            f"{made.id}: {before.total} requests, {before.done} done, {made.at_once} at a time", err=True
+        )
+        with interruptible(made) as interrupts:
+            async for outcome in made:
+                self._show(outcome)
+                self._show_progress()
+            await interrupts.ended()
+        self._show_end()
+        return interrupts.status or (0 if made.progress.done == made.progress.total else 1)
+
+    def _show(self, outcome: PictureOutcome) -> None:
+        if isinstance(outcome, Done):
+            self._done += 1
+            self._note(outcome.value.notes)
+        else:
+            self._failed += 1
+        if self._as_json:
+            click.echo(json.dumps(self._object(outcome), ensure_ascii=False))
+        elif isinstance(outcome, Done):
+            image = outcome.value
+            click.echo(f"{self._count()} {image.path}  seed {image.seed}  {image.seconds:.2f} s")
+        if not isinstance(outcome, Done):
+            where = self._named(outcome.index)
+            click.echo(f"{self._count()} {where} failed: {told(outcome.error)}", err=True)
+
+    def _object(self, outcome: PictureOutcome) -> dict[str, object]:
+        about = {
+            "batch_id": self._batch.id,
+            "index": outcome.index,
+            "line": self._lines[outcome.index] if outcome.index < len(self._lines) else None,
+            "status": "done" if isinstance(outcome, Done) else "failed",
+            "prompt": outcome.item.prompt,
+            "seed": outcome.item.seed,
+        }
+        if not isinstance(outcome, Done):
+            return {**about, "error": told(outcome.error)}
+        image = outcome.value
+        return {
+            **about,
+            "path": str(image.path),
+            "width": image.picture.width,
+            "height": image.picture.height,
+            "seconds": round(image.seconds, 3),
+            "model": image.model,
+            "reused": image.reused,
+        }
+
+    def _named(self, index: int) -> str:
+        return f"line {self._lines[index]}" if index < len(self._lines) else f"request {index}"
+
+    def _count(self) -> str:
+        progress = self._batch.progress
+        return f"[{self._done + self._failed}/{progress.total}]"
+
+    def _note(self, notes: Iterable[str]) -> None:
+        for note in notes:
+            if len(self._notes) < _MOST_NOTES:
+                self._notes.setdefault(note)
+
+    def _show_progress(self) -> None:
+        now = time.monotonic()
+        if now - self._told_at < _PROGRESS_SECONDS:
+            return
+        self._told_at = now
+        progress, eta = self._batch.progress, self._batch.eta
+        left = "" if eta.seconds is None else f", about {eta.seconds:.0f} s left ({eta.basis})"
+        click.echo(f"{progress.done} of {progress.total} done, {progress.failed} failed{left}", err=True)
+
+    def _show_end(self) -> None:
+        made, progress = self._batch, self._batch.progress
+        click.echo(f"{self._done} made, {self._failed} failed, {made.seconds:.1f} s", err=True)
+        if made.cancelled:
+            click.echo(
+                f"The batch is cancelled: {progress.cancelled} were not made. {on_gpu(made.left_running)}",
+                err=True,
+            )
+        elif progress.waiting:
+            why = f" {made.cause}" if made.cause else ""
+            click.echo(
+                f"{progress.waiting} are left.{why} Go on with: vllm-image-mcp resume {made.id}", err=True
+            )
+        for note in self._notes:
+            click.echo(note, err=True)
+
+
+def on_gpu(count: int) -> str:
+    """What is told of pictures that were under way when their batch was cancelled."""
+    return f"{count} may still be finished on the GPU; they are not saved." if count else ""
