@@ -116,7 +116,7 @@ class BatchAttempts:
                 await self._turnstile.enter(alone=deaths > 0)
                 try:
                     self._log.started(item.position)
-                    self._eta.started(item.position, item.request)
+                    await self._eta.started(item.position, item.request)
                     await self._workshop.maker.made(job, record)
                 finally:
                     self._turnstile.leave()

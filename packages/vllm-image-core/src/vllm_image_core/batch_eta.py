@@ -36,17 +36,17 @@ class BatchEta:
     async def expect(self, requests: Iterable[ImageRequest]) -> None:
         """Requests that will be made: how long they take is part of the time that is left."""
         for number, request in enumerate(requests, 1):
-            work = self._maker.work(request)
+            work = await self._work(request)
             if work is not None:
-                self._remaining.add(work, learned=not isinstance(request, EditRequest))
+                self._remaining.add(work)
             if number % _BREATH == 0:
                 await asyncio.sleep(0)
 
-    def started(self, position: int, request: ImageRequest) -> None:
+    async def started(self, position: int, request: ImageRequest) -> None:
         """A request is on its way."""
-        work = self._maker.work(request)
+        work = await self._work(request)
         if work is not None:
-            self._remaining.began(position, work, learned=not isinstance(request, EditRequest))
+            self._remaining.began(position, work)
 
     def waits_again(self, position: int) -> None:
         """A request that was on its way goes back to those that wait; one that was not stays as it is."""
@@ -68,6 +68,11 @@ class BatchEta:
             return Eta(seconds=None, basis="the server has not told its model")
         left = (progress.waiting or 0) + progress.running
         return self._remaining.eta(speeds, pictures_left=left, more=progress.total is None)
+
+    async def _work(self, request: ImageRequest) -> Work | None:
+        if isinstance(request, EditRequest):  # its pictures are read for it
+            return await asyncio.to_thread(self._maker.work, request)
+        return self._maker.work(request)
 
 
 def _within(speeds: Sequence[Speed], at_once: int) -> list[Speed]:

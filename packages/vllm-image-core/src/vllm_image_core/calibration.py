@@ -1,8 +1,7 @@
 """A calibration: what is learned of each server from its pictures, and kept for the next time."""
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vllm_omni_client.models import ImageGenerationReply
 
@@ -12,7 +11,7 @@ from vllm_image_core.profile import Profile
 from vllm_image_core.service import ServiceClock
 from vllm_image_core.work import Work
 
-__all__ = ["Calibration", "Made", "Report"]
+__all__ = ["Calibration", "Made"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,25 +19,26 @@ class Made:
     """A picture that a server has just made.
 
     Attributes:
-        origin: The server, its model and its version.
+        origin: The server, its model, its version, and whether it was an edit.
         profile: The model's.
-        work: What was made; None where its time follows another law: it tells only until when the server
-            was not free for others.
+        work: What was made.
         ended: When the answer was there, in seconds of a clock that never goes back.
         elapsed_seconds: From sending to the answer.
         generation_seconds: As the server told it, its queue included; None where it does not.
         peak_mib: The peak of the GPU's memory, in mebibytes, as the server told it.
         attempts: How often it was sent.
+        parallel: How many pictures its server makes at the same time; None where it has not told.
     """
 
     origin: Origin
     profile: Profile
-    work: Work | None
+    work: Work
     ended: float
     elapsed_seconds: float
     generation_seconds: float | None = None
     peak_mib: float | None = None
     attempts: int = 1
+    parallel: int | None = None
 
     @classmethod
     def told_by(
@@ -47,9 +47,10 @@ class Made:
         *,
         origin: Origin,
         profile: Profile,
-        work: Work | None,
+        work: Work,
         ended: float,
         seconds: float,
+        parallel: int | None = None,
     ) -> "Made":
         """What a reply tells of its picture.
 
@@ -57,9 +58,10 @@ class Made:
             reply: The server's.
             origin: Where it came from.
             profile: The model's.
-            work: What was asked for; None where its time follows another law.
+            work: What was asked for.
             ended: When it was there, in seconds of a clock that never goes back.
             seconds: From asking to then; the client's own measurement is taken where it made one.
+            parallel: How many pictures the server makes at the same time; None where it has not told.
         """
         metrics, receipt = reply.metrics, reply.receipt
         return cls(
@@ -71,18 +73,13 @@ class Made:
             generation_seconds=metrics.generation_seconds if metrics else None,
             peak_mib=metrics.peak_memory_mib if metrics else None,
             attempts=receipt.attempts if receipt else 1,
+            parallel=parallel,
         )
-
-
-Report = Callable[[Made], None]
-"""Told of each picture that a server has made, once it is saved."""
 
 
 @dataclass(slots=True)
 class _Known:
-    profile: Profile
     predictor: Predictor
-    clock: ServiceClock = field(default_factory=ServiceClock)
     read_to: int = 0
     seen: bool = False
 
@@ -97,6 +94,7 @@ class Calibration:
     def __init__(self, measurements: Measurements) -> None:
         self._measurements = measurements
         self._known: dict[Origin, _Known] = {}
+        self._clocks: dict[str, ServiceClock] = {}
         self._lock = threading.Lock()
 
     def predictor(self, origin: Origin, profile: Profile) -> Predictor:
@@ -108,30 +106,17 @@ class Calibration:
         """
         return self._of(origin, profile).predictor
 
-    def parallelism(self, origin: Origin) -> int:
-        """How many pictures a server makes at the same time, as far as it was told; 1 otherwise."""
-        known = self._known.get(origin)
-        return 1 if known is None else known.clock.parallelism
-
     def known(self, origin: Origin, profile: Profile) -> Predictor:
         """The same as `predictor`, without the disk: the profile's where nothing was read or learned yet."""
         known = self._known.get(origin)
         return Predictor(profile) if known is None else known.predictor
 
-    def best(self, profile: Profile) -> Predictor:
-        """What is known of the server with this model that is known best; without the disk."""
-        ours = (known.predictor for known in list(self._known.values()) if known.profile is profile)
-        return max(ours, key=lambda predictor: predictor.pictures, default=None) or Predictor(profile)
-
-    def set_parallelism(self, origin: Origin, profile: Profile, count: int) -> None:
-        """Tell how many pictures a server makes at the same time, at least 1."""
-        self._of(origin, profile).clock.parallelism = max(1, count)
-
     def made(self, made: Made) -> None:
         """Learn from a picture, and from what other processes have written since; waits for the disk."""
         known = self._of(made.origin, made.profile)
         with self._lock:
-            measurement = _measured(made, known)
+            clock = self._clocks.setdefault(made.origin.server, ServiceClock())
+            measurement = _measured(made, known, clock)
             if measurement is None:
                 return
             known.seen = True
@@ -150,19 +135,21 @@ class Calibration:
         if known is not None:
             return known
         before = self._measurements.read(origin)
-        new = _Known(profile, Predictor(profile), read_to=before.read_to)
+        new = _Known(Predictor(profile), read_to=before.read_to)
         for measurement in before.measurements:
             _learn(new.predictor, measurement)
         with self._lock:
             return self._known.setdefault(origin, new)
 
 
-def _measured(made: Made, known: _Known) -> Measurement | None:
-    seconds = known.clock.finished(made.ended, made.elapsed_seconds, generation=made.generation_seconds)
+def _measured(made: Made, known: _Known, clock: ServiceClock) -> Measurement | None:
+    if made.parallel is not None:
+        clock.parallelism = max(1, made.parallel)
+    seconds = clock.finished(made.ended, made.elapsed_seconds, generation=made.generation_seconds)
     sent_once = made.attempts == 1
     if not sent_once and made.generation_seconds is None:
         return None  # nobody can tell what of that time was waiting between attempts
-    if seconds is None or made.work is None:
+    if seconds is None:
         return None
     return Measurement(
         work=made.work, seconds=seconds, peak_mib=made.peak_mib, first=not (known.seen and sent_once)

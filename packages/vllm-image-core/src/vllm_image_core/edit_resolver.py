@@ -44,7 +44,7 @@ class ResolvedEdit(ResolvedRequest):
     @property
     def steps_run(self) -> int:
         """How many of the steps the model runs: with a strength below 1 it begins later."""
-        return steps_left(1.0 if self.strength is None else self.strength, self.num_inference_steps)
+        return _steps_left(1.0 if self.strength is None else self.strength, self.num_inference_steps)
 
     def as_request(self) -> EditRequest:
         """The request that resolves to this again, its pictures read."""
@@ -197,7 +197,7 @@ def _chosen_strength(
     if rules.strength == "read" or (rules.strength == "with_mask_or_reference" and beside):
         strength = rules.default_strength if asked is None else asked
         if strength is not None:
-            _checksteps_left(strength, steps)
+            _check_steps_left(strength, steps)
         return strength, ()
     if asked is None:
         return None, ()
@@ -205,8 +205,8 @@ def _chosen_strength(
     return None, (Note(parameter="strength", message=f"strength was dropped: {profile.model} {why}."),)
 
 
-def _checksteps_left(strength: float, steps: int) -> None:
-    if steps_left(strength, steps) >= 1:
+def _check_steps_left(strength: float, steps: int) -> None:
+    if _steps_left(strength, steps) >= 1:
         return
     raise InvalidRequest(
         f"strength: {strength:g} of {steps} steps leaves none: the picture would stay as it is.",
@@ -216,8 +216,8 @@ def _checksteps_left(strength: float, steps: int) -> None:
     )
 
 
-def steps_left(strength: float, steps: int) -> int:
-    """How many of the steps a model runs at a strength: the rule of the pipelines (source: `get_timesteps` of vLLM-Omni 0.30.0's klein and Z-Image)."""
+def _steps_left(strength: float, steps: int) -> int:
+    """The rule of the pipelines (source: `get_timesteps` of vLLM-Omni 0.30.0's klein and Z-Image)."""
     return steps - int(max(steps - min(steps * strength, steps), 0))
 
 

@@ -79,6 +79,7 @@ def estimate(
     total_vram_gb: float | None = None,
     predictor: Predictor | None = None,
     requests_ahead: int | None = None,
+    work: Work | None = None,
 ) -> Estimate:
     """Time, memory and concurrency for pictures of a resolved request.
 
@@ -92,6 +93,7 @@ def estimate(
         total_vram_gb: Memory of the GPU in gigabytes; None when it is not known.
         predictor: What is known of the server; None for the profile alone.
         requests_ahead: Requests that the server has now, running and waiting; None when it is not known.
+        work: What each asks of the server; None for that of a picture made from words alone.
 
     Raises:
         InvalidRequest: `num_images` is no integer or less than 1.
@@ -99,7 +101,7 @@ def estimate(
     images = bounds.integer("num_images", num_images, 1, MOST_IMAGES, allowed="an integer from 1")
     size = Size(width, height)
     predictor = predictor or Predictor(profile)
-    work = Work.at(size, num_inference_steps, guided=guided)
+    work = work or Work.at(size, num_inference_steps, guided=guided)
     seconds, peak = predictor.seconds(work), predictor.peak_gb(work)
     queue = (requests_ahead or 0) * (predictor.usual_seconds or seconds)
     return Estimate(

@@ -32,7 +32,8 @@ __all__ = ["Fleet"]
 
 T = TypeVar("T")
 R = TypeVar("R", ImageGenerationRequest, ImageEditRequest)
-Cost = Callable[[ServerRequest], float | None]
+Cost = Callable[[ServerRequest], float]
+Learned = Callable[[str], float | None]
 
 _logger = logging.getLogger(__name__)
 
@@ -71,8 +72,9 @@ class Fleet:
 
     Args:
         members: At least one.
-        cost: What a request costs, in any unit; None, or a cost of None, for a rough one from its size and
-            its steps.
+        cost: What a request costs, in any unit; None for a rough one from its size and its steps.
+        learned: Seconds of a server, named by its URL, for a unit of that, as far as it was measured before;
+            None where nothing was.
         parallel: How many requests each server works on at the same time; None to find it out.
         ceiling: Never more than so many requests at once on each server; None for no bound.
         clock: Seconds on a clock that never goes back; the event loop's own.
@@ -86,13 +88,15 @@ class Fleet:
         members: Sequence[Backend],
         *,
         cost: Cost | None = None,
+        learned: Learned | None = None,
         parallel: int | None = None,
         ceiling: int | None = None,
         clock: Callable[[], float] = _loop_time,
     ) -> None:
         if not members:
             raise _wrong_servers("A studio needs at least one server.", [])
-        self._cost = cost
+        self._cost = cost or _rough_cost
+        self._learned = learned
         self._parallel = parallel
         self._ceiling = ceiling
         self._clock = clock
@@ -173,19 +177,23 @@ class Fleet:
         await member.backend.aclose()
 
     async def generate_image(
-        self, request: ImageGenerationRequest, /, *, patient: bool = False
+        self, request: ImageGenerationRequest, /, *, cost: float | None = None, patient: bool = False
     ) -> ImageGenerationReply:
         """Make the pictures of one request on the server that will have made them first.
 
         Args:
             request: What to draw.
+            cost: What it costs, for whoever knows better than the fleet's own `cost`.
             patient: Whether it belongs to a batch: it gives way to what somebody waits for.
 
         Raises:
             OmniError: The server's own error; of several servers the last one's, when none is left.
             PoisonRequest: Engines died on it twice.
         """
-        return await self._made(request, lambda backend, sent: backend.generate_image(sent), patient=patient)
+        work = self._cost(request) if cost is None else cost
+        return await self._made(
+            request, lambda backend, sent: backend.generate_image(sent), work, patient=patient
+        )
 
     async def edit_image(
         self,
@@ -195,6 +203,7 @@ class Fleet:
         *,
         mask_image: bytes | None = None,
         reference_image: bytes | None = None,
+        cost: float | None = None,
         patient: bool = False,
     ) -> ImageGenerationReply:
         """Change pictures on the server that will have done it first; raises as `generate_image` does.
@@ -204,20 +213,24 @@ class Fleet:
             image: The pictures, each the content of its file.
             mask_image: Where to change them.
             reference_image: What to take as a model.
+            cost: As for `generate_image`.
             patient: Whether it belongs to a batch: it gives way to what somebody waits for.
         """
 
         def send(backend: Backend, sent: ImageEditRequest) -> Awaitable[ImageGenerationReply]:
             return backend.edit_image(sent, image, mask_image=mask_image, reference_image=reference_image)
 
-        return await self._made(request, send, patient=patient)
+        work = self._cost(request) if cost is None else cost
+        return await self._made(request, send, work, patient=patient)
 
     async def _made(
-        self, request: R, call: Callable[[Backend, R], Awaitable[ImageGenerationReply]], *, patient: bool
+        self,
+        request: R,
+        call: Callable[[Backend, R], Awaitable[ImageGenerationReply]],
+        work: float,
+        *,
+        patient: bool,
     ) -> ImageGenerationReply:
-        told = self._cost(request) if self._cost else None
-        work = _rough_cost(request) if told is None else told
-
         async def send(member: Member) -> ImageGenerationReply:
             sent = request
             if request.model is not None and request.model != (model := self._name_at(member, request.model)):
@@ -504,6 +517,7 @@ class Fleet:
             self._keeper = asyncio.get_running_loop().create_task(self._keep())
 
     def _give_all(self, now: float) -> None:
+        self._recall_paces()
         usual = self._usual
         outlooks = {member: _outlook(member, now, usual) for member in self._members if member.is_in}
         while len(self._queue):
@@ -516,6 +530,14 @@ class Fleet:
             call, member = chosen
             self._give(call, member, now, usual)
             outlooks[member] = _outlook(member, now, usual)
+
+    def _recall_paces(self) -> None:
+        """Expect of a server that has done nothing yet what was learned of it before."""
+        for member in self._members:
+            if self._learned and member.pace.seconds is None:
+                learned = self._learned(member.url)
+                if learned is not None:
+                    member.pace.expect(learned)
 
     def _choice(self, member: Member, outlooks: dict[Member, Outlook]) -> Call | None:
         mine = outlooks[member]
