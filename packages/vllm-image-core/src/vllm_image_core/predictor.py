@@ -50,6 +50,17 @@ class Predictor:
         """GPU memory with one such picture under way, in gigabytes; None where nobody knows."""
         return None if self._memory is None else self._memory.value(work.memory_terms)
 
+    @property
+    def model_gb(self) -> float | None:
+        """GPU memory of the loaded model alone, in gigabytes; None where nobody knows."""
+        return None if self._memory is None else self._memory.value((1.0, 0.0))
+
+    def picture_gb(self, megapixels: float) -> float:
+        """GPU memory that a running picture of so many megapixels takes beside the model, in gigabytes."""
+        if self._memory is None:
+            return activation_gb_per_megapixel(self._profile) * megapixels
+        return self._memory.value((0.0, megapixels))
+
     def observe(
         self, work: Work, seconds: float, *, peak_mib: float | None = None, first: bool = False
     ) -> None:

@@ -493,10 +493,16 @@ class Studio(Viewer):
     async def gpu(self) -> GpuReport:
         """What is known of the server's memory, and from where; what nobody knows is None."""
         try:
-            model = await self._maker.model()
+            await self._maker.model()
+            profile = (await self._maker.met()).profile
         except OmniError:
             return report(self._gpu, None)
-        return report(self._gpu, model.profile, peak_memory_mb=await self._peak_memory_mb())
+        return report(
+            self._gpu,
+            profile,
+            peak_memory_mb=await self._peak_memory_mb(),
+            predictor=self._speeds.best(profile),
+        )
 
     async def estimate(
         self,
@@ -571,8 +577,9 @@ class Studio(Viewer):
             return _checked_count("max_concurrent", asked)
         if self._max_concurrent is not None:
             return self._max_concurrent
+        profile = (await self._maker.met()).profile
         self._backend.ceiling = recommended_concurrency(
-            self._gpu.total_vram_gb, (await self._maker.known_model()).profile
+            self._gpu.total_vram_gb, profile, self._speeds.best(profile)
         )
         return self._backend.ceiling if len(self._backend.members) == 1 else self._backend.window
 
