@@ -57,6 +57,11 @@ class Crew:
             self.admit(backend)
 
     @property
+    def base_url(self) -> str:
+        """Where they are, without credentials."""
+        return ", ".join(member.url for member in self.members)
+
+    @property
     def alone(self) -> Member | None:
         """The only server; None where there are several."""
         return self.members[0] if len(self.members) == 1 else None
@@ -146,19 +151,6 @@ class Crew:
                 _logger.warning("%s", note)
             member.note = note
 
-    def _difference(self, first: Member, member: Member) -> str:
-        if not self.serves(member, first.model):
-            return (
-                f"{member.url} serves {member.model} and {first.url} serves {first.model}: "
-                "a request goes to the servers that have its model."
-            )
-        if member.version != first.version:
-            return (
-                f"{member.url} has version {member.version or 'unknown'} and {first.url} has "
-                f"{first.version or 'unknown'}: the same seed may make another picture there."
-            )
-        return ""
-
     def refusal(self, call: Call) -> OmniError | ImageError:
         """Return the error of a call that no server is left for."""
         serving = [member for member in self.members if self.serves(member, call.model)]
@@ -179,10 +171,18 @@ class Crew:
         why = "; ".join(f"{url}: {error}" for url, error in errors) or self.base_url
         return ServerUnreachable(f"No server can be used now. {why}")
 
-    @property
-    def base_url(self) -> str:
-        """Where they are, without credentials."""
-        return ", ".join(member.url for member in self.members)
+    def _difference(self, first: Member, member: Member) -> str:
+        if not self.serves(member, first.model):
+            return (
+                f"{member.url} serves {member.model} and {first.url} serves {first.model}: "
+                "a request goes to the servers that have its model."
+            )
+        if member.version != first.version:
+            return (
+                f"{member.url} has version {member.version or 'unknown'} and {first.url} has "
+                f"{first.version or 'unknown'}: the same seed may make another picture there."
+            )
+        return ""
 
 
 def wrong_servers(message: str, value: object) -> InvalidRequest:

@@ -19,7 +19,8 @@ from vllm_image_core.backend import Backend, ServerRequest
 from vllm_image_core.checkup import Checkup
 from vllm_image_core.crew import Crew, Learned
 from vllm_image_core.dispatch import Dispatch
-from vllm_image_core.member import Call, Member, MemberReport
+from vllm_image_core.member import Call, Member
+from vllm_image_core.member_report import MemberReport
 from vllm_image_core.relay import Relay
 from vllm_image_core.size import PIXELS_PER_MEGAPIXEL
 

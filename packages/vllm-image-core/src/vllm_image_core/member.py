@@ -4,19 +4,20 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 from vllm_omni_client.errors import BadReply, OmniError, ServerBusy, ServerRefused
 from vllm_omni_client.models import ModelList
 
 from vllm_image_core.backend import Backend
-from vllm_image_core.circuit import Circuit, CircuitState
+from vllm_image_core.circuit import Circuit
 from vllm_image_core.errors import ImageError
 from vllm_image_core.limit import Limit, Sent
+from vllm_image_core.member_report import MemberReport
 from vllm_image_core.pace import Pace
 from vllm_image_core.verdict import Verdict
 
-__all__ = ["Call", "Member", "MemberReport"]
+__all__ = ["Call", "Member", "introduction", "usual_seconds"]
 
 _PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
@@ -68,41 +69,6 @@ class Call:
     costly: int = 0
     refusals: int = 0
     error: OmniError | ImageError | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberReport:
-    """What is known of one server of a fleet.
-
-    Attributes:
-        url: Its base URL, without credentials.
-        state: "closed": it gets work; "open": it is out, and asked for its health; "trial": it is let in
-            again; "unknown": it was not asked yet.
-        model: The model that it serves; None while it has not told it.
-        version: Its version, likewise.
-        under_way: How many requests it has now.
-        limit: How many it may have.
-        parallel: How many it works on at the same time, as it told; None while it has not.
-        others: How many requests of others it had when it was asked last, running and waiting; None where it
-            does not tell.
-        done: How many it answered.
-        failed: How many it failed at.
-        error: Why it is out; None when it is not.
-        note: In what it differs from the others; "" when it does not.
-    """
-
-    url: str
-    state: CircuitState | Literal["unknown"]
-    model: str | None
-    version: str | None
-    under_way: int
-    limit: int
-    parallel: int | None
-    others: int | None
-    done: int
-    failed: int
-    error: OmniError | ImageError | None
-    note: str
 
 
 class Member:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from vllm_image_core.calibration import Calibration, Made
 from vllm_image_core.eta import Speed
 from vllm_image_core.measurements import Origin
-from vllm_image_core.member import MemberReport
+from vllm_image_core.member_report import MemberReport
 from vllm_image_core.predictor import Predictor
 from vllm_image_core.profile import Profile
 from vllm_image_core.size import Size

@@ -35,7 +35,7 @@ from vllm_image_core.journal import Journal
 from vllm_image_core.library import Library
 from vllm_image_core.maker import Maker
 from vllm_image_core.measurements import Measurements
-from vllm_image_core.member import MemberReport
+from vllm_image_core.member_report import MemberReport
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture_batch import PictureBatch
 from vllm_image_core.preset import Quality
