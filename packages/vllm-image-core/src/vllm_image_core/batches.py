@@ -173,6 +173,7 @@ class Batches:
         if drawn is not None:
             tally.record(len(drawn))
             tally.complete = True
+            await run.expect(drawn)
             for position in range(len(drawn)):
                 events.tell("queued", position)
         run.begin(requests if drawn is None else None, recorded_first=first)

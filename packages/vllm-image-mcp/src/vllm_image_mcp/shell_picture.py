@@ -10,7 +10,6 @@ from vllm_image_core.batching import Done, Failed
 
 from vllm_image_mcp.command import INTERRUPTED
 from vllm_image_mcp.interrupts import interruptible
-from vllm_image_mcp.progress import time_left
 
 if TYPE_CHECKING:
     from vllm_image_core.batch_events import Event
@@ -76,7 +75,8 @@ async def _first_of(batch: PictureBatch, paused: asyncio.Event) -> PictureOutcom
         while not (outcome.done() or away.done()):
             await asyncio.wait({outcome, away}, timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if not (outcome.done() or away.done()):
-                click.echo(", ".join([f"{batch.id}: on its way", *time_left(batch.eta)]), err=True)
+                left = "" if batch.eta.seconds is None else f", {batch.eta}"
+                click.echo(f"{batch.id}: on its way{left}", err=True)
         return outcome.result() if outcome.done() else None
     finally:
         for each in (outcome, away):
