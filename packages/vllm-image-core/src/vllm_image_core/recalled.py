@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from vllm_image_core import infotext, recipe, xmp
+from vllm_image_core import infotext, recipe
 from vllm_image_core.comfyui import facts_of_prompt
 from vllm_image_core.comfyui_workflow import facts_of_workflow
 from vllm_image_core.edit import EditRequest
@@ -98,9 +98,7 @@ def recalled_edit(path: Path) -> EditRequest | None:
 
 def _readings(texts: Mapping[str, str]) -> Iterator[Facts]:
     """What each text tells, the most exact first; each is read only when those before told nothing."""
-    packet = texts.get(xmp.KEYWORD, "")
-    ours = texts.get(recipe.KEYWORD) or xmp.read(packet).json
-    yield recipe.facts_of_recipe(json_object(ours))
+    yield recipe.facts_of_recipe(json_object(recipe.recipe_in(texts)))
     yield infotext.facts_of_parameters(texts.get(infotext.KEYWORD, ""))
     yield facts_of_metadata(json_object(texts.get("invokeai_metadata")))
     yield facts_of_prompt(json_object(texts.get("prompt")))

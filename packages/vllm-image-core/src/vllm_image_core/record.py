@@ -15,7 +15,7 @@ from vllm_image_core.errors import BadPicture
 from vllm_image_core.folder import Folder
 from vllm_image_core.picture import read_text
 from vllm_image_core.recalled import recalled_edit
-from vllm_image_core.recipe import KEYWORD
+from vllm_image_core.recipe import KEYWORD, recipe_in
 from vllm_image_core.request import ImageRequest, OutputFormat
 from vllm_image_core.signature import picture_format
 from vllm_image_core.size import Size
@@ -163,7 +163,7 @@ def read_record(folder: Folder, name: str) -> Record | None:
 
 def facts_in(data: bytes) -> Facts:
     """What the first bytes of a picture tell of how it was made; nothing where they tell nothing usable."""
-    text = read_text(data).get(KEYWORD)
+    text = recipe_in(read_text(data))
     if text is None:
         return {}
     try:
