@@ -23,7 +23,7 @@ from vllm_omni_client.simulator.settings import SimulatorSettings
 from vllm_omni_client.simulator.traffic import Instrumented
 
 _GUARDED = ("/v1", "/v2", "/inference", "/cohere")
-_ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
+_ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
 
 
 class Simulation:

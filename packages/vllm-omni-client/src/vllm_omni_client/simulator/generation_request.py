@@ -124,8 +124,13 @@ def _release(info: ValidationInfo) -> Release:
     return release
 
 
-def check_layers(layers: int | None, release: Release) -> None:
+def check_layers(layers: int | None, release: Release, *, shown: object = None) -> None:
     """Whether a layered picture may have so many layers.
+
+    Args:
+        layers: How many.
+        release: Whose bounds hold.
+        shown: What the request said, where that is no whole number.
 
     Raises:
         ValueError: In the server's words.
@@ -133,7 +138,7 @@ def check_layers(layers: int | None, release: Release) -> None:
     least = release.smallest_layers
     if layers is not None and not least <= layers <= _MOST_LAYERS:
         raise ValueError(
-            f"Invalid layers value {layers}. layers must be between {least} and {_MOST_LAYERS} inclusive."
+            f"Invalid layers value {layers if shown is None else shown}. layers must be between {least} and {_MOST_LAYERS} inclusive."
         )
 
 

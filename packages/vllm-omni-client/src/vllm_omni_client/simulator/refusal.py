@@ -120,7 +120,8 @@ def _line(error: Mapping[str, object] | str) -> str:
 
 def _shown_input(value: object) -> str:
     """The offending value, described rather than repeated where it is a container, cut where it is long."""
-    if isinstance(value, list | dict):
-        return f"<{type(value).__name__} of {len(value)} items>"  # pyright: ignore[reportUnknownArgumentType] - JSON
+    if isinstance(value, list | dict | bytes):
+        unit = "bytes" if isinstance(value, bytes) else "items"
+        return f"<{type(value).__name__} of {len(value)} {unit}>"  # pyright: ignore[reportUnknownArgumentType] - JSON
     text = str(value)
     return text if len(text) <= _MAX_INPUT_CHARS else text[:_MAX_INPUT_CHARS] + "...[truncated]"
