@@ -370,13 +370,31 @@ def test_a_server_that_tells_nothing_is_believed_to_take_all(ask: Ask, serve: Se
     assert ask(serve(server), "capabilities", settings=ASKED) == Capabilities()
 
 
-def test_a_dead_server_costs_hardly_more_than_one_request_a_call(serve: Serve) -> None:
-    server = Server(generations=http(b"", 503))
-    with OmniClient(serve(server), capabilities=NEWEST, jitter=lambda: 0.0, max_retries=4) as client:
-        for _ in range(100):
+@pytest.mark.parametrize(
+    "answer", [http(b"", 503), b"", b"HTTP/1.1 200 OK\r\n"], ids=["busy", "silent", "cut"]
+)
+def test_a_dead_server_gets_at_most_1_1_requests_a_call_over_50_calls(serve: Serve, answer: bytes) -> None:
+    asked: list[bytes] = []
+
+    def dead(connection: socket.socket, request: bytes) -> bool:
+        asked.append(request)
+        connection.sendall(answer)
+        return False
+
+    with OmniClient(serve(dead), jitter=lambda: 0.0) as client:
+        for _ in range(50):
             with pytest.raises(OmniError):
                 client.generate_image(FOX)
-    assert len(server.asked) == 110
+    assert 50 < len(asked) <= 55
+
+
+def test_a_call_has_the_retries_that_its_caller_allows(serve: Serve) -> None:
+    server = Server(generations=http(b"", 503))
+    with OmniClient(serve(server), capabilities=NEWEST, jitter=lambda: 0.0, max_retries=8) as client:
+        for expected in (9, 10):
+            with pytest.raises(OmniError):
+                client.generate_image(FOX)
+            assert len(server.asked) == expected
 
 
 def silent(arrived: threading.Event) -> Script:

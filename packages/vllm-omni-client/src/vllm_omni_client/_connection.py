@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -48,7 +48,7 @@ class Connection:
     max_connections: int
     clock: Callable[[], float]
     jitter: Callable[[], float]
-    budget: RetryBudget = field(default_factory=RetryBudget)
+    budget: RetryBudget
 
     @classmethod
     def checked(
@@ -77,6 +77,7 @@ class Connection:
             ),
             clock=clock,
             jitter=jitter,
+            budget=RetryBudget(max_retries),
         )
 
     @property

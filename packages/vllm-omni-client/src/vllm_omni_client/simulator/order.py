@@ -105,11 +105,11 @@ def _subjects(wish: Wish, rules: ModelRules, seed: int) -> tuple[Subject, ...]:
 
 
 def _no_adapter(path: str) -> WorkerError:
-    """What is said of an adapter that there is not; a repository's name is looked up, in vain without a net."""
+    """What is said of an adapter that there is not; the name of a repository is looked up, in vain."""
     if _REPOSITORY.fullmatch(path):
         return WorkerError(
-            "Cannot find an appropriate cached snapshot folder for the specified revision on the local disk and "
-            "outgoing traffic has been disabled. To enable repo look-ups and downloads online, set "
+            "Cannot find an appropriate cached snapshot folder for the specified revision on the local disk "
+            "and outgoing traffic has been disabled. To enable repo look-ups and downloads online, set "
             "'HF_HUB_OFFLINE=0' as environment variable."
         )
     return WorkerError(f"[Errno 2] No such file or directory: '{path}/adapter_config.json'")
