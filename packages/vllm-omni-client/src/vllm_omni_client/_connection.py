@@ -34,6 +34,8 @@ class Connection:
         base_url: The server's address, without a slash, a `/v1` or a user name.
         key: What `/v1` routes ask for; None when the server was started without one.
         timeout_seconds: The total deadline of a call.
+        connect_seconds: How long making a connection may take.
+        read_seconds: How long the server may say nothing; infinity for as long as the deadline.
         max_retries: Attempts after the first one.
         max_connections: How many pictures may be under way at once.
         clock: Seconds on a clock that never goes back.
@@ -44,6 +46,8 @@ class Connection:
     base_url: str
     key: SecretStr | None
     timeout_seconds: float
+    connect_seconds: float
+    read_seconds: float
     max_retries: int
     max_connections: int
     clock: Callable[[], float]
@@ -57,6 +61,8 @@ class Connection:
         *,
         api_key: str | SecretStr | None,
         timeout: float,
+        connect_timeout: float,
+        read_timeout: float | None,
         max_retries: int,
         max_connections: int,
         clock: Callable[[], float],
@@ -70,7 +76,11 @@ class Connection:
         return cls(
             base_url=base_url_of(base_url),
             key=_checked_key(api_key),
-            timeout_seconds=_checked_timeout(timeout),
+            timeout_seconds=_checked_timeout(
+                "timeout", timeout, hint="; a call without a deadline could hang for ever"
+            ),
+            connect_seconds=_checked_timeout("connect_timeout", connect_timeout),
+            read_seconds=math.inf if read_timeout is None else _checked_timeout("read_timeout", read_timeout),
             max_retries=_checked_number("max_retries", max_retries, least=0, most=_MOST_RETRIES),
             max_connections=_checked_number(
                 "max_connections", max_connections, least=1, most=_MOST_CONNECTIONS
@@ -157,12 +167,12 @@ def _checked_key(api_key: str | SecretStr | None) -> SecretStr | None:
     return SecretStr(text)
 
 
-def _checked_timeout(timeout: float) -> float:
-    """Return the deadline in seconds. Raises InvalidParameter unless it is finite and more than 0."""
+def _checked_timeout(name: str, timeout: float, *, hint: str = "") -> float:
+    """Return seconds. Raises InvalidParameter unless they are finite and more than 0."""
     if not (_is_a(timeout, int, float) and math.isfinite(timeout) and timeout > 0):
         shown = printable(repr(timeout), limit=_SHOWN)
-        hint = "; a call without a deadline could hang for ever" if _is_a(timeout, type(None)) else ""
-        raise InvalidParameter(f"timeout = {shown}: must be seconds, more than 0{hint}", parameter="timeout")
+        why = hint if _is_a(timeout, type(None)) else ""
+        raise InvalidParameter(f"{name} = {shown}: must be seconds, more than 0{why}", parameter=name)
     return float(timeout)
 
 

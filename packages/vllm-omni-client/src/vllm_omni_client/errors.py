@@ -4,7 +4,7 @@
     ├── InvalidParameter          refused here; nothing was sent
     │   └── UnsupportedParameter  this server would ignore it in silence: .version
     ├── ServerUnreachable         no connection: .reason is refused, dns, timeout, tls or other
-    ├── RequestTimeout            no whole answer within the total deadline
+    ├── RequestTimeout            no whole answer within the total deadline, or silence beyond `read_timeout`
     ├── ConnectionLost            the connection broke after the request was sent; the outcome is unknown
     ├── BadReply                  the server answered, but not with what it promises
     └── ServerRefused             an error status, or a redirect: .status
@@ -179,11 +179,9 @@ class ServerUnreachable(OmniError):
 
 
 class RequestTimeout(OmniError):
-    """No whole answer came within the total deadline; the server may still be at work."""
+    """No whole answer came within the total deadline, or nothing for `read_timeout`; work may still go on."""
 
-    default_next_step = (
-        "Raise `timeout`, or ask for fewer steps or a smaller size; see if the server is busy."
-    )
+    default_next_step = "Raise `timeout` (or `read_timeout`), or ask for fewer steps or a smaller size; see if the server is busy."
 
 
 class ConnectionLost(OmniError):

@@ -137,8 +137,9 @@ def check_layers(layers: int | None, release: Release, *, shown: object = None) 
     """
     least = release.smallest_layers
     if layers is not None and not least <= layers <= _MOST_LAYERS:
+        value = layers if shown is None else shown
         raise ValueError(
-            f"Invalid layers value {layers if shown is None else shown}. layers must be between {least} and {_MOST_LAYERS} inclusive."
+            f"Invalid layers value {value}. layers must be between {least} and {_MOST_LAYERS} inclusive."
         )
 
 
