@@ -181,7 +181,10 @@ class ServerUnreachable(OmniError):
 class RequestTimeout(OmniError):
     """No whole answer came within the total deadline, or nothing for `read_timeout`; work may still go on."""
 
-    default_next_step = "Raise `timeout` (or `read_timeout`), or ask for fewer steps or a smaller size; see if the server is busy."
+    default_next_step = (
+        "Raise the limit that the message names, or ask for fewer steps or a smaller size; "
+        "see if the server is busy."
+    )
 
 
 class ConnectionLost(OmniError):

@@ -12,6 +12,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     FiniteFloat,
     PlainSerializer,
@@ -180,7 +181,7 @@ class ImageGenerationReply(_Reply):
     """
 
     created: Annotated[int | None, _Lenient] = None
-    data: tuple[ReplyImage, ...] = Field(min_length=1)
+    data: Annotated[tuple[ReplyImage, ...], FailFast()] = Field(min_length=1)
     output_format: Annotated[str | None, _Lenient] = None
     size: Annotated[str | None, _Lenient] = None
     metrics: Annotated[GenerationMetrics | None, _Lenient] = None
