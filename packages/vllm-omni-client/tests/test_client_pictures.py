@@ -185,6 +185,8 @@ def test_a_file_takes_one_picture(ask: Ask, serve: Serve, tmp_path: Path, fields
     with pytest.raises(InvalidParameter, match="one picture"):
         ask(serve(server), "generate_image", FOX.model_copy(update=fields), into=tmp_path / "x.png")
     (tmp_path / "fox.png").write_bytes(b"mine")
+    with pytest.raises(InvalidParameter, match="into: "):
+        ask(serve(server), "generate_image", FOX, into=5)
     with pytest.raises(InvalidParameter, match="a file already"):
         ask(serve(server), "generate_image", FOX, into=str(tmp_path / "fox.png"))
     assert server.asked == []

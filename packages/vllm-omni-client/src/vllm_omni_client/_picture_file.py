@@ -107,8 +107,15 @@ def file_for(
         return
     if request.n != 1 or request.layers is not None:
         raise InvalidParameter("into takes one picture: ask for n=1, without layers", parameter="into")
-    with NewFile(Path(into), overwrite=overwrite) as new:
+    with NewFile(_path(into), overwrite=overwrite) as new:
         yield PictureFile(new, most_pixels=most_pixels(request.size))
+
+
+def _path(into: str | Path) -> Path:
+    try:
+        return Path(into)
+    except TypeError as error:
+        raise InvalidParameter(f"into: {error}", parameter="into") from error
 
 
 def _metrics(around: bytes) -> GenerationMetrics | None:
