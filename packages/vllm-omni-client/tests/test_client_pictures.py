@@ -28,8 +28,10 @@ from vllm_omni_client import (
     OmniClient,
     OmniError,
     SavedImage,
+    ServerError,
     UnsupportedParameter,
 )
+from vllm_omni_client.simulator.serving import served
 
 Script = Callable[[socket.socket, bytes], bool]
 Serve = Callable[[Script], str]
@@ -305,6 +307,17 @@ def test_an_edit_of_an_address_is_not_sent(ask: Ask, serve: Serve) -> None:
     with pytest.raises(InvalidParameter, match="is an address"):
         ask(serve(server), "edit_image", ImageEditRequest(prompt="blue"), "http://10.0.0.1/x.png")
     assert server.asked == []
+
+
+def test_a_sleep_can_be_undone_unless_the_weights_were_dropped(ask: Ask) -> None:
+    with served() as url:
+        assert ask(url, "sleep") is True
+        assert ask(url, "wake_up") is True
+        fox = FOX.model_copy(update={"size": "64x64"})
+        assert isinstance(ask(url, "generate_image", fox), ImageGenerationReply)
+        assert ask(url, "sleep", level=2) is True
+        with pytest.raises(ServerError, match="weights were discarded"):
+            ask(url, "wake_up")
 
 
 def test_a_server_sleeps_and_wakes_up(ask: Ask, serve: Serve) -> None:
