@@ -14,8 +14,9 @@ from vllm_omni_client._address import base_url_of, is_private
 from vllm_omni_client._attempts import Attempts
 from vllm_omni_client._budget import RetryBudget
 from vllm_omni_client._endpoints import Call
-from vllm_omni_client._reply import HIDDEN, Reply
+from vllm_omni_client._reply import Reply
 from vllm_omni_client._retry import Policy
+from vllm_omni_client._secret import hidden
 from vllm_omni_client._text import printable
 from vllm_omni_client.errors import InvalidParameter, OmniError, RequestTimeout, ServerUnreachable
 
@@ -139,12 +140,12 @@ class Connection:
         except OmniError:
             if self.key is None:
                 raise
-            hidden = reply.without(self.key.get_secret_value())
-        return _endpoints.read(call, hidden.status, hidden.headers, hidden.content)
+            keyless = reply.without(self.key.get_secret_value())
+        return _endpoints.read(call, keyless.status, keyless.headers, keyless.content)
 
     def without_key(self, text: str) -> str:
         """Return a foreign text with the key hidden, should the server repeat it."""
-        return text if self.key is None else text.replace(self.key.get_secret_value(), HIDDEN)
+        return text if self.key is None else hidden(text, self.key.get_secret_value())
 
     def timed_out(self, attempts: Attempts) -> OmniError:
         """Return the error of a call that reached its total deadline."""
