@@ -45,7 +45,7 @@ class Attempts:
     ) -> None:
         self.policy = policy
         self.server = server
-        self.wire = Wire()
+        self.wire: Wire = Wire()
         self.failures: tuple[FailedAttempt, ...] = ()
         self._budget = budget
         self._exchange = Exchange(method=method, url=url, attempts=0)

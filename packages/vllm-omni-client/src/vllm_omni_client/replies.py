@@ -6,7 +6,7 @@ Source of fields: `vllm_omni/entrypoints/openai/protocol/images.py` of vLLM-Omni
 import base64
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Self
 
 from pydantic import (
     BaseModel,
@@ -77,7 +77,7 @@ _Lenient = WrapValidator(_or_none)
 class _Reply(BaseModel):
     """What all replies share: frozen, unknown keys ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
 
 class ReplyImage(_Reply):

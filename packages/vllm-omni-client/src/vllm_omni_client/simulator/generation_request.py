@@ -6,6 +6,7 @@ words; each of these is the server's behaviour (vllm-omni 0.30.0), so this is py
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -36,7 +37,7 @@ class OlderResponseFormat(StrEnum):
 class ImageGenerationRequest(BaseModel):
     """What to draw; the order of the fields is the order of the errors."""
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, protected_namespaces=())
 
     prompt: str = Field(description="What the picture shows.")
     bot_task: str | None = Field(default=None, description="Task of a HunyuanImage model.")
@@ -97,7 +98,7 @@ class ImageGenerationRequest(BaseModel):
 class _AnySeed(ImageGenerationRequest):
     """The same before seeds had bounds."""
 
-    model_config = ConfigDict(title="ImageGenerationRequest")
+    model_config: ClassVar[ConfigDict] = ConfigDict(title="ImageGenerationRequest")
 
     seed: int | None = Field(default=None, description="Start of the noise.")
 

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,7 +43,7 @@ class Guidance:
 class Ratios(BaseModel):
     """The terms of the cost law, in units of a model's linear term."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     quadratic: float
     start: float
@@ -53,7 +53,7 @@ class Ratios(BaseModel):
 class Family(BaseModel):
     """The rules of one family of models."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     names: tuple[str, ...]
     guidance: Literal[
@@ -255,7 +255,7 @@ class ModelRules:
 
 
 class _Catalogue(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     ratios: Ratios
     family: tuple[Family, ...]

@@ -32,8 +32,8 @@ class Refusal(Exception):
         self.status = status
         self.message = message
         self.param = param
-        self.kind = kind or status.phrase
-        self.is_plain = kind is not None
+        self.kind: str = kind or status.phrase
+        self.is_plain: bool = kind is not None
         """Whether the server writes it itself, and not by its framework: then as it stands."""
 
     def response(self, release: Release, *, path: str = "") -> JSONResponse:
