@@ -157,6 +157,7 @@ def test_the_commands_of_a_page_print_what_the_page_says(
     page: Path, server_url: str, environment: Mapping[str, str], root: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "prompts.txt").write_text("a red fox\na blue bird\n", "utf-8")
+    (tmp_path / "rows.csv").write_text("prompt,seed\na red fox,1\na blue bird,2\n", "utf-8")
     for step in steps_of(page):
         command = without_what_installs(step.command.replace(DOCUMENTED_URL, server_url))
         program = shlex.split(command)[0]

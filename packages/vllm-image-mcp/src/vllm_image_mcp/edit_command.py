@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["edit_command"]
 
-Run = Callable[[Settings, Callable[[State], Coroutine[None, None, bool]]], None]
+Run = Callable[[Settings, Callable[[State], Coroutine[None, None, int]]], None]
 
 _PICTURE = click.Path(path_type=Path)
 
@@ -64,11 +64,11 @@ async def _edited(
     *,
     fresh: bool,
     **parameters: Any,  # noqa: ANN401 - click's options, by name
-) -> bool:
+) -> int:
     from vllm_image_core.edit import EditRequest  # noqa: PLC0415 - the server starts without it
 
     image = await state.studio.make(EditRequest(prompt=prompt, **parameters), fresh=fresh)
     show(image, state.notes)
     for layer in image.layers:
         click.echo(layer)
-    return True
+    return 0

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
 from mcp.server.mcpserver import Context
-from pydantic import Field, SkipValidation
+from pydantic import Field, SkipValidation, WithJsonSchema
 from vllm_image_core.errors import InvalidRequest
 
 from vllm_image_mcp import answers
@@ -16,7 +16,7 @@ from vllm_image_mcp.parameters import (
     Quality,
     Seed,
 )
-from vllm_image_mcp.results import ImageResult
+from vllm_image_mcp.results import ImageResult, ParametersUsed
 from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
@@ -51,6 +51,12 @@ Strength = Annotated[
 class EditResult(ImageResult):
     """One edited picture, saved."""
 
+    parameters_used: Annotated[
+        ParametersUsed | None,
+        WithJsonSchema(
+            {"anyOf": [{"type": "object"}, {"type": "null"}], "description": "As in generate_image."}
+        ),
+    ] = None
     inputs: list[str] = Field(description="File names of the pictures that it was made of.")
 
 

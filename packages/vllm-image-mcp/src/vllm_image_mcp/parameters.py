@@ -47,18 +47,16 @@ Prompts = Annotated[
 ]
 NegativePrompt = Annotated[
     SkipValidation[str | None],
-    Field(description="What to avoid. Some models ignore it, with a note."),
+    Field(description="What to avoid. Some models ignore it."),
 ]
-Width = Annotated[SkipValidation[int | None], Field(description="Pixels. Default: the model's.")]
-Height = Annotated[SkipValidation[int | None], Field(description="Pixels. Default: the model's.")]
+Width = Annotated[SkipValidation[int | None], Field(description="Pixels..")]
+Height = Annotated[SkipValidation[int | None], Field(description="Pixels..")]
 AspectRatio = Annotated[
     SkipValidation[str | None],
     Field(description='Such as "16:9"; wins over width and height.'),
 ]
-NumInferenceSteps = Annotated[
-    SkipValidation[int | None], Field(description="1 to 200. Default: the model's.")
-]
-GuidanceScale = Annotated[SkipValidation[float | None], Field(description="0 to 20. Default: the model's.")]
+NumInferenceSteps = Annotated[SkipValidation[int | None], Field(description="1 to 200..")]
+GuidanceScale = Annotated[SkipValidation[float | None], Field(description="0 to 20..")]
 Seed = Annotated[
     SkipValidation[int | None],
     Field(description="The same seed gives the same picture. Default: random."),

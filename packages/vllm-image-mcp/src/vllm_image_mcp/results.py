@@ -29,6 +29,8 @@ __all__ = [
 BatchStatus = Literal[
     "success", "partial", "failed", "cancelled", "running", "paused", "interrupted", "stopped"
 ]
+StatusAsTold = Annotated[BatchStatus, WithJsonSchema({"type": "string"})]
+"""The same where the schema of batch_generate has the words already."""
 
 
 Scalar = Annotated[
@@ -123,6 +125,7 @@ class BatchResult(Result):
 class BatchReport(BatchResult):
     """The same from get_batch, whose schema leaves the pictures to that of batch_generate."""
 
+    status: StatusAsTold
     results: Annotated[
         list[BatchImage],
         WithJsonSchema(
@@ -135,7 +138,7 @@ class BatchEntry(Result):
     """One batch of a list."""
 
     batch_id: str
-    status: BatchStatus
+    status: StatusAsTold
     created: str
     prompt: str = Field(description="Its first.")
     images_total: int | None
