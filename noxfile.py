@@ -63,6 +63,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     sync(session, "dev")
     session.run("pyright")
+    session.run("pyright", "--verifytypes", "vllm_omni_client", "--ignoreexternal")
 
 
 @nox.session(python=PYTHONS)
