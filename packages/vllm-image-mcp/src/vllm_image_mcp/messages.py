@@ -31,6 +31,7 @@ _OUT_OF_MEMORY = (
 _OUR_WORDS = {
     "base_url": "--vllm-url",
     "`api_key`": "--api-key or VLLM_IMAGE_API_KEY",
+    "`timeout`, and `read_timeout` if you set one,": "--timeout,",
     "`timeout`": "--timeout",
     "health_check": "server_health",
 }
