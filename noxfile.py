@@ -63,6 +63,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     sync(session, "dev")
     session.run("pyright")
+    session.run("pyright", "--verifytypes", "vllm_omni_client", "--ignoreexternal")
 
 
 @nox.session(python=PYTHONS)
@@ -119,6 +120,7 @@ def contract(session: nox.Session) -> None:
     """The contract suite against a real server: `nox -s contract -- http://localhost:6655`.
 
     `nox -s contract -- --real` installs vLLM-Omni on this machine's CPU and starts it: 2 GB, some minutes.
+    The tools are then called over it too, and a batch runs on two such servers, one of which is killed.
     Where CI is set, plain `nox` does that too; where it cannot be done, it says so.
     """
     which, *rest = session.posargs or ("--real" if "CI" in os.environ else "--none",)
@@ -135,7 +137,9 @@ def contract(session: nox.Session) -> None:
             " it takes Linux, Python 3.11, 2 GB, and a package index that has it"
         )
         (session.error if session.posargs else session.skip)(unchecked)
-    session.run("python", RECIPE, str(session.cache_dir / "real-server"), *suite)
+    folder = str(session.cache_dir / "real-server")
+    session.run("python", RECIPE, folder, *suite)
+    session.run("pytest", "-q", "tests", "-m", "real", "--ignore=tests/hosts", env={"REAL_SERVER": folder})
 
 
 RECIPE = "tests/real_server/run.py"

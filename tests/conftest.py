@@ -1,15 +1,21 @@
 """Fixtures that the tests of the whole share: a vLLM-Omni server, and a listener before it."""
 
+import importlib.util
 import json
 import os
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
 
 import pytest
 from vllm_omni_client.simulator.serving import served
+
+KLEIN: Final = "black-forest-labs/FLUX.2-klein-4B"
 
 
 @pytest.fixture
@@ -29,10 +35,49 @@ def omni_url(request: pytest.FixtureRequest) -> str:
     """The URL of a server with the contract of vLLM-Omni: a simulated one, and a real one."""
     if request.param == "simulated":
         return request.getfixturevalue("simulator_url")
-    url = os.environ.get("OMNI_URL")
-    if not url:
-        pytest.skip("OMNI_URL names no vLLM-Omni server")
-    return url
+    return request.getfixturevalue("real_url")
+
+
+@pytest.fixture(scope="session")
+def real_url() -> Iterator[str]:
+    """The vLLM-Omni server that OMNI_URL names, or one that is started from the folder in REAL_SERVER."""
+    if url := os.environ.get("OMNI_URL"):
+        yield url
+        return
+    folder = real_server_folder()
+    with recipe().serving(folder, "klein", ("--served-model-name", KLEIN)) as server:
+        yield server.url
+
+
+@pytest.fixture
+def two_real_servers() -> Iterator[list[Any]]:
+    """Two vLLM-Omni servers of one model, each on a port of its own; they can be killed and started again."""
+    with ExitStack() as stack:
+        folder, module = real_server_folder(), recipe()
+        both = [module.Server(folder, "klein", ()) for _ in range(2)]
+        for server in both:
+            server.start()
+            stack.callback(server.stop)
+        for server in both:
+            server.until_healthy()
+        yield both
+
+
+def real_server_folder() -> Path:
+    folder = os.environ.get("REAL_SERVER")
+    if not folder:
+        pytest.skip("neither OMNI_URL nor REAL_SERVER names a vLLM-Omni server")
+    return Path(folder)
+
+
+def recipe() -> ModuleType:
+    path = Path(__file__).parent / "real_server" / "run.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Listener(ThreadingHTTPServer):

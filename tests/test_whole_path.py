@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -80,9 +79,7 @@ def host(connect: Host, request: pytest.FixtureRequest) -> Host:
     """The same with a vLLM-Omni server behind it: the simulated one inside, or a real one."""
     if request.param == "demo":
         return lambda: connect("--demo")
-    url = os.environ.get("OMNI_URL")
-    if not url:
-        pytest.skip("OMNI_URL names no vLLM-Omni server")
+    url = request.getfixturevalue("real_url")
     return lambda: connect("--vllm-url", url)
 
 

@@ -11,13 +11,14 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def shown(root: Path) -> list[str]:
-    """The code blocks of the page on the simulator that are tests."""
-    text = (root / "docs" / "simulator.md").read_text(encoding="utf-8")
-    return [code for code in BLOCK.findall(text) if re.search(r"^(async )?def test_", code, re.MULTILINE)]
+    """The code blocks of the page on the simulator, and of the client's, that are tests."""
+    pages = (root / "docs" / "simulator.md", root / "packages" / "vllm-omni-client" / "README.md")
+    codes = (code for page in pages for code in BLOCK.findall(page.read_text(encoding="utf-8")))
+    return [code for code in codes if re.search(r"^(async )?def test_", code, re.MULTILINE)]
 
 
-def test_the_page_shows_a_test(root: Path) -> None:
-    assert len(shown(root)) == 1
+def test_both_pages_show_a_test(root: Path) -> None:
+    assert len(shown(root)) == 2
 
 
 def test_the_tests_on_the_page_pass(root: Path, tmp_path: Path) -> None:

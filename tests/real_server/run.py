@@ -2,14 +2,15 @@
 
     python tests/real_server/run.py FOLDER [COMMAND...]
 
-The command finds a server in OMNI_URL, and its key in OMNI_API_KEY. FOLDER keeps what is installed (2 GB) for
-the next time; without a command it is only installed. Needs Python 3.11, with which vLLM-Omni 0.30.0 was
-tried; no GPU, and no model from anywhere.
+The command finds a server in OMNI_URL, its key in OMNI_API_KEY, and FOLDER in REAL_SERVER. FOLDER keeps what
+is installed (2 GB) for the next time; without a command it is only installed. Needs Python 3.11, with which
+vLLM-Omni 0.30.0 was tried; no GPU, and no model from anywhere.
 """
 
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -50,10 +51,11 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     worst = 0
     for kind, options in SERVERS.items() if command else ():
-        with serving(folder, kind, options) as url:
+        with serving(folder, kind, options) as server:
             key = {"OMNI_API_KEY": KEY} if "--api-key" in options else {}
-            tell(f"running against {kind} on {url}")
-            done = subprocess.run(command, env={**os.environ, **key, "OMNI_URL": url}, check=False)
+            told = {"OMNI_URL": server.url, "REAL_SERVER": str(folder)}
+            tell(f"running against {kind} on {server.url}")
+            done = subprocess.run(command, env={**os.environ, **key, **told}, check=False)
         worst = max(worst, done.returncode)
     return worst
 
@@ -110,57 +112,73 @@ def variables(folder: Path) -> Mapping[str, str]:
     return {**os.environ, **QUIET, **ours}
 
 
+class Server:
+    """A server of a tiny model, on a port that stays its own when it is started again."""
+
+    def __init__(self, folder: Path, kind: str, options: Sequence[str]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        program = folder / "environment" / "bin" / "vllm-omni"
+        place = ["--host", "127.0.0.1", "--port", str(port), "--enforce-eager"]
+        self._command = [program, "serve", folder / f"tiny-{kind}", "--omni", *place, *options]
+        self._variables = variables(folder)
+        self._said = folder / f"{kind}-{port}.log"
+        self.url = f"http://127.0.0.1:{port}"
+
+    def start(self) -> None:
+        """Start its processes, and return at once."""
+        with self._said.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command, env=self._variables, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def until_healthy(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            RuntimeError: It ended or took too long; the end of what it said is in the message.
+        """
+        began = time.monotonic()
+        while time.monotonic() - began < STARTING_SECONDS and self._process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=5):  # noqa: S310 - our own server
+                    tell(f"started in {time.monotonic() - began:.0f} s")
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.5)
+        raise RuntimeError(f"The server did not start:\n{self._said.read_text(errors='replace')[-4000:]}")
+
+    def kill(self) -> None:
+        """End all of its processes at once, as a machine that goes down does."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ask it to end, and end it if it does not."""
+        self._end(signal.SIGTERM)
+        self._end(signal.SIGKILL)
+
+    def _end(self, by: signal.Signals) -> None:
+        try:
+            os.killpg(self._process.pid, by)
+            self._process.wait(15)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            return
+
+
 @contextmanager
-def serving(folder: Path, kind: str, options: Sequence[str]) -> Generator[str]:
+def serving(folder: Path, kind: str, options: Sequence[str]) -> Generator[Server]:
     """A server of a tiny model, from when it is healthy until the end of the block.
 
-    Yields:
-        Its base URL.
-
     Raises:
-        RuntimeError: It ended or took too long; the end of what it said is in the message.
+        RuntimeError: It did not start.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [folder / "environment" / "bin" / "vllm-omni", "serve", folder / f"tiny-{kind}", "--omni"]
-    place = ["--host", "127.0.0.1", "--port", str(port), "--enforce-eager"]
-    said = folder / f"{kind}.log"
-    with said.open("wb") as log:
-        server = subprocess.Popen(
-            [*command, *place, *options],
-            env=variables(folder),
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    server = Server(folder, kind, options)
+    server.start()
     try:
-        until_healthy(f"http://127.0.0.1:{port}", server, said)
-        yield f"http://127.0.0.1:{port}"
+        server.until_healthy()
+        yield server
     finally:
-        end(server)
-
-
-def until_healthy(url: str, server: "subprocess.Popen[bytes]", said: Path) -> None:
-    """Wait until the server answers."""
-    began = time.monotonic()
-    while time.monotonic() - began < STARTING_SECONDS and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5):  # noqa: S310 - our own server
-                tell(f"started in {time.monotonic() - began:.0f} s")
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    raise RuntimeError(f"The server did not start:\n{said.read_text(errors='replace')[-4000:]}")
-
-
-def end(server: "subprocess.Popen[bytes]") -> None:
-    """Stop the server with all of its processes."""
-    for number in (15, 9):
-        try:
-            os.killpg(server.pid, number)
-            server.wait(15)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
+        server.stop()
 
 
 def tell(text: str) -> None:

@@ -537,6 +537,22 @@ async def test_a_picture_is_of_the_format_that_was_asked_for_and_another_than_th
     assert (await studio.make(replace(found, tag=None))).reused
 
 
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+async def test_an_index_that_was_lost_is_made_anew_from_files_of_every_format(
+    tmp_path: Path, kind: str
+) -> None:
+    server = Server(draw=lambda request: encoded(request.output_format or "png"))
+    asked = ImageRequest(prompt="a red fox", seed=7, width=64, height=64, tag="keep")
+    request = replace(asked, output_format=kind)  # type: ignore[arg-type] -- a Literal
+    async with studio_of(server, tmp_path) as studio:
+        before = await studio.make(request)
+    shutil.rmtree(tmp_path / ".vllm-image")
+    async with studio_of(server, tmp_path) as studio:
+        [found] = (await studio.find("fox")).pictures
+        assert (found.path, found.seed, found.tag) == (before.path, 7, "keep")
+        assert (await studio.make(request)).reused
+
+
 async def test_a_file_that_was_damaged_meanwhile_is_made_again(tmp_path: Path) -> None:
     server = Server()
     studio = studio_of(server, tmp_path)

@@ -1,6 +1,6 @@
 """A client's retries come out of one budget, which successes fill again."""
 
-from vllm_omni_client._budget import CAPACITY, CHEAP_RETRY, COSTLY_RETRY, FLOOR, RetryBudget
+from vllm_omni_client._budget import CAPACITY, CHEAP_RETRY, COSTLY_RETRY, RESERVE, RetryBudget
 from vllm_omni_client._retry import History, Policy, Stop, Wait, decide
 from vllm_omni_client.errors import ConnectionLost, ServerBusy
 
@@ -17,18 +17,25 @@ def retries(error: ServerBusy | ConnectionLost, budget: RetryBudget) -> int:
     return 100
 
 
-def test_ten_cheap_retries_or_two_costly_ones_are_allowed() -> None:
-    assert retries(ServerBusy("later", status=503), RetryBudget()) == 10
+def test_a_new_client_has_four_cheap_retries_or_two_costly_ones() -> None:
+    assert retries(ServerBusy("later", status=503), RetryBudget()) == 4
     assert retries(ConnectionLost("gone"), RetryBudget()) == 2
     assert (Wait(1.0).tokens, Wait(1.0, costly=True).tokens) == (CHEAP_RETRY, COSTLY_RETRY)
 
 
+def test_a_caller_who_allows_more_to_one_call_has_them() -> None:
+    assert retries(ServerBusy("later", status=503), RetryBudget(7)) == 7
+    assert retries(ServerBusy("later", status=503), RetryBudget(30)) == 30
+    assert RetryBudget(2).tokens == RESERVE
+
+
 def test_a_success_pays_for_one_cheap_retry_up_to_the_capacity() -> None:
     budget = RetryBudget()
-    budget.succeeded()
+    for _ in range(100):
+        budget.succeeded()
     assert budget.tokens == CAPACITY
-    retries(ServerBusy("later", status=503), budget)
-    assert budget.tokens == FLOOR
+    assert retries(ServerBusy("later", status=503), budget) == 10
+    assert budget.tokens == 0.0
     budget.succeeded()
     assert retries(ServerBusy("later", status=503), budget) == 1
 

@@ -28,8 +28,10 @@ from vllm_omni_client import (
     OmniClient,
     OmniError,
     SavedImage,
+    ServerError,
     UnsupportedParameter,
 )
+from vllm_omni_client.simulator.serving import served
 
 Script = Callable[[socket.socket, bytes], bool]
 Serve = Callable[[Script], str]
@@ -185,6 +187,8 @@ def test_a_file_takes_one_picture(ask: Ask, serve: Serve, tmp_path: Path, fields
     with pytest.raises(InvalidParameter, match="one picture"):
         ask(serve(server), "generate_image", FOX.model_copy(update=fields), into=tmp_path / "x.png")
     (tmp_path / "fox.png").write_bytes(b"mine")
+    with pytest.raises(InvalidParameter, match="into: "):
+        ask(serve(server), "generate_image", FOX, into=5)
     with pytest.raises(InvalidParameter, match="a file already"):
         ask(serve(server), "generate_image", FOX, into=str(tmp_path / "fox.png"))
     assert server.asked == []
@@ -305,6 +309,17 @@ def test_an_edit_of_an_address_is_not_sent(ask: Ask, serve: Serve) -> None:
     assert server.asked == []
 
 
+def test_a_sleep_can_be_undone_unless_the_weights_were_dropped(ask: Ask) -> None:
+    with served() as url:
+        assert ask(url, "sleep") is True
+        assert ask(url, "wake_up") is True
+        fox = FOX.model_copy(update={"size": "64x64"})
+        assert isinstance(ask(url, "generate_image", fox), ImageGenerationReply)
+        assert ask(url, "sleep", level=2) is True
+        with pytest.raises(ServerError, match="weights were discarded"):
+            ask(url, "wake_up")
+
+
 def test_a_server_sleeps_and_wakes_up(ask: Ask, serve: Serve) -> None:
     server = Server(
         sleep=http(b'{"status":"SUCCESS","acks":[]}'),
@@ -370,13 +385,31 @@ def test_a_server_that_tells_nothing_is_believed_to_take_all(ask: Ask, serve: Se
     assert ask(serve(server), "capabilities", settings=ASKED) == Capabilities()
 
 
-def test_a_dead_server_costs_hardly_more_than_one_request_a_call(serve: Serve) -> None:
-    server = Server(generations=http(b"", 503))
-    with OmniClient(serve(server), capabilities=NEWEST, jitter=lambda: 0.0, max_retries=4) as client:
-        for _ in range(100):
+@pytest.mark.parametrize(
+    "answer", [http(b"", 503), b"", b"HTTP/1.1 200 OK\r\n"], ids=["busy", "silent", "cut"]
+)
+def test_a_dead_server_gets_at_most_1_1_requests_a_call_over_50_calls(serve: Serve, answer: bytes) -> None:
+    asked: list[bytes] = []
+
+    def dead(connection: socket.socket, request: bytes) -> bool:
+        asked.append(request)
+        connection.sendall(answer)
+        return False
+
+    with OmniClient(serve(dead), jitter=lambda: 0.0) as client:
+        for _ in range(50):
             with pytest.raises(OmniError):
                 client.generate_image(FOX)
-    assert len(server.asked) == 110
+    assert 50 < len(asked) <= 55
+
+
+def test_a_call_has_the_retries_that_its_caller_allows(serve: Serve) -> None:
+    server = Server(generations=http(b"", 503))
+    with OmniClient(serve(server), capabilities=NEWEST, jitter=lambda: 0.0, max_retries=8) as client:
+        for expected in (9, 10):
+            with pytest.raises(OmniError):
+                client.generate_image(FOX)
+            assert len(server.asked) == expected
 
 
 def silent(arrived: threading.Event) -> Script:

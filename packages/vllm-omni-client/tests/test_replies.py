@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from vllm_omni_client.models import (
     GenerationMetrics,
     ImageGenerationReply,
@@ -34,6 +35,12 @@ def test_format_and_size_are_those_of_the_bytes(kind: str, name: str) -> None:
     assert image.pil().size == (4, 3)
     assert image._repr_png_() == (image.bytes if name == "png" else None)
     assert image._repr_jpeg_() == (image.bytes if name == "jpeg" else None)
+
+
+def test_a_list_of_junk_is_refused_by_its_first_member() -> None:
+    with pytest.raises(ValidationError) as caught:
+        ImageGenerationReply.model_validate({"data": [1] * 100_000})
+    assert caught.value.error_count() <= 2
 
 
 def test_what_is_no_picture_has_neither() -> None:

@@ -64,3 +64,23 @@ def test_a_place_where_no_file_can_be_is_told_before_anything_is_sent(tmp_path: 
     assert caught.value.parameter == "into"
     with pytest.raises(FileNotFoundError):
         write_whole(b"x", tmp_path / "nowhere" / "fox.png", overwrite=False)
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_name_that_no_file_can_have_is_told_too(tmp_path: Path, *, overwrite: bool) -> None:
+    for place, why in (
+        (tmp_path, "Is a directory"),
+        (tmp_path / ("a" * 300), "File name too long"),
+        (tmp_path / "nul\0", "null"),
+    ):
+        with pytest.raises(InvalidParameter, match=why) as caught:
+            NewFile(place, overwrite=overwrite)
+        assert ".tmp" not in caught.value.message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_name_of_wide_characters_is_a_name(tmp_path: Path) -> None:
+    path = tmp_path / ("🦊" * 60 + ".png")
+    with NewFile(path) as new:
+        new.commit()
+    assert list(tmp_path.iterdir()) == [path]

@@ -44,6 +44,7 @@ def test_a_fault_is_written_as_text_and_read_again(text: str, fault: Fault) -> N
         ("status@0", "first: Input should be greater than or equal to 1"),
         ("status@x", "first: Input should be a valid integer"),
         ("status@", "first: Input should be a valid integer"),
+        ("status@3-2", "it ends with request 2, before it begins with 3"),
         ("status@200%", "percent: Input should be less than or equal to 100"),
         ("delay,seconds=inf", "seconds: Input should be a finite number"),
         ("status,colour=red", "colour: Extra inputs are not permitted"),

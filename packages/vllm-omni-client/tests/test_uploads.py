@@ -19,6 +19,12 @@ def png() -> bytes:
     return buffer.getvalue()
 
 
+def half_a_jpeg() -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise((200, 200), 50).save(buffer, "JPEG")
+    return buffer.getvalue()[: buffer.tell() // 2]
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "fox.png"
@@ -43,9 +49,18 @@ def test_a_single_picture_needs_no_list() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["http://x/y.png", "HTTPS://x", "data:image/png;base64,iVBO", "file:///etc/x"]
+    "address",
+    [
+        "http://x/y.png",
+        "HTTPS://x",
+        "data:image/png;base64,iVBO",
+        "file:///etc/x",
+        " http://x",
+        "s3://x/y",
+        Path("https://x/y"),
+    ],
 )
-def test_an_address_is_refused_with_the_reason(address: str) -> None:
+def test_an_address_is_refused_with_the_reason(address: str | Path) -> None:
     with pytest.raises(InvalidParameter, match="is an address") as caught:
         uploads(address)
     assert caught.value.parameter == "image"
@@ -65,6 +80,9 @@ def test_one_to_four_pictures_are_taken(images: list[InputImage]) -> None:
         ("a\0b", "cannot be read"),
         (io.StringIO("x"), "opened for text"),
         (7, "a int is no path"),
+        (Image.new("CMYK", (4, 3)), r"cannot write mode CMYK as PNG.*convert\(.RGB"),
+        (Image.new("RGB", (0, 0)), "cannot be sent as PNG"),
+        (Image.open(io.BytesIO(half_a_jpeg())), "truncated"),
     ],
 )
 def test_what_is_no_picture_is_refused(image: InputImage, words: str) -> None:

@@ -203,6 +203,11 @@ class BatchAttempts:
         self._folder_failed(error)
         return await self._folder.well_again()
 
+    async def folder_again(self, error: CannotSave) -> bool:
+        """Wait until the folder can be written again; False where nobody waits for it any longer."""
+        self._folder_failed(error)
+        return await self._folder.well_again()
+
     def _folder_failed(self, error: CannotSave) -> None:
         match error:
             case NotEnoughSpace():

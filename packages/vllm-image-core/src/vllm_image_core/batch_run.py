@@ -16,10 +16,12 @@ from vllm_image_core.batch_item import BatchItem
 from vllm_image_core.batch_log import BatchLog
 from vllm_image_core.batching import running
 from vllm_image_core.claim import Lease
-from vllm_image_core.errors import BatchInUse, DatabaseUnavailable, ImageError, InvalidRequest
+from vllm_image_core.errors import BatchInUse, CannotSave, DatabaseUnavailable, ImageError, InvalidRequest
 from vllm_image_core.eta import Eta
 from vllm_image_core.generated import GeneratedImage
+from vllm_image_core.input_sweep import swept
 from vllm_image_core.journal_writer import JournalWriter, News
+from vllm_image_core.kept_inputs import kept
 from vllm_image_core.maker import Job
 from vllm_image_core.patience import LeftWaiting
 from vllm_image_core.remembered import told_of_image
@@ -203,9 +205,18 @@ class BatchRun:
     async def _checked(self, request: ImageRequest) -> tuple[ImageRequest, Exception | None]:
         """The request with its seed drawn, or as it came with the reason why it is refused."""
         try:
-            return (await self._workshop.maker.checked(request)).request, None
+            return await self._kept((await self._workshop.maker.checked(request)).request), None
         except InvalidRequest as error:
             return request, error
+
+    async def _kept(self, request: ImageRequest) -> ImageRequest:
+        """The request, the pictures of an edit being kept; a folder that does not take them is waited for."""
+        while True:
+            try:
+                return await kept(request, self._workshop.library.root)
+            except CannotSave as error:
+                if not await self._attempts.folder_again(error):
+                    raise
 
     async def _make_all(self) -> None:
         await self._make_some()
@@ -314,6 +325,8 @@ class BatchRun:
         await asyncio.wait([release])
         if release.exception() is not None:
             _logger.warning("The end of batch %s was not written down: %s", self.log.id, release.exception())
+        else:
+            await asyncio.to_thread(swept, self._workshop.journal)
 
     def _hear(self, trouble: DatabaseUnavailable | None) -> None:
         """The journal cannot be written, or can be again."""

@@ -14,6 +14,7 @@ from vllm_omni_client.models import ImageGenerationReply
 from vllm_image_core import surprises
 from vllm_image_core.calibration import Made
 from vllm_image_core.content_key import ContentKey, content_key
+from vllm_image_core.edit import EditRequest
 from vllm_image_core.edit_layers import layers_beside, with_layers
 from vllm_image_core.edit_making import facts_of, metadata_of, readied, receipt_of, resolved_by
 from vllm_image_core.edit_work import work_of
@@ -198,8 +199,12 @@ class Maker:
             CannotSave: The folder cannot be written, or has too little space.
         """
         model = await self.known_model()
+        await asyncio.to_thread(self._check_writable, requests, model)
+
+    def _check_writable(self, requests: Iterable[ImageRequest], model: ServedModel) -> None:
+        """Look at the folder, in a thread: the pictures of edits tell the sizes of what is made of them."""
         pixels = sum(self._resolved(request, model).size.pixels for request in requests)
-        await asyncio.to_thread(self._library.check_writable, pixels=pixels)
+        self._library.check_writable(pixels=pixels)
 
     async def made(self, job: Job, record: Record = _unrecorded) -> GeneratedImage:
         """Send a checked request, and save what comes back; or take the picture that is there.
@@ -208,12 +213,14 @@ class Maker:
 
         Raises:
             NotEnoughSpace: The disk has become too full meanwhile; nothing was sent.
-            InvalidRequest: The server has changed its model meanwhile, and the new one cannot do this.
+            InvalidRequest: The server has changed its model meanwhile, and the new one cannot do this; or a
+                picture that an edit starts from is not what it was.
             BadPicture: The server sent something that is no picture.
             PictureNotSaved: The picture was made and could not be written; it is in the error.
             OmniError: The server refused, failed, or did not answer.
         """
         await self.met()  # a batch may go on that has begun while its server was away
+        job = await self._with_pictures(job)
         if not job.reuse:
             return await self._made_anew(job, record)
         started = self._timer()
@@ -228,6 +235,15 @@ class Maker:
         image = _reused(existing, saved, job, resolved, model, seconds=self._timer() - started)
         record(image)
         return image
+
+    async def _with_pictures(self, job: Job) -> Job:
+        """The job with the pictures of an edit read, once for all that follows."""
+        if not isinstance(job.request, EditRequest):
+            return job
+        if job.hold is not None:  # a folder that is away has its pictures with it
+            await asyncio.to_thread(self._library.check_there)
+        model = await self.known_model()
+        return replace(job, request=await readied(job.request, model.profile, self._registry))
 
     def _placed(self, existing: Existing, filename: str | None) -> Saved:
         if filename is None:

@@ -145,17 +145,24 @@ class AsyncCalls(Caller, ABC):
             await self.health_check()
         return known
 
-    async def sleep(self, *, level: Literal[1, 2] = 2, stage_ids: Sequence[int] = (0,)) -> bool:
+    async def sleep(self, *, level: Literal[1, 2] = 1, stage_ids: Sequence[int] = (0,)) -> bool:
         """Have the server give its GPU memory back; True when it has. Needs 0.20 or later.
 
+        Requests for pictures wait until it wakes.
+
         Args:
-            level: 1 moves the weights to main memory, 2 drops them.
+            level: 1 moves the weights to main memory, from where `wake_up` brings them back. 2, the
+                server's own default, drops them; 0.30.0 then has to be started anew.
             stage_ids: Which stages; a server that only draws has the one.
         """
         return await self._send(_endpoints.sleep(stage_ids, level))
 
     async def wake_up(self, *, stage_ids: Sequence[int] = (0,)) -> bool:
-        """Have the server load its weights again; False when it was not asleep. Needs 0.20 or later."""
+        """Have the server load its weights again; False when it was not asleep. Needs 0.20 or later.
+
+        Raises:
+            ServerError: It has dropped its weights (level 2) and cannot load them.
+        """
         return await self._send(_endpoints.wake_up(stage_ids))
 
     async def get_models(self) -> ModelList:

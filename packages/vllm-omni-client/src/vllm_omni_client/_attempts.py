@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from vllm_omni_client._budget import RetryBudget
+from vllm_omni_client._budget import VAIN_QUESTION, RetryBudget
 from vllm_omni_client._retry import History, Policy, Stop, Wait, decide, depends_on_health
 from vllm_omni_client._wire import Wire
 from vllm_omni_client.errors import EngineDead, Exchange, GpuSpent, OmniError, ServerError
@@ -45,7 +45,7 @@ class Attempts:
     ) -> None:
         self.policy = policy
         self.server = server
-        self.wire = Wire()
+        self.wire: Wire = Wire()
         self.failures: tuple[FailedAttempt, ...] = ()
         self._budget = budget
         self._exchange = Exchange(method=method, url=url, attempts=0)
@@ -80,6 +80,8 @@ class Attempts:
     def diagnosed(self, error: OmniError, *, healthy: bool) -> OmniError:
         """Take in what `/health` said after a failure; a server error without health is a dead engine."""
         self._healthy = healthy
+        if not healthy:
+            self._budget.take(VAIN_QUESTION)
         if healthy or not isinstance(error, ServerError) or isinstance(error, EngineDead):
             return error
         dead = EngineDead(

@@ -108,7 +108,7 @@ class BlockingCalls(Caller, ABC):
             self.health_check()
         return known
 
-    def sleep(self, *, level: Literal[1, 2] = 2, stage_ids: Sequence[int] = (0,)) -> bool:
+    def sleep(self, *, level: Literal[1, 2] = 1, stage_ids: Sequence[int] = (0,)) -> bool:
         """Have the server give its GPU memory back; see `AsyncOmniClient.sleep`."""
         return self._send(_endpoints.sleep(stage_ids, level))
 

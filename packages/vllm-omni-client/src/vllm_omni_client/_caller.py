@@ -19,7 +19,7 @@ class Caller:
     """
 
     def __init__(self, connection: Connection, *, strict: bool, capabilities: Capabilities | None) -> None:
-        self.base_url = connection.base_url
+        self.base_url: str = connection.base_url
         self._connection = connection
         self._strict = strict
         self._server = KnownServer(connection.clock, capabilities)

@@ -6,6 +6,7 @@ in how they wait, and in nothing else.
 """
 
 import asyncio
+import math
 import os
 import random
 import ssl
@@ -44,9 +45,9 @@ _Receive = Callable[[], Awaitable[_Message]]
 _SendMessage = Callable[[_Message], Awaitable[None]]
 AsgiApp = Callable[[_Message, _Receive, _SendMessage], Awaitable[None]]
 
-_CONNECT_SECONDS: Final = 5.0
 _WRITE_SECONDS: Final = 30.0
 _SHORTEST_SECONDS: Final = 0.001
+_AFTER_DEADLINE_SECONDS: Final = 0.5
 # Idle connections are closed before uvicorn closes them, which it does after 5 seconds.
 _IDLE_SECONDS: Final = 3.0
 _UNREACHABLE: Final = "tenacity ends with a result or with the last error"
@@ -64,6 +65,9 @@ class AsyncOmniClient(AsyncCalls):
         api_key: The server's `--api-key`, if it has one.
         timeout: The total deadline of a generation in seconds, retries and their waits included. Other
             calls end after 30 seconds, a health check after 10, if this is not shorter.
+        connect_timeout: How long making a connection may take, in seconds.
+        read_timeout: How long the server may say nothing, in seconds; None for as long as `timeout`. It says
+            nothing while it draws, and while a request waits in its queue.
         max_retries: Attempts after the first one, 0 to 100. What may have cost GPU time is sent again at
             most once, only with a seed, and only when `/health` answers 200.
         max_connections: How many pictures may be under way at once, 1 to 10,000; further calls wait for
@@ -90,6 +94,8 @@ class AsyncOmniClient(AsyncCalls):
         *,
         api_key: str | SecretStr | None = None,
         timeout: float = 300.0,  # the deadline of later calls, not of this one
+        connect_timeout: float = 5.0,
+        read_timeout: float | None = None,
         max_retries: int = 2,
         max_connections: int = 100,
         strict: bool = True,
@@ -103,6 +109,8 @@ class AsyncOmniClient(AsyncCalls):
             base_url,
             api_key=api_key,
             timeout=timeout,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
             max_retries=max_retries,
             max_connections=max_connections,
             clock=clock,
@@ -264,7 +272,7 @@ class AsyncOmniClient(AsyncCalls):
             self._connection.url(call),
             content=call.content,
             headers=call.headers,
-            timeout=_timeouts(None),
+            timeout=_timeouts(self._connection),
             extensions={"trace": ask.wire.note_async},
         )
         with _translated(self.base_url, ask.wire):
@@ -293,6 +301,8 @@ class OmniClient(BlockingCalls):
         *,
         api_key: str | SecretStr | None = None,
         timeout: float = 300.0,
+        connect_timeout: float = 5.0,
+        read_timeout: float | None = None,
         max_retries: int = 2,
         max_connections: int = 100,
         strict: bool = True,
@@ -306,6 +316,8 @@ class OmniClient(BlockingCalls):
             base_url,
             api_key=api_key,
             timeout=timeout,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
             max_retries=max_retries,
             max_connections=max_connections,
             clock=clock,
@@ -422,7 +434,7 @@ class OmniClient(BlockingCalls):
             self._connection.url(call),
             content=call.content,
             headers=call.headers,
-            timeout=_timeouts(max(seconds, _SHORTEST_SECONDS)),
+            timeout=_timeouts(self._connection, max(seconds, _SHORTEST_SECONDS)),
             extensions={"trace": wire.note},
         )
         with self._cuttable(wire), _translated(self.base_url, wire), Deadline(wire, seconds):
@@ -461,12 +473,15 @@ def _closed_under_way() -> ConnectionLost:
     return ConnectionLost("this client was closed while the call was under way")
 
 
-def _timeouts(seconds: float | None) -> httpx.Timeout:
-    """Return the limits of one attempt's steps; the total deadline is kept around them."""
-    connect, write = (
-        limit if seconds is None else min(limit, seconds) for limit in (_CONNECT_SECONDS, _WRITE_SECONDS)
+def _timeouts(connection: Connection, seconds: float = math.inf) -> httpx.Timeout:
+    """Return the limits of one attempt's steps; the total deadline is kept around them, and comes first."""
+    read = min(connection.read_seconds, seconds + _AFTER_DEADLINE_SECONDS)
+    return httpx.Timeout(
+        connect=min(connection.connect_seconds, seconds),
+        read=None if math.isinf(read) else read,
+        write=min(_WRITE_SECONDS, seconds),
+        pool=None,
     )
-    return httpx.Timeout(connect=connect, read=seconds, write=write, pool=None)
 
 
 def _tls(connection: Connection) -> ssl.SSLContext | bool:
@@ -507,7 +522,7 @@ def _translation(error: httpx.HTTPError, base_url: str, *, stale: bool) -> OmniE
         case httpx.PoolTimeout() | httpx.WriteTimeout():
             return RequestTimeout(f"the request could not be sent to {base_url} in time", gpu_spent="no")
         case httpx.TimeoutException():
-            return RequestTimeout(f"no answer from {base_url} in time")
+            return RequestTimeout(f"{base_url} said nothing for longer than read_timeout allows")
         case _:
             message = f"the connection to {base_url} broke: {first_words(error)}"
             return ConnectionLost(message, gpu_spent="no" if stale else None)

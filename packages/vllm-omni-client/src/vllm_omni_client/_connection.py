@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -14,8 +14,9 @@ from vllm_omni_client._address import base_url_of, is_private
 from vllm_omni_client._attempts import Attempts
 from vllm_omni_client._budget import RetryBudget
 from vllm_omni_client._endpoints import Call
-from vllm_omni_client._reply import HIDDEN, Reply
+from vllm_omni_client._reply import Reply
 from vllm_omni_client._retry import Policy
+from vllm_omni_client._secret import hidden
 from vllm_omni_client._text import printable
 from vllm_omni_client.errors import InvalidParameter, OmniError, RequestTimeout, ServerUnreachable
 
@@ -34,6 +35,8 @@ class Connection:
         base_url: The server's address, without a slash, a `/v1` or a user name.
         key: What `/v1` routes ask for; None when the server was started without one.
         timeout_seconds: The total deadline of a call.
+        connect_seconds: How long making a connection may take.
+        read_seconds: How long the server may say nothing; infinity for as long as the deadline.
         max_retries: Attempts after the first one.
         max_connections: How many pictures may be under way at once.
         clock: Seconds on a clock that never goes back.
@@ -44,11 +47,13 @@ class Connection:
     base_url: str
     key: SecretStr | None
     timeout_seconds: float
+    connect_seconds: float
+    read_seconds: float
     max_retries: int
     max_connections: int
     clock: Callable[[], float]
     jitter: Callable[[], float]
-    budget: RetryBudget = field(default_factory=RetryBudget)
+    budget: RetryBudget
 
     @classmethod
     def checked(
@@ -57,6 +62,8 @@ class Connection:
         *,
         api_key: str | SecretStr | None,
         timeout: float,
+        connect_timeout: float,
+        read_timeout: float | None,
         max_retries: int,
         max_connections: int,
         clock: Callable[[], float],
@@ -70,13 +77,18 @@ class Connection:
         return cls(
             base_url=base_url_of(base_url),
             key=_checked_key(api_key),
-            timeout_seconds=_checked_timeout(timeout),
+            timeout_seconds=_checked_timeout(
+                "timeout", timeout, hint="; a call without a deadline could hang for ever"
+            ),
+            connect_seconds=_checked_timeout("connect_timeout", connect_timeout),
+            read_seconds=math.inf if read_timeout is None else _checked_timeout("read_timeout", read_timeout),
             max_retries=_checked_number("max_retries", max_retries, least=0, most=_MOST_RETRIES),
             max_connections=_checked_number(
                 "max_connections", max_connections, least=1, most=_MOST_CONNECTIONS
             ),
             clock=clock,
             jitter=jitter,
+            budget=RetryBudget(max_retries),
         )
 
     @property
@@ -128,12 +140,12 @@ class Connection:
         except OmniError:
             if self.key is None:
                 raise
-            hidden = reply.without(self.key.get_secret_value())
-        return _endpoints.read(call, hidden.status, hidden.headers, hidden.content)
+            keyless = reply.without(self.key.get_secret_value())
+        return _endpoints.read(call, keyless.status, keyless.headers, keyless.content)
 
     def without_key(self, text: str) -> str:
         """Return a foreign text with the key hidden, should the server repeat it."""
-        return text if self.key is None else text.replace(self.key.get_secret_value(), HIDDEN)
+        return text if self.key is None else hidden(text, self.key.get_secret_value())
 
     def timed_out(self, attempts: Attempts) -> OmniError:
         """Return the error of a call that reached its total deadline."""
@@ -156,12 +168,12 @@ def _checked_key(api_key: str | SecretStr | None) -> SecretStr | None:
     return SecretStr(text)
 
 
-def _checked_timeout(timeout: float) -> float:
-    """Return the deadline in seconds. Raises InvalidParameter unless it is finite and more than 0."""
+def _checked_timeout(name: str, timeout: float, *, hint: str = "") -> float:
+    """Return seconds. Raises InvalidParameter unless they are finite and more than 0."""
     if not (_is_a(timeout, int, float) and math.isfinite(timeout) and timeout > 0):
         shown = printable(repr(timeout), limit=_SHOWN)
-        hint = "; a call without a deadline could hang for ever" if _is_a(timeout, type(None)) else ""
-        raise InvalidParameter(f"timeout = {shown}: must be seconds, more than 0{hint}", parameter="timeout")
+        why = hint if _is_a(timeout, type(None)) else ""
+        raise InvalidParameter(f"{name} = {shown}: must be seconds, more than 0{why}", parameter=name)
     return float(timeout)
 
 

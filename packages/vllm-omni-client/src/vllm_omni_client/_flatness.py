@@ -40,7 +40,7 @@ class Flatness:
         self._length = 1 + self._width * self._pixel_bytes
         whole = header.depth >= _BITS and header.colour != _PALETTE and not header.interlaced
         judged = header.width * header.height in _JUDGED_PIXELS and self._length <= _LONGEST_LINE
-        self.open = whole and judged
+        self.open: bool = whole and judged
         """Whether what comes next may still matter."""
         self._unpacking = zlib.decompressobj()
         self._waiting = b""

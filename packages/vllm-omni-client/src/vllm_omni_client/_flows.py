@@ -15,7 +15,14 @@ from vllm_omni_client._known_server import KnownServer
 from vllm_omni_client._reply import Reply
 from vllm_omni_client._wire import Wire
 from vllm_omni_client.capabilities import Capabilities
-from vllm_omni_client.errors import ModelChanged, NotFound, OmniError
+from vllm_omni_client.errors import (
+    ConnectionLost,
+    ModelChanged,
+    NotFound,
+    OmniError,
+    ServerBusy,
+    ServerUnreachable,
+)
 
 T = TypeVar("T")
 
@@ -23,6 +30,8 @@ _HEALTH_SECONDS: Final = 5.0
 # What a server is may cost this much of a call's time to learn, and not more than a quarter of it.
 _LEARNING_SECONDS: Final = 5.0
 _LEARNING_SHARE: Final = 4
+# After these there is no use in a second question.
+_NO_ONE_THERE: Final = (ServerUnreachable, ConnectionLost, ServerBusy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,15 +107,22 @@ class Flows:
 
     def learn(self, seconds: float) -> Flow[Capabilities]:
         """Ask the server what it can do, and believe it; what it does not tell is no failure."""
-        version = yield from self._quietly(_endpoints.version(), seconds / 2)
+        try:
+            version = yield from self._quietly(_endpoints.version(), seconds / 2, but=_NO_ONE_THERE)
+        except _NO_ONE_THERE:
+            return self._server.learn(Capabilities())
         if renewed := self._server.renewed(version):
             return renewed
         description = yield from self._quietly(_endpoints.openapi(), seconds / 2)
         return self._server.learn(Capabilities.of_openapi(description or b"", version))
 
-    def _quietly(self, call: Call[T], seconds: float) -> Flow[T | None]:
-        """Ask in passing; None where no answer comes."""
+    def _quietly(
+        self, call: Call[T], seconds: float, *, but: tuple[type[OmniError], ...] = ()
+    ) -> Flow[T | None]:
+        """Ask in passing; None where no answer comes, but for the errors that are to be told."""
         try:
             return self._connection.read(call, (yield Ask(call=call, wire=Wire(), seconds=seconds)))
+        except but:
+            raise
         except (OmniError, TimeoutError):
             return None

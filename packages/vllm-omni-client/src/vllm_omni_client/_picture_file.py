@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -37,7 +37,7 @@ class Arrived:
 class _Around(BaseModel):
     """What stands around the picture."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
     data: list[object]
     metrics: object = None
@@ -107,8 +107,15 @@ def file_for(
         return
     if request.n != 1 or request.layers is not None:
         raise InvalidParameter("into takes one picture: ask for n=1, without layers", parameter="into")
-    with NewFile(Path(into), overwrite=overwrite) as new:
+    with NewFile(_path(into), overwrite=overwrite) as new:
         yield PictureFile(new, most_pixels=most_pixels(request.size))
+
+
+def _path(into: str | Path) -> Path:
+    try:
+        return Path(into)
+    except TypeError as error:
+        raise InvalidParameter(f"into: {error}", parameter="into") from error
 
 
 def _metrics(around: bytes) -> GenerationMetrics | None:

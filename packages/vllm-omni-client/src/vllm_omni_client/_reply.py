@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 from vllm_omni_client._endpoints import Call
 from vllm_omni_client._picture_file import PictureFile
 from vllm_omni_client._refusal import excerpt
+from vllm_omni_client._secret import hidden
 from vllm_omni_client.errors import BadReply, Exchange
 
 T = TypeVar("T")
@@ -14,7 +15,6 @@ T = TypeVar("T")
 _OK: Final = 200
 # An error's body is cut here and read as far as it came.
 _MAX_ERROR_BYTES: Final = 1024 * 1024
-HIDDEN: Final = "[api key]"
 _ENCODINGS: Final = frozenset({"br", "compress", "deflate", "gzip", "zstd"})
 # Digits of a length that are read: enough for any number that is too large.
 _LENGTH_DIGITS: Final = 18
@@ -38,8 +38,10 @@ class Reply:
         """Return the same answer with `secret` hidden wherever the server repeats it."""
         return Reply(
             status=self.status,
-            headers={name: value.replace(secret, HIDDEN) for name, value in self.headers.items()},
-            content=self.content.replace(secret.encode(), HIDDEN.encode()),
+            headers={name: hidden(value, secret) for name, value in self.headers.items()},
+            content=hidden(self.content.decode("latin-1"), secret).encode(
+                "latin-1"
+            ),  # every byte is a letter
         )
 
 

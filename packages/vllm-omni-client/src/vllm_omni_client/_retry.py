@@ -9,7 +9,7 @@ and the server is well; a failure that will fail again is not repeated.
 from dataclasses import dataclass
 from typing import Final, Literal, assert_never
 
-from vllm_omni_client._budget import CAPACITY, CHEAP_RETRY, COSTLY_RETRY, FLOOR
+from vllm_omni_client._budget import CAPACITY, CHEAP_RETRY, COSTLY_RETRY
 from vllm_omni_client.errors import (
     BadReply,
     ConnectionLost,
@@ -118,7 +118,7 @@ def depends_on_health(error: OmniError, policy: Policy, *, tokens: float = CAPAC
     server that is well.
     """
     kind = classify(error)
-    affordable = tokens - COSTLY_RETRY >= FLOOR
+    affordable = tokens >= COSTLY_RETRY
     return kind == "server_fault" or (
         kind == "outcome_unknown" and policy.repeatable and policy.max_retries > 0 and affordable
     )
@@ -141,7 +141,7 @@ def decide(error: OmniError, *, policy: Policy, history: History, jitter: float)
     verdict = _wait(error, policy=policy, history=history, backoff=backoff_seconds(history.attempts, jitter))
     if isinstance(verdict, Wait) and history.elapsed_seconds + verdict.seconds >= policy.timeout_seconds:
         return Stop()
-    if isinstance(verdict, Wait) and history.tokens - verdict.tokens < FLOOR:
+    if isinstance(verdict, Wait) and history.tokens < verdict.tokens:
         return Stop()
     return verdict
 

@@ -1,8 +1,10 @@
 """Saving: a file that appears under its name whole, or not at all."""
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +13,7 @@ from typing import Final, Self
 from vllm_omni_client.errors import InvalidParameter
 
 _NAME_BYTES: Final = 4
-_KEPT_NAME: Final = 120
+_KEPT_BYTES: Final = 120
 
 
 class NewFile:
@@ -29,16 +31,19 @@ class NewFile:
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
-        self.path = path.absolute()
+        self.path: Path = path.absolute()
         self._overwrite = overwrite
-        if not overwrite and os.path.lexists(self.path):
-            raise InvalidParameter(f"into = {str(path)!r}: there is a file already", parameter="into")
-        self._temporary = self.path.with_name(
-            f".{self.path.name[:_KEPT_NAME]}.{secrets.token_hex(_NAME_BYTES)}.tmp"
-        )
+        self._temporary = _temporary_name(self.path)
         try:
+            there = _is_there(self.path)
+            if there and not overwrite:
+                raise InvalidParameter(f"into = {str(path)!r}: there is a file already", parameter="into")
             self._file = FileIO(self._temporary, "xb")
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise InvalidParameter(
+                f"into = {str(path)!r}: {error.strerror or error}", parameter="into"
+            ) from error
+        except ValueError as error:
             raise InvalidParameter(f"into = {str(path)!r}: {error}", parameter="into") from error
 
     def __enter__(self) -> Self:
@@ -74,6 +79,27 @@ class NewFile:
         else:
             _put_if_free(self._temporary, self.path)
         return self.path
+
+
+def _temporary_name(path: Path) -> Path:
+    """Return a name beside the path, no longer than file systems take; characters may have several bytes."""
+    kept = os.fsencode(path.name)[:_KEPT_BYTES].decode(errors="ignore")
+    return path.parent / f".{kept}.{secrets.token_hex(_NAME_BYTES)}.tmp"
+
+
+def _is_there(path: Path) -> bool:
+    """Say whether there is anything under a name, a link without a target included.
+
+    Raises:
+        OSError: No file can ever be there: the name is too long, or that of a folder.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return True
 
 
 def _put_if_free(temporary: Path, path: Path) -> None:

@@ -4,11 +4,12 @@ Source of fields: `edit_images` in `vllm_omni/entrypoints/openai/api_server.py` 
 server checks no bounds of n, steps, guidance and strength here; these are those of generations.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
@@ -71,7 +72,7 @@ class ImageEditRequest(BaseModel):
         InvalidParameter: A value is of the wrong type or outside of its bounds.
     """
 
-    model_config = STRICT
+    model_config: ClassVar[ConfigDict] = STRICT
 
     prompt: FormText
     model: FormText | None = None

@@ -4,7 +4,7 @@
     ├── InvalidParameter          refused here; nothing was sent
     │   └── UnsupportedParameter  this server would ignore it in silence: .version
     ├── ServerUnreachable         no connection: .reason is refused, dns, timeout, tls or other
-    ├── RequestTimeout            no whole answer within the total deadline
+    ├── RequestTimeout            no whole answer within the total deadline, or silence beyond `read_timeout`
     ├── ConnectionLost            the connection broke after the request was sent; the outcome is unknown
     ├── BadReply                  the server answered, but not with what it promises
     └── ServerRefused             an error status, or a redirect: .status
@@ -110,7 +110,7 @@ class InvalidParameter(OmniError):
         parameter: The name of the refused parameter, such as "seed"; None when it is not about one alone.
     """
 
-    default_gpu_spent = "no"
+    default_gpu_spent: ClassVar[GpuSpent] = "no"
     default_next_step = "Correct the value that the message names, then call again."
 
     parameter: str | None
@@ -155,7 +155,7 @@ class ServerUnreachable(OmniError):
             answer to the connection), "tls" (no secure connection), or "other".
     """
 
-    default_gpu_spent = "no"
+    default_gpu_spent: ClassVar[GpuSpent] = "no"
     _next_steps: ClassVar[Mapping[UnreachableReason, str]] = {
         "refused": "Start the server (`vllm serve MODEL --omni --port PORT`), or correct base_url.",
         "dns": "Correct the host name in base_url.",
@@ -179,10 +179,11 @@ class ServerUnreachable(OmniError):
 
 
 class RequestTimeout(OmniError):
-    """No whole answer came within the total deadline; the server may still be at work."""
+    """No whole answer came within the total deadline, or nothing for `read_timeout`; work may still go on."""
 
     default_next_step = (
-        "Raise `timeout`, or ask for fewer steps or a smaller size; see if the server is busy."
+        "Raise the limit that the message names, or ask for fewer steps or a smaller size; "
+        "see if the server is busy."
     )
 
 
@@ -207,7 +208,7 @@ class ServerRefused(OmniError):
         status: The HTTP status.
     """
 
-    default_gpu_spent = "no"
+    default_gpu_spent: ClassVar[GpuSpent] = "no"
     default_next_step = "Read the message: it is the server's own."
 
     status: int
@@ -302,7 +303,7 @@ class ServerBusy(ServerRefused):
 class ServerError(ServerRefused):
     """The server failed at the work: any 5xx that has no class of its own."""
 
-    default_gpu_spent = "yes"
+    default_gpu_spent: ClassVar[GpuSpent] = "yes"
     default_next_step = (
         "Read the message: a 500 can be the request's fault (size, empty prompt); else see the server's log."
     )

@@ -3,9 +3,9 @@
 Source of fields and bounds: `vllm_omni/entrypoints/openai/protocol/images.py` of vLLM-Omni 0.30.0.
 """
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from vllm_omni_client._fields import STRICT, JsonObject, OutputFormat, Seed, SizeText, Text, refusal
 from vllm_omni_client.replies import (
@@ -38,7 +38,7 @@ class Lora(BaseModel):
         int_id: Its number on the server; None leaves it to the server.
     """
 
-    model_config = STRICT
+    model_config: ClassVar[ConfigDict] = STRICT
 
     name: Text = Field(min_length=1)
     path: Text = Field(min_length=1)
@@ -83,7 +83,7 @@ class ImageGenerationRequest(BaseModel):
         InvalidParameter: A value is of the wrong type or outside of its bounds.
     """
 
-    model_config = STRICT
+    model_config: ClassVar[ConfigDict] = STRICT
 
     prompt: Text
     model: Text | None = None

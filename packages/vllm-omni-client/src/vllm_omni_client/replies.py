@@ -6,12 +6,13 @@ Source of fields: `vllm_omni/entrypoints/openai/protocol/images.py` of vLLM-Omni
 import base64
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     FiniteFloat,
     PlainSerializer,
@@ -76,7 +77,7 @@ _Lenient = WrapValidator(_or_none)
 class _Reply(BaseModel):
     """What all replies share: frozen, unknown keys ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
 
 class ReplyImage(_Reply):
@@ -180,7 +181,7 @@ class ImageGenerationReply(_Reply):
     """
 
     created: Annotated[int | None, _Lenient] = None
-    data: tuple[ReplyImage, ...] = Field(min_length=1)
+    data: Annotated[tuple[ReplyImage, ...], FailFast()] = Field(min_length=1)
     output_format: Annotated[str | None, _Lenient] = None
     size: Annotated[str | None, _Lenient] = None
     metrics: Annotated[GenerationMetrics | None, _Lenient] = None

@@ -1,6 +1,7 @@
 """Uploads: the pictures that an edit starts from, read from wherever the caller has them."""
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -20,6 +21,8 @@ MOST_UPLOAD_BYTES: Final = 100 * 1024 * 1024
 UploadField = Literal["image", "mask_image", "reference_image"]
 
 _SHOWN: Final = 60
+# A path object has already made one slash of two. One letter alone is a drive.
+_ADDRESS: Final = re.compile(r"\s*([a-z][a-z0-9+.-]+:/|(data|blob):)", re.IGNORECASE)
 
 
 @runtime_checkable
@@ -105,14 +108,14 @@ def _content(field: UploadField, image: InputImage) -> bytes:
         case BinaryFile():
             return _bounded(field, _read(field, image))
         case PillowImage():
-            return _encoded(image)
+            return _encoded(field, image)
         case _:
             raise _refused(field, f"a {type(image).__name__} is no path, bytes, binary file or Pillow image")
 
 
 def _from_path(field: UploadField, path: "str | PathLike[str]") -> bytes:
     text = str(path)
-    if text.lower().startswith(("http:", "https:", "data:", "ftp:", "file:")):
+    if _ADDRESS.match(text):
         raise _refused(
             field,
             f"{printable(text, limit=_SHOWN)!r} is an address. The server would fetch it without any check,"
@@ -135,10 +138,14 @@ def _read(field: UploadField, file: BinaryFile) -> bytes:
     return content
 
 
-def _encoded(image: PillowImage) -> bytes:
-    """Write an image as PNG, which loses nothing; barely compressed, because it is read at once."""
+def _encoded(field: UploadField, image: PillowImage) -> bytes:
+    """Write an image as PNG, which loses nothing."""
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
+    try:
+        image.save(buffer, format="PNG")
+    except (OSError, ValueError, SyntaxError, EOFError) as error:  # Pillow reads the file only now
+        why = f'the image cannot be sent as PNG: {error}; is it whole, and would image.convert("RGB") do?'
+        raise _refused(field, why) from error
     return buffer.getvalue()
 
 

@@ -100,6 +100,31 @@ def test_what_is_of_a_wrong_type_is_refused_by_its_place(
     assert (response.status_code, error(response)["param"]) == (400, place)
 
 
+@pytest.mark.parametrize(
+    ("fields", "status", "words"),
+    [
+        ({"messages": 1.5}, 400, "'float' object is not iterable"),
+        ({"messages": None}, 400, "'NoneType' object is not iterable"),
+        ({"layers": "x"}, 400, "Invalid layers value x. layers must be between 2 and 10 inclusive."),
+        ({"layers": True}, 400, "Invalid layers value True. layers must be between 2 and 10 inclusive."),
+        (
+            {"num_outputs_per_prompt": None},
+            500,
+            "Image generation failed: '>' not supported between instances of 'NoneType' and 'int'",
+        ),
+    ],
+)
+def test_an_option_of_a_wrong_type_is_refused_where_it_is_first_used(
+    chat: Chat, fields: dict[str, object], status: int, words: str
+) -> None:
+    response = chat(**fields)
+    assert (response.status_code, error(response)["message"]) == (status, words)
+
+
+def test_a_side_of_a_wrong_type_does_not_matter_beside_a_size(chat: Chat) -> None:
+    assert pictures(chat(height="x")) == pictures(chat())
+
+
 def test_a_failure_of_the_model_is_a_500_in_words_of_its_own(chat: Chat) -> None:
     response = chat(lora={"name": "style", "path": "/nowhere/style"})
     assert response.status_code == 500

@@ -110,6 +110,26 @@ def test_an_unknown_device_fails_in_the_worker(ask: Ask) -> None:
     assert response.json()["error"]["message"].endswith("at start of device string: bogus")
 
 
+@pytest.mark.parametrize("device", ["1", "cpu:", "cpu:01", "cpu:x", "a-b", " cpu", ":0"])
+def test_what_is_no_name_of_a_device_is_refused_as_a_whole(ask: Ask, device: str) -> None:
+    response = ask(generator_device=device)
+    assert response.status_code == 500
+    assert (
+        response.json()["error"]["message"] == f"Image generation failed: Invalid device string: {device!r}"
+    )
+
+
+def test_an_empty_name_of_a_device_has_words_of_its_own(ask: Ask) -> None:
+    assert ask(generator_device="").json()["error"]["message"].endswith("Device string must not be empty")
+
+
+@pytest.mark.parametrize("path", ["style", "me/style"])
+def test_an_adapter_by_the_name_of_a_repository_is_looked_for_there(ask: Ask, path: str) -> None:
+    response = ask(lora={"name": "style", "path": path})
+    assert response.status_code == 500
+    assert "Cannot find an appropriate cached snapshot folder" in response.json()["error"]["message"]
+
+
 def test_an_adapter_that_is_not_there_fails_in_the_worker(ask: Ask) -> None:
     response = ask(lora={"name": "style", "path": "/nowhere"})
     assert (response.status_code, response.json()) == (

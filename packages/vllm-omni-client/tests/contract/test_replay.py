@@ -170,7 +170,10 @@ PLAIN: Final = {
     "file as webp": drawn(response_format="file", output_format="webp"),
     "files": drawn(response_format="file", n=2),
     "files as jpeg": drawn(response_format="file", n=2, output_format="jpeg"),
+    "device of a bad form": drawn(generator_device="cpu:01"),
+    "device empty": drawn(generator_device=""),
     "lora": drawn(lora=LORA),
+    "lora by the name of a repository": drawn(lora={"name": "style", "path": "me/style"}),
     "lora without a path": drawn(lora={"name": "style"}),
     "lora empty": drawn(lora={}),
 }
@@ -252,6 +255,9 @@ EDITED: Final = {
     "edit guidance x": edited(guidance_scale="x"),
     "edit strength 0.5": edited(strength="0.5"),
     "edit strength 2": edited(strength="2"),
+    "edit strength nan": edited(strength="nan"),
+    "tiny reference": edited(upload(), upload(picture(size=(15, 40)), "reference_image")),
+    "address without a host": bare(url="http://"),
     "edit seed large": edited(seed="99999999999999999999"),
     "edit seed x": edited(seed="x"),
     "edit device": edited(generator_device="abacus"),
@@ -349,6 +355,10 @@ CHATTED: Final = {
     "chat temperature x": chatted(temperature="x"),
     "chat max_tokens x": chatted(max_tokens="x"),
     "chat unknown": chatted(zzz=1),
+    "chat layers x": chatted(layers="x"),
+    "chat messages null": of_json(CHAT, {"messages": None}),
+    "chat outputs null": chatted(num_outputs_per_prompt=None),
+    "chat height x": chatted(height="x"),
     "chat steps x": chatted(num_inference_steps="x"),
     "chat half": Sent(path=CHAT, content=b"{", headers={"content-type": "application/json"}),
     "chat no body": Sent(path=CHAT, content=b"", headers={"content-type": "application/json"}),
@@ -399,6 +409,10 @@ ROUTES: Final = {
     "wake when awake": of_json("/v1/omni/wakeup", {"stage_ids": [0]}),
     "sleep of nothing": of_json("/v1/omni/sleep", {}),
     "sleep text": of_json("/v1/omni/sleep", {"stage_ids": "x"}),
+    "wake as text": Sent(
+        path="/v1/omni/wakeup", content=b'{"stage_ids":[0]}', headers={"content-type": "text/plain"}
+    ),
+    "metrics by trace": got("/metrics", "TRACE"),
     "wake list": of_json("/v1/omni/wakeup", []),
     "metrics": got("/metrics"),
 }

@@ -78,6 +78,16 @@ def test_a_body_that_does_not_fit_is_refused(
     )
 
 
+def test_a_body_that_is_not_said_to_be_json_is_no_object(server: httpx.Client) -> None:
+    response = server.post(
+        "/v1/omni/wakeup", content=b'{"stage_ids":[0]}', headers={"Content-Type": "text/plain"}
+    )
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, "body")
+    assert "'type': 'model_attributes_type'" in error["message"]
+    assert "'input': '<bytes of 17 bytes>'" in error["message"]
+
+
 def test_the_key_guards_sleep(guarded: httpx.Client) -> None:
     for response in (sleep(guarded, {"stage_ids": [0]}), wake_up(guarded, {"stage_ids": [0]})):
         assert (response.status_code, response.json()) == (401, {"error": "Unauthorized"})

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from vllm_omni_client.simulator.condition import Condition
 from vllm_omni_client.simulator.control import control_routes
 from vllm_omni_client.simulator.description import openapi_document
 from vllm_omni_client.simulator.fault import FaultPlan
@@ -23,7 +24,7 @@ from vllm_omni_client.simulator.settings import SimulatorSettings
 from vllm_omni_client.simulator.traffic import Instrumented
 
 _GUARDED = ("/v1", "/v2", "/inference", "/cohere")
-_ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
+_ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
 
 
 class Simulation:
@@ -34,13 +35,13 @@ class Simulation:
     """
 
     def __init__(self, settings: SimulatorSettings | None = None) -> None:
-        self.settings = settings or SimulatorSettings()
-        self.faults = FaultPlan(self.settings.faults, seed=self.settings.fault_seed)
+        self.settings: SimulatorSettings = settings or SimulatorSettings()
+        self.faults: FaultPlan = FaultPlan(self.settings.faults, seed=self.settings.fault_seed)
         """What goes wrong from now on."""
         server = Server(self.settings)
-        self.condition = server.condition
+        self.condition: Condition = server.condition
         """Whether the engine lives, and under which names the model is served."""
-        self.app = _application(self.settings, server, self.faults)
+        self.app: Starlette = _application(self.settings, server, self.faults)
         """The ASGI application; it needs no lifespan."""
 
 

@@ -43,11 +43,21 @@ async def read_conversation(request: Request, model: type[M]) -> M:
         starlette.requests.ClientDisconnect: The client left before the body had arrived.
     """
     document = await _plain_document(request)
+    _check_iterable(document)
     conversation = _validated(model, document)
     logprobs = cast("dict[str, object]", document).get("logprobs")
     if logprobs is not None and not isinstance(logprobs, bool):
         raise Refusal(HTTPStatus.BAD_REQUEST, "logprobs must be a boolean (true or false)")
     return conversation
+
+
+def _check_iterable(document: object) -> None:
+    """The server goes through the messages before it looks at their type."""
+    if isinstance(document, dict) and "messages" in document:
+        messages = cast("dict[str, object]", document)["messages"]
+        if messages is None or isinstance(messages, int | float):
+            words = f"{type(messages).__name__!r} object is not iterable"
+            raise Refusal(HTTPStatus.BAD_REQUEST, words, kind="BadRequestError")
 
 
 async def read_json(request: Request, model: type[M]) -> M:
@@ -89,9 +99,11 @@ async def _plain_document(request: Request) -> object:
 
 
 async def _document(request: Request) -> object:
-    """The decoded body; None for none, or for one that is said to be something else than JSON."""
+    """The body, decoded where it is said to be JSON; None for none."""
     content = await request.body()
-    return _decoded(content) if content and _is_json(request.headers.get("content-type", "")) else None
+    if not _is_json(request.headers.get("content-type", "")):
+        return content or None
+    return _decoded(content) if content else None
 
 
 def _is_json(content_type: str) -> bool:

@@ -31,7 +31,7 @@ def wish_for(request: ChatRequest, rules: ModelRules, *, release: Release) -> Wi
     """
     try:
         options = request.options(release.chat_options)
-        check_layers(_whole(options, "layers"), release)
+        _check_layers(options.get("layers"), release)
         _check_steps(options.get("num_inference_steps"), rules)
         return _wish(request, options, release)
     except (TypeError, OverflowError) as error:
@@ -52,11 +52,11 @@ def _wish(request: ChatRequest, options: Mapping[str, object], release: Release)
         error_kind=KIND,
         prompt=prompt,
         negative_prompt=None if negative is None else str(negative),
-        n=_whole(options, "num_outputs_per_prompt") or 1,
+        n=_count(options),
         width=width,
         height=height,
         steps=_whole(options, "num_inference_steps"),
-        guidance_scale=_number(options, "guidance_scale"),
+        guidance_scale=_number(options, "guidance_scale", compared=("'>'", "float")),
         true_cfg_scale=_number(options, "true_cfg_scale"),
         seed=request.seed if seed is None and release.chat_options == "both" else seed,
         adapter=_adapter(options.get("lora")),
@@ -77,17 +77,31 @@ def _check_steps(steps: object, rules: ModelRules) -> None:
         )
 
 
+def _check_layers(layers: object, release: Release) -> None:
+    """Whether there may be so many layers; what is no whole number is refused in the same words."""
+    check_layers(layers if type(layers) is int or layers is None else 0, release, shown=layers)
+
+
+def _count(options: Mapping[str, object]) -> int:
+    """How many pictures; null is not taken for one."""
+    count = options.get("num_outputs_per_prompt", 1)
+    if not isinstance(count, int | float):
+        kind = type(count).__name__
+        raise TypeError(f"'>' not supported between instances of '{kind}' and 'int'")
+    return int(count) or 1
+
+
 def _size(options: Mapping[str, object]) -> tuple[int | None, int | None]:
     """Width and height; from a size only where one of them is missing, and from a readable one."""
-    width, height = _whole(options, "width"), _whole(options, "height")
-    size = options.get("size")
-    if isinstance(size, str) and "x" in size.lower() and (width is None or height is None):
+    size, sides = options.get("size"), (options.get("width"), options.get("height"))
+    if isinstance(size, str) and "x" in size.lower() and None in sides:
         try:
             first, second = map(int, size.lower().split("x"))
         except ValueError:
-            return width, height
-        return first, second
-    return width, height
+            pass
+        else:
+            return first, second
+    return _whole(options, "width"), _whole(options, "height")
 
 
 def _whole(options: Mapping[str, object], name: str) -> int | None:
@@ -95,11 +109,15 @@ def _whole(options: Mapping[str, object], name: str) -> int | None:
     return None if value is None else int(value)
 
 
-def _number(options: Mapping[str, object], name: str) -> float | None:
+def _number(
+    options: Mapping[str, object], name: str, *, compared: tuple[str, str] = ("'<='", "int")
+) -> float | None:
+    """A number; what is none fails where the server first compares it."""
     value = options.get(name)
     if value is None or isinstance(value, int | float):
         return value
-    raise TypeError(f"'<=' not supported between instances of '{type(value).__name__}' and 'int'")
+    operator, other = compared
+    raise TypeError(f"{operator} not supported between instances of '{type(value).__name__}' and '{other}'")
 
 
 def _adapter(lora: object) -> Adapter | None:

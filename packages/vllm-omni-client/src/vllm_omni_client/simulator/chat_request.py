@@ -8,7 +8,7 @@ import base64
 import binascii
 import io
 from collections.abc import Iterator, Mapping
-from typing import Final, Literal, cast
+from typing import ClassVar, Final, Literal, cast
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,7 +33,7 @@ OptionsFrom = Literal["nested", "nested_or_root", "both"]
 class ChatRequest(BaseModel):
     """A conversation; the order of the fields is the order of the errors."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
 
     messages: list[dict[str, object]] = Field(description="The words and pictures of the user count.")
     model: str | None = Field(default=None, description="Not looked at.")
@@ -145,7 +145,7 @@ def _opened(address: str) -> Iterator[Image.Image]:
 class BatchChatRequest(ChatRequest):
     """Several conversations."""
 
-    model_config = ConfigDict(title="BatchChatCompletionRequest")
+    model_config: ClassVar[ConfigDict] = ConfigDict(title="BatchChatCompletionRequest")
 
     messages: list[list[dict[str, object]]] = Field(min_length=1)  # type: ignore[assignment]  # one level deeper, as the server has it
 

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,7 +18,7 @@ _DISCARDED = 2
 class SleepRequest(BaseModel):
     """The body of POST /v1/omni/sleep."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
     stage_ids: list[int]
     level: int = 2
@@ -26,7 +27,7 @@ class SleepRequest(BaseModel):
 class WakeupRequest(BaseModel):
     """The body of POST /v1/omni/wakeup."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
     stage_ids: list[int]
 
@@ -41,9 +42,9 @@ class Condition:
 
     def __init__(self, names: Sequence[str], *, resident_gib: float) -> None:
         self._first_names = tuple(names)
-        self.names = self._first_names
+        self.names: tuple[str, ...] = self._first_names
         """The served names; the first one is what requests may name."""
-        self.alive = True
+        self.alive: bool = True
         """Whether the engine answers."""
         self._resident_gib = resident_gib
         self._sleeping: set[int] = set()

@@ -49,7 +49,7 @@ class OpenProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn narrows it
         """Remember the connection for the requests that will come on it."""
         super().connection_made(transport)
-        self.app = _knowing(self.app, Connection(transport))  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue] - uvicorn's own types of the same
+        self.app: ASGIApp = _knowing(self.app, Connection(transport))  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue] - uvicorn's own types of the same
 
 
 def _knowing(app: ASGIApp, connection: Connection) -> ASGIApp:

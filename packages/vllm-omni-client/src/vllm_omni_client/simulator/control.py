@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from http import HTTPStatus
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
@@ -17,7 +18,7 @@ PATH = "/simulator/faults"
 class Orders(BaseModel):
     """The body of a POST: the faults to add, as text or as objects."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     faults: tuple[AsFault, ...]
 

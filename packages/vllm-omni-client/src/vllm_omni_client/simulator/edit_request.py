@@ -1,6 +1,6 @@
 """The form of POST /v1/images/edits as the server takes it: most of its numbers have no bounds there."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from starlette.datastructures import UploadFile
@@ -23,7 +23,9 @@ LISTS = ("image", "image[]", "url", "url[]")
 class ImageEditRequest(BaseModel):
     """What to make of which pictures; the order of the fields is the order of the errors."""
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=(), arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, protected_namespaces=(), arbitrary_types_allowed=True
+    )
 
     image: list[Upload] | None = None
     image_array: list[Upload] | None = Field(default=None, alias="image[]")

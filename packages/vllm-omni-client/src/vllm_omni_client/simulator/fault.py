@@ -3,9 +3,9 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 Kind = Literal[
     "status",
@@ -41,7 +41,7 @@ class Fault(BaseModel):
         pydantic.ValidationError: A value is out of its range, or a name is unknown.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind
     status: int | None = Field(default=None, ge=200, le=599)
@@ -63,6 +63,12 @@ class Fault(BaseModel):
     percent: float = Field(default=100.0, gt=0.0, le=100.0)
     """How many of the requests between first and last."""
 
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Self:
+        if self.last is not None and self.last < self.first:
+            raise ValueError(f"it ends with request {self.last}, before it begins with {self.first}")
+        return self
+
     @classmethod
     def parse(cls, text: str) -> "Fault":
         """The fault that a text describes.
@@ -76,7 +82,7 @@ class Fault(BaseModel):
         try:
             return cls.model_validate({"kind": kind.strip(), **fields, **(_when(when) if at else {})})
         except ValidationError as error:
-            reasons = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+            reasons = [": ".join([*map(str, each["loc"]), each["msg"]]) for each in error.errors()]
             raise ValueError(f"{text!r} is no fault: {'; '.join(reasons)}") from error
 
     def __str__(self) -> str:

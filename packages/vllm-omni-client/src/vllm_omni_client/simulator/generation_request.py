@@ -6,6 +6,7 @@ words; each of these is the server's behaviour (vllm-omni 0.30.0), so this is py
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -36,7 +37,7 @@ class OlderResponseFormat(StrEnum):
 class ImageGenerationRequest(BaseModel):
     """What to draw; the order of the fields is the order of the errors."""
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, protected_namespaces=())
 
     prompt: str = Field(description="What the picture shows.")
     bot_task: str | None = Field(default=None, description="Task of a HunyuanImage model.")
@@ -97,7 +98,7 @@ class ImageGenerationRequest(BaseModel):
 class _AnySeed(ImageGenerationRequest):
     """The same before seeds had bounds."""
 
-    model_config = ConfigDict(title="ImageGenerationRequest")
+    model_config: ClassVar[ConfigDict] = ConfigDict(title="ImageGenerationRequest")
 
     seed: int | None = Field(default=None, description="Start of the noise.")
 
@@ -124,16 +125,22 @@ def _release(info: ValidationInfo) -> Release:
     return release
 
 
-def check_layers(layers: int | None, release: Release) -> None:
+def check_layers(layers: int | None, release: Release, *, shown: object = None) -> None:
     """Whether a layered picture may have so many layers.
+
+    Args:
+        layers: How many.
+        release: Whose bounds hold.
+        shown: What the request said, where that is no whole number.
 
     Raises:
         ValueError: In the server's words.
     """
     least = release.smallest_layers
     if layers is not None and not least <= layers <= _MOST_LAYERS:
+        value = layers if shown is None else shown
         raise ValueError(
-            f"Invalid layers value {layers}. layers must be between {least} and {_MOST_LAYERS} inclusive."
+            f"Invalid layers value {value}. layers must be between {least} and {_MOST_LAYERS} inclusive."
         )
 
 

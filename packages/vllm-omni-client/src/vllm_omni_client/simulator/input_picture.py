@@ -4,6 +4,7 @@ import base64
 import binascii
 import io
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from PIL import Image, UnidentifiedImageError
 from starlette.datastructures import UploadFile
@@ -26,6 +27,11 @@ async def _opened(source: Source) -> Image.Image:
         content, complaint = await source.read(), "Failed to open uploaded file"
     elif source.startswith("data:image"):
         content, complaint = _decoded(source), "Invalid base64 image"
+    elif source.startswith("http") and not urlsplit(source).hostname:
+        raise ValueError(
+            f"Failed to download image from URL {source}: "
+            "Request URL is missing an 'http://' or 'https://' protocol."
+        )
     elif source.startswith("http"):
         raise ValueError(f"Failed to download image from URL {source}: All connection attempts failed")
     else:

@@ -1,11 +1,12 @@
 """What a model reads, what it ignores, how it treats a size, and what a picture costs; from models.toml."""
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +22,8 @@ _DEVICES = (
     *("cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla"),
     *("lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone"),
 )  # PyTorch 2.13
+# The name of a kind and perhaps a number, as PyTorch reads it (c10/core/Device.cpp).
+_DEVICE = re.compile(r"(?P<kind>[A-Za-z_]+)(:(0|[1-9][0-9]*))?")
 _PIXELS_PER_MEGAPIXEL = 1024 * 1024
 _UTF8_BYTES_PER_TOKEN = 4  # English prose under the tokenizers of these models: a common rule of thumb
 
@@ -40,7 +43,7 @@ class Guidance:
 class Ratios(BaseModel):
     """The terms of the cost law, in units of a model's linear term."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     quadratic: float
     start: float
@@ -50,7 +53,7 @@ class Ratios(BaseModel):
 class Family(BaseModel):
     """The rules of one family of models."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     names: tuple[str, ...]
     guidance: Literal[
@@ -103,7 +106,12 @@ class ModelRules:
         """
         if self.family.needs_pictures and not edits:
             raise WorkerError("Received no input image. This model requires one input image to run.")
-        if edits and self.family.strength != "unread" and strength is not None and not 0 <= strength <= 1:
+        if (
+            edits
+            and self.family.strength != "unread"
+            and strength is not None
+            and (strength < 0 or strength > 1)
+        ):
             raise WorkerError(
                 f"strength must be between 0 and 1, got {strength}"
                 if self.family.strength == "read_with_mask"
@@ -131,6 +139,15 @@ class ModelRules:
                 f"Aspect ratio too extreme: {width}x{height} (ratio: {aspect:.1f}:1). "
                 f"Maximum allowed ratio is {most}:1"
             )
+
+    def check_reference(self, width: int, height: int) -> None:
+        """Whether a reference picture of this size in pixels is left with any, rounded down.
+
+        Raises:
+            WorkerError: It is not.
+        """
+        if min(width, height) < SIZE_MULTIPLE:
+            raise WorkerError("height and width must be > 0")
 
     def strength(self, strength: float | None, *, steps: int, guided: bool) -> float:
         """How far an edit may go from its picture, 0 to 1.
@@ -238,7 +255,7 @@ class ModelRules:
 
 
 class _Catalogue(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     ratios: Ratios
     family: tuple[Family, ...]
@@ -259,10 +276,14 @@ def check_device(device: str) -> None:
     Raises:
         WorkerError: It does not.
     """
-    kind = device.partition(":")[0]
-    if kind not in _DEVICES:
+    if not device:
+        raise WorkerError("Device string must not be empty")
+    named = _DEVICE.fullmatch(device)
+    if named is None:
+        raise WorkerError(f"Invalid device string: {device!r}")
+    if named["kind"] not in _DEVICES:
         known = ", ".join(_DEVICES)
-        raise WorkerError(f"Expected one of {known} device type at start of device string: {kind}")
+        raise WorkerError(f"Expected one of {known} device type at start of device string: {named['kind']}")
 
 
 def _check_divisible(side: str, value: int) -> None:

@@ -1,6 +1,7 @@
 """A wish, made into work for the engine by the rules of its model."""
 
 import math
+import re
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from vllm_omni_client.simulator.wish import Wish
 
 Pictures = tuple[bytes, ...]
 _SEED_LIMIT = 2**63
+_REPOSITORY = re.compile(r"\w([\w.-]*\w)?(/\w([\w.-]*\w)?)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,7 @@ def order(wish: Wish, rules: ModelRules, *, adapters: Collection[str]) -> Order:
         WorkerError: The model cannot do it.
     """
     if wish.adapter is not None and wish.adapter.path not in adapters:
-        raise WorkerError(f"[Errno 2] No such file or directory: '{wish.adapter.path}/adapter_config.json'")
+        raise _no_adapter(wish.adapter.path)
     if wish.generator_device is not None:
         check_device(wish.generator_device)
     seed = secrets.randbelow(2**32) if wish.seed is None else wish.seed
@@ -102,6 +104,17 @@ def _subjects(wish: Wish, rules: ModelRules, seed: int) -> tuple[Subject, ...]:
     )
 
 
+def _no_adapter(path: str) -> WorkerError:
+    """What is said of an adapter that there is not; the name of a repository is looked up, in vain."""
+    if _REPOSITORY.fullmatch(path):
+        return WorkerError(
+            "Cannot find an appropriate cached snapshot folder for the specified revision on the local disk "
+            "and outgoing traffic has been disabled. To enable repo look-ups and downloads online, set "
+            "'HF_HUB_OFFLINE=0' as environment variable."
+        )
+    return WorkerError(f"[Errno 2] No such file or directory: '{path}/adapter_config.json'")
+
+
 def _size(wish: Wish, rules: ModelRules) -> tuple[int, int]:
     """The size of the pictures: that of the first input where the model takes it from there."""
     width, height = wish.width, wish.height
@@ -124,5 +137,7 @@ def _sources(wish: Wish, rules: ModelRules, steps: int) -> Sources | None:
         return None
     guided = wish.mask is not None or wish.reference is not None
     strength = rules.strength(wish.strength, steps=steps, guided=guided)
+    if wish.reference is not None and rules.family.strength == "read_with_mask":
+        rules.check_reference(*wish.reference.size)
     further = () if wish.reference is None else (wish.reference,)
     return Sources(pictures=(*wish.pictures, *further), mask=wish.mask, strength=strength)

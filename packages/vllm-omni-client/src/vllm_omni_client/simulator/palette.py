@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from typing import ClassVar
 
 from PIL import Image, ImageColor
 from pydantic import BaseModel, ConfigDict
@@ -17,7 +18,7 @@ _TONES = 256
 class Palette(BaseModel):
     """A scale of colours, from the darkest tone to the brightest."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     words: tuple[str, ...]
     tones: tuple[str, ...]
@@ -30,7 +31,7 @@ class Palette(BaseModel):
 
 
 class _Palettes(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     palette: tuple[Palette, ...]
 

@@ -32,8 +32,8 @@ class Refusal(Exception):
         self.status = status
         self.message = message
         self.param = param
-        self.kind = kind or status.phrase
-        self.is_plain = kind is not None
+        self.kind: str = kind or status.phrase
+        self.is_plain: bool = kind is not None
         """Whether the server writes it itself, and not by its framework: then as it stands."""
 
     def response(self, release: Release, *, path: str = "") -> JSONResponse:
@@ -120,7 +120,8 @@ def _line(error: Mapping[str, object] | str) -> str:
 
 def _shown_input(value: object) -> str:
     """The offending value, described rather than repeated where it is a container, cut where it is long."""
-    if isinstance(value, list | dict):
-        return f"<{type(value).__name__} of {len(value)} items>"  # pyright: ignore[reportUnknownArgumentType] - JSON
+    if isinstance(value, list | dict | bytes):
+        unit = "bytes" if isinstance(value, bytes) else "items"
+        return f"<{type(value).__name__} of {len(value)} {unit}>"  # pyright: ignore[reportUnknownArgumentType] - JSON
     text = str(value)
     return text if len(text) <= _MAX_INPUT_CHARS else text[:_MAX_INPUT_CHARS] + "...[truncated]"

@@ -25,7 +25,7 @@ from vllm_omni_client.simulator.model_card import model_card
 from vllm_omni_client.simulator.model_rules import ModelRules, rules_for
 from vllm_omni_client.simulator.order import Order, Pictures, order
 from vllm_omni_client.simulator.refusal import Refusal
-from vllm_omni_client.simulator.release import release_for
+from vllm_omni_client.simulator.release import Release, release_for
 from vllm_omni_client.simulator.reply import reply
 from vllm_omni_client.simulator.settings import SimulatorSettings
 from vllm_omni_client.simulator.telemetry import Completion, Telemetry
@@ -46,7 +46,7 @@ class Server:
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
-        self.release = release_for(settings.server_version)
+        self.release: Release = release_for(settings.server_version)
         self._rules = rules_for(settings.model).under(self.release)
         if settings.max_num_seqs > 1 and not self._rules.family.batches:
             raise ValueError(
@@ -60,9 +60,11 @@ class Server:
             speed=settings.speed,
             gpu_gib=_gpu_gib(settings, self._rules),
         )
-        self.condition = Condition(settings.served_names, resident_gib=self._rules.family.resident_gib)
+        self.condition: Condition = Condition(
+            settings.served_names, resident_gib=self._rules.family.resident_gib
+        )
         self._telemetry = Telemetry(settings.model)
-        self.traffic = Traffic()
+        self.traffic: Traffic = Traffic()
         self._undropped: set[asyncio.Task[Response]] = set()
 
     async def generate(self, request: Request) -> Response:

@@ -1,6 +1,6 @@
 """What a simulated server is started with."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -22,7 +22,7 @@ class SimulatorSettings(BaseModel):
         pydantic.ValidationError: A value is out of its range, or a name is unknown.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model: str = Field(default=DEFAULT_MODEL, min_length=1)
     """The Hugging Face id or the path of the model to stand in for; its last part decides on the rules."""
