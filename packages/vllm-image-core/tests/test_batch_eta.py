@@ -148,3 +148,15 @@ def test_edits_have_a_time_of_their_own(tmp_path: Path) -> None:
     assert edits.basis.startswith("3 pictures on this server")
     assert pictures.basis.startswith("3 pictures on this server")
     assert pictures.seconds_per_image < 20
+
+
+def test_a_batch_of_edits_beside_pictures_knows_its_end(tmp_path: Path) -> None:
+    def work(request: ServerRequest) -> float:
+        return 10.0 if isinstance(request, ImageGenerationRequest) else 40.0
+
+    pictures = [ImageRequest(prompt="fox", seed=seed, width=512, height=512) for seed in range(20)]
+    edits = [EditRequest(prompt="night", seed=seed, images=png(512, 512)) for seed in range(20)]
+    both = [request for pair in zip(pictures, edits, strict=True) for request in pair]
+    _, told, took = made_by(tmp_path, [gpu(work=work, model=EDITOR)], both, after=10)
+    assert "; of edits: 5 pictures on this server" in told.basis
+    assert told.seconds == pytest.approx(took, rel=0.05)

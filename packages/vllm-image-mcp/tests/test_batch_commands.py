@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
+from vllm_image_mcp import batch_screen
 from vllm_image_mcp.cli import main
 
 if TYPE_CHECKING:
@@ -68,6 +70,25 @@ def test_json_lines_have_parameters_for_each_row(tmp_path: Path, omni: "OmniServ
     result = run(tmp_path, "batch", str(tmp_path / "rows.jsonl"), url=omni.url)
     assert result.exit_code == 0, result.stderr
     assert sorted(each["prompt"] for each in omni.requests) == ["a fox", "an owl"]
+
+
+def test_the_time_left_is_told_with_what_it_rests_on(
+    tmp_path: Path, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_screen, "_PROGRESS_SECONDS", 0.0)
+    told: list[list[str]] = []
+    for animal in ("fox", "owl"):
+        (tmp_path / "prompts.txt").write_text(f"a {animal}\na red {animal}\n")
+        result = run(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url)
+        assert result.exit_code == 0, result.stderr
+        told.append(result.stderr.splitlines())
+    assert re.search(
+        r"2 requests, 0 done, .*, (about .* s|less than 1 s) left \(nothing measured yet: ", told[0][0]
+    )
+    assert any(
+        re.search(r"1 of 2 done, 0 failed, .* left \(1 picture on this server", line) for line in told[0]
+    )
+    assert re.search(r" left \(2 pictures on this server", told[1][0])
 
 
 def _small() -> dict[str, int]:

@@ -1,6 +1,7 @@
 """When a batch will be over: what is left of it, and how fast the servers are that work on it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -35,12 +36,15 @@ class BatchEta:
 
     async def expect(self, requests: Iterable[ImageRequest]) -> None:
         """Requests that will be made: how long they take is part of the time that is left."""
+        counts: Counter[Work] = Counter()
         for number, request in enumerate(requests, 1):
             work = await self._work(request)
             if work is not None:
-                self._remaining.add(work)
+                counts[work] += 1
             if number % _BREATH == 0:
                 await asyncio.sleep(0)
+        for work, count in counts.items():
+            self._remaining.add(work, count)
 
     async def started(self, position: int, request: ImageRequest) -> None:
         """A request is on its way."""

@@ -84,6 +84,7 @@ class Speed:
 @dataclass(frozen=True, slots=True)
 class _Running:
     work: Work
+    load: Load
     began: float
 
 
@@ -105,22 +106,23 @@ class Remaining:
         self._paces: deque[tuple[float, Load]] = deque([(0.0, NO_LOAD)], maxlen=_PACE_OVER)
         self._changes = 0
 
-    def add(self, work: Work) -> None:
-        """A picture that will be made."""
-        self._waiting += Load.of(work)
+    def add(self, work: Work, count: int = 1) -> None:
+        """A picture that will be made, or so many of one kind."""
+        self._waiting += Load.of(work) * count
 
     def began(self, key: Hashable, work: Work) -> None:
         """A picture that was added has been sent; `key` stands for it from now on."""
         self._pass_time()
-        self._waiting -= Load.of(work)
-        self._running[key] = _Running(work, self._seen)
+        load = Load.of(work)
+        self._waiting -= load
+        self._running[key] = _Running(work, load, self._seen)
 
     def returned(self, key: Hashable) -> None:
         """A picture that was sent waits again: its server has failed, or is paused."""
         self._pass_time()
         running = self._running.pop(key, None)
         if running is not None:
-            self._waiting += Load.of(running.work)
+            self._waiting += running.load
 
     def ended(self, key: Hashable, *, made: bool) -> None:
         """A picture will not be made any more; `made`: because a server has made it now."""
@@ -129,14 +131,14 @@ class Remaining:
         if running is None or not made:
             return
         self._busy = min(self._busy, self._longest())
-        self._done += Load.of(running.work)
+        self._done += running.load
         self._last_end = self._seen
         self._paces.append((self._busy, self._done))
 
     @property
     def load(self) -> Load:
         """What is left, with what is under way."""
-        return sum((Load.of(running.work) for running in self._running.values()), self._waiting)
+        return sum((running.load for running in self._running.values()), self._waiting)
 
     def eta(self, speeds: Sequence[Speed], *, pictures_left: int | None = None, more: bool = False) -> Eta:
         """The time until the rest is done.

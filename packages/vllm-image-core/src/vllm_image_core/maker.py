@@ -18,7 +18,7 @@ from vllm_image_core.edit import EditRequest
 from vllm_image_core.edit_layers import layers_beside, with_layers
 from vllm_image_core.edit_making import facts_of, metadata_of, readied, receipt_of, resolved_by
 from vllm_image_core.edit_work import work_of
-from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, PictureNotSaved
+from vllm_image_core.errors import CannotSave, ImageError, PictureNotSaved
 from vllm_image_core.filename import check_filename
 from vllm_image_core.fleet import Fleet
 from vllm_image_core.generated import GeneratedImage
@@ -156,7 +156,7 @@ class Maker:
             return None
         try:
             return self._remembered_work(request, self._model)
-        except InvalidRequest:
+        except ImageError:
             return None
 
     def _remembered_work(self, request: ImageRequest, model: ServedModel) -> Work:

@@ -1,6 +1,7 @@
 """Work: what a picture asks of a GPU, as far as its time and memory depend on it."""
 
 from dataclasses import dataclass
+from operator import add
 from typing import Final, Literal
 
 from vllm_image_core.fit import Terms
@@ -139,11 +140,13 @@ class Load:
 
 
 def _sum(one: Terms, other: Terms) -> Terms:
-    return tuple(a + b for a, b in zip(one, other, strict=True))
+    return one if other is _NOTHING else tuple(map(add, one, other))
 
 
 def _difference(one: Terms, other: Terms) -> Terms:
-    return tuple(max(0.0, a - b) for a, b in zip(one, other, strict=True))
+    if other is _NOTHING:
+        return one
+    return tuple([a - b if a > b else 0.0 for a, b in zip(one, other, strict=True)])
 
 
 NO_LOAD: Final = Load(_NOTHING, 0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 from vllm_image_core.batching import Done
-from vllm_image_core.eta import duration
+from vllm_image_core.eta import Eta, duration
 
 from vllm_image_mcp.interrupts import interruptible
 from vllm_image_mcp.messages import told
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.state import State
 
-__all__ = ["BatchScreen", "on_gpu"]
+__all__ = ["BatchScreen", "on_gpu", "time_left"]
 
 _MOST_NOTES = 100
 _PROGRESS_SECONDS = 5.0
@@ -50,9 +50,8 @@ class BatchScreen:
         """Begin the batch, show what comes of it, and return the exit status."""
         made = await self._batch
         before = made.progress
-        click.echo(
-            f"{made.id}: {before.total} requests, {before.done} done, {made.at_once} at a time", err=True
-        )
+        begun = f"{made.id}: {before.total} requests, {before.done} done, {made.at_once} at a time"
+        click.echo(begun + time_left(made.eta), err=True)
         with interruptible(made) as interrupts:
             async for outcome in made:
                 self._show(outcome)
@@ -115,9 +114,9 @@ class BatchScreen:
         if now - self._told_at < _PROGRESS_SECONDS:
             return
         self._told_at = now
-        progress, eta = self._batch.progress, self._batch.eta
-        left = "" if eta.seconds is None else f", {duration(eta.seconds)} left ({eta.basis})"
-        click.echo(f"{progress.done} of {progress.total} done, {progress.failed} failed{left}", err=True)
+        progress = self._batch.progress
+        counts = f"{progress.done} of {progress.total} done, {progress.failed} failed"
+        click.echo(counts + time_left(self._batch.eta), err=True)
 
     def _show_end(self) -> None:
         made, progress = self._batch, self._batch.progress
@@ -134,6 +133,11 @@ class BatchScreen:
             )
         for note in self._notes:
             click.echo(note, err=True)
+
+
+def time_left(eta: Eta) -> str:
+    """Such as ", about 40 s left (23 pictures on this server)"; nothing where nobody can tell."""
+    return "" if eta.seconds is None else f", {duration(eta.seconds)} left ({eta.basis})"
 
 
 def on_gpu(count: int) -> str:
