@@ -28,6 +28,7 @@ from vllm_image_core.errors import (
 )
 from vllm_image_core.journal import Journal
 from vllm_image_core.journal_schema import JOURNAL
+from vllm_image_core.journal_writer import JournalWriter
 from vllm_image_core.lease import this_process
 from vllm_image_core.picture_batch import PictureBatch
 from vllm_image_core.record import facts_in
@@ -225,6 +226,25 @@ async def test_a_batch_of_a_closed_studio_is_interrupted_and_can_be_resumed(
             batch_server.gate.set()
             again = await studio.resume(batch.id)
             assert len([outcome async for outcome in again]) == 3
+
+
+async def test_a_lease_that_was_given_back_is_not_taken_for_a_lost_one(
+    batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close, names = JournalWriter.aclose, list[str]()
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+
+        async def closed_late(writer: JournalWriter) -> None:
+            owner = "here"
+            while owner is not None:
+                owner = (await studio.find_batch(names[0])).owner
+            await close(writer)
+
+        monkeypatch.setattr(JournalWriter, "aclose", closed_late)
+        batch = await studio.batch(requests(2))
+        names.append(batch.id)
+        assert len([outcome async for outcome in batch]) == 2
+        assert (await studio.find_batch(batch.id)).state == "done"
 
 
 async def test_requests_of_an_iterator_are_recorded_ahead_and_the_first_is_sent_at_once(

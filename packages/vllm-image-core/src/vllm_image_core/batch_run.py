@@ -318,7 +318,7 @@ class BatchRun:
             return
         number, state, counts = self.log.number, self._state(), self.log.counts
         release = asyncio.ensure_future(
-            self._writer.call(lambda ledger: ledger.release(number, state, counts))
+            self._writer.call(lambda ledger: ledger.release(number, state, counts), last=True)
         )
         await asyncio.sleep(0)  # the call is in the queue before that is closed
         await self._writer.aclose()

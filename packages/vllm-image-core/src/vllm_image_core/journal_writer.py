@@ -112,8 +112,12 @@ class JournalWriter:
             self._queue.hurried = True
             self._wake.notify()
 
-    async def call(self, work: Callable[[Ledger], T]) -> T:
+    async def call(self, work: Callable[[Ledger], T], *, last: bool = False) -> T:
         """Do some work in the next transaction, after all that was put before, and return what it gives.
+
+        Args:
+            work: What is done.
+            last: Whether it gives the lease back: nothing is written after it.
 
         Raises:
             JournalUnavailable: The writer was closed, or lost its batch, before it could be done.
@@ -123,6 +127,7 @@ class JournalWriter:
             if not self._thread.is_alive():
                 raise JournalUnavailable("The journal of this batch is closed.")
             self._queue.calls.append((work, done))
+            self._queue.closing |= last
             self._wake.notify()
         return await asyncio.wrap_future(done)
 
