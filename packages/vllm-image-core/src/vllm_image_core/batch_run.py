@@ -345,9 +345,9 @@ class BatchRun:
 
     def _state(self) -> str:
         tally = self.log.tally
-        if self.halt is not None:
-            return {"cancelled": "cancelled", "stopped": "stopped"}.get(self.halt, "open")
-        if tally.waiting:
+        if self.halt in {"cancelled", "stopped"}:
+            return self.halt
+        if tally.waiting or not tally.complete:
             return "open"
         if not tally.failed:
             return "done"
