@@ -392,10 +392,10 @@ def test_t08_a_reset_has_words_and_an_unknown_outcome(ask: Ask, serve: Serve, se
 
 
 def refuses_a_cut(ask: Ask, serve: Serve, cut: bytes) -> None:
-    """A reply that does not end is never a picture; with a seed it is asked for once more."""
+    """A reply that does not end is never a picture; it is asked for once more."""
     error = failure(ask, serve(saying(cut)), "generate_image", SEEDLESS)
     assert isinstance(error, ConnectionLost | BadReply)
-    assert (error.gpu_spent, attempts(error)) == ("unknown", 1)
+    assert (error.gpu_spent, attempts(error)) == ("unknown", 2)
     assert ask(serve(saying(cut, PICTURE)), "generate_image", SEEDED) == DRAWN
     assert attempts(failure(ask, serve(saying(cut)), "generate_image", SEEDED, max_retries=5)) == 2
 

@@ -194,7 +194,7 @@ class ImageGenerationReply(_Reply):
 
     @property
     def seed(self) -> int | None:
-        """The seed that was sent; the server never tells the one that it drew."""
+        """The seed that was sent: the caller's, or the one that the client drew; None without a receipt."""
         return self._receipt.seed if self._receipt else None
 
     @property
