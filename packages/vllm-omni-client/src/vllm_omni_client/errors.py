@@ -182,8 +182,7 @@ class RequestTimeout(OmniError):
     """No whole answer came within the total deadline, or nothing for `read_timeout`; work may still go on."""
 
     default_next_step = (
-        "Raise the limit that the message names, or ask for fewer steps or a smaller size; "
-        "see if the server is busy."
+        "Raise `timeout`, or ask for fewer steps or a smaller size; see if the server is busy."
     )
 
 
