@@ -15,6 +15,7 @@ import itertools
 import logging
 import random
 import statistics
+import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -24,6 +25,8 @@ from vllm_image_core.backend import ServerRequest
 from vllm_image_core.batching import Done, running
 from vllm_image_core.circuit import PROBE_SECONDS
 from vllm_image_core.fleet import Fleet
+from vllm_image_core.request import ImageRequest
+from vllm_image_core.studio import Studio
 from vllm_image_core.testing.fault_schedule import Played, play
 from vllm_image_core.testing.virtual_batch import VirtualBatch
 from vllm_image_core.testing.virtual_server import VirtualServer
@@ -33,6 +36,8 @@ from vllm_omni_client.receipt import Receipt
 
 SEEDS = range(5)
 SCHEDULES = 2_000
+STUDIO_SEEDS = 2
+MODEL = "Tongyi-MAI/Z-Image-Turbo"
 SIZES = (0.3, 0.6, 1.0, 1.0, 2.0, 3.0)
 """Mixed jobs, in seconds on a server of speed 1."""
 NOISE = 0.05
@@ -175,6 +180,70 @@ def fleet_figures() -> list[Figure]:
         ),
         Figure("    jobs that failed", failed, 0),
         Figure("    requests a job", repeated / 200, 1.1),
+    ]
+
+
+def studio_figures() -> list[Figure]:
+    """Whole batches of a studio, with journal, folder and the costs that it learns from the pictures."""
+    spans = [span for seed in range(STUDIO_SEEDS) for span in _studio_spans(seed)]
+    return [
+        Figure(
+            f"3 hosts 1 : 1/2 : 1/4, {len(spans)} batches of 200 mixed pictures: worst makespan / ideal",
+            max(spans),
+            1.03,
+        )
+    ]
+
+
+def _studio_spans(seed: int) -> list[float]:
+    """Makespan over ideal of a studio's first batch, and of its second, which knows the servers."""
+    seconds = 0.0
+
+    def counted(request: ServerRequest) -> float:
+        nonlocal seconds
+        seconds += picture_seconds(request)
+        return picture_seconds(request)
+
+    async def main(folder: str) -> list[float]:
+        timer = asyncio.get_running_loop().time
+        servers = hosts(1, 0.5, 0.25, seed=seed)
+        for server in servers:
+            server.work, server.model, server.tells_metrics = counted, MODEL, True
+        spans: list[float] = []
+        async with Studio(servers, output_dir=folder, timer=timer) as studio:
+            for again in range(2):
+                began, before = timer(), seconds
+                async with await studio.batch(pictures(200, seed=2 * seed + again)) as batch:
+                    if len([outcome async for outcome in batch if isinstance(outcome, Done)]) != 200:  # noqa: PLR2004 - as above
+                        raise RuntimeError(f"not all pictures were made: {batch.progress}")
+                spans.append((timer() - began) / ((seconds - before) / 1.75))
+        return spans
+
+    with tempfile.TemporaryDirectory() as folder:
+        return run(main(folder))
+
+
+def picture_seconds(request: ServerRequest) -> float:
+    """What a picture takes on a server of speed 1, by a law that no profile knows."""
+    width, _, height = (request.size or "").partition("x")
+    megapixels = int(width) * int(height) / 1e6
+    step = 0.02 + 0.1 * megapixels + 0.02 * megapixels**2
+    return 0.1 + 0.12 * megapixels + (request.num_inference_steps or 1) * step
+
+
+def pictures(count: int, *, seed: int) -> list[ImageRequest]:
+    """Pictures of several sizes, in several numbers of steps."""
+    draw = random.Random(seed)
+    sides = range(512, 1985, 64)
+    return [
+        ImageRequest(
+            prompt="fox",
+            seed=1_000 * seed + number,
+            width=draw.choice(sides),
+            height=draw.choice(sides),
+            num_inference_steps=draw.randint(4, 16),
+        )
+        for number in range(count)
     ]
 
 
@@ -363,6 +432,7 @@ def main() -> int:
     for title, measure in (
         ("One server: how many requests it is given", limit_figures),
         ("Several servers", fleet_figures),
+        ("Several servers of a studio", studio_figures),
         ("An outage", outage_figures),
         ("Servers that change", change_figures),
         ("The engine itself", overhead_figures),

@@ -5,7 +5,7 @@ import base64
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +24,8 @@ class BatchServer:
     """A backend in this process that answers at once, unless a test makes it wait or fail.
 
     Attributes:
-        sent: The prompts of all generations, as they came.
+        sent: The prompts of all generations and edits, as they came.
+        edits: The edits among them, with the bytes of their pictures, by role.
         asked: How often its health was asked.
         healthy: What it answers then.
         fails: The error of a prompt, or None; called with the prompt and how often it was sent before.
@@ -37,6 +38,7 @@ class BatchServer:
 
     def __init__(self) -> None:
         self.sent: list[str] = []
+        self.edits: list[tuple[ImageEditRequest, Mapping[str, tuple[bytes | None, ...]]]] = []
         self.asked = 0
         self.healthy = True
         self.fails: Callable[[str, int], OmniError | None] = lambda _prompt, _times: None
@@ -65,9 +67,14 @@ class BatchServer:
         mask_image: bytes | None = None,
         reference_image: bytes | None = None,
     ) -> ImageGenerationReply:
-        raise NotImplementedError
+        pictures = {"image": tuple(image), "mask": (mask_image,), "reference_image": (reference_image,)}
+        self.edits.append((request, pictures))
+        return await self._answered(request)
 
     async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
+        return await self._answered(request)
+
+    async def _answered(self, request: ImageGenerationRequest | ImageEditRequest) -> ImageGenerationReply:
         times = self.sent.count(request.prompt)
         self.sent.append(request.prompt)
         self.seeds.setdefault(request.prompt, []).append(request.seed)

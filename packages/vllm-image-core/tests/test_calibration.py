@@ -8,7 +8,6 @@ from vllm_image_core.measurements import Measurements, Origin
 from vllm_image_core.predictor import GB_PER_MIB
 from vllm_image_core.registry import Registry
 from vllm_image_core.work import Work
-from vllm_omni_client.models import ImageGenerationRequest
 
 KLEIN = Registry.builtin().find("FLUX.2-klein-4B").profile
 WORK = Work(megapixels=1.048576, forwards=4)
@@ -74,24 +73,29 @@ def test_a_picture_that_was_sent_again_counts_only_by_what_its_server_tells(tmp_
 
 def test_a_server_that_makes_several_at_a_time_can_be_told_of(tmp_path: Path) -> None:
     one = calibration(tmp_path)
-    assert one.parallelism(ORIGIN) == 1
-    one.set_parallelism(ORIGIN, KLEIN, 4)
     for place in range(8):
-        one.made(replace(MADE, ended=4.0 + place, elapsed_seconds=4.0))
-    assert one.parallelism(ORIGIN) == 4
+        one.made(replace(MADE, ended=4.0 + place, elapsed_seconds=4.0, parallel=4))
     assert one.predictor(ORIGIN, KLEIN).seconds(WORK) == pytest.approx(4.0)
 
 
-def test_a_request_costs_what_the_best_known_server_needs(tmp_path: Path) -> None:
-    request = ImageGenerationRequest(
-        prompt="a fox", size="1024x1024", num_inference_steps=4, guidance_scale=1.0
-    )
+def test_edits_are_learned_apart_and_share_the_servers_time(tmp_path: Path) -> None:
+    edits = replace(ORIGIN, task="edit")
+    work = replace(WORK, task="edit")
     one = calibration(tmp_path)
-    assert one.cost(request, KLEIN) == pytest.approx(KLEIN.cost.seconds(megapixels=1.048576, forwards=4))
-    one.made(replace(MADE, origin=replace(ORIGIN, server="http://slow:6655"), elapsed_seconds=9.0))
-    for number in range(2):
-        one.made(replace(MADE, ended=100.0 + 10 * number))
-    assert one.cost(request, KLEIN) == pytest.approx(2.0)
+    for place in range(1, 9):  # each picture waits for an edit of 6 s, each edit for a picture of 2 s
+        one.made(replace(MADE, ended=8.0 * place, elapsed_seconds=8.0))
+        one.made(replace(MADE, origin=edits, work=work, ended=8.0 * place + 6.0, elapsed_seconds=8.0))
+    for kept in (one, calibration(tmp_path)):
+        assert kept.predictor(ORIGIN, KLEIN).seconds(WORK) == pytest.approx(2.0, rel=0.1)
+        assert kept.predictor(edits, KLEIN).seconds(work) == pytest.approx(6.0, rel=0.1)
+
+
+def test_without_the_disk_a_server_is_known_by_its_profile(tmp_path: Path) -> None:
+    calibration(tmp_path).made(MADE)
+    one = calibration(tmp_path)
+    assert one.known(ORIGIN, KLEIN).pictures == 0
+    assert one.predictor(ORIGIN, KLEIN).pictures == 1
+    assert one.known(ORIGIN, KLEIN).pictures == 1
 
 
 def test_a_folder_that_keeps_nothing_stops_no_learning(tmp_path: Path) -> None:

@@ -50,6 +50,19 @@ def test_the_graph_that_comfyui_begins_with_is_read() -> None:
     )
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_samplers_the_one_counts_that_began_the_picture(turned: bool) -> None:  # noqa: FBT001 - a case
+    graph = json.loads(json.dumps(BASIC))
+    larger = graph["3"]["inputs"] | {"seed": 5, "steps": 14, "denoise": 0.5, "latent_image": ["10", 0]}
+    graph["10"] = {
+        "class_type": "LatentUpscale",
+        "inputs": {"samples": ["3", 0], "width": 1024, "height": 1536},
+    }
+    graph["11"] = {"class_type": "KSampler", "inputs": larger}
+    facts = facts_of_prompt(dict(reversed(graph.items())) if turned else graph)
+    assert (facts.seed, facts.num_inference_steps, facts.width) == (156680208700286, 20, 512)
+
+
 def test_values_are_found_through_links() -> None:
     linked = json.loads(json.dumps(BASIC))
     linked["3"]["inputs"] |= {"seed": ["20", 0], "steps": ["21", 0], "cfg": ["22", 0], "model": ["25", 0]}

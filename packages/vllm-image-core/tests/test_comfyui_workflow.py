@@ -1,5 +1,7 @@
 """ComfyUI's workflows as they were drawn."""
 
+import json
+
 import pytest
 from vllm_image_core.comfyui_workflow import facts_of_workflow
 from vllm_image_core.facts import Facts
@@ -54,6 +56,16 @@ def test_the_workflow_that_comfyui_begins_with_is_read() -> None:
         model="v1-5-pruned-emaonly-fp16.safetensors",
         settings={"sampler_name": "euler", "scheduler": "normal", "denoise": 1},
     )
+
+
+def test_links_and_values_that_are_named_are_read_the_same() -> None:
+    named = json.loads(json.dumps(WORKFLOW))
+    parts = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+    named["links"] = [dict(zip(parts, link, strict=True)) for link in named["links"]]
+    for each in named["nodes"]:
+        if each["type"] == "EmptyLatentImage":
+            each["widgets_values"] = {"width": 512, "height": 768, "batch_size": 1}
+    assert facts_of_workflow(named) == facts_of_workflow(WORKFLOW)
 
 
 @pytest.mark.parametrize(

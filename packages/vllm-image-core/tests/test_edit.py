@@ -253,6 +253,39 @@ async def test_a_picture_that_is_gone_or_changed_has_to_be_given_again(studio: S
     assert again.path == edited.path
 
 
+async def test_an_edit_that_is_found_is_an_edit_with_its_pictures_or_no_request(
+    studio: Studio, server: Server
+) -> None:
+    fox = await studio.generate("a red fox", width=128, height=96, seed=1, filename="fox")
+    edited = await studio.edit("make it night", fox, mask=fox, strength=0.5, seed=2, tag="dark")
+    [made] = (await studio.find(seed=1)).pictures
+    [found] = (await studio.find(seed=2)).pictures
+    assert (made.operation, type(made.as_request())) == (None, ImageRequest)
+    request = found.as_request()
+    assert isinstance(request, EditRequest)
+    assert (request.prompt, request.seed, request.strength, request.tag) == ("make it night", 2, 0.5, "dark")
+    assert (await studio.make(request)).path == edited.path
+    assert len(server.edits) == 1
+
+    fox.path.unlink()
+    assert found.as_request() is None
+
+
+async def test_an_edit_from_elsewhere_is_found_with_the_copies_of_its_batch(
+    studio: Studio, server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "holiday.png").write_bytes(png())
+    async with await studio.batch(
+        [EditRequest(prompt="make it night", images=tmp_path / "holiday.png", seed=2)]
+    ) as batch:
+        await batch.wait()
+    [found] = (await studio.find(batch=batch.id)).pictures
+    request = found.as_request()
+    assert isinstance(request, EditRequest)
+    await studio.make(replace(request, prompt="make it day"))
+    assert [images for _, images, *_ in server.edits] == [(png(),), (png(),)]
+
+
 @pytest.mark.parametrize(
     "name", ["../secret.png", "/etc/passwd", "link.png", "..", ".", "", "a\0b", "x" * 4000, "sub/fox.png", 7]
 )

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 from vllm_image_core.errors import InvalidRequest
@@ -167,6 +168,35 @@ def test_concurrency_is_lower_for_pictures_that_need_more_memory_than_the_rule_r
     assert recommended_concurrency(24.0, KLEIN) == 4
     assert estimated(side=2000, total_vram_gb=24.0).recommended_concurrent == 1
     assert estimated(side=256, total_vram_gb=24.0).recommended_concurrent == 4
+
+
+def with_peaks(*, model_gb: float, gb_per_megapixel: float) -> Predictor:
+    """A server whose pictures have shown what they need."""
+    predictor = Predictor(KLEIN)
+    for megapixels in (0.25, 0.5, 1.0, 2.0) * 5:
+        peak = (model_gb + gb_per_megapixel * megapixels) / GB_PER_MIB
+        predictor.observe(Work(megapixels=megapixels, forwards=4), 1.0, peak_mib=peak)
+    return predictor
+
+
+def test_the_memory_that_was_measured_decides_how_many_at_once() -> None:
+    needs_more = with_peaks(model_gb=18.0, gb_per_megapixel=1.0)
+    assert recommended_concurrency(24.0, KLEIN) == 4
+    assert recommended_concurrency(24.0, KLEIN, needs_more) == 3
+    assert recommended_concurrency(24.0, KLEIN, with_peaks(model_gb=13.0, gb_per_megapixel=5.0)) == 2
+    assert recommended_concurrency(24.0, KLEIN, Predictor(KLEIN)) == 4
+    told = estimate(
+        KLEIN,
+        width=1024,
+        height=1024,
+        num_inference_steps=4,
+        guided=False,
+        total_vram_gb=24.0,
+        predictor=needs_more,
+    )
+    assert told.recommended_concurrent == 3
+    assert told.peak_vram_gb == pytest.approx(19.05, rel=0.02)
+    assert any(re.search(r"[56]\.\d GB beside the model", note) for note in told.notes)
 
 
 def test_the_concurrency_is_explained() -> None:

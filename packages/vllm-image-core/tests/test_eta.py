@@ -8,6 +8,7 @@ from vllm_image_core.work import Work
 
 KLEIN = Registry.builtin().find("FLUX.2-klein-4B").profile
 WORK = Work(megapixels=1.048576, forwards=4)
+EDIT = Work(megapixels=1.048576, forwards=4, task="edit")
 
 
 @dataclass
@@ -217,3 +218,37 @@ def test_a_duration_is_told_as_exactly_as_it_is_known(seconds: float, words: str
 
 def test_an_eta_is_a_value() -> None:
     assert Eta(seconds=1.0, basis="x") == Eta(seconds=1.0, basis="x", measured=False)
+
+
+def of_edits(seconds: float, *, edit_seconds: float | None = None) -> Speed:
+    """A server that needs so long for `WORK`, and for an edit as large."""
+    edits = Predictor(KLEIN)
+    for _ in range(10 if edit_seconds else 0):
+        edits.observe(EDIT, edit_seconds or 0.0)
+    return Speed(predictor=speed(seconds).predictor, edits=edits)
+
+
+def test_pictures_and_edits_of_one_batch_each_take_their_own_time() -> None:
+    remaining, _ = batch(2)
+    remaining.add(EDIT)
+    told = remaining.eta([of_edits(10.0, edit_seconds=50.0)])
+    assert told.seconds == pytest.approx(70.0)
+    assert "; of edits: 10 pictures on this server" in told.basis
+    assert told.measured
+
+
+def test_edits_that_were_never_measured_go_by_the_other_pictures_and_say_so() -> None:
+    remaining, _ = batch(0)
+    remaining.add(EDIT)
+    told = remaining.eta([of_edits(10.0)])
+    assert told.seconds == pytest.approx(10.0)
+    assert told.basis.startswith("no edit measured yet: by 10 pictures on this server")
+    assert not told.measured
+
+
+def test_an_edit_under_way_is_counted_by_the_edits_law() -> None:
+    remaining, clock = batch(0)
+    remaining.add(EDIT)
+    remaining.began(0, EDIT)
+    clock.now += 20
+    assert remaining.eta([of_edits(10.0, edit_seconds=50.0)]).seconds == pytest.approx(30.0)

@@ -601,3 +601,47 @@ def test_the_counters_of_all_servers_are_added_up() -> None:
         return told.requests_running, told.requests_waiting
 
     assert run(main()) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("learned", "by_the_slow_one"), [(None, 2), ({"http://a": 10.0, "http://b": 1.0}, 0)]
+)
+def test_a_server_that_was_measured_to_be_slow_gets_nothing_that_another_would_have_done_sooner(
+    learned: dict[str, float] | None, by_the_slow_one: int
+) -> None:
+    members = servers(0.1, 1)
+
+    async def main() -> None:
+        clock = asyncio.get_running_loop().time
+        fleet = Fleet(members, cost=work, learned=learned.get if learned else None, clock=clock)
+        await asyncio.gather(*(fleet.generate_image(each, patient=True) for each in jobs(4, sizes=[1.0])))
+
+    run(main())
+    assert members[0].made == by_the_slow_one
+
+
+def test_how_many_requests_are_those_of_others_is_known() -> None:
+    members = servers(1, 1, tells_metrics=True)
+
+    async def main() -> list[int | None]:
+        ours, theirs = fleet_of(members), fleet_of(members[:1])
+        calls = [asyncio.create_task(theirs.generate_image(each)) for each in jobs(3, sizes=[5.0])]
+        await asyncio.sleep(1)
+        told = [await ours.requests_of_others()]
+        calls += [asyncio.create_task(ours.generate_image(each)) for each in jobs(2, sizes=[1.0])]
+        await asyncio.sleep(1)
+        told.append(await ours.requests_of_others())
+        await asyncio.gather(*calls)
+        told.append(await ours.requests_of_others())
+        return told
+
+    assert run(main()) == [3, 3, 0]
+
+
+def test_servers_that_do_not_tell_have_unknown_requests_of_others() -> None:
+    members = servers(1, 1)
+
+    async def main() -> int | None:
+        return await fleet_of(members).requests_of_others()
+
+    assert run(main()) is None

@@ -477,6 +477,17 @@ def test_what_is_found_can_be_made_again(root: Path, put: Put) -> None:
     assert record.as_request() == ImageRequest(prompt="a red fox", width=16, height=12, seed=7)
 
 
+def test_an_index_of_before_learns_which_pictures_are_edits(root: Path, put: Put) -> None:
+    put(root / "1.png", prompt="make it night", operation="edit")
+    assert names(Index(root).find(Query())) == ["1.png"]
+    with sqlite3.connect(root / ".vllm-image" / "index.sqlite3") as connection:
+        connection.execute("ALTER TABLE picture DROP COLUMN operation")
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    [record] = Index(root).find(Query(text="night")).pictures
+    assert (record.operation, record.as_request()) == ("edit", None)
+
+
 def test_the_first_question_of_a_large_folder_is_answered_before_its_files_are_looked_at(
     large: Path, put: Put, gate: Gate
 ) -> None:

@@ -105,6 +105,16 @@ def test_the_text_of_automatic1111_is_read() -> None:
     )
 
 
+@pytest.mark.parametrize("templates", ["Template: a {red|blue} fox", "Template: a,\nb\nNegative Template: c"])
+def test_templates_below_the_settings_are_left_out(templates: str) -> None:
+    assert facts_of_parameters(f"{AUTOMATIC1111}\n{templates}") == facts_of_parameters(AUTOMATIC1111)
+
+
+def test_a_prompt_that_begins_with_a_template_is_a_prompt() -> None:
+    facts = facts_of_parameters("a fox\nTemplate: a fox")
+    assert (facts.prompt, facts.seed) == ("a fox\nTemplate: a fox", None)
+
+
 def test_what_is_written_here_is_read_back() -> None:
     text = parameters_text(
         prompt="a fox\n狐",

@@ -9,12 +9,14 @@ from vllm_image_core.testing.virtual_time import run
 from vllm_omni_client.models import ImageGenerationRequest
 
 
-def made(server: VirtualServer, jobs: int, **options: int) -> tuple[float, Fleet]:
+def made(
+    server: VirtualServer, jobs: int, parallel: int | None = None, ceiling: int | None = None
+) -> tuple[float, Fleet]:
     """The seconds that some jobs take, as many open as the fleet wants, and the fleet afterwards."""
 
     async def main() -> tuple[float, Fleet]:
         loop = asyncio.get_running_loop()
-        fleet = Fleet([server], cost=lambda _: 1.0, clock=loop.time, **options)
+        fleet = Fleet([server], cost=lambda _: 1.0, parallel=parallel, ceiling=ceiling, clock=loop.time)
         open_calls: set[asyncio.Task[object]] = set()
         for seed in range(jobs):
             request = ImageGenerationRequest(prompt="fox", seed=seed)

@@ -57,7 +57,7 @@ def test_one_picture_tells_of_others_by_the_profiles_shape() -> None:
 def test_a_load_takes_as_long_as_its_pictures_one_after_the_other() -> None:
     predictor = Predictor(KLEIN)
     predictor.observe(WORK, 5.0)
-    both = predictor.seconds(Load.of(WORK) + Load.of(LARGE))
+    both = predictor.seconds_of((Load.of(WORK) + Load.of(LARGE)).terms)
     assert both == pytest.approx(predictor.seconds(WORK) + predictor.seconds(LARGE))
 
 

@@ -179,7 +179,8 @@ def test_a_path_that_no_system_has_is_an_error_of_ours(tmp_path: Path) -> None:
 def test_missing_keys_are_named(tmp_path: Path) -> None:
     found = fault(tmp_path, 'model = "acme/painter"\n')
     assert "type: missing" in found
-    assert found.endswith("more")
+    assert found.endswith("; allowed is to give what is missing, or to extend a profile that has it")
+    assert " more; " in found
 
 
 def test_a_profile_that_extends_itself_in_the_end_is_refused(tmp_path: Path) -> None:

@@ -98,6 +98,17 @@ def test_prompts_alone_can_be_kept_back(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
+def test_the_server_s_address_alone_can_be_kept_back(kind: str) -> None:
+    facts = recipe_facts(resolved(), model=QWEN, now=NOON, more={"server": "http://10.1.2.3:6655"})
+    for told in (True, False):
+        described = with_recipe(
+            picture(kind), resolved(), model=QWEN, facts=facts, metadata=Metadata(server=told)
+        )
+        assert (b"10.1.2.3" in described.bytes) == told
+        assert (recipe_in(described) or {})["seed"] == 42
+
+
+@pytest.mark.parametrize("kind", FORMATS)
 def test_a_simulation_says_that_no_model_was_trained_for_it(kind: str) -> None:
     described = made(kind, metadata=Metadata(source="algorithmicMedia"))
     assert xmp.read(read_text(described.bytes)["XML:com.adobe.xmp"]).source == "algorithmicMedia"

@@ -90,7 +90,13 @@ def test_a_local_path_is_known_by_its_last_part(root: str, model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "model"), [("FLUX.2-klein-4B", KLEIN), ("z-image", Z_IMAGE), ("someone/Z-Image-Turbo", TURBO)]
+    ("name", "model"),
+    [
+        ("FLUX.2-klein-4B", KLEIN),
+        ("flux2-klein-4b", KLEIN),
+        ("z-image", Z_IMAGE),
+        ("someone/Z-Image-Turbo", TURBO),
+    ],
 )
 def test_a_served_name_or_another_publisher_s_copy_is_an_alias(name: str, model: str) -> None:
     assert found(REGISTRY.find(name)) == (model, "alias")
@@ -123,6 +129,14 @@ def test_the_id_helps_where_the_root_says_nothing() -> None:
         ("Z-Image-Turbo-FP8-e4m3fn-scaled", TURBO),
         ("Z-Image-bf16", Z_IMAGE),
         ("nunchaku-tech/Z-Image-Turbo-svdq-int4", TURBO),
+        ("nunchaku-tech/nunchaku-z-image-turbo", TURBO),
+        ("nunchaku-tech/nunchaku-qwen-image-2512", QWEN_2512),
+        ("/models/svdq-int4_r32-z-image-turbo.safetensors", TURBO),
+        ("someone/Z-Image-Turbo-SDNQ-uint4-svd-r32", TURBO),
+        ("unsloth/Qwen-Image-2512-unsloth-bnb-4bit", QWEN_2512),
+        ("Qwen-Image-2512-UD-Q4_K_XL.gguf", QWEN_2512),
+        ("mlx-community/Z-Image-mlx-4-bit", Z_IMAGE),
+        ("flux2-klein-4b-fp8.safetensors", KLEIN),
     ],
 )
 def test_a_quantised_copy_is_known_by_what_it_was_made_from(name: str, model: str) -> None:
@@ -157,6 +171,10 @@ def test_a_quantised_copy_is_known_by_what_it_was_made_from(name: str, model: st
         "My-Z-Image",
         "/models/Z-Image/transformer",
         "Z-Image-m",
+        "Z-Image-r32",
+        "nunchaku-Z-Image-Turbo-Fun",
+        "nunchaku-",
+        "Qwen-Image2512x",
         "-FP8",
     ],
 )
@@ -312,7 +330,7 @@ def test_a_hostile_name_is_bounded_and_printable_in_the_warning(name: str) -> No
 
 
 def test_a_name_of_a_thousand_suffixes_is_answered_at_once() -> None:
-    for word in ("-q4-k", "-fp8", "-0", "_4bit", "--", "-q4" * 2):
+    for word in ("-q4-k", "-fp8", "-0", "_4bit", "--", "-q4" * 2, "-svdq-int4", "-4-bit"):
         for end in ("", "-z", "!"):
             assert REGISTRY.find("Qwen-Image" + word * 180 + end).how in ("family", "fallback", "alias")
 

@@ -402,6 +402,40 @@ def test_a_nearest_multiple_is_one_that_a_request_carries() -> None:
 
 
 @pytest.mark.parametrize(
+    ("width", "height", "next_step"),
+    [
+        (4096, 1001, "Give height=976."),
+        (1, 125_008, "Give width=16 and height=99984."),
+        (4001, 4001, "Give width=2000 and height=2000."),
+        (10**9, 1, "Give width=99984 and height=16."),
+        (0, 1024, "Give width=16."),
+        (1024, -16, "Give height=16."),
+        (2**31, 16, "Give width=99984."),
+        (3999, None, "Give width=4000."),
+        (100_001, None, "Give width=3904, or give both width and height, or an aspect_ratio."),
+    ],
+)
+def test_one_correction_is_enough(width: int, height: int | None, next_step: str) -> None:
+    assert refused(width=width, height=height).next_step == next_step
+
+
+def test_of_two_sides_the_one_that_is_only_too_long_is_told_as_that() -> None:
+    assert refused(width=10**9, height=1).message == (
+        "Width 1000000000 is too long. Nearest valid width is 99984. "
+        "Height 1 is not a multiple of 16. Nearest valid height is 16."
+    )
+
+
+def test_an_aspect_ratio_that_the_table_lacks_is_refused_with_a_size_of_its_shape() -> None:
+    assert refused(aspect_ratio="17:3").next_step == (
+        "Give one of the supported aspect ratios, or give width=2352 and height=416 instead."
+    )
+    assert refused(aspect_ratio="square").next_step == (
+        "Give one of the supported aspect ratios, or give width and height instead."
+    )
+
+
+@pytest.mark.parametrize(
     ("width", "height", "nearest"),
     [
         (2048, 2048, "2000x2000"),

@@ -537,6 +537,22 @@ async def test_a_picture_is_of_the_format_that_was_asked_for_and_another_than_th
     assert (await studio.make(replace(found, tag=None))).reused
 
 
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+async def test_an_index_that_was_lost_is_made_anew_from_files_of_every_format(
+    tmp_path: Path, kind: str
+) -> None:
+    server = Server(draw=lambda request: encoded(request.output_format or "png"))
+    asked = ImageRequest(prompt="a red fox", seed=7, width=64, height=64, tag="keep")
+    request = replace(asked, output_format=kind)  # type: ignore[arg-type] -- a Literal
+    async with studio_of(server, tmp_path) as studio:
+        before = await studio.make(request)
+    shutil.rmtree(tmp_path / ".vllm-image")
+    async with studio_of(server, tmp_path) as studio:
+        [found] = (await studio.find("fox")).pictures
+        assert (found.path, found.seed, found.tag) == (before.path, 7, "keep")
+        assert (await studio.make(request)).reused
+
+
 async def test_a_file_that_was_damaged_meanwhile_is_made_again(tmp_path: Path) -> None:
     server = Server()
     studio = studio_of(server, tmp_path)
@@ -783,8 +799,9 @@ class TimedServer(Server):
     async def get_metrics(self) -> ServerMetrics:
         return self.metrics
 
-    def studio(self, folder: Path) -> Studio:
-        return Studio(self, output_dir=folder, timer=lambda: self.now)
+    def studio(self, folder: Path, *, total_gb: float | None = None) -> Studio:
+        gpu = Gpu(total_vram_gb=total_gb, source="configured")
+        return Studio(self, output_dir=folder, timer=lambda: self.now, gpu=gpu)
 
 
 async def test_an_estimate_learns_from_the_pictures_that_were_made(tmp_path: Path) -> None:
@@ -801,6 +818,21 @@ async def test_an_estimate_learns_from_the_pictures_that_were_made(tmp_path: Pat
     assert after.total_seconds == pytest.approx(70.0)
     assert after.peak_vram_gb == pytest.approx(20_000 * 1024**2 / 1e9)
     assert after.basis == "6 pictures on this server, off by 1 % on the last 4"
+
+
+async def test_memory_that_was_measured_decides_how_many_pictures_of_a_batch_are_made_at_once(
+    tmp_path: Path,
+) -> None:
+    server = TimedServer(7.0)  # its pictures peak at 21 GB, a klein's by its profile at 15
+    requests = [ImageRequest(prompt=f"fox {number}", width=64, height=64) for number in range(3)]
+    for at_once in (4, 1):
+        studio = server.studio(tmp_path, total_gb=23.0)
+        assert (await studio.gpu()).recommended_concurrent == at_once
+        async with await studio.batch(requests) as batch:
+            assert batch.at_once == at_once
+            assert len([outcome async for outcome in batch]) == 3
+    source = (await studio.gpu()).sources["estimated_model_vram_gb"]
+    assert source == "measured by the server during 6 pictures, without the picture"
 
 
 async def test_another_studio_on_the_folder_knows_what_was_measured(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 import io
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.picture import Picture
 from vllm_image_core.size import Size
@@ -37,6 +38,35 @@ def test_a_picture_lying_on_its_side_is_set_upright() -> None:
     exif[0x0112] = 6
     lying = encoded(Image.new("RGB", (60, 30), "red"), "JPEG", exif=exif)
     assert thumbnail(lying, Size(100, 100)).size == (30, 60)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_does(kind: str, orientation: int) -> None:
+    drawn = Image.linear_gradient("L").crop((0, 0, 60, 30)).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    lying = encoded(drawn, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(lying.bytes)))
+    assert thumbnail(lying, Size(100, 100)).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(
+    "exif", [b"MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 20, b"II*\0\xff\xff\xff\xff", b"garbage"]
+)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_exif_that_nobody_can_read_is_no_matter(kind: str, exif: bytes) -> None:
+    assert thumbnail(encoded(Image.new("RGB", (60, 30)), kind, exif=exif), Size(30, 30)).size == (30, 15)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [("Raw profile type exif", "\nexif\n 10\nno hex"), ("XML:com.adobe.xmp", 'tiff:Orientation="9"')],
+)
+def test_texts_that_pillow_fails_on_are_no_matter(keyword: str, text: str) -> None:
+    texts = PngInfo()
+    texts.add_text(keyword, text)
+    assert thumbnail(encoded(Image.new("RGB", (60, 30)), pnginfo=texts), Size(30, 30)).size == (30, 15)
 
 
 def test_a_picture_is_never_enlarged() -> None:

@@ -1,5 +1,4 @@
 import pytest
-from vllm_image_core.profile import Profile
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import resolve
@@ -21,19 +20,6 @@ def test_the_work_of_a_resolved_request_is_what_will_be_sent() -> None:
     assert Work.of(resolved) == Work(megapixels=0.262144, forwards=40)
 
 
-@pytest.mark.parametrize(
-    "profile", [*REGISTRY.profiles, REGISTRY.fallback], ids=lambda profile: profile.model
-)
-@pytest.mark.parametrize("guidance_scale", [0.0, 1.0, 5.0])
-def test_a_request_that_is_sent_is_the_work_that_was_resolved(
-    profile: Profile, guidance_scale: float
-) -> None:
-    request = ImageRequest(prompt="a fox", num_inference_steps=7, guidance_scale=guidance_scale)
-    images = 0 if profile.text_to_image else 1
-    resolved = resolve(request, profile, draw_seed=lambda: 1, input_images=images)
-    assert Work.sent(resolved.to_wire(), profile) == Work.of(resolved)
-
-
 def test_the_terms_are_those_of_the_profiles_law() -> None:
     work = Work(megapixels=2.5, forwards=30)
     by_terms = sum(a * b for a, b in zip(coefficients(QWEN.cost), work.terms, strict=True))
@@ -52,3 +38,16 @@ def test_loads_add_up_and_come_apart_again() -> None:
     assert both - other == one
     assert (one - one) == NO_LOAD
     assert (one - both).pictures == 0
+
+
+def test_edits_are_summed_apart() -> None:
+    picture = Load.of(Work(megapixels=1.0, forwards=4))
+    edit = Load.of(Work(megapixels=2.0, forwards=4, task="edit"))
+    both = picture + edit
+    assert (both.pictures, both.of_task("generation"), both.of_task("edit")) == (
+        2,
+        picture.terms,
+        edit.edit_terms,
+    )
+    assert both - edit == picture
+    assert (both * 2.0).of_task("edit") == tuple(2.0 * term for term in edit.edit_terms)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import email
 import json
 import os
 import queue
@@ -66,7 +67,8 @@ class OmniServer:
 
     Attributes:
         url: Its base URL.
-        requests: The bodies of all generations since the test began, as they came.
+        requests: The bodies of all generations and edits since the test began, as they came; of an edit the
+            fields of its form, with the pictures as bytes under "image" and their further roles.
         most_at_once: How many of them were under way at the same time.
         failures: Prompts that are answered with a status and an error message.
     """
@@ -104,7 +106,7 @@ class OmniServer:
         self._app: ASGIApp = create_app(settings)
 
     def hold_after(self, count: int) -> None:
-        """Let some generations through, and keep all later ones waiting until the test ends."""
+        """Let some generations and edits through, and keep all later ones waiting until the test ends."""
         self._let_through = count
         self._released.clear()
 
@@ -126,19 +128,20 @@ class OmniServer:
         self._socket.close()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] != "/v1/images/generations":
+        if scope["path"] not in {"/v1/images/generations", "/v1/images/edits"}:
             await self._app(scope, receive, send)
             return
         body = await _whole(receive)
+        request = json.loads(body) if scope["path"].endswith("generations") else _form(scope, body)
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         with self._arrival:
-            self.requests.append(json.loads(body))
+            self.requests.append(request)
             self._arrival.notify_all()
         try:
             if len(self.requests) > self._let_through:
                 await asyncio.to_thread(self._released.wait, DEADLINE_SECONDS)
-            status, message = self.failures.get(json.loads(body)["prompt"], (200, ""))
+            status, message = self.failures.get(request["prompt"], (200, ""))
             app = self._app if status == 200 else _error(status, message)
             await app(scope, _again(body, receive), send)
         finally:
@@ -152,6 +155,22 @@ async def _whole(receive: Receive) -> bytes:
         body += message.get("body", b"")
         more = message.get("more_body", False)
     return body
+
+
+def _form(scope: Scope, body: bytes) -> dict[str, Any]:
+    """The fields of a form with files; of a field that has files, their contents."""
+    [kind] = [value for name, value in scope["headers"] if name == b"content-type"]
+    fields: dict[str, Any] = {}
+    for part in email.message_from_bytes(b"content-type: " + kind + b"\r\n\r\n" + body).walk():
+        content = part.get_payload(decode=True)
+        if not isinstance(content, bytes):
+            continue
+        name = str(part.get_param("name", header="content-disposition"))
+        if part.get_filename() is None:
+            fields[name] = content.decode()
+        else:
+            fields.setdefault(name.removesuffix("[]"), []).append(content)
+    return fields
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -44,6 +44,42 @@ async def test_pictures_are_found_newest_first_with_what_makes_them_again(
     assert (again.structured_content["reused"], len(omni.requests)) == (True, 2)
 
 
+async def test_an_edit_is_found_with_what_makes_it_again_by_its_own_tool(
+    connect: Connect, omni: "OmniServer", tmp_path: Path
+) -> None:
+    async with connect() as client:
+        await client.call_tool(
+            "generate_image",
+            {"prompt": "a red fox", "width": 128, "height": 96, "seed": 1, "filename": "fox"},
+        )
+        edit = {"prompt": "make it night", "images": ["fox"], "mask": "fox.png", "strength": 0.5, "seed": 2}
+        made = await client.call_tool("edit_image", edit)
+        assert made.structured_content
+        edited, generated = (await found(client))["images"]
+        assert (edited["tool"], generated["tool"]) == ("edit_image", "generate_image")
+        assert edited["parameters"] == {
+            "prompt": "make it night",
+            "num_inference_steps": 4,
+            "guidance_scale": 1.0,
+            "seed": 2,
+            "images": ["fox.png"],
+            "mask": "fox.png",
+            "strength": 0.5,
+        }
+        again = await client.call_tool(edited["tool"], edited["parameters"])
+        assert again.structured_content
+        assert again.structured_content["file_path"] == made.structured_content["file_path"]
+        assert again.structured_content["reused"]
+
+        (tmp_path / "fox.png").unlink()
+        (tmp_path / "fox.png").write_bytes(Path(made.structured_content["file_path"]).read_bytes())
+        edited = (await found(client, seed=2))["images"][0]
+        assert (edited["tool"], "images" in edited["parameters"]) == ("edit_image", False)
+        page = await client.read_resource(f"batch://{made.structured_content['batch_id']}")
+    assert '"tool": "edit_image"' in str(page.contents[0])
+    assert len(omni.requests) == 2
+
+
 async def test_they_are_found_by_model_seed_and_date(connect: Connect) -> None:
     async with connect() as client:
         for seed in (7, 8):

@@ -220,6 +220,7 @@ async def test_a_batch_is_read_by_its_id_in_another_process_too(connect: Connect
         "file_path": fox["file_path"],
         "uri": fox["uri"],
         "model": omni.requests[0]["model"],
+        "tool": "generate_image",
         "parameters": None,
         "error": None,
     }

@@ -1,5 +1,6 @@
 """The server's end in the midst of work, and what the next one knows: nothing is lost, nothing made twice."""
 
+import io
 import json
 import signal
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 
 if TYPE_CHECKING:
     from conftest import OmniServer, StdioServer
@@ -16,6 +18,12 @@ Spawn = Callable[..., "StdioServer"]
 
 SMALL = {"width": 64, "height": 64}
 PROMPTS = ["fox", "owl", "hare", "lynx", "elk"]
+
+
+def png(colour: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (128, 96), colour).save(file, "PNG")
+    return file.getvalue()
 
 
 @pytest.fixture
@@ -79,6 +87,51 @@ def test_a_batch_of_a_server_that_was_killed_is_told_as_interrupted_and_goes_on_
     # The third was under way when the server was killed: nobody but the GPU has seen that picture.
     assert asked_for(omni) == ["fox", "owl", "hare", "hare", "lynx", "elk"]
     assert {each["file_path"] for each in whole["results"]} == {str(path) for path in tmp_path.glob("*.png")}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_an_edit_of_a_server_that_was_killed_goes_on_with_the_pictures_that_it_was_given(
+    started: Callable[..., "StdioServer"], omni: "OmniServer", tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    given = {name: png(colour) for name, colour in (("fox.png", "#cc6600"), ("mask.png", "#ffffff"))}
+    for name, content in given.items():
+        (photos / name).write_bytes(content)
+    first = started("--allow-dir", str(photos))
+    omni.hold_after(0)
+    answer = told(
+        first.call(
+            "edit_image",
+            prompt="make it night",
+            images=[str(photos / "fox.png")],
+            mask=str(photos / "mask.png"),
+            strength=0.5,
+            max_wait=0,
+        )
+    )
+    assert answer["status"] == "running"
+    omni.wait_for(1)
+    first.process.send_signal(signal.SIGKILL)
+    first.wait()
+    for name in given:
+        (photos / name).unlink()
+    omni.release()
+
+    second = started()
+    cut = told(second.call("get_batch", batch_id=answer["batch_id"]))
+    assert (cut["status"], cut["images_left"]) == ("interrupted", 1)
+    whole = told(second.call("get_batch", batch_id=answer["batch_id"], resume=True))
+    (image,) = whole["results"]
+    assert (whole["status"], image["prompt"], second.end()) == ("success", "make it night", 0)
+    assert Path(image["file_path"]).parent == tmp_path
+    before, after = omni.requests
+    assert before == after
+    assert (after["image"], after["mask_image"], after["strength"]) == (
+        [given["fox.png"]],
+        [given["mask.png"]],
+        "0.5",
+    )
 
 
 def test_a_server_that_is_told_to_resume_goes_on_at_its_start(

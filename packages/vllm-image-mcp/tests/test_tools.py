@@ -60,6 +60,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
         "seed": None,
         "filename": None,
         "quality": None,
+        "max_wait": None,
     },
     "get_model_info": {},
     "gpu_status": {},

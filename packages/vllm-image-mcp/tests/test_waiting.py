@@ -10,16 +10,19 @@ import pytest
 from mcp import Client
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult, TextContent
+from vllm_image_core.batching import Progress
 from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.eta import Eta
 from vllm_image_mcp import waiting
 from vllm_image_mcp.patience import wait_seconds
-from vllm_image_mcp.progress import duration
+from vllm_image_mcp.progress import Reports, duration
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
     from conftest import OmniServer
+    from vllm_image_mcp.watch import Watch
 
 Connect = Callable[..., Client]
 
@@ -262,7 +265,62 @@ async def test_progress_comes_every_few_seconds_rises_and_says_what_is_left(
     assert values == sorted(set(values))
     assert heard[0][1].startswith("batch_")
     waiting_messages = [message for progress, message in heard if 1 < progress < 2]
-    assert all("1 of 3, about " in message and " left (measured)" in message for message in waiting_messages)
+    assert waiting_messages
+    assert all("1 of 3, less than 1 s left (measured)" in message for message in waiting_messages)
+
+
+class Heard:
+    """A call whose progress is kept, on a batch that stands as it is told to."""
+
+    def __init__(self, eta: Eta, *, others: int | None = None) -> None:
+        self.messages: list[str] = []
+        counted = Progress(total=8, waiting=4, running=1, done=3, failed=0, cancelled=0)
+        batch = SimpleNamespace(id="batch_1", progress=counted, eta=eta, cause=None)
+        self.watch = cast("Watch", SimpleNamespace(batch=batch, ended=3, over=False))
+        self._others = others
+
+    async def requests_of_others(self) -> int | None:
+        return self._others
+
+    async def report_progress(self, progress: float, total: float | None, message: str) -> None:
+        del progress, total
+        self.messages.append(message)
+
+    def reports(self, *, wait: float) -> Reports:
+        request = SimpleNamespace(lifespan_context=SimpleNamespace(studio=self), meta={"progress_token": 1})
+        told_to = SimpleNamespace(request_context=request, report_progress=self.report_progress)
+        return Reports(cast("Context[State]", told_to), self.watch, wait=wait)
+
+
+MEASURED = Eta(seconds=40.0, basis="23 pictures on this server, off by 5 % on the last 20", measured=True)
+
+
+async def test_a_message_tells_the_batchs_own_time_left_and_who_is_ahead() -> None:
+    call = Heard(MEASURED, others=2)
+    reports = call.reports(wait=45)
+    await reports.first()
+    await reports.next()
+    expected = "batch_1: 3 of 8, about 40 s left (measured), 2 requests of others ahead"
+    assert call.messages == [expected, expected]
+
+
+async def test_the_first_message_says_when_it_will_take_longer_than_the_call_waits() -> None:
+    call = Heard(MEASURED)
+    await call.reports(wait=20).first()
+    assert call.messages == [
+        "batch_1: 3 of 8, about 40 s left (measured). This call answers within 20 s; get_batch waits on"
+    ]
+
+
+async def test_a_time_that_was_not_measured_says_so_and_one_that_nobody_knows_is_left_out() -> None:
+    guess = Heard(Eta(seconds=40.0, basis="nothing measured yet: from the profile, may be off by half"))
+    await guess.reports(wait=45).first()
+    unknown = Heard(Eta(seconds=None, basis="how many pictures will come is not known"))
+    await unknown.reports(wait=1).first()
+    assert [*guess.messages, *unknown.messages] == [
+        "batch_1: 3 of 8, about 40 s left (from the profile, may be off by half)",
+        "batch_1: 3 of 8",
+    ]
 
 
 def context(*, client: str | None, progress: bool, max_wait: float | None = None) -> Context[State]:

@@ -16,7 +16,8 @@ from vllm_omni_client.errors import (
     ServerUnreachable,
 )
 
-from vllm_image_core.batch_item import BatchItem
+from vllm_image_core.batch_eta import BatchEta
+from vllm_image_core.batch_item import BatchItem, Told
 from vllm_image_core.batch_log import BatchLog
 from vllm_image_core.disk_space import pixels_for
 from vllm_image_core.errors import CannotSave, ImageError, NotEnoughSpace, PictureNotSaved
@@ -44,12 +45,16 @@ class BatchAttempts:
     Args:
         workshop: What the batch works with.
         log: The batch's.
+        eta: Told of what is under way, and what is not any more.
         given_up: Called with the reason when something has been away for too long.
     """
 
-    def __init__(self, workshop: Workshop, log: BatchLog, given_up: Callable[[str], None]) -> None:
+    def __init__(
+        self, workshop: Workshop, log: BatchLog, eta: BatchEta, given_up: Callable[[str], None]
+    ) -> None:
         self._workshop = workshop
         self._log = log
+        self._eta = eta
         self._turnstile = Turnstile()
         self._asking = asyncio.Lock()
         self._pixels = 0
@@ -111,6 +116,7 @@ class BatchAttempts:
                 await self._turnstile.enter(alone=deaths > 0)
                 try:
                     self._log.started(item.position)
+                    await self._eta.started(item.position, item.request)
                     await self._workshop.maker.made(job, record)
                 finally:
                     self._turnstile.leave()
@@ -127,19 +133,23 @@ class BatchAttempts:
                     raise
                 if meaning != "lost":
                     self._away(error)
-                self._log.waits_again(item.position, {"deaths": deaths} if deaths else {})
+                self._waits_again(item, {"deaths": deaths} if deaths else {})
             except PictureNotSaved:
                 self._server.well()
                 raise
             except CannotSave as error:
                 self._folder_failed(error)
-                self._log.waits_again(item.position, {})
+                self._waits_again(item, {})
             except ImageError:
                 self._server.well()
                 raise
             else:
                 self._server.well()
                 return
+
+    def _waits_again(self, item: BatchItem, told: Told) -> None:
+        self._log.waits_again(item.position, told)
+        self._eta.waits_again(item.position)
 
     async def _may_send(self) -> None:
         if self._journal.is_well and self._folder.is_well and self._server.is_well:
@@ -190,6 +200,11 @@ class BatchAttempts:
     async def hold(self, error: PictureNotSaved) -> bool:
         """Keep a picture that is paid for until the folder takes it."""
         self._server.well()
+        self._folder_failed(error)
+        return await self._folder.well_again()
+
+    async def folder_again(self, error: CannotSave) -> bool:
+        """Wait until the folder can be written again; False where nobody waits for it any longer."""
         self._folder_failed(error)
         return await self._folder.well_again()
 

@@ -1,51 +1,85 @@
-"""When a batch will be over, and what that rests on."""
+"""When a batch will be over: what is left of it, and how fast the servers are that work on it."""
 
-from dataclasses import dataclass
-from typing import Protocol
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final
 
 from vllm_image_core.batching import Progress
+from vllm_image_core.edit import EditRequest
+from vllm_image_core.eta import Eta, Remaining, Speed
+from vllm_image_core.request import ImageRequest
+from vllm_image_core.work import Work
+from vllm_image_core.workshop import Workshop
 
-__all__ = ["Eta", "EtaProvider", "Throughput"]
+__all__ = ["BatchEta"]
+
+_BREATH: Final = 500
+"""Requests that are counted between two turns of the event loop."""
+
+_USUAL: Final = Work(megapixels=1.0, forwards=20)
+"""By how long such a picture takes, servers are compared."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Eta:
-    """How long a batch will still take.
+class BatchEta:
+    """The end of one batch in time, kept up to date with each of its requests.
 
-    Attributes:
-        seconds: From now; None where nobody can tell.
-        basis: What it rests on, in a sentence.
+    Args:
+        workshop: What the batch works with.
     """
 
-    seconds: float | None
-    basis: str
+    def __init__(self, workshop: Workshop) -> None:
+        self._maker = workshop.maker
+        self._speeds = workshop.speeds
+        self._remaining = Remaining(timer=workshop.timer)
 
+    async def expect(self, requests: Iterable[ImageRequest]) -> None:
+        """Requests that will be made: how long they take is part of the time that is left."""
+        for number, request in enumerate(requests, 1):
+            work = await self._work(request)
+            if work is not None:
+                self._remaining.add(work)
+            if number % _BREATH == 0:
+                await asyncio.sleep(0)
 
-class EtaProvider(Protocol):
-    """Predicts the end of a batch."""
+    async def started(self, position: int, request: ImageRequest) -> None:
+        """A request is on its way."""
+        work = await self._work(request)
+        if work is not None:
+            self._remaining.began(position, work)
 
-    def eta(self, progress: Progress, *, ended: int, seconds: float) -> Eta:
-        """Predict.
+    def waits_again(self, position: int) -> None:
+        """A request that was on its way goes back to those that wait; one that was not stays as it is."""
+        self._remaining.returned(position)
+
+    def ended(self, position: int, *, made: bool) -> None:
+        """A request will not be sent any more; `made`: because its picture is there, and is a new one."""
+        self._remaining.ended(position, made=made)
+
+    def told(self, progress: Progress, *, at_once: int) -> Eta:
+        """How long the batch will still take, and what that rests on.
 
         Args:
-            progress: How the batch stands.
-            ended: How many pictures were made since the work began or went on; reused ones do not count.
-            seconds: For how long that was.
+            progress: How it stands.
+            at_once: How many of its requests may be under way at the same time.
         """
-        ...
-
-
-class Throughput:
-    """Predicts from the pictures of the batch itself: as many in each second as so far."""
-
-    def eta(self, progress: Progress, *, ended: int, seconds: float) -> Eta:
-        """Predict; see `EtaProvider`."""
-        if progress.total is None:
-            return Eta(seconds=None, basis="the requests are still coming")
+        speeds = _within(self._speeds(), at_once)
+        if not speeds:
+            return Eta(seconds=None, basis="the server has not told its model")
         left = (progress.waiting or 0) + progress.running
-        if left == 0:
-            return Eta(seconds=0.0, basis="nothing is left")
-        if not ended or seconds <= 0:
-            return Eta(seconds=None, basis="no picture of this batch has been made yet")
-        pictures = "1 picture" if ended == 1 else f"{ended} pictures"
-        return Eta(seconds=left * seconds / ended, basis=f"{pictures} of this batch in {seconds:.1f} s")
+        return self._remaining.eta(speeds, pictures_left=left, more=progress.total is None)
+
+    async def _work(self, request: ImageRequest) -> Work | None:
+        if isinstance(request, EditRequest):  # its pictures are read for it
+            return await asyncio.to_thread(self._maker.work, request)
+        return self._maker.work(request)
+
+
+def _within(speeds: Sequence[Speed], at_once: int) -> list[Speed]:
+    """The servers that work on a batch, the fastest first, with no more requests than it has under way."""
+    kept: list[Speed] = []
+    for speed in sorted(speeds, key=lambda speed: speed.predictor.seconds(_USUAL)):
+        if at_once > 0:
+            kept.append(replace(speed, parallelism=min(at_once, speed.parallelism)))
+            at_once -= speed.parallelism
+    return kept

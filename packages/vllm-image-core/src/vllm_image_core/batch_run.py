@@ -2,21 +2,26 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from contextlib import aclosing, suppress
 from typing import Final, Literal
 
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_core.batch_attempts import BatchAttempts
+from vllm_image_core.batch_eta import BatchEta
 from vllm_image_core.batch_events import Events
 from vllm_image_core.batch_feed import BatchFeed
 from vllm_image_core.batch_item import BatchItem
 from vllm_image_core.batch_log import BatchLog
 from vllm_image_core.batching import running
 from vllm_image_core.claim import Lease
-from vllm_image_core.errors import BatchInUse, DatabaseUnavailable, ImageError, InvalidRequest
+from vllm_image_core.errors import BatchInUse, CannotSave, DatabaseUnavailable, ImageError, InvalidRequest
+from vllm_image_core.eta import Eta
 from vllm_image_core.generated import GeneratedImage
+from vllm_image_core.input_sweep import swept
 from vllm_image_core.journal_writer import JournalWriter, News
+from vllm_image_core.kept_inputs import kept
 from vllm_image_core.maker import Job
 from vllm_image_core.patience import LeftWaiting
 from vllm_image_core.remembered import told_of_image
@@ -56,7 +61,6 @@ class BatchRun:
         recorded: Set when all requests are in the journal.
         halt: Why it ended early; None where it did not.
         error: What the reader of its outcomes is told at its end.
-        made: How many pictures were made in this run.
     """
 
     def __init__(
@@ -64,7 +68,6 @@ class BatchRun:
     ) -> None:
         self.halt: Halt | None = None
         self.error: Exception | None = None
-        self.made = 0
         self._workshop = workshop
         self.over = asyncio.Event()
         self.recorded = asyncio.Event()
@@ -93,7 +96,8 @@ class BatchRun:
         )
         self._writer.start()
         self._feed = BatchFeed(self.log, workshop.library, resumed=lease.resumed)
-        self._attempts = BatchAttempts(workshop, self.log, self._give_up)
+        self._left = BatchEta(workshop)
+        self._attempts = BatchAttempts(workshop, self.log, self._left, self._give_up)
         self._failures: list[str] = []
         self._working: asyncio.Task[None] | None = None
         self._ending = False
@@ -140,6 +144,17 @@ class BatchRun:
         """From its beginning to its end, or to now."""
         return (self._workshop.timer() if self._ended is None else self._ended) - self._began
 
+    async def expect(self, requests: Iterable[ImageRequest]) -> None:
+        """Requests that will be made: how long they take is part of the time that is left."""
+        await self._left.expect(requests)
+
+    @property
+    def eta(self) -> Eta:
+        """How long it will still take, and what that rests on."""
+        if self.over.is_set():
+            return Eta(seconds=0.0, basis="nothing is made any more")
+        return self._left.told(self.log.tally.progress, at_once=self._window())
+
     async def _run(self, source: Source | None, *, recorded_first: bool) -> None:
         try:
             if source is None:
@@ -175,7 +190,9 @@ class BatchRun:
         try:
             async with aclosing(bites(source)) as some:
                 async for requests in some:
-                    await self.log.record([await self._checked(request) for request in requests])
+                    checked = [await self._checked(request) for request in requests]
+                    await self.log.record(checked)
+                    await self.expect(request for request, refusal in checked if refusal is None)
                     self._feed.more()
                     while ahead is not None and self.log.tally.recorded - self._feed.taken > ahead:
                         self._taken.clear()
@@ -188,9 +205,18 @@ class BatchRun:
     async def _checked(self, request: ImageRequest) -> tuple[ImageRequest, Exception | None]:
         """The request with its seed drawn, or as it came with the reason why it is refused."""
         try:
-            return (await self._workshop.maker.checked(request)).request, None
+            return await self._kept((await self._workshop.maker.checked(request)).request), None
         except InvalidRequest as error:
             return request, error
+
+    async def _kept(self, request: ImageRequest) -> ImageRequest:
+        """The request, the pictures of an edit being kept; a folder that does not take them is waited for."""
+        while True:
+            try:
+                return await kept(request, self._workshop.library.root)
+            except CannotSave as error:
+                if not await self._attempts.folder_again(error):
+                    raise
 
     async def _make_all(self) -> None:
         await self._make_some()
@@ -219,7 +245,7 @@ class BatchRun:
             nonlocal ended
             ended = True
             self._failures.clear()
-            self.made += not image.reused
+            self._left.ended(position, made=not image.reused)
             told = told_of_image(image, self._workshop.library.root)
             self.log.done(position, item.request, image, told)
 
@@ -230,11 +256,13 @@ class BatchRun:
         except (ImageError, OmniError) as error:
             if not ended:
                 ended = True
+                self._left.ended(position, made=False)
                 self.log.failed(position, item.request, error)
                 self._count_failure(error)
         finally:
             if not ended:
                 self.log.tally.put_back(position)
+                self._left.waits_again(position)
             self._feed.back(position)
 
     def _count_failure(self, error: Exception) -> None:
@@ -297,6 +325,8 @@ class BatchRun:
         await asyncio.wait([release])
         if release.exception() is not None:
             _logger.warning("The end of batch %s was not written down: %s", self.log.id, release.exception())
+        else:
+            await asyncio.to_thread(swept, self._workshop.journal)
 
     def _hear(self, trouble: DatabaseUnavailable | None) -> None:
         """The journal cannot be written, or can be again."""

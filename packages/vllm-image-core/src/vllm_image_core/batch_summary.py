@@ -79,6 +79,7 @@ class ItemReport:
         error: Why it failed.
         kind: The name of that error's class.
         next_step: What to do about it.
+        operation: "edit" for one that starts from pictures; None for one that is made from a text.
     """
 
     position: int
@@ -92,6 +93,7 @@ class ItemReport:
     error: str | None = None
     kind: str | None = None
     next_step: str | None = None
+    operation: Literal["edit"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,9 @@ from vllm_image_core.batch_summary import BatchSummary, FoundBatch
 from vllm_image_core.batching import BatchId, batch_id
 from vllm_image_core.bounds import integer
 from vllm_image_core.claim import Lease, entered, taken_over
+from vllm_image_core.edit import EditRequest
 from vllm_image_core.errors import InvalidRequest, UnknownBatch
+from vllm_image_core.kept_inputs import kept
 from vllm_image_core.lease import is_dead
 from vllm_image_core.ledger import Book, Ledger
 from vllm_image_core.picture_batch import Begun, PictureBatch
@@ -171,6 +173,7 @@ class Batches:
         if drawn is not None:
             tally.record(len(drawn))
             tally.complete = True
+            await run.expect(drawn)
             for position in range(len(drawn)):
                 events.tell("queued", position)
         run.begin(requests if drawn is None else None, recorded_first=first)
@@ -189,9 +192,14 @@ class Batches:
             try:
                 checked = (await self._workshop.maker.checked(request)).request
             except InvalidRequest as error:
-                error.add_note(f"This is entry {position} of the batch, counted from 0; nothing was sent.")
+                if len(requests) > 1:
+                    error.add_note(
+                        f"This is entry {position} of the batch, counted from 0; nothing was sent."
+                    )
                 raise
-            drawn.draw(checked.seed or 0, drawn=checked.seed_drawn)
+            checked = await kept(checked, self._workshop.library.root)
+            edit = checked if isinstance(checked, EditRequest) else None
+            drawn.draw(checked.seed or 0, drawn=checked.seed_drawn, edit=edit)
             if position % _BREATH == _BREATH - 1:
                 await asyncio.sleep(0)
         return drawn

@@ -26,6 +26,8 @@ LONGEST_SIDE: Final = 99_999
 """Pixels: the client, like OpenAI's, writes a side in at most five digits."""
 
 _MOST_PIXELS: Final = 2**31 - 1
+_HUGE: Final = 2**63
+_SIDE_ALLOWED: Final = "a positive number of pixels"
 _SEED_ALLOWED: Final = f"an integer, best from 0 to {SAFE_SEEDS - 1}, at most 64 bits with a sign"
 # Control characters but tab and line breaks, and halves of surrogate pairs, which UTF-8 does not have.
 _NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -49,13 +51,37 @@ def seed(value: object) -> int:
     return integer("seed", value, MIN_SEED, MAX_SEED, allowed=_SEED_ALLOWED)
 
 
-def side(parameter: str, value: object) -> int:
+def side(parameter: str, value: object, *, multiple: int) -> int:
     """A width or a height in pixels, whatever the model's own limits are.
+
+    Args:
+        parameter: "width" or "height".
+        value: As the caller gave it.
+        multiple: What it has to be a multiple of; only for what is told of a value out of range.
 
     Raises:
         InvalidRequest: It is no integer or out of range.
     """
-    return integer(parameter, value, 1, _MOST_PIXELS, allowed="a positive number of pixels")
+    number = pixels(parameter, value)
+    if 1 <= number <= _MOST_PIXELS:
+        return number
+    nearest = multiple if number < 1 else LONGEST_SIDE // multiple * multiple
+    raise InvalidRequest(
+        f"{parameter}: {shown(number)} is out of range. Nearest valid {parameter} is {nearest}.",
+        parameter=parameter,
+        value=value,
+        allowed=_SIDE_ALLOWED,
+        next_step=f"Give {parameter}={nearest}.",
+    )
+
+
+def pixels(parameter: str, value: object) -> int:
+    """Any integer that could have been meant for a side, of at most 64 bits.
+
+    Raises:
+        InvalidRequest: It is none.
+    """
+    return integer(parameter, value, -_HUGE, _HUGE, allowed=_SIDE_ALLOWED)
 
 
 def integer(parameter: str, value: object, least: int, most: int, *, allowed: str) -> int:

@@ -1,10 +1,9 @@
 """A calibration: what is learned of each server from its pictures, and kept for the next time."""
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
+from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core.measurements import Measurement, Measurements, Origin
 from vllm_image_core.predictor import Predictor
@@ -12,7 +11,7 @@ from vllm_image_core.profile import Profile
 from vllm_image_core.service import ServiceClock
 from vllm_image_core.work import Work
 
-__all__ = ["Calibration", "Made", "Report"]
+__all__ = ["Calibration", "Made"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +19,7 @@ class Made:
     """A picture that a server has just made.
 
     Attributes:
-        origin: The server, its model and its version.
+        origin: The server, its model, its version, and whether it was an edit.
         profile: The model's.
         work: What was made.
         ended: When the answer was there, in seconds of a clock that never goes back.
@@ -28,6 +27,7 @@ class Made:
         generation_seconds: As the server told it, its queue included; None where it does not.
         peak_mib: The peak of the GPU's memory, in mebibytes, as the server told it.
         attempts: How often it was sent.
+        parallel: How many pictures its server makes at the same time; None where it has not told.
     """
 
     origin: Origin
@@ -38,6 +38,7 @@ class Made:
     generation_seconds: float | None = None
     peak_mib: float | None = None
     attempts: int = 1
+    parallel: int | None = None
 
     @classmethod
     def told_by(
@@ -49,6 +50,7 @@ class Made:
         work: Work,
         ended: float,
         seconds: float,
+        parallel: int | None = None,
     ) -> "Made":
         """What a reply tells of its picture.
 
@@ -59,6 +61,7 @@ class Made:
             work: What was asked for.
             ended: When it was there, in seconds of a clock that never goes back.
             seconds: From asking to then; the client's own measurement is taken where it made one.
+            parallel: How many pictures the server makes at the same time; None where it has not told.
         """
         metrics, receipt = reply.metrics, reply.receipt
         return cls(
@@ -70,18 +73,13 @@ class Made:
             generation_seconds=metrics.generation_seconds if metrics else None,
             peak_mib=metrics.peak_memory_mib if metrics else None,
             attempts=receipt.attempts if receipt else 1,
+            parallel=parallel,
         )
-
-
-Report = Callable[[Made], None]
-"""Told of each picture that a server has made, once it is saved."""
 
 
 @dataclass(slots=True)
 class _Known:
-    profile: Profile
     predictor: Predictor
-    clock: ServiceClock = field(default_factory=ServiceClock)
     read_to: int = 0
     seen: bool = False
 
@@ -96,6 +94,7 @@ class Calibration:
     def __init__(self, measurements: Measurements) -> None:
         self._measurements = measurements
         self._known: dict[Origin, _Known] = {}
+        self._clocks: dict[str, ServiceClock] = {}
         self._lock = threading.Lock()
 
     def predictor(self, origin: Origin, profile: Profile) -> Predictor:
@@ -107,31 +106,17 @@ class Calibration:
         """
         return self._of(origin, profile).predictor
 
-    def parallelism(self, origin: Origin) -> int:
-        """How many pictures a server makes at the same time, as far as it was told; 1 otherwise."""
+    def known(self, origin: Origin, profile: Profile) -> Predictor:
+        """The same as `predictor`, without the disk: the profile's where nothing was read or learned yet."""
         known = self._known.get(origin)
-        return 1 if known is None else known.clock.parallelism
-
-    def cost(self, request: ImageGenerationRequest, profile: Profile) -> float:
-        """What a request costs beside others, in seconds of the server that is known best; without the disk.
-
-        Args:
-            request: As it is sent, resolved for this profile.
-            profile: The model's.
-        """
-        ours = (known.predictor for known in list(self._known.values()) if known.profile is profile)
-        best = max(ours, key=lambda predictor: predictor.pictures, default=None) or Predictor(profile)
-        return best.seconds(Work.sent(request, profile))
-
-    def set_parallelism(self, origin: Origin, profile: Profile, count: int) -> None:
-        """Tell how many pictures a server makes at the same time, at least 1."""
-        self._of(origin, profile).clock.parallelism = max(1, count)
+        return Predictor(profile) if known is None else known.predictor
 
     def made(self, made: Made) -> None:
         """Learn from a picture, and from what other processes have written since; waits for the disk."""
         known = self._of(made.origin, made.profile)
         with self._lock:
-            measurement = _measured(made, known)
+            clock = self._clocks.setdefault(made.origin.server, ServiceClock())
+            measurement = _measured(made, known, clock)
             if measurement is None:
                 return
             known.seen = True
@@ -150,18 +135,20 @@ class Calibration:
         if known is not None:
             return known
         before = self._measurements.read(origin)
-        new = _Known(profile, Predictor(profile), read_to=before.read_to)
+        new = _Known(Predictor(profile), read_to=before.read_to)
         for measurement in before.measurements:
             _learn(new.predictor, measurement)
         with self._lock:
             return self._known.setdefault(origin, new)
 
 
-def _measured(made: Made, known: _Known) -> Measurement | None:
+def _measured(made: Made, known: _Known, clock: ServiceClock) -> Measurement | None:
+    if made.parallel is not None:
+        clock.parallelism = max(1, made.parallel)
+    seconds = clock.finished(made.ended, made.elapsed_seconds, generation=made.generation_seconds)
     sent_once = made.attempts == 1
     if not sent_once and made.generation_seconds is None:
         return None  # nobody can tell what of that time was waiting between attempts
-    seconds = known.clock.finished(made.ended, made.elapsed_seconds, generation=made.generation_seconds)
     if seconds is None:
         return None
     return Measurement(

@@ -65,7 +65,10 @@ class Graph:
     nodes: Mapping[str, Node]
 
     def facts(self) -> Facts:
-        """What the sampler tells that tells most; nothing where there is none."""
+        """What the sampler tells that tells most; nothing where there is none.
+
+        Of two that tell as much, the one that began with more noise: the other made its picture larger.
+        """
         samplers = islice((node for node in self.nodes.values() if _samples(node)), _MAX_SAMPLERS)
         return max((self._facts(node) for node in samplers), key=_told, default=Facts(tool="comfyui"))
 
@@ -151,9 +154,12 @@ def _samples(node: Node) -> bool:
     return seeded and not node.inputs.keys().isdisjoint(("positive", "guider"))
 
 
-def _told(facts: Facts) -> int:
+def _told(facts: Facts) -> tuple[int, float]:
+    """How much a sampler tells, and from how much noise it began."""
     told = (facts.prompt, facts.seed, facts.width, facts.num_inference_steps, facts.guidance_scale)
-    return sum(fact is not None for fact in told)
+    denoise = facts.settings.get("denoise")
+    noise = float(denoise) if isinstance(denoise, float) and 0 <= denoise <= 1 else 1.0
+    return sum(fact is not None for fact in told), noise
 
 
 def _own_text(node: Node) -> object:

@@ -55,9 +55,11 @@ def facts_of_workflow(workflow: Mapping[str, object]) -> Facts:
 
 
 def _sources(workflow: Mapping[str, object]) -> Iterator[tuple[int, list[object]]]:
-    """From where each link comes, by its number."""
+    """From where each link comes, by its number; newer files name its parts."""
     for link in islice(as_list(workflow.get("links")), _MAX_LINKS):
-        match as_list(link):
+        named = as_object(link)
+        parts = [named.get(part) for part in ("id", "origin_id", "origin_slot")] if named else as_list(link)
+        match parts:
             case [int() as number, str() | int() as node, int() as output, *_]:
                 yield number, [str(node), output]
             case _:
@@ -66,7 +68,8 @@ def _sources(workflow: Mapping[str, object]) -> Iterator[tuple[int, list[object]
 
 def _node(node: Mapping[str, object], sources: Mapping[int, list[object]]) -> Node:
     kind = str(node.get("type", ""))
-    widgets = dict(zip(_WIDGETS.get(kind, ()), as_list(node.get("widgets_values")), strict=False))
+    values = node.get("widgets_values")  # a row; some programs write the names, too
+    widgets = as_object(values) or dict(zip(_WIDGETS.get(kind, ()), as_list(values), strict=False))
     linked: dict[str, object] = {}
     for entry in as_list(node.get("inputs")):
         entry_object = as_object(entry)

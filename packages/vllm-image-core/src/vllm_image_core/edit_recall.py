@@ -11,6 +11,7 @@ from vllm_image_core.edit import MOST_INPUTS, EditRequest
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.folder import Folder
 from vllm_image_core.input_picture import InputPicture, read_input_file
+from vllm_image_core.kept_inputs import KeptPicture
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.text import one_line
 
@@ -86,11 +87,12 @@ def as_edit(
 def found_in(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput, ...]) -> ImageRequest:
     """The edit with those of its pictures that are still in a folder, under their names and unchanged.
 
-    Only when all pictures are found; nothing outside of the folder is looked at. Waits for the disk.
+    Else the copies that the folder's batches keep are looked at. Only when all pictures are found; nothing
+    outside of the folder is looked at. Waits for the disk.
     """
     if not isinstance(request, EditRequest) or not inputs:
         return request
-    found = [_found(folder, one) for one in inputs]
+    found = [_found(folder, one) or _kept(folder, one) for one in inputs]
     pictures = [one for one in found if one is not None]
     if len(pictures) < len(found):
         return request
@@ -115,6 +117,13 @@ def _found(folder: Path, told: RecalledInput) -> InputPicture | None:
     except (OSError, ValueError, InvalidRequest):
         return None
     return picture if picture is not None and picture.sha256 == told.sha256 else None
+
+
+def _kept(folder: Path, told: RecalledInput) -> InputPicture | None:
+    try:
+        return KeptPicture(root=folder, sha256=told.sha256, name=told.name).input_picture(parameter="images")
+    except InvalidRequest:
+        return None
 
 
 def _is_plain(name: str) -> bool:

@@ -74,7 +74,7 @@ def _completed(
 ) -> tuple[Size, tuple[Note, ...]]:
     """One side as given, the other from the first picture's shape."""
     side = "width" if missing == "height" else "height"
-    length = bounds.side(side, given)
+    length = bounds.side(side, given, multiple=profile.resolution_multiple)
     across = length / first.aspect if missing == "height" else length * first.aspect
     multiple = profile.resolution_multiple
     room = longest_beside(length, multiple=multiple, max_pixels=profile.max_pixels)

@@ -79,6 +79,7 @@ def estimate(
     total_vram_gb: float | None = None,
     predictor: Predictor | None = None,
     requests_ahead: int | None = None,
+    work: Work | None = None,
 ) -> Estimate:
     """Time, memory and concurrency for pictures of a resolved request.
 
@@ -92,6 +93,7 @@ def estimate(
         total_vram_gb: Memory of the GPU in gigabytes; None when it is not known.
         predictor: What is known of the server; None for the profile alone.
         requests_ahead: Requests that the server has now, running and waiting; None when it is not known.
+        work: What each asks of the server; None for that of a picture made from words alone.
 
     Raises:
         InvalidRequest: `num_images` is no integer or less than 1.
@@ -99,7 +101,7 @@ def estimate(
     images = bounds.integer("num_images", num_images, 1, MOST_IMAGES, allowed="an integer from 1")
     size = Size(width, height)
     predictor = predictor or Predictor(profile)
-    work = Work.at(size, num_inference_steps, guided=guided)
+    work = work or Work.at(size, num_inference_steps, guided=guided)
     seconds, peak = predictor.seconds(work), predictor.peak_gb(work)
     queue = (requests_ahead or 0) * (predictor.usual_seconds or seconds)
     return Estimate(
@@ -107,7 +109,9 @@ def estimate(
         seconds_per_image=seconds,
         total_seconds=seconds * images,
         peak_vram_gb=peak,
-        recommended_concurrent=_recommended(profile, size, total_vram_gb),
+        recommended_concurrent=_at_once(
+            total_vram_gb, model_gb(profile, predictor), _each_gb(predictor, work)
+        ),
         basis=predictor.basis,
         notes=(
             f"{profile.type.capitalize()} model, {num_inference_steps} steps.",
@@ -115,7 +119,7 @@ def estimate(
             *_guidance_note(guided=guided),
             *_basis_notes(predictor),
             *_queue_note(requests_ahead, queue + seconds * images),
-            _concurrency_note(profile, size, total_vram_gb),
+            _concurrency_note(model_gb(profile, predictor), _each_gb(predictor, work), total_vram_gb),
             *_fit_note(peak, total_vram_gb),
         ),
         measured=predictor.pictures > 0,
@@ -125,12 +129,23 @@ def estimate(
     )
 
 
-def recommended_concurrency(total_vram_gb: float | None, profile: Profile) -> int:
+def recommended_concurrency(
+    total_vram_gb: float | None, profile: Profile, predictor: Predictor | None = None
+) -> int:
     """How many requests to have under way: (memory of the GPU - memory of the model) / 2 GB, 1 to 4.
 
-    1 when the GPU's memory, or the model's need, is not known. Source: the project plan.
+    1 when the GPU's memory, or the model's need, is not known. Source: the project plan. Where the server's
+    pictures have shown what the model needs, and that a square one needs more than 2 GB, that is taken.
+
+    Args:
+        total_vram_gb: Memory of the GPU in gigabytes; None when it is not known.
+        profile: The model's.
+        predictor: What is known of the server; None for the profile alone.
     """
-    return _at_once(total_vram_gb, profile, GB_PER_RUNNING_PICTURE)
+    each = GB_PER_RUNNING_PICTURE
+    if predictor is not None and predictor.peaks:
+        each = max(each, predictor.picture_gb(_SQUARE.megapixels))
+    return _at_once(total_vram_gb, model_gb(profile, predictor), each)
 
 
 def activation_gb(profile: Profile, size: Size) -> float:
@@ -138,16 +153,21 @@ def activation_gb(profile: Profile, size: Size) -> float:
     return profile.activation_gb_at_1024x1024 * size.pixels / _SQUARE.pixels
 
 
-def _at_once(total_vram_gb: float | None, profile: Profile, gb_each: float) -> int:
-    if total_vram_gb is None or profile.estimated_vram_gb is None or not math.isfinite(total_vram_gb):
+def model_gb(profile: Profile, predictor: Predictor | None = None) -> float | None:
+    """GPU memory of the loaded model, in gigabytes: as measured, or by the profile; None if unknown."""
+    return predictor.model_gb if predictor is not None and predictor.peaks else profile.estimated_vram_gb
+
+
+def _at_once(total_vram_gb: float | None, of_the_model: float | None, gb_each: float) -> int:
+    if total_vram_gb is None or of_the_model is None or not math.isfinite(total_vram_gb):
         return 1
-    free = max(0.0, total_vram_gb - profile.estimated_vram_gb)
+    free = max(0.0, total_vram_gb - of_the_model)
     return max(1, min(MOST_AT_ONCE, math.floor(min(free / gb_each, MOST_AT_ONCE))))
 
 
-def _recommended(profile: Profile, size: Size, total_vram_gb: float | None) -> int:
-    """The plan's rule, and fewer where pictures of this size need more memory than it reckons with."""
-    return _at_once(total_vram_gb, profile, max(GB_PER_RUNNING_PICTURE, activation_gb(profile, size)))
+def _each_gb(predictor: Predictor, work: Work) -> float:
+    """The plan's 2 GB, or more where such pictures need more memory than it reckons with."""
+    return max(GB_PER_RUNNING_PICTURE, predictor.picture_gb(work.megapixels))
 
 
 def _basis_notes(predictor: Predictor) -> tuple[str, ...]:
@@ -170,13 +190,12 @@ def _guidance_note(*, guided: bool) -> tuple[str, ...]:
     return ("Guidance takes a second forward pass at each step: about twice the time.",) if guided else ()
 
 
-def _concurrency_note(profile: Profile, size: Size, total_vram_gb: float | None) -> str:
+def _concurrency_note(of_the_model: float | None, each: float, total_vram_gb: float | None) -> str:
     if total_vram_gb is None:
         return "1 at a time is recommended, as the GPU's memory is not known."
-    if profile.estimated_vram_gb is None:
+    if of_the_model is None:
         return "1 at a time is recommended, as the model's memory need is not known."
-    each = max(GB_PER_RUNNING_PICTURE, activation_gb(profile, size))
-    free = max(0.0, total_vram_gb - profile.estimated_vram_gb)
+    free = max(0.0, total_vram_gb - of_the_model)
     return (
         f"Concurrency: {free:.1f} GB beside the model / {each:.1f} GB a picture, at least 1, at most "
         f"{MOST_AT_ONCE}. A server runs one at a time unless it was started otherwise; the others wait."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vllm_image_core.predictor import Predictor
-from vllm_image_core.work import NO_LOAD, Load, Work
+from vllm_image_core.work import NO_LOAD, TASKS, Load, Task, Work
 
 __all__ = ["Eta", "Remaining", "Speed", "duration"]
 
@@ -45,7 +45,7 @@ class Eta:
     def __str__(self) -> str:
         if self.seconds is None:
             return f"time left not known ({self.basis})"
-        source = "measured" if self.measured else "from the profile, may be off by half"
+        source = "measured" if self.measured else self.basis.removeprefix("nothing measured yet: ")
         return f"{duration(self.seconds)} left ({source})"
 
 
@@ -54,14 +54,31 @@ class Speed:
     """One server, as far as the time of a batch depends on it.
 
     Attributes:
-        predictor: How long pictures take there.
+        predictor: How long pictures take there that are made from words alone.
+        edits: How long those take that are made from pictures; None where nothing is known of them.
         parallelism: How many it makes at the same time, at least 1.
         others: Requests of others that it has, running and waiting (`/metrics`), 0 where that is not known.
     """
 
     predictor: Predictor
+    edits: Predictor | None = None
     parallelism: int = 1
     others: int = 0
+
+    def of(self, task: Task) -> Predictor:
+        """What is known of one kind; of edits, while none was measured, what is known of the others."""
+        if task == "generation" or self.edits is None:
+            return self.predictor
+        return self.predictor if self.predictor.pictures and not self.edits.pictures else self.edits
+
+    def seconds(self, load: Load) -> float:
+        """How long some pictures take, one after the other."""
+        return sum(self.of(task).seconds_of(load.of_task(task)) for task in TASKS)
+
+    @property
+    def changes(self) -> int:
+        """How often the server has changed its speed."""
+        return sum(predictor.changes for predictor in (self.predictor, self.edits) if predictor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +154,7 @@ class Remaining:
         left = self._with_unknown(pictures_left)
         if left is None:
             return Eta(seconds=None, basis="no picture of this batch has begun yet")
-        basis, measured = _basis(speeds)
+        basis, measured = _basis(speeds, left)
         pace = self._pace(speeds)
         slots = sum(speed.parallelism for speed in speeds)
         predicted = [
@@ -178,7 +195,7 @@ class Remaining:
 
     def _pace(self, speeds: Sequence[Speed]) -> float:
         """Real over predicted seconds of the last pictures, drawn towards 1: whatever the law leaves out."""
-        changes = sum(speed.predictor.changes for speed in speeds)
+        changes = sum(speed.changes for speed in speeds)
         if changes != self._changes:
             self._changes = changes
             self._paces.clear()
@@ -213,12 +230,12 @@ def _rounded(number: float) -> int:
 
 def _together(load: Load, speeds: Sequence[Speed]) -> float:
     """Seconds of the servers together for a load that each takes its share of."""
-    rates = (speed.parallelism / max(speed.predictor.seconds(load), 1e-9) for speed in speeds)
+    rates = (speed.parallelism / max(speed.seconds(load), 1e-9) for speed in speeds)
     return 1.0 / sum(rates) if load.pictures else 0.0
 
 
 def _fastest(work: Work, speeds: Sequence[Speed]) -> float:
-    return min(speed.predictor.seconds(work) for speed in speeds)
+    return min(speed.of(work.task).seconds(work) for speed in speeds)
 
 
 def _queue(speeds: Sequence[Speed]) -> float:
@@ -231,12 +248,23 @@ def _queue(speeds: Sequence[Speed]) -> float:
     return sum(waits) / len(speeds)
 
 
-def _basis(speeds: Sequence[Speed]) -> tuple[str, bool]:
-    measured = [speed.predictor for speed in speeds if speed.predictor.pictures]
+def _basis(speeds: Sequence[Speed], left: Load) -> tuple[str, bool]:
+    """What the time rests on, each kind of what is left by itself, and whether all was measured."""
+    tasks: list[Task] = [task for task in TASKS if any(left.of_task(task))] or ["generation"]
+    told = [_basis_of(speeds, task) for task in tasks]
+    return "; of edits: ".join(basis for basis, _ in told), all(measured for _, measured in told)
+
+
+def _basis_of(speeds: Sequence[Speed], task: Task) -> tuple[str, bool]:
+    predictors = [speed.of(task) for speed in speeds]
+    measured = [predictor for predictor in predictors if predictor.pictures]
     if len(speeds) == 1 or not measured:
-        return speeds[0].predictor.basis, bool(measured)
-    pictures = sum(predictor.pictures for predictor in measured)
-    told = f"{pictures} pictures on {len(measured)} of {len(speeds)} servers"
-    errors = [predictor.error for predictor in measured if predictor.error is not None]
-    worst = f", off by {max(1, round(100 * max(errors)))} % at worst" if errors else ""
-    return told + worst, len(measured) == len(speeds)
+        basis = predictors[0].basis
+    else:
+        pictures = sum(predictor.pictures for predictor in measured)
+        errors = [predictor.error for predictor in measured if predictor.error is not None]
+        worst = f", off by {max(1, round(100 * max(errors)))} % at worst" if errors else ""
+        basis = f"{pictures} pictures on {len(measured)} of {len(speeds)} servers{worst}"
+    if task == "edit" and not any(speed.edits and speed.edits.pictures for speed in speeds):
+        return (f"no edit measured yet: by {basis}" if measured else basis), False
+    return basis, len(measured) == len(speeds)

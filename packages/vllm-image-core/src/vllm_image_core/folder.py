@@ -113,6 +113,14 @@ class Folder:
         """
         os.unlink(self._at(name), dir_fd=self.descriptor)
 
+    def touch(self, name: str) -> None:
+        """Make a file as young as if it were written now.
+
+        Raises:
+            OSError: It cannot be changed.
+        """
+        os.utime(self._at(name), dir_fd=self.descriptor)
+
     def has(self, name: str) -> bool:
         """Whether a name is taken, by whatever: a file, a folder, a link to nowhere."""
         try:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vllm_image_core.estimator import recommended_concurrency
+from vllm_image_core.estimator import model_gb, recommended_concurrency
+from vllm_image_core.predictor import Predictor
 from vllm_image_core.profile import Profile
 
 __all__ = ["Gpu", "GpuReport", "report"]
@@ -56,25 +57,43 @@ class GpuReport:
     sources: Mapping[str, str]
 
 
-def report(gpu: Gpu, profile: Profile | None, *, peak_memory_mb: float | None = None) -> GpuReport:
+def report(
+    gpu: Gpu,
+    profile: Profile | None,
+    *,
+    peak_memory_mb: float | None = None,
+    predictor: Predictor | None = None,
+) -> GpuReport:
     """What can be said of the card under a model; nothing is invented, nothing is negative.
 
     Args:
         gpu: The card as configured or read.
         profile: The loaded model's, or None when the server does not answer.
         peak_memory_mb: As the server's ``/metrics`` tells it, in MiB.
+        predictor: What is known of the server; None for the profile alone.
     """
-    model_gb = profile.estimated_vram_gb if profile else None
-    free = _free(gpu.total_vram_gb, model_gb)
+    measured = predictor if predictor is not None and predictor.peaks else None
+    needed = model_gb(profile, measured) if profile else None
+    needed = None if needed is None else round(needed, 1)
+    free = _free(gpu.total_vram_gb, needed)
     return GpuReport(
         name=gpu.name,
         total_vram_gb=gpu.total_vram_gb,
-        model_vram_gb=model_gb,
+        model_vram_gb=needed,
         free_vram_gb=free,
         measured_free_vram_gb=gpu.free_vram_gb,
-        recommended_concurrent=recommended_concurrency(gpu.total_vram_gb, profile) if profile else 1,
+        recommended_concurrent=recommended_concurrency(gpu.total_vram_gb, profile, measured)
+        if profile
+        else 1,
         peak_memory_mb=peak_memory_mb,
-        sources=_sources(gpu, profile, free=free, peak_memory_mb=peak_memory_mb),
+        sources={
+            **_sources(gpu, profile, free=free, peak_memory_mb=peak_memory_mb),
+            **(
+                {"estimated_model_vram_gb": f"{measured.memory_basis}, without the picture"}
+                if measured
+                else {}
+            ),
+        },
     )
 
 

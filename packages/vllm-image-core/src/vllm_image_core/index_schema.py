@@ -48,9 +48,15 @@ _MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE picture ADD COLUMN position INTEGER",
         "CREATE INDEX picture_position ON picture (batch, position) WHERE position IS NOT NULL",
     ),
+    (
+        "ALTER TABLE picture ADD COLUMN operation TEXT",
+        # Files that were written at another time than is known here are read again.
+        "UPDATE picture SET modified_ns = 0",
+    ),
 )
 """`width` is NULL for a file that is no picture, `created` is in seconds since 1970, `modified_ns` in
-nanoseconds. An `id` is never used twice. `position` is the picture's place in its batch, from 0.
+nanoseconds. An `id` is never used twice. `position` is the picture's place in its batch, from 0. `operation`
+is "edit", or NULL for a picture that was made from a text.
 """
 
 INDEX: Final = Schema(

@@ -21,6 +21,7 @@ KEYWORD = "parameters"
 """The keyword of the PNG text, the same in all of these tools."""
 
 _NEGATIVE: Final = "Negative prompt:"
+_TEMPLATES: Final = ("Template:", "Negative Template:")
 _MAX_CHARACTERS: Final = 1_048_576
 _MAX_SETTINGS: Final = 200
 _MAX_LINE_CHARACTERS: Final = 65_536
@@ -78,12 +79,10 @@ def facts_of_parameters(text: str) -> Facts:
     Of a setting that is named twice the first counts, which the tool itself wrote: what others append, such
     as Civitai's resources, comes after.
     """
-    *lines, last = text[:_MAX_CHARACTERS].strip().split("\n")
-    if last.startswith("{"):
+    lines = text[:_MAX_CHARACTERS].strip().split("\n")
+    if lines[-1].startswith("{"):
         return Facts(tool="automatic1111")  # some tools have JSON of their own under the same keyword
-    settings = _settings(last)
-    if len(settings) < _LEAST_SETTINGS:
-        lines, settings = [*lines, last], {}
+    lines, settings = _divided(lines)
     prompt, negative = _prompts(lines)
     size = _size(settings.get("Size", ""))
     return Facts(
@@ -98,6 +97,19 @@ def facts_of_parameters(text: str) -> Facts:
         model=settings.get("Model"),
         settings={name: value for name, value in settings.items() if name not in _TAKEN},
     )
+
+
+def _divided(lines: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The lines of the prompts, and the settings of the last line.
+
+    Templates that an extension wrote below them, of prompts with alternatives, are left out.
+    """
+    settings = _settings(lines[-1])
+    if len(settings) >= _LEAST_SETTINGS:
+        return lines[:-1], settings
+    template = next((at for at, line in enumerate(lines) if line.startswith(_TEMPLATES)), 0)
+    above = _settings(lines[template - 1]) if template else {}
+    return (lines[: template - 1], above) if len(above) >= _LEAST_SETTINGS else (lines, {})
 
 
 def _prompts(lines: list[str]) -> tuple[str, str]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, TypeAlias, Union, runtime_checkable
 
-from vllm_image_core import exif
 from vllm_image_core.errors import BadPicture, InvalidRequest
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.picture import MAX_PIXELS, Picture
@@ -52,17 +51,6 @@ _READING: Final[int] = (
     os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 )
 _NAME_CHARACTERS: Final = 120
-_TURNS: Final = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
-"""How the pixels stand upright, by EXIF's orientation, in Pillow's words."""
-
 _MODES: Final = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 """What is written as PNG as it is; other modes are written as RGB."""
 
@@ -200,20 +188,9 @@ def _from_pillow(source: object, parameter: str) -> InputPicture:
 
 def _upright(picture: Picture) -> Picture:
     """The picture as a viewer shows it; the server reads the pixels as they lie in the file."""
-    if picture.format == "png":
+    if picture.format == "png" or picture.orientation == 1:
         return picture
-    from PIL import Image  # noqa: PLC0415 - starting must not wait for Pillow
-
-    with Image.open(io.BytesIO(picture.bytes), formats=(picture.format.upper(),)) as image:
-        block = image.info.get("exif", b"")
-        turn = _TURNS.get(exif.read(block).orientation if isinstance(block, bytes) else 1)
-        if turn is None:
-            return picture
-        try:
-            turned = image.transpose(Image.Transpose[turn])
-        except (OSError, SyntaxError, ValueError) as error:
-            raise BadPicture(f"its pixels cannot be decoded: {one_line(str(error))}") from error
-    return Picture.check(_as_png(turned))
+    return Picture.check(_as_png(picture.upright()))
 
 
 def _as_png(image: "Image.Image") -> bytes:

@@ -12,6 +12,7 @@ from vllm_image_core.batch_item import BatchItem, ItemState
 from vllm_image_core.batch_summary import BatchState, BatchSummary, FoundBatch, ItemReport
 from vllm_image_core.batching import State
 from vllm_image_core.database import DamagedDatabase, Database, writing
+from vllm_image_core.edit import EditRequest
 from vllm_image_core.errors import JournalUnavailable, UnknownBatch
 from vllm_image_core.folder import Folder
 from vllm_image_core.journal_schema import JOURNAL
@@ -61,7 +62,7 @@ class Journal:
         database = Database(self.root, JOURNAL)
         try:
             with database.opened() as connection:
-                yield Ledger(connection)
+                yield Ledger(connection, self.root)
         except OSError as error:  # the folder was removed meanwhile
             raise JournalUnavailable(
                 f"The journal of batches {one_line(str(self.path), limit=300)} cannot be used: "
@@ -211,6 +212,7 @@ def _report(item: BatchItem, book: Book, root: Path) -> ItemReport:
         error=_text(told.get("error")),
         kind=_text(told.get("kind")),
         next_step=_text(told.get("next_step")),
+        operation="edit" if isinstance(item.request, EditRequest) else None,
     )
 
 

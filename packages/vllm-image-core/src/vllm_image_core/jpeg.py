@@ -96,6 +96,11 @@ def read_texts(data: bytes) -> dict[str, str]:
     return embedded.texts(_blocks(data)) if data.startswith(SIGNATURE) else {}
 
 
+def orientation(data: bytes) -> int:
+    """How the picture is to be turned, as EXIF has it; 1, upright, where nothing is told."""
+    return exif.read(_blocks(data).exif or b"").orientation
+
+
 def _blocks(data: bytes) -> Blocks:
     found: dict[bytes, bytes] = {}
     for marker, start in _segments(data):
@@ -113,7 +118,7 @@ def _content(data: bytes, start: int) -> bytes:
 
 def _after_jfif(data: bytes) -> int:
     """Where a first segment APP0 ends, or else where the start does."""
-    marker, start = next(_segments(data))
+    marker, start = next(_segments(data), (None, 2))
     return start + int.from_bytes(data[start : start + 2]) if marker == _APP0 else 2
 
 

@@ -74,7 +74,7 @@ class _Measured:
 
 
 class Law:
-    """A linear law, fitted to the last measurements.
+    """A linear law, fitted to the last measurements; one thread may ask while another one tells.
 
     Args:
         assumed: Its coefficients before anything was measured, none negative, not all zero.
@@ -107,13 +107,13 @@ class Law:
     @property
     def usual(self) -> float | None:
         """The median of the last 20 measurements; None without any."""
-        last = [measured.sample.value for measured in self._measured][-_ERRORS_KEPT:]
+        last = [measured.sample.value for measured in tuple(self._measured)][-_ERRORS_KEPT:]
         return median(last) if last else None
 
     @property
     def only_first(self) -> bool:
         """Whether it rests on nothing but first pictures, which a server's start may have slowed."""
-        return bool(self._measured) and all(measured.first for measured in self._measured)
+        return bool(self._measured) and all(measured.first for measured in tuple(self._measured))
 
     def value(self, terms: Terms) -> float:
         """What the law says of these terms."""

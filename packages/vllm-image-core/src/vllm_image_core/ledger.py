@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from vllm_image_core.batch_item import BatchItem, ItemState, request_from_json
@@ -22,11 +23,24 @@ _FACTS: Final = ("number", "id", "created", "at_once", "prompt", "recorded", "st
 _REST: Final = ("host", "pid", "beat_at", "fresh", "complete", "cancel", "owner", "place", "born", "beat")
 _BOOK: Final = (*_COUNTS, *_FACTS, *_REST)
 _SELECT: Final = f"SELECT {', '.join(_BOOK)} FROM batch"  # noqa: S608 - names of columns
+_NEWEST: Final = 100
+"""Of so many batches the failed edits can be tried again; older ones' pictures are not kept for that."""
+
 _ITEMS: Final = """
     SELECT item.position, item.request, outcome.state, outcome.told FROM item
     LEFT JOIN outcome ON outcome.batch = item.batch AND outcome.position = item.position
     WHERE item.batch = ?
 """
+_EDITS_TO_KEEP: Final = f"""
+    SELECT item.request FROM batch CROSS JOIN item ON item.batch = batch.number
+    WHERE batch.state IN ('open', 'stopped') AND instr(item.request, '"inputs":')
+    UNION ALL
+    SELECT item.request FROM batch CROSS JOIN item ON item.batch = batch.number
+    LEFT JOIN outcome ON outcome.batch = item.batch AND outcome.position = item.position
+    WHERE batch.state IN ('partial', 'failed') AND batch.number > (SELECT max(number) FROM batch) - {_NEWEST}
+    AND coalesce(outcome.state, 0) <> {int(ItemState.DONE)} AND instr(item.request, '"inputs":')
+"""  # noqa: S608 - our own numbers
+"""CROSS: the batches first, of which few are like that, and not all requests of the folder."""
 
 
 class LeaseLost(Exception):
@@ -73,10 +87,16 @@ class Book:
 
 
 class Ledger:
-    """What is done with one connection; each method is part of the transaction that is open."""
+    """What is done with one connection; each method is part of the transaction that is open.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    Args:
+        connection: To the journal.
+        root: The output folder, where the pictures of edits are.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, root: Path) -> None:
         self.connection = connection
+        self._root = root
 
     def copy(self) -> bytes:
         """The whole file, as it is now."""
@@ -185,17 +205,21 @@ class Ledger:
             f"{_ITEMS} AND item.position > ? ORDER BY item.position LIMIT ?",
             (number, after, limit),
         )
-        return [_item(row) for row in rows]
+        return [_item(row, self._root) for row in rows]
 
     def some(self, number: int, positions: Sequence[int]) -> dict[int, BatchItem]:
         """The requests at some positions, at most 500, with what became of them."""
         marks = ", ".join("?" * len(positions))
         rows = self.connection.execute(f"{_ITEMS} AND item.position IN ({marks})", (number, *positions))
-        return {item.position: item for item in map(_item, rows)}
+        return {item.position: item for item in (_item(row, self._root) for row in rows)}
 
     def outcomes(self, number: int) -> Iterator[tuple[int, int]]:
         """The position and the state of each request that has an outcome, in no order."""
         return self.connection.execute("SELECT position, state FROM outcome WHERE batch = ?", (number,))
+
+    def edits_to_keep(self) -> Iterator[str]:
+        """The edits, as recorded, that may still be made: of batches that may go on, or failed lately."""
+        return (request for (request,) in self.connection.execute(_EDITS_TO_KEEP))
 
     def book(self, batch_id: str) -> Book | None:
         """A batch by its id; None where there is none."""
@@ -208,11 +232,11 @@ class Ledger:
         return [_book(row) for row in rows]
 
 
-def _item(row: tuple[Any, ...]) -> BatchItem:
+def _item(row: tuple[Any, ...], root: Path) -> BatchItem:
     position, request, state, told = row
     return BatchItem(
         position=position,
-        request=request_from_json(request),
+        request=request_from_json(request, root),
         state=ItemState.WAITING if state is None else ItemState(state),
         told=json_object(told) if told else {},
     )

@@ -12,12 +12,13 @@ from vllm_omni_client.errors import BadReply, BadRequest, OmniError, ServerRefus
 from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core import surprises
-from vllm_image_core.calibration import Made, Report
+from vllm_image_core.calibration import Made
 from vllm_image_core.content_key import ContentKey, content_key
+from vllm_image_core.edit import EditRequest
 from vllm_image_core.edit_layers import layers_beside, with_layers
 from vllm_image_core.edit_making import facts_of, metadata_of, readied, receipt_of, resolved_by
-from vllm_image_core.edit_resolver import ResolvedEdit
-from vllm_image_core.errors import CannotSave, ImageError, PictureNotSaved
+from vllm_image_core.edit_work import work_of
+from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, PictureNotSaved
 from vllm_image_core.filename import check_filename
 from vllm_image_core.fleet import Fleet
 from vllm_image_core.generated import GeneratedImage
@@ -33,6 +34,7 @@ from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest
 from vllm_image_core.sending import sent
 from vllm_image_core.served import ServedModel, served_model
+from vllm_image_core.speeds import Speeds
 from vllm_image_core.tag import check_tag
 from vllm_image_core.twins import Twins
 from vllm_image_core.work import Work
@@ -55,10 +57,6 @@ _ALWAYS_TAKEN_PIXELS = 4_194_304
 
 def _unrecorded(_: GeneratedImage) -> None:
     """Keep no record."""
-
-
-def _unreported(_: Made) -> None:
-    """Learn nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +90,7 @@ class Maker:
         draw_seed: A seed for a request without one.
         timer: Seconds on a clock that never goes back.
         metadata: What is written into the pictures' files; None for everything.
-        report: Told of each picture that the server has made and that is saved, in the thread that saved it.
+        speeds: Told of the servers, and of each picture that one has made and that is saved.
     """
 
     def __init__(
@@ -100,12 +98,12 @@ class Maker:
         backend: Fleet,
         library: Library,
         registry: Registry,
+        speeds: Speeds,
         *,
         now: Callable[[], datetime],
         draw_seed: Callable[[], int],
         timer: Callable[[], float],
         metadata: Metadata | None = None,
-        report: Report = _unreported,
     ) -> None:
         self._backend = backend
         self._library = library
@@ -114,11 +112,12 @@ class Maker:
         self._draw_seed = draw_seed
         self._timer = timer
         self._metadata = metadata or Metadata()
-        self._report = report
+        self._speeds = speeds
         self._twins = Twins()
         self._model: ServedModel | None = None
         self._version: str | None = None
         self._version_was_told = False
+        self._met: ServedModel | None = None
         self._works: dict[tuple[object, ...], Work] = {}
         self._under_way: WeakValueDictionary[ContentKey, asyncio.Lock] = WeakValueDictionary()
 
@@ -134,32 +133,43 @@ class Maker:
         """The model as the server told it last; asked for when it has not told it yet."""
         return self._model or await self.model()
 
-    async def origin(self) -> Origin:
-        """The server, its model and its version, under which its pictures' times are kept.
+    async def met(self) -> ServedModel:
+        """The same, with what is kept of the servers' speed with it, which is read once.
 
         Raises:
             OmniError: The server does not tell its model.
         """
         await self._read_server_version()
-        return self._origin(await self.known_model())
+        model = await self.known_model()
+        if model is not self._met:
+            origins = [self._origin(model, server=member.url) for member in self._backend.members]
+            await asyncio.to_thread(self._speeds.meet, model.profile, origins)
+            self._met = model
+        return model
 
     def work(self, request: ImageRequest) -> Work | None:
-        """What a checked request asks of a GPU; None while the server has not told its model.
+        """What a checked request asks of a GPU; None while no model is known, or one that cannot do it.
 
         Most requests of a batch have the same parameters, and resolving takes longer than remembering.
         """
         if self._model is None:
             return None
+        try:
+            return self._remembered_work(request, self._model)
+        except InvalidRequest:
+            return None
+
+    def _remembered_work(self, request: ImageRequest, model: ServedModel) -> Work:
         if type(request) is not ImageRequest:
-            return Work.of(self._resolved(request, self._model))
+            return work_of(self._resolved(request, model), model.profile)
         alike = (
-            *(self._model.name, request.width, request.height, request.aspect_ratio),
+            *(model.name, request.width, request.height, request.aspect_ratio),
             *(request.num_inference_steps, request.guidance_scale, request.quality),
         )
         if alike not in self._works:
             if len(self._works) >= _WORKS_KEPT:
                 self._works.clear()
-            self._works[alike] = Work.of(self._resolved(request, self._model))
+            self._works[alike] = work_of(self._resolved(request, model), model.profile)
         return self._works[alike]
 
     async def checked(self, request: ImageRequest, *, fresh: bool = False) -> Job:
@@ -175,8 +185,7 @@ class Maker:
         """
         check_filename(request.filename)
         check_tag(request.tag)
-        await self._read_server_version()
-        model = await self.known_model()
+        model = await self.met()
         request = await readied(request, model.profile, self._registry)
         resolved = self._resolved(request, model)
         drawn = request.seed is None or request.seed_drawn
@@ -190,8 +199,12 @@ class Maker:
             CannotSave: The folder cannot be written, or has too little space.
         """
         model = await self.known_model()
+        await asyncio.to_thread(self._check_writable, requests, model)
+
+    def _check_writable(self, requests: Iterable[ImageRequest], model: ServedModel) -> None:
+        """Look at the folder, in a thread: the pictures of edits tell the sizes of what is made of them."""
         pixels = sum(self._resolved(request, model).size.pixels for request in requests)
-        await asyncio.to_thread(self._library.check_writable, pixels=pixels)
+        self._library.check_writable(pixels=pixels)
 
     async def made(self, job: Job, record: Record = _unrecorded) -> GeneratedImage:
         """Send a checked request, and save what comes back; or take the picture that is there.
@@ -200,13 +213,14 @@ class Maker:
 
         Raises:
             NotEnoughSpace: The disk has become too full meanwhile; nothing was sent.
-            InvalidRequest: The server has changed its model meanwhile, and the new one cannot do this.
+            InvalidRequest: The server has changed its model meanwhile, and the new one cannot do this; or a
+                picture that an edit starts from is not what it was.
             BadPicture: The server sent something that is no picture.
             PictureNotSaved: The picture was made and could not be written; it is in the error.
             OmniError: The server refused, failed, or did not answer.
         """
-        if self._model is None:  # a batch that goes on while its server is away
-            await self._read_server_version()
+        await self.met()  # a batch may go on that has begun while its server was away
+        job = await self._with_pictures(job)
         if not job.reuse:
             return await self._made_anew(job, record)
         started = self._timer()
@@ -221,6 +235,15 @@ class Maker:
         image = _reused(existing, saved, job, resolved, model, seconds=self._timer() - started)
         record(image)
         return image
+
+    async def _with_pictures(self, job: Job) -> Job:
+        """The job with the pictures of an edit read, once for all that follows."""
+        if not isinstance(job.request, EditRequest):
+            return job
+        if job.hold is not None:  # a folder that is away has its pictures with it
+            await asyncio.to_thread(self._library.check_there)
+        model = await self.known_model()
+        return replace(job, request=await readied(job.request, model.profile, self._registry))
 
     def _placed(self, existing: Existing, filename: str | None) -> Saved:
         if filename is None:
@@ -270,7 +293,10 @@ class Maker:
     ) -> tuple[ServedModel, ResolvedRequest, ImageGenerationReply]:
         resolved = self._resolved(job.request, model)
         try:
-            reply = await sent(self._backend, resolved, model=model.name, patient=job.batch is not None)
+            cost = self._speeds.cost(work_of(resolved, model.profile))
+            reply = await sent(
+                self._backend, resolved, model=model.name, cost=cost, patient=job.batch is not None
+            )
         except OmniError as error:
             error.add_note(_asked_for(resolved))
             raise
@@ -335,17 +361,18 @@ class Maker:
         saved = self._library.save(
             picture, facts, prompt=resolved.prompt, now=now, filename=job.request.filename, spill=spill
         )
-        if not isinstance(resolved, ResolvedEdit):  # what an edit takes follows another law
-            self._report(
-                Made.told_by(
-                    reply,
-                    origin=self._origin(model, server=server),
-                    profile=model.profile,
-                    work=Work.of(resolved),
-                    ended=ended,
-                    seconds=seconds,
-                )
+        work, origin = work_of(resolved, model.profile), self._origin(model, server=server)
+        self._speeds.made(
+            Made.told_by(
+                reply,
+                origin=replace(origin, task=work.task),
+                profile=model.profile,
+                work=work,
+                ended=ended,
+                seconds=seconds,
+                parallel=self._backend.parallel_at(origin.server),
             )
+        )
         image = GeneratedImage(
             picture=picture,
             path=saved.path,

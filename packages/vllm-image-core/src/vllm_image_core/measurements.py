@@ -16,7 +16,7 @@ from typing import Final
 from vllm_image_core.database import DamagedDatabase, Database, Schema, writing
 from vllm_image_core.errors import DatabaseUnavailable
 from vllm_image_core.law import WINDOW
-from vllm_image_core.work import Work
+from vllm_image_core.work import Task, Work
 
 __all__ = ["MEASUREMENTS", "Measurement", "Measurements", "News", "Origin"]
 
@@ -40,6 +40,11 @@ _MIGRATIONS: Final = (
         """,
         "CREATE INDEX measurement_origin ON measurement (server, model, version, id)",
     ),
+    (
+        "ALTER TABLE measurement ADD COLUMN task TEXT NOT NULL DEFAULT 'generation'",
+        "DROP INDEX measurement_origin",
+        "CREATE INDEX measurement_origin ON measurement (server, model, version, task, id)",
+    ),
 )
 
 MEASUREMENTS: Final = Schema(
@@ -58,15 +63,15 @@ _MOST_ROWS: Final = 100 * WINDOW
 
 _MOST_CHARACTERS: Final = 1_000
 
-_OF: Final = "server = ? AND model = ? AND version = ?"
+_OF: Final = "server = ? AND model = ? AND version = ? AND task = ?"
 _SELECT: Final = (
     "SELECT id, megapixels, forwards, seconds, peak_mib, first FROM measurement "  # noqa: S608 - constants
     f"WHERE {_OF} AND id > ? AND writer != ? ORDER BY id DESC LIMIT {WINDOW}"
 )
 _INSERT: Final = (
     "INSERT INTO measurement "
-    "(writer, server, model, version, megapixels, forwards, seconds, peak_mib, first) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "(writer, server, model, version, task, megapixels, forwards, seconds, peak_mib, first) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _FORGET_OLD: Final = (
     f"DELETE FROM measurement WHERE {_OF} AND id <= (SELECT id FROM measurement "  # noqa: S608 - constants
@@ -80,17 +85,19 @@ _FORGET_OTHERS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where pictures were made: none of these alone says how long one takes.
+    """Where pictures were made, and how: none of these alone says how long one takes.
 
     Attributes:
         server: The base URL, without credentials.
         model: The served model.
         version: The server's version; "" where it tells none.
+        task: Whether they were made from words alone, or from pictures.
     """
 
     server: str
     model: str
     version: str = ""
+    task: Task = "generation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +167,7 @@ class Measurements:
 
     def _read(self, connection: sqlite3.Connection, origin: Origin, after: int) -> News:
         rows = connection.execute(_SELECT, (*_texts(origin), after, self._writer)).fetchall()
-        found = (_measurement(row[1:]) for row in reversed(rows))
+        found = (_measurement(row[1:], origin.task) for row in reversed(rows))
         return News(
             measurements=tuple(measurement for measurement in found if measurement is not None),
             read_to=max([after, *(int(row[0]) for row in rows)]),
@@ -203,23 +210,23 @@ class Measurements:
         self._told = True
 
 
-def _measurement(row: Sequence[object]) -> Measurement | None:
+def _measurement(row: Sequence[object], task: Task) -> Measurement | None:
     """A row of the file, which others may have written; None where it can be no measurement."""
     match row:
         case [float(megapixels), int(forwards), float(seconds), float() | None as peak, int(first)]:
             numbers = (megapixels, float(forwards), seconds, 1.0 if peak is None else peak)
             if all(math.isfinite(number) and number > 0 for number in numbers):
-                work = Work(megapixels=megapixels, forwards=forwards)
+                work = Work(megapixels=megapixels, forwards=forwards, task=task)
                 return Measurement(work=work, seconds=seconds, peak_mib=peak, first=bool(first))
             return None
         case _:
             return None
 
 
-def _texts(origin: Origin) -> tuple[str, str, str]:
+def _texts(origin: Origin) -> tuple[str, str, str, str]:
     """Names that a server tells may be of any length and hold what is no text."""
     server, model, version = (
         text.encode(errors="replace").decode()[:_MOST_CHARACTERS]
         for text in (origin.server, origin.model, origin.version)
     )
-    return server, model, version
+    return server, model, version, origin.task

@@ -1,28 +1,33 @@
 """A member of a fleet: one server, with what was learnt of it and what it has to do."""
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 from vllm_omni_client.errors import BadReply, OmniError, ServerBusy, ServerRefused
 from vllm_omni_client.models import ModelList
 
 from vllm_image_core.backend import Backend
-from vllm_image_core.circuit import Circuit, CircuitState
+from vllm_image_core.circuit import Circuit
 from vllm_image_core.errors import ImageError
 from vllm_image_core.limit import Limit, Sent
+from vllm_image_core.member_report import MemberReport
 from vllm_image_core.pace import Pace
 from vllm_image_core.verdict import Verdict
 
-__all__ = ["Call", "Member", "MemberReport"]
+__all__ = ["Call", "Member", "introduction", "usual_seconds"]
 
 _PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _BUSY_IN_A_ROW: Final = 3
 _MOST_CHARGES: Final = 3
-_TELLING_SECONDS: Final = 30.0
-"""How often a server is asked how many requests it works on at the same time."""
+_TELLING_SECONDS: Final = 10.0
+"""How often a server is asked how many requests run there and how many wait."""
+
+_SHOWING: Final = 2
+"""So many under way, one of which waits, show how many a server works on at the same time."""
 
 
 def _nobody() -> "set[Member]":
@@ -66,36 +71,6 @@ class Call:
     error: OmniError | ImageError | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberReport:
-    """What is known of one server of a fleet.
-
-    Attributes:
-        url: Its base URL, without credentials.
-        state: "closed": it gets work; "open": it is out, and asked for its health; "trial": it is let in
-            again; "unknown": it was not asked yet.
-        model: The model that it serves; None while it has not told it.
-        version: Its version, likewise.
-        under_way: How many requests it has now.
-        limit: How many it may have.
-        done: How many it answered.
-        failed: How many it failed at.
-        error: Why it is out; None when it is not.
-        note: In what it differs from the others; "" when it does not.
-    """
-
-    url: str
-    state: CircuitState | Literal["unknown"]
-    model: str | None
-    version: str | None
-    under_way: int
-    limit: int
-    done: int
-    failed: int
-    error: OmniError | ImageError | None
-    note: str
-
-
 class Member:
     """One server of a fleet.
 
@@ -113,6 +88,8 @@ class Member:
         probing: Whether it is asked for its health at this moment.
         seen: When it has shown last that it is well.
         charges: How many failures may be its own or the requests', until another server has tried them.
+        parallel: How many requests it works on at the same time, as it told; None while it has not.
+        others: How many requests of others it had when it was asked last; None where it does not tell.
         leaving: Called when it has done its last call; None while it stays.
     """
 
@@ -129,12 +106,15 @@ class Member:
         self.probing = False
         self.seen = 0.0
         self.charges = 0
+        self.parallel = parallel
+        self.others: int | None = None
         self.leaving: Callable[[], object] | None = None
         self._calls: dict[Call, Sent] = {}
         self._suspects: list[Call] = []
         self._paused_until = 0.0
         self._refusals = 0
-        self._tells_at: float | None = 0.0
+        self._tells_at: float | None = -math.inf
+        self._has_shown = False
         self._done = 0
         self._failed = 0
 
@@ -273,18 +253,37 @@ class Member:
         self._suspects = []
 
     def wants_to_tell(self, now: float) -> bool:
-        """Whether it is time to ask it how many requests it works on at the same time."""
-        if self._tells_at is None or now < self._tells_at or self._done == 0 or self.limit.under_way < 2:  # noqa: PLR2004 - one running, one waiting
+        """Whether it is time to ask it how many requests run there and how many wait."""
+        shows = self._done > 0 and self.limit.under_way >= _SHOWING
+        if self._tells_at is None or (now < self._tells_at and not (shows and not self._has_shown)):
             return False
+        self._has_shown |= shows
         self._tells_at = now + _TELLING_SECONDS
         return True
 
-    def told(self, running: int | None, waiting: int | None) -> None:
-        """Take in how many requests run and how many wait; when it does not tell, it is not asked again."""
+    def counted(self, running: int | None, waiting: int | None, *, own: int) -> None:
+        """Take in how many requests it has; when it does not tell, it is not asked again.
+
+        Args:
+            running: How many run.
+            waiting: How many wait.
+            own: How many of them are ours.
+        """
         if running is None or waiting is None:
             self._tells_at = None
-        elif running > 0 and waiting > 0 and running != self.limit.parallel:
+            return
+        self.others = max(0, running + waiting - own)
+        if running > 0:
+            self.parallel = running if waiting else max(running, self.parallel or 1)
+
+    def told(self, running: int | None, waiting: int | None) -> None:
+        """Take in how many requests it works on at the same time, where the numbers show that."""
+        if running and waiting and self._done and running != self.limit.parallel:
             self.limit.tell(running)
+
+    def passed(self) -> None:
+        """Take in that it answered a call that was only passed on."""
+        self._done += 1
 
     def report(self) -> MemberReport:
         """What is known of it."""
@@ -295,6 +294,8 @@ class Member:
             version=self.version,
             under_way=self.under_way,
             limit=self.limit.value,
+            parallel=self.parallel,
+            others=self.others,
             done=self._done,
             failed=self._failed,
             error=self.last_error if self.circuit.is_open else None,

@@ -28,6 +28,8 @@ class Metadata:
         prompts: The prompt and the negative prompt, wherever parameters are told. Without them a picture
             can be made again only by who knows the prompt, and whatever the server itself wrote into the
             file beside the picture is removed, too.
+        server: The address of the server that made it, in the JSON, without credentials. Leave it out of
+            pictures that go to the public where the address says something of your network.
         source: The digital source type, for pictures that do not state their own. A server that draws by a
             procedure, such as the simulator, makes "algorithmicMedia".
     """
@@ -36,4 +38,5 @@ class Metadata:
     parameters: bool = True
     xmp: bool = True
     prompts: bool = True
+    server: bool = True
     source: DigitalSource = "trainedAlgorithmicMedia"

@@ -7,6 +7,9 @@ __all__ = ["Pace"]
 _MEMORY: Final = 0.9
 """What is left of an observation after the next one: some ten of them count."""
 
+_EXPECTED: Final = 2.0
+"""What was learned of a server before counts as so many units of work."""
+
 
 class Pace:
     """The pace of one server, in seconds for a unit of work. Times are on a clock that never goes back."""
@@ -23,6 +26,10 @@ class Pace:
     def seconds(self) -> float | None:
         """Seconds for a unit of work while it is busy, over all that it does at once; None at first."""
         return self._busy / self._work if self._work > 0 else None
+
+    def expect(self, seconds: float) -> None:
+        """Take it as known how many seconds a unit of work takes, until its own work shows it."""
+        self._work, self._busy = _EXPECTED, _EXPECTED * seconds
 
     def began(self, now: float, work: float, usual: float) -> None:
         """Take in that some work was sent.

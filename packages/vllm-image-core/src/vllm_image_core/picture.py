@@ -4,7 +4,7 @@ import builtins
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from vllm_image_core import jpeg, png, webp
 from vllm_image_core.errors import BadPicture
@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 36_495_360
 """1.1 times the most that vLLM-Omni 0.30.0 generates, 7680x4320 (its `--max-generated-image-size`)."""
+
+_TURNS: Final = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""How Pillow turns a picture upright that lies as EXIF's orientation says; 1 is upright."""
 
 _WALKERS = {"png": png, "jpeg": jpeg, "webp": webp}
 
@@ -72,8 +83,13 @@ class Picture:
         """What a file of this format is called: "png", "jpg" or "webp"."""
         return "jpg" if self.format == "jpeg" else self.format
 
+    @property
+    def orientation(self) -> int:
+        """How it lies in its file, by EXIF: 1 is upright, 2 to 8 are turned or mirrored."""
+        return _WALKERS[self.format].orientation(self.bytes)
+
     def pil(self) -> "Image.Image":
-        """The picture decoded, as a Pillow image of its own.
+        """The pixels as they lie in the file, as a Pillow image of its own, without the file's texts.
 
         Raises:
             BadPicture: The pixels cannot be decoded.
@@ -87,6 +103,17 @@ class Picture:
             ) from error
         return image
 
+    def upright(self) -> "Image.Image":
+        """The pixels as a viewer shows them, turned as EXIF says; else as `pil`.
+
+        Raises:
+            BadPicture: The pixels cannot be decoded.
+        """
+        from PIL import Image  # noqa: PLC0415 - starting must not wait for Pillow
+
+        image, turn = self.pil(), _TURNS.get(self.orientation)
+        return image if turn is None else image.transpose(Image.Transpose[turn])
+
     def _verify(self) -> None:
         image = self._opened()
         try:
@@ -97,10 +124,12 @@ class Picture:
             raise BadPicture(f"The {self.format.upper()} has two sizes: {self.size} and {Size(*image.size)}.")
 
     def _opened(self) -> "Image.Image":
+        """In Pillow, without texts and EXIF: of damaged ones it warns, or fails in ways of its own."""
         from PIL import Image  # noqa: PLC0415 - starting must not wait for Pillow
 
+        bare = _WALKERS[self.format].with_texts(self.bytes, {}, alone=True)
         try:
-            return Image.open(io.BytesIO(self.bytes), formats=(self.format.upper(),))
+            return Image.open(io.BytesIO(bare), formats=(self.format.upper(),))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise BadPicture(f"The {self.format.upper()} cannot be read by Pillow.") from error
 

@@ -10,12 +10,12 @@ from typing import Final, Self
 
 from vllm_omni_client.errors import OmniError
 
-from vllm_image_core.batch_eta import Eta
 from vllm_image_core.batch_events import Event, Events, EventStream
 from vllm_image_core.batch_outcomes import Errors, Images, OutcomeReader
 from vllm_image_core.batch_run import BatchRun
 from vllm_image_core.batching import BatchId, Progress, State
 from vllm_image_core.errors import BatchMoved, ImageError
+from vllm_image_core.eta import Eta
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.tally import PictureOutcome, Tally
@@ -139,10 +139,11 @@ class PictureBatch:
     @property
     def eta(self) -> Eta:
         """How long it will still take, and what that rests on."""
-        run = self._begun and self._begun.run
-        if run is None:
-            return self._workshop.estimated.eta(self.progress, ended=0, seconds=0.0)
-        return self._workshop.estimated.eta(self.progress, ended=run.made, seconds=run.seconds)
+        if self._begun is None:
+            return Eta(seconds=None, basis="the batch has not begun")
+        if self._begun.run is None:
+            return Eta(seconds=0.0, basis="nothing is made any more")
+        return self._begun.run.eta
 
     @property
     def over(self) -> bool:

@@ -45,6 +45,7 @@ _COLUMNS: Final = (
     "batch",
     "tag",
     "position",
+    "operation",
 )
 SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM picture"  # noqa: S608 - names of columns
 _INSERT: Final = f"INSERT INTO picture ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - likewise

@@ -10,11 +10,23 @@ from dataclasses import dataclass
 
 from vllm_omni_client.png import SIGNATURE, DamagedPicture, PngWalk, png_header
 
+from vllm_image_core import exif
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.size import Size
 from vllm_image_core.text import TextTooLong
 
-__all__ = ["SIGNATURE", "Chunk", "Header", "check", "chunks", "header", "read_texts", "size", "with_texts"]
+__all__ = [
+    "SIGNATURE",
+    "Chunk",
+    "Header",
+    "check",
+    "chunks",
+    "header",
+    "orientation",
+    "read_texts",
+    "size",
+    "with_texts",
+]
 
 MAX_TEXT_BYTES = 1_048_576
 """A text of more than 1 MiB is neither written nor read; Pillow's own limit is the same."""
@@ -157,6 +169,12 @@ def read_texts(data: bytes) -> dict[str, str]:
         if text is not None:
             texts[_keyword(view[chunk.content])] = text
     return texts
+
+
+def orientation(data: bytes) -> int:
+    """How the picture is to be turned, as its EXIF has it; 1, upright, where nothing is told."""
+    found = (chunk for chunk in chunks(data) if chunk.kind == _EXIF and chunk.length <= MAX_TEXT_BYTES)
+    return next((exif.read(data[chunk.content]).orientation for chunk in found), 1)
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:

@@ -7,7 +7,7 @@ from typing import Final
 from vllm_image_core.fit import Terms
 from vllm_image_core.law import Law
 from vllm_image_core.profile import Profile
-from vllm_image_core.work import Load, Work, activation_gb_per_megapixel, coefficients, memory_coefficients
+from vllm_image_core.work import Work, activation_gb_per_megapixel, coefficients, memory_coefficients
 
 __all__ = ["BASIS", "GB_PER_MIB", "UNKNOWN_BASIS", "Predictor"]
 
@@ -23,7 +23,7 @@ _LEAST_GB: Final = 0.1
 
 
 class Predictor:
-    """What is known of one server with one model; pure, and not for several threads at a time.
+    """What is known of one server with one model; one thread may ask while another one tells.
 
     The profile's law first, then fitted to what `observe` is told; see `Law`.
 
@@ -38,13 +38,28 @@ class Predictor:
         self._memory = None if assumed is None else Law(assumed)
         self._peaks = 0
 
-    def seconds(self, work: Work | Load) -> float:
-        """Service time on this server, waiting left out; of a load, one picture after the other."""
-        return self._time.value(work.terms)
+    def seconds(self, work: Work) -> float:
+        """Service time on this server, waiting left out."""
+        return self.seconds_of(work.terms)
+
+    def seconds_of(self, terms: Terms) -> float:
+        """The same of a sum of terms: one picture after the other."""
+        return self._time.value(terms)
 
     def peak_gb(self, work: Work) -> float | None:
         """GPU memory with one such picture under way, in gigabytes; None where nobody knows."""
         return None if self._memory is None else self._memory.value(work.memory_terms)
+
+    @property
+    def model_gb(self) -> float | None:
+        """GPU memory of the loaded model alone, in gigabytes; None where nobody knows."""
+        return None if self._memory is None else self._memory.value((1.0, 0.0))
+
+    def picture_gb(self, megapixels: float) -> float:
+        """GPU memory that a running picture of so many megapixels takes beside the model, in gigabytes."""
+        if self._memory is None:
+            return activation_gb_per_megapixel(self._profile) * megapixels
+        return self._memory.value((0.0, megapixels))
 
     def observe(
         self, work: Work, seconds: float, *, peak_mib: float | None = None, first: bool = False

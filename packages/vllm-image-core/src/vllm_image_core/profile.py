@@ -216,7 +216,10 @@ class Profile(BaseModel):
             raise ValueError(f"no source is given for {', '.join(unsourced)} in [sources]")
         unknown = sorted(set(self.sources) - facts)
         if unknown:
-            raise ValueError(f"[sources] names {', '.join(unknown)}, which the profile does not have")
+            raise ValueError(
+                f"[sources] names {', '.join(unknown)}, which the profile does not have; allowed are "
+                f"{', '.join(sorted(facts))}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -263,7 +263,10 @@ def _sourced(table: Table, own: Table, file: str) -> Table:
 def _faults(error: ValidationError) -> str:
     faults = error.errors(include_url=False)
     told = "; ".join(_fault(fault) for fault in faults[:_SHOWN_FAULTS])
-    return told if len(faults) <= _SHOWN_FAULTS else f"{told}; and {len(faults) - _SHOWN_FAULTS} more"
+    more = len(faults) - _SHOWN_FAULTS
+    hint = "; allowed is to give what is missing, or to extend a profile that has it"
+    missing = any(fault["type"] == "missing" for fault in faults)
+    return told + f"; and {more} more" * (more > 0) + hint * missing
 
 
 def _fault(fault: ErrorDetails) -> str:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from vllm_image_core import infotext, recipe, xmp
+from vllm_image_core import infotext, recipe
 from vllm_image_core.comfyui import facts_of_prompt
 from vllm_image_core.comfyui_workflow import facts_of_workflow
-from vllm_image_core.edit_recall import RecalledInput, as_edit, recalled_inputs
+from vllm_image_core.edit import EditRequest
+from vllm_image_core.edit_recall import RecalledInput, as_edit, found_in, recalled_inputs
 from vllm_image_core.errors import NotRecalled
 from vllm_image_core.facts import Facts, Tool, bounded_settings, request_of
 from vllm_image_core.invokeai import facts_of_dream, facts_of_metadata, facts_of_sd_metadata
@@ -18,7 +19,7 @@ from vllm_image_core.signature import described, picture_format
 from vllm_image_core.text import one_line
 from vllm_image_core.untrusted_json import json_object
 
-__all__ = ["Recalled", "recall"]
+__all__ = ["Recalled", "recall", "recalled_edit"]
 
 _MAX_FILE_BYTES: Final = 268_435_456
 """256 MiB: the largest picture that a server makes has 146 MB, unpacked."""
@@ -82,11 +83,22 @@ def recall(file: Path | str | bytes) -> Recalled:
     )
 
 
+def recalled_edit(path: Path) -> EditRequest | None:
+    """The edit that a picture was made by, with its pictures from the same folder; waits for the disk.
+
+    None where one of these is not there any more, or the file does not tell of an edit.
+    """
+    try:
+        recalled = recall(path)
+    except NotRecalled:
+        return None
+    request = found_in(path.parent, recalled.request, recalled.inputs)
+    return request if isinstance(request, EditRequest) and request.images else None
+
+
 def _readings(texts: Mapping[str, str]) -> Iterator[Facts]:
     """What each text tells, the most exact first; each is read only when those before told nothing."""
-    packet = texts.get(xmp.KEYWORD, "")
-    ours = texts.get(recipe.KEYWORD) or xmp.read(packet).json
-    yield recipe.facts_of_recipe(json_object(ours))
+    yield recipe.facts_of_recipe(json_object(recipe.recipe_in(texts)))
     yield infotext.facts_of_parameters(texts.get(infotext.KEYWORD, ""))
     yield facts_of_metadata(json_object(texts.get("invokeai_metadata")))
     yield facts_of_prompt(json_object(texts.get("prompt")))

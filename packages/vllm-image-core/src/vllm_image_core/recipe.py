@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,13 +16,15 @@ from vllm_image_core.resolver import ResolvedRequest
 from vllm_image_core.text import TextTooLong
 from vllm_image_core.untrusted_json import as_object
 
-__all__ = ["KEYWORD", "facts_of_recipe", "recipe_facts", "with_recipe"]
+__all__ = ["KEYWORD", "facts_of_recipe", "recipe_facts", "recipe_in", "with_recipe"]
 
 KEYWORD = "vllm-image"
 """The keyword of the PNG text that holds all parameters as JSON."""
 
 _OF_EDITS = ("inputs", "strength", "layers", "resolution")
 _PROMPTS = frozenset({"prompt", "negative_prompt"})
+_SERVER = frozenset({"server"})
+_NOTHING = frozenset[str]()
 
 
 def with_recipe(
@@ -53,6 +56,11 @@ def with_recipe(
         return with_text(picture, _texts(picture, request, model, facts, replace(told, prompts=False)))
 
 
+def recipe_in(texts: Mapping[str, str]) -> str | None:
+    """Our own JSON among a picture's texts: its own text in a PNG, a property in XMP elsewhere."""
+    return texts.get(KEYWORD) or xmp.read(texts.get(xmp.KEYWORD, "")).json
+
+
 def facts_of_recipe(recipe: Mapping[str, object]) -> Facts:
     """What our own JSON tells, whoever wrote it."""
     return Facts(
@@ -74,7 +82,7 @@ def _texts(
     picture: Picture, request: ResolvedRequest, model: str, facts: Mapping[str, object], told: Metadata
 ) -> dict[str, str]:
     texts: dict[str, str] = {}
-    recipe = _as_json(facts, prompts=told.prompts) if told.json else None
+    recipe = _as_json(facts, told) if told.json else None
     if told.parameters:
         texts[PARAMETERS] = _parameters(request, model, prompts=told.prompts)
     if recipe is not None and picture.format == "png":
@@ -103,15 +111,16 @@ def _parameters(request: ResolvedRequest, model: str, *, prompts: bool) -> str:
     )
 
 
-def _as_json(facts: Mapping[str, object], *, prompts: bool) -> str:
-    told = dict(facts if prompts else _without_prompts(facts))
-    if "receipt" in told and not prompts:
-        told["receipt"] = _without_prompts(as_object(told["receipt"]))
+def _as_json(facts: Mapping[str, object], metadata: Metadata) -> str:
+    kept_back = (_NOTHING if metadata.prompts else _PROMPTS) | (_NOTHING if metadata.server else _SERVER)
+    told = _without(kept_back, facts)
+    if "receipt" in told:
+        told["receipt"] = _without(kept_back, as_object(told["receipt"]))
     return json.dumps(told, ensure_ascii=False)
 
 
-def _without_prompts(facts: Mapping[str, object]) -> dict[str, object]:
-    return {name: fact for name, fact in facts.items() if name not in _PROMPTS}
+def _without(names: AbstractSet[str], facts: Mapping[str, object]) -> dict[str, object]:
+    return {name: fact for name, fact in facts.items() if name not in names}
 
 
 def recipe_facts(

@@ -4,17 +4,18 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, TypeGuard, cast
+from typing import Final, Literal, TypeGuard, cast
 
 from vllm_image_core import jpeg, png, webp
 from vllm_image_core.bounds import MAX_SEED, MIN_SEED
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.folder import Folder
 from vllm_image_core.picture import read_text
-from vllm_image_core.recipe import KEYWORD
+from vllm_image_core.recalled import recalled_edit
+from vllm_image_core.recipe import KEYWORD, recipe_in
 from vllm_image_core.request import ImageRequest, OutputFormat
 from vllm_image_core.signature import picture_format
 from vllm_image_core.size import Size
@@ -61,6 +62,7 @@ class Record:
         batch: The id of the batch that it belongs to.
         tag: The caller's own word for it.
         position: Its place in that batch, from 0.
+        operation: "edit" for one that was made of other pictures; None for one that was made from a text.
     """
 
     path: Path
@@ -80,6 +82,12 @@ class Record:
     batch: str | None = None
     tag: str | None = None
     position: int | None = None
+    operation: Literal["edit"] | None = None
+
+    @property
+    def output_format(self) -> OutputFormat | None:
+        """The format that its name tells; None for PNG."""
+        return _FORMATS.get(self.path.suffix)
 
     @property
     def size(self) -> Size:
@@ -87,9 +95,16 @@ class Record:
         return Size(self.width, self.height)
 
     def as_request(self) -> ImageRequest | None:
-        """The request that makes it again; None where its file does not tell a prompt."""
+        """The request that makes it again; None where its file does not tell a prompt.
+
+        Of an edit it is an `EditRequest` with its pictures, for which this waits for the disk; None where
+        these are not in the folder any more, nor among the copies that its batches keep.
+        """
         if self.prompt is None:
             return None
+        if self.operation == "edit":
+            edit = recalled_edit(self.path)
+            return edit and replace(edit, tag=self.tag, output_format=self.output_format)
         return ImageRequest(
             prompt=self.prompt,
             negative_prompt=self.negative_prompt,
@@ -99,7 +114,7 @@ class Record:
             guidance_scale=self.guidance_scale,
             seed=self.seed,
             tag=self.tag,
-            output_format=_FORMATS.get(self.path.suffix),
+            output_format=self.output_format,
         )
 
 
@@ -123,6 +138,7 @@ def record(path: Path, status: os.stat_result, size: Size, facts: Facts) -> Reco
         batch=_text(facts.get("batch")),
         tag=_text(facts.get("tag")),
         position=_integer(facts.get("position")),
+        operation="edit" if facts.get("operation") == "edit" else None,
     )
 
 
@@ -147,7 +163,7 @@ def read_record(folder: Folder, name: str) -> Record | None:
 
 def facts_in(data: bytes) -> Facts:
     """What the first bytes of a picture tell of how it was made; nothing where they tell nothing usable."""
-    text = read_text(data).get(KEYWORD)
+    text = recipe_in(read_text(data))
     if text is None:
         return {}
     try:

@@ -23,13 +23,17 @@ _HUB_FOLDER = re.compile(r"models--(?P<org>[^/]+?)--(?P<name>[^/]+)")
 _LOCAL_PATH = re.compile(r"[/~.]|[A-Za-z]:/|.*/.*/")
 _WEIGHTS_FILE = re.compile(r"\.(?:gguf|safetensors)$")
 _SEPARATORS = re.compile(r"[-_. ]+")
+_LETTER_AND_DIGIT = re.compile(r"(?<=[a-z])-?(?=\d)|(?<=\d)-?(?=[a-z])")
+# Some publishers say first how a model was quantised: "nunchaku-qwen-image", "svdq-int4-flux.1-dev".
+_QUANTISED_BEFORE = re.compile(r"(?P<how>nunchaku|svdq(?:[-_](?:int|fp)4)?(?:[-_]r\d{1,3})?)[-_](?P<name>.+)")
 # Each alternative is one word between separators and no two can match the same word: no backtracking.
 _QUANTISATION = re.compile(
     r"""(?:-(?:
         (?:mx|nv)?fp(?:4|6|8) | bf16 | fp16 | fp32 | e4m3(?:fn)? | e5m2 | mixed | scaled | dynamic | static
-      | u?int[2-8] | [2-8]bits? | w[2-8]a(?:4|8|16) | nf4 | bnb | bitsandbytes | awq | gptq | autoround
-      | gguf | torchao | quanto | sdnq | svdq | svdquant | nunchaku | modelopt | quant(?:i[sz]ed)? | block
-      | i?q[1-8](?:-(?:[01]|k|s|m|l|xs|xxs|xl|nl))*
+      | u?int[2-8] | [2-8]-?bits? | w[2-8]a(?:4|8|16) | nf4 | dq | bnb | bitsandbytes
+      | awq | gptq | autoround | auto-round | gguf | torchao | quanto | hqq | sdnq | modelopt | block
+      | (?:svd|svdq|svdquant|nunchaku)(?:(?:-(?:int|fp)4)?-r\d{1,3})? | quant(?:i[sz]ed)? | unsloth(?=-bnb)
+      | mlx | mflux | onnx | diffusers | ud(?=-i?q) | i?q[1-8](?:-(?:[01]|k|s|m|l|xs|xxs|xl|nl))*
     ))+""",
     re.VERBOSE,
 )
@@ -224,7 +228,9 @@ def _normal(told: str) -> str:
 def _last_part(name: str) -> str:
     """The model's own name, without its publisher and folders."""
     hub = _HUB_FOLDER.search(name)
-    return hub["name"] if hub else name.rpartition("/")[2].rpartition("--")[2]
+    last = hub["name"] if hub else name.rpartition("/")[2].rpartition("--")[2]
+    before = _QUANTISED_BEFORE.fullmatch(last)
+    return f"{before['name']}-{before['how']}" if before else last
 
 
 def _rests(last: str, profile: Profile) -> Iterator[str]:
@@ -238,11 +244,19 @@ def _rests(last: str, profile: Profile) -> Iterator[str]:
 def _rest(last: str, known: str) -> str | None:
     """What follows a known name; None where the name is another.
 
-    All separators count as one: "FLUX.2-klein-4B", "flux-2-klein-4b" and ModelScope's "FLUX___2-klein-4B"
-    are the same.
+    All separators count as one, and between a letter and a digit for nothing: "FLUX.2-klein-4B",
+    "flux2-klein-4b" and ModelScope's "FLUX___2-klein-4B" are the same.
     """
-    spelled, expected = _SEPARATORS.sub("-", last), _SEPARATORS.sub("-", known)
-    return spelled.removeprefix(expected) if expected and spelled.startswith(expected) else None
+    if not known:
+        return None
+    found = re.match(_any_spelling(known), last)
+    return None if found is None else _SEPARATORS.sub("-", last[found.end() :])
+
+
+def _any_spelling(known: str) -> str:
+    """A pattern for a known name, whatever separates its words; `re` keeps it compiled."""
+    words = _LETTER_AND_DIGIT.sub("?", _SEPARATORS.sub("-", known))
+    return re.escape(words).replace(r"\-", "[-_. ]+").replace(r"\?", "[-_. ]*")
 
 
 def _trained_on(rest: str) -> bool:

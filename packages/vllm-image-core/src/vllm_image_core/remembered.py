@@ -1,16 +1,20 @@
 """A picture of a batch as it was made earlier: read back from its file, with its request and its receipt."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from vllm_image_core.batch_item import BatchItem, Told
-from vllm_image_core.errors import BadPicture, RecordedFailure
+from vllm_image_core.edit import EditRequest
+from vllm_image_core.edit_making import receipt_of, resolved_by
+from vllm_image_core.errors import BadPicture, InvalidRequest, RecordedFailure
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.picture import Picture
-from vllm_image_core.receipt import receipt
+from vllm_image_core.profile import Profile
 from vllm_image_core.record import Record, facts_in
 from vllm_image_core.registry import Registry
-from vllm_image_core.resolver import resolve
+from vllm_image_core.request import ImageRequest
+from vllm_image_core.resolver import ResolvedRequest, resolve
 from vllm_image_core.text import one_line
 from vllm_image_core.untrusted_json import as_list
 
@@ -107,8 +111,8 @@ def image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImage:
         ) from error
     named = told.get("profile") or facts_in(data).get("profile")
     profile = registry.named(str(named)) or registry.fallback
-    resolved = resolve(item.request, profile, draw_seed=lambda: 0)
-    sent = receipt(item.request, resolved)
+    resolved = _resolved(item.request, profile, registry, picture)
+    sent = receipt_of(item.request, resolved)
     seconds = told.get("seconds")
     return GeneratedImage(
         picture=picture,
@@ -121,6 +125,21 @@ def image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImage:
         reused=told.get("reused") is True,
         spilled=told.get("spilled") is True,
     )
+
+
+def _resolved(
+    request: ImageRequest, profile: Profile, registry: Registry, picture: Picture
+) -> ResolvedRequest:
+    """What was sent; of an edit whose own pictures are gone, as much as can be told without them."""
+    try:
+        return resolved_by(request, profile, registry, draw_seed=lambda: 0)
+    except InvalidRequest:
+        if not isinstance(request, EditRequest):
+            raise
+    plain = resolve(
+        replace(request, width=None, height=None, aspect_ratio=None), profile, draw_seed=lambda: 0
+    )
+    return replace(plain, width=picture.size.width, height=picture.size.height)
 
 
 def _file(path: Path, root: Path) -> str:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, S
 from dataclasses import replace
 from typing import Final, overload
 
+from vllm_image_core.edit import EditRequest
 from vllm_image_core.request import ImageRequest
 
 __all__ = ["DrawnRequests", "Source", "bites"]
@@ -20,7 +21,7 @@ _MOST: Final = 500
 
 
 class DrawnRequests(Sequence[ImageRequest]):
-    """The caller's own requests with the seeds that were drawn for them; nothing is copied.
+    """The caller's own requests with the seeds that were drawn for them; no generation is copied.
 
     Args:
         requests: The caller's.
@@ -30,9 +31,12 @@ class DrawnRequests(Sequence[ImageRequest]):
         self._requests = requests
         self._seeds = array("q")
         self._drawn = bytearray()
+        self._edits: dict[int, EditRequest] = {}
 
-    def draw(self, seed: int, *, drawn: bool) -> None:
-        """Set the seed of the next request."""
+    def draw(self, seed: int, *, drawn: bool, edit: EditRequest | None = None) -> None:
+        """Set the seed of the next request; `edit` takes its place where its pictures are kept."""
+        if edit is not None:
+            self._edits[len(self._seeds)] = edit
         self._seeds.append(seed)
         self._drawn.append(drawn)
 
@@ -49,8 +53,9 @@ class DrawnRequests(Sequence[ImageRequest]):
     def __getitem__(self, index: int | slice) -> ImageRequest | Sequence[ImageRequest]:
         if isinstance(index, slice):
             return tuple(self[place] for place in range(*index.indices(len(self))))
-        request, seed = self._requests[index], self._seeds[index]
-        return replace(request, seed=seed, seed_drawn=bool(self._drawn[index]))
+        place = range(len(self))[index]
+        request, seed = self._edits.get(place) or self._requests[place], self._seeds[place]
+        return replace(request, seed=seed, seed_drawn=bool(self._drawn[place]))
 
 
 async def bites(source: Source) -> AsyncGenerator[list[ImageRequest]]:

@@ -9,13 +9,14 @@ Some models make only the sizes of their aspect ratios (`size_rule` "listed"): a
 """
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Literal
 
 from vllm_image_core import bounds
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.note import Note
 from vllm_image_core.preset import Preset
-from vllm_image_core.profile import Profile
+from vllm_image_core.profile import MOST_OFF_SHAPE, Profile
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.size import Size, aspect_ratio, longest_beside, nearest_multiple, shrunk
 from vllm_image_core.text import shown
@@ -44,7 +45,11 @@ def choose_size(
         return _completed("width", request.width, profile)
     if request.width is None:
         return _completed("height", request.height, profile)
-    size = Size(bounds.side("width", request.width), bounds.side("height", request.height))
+    multiple = profile.resolution_multiple
+    size = Size(
+        bounds.side("width", request.width, multiple=multiple),
+        bounds.side("height", request.height, multiple=multiple),
+    )
     _check(size, profile)
     return size, ()
 
@@ -56,13 +61,25 @@ def _of_ratio(asked: object, profile: Profile) -> Size:
     if found is not None:
         return found
     allowed = _listed(supported)
+    shaped = _of_shape(ratio, profile) if ratio else None
+    sides = f"width={shaped.width} and height={shaped.height}" if shaped else "width and height"
     raise InvalidRequest(
         f"Aspect ratio {shown(asked)} is not supported by this model. Supported: {allowed}.",
         parameter="aspect_ratio",
         value=asked,
         allowed=allowed,
-        next_step="Give one of the supported aspect ratios, or give width and height instead.",
+        next_step=f"Give one of the supported aspect ratios, or give {sides} instead.",
     )
+
+
+def _of_shape(ratio: Fraction, profile: Profile) -> Size | None:
+    """About as many pixels as the default size in another shape; None where the model makes none."""
+    if profile.size_rule == "listed":
+        return None
+    pixels, multiple = profile.default_size.pixels, profile.resolution_multiple
+    size = shrunk(Size(ratio.numerator, ratio.denominator), multiple=multiple, max_pixels=pixels)
+    met = min(size.width, size.height) > 0 and abs(size.aspect / float(ratio) - 1) <= MOST_OFF_SHAPE
+    return size if met and size == _sendable(size, profile) else None
 
 
 def _listed(supported: Mapping[str, Size]) -> str:
@@ -88,7 +105,7 @@ def _one_of_the_listed(request: ImageRequest, profile: Profile) -> tuple[Size, t
     """The size that was asked for, or one with the side that was, if the model has it."""
     given: dict[Side, object] = {"width": request.width, "height": request.height}
     asked: dict[Side, int] = {
-        side: bounds.side(side, length) for side, length in given.items() if length is not None
+        side: bounds.pixels(side, length) for side, length in given.items() if length is not None
     }
     sizes = dict.fromkeys((profile.default_size, *profile.supported_aspect_ratios.values()))
     nearest = min(sizes, key=lambda size: _distance(size, asked))
@@ -117,18 +134,28 @@ def _distance(size: Size, asked: Mapping[Side, int]) -> int:
 
 def _completed(side: Side, given: object, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
     """One side as given, the other that of the default size."""
-    length, multiple = bounds.side(side, given), profile.resolution_multiple
-    _check_multiples({side: length}, profile)
+    multiple = profile.resolution_multiple
+    length = bounds.side(side, given, multiple=multiple)
     default = profile.default_size
     across = default.height if side == "width" else default.width
     other = min(across, longest_beside(length, multiple=multiple, max_pixels=profile.max_pixels))
     if other * 2 < across:
         raise _too_long_alone(side, length, across, profile)
+    if length % multiple:
+        raise _no_multiples({side: length}, {side: _nearest_alone(length, across, profile)}, multiple)
     size = Size(length, other) if side == "width" else Size(other, length)
     _check_length(size, profile)
     completed: Side = "height" if side == "width" else "width"
     why = f"the model's default size is {default}" if other == across else _limit(profile)
     return size, (Note(parameter=completed, message=f"{completed} was completed to {other}: {why}."),)
+
+
+def _nearest_alone(length: int, across: int, profile: Profile) -> int:
+    """The nearest multiple beside which the other side need not be shorter than half of its default."""
+    multiple = profile.resolution_multiple
+    half = -(-across // (2 * multiple)) * multiple
+    room = longest_beside(half, multiple=multiple, max_pixels=profile.max_pixels)
+    return min(nearest_multiple(length, multiple), room, _longest_multiple(profile))
 
 
 def _too_long_alone(side: Side, length: int, across: int, profile: Profile) -> InvalidRequest:
@@ -145,13 +172,11 @@ def _too_long_alone(side: Side, length: int, across: int, profile: Profile) -> I
 
 
 def _check(size: Size, profile: Profile) -> None:
-    _check_multiples({"width": size.width, "height": size.height}, profile)
+    _check_multiples(size, profile)
     if size.pixels <= profile.max_pixels:
         _check_length(size, profile)
         return
-    nearest = _sendable(
-        shrunk(size, multiple=profile.resolution_multiple, max_pixels=profile.max_pixels), profile
-    )
+    nearest = _nearest(size, profile)
     raise InvalidRequest(
         f"{size} is {size.megapixels:.6g} megapixels, over {_limit(profile)}. "
         f"Nearest valid size of the same shape is {nearest}.",
@@ -187,33 +212,56 @@ def _longest_multiple(profile: Profile) -> int:
     return bounds.LONGEST_SIDE // profile.resolution_multiple * profile.resolution_multiple
 
 
-def _check_multiples(sides: Mapping[Side, int], profile: Profile) -> None:
+def _check_multiples(size: Size, profile: Profile) -> None:
     """Refuse sides that are no multiples, all of them at once, each with the nearest that is."""
     multiple = profile.resolution_multiple
-    wrong: dict[Side, int] = {side: length for side, length in sides.items() if length % multiple}
-    if not wrong:
+    given: dict[Side, int] = {"width": size.width, "height": size.height}
+    if not any(length % multiple for length in given.values()):
         return
-    nearest = {side: _nearest(side, sides, profile) for side in wrong}
-    first, length = next(iter(wrong.items()))
-    raise InvalidRequest(
+    nearest = _nearest(size, profile)
+    valid: dict[Side, int] = {"width": nearest.width, "height": nearest.height}
+    valid = {side: length for side, length in valid.items() if length != given[side]}
+    raise _no_multiples({side: given[side] for side in valid}, valid, multiple)
+
+
+def _no_multiples(given: Mapping[Side, int], valid: Mapping[Side, int], multiple: int) -> InvalidRequest:
+    """What to say of sides of which one or both are no multiples, and what to give instead."""
+    first, length = next((side, length) for side, length in given.items() if length % multiple)
+    fault = {
+        side: f"not a multiple of {multiple}" if given[side] % multiple else "too long" for side in valid
+    }
+    return InvalidRequest(
         " ".join(
-            f"{side.capitalize()} {length} is not a multiple of {multiple}. "
-            f"Nearest valid {side} is {nearest[side]}."
-            for side, length in wrong.items()
+            f"{side.capitalize()} {given[side]} is {fault[side]}. Nearest valid {side} is {nearest}."
+            for side, nearest in valid.items()
         ),
         parameter=first,
         value=length,
         allowed=f"multiples of {multiple}",
-        next_step=f"Give {' and '.join(f'{side}={valid}' for side, valid in nearest.items())}.",
+        next_step=f"Give {' and '.join(f'{side}={length}' for side, length in valid.items())}.",
     )
 
 
-def _nearest(side: Side, sides: Mapping[Side, int], profile: Profile) -> int:
-    """The nearest multiple that fits beside the other side."""
-    multiple = profile.resolution_multiple
-    other = next((length for name, length in sides.items() if name != side), multiple)
-    room = longest_beside(other, multiple=multiple, max_pixels=profile.max_pixels)
-    return max(multiple, min(nearest_multiple(sides[side], multiple), room, _longest_multiple(profile)))
+def _nearest(size: Size, profile: Profile) -> Size:
+    """The nearest size that the model makes; of two sides the one that is a multiple stays, if it can."""
+    multiple, most = profile.resolution_multiple, profile.max_pixels
+    rounded = Size(nearest_multiple(size.width, multiple), nearest_multiple(size.height, multiple))
+    if rounded.pixels > most:
+        beside = _beside_the_right_side(size, rounded, profile)
+        rounded = beside or shrunk(rounded, multiple=multiple, max_pixels=most)
+    return _sendable(rounded, profile)
+
+
+def _beside_the_right_side(size: Size, rounded: Size, profile: Profile) -> Size | None:
+    """The other side made shorter, where one is right and half of the other or more fits beside it."""
+    multiple, most = profile.resolution_multiple, profile.max_pixels
+    width = longest_beside(rounded.height, multiple=multiple, max_pixels=most)
+    height = longest_beside(rounded.width, multiple=multiple, max_pixels=most)
+    if size.height == rounded.height and size.width != rounded.width and width * 2 >= size.width:
+        return Size(width, rounded.height)
+    if size.width == rounded.width and size.height != rounded.height and height * 2 >= size.height:
+        return Size(rounded.width, height)
+    return None
 
 
 def _limit(profile: Profile) -> str:

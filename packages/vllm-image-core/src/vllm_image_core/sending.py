@@ -10,7 +10,7 @@ __all__ = ["sent"]
 
 
 async def sent(
-    fleet: Fleet, resolved: ResolvedRequest, *, model: str, patient: bool = False
+    fleet: Fleet, resolved: ResolvedRequest, *, model: str, cost: float | None = None, patient: bool = False
 ) -> ImageGenerationReply:
     """Send a request, and return the server's reply.
 
@@ -18,6 +18,7 @@ async def sent(
         fleet: The servers.
         resolved: A generation, or an edit with its pictures.
         model: The served name.
+        cost: What it costs beside others; None where nobody knows.
         patient: Whether it gives way to what somebody waits for.
 
     Raises:
@@ -25,12 +26,13 @@ async def sent(
     """
     if not isinstance(resolved, ResolvedEdit):
         wire = resolved.to_wire().model_copy(update={"model": model})
-        return await fleet.generate_image(wire, patient=patient)
+        return await fleet.generate_image(wire, cost=cost, patient=patient)
     inputs = resolved.inputs
     return await fleet.edit_image(
         resolved.to_edit().model_copy(update={"model": model}),
         tuple(one.picture.bytes for one in inputs.images),
         mask_image=inputs.mask.picture.bytes if inputs.mask else None,
         reference_image=inputs.reference_image.picture.bytes if inputs.reference_image else None,
+        cost=cost,
         patient=patient,
     )

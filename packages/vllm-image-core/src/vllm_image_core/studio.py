@@ -16,7 +16,6 @@ from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import OutputFormat
 
 from vllm_image_core.backend import Backend
-from vllm_image_core.batch_eta import Throughput
 from vllm_image_core.batch_summary import BatchSummary, FoundBatch
 from vllm_image_core.batches import Batches
 from vllm_image_core.bounds import integer
@@ -36,7 +35,7 @@ from vllm_image_core.journal import Journal
 from vllm_image_core.library import Library
 from vllm_image_core.maker import Maker
 from vllm_image_core.measurements import Measurements
-from vllm_image_core.member import MemberReport
+from vllm_image_core.member_report import MemberReport
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture_batch import PictureBatch
 from vllm_image_core.preset import Quality
@@ -47,6 +46,7 @@ from vllm_image_core.request import ImageRequest
 from vllm_image_core.request_source import Source
 from vllm_image_core.resolver import resolve
 from vllm_image_core.served import ServedModel
+from vllm_image_core.speeds import Speeds
 from vllm_image_core.viewer import Viewer
 from vllm_image_core.workshop import PATIENCE_SECONDS, Workshop
 
@@ -113,7 +113,6 @@ class Studio(Viewer):
         self._connect = functools.partial(_connected, api_key=api_key, timeout=timeout)
         # Of several servers another one is asked when one fails, and not the same again.
         retries = _RETRIES if len(servers) == 1 else 0
-        self._backend = Fleet([self._connect(each, max_retries=retries) for each in servers])
         self._library = Library(
             Path(output_dir),
             spill_dir=None if spill_dir is None else Path(spill_dir),
@@ -123,16 +122,19 @@ class Studio(Viewer):
         self._gpu = gpu or Gpu()
         self._timer = timer
         self._registry = registry or Registry.builtin()
-        self._calibration = Calibration(Measurements(self._library.root))
+        self._speeds = Speeds(Calibration(Measurements(self._library.root)))
+        self._backend = Fleet(
+            [self._connect(each, max_retries=retries) for each in servers], learned=self._speeds.pace
+        )
         self._maker = Maker(
             self._backend,
             self._library,
             self._registry,
+            self._speeds,
             now=now,
             draw_seed=draw_seed,
             timer=timer,
             metadata=metadata,
-            report=self._calibration.made,
         )
         self._batches = Batches(
             Workshop(
@@ -142,7 +144,7 @@ class Studio(Viewer):
                 journal=Journal(self._library.root),
                 registry=self._registry,
                 timer=timer,
-                estimated=Throughput(),
+                speeds=lambda: self._speeds.of(self._backend.members),
                 patience_seconds=patience,
             ),
             at_once=self._at_once,
@@ -481,22 +483,26 @@ class Studio(Viewer):
         """Whether the server can make pictures; an unreachable server is an answer, not an error."""
         return await examine(self._backend, timer=self._timer)
 
-    async def requests_at_server(self) -> int | None:
-        """How many requests the server has now, at work and waiting, None where it does not tell."""
+    async def requests_of_others(self) -> int | None:
+        """How many requests that are not this studio's the servers have, None where they do not tell."""
         try:
-            metrics = await self._backend.get_metrics()
+            return await self._backend.requests_of_others()
         except OmniError:
             return None
-        counts = (metrics.requests_running, metrics.requests_waiting)
-        return None if counts == (None, None) else sum(count or 0 for count in counts)
 
     async def gpu(self) -> GpuReport:
         """What is known of the server's memory, and from where; what nobody knows is None."""
         try:
-            model = await self._maker.model()
+            await self._maker.model()
+            profile = (await self._maker.met()).profile
         except OmniError:
             return report(self._gpu, None)
-        return report(self._gpu, model.profile, peak_memory_mb=await self._peak_memory_mb())
+        return report(
+            self._gpu,
+            profile,
+            peak_memory_mb=await self._peak_memory_mb(),
+            predictor=self._speeds.best(profile),
+        )
 
     async def estimate(
         self,
@@ -522,15 +528,14 @@ class Studio(Viewer):
             OmniError: The server does not tell its model.
         """
         count = _checked_count("num_images", num_images)
-        profile = (await self._maker.model()).profile
+        await self._maker.model()
+        profile = (await self._maker.met()).profile
         request = ImageRequest(
             prompt="any", width=width, height=height, num_inference_steps=num_inference_steps, seed=0
         )
         resolved = resolve(
             request, profile, draw_seed=_drawn_seed, input_images=0 if profile.text_to_image else 1
         )
-        origin = await self._maker.origin()
-        predictor = await asyncio.to_thread(self._calibration.predictor, origin, profile)
         return estimate(
             profile,
             width=resolved.width,
@@ -539,7 +544,7 @@ class Studio(Viewer):
             num_images=count,
             guided=resolved.guided,
             total_vram_gb=self._gpu.total_vram_gb,
-            predictor=predictor,
+            predictor=self._speeds.best(profile),
             requests_ahead=await self._requests_ahead(),
         )
 
@@ -550,11 +555,18 @@ class Studio(Viewer):
             InvalidRequest: The model cannot do it, or a picture cannot be used.
             OmniError: The server does not tell its model.
         """
-        profile = (await self._maker.model()).profile
+        await self._maker.model()
+        profile = (await self._maker.met()).profile
         resolved = await asyncio.to_thread(
             resolve_edit, request, profile, draw_seed=_drawn_seed, known=self._registry
         )
-        return estimate_edit(resolved, profile, total_vram_gb=self._gpu.total_vram_gb)
+        return estimate_edit(
+            resolved,
+            profile,
+            total_vram_gb=self._gpu.total_vram_gb,
+            predictor=self._speeds.best(profile, "edit"),
+            requests_ahead=await self._requests_ahead(),
+        )
 
     def _recalled(self, file: Path | str | bytes) -> Recalled:
         recalled = recall(file)
@@ -565,8 +577,9 @@ class Studio(Viewer):
             return _checked_count("max_concurrent", asked)
         if self._max_concurrent is not None:
             return self._max_concurrent
+        profile = (await self._maker.met()).profile
         self._backend.ceiling = recommended_concurrency(
-            self._gpu.total_vram_gb, (await self._maker.known_model()).profile
+            self._gpu.total_vram_gb, profile, self._speeds.best(profile)
         )
         return self._backend.ceiling if len(self._backend.members) == 1 else self._backend.window
 

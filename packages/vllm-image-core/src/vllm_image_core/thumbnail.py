@@ -21,9 +21,7 @@ def thumbnail(picture: Picture, box: Size) -> "Image.Image":
     Raises:
         BadPicture: The pixels cannot be decoded.
     """
-    from PIL import ImageOps  # noqa: PLC0415 - starting must not wait for Pillow
-
-    image = _in_eight_bits(ImageOps.exif_transpose(picture.pil()))
+    image = _in_eight_bits(picture.upright())
     image.thumbnail((box.width, box.height), reducing_gap=_GAP)
     return _opaque(image)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from vllm_image_core import embedded
+from vllm_image_core import embedded, exif
 from vllm_image_core.embedded import Blocks
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.size import Size
@@ -88,8 +88,11 @@ def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) ->
 
     Raises:
         ValueError: A text has another keyword.
+        BadPicture: There is no chunk.
     """
     chunks = list(_chunks(data))
+    if not chunks:
+        raise BadPicture("The WebP has no picture data.")
     new = embedded.blocks(texts, replaced=_blocks(data, chunks), alone=alone)
     replaced = {_EXIF} if alone or new.exif is not None else set[bytes]()
     replaced |= {_XMP} if alone or new.xmp is not None else set[bytes]()
@@ -110,6 +113,11 @@ def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) ->
 def read_texts(data: bytes) -> dict[str, str]:
     """The texts in EXIF and XMP by the keywords that PNG has, whatever else is wrong with the file."""
     return embedded.texts(_blocks(data, list(_chunks(data)))) if is_webp(data) else {}
+
+
+def orientation(data: bytes) -> int:
+    """How the picture is to be turned, as EXIF has it; 1, upright, where nothing is told."""
+    return exif.read(_blocks(data, list(_chunks(data))).exif or b"").orientation
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,7 @@
 """Work: what a picture asks of a GPU, as far as its time and memory depend on it."""
 
 from dataclasses import dataclass
-from typing import Final
-
-from vllm_omni_client.models import ImageGenerationRequest
+from typing import Final, Literal
 
 from vllm_image_core.fit import Terms
 from vllm_image_core.profile import CostLaw, Profile
@@ -12,12 +10,19 @@ from vllm_image_core.size import Size
 
 __all__ = [
     "NO_LOAD",
+    "TASKS",
     "Load",
+    "Task",
     "Work",
     "activation_gb_per_megapixel",
     "coefficients",
     "memory_coefficients",
 ]
+
+Task = Literal["generation", "edit"]
+"""What a server does; each follows a law of its own, of the same shape."""
+
+TASKS: Final[tuple[Task, ...]] = ("generation", "edit")
 
 _FORWARDS_UNDER_GUIDANCE: Final = 2
 
@@ -27,12 +32,14 @@ class Work:
     """One picture.
 
     Attributes:
-        megapixels: Millions of pixels.
+        megapixels: Millions of pixels; of an edit, with those of its input pictures.
         forwards: Forward passes of the transformer: the steps, twice that under guidance.
+        task: Whether it is made from words alone, or from pictures.
     """
 
     megapixels: float
     forwards: int
+    task: Task = "generation"
 
     @classmethod
     def of(cls, resolved: ResolvedRequest) -> "Work":
@@ -44,19 +51,6 @@ class Work:
         """The work of a picture of this size with so many steps."""
         forwards = num_inference_steps * (_FORWARDS_UNDER_GUIDANCE if guided else 1)
         return cls(megapixels=size.megapixels, forwards=forwards)
-
-    @classmethod
-    def sent(cls, request: ImageGenerationRequest, profile: Profile) -> "Work":
-        """The work of a request as it is sent, one that a resolved request made for this profile.
-
-        Raises:
-            ValueError: It has no size, and is none of ours.
-        """
-        width, _, height = (request.size or "").partition("x")
-        in_its_field = {"guidance_scale": request.guidance_scale, "true_cfg_scale": request.true_cfg_scale}
-        guided = profile.guided(in_its_field[profile.guidance_field] or 0.0)
-        steps = request.num_inference_steps or profile.default_steps
-        return cls.at(Size(int(width), int(height)), steps, guided=guided)
 
     @property
     def terms(self) -> Terms:
@@ -94,39 +88,63 @@ def activation_gb_per_megapixel(profile: Profile) -> float:
     return profile.activation_gb_at_1024x1024 / Size(1024, 1024).megapixels
 
 
+_NOTHING: Final[Terms] = (0.0,) * 5
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The work of some pictures together. A law is linear, so their sum is all that it needs.
+    """The work of some pictures together. A law is linear, so their sums are all that it needs.
 
     Attributes:
-        terms: The sum of their terms.
-        pictures: How many they are.
+        terms: The sum of their terms, without those of edits.
+        pictures: How many they are, edits included.
+        edit_terms: The sum of the edits' terms.
     """
 
     terms: Terms
     pictures: int
+    edit_terms: Terms = _NOTHING
 
     @classmethod
     def of(cls, work: Work) -> "Load":
         """The load of one picture."""
-        return cls(work.terms, 1)
+        return cls(work.terms, 1) if work.task == "generation" else cls(_NOTHING, 1, work.terms)
+
+    def of_task(self, task: Task) -> Terms:
+        """The sum of the terms of one kind."""
+        return self.terms if task == "generation" else self.edit_terms
 
     def __add__(self, other: "Load") -> "Load":
         return Load(
-            tuple(a + b for a, b in zip(self.terms, other.terms, strict=True)), self.pictures + other.pictures
+            _sum(self.terms, other.terms),
+            self.pictures + other.pictures,
+            _sum(self.edit_terms, other.edit_terms),
         )
 
     def __mul__(self, factor: float) -> "Load":
         """So many times this; the number of pictures rounded."""
-        return Load(tuple(factor * term for term in self.terms), round(factor * self.pictures))
+        return Load(
+            tuple(factor * term for term in self.terms),
+            round(factor * self.pictures),
+            tuple(factor * term for term in self.edit_terms),
+        )
 
     def __sub__(self, other: "Load") -> "Load":
         """What is left without the other, which is part of this; never below nothing."""
         return Load(
-            tuple(max(0.0, a - b) for a, b in zip(self.terms, other.terms, strict=True)),
+            _difference(self.terms, other.terms),
             max(0, self.pictures - other.pictures),
+            _difference(self.edit_terms, other.edit_terms),
         )
 
 
-NO_LOAD: Final = Load((0.0,) * 5, 0)
+def _sum(one: Terms, other: Terms) -> Terms:
+    return tuple(a + b for a, b in zip(one, other, strict=True))
+
+
+def _difference(one: Terms, other: Terms) -> Terms:
+    return tuple(max(0.0, a - b) for a, b in zip(one, other, strict=True))
+
+
+NO_LOAD: Final = Load(_NOTHING, 0)
 """The load of no picture."""

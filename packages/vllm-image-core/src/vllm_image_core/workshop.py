@@ -1,11 +1,11 @@
 """What all batches of a studio share: its server, its folder, its journal, and how patient they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from vllm_image_core.backend import Backend
-from vllm_image_core.batch_eta import EtaProvider
+from vllm_image_core.eta import Speed
 from vllm_image_core.journal import Journal
 from vllm_image_core.lease import BEAT_SECONDS, STALE_SECONDS
 from vllm_image_core.library import Library
@@ -45,7 +45,7 @@ class Workshop:
         journal: The folder's.
         registry: The models' profiles.
         timer: Seconds on a clock that never goes back.
-        estimated: Predicts when a batch will be over.
+        speeds: What is known of the speed of each server; nothing before one has told its model.
         patience_seconds: How long a batch waits for a server or a folder that is away.
         beat_seconds: How often it shows that it lives.
         probe_seconds: The least time between two looks at a server that is away.
@@ -59,7 +59,7 @@ class Workshop:
     journal: Journal
     registry: Registry
     timer: Callable[[], float]
-    estimated: EtaProvider
+    speeds: Callable[[], Sequence[Speed]]
     patience_seconds: float = PATIENCE_SECONDS
     probe_seconds: float = PROBE_SECONDS
     look_seconds: float = LOOK_SECONDS

@@ -1,5 +1,6 @@
 """What holds for every request and every profile."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -222,7 +223,7 @@ def test_any_value_at_all_is_resolved_or_refused_by_name(
 @given(profile=profiles, width=st.integers(1, 10**6), height=st.integers(1, 10**6))
 def test_the_size_that_a_refusal_names_is_taken(profile: Profile, width: int, height: int) -> None:
     error: InvalidRequest | None = None
-    for _ in range(3):  # a multiple first, then the limit, then it fits
+    for _ in range(2):  # refused once, and what was named is taken
         try:
             resolve(
                 ImageRequest(prompt="a fox", width=width, height=height),
@@ -232,13 +233,53 @@ def test_the_size_that_a_refusal_names_is_taken(profile: Profile, width: int, he
             )
         except InvalidRequest as caught:
             error = caught
-            told = dict(
-                part.split("=") for part in error.next_step.removeprefix("Give ").rstrip(".").split(" and ")
-            )
-            width, height = int(told.get("width", width)), int(told.get("height", height))
+            told = named_in(error)
+            width, height = told.get("width", width), told.get("height", height)
         else:
             return
     pytest.fail(f"still refused at {width}x{height}: {error}")
+
+
+@given(profile=profiles, side=st.sampled_from(["width", "height"]), length=st.integers(-9, 10**6))
+def test_the_side_that_a_refusal_names_is_taken(profile: Profile, side: str, length: int) -> None:
+    error: InvalidRequest | None = None
+    for _ in range(2):
+        asked = {side: length} if error is None else named_in(error)
+        try:
+            resolve(
+                ImageRequest(prompt="a fox", **asked),  # type: ignore[arg-type] -- only sides
+                profile,
+                draw_seed=lambda: 7,
+                input_images=pictures_for(profile),
+            )
+        except InvalidRequest as caught:
+            error = caught
+        else:
+            return
+    pytest.fail(f"still refused: {error}")
+
+
+def named_in(error: InvalidRequest) -> dict[str, int]:
+    """The sides that the next step names."""
+    return {side: int(length) for side, length in re.findall(r"(width|height)=(\d+)", error.next_step)}
+
+
+@given(profile=profiles, wide=st.integers(1, 200), high=st.integers(1, 200))
+def test_an_aspect_ratio_that_is_refused_comes_with_a_size_of_that_shape(
+    profile: Profile, wide: int, high: int
+) -> None:
+    request = ImageRequest(prompt="a fox", aspect_ratio=f"{wide}:{high}")
+    named: dict[str, int] = {}
+    try:
+        resolved(profile, request)
+    except InvalidRequest as error:
+        named = named_in(error)
+    if named:
+        size = resolved(
+            profile, ImageRequest(prompt="a fox", width=named["width"], height=named["height"])
+        ).size
+        assert abs(size.aspect / (wide / high) - 1) <= 0.03
+        assert size.pixels <= profile.default_size.pixels
 
 
 @given(

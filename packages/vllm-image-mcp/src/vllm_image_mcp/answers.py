@@ -10,6 +10,7 @@ from vllm_image_mcp.links import picture_uri
 from vllm_image_mcp.messages import diagnosis, explain
 from vllm_image_mcp.results import (
     Change,
+    EditResult,
     GenerationEstimate,
     GpuStatus,
     ImageResult,
@@ -46,13 +47,23 @@ __all__ = [
 
 
 def image_result(image: GeneratedImage, *, notes: Sequence[str], folder: Path) -> ImageResult:
-    """One saved picture.
+    """One saved picture; of an edit with the names of those that it was made of.
 
     Args:
         image: The picture.
         notes: The server's own, told with every picture.
         folder: The output folder.
     """
+    from vllm_image_core.edit_resolver import ResolvedEdit  # noqa: PLC0415 - the server starts without it
+
+    told = _image_result(image, notes=notes, folder=folder)
+    if not isinstance(image.request, ResolvedEdit):
+        return told
+    inputs = [one.name or role for role, one in image.request.inputs.by_role]
+    return EditResult(**dict(told), inputs=inputs)
+
+
+def _image_result(image: GeneratedImage, *, notes: Sequence[str], folder: Path) -> ImageResult:
     sent = image.request
     return ImageResult(
         uri=picture_uri(image.path, folder=folder),
@@ -74,21 +85,22 @@ def image_result(image: GeneratedImage, *, notes: Sequence[str], folder: Path) -
     )
 
 
-def image_waiting(batch: PictureBatch, *, over: bool, notes: Sequence[str]) -> ImageResult:
+def image_waiting(batch: PictureBatch, *, edit: bool, over: bool, notes: Sequence[str]) -> ImageResult:
     """A picture that is not there: still being made, or never to be.
 
     Args:
         batch: The batch of one that it is.
+        edit: Whether it is made of other pictures.
         over: Whether nothing is made any more.
         notes: The server's own.
     """
     if over:
         status = "cancelled" if batch.cancelled else "interrupted"
-        next_step = "Call generate_image again if it is still wanted."
+        next_step = f"Call {'edit_image' if edit else 'generate_image'} again if it is still wanted."
     else:
         status = "paused" if batch.cause else "running"
         next_step = "The picture is still being made: get_batch with this batch_id waits for it."
-    return ImageResult(
+    return (EditResult if edit else ImageResult)(
         status=status,
         batch_id=batch.id,
         receipt=[],

@@ -46,6 +46,7 @@ def _image(item: ItemReport, records: Mapping[Path, Record], *, folder: Path) ->
         "file_path": str(item.path) if item.path else None,
         "uri": picture_uri(item.path, folder=folder) if item.path else None,
         "model": record.model and one_line(record.model) if record else None,
+        "tool": "edit_image" if item.operation == "edit" else "generate_image",
         "parameters": {**(recorded_settings(record) if record else {}), **asked},
         "error": one_line(item.error, limit=500) if item.error else None,
     }

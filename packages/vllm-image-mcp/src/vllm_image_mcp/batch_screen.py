@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 from vllm_image_core.batching import Done
+from vllm_image_core.eta import duration
 
 from vllm_image_mcp.interrupts import interruptible
 from vllm_image_mcp.messages import told
@@ -115,7 +116,7 @@ class BatchScreen:
             return
         self._told_at = now
         progress, eta = self._batch.progress, self._batch.eta
-        left = "" if eta.seconds is None else f", about {eta.seconds:.0f} s left ({eta.basis})"
+        left = "" if eta.seconds is None else f", {duration(eta.seconds)} left ({eta.basis})"
         click.echo(f"{progress.done} of {progress.total} done, {progress.failed} failed{left}", err=True)
 
     def _show_end(self) -> None:

@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from vllm_image_core.edit import EditRequest
 from vllm_image_core.errors import ImageError
 
 from vllm_image_mcp import batch_answers, found, order
@@ -46,7 +47,7 @@ _RETRIABLE: Final = frozenset({"partial", "failed"})
 
 
 async def made(ctx: Context[State], request: ImageRequest, *, max_wait: object) -> CallToolResult:
-    """Make one picture, as a batch of one: it is not lost when the call is.
+    """Make one picture, from a text or from others, as a batch of one: it is not lost when the call is.
 
     Raises:
         InvalidRequest: The request does not fit the model.
@@ -63,7 +64,9 @@ async def made(ctx: Context[State], request: ImageRequest, *, max_wait: object) 
         path = Path(seen.answer.file_path or "")
         link = picture_link(path, folder=state.studio.output_dir, description=seen.described)
         return await reply(seen.answer, state.settings, links=[link], drawing=one_picture(path))
-    return await reply(image_waiting(watch.batch, over=watch.over, notes=state.notes), state.settings)
+    edit = isinstance(request, EditRequest)
+    answer = image_waiting(watch.batch, edit=edit, over=watch.over, notes=state.notes)
+    return await reply(answer, state.settings)
 
 
 class NotAgreed(ImageError):
@@ -181,7 +184,7 @@ async def images_found(
         offset=offset,
     )
     return await reply(
-        found.found_images(page, folder=folder),
+        await asyncio.to_thread(found.found_images, page, folder=folder),
         state.settings,
         links=found.found_links(page, folder=folder),
         drawing=sheet(found.shown_found(page)) if page.pictures else None,

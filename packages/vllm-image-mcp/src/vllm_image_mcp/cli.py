@@ -24,7 +24,7 @@ from vllm_image_mcp.state import State
 if TYPE_CHECKING:
     from vllm_image_core.generated import GeneratedImage
     from vllm_image_core.health import Health
-    from vllm_image_core.member import MemberReport
+    from vllm_image_core.member_report import MemberReport
     from vllm_image_core.profile import Profile
     from vllm_image_core.registry import Registry
 

@@ -67,8 +67,12 @@ async def _edited(
 ) -> int:
     from vllm_image_core.edit import EditRequest  # noqa: PLC0415 - the server starts without it
 
-    image = await state.studio.make(EditRequest(prompt=prompt, **parameters), fresh=fresh)
-    show(image, state.notes)
-    for layer in image.layers:
+    from vllm_image_mcp.shell_picture import made_at_shell  # noqa: PLC0415 - likewise
+
+    made = await made_at_shell(state, EditRequest(prompt=prompt, **parameters), fresh=fresh)
+    if isinstance(made, int):
+        return made
+    show(made, state.notes)
+    for layer in made.layers:
         click.echo(layer)
     return 0

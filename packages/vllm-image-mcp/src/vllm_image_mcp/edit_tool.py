@@ -1,28 +1,25 @@
 """The tool edit_image: its parameters, its result, and one call into the studio."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, cast
+from typing import Annotated, Final, cast
 
 from mcp.server.mcpserver import Context
-from pydantic import Field, SkipValidation, WithJsonSchema
+from mcp.types import CallToolResult
+from pydantic import Field, SkipValidation
 from vllm_image_core.errors import InvalidRequest
 
-from vllm_image_mcp import answers
 from vllm_image_mcp.parameters import (
     Filename,
     GuidanceScale,
+    MaxWait,
     NegativePrompt,
     NumInferenceSteps,
     Quality,
     Seed,
 )
-from vllm_image_mcp.results import ImageResult, ParametersUsed
+from vllm_image_mcp.results import EditResult
 from vllm_image_mcp.state import State
 
-if TYPE_CHECKING:
-    from vllm_image_core.generated import GeneratedImage
-
-__all__ = ["MOST_IMAGES", "EditResult", "edit_image"]
+__all__ = ["MOST_IMAGES", "edit_image"]
 
 MOST_IMAGES: Final = 4
 """The core's own bound, which is read only when a picture is edited: the server starts without it."""
@@ -48,18 +45,6 @@ Strength = Annotated[
 ]
 
 
-class EditResult(ImageResult):
-    """One edited picture, saved."""
-
-    parameters_used: Annotated[
-        ParametersUsed | None,
-        WithJsonSchema(
-            {"anyOf": [{"type": "object"}, {"type": "null"}], "description": "As in generate_image."}
-        ),
-    ] = None
-    inputs: list[str] = Field(description="File names of the pictures that it was made of.")
-
-
 async def edit_image(
     ctx: Context[State],
     *,
@@ -73,40 +58,31 @@ async def edit_image(
     seed: Seed = None,
     filename: Filename = None,
     quality: Quality = None,
-) -> EditResult:
+    max_wait: MaxWait = None,
+) -> Annotated[CallToolResult, EditResult]:
     """Change a picture, or combine up to 4, as a prompt says, and save the result as a new file.
 
-    Returns what generate_image returns, in the size of the first picture. max_input_images of get_model_info
-    tells how many pictures the loaded model edits; 0 is none.
+    Waits and returns as generate_image does, in the size of the first picture. max_input_images of
+    get_model_info tells how many pictures the loaded model edits; 0 is none.
     """
     from vllm_image_core.edit import EditRequest  # noqa: PLC0415 - the server starts without it
 
-    state = ctx.request_context.lifespan_context
-    folders = state.input_folders
-    image = await state.studio.make(
-        EditRequest(
-            prompt=prompt,
-            images=[folders.named(name) for name in _listed(images)],
-            mask=None if mask is None else folders.named(mask),
-            strength=strength,
-            negative_prompt=negative_prompt,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            seed=seed,
-            filename=filename,
-            quality=quality,
-        )
+    from vllm_image_mcp import calls  # noqa: PLC0415 - likewise
+
+    folders = ctx.request_context.lifespan_context.input_folders
+    request = EditRequest(
+        prompt=prompt,
+        images=[folders.named(name) for name in _listed(images)],
+        mask=None if mask is None else folders.named(mask),
+        strength=strength,
+        negative_prompt=negative_prompt,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        seed=seed,
+        filename=filename,
+        quality=quality,
     )
-    return edit_result(image, notes=state.notes, folder=state.studio.output_dir)
-
-
-def edit_result(image: "GeneratedImage", *, notes: tuple[str, ...], folder: Path) -> EditResult:
-    """One edited picture in the output folder; ``notes`` are the server's own."""
-    from vllm_image_core.edit_resolver import ResolvedEdit  # noqa: PLC0415 - the server starts without it
-
-    told = answers.image_result(image, notes=notes, folder=folder)
-    inputs = image.request.inputs.by_role if isinstance(image.request, ResolvedEdit) else ()
-    return EditResult(**dict(told), inputs=[one.name or role for role, one in inputs])
+    return await calls.made(ctx, request, max_wait=max_wait)
 
 
 def _listed(images: object) -> list[object]:

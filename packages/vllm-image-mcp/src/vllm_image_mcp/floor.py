@@ -41,11 +41,6 @@ class Floor:
         self._watches: dict[str, Watch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def under_way(self) -> int:
-        """Pictures that the server has from here now."""
-        return sum(watch.batch.progress.running for watch in self._watches.values() if not watch.over)
-
     def known(self, batch_id: str) -> Watch | None:
         """The watch on a batch that began or went on here; None for any other."""
         return self._watches.get(batch_id)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from vllm_image_core.edit import EditRequest
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.input_picture import InputPicture, listed
 from vllm_image_core.text import one_line
 
+from vllm_image_mcp.inputs import InputFolders
 from vllm_image_mcp.links import picture_link, picture_uri
 from vllm_image_mcp.previews import Shown
 from vllm_image_mcp.results import FoundImage, FoundImages
@@ -20,9 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["found_images", "found_links", "shown_found"]
 
+_NOT_OF_EDITS: Final = frozenset({"width", "height", "output_format"})
+"""What edit_image does not take."""
+
 
 def found_images(page: Page, *, folder: Path) -> FoundImages:
-    """Pictures of the folder, with what makes each again."""
+    """Pictures of the folder, with what makes each again; reads the files of edits: call it in a thread."""
     return FoundImages(
         images=[_found(record, folder=folder) for record in page.pictures],
         next_offset=page.next_offset,
@@ -35,10 +42,43 @@ def _found(record: Record, *, folder: Path) -> FoundImage:
         uri=picture_uri(record.path, folder=folder),
         created=record.created.isoformat(),
         size=str(record.size),
-        parameters=recorded_settings(record),
+        tool="edit_image" if record.operation == "edit" else "generate_image",
+        parameters=_parameters(record, folder),
         model=record.model and one_line(record.model),
         batch_id=record.batch and one_line(record.batch),
     )
+
+
+def _parameters(record: Record, folder: Path) -> dict[str, str | int | float | list[str]]:
+    """What the tool takes; the pictures of an edit are named where it finds each of them as it was."""
+    told = recorded_settings(record)
+    if record.operation != "edit":
+        return {**told}
+    told = {name: value for name, value in told.items() if name not in _NOT_OF_EDITS}
+    edit = record.as_request()
+    if not isinstance(edit, EditRequest):
+        return {**told}
+    images = [_name(one, folder) for one in listed(edit.images)]
+    mask = None if edit.mask is None else _name(edit.mask, folder)
+    if None in images or (edit.mask and not mask) or edit.reference_image or edit.layers or edit.resolution:
+        return {**told}
+    return {
+        **told,
+        "images": [name for name in images if name],
+        **({"mask": mask} if mask else {}),
+        **({} if edit.strength is None else {"strength": edit.strength}),
+    }
+
+
+def _name(one: object, folder: Path) -> str | None:
+    """The name by which the tool finds a picture; None where it would find another one, or none."""
+    if not isinstance(one, InputPicture) or one.name is None:
+        return None
+    try:
+        there = InputFolders(folder).read(one.name, parameter="images")
+    except InvalidRequest:
+        return None
+    return one.name if there.sha256 == one.sha256 else None
 
 
 def found_links(page: Page, *, folder: Path) -> list[ResourceLink]:

@@ -31,6 +31,7 @@ _OUT_OF_MEMORY = (
 _OUR_WORDS = {
     "base_url": "--vllm-url",
     "`api_key`": "--api-key or VLLM_IMAGE_API_KEY",
+    "`timeout`, and `read_timeout` if you set one,": "--timeout,",
     "`timeout`": "--timeout",
     "health_check": "server_health",
 }
@@ -84,20 +85,16 @@ def explain_recorded(kind: str | None, error: str, next_step: str | None, *, ser
 
 
 def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> str:
-    """Which models could do what the loaded one cannot; "" where the fault is another.
+    """Which models could make a picture from a text; "" where the fault is another, or is told already.
 
     Args:
         tool: The tool that was called.
-        error: Why its call was refused.
+        error: Why its call was refused; of an edit it names the models itself.
         registry: The models that are known.
     """
-    if error.parameter != "images":
+    if error.parameter != "images" or tool == "edit_image":
         return ""
-    able = [
-        profile.model
-        for profile in registry
-        if (profile.max_input_images if tool == "edit_image" else profile.text_to_image)
-    ]
+    able = [profile.model for profile in registry if profile.text_to_image]
     more = f" and {len(able) - _MODELS_NAMED} more" if len(able) > _MODELS_NAMED else ""
     named = ", ".join(able[:_MODELS_NAMED])
     return f"Models that can: {named}{more}; the vLLM-Omni server has to be started with one."

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
-    from vllm_image_core.batch_eta import Eta
 
     from vllm_image_mcp.state import State
     from vllm_image_mcp.watch import Watch
 
-__all__ = ["Reports", "duration", "time_left"]
+__all__ = ["Reports", "duration"]
 
 _METRICS_SECONDS: Final = 0.4
 """A server that is slower to tell its queue has none to tell of: a message must not be late for it."""
@@ -79,25 +78,17 @@ class Reports:
         if cause := batch.cause:
             return [f"paused: {cause}"]
         ahead = f"{others} {'request' if others == 1 else 'requests'} of others ahead"
-        return [*time_left(batch.eta), *([ahead] if others else [])]
+        eta = batch.eta
+        return [*([] if eta.seconds is None else [str(eta)]), *([ahead] if others else [])]
 
     async def _others(self) -> int:
         """Requests that the server has and that are not ours; 0 where it does not tell."""
         state = self._ctx.request_context.lifespan_context
         try:
             async with asyncio.timeout(_METRICS_SECONDS):
-                there = await state.studio.requests_at_server()
+                return await state.studio.requests_of_others() or 0
         except TimeoutError:
             return 0
-        return max(0, (there or 0) - state.floor.under_way)
-
-
-def time_left(eta: Eta) -> list[str]:
-    """Such as "about 40 s left (measured)"; nothing where nobody can tell."""
-    if eta.seconds is None:
-        return []
-    basis = "from the profile" if "profile" in eta.basis else "measured"
-    return [f"about {duration(eta.seconds)} left ({basis})"]
 
 
 def duration(seconds: float) -> str:

@@ -123,7 +123,8 @@ class Pictures:
         from vllm_image_mcp.found import found_images  # noqa: PLC0415 - likewise
 
         page = Page(pictures=await self._latest(_LATEST))
-        return found_images(page, folder=self._state.folder.path).model_dump_json(indent=1)
+        told = await asyncio.to_thread(found_images, page, folder=self._state.folder.path)
+        return told.model_dump_json(indent=1)
 
     async def image(
         self,

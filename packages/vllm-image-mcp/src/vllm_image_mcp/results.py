@@ -13,6 +13,7 @@ __all__ = [
     "BatchResult",
     "BatchStatus",
     "Change",
+    "EditResult",
     "FoundImage",
     "FoundImages",
     "GenerationEstimate",
@@ -89,6 +90,18 @@ class ImageResult(Result):
     notes: list[str] = []
 
 
+class EditResult(ImageResult):
+    """One edited picture, likewise."""
+
+    parameters_used: Annotated[
+        ParametersUsed | None,
+        WithJsonSchema(
+            {"anyOf": [{"type": "object"}, {"type": "null"}], "description": "As in generate_image."}
+        ),
+    ] = None
+    inputs: list[str] = Field(default=[], description="File names of the pictures that it was made of.")
+
+
 class BatchImage(Result):
     """One picture of a batch."""
 
@@ -161,7 +174,10 @@ class FoundImage(Result):
     uri: str
     created: str
     size: str
-    parameters: Parameters = Field(description="For generate_image.")
+    tool: Literal["generate_image", "edit_image"] = "generate_image"
+    parameters: Annotated[dict[str, str | int | float | list[str]], WithJsonSchema({"type": "object"})] = (
+        Field(description="For that tool.")
+    )
     model: str | None
     batch_id: str | None
 

@@ -55,7 +55,10 @@ def asked_settings(request: ImageRequest) -> Parameters:
 
 
 def recorded_settings(record: Record) -> Parameters:
-    """Everything that makes a picture of the folder again, as far as its file tells it."""
+    """Everything that makes a picture of the folder again, as far as its file tells it.
+
+    Of an edit what it started from is left out.
+    """
     return _told(
         prompt=record.prompt,
         negative_prompt=record.negative_prompt,
@@ -64,7 +67,7 @@ def recorded_settings(record: Record) -> Parameters:
         num_inference_steps=record.num_inference_steps,
         guidance_scale=record.guidance_scale,
         seed=record.seed,
-        output_format=(request := record.as_request()) and request.output_format,
+        output_format=record.output_format,
     )
 
 

@@ -182,7 +182,8 @@ class RequestTimeout(OmniError):
     """No whole answer came within the total deadline, or nothing for `read_timeout`; work may still go on."""
 
     default_next_step = (
-        "Raise `timeout`, or ask for fewer steps or a smaller size; see if the server is busy."
+        "Raise `timeout`, and `read_timeout` if you set one, or ask for fewer steps or a smaller size; "
+        "see if the server is busy."
     )
 
 
