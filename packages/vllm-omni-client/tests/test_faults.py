@@ -145,9 +145,12 @@ def test_t03_a_host_that_does_not_answer_is_unreachable_and_no_work_was_begun(
 
 
 def test_t03_the_connection_has_a_limit_of_its_own(ask: Ask, blackhole: str) -> None:
-    error = failure(ask, blackhole, "generate_image", SEEDLESS, connect_timeout=0.1, max_retries=0)
+    error = failure(
+        ask, blackhole, "generate_image", SEEDLESS, connect_timeout=0.1, timeout=8.0, max_retries=3
+    )
     assert isinstance(error, ServerUnreachable)
     assert (error.reason, error.message) == ("timeout", f"{blackhole} does not answer")
+    assert attempts(error) == 4
 
 
 def test_t04_plain_http_on_a_tls_address_is_never_retried(ask: Ask, serve: Serve) -> None:
