@@ -183,9 +183,7 @@ def test_the_first_number_is_none_that_has_no_room(number: object) -> None:
 
 def test_a_grid_shows_its_pictures_row_by_row_under_their_labels() -> None:
     pictures = [plain(colour) for colour in COLOURS[:6]]
-    grid = xy_grid(
-        pictures, x=Axis(name="seed", values=["1", "2", "3"]), y=Axis(name="steps", values=["4", "28"])
-    )
+    grid = xy_grid(pictures, x=Axis("seed", [1, 2, 3]), y=Axis("steps", ["4", "28"]))
     image = grid.pil().convert("RGB")
     right, bottom = image.width - 20, image.height - 20
     step = 300 + max(4, 1536 // 160)

@@ -21,18 +21,18 @@ _WIDEST_LABELS: Final = 0.22
 """Of the grid's longest side, what the labels of the rows may take."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Axis:
-    """What differs from column to column, or from row to row.
+    """What differs from column to column, or from row to row: `Axis("seed", [1, 2])`.
 
     Attributes:
         name: Such as "guidance_scale"; "" to show none.
-        values: A label for each column or row. One in a script that the font does not have is replaced by
-            its number, such as "x2".
+        values: A label for each column or row, a text or a number. One in a script that the font does not
+            have is replaced by its number, such as "x2".
     """
 
     name: str
-    values: Sequence[str]
+    values: Sequence[str | float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class XYGrid:
         return grid
 
     def _labels(self, axis: Axis, letter: str) -> list[str]:
-        written = (self._lettering.drawable(value) for value in axis.values)
+        written = (self._lettering.drawable(str(value)) for value in axis.values)
         return [label or f"{letter}{number}" for number, label in enumerate(written, start=1)]
 
     def _layout(self, side: int) -> _Layout:
