@@ -52,6 +52,24 @@ def test_the_first_command_of_the_readme_prints_path_size_seed_model_and_time(
         assert (image.format, image.size) == ("PNG", (1024, 1024))
 
 
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("all", {b"birthday", b"127.0.0.1", b"num_inference_steps"}),
+        ("public", {b"num_inference_steps"}),
+        ("none", set[bytes]()),
+    ],
+)
+def test_what_a_file_tells_of_its_making_is_an_option(
+    run: Run, omni: "OmniServer", what: str, told: set[bytes]
+) -> None:
+    result = run("generate", "--vllm-url", omni.url, "a birthday present", *SMALL, "--metadata", what)
+    assert result.exit_code == 0, result.output
+    content = Path(result.stdout.splitlines()[0]).read_bytes()
+    assert {part for part in (b"birthday", b"127.0.0.1", b"num_inference_steps") if part in content} == told
+    assert b"digitalsourcetype" in content
+
+
 def test_the_parameters_of_a_picture_are_options(run: Run, omni: "OmniServer", tmp_path: Path) -> None:
     omni.runs("Qwen/Qwen-Image")
     result = run(

@@ -1,6 +1,8 @@
 """A studio, opened as the settings say: on a server, or on the simulator in this process."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from vllm_image_core.gpu import Gpu
 from vllm_image_core.metadata import Metadata
@@ -12,6 +14,13 @@ from vllm_image_mcp.nvml import gpu_beside
 from vllm_image_mcp.settings import Settings
 
 __all__ = ["opened", "registry_of"]
+
+_METADATA: Final = {
+    "all": Metadata(),
+    "public": Metadata(prompts=False, server=False),
+    "none": Metadata(json=False, parameters=False),
+}
+"""What `--metadata` stands for; that a picture was generated is always told."""
 
 
 def registry_of(settings: Settings) -> Registry:
@@ -50,6 +59,7 @@ def _real(settings: Settings, folder: Path, registry: Registry) -> Studio:
         max_concurrent=settings.max_concurrent,
         gpu=configured.over(None if others else gpu_beside(first)),
         registry=registry,
+        metadata=_METADATA[settings.metadata],
     )
 
 
@@ -62,7 +72,7 @@ def _demo(settings: Settings, folder: Path, registry: Registry) -> Studio:
         output_dir=folder,
         max_concurrent=settings.max_concurrent,
         registry=registry,
-        metadata=Metadata(source="algorithmicMedia"),
+        metadata=replace(_METADATA[settings.metadata], source="algorithmicMedia"),
         gpu=Gpu(
             name="Simulated GPU", total_vram_gb=simulator.vram_gib, source="the simulator; there is no card"
         ),

@@ -49,6 +49,7 @@ _OPTIONS = (
         help="A folder that edit_image may read, beside the output folder; may be given again.",
     ),
     click.option("--profiles", metavar="PATH", help="Your own model profiles: a TOML file or a folder."),
+    click.option("--metadata", metavar="WHAT", help="In the files: all, public (no prompts) or none.  [all]"),
     click.option("--preview", metavar="SIZE", help="What results show: none, small or large.  [small]"),
     click.option(
         "--structured-content/--no-structured-content",
@@ -71,6 +72,7 @@ _NAMES = (
     "gpu_vram_gb",
     "allow_dir",
     "profiles",
+    "metadata",
     "preview",
     "structured_content",
     "max_wait",

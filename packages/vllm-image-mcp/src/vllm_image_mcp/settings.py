@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     """Folders from which edit_image may read pictures, and below; the output folder is always one."""
     profiles: Path | None = None
     """A user's own model profiles, a TOML file or a folder of them; they win over the built-in ones."""
+    metadata: Literal["all", "public", "none"] = "all"
+    """What is written into the pictures' files: public is without prompts and the server's address."""
     preview: Literal["none", "small", "large"] = "small"
     """How large the picture is that a tool's result shows beside its links."""
     structured_content: bool = True
