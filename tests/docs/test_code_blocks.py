@@ -149,7 +149,7 @@ def assert_the_arguments_are_known(command: list[str]) -> None:
     program = ["uvx", "vllm-image-mcp"], ["python", "-m", "vllm_image_mcp.server"], ["vllm-image-mcp"]
     rest = next((command[len(start) :] for start in program if command[: len(start)] == start), None)
     assert rest is not None, f"not a command of ours: {command}"
-    with click.Context(command_line) as context:
+    with click.Context(command_line, **command_line.context_settings) as context:
         command_line.parse_args(context, rest)
 
 
