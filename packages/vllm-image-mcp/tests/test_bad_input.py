@@ -167,7 +167,6 @@ async def test_a_batch_that_cannot_be_is_refused_before_anything_is_sent(
         ({"num_images": 0}, "num_images: 0 is out of range"),
         ({"num_images": True}, "num_images: True is no integer"),
         ({"num_images": "5"}, "num_images: '5' is no integer"),
-        ({"num_images": None}, "num_images: None is no integer"),
         ({"num_images": 10**9}, "num_images: 1000000000 is out of range"),
         ({"width": 1000}, "Width 1000 is not a multiple of 16."),
         ({"width": {}}, "width: a dict is no integer"),
@@ -179,6 +178,30 @@ async def test_an_estimate_of_what_cannot_be_is_refused(
 ) -> None:
     async with connect() as client:
         assert words in await refused(client, "estimate_generation", arguments)
+
+
+@pytest.mark.parametrize("value", ["false", 0, 1, [], {}, 1.0, ""])
+@pytest.mark.parametrize("switch", ["wait", "resume"])
+async def test_a_switch_that_says_neither_yes_nor_no_is_refused(
+    connect: Connect, switch: str, value: object
+) -> None:
+    async with connect() as client:
+        told = await refused(client, "get_batch", {"batch_id": "batch_0", switch: value})
+    assert told.startswith(f"{switch}: ")
+    assert "Allowed is true or false." in told
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("estimate_generation", {"num_images": None, "width": None}),
+        ("find_images", {"limit": None, "offset": None, "text": None}),
+    ],
+)
+async def test_null_stands_for_the_default(connect: Connect, tool: str, arguments: dict[str, object]) -> None:
+    async with connect() as client:
+        given, left_out = await client.call_tool(tool, arguments), await client.call_tool(tool, {})
+    assert (given.is_error, given.structured_content) == (False, left_out.structured_content)
 
 
 @pytest.mark.parametrize("name", [7, None, ["batch_0"], {"id": "batch_0"}, True])

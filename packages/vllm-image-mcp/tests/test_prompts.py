@@ -102,3 +102,22 @@ async def test_a_wrong_argument_is_refused_in_words(
     assert caught.value.code == INVALID_PARAMS
     assert caught.value.message.startswith(f"{parameter} is ")
     assert len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("nope", {}, "There is no prompt 'nope'. There are: write_image_prompt, explore_variations,"),
+        ("write_image_prompt", {}, "write_image_prompt needs the argument 'idea'. Its arguments are: idea,"),
+        ("write_image_prompt", {"idea": "a fox", "size": "1"}, "write_image_prompt has no argument 'size'."),
+    ],
+)
+async def test_a_prompt_or_argument_that_is_none_is_the_callers_fault_and_said_in_words(
+    connect: Connect, caplog: pytest.LogCaptureFixture, name: str, arguments: dict[str, str], words: str
+) -> None:
+    async with connect() as client:
+        with pytest.raises(MCPError) as caught:
+            await client.get_prompt(name, arguments)
+    assert caught.value.error.code == INVALID_PARAMS
+    assert caught.value.error.message.startswith(words)
+    assert "Traceback" not in caplog.text

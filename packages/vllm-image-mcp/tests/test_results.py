@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ import pytest
 from mcp import Client
 from mcp.types import CallToolResult, ImageContent, ResourceLink, TextContent
 from PIL import Image
+from vllm_image_mcp import calls
+from vllm_image_mcp.previews import Drawing, Shown, sheet
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -111,6 +113,28 @@ async def test_a_sweep_is_made_and_told_cell_by_cell(connect: Connect, omni: "Om
     ]
     assert [each["seed"] for each in told["results"]] == [7, 8, 7, 8]
     assert told["parameters"] == {"width": 64, "height": 64, "guidance_scale": 1.0}
+
+
+async def test_a_sweep_of_ratios_is_a_grid_of_sizes(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Sequence[Shown]] = []
+
+    def noted(places: Sequence[Shown]) -> Drawing:
+        drawn.append(places)
+        return sheet(places)
+
+    monkeypatch.setattr(calls, "sheet", noted)
+    arguments = {"prompts": ["a fox"], "sweep": {"aspect_ratio": ["1:1", "16:9"], "seed": [1, 2]}}
+    async with connect() as client:
+        assert not (await client.call_tool("batch_generate", arguments)).is_error
+    (places,) = drawn
+    assert [place.parameters for place in places] == [
+        {"size": "1024x1024", "seed": 1},
+        {"size": "1024x576", "seed": 1},
+        {"size": "1024x1024", "seed": 2},
+        {"size": "1024x576", "seed": 2},
+    ]
 
 
 async def test_a_sweep_may_come_as_a_text_as_some_hosts_send_objects(

@@ -13,16 +13,18 @@ from mcp.types import CallToolResult, TextContent
 from vllm_image_core.batching import Progress
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.eta import Eta
-from vllm_image_mcp import waiting
+from vllm_image_core.picture_batch import PictureBatch
+from vllm_image_mcp import calls, waiting
+from vllm_image_mcp.floor import Floor
 from vllm_image_mcp.patience import wait_seconds
 from vllm_image_mcp.progress import Reports, duration
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
+from vllm_image_mcp.watch import Watch
 
 if TYPE_CHECKING:
     from conftest import OmniServer
-    from vllm_image_mcp.watch import Watch
 
 Connect = Callable[..., Client]
 
@@ -213,11 +215,13 @@ async def test_a_host_that_gives_its_call_up_cancels_what_was_not_sent_and_keeps
         await asyncio.to_thread(omni.wait_for, 1)
         call.cancel()
         await asyncio.wait([call])
+        meanwhile = told(await client.call_tool("get_batch", {"batch_id": names[0], "wait": False}))
         omni.release()
         answer = told(await client.call_tool("get_batch", {"batch_id": names[0]}))
-        while answer["status"] in {"running", "interrupted"}:  # until the end is written down
-            answer = told(await client.call_tool("get_batch", {"batch_id": names[0]}))
+    assert meanwhile["status"] == "running"
+    assert any("no more is sent" in note for note in meanwhile["notes"])
     assert (answer["status"], answer["images_generated"], answer["images_cancelled"]) == ("cancelled", 1, 2)
+    assert answer["notes"] == []
     assert [each["status"] for each in answer["results"]] == ["success", "cancelled", "cancelled"]
     assert [request["prompt"] for request in omni.requests] == ["fox"]
     assert files(tmp_path) == {answer["results"][0]["file_path"]}
@@ -302,6 +306,33 @@ async def test_a_message_tells_the_batchs_own_time_left_and_who_is_ahead() -> No
     await reports.next()
     expected = "batch_1: 3 of 8, about 40 s left (measured), 2 requests of others ahead"
     assert call.messages == [expected, expected]
+
+
+async def test_a_picture_that_should_be_there_by_now_is_not_said_to_be_nearly_there() -> None:
+    call = Heard(Eta(seconds=0.0, basis="nothing measured yet: from the profile, may be off by half"))
+    await call.reports(wait=45).first()
+    assert call.messages == ["batch_1: 3 of 8, longer than predicted"]
+
+
+async def test_the_wait_begins_with_the_call_and_not_when_the_batch_has_begun(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: list[float] = []
+    begin = Floor.begin
+
+    async def timed(floor: Floor, batch: PictureBatch) -> Watch:
+        times.append(asyncio.get_running_loop().time())
+        return await begin(floor, batch)
+
+    async def asked(_: object, __: Watch, until: float, **___: object) -> None:
+        times.append(until - 7)
+
+    monkeypatch.setattr(Floor, "begin", timed)
+    monkeypatch.setattr(calls, "waited", asked)
+    async with connect() as client, asyncio.timeout(60):
+        await client.call_tool("generate_image", {"prompt": "fox", "max_wait": 7, **SMALL})
+    begun, counted_from = times
+    assert counted_from <= begun
 
 
 async def test_the_first_message_says_when_it_will_take_longer_than_the_call_waits() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from mcp.server import MCPServer
 from mcp.shared.exceptions import MCPError
@@ -13,10 +13,12 @@ from pydantic import Field
 from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
+    from mcp.server.mcpserver import Context
+    from mcp.types import GetPromptResult, InputRequiredResult
     from vllm_image_core.profile import Profile
     from vllm_image_core.served import ServedModel
 
-__all__ = ["SETTINGS", "Prompts", "add_prompts"]
+__all__ = ["SETTINGS", "PromptServer", "Prompts", "add_prompts"]
 
 SETTINGS: Final = ("num_inference_steps", "guidance_scale", "quality", "aspect_ratio", "seed")
 """What can be compared."""
@@ -26,6 +28,8 @@ _PATIENCE_SECONDS: Final = 5.0
 _LEAST_VARIATIONS: Final = 2
 _MOST_VARIATIONS: Final = 20
 _LONGEST: Final = 20_000
+_SHOWN: Final = 80
+"""Characters of a wrong name that are told."""
 
 _WRITE: Final = """\
 Make a picture of this idea: {idea}
@@ -76,6 +80,34 @@ Setting = Annotated[str | None, Field(description=f"{', '.join(SETTINGS)}. Defau
 Values = Annotated[
     str | None, Field(description="With commas between them. Default: three that fit the model.")
 ]
+
+
+class PromptServer(MCPServer[State]):
+    """An MCP server that says what is wrong with a request for a prompt; the SDK calls that its own fault."""
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[State] | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """A prompt, filled in.
+
+        Raises:
+            MCPError: There is no such prompt, or an argument is missing, unknown, or no such value.
+        """
+        known = {prompt.name: prompt.arguments or [] for prompt in await self.list_prompts()}
+        if name not in known:
+            raise _invalid(f"There is no prompt {name[:_SHOWN]!r}. There are: {', '.join(known)}.")
+        given = arguments or {}
+        missing = [each.name for each in known[name] if each.required and each.name not in given]
+        unknown = [each[:_SHOWN] for each in given if each not in {each.name for each in known[name]}]
+        if missing or unknown:
+            wrong = f"needs the argument {missing[0]!r}" if missing else f"has no argument {unknown[0]!r}"
+            allowed = ", ".join(each.name for each in known[name])
+            raise _invalid(f"{name} {wrong}. Its arguments are: {allowed}.")
+        return await super().get_prompt(name, arguments, context)
+
+
+def _invalid(message: str) -> MCPError:
+    return MCPError(code=INVALID_PARAMS, message=message)
 
 
 def add_prompts(server: MCPServer[State], state: State) -> None:
@@ -184,4 +216,4 @@ def _count(count: str | None) -> int:
 
 
 def _refused(name: str, value: str, allowed: str) -> MCPError:
-    return MCPError(code=INVALID_PARAMS, message=f"{name} is {value[:80]!r}. Allowed is {allowed}.")
+    return _invalid(f"{name} is {value[:_SHOWN]!r}. Allowed is {allowed}.")

@@ -21,7 +21,7 @@ from vllm_omni_client.errors import OmniError
 from vllm_image_mcp.completions import add_completions
 from vllm_image_mcp.gallery import gallery, shown_by
 from vllm_image_mcp.messages import explain, explain_arguments, explain_inability, explain_unknown
-from vllm_image_mcp.prompts import add_prompts
+from vllm_image_mcp.prompts import PromptServer, add_prompts
 from vllm_image_mcp.resources import ResourceServer, add_resources
 from vllm_image_mcp.schemas import short_input, short_output
 from vllm_image_mcp.settings import Settings
@@ -41,7 +41,7 @@ list_batches finds it again. Repeat a result with its seed and parameters; find_
 pictures."""
 
 
-class ImageServer(ResourceServer):
+class ImageServer(PromptServer, ResourceServer):
     """An MCP server whose expected failures reach the model as text that tells what to do next."""
 
     _named: Mapping[str, list[str]] = MappingProxyType({})
