@@ -26,7 +26,7 @@ from vllm_image_core.maker import Job
 from vllm_image_core.patience import LeftWaiting
 from vllm_image_core.remembered import told_of_image
 from vllm_image_core.request import ImageRequest
-from vllm_image_core.request_source import Source, bites
+from vllm_image_core.request_source import Source, bites, check_request
 from vllm_image_core.tally import Tally
 from vllm_image_core.workshop import Windowed, Workshop
 
@@ -190,6 +190,8 @@ class BatchRun:
         try:
             async with aclosing(bites(source)) as some:
                 async for requests in some:
+                    for position, request in enumerate(requests, self.log.tally.recorded):
+                        check_request(request, position)
                     checked = [await self._checked(request) for request in requests]
                     await self.log.record(checked)
                     await self.expect(request for request, refusal in checked if refusal is None)
