@@ -1,6 +1,7 @@
 """Batches that outlive their process: resumed, listed, cancelled and read, with the ids of the fault list."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -670,6 +671,7 @@ async def test_p12_memory_descriptors_and_tasks_stay_as_they_are_however_many_pi
     def now() -> tuple[int, int, int]:
         descriptors = Path("/proc/self/fd")
         count = len(list(descriptors.iterdir())) if descriptors.exists() else 0
+        gc.collect()
         return tracemalloc.get_traced_memory()[0], count, len(asyncio.all_tasks())
 
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:

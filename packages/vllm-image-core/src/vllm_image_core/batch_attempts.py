@@ -22,7 +22,7 @@ from vllm_image_core.batch_log import BatchLog
 from vllm_image_core.disk_space import pixels_for
 from vllm_image_core.errors import CannotSave, ImageError, NotEnoughSpace, PictureNotSaved
 from vllm_image_core.holding import Record
-from vllm_image_core.maker import Job
+from vllm_image_core.job import Job
 from vllm_image_core.patience import LeftWaiting, Patience
 from vllm_image_core.turnstile import Turnstile
 from vllm_image_core.workshop import Workshop

@@ -20,9 +20,9 @@ from vllm_image_core.errors import BatchInUse, CannotSave, DatabaseUnavailable, 
 from vllm_image_core.eta import Eta
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.input_sweep import swept
+from vllm_image_core.job import Job
 from vllm_image_core.journal_writer import JournalWriter, News
 from vllm_image_core.kept_inputs import kept
-from vllm_image_core.maker import Job
 from vllm_image_core.patience import LeftWaiting
 from vllm_image_core.remembered import told_of_image
 from vllm_image_core.request import ImageRequest

@@ -236,7 +236,7 @@ class Batches:
         return BatchRun(self._workshop, lease, tally, events, at_once=at_once, fixed=fixed)
 
     def _check_open(self) -> None:
-        """Begin nothing on connections that are closed: each request would fail, and be recorded as failed."""
+        """Begin nothing on closed connections: each request would fail, and be recorded as failed."""
         if self._closed:
             raise InvalidRequest(
                 "This studio is closed.",
