@@ -664,3 +664,16 @@ def test_a_call_that_comes_while_the_servers_are_first_asked_waits_for_their_ans
         return [reply.receipt.server for reply in replies if reply.receipt]
 
     assert set(run(main())) == {"http://a", "http://b"}
+
+
+def test_a_server_of_another_model_does_no_work_that_a_time_could_rest_on() -> None:
+    members = servers(1, 1)
+    members[1].model = "another"
+
+    async def main() -> list[str]:
+        fleet = fleet_of(members)
+        assert len(fleet.at_work) == 2  # none has said what it serves yet
+        await fleet.generate_image(jobs(1)[0])
+        return [report.url for report in fleet.at_work]
+
+    assert run(main()) == ["http://a"]

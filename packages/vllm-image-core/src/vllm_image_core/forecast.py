@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 from typing import Final
 
 from vllm_omni_client.errors import OmniError
@@ -12,6 +13,7 @@ from vllm_image_core.edit import EditRequest
 from vllm_image_core.edit_estimate import estimate_edit
 from vllm_image_core.edit_resolver import resolve_edit
 from vllm_image_core.estimator import Estimate, estimate, recommended_concurrency
+from vllm_image_core.eta import Speed
 from vllm_image_core.fleet import Fleet
 from vllm_image_core.gpu import Gpu, GpuReport, report
 from vllm_image_core.maker import Maker
@@ -56,6 +58,11 @@ class Forecast:
         self._gpu = gpu
         self._max_concurrent = max_concurrent
 
+    @property
+    def speeds(self) -> Sequence[Speed]:
+        """The speed of each server that gets work; none before one has told its model."""
+        return self._speeds.of(self._backend.at_work)
+
     async def pictures(self, request: ImageRequest, count: int) -> Estimate:
         """Time and memory of some equal pictures.
 
@@ -78,6 +85,7 @@ class Forecast:
             total_vram_gb=self._gpu.total_vram_gb,
             predictor=self._speeds.best(profile),
             requests_ahead=await self._requests_ahead(),
+            speeds=self.speeds,
         )
 
     async def edit(self, request: EditRequest) -> Estimate:

@@ -138,7 +138,7 @@ class Studio(Viewer):
                 journal=Journal(self._library.root),
                 registry=known,
                 timer=timer,
-                speeds=lambda: speeds.of(self._backend.members),
+                speeds=lambda: self._forecast.speeds,
                 patience_seconds=patience,
             ),
             at_once=self._forecast.at_once,
@@ -499,7 +499,8 @@ class Studio(Viewer):
         """Predict the time and memory of some pictures, without making them.
 
         From the pictures that this server has made before, also for other studios on this folder; from the
-        model's profile where there are none. The server's queue is asked for.
+        model's profile where there are none. The server's queue is asked for. Several servers share the
+        pictures, each by its speed.
 
         Args:
             num_images: 1 to 1,000,000.
