@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from vllm_image_core.batch_eta import BatchEta
 from vllm_image_core.batch_events import Event
 from vllm_image_core.batch_item import ItemState
 from vllm_image_core.batching import Done, Failed, Progress
@@ -827,3 +828,58 @@ async def test_who_made_a_picture_is_told_in_another_process_too(
             again = {each.index: each.value.server async for each in results if isinstance(each, Done)}
     assert again == first
     assert set(first.values()) == {"http://gpu:6655", "http://gpu:6656"}
+
+
+async def test_a_batch_that_goes_on_knows_its_end_before_its_first_picture(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        async with studio_of(batch_server, tmp_path) as studio:
+            batch_server.gate.clear()
+            batch = await studio.batch(requests(600))
+            whole = batch.eta.seconds
+        async with studio_of(batch_server, tmp_path) as studio:
+            await studio.model()
+            again = await studio.resume(batch.id)
+            left = again.eta.seconds
+            batch_server.gate.set()
+    assert whole is not None
+    assert left == pytest.approx(whole, rel=0.01)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_a_batch_that_is_cancelled_while_it_begins_is_given_back(
+    batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, resumed: bool
+) -> None:
+    counting = asyncio.Event()
+
+    async def for_ever(*_: object) -> None:
+        counting.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        batch = studio.batch(requests(2))
+        if resumed:
+            await batch
+            await batch.close()
+            batch = studio.resume(batch.id)
+        with monkeypatch.context() as patch:
+            patch.setattr(BatchEta, "expect", for_ever)
+            beginning = asyncio.ensure_future(batch.wait())
+            await counting.wait()
+            await batch.cancel()
+            await asyncio.wait([beginning])
+        assert (await studio.find_batch(batch.id)).state == "interrupted"
+        again = await studio.resume(batch.id)
+        await again.wait()
+        assert again.progress.done == 2
+
+
+async def test_a_damaged_journal_is_told_when_it_is_set_aside(
+    batch_server: "BatchServer", tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await _journal_of(batch_server, tmp_path, 1)
+    (tmp_path / ".vllm-image" / "batches.sqlite3").write_bytes(b"no database" * 100)
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        assert await studio.batches() == ()
+    assert "It is set aside, and what can still be read of it is kept." in caplog.text

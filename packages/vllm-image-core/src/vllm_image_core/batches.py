@@ -3,7 +3,8 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -177,7 +178,8 @@ class Batches:
         if drawn is not None:
             tally.record(len(drawn))
             tally.complete = True
-            await run.expect(drawn)
+            async with _given_back(run):
+                await run.expect(drawn)
             for position in range(len(drawn)):
                 events.tell("queued", position)
         run.begin(requests if drawn is None else None, recorded_first=first)
@@ -226,6 +228,8 @@ class Batches:
         )
         await asyncio.to_thread(journal.written, partial(_reopened, tally, name, retried=retried))
         run = self._run(lease, tally, events, at_once=at_once, asked=asked)
+        async with _given_back(run):
+            await run.expect_left()
         run.begin(None)
         return Begun(tally=tally, run=run, at_once=at_once)
 
@@ -252,6 +256,16 @@ class Batches:
             del self._known[name]
         self._known[batch.id] = batch
         return batch
+
+
+@asynccontextmanager
+async def _given_back(run: BatchRun) -> AsyncGenerator[None]:
+    """Give a batch back where it cannot begin: nobody else could go on with it."""
+    try:
+        yield
+    except BaseException:
+        await run.abandon()
+        raise
 
 
 def _know(tally: Tally, book: Book, ledger: Ledger) -> None:

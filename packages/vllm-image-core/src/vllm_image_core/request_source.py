@@ -101,10 +101,16 @@ async def bites(source: Source) -> AsyncGenerator[list[ImageRequest]]:
     """The requests, some at a time: one at first, then twice as many each time, up to 500.
 
     Those of an async source come as soon as there is one, however long the next may take.
+
+    Raises:
+        InvalidRequest: Something else came than a request.
     """
-    pulled = _pumped(source) if isinstance(source, AsyncIterable) else _pulled(source)
+    pulled, count = _pumped(source) if isinstance(source, AsyncIterable) else _pulled(source), 0
     try:
         async for bite in pulled:
+            for position, request in enumerate(bite, count):
+                check_request(request, position)
+            count += len(bite)
             yield bite
     finally:
         await pulled.aclose()
