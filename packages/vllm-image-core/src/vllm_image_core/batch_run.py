@@ -266,10 +266,8 @@ class BatchRun:
                 ended = True
                 self._left.ended(position, made=False)
                 self.log.failed(position, item.request, error)
-                if self._streak.failed(error):  # the others would fail, too
-                    self._stop_sending(
-                        f"{SAME_FAILURES} requests in a row have failed in the same way: {error}"
-                    )
+                if (cause := self._streak.failed(error)) is not None:
+                    self._stop_sending(cause)
         finally:
             if not ended:
                 self.log.tally.put_back(position)
@@ -349,4 +347,4 @@ class BatchRun:
     def _state(self) -> str:
         if self.halt is not None:
             return {"cancelled": "cancelled", "stopped": "stopped"}.get(self.halt, "open")
-        return self.log.tally.end
+        return self.log.tally.verdict

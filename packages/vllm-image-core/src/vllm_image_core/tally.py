@@ -118,7 +118,7 @@ class Tally:
             self.unwritten.pop(position, None)
 
     @property
-    def end(self) -> str:
+    def verdict(self) -> str:
         """How the batch has ended, in the journal's word; "open" where it has not."""
         if self.waiting:
             return "open"
