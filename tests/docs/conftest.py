@@ -21,8 +21,13 @@ collect_ignore_glob = [] if find_spec("sybil") else ["test_*.py"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that takes a ``page`` for each page, and one that takes an ``example`` for each example."""
-    for name, paths in {"page": PAGES, "example": sorted(ROOT.glob("examples/*.py"))}.items():
+    """Run a test that takes a ``page``, an ``example`` or a ``notebook`` for each of them."""
+    found = {
+        "page": PAGES,
+        "example": sorted(ROOT.glob("examples/*.py")),
+        "notebook": sorted(ROOT.glob("notebooks/*.ipynb")),
+    }
+    for name, paths in found.items():
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, paths, ids=lambda path: path.relative_to(ROOT).as_posix())
 

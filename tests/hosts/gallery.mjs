@@ -201,6 +201,7 @@ const told = { uris, mimeType: contents[0].mimeType, meta: contents[0]._meta ?? 
   await page.keyboard.press("m");
   told.asked = (await heard("ui/message")).params.content[0].text;
   await page.keyboard.press("Escape");
+  await until(() => app.locator("body.viewing").count().then((open) => open === 0), "it is closed");
   told.back = await focused(app);
 
   await tell("ui/notifications/host-context-changed", { theme: "dark" });

@@ -230,6 +230,18 @@ async def test_a_batch_of_a_closed_studio_is_interrupted_and_can_be_resumed(
             assert len([outcome async for outcome in again]) == 3
 
 
+async def test_a_batch_that_is_closed_at_its_last_picture_is_told_as_done(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        batch = await studio.batch(requests(2))
+        async for _ in batch:
+            if batch.progress.done == 2:
+                break
+        await batch.close()
+        assert (await studio.find_batch(batch.id)).state == "done"
+
+
 async def test_a_lease_that_was_given_back_is_not_taken_for_a_lost_one(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

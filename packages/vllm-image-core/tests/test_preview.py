@@ -164,6 +164,22 @@ def test_a_sheet_keeps_its_limits_whatever_is_on_it(kind: PreviewFormat) -> None
     assert max(sheet.width, sheet.height) <= 900
 
 
+@pytest.mark.parametrize("side", [16, 40, 100])
+@pytest.mark.parametrize(("columns", "rows"), [(1, 1), (4, 3), (1, 20), (256, 1), (16, 16)])
+def test_the_longest_side_is_kept_where_letters_and_gaps_alone_need_more(
+    side: int, columns: int, rows: int
+) -> None:
+    pictures = [plain("navy", 30, 20)] * (columns * rows)
+    sheet = contact_sheet(pictures, captions=["a long caption"] * len(pictures), longest_side=side)
+    axes = [
+        Axis(name=name, values=[f"value {n}" for n in range(count)])
+        for name, count in (("x", columns), ("y", rows))
+    ]
+    grid = xy_grid(pictures, x=axes[0], y=axes[1], longest_side=side)
+    for drawn in (sheet, grid):
+        assert max(drawn.width, drawn.height) <= side
+
+
 @pytest.mark.parametrize("pictures", [[], [None] * 257])
 def test_a_sheet_has_1_to_256_pictures(pictures: list[Picture | None]) -> None:
     with pytest.raises(InvalidRequest, match="Allowed is 1 to 256 pictures"):
@@ -183,9 +199,7 @@ def test_the_first_number_is_none_that_has_no_room(number: object) -> None:
 
 def test_a_grid_shows_its_pictures_row_by_row_under_their_labels() -> None:
     pictures = [plain(colour) for colour in COLOURS[:6]]
-    grid = xy_grid(
-        pictures, x=Axis(name="seed", values=["1", "2", "3"]), y=Axis(name="steps", values=["4", "28"])
-    )
+    grid = xy_grid(pictures, x=Axis("seed", [1, 2, 3]), y=Axis("steps", ["4", "28"]))
     image = grid.pil().convert("RGB")
     right, bottom = image.width - 20, image.height - 20
     step = 300 + max(4, 1536 // 160)

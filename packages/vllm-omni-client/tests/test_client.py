@@ -7,7 +7,7 @@ import logging
 import pickle
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -288,12 +288,31 @@ def test_an_unknown_outcome_with_a_seed_is_sent_again_once_to_a_server_that_is_w
     assert (error.exchange.attempts, error.gpu_spent) == (2, "unknown")
 
 
+def seeds(route: respx.Route) -> list[int]:
+    """The seeds that were sent."""
+    calls = cast("list[respx.models.Call]", list(route.calls))
+    return [json.loads(call.request.content)["seed"] for call in calls]
+
+
 @pytest.mark.parametrize("unknown", UNKNOWN, ids=str)
-def test_an_unknown_outcome_without_a_seed_is_never_sent_again(
-    ask: Ask, generations: respx.Route, unknown: httpx.Response | Exception
+def test_a_request_without_a_seed_is_sent_again_with_the_one_that_was_drawn(
+    ask: Ask, generations: respx.Route, health: respx.Route, unknown: httpx.Response | Exception
 ) -> None:
-    generations.side_effect = [unknown]
-    assert failure(ask, "generate_image", SEEDLESS).gpu_spent == "unknown"
+    generations.side_effect = [unknown, PICTURE]
+    health.mock(WELL)
+    reply = ask("generate_image", SEEDLESS)
+    assert isinstance(reply, ImageGenerationReply)
+    assert seeds(generations) == [reply.seed] * 2
+    assert reply.receipt
+    assert (reply.receipt.requested, reply.receipt.sent.seed) == (SEEDLESS, reply.seed)
+
+
+def test_seeds_that_are_drawn_are_not_the_same(ask: Ask, generations: respx.Route) -> None:
+    generations.mock(PICTURE)
+    for _ in range(8):
+        ask("generate_image", SEEDLESS)
+    assert len(set(seeds(generations))) == 8
+    assert all(0 < seed < 2**32 for seed in seeds(generations))
 
 
 @pytest.mark.parametrize("unknown", UNKNOWN[1:], ids=str)

@@ -202,6 +202,25 @@ def zipped(*pictures: bytes) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.parametrize("as_files", [True, False])
+def test_whole_pictures_are_kept_beside_a_damaged_one(ask: Ask, serve: Serve, *, as_files: bool) -> None:
+    pictures = (PNG, PNG[:-5], PNG)
+    in_json = {"data": [{"b64_json": base64.b64encode(one).decode()} for one in pictures]}
+    body = zipped(*pictures) if as_files else json.dumps(in_json).encode()
+    request = FOX.model_copy(update={"n": 3, "response_format": "file" if as_files else None})
+    reply = ask(serve(Server(generations=http(body))), "generate_image", request)
+    assert isinstance(reply, ImageGenerationReply)
+    assert [image.bytes for image in reply.data] == [PNG, PNG]
+    assert reply.warnings[0].startswith("Picture 1 came damaged, and was left out: the PNG is cut off")
+    assert not any("of 3 pictures came" in warning for warning in reply.warnings)
+
+
+def test_a_reply_of_damaged_pictures_alone_is_none(ask: Ask, serve: Serve) -> None:
+    request = FOX.model_copy(update={"response_format": "file", "n": 2})
+    with pytest.raises(BadReply, match="cut off"):
+        ask(serve(Server(generations=http(zipped(PNG[:-5], PNG[:-9])))), "generate_image", request)
+
+
 def test_files_come_bare_or_in_a_zip(ask: Ask, serve: Serve) -> None:
     request = FOX.model_copy(update={"response_format": "file", "n": 2})
     reply = ask(serve(Server(generations=http(zipped(PNG, PNG)))), "generate_image", request)

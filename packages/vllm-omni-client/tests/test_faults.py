@@ -145,9 +145,12 @@ def test_t03_a_host_that_does_not_answer_is_unreachable_and_no_work_was_begun(
 
 
 def test_t03_the_connection_has_a_limit_of_its_own(ask: Ask, blackhole: str) -> None:
-    error = failure(ask, blackhole, "generate_image", SEEDLESS, connect_timeout=0.1, max_retries=0)
+    error = failure(
+        ask, blackhole, "generate_image", SEEDLESS, connect_timeout=0.1, timeout=8.0, max_retries=3
+    )
     assert isinstance(error, ServerUnreachable)
     assert (error.reason, error.message) == ("timeout", f"{blackhole} does not answer")
+    assert attempts(error) == 4
 
 
 def test_t04_plain_http_on_a_tls_address_is_never_retried(ask: Ask, serve: Serve) -> None:
@@ -392,10 +395,10 @@ def test_t08_a_reset_has_words_and_an_unknown_outcome(ask: Ask, serve: Serve, se
 
 
 def refuses_a_cut(ask: Ask, serve: Serve, cut: bytes) -> None:
-    """A reply that does not end is never a picture; with a seed it is asked for once more."""
+    """A reply that does not end is never a picture; it is asked for once more."""
     error = failure(ask, serve(saying(cut)), "generate_image", SEEDLESS)
     assert isinstance(error, ConnectionLost | BadReply)
-    assert (error.gpu_spent, attempts(error)) == ("unknown", 1)
+    assert (error.gpu_spent, attempts(error)) == ("unknown", 2)
     assert ask(serve(saying(cut, PICTURE)), "generate_image", SEEDED) == DRAWN
     assert attempts(failure(ask, serve(saying(cut)), "generate_image", SEEDED, max_retries=5)) == 2
 

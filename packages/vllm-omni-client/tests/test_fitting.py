@@ -1,7 +1,7 @@
 """A request is fitted to a server: what it would ignore is refused, what spares the wire is added."""
 
 import pytest
-from vllm_omni_client._fitting import fitted_edit, fitted_generation
+from vllm_omni_client._fitting import fitted_edit, fitted_generation, seeded
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import UnsupportedParameter
@@ -24,6 +24,20 @@ def with_(request: ImageGenerationRequest, **fields: object) -> ImageGenerationR
 @pytest.mark.parametrize("version", ["0.14.0", "0.20.0", "0.26.0"])
 def test_a_plain_request_goes_to_an_older_server_as_it_is(version: str) -> None:
     assert fitted_generation(FOX, server(version), strict=True).sent == FOX
+
+
+def test_a_seed_is_drawn_where_there_is_none_and_kept_where_there_is() -> None:
+    assert seeded(FOX) is FOX
+    assert seeded(with_(FOX, seed=0)).seed == 0
+    edit = seeded(ImageEditRequest(prompt="blue"))
+    assert edit.seed
+    assert edit == ImageEditRequest(prompt="blue", seed=edit.seed)
+
+
+def test_a_drawn_seed_is_not_what_the_caller_asked_for() -> None:
+    asked = ImageGenerationRequest(prompt="a fox")
+    fitted = fitted_generation(FOX, server("0.20.0"), strict=True, requested=asked)
+    assert (fitted.requested, fitted.sent) == (asked, FOX)
 
 
 def test_a_compressed_png_is_asked_for_where_the_server_can() -> None:

@@ -345,6 +345,6 @@ class BatchRun:
         self._halt("cancelled")
 
     def _state(self) -> str:
-        if self.halt is not None:
-            return {"cancelled": "cancelled", "stopped": "stopped"}.get(self.halt, "open")
+        if self.halt in {"cancelled", "stopped"}:
+            return self.halt
         return self.log.tally.verdict

@@ -1,7 +1,7 @@
 """Cells: places of one size for pictures of different shapes, and what is drawn into them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Final, Self
@@ -15,7 +15,7 @@ from vllm_image_core.thumbnail import fitted, thumbnail
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
-__all__ = ["INK", "PAPER", "CellShape", "check_count", "draw_cell", "thumbnails"]
+__all__ = ["INK", "PAPER", "CellShape", "check_count", "draw_cell", "drawn_within", "thumbnails"]
 
 PAPER: Final = "#ffffff"
 INK: Final = "#1a1a1a"
@@ -66,6 +66,18 @@ class CellShape:
         """The largest cell in so much room."""
         high = max(1, math.floor(min(height, width / self.aspect, self.highest)))
         return Size(max(1, min(math.floor(width), round(high * self.aspect))), high)
+
+
+def drawn_within(side: int, size_of: Callable[[int], tuple[int, int]]) -> int:
+    """The longest side to draw for, before the whole is reduced: larger where letters and gaps need more.
+
+    Args:
+        side: What the picture may have in the end, in pixels.
+        size_of: What is needed of a side that may be had.
+    """
+    while max(size_of(side)) > side:
+        side *= 2
+    return side
 
 
 def thumbnails(pictures: Sequence[Picture | None], box: Size) -> "list[Image.Image | None]":

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vllm_image_core import bounds
-from vllm_image_core.cells import INK, PAPER, CellShape, check_count, draw_cell, thumbnails
+from vllm_image_core.cells import INK, PAPER, CellShape, check_count, draw_cell, drawn_within, thumbnails
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.lettering import Lettering, line_height
 from vllm_image_core.picture import Picture
 from vllm_image_core.size import Size
+from vllm_image_core.thumbnail import fitted
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -54,7 +55,7 @@ class _Layout:
 def _layout(columns: int, count: int, *, shape: CellShape, side: int, caption_lines: int) -> _Layout:
     """The cells in so many columns, as large as they may be on a sheet of a longest side."""
     rows = math.ceil(count / columns)
-    gap = max(4, side // 128)
+    gap = max(4, min(32, side // 128))
     letters = max(12, min(22, round(side / max(columns, rows) / 18)))
     caption_height = letters // 3 + caption_lines * line_height(letters) if caption_lines else 0
     width = (side - gap * (columns + 1)) / columns
@@ -113,9 +114,12 @@ class ContactSheet:
             self._draw_number(pen, self._first_number + index, layout.place(index), layout.box)
             if self._captions:
                 self._draw_caption(pen, index, layout)
-        return sheet
+        return sheet if max(sheet.size) <= longest_side else fitted(sheet, Size(longest_side, longest_side))
 
     def _layout(self, side: int) -> _Layout:
+        return self._laid_out(drawn_within(side, lambda within: self._laid_out(within).size))
+
+    def _laid_out(self, side: int) -> _Layout:
         """The layout whose pictures come out largest, with as many lines for captions as these need."""
         if not any(self._captions):
             return self._largest(side, caption_lines=0)

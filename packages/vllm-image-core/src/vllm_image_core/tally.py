@@ -120,7 +120,7 @@ class Tally:
     @property
     def verdict(self) -> str:
         """How the batch has ended, in the journal's word; "open" where it has not."""
-        if self.waiting:
+        if self.waiting or not self.complete:
             return "open"
         if not self.failed:
             return "done"

@@ -28,9 +28,9 @@ def thumbnail(picture: Picture, box: Size) -> "Image.Image":
 
 def fitted(image: "Image.Image", box: Size) -> "Image.Image":
     """An image enlarged or reduced to fill a box as far as its shape allows."""
-    from PIL import ImageOps  # noqa: PLC0415 - likewise
-
-    return ImageOps.contain(image, (box.width, box.height))
+    scale = min(box.width / image.width, box.height / image.height)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image if size == image.size else image.resize(size)  # pyright: ignore[reportUnknownMemberType] - Pillow names numpy
 
 
 def _in_eight_bits(image: "Image.Image") -> "Image.Image":

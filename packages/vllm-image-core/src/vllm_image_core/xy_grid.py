@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from vllm_image_core.cells import INK, PAPER, CellShape, check_count, draw_cell, thumbnails
+from vllm_image_core.cells import INK, PAPER, CellShape, check_count, draw_cell, drawn_within, thumbnails
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.lettering import Lettering, line_height
 from vllm_image_core.picture import Picture
 from vllm_image_core.size import Size
+from vllm_image_core.thumbnail import fitted
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -21,18 +22,18 @@ _WIDEST_LABELS: Final = 0.22
 """Of the grid's longest side, what the labels of the rows may take."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Axis:
-    """What differs from column to column, or from row to row.
+    """What differs from column to column, or from row to row: `Axis("seed", [1, 2])`.
 
     Attributes:
         name: Such as "guidance_scale"; "" to show none.
-        values: A label for each column or row. One in a script that the font does not have is replaced by
-            its number, such as "x2".
+        values: A label for each column or row, a text or a number. One in a script that the font does not
+            have is replaced by its number, such as "x2".
     """
 
     name: str
-    values: Sequence[str]
+    values: Sequence[str | float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,21 +83,26 @@ class XYGrid:
         from PIL import Image, ImageDraw  # noqa: PLC0415 - starting must not wait for Pillow
 
         layout = self._layout(longest_side)
-        width, height = layout.place(self._rows, self._columns)
-        grid = Image.new("RGB", (width, height), PAPER)
+        grid = Image.new("RGB", self._size(layout), PAPER)
         pen = ImageDraw.Draw(grid)
         for index, image in enumerate(self._images):
             row, column = divmod(index, self._columns)
             draw_cell(grid, pen, image, at=layout.place(row, column), box=layout.box)
         self._draw_columns(pen, layout)
         self._draw_rows(pen, layout)
-        return grid
+        return grid if max(grid.size) <= longest_side else fitted(grid, Size(longest_side, longest_side))
 
     def _labels(self, axis: Axis, letter: str) -> list[str]:
-        written = (self._lettering.drawable(value) for value in axis.values)
+        written = (self._lettering.drawable(str(value)) for value in axis.values)
         return [label or f"{letter}{number}" for number, label in enumerate(written, start=1)]
 
     def _layout(self, side: int) -> _Layout:
+        return self._laid_out(drawn_within(side, lambda within: self._size(self._laid_out(within))))
+
+    def _size(self, layout: _Layout) -> tuple[int, int]:
+        return layout.place(self._rows, self._columns)
+
+    def _laid_out(self, side: int) -> _Layout:
         """The layout with as many lines above the columns as their labels need beside one another."""
         layout = self._with_lines(side, 1)
         for lines in range(2, _LABEL_LINES + 1):
@@ -108,7 +114,7 @@ class XYGrid:
         return layout
 
     def _with_lines(self, side: int, lines: int) -> _Layout:
-        gap = max(4, side // 160)
+        gap = max(4, min(32, side // 160))
         letters = max(12, min(24, round(side / max(self._columns, self._rows) / 14)))
         left = self._left(side, letters, gap)
         top = gap + (lines + bool(self._x_name)) * line_height(letters) + gap

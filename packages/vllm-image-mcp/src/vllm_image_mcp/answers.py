@@ -104,9 +104,15 @@ def image_waiting(batch: PictureBatch, *, edit: bool, over: bool, notes: Sequenc
         status=status,
         batch_id=batch.id,
         receipt=[],
-        seconds_left=None if over else batch.eta.seconds,
+        seconds_left=None if over else seconds_left(batch),
         notes=[*notes, *([batch.cause] if batch.cause else []), next_step],
     )
+
+
+def seconds_left(batch: PictureBatch) -> float | None:
+    """What is left of a batch at work; None where nobody knows, or where it should have ended by now."""
+    seconds = batch.eta.seconds
+    return round(seconds, 1) or None if seconds is not None else None
 
 
 def described(image: GeneratedImage) -> str:

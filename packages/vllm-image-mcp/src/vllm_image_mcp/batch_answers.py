@@ -9,6 +9,7 @@ from vllm_image_core.errors import ImageError
 from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_mcp.answers import seconds_left
 from vllm_image_mcp.links import picture_link, picture_uri
 from vllm_image_mcp.messages import explain, explain_recorded
 from vllm_image_mcp.previews import Shown
@@ -84,7 +85,7 @@ def batch_result(
         images_failed=counts.failed,
         images_cancelled=counts.cancelled,
         images_left=(counts.waiting or 0) + counts.running,
-        seconds_left=live.eta.seconds if live else None,
+        seconds_left=seconds_left(live) if live else None,
         max_concurrent=watch.batch.at_once if watch else None,
         model=next(_models(watch, records), None),
         parameters=same,
@@ -196,10 +197,20 @@ def shown_of(answer: BatchResult) -> list[Shown]:
             number=image.index,
             path=Path(image.file_path) if image.file_path else None,
             prompt=image.prompt,
-            parameters={**image.parameters, **({} if image.seed is None else {"seed": image.seed})},
+            parameters=_labels(answer, image),
         )
         for image in answer.results
     ]
+
+
+def _labels(answer: BatchResult, image: BatchImage) -> Parameters:
+    """What a picture of a sheet is labelled by; its width and height are one thing, its size."""
+    labels = {**image.parameters, **({} if image.seed is None else {"seed": image.seed})}
+    if not labels.keys() & {"width", "height"}:
+        return labels
+    whole = {**answer.parameters, **labels}
+    rest = {name: value for name, value in labels.items() if name not in {"width", "height"}}
+    return {"size": f"{whole.get('width')}x{whole.get('height')}", **rest}
 
 
 def links_of(answer: BatchResult, *, folder: Path) -> list[ResourceLink]:

@@ -12,7 +12,7 @@ from vllm_image_core.errors import ImageError
 
 from vllm_image_mcp import batch_answers, found, order
 from vllm_image_mcp.answers import image_waiting
-from vllm_image_mcp.checks import found_at_once
+from vllm_image_mcp.checks import found_at_once, yes_or_no
 from vllm_image_mcp.dates import begin_of, end_of
 from vllm_image_mcp.links import picture_link
 from vllm_image_mcp.patience import wait_seconds
@@ -41,6 +41,7 @@ MOST_LISTED: Final = 20
 """Pictures of a batch that one answer tells of; a batch from here has no more."""
 
 _MOST_BATCHES: Final = 1_000
+_GIVEN_UP: Final = "The call for it was given up: no more is sent, and what was sent is saved."
 _CUT_OFF: Final = frozenset({"interrupted"})
 _RESUMABLE: Final = frozenset({"interrupted", "stopped"})
 _RETRIABLE: Final = frozenset({"partial", "failed"})
@@ -111,23 +112,27 @@ async def many_made(
 
 
 async def batch_got(
-    ctx: Context[State], batch_id: str, *, wait: bool, resume: bool, max_wait: object
+    ctx: Context[State], batch_id: str, *, wait: object, resume: object, max_wait: object
 ) -> CallToolResult:
     """Tell of a batch of any process, after some waiting, and after going on with it if that is asked.
 
     Raises:
+        InvalidRequest: Something is neither true nor false, or no time to wait.
         UnknownBatch: No batch of this folder has that id.
         BatchInUse: It is to go on, and another process works on it.
         ImageError: The journal cannot be read.
     """
     state = ctx.request_context.lifespan_context
-    seconds = wait_seconds(ctx, max_wait) if wait else 0.0
+    waiting, resuming = yes_or_no("wait", wait, usual=True), yes_or_no("resume", resume, usual=False)
+    until = asyncio.get_running_loop().time() + (wait_seconds(ctx, max_wait) if waiting else 0.0)
     found_batch = await state.studio.find_batch(batch_id, limit=MOST_LISTED)
-    watch = await _resumed(state, found_batch) if resume else state.floor.known(found_batch.id)
-    if watch is not None and wait:
-        await waited(ctx, watch, seconds)
-    elif watch is None and wait and found_batch.state in GOING_ON:
-        await waited_elsewhere(ctx, found_batch, seconds)
+    watch = await _resumed(state, found_batch) if resuming else state.floor.known(found_batch.id)
+    if watch is not None and waiting:
+        await waited(ctx, watch, until)
+    elif watch is None and waiting and found_batch.state in GOING_ON:
+        await waited_elsewhere(ctx, found_batch, until)
+    if watch is not None:
+        await state.floor.settled(watch)
     return await _told(ctx, await state.studio.find_batch(batch_id, limit=MOST_LISTED))
 
 
@@ -164,7 +169,7 @@ async def images_found(
     since: object,
     until: object,
     limit: object,
-    offset: int,
+    offset: int | None,
 ) -> CallToolResult:
     """Tell of earlier pictures.
 
@@ -181,7 +186,7 @@ async def images_found(
         since=begin_of("since", since),
         until=end_of("until", until),
         limit=found_at_once(limit),
-        offset=offset,
+        offset=0 if offset is None else offset,
     )
     return await reply(
         await asyncio.to_thread(found.found_images, page, folder=folder),
@@ -196,10 +201,10 @@ async def _begun_and_waited(
 ) -> Watch:
     """Begin a batch and wait; where the host gives the call up, what was not sent is cancelled."""
     floor = ctx.request_context.lifespan_context.floor
-    seconds = wait_seconds(ctx, max_wait)
+    until = asyncio.get_running_loop().time() + wait_seconds(ctx, max_wait)
     watch = await floor.begin(batch)
     try:
-        await waited(ctx, watch, seconds, through_trouble=through_trouble)
+        await waited(ctx, watch, until, through_trouble=through_trouble)
     except asyncio.CancelledError:
         floor.wind_down(watch)
         raise
@@ -242,7 +247,7 @@ async def _answer(state: State, found_batch: FoundBatch) -> BatchResult:
         with_folder(found_batch, records) if found_batch.state in _CUT_OFF else found_batch,
         watch,
         records,
-        notes=state.notes,
+        notes=[*state.notes, *([_GIVEN_UP] if state.floor.given_up(found_batch.id) else [])],
         server_url=state.server_url,
         folder=state.studio.output_dir,
     )

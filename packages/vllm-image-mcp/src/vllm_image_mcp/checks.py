@@ -6,7 +6,9 @@ from vllm_image_core import bounds
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.text import shown
 
-__all__ = ["MOST_PROMPTS", "found_at_once", "prompts_with_seeds"]
+from vllm_image_mcp.parameters import USUALLY_FOUND
+
+__all__ = ["MOST_PROMPTS", "found_at_once", "prompts_with_seeds", "yes_or_no"]
 
 MOST_PROMPTS = 20
 """Prompts in one call of batch_generate."""
@@ -36,7 +38,8 @@ def prompts_with_seeds(
         return prompts, [None] * count
     if _counted(seeds, "seeds") != count:
         raise InvalidRequest(
-            f"seeds has {len(seeds)} entries for {count} prompts.",
+            f"seeds has {len(seeds)} entries for {count} prompts. "
+            "Allowed is one seed for each prompt, or no seeds at all.",
             parameter="seeds",
             value=len(seeds),
             allowed="one seed for each prompt, or no seeds at all",
@@ -44,12 +47,32 @@ def prompts_with_seeds(
     return prompts, seeds
 
 
+def yes_or_no(parameter: str, given: object, *, usual: bool) -> bool:
+    """What a switch says; the usual where null was given.
+
+    Raises:
+        InvalidRequest: It is neither true nor false: a "false" in quotes must not count as true.
+    """
+    if given is None:
+        return usual
+    if isinstance(given, bool):
+        return given
+    raise InvalidRequest(
+        f"{parameter}: {shown(given)} is neither true nor false. Allowed is true or false.",
+        parameter=parameter,
+        value=given,
+        allowed="true or false",
+    )
+
+
 def found_at_once(limit: object) -> int:
-    """How many pictures one call of find_images tells of.
+    """How many pictures one call of find_images tells of; the usual number where null was given.
 
     Raises:
         InvalidRequest: It is no whole number, or out of range.
     """
+    if limit is None:
+        return USUALLY_FOUND
     return bounds.integer("limit", limit, 1, MOST_FOUND, allowed=f"an integer from 1 to {MOST_FOUND}")
 
 

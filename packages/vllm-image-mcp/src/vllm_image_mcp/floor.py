@@ -40,6 +40,7 @@ class Floor:
         self._patience = patience
         self._watches: dict[str, Watch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._given_up: dict[str, asyncio.Task[None]] = {}
 
     def known(self, batch_id: str) -> Watch | None:
         """The watch on a batch that began or went on here; None for any other."""
@@ -67,7 +68,19 @@ class Floor:
 
     def wind_down(self, watch: Watch) -> None:
         """Send no more, and let what is under way end: it is paid for."""
-        self._do(self._wound_down(watch.batch))
+        task = self._do(self._wound_down(watch.batch))
+        self._given_up[watch.batch.id] = task
+        task.add_done_callback(lambda _: self._given_up.pop(watch.batch.id, None))
+
+    def given_up(self, batch_id: str) -> bool:
+        """Whether no more is sent of a batch, and what is under way has not ended yet."""
+        return batch_id in self._given_up
+
+    async def settled(self, watch: Watch) -> None:
+        """Wait until the journal says how a batch ended that was given up, if its last picture has ended."""
+        task = self._given_up.get(watch.batch.id)
+        if watch.over and task is not None:
+            await asyncio.wait([task])
 
     async def resume_all(self) -> None:
         """Go on with every batch that was cut off; what cannot go on is told in the log."""
@@ -88,10 +101,11 @@ class Floor:
         await batch.drain(self._patience)
         await self._studio.cancel_batch(batch.id)
 
-    def _do(self, work: Coroutine[None, None, object]) -> None:
+    def _do(self, work: Coroutine[None, None, object]) -> asyncio.Task[None]:
         task = asyncio.create_task(_told(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _remember(self, watch: Watch) -> None:
         over = [name for name, each in self._watches.items() if each.over]

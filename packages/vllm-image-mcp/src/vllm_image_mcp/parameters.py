@@ -4,11 +4,12 @@ Validation is skipped here because the SDK's validator would turn ``true`` into 
 text that is meant for programmers. The schema keeps the types; the resolver refuses what does not fit.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SkipValidation, WithJsonSchema
 
 __all__ = [
+    "USUALLY_FOUND",
     "AspectRatio",
     "BatchId",
     "Filename",
@@ -38,6 +39,9 @@ __all__ = [
     "Width",
 ]
 
+USUALLY_FOUND: Final = 10
+"""Pictures in one answer of find_images where nobody says how many."""
+
 Prompt = Annotated[
     SkipValidation[str], Field(description="What the picture shows.", json_schema_extra={"minLength": 1})
 ]
@@ -49,14 +53,14 @@ NegativePrompt = Annotated[
     SkipValidation[str | None],
     Field(description="What to avoid. Some models ignore it."),
 ]
-Width = Annotated[SkipValidation[int | None], Field(description="Pixels..")]
-Height = Annotated[SkipValidation[int | None], Field(description="Pixels..")]
+Width = Annotated[SkipValidation[int | None], Field(description="Pixels.")]
+Height = Annotated[SkipValidation[int | None], Field(description="Pixels.")]
 AspectRatio = Annotated[
     SkipValidation[str | None],
     Field(description='Such as "16:9"; wins over width and height.'),
 ]
-NumInferenceSteps = Annotated[SkipValidation[int | None], Field(description="1 to 200..")]
-GuidanceScale = Annotated[SkipValidation[float | None], Field(description="0 to 20..")]
+NumInferenceSteps = Annotated[SkipValidation[int | None], Field(description="1 to 200.")]
+GuidanceScale = Annotated[SkipValidation[float | None], Field(description="0 to 20.")]
 Seed = Annotated[
     SkipValidation[int | None],
     Field(description="The same seed gives the same picture. Default: random."),
@@ -81,7 +85,7 @@ Sweep = Annotated[
     Field(
         description="Compare settings of one prompt: values of one or two of seed, guidance_scale, "
         "num_inference_steps, quality, aspect_ratio, negative_prompt, such as "
-        '{"guidance_scale": [2, 4], "seed": [1, 2]}.'
+        '{"num_inference_steps": [4, 8], "seed": [1, 2]}.'
     ),
 ]
 MaxConcurrent = Annotated[
@@ -91,9 +95,9 @@ MaxWait = Annotated[
     SkipValidation[float | None],
     Field(description="Answer after so many seconds; the work goes on. Default: 45 or more."),
 ]
-Wait = Annotated[SkipValidation[bool], Field(description="Wait for what is not done.")]
-Resume = Annotated[SkipValidation[bool], Field(description="Make what is missing.")]
-NumImages = Annotated[SkipValidation[int], Field(description="How many pictures.")]
+Wait = Annotated[SkipValidation[bool | None], Field(description="Wait for what is not done.")]
+Resume = Annotated[SkipValidation[bool | None], Field(description="Make what is missing.")]
+NumImages = Annotated[SkipValidation[int | None], Field(description="How many pictures.")]
 BatchId = Annotated[SkipValidation[str], Field(description="As a result or progress message told it.")]
 FindText = Annotated[
     SkipValidation[str | None], Field(description='Words of prompt or file name; "sno*" finds "snow".')
@@ -102,5 +106,5 @@ FindModel = Annotated[SkipValidation[str | None], Field(description="The model's
 FindSeed = Annotated[SkipValidation[int | None], Field(description="The exact seed.")]
 Since = Annotated[SkipValidation[str | None], Field(description="A date or time, such as 2026-11-23.")]
 Until = Annotated[SkipValidation[str | None], Field(description="Likewise; a date is included.")]
-FindLimit = Annotated[SkipValidation[int], Field(description="1 to 20.")]
-FindOffset = Annotated[SkipValidation[int], Field(description="A result's next_offset.")]
+FindLimit = Annotated[SkipValidation[int | None], Field(description="1 to 20.")]
+FindOffset = Annotated[SkipValidation[int | None], Field(description="A result's next_offset.")]

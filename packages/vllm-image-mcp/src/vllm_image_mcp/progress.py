@@ -79,7 +79,8 @@ class Reports:
             return [f"paused: {cause}"]
         ahead = f"{others} {'request' if others == 1 else 'requests'} of others ahead"
         eta = batch.eta
-        return [*([] if eta.seconds is None else [str(eta)]), *([ahead] if others else [])]
+        left = [] if eta.seconds is None else [str(eta) if eta.seconds else "longer than predicted"]
+        return [*left, *([ahead] if others else [])]
 
     async def _others(self) -> int:
         """Requests that the server has and that are not ours; 0 where it does not tell."""

@@ -11,6 +11,7 @@ from vllm_image_mcp import answers
 from vllm_image_mcp.consent import Consent, consent
 from vllm_image_mcp.edit_tool import edit_image
 from vllm_image_mcp.parameters import (
+    USUALLY_FOUND,
     AspectRatio,
     BatchId,
     Filename,
@@ -169,7 +170,10 @@ async def estimate_generation(
     """Predict the time and GPU memory of images without generating them."""
     return answers.generation_estimate(
         await _state(ctx).studio.estimate(
-            num_images=num_images, width=width, height=height, num_inference_steps=num_inference_steps
+            num_images=1 if num_images is None else num_images,
+            width=width,
+            height=height,
+            num_inference_steps=num_inference_steps,
         )
     )
 
@@ -208,7 +212,7 @@ async def find_images(
     seed: FindSeed = None,
     since: Since = None,
     until: Until = None,
-    limit: FindLimit = 10,
+    limit: FindLimit = USUALLY_FOUND,
     offset: FindOffset = 0,
 ) -> Annotated[CallToolResult, FoundImages]:
     """Find images made earlier, newest first, with a contact sheet and the parameters that make each again.

@@ -25,18 +25,17 @@ _LOOK_SECONDS: Final = 1.0
 GOING_ON: Final = frozenset({"running", "paused"})
 
 
-async def waited(ctx: Context[State], watch: Watch, seconds: float, *, through_trouble: bool = True) -> None:
+async def waited(ctx: Context[State], watch: Watch, until: float, *, through_trouble: bool = True) -> None:
     """Wait until a batch of this process is over, or the time is.
 
     Args:
         ctx: The call.
         watch: The batch.
-        seconds: At most so long.
+        until: When the call has to answer, by the event loop's clock.
         through_trouble: Whether to wait on while the server or the folder is away.
     """
     loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
-    reports = Reports(ctx, watch, wait=seconds)
+    reports = Reports(ctx, watch, wait=until - loop.time())
     await reports.first()
     while not watch.over and (left := until - loop.time()) > 0:
         if watch.batch.trouble and not through_trouble:
@@ -45,10 +44,9 @@ async def waited(ctx: Context[State], watch: Watch, seconds: float, *, through_t
         await reports.next()
 
 
-async def waited_elsewhere(ctx: Context[State], found: FoundBatch, seconds: float) -> None:
+async def waited_elsewhere(ctx: Context[State], found: FoundBatch, until: float) -> None:
     """The same for a batch that another process works on."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
     studio = ctx.request_context.lifespan_context.studio
     value = 0.0
     while found.state in GOING_ON:

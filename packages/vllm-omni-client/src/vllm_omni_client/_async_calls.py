@@ -10,7 +10,7 @@ from vllm_omni_client import _endpoints
 from vllm_omni_client._attempts import Attempts
 from vllm_omni_client._caller import Caller
 from vllm_omni_client._endpoints import Call
-from vllm_omni_client._fitting import fitted_edit, fitted_generation
+from vllm_omni_client._fitting import fitted_edit, fitted_generation, seeded
 from vllm_omni_client._outcome import saved, with_receipt
 from vllm_omni_client._picture_file import file_for
 from vllm_omni_client.capabilities import Capabilities
@@ -45,7 +45,9 @@ class AsyncCalls(Caller, ABC):
     async def generate_image(
         self, request: ImageGenerationRequest, /, *, into: str | Path | None = None, overwrite: bool = False
     ) -> ImageGenerationReply | SavedImage:
-        """Draw; a request without a seed is never sent again once it may have cost GPU time.
+        """Draw; what may have cost GPU time is sent again once at most, with the same seed.
+
+        Without a seed in the request one is drawn here: the reply's `seed` tells it.
 
         Args:
             request: What to draw.
@@ -60,9 +62,12 @@ class AsyncCalls(Caller, ABC):
             OSError: The file cannot be written, as when the disk is full.
         """
         with file_for(request, into, overwrite=overwrite) as file:
-            attempts = self._connection.attempts(_endpoints.generate(request))
+            wanted = seeded(request)
+            attempts = self._connection.attempts(_endpoints.generate(wanted))
             server = await self._known(attempts)
-            fitted = fitted_generation(request, server, strict=self._strict, into_file=file is not None)
+            fitted = fitted_generation(
+                wanted, server, strict=self._strict, into_file=file is not None, requested=request
+            )
             if file is None:
                 reply = await self._send(_endpoints.generate(fitted.sent), attempts)
                 return with_receipt(fitted, reply, attempts)
@@ -104,7 +109,7 @@ class AsyncCalls(Caller, ABC):
         into: str | Path | None = None,
         overwrite: bool = False,
     ) -> ImageGenerationReply | SavedImage:
-        """Change pictures; without a seed it is never sent again once it may have cost GPU time.
+        """Change pictures; what may have cost GPU time is sent again once at most, with the same seed.
 
         The server goes on with an edit whose client has gone away.
 
@@ -126,8 +131,10 @@ class AsyncCalls(Caller, ABC):
         """
         read = await asyncio.to_thread(uploads, image, mask_image=mask_image, reference_image=reference_image)
         with file_for(request, into, overwrite=overwrite) as file:
-            attempts = self._connection.attempts(_endpoints.edit(request, ()))
-            fitted, pictures = fitted_edit(request, read, await self._known(attempts), strict=self._strict)
+            wanted = seeded(request)
+            attempts = self._connection.attempts(_endpoints.edit(wanted, ()))
+            server = await self._known(attempts)
+            fitted, pictures = fitted_edit(wanted, read, server, strict=self._strict, requested=request)
             if file is None:
                 reply = await self._send(_endpoints.edit(fitted.sent, pictures), attempts)
                 return with_receipt(fitted, reply, attempts)

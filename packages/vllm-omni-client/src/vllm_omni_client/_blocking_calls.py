@@ -9,7 +9,7 @@ from vllm_omni_client import _endpoints
 from vllm_omni_client._attempts import Attempts
 from vllm_omni_client._caller import Caller
 from vllm_omni_client._endpoints import Call
-from vllm_omni_client._fitting import fitted_edit, fitted_generation
+from vllm_omni_client._fitting import fitted_edit, fitted_generation, seeded
 from vllm_omni_client._outcome import saved, with_receipt
 from vllm_omni_client._picture_file import file_for
 from vllm_omni_client.capabilities import Capabilities
@@ -46,9 +46,12 @@ class BlockingCalls(Caller, ABC):
     ) -> ImageGenerationReply | SavedImage:
         """Draw, also straight into a file; see `AsyncOmniClient.generate_image`."""
         with file_for(request, into, overwrite=overwrite) as file:
-            attempts = self._connection.attempts(_endpoints.generate(request))
+            wanted = seeded(request)
+            attempts = self._connection.attempts(_endpoints.generate(wanted))
             server = self._known(attempts)
-            fitted = fitted_generation(request, server, strict=self._strict, into_file=file is not None)
+            fitted = fitted_generation(
+                wanted, server, strict=self._strict, into_file=file is not None, requested=request
+            )
             if file is None:
                 reply = self._send(_endpoints.generate(fitted.sent), attempts)
                 return with_receipt(fitted, reply, attempts)
@@ -93,8 +96,10 @@ class BlockingCalls(Caller, ABC):
         """Change 1 to 4 pictures, also straight into a file; see `AsyncOmniClient.edit_image`."""
         read = uploads(image, mask_image=mask_image, reference_image=reference_image)
         with file_for(request, into, overwrite=overwrite) as file:
-            attempts = self._connection.attempts(_endpoints.edit(request, ()))
-            fitted, pictures = fitted_edit(request, read, self._known(attempts), strict=self._strict)
+            wanted = seeded(request)
+            attempts = self._connection.attempts(_endpoints.edit(wanted, ()))
+            server = self._known(attempts)
+            fitted, pictures = fitted_edit(wanted, read, server, strict=self._strict, requested=request)
             if file is None:
                 reply = self._send(_endpoints.edit(fitted.sent, pictures), attempts)
                 return with_receipt(fitted, reply, attempts)

@@ -69,7 +69,7 @@ class AsyncOmniClient(AsyncCalls):
         read_timeout: How long the server may say nothing, in seconds; None for as long as `timeout`. It says
             nothing while it draws, and while a request waits in its queue.
         max_retries: Attempts after the first one, 0 to 100. What may have cost GPU time is sent again at
-            most once, only with a seed, and only when `/health` answers 200.
+            most once, with the same seed, and only when `/health` answers 200.
         max_connections: How many pictures may be under way at once, 1 to 10,000; further calls wait for
             their turn, within their deadline. Other questions never wait.
         strict: Whether a field that this server would ignore in silence is an error; else it is left out,

@@ -6,15 +6,17 @@ from typing import Protocol
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.models import ImageGenerationRequest
 from vllm_omni_client.picture import PictureFormat, PictureSize
-from vllm_omni_client.replies import ReplyImage
+from vllm_omni_client.replies import ImageGenerationReply, ReplyImage
 
 Request = ImageGenerationRequest | ImageEditRequest
 
 
-def differences(request: Request, images: Sequence[ReplyImage]) -> tuple[str, ...]:
+def differences(request: Request, reply: ImageGenerationReply) -> tuple[str, ...]:
     """Compare the pictures of a reply with what was asked for."""
+    images = reply.data
     return (
-        *_of_number(request, len(images)),
+        *reply.left_out,
+        *_of_number(request, len(images) + len(reply.left_out)),
         *(
             words
             for number, image in enumerate(images)

@@ -16,7 +16,7 @@ from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import BadReply, Exchange
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList, ReplyImage
-from vllm_omni_client.picture import Inspected, inspected, most_pixels, pixels_of
+from vllm_omni_client.picture import DamagedPicture, inspected, most_pixels, pixels_of
 from vllm_omni_client.uploads import Upload
 
 T = TypeVar("T")
@@ -224,9 +224,7 @@ def _pictures(request: ImageGenerationRequest | ImageEditRequest) -> Callable[[b
     """Read a reply in JSON; every picture is looked at before it is handed out."""
 
     def decode(content: bytes) -> ImageGenerationReply:
-        reply = ImageGenerationReply.model_validate_json(content)
-        _inspect(reply.data, request)
-        return reply
+        return _sound(ImageGenerationReply.model_validate_json(content), request)
 
     return decode
 
@@ -240,16 +238,30 @@ def _files(request: ImageGenerationRequest) -> Callable[[bytes], ImageGeneration
         if content.lstrip()[:1] == b"{":
             return in_json(content)
         images = tuple(ReplyImage(bytes=one) for one in pictures_in(content, most_bytes=most_bytes))
-        first, *_ = _inspect(images, request)
-        return ImageGenerationReply(data=images, output_format=first.format, size=str(first.size))
+        reply = _sound(ImageGenerationReply(data=images), request)
+        first = reply.data[0]
+        return reply.model_copy(update={"output_format": first.format, "size": str(first.size)})
 
     return decode
 
 
-def _inspect(
-    images: Sequence[ReplyImage], request: ImageGenerationRequest | ImageEditRequest
-) -> list[Inspected]:
-    return [inspected(image.bytes, most_pixels=most_pixels(request.size)) for image in images]
+def _sound(
+    reply: ImageGenerationReply, request: ImageGenerationRequest | ImageEditRequest
+) -> ImageGenerationReply:
+    """Return a reply without its damaged pictures: the others were paid for too.
+
+    Raises:
+        DamagedPicture: None is whole.
+    """
+    damage: dict[int, DamagedPicture] = {}
+    for number, image in enumerate(reply.data):
+        try:
+            inspected(image.bytes, most_pixels=most_pixels(request.size))
+        except DamagedPicture as error:
+            damage[number] = error
+    if len(damage) == len(reply.data):
+        raise damage[0]
+    return reply.without(damage) if damage else reply
 
 
 def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes) -> T:

@@ -5,6 +5,7 @@ the wire is added.
 """
 
 from dataclasses import dataclass
+from secrets import randbelow
 from typing import Final, Generic, TypeVar
 
 from vllm_omni_client.capabilities import Capabilities, Route
@@ -47,16 +48,32 @@ class Fitted(Generic[Request]):
     warnings: tuple[str, ...] = ()
 
 
+def seeded(request: Request) -> Request:
+    """Return a request with a seed, drawn where the caller left it out: servers never tell the one they draw.
+
+    It has 32 bits, as the servers' own. 0 is not drawn: some servers take it for none.
+    """
+    return (
+        request if request.seed is not None else request.model_copy(update={"seed": 1 + randbelow(2**32 - 1)})
+    )
+
+
 def fitted_generation(
-    request: ImageGenerationRequest, server: Capabilities, *, strict: bool, into_file: bool = False
+    request: ImageGenerationRequest,
+    server: Capabilities,
+    *,
+    strict: bool,
+    into_file: bool = False,
+    requested: ImageGenerationRequest | None = None,
 ) -> Fitted[ImageGenerationRequest]:
     """Return a generation as this server takes it.
 
     Args:
-        request: What the caller asked for.
+        request: What is to be sent.
         server: What the server can do.
         strict: Whether a field that would be ignored is an error.
         into_file: Whether the picture goes straight to a file: then its own bytes are asked for.
+        requested: What the caller asked for, where that is not all of `request`.
 
     Raises:
         UnsupportedParameter: In strict mode: this server would ignore a field in silence.
@@ -68,7 +85,7 @@ def fitted_generation(
     sent = request.model_copy(update=dict.fromkeys(ignored))
     chosen = {**_compressed(sent, "generations", server), **(_as_file(sent, server) if into_file else {})}
     return Fitted(
-        requested=request,
+        requested=requested or request,
         sent=sent.model_copy(update=chosen),
         ignored=ignored,
         warnings=_quirks(request, server),
@@ -76,7 +93,12 @@ def fitted_generation(
 
 
 def fitted_edit(
-    request: ImageEditRequest, uploads: tuple[Upload, ...], server: Capabilities, *, strict: bool
+    request: ImageEditRequest,
+    uploads: tuple[Upload, ...],
+    server: Capabilities,
+    *,
+    strict: bool,
+    requested: ImageEditRequest | None = None,
 ) -> tuple[Fitted[ImageEditRequest], tuple[Upload, ...]]:
     """Return an edit and its pictures as this server takes them.
 
@@ -90,7 +112,7 @@ def fitted_edit(
     _refuse((*fields, *pictures), server, strict=strict)
     sent = request.model_copy(update=dict.fromkeys(fields))
     fitted = Fitted(
-        requested=request,
+        requested=requested or request,
         sent=sent.model_copy(update=_compressed(sent, "edits", server)),
         ignored=(*fields, *pictures),
         warnings=_quirks(request, server),

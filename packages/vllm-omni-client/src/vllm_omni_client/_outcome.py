@@ -18,7 +18,7 @@ def with_receipt(
     fitted: Fitted[Request], reply: ImageGenerationReply, attempts: Attempts
 ) -> ImageGenerationReply:
     """Write on a reply how it came about."""
-    return reply.with_receipt(_receipt(fitted, attempts, differences(fitted.requested, reply.data)))
+    return reply.with_receipt(_receipt(fitted, attempts, differences(fitted.requested, reply)))
 
 
 def saved(fitted: Fitted[Request], file: PictureFile, arrived: Arrived, attempts: Attempts) -> SavedImage:

@@ -58,7 +58,7 @@ class ImageEditRequest(BaseModel):
         guidance_scale_2: 0 to 20; only for models with two.
         true_cfg_scale: 0 to 20.
         strength: 0 to 1: how far the picture may go from the one that was given.
-        seed: -2**63 to 2**63 - 1. Left out, the server draws one and never tells which.
+        seed: -2**63 to 2**63 - 1. Left out, the client draws one, and the reply tells it.
         generator_device: "cpu" or "cuda": where the noise is drawn.
         lora: An adapter for this request.
         layers: 2 to 10; only for layered models.

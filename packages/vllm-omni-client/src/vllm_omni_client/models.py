@@ -66,7 +66,7 @@ class ImageGenerationRequest(BaseModel):
         true_cfg_scale: 0 to 20; what Qwen-Image reads, and only with a negative prompt.
         flow_shift: The shift of the flow-matching schedule.
         extra_params: Parameters that only one pipeline knows.
-        seed: -2**63 to 2**63 - 1. Left out, the server draws one and never tells which.
+        seed: -2**63 to 2**63 - 1. Left out, the client draws one, and the reply tells it.
         generator_device: "cpu" or "cuda": where the noise is drawn.
         lora: An adapter for this request.
         layers: 2 to 10; only for layered models.

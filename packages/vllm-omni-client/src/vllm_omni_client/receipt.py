@@ -47,7 +47,7 @@ class Receipt:
 
     @property
     def seed(self) -> int | None:
-        """The seed that was sent; None when the server drew one, which it never tells."""
+        """The seed that was sent: the caller's, or one that the client drew."""
         return self.sent.seed
 
     @property

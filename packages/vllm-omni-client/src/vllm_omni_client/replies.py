@@ -5,6 +5,7 @@ Source of fields: `vllm_omni/entrypoints/openai/protocol/images.py` of vLLM-Omni
 
 import base64
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Self
 
@@ -186,6 +187,7 @@ class ImageGenerationReply(_Reply):
     size: Annotated[str | None, _Lenient] = None
     metrics: Annotated[GenerationMetrics | None, _Lenient] = None
     _receipt: Receipt | None = PrivateAttr(default=None)
+    _left_out: tuple[str, ...] = PrivateAttr(default=())
 
     @property
     def receipt(self) -> Receipt | None:
@@ -194,7 +196,7 @@ class ImageGenerationReply(_Reply):
 
     @property
     def seed(self) -> int | None:
-        """The seed that was sent; the server never tells the one that it drew."""
+        """The seed that was sent: the caller's, or the one that the client drew; None without a receipt."""
         return self._receipt.seed if self._receipt else None
 
     @property
@@ -206,6 +208,20 @@ class ImageGenerationReply(_Reply):
     def warnings(self) -> tuple[str, ...]:
         """What is not as it was asked for, a sentence each."""
         return self._receipt.warnings if self._receipt else ()
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What was wrong with pictures that came damaged beside whole ones, and were left out."""
+        return self._left_out
+
+    def without(self, damage: Mapping[int, Exception]) -> Self:
+        """Return the same reply without some of its pictures, by their numbers from 0 on."""
+        whole = tuple(image for number, image in enumerate(self.data) if number not in damage)
+        copy = self.model_copy(update={"data": whole})
+        copy._left_out = tuple(  # noqa: SLF001  # of its own class
+            f"Picture {number} came damaged, and was left out: {why}." for number, why in damage.items()
+        )
+        return copy
 
     def with_receipt(self, receipt: Receipt) -> Self:
         """Return the same reply with how it came about written on it."""

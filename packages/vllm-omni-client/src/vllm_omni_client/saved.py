@@ -30,7 +30,7 @@ class SavedImage:
 
     @property
     def seed(self) -> int | None:
-        """The seed that was sent; the server never tells the one that it drew."""
+        """The seed that was sent: the caller's, or the one that the client drew."""
         return self.receipt.seed
 
     @property

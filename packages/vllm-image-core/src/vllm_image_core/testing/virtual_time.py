@@ -48,6 +48,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_ended)
         return future
 
+    async def shutdown_default_executor(self, *timeout: float) -> None:
+        """Wait for the executor's threads, with the clock standing still: its limit is one of real time."""
+        self._threads += 1
+        try:
+            await super().shutdown_default_executor(*timeout)
+        finally:
+            self._threads -= 1
+
     @property
     def waits_for_threads(self) -> bool:
         """Whether a thread is at work."""
