@@ -82,7 +82,8 @@ class Counting:
         while not messages or messages[-1].get("more_body"):
             messages.append(await receive())
             body += messages[-1].get("body", b"")
-        self.sent[json.loads(body)["prompt"]] += 1
+        if messages[-1]["type"] != "http.disconnect":  # killed in the middle of its sentence
+            self.sent[json.loads(body)["prompt"]] += 1
 
         async def again() -> Message:
             return messages.pop(0) if messages else await receive()

@@ -16,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from vllm_image_core.holding import Record
-from vllm_image_core.maker import Job, Maker
+from vllm_image_core.job import Job
+from vllm_image_core.maker import Maker
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.studio import Studio
 from vllm_omni_client import AsyncOmniClient

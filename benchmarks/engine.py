@@ -2,7 +2,8 @@
 
 Run it by `uvx nox -s bench -- engine`; `--schedules 100` for fewer schedules of faults, `--seed 7` to play
 one of them again and see what became of each request. Seeds are fixed: the figures of two runs are the same,
-but for those of CPU and memory. Exits with 1 when a goal is missed.
+but for those of CPU and memory, and for the third digit of a studio's, whose journal a thread writes.
+Exits with 1 when a goal is missed.
 
 The ideal of some servers is all work divided by all speeds; a server that is dead or that flaps is not
 counted there, as it is given less and less.

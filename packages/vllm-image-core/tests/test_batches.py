@@ -1,6 +1,7 @@
 """Batches that outlive their process: resumed, listed, cancelled and read, with the ids of the fault list."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from vllm_image_core.batch_eta import BatchEta
 from vllm_image_core.batch_events import Event
 from vllm_image_core.batch_item import ItemState
 from vllm_image_core.batching import Done, Failed, Progress
@@ -682,6 +684,7 @@ async def test_p12_memory_descriptors_and_tasks_stay_as_they_are_however_many_pi
     def now() -> tuple[int, int, int]:
         descriptors = Path("/proc/self/fd")
         count = len(list(descriptors.iterdir())) if descriptors.exists() else 0
+        gc.collect()
         return tracemalloc.get_traced_memory()[0], count, len(asyncio.all_tasks())
 
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
@@ -767,3 +770,128 @@ async def test_p14_an_older_journal_is_brought_up_to_date_and_a_newer_one_refuse
 
 def test_numbers_of_states_in_journals_never_change_their_meaning() -> None:
     assert {state.name: int(state) for state in ItemState} == {"WAITING": 0, "DONE": 1, "FAILED": 2}
+
+
+@pytest.mark.parametrize("no_source", ["a fox", b"a fox", None, 7, ImageRequest(prompt="a fox")])
+async def test_what_no_requests_come_from_is_refused_before_anything_is_recorded(
+    batch_server: "BatchServer", tmp_path: Path, no_source: object
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        with pytest.raises(
+            InvalidRequest, match=r"^A batch is made of a list or an iterator of ImageRequest"
+        ):
+            await studio.batch(no_source)  # type: ignore[arg-type]  # that is the fault
+        assert await studio.batches() == ()
+
+
+async def test_a_list_with_something_else_than_requests_is_refused_with_its_position(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    mixed = [*requests(2), "a fox"]
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        with pytest.raises(InvalidRequest, match=r"^Entry 2 of the batch, counted from 0, is 'a fox'"):
+            await studio.batch(mixed)  # type: ignore[arg-type]  # that is the fault
+        assert await studio.batches() == ()
+
+
+async def test_an_iterator_of_something_else_stops_the_batch_and_what_came_before_is_made(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    mixed = [*requests(2), {"prompt": "a fox"}]
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        batch = await studio.batch(iter(mixed))  # type: ignore[arg-type]  # that is the fault
+        with pytest.raises(InvalidRequest, match=r"^Entry 2 of the batch, counted from 0, is a dict"):
+            [outcome async for outcome in batch]
+        found = await studio.find_batch(batch.id)
+        assert found.state == "stopped"
+        assert "Entry 2" in (found.cause or "")
+
+
+async def test_a_studio_that_is_closed_begins_no_batch_and_fails_no_request(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        studio = studio_of(batch_server, tmp_path)
+        batch = await studio.batch(requests(1))
+        await batch.wait()
+        await studio.aclose()
+        for late in (studio.batch(requests(1)), studio.resume(batch.id)):
+            with pytest.raises(InvalidRequest, match=r"^This studio is closed\."):
+                await late
+        assert [each.state for each in await studio.batches()] == ["done"]
+
+
+@pytest.mark.parametrize("forgotten_by_the_journal", [False, True])
+async def test_who_made_a_picture_is_told_in_another_process_too(
+    batch_server: "BatchServer", tmp_path: Path, *, forgotten_by_the_journal: bool
+) -> None:
+    other = type(batch_server)()
+    other.base_url = "http://gpu:6656"
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        async with Studio([batch_server, other], output_dir=tmp_path) as studio:
+            batch = await studio.batch(requests(4))
+            first = {
+                outcome.index: outcome.value.server async for outcome in batch if isinstance(outcome, Done)
+            }
+        if forgotten_by_the_journal:
+            forgotten(tmp_path, 0, 1, 2, 3)
+        async with Studio([batch_server, other], output_dir=tmp_path) as studio:
+            results = (await studio.resume(batch.id)).results()
+            again = {each.index: each.value.server async for each in results if isinstance(each, Done)}
+    assert again == first
+    assert set(first.values()) == {"http://gpu:6655", "http://gpu:6656"}
+
+
+async def test_a_batch_that_goes_on_knows_its_end_before_its_first_picture(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        async with studio_of(batch_server, tmp_path) as studio:
+            batch_server.gate.clear()
+            batch = await studio.batch(requests(600))
+            whole = batch.eta.seconds
+        async with studio_of(batch_server, tmp_path) as studio:
+            await studio.model()
+            again = await studio.resume(batch.id)
+            left = again.eta.seconds
+            batch_server.gate.set()
+    assert whole is not None
+    assert left == pytest.approx(whole, rel=0.01)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_a_batch_that_is_cancelled_while_it_begins_is_given_back(
+    batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, resumed: bool
+) -> None:
+    counting = asyncio.Event()
+
+    async def for_ever(*_: object) -> None:
+        counting.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        batch = studio.batch(requests(2))
+        if resumed:
+            await batch
+            await batch.close()
+            batch = studio.resume(batch.id)
+        with monkeypatch.context() as patch:
+            patch.setattr(BatchEta, "expect", for_ever)
+            beginning = asyncio.ensure_future(batch.wait())
+            await counting.wait()
+            await batch.cancel()
+            await asyncio.wait([beginning])
+        assert (await studio.find_batch(batch.id)).state == "interrupted"
+        again = await studio.resume(batch.id)
+        await again.wait()
+        assert again.progress.done == 2
+
+
+async def test_a_damaged_journal_is_told_when_it_is_set_aside(
+    batch_server: "BatchServer", tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await _journal_of(batch_server, tmp_path, 1)
+    (tmp_path / ".vllm-image" / "batches.sqlite3").write_bytes(b"no database" * 100)
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        assert await studio.batches() == ()
+    assert "It is set aside, and what can still be read of it is kept." in caplog.text

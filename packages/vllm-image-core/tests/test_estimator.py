@@ -4,6 +4,7 @@ import re
 import pytest
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.estimator import Estimate, activation_gb, estimate, recommended_concurrency
+from vllm_image_core.eta import Speed
 from vllm_image_core.predictor import GB_PER_MIB, Predictor
 from vllm_image_core.profile import Profile
 from vllm_image_core.registry import Registry
@@ -217,3 +218,38 @@ def test_a_number_of_pictures_that_is_none_is_refused(num_images: int) -> None:
     with pytest.raises(InvalidRequest) as caught:
         estimated(num_images=num_images)
     assert caught.value.parameter == "num_images"
+
+
+@pytest.mark.parametrize(
+    ("num_images", "ahead", "seconds", "queue"),
+    [(1, 0, 1.0, 0.0), (2, 0, 2.0, 0.0), (7, 7, 4.0, 4.0), (700, 0, 400.0, 0.0)],
+)
+def test_several_servers_share_the_pictures_each_by_its_speed(
+    num_images: int, ahead: int, seconds: float, queue: float
+) -> None:
+    result = estimate(
+        KLEIN,
+        width=1024,
+        height=1024,
+        num_inference_steps=4,
+        guided=False,
+        num_images=num_images,
+        requests_ahead=ahead,
+        speeds=[Speed(predictor=measured(each)) for each in (1.0, 2.0, 4.0)],
+    )
+    assert result.seconds_per_image == pytest.approx(1.0)
+    assert (result.total_seconds, result.queue_seconds) == (
+        pytest.approx(seconds, rel=1e-5),
+        pytest.approx(queue),
+    )
+    assert result.basis.startswith("69 pictures on 3 of 3 servers")
+    assert f"Time: {result.basis}." in result.notes
+
+
+def test_several_servers_of_which_one_was_measured_are_not_called_measured() -> None:
+    speeds = [Speed(predictor=measured(1.0)), Speed(predictor=Predictor(KLEIN))]
+    result = estimate(
+        KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False, num_images=10, speeds=speeds
+    )
+    assert not result.measured
+    assert "on 1 of 2 servers" in result.basis

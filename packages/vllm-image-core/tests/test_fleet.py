@@ -645,3 +645,35 @@ def test_servers_that_do_not_tell_have_unknown_requests_of_others() -> None:
         return await fleet_of(members).requests_of_others()
 
     assert run(main()) is None
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_call_that_comes_while_the_servers_are_first_asked_waits_for_their_answer(*, joined: bool) -> None:
+    members = servers(1, 1)
+
+    async def main() -> list[str]:
+        fleet = fleet_of(members[: 1 if joined else 2])
+        if joined:
+            await fleet.generate_image(jobs(1)[0])
+            fleet.join(members[1])
+        calls: list[asyncio.Task[ImageGenerationReply]] = []
+        for request in jobs(3):
+            calls.append(asyncio.create_task(fleet.generate_image(request)))
+            await asyncio.sleep(members[0].round_trip / 4)
+        replies = await asyncio.gather(*calls)
+        return [reply.receipt.server for reply in replies if reply.receipt]
+
+    assert set(run(main())) == {"http://a", "http://b"}
+
+
+def test_a_server_of_another_model_does_no_work_that_a_time_could_rest_on() -> None:
+    members = servers(1, 1)
+    members[1].model = "another"
+
+    async def main() -> list[str]:
+        fleet = fleet_of(members)
+        assert len(fleet.at_work) == 2  # none has said what it serves yet
+        await fleet.generate_image(jobs(1)[0])
+        return [report.url for report in fleet.at_work]
+
+    assert run(main()) == ["http://a"]

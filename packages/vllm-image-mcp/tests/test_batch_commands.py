@@ -101,7 +101,7 @@ def _small() -> dict[str, int]:
         (
             "rows.csv",
             b"prompt,width\na fox,64\nan owl,wide\na hare,64,9,9\n\xff\xfe,64\n,64\na bear,1000\nan elk,64\n",
-            {3: "width 'wide' is no number", 4: "4 cells", 5: "UTF-8", 6: "no prompt", 7: "Width 1000"},
+            {3: "width 'wide' is no whole number", 4: "4 cells", 5: "UTF-8", 6: "no prompt", 7: "Width 1000"},
         ),
         (
             "rows.jsonl",
@@ -177,7 +177,7 @@ def test_batches_are_listed_resumed_and_cancelled_by_their_id(tmp_path: Path, om
 def test_an_id_that_is_not_known_is_one_line_on_stderr(tmp_path: Path, command: str) -> None:
     result = run(tmp_path, command, "batch_0")
     assert result.exit_code == 1
-    assert "Batch 'batch_0' is not known here" in result.stderr
+    assert "Batch 'batch_0' is not known here. `vllm-image-mcp batches` tells those of" in result.stderr
 
 
 @pytest.fixture
@@ -251,3 +251,10 @@ def test_p03_after_kill_9_the_command_resume_makes_what_is_missing(
     assert len(list((tmp_path / "made").glob("*.png"))) == 8
     sent = [each["prompt"] for each in omni.requests]
     assert {prompt: sent.count(prompt) for prompt in sent if sent.count(prompt) > 1} == {"fox 2": 2}
+
+
+def test_a_folder_without_batches_says_so_and_is_not_made(tmp_path: Path) -> None:
+    result = run(tmp_path, "batches")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith("There are no batches in ")
+    assert not any(tmp_path.iterdir())

@@ -22,8 +22,9 @@ from vllm_image_core.batch_log import BatchLog
 from vllm_image_core.disk_space import pixels_for
 from vllm_image_core.errors import CannotSave, ImageError, NotEnoughSpace, PictureNotSaved
 from vllm_image_core.holding import Record
-from vllm_image_core.maker import Job
+from vllm_image_core.job import Job
 from vllm_image_core.patience import LeftWaiting, Patience
+from vllm_image_core.text import sentences
 from vllm_image_core.turnstile import Turnstile
 from vllm_image_core.workshop import Workshop
 
@@ -164,7 +165,7 @@ class BatchAttempts:
         wait = 0.0 if isinstance(error, ServerUnreachable | EngineDead) else self._workshop.probe_seconds
         if isinstance(error, ServerBusy):
             wait = max(wait, error.retry_after_seconds or 0.0)
-        self._server.failed(f"{error.message} {error.next_step}", wait_seconds=wait)
+        self._server.failed(sentences(error.message, error.next_step), wait_seconds=wait)
 
     async def _meaning(self, error: OmniError) -> Meaning:
         match error:
@@ -217,7 +218,7 @@ class BatchAttempts:
             case _:
                 pass
         self._log.trouble = self._log.trouble or error
-        self._folder.failed(f"{error.message} {error.next_step}")
+        self._folder.failed(sentences(error.message, error.next_step))
 
     async def _is_folder_well(self) -> bool:
         try:

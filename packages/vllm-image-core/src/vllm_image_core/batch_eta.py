@@ -3,11 +3,16 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+from vllm_omni_client.errors import OmniError
+
+from vllm_image_core.batch_log import BatchLog
 from vllm_image_core.batching import Progress
 from vllm_image_core.edit import EditRequest
+from vllm_image_core.errors import JournalUnavailable
 from vllm_image_core.eta import Eta, Remaining, Speed
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.work import Work
@@ -17,6 +22,9 @@ __all__ = ["BatchEta"]
 
 _BREATH: Final = 500
 """Requests that are counted between two turns of the event loop."""
+
+_MODEL_SECONDS: Final = 1.0
+"""A batch that goes on waits no longer for its server's model before it begins."""
 
 _USUAL: Final = Work(megapixels=1.0, forwards=20)
 """By how long such a picture takes, servers are compared."""
@@ -33,6 +41,7 @@ class BatchEta:
         self._maker = workshop.maker
         self._speeds = workshop.speeds
         self._remaining = Remaining(timer=workshop.timer)
+        self._counting: asyncio.Task[None] | None = None
 
     async def expect(self, requests: Iterable[ImageRequest]) -> None:
         """Requests that will be made: how long they take is part of the time that is left."""
@@ -45,6 +54,23 @@ class BatchEta:
                 await asyncio.sleep(0)
         for work, count in counts.items():
             self._remaining.add(work, count)
+
+    async def expect_left(self, log: BatchLog) -> None:
+        """What waits of a batch that goes on: some of it is counted now, and the rest beside the work."""
+        first = next(log.tally.positions("waiting"), None)
+        if first is None:
+            return
+        with suppress(OmniError, TimeoutError):  # a batch may go on whose server is away
+            async with asyncio.timeout(_MODEL_SECONDS):
+                await self._maker.met()
+        after = await self._expect_some(log, first - 1)
+        if after is not None:
+            self._counting = asyncio.create_task(self._expect_all(log, after), name="what is left of a batch")
+
+    def close(self) -> None:
+        """Count no more."""
+        if self._counting is not None:
+            self._counting.cancel()
 
     async def started(self, position: int, request: ImageRequest) -> None:
         """A request is on its way."""
@@ -72,6 +98,18 @@ class BatchEta:
             return Eta(seconds=None, basis="the server has not told its model")
         left = (progress.waiting or 0) + progress.running
         return self._remaining.eta(speeds, pictures_left=left, more=progress.total is None)
+
+    async def _expect_all(self, log: BatchLog, after: int) -> None:
+        rest: int | None = after
+        with suppress(JournalUnavailable):  # the batch is over, or waits for its journal: others tell that
+            while rest is not None:
+                rest = await self._expect_some(log, rest)
+
+    async def _expect_some(self, log: BatchLog, after: int) -> int | None:
+        """Count some requests behind a position, and return the last one's; None where there are none."""
+        items = await log.take(after, _BREATH)
+        await self.expect(item.request for item in items if log.tally.waits(item.position))
+        return items[-1].position if items else None
 
     async def _work(self, request: ImageRequest) -> Work | None:
         if isinstance(request, EditRequest):  # its pictures are read for it

@@ -20,14 +20,16 @@ from vllm_image_core.errors import BatchInUse, CannotSave, DatabaseUnavailable, 
 from vllm_image_core.eta import Eta
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.input_sweep import swept
+from vllm_image_core.job import Job
 from vllm_image_core.journal_writer import JournalWriter, News
 from vllm_image_core.kept_inputs import kept
-from vllm_image_core.maker import Job
 from vllm_image_core.patience import LeftWaiting
 from vllm_image_core.remembered import told_of_image
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.request_source import Source, bites
+from vllm_image_core.streak import Streak
 from vllm_image_core.tally import Tally
+from vllm_image_core.text import sentences
 from vllm_image_core.workshop import Windowed, Workshop
 
 __all__ = ["BatchRun", "Halt"]
@@ -36,9 +38,6 @@ _logger = logging.getLogger(__name__)
 
 Halt = Literal["cancelled", "closed", "lost", "stopped"]
 """Why a batch ends early: by its caller, with its studio, by another process, by what goes wrong."""
-
-_SAME_FAILURES: Final = 5
-"""So many failures of one kind, with no success between them, stop a batch."""
 
 _AHEAD: Final = 100_000
 """An endless source is recorded so far ahead of what is sent, and no further."""
@@ -98,7 +97,7 @@ class BatchRun:
         self._feed = BatchFeed(self.log, workshop.library, resumed=lease.resumed)
         self._left = BatchEta(workshop)
         self._attempts = BatchAttempts(workshop, self.log, self._left, self._give_up)
-        self._failures: list[str] = []
+        self._streak = Streak()
         self._working: asyncio.Task[None] | None = None
         self._ending = False
         self._taken = asyncio.Event()
@@ -122,6 +121,11 @@ class BatchRun:
             if why == "cancelled":
                 self.log.left_running = self.log.tally.running
             self._working.cancel()
+
+    async def abandon(self) -> None:
+        """End what was never begun: the batch is given back, and can be resumed."""
+        self.halt = "closed"
+        await self._end()
 
     async def drain(self, seconds: float) -> None:
         """Send no more, and give what is under way so many seconds to end before it is cancelled."""
@@ -147,6 +151,10 @@ class BatchRun:
     async def expect(self, requests: Iterable[ImageRequest]) -> None:
         """Requests that will be made: how long they take is part of the time that is left."""
         await self._left.expect(requests)
+
+    async def expect_left(self) -> None:
+        """The same of what was left of a batch that goes on."""
+        await self._left.expect_left(self.log)
 
     @property
     def eta(self) -> Eta:
@@ -244,7 +252,7 @@ class BatchRun:
         def saved(image: GeneratedImage) -> None:
             nonlocal ended
             ended = True
-            self._failures.clear()
+            self._streak.broken()
             self._left.ended(position, made=not image.reused)
             told = told_of_image(image, self._workshop.library.root)
             self.log.done(position, item.request, image, told)
@@ -258,21 +266,13 @@ class BatchRun:
                 ended = True
                 self._left.ended(position, made=False)
                 self.log.failed(position, item.request, error)
-                self._count_failure(error)
+                if (cause := self._streak.failed(error)) is not None:
+                    self._stop_sending(cause)
         finally:
             if not ended:
                 self.log.tally.put_back(position)
                 self._left.waits_again(position)
             self._feed.back(position)
-
-    def _count_failure(self, error: Exception) -> None:
-        """Stop where the last few have all failed, and in the same way: the others would, too."""
-        kind = type(error).__name__
-        if self._failures and self._failures[0] != kind:
-            self._failures.clear()
-        self._failures.append(kind)
-        if len(self._failures) >= _SAME_FAILURES:
-            self._stop_sending(f"{_SAME_FAILURES} requests in a row have failed in the same way: {error}")
 
     def _stop_sending(self, cause: str) -> None:
         """Send no more; what is under way ends, and the rest can be resumed."""
@@ -301,6 +301,7 @@ class BatchRun:
         """Write down how it ended, give the lease back, and tell."""
         self._ending = True
         self._attempts.close()
+        self._left.close()
         self._ended = self._workshop.timer()
         self.log.tally.cancelled = self.halt == "cancelled"
         self.log.tally.complete = True
@@ -330,7 +331,7 @@ class BatchRun:
 
     def _hear(self, trouble: DatabaseUnavailable | None) -> None:
         """The journal cannot be written, or can be again."""
-        self._attempts.journal_failed(None if trouble is None else f"{trouble.message} {trouble.next_step}")
+        self._attempts.journal_failed(trouble and sentences(trouble.message, trouble.next_step))
 
     def _lose(self) -> None:
         """Another process has taken the batch over: nothing more is written or sent here."""
@@ -344,11 +345,6 @@ class BatchRun:
         self._halt("cancelled")
 
     def _state(self) -> str:
-        tally = self.log.tally
         if self.halt in {"cancelled", "stopped"}:
             return self.halt
-        if tally.waiting or not tally.complete:
-            return "open"
-        if not tally.failed:
-            return "done"
-        return "partial" if tally.done else "failed"
+        return self.log.tally.verdict

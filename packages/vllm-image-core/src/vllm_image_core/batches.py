@@ -3,7 +3,8 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -21,7 +22,7 @@ from vllm_image_core.lease import is_dead
 from vllm_image_core.ledger import Book, Ledger
 from vllm_image_core.picture_batch import Begun, PictureBatch
 from vllm_image_core.request import ImageRequest
-from vllm_image_core.request_source import DrawnRequests, Source
+from vllm_image_core.request_source import DrawnRequests, Source, check_request, check_source
 from vllm_image_core.tally import Tally
 from vllm_image_core.workshop import Workshop
 
@@ -57,6 +58,7 @@ class Batches:
         self._at_once = at_once
         self._fixed = fixed
         self._known: dict[str, PictureBatch] = {}
+        self._closed = False
 
     def new(
         self, requests: Source, *, max_concurrent: int | None, fresh: bool, recorded_first: bool
@@ -114,7 +116,8 @@ class Batches:
         return known
 
     async def aclose(self) -> None:
-        """End the work on all batches; they can be resumed."""
+        """End the work on all batches; they can be resumed, by another studio."""
+        self._closed = True
         for batch in tuple(self._known.values()):
             await batch.close()
 
@@ -159,6 +162,8 @@ class Batches:
         fresh: bool,
         first: bool,
     ) -> Begun:
+        self._check_open()
+        check_source(requests)
         at_once = await self._at_once(asked)
         maker, workshop = self._workshop.maker, self._workshop
         drawn: DrawnRequests | None = None
@@ -173,7 +178,8 @@ class Batches:
         if drawn is not None:
             tally.record(len(drawn))
             tally.complete = True
-            await run.expect(drawn)
+            async with _given_back(run):
+                await run.expect(drawn)
             for position in range(len(drawn)):
                 events.tell("queued", position)
         run.begin(requests if drawn is None else None, recorded_first=first)
@@ -187,6 +193,8 @@ class Batches:
             raise InvalidRequest(
                 "A batch needs at least one request.", parameter="requests", value=0, allowed="1 or more"
             )
+        for position, request in enumerate(requests):
+            check_request(request, position)
         drawn = DrawnRequests(tuple(requests))
         for position, request in enumerate(requests):
             try:
@@ -205,6 +213,7 @@ class Batches:
         return drawn
 
     async def _resumed(self, name: BatchId, asked: int | None, events: Events, *, retried: bool) -> Begun:
+        self._check_open()
         workshop = self._workshop
         journal = workshop.journal
         book = await asyncio.to_thread(journal.book, name)
@@ -219,6 +228,8 @@ class Batches:
         )
         await asyncio.to_thread(journal.written, partial(_reopened, tally, name, retried=retried))
         run = self._run(lease, tally, events, at_once=at_once, asked=asked)
+        async with _given_back(run):
+            await run.expect_left()
         run.begin(None)
         return Begun(tally=tally, run=run, at_once=at_once)
 
@@ -228,12 +239,33 @@ class Batches:
         fixed = self._fixed or asked is not None
         return BatchRun(self._workshop, lease, tally, events, at_once=at_once, fixed=fixed)
 
+    def _check_open(self) -> None:
+        """Begin nothing on closed connections: each request would fail, and be recorded as failed."""
+        if self._closed:
+            raise InvalidRequest(
+                "This studio is closed.",
+                parameter="studio",
+                value=None,
+                allowed="a studio that is open",
+                next_step="Make another Studio on the same folder.",
+            )
+
     def _remembered(self, batch: PictureBatch) -> PictureBatch:
         ended = [name for name, known in self._known.items() if known.idle]
         for name in ended[: max(0, len(ended) - _KEPT + 1)]:
             del self._known[name]
         self._known[batch.id] = batch
         return batch
+
+
+@asynccontextmanager
+async def _given_back(run: BatchRun) -> AsyncGenerator[None]:
+    """Give a batch back where it cannot begin: nobody else could go on with it."""
+    try:
+        yield
+    except BaseException:
+        await run.abandon()
+        raise
 
 
 def _know(tally: Tally, book: Book, ledger: Ledger) -> None:

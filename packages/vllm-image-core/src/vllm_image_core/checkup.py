@@ -52,6 +52,7 @@ class Checkup:
         self._open = False
         self._keeper: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._meetings: set[asyncio.Task[None]] = set()
         self._reviving: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -75,7 +76,7 @@ class Checkup:
     def joined(self, member: Member) -> None:
         """Ask a server that has come what it serves; without calls, the next one will."""
         if self._open:
-            self.start(self._meet(member))
+            self._meet(member)
 
     def keep(self, now: float, *, waiting: bool) -> None:
         """Look after the servers from time to time, as long as one needs it or calls wait."""
@@ -83,14 +84,16 @@ class Checkup:
             self._keeper = asyncio.get_running_loop().create_task(self._keep())
 
     async def introduced(self) -> None:
-        """Ask the servers once what they serve; one that is slow to answer holds up nobody for long."""
-        if all(member.asked for member in self._crew.members):
+        """Ask the servers once what they serve; one that is slow to answer holds up nobody for long.
+
+        Who comes while they are being asked waits for the first answer, as who has asked them does.
+        """
+        asked = [self._meet(member) for member in self._crew.members if not member.asked]
+        while self._meetings and not any(member.names for member in self._crew.members):
+            await asyncio.wait(self._meetings, return_when=asyncio.FIRST_COMPLETED)
+        if not asked:
             return
-        tasks = [self.start(self._meet(member)) for member in self._crew.members if not member.asked]
-        pending: set[asyncio.Task[None]] = set(tasks)
-        while pending and not any(member.names for member in self._crew.members):
-            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        if pending:
+        if pending := [task for task in asked if not task.done()]:
             await asyncio.wait(pending, timeout=_GRACE_SECONDS)
         self._crew.met = True
         self._crew.compare()
@@ -203,8 +206,16 @@ class Checkup:
             member.last_error = EngineDead(f"{member.url}: /health does not answer 200", status=_UNAVAILABLE)
         return well
 
-    async def _meet(self, member: Member) -> None:
-        await self.introduce(member)
+    def _meet(self, member: Member) -> asyncio.Task[None]:
+        member.asked = True
+
+        async def meet() -> None:
+            await self.introduce(member)
+
+        task = self.start(meet())
+        self._meetings.add(task)
+        task.add_done_callback(self._meetings.discard)
+        return task
 
     def _needs_keeping(self, now: float) -> bool:
         return any(

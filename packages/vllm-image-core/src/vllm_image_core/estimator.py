@@ -4,11 +4,12 @@ They come from the pictures that the server has made, and from the model's profi
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from vllm_image_core import bounds
-from vllm_image_core.eta import duration
+from vllm_image_core.eta import Speed, basis_of, duration
 from vllm_image_core.predictor import Predictor
 from vllm_image_core.profile import Profile
 from vllm_image_core.size import Size
@@ -31,10 +32,10 @@ class Estimate:
 
     Attributes:
         size: Of each picture, in pixels.
-        seconds_per_image: What the server works on one, waiting left out, after the first picture. Where
-            nothing was measured yet, on one NVIDIA H100.
+        seconds_per_image: What the server works on one, waiting left out, after the first picture; of
+            several servers, the fastest. Where nothing was measured yet, on one NVIDIA H100.
         total_seconds: For all of them, one after the other, as a server makes them unless it was started
-            otherwise.
+            otherwise; of several servers, shared out so that all end soonest.
         peak_vram_gb: With one picture under way, in gigabytes; None when the model's need is not known.
         recommended_concurrent: How many requests to have under way, 1 to 4.
         basis: What the time rests on, such as "23 pictures on this server, off by 5 % on the last 20".
@@ -80,6 +81,7 @@ def estimate(
     predictor: Predictor | None = None,
     requests_ahead: int | None = None,
     work: Work | None = None,
+    speeds: Sequence[Speed] = (),
 ) -> Estimate:
     """Time, memory and concurrency for pictures of a resolved request.
 
@@ -94,6 +96,7 @@ def estimate(
         predictor: What is known of the server; None for the profile alone.
         requests_ahead: Requests that the server has now, running and waiting; None when it is not known.
         work: What each asks of the server; None for that of a picture made from words alone.
+        speeds: The servers, where there are several: they share the pictures out so that all end soonest.
 
     Raises:
         InvalidRequest: `num_images` is no integer or less than 1.
@@ -102,31 +105,88 @@ def estimate(
     size = Size(width, height)
     predictor = predictor or Predictor(profile)
     work = work or Work.at(size, num_inference_steps, guided=guided)
-    seconds, peak = predictor.seconds(work), predictor.peak_gb(work)
-    queue = (requests_ahead or 0) * (predictor.usual_seconds or seconds)
+    peak = predictor.peak_gb(work)
+    time = (
+        _time_of_several(speeds, work, images, requests_ahead or 0)
+        if len(speeds) > 1
+        else _time_of_one(predictor, work, images, requests_ahead or 0)
+    )
     return Estimate(
         size=size,
-        seconds_per_image=seconds,
-        total_seconds=seconds * images,
+        seconds_per_image=time.each,
+        total_seconds=time.total,
         peak_vram_gb=peak,
         recommended_concurrent=_at_once(
             total_vram_gb, model_gb(profile, predictor), _each_gb(predictor, work)
         ),
-        basis=predictor.basis,
+        basis=time.basis,
         notes=(
             f"{profile.type.capitalize()} model, {num_inference_steps} steps.",
             "First generation may be slower due to torch.compile warmup.",
             *_guidance_note(guided=guided),
-            *_basis_notes(predictor),
-            *_queue_note(requests_ahead, queue + seconds * images),
+            *_basis_notes(time, predictor),
+            *_queue_note(requests_ahead, time.queue + time.total),
             _concurrency_note(model_gb(profile, predictor), _each_gb(predictor, work), total_vram_gb),
             *_fit_note(peak, total_vram_gb),
         ),
-        measured=predictor.pictures > 0,
+        measured=time.measured,
         memory_basis=predictor.memory_basis,
         requests_ahead=requests_ahead,
-        queue_seconds=queue,
+        queue_seconds=time.queue,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Time:
+    each: float
+    total: float
+    queue: float
+    basis: str
+    measured: bool
+
+
+def _time_of_one(predictor: Predictor, work: Work, images: int, ahead: int) -> _Time:
+    each = predictor.seconds(work)
+    return _Time(
+        each=each,
+        total=each * images,
+        queue=ahead * (predictor.usual_seconds or each),
+        basis=predictor.basis,
+        measured=predictor.pictures > 0,
+    )
+
+
+def _time_of_several(speeds: Sequence[Speed], work: Work, images: int, ahead: int) -> _Time:
+    """Each picture goes to the server that has done it first; so does what is ahead of them."""
+    known = [(speed.of(work.task), speed.parallelism) for speed in speeds]
+    each = [(predictor.seconds(work), at_once) for predictor, at_once in known]
+    a_second = sum(
+        at_once / (predictor.usual_seconds or predictor.seconds(work)) for predictor, at_once in known
+    )
+    basis, measured = basis_of(speeds, work.task)
+    return _Time(
+        each=min(seconds for seconds, _ in each),
+        total=_makespan(images, each),
+        queue=ahead / a_second,
+        basis=basis,
+        measured=measured,
+    )
+
+
+def _makespan(images: int, each: Sequence[tuple[float, int]]) -> float:
+    """The least time in which so many are made: by halves, to a millionth of the fastest server's alone.
+
+    Args:
+        images: How many.
+        each: Of each server, seconds for one picture, and how many it makes at the same time.
+    """
+    low, high = 0.0, images * min(seconds for seconds, _ in each)
+    least = high * 1e-6
+    while high - low > least:
+        middle = (low + high) / 2
+        done = sum(math.floor(middle / seconds) * at_once for seconds, at_once in each)
+        low, high = (low, middle) if done >= images else (middle, high)
+    return high
 
 
 def recommended_concurrency(
@@ -170,13 +230,9 @@ def _each_gb(predictor: Predictor, work: Work) -> float:
     return max(GB_PER_RUNNING_PICTURE, predictor.picture_gb(work.megapixels))
 
 
-def _basis_notes(predictor: Predictor) -> tuple[str, ...]:
-    if predictor.pictures:
-        return f"Time: {predictor.basis}.", f"Memory: {predictor.memory_basis}."
-    return (
-        f"Time: {predictor.basis}. The profile's time is for one NVIDIA H100.",
-        f"Memory: {predictor.memory_basis}.",
-    )
+def _basis_notes(time: _Time, predictor: Predictor) -> tuple[str, ...]:
+    card = "" if time.measured or predictor.pictures else " The profile's time is for one NVIDIA H100."
+    return f"Time: {time.basis}.{card}", f"Memory: {predictor.memory_basis}."
 
 
 def _queue_note(ahead: int | None, seconds: float) -> tuple[str, ...]:

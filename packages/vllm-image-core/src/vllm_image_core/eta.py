@@ -10,7 +10,7 @@ from typing import Final
 from vllm_image_core.predictor import Predictor
 from vllm_image_core.work import NO_LOAD, TASKS, Load, Task, Work
 
-__all__ = ["Eta", "Remaining", "Speed", "duration"]
+__all__ = ["Eta", "Remaining", "Speed", "basis_of", "duration"]
 
 _PACE_OVER: Final = 100
 """The pictures whose real pace is compared with the predicted one."""
@@ -253,11 +253,12 @@ def _queue(speeds: Sequence[Speed]) -> float:
 def _basis(speeds: Sequence[Speed], left: Load) -> tuple[str, bool]:
     """What the time rests on, each kind of what is left by itself, and whether all was measured."""
     tasks: list[Task] = [task for task in TASKS if any(left.of_task(task))] or ["generation"]
-    told = [_basis_of(speeds, task) for task in tasks]
+    told = [basis_of(speeds, task) for task in tasks]
     return "; of edits: ".join(basis for basis, _ in told), all(measured for _, measured in told)
 
 
-def _basis_of(speeds: Sequence[Speed], task: Task) -> tuple[str, bool]:
+def basis_of(speeds: Sequence[Speed], task: Task) -> tuple[str, bool]:
+    """What the time of one kind rests on, and whether each server was measured."""
     predictors = [speed.of(task) for speed in speeds]
     measured = [predictor for predictor in predictors if predictor.pictures]
     if len(speeds) == 1 or not measured:

@@ -22,7 +22,7 @@ from vllm_image_core.dispatch import Dispatch
 from vllm_image_core.member import Call, Member
 from vllm_image_core.member_report import MemberReport
 from vllm_image_core.relay import Relay
-from vllm_image_core.size import PIXELS_PER_MEGAPIXEL
+from vllm_image_core.routing import rough_cost
 
 __all__ = ["Fleet"]
 
@@ -61,7 +61,7 @@ class Fleet:
         ceiling: int | None = None,
         clock: Callable[[], float] = _loop_time,
     ) -> None:
-        self._cost = cost or _rough_cost
+        self._cost = cost or rough_cost
         self._clock = clock
         self._crew = Crew(members, learned=learned, parallel=parallel, ceiling=ceiling)
         self._checkup = Checkup(self._crew, clock, lose=self._lose, give_way=self._give_way)
@@ -77,6 +77,11 @@ class Fleet:
     def members(self) -> tuple[MemberReport, ...]:
         """What is known of each server, in the order in which they were given."""
         return tuple(member.report() for member in self._crew.members)
+
+    @property
+    def at_work(self) -> tuple[MemberReport, ...]:
+        """The same of those that get work, of all where none does: a server of another model gets none."""
+        return tuple(member.report() for member in self._crew.usable() or self._crew.members)
 
     @property
     def window(self) -> int:
@@ -311,16 +316,6 @@ class Fleet:
             except OmniError as error:
                 failure = error
         raise failure or self._crew.outage(self._crew.members)
-
-
-def _rough_cost(request: ServerRequest) -> float:
-    """Steps times what one takes, in proportion; a step's time grows a little faster than its pixels.
-
-    The shape, 0.2 + MP + 0.2 MP², is that of the large diffusion transformers' operations.
-    """
-    width, _, height = (request.size or "1024x1024").partition("x")
-    megapixels = int(width) * int(height) / PIXELS_PER_MEGAPIXEL
-    return (request.num_inference_steps or 1) * (0.2 + megapixels + 0.2 * megapixels**2)
 
 
 def _signed(reply: ImageGenerationReply, request: ServerRequest, url: str) -> ImageGenerationReply:

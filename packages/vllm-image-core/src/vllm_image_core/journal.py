@@ -1,5 +1,6 @@
 """The journal of a folder's batches: recorded before anything is sent, read by any process on that folder."""
 
+import logging
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from vllm_image_core.salvage import salvaged
 from vllm_image_core.text import one_line
 
 __all__ = ["Journal"]
+
+_logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -117,6 +120,7 @@ class Journal:
 
     def repair(self, damage: DamagedDatabase) -> None:
         """Set the damaged file aside, and go on with what can still be read of it."""
+        _logger.warning("%s It is set aside, and what can still be read of it is kept.", damage.message)
         salvaged(Database(self.root, JOURNAL), damage.identity)
 
     def restored(self, ledger: Ledger, *, device: int | None) -> bool:

@@ -2,51 +2,44 @@
 
 import asyncio
 import functools
-import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from weakref import WeakValueDictionary
 
-from vllm_omni_client.errors import BadReply, BadRequest, OmniError, ServerRefused
+from vllm_omni_client.errors import BadRequest, OmniError
 from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core import surprises
 from vllm_image_core.calibration import Made
 from vllm_image_core.content_key import ContentKey, content_key
 from vllm_image_core.edit import EditRequest
-from vllm_image_core.edit_layers import layers_beside, with_layers
-from vllm_image_core.edit_making import facts_of, metadata_of, readied, receipt_of, resolved_by
+from vllm_image_core.edit_layers import with_layers
+from vllm_image_core.edit_making import facts_of, metadata_of, readied
 from vllm_image_core.edit_work import work_of
 from vllm_image_core.errors import CannotSave, ImageError, PictureNotSaved
 from vllm_image_core.filename import check_filename
 from vllm_image_core.fleet import Fleet
 from vllm_image_core.generated import GeneratedImage
-from vllm_image_core.holding import Hold, Record, saved
+from vllm_image_core.holding import Record, saved
+from vllm_image_core.job import Job
 from vllm_image_core.library import Existing, Library, Saved
-from vllm_image_core.measurements import Origin
+from vllm_image_core.loaded_model import LoadedModel
 from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture
-from vllm_image_core.receipt import Receipt
 from vllm_image_core.recipe import recipe_facts, with_recipe
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest
+from vllm_image_core.reuse import receipt, reused
 from vllm_image_core.sending import sent
-from vllm_image_core.served import ServedModel, served_model
+from vllm_image_core.served import ServedModel
 from vllm_image_core.speeds import Speeds
 from vllm_image_core.tag import check_tag
 from vllm_image_core.twins import Twins
 from vllm_image_core.work import Work
 
-__all__ = ["Job", "Maker"]
-
-_logger = logging.getLogger(__name__)
-
-_VERSION_SECONDS = 10.0
-"""A server that is slower to tell its version has none."""
-
-_WORKS_KEPT = 256
+__all__ = ["Maker"]
 
 _MOST_PIXELS_OVER = 1.1
 """A picture may have this many times the pixels that were asked for before it is refused undecoded."""
@@ -57,26 +50,6 @@ _ALWAYS_TAKEN_PIXELS = 4_194_304
 
 def _unrecorded(_: GeneratedImage) -> None:
     """Keep no record."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A checked request, and what else decides how it is made.
-
-    Attributes:
-        request: Its seed is drawn.
-        reuse: Whether a picture that is there already will do.
-        batch: The id of the batch that it belongs to.
-        position: Its place there, from 0.
-        hold: What is waited for where the folder does not take the picture, before that is tried again; None
-            where nobody waits: the picture then goes to the spill folder.
-    """
-
-    request: ImageRequest
-    reuse: bool = False
-    batch: str | None = None
-    position: int | None = None
-    hold: Hold | None = None
 
 
 class Maker:
@@ -109,29 +82,20 @@ class Maker:
         self._library = library
         self._registry = registry
         self._now = now
-        self._draw_seed = draw_seed
         self._timer = timer
         self._metadata = metadata or Metadata()
         self._speeds = speeds
         self._twins = Twins()
-        self._model: ServedModel | None = None
-        self._version: str | None = None
-        self._version_was_told = False
-        self._met: ServedModel | None = None
-        self._works: dict[tuple[object, ...], Work] = {}
+        self._loaded = LoadedModel(backend, registry, speeds, draw_seed=draw_seed)
         self._under_way: WeakValueDictionary[ContentKey, asyncio.Lock] = WeakValueDictionary()
 
     async def model(self) -> ServedModel:
         """Ask the server for its model, and find the profile that fits it."""
-        model = served_model(await self._backend.get_models(), self._registry)
-        if model != self._model and model.match.warning:
-            _logger.warning("%s", model.match.warning)
-        self._model = model
-        return model
+        return await self._loaded.asked()
 
     async def known_model(self) -> ServedModel:
         """The model as the server told it last; asked for when it has not told it yet."""
-        return self._model or await self.model()
+        return await self._loaded.known()
 
     async def met(self) -> ServedModel:
         """The same, with what is kept of the servers' speed with it, which is read once.
@@ -139,38 +103,11 @@ class Maker:
         Raises:
             OmniError: The server does not tell its model.
         """
-        await self._read_server_version()
-        model = await self.known_model()
-        if model is not self._met:
-            origins = [self._origin(model, server=member.url) for member in self._backend.members]
-            await asyncio.to_thread(self._speeds.meet, model.profile, origins)
-            self._met = model
-        return model
+        return await self._loaded.met()
 
     def work(self, request: ImageRequest) -> Work | None:
-        """What a checked request asks of a GPU; None while no model is known, or one that cannot do it.
-
-        Most requests of a batch have the same parameters, and resolving takes longer than remembering.
-        """
-        if self._model is None:
-            return None
-        try:
-            return self._remembered_work(request, self._model)
-        except ImageError:
-            return None
-
-    def _remembered_work(self, request: ImageRequest, model: ServedModel) -> Work:
-        if type(request) is not ImageRequest:
-            return work_of(self._resolved(request, model), model.profile)
-        alike = (
-            *(model.name, request.width, request.height, request.aspect_ratio),
-            *(request.num_inference_steps, request.guidance_scale, request.quality),
-        )
-        if alike not in self._works:
-            if len(self._works) >= _WORKS_KEPT:
-                self._works.clear()
-            self._works[alike] = work_of(self._resolved(request, model), model.profile)
-        return self._works[alike]
+        """What a checked request asks of a GPU; None while no model is known, or one that cannot do it."""
+        return self._loaded.work(request)
 
     async def checked(self, request: ImageRequest, *, fresh: bool = False) -> Job:
         """The request with its seed drawn, if it fits the loaded model.
@@ -232,7 +169,7 @@ class Maker:
             if existing is None:
                 return await self._made_anew(job, record)
             saved = await asyncio.to_thread(self._placed, existing, job.request.filename)
-        image = _reused(existing, saved, job, resolved, model, seconds=self._timer() - started)
+        image = reused(existing, saved, job, resolved, model, seconds=self._timer() - started)
         record(image)
         return image
 
@@ -303,28 +240,10 @@ class Maker:
         return model, resolved, reply
 
     def _resolved(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
-        return resolved_by(request, model.profile, self._registry, draw_seed=self._draw_seed)
-
-    def _origin(self, model: ServedModel, *, server: str | None = None) -> Origin:
-        url = server or self._backend.base_url
-        version = self._backend.version_at(url) or self._version or ""
-        return Origin(server=url, model=model.match.name, version=version)
+        return self._loaded.resolved(request, model)
 
     def _key(self, resolved: ResolvedRequest, model: ServedModel) -> ContentKey:
-        return content_key(resolved, model=model.name, server_version=self._version)
-
-    async def _read_server_version(self) -> None:
-        """Ask for the server's version, once; it stays None where the server does not tell it in time."""
-        if self._version_was_told:
-            return
-        try:
-            async with asyncio.timeout(_VERSION_SECONDS):
-                self._version = await self._backend.get_version()
-        except (BadReply, ServerRefused, TimeoutError):
-            pass  # it has none to tell
-        except OmniError:
-            return  # it could not be asked, and is asked again
-        self._version_was_told = True
+        return content_key(resolved, model=model.name, server_version=self._loaded.version)
 
     def _kept(
         self,
@@ -340,12 +259,12 @@ class Maker:
         """Check the picture, write into it how it was made, and save it; runs in a thread."""
         now = self._now()
         received = Picture.check(reply.data[0].bytes, max_pixels=_most_pixels(resolved))
-        told = _receipt(job, resolved, received)
+        told = receipt(job, resolved, received)
         server = _server(reply)
         more = {
             "key": self._key(resolved, model),
             "server": server,
-            "server_version": self._backend.version_at(server or "") or self._version,
+            "server_version": self._loaded.version_of(server),
             "seconds": round(seconds, 3),
             "batch": job.batch,
             "position": job.position,
@@ -361,7 +280,7 @@ class Maker:
         saved = self._library.save(
             picture, facts, prompt=resolved.prompt, now=now, filename=job.request.filename, spill=spill
         )
-        work, origin = work_of(resolved, model.profile), self._origin(model, server=server)
+        work, origin = work_of(resolved, model.profile), self._loaded.origin(model, server=server)
         self._speeds.made(
             Made.told_by(
                 reply,
@@ -396,42 +315,6 @@ class Maker:
 
 def _server(reply: ImageGenerationReply) -> str | None:
     return reply.receipt.server or None if reply.receipt else None
-
-
-def _receipt(job: Job, resolved: ResolvedRequest, received: Picture) -> Receipt:
-    told = receipt_of(job.request, resolved)
-    return told.confirmed(size=received.size, output_format=received.format)
-
-
-def _reused(
-    existing: Existing,
-    saved: Saved,
-    job: Job,
-    resolved: ResolvedRequest,
-    model: ServedModel,
-    *,
-    seconds: float,
-) -> GeneratedImage:
-    made = f"{existing.record.created:%Y-%m-%d %H:%M} UTC"
-    note = f"This picture was made at {made}, and is taken from the folder; fresh makes it anew."
-    return GeneratedImage(
-        picture=existing.picture,
-        path=saved.path,
-        request=resolved,
-        model=model.match.name,
-        receipt=_receipt(job, resolved, existing.picture),
-        seconds=seconds,
-        notes=(
-            note,
-            *saved.notes,
-            *([model.match.warning] if model.match.warning else []),
-            *surprises.differences(resolved, existing.picture),
-            *map(str, resolved.notes),
-        ),
-        layers=layers_beside(existing.record.path, resolved),
-        reused=True,
-        spilled=saved.spilled,
-    )
 
 
 def _asked_for(resolved: ResolvedRequest) -> str:

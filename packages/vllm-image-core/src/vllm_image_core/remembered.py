@@ -32,7 +32,7 @@ def told_of_image(made: GeneratedImage, root: Path) -> Told:
         "seconds": round(made.seconds, 3),
         "model": made.model,
         "profile": made.request.model,
-        "server": getattr(made, "server", None),
+        "server": made.server,
         "reused": made.reused,
         "spilled": made.spilled,
         "notes": list(made.notes),
@@ -121,6 +121,7 @@ def image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImage:
         model=str(told.get("model", profile.model)),
         receipt=sent.confirmed(size=picture.size, output_format=picture.format),
         seconds=seconds if isinstance(seconds, (int, float)) else 0.0,
+        server=_server(told, data),
         notes=tuple(str(note) for note in as_list(told.get("notes"))),
         reused=told.get("reused") is True,
         spilled=told.get("spilled") is True,
@@ -140,6 +141,14 @@ def _resolved(
         replace(request, width=None, height=None, aspect_ratio=None), profile, draw_seed=lambda: 0
     )
     return replace(plain, width=picture.size.width, height=picture.size.height)
+
+
+def _server(told: Told, data: bytes) -> str | None:
+    """Who made it: as the journal tells, or the file where the journal did not know the picture."""
+    if told.get("reused") is True:
+        return None
+    server = told.get("server") or facts_in(data).get("server")
+    return server if isinstance(server, str) else None
 
 
 def _file(path: Path, root: Path) -> str:

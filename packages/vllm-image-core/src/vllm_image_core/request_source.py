@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import Final, overload
 
 from vllm_image_core.edit import EditRequest
+from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.request import ImageRequest
+from vllm_image_core.text import shown
 
-__all__ = ["DrawnRequests", "Source", "bites"]
+__all__ = ["DrawnRequests", "Source", "bites", "check_request", "check_source"]
 
 Source = Iterable[ImageRequest] | AsyncIterable[ImageRequest]
 
@@ -18,6 +20,43 @@ _LONGEST_SECONDS: Final = 0.005
 """How long the event loop may wait for requests that are computed one by one."""
 
 _MOST: Final = 500
+
+
+_ALLOWED: Final = "a list or an iterator of ImageRequest or EditRequest"
+
+
+def check_source(source: object) -> None:
+    """Refuse what no requests come from, such as one request alone or a text.
+
+    Raises:
+        InvalidRequest: It is neither a list nor an iterator.
+    """
+    if isinstance(source, (str, bytes)) or not isinstance(source, (Iterable, AsyncIterable)):
+        raise _no_request(source, f"A batch is made of {_ALLOWED}, and of no {type(source).__name__}.")
+
+
+def check_request(request: object, position: int) -> None:
+    """Refuse an entry of a batch that is no request.
+
+    Raises:
+        InvalidRequest: It is none.
+    """
+    if not isinstance(request, ImageRequest):
+        raise _no_request(
+            request,
+            f"Entry {position} of the batch, counted from 0, is {shown(request)}: no ImageRequest and no "
+            "EditRequest.",
+        )
+
+
+def _no_request(value: object, message: str) -> InvalidRequest:
+    return InvalidRequest(
+        message,
+        parameter="requests",
+        value=value,
+        allowed=_ALLOWED,
+        next_step='Write ImageRequest(prompt="...") for each picture.',
+    )
 
 
 class DrawnRequests(Sequence[ImageRequest]):
@@ -62,10 +101,16 @@ async def bites(source: Source) -> AsyncGenerator[list[ImageRequest]]:
     """The requests, some at a time: one at first, then twice as many each time, up to 500.
 
     Those of an async source come as soon as there is one, however long the next may take.
+
+    Raises:
+        InvalidRequest: Something else came than a request.
     """
-    pulled = _pumped(source) if isinstance(source, AsyncIterable) else _pulled(source)
+    pulled, count = _pumped(source) if isinstance(source, AsyncIterable) else _pulled(source), 0
     try:
         async for bite in pulled:
+            for position, request in enumerate(bite, count):
+                check_request(request, position)
+            count += len(bite)
             yield bite
     finally:
         await pulled.aclose()

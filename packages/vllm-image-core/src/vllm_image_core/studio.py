@@ -12,22 +12,19 @@ from types import TracebackType
 from typing import Self
 
 from vllm_omni_client.errors import OmniError
-from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import OutputFormat
 
 from vllm_image_core.backend import Backend
 from vllm_image_core.batch_summary import BatchSummary, FoundBatch
 from vllm_image_core.batches import Batches
-from vllm_image_core.bounds import integer
 from vllm_image_core.calibration import Calibration
 from vllm_image_core.edit import EditRequest
-from vllm_image_core.edit_estimate import estimate_edit
 from vllm_image_core.edit_recall import found_in
-from vllm_image_core.edit_resolver import resolve_edit
-from vllm_image_core.estimator import Estimate, estimate, recommended_concurrency
+from vllm_image_core.estimator import Estimate
 from vllm_image_core.fleet import Fleet
+from vllm_image_core.forecast import Forecast
 from vllm_image_core.generated import GeneratedImage
-from vllm_image_core.gpu import Gpu, GpuReport, report
+from vllm_image_core.gpu import Gpu, GpuReport
 from vllm_image_core.health import Health, examine
 from vllm_image_core.index import Page
 from vllm_image_core.input_picture import InputImage
@@ -44,16 +41,12 @@ from vllm_image_core.recalled import Recalled, recall
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.request_source import Source
-from vllm_image_core.resolver import resolve
 from vllm_image_core.served import ServedModel
 from vllm_image_core.speeds import Speeds
 from vllm_image_core.viewer import Viewer
 from vllm_image_core.workshop import PATIENCE_SECONDS, Workshop
 
 __all__ = ["Studio"]
-
-_MOST = 1_000_000
-"""The largest number of pictures, or of pictures at once, that can be asked for."""
 
 _RETRIES = 2
 """How often a studio's only server is asked again, where that is safe."""
@@ -118,23 +111,24 @@ class Studio(Viewer):
             spill_dir=None if spill_dir is None else Path(spill_dir),
             check_space=check_space,
         )
-        self._max_concurrent = max_concurrent
-        self._gpu = gpu or Gpu()
         self._timer = timer
-        self._registry = registry or Registry.builtin()
-        self._speeds = Speeds(Calibration(Measurements(self._library.root)))
+        known = registry or Registry.builtin()
+        speeds = Speeds(Calibration(Measurements(self._library.root)))
         self._backend = Fleet(
-            [self._connect(each, max_retries=retries) for each in servers], learned=self._speeds.pace
+            [self._connect(each, max_retries=retries) for each in servers], learned=speeds.pace
         )
         self._maker = Maker(
             self._backend,
             self._library,
-            self._registry,
-            self._speeds,
+            known,
+            speeds,
             now=now,
             draw_seed=draw_seed,
             timer=timer,
             metadata=metadata,
+        )
+        self._forecast = Forecast(
+            self._maker, self._backend, speeds, known, gpu=gpu or Gpu(), max_concurrent=max_concurrent
         )
         self._batches = Batches(
             Workshop(
@@ -142,12 +136,12 @@ class Studio(Viewer):
                 maker=self._maker,
                 library=self._library,
                 journal=Journal(self._library.root),
-                registry=self._registry,
+                registry=known,
                 timer=timer,
-                speeds=lambda: self._speeds.of(self._backend.members),
+                speeds=lambda: self._forecast.speeds,
                 patience_seconds=patience,
             ),
-            at_once=self._at_once,
+            at_once=self._forecast.at_once,
             fixed=max_concurrent is not None,
         )
 
@@ -356,7 +350,7 @@ class Studio(Viewer):
         Raises:
             NotRecalled: The file cannot be read, is no picture, or does not tell how it was made.
         """
-        return await asyncio.to_thread(self._recalled, file)
+        return await asyncio.to_thread(_recalled, file, self.output_dir)
 
     def batch(
         self,
@@ -492,17 +486,7 @@ class Studio(Viewer):
 
     async def gpu(self) -> GpuReport:
         """What is known of the server's memory, and from where; what nobody knows is None."""
-        try:
-            await self._maker.model()
-            profile = (await self._maker.met()).profile
-        except OmniError:
-            return report(self._gpu, None)
-        return report(
-            self._gpu,
-            profile,
-            peak_memory_mb=await self._peak_memory_mb(),
-            predictor=self._speeds.best(profile),
-        )
+        return await self._forecast.card()
 
     async def estimate(
         self,
@@ -515,7 +499,8 @@ class Studio(Viewer):
         """Predict the time and memory of some pictures, without making them.
 
         From the pictures that this server has made before, also for other studios on this folder; from the
-        model's profile where there are none. The server's queue is asked for.
+        model's profile where there are none. The server's queue is asked for. Several servers share the
+        pictures, each by its speed.
 
         Args:
             num_images: 1 to 1,000,000.
@@ -527,26 +512,10 @@ class Studio(Viewer):
             InvalidRequest: A parameter does not fit the model.
             OmniError: The server does not tell its model.
         """
-        count = _checked_count("num_images", num_images)
-        await self._maker.model()
-        profile = (await self._maker.met()).profile
-        request = ImageRequest(
+        asked = ImageRequest(
             prompt="any", width=width, height=height, num_inference_steps=num_inference_steps, seed=0
         )
-        resolved = resolve(
-            request, profile, draw_seed=_drawn_seed, input_images=0 if profile.text_to_image else 1
-        )
-        return estimate(
-            profile,
-            width=resolved.width,
-            height=resolved.height,
-            num_inference_steps=resolved.num_inference_steps,
-            num_images=count,
-            guided=resolved.guided,
-            total_vram_gb=self._gpu.total_vram_gb,
-            predictor=self._speeds.best(profile),
-            requests_ahead=await self._requests_ahead(),
-        )
+        return await self._forecast.pictures(asked, num_images)
 
     async def estimate_edit(self, request: EditRequest) -> Estimate:
         """Predict the time and memory of an edit, without making it; its notes say what is not counted.
@@ -555,52 +524,12 @@ class Studio(Viewer):
             InvalidRequest: The model cannot do it, or a picture cannot be used.
             OmniError: The server does not tell its model.
         """
-        await self._maker.model()
-        profile = (await self._maker.met()).profile
-        resolved = await asyncio.to_thread(
-            resolve_edit, request, profile, draw_seed=_drawn_seed, known=self._registry
-        )
-        return estimate_edit(
-            resolved,
-            profile,
-            total_vram_gb=self._gpu.total_vram_gb,
-            predictor=self._speeds.best(profile, "edit"),
-            requests_ahead=await self._requests_ahead(),
-        )
-
-    def _recalled(self, file: Path | str | bytes) -> Recalled:
-        recalled = recall(file)
-        return replace(recalled, request=found_in(self.output_dir, recalled.request, recalled.inputs))
-
-    async def _at_once(self, asked: int | None) -> int:
-        if asked is not None:
-            return _checked_count("max_concurrent", asked)
-        if self._max_concurrent is not None:
-            return self._max_concurrent
-        profile = (await self._maker.met()).profile
-        self._backend.ceiling = recommended_concurrency(
-            self._gpu.total_vram_gb, profile, self._speeds.best(profile)
-        )
-        return self._backend.ceiling if len(self._backend.members) == 1 else self._backend.window
-
-    async def _peak_memory_mb(self) -> float | None:
-        return (await self._metrics()).peak_memory_mb
-
-    async def _requests_ahead(self) -> int | None:
-        metrics = await self._metrics()
-        if metrics.requests_running is None and metrics.requests_waiting is None:
-            return None
-        return (metrics.requests_running or 0) + (metrics.requests_waiting or 0)
-
-    async def _metrics(self) -> ServerMetrics:
-        try:
-            return await self._backend.get_metrics()
-        except OmniError:
-            return ServerMetrics()
+        return await self._forecast.edit(request)
 
 
-def _checked_count(parameter: str, value: object) -> int:
-    return integer(parameter, value, 1, _MOST, allowed=f"a whole number from 1 to {_MOST}")
+def _recalled(file: Path | str | bytes, folder: Path) -> Recalled:
+    told = recall(file)
+    return replace(told, request=found_in(folder, told.request, told.inputs))
 
 
 def _connected(server: str | Backend, *, api_key: str | None, timeout: float, max_retries: int) -> Backend:

@@ -117,6 +117,15 @@ class Tally:
         for position in positions:
             self.unwritten.pop(position, None)
 
+    @property
+    def verdict(self) -> str:
+        """How the batch has ended, in the journal's word; "open" where it has not."""
+        if self.waiting or not self.complete:
+            return "open"
+        if not self.failed:
+            return "done"
+        return "partial" if self.done else "failed"
+
     def waits(self, position: int) -> bool:
         """Whether a request is neither under way nor ended."""
         return self._states[position] == _WAITING

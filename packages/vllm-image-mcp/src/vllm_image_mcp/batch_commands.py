@@ -211,8 +211,11 @@ async def _resume(state: State, batch_id: str, *, as_json: bool) -> int:
 
 
 async def _list(state: State, limit: int, *, as_json: bool) -> int:
-    for each in await state.studio.batches(limit):
+    found = await state.studio.batches(limit)
+    for each in found:
         click.echo(json.dumps(_summary(each), ensure_ascii=False) if as_json else _line(each))
+    if not found:
+        click.echo(f"There are no batches in {state.studio.output_dir}.", err=True)
     return 0
 
 

@@ -28,6 +28,8 @@ _OURS: Final = frozenset({"seed_drawn"})
 _NAMES: Final = tuple(field.name for field in fields(ImageRequest) if field.name not in _OURS)
 _INTEGERS: Final = frozenset({"width", "height", "num_inference_steps", "seed"})
 _NUMBERS: Final = frozenset({"guidance_scale"})
+_SEPARATORS: Final = (",", ";", "\t")
+"""Of a CSV file; spreadsheets write semicolons, and decimal commas, where those are the custom."""
 
 
 class UnreadableFile(Exception):
@@ -52,9 +54,9 @@ class Row:
 def format_of(name: str) -> FileFormat:
     """The format that a file's name tells; a prompt a line where it tells none."""
     match PurePath(name).suffix.lower():
-        case ".csv":
+        case ".csv" | ".tsv":
             return "csv"
-        case ".jsonl" | ".ndjson":
+        case ".jsonl" | ".ndjson" | ".json":
             return "jsonl"
         case _:
             return "text"
@@ -67,7 +69,7 @@ def rows(file: BinaryIO, kind: FileFormat) -> Iterator[Row]:
     why, and the next one is read: also after a line of many megabytes.
 
     Raises:
-        UnreadableFile: A CSV file has no header, or a column that no request has.
+        UnreadableFile: A CSV file has no header that can be read, or a column that no request has.
     """
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline=None)
     lines = _Lines(text)
@@ -142,8 +144,11 @@ def _object(number: int, line: str) -> Row:
 
 
 def _cells(lines: _Lines) -> Iterator[Row]:
-    reader = csv.reader(iter(lines))
-    header: list[str] | None = None
+    text = iter(lines)
+    top = _top(lines, text)
+    separator = max(_SEPARATORS, key=top.count)
+    header = _header(next(csv.reader([top], delimiter=separator)))
+    reader = csv.reader(text, delimiter=separator)
     while True:
         first = lines.number + 1
         try:
@@ -155,14 +160,18 @@ def _cells(lines: _Lines) -> Iterator[Row]:
             yield Row(first, {}, f"It is no CSV: {error}.")
             continue
         yield from lines.take_refused()
-        if not any(cell.strip() for cell in cells):
-            continue
-        if header is None:
-            header = _header(cells)
-        else:
+        if any(cell.strip() for cell in cells):
             yield _record(first, header, cells)
-    if header is None:
-        raise UnreadableFile("it has no header; its first line names the columns, one of them prompt")
+
+
+def _top(lines: _Lines, text: Iterator[str]) -> str:
+    """The first line that is not blank; where that cannot be read, no row means anything."""
+    for line in text:
+        for refused in lines.take_refused():
+            raise UnreadableFile(f"its line {refused.line} is no header; {refused.refusal}")
+        if line.strip():
+            return line
+    raise UnreadableFile("it has no header; its first line names the columns, one of them prompt")
 
 
 def _header(cells: list[str]) -> list[str]:
@@ -186,7 +195,8 @@ def _record(number: int, header: list[str], cells: list[str]) -> Row:
             continue
         value = _value(name, cell.strip())
         if value is None:
-            return Row(number, {}, f"{name} {shown(cell)} is no number.")
+            kind = "whole number" if name in _INTEGERS else "number"
+            return Row(number, {}, f"{name} {shown(cell)} is no {kind}.")
         values[name] = value
     return _checked(number, values)
 
@@ -195,8 +205,8 @@ def _value(name: str, cell: str) -> str | int | float | None:
     """A cell as its column has it; None for one that is no number where it has to be."""
     try:
         if name in _INTEGERS:
-            return int(cell)
-        return float(cell) if name in _NUMBERS else cell
+            return int(cell.removesuffix(".0"))  # tables write whole numbers so where a column has gaps
+        return float(cell.replace(",", ".")) if name in _NUMBERS else cell
     except ValueError:
         return None
 

@@ -50,7 +50,8 @@ class BatchScreen:
         """Begin the batch, show what comes of it, and return the exit status."""
         made = await self._batch
         before = made.progress
-        begun = f"{made.id}: {before.total} requests, {before.done} done, {made.at_once} at a time"
+        requests = "1 request" if before.total == 1 else f"{before.total} requests"
+        begun = f"{made.id}: {requests}, {before.done} done, {made.at_once} at a time"
         click.echo(begun + time_left(made.eta), err=True)
         with interruptible(made) as interrupts:
             async for outcome in made:
@@ -122,10 +123,8 @@ class BatchScreen:
         made, progress = self._batch, self._batch.progress
         click.echo(f"{self._done} made, {self._failed} failed, {made.seconds:.1f} s", err=True)
         if made.cancelled:
-            click.echo(
-                f"The batch is cancelled: {progress.cancelled} were not made. {on_gpu(made.left_running)}",
-                err=True,
-            )
+            why = f" {on_gpu(made.left_running)}" if made.left_running else ""
+            click.echo(f"The batch is cancelled: {progress.cancelled} were not made.{why}", err=True)
         elif progress.waiting:
             why = f" {made.cause}" if made.cause else ""
             click.echo(

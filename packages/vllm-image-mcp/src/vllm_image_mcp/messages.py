@@ -28,6 +28,7 @@ _OUT_OF_MEMORY = (
     "Server returned out-of-memory error. Try reducing resolution or use `gpu_status` "
     "to check available memory."
 )
+_BATCHES_AT_A_SHELL = "`vllm-image-mcp batches` tells those of the output folder."
 _OUR_WORDS = {
     "base_url": "--vllm-url",
     "`api_key`": "--api-key or VLLM_IMAGE_API_KEY",
@@ -45,6 +46,8 @@ def explain(error: ImageError | OmniError, *, server_url: str) -> str:
 
 def told(error: Exception) -> str:
     """The text of an expected failure for a person at a shell: what happened, and the next step."""
+    if isinstance(error, UnknownBatch):
+        return _sentences(str(error), _BATCHES_AT_A_SHELL)
     next_step = _next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
     return _sentences(str(error), *_notes(error), next_step)
 

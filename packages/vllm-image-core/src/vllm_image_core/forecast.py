@@ -1,0 +1,162 @@
+"""A forecast: what pictures will take on the servers of a studio, and how many it should have under way."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+from vllm_omni_client.errors import OmniError
+from vllm_omni_client.metrics import ServerMetrics
+
+from vllm_image_core.bounds import integer
+from vllm_image_core.edit import EditRequest
+from vllm_image_core.edit_estimate import estimate_edit
+from vllm_image_core.edit_resolver import resolve_edit
+from vllm_image_core.estimator import Estimate, estimate, recommended_concurrency
+from vllm_image_core.eta import Speed
+from vllm_image_core.fleet import Fleet
+from vllm_image_core.gpu import Gpu, GpuReport, report
+from vllm_image_core.maker import Maker
+from vllm_image_core.profile import Profile
+from vllm_image_core.registry import Registry
+from vllm_image_core.request import ImageRequest
+from vllm_image_core.resolver import resolve
+from vllm_image_core.speeds import Speeds
+
+__all__ = ["Forecast"]
+
+_MOST: Final = 1_000_000
+"""The largest number of pictures, or of pictures at once, that can be asked for."""
+
+
+class Forecast:
+    """What can be told of pictures before they are made.
+
+    Args:
+        maker: Knows the loaded model.
+        backend: The servers.
+        speeds: What is known of each of them.
+        registry: The models' profiles.
+        gpu: What is known of the servers' card.
+        max_concurrent: Pictures of a batch under way at once; None: as the GPU's memory allows.
+    """
+
+    def __init__(
+        self,
+        maker: Maker,
+        backend: Fleet,
+        speeds: Speeds,
+        registry: Registry,
+        *,
+        gpu: Gpu,
+        max_concurrent: int | None,
+    ) -> None:
+        self._maker = maker
+        self._backend = backend
+        self._speeds = speeds
+        self._registry = registry
+        self._gpu = gpu
+        self._max_concurrent = max_concurrent
+
+    @property
+    def speeds(self) -> Sequence[Speed]:
+        """The speed of each server that gets work; none before one has told its model."""
+        return self._speeds.of(self._backend.at_work)
+
+    async def pictures(self, request: ImageRequest, count: int) -> Estimate:
+        """Time and memory of some equal pictures.
+
+        Raises:
+            InvalidRequest: A parameter does not fit the model.
+            OmniError: The server does not tell its model.
+        """
+        images = _checked_count("num_images", count)
+        profile = await self._profile()
+        resolved = resolve(
+            request, profile, draw_seed=_drawn_seed, input_images=0 if profile.text_to_image else 1
+        )
+        return estimate(
+            profile,
+            width=resolved.width,
+            height=resolved.height,
+            num_inference_steps=resolved.num_inference_steps,
+            num_images=images,
+            guided=resolved.guided,
+            total_vram_gb=self._gpu.total_vram_gb,
+            predictor=self._speeds.best(profile),
+            requests_ahead=await self._requests_ahead(),
+            speeds=self.speeds,
+        )
+
+    async def edit(self, request: EditRequest) -> Estimate:
+        """Time and memory of one edit.
+
+        Raises:
+            InvalidRequest: The model cannot do it, or a picture cannot be used.
+            OmniError: The server does not tell its model.
+        """
+        profile = await self._profile()
+        resolved = await asyncio.to_thread(
+            resolve_edit, request, profile, draw_seed=_drawn_seed, known=self._registry
+        )
+        return estimate_edit(
+            resolved,
+            profile,
+            total_vram_gb=self._gpu.total_vram_gb,
+            predictor=self._speeds.best(profile, "edit"),
+            requests_ahead=await self._requests_ahead(),
+        )
+
+    async def card(self) -> GpuReport:
+        """What is known of the server's memory, and from where; what nobody knows is None."""
+        try:
+            profile = await self._profile()
+        except OmniError:
+            return report(self._gpu, None)
+        return report(
+            self._gpu,
+            profile,
+            peak_memory_mb=(await self._metrics()).peak_memory_mb,
+            predictor=self._speeds.best(profile),
+        )
+
+    async def at_once(self, asked: int | None) -> int:
+        """How many pictures of a batch to have under way, for a number that was asked for, or for none.
+
+        Raises:
+            InvalidRequest: The number is not from 1 to 1,000,000.
+            OmniError: The server does not tell its model.
+        """
+        if asked is not None:
+            return _checked_count("max_concurrent", asked)
+        if self._max_concurrent is not None:
+            return self._max_concurrent
+        profile = (await self._maker.met()).profile
+        self._backend.ceiling = recommended_concurrency(
+            self._gpu.total_vram_gb, profile, self._speeds.best(profile)
+        )
+        return self._backend.ceiling if len(self._backend.members) == 1 else self._backend.window
+
+    async def _profile(self) -> Profile:
+        await self._maker.model()
+        return (await self._maker.met()).profile
+
+    async def _requests_ahead(self) -> int | None:
+        metrics = await self._metrics()
+        if metrics.requests_running is None and metrics.requests_waiting is None:
+            return None
+        return (metrics.requests_running or 0) + (metrics.requests_waiting or 0)
+
+    async def _metrics(self) -> ServerMetrics:
+        try:
+            return await self._backend.get_metrics()
+        except OmniError:
+            return ServerMetrics()
+
+
+def _drawn_seed() -> int:
+    return secrets.randbelow(2**32)
+
+
+def _checked_count(parameter: str, value: object) -> int:
+    return integer(parameter, value, 1, _MOST, allowed=f"a whole number from 1 to {_MOST}")
