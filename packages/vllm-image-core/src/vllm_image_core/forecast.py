@@ -155,7 +155,7 @@ class Forecast:
 
 
 def _drawn_seed() -> int:
-    return secrets.randbelow(2**32)
+    return secrets.randbits(32)
 
 
 def _checked_count(parameter: str, value: object) -> int:

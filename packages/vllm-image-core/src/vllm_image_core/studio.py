@@ -53,7 +53,7 @@ _RETRIES = 2
 
 
 def _drawn_seed() -> int:
-    return secrets.randbelow(2**32)
+    return secrets.randbits(32)
 
 
 def _local_time() -> datetime:
