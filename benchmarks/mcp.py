@@ -28,7 +28,7 @@ GOAL_RATIO = 1.15
 """Resident memory, of the bare server's."""
 CALLS = 60
 WARM_UP = 10
-ROUNDS = 5
+ROUNDS = 9
 SIDE = 256
 
 BARE = """
