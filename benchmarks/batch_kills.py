@@ -26,8 +26,8 @@ from pathlib import Path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vllm_image_core.batching import Done
 from vllm_image_core.errors import BadPicture
+from vllm_image_core.files.record import facts_in
 from vllm_image_core.picture import Picture
-from vllm_image_core.record import facts_in
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.studio import Studio
 from vllm_omni_client.simulator import SimulatorSettings, create_app

@@ -15,7 +15,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from vllm_image_core.holding import Record
+from vllm_image_core.batch.holding import Record
 from vllm_image_core.job import Job
 from vllm_image_core.maker import Maker
 from vllm_image_core.request import ImageRequest

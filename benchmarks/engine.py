@@ -24,9 +24,9 @@ from dataclasses import dataclass
 
 from vllm_image_core.backend import ServerRequest
 from vllm_image_core.batching import Done, running
-from vllm_image_core.circuit import PROBE_SECONDS
 from vllm_image_core.fleet import Fleet
 from vllm_image_core.request import ImageRequest
+from vllm_image_core.servers.circuit import PROBE_SECONDS
 from vllm_image_core.studio import Studio
 from vllm_image_core.testing.fault_schedule import Played, play
 from vllm_image_core.testing.virtual_batch import VirtualBatch

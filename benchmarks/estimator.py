@@ -25,16 +25,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from vllm_image_core.backend import ServerRequest
-from vllm_image_core.eta import Remaining, Speed
-from vllm_image_core.predictor import GB_PER_MIB, Predictor
+from vllm_image_core.estimates.eta import Remaining, Speed
+from vllm_image_core.estimates.predictor import GB_PER_MIB, Predictor
+from vllm_image_core.estimates.service import ServiceClock
+from vllm_image_core.estimates.work import Work
 from vllm_image_core.profile import Profile
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
-from vllm_image_core.service import ServiceClock
 from vllm_image_core.studio import Studio
 from vllm_image_core.testing.virtual_server import VirtualServer
 from vllm_image_core.testing.virtual_time import run
-from vllm_image_core.work import Work
 
 SEEDS = 40
 """Servers of each model."""

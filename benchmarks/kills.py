@@ -17,9 +17,9 @@ from pathlib import Path
 
 from PIL import Image
 from vllm_image_core.errors import BadPicture
-from vllm_image_core.index import Index
+from vllm_image_core.files.index import Index
+from vllm_image_core.files.query import Query
 from vllm_image_core.picture import Picture
-from vllm_image_core.query import Query
 
 KILLS = 200
 LONGEST_SECONDS = 0.4

@@ -15,7 +15,7 @@ import pytest
 from vllm_image_core.batching import Done
 from vllm_image_core.gpu import Gpu
 from vllm_image_core.picture import read_text
-from vllm_image_core.recipe import KEYWORD
+from vllm_image_core.provenance.recipe import KEYWORD
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.studio import Studio
 

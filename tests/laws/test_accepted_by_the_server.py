@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_image_core.preset import QUALITIES, Quality
+from vllm_image_core.parameters.preset import QUALITIES, Quality
 from vllm_image_core.profile import Profile
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from vllm_image_core import xmp
 from vllm_image_core.batching import Done
 from vllm_image_core.edit import EditRequest
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.generated import GeneratedImage
-from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture, read_text, with_text
-from vllm_image_core.recalled import recall
+from vllm_image_core.provenance import xmp
+from vllm_image_core.provenance.metadata import Metadata
+from vllm_image_core.provenance.recalled import recall
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.studio import Studio
 from vllm_omni_client.edits import ImageEditRequest

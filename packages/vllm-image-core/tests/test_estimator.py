@@ -3,13 +3,13 @@ import re
 
 import pytest
 from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.estimates.eta import Speed
+from vllm_image_core.estimates.predictor import GB_PER_MIB, Predictor
+from vllm_image_core.estimates.work import Work
 from vllm_image_core.estimator import Estimate, activation_gb, estimate, recommended_concurrency
-from vllm_image_core.eta import Speed
-from vllm_image_core.predictor import GB_PER_MIB, Predictor
+from vllm_image_core.parameters.size import Size
 from vllm_image_core.profile import Profile
 from vllm_image_core.registry import Registry
-from vllm_image_core.size import Size
-from vllm_image_core.work import Work
 
 REGISTRY = Registry.builtin()
 KLEIN = REGISTRY.find("FLUX.2-klein-4B").profile

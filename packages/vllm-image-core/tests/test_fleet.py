@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from vllm_image_core.backend import ServerRequest
-from vllm_image_core.circuit import PROBE_SECONDS
 from vllm_image_core.errors import InvalidRequest, PoisonRequest
 from vllm_image_core.fleet import Fleet
+from vllm_image_core.servers.circuit import PROBE_SECONDS
 from vllm_image_core.testing.virtual_server import VirtualServer
 from vllm_image_core.testing.virtual_time import run
 from vllm_omni_client.errors import (

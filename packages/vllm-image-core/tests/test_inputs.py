@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 from vllm_image_core.batching import Done, running
 from vllm_image_core.errors import ImageError, InvalidRequest
-from vllm_image_core.filename import automatic_stem
+from vllm_image_core.files.filename import automatic_stem
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest, resolve

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from vllm_image_core.content_key import ContentKey
 from vllm_image_core.errors import NotEnoughSpace, PictureNotSaved
+from vllm_image_core.files.query import Query
 from vllm_image_core.library import Existing, Library, Saved
 from vllm_image_core.picture import Picture, with_text
-from vllm_image_core.query import Query
 from vllm_image_core.store import Store
 
 NOON = datetime(2026, 2, 18, 14, 30, 22, tzinfo=UTC)

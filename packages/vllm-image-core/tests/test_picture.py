@@ -11,8 +11,8 @@ from dataclasses import FrozenInstanceError
 import pytest
 from PIL import Image
 from vllm_image_core.errors import BadPicture
+from vllm_image_core.parameters.size import Size
 from vllm_image_core.picture import MAX_PIXELS, Picture, read_text, with_text
-from vllm_image_core.size import Size
 
 FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP"}
 

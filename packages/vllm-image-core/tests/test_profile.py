@@ -6,10 +6,10 @@ from importlib import resources
 import pytest
 from pydantic import ValidationError
 from vllm_image_core.errors import BadProfile
+from vllm_image_core.parameters.size import Size
 from vllm_image_core.profile import CostLaw, Profile
 from vllm_image_core.profile_file import read_profile
 from vllm_image_core.registry import Registry
-from vllm_image_core.size import Size
 
 KLEIN = (resources.files("vllm_image_core") / "profiles" / "flux-2-klein-4b.toml").read_text("utf-8")
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 from vllm_image_core.errors import BadProfile
+from vllm_image_core.parameters.size import Size
 from vllm_image_core.profile import Profile
 from vllm_image_core.profile_file import MOST_BYTES, own_profiles, read_profile
 from vllm_image_core.registry import Registry
-from vllm_image_core.size import Size
 
 KNOWN = {profile.model: profile for profile in Registry.builtin()}
 QWEN = KNOWN["Qwen/Qwen-Image"]

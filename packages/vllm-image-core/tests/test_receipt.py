@@ -1,10 +1,10 @@
 import json
 
+from vllm_image_core.parameters.size import Size
 from vllm_image_core.receipt import Line, Receipt, receipt
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import resolve
-from vllm_image_core.size import Size
 
 REGISTRY = Registry.builtin()
 KLEIN = "black-forest-labs/FLUX.2-klein-4B"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from vllm_image_core.errors import CannotSave, InvalidRequest, PictureNotSaved
-from vllm_image_core.folder import Folder
+from vllm_image_core.files.folder import Folder
 from vllm_image_core.picture import Picture
 from vllm_image_core.store import Store
 

@@ -12,7 +12,7 @@ import pytest
 from mcp import Client
 from mcp.types import CallToolResult, ImageContent, ResourceLink, TextContent
 from PIL import Image
-from vllm_image_core.kept_inputs import inputs_folder
+from vllm_image_core.batch.kept_inputs import inputs_folder
 from vllm_image_mcp import waiting
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import pytest
 from mcp import Client
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult, TextContent
+from vllm_image_core.batch.picture_batch import PictureBatch
 from vllm_image_core.batching import Progress
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.eta import Eta
-from vllm_image_core.picture_batch import PictureBatch
+from vllm_image_core.estimates.eta import Eta
 from vllm_image_mcp import calls, waiting
 from vllm_image_mcp.floor import Floor
 from vllm_image_mcp.patience import wait_seconds

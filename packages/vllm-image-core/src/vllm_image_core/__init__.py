@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vllm_image_core.edit import EditRequest
-    from vllm_image_core.edit_resolver import ResolvedEdit
+    from vllm_image_core.editing.input_picture import InputPicture
+    from vllm_image_core.editing.resolver import ResolvedEdit
     from vllm_image_core.errors import (
         BadPicture,
         BadProfile,
@@ -32,18 +33,17 @@ if TYPE_CHECKING:
         RecordedFailure,
         UnknownBatch,
     )
+    from vllm_image_core.files.query import Query
+    from vllm_image_core.files.record import Record
     from vllm_image_core.generated import GeneratedImage
     from vllm_image_core.gpu import Gpu
-    from vllm_image_core.input_picture import InputPicture
-    from vllm_image_core.metadata import Metadata
+    from vllm_image_core.parameters.preset import Quality
     from vllm_image_core.picture import Picture
-    from vllm_image_core.preset import Quality
     from vllm_image_core.preview import Axis, PreviewFormat
     from vllm_image_core.profile import Profile
-    from vllm_image_core.query import Query
-    from vllm_image_core.recalled import Recalled, recall
+    from vllm_image_core.provenance.metadata import Metadata
+    from vllm_image_core.provenance.recalled import Recalled, recall
     from vllm_image_core.receipt import Receipt
-    from vllm_image_core.record import Record
     from vllm_image_core.registry import Registry
     from vllm_image_core.request import ImageRequest
     from vllm_image_core.resolver import ResolvedRequest, resolve
@@ -102,28 +102,28 @@ _HOMES: Final = {
     "ImageError": "errors",
     "ImageRequest": "request",
     "IndexUnavailable": "errors",
-    "InputPicture": "input_picture",
+    "InputPicture": "editing.input_picture",
     "InvalidRequest": "errors",
     "JournalUnavailable": "errors",
-    "Metadata": "metadata",
+    "Metadata": "provenance.metadata",
     "NotEnoughSpace": "errors",
     "NotRecalled": "errors",
     "Picture": "picture",
     "PictureNotSaved": "errors",
     "PreviewFormat": "preview",
     "Profile": "profile",
-    "Quality": "preset",
-    "Query": "query",
-    "Recalled": "recalled",
+    "Quality": "parameters.preset",
+    "Query": "files.query",
+    "Recalled": "provenance.recalled",
     "Receipt": "receipt",
-    "Record": "record",
+    "Record": "files.record",
     "RecordedFailure": "errors",
     "Registry": "registry",
-    "ResolvedEdit": "edit_resolver",
+    "ResolvedEdit": "editing.resolver",
     "ResolvedRequest": "resolver",
     "Studio": "studio",
     "UnknownBatch": "errors",
-    "recall": "recalled",
+    "recall": "provenance.recalled",
     "resolve": "resolver",
 }
 

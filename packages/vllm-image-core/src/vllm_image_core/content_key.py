@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Final, NewType
 
-from vllm_image_core.edit_resolver import ResolvedEdit
+from vllm_image_core.editing.resolver import ResolvedEdit
 from vllm_image_core.resolver import ResolvedRequest
 
 __all__ = ["ContentKey", "content_key"]

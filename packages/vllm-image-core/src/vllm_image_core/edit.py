@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
+from vllm_image_core.editing.input_picture import InputImage, InputPicture, listed, read_input
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.input_picture import InputImage, InputPicture, listed, read_input
 from vllm_image_core.request import ImageRequest
 
 __all__ = ["MOST_INPUTS", "EditRequest", "Inputs"]

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_image_core import bounds
-from vllm_image_core.eta import Speed, basis_of, duration
-from vllm_image_core.predictor import Predictor
+from vllm_image_core.estimates.eta import Speed, basis_of, duration
+from vllm_image_core.estimates.predictor import Predictor
+from vllm_image_core.estimates.work import Work
+from vllm_image_core.parameters import bounds
+from vllm_image_core.parameters.size import Size
 from vllm_image_core.profile import Profile
-from vllm_image_core.size import Size
-from vllm_image_core.work import Work
 
 GB_PER_RUNNING_PICTURE: Final = 2.0
 """Source: the project plan's rule for concurrency."""

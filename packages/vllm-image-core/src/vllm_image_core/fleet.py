@@ -16,13 +16,13 @@ from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
 from vllm_omni_client.receipt import Receipt
 
 from vllm_image_core.backend import Backend, ServerRequest
-from vllm_image_core.checkup import Checkup
-from vllm_image_core.crew import Crew, Learned
-from vllm_image_core.dispatch import Dispatch
-from vllm_image_core.member import Call, Member
-from vllm_image_core.member_report import MemberReport
-from vllm_image_core.relay import Relay
-from vllm_image_core.routing import rough_cost
+from vllm_image_core.servers.checkup import Checkup
+from vllm_image_core.servers.crew import Crew, Learned
+from vllm_image_core.servers.dispatch import Dispatch
+from vllm_image_core.servers.member import Call, Member
+from vllm_image_core.servers.member_report import MemberReport
+from vllm_image_core.servers.relay import Relay
+from vllm_image_core.servers.routing import rough_cost
 
 __all__ = ["Fleet"]
 

@@ -8,20 +8,20 @@ from typing import Final
 from vllm_omni_client.errors import OmniError
 from vllm_omni_client.metrics import ServerMetrics
 
-from vllm_image_core.bounds import integer
 from vllm_image_core.edit import EditRequest
-from vllm_image_core.edit_estimate import estimate_edit
-from vllm_image_core.edit_resolver import resolve_edit
+from vllm_image_core.editing.estimate import estimate_edit
+from vllm_image_core.editing.resolver import resolve_edit
+from vllm_image_core.estimates.eta import Speed
+from vllm_image_core.estimates.speeds import Speeds
 from vllm_image_core.estimator import Estimate, estimate, recommended_concurrency
-from vllm_image_core.eta import Speed
 from vllm_image_core.fleet import Fleet
 from vllm_image_core.gpu import Gpu, GpuReport, report
 from vllm_image_core.maker import Maker
+from vllm_image_core.parameters.bounds import integer
 from vllm_image_core.profile import Profile
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import resolve
-from vllm_image_core.speeds import Speeds
 
 __all__ = ["Forecast"]
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vllm_image_core.estimates.predictor import Predictor
 from vllm_image_core.estimator import model_gb, recommended_concurrency
-from vllm_image_core.predictor import Predictor
 from vllm_image_core.profile import Profile
 
 __all__ = ["Gpu", "GpuReport", "report"]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vllm_image_core.holding import Hold
+from vllm_image_core.batch.holding import Hold
 from vllm_image_core.request import ImageRequest
 
 __all__ = ["Job"]

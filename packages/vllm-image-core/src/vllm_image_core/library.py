@@ -8,15 +8,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from vllm_image_core.batch.journal import Journal
 from vllm_image_core.content_key import ContentKey
 from vllm_image_core.errors import BadPicture, CannotSave, IndexUnavailable, PictureNotSaved
-from vllm_image_core.filename import check_filename
-from vllm_image_core.folder import Folder
-from vllm_image_core.index import Index, Page
-from vllm_image_core.journal import Journal
+from vllm_image_core.files.filename import check_filename
+from vllm_image_core.files.folder import Folder
+from vllm_image_core.files.index import Index, Page
+from vllm_image_core.files.query import Query
+from vllm_image_core.files.record import Facts, Record, facts_in, record
 from vllm_image_core.picture import Picture
-from vllm_image_core.query import Query
-from vllm_image_core.record import Facts, Record, facts_in, record
 from vllm_image_core.store import Store
 from vllm_image_core.text import one_line
 

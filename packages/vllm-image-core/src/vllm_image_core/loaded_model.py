@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 from vllm_omni_client.errors import BadReply, OmniError, ServerRefused
 
-from vllm_image_core.edit_making import resolved_by
-from vllm_image_core.edit_work import work_of
+from vllm_image_core.editing.making import resolved_by
+from vllm_image_core.editing.work import work_of
 from vllm_image_core.errors import ImageError
+from vllm_image_core.estimates.measurements import Origin
+from vllm_image_core.estimates.speeds import Speeds
+from vllm_image_core.estimates.work import Work
 from vllm_image_core.fleet import Fleet
-from vllm_image_core.measurements import Origin
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest
 from vllm_image_core.served import ServedModel, served_model
-from vllm_image_core.speeds import Speeds
-from vllm_image_core.work import Work
 
 __all__ = ["LoadedModel"]
 

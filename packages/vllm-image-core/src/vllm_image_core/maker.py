@@ -11,33 +11,33 @@ from vllm_omni_client.errors import BadRequest, OmniError
 from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core import surprises
-from vllm_image_core.calibration import Made
+from vllm_image_core.batch.holding import Record, saved
 from vllm_image_core.content_key import ContentKey, content_key
 from vllm_image_core.edit import EditRequest
-from vllm_image_core.edit_layers import with_layers
-from vllm_image_core.edit_making import facts_of, metadata_of, readied
-from vllm_image_core.edit_work import work_of
+from vllm_image_core.editing.layers import with_layers
+from vllm_image_core.editing.making import facts_of, metadata_of, readied
+from vllm_image_core.editing.work import work_of
 from vllm_image_core.errors import CannotSave, ImageError, PictureNotSaved
-from vllm_image_core.filename import check_filename
+from vllm_image_core.estimates.calibration import Made
+from vllm_image_core.estimates.speeds import Speeds
+from vllm_image_core.estimates.work import Work
+from vllm_image_core.files.filename import check_filename
 from vllm_image_core.fleet import Fleet
+from vllm_image_core.formats.twins import Twins
 from vllm_image_core.generated import GeneratedImage
-from vllm_image_core.holding import Record, saved
 from vllm_image_core.job import Job
 from vllm_image_core.library import Existing, Library, Saved
 from vllm_image_core.loaded_model import LoadedModel
-from vllm_image_core.metadata import Metadata
 from vllm_image_core.picture import Picture
-from vllm_image_core.recipe import recipe_facts, with_recipe
+from vllm_image_core.provenance.metadata import Metadata
+from vllm_image_core.provenance.recipe import recipe_facts, with_recipe
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest
 from vllm_image_core.reuse import receipt, reused
 from vllm_image_core.sending import sent
 from vllm_image_core.served import ServedModel
-from vllm_image_core.speeds import Speeds
 from vllm_image_core.tag import check_tag
-from vllm_image_core.twins import Twins
-from vllm_image_core.work import Work
 
 __all__ = ["Maker"]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Self
 
-from vllm_image_core import jpeg, png, webp
 from vllm_image_core.errors import BadPicture
-from vllm_image_core.signature import PictureFormat, described, picture_format
-from vllm_image_core.size import Size
+from vllm_image_core.formats import jpeg, png, webp
+from vllm_image_core.formats.signature import PictureFormat, described, picture_format
+from vllm_image_core.parameters.size import Size
 from vllm_image_core.text import one_line
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ once and takes some ten milliseconds per picture; where an event loop runs, call
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vllm_image_core.byte_budget import ByteBudget, PreviewFormat
-from vllm_image_core.contact_sheet import ContactSheet
+from vllm_image_core.parameters.size import Size
 from vllm_image_core.picture import Picture
-from vllm_image_core.size import Size
-from vllm_image_core.thumbnail import fitted, thumbnail
-from vllm_image_core.xy_grid import Axis, XYGrid
+from vllm_image_core.views.byte_budget import ByteBudget, PreviewFormat
+from vllm_image_core.views.contact_sheet import ContactSheet
+from vllm_image_core.views.thumbnail import fitted, thumbnail
+from vllm_image_core.views.xy_grid import Axis, XYGrid
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -14,9 +14,9 @@ from pydantic import (
     model_validator,
 )
 
-from vllm_image_core.edit_rules import NO_RULES, EditRules
-from vllm_image_core.preset import Preset, Quality
-from vllm_image_core.size import PIXELS_PER_MEGAPIXEL, Size, aspect_ratio
+from vllm_image_core.editing.rules import NO_RULES, EditRules
+from vllm_image_core.parameters.preset import Preset, Quality
+from vllm_image_core.parameters.size import PIXELS_PER_MEGAPIXEL, Size, aspect_ratio
 
 ModelType = Literal["distilled", "standard"]
 GuidanceField = Literal["guidance_scale", "true_cfg_scale"]

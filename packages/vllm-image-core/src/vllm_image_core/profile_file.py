@@ -13,9 +13,9 @@ from typing import Final, cast
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from vllm_image_core.edit_rules import EditRules
+from vllm_image_core.editing.rules import EditRules
 from vllm_image_core.errors import BadProfile
-from vllm_image_core.preset import Preset
+from vllm_image_core.parameters.preset import Preset
 from vllm_image_core.profile import CostLaw, Profile
 from vllm_image_core.text import LONGEST_PATH, one_line, shown
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from vllm_image_core.parameters.size import Size
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest
-from vllm_image_core.size import Size
 from vllm_image_core.text import one_line
 
 Outcome = Literal["as asked", "filled in", "drawn", "changed", "dropped", "differs"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vllm_image_core.preset import Quality
+from vllm_image_core.parameters.preset import Quality
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 """What the server can encode a picture as."""

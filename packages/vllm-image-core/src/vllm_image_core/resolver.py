@@ -6,15 +6,15 @@ from typing import Final
 
 from vllm_omni_client.models import ImageGenerationRequest
 
-from vllm_image_core import bounds
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.guidance import choose_guidance, choose_negative_prompt
 from vllm_image_core.note import Note
-from vllm_image_core.preset import Preset, Quality
+from vllm_image_core.parameters import bounds
+from vllm_image_core.parameters.guidance import choose_guidance, choose_negative_prompt
+from vllm_image_core.parameters.preset import Preset, Quality
+from vllm_image_core.parameters.resolution import choose_size
+from vllm_image_core.parameters.size import Size
 from vllm_image_core.profile import GuidanceField, Profile
 from vllm_image_core.request import ImageRequest, OutputFormat
-from vllm_image_core.resolution import choose_size
-from vllm_image_core.size import Size
 
 _CHARACTERS_PER_TOKEN: Final = 4  # of English prose, the usual rule of thumb
 

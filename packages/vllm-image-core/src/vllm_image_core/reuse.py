@@ -1,8 +1,8 @@
 """Reuse: a picture that is in the folder already, given in place of one that would be made again."""
 
 from vllm_image_core import surprises
-from vllm_image_core.edit_layers import layers_beside
-from vllm_image_core.edit_making import receipt_of
+from vllm_image_core.editing.layers import layers_beside
+from vllm_image_core.editing.making import receipt_of
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.job import Job
 from vllm_image_core.library import Existing, Saved

@@ -2,7 +2,7 @@
 
 from vllm_omni_client.models import ImageGenerationReply
 
-from vllm_image_core.edit_resolver import ResolvedEdit
+from vllm_image_core.editing.resolver import ResolvedEdit
 from vllm_image_core.fleet import Fleet
 from vllm_image_core.resolver import ResolvedRequest
 

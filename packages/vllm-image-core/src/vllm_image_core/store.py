@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from vllm_image_core.disk_space import check_space
 from vllm_image_core.errors import CannotSave, PictureNotSaved
-from vllm_image_core.filename import automatic_stem, check_filename, folded
-from vllm_image_core.folder import Folder
+from vllm_image_core.files.disk_space import check_space
+from vllm_image_core.files.filename import automatic_stem, check_filename, folded
+from vllm_image_core.files.folder import Folder
 from vllm_image_core.picture import Picture
 from vllm_image_core.text import one_line
 

@@ -15,36 +15,36 @@ from vllm_omni_client.errors import OmniError
 from vllm_omni_client.models import OutputFormat
 
 from vllm_image_core.backend import Backend
-from vllm_image_core.batch_summary import BatchSummary, FoundBatch
-from vllm_image_core.batches import Batches
-from vllm_image_core.calibration import Calibration
+from vllm_image_core.batch.batches import Batches
+from vllm_image_core.batch.journal import Journal
+from vllm_image_core.batch.picture_batch import PictureBatch
+from vllm_image_core.batch.request_source import Source
+from vllm_image_core.batch.summary import BatchSummary, FoundBatch
+from vllm_image_core.batch.workshop import PATIENCE_SECONDS, Workshop
 from vllm_image_core.edit import EditRequest
-from vllm_image_core.edit_recall import found_in
+from vllm_image_core.editing.input_picture import InputImage
+from vllm_image_core.editing.recall import found_in
+from vllm_image_core.estimates.calibration import Calibration
+from vllm_image_core.estimates.measurements import Measurements
+from vllm_image_core.estimates.speeds import Speeds
 from vllm_image_core.estimator import Estimate
+from vllm_image_core.files.index import Page
+from vllm_image_core.files.query import Query
 from vllm_image_core.fleet import Fleet
 from vllm_image_core.forecast import Forecast
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.gpu import Gpu, GpuReport
 from vllm_image_core.health import Health, examine
-from vllm_image_core.index import Page
-from vllm_image_core.input_picture import InputImage
-from vllm_image_core.journal import Journal
 from vllm_image_core.library import Library
 from vllm_image_core.maker import Maker
-from vllm_image_core.measurements import Measurements
-from vllm_image_core.member_report import MemberReport
-from vllm_image_core.metadata import Metadata
-from vllm_image_core.picture_batch import PictureBatch
-from vllm_image_core.preset import Quality
-from vllm_image_core.query import Query
-from vllm_image_core.recalled import Recalled, recall
+from vllm_image_core.parameters.preset import Quality
+from vllm_image_core.provenance.metadata import Metadata
+from vllm_image_core.provenance.recalled import Recalled, recall
 from vllm_image_core.registry import Registry
 from vllm_image_core.request import ImageRequest
-from vllm_image_core.request_source import Source
 from vllm_image_core.served import ServedModel
-from vllm_image_core.speeds import Speeds
-from vllm_image_core.viewer import Viewer
-from vllm_image_core.workshop import PATIENCE_SECONDS, Workshop
+from vllm_image_core.servers.member_report import MemberReport
+from vllm_image_core.views.viewer import Viewer
 
 __all__ = ["Studio"]
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from vllm_omni_client.models import ImageGenerationReply
 
-from vllm_image_core.edit_layers import layers_asked
-from vllm_image_core.flatness import flat_colour
-from vllm_image_core.metadata import Metadata
+from vllm_image_core.editing.layers import layers_asked
+from vllm_image_core.formats.flatness import flat_colour
+from vllm_image_core.formats.twins import Twins
 from vllm_image_core.picture import Picture
-from vllm_image_core.recalled import recall
+from vllm_image_core.provenance.metadata import Metadata
+from vllm_image_core.provenance.recalled import recall
 from vllm_image_core.resolver import ResolvedRequest
-from vllm_image_core.twins import Twins
 
 __all__ = ["differences", "in_reply", "left_out", "suspicions"]
 

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from vllm_image_core import bounds
 from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.parameters import bounds
 
 MAX_CHARACTERS: Final = 100
 

@@ -5,12 +5,12 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_image_core.eta import Remaining, Speed
-from vllm_image_core.fit import Sample, fitted, value
-from vllm_image_core.predictor import Predictor
+from vllm_image_core.estimates.eta import Remaining, Speed
+from vllm_image_core.estimates.fit import Sample, fitted, value
+from vllm_image_core.estimates.predictor import Predictor
+from vllm_image_core.estimates.service import ServiceClock
+from vllm_image_core.estimates.work import Work, coefficients
 from vllm_image_core.registry import Registry
-from vllm_image_core.service import ServiceClock
-from vllm_image_core.work import Work, coefficients
 
 REGISTRY = Registry.builtin()
 profiles = st.sampled_from((*REGISTRY.profiles, REGISTRY.fallback))

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from vllm_image_core.batch.picture_batch import PictureBatch
     from vllm_image_core.estimator import Estimate
     from vllm_image_core.generated import GeneratedImage
     from vllm_image_core.gpu import GpuReport
     from vllm_image_core.health import Health
-    from vllm_image_core.picture_batch import PictureBatch
     from vllm_image_core.profile import Profile
     from vllm_image_core.receipt import Line
     from vllm_image_core.served import ServedModel
@@ -54,7 +54,7 @@ def image_result(image: GeneratedImage, *, notes: Sequence[str], folder: Path) -
         notes: The server's own, told with every picture.
         folder: The output folder.
     """
-    from vllm_image_core.edit_resolver import ResolvedEdit  # noqa: PLC0415 - the server starts without it
+    from vllm_image_core.editing.resolver import ResolvedEdit  # noqa: PLC0415 - the server starts without it
 
     told = _image_result(image, notes=notes, folder=folder)
     if not isinstance(image.request, ResolvedEdit):

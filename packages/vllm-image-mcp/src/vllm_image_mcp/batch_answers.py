@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from mcp.types import ResourceLink
-    from vllm_image_core.batch_summary import BatchState, BatchSummary, FoundBatch, ItemReport
-    from vllm_image_core.record import Record
+    from vllm_image_core.batch.summary import BatchState, BatchSummary, FoundBatch, ItemReport
+    from vllm_image_core.files.record import Record
 
     from vllm_image_mcp.watch import Watch
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.preset import QUALITIES
+from vllm_image_core.parameters.preset import QUALITIES
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.text import one_line
 
@@ -22,7 +22,7 @@ from vllm_image_mcp.options import with_settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
-    from vllm_image_core.batch_summary import BatchSummary
+    from vllm_image_core.batch.summary import BatchSummary
 
     from vllm_image_mcp.batch_file import Row
     from vllm_image_mcp.settings import Settings

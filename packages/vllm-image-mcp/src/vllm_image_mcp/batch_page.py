@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from vllm_image_core.batch_summary import FoundBatch, ItemReport
-from vllm_image_core.record import Record
+from vllm_image_core.batch.summary import FoundBatch, ItemReport
+from vllm_image_core.files.record import Record
 from vllm_image_core.text import one_line
 
 from vllm_image_mcp import stored_pictures

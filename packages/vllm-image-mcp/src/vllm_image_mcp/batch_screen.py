@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 from vllm_image_core.batching import Done
-from vllm_image_core.eta import Eta, duration
+from vllm_image_core.estimates.eta import Eta, duration
 
 from vllm_image_mcp.interrupts import interruptible
 from vllm_image_mcp.messages import told
@@ -16,8 +16,8 @@ from vllm_image_mcp.messages import told
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from vllm_image_core.picture_batch import PictureBatch
-    from vllm_image_core.tally import PictureOutcome
+    from vllm_image_core.batch.picture_batch import PictureBatch
+    from vllm_image_core.batch.tally import PictureOutcome
 
     from vllm_image_mcp.state import State
 

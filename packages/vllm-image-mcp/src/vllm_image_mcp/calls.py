@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from mcp.server.mcpserver import Context
     from mcp.types import CallToolResult
-    from vllm_image_core.batch_summary import FoundBatch
-    from vllm_image_core.picture_batch import PictureBatch
-    from vllm_image_core.record import Record
+    from vllm_image_core.batch.picture_batch import PictureBatch
+    from vllm_image_core.batch.summary import FoundBatch
+    from vllm_image_core.files.record import Record
     from vllm_image_core.request import ImageRequest
 
     from vllm_image_mcp.results import BatchResult

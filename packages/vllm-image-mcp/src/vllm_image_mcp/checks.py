@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from vllm_image_core import bounds
 from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.parameters import bounds
 from vllm_image_core.text import shown
 
 from vllm_image_mcp.parameters import USUALLY_FOUND

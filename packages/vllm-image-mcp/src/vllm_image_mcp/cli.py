@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from vllm_image_core.bounds import OUTPUT_FORMATS
-from vllm_image_core.preset import QUALITIES
+from vllm_image_core.parameters.bounds import OUTPUT_FORMATS
+from vllm_image_core.parameters.preset import QUALITIES
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.text import shown
 
@@ -24,9 +24,9 @@ from vllm_image_mcp.state import State
 if TYPE_CHECKING:
     from vllm_image_core.generated import GeneratedImage
     from vllm_image_core.health import Health
-    from vllm_image_core.member_report import MemberReport
     from vllm_image_core.profile import Profile
     from vllm_image_core.registry import Registry
+    from vllm_image_core.servers.member_report import MemberReport
 
 __all__ = ["main"]
 

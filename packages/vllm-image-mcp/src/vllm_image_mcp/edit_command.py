@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from vllm_image_core.preset import QUALITIES
+from vllm_image_core.parameters.preset import QUALITIES
 
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.settings import Settings

@@ -14,7 +14,7 @@ from vllm_image_mcp.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from vllm_image_core.picture_batch import PictureBatch
+    from vllm_image_core.batch.picture_batch import PictureBatch
     from vllm_image_core.studio import Studio
 
 __all__ = ["Floor"]

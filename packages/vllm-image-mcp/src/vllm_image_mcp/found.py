@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vllm_image_core.edit import EditRequest
+from vllm_image_core.editing.input_picture import InputPicture, listed
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.input_picture import InputPicture, listed
 from vllm_image_core.text import one_line
 
 from vllm_image_mcp.inputs import InputFolders
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mcp.types import ResourceLink
-    from vllm_image_core.index import Page
-    from vllm_image_core.record import Record
+    from vllm_image_core.files.index import Page
+    from vllm_image_core.files.record import Record
 
 __all__ = ["found_images", "found_links", "shown_found"]
 

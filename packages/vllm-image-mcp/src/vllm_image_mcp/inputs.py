@@ -15,9 +15,9 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, Final
 from urllib.parse import unquote
 
+from vllm_image_core.editing.input_picture import InputPicture, read_input_file
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.filename import PICTURE_EXTENSIONS
-from vllm_image_core.input_picture import InputPicture, read_input_file
+from vllm_image_core.files.filename import PICTURE_EXTENSIONS
 from vllm_image_core.text import LONGEST_PATH, one_line, shown
 
 __all__ = ["InputFolders", "NamedPicture"]

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from vllm_image_core.picture_batch import PictureBatch
+    from vllm_image_core.batch.picture_batch import PictureBatch
 
 __all__ = ["Interrupts", "interruptible"]
 

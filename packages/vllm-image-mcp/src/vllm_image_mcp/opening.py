@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from vllm_image_core.gpu import Gpu
-from vllm_image_core.metadata import Metadata
+from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.registry import Registry
 from vllm_image_core.studio import Studio
 from vllm_omni_client import AsyncOmniClient

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from mcp.server.mcpserver import Context
     from pydantic import AnyUrl
+    from vllm_image_core.files.record import Record
     from vllm_image_core.picture import Picture
-    from vllm_image_core.record import Record
 
 __all__ = ["LATEST", "ResourceServer", "add_resources"]
 
@@ -118,7 +118,7 @@ class Pictures:
 
     async def latest(self) -> str:
         """The latest pictures with what makes them again."""
-        from vllm_image_core.index import Page  # noqa: PLC0415 - a server that starts needs no core
+        from vllm_image_core.files.index import Page  # noqa: PLC0415 - a server that starts needs no core
 
         from vllm_image_mcp.found import found_images  # noqa: PLC0415 - likewise
 

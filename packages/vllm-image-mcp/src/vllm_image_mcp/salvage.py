@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vllm_image_core.batch_summary import FoundBatch
-    from vllm_image_core.record import Record
+    from vllm_image_core.batch.summary import FoundBatch
+    from vllm_image_core.files.record import Record
 
 __all__ = ["with_folder"]
 

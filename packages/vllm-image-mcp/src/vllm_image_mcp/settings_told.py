@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from vllm_image_core.files.record import Record
 from vllm_image_core.generated import GeneratedImage
-from vllm_image_core.record import Record
 from vllm_image_core.request import ImageRequest
 
 __all__ = [

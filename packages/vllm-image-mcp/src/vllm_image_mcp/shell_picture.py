@@ -12,11 +12,11 @@ from vllm_image_mcp.command import INTERRUPTED
 from vllm_image_mcp.interrupts import interruptible
 
 if TYPE_CHECKING:
-    from vllm_image_core.batch_events import Event
+    from vllm_image_core.batch.events import Event
+    from vllm_image_core.batch.picture_batch import PictureBatch
+    from vllm_image_core.batch.tally import PictureOutcome
     from vllm_image_core.generated import GeneratedImage
-    from vllm_image_core.picture_batch import PictureBatch
     from vllm_image_core.request import ImageRequest
-    from vllm_image_core.tally import PictureOutcome
 
     from vllm_image_mcp.state import State
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from vllm_image_core.errors import BadPicture
-from vllm_image_core.filename import PICTURE_EXTENSIONS
-from vllm_image_core.folder import Folder
+from vllm_image_core.files.filename import PICTURE_EXTENSIONS
+from vllm_image_core.files.folder import Folder
+from vllm_image_core.files.record import Record, read_record
 from vllm_image_core.picture import Picture
 from vllm_image_core.preview import PreviewFormat, preview
-from vllm_image_core.record import Record, read_record
 
 __all__ = ["MAX_SENT_BYTES", "latest", "read", "records", "smaller"]
 

@@ -9,7 +9,7 @@ from vllm_image_mcp.progress import Reports
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
-    from vllm_image_core.batch_summary import FoundBatch
+    from vllm_image_core.batch.summary import FoundBatch
 
     from vllm_image_mcp.state import State
     from vllm_image_mcp.watch import Watch

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from vllm_image_core.batch_events import Event
-    from vllm_image_core.picture_batch import PictureBatch
+    from vllm_image_core.batch.events import Event
+    from vllm_image_core.batch.picture_batch import PictureBatch
 
     from vllm_image_mcp.results import ImageResult
 

@@ -12,9 +12,9 @@ from typing import Final
 from vllm_omni_client.errors import OmniError, ServerBusy, ServerUnreachable
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
 
-from vllm_image_core.circuit import PROBE_SECONDS
 from vllm_image_core.errors import ImageError
 from vllm_image_core.fleet import Fleet
+from vllm_image_core.servers.circuit import PROBE_SECONDS
 
 __all__ = ["VirtualBatch"]
 

@@ -1,0 +1,236 @@
+"""One request of a batch, tried until it ends: through outages, and alone where it is suspected."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Literal
+
+from vllm_omni_client.errors import (
+    BadReply,
+    ConnectionLost,
+    EngineDead,
+    OmniError,
+    OutOfGpuMemory,
+    RequestTimeout,
+    ServerBusy,
+    ServerError,
+    ServerUnreachable,
+)
+
+from vllm_image_core.batch.holding import Record
+from vllm_image_core.batch.item import BatchItem, Told
+from vllm_image_core.batch.log import BatchLog
+from vllm_image_core.batch.patience import LeftWaiting, Patience
+from vllm_image_core.batch.remaining import BatchEta
+from vllm_image_core.batch.turnstile import Turnstile
+from vllm_image_core.batch.workshop import Workshop
+from vllm_image_core.errors import CannotSave, ImageError, NotEnoughSpace, PictureNotSaved
+from vllm_image_core.files.disk_space import pixels_for
+from vllm_image_core.job import Job
+from vllm_image_core.text import sentences
+
+__all__ = ["BatchAttempts"]
+
+Meaning = Literal["failure", "outage", "death", "lost"]
+"""What an error means: for this request alone; for the server; that it died on this; that nobody knows."""
+
+_DEATHS: Final = 2
+"""A request on which the engine has died so often is set aside."""
+
+_LOSSES: Final = 2
+"""A request whose connection broke so often, though the server is well, has failed."""
+
+
+class BatchAttempts:
+    """Makes the pictures of one batch, and waits where nothing can be made.
+
+    Args:
+        workshop: What the batch works with.
+        log: The batch's.
+        eta: Told of what is under way, and what is not any more.
+        given_up: Called with the reason when something has been away for too long.
+    """
+
+    def __init__(
+        self, workshop: Workshop, log: BatchLog, eta: BatchEta, given_up: Callable[[str], None]
+    ) -> None:
+        self._workshop = workshop
+        self._log = log
+        self._eta = eta
+        self._turnstile = Turnstile()
+        self._asking = asyncio.Lock()
+        self._pixels = 0
+        self._journal_is_well = True
+
+        seconds = workshop.patience_seconds
+        self._server = Patience(
+            self._is_server_well,
+            interval_seconds=workshop.probe_seconds,
+            patience_seconds=seconds,
+            told=log.paused,
+            given_up=given_up,
+        )
+        self._folder = Patience(
+            self._is_folder_well,
+            interval_seconds=workshop.look_seconds,
+            patience_seconds=seconds,
+            told=log.paused,
+            given_up=given_up,
+        )
+        self._journal = Patience(
+            self._is_journal_well,
+            interval_seconds=workshop.look_seconds,
+            patience_seconds=seconds,
+            told=log.paused,
+            given_up=given_up,
+        )
+
+    @property
+    def can_be_written(self) -> bool:
+        """Whether the journal takes what is written."""
+        return self._journal_is_well
+
+    def close(self) -> None:
+        """Send nothing any more; requests that wait for something are left waiting."""
+        for patience in (self._server, self._folder, self._journal):
+            patience.close()
+
+    def journal_failed(self, reason: str | None) -> None:
+        """The journal cannot be written; None: it can be again."""
+        self._journal_is_well = reason is None
+        if reason is None:
+            self._journal.well()
+        else:
+            self._journal.failed(reason)
+
+    async def made(self, item: BatchItem, job: Job, record: Record) -> None:
+        """Make a picture.
+
+        Raises:
+            LeftWaiting: Nothing is sent any more.
+            ImageError: The request has failed.
+            OmniError: Likewise.
+        """
+        deaths, losses = _deaths(item), 0
+        while True:
+            await self._may_send()
+            try:
+                await self._turnstile.enter(alone=deaths > 0)
+                try:
+                    self._log.started(item.position)
+                    await self._eta.started(item.position, item.request)
+                    await self._workshop.maker.made(job, record)
+                finally:
+                    self._turnstile.leave()
+            except OmniError as error:
+                meaning = await self._meaning(error)
+                deaths += meaning == "death"
+                losses += meaning == "lost"
+                if deaths >= _DEATHS:
+                    self._away(error)
+                    error.add_note("This request is set aside: the engine has died on it twice.")
+                    raise
+                if meaning == "failure" or losses >= _LOSSES:
+                    self._server.well()
+                    raise
+                if meaning != "lost":
+                    self._away(error)
+                self._waits_again(item, {"deaths": deaths} if deaths else {})
+            except PictureNotSaved:
+                self._server.well()
+                raise
+            except CannotSave as error:
+                self._folder_failed(error)
+                self._waits_again(item, {})
+            except ImageError:
+                self._server.well()
+                raise
+            else:
+                self._server.well()
+                return
+
+    def _waits_again(self, item: BatchItem, told: Told) -> None:
+        self._log.waits_again(item.position, told)
+        self._eta.waits_again(item.position)
+
+    async def _may_send(self) -> None:
+        if self._journal.is_well and self._folder.is_well and self._server.is_well:
+            return
+        if not (await self._journal.well_again() and await self._folder.well_again()):
+            raise LeftWaiting
+        await self._server.enter()
+
+    def _away(self, error: OmniError) -> None:
+        """Nothing is sent until the server is back; one that was just asked, or is busy, gets some time."""
+        self._log.trouble = self._log.trouble or error
+        wait = 0.0 if isinstance(error, ServerUnreachable | EngineDead) else self._workshop.probe_seconds
+        if isinstance(error, ServerBusy):
+            wait = max(wait, error.retry_after_seconds or 0.0)
+        self._server.failed(sentences(error.message, error.next_step), wait_seconds=wait)
+
+    async def _meaning(self, error: OmniError) -> Meaning:
+        match error:
+            case EngineDead():
+                return "death"
+            case ServerUnreachable():
+                return "failure" if error.reason == "tls" else "outage"
+            case ServerBusy():
+                return "outage"
+            case OutOfGpuMemory():
+                return "failure"
+            case ConnectionLost() | ServerError() | RequestTimeout() | BadReply():
+                return await self._by_health(error)
+            case _:
+                return "failure"
+
+    async def _by_health(self, error: OmniError) -> Meaning:
+        """An error that a server which dies gives as well as one that is well."""
+        async with self._asking:  # of many that failed together, one asks
+            is_well = not self._server.is_away and await self._is_server_well()
+            if not is_well:
+                self._away(error)
+        if is_well:
+            return "lost" if isinstance(error, ConnectionLost) else "failure"
+        return "death" if isinstance(error, ConnectionLost | ServerError) else "outage"
+
+    async def _is_server_well(self) -> bool:
+        try:
+            return await self._workshop.backend.health_check()
+        except OmniError:
+            return False
+
+    async def hold(self, error: PictureNotSaved) -> bool:
+        """Keep a picture that is paid for until the folder takes it."""
+        self._server.well()
+        self._folder_failed(error)
+        return await self._folder.well_again()
+
+    async def folder_again(self, error: CannotSave) -> bool:
+        """Wait until the folder can be written again; False where nobody waits for it any longer."""
+        self._folder_failed(error)
+        return await self._folder.well_again()
+
+    def _folder_failed(self, error: CannotSave) -> None:
+        match error:
+            case NotEnoughSpace():
+                self._pixels = pixels_for(error.needed_bytes)
+            case PictureNotSaved():
+                self._pixels = error.picture.size.pixels
+            case _:
+                pass
+        self._log.trouble = self._log.trouble or error
+        self._folder.failed(sentences(error.message, error.next_step))
+
+    async def _is_folder_well(self) -> bool:
+        try:
+            await asyncio.to_thread(self._workshop.library.check_again, pixels=self._pixels)
+        except CannotSave:
+            return False
+        return True
+
+    async def _is_journal_well(self) -> bool:
+        return self._journal_is_well
+
+
+def _deaths(item: BatchItem) -> int:
+    deaths = item.told.get("deaths")
+    return deaths if isinstance(deaths, int) else 0

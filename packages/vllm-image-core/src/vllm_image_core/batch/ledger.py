@@ -1,0 +1,287 @@
+"""A ledger: what is done with an open journal of batches, statement by statement."""
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from vllm_image_core.batch.item import BatchItem, ItemState, request_from_json
+from vllm_image_core.batch.lease import Holder, Owner
+from vllm_image_core.batching import BatchId
+from vllm_image_core.provenance.untrusted_json import json_object
+
+__all__ = ["Book", "Counts", "LeaseLost", "Ledger", "OutcomeRow"]
+
+OutcomeRow = tuple[int, int, str]
+"""A position, an `ItemState`, and what is told of it as JSON."""
+
+_COUNTS: Final = ("running", "done", "failed", "reused", "left_running", "seconds", "cause")
+_FACTS: Final = ("number", "id", "created", "at_once", "prompt", "recorded", "state")
+_REST: Final = ("host", "pid", "beat_at", "fresh", "complete", "cancel", "owner", "place", "born", "beat")
+_BOOK: Final = (*_COUNTS, *_FACTS, *_REST)
+_SELECT: Final = f"SELECT {', '.join(_BOOK)} FROM batch"  # noqa: S608 - names of columns
+_NEWEST: Final = 100
+"""Of so many batches the failed edits can be tried again; older ones' pictures are not kept for that."""
+
+_ITEMS: Final = """
+    SELECT item.position, item.request, outcome.state, outcome.told FROM item
+    LEFT JOIN outcome ON outcome.batch = item.batch AND outcome.position = item.position
+    WHERE item.batch = ?
+"""
+_EDITS_TO_KEEP: Final = f"""
+    SELECT item.request FROM batch CROSS JOIN item ON item.batch = batch.number
+    WHERE batch.state IN ('open', 'stopped') AND instr(item.request, '"inputs":')
+    UNION ALL
+    SELECT item.request FROM batch CROSS JOIN item ON item.batch = batch.number
+    LEFT JOIN outcome ON outcome.batch = item.batch AND outcome.position = item.position
+    WHERE batch.state IN ('partial', 'failed') AND batch.number > (SELECT max(number) FROM batch) - {_NEWEST}
+    AND coalesce(outcome.state, 0) <> {int(ItemState.DONE)} AND instr(item.request, '"inputs":')
+"""  # noqa: S608 - our own numbers
+"""CROSS: the batches first, of which few are like that, and not all requests of the folder."""
+
+
+class LeaseLost(Exception):
+    """Another process works on the batch now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How a batch stands, as its owner counts; see `BatchSummary`."""
+
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    reused: int = 0
+    left_running: int = 0
+    seconds: float = 0.0
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """The row of a batch. Names as in `journal_schema`."""
+
+    number: int
+    id: BatchId
+    created: int
+    fresh: bool
+    at_once: int
+    prompt: str | None
+    recorded: int
+    complete: bool
+    state: str
+    cancel: bool
+    counts: Counts
+    holder: Holder | None
+    host: str | None
+    pid: int | None
+    beat_at: int
+
+    @property
+    def open(self) -> bool:
+        """Whether it has not ended: somebody works on it, or may go on with it."""
+        return self.state in {"open", "stopped"}
+
+
+class Ledger:
+    """What is done with one connection; each method is part of the transaction that is open.
+
+    Args:
+        connection: To the journal.
+        root: The output folder, where the pictures of edits are.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, root: Path) -> None:
+        self.connection = connection
+        self._root = root
+
+    def copy(self) -> bytes:
+        """The whole file, as it is now."""
+        with closing(sqlite3.connect(":memory:")) as copy:
+            self.connection.backup(copy)
+            return copy.serialize()
+
+    def create(self, batch_id: BatchId, owner: Owner, *, created: int, fresh: bool, at_once: int) -> int:
+        """Enter a new batch that belongs to `owner`, and return its number."""
+        self.connection.execute(
+            "INSERT INTO batch (id, created, fresh, at_once, owner, host, place, pid, born, beat_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (batch_id, created, fresh, at_once, *_columns(owner), int(time.time())),
+        )
+        return int(self.connection.execute("SELECT last_insert_rowid()").fetchone()[0])
+
+    def append(self, number: int, first: int, requests: Iterable[str], prompt: str | None) -> None:
+        """Record requests from position `first` on; `prompt` is that of the batch's first request."""
+        rows = ((number, place, request) for place, request in enumerate(requests, first))
+        added = self.connection.executemany("INSERT INTO item VALUES (?, ?, ?)", rows).rowcount
+        self.connection.execute(
+            "UPDATE batch SET recorded = ?, prompt = coalesce(prompt, ?) WHERE number = ?",
+            (first + max(0, added), prompt, number),
+        )
+
+    def remove(self, number: int) -> None:
+        """Take a batch out that was never begun."""
+        for table, column in (("item", "batch"), ("outcome", "batch"), ("batch", "number")):
+            self.connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (number,))  # noqa: S608 - our own names
+
+    def complete(self, number: int) -> None:
+        """Write down that no more requests will come."""
+        self.connection.execute("UPDATE batch SET complete = 1 WHERE number = ?", (number,))
+
+    def finish(self, number: int, outcomes: Iterable[OutcomeRow]) -> None:
+        """Write down what became of some requests."""
+        self.connection.executemany(
+            "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)", ((number, *row) for row in outcomes)
+        )
+
+    def forget(self, number: int, positions: Iterable[int]) -> None:
+        """Take back what became of some requests: they wait again."""
+        self.connection.executemany(
+            "DELETE FROM outcome WHERE batch = ? AND position = ?", ((number, place) for place in positions)
+        )
+
+    def forget_failed(self, number: int) -> list[int]:
+        """Let the failed requests wait again, and return their positions."""
+        failed = (number, int(ItemState.FAILED))
+        chosen = "FROM outcome WHERE batch = ? AND state = ?"
+        found = [place for (place,) in self.connection.execute(f"SELECT position {chosen}", failed)]
+        self.connection.execute(f"DELETE {chosen}", failed)
+        return found
+
+    def beat(self, number: int, token: str, counts: Counts) -> bool:
+        """Show that the owner lives, with its counts; whether somebody asks it to cancel.
+
+        Raises:
+            LeaseLost: The batch belongs to somebody else now.
+        """
+        changed = self.connection.execute(
+            "UPDATE batch SET beat = beat + 1, beat_at = ?, running = ?, done = ?, failed = ?, reused = ?,"
+            " left_running = ?, seconds = ?, cause = ? WHERE number = ? AND owner = ?",
+            (int(time.time()), *_numbers(counts), number, token),
+        )
+        if changed.rowcount != 1:
+            raise LeaseLost
+        asked = self.connection.execute("SELECT cancel FROM batch WHERE number = ?", (number,)).fetchone()
+        return bool(asked[0])
+
+    def release(self, number: int, state: str, counts: Counts) -> None:
+        """Write down how a batch stands, and that nobody works on it any more."""
+        self.connection.execute(
+            "UPDATE batch SET owner = NULL, cancel = 0, state = ?, running = ?, done = ?, failed = ?,"
+            " reused = ?, left_running = ?, seconds = ?, cause = ? WHERE number = ?",
+            (state, *_numbers(counts), number),
+        )
+
+    def claim(self, number: int, owner: Owner, seen: Holder | None) -> bool:
+        """Take a batch over, if its holder is still as it was seen; whether it was."""
+        taken = self.connection.execute(
+            "UPDATE batch SET owner = ?, host = ?, place = ?, pid = ?, born = ?, beat = beat + 1,"
+            " beat_at = ?, cancel = 0, running = 0"
+            " WHERE number = ? AND owner IS ? AND (owner IS NULL OR beat = ?)",
+            (
+                *_columns(owner),
+                int(time.time()),
+                number,
+                seen and seen.owner.token,
+                seen.beat if seen else 0,
+            ),
+        )
+        return taken.rowcount == 1
+
+    def reopen(self, number: int) -> None:
+        """Let a batch that has ended go on."""
+        self.connection.execute("UPDATE batch SET state = 'open', cause = NULL WHERE number = ?", (number,))
+
+    def ask_to_cancel(self, number: int) -> None:
+        """Ask the owner of a batch to cancel it."""
+        self.connection.execute("UPDATE batch SET cancel = 1 WHERE number = ?", (number,))
+
+    def take(self, number: int, after: int, limit: int) -> list[BatchItem]:
+        """Some requests behind the position `after`, in order, with what became of them."""
+        rows = self.connection.execute(
+            f"{_ITEMS} AND item.position > ? ORDER BY item.position LIMIT ?",
+            (number, after, limit),
+        )
+        return [_item(row, self._root) for row in rows]
+
+    def some(self, number: int, positions: Sequence[int]) -> dict[int, BatchItem]:
+        """The requests at some positions, at most 500, with what became of them."""
+        marks = ", ".join("?" * len(positions))
+        rows = self.connection.execute(f"{_ITEMS} AND item.position IN ({marks})", (number, *positions))
+        return {item.position: item for item in (_item(row, self._root) for row in rows)}
+
+    def outcomes(self, number: int) -> Iterator[tuple[int, int]]:
+        """The position and the state of each request that has an outcome, in no order."""
+        return self.connection.execute("SELECT position, state FROM outcome WHERE batch = ?", (number,))
+
+    def edits_to_keep(self) -> Iterator[str]:
+        """The edits, as recorded, that may still be made: of batches that may go on, or failed lately."""
+        return (request for (request,) in self.connection.execute(_EDITS_TO_KEEP))
+
+    def book(self, batch_id: str) -> Book | None:
+        """A batch by its id; None where there is none."""
+        row = self.connection.execute(f"{_SELECT} WHERE id = ?", (batch_id,)).fetchone()
+        return None if row is None else _book(row)
+
+    def books(self, limit: int) -> list[Book]:
+        """The newest batches, newest first."""
+        rows = self.connection.execute(f"{_SELECT} ORDER BY number DESC LIMIT ?", (limit,))
+        return [_book(row) for row in rows]
+
+
+def _item(row: tuple[Any, ...], root: Path) -> BatchItem:
+    position, request, state, told = row
+    return BatchItem(
+        position=position,
+        request=request_from_json(request, root),
+        state=ItemState.WAITING if state is None else ItemState(state),
+        told=json_object(told) if told else {},
+    )
+
+
+def _columns(owner: Owner) -> tuple[str, str, str, int, str]:
+    return owner.token, owner.host, owner.place, owner.pid, owner.born
+
+
+def _numbers(counts: Counts) -> tuple[object, ...]:
+    return (
+        counts.running,
+        counts.done,
+        counts.failed,
+        counts.reused,
+        counts.left_running,
+        counts.seconds,
+        counts.cause,
+    )
+
+
+def _book(row: tuple[Any, ...]) -> Book:
+    found: dict[str, Any] = dict(zip(_BOOK, row, strict=True))
+    return Book(
+        **{name: found[name] for name in _FACTS},
+        host=found["host"],
+        pid=found["pid"],
+        beat_at=found["beat_at"],
+        fresh=bool(found["fresh"]),
+        complete=bool(found["complete"]),
+        cancel=bool(found["cancel"]),
+        counts=Counts(**{name: found[name] for name in _COUNTS}),
+        holder=_holder(found),
+    )
+
+
+def _holder(found: dict[str, Any]) -> Holder | None:
+    """Who holds the batch. Who held it last has its names in the row; without a token it is nobody."""
+    if found["owner"] is None:
+        return None
+    owner = Owner(
+        token=found["owner"],
+        host=found["host"] or "",
+        place=found["place"] or "",
+        pid=found["pid"] or 0,
+        born=found["born"] or "",
+    )
+    return Holder(owner=owner, beat=found["beat"])

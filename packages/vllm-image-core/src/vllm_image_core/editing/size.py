@@ -1,0 +1,84 @@
+"""The size of an edit: what was asked for, or else that of the first picture, fitted to the model.
+
+Left out, vLLM-Omni takes the first picture's size and rounds it down, whatever the model's limit: a photo of
+12 megapixels would be drawn with 12. Here the size is chosen before, and always sent.
+"""
+
+import math
+from dataclasses import replace
+from typing import Final, Literal
+
+from vllm_image_core.note import Note
+from vllm_image_core.parameters import bounds
+from vllm_image_core.parameters.resolution import choose_size
+from vllm_image_core.parameters.size import Size, longest_beside, nearest_multiple, shrunk
+from vllm_image_core.profile import Profile
+from vllm_image_core.request import ImageRequest
+
+__all__ = ["choose_edit_size", "size_of_resolution"]
+
+_LAYERED_MULTIPLE: Final = 32
+"""Source: vLLM-Omni 0.30.0, diffusion/models/qwen_image/pipeline_qwen_image_layered.py."""
+
+
+def choose_edit_size(request: ImageRequest, profile: Profile, first: Size) -> tuple[Size, tuple[Note, ...]]:
+    """The size to ask the server for, and notes on what was changed.
+
+    Raises:
+        InvalidRequest: For `aspect_ratio`, `width` or `height`, with what is allowed.
+    """
+    if request.aspect_ratio is not None or (request.width is not None and request.height is not None):
+        return choose_size(request, profile)
+    if profile.size_rule == "listed":
+        return _listed(request, profile, first)
+    if request.width is not None:
+        return _completed(request, "height", request.width, profile, first)
+    if request.height is not None:
+        return _completed(request, "width", request.height, profile, first)
+    return _fitted(profile, first)
+
+
+def size_of_resolution(resolution: int, first: Size) -> Size:
+    """The size that a layered model makes: about `resolution` squared pixels, in the shape of its input."""
+    width = math.sqrt(resolution * resolution * first.aspect)
+    sides = (round(side / _LAYERED_MULTIPLE) * _LAYERED_MULTIPLE for side in (width, width / first.aspect))
+    return Size(*(max(_LAYERED_MULTIPLE // 2, side) for side in sides))
+
+
+def _fitted(profile: Profile, first: Size) -> tuple[Size, tuple[Note, ...]]:
+    multiple = profile.resolution_multiple
+    size = Size(*(max(multiple, side // multiple * multiple) for side in (first.width, first.height)))
+    if size.pixels > profile.max_pixels:
+        size = shrunk(first, multiple=multiple, max_pixels=profile.max_pixels)
+        why = f"{profile.model} makes at most {profile.max_resolution_mp:g} megapixels"
+    else:
+        why = f"{profile.model} makes multiples of {multiple}"
+    return size, () if size == first else _notes(size, first, why)
+
+
+def _listed(request: ImageRequest, profile: Profile, first: Size) -> tuple[Size, tuple[Note, ...]]:
+    if request.width is not None or request.height is not None:
+        return choose_size(request, profile)
+    sizes = dict.fromkeys((profile.default_size, *profile.supported_aspect_ratios.values()))
+    size = min(sizes, key=lambda size: abs(math.log(size.aspect / first.aspect)))
+    return size, () if size == first else _notes(size, first, f"{profile.model} makes only some sizes")
+
+
+def _notes(size: Size, first: Size, why: str) -> tuple[Note, ...]:
+    message = f"The picture is {first}; {size} is made of it: {why}."
+    return (Note(parameter="width" if size.width != first.width else "height", message=message),)
+
+
+def _completed(
+    request: ImageRequest, missing: Literal["width", "height"], given: object, profile: Profile, first: Size
+) -> tuple[Size, tuple[Note, ...]]:
+    """One side as given, the other from the first picture's shape."""
+    side = "width" if missing == "height" else "height"
+    length = bounds.side(side, given, multiple=profile.resolution_multiple)
+    across = length / first.aspect if missing == "height" else length * first.aspect
+    multiple = profile.resolution_multiple
+    room = longest_beside(length, multiple=multiple, max_pixels=profile.max_pixels)
+    other = max(multiple, min(nearest_multiple(round(across), multiple), room))
+    size, _ = choose_size(replace(request, **{missing: other}), profile)
+    message = f"{missing} was completed to {other}: the shape of the picture, {first}."
+    return size, (Note(parameter=missing, message=message),)

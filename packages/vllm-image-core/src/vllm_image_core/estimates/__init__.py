@@ -1,0 +1,1 @@
+"""What pictures take, learnt from those that were made."""

@@ -1,0 +1,250 @@
+"""A SQLite file beside the pictures: opened for one piece of work, brought up to date, refused when newer.
+
+A folder of pictures may lie on a network share and be written by several hosts. So the file keeps SQLite's
+rollback journal: a write-ahead log needs memory that all writers share, which hosts do not. A connection
+belongs to the thread and the piece of work that opened it.
+"""
+
+import errno
+import os
+import re
+import sqlite3
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from vllm_image_core.errors import DatabaseUnavailable
+from vllm_image_core.files.folder import Folder
+from vllm_image_core.text import one_line
+
+FOLDER: Final = ".vllm-image"
+"""The folder beside the pictures that holds the files."""
+
+_APPLICATION: Final = 0x76494D47  # "vIMG"
+_BUSY_SECONDS: Final = 30.0
+"""How long one writer waits for another; each holds the file for some milliseconds."""
+
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_STRANGE: Final = re.compile(r"no such (table|column)|fts5: corrupt|invalid fts5|vtable constructor failed")
+"""What SQLite calls an error of ours, and our statements never are: the file is not as we have made it."""
+
+
+class DamagedDatabase(DatabaseUnavailable):
+    """The file is no SQLite database any more.
+
+    Attributes:
+        identity: Which file it was, by device and inode.
+    """
+
+    def __init__(self, message: str, *, identity: tuple[int, int]) -> None:
+        super().__init__(message)
+        self.identity = identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """What a file holds, and what it is called when it cannot be used.
+
+    Attributes:
+        file: Its name, which ends in ".sqlite3".
+        name: What it is, as in "The index ... cannot be used".
+        tables: Those that are never missing.
+        migrations: Statements by schema version: those at position 0 lead from an empty file to version 1,
+            and so on.
+        unavailable: The error for a file that cannot be opened, read or written.
+        damaged: The error for one that is no such database any more; a kind of `unavailable` as well.
+        cache_kib: The most memory of one connection.
+    """
+
+    file: str
+    name: str
+    tables: tuple[str, ...]
+    migrations: Sequence[Sequence[str]]
+    unavailable: type[DatabaseUnavailable]
+    damaged: type[DamagedDatabase]
+    cache_kib: int
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A file of one folder of pictures.
+
+    Attributes:
+        root: The folder of the pictures, absolute.
+        schema: What the file holds.
+    """
+
+    root: Path
+    schema: Schema
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self.root / FOLDER / self.schema.file
+
+    @contextmanager
+    def opened(self) -> "Generator[sqlite3.Connection]":
+        """A connection for this thread and this piece of work; made with its tables where it is missing.
+
+        Raises:
+            DamagedDatabase: The file is damaged, or not ours.
+            DatabaseUnavailable: It cannot be opened, is locked for long, or was written by a newer version.
+        """
+        identity = self._made()
+        try:
+            with closing(self._connected()) as connection:
+                self._migrate(connection)
+                yield connection
+        except sqlite3.DatabaseError as error:
+            raise self._translated(error, identity) from error
+
+    def check_whole(self, connection: sqlite3.Connection) -> None:
+        """Look through the whole file for damage: a tenth of a second for 100,000 pictures.
+
+        Raises:
+            DamagedDatabase: There is some.
+        """
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise self._damage(f"is damaged: {one_line(str(found))}", self._identity())
+
+    def set_aside(self, identity: tuple[int, int]) -> Path | None:
+        """Rename a damaged file, so that the next opening makes a new one; unless another has done so.
+
+        Nothing is deleted: what can be saved from it may be saved later. Returns where it is now.
+
+        Raises:
+            DatabaseUnavailable: It cannot be renamed.
+        """
+        try:
+            if self._identity() != identity:
+                return None
+            aside = self._free_name()
+            # First the journal: found beside a new file, it would be played back into that.
+            with suppress(FileNotFoundError):
+                Path(f"{self.path}-journal").rename(f"{aside}-journal")
+            self.path.rename(aside)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unavailable(_reason(error)) from error
+        return aside
+
+    def _made(self) -> tuple[int, int]:
+        """Make the file where it is missing, and return its identity; never through a link.
+
+        An empty file is linked into place, and SQLite opens it without making any: so no link that is put
+        in its way leads to a new file somewhere else, and no lock is lost by closing a file of that name.
+        """
+        try:
+            if self.path.parent.is_symlink() or self.path.is_symlink():
+                raise self._unavailable("it is a link to another place")
+            if not self.path.exists():
+                with Folder.opened(self.path.parent) as folder, folder.temporary(b"") as empty:
+                    folder.place(empty, self.schema.file)
+            return self._identity()
+        except OSError as error:
+            raise self._unavailable(_reason(error)) from error
+
+    def _identity(self) -> tuple[int, int]:
+        status = self.path.lstat()
+        return status.st_dev, status.st_ino
+
+    def _free_name(self) -> Path:
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.stem}.damaged-{number}.sqlite3")).exists():
+            number += 1
+        return aside
+
+    def _connected(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{file_uri(self.path)}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
+        )
+        try:
+            # A file that came from elsewhere must not run functions of its own choice.
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA cache_size = -{self.schema.cache_kib}")
+            connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        if self._version(connection) == len(self.schema.migrations):
+            self._check_tables(connection)
+            return
+        with writing(connection):
+            version = self._version(connection)  # another process may have been faster
+            for statements in self.schema.migrations[version:]:
+                for statement in statements:
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {len(self.schema.migrations)}")
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        """The schema's version, 0 for an empty file."""
+        application = _number(connection, "PRAGMA application_id")
+        if application not in {0, _APPLICATION}:
+            raise self._unavailable("it belongs to another program")
+        version = _number(connection, "PRAGMA user_version")
+        if version > len(self.schema.migrations):
+            raise self.schema.unavailable(
+                f"{self._named} was written by a newer version of this package: its schema is "
+                f"{version}, this version knows {len(self.schema.migrations)}. It is left as it is.",
+                next_step="Upgrade vllm-image-core, or choose another output folder.",
+            )
+        return version
+
+    def _check_tables(self, connection: sqlite3.Connection) -> None:
+        marks = ", ".join("?" * len(self.schema.tables))
+        found = connection.execute(
+            f"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ({marks})",  # noqa: S608 - marks only
+            self.schema.tables,
+        ).fetchone()[0]
+        if found != len(self.schema.tables):
+            raise self._damage("lacks a table", self._identity())
+
+    def _translated(self, error: sqlite3.DatabaseError, identity: tuple[int, int]) -> Exception:
+        """What SQLite's error means: a damaged file, a place that does not work now, or a bug of ours."""
+        code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+        if code in _DAMAGED or (code == sqlite3.SQLITE_ERROR and _STRANGE.search(str(error))):
+            return self._damage(f"is damaged: {error}", identity)
+        return self._unavailable(str(error)) if isinstance(error, sqlite3.OperationalError) else error
+
+    def _unavailable(self, reason: str) -> DatabaseUnavailable:
+        return self.schema.unavailable(f"{self._named} cannot be used: {one_line(reason)}.")
+
+    def _damage(self, what: str, identity: tuple[int, int]) -> DamagedDatabase:
+        return self.schema.damaged(f"{self._named} {what}.", identity=identity)
+
+    @property
+    def _named(self) -> str:
+        return f"The {self.schema.name} {one_line(str(self.path), limit=300)}"
+
+
+@contextmanager
+def writing(connection: sqlite3.Connection) -> Generator[None]:
+    """One transaction, as the only writer; all of it or, after any error, nothing."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def file_uri(path: Path) -> str:
+    r"""A file: URI, with the bytes of the path that are no text kept, and right for `\\server\share`."""
+    encoded = quote(os.fsencode(path.as_posix()))
+    return f"file://{encoded}" if encoded.startswith("/") else f"file:///{encoded}"
+
+
+def _number(connection: sqlite3.Connection, statement: str) -> int:
+    return int(connection.execute(statement).fetchone()[0])
+
+
+def _reason(error: OSError) -> str:
+    code = errno.errorcode.get(error.errno or 0, "no error number")
+    return f"{error.strerror or error} ({code})"

@@ -1,0 +1,119 @@
+"""The rows of the index: one for each file, with what it tells if it is a picture."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from vllm_image_core.files import full_text
+from vllm_image_core.files.record import EPOCH, Record
+
+__all__ = [
+    "SELECT",
+    "State",
+    "chunks",
+    "enter",
+    "enter_no_pictures",
+    "forget",
+    "known_states",
+    "last_id",
+    "record_of",
+    "states_between",
+]
+
+T = TypeVar("T")
+
+State = tuple[int, int]
+"""A file's size in bytes, and when it was written in nanoseconds since 1970."""
+
+_COLUMNS: Final = (
+    "name",
+    "bytes",
+    "modified_ns",
+    "created",
+    "width",
+    "height",
+    "key",
+    "prompt",
+    "negative_prompt",
+    "model",
+    "seed",
+    "num_inference_steps",
+    "guidance_scale",
+    "seconds",
+    "batch",
+    "tag",
+    "position",
+    "operation",
+)
+SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM picture"  # noqa: S608 - names of columns
+_INSERT: Final = f"INSERT INTO picture ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - likewise
+_INSERT_NO_PICTURE: Final = "INSERT INTO picture (name, bytes, modified_ns, created) VALUES (?, ?, ?, 0)"
+_NAMES_AT_ONCE: Final = 500
+"""Older versions of SQLite take 999 values in one statement."""
+_LAST_ID: Final = "SELECT coalesce(max(id), 0) FROM picture"
+_STATES_BETWEEN: Final = (
+    "SELECT id, name, bytes, modified_ns FROM picture WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+)
+
+
+def enter(connection: sqlite3.Connection, records: Sequence[Record], *, fts: bool) -> None:
+    """Enter some pictures in place of what was known of files of their names; within a transaction."""
+    forget(connection, [record.path.name for record in records], fts=fts)
+    connection.executemany(_INSERT, map(_row, records))
+
+
+def enter_no_pictures(connection: sqlite3.Connection, files: Iterable[tuple[str, int, int]]) -> None:
+    """Enter files that are no pictures, by name, size and time, so that they are not read again."""
+    connection.executemany(_INSERT_NO_PICTURE, files)
+
+
+def forget(connection: sqlite3.Connection, names: Sequence[str], *, fts: bool) -> None:
+    """Take out some files; within a transaction."""
+    for some in chunks(names, _NAMES_AT_ONCE):
+        if fts:
+            full_text.forget(connection, some)
+        marks = ", ".join("?" * len(some))
+        connection.execute(f"DELETE FROM picture WHERE name IN ({marks})", some)  # noqa: S608 - marks only
+
+
+def _row(record: Record) -> tuple[object, ...]:
+    return (
+        record.path.name,
+        record.bytes,
+        record.modified_ns,
+        (record.created - EPOCH) // timedelta(seconds=1),
+        *(getattr(record, column) for column in _COLUMNS[4:]),
+    )
+
+
+def record_of(root: Path, row: tuple[Any, ...]) -> Record:
+    """What a row of `SELECT` says, of a picture in a folder."""
+    values = dict(zip(_COLUMNS, row, strict=True))
+    name, created = values.pop("name"), values.pop("created")
+    return Record(path=root / name, created=EPOCH + timedelta(seconds=created), **values)
+
+
+def known_states(connection: sqlite3.Connection) -> dict[str, State]:
+    """The files that are entered, by name, each with its state."""
+    rows = connection.execute("SELECT name, bytes, modified_ns FROM picture")
+    return {name: (size, modified_ns) for name, size, modified_ns in rows}
+
+
+def states_between(
+    connection: sqlite3.Connection, after: int, until: int, *, limit: int
+) -> tuple[int, dict[str, State]]:
+    """Some of the files that are entered, in the order of their ids, and the id of the last of these."""
+    rows = connection.execute(_STATES_BETWEEN, (after, until, limit)).fetchall()
+    return rows[-1][0] if rows else until, {name: (size, ns) for _, name, size, ns in rows}
+
+
+def last_id(connection: sqlite3.Connection) -> int:
+    """How many files were ever entered; an id is never used twice."""
+    return int(connection.execute(_LAST_ID).fetchone()[0])
+
+
+def chunks(items: Sequence[T], length: int) -> Iterator[Sequence[T]]:
+    """The items in their order, so many at a time."""
+    return (items[start : start + length] for start in range(0, len(items), length))

@@ -1,0 +1,1 @@
+"""The three formats of pictures, walked and spliced without decoding a pixel."""

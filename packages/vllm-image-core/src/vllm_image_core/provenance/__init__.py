@@ -1,0 +1,1 @@
+"""How a picture was made: written into its file, and read back from it."""

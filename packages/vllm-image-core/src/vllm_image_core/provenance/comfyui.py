@@ -1,0 +1,184 @@
+"""A ComfyUI graph: nodes that are linked by their inputs, in which a picture's settings are scattered.
+
+Source: ComfyUI's own nodes, 0.3. Its PNG have two texts: `prompt`, the graph as it ran, and `workflow`, the
+graph as it was drawn. Only the values that are written in the graph are read; nothing of it is run.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, NamedTuple, TypeVar
+
+from vllm_image_core.provenance.facts import Facts
+from vllm_image_core.provenance.untrusted_json import as_list, as_object
+
+__all__ = ["Graph", "Link", "Node", "facts_of_prompt"]
+
+T = TypeVar("T")
+
+_MAX_NODES: Final = 4096
+_MAX_SAMPLERS: Final = 64
+_MAX_VISITED: Final = 256
+
+_TEXTS: Final = ("text", "text_g", "t5xxl", "prompt", "clip_l", "text_l", "string", "value", "string_a")
+_CONDITIONS: Final = ("conditioning", "conditioning_1", "conditioning_to", "conditioning_from")
+_CONDITIONS_AFTER: Final = ("conditioning_2",)
+_VALUES: Final = ("value", "int", "float", "number", "seed", "noise_seed", "Value", "Number")
+_LATENTS: Final = ("latent_image", "samples", "latent", "latents")
+_MODELS: Final = ("ckpt_name", "unet_name", "model_name", "gguf_name", "base_ckpt_name")
+_EMPTIED: Final = "ConditioningZeroOut"
+
+
+class Link(NamedTuple):
+    """Where an input comes from: a node, and which of its outputs."""
+
+    node: str
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node: its class, and its inputs, each a value or a link."""
+
+    kind: str
+    inputs: Mapping[str, object]
+
+    def link(self, *names: str) -> Link | None:
+        """The link of the first of these inputs that is linked."""
+        return next((link for name in names if (link := _link(self.inputs.get(name)))), None)
+
+
+def facts_of_prompt(prompt: Mapping[str, object]) -> Facts:
+    """What the text `prompt` of a file tells, by its sampler."""
+    nodes = {
+        name: Node(str(as_object(node).get("class_type", "")), as_object(as_object(node).get("inputs")))
+        for name, node in islice(prompt.items(), _MAX_NODES)
+    }
+    return Graph(nodes).facts()
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The nodes by their names."""
+
+    nodes: Mapping[str, Node]
+
+    def facts(self) -> Facts:
+        """What the sampler tells that tells most; nothing where there is none.
+
+        Of two that tell as much, the one that began with more noise: the other made its picture larger.
+        """
+        samplers = islice((node for node in self.nodes.values() if _samples(node)), _MAX_SAMPLERS)
+        return max((self._facts(node) for node in samplers), key=_told, default=Facts(tool="comfyui"))
+
+    def _facts(self, sampler: Node) -> Facts:
+        guider = self._node(sampler.link("guider")) or sampler
+        positive, negative = guider.link("positive", "conditioning"), guider.link("negative")
+        size = self._find(sampler.link("latent_image"), self._size, _LATENTS)
+        return Facts(
+            tool="comfyui",
+            prompt=self._text(positive),
+            negative_prompt=self._text(negative),
+            width=size[0] if size else None,
+            height=size[1] if size else None,
+            num_inference_steps=self._value(sampler, "steps")
+            or self._find(sampler.link("sigmas"), lambda node: self._value(node, "steps"), ("sigmas",)),
+            guidance_scale=self._guidance(positive) or self._value(guider, "cfg"),
+            seed=self._seed(sampler),
+            model=self._find(guider.link("model"), _model, ("model",)),
+            settings={
+                name: value
+                for name in ("sampler_name", "scheduler", "denoise")
+                if (value := self._value(sampler, name)) is not None
+            },
+        )
+
+    def _seed(self, sampler: Node) -> object:
+        noise = self._node(sampler.link("noise")) or sampler
+        seed = self._value(noise, "seed")
+        return self._value(noise, "noise_seed") if seed is None else seed
+
+    def _guidance(self, positive: Link | None) -> object:
+        """What a Flux model reads as its guidance: its node stands between the prompt and the sampler."""
+        return self._find(positive, lambda node: self._value(node, "guidance"), _CONDITIONS)
+
+    def _size(self, node: Node) -> tuple[object, object] | None:
+        width, height = self._value(node, "width"), self._value(node, "height")
+        return None if width is None or height is None else (width, height)
+
+    def _text(self, start: Link | None) -> object:
+        return self._find(start, _own_text, (*_CONDITIONS, *_TEXTS, *_CONDITIONS_AFTER))
+
+    def _value(self, node: Node, name: str) -> object:
+        """The value of an input, also where it comes from another node."""
+        value = node.inputs.get(name)
+        link = _link(value)
+        if link is None:
+            return value if isinstance(value, str | int | float) else None
+        return self._find(link, lambda other: _own_value(other, (name, *_VALUES)), (name, *_VALUES))
+
+    def _node(self, link: Link | None) -> Node | None:
+        return None if link is None else self.nodes.get(link.node)
+
+    def _find(self, start: Link | None, wanted: Callable[[Node], T | None], via: tuple[str, ...]) -> T | None:
+        """The first thing wanted on the way back from a link, nearest first; graphs may have circles."""
+        waiting = deque([] if start is None else [start])
+        seen: set[str] = set()
+        while waiting and len(seen) < _MAX_VISITED:
+            link = waiting.popleft()
+            node = self.nodes.get(link.node)
+            if node is None or link.node in seen or node.kind == _EMPTIED:
+                continue
+            seen.add(link.node)
+            found = wanted(node)
+            if found is not None:
+                return found
+            waiting.extend(_further(node, link, via))
+        return None
+
+
+def _further(node: Node, link: Link, via: tuple[str, ...]) -> Iterator[Link]:
+    """The inputs that lead on; of a node that passes both conditions on, the one that was asked for."""
+    passed = ("positive", "negative")
+    if all(name in node.inputs for name in passed):
+        via = (passed[link.output % len(passed)],)
+    for name in via:
+        further = _link(node.inputs.get(name))
+        if further is not None:
+            yield further
+
+
+def _samples(node: Node) -> bool:
+    seeded = not node.inputs.keys().isdisjoint(("seed", "noise_seed", "noise"))
+    return seeded and not node.inputs.keys().isdisjoint(("positive", "guider"))
+
+
+def _told(facts: Facts) -> tuple[int, float]:
+    """How much a sampler tells, and from how much noise it began."""
+    told = (facts.prompt, facts.seed, facts.width, facts.num_inference_steps, facts.guidance_scale)
+    denoise = facts.settings.get("denoise")
+    noise = float(denoise) if isinstance(denoise, float) and 0 <= denoise <= 1 else 1.0
+    return sum(fact is not None for fact in told), noise
+
+
+def _own_text(node: Node) -> object:
+    texts = (node.inputs.get(name) for name in _TEXTS)
+    return next((text for text in texts if isinstance(text, str) and text), None)
+
+
+def _own_value(node: Node, names: tuple[str, ...]) -> object:
+    values = (node.inputs.get(name) for name in names)
+    return next((value for value in values if isinstance(value, str | int | float)), None)
+
+
+def _model(node: Node) -> object:
+    return next((name for key in _MODELS if isinstance(name := node.inputs.get(key), str)), None)
+
+
+def _link(value: object) -> Link | None:
+    match as_list(value):
+        case [str() | int() as node, int() as output]:
+            return Link(str(node), output)
+        case _:
+            return None

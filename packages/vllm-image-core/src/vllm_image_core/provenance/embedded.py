@@ -1,0 +1,59 @@
+"""Texts in the two blocks that JPEG and WebP have for them, EXIF and XMP."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from vllm_image_core.provenance import exif, infotext, xmp
+
+__all__ = ["MAX_BLOCK_BYTES", "Blocks", "blocks", "texts"]
+
+MAX_BLOCK_BYTES: Final = 1_048_576
+"""A block of more than 1 MiB is not read."""
+
+_COMFYUI: Final = ("prompt", "workflow")
+"""ComfyUI's WebP has its JSON in EXIF's first directory, each after its name and a colon."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """The content of the two blocks, EXIF without its prefix; None where there is none."""
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+
+
+def blocks(texts: Mapping[str, str], *, replaced: Blocks, alone: bool = False) -> Blocks:
+    """The blocks that hold these texts; None where no text needs one.
+
+    Args:
+        texts: By keyword: "parameters", which becomes EXIF's UserComment, and a packet of XMP.
+        replaced: What is there already: of a replaced EXIF, how the picture is turned is kept.
+        alone: Whether all that is there already is replaced.
+
+    Raises:
+        ValueError: A keyword is another one.
+    """
+    if others := sorted(texts.keys() - {infotext.KEYWORD, xmp.KEYWORD}):
+        raise ValueError(f"{others[0]!r} has no place in EXIF or XMP")
+    comment, packet = texts.get(infotext.KEYWORD), texts.get(xmp.KEYWORD)
+    orientation = exif.read(replaced.exif or b"").orientation
+    if alone and orientation != 1:
+        comment = comment or ""
+    return Blocks(
+        exif=None if comment is None else exif.encoded(comment, orientation=orientation),
+        xmp=None if packet is None else packet.encode("utf-8", "replace"),
+    )
+
+
+def texts(found: Blocks) -> dict[str, str]:
+    """The texts in the blocks, by the keywords that they have in a PNG."""
+    read = exif.read((found.exif or b"")[:MAX_BLOCK_BYTES])
+    by_keyword = {} if read.comment is None else {infotext.KEYWORD: read.comment}
+    for text in read.texts:
+        name, colon, rest = text.partition(":")
+        if colon and name.lower() in _COMFYUI:
+            by_keyword.setdefault(name.lower(), rest)
+    if found.xmp:
+        by_keyword[xmp.KEYWORD] = found.xmp[:MAX_BLOCK_BYTES].decode("utf-8", "replace")
+    return by_keyword

@@ -1,0 +1,139 @@
+"""Facts from a picture's file: what it says of its making, and how much of that a request can hold."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeVar
+
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.parameters import bounds
+from vllm_image_core.request import ImageRequest
+from vllm_image_core.text import one_line
+
+__all__ = ["Facts", "Tool", "bounded_settings", "bounded_text", "number", "request_of"]
+
+Tool = Literal["vllm-image", "automatic1111", "forge", "sd.next", "comfyui", "invokeai"]
+"""Which program wrote a file; "automatic1111" also for any other that writes its `parameters` text."""
+
+T = TypeVar("T")
+
+_MAX_PROMPT_CHARACTERS: Final = 20_000
+"""What the profiles take at the most."""
+
+_MAX_SIDE: Final = 2**16 - 1
+_MAX_SETTINGS: Final = 64
+_MAX_NAME_CHARACTERS: Final = 60
+_MAX_VALUE_CHARACTERS: Final = 200
+_MAX_NUMBER_CHARACTERS: Final = 40
+# Control characters but tab and line breaks, halves of surrogate pairs, and marks that turn the direction.
+_NO_TEXT: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a file says, as it stands there: unchecked, of any type."""
+
+    tool: Tool
+    prompt: object = None
+    negative_prompt: object = None
+    width: object = None
+    height: object = None
+    num_inference_steps: object = None
+    guidance_scale: object = None
+    seed: object = None
+    model: object = None
+    settings: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What else it says."""
+    edit: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What only an edit has: its pictures and settings; empty for a generation."""
+
+    @property
+    def some(self) -> bool:
+        """Whether there is a fact from which a picture could be made again."""
+        return any(fact is not None for fact in (self.prompt, self.seed, self.num_inference_steps))
+
+
+def request_of(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
+    """The request that the facts make, and what could not be taken over, in a sentence each.
+
+    A value that no request may have is left out; of a text, the characters that are none, and what is too
+    much.
+    """
+    notes: list[str] = []
+
+    def checked(name: str, value: object, check: Callable[[object], T]) -> T | None:
+        if value is None:
+            return None
+        try:
+            return check(_as_number(value))
+        except InvalidRequest as error:
+            notes.append(f"The file's {name} was left out: {error.message}")
+            return None
+
+    def text(name: str, value: object) -> str | None:
+        kept = bounded_text(value)
+        if value is not None and kept != value:
+            notes.append(f"The file's {name} was cleaned of what is no text, or cut.")
+        return kept
+
+    prompt = text("prompt", facts.prompt)
+    if not prompt:
+        notes.append("The file does not tell the prompt: give one to make the picture again.")
+    request = ImageRequest(
+        prompt=prompt or "",
+        negative_prompt=text("negative prompt", facts.negative_prompt) or None,
+        width=checked("width", facts.width, _side),
+        height=checked("height", facts.height, _side),
+        num_inference_steps=checked("number of steps", facts.num_inference_steps, bounds.steps),
+        guidance_scale=checked("guidance scale", facts.guidance_scale, bounds.guidance_scale),
+        seed=checked("seed", facts.seed, bounds.seed),
+    )
+    return request, tuple(notes)
+
+
+def bounded_text(value: object) -> str | None:
+    """A text without what is no text, of at most 20,000 characters; None for what is none."""
+    if not isinstance(value, str):
+        return None
+    return _NO_TEXT.sub("", value[: 2 * _MAX_PROMPT_CHARACTERS])[:_MAX_PROMPT_CHARACTERS]
+
+
+def bounded_settings(settings: Mapping[str, object]) -> dict[str, str]:
+    """Settings for a person to read: at most 64, each name and value on one short line."""
+    shown: dict[str, str] = {}
+    for name, value in settings.items():
+        if len(shown) == _MAX_SETTINGS:
+            break
+        if isinstance(value, str | bool | int | float) and not _is_huge(value):
+            line = one_line(str(value), limit=_MAX_VALUE_CHARACTERS)
+            shown[one_line(name, limit=_MAX_NAME_CHARACTERS)] = line
+    return shown
+
+
+def number(text: object) -> int | float | None:
+    """The number that a text tells; None where it tells none, or has more than 40 characters."""
+    if not isinstance(text, str) or not text.isascii() or len(text) > _MAX_NUMBER_CHARACTERS:
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return None
+
+
+def _as_number(value: object) -> object:
+    """Some tools write numbers as texts, and whole ones with a decimal point."""
+    found = number(value) if isinstance(value, str) else value
+    if isinstance(found, float) and math.isfinite(found) and found.is_integer():
+        return int(found)
+    return value if found is None else found
+
+
+def _side(value: object) -> int:
+    return bounds.integer("size", value, 1, _MAX_SIDE, allowed=f"an integer from 1 to {_MAX_SIDE}")
+
+
+def _is_huge(value: object) -> bool:
+    return isinstance(value, int) and value.bit_length() > 64  # noqa: PLR2004 - no seed has more

@@ -1,0 +1,97 @@
+"""What InvokeAI writes into its PNG, in the three forms that it has had.
+
+Source: InvokeAI 2.3 (`Dream` and `sd-metadata`) and 3 to 6 (`invokeai_metadata`).
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from vllm_image_core.provenance.facts import Facts
+from vllm_image_core.provenance.untrusted_json import as_list, as_object
+
+__all__ = ["facts_of_dream", "facts_of_metadata", "facts_of_sd_metadata"]
+
+_MAX_DREAM_CHARACTERS: Final = 100_000
+_MAX_OPTIONS_CHARACTERS: Final = 2_000
+_OPTION: Final = re.compile(r"(?:^|\s)-([A-Za-z])\s?([^\s-]\S{0,39}|-\d{1,20})")
+_BRACKETS: Final = re.compile(r"\[([^\[\]]*)\]")
+
+
+def facts_of_metadata(metadata: Mapping[str, object]) -> Facts:
+    """What `invokeai_metadata` tells; Flux models have `guidance`, others `cfg_scale`."""
+    model = as_object(metadata.get("model"))
+    return Facts(
+        tool="invokeai",
+        prompt=metadata.get("positive_prompt"),
+        negative_prompt=metadata.get("negative_prompt"),
+        width=metadata.get("width"),
+        height=metadata.get("height"),
+        num_inference_steps=metadata.get("steps"),
+        guidance_scale=_first(metadata, "guidance", "cfg_scale"),
+        seed=metadata.get("seed"),
+        model=_first(model, "name", "model_name", "key"),
+        settings=_settings(metadata, "scheduler", "generation_mode", "app_version"),
+    )
+
+
+def facts_of_sd_metadata(metadata: Mapping[str, object]) -> Facts:
+    """What `sd-metadata` tells; what is to be avoided stands in brackets within the prompt."""
+    image = as_object(metadata.get("image"))
+    words, avoided = _divided(_words(image.get("prompt")))
+    return Facts(
+        tool="invokeai",
+        prompt=words,
+        negative_prompt=avoided,
+        width=image.get("width"),
+        height=image.get("height"),
+        num_inference_steps=image.get("steps"),
+        guidance_scale=image.get("cfg_scale"),
+        seed=image.get("seed"),
+        model=_first(metadata, "model_weights", "model"),
+        settings=_settings(image, "sampler") | _settings(metadata, "app_version"),
+    )
+
+
+def facts_of_dream(text: str) -> Facts:
+    """What `Dream` tells: a command line such as ``"a fox [blurry]" -s 50 -S 42 -W 512 -H 512 -C 7.5``."""
+    quoted, _, options = text[:_MAX_DREAM_CHARACTERS].rpartition('"')
+    words, avoided = _divided(quoted.removeprefix('"') if quoted else None)
+    found: dict[str, str] = {}
+    for name, value in _OPTION.findall(options[:_MAX_OPTIONS_CHARACTERS]):
+        found.setdefault(name, value)
+    return Facts(
+        tool="invokeai",
+        prompt=words,
+        negative_prompt=avoided,
+        width=found.get("W"),
+        height=found.get("H"),
+        num_inference_steps=found.get("s"),
+        guidance_scale=found.get("C"),
+        seed=found.get("S"),
+        settings={"sampler": found["A"]} if "A" in found else {},
+    )
+
+
+def _words(prompt: object) -> str | None:
+    """A prompt, or the first of several with their weights."""
+    for part in as_list(prompt):
+        words = as_object(part).get("prompt")
+        return words if isinstance(words, str) else None
+    return prompt if isinstance(prompt, str) else None
+
+
+def _divided(prompt: str | None) -> tuple[str | None, str | None]:
+    """The prompt without its brackets, and what stands in them."""
+    if prompt is None:
+        return None, None
+    avoided = ", ".join(part.strip() for part in _BRACKETS.findall(prompt) if part.strip())
+    return _BRACKETS.sub("", prompt).strip(), avoided or None
+
+
+def _first(found: Mapping[str, object], *names: str) -> object:
+    return next((value for name in names if (value := found.get(name)) is not None), None)
+
+
+def _settings(found: Mapping[str, object], *names: str) -> dict[str, object]:
+    return {name: found[name] for name in names if name in found}

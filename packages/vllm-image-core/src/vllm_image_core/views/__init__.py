@@ -1,0 +1,1 @@
+"""Pictures made small, for an assistant or a person to see."""

@@ -1,0 +1,184 @@
+"""ComfyUI's graphs: settings found through the links."""
+
+import json
+import time
+
+import pytest
+from vllm_image_core.provenance.comfyui import facts_of_prompt
+from vllm_image_core.provenance.facts import Facts
+
+BASIC: dict[str, object] = {
+    "3": {
+        "class_type": "KSampler",
+        "inputs": {
+            "seed": 156680208700286,
+            "steps": 20,
+            "cfg": 8.0,
+            "sampler_name": "euler",
+            "scheduler": "normal",
+            "denoise": 1.0,
+            "model": ["4", 0],
+            "positive": ["6", 0],
+            "negative": ["7", 0],
+            "latent_image": ["5", 0],
+        },
+    },
+    "4": {
+        "class_type": "CheckpointLoaderSimple",
+        "inputs": {"ckpt_name": "v1-5-pruned-emaonly-fp16.safetensors"},
+    },
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 512, "height": 768, "batch_size": 1}},
+    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red fox", "clip": ["4", 1]}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "text, watermark", "clip": ["4", 1]}},
+    "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
+    "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "ComfyUI", "images": ["8", 0]}},
+}
+
+
+def test_the_graph_that_comfyui_begins_with_is_read() -> None:
+    assert facts_of_prompt(BASIC) == Facts(
+        tool="comfyui",
+        prompt="a red fox",
+        negative_prompt="text, watermark",
+        width=512,
+        height=768,
+        num_inference_steps=20,
+        guidance_scale=8.0,
+        seed=156680208700286,
+        model="v1-5-pruned-emaonly-fp16.safetensors",
+        settings={"sampler_name": "euler", "scheduler": "normal", "denoise": 1.0},
+    )
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_samplers_the_one_counts_that_began_the_picture(turned: bool) -> None:  # noqa: FBT001 - a case
+    graph = json.loads(json.dumps(BASIC))
+    larger = graph["3"]["inputs"] | {"seed": 5, "steps": 14, "denoise": 0.5, "latent_image": ["10", 0]}
+    graph["10"] = {
+        "class_type": "LatentUpscale",
+        "inputs": {"samples": ["3", 0], "width": 1024, "height": 1536},
+    }
+    graph["11"] = {"class_type": "KSampler", "inputs": larger}
+    facts = facts_of_prompt(dict(reversed(graph.items())) if turned else graph)
+    assert (facts.seed, facts.num_inference_steps, facts.width) == (156680208700286, 20, 512)
+
+
+def test_values_are_found_through_links() -> None:
+    linked = json.loads(json.dumps(BASIC))
+    linked["3"]["inputs"] |= {"seed": ["20", 0], "steps": ["21", 0], "cfg": ["22", 0], "model": ["25", 0]}
+    linked["5"]["inputs"] |= {"width": ["21", 0], "height": ["24", 0]}
+    linked["6"]["inputs"]["text"] = ["23", 0]
+    linked |= {
+        "20": {"class_type": "Seed (rgthree)", "inputs": {"seed": 77}},
+        "21": {"class_type": "PrimitiveInt", "inputs": {"value": 30}},
+        "22": {"class_type": "Reroute", "inputs": {"value": ["26", 0]}},
+        "23": {"class_type": "PrimitiveStringMultiline", "inputs": {"value": "a linked fox"}},
+        "24": {"class_type": "INTConstant", "inputs": {"value": 640}},
+        "25": {"class_type": "LoraLoader", "inputs": {"lora_name": "x", "model": ["4", 0]}},
+        "26": {"class_type": "PrimitiveFloat", "inputs": {"value": 4.5}},
+    }
+    facts = facts_of_prompt(linked)
+    assert (facts.seed, facts.num_inference_steps, facts.guidance_scale) == (77, 30, 4.5)
+    assert (facts.width, facts.height, facts.prompt) == (30, 640, "a linked fox")
+    assert facts.model == "v1-5-pruned-emaonly-fp16.safetensors"
+
+
+def test_a_flux_graph_with_its_custom_sampler_is_read() -> None:
+    graph: dict[str, object] = {
+        "13": {
+            "class_type": "SamplerCustomAdvanced",
+            "inputs": {
+                "noise": ["25", 0],
+                "guider": ["22", 0],
+                "sampler": ["16", 0],
+                "sigmas": ["17", 0],
+                "latent_image": ["27", 0],
+            },
+        },
+        "25": {"class_type": "RandomNoise", "inputs": {"noise_seed": 42}},
+        "22": {"class_type": "BasicGuider", "inputs": {"model": ["30", 0], "conditioning": ["26", 0]}},
+        "26": {"class_type": "FluxGuidance", "inputs": {"guidance": 3.5, "conditioning": ["6", 0]}},
+        "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a fox", "clip": ["11", 0]}},
+        "17": {
+            "class_type": "BasicScheduler",
+            "inputs": {"scheduler": "simple", "steps": 4, "model": ["30", 0]},
+        },
+        "27": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 1024, "height": 1024}},
+        "30": {"class_type": "ModelSamplingFlux", "inputs": {"width": 1, "height": 1, "model": ["12", 0]}},
+        "12": {"class_type": "UNETLoader", "inputs": {"unet_name": "flux1-dev.safetensors"}},
+    }
+    assert facts_of_prompt(graph) == Facts(
+        tool="comfyui",
+        prompt="a fox",
+        width=1024,
+        height=1024,
+        num_inference_steps=4,
+        guidance_scale=3.5,
+        seed=42,
+        model="flux1-dev.safetensors",
+    )
+
+
+def test_a_node_that_passes_both_conditions_on_is_passed_by_the_right_one() -> None:
+    graph = json.loads(json.dumps(BASIC))
+    graph["3"]["inputs"] |= {"positive": ["40", 0], "negative": ["40", 1]}
+    graph["40"] = {
+        "class_type": "ControlNetApplyAdvanced",
+        "inputs": {"positive": ["6", 0], "negative": ["7", 0], "strength": 1.0},
+    }
+    facts = facts_of_prompt(graph)
+    assert (facts.prompt, facts.negative_prompt) == ("a red fox", "text, watermark")
+
+
+def test_an_emptied_condition_is_no_negative_prompt() -> None:
+    graph = json.loads(json.dumps(BASIC))
+    graph["3"]["inputs"]["negative"] = ["41", 0]
+    graph["41"] = {"class_type": "ConditioningZeroOut", "inputs": {"conditioning": ["6", 0]}}
+    assert facts_of_prompt(graph).negative_prompt is None
+
+
+def test_of_two_samplers_the_one_that_tells_most_is_read() -> None:
+    graph = json.loads(json.dumps(BASIC))
+    second = json.loads(json.dumps(graph["3"]))
+    second["inputs"] |= {"latent_image": ["3", 0], "seed": 1, "denoise": 0.5}
+    facts = facts_of_prompt({"2": second, **graph})
+    assert (facts.seed, facts.width) == (156680208700286, 512)
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        {},
+        {"3": None},
+        {"3": {"class_type": 7, "inputs": []}},
+        {"3": {"class_type": "KSampler"}},
+        {"1": {"class_type": "SaveImage", "inputs": {"images": ["8", 0]}}},
+    ],
+)
+def test_what_is_no_graph_tells_nothing(graph: dict[str, object]) -> None:
+    assert facts_of_prompt(graph) == Facts(tool="comfyui")
+
+
+def test_a_graph_that_goes_in_circles_ends() -> None:
+    inputs = {
+        "seed": ["3", 0],
+        "positive": ["3", 0],
+        "latent_image": ["3", 0],
+        "model": ["3", 0],
+        "text": ["3", 0],
+    }
+    facts = facts_of_prompt({"3": {"class_type": "KSampler", "inputs": inputs}})
+    assert (facts.prompt, facts.seed, facts.width) == (None, None, None)
+
+
+def test_a_graph_of_a_hundred_thousand_nodes_is_read_soon() -> None:
+    chain: dict[str, object] = {
+        f"{n}": {
+            "class_type": "KSampler",
+            "inputs": {"seed": [f"{n + 1}", 0], "positive": [f"{n + 1}", 0], "model": [f"{n + 1}", 0]},
+        }
+        for n in range(100_000)
+    }
+    started = time.process_time()
+    assert facts_of_prompt(chain).prompt is None
+    assert time.process_time() - started < 2

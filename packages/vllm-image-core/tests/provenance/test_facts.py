@@ -1,0 +1,99 @@
+"""What a file says, and how much of it a request can hold."""
+
+import math
+
+import pytest
+from vllm_image_core.provenance.facts import Facts, bounded_settings, bounded_text, number, request_of
+from vllm_image_core.request import ImageRequest
+
+
+def test_what_fits_is_taken_over() -> None:
+    facts = Facts(
+        tool="invokeai",
+        prompt="a red fox\nin the snow",
+        negative_prompt="blurry",
+        width=512,
+        height="768",
+        num_inference_steps=20.0,
+        guidance_scale="7.5",
+        seed="-9223372036854775808",
+    )
+    assert request_of(facts) == (
+        ImageRequest(
+            prompt="a red fox\nin the snow",
+            negative_prompt="blurry",
+            width=512,
+            height=768,
+            num_inference_steps=20,
+            guidance_scale=7.5,
+            seed=-(2**63),
+        ),
+        (),
+    )
+
+
+@pytest.mark.parametrize(
+    "steps", [0, 201, -1, "many", True, [20], math.nan, math.inf, 10**400, 20.5, "9" * 50]
+)
+def test_steps_that_no_request_may_have_are_left_out_and_told(steps: object) -> None:
+    request, notes = request_of(Facts(tool="comfyui", prompt="fox", num_inference_steps=steps))
+    assert request == ImageRequest(prompt="fox")
+    assert len(notes) == 1
+    assert notes[0].startswith("The file's number of steps was left out: num_inference_steps: ")
+    assert len(notes[0]) < 400
+
+
+@pytest.mark.parametrize("seed", [2**63, 2**64 - 1, -(2**63) - 1, False, "x", {}])
+def test_a_seed_that_no_request_may_have_is_left_out_and_told(seed: object) -> None:
+    request, notes = request_of(Facts(tool="comfyui", prompt="fox", seed=seed))
+    assert (request.seed, len(notes)) == (None, 1)
+
+
+@pytest.mark.parametrize("guidance", [math.nan, math.inf, -1, 20.1, "nan", True])
+def test_a_guidance_scale_that_no_request_may_have_is_left_out(guidance: object) -> None:
+    request, notes = request_of(Facts(tool="comfyui", prompt="fox", guidance_scale=guidance))
+    assert (request.guidance_scale, len(notes)) == (None, 1)
+
+
+def test_a_file_without_a_prompt_is_told() -> None:
+    request, notes = request_of(Facts(tool="vllm-image", seed=7))
+    assert request == ImageRequest(prompt="", seed=7)
+    assert notes == ("The file does not tell the prompt: give one to make the picture again.",)
+
+
+def test_a_text_is_cleaned_of_what_is_no_text() -> None:
+    request, notes = request_of(Facts(tool="comfyui", prompt="a\0 \x1b[31mred\u202e fox\ud800\n狐"))
+    assert request.prompt == "a [31mred fox\n狐"
+    assert notes == ("The file's prompt was cleaned of what is no text, or cut.",)
+
+
+def test_a_text_is_cut_to_what_profiles_take() -> None:
+    assert bounded_text("x" * 5_000_000) == "x" * 20_000
+    assert bounded_text("\0" * 5_000_000) == ""
+    assert bounded_text(["a list"]) is None
+
+
+def test_settings_are_few_short_and_printable() -> None:
+    hostile: dict[str, object] = {f"{n}" * 100: "\x1b\u202e" * 1000 for n in range(1000)}
+    shown = bounded_settings({"sampler": "euler", "list": [1], "huge": 10**5000, "eta": 0.5} | hostile)
+    assert list(shown.items())[:2] == [("sampler", "euler"), ("eta", "0.5")]
+    assert len(shown) <= 64
+    assert all(len(name) <= 60 and len(value) <= 200 for name, value in shown.items())
+    assert all(f"{name}{value}".isprintable() for name, value in shown.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("20", 20),
+        ("7.5", 7.5),
+        ("-3", -3),
+        ("x", None),
+        ("", None),
+        ("9" * 41, None),
+        ("\uff12\uff10", None),
+        (20, None),
+    ],
+)
+def test_a_number_is_read_from_a_text(text: object, value: float | None) -> None:
+    assert number(text) == value

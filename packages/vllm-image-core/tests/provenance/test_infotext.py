@@ -1,0 +1,190 @@
+"""The text that other tools read."""
+
+import re
+import time
+
+import pytest
+from vllm_image_core.provenance.facts import Facts
+from vllm_image_core.provenance.infotext import facts_of_parameters, parameters_text
+
+
+def read_as_automatic1111_does(text: str) -> dict[str, str]:
+    """The pattern and the splitting of `parse_generation_parameters` in stable-diffusion-webui 1.10."""
+    *lines, last = text.strip().split("\n")
+    found = re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', last)
+    prompts: dict[str, list[str]] = {"Prompt": [], "Negative prompt": []}
+    where = "Prompt"
+    for line in lines:
+        where = "Negative prompt" if line.startswith("Negative prompt:") else where
+        prompts[where].append(line.strip().removeprefix("Negative prompt:").strip())
+    return {name: "\n".join(lines) for name, lines in prompts.items()} | dict(found)
+
+
+def test_the_text_has_the_prompts_and_then_a_line_of_settings() -> None:
+    text = parameters_text(
+        prompt="a red fox\nin the snow",
+        negative_prompt="blurry",
+        steps=28,
+        guidance_scale=5.0,
+        seed=42,
+        width=1328,
+        height=1024,
+        model="Qwen/Qwen-Image",
+    )
+    assert text == (
+        "a red fox\nin the snow\n"
+        "Negative prompt: blurry\n"
+        "Steps: 28, CFG scale: 5.0, Seed: 42, Size: 1328x1024, Model: Qwen/Qwen-Image"
+    )
+    assert read_as_automatic1111_does(text) == {
+        "Prompt": "a red fox\nin the snow",
+        "Negative prompt": "blurry",
+        "Steps": "28",
+        "CFG scale": "5.0",
+        "Seed": "42",
+        "Size": "1328x1024",
+        "Model": "Qwen/Qwen-Image",
+    }
+
+
+def test_a_negative_prompt_of_nothing_has_no_line() -> None:
+    for nothing in (None, "", " "):
+        text = parameters_text(
+            prompt="fox",
+            negative_prompt=nothing,
+            steps=4,
+            guidance_scale=1.0,
+            seed=0,
+            width=64,
+            height=64,
+            model="m",
+        )
+        assert text == "fox\nSteps: 4, CFG scale: 1.0, Seed: 0, Size: 64x64, Model: m"
+
+
+def test_a_value_that_would_end_early_is_quoted() -> None:
+    text = parameters_text(
+        prompt="fox",
+        steps=4,
+        guidance_scale=1.0,
+        seed=0,
+        width=64,
+        height=64,
+        model='my, "best": model',
+        more={"Version": "vLLM-Omni 0.30.0"},
+    )
+    assert text.endswith(r'Model: "my, \"best\": model", Version: vLLM-Omni 0.30.0')
+    assert read_as_automatic1111_does(text)["Version"] == "vLLM-Omni 0.30.0"
+
+
+AUTOMATIC1111 = (
+    "masterpiece, a (red:1.2) fox,\nin the snow <lora:fox:0.8>\n"
+    "Negative prompt: blurry,\nlow quality\n"
+    "Steps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 965400086, Size: 512x768, "
+    'Model hash: 6ce0161689, Model: v1-5-pruned, Lora hashes: "fox: d7f2, hare: a1b2", Version: v1.10.1'
+)
+
+
+def test_the_text_of_automatic1111_is_read() -> None:
+    assert facts_of_parameters(AUTOMATIC1111) == Facts(
+        tool="automatic1111",
+        prompt="masterpiece, a (red:1.2) fox,\nin the snow <lora:fox:0.8>",
+        negative_prompt="blurry,\nlow quality",
+        width=512,
+        height=768,
+        num_inference_steps="20",
+        guidance_scale="7",
+        seed="965400086",
+        model="v1-5-pruned",
+        settings={
+            "Sampler": "DPM++ 2M Karras",
+            "Model hash": "6ce0161689",
+            "Lora hashes": "fox: d7f2, hare: a1b2",
+            "Version": "v1.10.1",
+        },
+    )
+
+
+@pytest.mark.parametrize("templates", ["Template: a {red|blue} fox", "Template: a,\nb\nNegative Template: c"])
+def test_templates_below_the_settings_are_left_out(templates: str) -> None:
+    assert facts_of_parameters(f"{AUTOMATIC1111}\n{templates}") == facts_of_parameters(AUTOMATIC1111)
+
+
+def test_a_prompt_that_begins_with_a_template_is_a_prompt() -> None:
+    facts = facts_of_parameters("a fox\nTemplate: a fox")
+    assert (facts.prompt, facts.seed) == ("a fox\nTemplate: a fox", None)
+
+
+def test_what_is_written_here_is_read_back() -> None:
+    text = parameters_text(
+        prompt="a fox\n狐",
+        negative_prompt="dark",
+        steps=4,
+        guidance_scale=1.0,
+        seed=-7,
+        width=64,
+        height=32,
+        model='my, "best": model',
+    )
+    assert facts_of_parameters(text) == Facts(
+        tool="automatic1111",
+        prompt="a fox\n狐",
+        negative_prompt="dark",
+        width=64,
+        height=32,
+        num_inference_steps="4",
+        guidance_scale="1.0",
+        seed="-7",
+        model='my, "best": model',
+    )
+
+
+def test_forge_and_sd_next_are_told_apart() -> None:
+    line = "fox\nSteps: 20, CFG scale: 1, Distilled CFG Scale: 3.5, Seed: 1, Size: 64x64"
+    forge = facts_of_parameters(f"{line}, Version: f2.0.1v1.10.1-previous-527")
+    assert (forge.tool, forge.guidance_scale) == ("forge", "3.5")
+    assert facts_of_parameters(f"{line}, App: SD.Next, Version: 1234abc").tool == "sd.next"
+
+
+def test_what_civitai_appends_does_not_win_over_the_settings() -> None:
+    text = (
+        'fox\nSteps: 4, Seed: 1, Size: 8x8, Model: mine, Civitai resources: [{"x":1, Seed: 9, Model: other}]'
+    )
+    facts = facts_of_parameters(text)
+    assert (facts.seed, facts.model) == ("1", "mine")
+
+
+def test_a_text_without_settings_is_a_prompt() -> None:
+    facts = facts_of_parameters("a fox: red, in the snow\nNegative prompt: blurry")
+    assert facts == Facts(tool="automatic1111", prompt="a fox: red, in the snow", negative_prompt="blurry")
+
+
+def test_a_text_without_prompts_has_its_settings() -> None:
+    facts = facts_of_parameters("Steps: 4, CFG scale: 1.0, Seed: 0, Size: 64x64")
+    assert (facts.prompt, facts.seed, facts.width) == (None, "0", 64)
+
+
+@pytest.mark.parametrize("text", ["", " \n ", '{"sui_image_params": {"prompt": "fox"}}'])
+def test_a_text_in_another_form_tells_nothing(text: str) -> None:
+    assert not facts_of_parameters(text).some
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 1_000_000,
+        " " * 1_000_000 + "x",
+        "\n" * 1_000_000 + "x",
+        'a:"' * 300_000,
+        'a:"\\\\' * 200_000,
+        "a: b," * 200_000,
+        "," * 1_000_000,
+        "a " * 500_000 + ":",
+        "Negative prompt:" * 60_000,
+        "x\nSteps: 1, Seed: 2, Size: " + "9" * 100_000 + "x1",
+    ],
+)
+def test_a_hostile_text_is_read_soon(text: str) -> None:
+    started = time.process_time()
+    assert isinstance(facts_of_parameters(text), Facts)
+    assert time.process_time() - started < 1
