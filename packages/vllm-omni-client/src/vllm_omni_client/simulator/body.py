@@ -10,9 +10,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from vllm_omni_client.simulator.conversation import check_conversation, check_read_conversation
 from vllm_omni_client.simulator.edit_request import LISTS, ImageEditRequest
 from vllm_omni_client.simulator.generation_request import ImageGenerationRequest, request_type
-from vllm_omni_client.simulator.refusal import Complaint, Refusal
+from vllm_omni_client.simulator.refusal import Complaint
 from vllm_omni_client.simulator.release import Release
 
 M = TypeVar("M", bound=BaseModel)
@@ -43,21 +44,10 @@ async def read_conversation(request: Request, model: type[M]) -> M:
         starlette.requests.ClientDisconnect: The client left before the body had arrived.
     """
     document = await _plain_document(request)
-    _check_iterable(document)
+    check_conversation(document)
     conversation = _validated(model, document)
-    logprobs = cast("dict[str, object]", document).get("logprobs")
-    if logprobs is not None and not isinstance(logprobs, bool):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "logprobs must be a boolean (true or false)")
+    check_read_conversation(cast("dict[str, object]", document))
     return conversation
-
-
-def _check_iterable(document: object) -> None:
-    """The server goes through the messages before it looks at their type."""
-    if isinstance(document, dict) and "messages" in document:
-        messages = cast("dict[str, object]", document)["messages"]
-        if messages is None or isinstance(messages, int | float):
-            words = f"{type(messages).__name__!r} object is not iterable"
-            raise Refusal(HTTPStatus.BAD_REQUEST, words, kind="BadRequestError")
 
 
 async def read_json(request: Request, model: type[M]) -> M:
