@@ -39,6 +39,24 @@ def test_every_way_to_write_it_is_read(step: int, head: str, end: str, space: st
     assert streamed(body, step)[0] == PIXELS
 
 
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 5, 7, 64])
+@pytest.mark.parametrize("escape", ["\\/", "\\u002f", "\\u002F"])
+@pytest.mark.parametrize("end", ["", "\\n", "\\r\\n"])
+def test_escaped_characters_are_read(step: int, escape: str, end: str) -> None:
+    text = TEXT.replace("/", escape).replace("+", "\\u002B")
+    assert text.count("\\") > 10
+    body = f'{{"data":[{{"b64_json":"{text}{end}"}}],"x":"\\n"}}'.encode()
+    assert streamed(body, step)[0] == PIXELS
+
+
+@pytest.mark.parametrize("step", [0, 1, 100])
+@pytest.mark.parametrize("junk", ["\\", "\\u00", "\\x", "\\u1234", "\\u0022"])
+def test_other_escapes_are_junk(step: int, junk: str) -> None:
+    body = f'{{"data":[{{"b64_json":"{TEXT}{junk}"}}]}}'.encode()
+    with pytest.raises(ValueError, match=r"base64|ends within"):
+        streamed(body, step)
+
+
 @pytest.mark.parametrize("step", [0, 1, 100])
 def test_the_picture_itself_goes_through_as_it_is(step: int) -> None:
     assert streamed(b"\x89PNG" + PIXELS, step) == (b"\x89PNG" + PIXELS, b"", 0)
@@ -59,7 +77,7 @@ def test_a_key_within_a_text_is_no_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a!Gk=", "####", "QUJ", "QUI=QUJD", "QU\\u0042D", "Q U J D", "QUJD====", "=QUJ"]
+    "text", ["a!Gk=", "####", "QUJ", "QUI=QUJD", "QU\\u0142D", "Q U J D", "QUJD====", "=QUJ"]
 )
 @pytest.mark.parametrize("step", [0, 1, 4, 7])
 def test_junk_in_the_base64_is_refused(text: str, step: int) -> None:

@@ -21,6 +21,10 @@ _QUAD: Final = 4
 # An escaped line end may stand before the quotation mark that ends the text: so much is kept back.
 _LINE_END_BYTES: Final = 4
 
+# Some writers of JSON escape the slash, or the plus sign as \u002B; base64 has both.
+_ESCAPE: Final = re.compile(rb"\\(?:(/)|u00([0-9A-Fa-f]{2}))")
+_UNFINISHED_ESCAPE: Final = re.compile(rb"\\(?:u[0-9A-Fa-f]{0,3})?\Z")
+
 _State = Literal["start", "rest", "head", "picture", "surplus", "raw"]
 
 
@@ -40,6 +44,7 @@ class PictureStream:
         self._state: _State = "start"
         self._rest = bytearray()
         self._carry = b""
+        self._escape = b""
         self._padded = False
         self._pictures = 0
         self._chunk = b""
@@ -108,11 +113,20 @@ class PictureStream:
         end = self._chunk.find(b'"', start)
         text = view if end < 0 else view[: end - start]
         if self._state != "surplus":
-            self._decode(text, ended=end >= 0)
+            self._decode(self._unescaped(text, start, ended=end >= 0), ended=end >= 0)
         if end < 0:
             return view[:0]
         self._state = "rest"
         return view[len(text) :]
+
+    def _unescaped(self, text: memoryview, start: int, *, ended: bool) -> memoryview:
+        """Return the text, its escapes read but for line ends; one that is cut waits for the next part."""
+        if not self._escape and self._chunk.find(b"\\", start, start + len(text)) < 0:
+            return text
+        joined = self._escape + text
+        cut = None if ended else _UNFINISHED_ESCAPE.search(joined)
+        self._escape = cut[0] if cut else b""
+        return memoryview(_ESCAPE.sub(_meant, joined[: len(joined) - len(self._escape)]))
 
     def _decode(self, text: memoryview, *, ended: bool) -> None:
         """Decode whole groups of four, and carry what is over to the next part."""
@@ -139,6 +153,10 @@ class PictureStream:
             raise ValueError("not base64: something follows its end")
         self._padded = text[-1] == b"="[0]
         self._write(decoded(text))
+
+
+def _meant(escape: re.Match[bytes]) -> bytes:
+    return escape[1] or bytes.fromhex(escape[2].decode())
 
 
 def _head_length(text: bytes) -> int:

@@ -144,3 +144,78 @@ def test_several_conversations_have_a_choice_each(server: httpx.Client) -> None:
     assert [choice["index"] for choice in body["choices"]] == [0, 1]
     assert body["usage"]["prompt_tokens"] == 5
     assert body["id"].startswith("chatcmpl-batch-")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"top_logprobs": "x"}, "`top_logprobs` must be an integer. (parameter=top_logprobs, value=x)"),
+        (
+            {"top_logprobs": 1},
+            "when using `top_logprobs`, `logprobs` must be set to true. (parameter=top_logprobs)",
+        ),
+        ({"tool_choice": "auto"}, "When using `tool_choice`, `tools` must be set. (parameter=tool_choice)"),
+        (
+            {"stream_options": {"include_usage": True}},
+            "Stream options can only be defined when `stream=True`. (parameter=stream_options)",
+        ),
+        ({"modalities": "image"}, 'modalities must be a list of strings, e.g. ["text", "audio", "image"]'),
+        (
+            {"cache_salt": ""},
+            "Parameter 'cache_salt' must be a non-empty string if provided. (parameter=cache_salt)",
+        ),
+    ],
+)
+def test_the_rules_of_language_models_hold_for_a_conversation_too(
+    chat: Chat, fields: dict[str, object], words: str
+) -> None:
+    response = chat(**fields)
+    assert (response.status_code, error(response)["message"]) == (400, words)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"top_k": "x"}, "int_parsing"),
+        ({"min_p": []}, "float_type"),
+        ({"ignore_eos": None}, "bool_type"),
+        ({"logit_bias": "x"}, "dict_type"),
+        ({"tools": {}}, "list_type"),
+        ({"reasoning_effort": "much"}, "literal_error"),
+    ],
+)
+def test_the_types_of_what_is_not_used_are_minded(chat: Chat, fields: dict[str, object], kind: str) -> None:
+    response = chat(**fields)
+    [name] = fields
+    assert (response.status_code, error(response)["param"]) == (400, f"body.{name}")
+    assert f"'type': '{kind}'" in error(response)["message"]
+
+
+@pytest.mark.parametrize(
+    ("seed", "words"),
+    [("7", "got str"), (1.5, "got float"), (True, "got bool"), ([], "got list")],
+)
+def test_a_seed_that_is_no_whole_number_fails_in_the_worker(
+    server: httpx.Client, seed: object, words: str
+) -> None:
+    options = {"size": "64x64", "num_inference_steps": 2, "seed": seed}
+    messages = [{"role": "user", "content": "a red fox"}]
+    response = server.post(PATH, json={"messages": messages, "extra_body": options})
+    assert response.status_code == 500
+    assert error(response)["message"] == f"Image generation failed: manual_seed expected a long, but {words}"
+
+
+def test_a_side_of_zero_is_the_models_own(chat: Chat) -> None:
+    [data] = pictures(chat(size=None, width=0, height=64))
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == (1024, 64)
+
+
+def test_a_bare_address_in_place_of_a_picture_fails(chat: Chat) -> None:
+    content = [
+        {"type": "text", "text": "a"},
+        {"type": "image_url", "image_url": "data:image/png;base64,AA=="},
+    ]
+    response = chat(content)
+    assert response.status_code == 500
+    assert error(response)["message"] == "Image generation failed: 'str' object has no attribute 'get'"

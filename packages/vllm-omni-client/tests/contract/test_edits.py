@@ -496,3 +496,9 @@ def test_what_is_no_form_lacks_its_prompt(server: httpx.Client, request_body: di
 def test_of_a_field_given_twice_the_last_counts(edit: Edit) -> None:
     response = edit([upload(), ("n", (None, b"1")), ("n", (None, b"2"))])
     assert len(response.json()["data"]) == 2
+
+
+def test_more_pictures_than_can_be_counted_fail_at_once(edit: Edit) -> None:
+    response = edit(n="99999999999999999999")
+    assert response.status_code == 500
+    assert response.json()["error"]["message"].startswith("Image edit failed: ")

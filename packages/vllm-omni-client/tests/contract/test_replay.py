@@ -30,7 +30,7 @@ CHAT: Final = "/v1/chat/completions"
 HEADERS: Final = ("content-type", "vary", "allow", "www-authenticate", "content-disposition", "location")
 # What differs from call to call, and from machine to machine.
 MEASURED: Final = {"stage_durations", "peak_memory_mb", "metrics", "freed_bytes", "metadata"}
-MOMENTARY: Final = {"created", "id", "request_id", "task_id"}
+MOMENTARY: Final = {"created", "created_at", "id", "request_id", "task_id"}
 OURS: Final = re.compile(r"^(python|process)_")
 
 
@@ -61,7 +61,10 @@ class Sent:
     keyless: bool = False
 
     def to(self, client: httpx.Client, key: str | None) -> httpx.Response:
-        headers = {**self.headers, **({"authorization": f"Bearer {key}"} if key and not self.keyless else {})}
+        # A connection of its own: where its code crashes, the server closes one without announcing it.
+        headers = {"connection": "close", **self.headers}
+        if key and not self.keyless:
+            headers["authorization"] = f"Bearer {key}"
         return client.request(
             self.method,
             self.path,
@@ -360,6 +363,41 @@ CHATTED: Final = {
     "chat outputs null": chatted(num_outputs_per_prompt=None),
     "chat height x": chatted(height="x"),
     "chat steps x": chatted(num_inference_steps="x"),
+    "chat steps half": chatted(num_inference_steps=1.5),
+    "chat steps false": chatted(num_inference_steps=False),
+    "chat outputs half": chatted(num_outputs_per_prompt=1.5),
+    "chat width 0": chatted(size=..., width=0, height=64),
+    "chat height list": chatted(size=..., width=64, height=[]),
+    "chat resolution x": chatted(resolution="x"),
+    "chat guidance huge": chatted(guidance_scale=2**70),
+    "chat cfg x": chatted(true_cfg_scale=[]),
+    "chat seed past 63 bits": of_json(
+        CHAT,
+        {
+            "messages": [{"role": "user", "content": "a red fox"}],
+            "extra_body": {"size": "64x64", "num_inference_steps": 1, "seed": 2**63},
+        },
+    ),
+    "chat seed half": of_json(
+        CHAT,
+        {
+            "messages": [{"role": "user", "content": "a red fox"}],
+            "extra_body": {"size": "64x64", "num_inference_steps": 1, "seed": 1.5},
+        },
+    ),
+    "chat modalities x": chatted(modalities="x"),
+    "chat top_logprobs x": chatted(top_logprobs="x"),
+    "chat top_logprobs 1": chatted(top_logprobs=1),
+    "chat tools empty": chatted(tools=[]),
+    "chat tools x": chatted(tools="x"),
+    "chat tool choice": chatted(tool_choice="auto"),
+    "chat stream options": chatted(stream_options={"include_usage": True}),
+    "chat top_k x": chatted(top_k="x"),
+    "chat min_p list": chatted(min_p=[]),
+    "chat ignore_eos null": chatted(ignore_eos=None),
+    "chat logit_bias x": chatted(logit_bias="x"),
+    "chat bare texts": chatted(["a"]),
+    "chat bare address": chatted([part("image_url", DATA_URL)]),
     "chat half": Sent(path=CHAT, content=b"{", headers={"content-type": "application/json"}),
     "chat no body": Sent(path=CHAT, content=b"", headers={"content-type": "application/json"}),
     "chat list": of_json(CHAT, []),
@@ -397,6 +435,8 @@ ROUTES: Final = {
     "head models": got("/v1/models", "HEAD"),
     "head health": got("/health", "HEAD"),
     "post health": got("/health", "POST"),
+    "no such method": got(GENERATIONS, "FOO"),
+    "propfind": got("/v1/models", "PROPFIND"),
     "trailing slash": got("/v1/models/"),
     "doubled slash": got("//v1/models"),
     "doubled v1": got("/v1/v1/models"),
@@ -416,6 +456,46 @@ ROUTES: Final = {
     "wake list": of_json("/v1/omni/wakeup", []),
     "metrics": got("/metrics"),
 }
+OTHERS: Final = {
+    "tokenize": of_json("/tokenize", {"prompt": "a"}),
+    "tokenize nothing": of_json("/tokenize", {}),
+    "detokenize": of_json("/detokenize", {"tokens": [1]}),
+    "detokenize text": of_json("/detokenize", {"tokens": "x"}),
+    "completion": of_json("/v1/completions", {"prompt": "a"}),
+    "completion of nothing": of_json("/v1/completions", {}),
+    "completion by get": got("/v1/completions"),
+    "response": of_json("/v1/responses", {"input": "a"}),
+    "response to nothing": of_json("/v1/responses", {}),
+    "one response": got("/v1/responses/x"),
+    "messages": of_json("/v1/messages", {"model": "x", "messages": [], "max_tokens": 5}),
+    "messages without any": of_json("/v1/messages", {}),
+    "tokens counted": of_json("/v1/messages/count_tokens", {"model": "x", "messages": []}),
+    "invocation": of_json("/invocations", {"prompt": "a"}),
+    "invocation of half": Sent(
+        path="/invocations", content=b"{", headers={"content-type": "application/json"}
+    ),
+    "speech": of_json("/v1/audio/speech", {"input": "a"}),
+    "speech of another voice": of_json("/v1/audio/speech", {"input": "a", "voice": "x"}),
+    "speech as text": Sent(path="/v1/audio/speech", content=b"a", headers={"content-type": "text/plain"}),
+    "speeches": of_json("/v1/audio/speech/batch", {"items": [{"input": "a"}]}),
+    "sound": of_json("/v1/audio/generate", {"input": "a"}),
+    "voices": got("/v1/audio/voices"),
+    "new voice": Sent(path="/v1/audio/voices", form={"consent": "a", "name": "b"}),
+    "no voice": got("/v1/audio/voices/x", "DELETE"),
+    "session": of_json("/v1/realtime/sessions", {"model": "x"}),
+    "session step": of_json("/v1/realtime/sessions/x/step", {}),
+    "scaling": got("/is_scaling_elastic_ep", "POST"),
+    "scale": of_json("/scale_elastic_ep", {}),
+    "no video": got("/v1/videos/x"),
+    "no video's content": got("/v1/videos/x/content"),
+    "no video to delete": got("/v1/videos/x", "DELETE"),
+    "videos without bounds": got("/v1/videos?limit=1000"),
+    "video": Sent(path="/v1/videos", form={"prompt": "a", "size": "64x64"}),
+    "video of another model": Sent(path="/v1/videos", form={"prompt": "a", "model": "x"}),
+    "video at once": Sent(path="/v1/videos/sync", form={"prompt": "a"}),
+    "video without a prompt": Sent(path="/v1/videos", form={"size": "64x64"}),
+    "put videos": got("/v1/videos", "PUT"),
+}
 KEYLESS: Final = {
     "no key": Sent(method="GET", path="/v1/models", keyless=True),
     "wrong key": got("/v1/models", authorization="Bearer wrong"),
@@ -425,7 +505,7 @@ KEYLESS: Final = {
     "no key, health": Sent(method="GET", path="/health", keyless=True),
     "no key, options": Sent(method="OPTIONS", path=GENERATIONS, keyless=True),
 }
-EXCHANGES: Final = {**PLAIN, **REFUSED, **EDITED, **CHATTED, **ROUTES, **KEYLESS}
+EXCHANGES: Final = {**PLAIN, **REFUSED, **EDITED, **CHATTED, **ROUTES, **OTHERS, **KEYLESS}
 
 
 @pytest.fixture(scope="module")

@@ -134,6 +134,15 @@ def test_a_wrong_method_is_not_allowed(server: httpx.Client, method: str, path: 
     assert response.headers["allow"] == allowed
 
 
+@pytest.mark.parametrize("method", ["FOO", "A" * 40])
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/health", "/nope"])
+def test_a_method_that_there_is_not_is_no_request(server: httpx.Client, method: str, path: str) -> None:
+    response = server.request(method, path)
+    assert (response.status_code, response.text) == (400, "Invalid HTTP request received.")
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert response.headers["connection"] == "close"
+
+
 @pytest.mark.parametrize("path", ["/health", "/v1/models", "/version", "/ping", "/load"])
 def test_head_is_not_answered_where_get_is(server: httpx.Client, path: str) -> None:
     response = server.head(path)

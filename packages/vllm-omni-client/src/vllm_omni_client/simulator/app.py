@@ -19,6 +19,9 @@ from vllm_omni_client.simulator.control import control_routes
 from vllm_omni_client.simulator.description import openapi_document
 from vllm_omni_client.simulator.fault import FaultPlan
 from vllm_omni_client.simulator.injection import FaultInjector
+from vllm_omni_client.simulator.other_tasks import other_tasks
+from vllm_omni_client.simulator.refusal import Crash
+from vllm_omni_client.simulator.release import Release
 from vllm_omni_client.simulator.server import Server, load, ping
 from vllm_omni_client.simulator.settings import SimulatorSettings
 from vllm_omni_client.simulator.traffic import Instrumented
@@ -66,14 +69,16 @@ def _application(settings: SimulatorSettings, server: Server, plan: FaultPlan) -
     counting = Middleware(Instrumented, traffic=server.traffic, handlers=handlers)
     return Starlette(
         routes=routes,
-        middleware=[faults, *guard, cors, counting],
+        middleware=[faults, *guard, Middleware(_LastResort, release=server.release), cors, counting],
         exception_handlers={HTTPException: _framework_error},
     )
 
 
 def _routes(server: Server) -> list[Route]:
+    others = other_tasks(server.condition, server.release) if server.release.serves_other_tasks else ()
+
     async def openapi(_: Request) -> Response:
-        return JSONResponse(openapi_document(server.release))
+        return JSONResponse(openapi_document(server.release, [(method, path) for method, path, _ in others]))
 
     routes = [
         _route("/load", load, "GET"),
@@ -92,6 +97,7 @@ def _routes(server: Server) -> list[Route]:
         Route("/redoc", _page("ReDoc"), methods=["GET"]),
         Route("/metrics{rest:path}", server.metrics, methods=_ANY_METHOD),
     ]
+    routes.extend(_route(path, endpoint, method) for method, path, endpoint in others)
     if server.release.chats_in_batches:
         routes.append(_route("/v1/chat/completions/batch", server.chat_in_batches, "POST"))
     if server.release.sleeps:
@@ -124,6 +130,20 @@ async def _framework_error(_: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         status, detail, headers = error.status_code, error.detail, error.headers
     return JSONResponse({"detail": detail}, status_code=status, headers=headers)
+
+
+class _LastResort:
+    """Answers for what has crashed."""
+
+    def __init__(self, app: ASGIApp, *, release: Release) -> None:
+        self._app = app
+        self._release = release
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except Crash as crash:
+            await crash.response(self._release)(scope, receive, send)
 
 
 class _KeyGuard:

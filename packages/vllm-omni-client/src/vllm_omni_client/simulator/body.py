@@ -10,9 +10,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from vllm_omni_client.simulator.conversation import check_conversation, check_read_conversation
 from vllm_omni_client.simulator.edit_request import LISTS, ImageEditRequest
 from vllm_omni_client.simulator.generation_request import ImageGenerationRequest, request_type
-from vllm_omni_client.simulator.refusal import Complaint, Refusal
+from vllm_omni_client.simulator.refusal import Complaint
 from vllm_omni_client.simulator.release import Release
 
 M = TypeVar("M", bound=BaseModel)
@@ -43,21 +44,10 @@ async def read_conversation(request: Request, model: type[M]) -> M:
         starlette.requests.ClientDisconnect: The client left before the body had arrived.
     """
     document = await _plain_document(request)
-    _check_iterable(document)
+    check_conversation(document)
     conversation = _validated(model, document)
-    logprobs = cast("dict[str, object]", document).get("logprobs")
-    if logprobs is not None and not isinstance(logprobs, bool):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "logprobs must be a boolean (true or false)")
+    check_read_conversation(cast("dict[str, object]", document))
     return conversation
-
-
-def _check_iterable(document: object) -> None:
-    """The server goes through the messages before it looks at their type."""
-    if isinstance(document, dict) and "messages" in document:
-        messages = cast("dict[str, object]", document)["messages"]
-        if messages is None or isinstance(messages, int | float):
-            words = f"{type(messages).__name__!r} object is not iterable"
-            raise Refusal(HTTPStatus.BAD_REQUEST, words, kind="BadRequestError")
 
 
 async def read_json(request: Request, model: type[M]) -> M:
@@ -69,6 +59,71 @@ async def read_json(request: Request, model: type[M]) -> M:
         starlette.requests.ClientDisconnect: The client left before the body had arrived.
     """
     return _validated(model, await _document(request))
+
+
+async def read_plain_json(request: Request, model: type[M]) -> M:
+    """A body of JSON on a route that takes nothing but `application/json`.
+
+    Raises:
+        Refusal: It is of another type, or does not fit the schema.
+        HTTPException: It cannot be decoded at all.
+        starlette.requests.ClientDisconnect: The client left before the body had arrived.
+    """
+    return _validated(model, await _plain_document(request))
+
+
+async def read_either(request: Request, first: type[BaseModel], second: type[BaseModel]) -> BaseModel:
+    """A body of plain JSON that fits one schema or another.
+
+    Raises:
+        Refusal: It is of another type, or fits neither.
+        HTTPException: It cannot be decoded at all.
+        starlette.requests.ClientDisconnect: The client left before the body had arrived.
+    """
+    document = await _plain_document(request)
+    try:
+        return _validated(first, document)
+    except Complaint as complaint:
+        if document is None:
+            raise
+        errors = complaint.errors
+    try:
+        return _validated(second, document)
+    except Complaint as complaint:
+        raise Complaint([*errors, *complaint.errors]) from complaint
+
+
+async def read_plain_text(request: Request) -> str:
+    """The body of a route that takes nothing but plain JSON, and decodes it by itself.
+
+    Raises:
+        Refusal: It is of another type.
+        starlette.requests.ClientDisconnect: The client left before the body had arrived.
+    """
+    _check_plain(request)
+    return (await request.body()).decode(errors="replace")
+
+
+async def read_form(request: Request, model: type[M]) -> M:
+    """A form of texts; an empty field is none.
+
+    Raises:
+        Refusal: It does not fit the schema.
+        HTTPException: The parts cannot be told apart.
+        starlette.requests.ClientDisconnect: The client left before the body had arrived.
+    """
+    form = await request.form()
+    fields = {name: form.getlist(name)[-1] for name in form}
+    return _validated(model, {name: text for name, text in fields.items() if text != ""}, form=True)
+
+
+def read_query(request: Request, model: type[M]) -> M:
+    """The query of the address.
+
+    Raises:
+        Refusal: It does not fit the schema.
+    """
+    return _validated(model, dict(request.query_params), place="query")
 
 
 async def read_edit_request(request: Request, release: Release) -> ImageEditRequest:
@@ -86,16 +141,20 @@ async def read_edit_request(request: Request, release: Release) -> ImageEditRequ
         if name in release.lacks_edit_fields or (name not in LISTS and values[-1] == ""):
             continue
         fields[name] = values if name in LISTS else values[-1]
-    return _validated(ImageEditRequest, fields)
+    return _validated(ImageEditRequest, fields, form=True)
 
 
 async def _plain_document(request: Request) -> object:
     """The decoded body of a route that takes nothing but plain JSON."""
-    content_type = request.headers.get("content-type", "")
     document = await _document(request)
+    _check_plain(request)
+    return document
+
+
+def _check_plain(request: Request) -> None:
+    content_type = request.headers.get("content-type", "")
     if content_type.lower().split(";")[0] != "application/json":
         raise Complaint(["Unsupported Media Type: Only 'application/json' is allowed"])
-    return document
 
 
 async def _document(request: Request) -> object:
@@ -132,20 +191,21 @@ def _decoded(content: bytes) -> object:
         raise HTTPException(HTTPStatus.BAD_REQUEST, "There was an error parsing the body") from error
 
 
-def _validated(model: type[M], document: object, *, context: object = None) -> M:
+def _validated(
+    model: type[M], document: object, *, context: object = None, form: bool = False, place: str = "body"
+) -> M:
     if document is None:
         missing = {"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}
         raise Complaint([missing])
     try:
         return model.model_validate(document, from_attributes=True, context=context)
     except ValidationError as error:
-        raise Complaint([_placed(dict(each), model) for each in error.errors()]) from error
+        raise Complaint([_placed(dict(each), place, form=form) for each in error.errors()]) from error
 
 
-def _placed(error: dict[str, object], model: type[BaseModel]) -> Mapping[str, object]:
+def _placed(error: dict[str, object], place: str, *, form: bool) -> Mapping[str, object]:
     """The error as of the body; a form's missing field has no input, one of JSON has all the others."""
     error.pop("url", None)
-    place = cast("tuple[object, ...]", error["loc"])
-    if model is ImageEditRequest and error["type"] == "missing":
+    if form and error["type"] == "missing":
         error["input"] = None
-    return error | {"loc": ("body", *place)}
+    return error | {"loc": (place, *cast("tuple[object, ...]", error["loc"]))}

@@ -30,6 +30,24 @@ OptionsFrom = Literal["nested", "nested_or_root", "both"]
 """Where a release looks for the options of a picture: in `extra_body`, or also at the root."""
 
 
+class StreamOptions(BaseModel):
+    """How a language model's answer would be streamed."""
+
+    include_usage: bool | None = True
+
+
+class Function(BaseModel):
+    """What a language model could call."""
+
+    name: str
+
+
+class Tool(BaseModel):
+    """A function, as a tool of a language model."""
+
+    function: Function
+
+
 class ChatRequest(BaseModel):
     """A conversation; the order of the fields is the order of the errors."""
 
@@ -38,16 +56,48 @@ class ChatRequest(BaseModel):
     messages: list[dict[str, object]] = Field(description="The words and pictures of the user count.")
     model: str | None = Field(default=None, description="Not looked at.")
     frequency_penalty: float | None = Field(default=0.0, description="Not used.")
+    logit_bias: dict[str, float] | None = Field(default=None, description="Not used.")
     logprobs: bool | None = Field(default=False, description="Not used.")
+    top_logprobs: int | None = Field(default=0, description="Not used.")
     max_tokens: int | None = Field(default=None, description="Not used.")
     max_completion_tokens: int | None = Field(default=None, description="Not used.")
     n: int | None = Field(default=1, description="Not used; the option is num_outputs_per_prompt.")
     presence_penalty: float | None = Field(default=0.0, description="Not used.")
     seed: int | None = Field(default=None, ge=_INT64_MIN, le=_INT64_MAX, description="Start of the noise.")
     stream: bool | None = Field(default=False, description="Not used.")
+    stream_options: StreamOptions | None = Field(default=None, description="Not used.")
     temperature: float | None = Field(default=None, description="Not used.")
     top_p: float | None = Field(default=None, description="Not used.")
+    tools: list[Tool] | None = Field(default=None, description="Not used.")
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = Field(
+        default=None, description="Not used."
+    )
+    include_reasoning: bool = Field(default=True, description="Not used.")
+    parallel_tool_calls: bool | None = Field(default=True, description="Not used.")
     user: str | None = Field(default=None, description="Not used.")
+    use_beam_search: bool = Field(default=False, description="Not used.")
+    top_k: int | None = Field(default=None, description="Not used.")
+    min_p: float | None = Field(default=None, description="Not used.")
+    repetition_penalty: float | None = Field(default=None, description="Not used.")
+    length_penalty: float = Field(default=1.0, description="Not used.")
+    stop_token_ids: list[int] | None = Field(default=[], description="Not used.")
+    include_stop_str_in_output: bool = Field(default=False, description="Not used.")
+    ignore_eos: bool = Field(default=False, description="Not used.")
+    min_tokens: int = Field(default=0, description="Not used.")
+    skip_special_tokens: bool = Field(default=True, description="Not used.")
+    spaces_between_special_tokens: bool = Field(default=True, description="Not used.")
+    prompt_logprobs: int | None = Field(default=None, description="Not used.")
+    allowed_token_ids: list[int] | None = Field(default=None, description="Not used.")
+    bad_words: list[str] = Field(default=[], description="Not used.")
+    echo: bool = Field(default=False, description="Not used.")
+    add_generation_prompt: bool = Field(default=True, description="Not used.")
+    continue_final_message: bool = Field(default=False, description="Not used.")
+    add_special_tokens: bool = Field(default=False, description="Not used.")
+    documents: list[dict[str, str]] | None = Field(default=None, description="Not used.")
+    chat_template: str | None = Field(default=None, description="Not used.")
+    chat_template_kwargs: dict[str, object] | None = Field(default=None, description="Not used.")
+    priority: int = Field(default=0, ge=_INT64_MIN, le=_INT64_MAX, description="Not used.")
+    request_id: str = Field(default="", description="Not used.")
 
     def prompt(self) -> str:
         """The words of the user, joined."""
@@ -107,32 +157,39 @@ def _refuse_twice_given(root: Mapping[str, object], nested: Mapping[str, object]
         raise ValueError(f"Diffusion request parameters were provided more than once: {'; '.join(twice)}.")
 
 
-def _parts(messages: list[dict[str, object]]) -> Iterator[object]:
-    """What the user said: texts, and parts of messages."""
+def _parts(messages: list[dict[str, object]]) -> Iterator[Mapping[str, object]]:
+    """What the user said, in parts; a bare text within a list is passed over, as on the server."""
     for message in messages:
-        content = message.get("content", "") if message.get("role") == "user" else ""
-        yield from cast("list[object]", content) if isinstance(content, list) else (content,)
+        content = message.get("content") if message.get("role") == "user" else None
+        if isinstance(content, str):
+            yield {"text": content}
+        elif isinstance(content, list):
+            for part in cast("list[object]", content):
+                if isinstance(part, dict):
+                    yield cast("dict[str, object]", part)
 
 
 def _words(messages: list[dict[str, object]]) -> Iterator[str]:
     for part in _parts(messages):
-        if isinstance(part, str):
-            yield part
-        elif isinstance(part, dict):
-            known = cast("dict[str, object]", part)
-            text = known.get("text") if known.get("type", "text") == "text" else None
-            if isinstance(text, str):
-                yield text
+        text = part.get("text") if part.get("type", "text") == "text" else None
+        if isinstance(text, str):
+            yield text
 
 
 def _addresses(messages: list[dict[str, object]]) -> Iterator[str]:
+    """The data URLs of pictures.
+
+    Raises:
+        AttributeError: A picture is no object, in the words that the server answers 500 with.
+    """
     for part in _parts(messages):
-        known = cast("dict[str, object]", part) if isinstance(part, dict) else {}
-        if known.get("type") == "image_url":
-            picture = known.get("image_url")
-            address = cast("dict[str, object]", picture).get("url") if isinstance(picture, dict) else None
-            if isinstance(address, str) and address.startswith("data:image"):
-                yield address
+        picture: object = part.get("image_url", {}) if part.get("type") == "image_url" else {}
+        if not isinstance(picture, dict):
+            words = f"{type(picture).__name__!r} object has no attribute 'get'"
+            raise AttributeError(words)  # noqa: TRY004 - the server's own type
+        address = cast("dict[str, object]", picture).get("url")
+        if isinstance(address, str) and address.startswith("data:image"):
+            yield address
 
 
 def _opened(address: str) -> Iterator[Image.Image]:

@@ -3,12 +3,26 @@
 import asyncio
 import struct
 from dataclasses import dataclass
+from http import HTTPStatus
 from socket import SO_LINGER, SOL_SOCKET, socket
 
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+_METHODS = frozenset(
+    (
+        *("ACL", "BIND", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "M-SEARCH"),
+        *("MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "NOTIFY", "OPTIONS", "PATCH", "POST"),
+        *("PROPFIND", "PROPPATCH", "PURGE", "PUT", "QUERY", "REBIND", "REPORT", "SEARCH", "SOURCE"),
+        *("SUBSCRIBE", "TRACE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE"),
+    )
+)
+"""The methods that the server's parser reads (llhttp 9); a request with another one is none to it."""
 _EXTENSION = "vllm_omni_client.connection"
+_NO_REQUEST = PlainTextResponse(
+    "Invalid HTTP request received.", status_code=HTTPStatus.BAD_REQUEST, headers={"connection": "close"}
+)
 _AT_ONCE = struct.pack("ii", 1, 0)  # lingering is on, for no time: closing resets
 
 
@@ -55,6 +69,9 @@ class OpenProtocol(H11Protocol):
 def _knowing(app: ASGIApp, connection: Connection) -> ASGIApp:
     async def knowing(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if scope["method"] not in _METHODS:
+                await _NO_REQUEST(scope, receive, send)
+                return
             scope["extensions"] = {**scope.get("extensions", {}), _EXTENSION: connection}
         await app(scope, receive, send)
 

@@ -22,8 +22,13 @@ _GETS = {
 }
 
 
-def openapi_document(release: Release) -> Mapping[str, object]:
-    """The document: the simulator's own routes, and the requests with every field that a release reads."""
+def openapi_document(release: Release, others: Iterable[tuple[str, str]] = ()) -> Mapping[str, object]:
+    """The document: the simulator's own routes, and the requests with every field that a release reads.
+
+    Args:
+        release: Which fields and routes there are.
+        others: Methods and paths of routes that are named and not described.
+    """
     generation = request_type(release).model_json_schema(ref_template=_REFERENCE)
     definitions = generation.pop("$defs")
     schemas: dict[str, object] = {
@@ -47,6 +52,9 @@ def openapi_document(release: Release) -> Mapping[str, object]:
         schemas["OmniWakeupRequest"] = WakeupRequest.model_json_schema()
         paths["/v1/omni/sleep"] = _post("Omni Sleep", "OmniSleepRequest")
         paths["/v1/omni/wakeup"] = _post("Omni Wakeup", "OmniWakeupRequest")
+    for method, path in others:
+        known = cast("Schema", paths.setdefault(path, {}))
+        known[method.lower()] = _operation(path)
     return {
         "openapi": "3.1.0",
         "info": {"title": "FastAPI", "version": "0.1.0"},

@@ -98,6 +98,11 @@ class ModelRules:
             family = family.model_copy(update={"guidance": release.z_image_guidance})
         return replace(self, family=family, zero_guidance_is_one=release.zero_guidance_is_one)
 
+    @property
+    def reads_true_cfg_scale(self) -> bool:
+        """Whether `true_cfg_scale` means anything to the model."""
+        return self.family.guidance == "true_cfg_scale_with_negative_prompt"
+
     def check_edit(self, *, steps: int, strength: float | None, edits: bool) -> None:
         """The pipeline's own checks of what the form of an edit leaves open.
 

@@ -14,7 +14,9 @@ from vllm_omni_client.simulator.model_rules import DEFAULT_STEPS, ModelRules, Wo
 from vllm_omni_client.simulator.wish import Wish
 
 Pictures = tuple[bytes, ...]
-_SEED_LIMIT = 2**63
+_LEAST_SEED, _SEED_LIMIT = -(2**63), 2**64  # what PyTorch takes, signed or not
+_MOST_PICTURES = 10_000
+"""Of one request: more than any GPU holds, and few enough to be counted out here."""
 _REPOSITORY = re.compile(r"\w([\w.-]*\w)?(/\w([\w.-]*\w)?)?", re.ASCII)
 
 
@@ -69,7 +71,7 @@ def order(wish: Wish, rules: ModelRules, *, adapters: Collection[str]) -> Order:
     if wish.generator_device is not None:
         check_device(wish.generator_device)
     seed = secrets.randbelow(2**32) if wish.seed is None else wish.seed
-    if not -_SEED_LIMIT <= seed < _SEED_LIMIT:
+    if not _LEAST_SEED <= seed < _SEED_LIMIT:
         raise WorkerError("Overflow when unpacking long long")
     subjects = _subjects(wish, rules, seed)
     picture_format = PictureFormat.chosen(wish.output_format)
@@ -88,6 +90,8 @@ def _subjects(wish: Wish, rules: ModelRules, seed: int) -> tuple[Subject, ...]:
     width, height = _size(wish, rules)
     sources = _sources(wish, rules, steps)
     n = max(1, wish.n)
+    if n > _MOST_PICTURES:
+        raise WorkerError(f"CUDA out of memory. There is no room for {n} pictures.")
     return tuple(
         Subject(
             prompt=prompt,

@@ -61,6 +61,13 @@ class Refusal(Exception):
         return self.message
 
 
+class Crash(Refusal):
+    """A fault of the server's own code: answered outside of all else, also of the headers for browsers."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(HTTPStatus.INTERNAL_SERVER_ERROR, message, kind="InternalServerError")
+
+
 class Complaint(Refusal):
     """The refusal of a request that broke the schema: an error a line, the first one's place as `param`."""
 

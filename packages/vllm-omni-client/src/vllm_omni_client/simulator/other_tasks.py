@@ -1,0 +1,212 @@
+"""The server's routes for text, sound and video, and what it answers there when its model only draws.
+
+Seen on vLLM-Omni 0.30.0 with FLUX.2-klein. Some are not made for such a model, and break.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Final, cast
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from vllm_omni_client.simulator import other_requests as bodies
+from vllm_omni_client.simulator.body import (
+    read_either,
+    read_form,
+    read_json,
+    read_plain_json,
+    read_plain_text,
+)
+from vllm_omni_client.simulator.condition import Condition
+from vllm_omni_client.simulator.refusal import Crash, Refusal
+from vllm_omni_client.simulator.release import Release
+from vllm_omni_client.simulator.videos import Videos
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+_KIND: Final = "BadRequestError"
+_VOICES: Final = {"voices": ["default"], "uploaded_voices": []}
+_COMPLETION: Final = "'State' object has no attribute 'openai_serving_completion'"
+_RESPONSES: Final = "'State' object has no attribute 'openai_serving_responses'"
+_MESSAGES: Final = "'State' object has no attribute 'anthropic_serving_messages'"
+_SCORING: Final = "'State' object has no attribute 'serving_generative_scoring'"
+
+
+def other_tasks(condition: Condition, release: Release) -> tuple[tuple[str, str, Endpoint], ...]:
+    """The routes: method, path, and what is answered.
+
+    Of two for one path, the first one's method is named to whoever tries a third.
+    """
+    videos = Videos(condition, release)
+    routes: tuple[tuple[str, str, Endpoint], ...] = (
+        ("POST", "/tokenize", _tokenize),
+        (
+            "POST",
+            "/detokenize",
+            _crash("'NoneType' object has no attribute 'create_detokenize'", bodies.Detokenize),
+        ),
+        ("POST", "/invocations", _invoke),
+        ("POST", "/v1/responses", _respond),
+        ("GET", "/v1/responses/{response_id}", _crash(_RESPONSES)),
+        ("POST", "/v1/responses/{response_id}/cancel", _crash(_RESPONSES)),
+        ("POST", "/v1/completions", _complete),
+        ("POST", "/v1/messages", _crash(_MESSAGES, bodies.Converse)),
+        ("POST", "/v1/messages/count_tokens", _crash(_MESSAGES, bodies.CountTokens)),
+        ("POST", "/generative_scoring", _score),
+        ("POST", "/scale_elastic_ep", _scale),
+        ("POST", "/is_scaling_elastic_ep", _told({"is_scaling_elastic_ep": False})),
+        ("POST", "/v1/audio/speech", _speak),
+        ("POST", "/v1/audio/speech/batch", _speak_much),
+        ("POST", "/v1/audio/generate", _sound(condition)),
+        ("GET", "/v1/audio/voices", _told(_VOICES)),
+        ("POST", "/v1/audio/voices", _add_voice),
+        ("DELETE", "/v1/audio/voices/{name}", _delete_voice),
+        ("POST", "/v1/realtime/sessions", _session(bodies.Session)),
+        ("POST", "/v1/realtime/sessions/{session_id}/step", _session(bodies.Step)),
+        ("POST", "/v1/realtime/sessions/{session_id}/reset", _session()),
+        ("POST", "/v1/realtime/sessions/{session_id}/close", _session()),
+        ("GET", "/v1/realtime/sessions/{session_id}/status", _session()),
+        ("POST", "/v1/videos", videos.create),
+        ("POST", "/v1/videos/sync", videos.create_now),
+        ("GET", "/v1/videos", videos.show_all),
+        ("GET", "/v1/videos/{video_id}", videos.show),
+        ("DELETE", "/v1/videos/{video_id}", videos.delete),
+        ("GET", "/v1/videos/{video_id}/content", videos.content),
+    )
+    return tuple((method, path, _worded(endpoint, release)) for method, path, endpoint in routes)
+
+
+def _worded(endpoint: Endpoint, release: Release) -> Endpoint:
+    """The endpoint, its refusals as replies; a crash passes through."""
+
+    async def worded(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except Crash:
+            raise
+        except Refusal as refusal:
+            return refusal.response(release, path=request.url.path)
+
+    return worded
+
+
+def _told(answer: Mapping[str, object]) -> Endpoint:
+    async def told(_: Request) -> Response:
+        return JSONResponse(answer)
+
+    return told
+
+
+def _crash(message: str, model: type[BaseModel] | None = None) -> Endpoint:
+    async def crash(request: Request) -> Response:
+        if model is not None:
+            await read_plain_json(request, model)
+        raise Crash(message)
+
+    return crash
+
+
+def _session(model: type[BaseModel] | None = None) -> Endpoint:
+    async def session(request: Request) -> Response:
+        if model is not None:
+            await read_json(request, model)
+        raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "RL rollout serving not available for this model.")
+
+    return session
+
+
+async def _tokenize(request: Request) -> Response:
+    await read_either(request, bodies.Tokenize, bodies.TokenizeConversation)
+    raise Crash("'NoneType' object has no attribute 'create_tokenize'")
+
+
+async def _complete(request: Request) -> Response:
+    wanted = await read_plain_json(request, bodies.Complete)
+    if wanted.prompt is None and wanted.prompt_embeds is None:
+        message = "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)"
+        raise Refusal(HTTPStatus.BAD_REQUEST, message, param="prompt", kind=_KIND)
+    raise Crash(_COMPLETION)
+
+
+async def _respond(request: Request) -> Response:
+    wanted = await read_plain_json(request, bodies.Respond)
+    if wanted.prompt is not None:
+        message = "prompt template is not supported (parameter=prompt)"
+        raise Refusal(HTTPStatus.BAD_REQUEST, message, param="prompt", kind=_KIND)
+    raise Crash(_RESPONSES)
+
+
+async def _score(request: Request) -> Response:
+    await read_plain_text(request)
+    raise Crash(_SCORING)
+
+
+async def _invoke(request: Request) -> Response:
+    text = await read_plain_text(request)
+    try:
+        document: object = json.loads(text)
+    except ValueError as error:
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"JSON decode error: {error}") from error
+    if isinstance(document, list):
+        message = "list indices must be integers or slices, not str"
+        raise Refusal(HTTPStatus.BAD_REQUEST, message, kind=_KIND)
+    raise Crash(_COMPLETION)
+
+
+async def _scale(request: Request) -> Response:
+    text = await read_plain_text(request)
+    try:
+        document: object = json.loads(text)
+    except ValueError as error:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "Invalid JSON format") from error
+    if not isinstance(document, dict):
+        raise Crash(f"{type(document).__name__!r} object has no attribute 'get'")
+    given = cast("Mapping[str, object]", document)
+    size, drain = given.get("new_data_parallel_size"), given.get("drain_timeout", 1)
+    if size is None:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "new_data_parallel_size is required")
+    for name, value in (("new_data_parallel_size", size), ("drain_timeout", drain)):
+        if not isinstance(value, int) or value <= 0:
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"{name} must be a positive integer")
+    raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Scale failed")
+
+
+async def _speak(request: Request) -> Response:
+    wanted = await read_plain_json(request, bodies.Speak)
+    if not wanted.input.strip():
+        raise Refusal(HTTPStatus.BAD_REQUEST, "Input text cannot be empty", kind=_KIND)
+    if wanted.voice not in {None, "default"}:
+        message = f"Invalid voice '{wanted.voice}'. Supported: default"
+        raise Refusal(HTTPStatus.BAD_REQUEST, message, kind=_KIND)
+    message = "Speech generation failed: `prompt` cannot be empty or whitespace-only."
+    raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, message, kind="server_error")
+
+
+async def _speak_much(request: Request) -> Response:
+    await read_plain_json(request, bodies.SpeakMuch)
+    raise Refusal(HTTPStatus.BAD_REQUEST, "Batch speech is not supported in diffusion mode")
+
+
+def _sound(condition: Condition) -> Endpoint:
+    async def sound(request: Request) -> Response:
+        wanted = await read_plain_json(request, bodies.Sound)
+        if wanted.model not in {None, *condition.names}:
+            message = "argument of type '_Unsupported' is not iterable"
+            raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, message)
+        message = "Audio generation model did not produce audio output."
+        raise Refusal(HTTPStatus.BAD_REQUEST, message, kind=_KIND)
+
+    return sound
+
+
+async def _add_voice(request: Request) -> Response:
+    await read_form(request, bodies.Voice)
+    message = "Either 'audio_sample' or 'speaker_embedding' must be provided"
+    raise Refusal(HTTPStatus.BAD_REQUEST, message, kind=_KIND)
+
+
+async def _delete_voice(request: Request) -> Response:
+    message = f"Voice '{request.path_params['name']}' not found"
+    raise Refusal(HTTPStatus.NOT_FOUND, message, kind="NotFoundError")
