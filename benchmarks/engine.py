@@ -42,6 +42,8 @@ MODEL = "Tongyi-MAI/Z-Image-Turbo"
 SIZES = (0.3, 0.6, 1.0, 1.0, 2.0, 3.0)
 """Mixed jobs, in seconds on a server of speed 1."""
 NOISE = 0.05
+NOISES = (0.0, 0.05, 0.1)
+"""Without any, the replies of a server that works on many at once come in waves."""
 NO_OPS = 100_000
 RTT_SECONDS = 0.05
 DOWN_AT, UP_AT = 20.0, 320.0
@@ -127,15 +129,15 @@ def hosts(*speeds: float, seed: int) -> list[VirtualServer]:
 def limit_figures() -> list[Figure]:
     """One server: its parallelism is known, or has to be found."""
     figures: list[Figure] = []
-    for parallel in (1, 4, 16):
+    for parallel in (1, 2, 4, 8, 16):
         known: list[float] = []
         found: list[float] = []
         latency: list[float] = []
         refused: list[float] = []
-        for seed in SEEDS:
-            server = VirtualServer(work=work, parallel=parallel, noise=NOISE, seed=seed)
+        for seed, noise in itertools.product(SEEDS, NOISES):
+            server = VirtualServer(work=work, parallel=parallel, noise=noise, seed=seed)
             known.append(made([server], equal(2_000), parallel=parallel).seconds / (2_000 / parallel))
-            server = VirtualServer(work=work, parallel=parallel, noise=NOISE, seed=seed, most_waiting=8)
+            server = VirtualServer(work=work, parallel=parallel, noise=noise, seed=seed, most_waiting=8)
             found.append(made([server], equal(500)).seconds / (500 / parallel))
             latency.append(statistics.mean(server.latencies))
             refused.append(100 * server.busy / 500)

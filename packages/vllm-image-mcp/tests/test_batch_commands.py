@@ -240,6 +240,18 @@ def test_p01_a_second_ctrl_c_closes_at_once(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+def test_how_many_at_a_time_was_said_to_batch_holds_for_resume_until_it_is_told_another(
+    tmp_path: Path, omni: "OmniServer"
+) -> None:
+    (tmp_path / "prompts.txt").write_text("a fox\nan owl\n", encoding="utf-8")
+    prompts = str(tmp_path / "prompts.txt")
+    first = run(tmp_path, "batch", prompts, *SMALL, "--max-concurrent", "3", url=omni.url).stderr
+    options = ((), ("--max-concurrent", "2"), ())
+    name = only_batch(tmp_path)
+    later = [run(tmp_path, "resume", name, *each, url=omni.url).stderr for each in options]
+    assert [re.findall(r"(\d+) at a time", each) for each in (first, *later)] == [["3"], ["3"], ["2"], ["2"]]
+
+
 def test_p03_after_kill_9_the_command_resume_makes_what_is_missing(
     shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path
 ) -> None:

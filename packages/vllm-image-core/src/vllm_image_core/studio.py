@@ -15,6 +15,7 @@ from vllm_omni_client.errors import OmniError
 from vllm_omni_client.models import OutputFormat
 
 from vllm_image_core.backend import Backend
+from vllm_image_core.batch.at_once import Chooser
 from vllm_image_core.batch.batches import Batches
 from vllm_image_core.batch.journal import Journal
 from vllm_image_core.batch.picture_batch import PictureBatch
@@ -141,8 +142,7 @@ class Studio(Viewer):
                 speeds=lambda: self._forecast.speeds,
                 patience_seconds=patience,
             ),
-            at_once=self._forecast.at_once,
-            fixed=max_concurrent is not None,
+            at_once=Chooser(self._forecast.at_once, is_set=max_concurrent is not None),
         )
 
     async def __aenter__(self) -> Self:
@@ -380,7 +380,8 @@ class Studio(Viewer):
 
         Args:
             batch_id: The id that the batch had.
-            max_concurrent: At least 1; None for as many as before.
+            max_concurrent: At least 1; None for as many as the batch was given, also by another process.
+                Where it was given no number: the studio's own, or as the GPU's memory allows.
         """
         return self._batches.resume(batch_id, max_concurrent=max_concurrent)
 

@@ -59,6 +59,50 @@ def test_a_picture_that_takes_longer_than_predicted_does_not_make_the_rest_short
     assert remaining.eta([speed()]).seconds == pytest.approx(30.0)
 
 
+@pytest.mark.parametrize("parallelism", [1, 4])
+def test_overdue_pictures_of_a_server_that_was_never_measured_are_not_said_to_be_done_in_a_second(
+    parallelism: int,
+) -> None:
+    unknown = Speed(predictor=Predictor(KLEIN), parallelism=parallelism)
+    [whole] = {unknown.predictor.seconds(WORK)}
+    remaining, clock = batch(4)
+    for index in range(4):
+        remaining.began(index, WORK)
+    told = [remaining.eta([unknown])]
+    for _ in range(100):
+        clock.now += whole
+        told.append(remaining.eta([unknown]))
+    assert told[0].seconds == pytest.approx(4 * whole / parallelism)
+    assert told[0].basis == "nothing measured yet: from the profile, may be off by half"
+    for number, eta in enumerate(told[2:], 2):  # a third of what one of them has taken, and all others
+        assert eta.seconds == pytest.approx(number * whole * (4 / 3 * 4 / parallelism - 1))
+    assert "nobody knows how much" in told[2].basis
+    assert str(told[10]).endswith(
+        "left (pictures take longer than the profile says, and nobody knows how much)"
+    )
+
+
+def test_the_time_before_the_first_picture_of_an_unknown_server_never_jumps() -> None:
+    unknown = Speed(predictor=Predictor(KLEIN))
+    remaining, clock = batch(2)
+    remaining.began(0, WORK)
+    before = remaining.eta([unknown]).seconds
+    for _ in range(400):
+        clock.now += unknown.predictor.seconds(WORK) / 100
+        seconds = remaining.eta([unknown]).seconds
+        assert before is not None
+        assert seconds is not None
+        assert abs(seconds - before) < 0.05 * before
+        before = seconds
+
+
+def test_the_last_picture_of_a_known_server_that_is_long_overdue_is_not_said_to_be_done_in_a_second() -> None:
+    remaining, clock = batch(1)
+    remaining.began(0, WORK)
+    clock.now += 40
+    assert remaining.eta([speed(10.0)]).seconds == pytest.approx(15.0)
+
+
 def test_a_picture_that_waits_at_its_server_has_not_begun() -> None:
     remaining, clock = batch(4)
     remaining.began(0, WORK)

@@ -38,6 +38,34 @@ def test_the_parallelism_of_a_server_is_found_by_its_throughput(parallel: int) -
     assert server.busy <= 10
 
 
+@pytest.mark.parametrize("parallel", [5, 8, 16])
+def test_it_is_found_too_where_replies_come_in_waves_all_at_once(parallel: int) -> None:
+    server = VirtualServer(parallel=parallel, noise=0.0)
+    seconds, _ = made(server, 500)
+    assert seconds / (500 / parallel) <= 1.10
+    assert statistics.mean(server.latencies) <= 3
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_it_is_found_too_where_pictures_differ_by_a_tenth(seed: int) -> None:
+    server = VirtualServer(parallel=16, noise=0.1, seed=seed)
+    seconds, _ = made(server, 500)
+    assert seconds / (500 / 16) <= 1.10
+
+
+def test_requests_that_come_one_by_one_are_no_measure_of_how_many_it_works_on() -> None:
+    limit = Limit()
+    limit.tell(4)
+    for second in range(400):
+        limit.ended(limit.began(float(second)), second + 0.9)
+        assert limit.value == 5
+
+
+def test_no_fewer_are_tried_where_all_that_the_ceiling_allows_were_needed() -> None:
+    seconds, _ = made(VirtualServer(parallel=16, noise=0.05, round_trip=0.0), 400, ceiling=4)
+    assert seconds <= 1.02 * 100
+
+
 @pytest.mark.parametrize("parallel", [1, 4, 16])
 def test_a_known_parallelism_is_used_from_the_start(parallel: int) -> None:
     seconds, _ = made(VirtualServer(parallel=parallel, noise=0.05), 2_000, parallel=parallel)

@@ -207,7 +207,8 @@ async def _make(state: State, order: _Order) -> int:
 
 
 async def _resume(state: State, batch_id: str, *, as_json: bool) -> int:
-    return await BatchScreen(state, state.studio.resume(batch_id), as_json=as_json).show()
+    resumed = state.studio.resume(batch_id, max_concurrent=state.settings.max_concurrent)
+    return await BatchScreen(state, resumed, as_json=as_json).show()
 
 
 async def _list(state: State, limit: int, *, as_json: bool) -> int:

@@ -3,12 +3,13 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from vllm_image_core.batch.at_once import AtOnce, Chooser
 from vllm_image_core.batch.claim import Lease, entered, taken_over
 from vllm_image_core.batch.events import Events
 from vllm_image_core.batch.kept_inputs import kept
@@ -40,9 +41,6 @@ _BREATH: Final = 500
 _PICTURES_KEPT: Final = 8
 """The least number of pictures that are kept for a reader who is a little behind."""
 
-AtOnce = Callable[[int | None], Awaitable[int]]
-"""How many pictures are under way at once, for a number that was asked for, or for none."""
-
 
 class Batches:
     """All batches of one studio.
@@ -50,13 +48,11 @@ class Batches:
     Args:
         workshop: What they work with.
         at_once: How many pictures each has under way.
-        fixed: Whether the studio was given such a number.
     """
 
-    def __init__(self, workshop: Workshop, *, at_once: AtOnce, fixed: bool) -> None:
+    def __init__(self, workshop: Workshop, *, at_once: Chooser) -> None:
         self._workshop = workshop
         self._at_once = at_once
-        self._fixed = fixed
         self._known: dict[str, PictureBatch] = {}
         self._closed = False
 
@@ -164,7 +160,7 @@ class Batches:
     ) -> Begun:
         self._check_open()
         check_source(requests)
-        at_once = await self._at_once(asked)
+        at_once = await self._at_once.of_new(asked)
         maker, workshop = self._workshop.maker, self._workshop
         drawn: DrawnRequests | None = None
         if isinstance(requests, Sequence):
@@ -173,8 +169,8 @@ class Batches:
             await maker.known_model()
         await maker.check_writable(drawn or ())
         lease = await entered(workshop.journal, name, drawn, fresh=fresh, at_once=at_once)
-        tally = Tally(window=max(_PICTURES_KEPT, 2 * at_once))
-        run = self._run(lease, tally, events, at_once=at_once, asked=asked)
+        tally = _tally(at_once)
+        run = self._run(lease, tally, events, at_once)
         if drawn is not None:
             tally.record(len(drawn))
             tally.complete = True
@@ -185,7 +181,7 @@ class Batches:
         run.begin(requests if drawn is None else None, recorded_first=first)
         if first:
             await run.recorded.wait()
-        return Begun(tally=tally, run=run, at_once=at_once, requests=drawn or ())
+        return Begun(tally=tally, run=run, at_once=at_once.number, requests=drawn or ())
 
     async def _drawn(self, requests: Sequence[ImageRequest]) -> DrawnRequests:
         """The requests with their seeds drawn, if each of them fits the loaded model."""
@@ -217,27 +213,30 @@ class Batches:
         workshop = self._workshop
         journal = workshop.journal
         book = await asyncio.to_thread(journal.book, name)
-        at_once = book.at_once if asked is None else await self._at_once(asked)
-        tally = Tally(window=max(_PICTURES_KEPT, 2 * at_once))
         if book.state == "cancelled":
-            await asyncio.to_thread(journal.read, partial(_know, tally, book))
-            tally.cancelled = True
-            return Begun(tally=tally, run=None, at_once=at_once)
+            return await self._left_cancelled(book)
+        at_once = await self._at_once.of_left(asked, book)
+        tally = _tally(at_once)
         lease = await taken_over(
             journal, name, beat_seconds=workshop.beat_seconds, stale_seconds=workshop.stale_seconds
         )
-        await asyncio.to_thread(journal.written, partial(_reopened, tally, name, retried=retried))
-        run = self._run(lease, tally, events, at_once=at_once, asked=asked)
+        await asyncio.to_thread(
+            journal.written, partial(_reopened, tally, name, retried=retried, at_once=at_once)
+        )
+        run = self._run(lease, tally, events, at_once)
         async with _given_back(run):
             await run.expect_left()
         run.begin(None)
-        return Begun(tally=tally, run=run, at_once=at_once)
+        return Begun(tally=tally, run=run, at_once=at_once.number)
 
-    def _run(
-        self, lease: Lease, tally: Tally, events: Events, *, at_once: int, asked: int | None
-    ) -> BatchRun:
-        fixed = self._fixed or asked is not None
-        return BatchRun(self._workshop, lease, tally, events, at_once=at_once, fixed=fixed)
+    async def _left_cancelled(self, book: Book) -> Begun:
+        tally = Tally(window=_PICTURES_KEPT)
+        await asyncio.to_thread(self._workshop.journal.read, partial(_know, tally, book))
+        tally.cancelled = True
+        return Begun(tally=tally, run=None, at_once=book.at_once)
+
+    def _run(self, lease: Lease, tally: Tally, events: Events, at_once: AtOnce) -> BatchRun:
+        return BatchRun(self._workshop, lease, tally, events, at_once=at_once.number, fixed=at_once.fixed)
 
     def _check_open(self) -> None:
         """Begin nothing on closed connections: each request would fail, and be recorded as failed."""
@@ -268,6 +267,10 @@ async def _given_back(run: BatchRun) -> AsyncGenerator[None]:
         raise
 
 
+def _tally(at_once: AtOnce) -> Tally:
+    return Tally(window=max(_PICTURES_KEPT, 2 * at_once.number))
+
+
 def _know(tally: Tally, book: Book, ledger: Ledger) -> None:
     tally.record(book.recorded)
     tally.know(ledger.outcomes(book.number))
@@ -275,13 +278,17 @@ def _know(tally: Tally, book: Book, ledger: Ledger) -> None:
     tally.complete = True
 
 
-def _reopened(tally: Tally, name: BatchId, ledger: Ledger, *, retried: bool) -> Book:
+def _reopened(
+    tally: Tally, name: BatchId, ledger: Ledger, *, retried: bool, at_once: AtOnce | None = None
+) -> Book:
     book = ledger.book(name)
     if book is None:
         raise UnknownBatch(f"Batch {name} is not in the journal any more.")
     if retried:
         ledger.forget_failed(book.number)
     ledger.reopen(book.number)
+    if at_once is not None:
+        ledger.choose(book.number, at_once.number, at_once.chosen)
     _know(tally, book, ledger)
     return book
 

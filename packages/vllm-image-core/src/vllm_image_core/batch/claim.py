@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vllm_image_core.batch.at_once import AtOnce
 from vllm_image_core.batch.item import request_as_json
 from vllm_image_core.batch.journal import Journal
 from vllm_image_core.batch.lease import Holder, Owner, is_dead, this_process
@@ -39,7 +40,12 @@ class Lease:
 
 
 async def entered(
-    journal: Journal, batch_id: BatchId, requests: Sequence[ImageRequest] | None, *, fresh: bool, at_once: int
+    journal: Journal,
+    batch_id: BatchId,
+    requests: Sequence[ImageRequest] | None,
+    *,
+    fresh: bool,
+    at_once: AtOnce,
 ) -> Lease:
     """Enter a new batch in the journal, with all of its requests where they are known; all or nothing.
 
@@ -49,7 +55,9 @@ async def entered(
     owner, created = this_process(secrets.token_hex(16)), int(time.time())
 
     def enter(ledger: Ledger) -> int:
-        number = ledger.create(batch_id, owner, created=created, fresh=fresh, at_once=at_once)
+        number = ledger.create(
+            batch_id, owner, created=created, fresh=fresh, at_once=at_once.number, chosen=at_once.chosen
+        )
         if requests is not None:
             ledger.append(number, 0, map(request_as_json, requests), requests[0].prompt)
             ledger.complete(number)

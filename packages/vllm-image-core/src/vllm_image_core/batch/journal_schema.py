@@ -60,10 +60,12 @@ _MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) WITHOUT ROWID
         """,
     ),
+    ("ALTER TABLE batch ADD COLUMN chosen TEXT",),
 )
 """A batch's `number` is never used twice and gives the order; `created` and `beat_at` are in seconds since
 1970, and nothing is decided by them. `state` is 'open' until the batch has ended. An item without an outcome
-waits. `request` and `told` are JSON.
+waits. `request` and `told` are JSON. `chosen` tells who has said how many pictures are under way, `at_once`:
+'batch', 'studio', or nobody.
 """
 
 JOURNAL: Final = Schema(

@@ -19,7 +19,7 @@ OutcomeRow = tuple[int, int, str]
 """A position, an `ItemState`, and what is told of it as JSON."""
 
 _COUNTS: Final = ("running", "done", "failed", "reused", "left_running", "seconds", "cause")
-_FACTS: Final = ("number", "id", "created", "at_once", "prompt", "recorded", "state")
+_FACTS: Final = ("number", "id", "created", "at_once", "chosen", "prompt", "recorded", "state")
 _REST: Final = ("host", "pid", "beat_at", "fresh", "complete", "cancel", "owner", "place", "born", "beat")
 _BOOK: Final = (*_COUNTS, *_FACTS, *_REST)
 _SELECT: Final = f"SELECT {', '.join(_BOOK)} FROM batch"  # noqa: S608 - names of columns
@@ -69,6 +69,7 @@ class Book:
     created: int
     fresh: bool
     at_once: int
+    chosen: str | None
     prompt: str | None
     recorded: int
     complete: bool
@@ -104,12 +105,21 @@ class Ledger:
             self.connection.backup(copy)
             return copy.serialize()
 
-    def create(self, batch_id: BatchId, owner: Owner, *, created: int, fresh: bool, at_once: int) -> int:
+    def create(
+        self,
+        batch_id: BatchId,
+        owner: Owner,
+        *,
+        created: int,
+        fresh: bool,
+        at_once: int,
+        chosen: str | None = None,
+    ) -> int:
         """Enter a new batch that belongs to `owner`, and return its number."""
         self.connection.execute(
-            "INSERT INTO batch (id, created, fresh, at_once, owner, host, place, pid, born, beat_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (batch_id, created, fresh, at_once, *_columns(owner), int(time.time())),
+            "INSERT INTO batch (id, created, fresh, at_once, chosen, owner, host, place, pid, born, beat_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (batch_id, created, fresh, at_once, chosen, *_columns(owner), int(time.time())),
         )
         return int(self.connection.execute("SELECT last_insert_rowid()").fetchone()[0])
 
@@ -194,6 +204,12 @@ class Ledger:
     def reopen(self, number: int) -> None:
         """Let a batch that has ended go on."""
         self.connection.execute("UPDATE batch SET state = 'open', cause = NULL WHERE number = ?", (number,))
+
+    def choose(self, number: int, at_once: int, chosen: str | None) -> None:
+        """Write down how many pictures of a batch are under way from now on, and who has said so."""
+        self.connection.execute(
+            "UPDATE batch SET at_once = ?, chosen = ? WHERE number = ?", (at_once, chosen, number)
+        )
 
     def ask_to_cancel(self, number: int) -> None:
         """Ask the owner of a batch to cancel it."""

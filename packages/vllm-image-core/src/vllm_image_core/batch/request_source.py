@@ -1,12 +1,12 @@
 """Where the requests of a batch come from: pulled in bites that grow, so that the first is sent at once."""
 
 import asyncio
-import time
 from array import array
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, overload
 
+from vllm_image_core.batch.pulling import MOST, pulled
 from vllm_image_core.edit import EditRequest
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.request import ImageRequest
@@ -15,12 +15,6 @@ from vllm_image_core.text import shown
 __all__ = ["DrawnRequests", "Source", "bites", "check_request", "check_source"]
 
 Source = Iterable[ImageRequest] | AsyncIterable[ImageRequest]
-
-_LONGEST_SECONDS: Final = 0.005
-"""How long the event loop may wait for requests that are computed one by one."""
-
-_MOST: Final = 500
-
 
 _ALLOWED: Final = "a list or an iterator of ImageRequest or EditRequest"
 
@@ -100,38 +94,21 @@ class DrawnRequests(Sequence[ImageRequest]):
 async def bites(source: Source) -> AsyncGenerator[list[ImageRequest]]:
     """The requests, some at a time: one at first, then twice as many each time, up to 500.
 
-    Those of an async source come as soon as there is one, however long the next may take.
+    Those of an async source come as soon as there is one, however long the next may take. Those of an
+    iterator do, too, once it has blocked.
 
     Raises:
         InvalidRequest: Something else came than a request.
     """
-    pulled, count = _pumped(source) if isinstance(source, AsyncIterable) else _pulled(source), 0
+    some, count = _pumped(source) if isinstance(source, AsyncIterable) else pulled(source), 0
     try:
-        async for bite in pulled:
+        async for bite in some:
             for position, request in enumerate(bite, count):
                 check_request(request, position)
             count += len(bite)
             yield bite
     finally:
-        await pulled.aclose()
-
-
-async def _pulled(source: Iterable[ImageRequest]) -> AsyncGenerator[list[ImageRequest]]:
-    most, rest = 1, iter(source)
-    while bite := _bite(rest, most):
-        yield bite
-        most = min(_MOST, 2 * most)
-        await asyncio.sleep(0)
-
-
-def _bite(rest: Iterator[ImageRequest], most: int) -> list[ImageRequest]:
-    bite: list[ImageRequest] = []
-    until = time.monotonic() + _LONGEST_SECONDS
-    for request in rest:
-        bite.append(request)
-        if len(bite) >= most or time.monotonic() > until:
-            break
-    return bite
+        await some.aclose()
 
 
 async def _pumped(source: AsyncIterable[ImageRequest]) -> AsyncGenerator[list[ImageRequest]]:
@@ -153,7 +130,7 @@ async def _pumped(source: AsyncIterable[ImageRequest]) -> AsyncGenerator[list[Im
             await news.wait()
             news.clear()
             bite, pile = pile, []
-            most = min(_MOST, 2 * most)
+            most = min(MOST, 2 * most)
             room.set()
             if bite:
                 yield bite

@@ -36,9 +36,10 @@ def salvaged(database: Database, identity: tuple[int, int]) -> None:
     try:
         with saved.opened() as connection, writing(connection):
             for table, order in _TABLES.items():
-                for rows in _readable(database.path, table, order):
-                    marks = ", ".join("?" * len(rows[0]))
-                    connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows)  # noqa: S608 - our own names
+                known = _columns(connection, table)
+                for columns, rows in _readable(database.path, table, order, known):
+                    names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+                    connection.executemany(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", rows)  # noqa: S608 - our own names
         if database.set_aside(identity) is not None:
             with Folder.existing(database.path.parent) as folder:
                 folder.place(name, database.path.name)
@@ -47,13 +48,22 @@ def salvaged(database: Database, identity: tuple[int, int]) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def _readable(path: Path, table: str, order: str) -> Iterator[Sequence[tuple[Any, ...]]]:
+def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+
+
+def _readable(
+    path: Path, table: str, order: str, known: Sequence[str]
+) -> Iterator[tuple[Sequence[str], Sequence[tuple[Any, ...]]]]:
+    """Some rows at a time, with the names of their columns: a file of an earlier version has not all."""
     for direction in ("", " DESC"):
         by = ", ".join(f"{column.strip()}{direction}" for column in order.split(","))
         with suppress(sqlite3.Error), closing(_opened(path)) as connection:
-            rows = connection.execute(f"SELECT * FROM {table} ORDER BY {by}")  # noqa: S608 - our own names
+            there = set(_columns(connection, table))
+            columns = [name for name in known if name in there]
+            rows = connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {by}")  # noqa: S608 - our own names
             while some := _some(rows):
-                yield some
+                yield columns, [row for row in some if _is_whole(row)]
 
 
 def _some(rows: sqlite3.Cursor) -> list[tuple[Any, ...]]:
@@ -65,5 +75,14 @@ def _some(rows: sqlite3.Cursor) -> list[tuple[Any, ...]]:
     return found
 
 
+def _is_whole(row: Sequence[Any]) -> bool:
+    """Whether no text has a NUL, which we never write: what lies behind the end of a file is read as such."""
+    return not any(isinstance(value, str) and "\0" in value for value in row)
+
+
 def _opened(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{file_uri(path)}?mode=rw", uri=True)
+    connection = sqlite3.connect(f"{file_uri(path)}?mode=rw", uri=True)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    # Else a file that is shorter than its head says is refused whole. Nothing is written to it here.
+    connection.execute("PRAGMA writable_schema = ON")
+    return connection

@@ -23,6 +23,11 @@ _PACES: Final = (0.2, 5.0)
 _OUTAGE: Final = 20
 """So many times what a picture took on average, nothing was made."""
 
+_AHEAD_OF: Final = 4 / 3
+"""A picture of which nothing is known but that it has taken so long, takes so many times that."""
+
+_LATE: Final = "nothing measured yet: pictures take longer than the profile says, and nobody knows how much"
+
 _SECONDS: Final = 90
 _MINUTE: Final = 60
 _HOUR: Final = 3600
@@ -159,12 +164,17 @@ class Remaining:
         basis, measured = _basis(speeds, left)
         pace = self._pace(speeds)
         slots = sum(speed.parallelism for speed in speeds)
-        predicted = [
-            (pace * _fastest(running.work, speeds), self._worked_on(running, slots))
+        under_way = [
+            (_fastest(running.work, speeds), self._worked_on(running, slots))
             for running in list(self._running.values())[:slots]
         ]
+        if not measured and not self._done.pictures:
+            late = max((worked / whole for whole, worked in under_way), default=0.0)
+            basis = _LATE if late > 1.0 else basis
+            pace = max(pace, _AHEAD_OF * late)
+        predicted = [(pace * whole, worked) for whole, worked in under_way]
         behind = sum(min(whole, worked) for whole, worked in predicted) / slots
-        longest = max((whole - worked for whole, worked in predicted), default=0.0)
+        longest = max((_still(whole, worked) for whole, worked in predicted), default=0.0)
         rest = pace * _together(left, speeds) - behind
         return Eta(seconds=max(0.0, rest, longest) + _queue(speeds), basis=basis, measured=measured)
 
@@ -228,6 +238,11 @@ def duration(seconds: float) -> str:
 def _rounded(number: float) -> int:
     """To a figure that does not pretend to more than is known: in steps of 1 to 10, of 5 above."""
     return round(number) if number < 10 else 5 * round(number / 5)  # noqa: PLR2004 - as the docstring says
+
+
+def _still(whole: float, worked: float) -> float:
+    """What is left of one that is under way. One that is overdue may be so for half as long again."""
+    return max(whole - worked, (worked - whole) / 2)
 
 
 def _together(load: Load, speeds: Sequence[Speed]) -> float:

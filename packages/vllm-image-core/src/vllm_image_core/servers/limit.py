@@ -21,6 +21,12 @@ _MANY: Final = 16
 _KEEPS_UP: Final = 0.9
 """The share of the growth that throughput must show for the limit to be tripled again."""
 
+_KEEPS_UP_AT_FIRST: Final = 0.75
+"""The same for the first two: either one runs or both do, so that half way between is far from each."""
+
+_TOGETHER: Final = 0.1
+"""Replies within this share of the time that a request takes come together, as one wave."""
+
 _TOO_GOOD: Final = 1.25
 """Throughput that grows by this more than the limit was measured on a server that was still warming up."""
 
@@ -98,6 +104,7 @@ class Limit:
     _phase: _Phase = field(default="rising", init=False)
     _round: _Round | None = field(default=None, init=False)
     _delivered: float = field(default=0.0, init=False)
+    _full_at: float = field(default=-math.inf, init=False)
     _before: tuple[int, float] | None = field(default=None, init=False)
     _tried_from: int = field(default=_FIRST, init=False)
     _base: _Round = field(default_factory=lambda: _Round(0.0), init=False)
@@ -129,13 +136,16 @@ class Limit:
     def began(self, now: float) -> Sent:
         """Count a request that is sent now; what is returned is handed to `ended`."""
         self.under_way += 1
+        self._look(now)
         if self._round is None:
             self._round = _Round(now)
         return Sent(now, self._delivered)
 
     def ended(self, sent: Sent, now: float, work: float = 1.0) -> None:
         """Count a request that was answered, and the work that was in it, in any unit."""
-        was_full = self.under_way >= _nearly(self.value)
+        self._look(now)
+        # A server that works on many together answers them together, before any other can be sent.
+        was_full = now - self._full_at <= _TOGETHER * (now - sent.at)
         self.under_way -= 1
         self._delivered += work
         measured = self._round
@@ -162,6 +172,10 @@ class Limit:
         self._roof = max(1, self.under_way)
         if self.under_way < self._value:
             self._settle(self._roof)
+
+    def _look(self, now: float) -> None:
+        if self.under_way >= _nearly(self.value):
+            self._full_at = now
 
     @property
     def _length(self) -> int:
@@ -198,12 +212,14 @@ class Limit:
         fewer, slower = self._before or (1, measured.first)
         growth = measured.best / slower if slower > 0 else float(self.value)
         proportion = self.value / fewer
-        if growth > _TOO_GOOD * proportion:
+        kept_up = growth / proportion
+        if kept_up > _TOO_GOOD:
             self._before, self._value = None, _FIRST
-        elif growth < _KEEPS_UP * proportion:
+        elif kept_up < (_KEEPS_UP if self._before else _KEEPS_UP_AT_FIRST):
             self.parallel = max(1, round(fewer * growth))
             self._settle(_with_waiting(self.parallel))
         elif self._at_the_top:
+            self._least = self.value  # all of them were needed
             self._settle(self.value)
         else:
             self._before = (self.value, measured.best)
