@@ -70,10 +70,13 @@ class Change(Result):
     confirmed: Scalar = None
 
 
+ImageStatus = Literal["success", "running", "paused", "cancelled", "interrupted"]
+
+
 class ImageResult(Result):
     """One picture, saved, or still being made: then it has a batch_id and no file."""
 
-    status: Literal["success", "running", "paused", "cancelled", "interrupted"] = "success"
+    status: ImageStatus = "success"
     file_path: str | None = None
     generation_time_seconds: float | None = None
     parameters_used: ParametersUsed | None = None
@@ -93,6 +96,7 @@ class ImageResult(Result):
 class EditResult(ImageResult):
     """One edited picture, likewise."""
 
+    status: Annotated[ImageStatus, WithJsonSchema({"type": "string"})] = "success"
     parameters_used: Annotated[
         ParametersUsed | None,
         WithJsonSchema(
