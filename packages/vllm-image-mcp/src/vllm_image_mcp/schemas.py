@@ -26,7 +26,8 @@ def short_input(schema: Mapping[str, Any]) -> Schema:
 def short_output(schema: Mapping[str, Any]) -> Schema:
     """A tool's result with definitions where they are used, and without titles, defaults and class texts.
 
-    What may be null is told by its type, not by a choice between two schemas. Inside of it nothing is said to be required: who reads a result sees what is there.
+    What may be null is told by its type, not by a choice between two schemas. Inside of it nothing is said to
+    be required: who reads a result sees what is there.
     """
     short = _result(schema, cast("Mapping[str, Schema]", schema.get("$defs", {})))
     return {**short, "required": schema["required"]} if "required" in schema else short
