@@ -18,7 +18,7 @@ Connect = Callable[..., Client]
 MOST_TOKENS = 4_500
 CHARACTERS_PER_TOKEN = 3.9
 """Of schemas in compact JSON with short English texts. For these very tools o200k_base came to 4.26,
-cl100k_base to 4.44, and the last tokenizer of Claude that is public to 4.06: this is less than each of them."""
+cl100k_base to 4.44, and the last tokenizer of Claude that is public to 4.06: this is less than each."""
 
 
 def tokens(text: str) -> int:
