@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.watch import Watch
 
-__all__ = ["batch_cancelled", "batch_list", "batch_result", "links_of", "shown_of"]
+__all__ = ["batch_cancelled", "batch_list", "batch_result", "links_of", "listed", "shown_of"]
 
 _CUT: Final = "Long prompts are cut in this list; the pictures' files have them whole."
 _MOST_LISTED: Final = 50
@@ -77,6 +77,16 @@ def batch_result(
     told = {note: None for seen in watch.seen.values() for note in seen.notes} if watch else {}
     live = watch.batch if watch and not watch.over else None
     counts = live.progress if live else found
+    results = [
+        _image(
+            item,
+            watch,
+            other_than(same, settings.get(item.position, {})),
+            server_url=server_url,
+            folder=folder,
+        )
+        for item in found.items
+    ]
     return BatchResult(
         status=_status(found.state),
         batch_id=found.id,
@@ -89,17 +99,8 @@ def batch_result(
         max_concurrent=watch.batch.at_once if watch else None,
         model=next(_models(watch, records), None),
         parameters=same,
-        results=[
-            _image(
-                item,
-                watch,
-                other_than(same, settings.get(item.position, {})),
-                server_url=server_url,
-                folder=folder,
-            )
-            for item in found.items
-        ],
-        notes=[*notes, *_outlook(found), *told, *_left_out(found)],
+        results=results,
+        notes=[*notes, *_outlook(found), *_alike(found.items, results), *told, *_left_out(found)],
     )
 
 
@@ -111,6 +112,22 @@ def _outlook(found: FoundBatch) -> list[str]:
     next_step = _NEXT.get(found.state)
     cause = one_line(found.cause, limit=500) if found.cause else None
     return [*([cause] if cause else []), *([next_step] if next_step else [])]
+
+
+def _alike(items: Sequence[ItemReport], results: Sequence[BatchImage]) -> list[str]:
+    """Which pictures were made of the very same request, as a sweep of what the model ignores makes them."""
+    groups: dict[object, list[int]] = {}
+    for item, each in zip(items, results, strict=True):
+        if each.status == "success" and item.operation is None:
+            groups.setdefault((item.prompt, each.seed, *sorted(each.parameters.items())), []).append(
+                each.index
+            )
+    return [
+        f"Pictures {', '.join(map(str, alike))} are one and the same: with this model, prompt, seed and "
+        "settings came out equal. To see differences, vary the seed or a setting that the model reads."
+        for alike in groups.values()
+        if len(alike) > 1
+    ]
 
 
 def _left_out(found: FoundBatch) -> list[str]:
@@ -222,7 +239,7 @@ def links_of(answer: BatchResult, *, folder: Path) -> list[ResourceLink]:
     ]
 
 
-def batch_list(known: Sequence[BatchSummary], *, most: int) -> BatchList:
+def listed(known: Sequence[BatchSummary], *, most: int) -> Sequence[BatchSummary]:
     """The batches that are not over, and the last ones.
 
     Args:
@@ -230,7 +247,12 @@ def batch_list(known: Sequence[BatchSummary], *, most: int) -> BatchList:
         most: How many of the newest are told whatever became of them.
     """
     told = [each for place, each in enumerate(known) if place < most or each.state in _GOING_ON]
-    return BatchList(batches=[_entry(each) for each in told[:_MOST_LISTED]])
+    return told[:_MOST_LISTED]
+
+
+def batch_list(told: Sequence[BatchSummary]) -> BatchList:
+    """Batches as they stand."""
+    return BatchList(batches=[_entry(each) for each in told])
 
 
 def _entry(batch: BatchSummary) -> BatchEntry:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vllm_image_core.edit import EditRequest
+from vllm_image_core.editing.input_picture import listed
 from vllm_image_core.errors import ImageError
 
 from vllm_image_mcp import batch_answers, found, order
 from vllm_image_mcp.answers import image_waiting
 from vllm_image_mcp.checks import found_at_once, yes_or_no
 from vllm_image_mcp.dates import begin_of, end_of
+from vllm_image_mcp.inputs import NamedPicture
 from vllm_image_mcp.links import picture_link
 from vllm_image_mcp.patience import wait_seconds
 from vllm_image_mcp.previews import one_picture, sheet
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
     from mcp.types import CallToolResult
     from vllm_image_core.batch.picture_batch import PictureBatch
-    from vllm_image_core.batch.summary import FoundBatch
+    from vllm_image_core.batch.summary import BatchSummary, FoundBatch
     from vllm_image_core.files.record import Record
     from vllm_image_core.request import ImageRequest
 
@@ -65,8 +67,8 @@ async def made(ctx: Context[State], request: ImageRequest, *, max_wait: object) 
         path = Path(seen.answer.file_path or "")
         link = picture_link(path, folder=state.studio.output_dir, description=seen.described)
         return await reply(seen.answer, state.settings, links=[link], drawing=one_picture(path))
-    edit = isinstance(request, EditRequest)
-    answer = image_waiting(watch.batch, edit=edit, over=watch.over, notes=state.notes)
+    inputs = _input_names(request) if isinstance(request, EditRequest) else None
+    answer = image_waiting(watch.batch, inputs=inputs, over=watch.over, notes=state.notes)
     return await reply(answer, state.settings)
 
 
@@ -144,7 +146,9 @@ async def batches_listed(ctx: Context[State]) -> CallToolResult:
     """
     state = ctx.request_context.lifespan_context
     known = await state.studio.batches(_MOST_BATCHES)
-    return await reply(batch_answers.batch_list(known, most=MOST_LISTED), state.settings)
+    listed_batches = batch_answers.listed(known, most=MOST_LISTED)
+    told = [await _salvaged(state, each) if each.state in _CUT_OFF else each for each in listed_batches]
+    return await reply(batch_answers.batch_list(told), state.settings)
 
 
 async def batch_cancelled(ctx: Context[State], batch_id: str) -> CallToolResult:
@@ -196,6 +200,12 @@ async def images_found(
     )
 
 
+def _input_names(edit: EditRequest) -> list[str]:
+    """The names of the pictures of an edit, as its finished picture will tell them."""
+    given = [*listed(edit.images), *([] if edit.mask is None else [edit.mask])]
+    return [one.name for one in given if isinstance(one, NamedPicture)]
+
+
 async def _begun_and_waited(
     ctx: Context[State], batch: PictureBatch, *, max_wait: object, through_trouble: bool = True
 ) -> Watch:
@@ -235,6 +245,13 @@ async def _told(ctx: Context[State], found_batch: FoundBatch, *, failing: bool =
         drawing=sheet(batch_answers.shown_of(answer)) if answer.images_generated else None,
         is_error=failing and answer.status == "failed",
     )
+
+
+async def _salvaged(state: State, batch: BatchSummary) -> BatchSummary:
+    """A batch that was cut off, with the pictures that the folder has and its journal has not."""
+    found_batch = await state.studio.find_batch(batch.id, limit=MOST_LISTED)
+    records = (await state.studio.find(batch=batch.id, limit=_MOST_BATCHES)).pictures
+    return with_folder(found_batch, records)
 
 
 async def _answer(state: State, found_batch: FoundBatch) -> BatchResult:

@@ -9,6 +9,8 @@ from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic import ValidationError
     from vllm_image_core.health import Health
     from vllm_image_core.registry import Registry
@@ -21,6 +23,7 @@ __all__ = [
     "explain_recorded",
     "explain_unknown",
     "told",
+    "told_notes",
 ]
 
 _MODELS_NAMED = 4
@@ -50,6 +53,11 @@ def told(error: Exception) -> str:
         return _sentences(str(error), _BATCHES_AT_A_SHELL)
     next_step = _next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
     return _sentences(str(error), *_notes(error), next_step)
+
+
+def told_notes(notes: Sequence[str]) -> tuple[str, ...]:
+    """A picture's notes for the model that called a tool, which has no ``fresh``."""
+    return tuple(note.replace("fresh makes it anew", "another seed makes another one") for note in notes)
 
 
 def diagnosis(health: Health) -> str | None:
