@@ -44,6 +44,10 @@ __all__ = ["batch_cancelled", "batch_list", "batch_result", "links_of", "listed"
 _CUT: Final = "Long prompts are cut in this list; the pictures' files have them whole."
 _MOST_LISTED: Final = 50
 _GOING_ON: Final = frozenset({"running", "paused", "interrupted", "stopped"})
+_GIVEN_UP: Final = (
+    "The call for it was given up: no more is sent, and what was sent is saved. get_batch with this batch_id "
+    "waits for that."
+)
 _NEXT: Final[dict[str, str]] = {
     "running": "Not all is done yet: get_batch with this batch_id waits for the rest.",
     "paused": "The work waits, and goes on by itself: get_batch with this batch_id waits for it.",
@@ -59,6 +63,7 @@ def batch_result(
     records: Sequence[Record],
     *,
     notes: Sequence[str],
+    given_up: bool,
     server_url: str,
     folder: Path,
 ) -> BatchResult:
@@ -69,6 +74,7 @@ def batch_result(
         watch: What its pictures told here; None where another process made them.
         records: What the folder tells of those that it has.
         notes: The server's own.
+        given_up: Whether its call was, and only what was sent is still waited for.
         server_url: The server's base URL.
         folder: The output folder.
     """
@@ -100,7 +106,13 @@ def batch_result(
         model=next(_models(watch, records), None),
         parameters=same,
         results=results,
-        notes=[*notes, *_outlook(found), *_alike(found.items, results), *told, *_left_out(found)],
+        notes=[
+            *notes,
+            *_outlook(found, given_up=given_up),
+            *_alike(found.items, results),
+            *told,
+            *_left_out(found),
+        ],
     )
 
 
@@ -108,8 +120,8 @@ def _status(state: BatchState) -> BatchStatus:
     return "success" if state == "done" else state
 
 
-def _outlook(found: FoundBatch) -> list[str]:
-    next_step = _NEXT.get(found.state)
+def _outlook(found: FoundBatch, *, given_up: bool) -> list[str]:
+    next_step = _GIVEN_UP if given_up and found.state in _GOING_ON else _NEXT.get(found.state)
     cause = one_line(found.cause, limit=500) if found.cause else None
     return [*([cause] if cause else []), *([next_step] if next_step else [])]
 

@@ -43,7 +43,6 @@ MOST_LISTED: Final = 20
 """Pictures of a batch that one answer tells of; a batch from here has no more."""
 
 _MOST_BATCHES: Final = 1_000
-_GIVEN_UP: Final = "The call for it was given up: no more is sent, and what was sent is saved."
 _CUT_OFF: Final = frozenset({"interrupted"})
 _RESUMABLE: Final = frozenset({"interrupted", "stopped"})
 _RETRIABLE: Final = frozenset({"partial", "failed"})
@@ -264,7 +263,8 @@ async def _answer(state: State, found_batch: FoundBatch) -> BatchResult:
         with_folder(found_batch, records) if found_batch.state in _CUT_OFF else found_batch,
         watch,
         records,
-        notes=[*state.notes, *([_GIVEN_UP] if state.floor.given_up(found_batch.id) else [])],
+        notes=state.notes,
+        given_up=state.floor.given_up(found_batch.id),
         server_url=state.server_url,
         folder=state.studio.output_dir,
     )
