@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vllm_image_core.text import one_line
 
 from vllm_image_mcp.links import picture_uri
-from vllm_image_mcp.messages import diagnosis, explain, told_notes
+from vllm_image_mcp.messages import diagnosis, explain, in_our_words, told_notes
 from vllm_image_mcp.results import (
     Change,
     EditResult,
@@ -108,7 +108,7 @@ def image_waiting(
         batch_id=batch.id,
         receipt=[],
         seconds_left=None if over else seconds_left(batch),
-        notes=[*notes, *([batch.cause] if batch.cause else []), next_step],
+        notes=[*notes, *([in_our_words(batch.cause)] if batch.cause else []), next_step],
     )
     return told if inputs is None else EditResult(**dict(told), inputs=list(inputs))
 

@@ -11,7 +11,7 @@ from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.answers import seconds_left
 from vllm_image_mcp.links import picture_link, picture_uri
-from vllm_image_mcp.messages import explain, explain_recorded
+from vllm_image_mcp.messages import explain, explain_recorded, in_our_words
 from vllm_image_mcp.previews import Shown
 from vllm_image_mcp.results import (
     BatchCancelled,
@@ -122,7 +122,7 @@ def _status(state: BatchState) -> BatchStatus:
 
 def _outlook(found: FoundBatch, *, given_up: bool) -> list[str]:
     next_step = _GIVEN_UP if given_up and found.state in _GOING_ON else _NEXT.get(found.state)
-    cause = one_line(found.cause, limit=500) if found.cause else None
+    cause = one_line(in_our_words(found.cause), limit=500) if found.cause else None
     return [*([cause] if cause else []), *([next_step] if next_step else [])]
 
 

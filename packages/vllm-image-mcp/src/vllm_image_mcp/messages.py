@@ -22,6 +22,7 @@ __all__ = [
     "explain_inability",
     "explain_recorded",
     "explain_unknown",
+    "in_our_words",
     "told",
     "told_notes",
 ]
@@ -92,7 +93,7 @@ def explain_recorded(kind: str | None, error: str, next_step: str | None, *, ser
         case OutOfGpuMemory.__name__:
             return _OUT_OF_MEMORY
         case _:
-            return _sentences(error, _in_our_words(next_step or ""))
+            return _sentences(error, in_our_words(next_step or ""))
 
 
 def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> str:
@@ -142,14 +143,15 @@ def _unreachable(server_url: str) -> str:
     )
 
 
-def _in_our_words(step: str) -> str:
+def in_our_words(step: str) -> str:
+    """A text of the packages below, with the names that this program has for things."""
     for theirs, ours in _OUR_WORDS.items():
         step = step.replace(theirs, ours)
     return step
 
 
 def _next_step(error: ImageError | OmniError) -> str:
-    step = _in_our_words(error.next_step)
+    step = in_our_words(error.next_step)
     if isinstance(error, UnknownBatch):
         return f"{step} list_batches tells those of this folder."
     return f"{step} It is set with --output-dir." if isinstance(error, CannotSave) else step

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from vllm_image_mcp.messages import in_our_words
+
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
     from vllm_image_core.estimates.eta import Eta
@@ -78,7 +80,7 @@ class Reports:
         if value == batch.progress.total or self._watch.over:
             return []
         if cause := batch.cause:
-            return [f"paused: {cause}"]
+            return [f"paused: {in_our_words(cause)}"]
         ahead = f"{others} {'request' if others == 1 else 'requests'} of others ahead"
         eta = eta or batch.eta
         left = [] if eta.seconds is None else [str(eta) if eta.seconds else "longer than predicted"]
