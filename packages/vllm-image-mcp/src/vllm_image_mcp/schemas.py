@@ -26,8 +26,7 @@ def short_input(schema: Mapping[str, Any]) -> Schema:
 def short_output(schema: Mapping[str, Any]) -> Schema:
     """A tool's result with definitions where they are used, and without titles, defaults and class texts.
 
-    What may be null is told by its type, not by a choice between two schemas. Inside of it nothing is said to
-    be required: who reads a result sees what is there.
+    Inside of it nothing is said to be required: who reads a result sees what is there.
     """
     short = _result(schema, cast("Mapping[str, Schema]", schema.get("$defs", {})))
     return {**short, "required": schema["required"]} if "required" in schema else short
@@ -56,16 +55,7 @@ def _result(schema: Mapping[str, Any], definitions: Mapping[str, Schema]) -> Sch
                 kept[key] = [_result(each, definitions) for each in cast("list[Schema]", value)]
             case _:
                 pass
-    return _or_null(kept)
-
-
-def _or_null(schema: Schema) -> Schema:
-    """Something or null as a list of two types, which says the same in half the words."""
-    match schema:
-        case {"anyOf": [{"type": str(kind)} as other, {"type": "null"}]} if "enum" not in other:
-            return {**other, **_without(schema, "anyOf"), "type": [kind, "null"]}
-        case _:
-            return schema
+    return kept
 
 
 def _without(schema: Mapping[str, Any], *keys: str) -> Schema:
