@@ -1,5 +1,8 @@
 """The commands for a person at a shell: what they print, and with which status they end."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +108,24 @@ def test_a_picture_with_a_seed_is_made_once_and_fresh_makes_it_anew(run: Run, om
     paths = [run(*command, *more).stdout.splitlines()[0] for more in ((), (), ("--fresh",))]
     assert paths[0] == paths[1] != paths[2]
     assert len(omni.requests) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+def test_a_picture_of_a_command_that_was_killed_is_made_by_the_command_resume(
+    run: Run, omni: "OmniServer", tmp_path: Path
+) -> None:
+    omni.hold_after(0)
+    words = ["generate", "a red fox", "--seed", "7", *SMALL, "--vllm-url", omni.url]
+    killed = subprocess.Popen([sys.executable, "-m", "vllm_image_mcp.cli", *words], cwd=tmp_path)
+    omni.wait_for(1)
+    killed.kill()
+    killed.wait()
+    omni.release()
+    (listed,) = run("batches").stdout.splitlines()
+    again = run("resume", listed.split()[0], "--vllm-url", omni.url)
+    assert again.exit_code == 0, again.output
+    assert [request["seed"] for request in omni.requests] == [7, 7]
+    assert len(list((tmp_path / "generated_images").glob("*.png"))) == 1
 
 
 def test_a_picture_that_cannot_be_is_an_expected_failure(run: Run) -> None:

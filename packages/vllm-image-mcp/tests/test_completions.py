@@ -75,7 +75,7 @@ async def test_batches_and_pictures_are_the_latest_of_the_folder(connect: Connec
 @pytest.mark.parametrize(
     ("ref", "name", "typed", "expected"),
     [
-        (IMAGE, "format", "", ["webp", "jpeg"]),
+        (IMAGE, "format", "", ["webp", "jpeg", "png"]),
         (COMPARE, "setting", "g", ["guidance_scale"]),
         (WRITE, "idea", "a", []),
         (PROFILE, "model", "no such model", []),

@@ -118,5 +118,5 @@ async def test_what_is_wrong_is_told_before_anybody_is_asked(host: Host, omni: "
         result = await client.call_tool("batch_generate", {**BATCH, "width": 1000})
         other = await client.call_tool("batch_generate", {"prompts": "a red fox"})
     assert "Width 1000 is not a multiple of 16. Nearest valid width is 1008." in text(result)
-    assert "prompts 'a red fox' is no list." in text(other)
+    assert "prompts: 'a red fox' is no list." in text(other)
     assert (user.asked, omni.requests) == ([], [])

@@ -55,7 +55,7 @@ async def test_an_edit_that_takes_longer_is_answered_as_running_and_made_once_of
     omni.hold_after(0)
     async with connect(max_wait="0.05") as client, asyncio.timeout(60):
         first = told(await edited(client, seed=7))
-        assert (first["status"], first["file_path"], first["inputs"]) == ("running", None, [])
+        assert (first["status"], first["file_path"], first["inputs"]) == ("running", None, ["fox.png"])
         assert "get_batch with this batch_id waits for it." in first["notes"][-1]
         name = first["batch_id"]
         for _ in range(3):

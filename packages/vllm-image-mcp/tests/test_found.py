@@ -123,8 +123,8 @@ async def test_an_empty_folder_has_none(connect: Connect, tmp_path: Path) -> Non
         ({"limit": True}, "Allowed is an integer from 1 to 20."),
         ({"offset": -1}, "Allowed is an integer, 0 or more."),
         ({"seed": "7"}, "seed: "),
-        ({"since": "yesterday"}, "since 'yesterday' is no date."),
-        ({"model": 7}, "model is a int. Allowed is a text."),
+        ({"since": "yesterday"}, "since: 'yesterday' is no date."),
+        ({"model": 7}, "model: 7 is no text. Allowed is a text."),
     ],
 )
 async def test_what_cannot_be_searched_for_is_refused_in_words(

@@ -73,9 +73,9 @@ def test_a_sweep_of_twenty_pictures_is_the_largest() -> None:
         ({"seed": []}, "sweep has no list of values for 'seed'."),
         ({"seed": 3}, "sweep has no list of values for 'seed'."),
         ({"seed": "1, 2"}, "sweep has no list of values for 'seed'."),
-        ([1, 2], "sweep a list is no object."),
-        ("guidance_scale", "sweep 'guidance_scale' is no object."),
-        (True, "sweep True is no object."),
+        ([1, 2], "sweep: a list is no object."),
+        ("guidance_scale", "sweep: 'guidance_scale' is no object."),
+        (True, "sweep: True is no object."),
     ],
 )
 def test_what_is_no_sweep_is_refused_in_words(sweep: object, words: str) -> None:

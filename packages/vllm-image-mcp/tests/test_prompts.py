@@ -68,8 +68,9 @@ async def test_settings_are_compared_with_the_same_seed_unless_it_is_the_setting
         seeds = await text(client, "compare_settings", prompt="a fox", setting="seed")
 
     assert steps.startswith("Compare these values of num_inference_steps: 2, 4, 8. The picture: a fox\n")
-    assert "for each value with the same seed," in steps
-    assert "for each value, and" in seeds
+    assert 'with the values in sweep, as in {"num_inference_steps": [...]}: it keeps everything' in steps
+    assert "everything else the same, the seed too." in steps
+    assert "everything else the same. If it still runs" in seeds
     assert "three values of seed" in seeds
 
 

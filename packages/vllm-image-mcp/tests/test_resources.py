@@ -60,6 +60,8 @@ async def test_a_picture_is_read_byte_for_byte_by_its_file_name(connect: Connect
         ("?format=jpg&width=", "image/jpeg", (128, 96)),
         ("?width=4000", "image/jpeg", (128, 96)),
         ("?width=1", "image/jpeg", (16, 12)),
+        ("?width=64&format=png", "image/png", (64, 48)),
+        ("?format=png", "image/png", (128, 96)),
         ("?width=&format=", "image/png", (128, 96)),
     ],
 )
@@ -129,7 +131,7 @@ async def test_nothing_but_a_picture_in_the_folder_is_read(
         ("width=-5", "width is '-5'. Allowed is a number of pixels from 1 to 4096."),
         ("width=5000", "width is '5000'. Allowed is a number of pixels from 1 to 4096."),
         ("width=64px", "width is '64px'. Allowed is a number of pixels from 1 to 4096."),
-        ("format=gif", "format is 'gif'. Allowed is webp or jpeg."),
+        ("format=gif", "format is 'gif'. Allowed is png, webp or jpeg."),
     ],
 )
 async def test_a_wrong_value_in_the_address_is_refused_in_words(

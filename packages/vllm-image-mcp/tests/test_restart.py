@@ -1,8 +1,10 @@
 """The server's end in the midst of work, and what the next one knows: nothing is lost, nothing made twice."""
 
+import contextlib
 import io
 import json
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +89,28 @@ def test_a_batch_of_a_server_that_was_killed_is_told_as_interrupted_and_goes_on_
     # The third was under way when the server was killed: nobody but the GPU has seen that picture.
     assert sorted(asked_for(omni)) == sorted([*PROMPTS, "hare"])
     assert {each["file_path"] for each in whole["results"]} == {str(path) for path in tmp_path.glob("*.png")}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_a_picture_that_was_saved_and_not_written_down_counts_in_the_list_as_in_the_batch(
+    started: Callable[..., "StdioServer"], omni: "OmniServer", tmp_path: Path
+) -> None:
+    first = started()
+    name = begun(first, omni)
+    first.process.send_signal(signal.SIGKILL)
+    first.wait()
+    omni.release()
+    (journal,) = tmp_path.rglob("batches.sqlite3")
+    with contextlib.closing(sqlite3.connect(journal)) as database, database:
+        database.execute("DELETE FROM outcome")
+        database.execute("UPDATE batch SET done = 0")
+
+    second = started()
+    (listed,) = told(second.call("list_batches"))["batches"]
+    cut = told(second.call("get_batch", batch_id=name))
+    assert (listed["images_generated"], listed["images_left"]) == (2, 3)
+    assert (cut["images_generated"], cut["images_left"]) == (2, 3)
+    assert second.end() == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")

@@ -115,6 +115,20 @@ async def test_a_sweep_is_made_and_told_cell_by_cell(connect: Connect, omni: "Om
     assert told["parameters"] == {"width": 64, "height": 64, "guidance_scale": 1.0}
 
 
+async def test_a_sweep_of_what_the_model_ignores_says_that_its_pictures_are_the_same(
+    connect: Connect,
+) -> None:
+    async with connect() as client:
+        sweep = {"guidance_scale": [1, 3], "seed": [7, 8]}
+        ignored = await call(client, "batch_generate", prompts=["a red fox"], sweep=sweep, **SMALL)
+        heeded = await call(client, "batch_generate", prompts=["a fox"], sweep={"seed": [7, 8]}, **SMALL)
+    assert ignored.structured_content
+    assert heeded.structured_content
+    same = [note for note in ignored.structured_content["notes"] if "one and the same" in note]
+    assert [note.partition(" are")[0] for note in same] == ["Pictures 0, 1", "Pictures 2, 3"]
+    assert not any("one and the same" in note for note in heeded.structured_content["notes"])
+
+
 async def test_a_sweep_of_ratios_is_a_grid_of_sizes(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,19 @@ def test_a_picture_too_large_to_be_sent_is_sent_with_all_its_pixels_in_fewer_byt
     assert len(sent.bytes) <= 20_000
 
 
+def test_a_png_that_stays_too_large_is_sent_with_fewer_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_pictures, "MAX_SENT_BYTES", 20_000)
+    picture = read(tmp_path, noise(tmp_path, "noise.png", 128).name)
+    assert picture
+
+    sent = smaller(picture, width=None, format="png")
+
+    assert (sent.format, sent.width, sent.height) == ("png", 72, 72)
+    assert len(sent.bytes) <= 20_000
+
+
 def test_what_is_sent_fits_into_a_message_of_the_clients() -> None:
     assert stored_pictures.MAX_SENT_BYTES * 4 / 3 < 10 * 2**20 - 2**16
 

@@ -1,6 +1,7 @@
 """Time: calls that answer before their pictures are there, and nothing that is lost or made twice for it."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
 from vllm_image_mcp.watch import Watch
+from vllm_omni_client.simulator.serving import served
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -219,12 +221,45 @@ async def test_a_host_that_gives_its_call_up_cancels_what_was_not_sent_and_keeps
         omni.release()
         answer = told(await client.call_tool("get_batch", {"batch_id": names[0]}))
     assert meanwhile["status"] == "running"
-    assert any("no more is sent" in note for note in meanwhile["notes"])
+    (note,) = meanwhile["notes"]
+    assert "no more is sent" in note
     assert (answer["status"], answer["images_generated"], answer["images_cancelled"]) == ("cancelled", 1, 2)
     assert answer["notes"] == []
     assert [each["status"] for each in answer["results"]] == ["success", "cancelled", "cancelled"]
     assert [request["prompt"] for request in omni.requests] == ["fox"]
     assert files(tmp_path) == {answer["results"][0]["file_path"]}
+
+
+async def test_a_batch_whose_server_is_away_is_paused_and_says_why_in_the_words_of_this_program(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "TICK_SECONDS", 0.01)
+    heard: list[str] = []
+    paused = asyncio.Event()
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append(message or "")
+        if "paused" in heard[-1]:
+            paused.set()
+
+    with contextlib.ExitStack() as away:
+        url = away.enter_context(served())
+        async with connect(vllm_url=url) as client, asyncio.timeout(60):
+            await client.call_tool("get_model_info")
+            await asyncio.to_thread(away.close)
+            call = asyncio.create_task(
+                client.call_tool("batch_generate", {"prompts": ["fox", "owl"]}, progress_callback=hear)
+            )
+            await paused.wait()
+            name = heard[0].split(":")[0]
+            answer = told(await client.call_tool("get_batch", {"batch_id": name, "wait": False}))
+            await client.call_tool("cancel_batch", {"batch_id": name})
+            await call
+    assert (answer["status"], answer["images_left"]) == ("paused", 2)
+    for words in (next(each for each in heard if "paused" in each), answer["notes"][0]):
+        assert f"{url} cannot be reached" in words
+        assert "correct --vllm-url" in words
+    assert "goes on by itself" in answer["notes"][1]
 
 
 async def test_giving_up_a_wait_cancels_nothing(connect: Connect, omni: "OmniServer") -> None:

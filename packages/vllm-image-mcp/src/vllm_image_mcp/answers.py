@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vllm_image_core.text import one_line
 
 from vllm_image_mcp.links import picture_uri
-from vllm_image_mcp.messages import diagnosis, explain
+from vllm_image_mcp.messages import diagnosis, explain, in_our_words, told_notes
 from vllm_image_mcp.results import (
     Change,
     EditResult,
@@ -81,32 +81,36 @@ def _image_result(image: GeneratedImage, *, notes: Sequence[str], folder: Path) 
         ),
         receipt=[_change(line) for line in image.receipt.told],
         reused=image.reused,
-        notes=[*notes, *image.notes],
+        notes=[*notes, *told_notes(image.notes)],
     )
 
 
-def image_waiting(batch: PictureBatch, *, edit: bool, over: bool, notes: Sequence[str]) -> ImageResult:
+def image_waiting(
+    batch: PictureBatch, *, inputs: Sequence[str] | None, over: bool, notes: Sequence[str]
+) -> ImageResult:
     """A picture that is not there: still being made, or never to be.
 
     Args:
         batch: The batch of one that it is.
-        edit: Whether it is made of other pictures.
+        inputs: The names of the pictures that it is made of; None for one that is made from a text.
         over: Whether nothing is made any more.
         notes: The server's own.
     """
     if over:
         status = "cancelled" if batch.cancelled else "interrupted"
-        next_step = f"Call {'edit_image' if edit else 'generate_image'} again if it is still wanted."
+        tool = "generate_image" if inputs is None else "edit_image"
+        next_step = f"Call {tool} again if it is still wanted."
     else:
         status = "paused" if batch.cause else "running"
         next_step = "The picture is still being made: get_batch with this batch_id waits for it."
-    return (EditResult if edit else ImageResult)(
+    told = ImageResult(
         status=status,
         batch_id=batch.id,
         receipt=[],
         seconds_left=None if over else seconds_left(batch),
-        notes=[*notes, *([batch.cause] if batch.cause else []), next_step],
+        notes=[*notes, *([in_our_words(batch.cause)] if batch.cause else []), next_step],
     )
+    return told if inputs is None else EditResult(**dict(told), inputs=list(inputs))
 
 
 def seconds_left(batch: PictureBatch) -> float | None:

@@ -11,7 +11,7 @@ from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.answers import seconds_left
 from vllm_image_mcp.links import picture_link, picture_uri
-from vllm_image_mcp.messages import explain, explain_recorded
+from vllm_image_mcp.messages import explain, explain_recorded, in_our_words
 from vllm_image_mcp.previews import Shown
 from vllm_image_mcp.results import (
     BatchCancelled,
@@ -39,11 +39,15 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.watch import Watch
 
-__all__ = ["batch_cancelled", "batch_list", "batch_result", "links_of", "shown_of"]
+__all__ = ["batch_cancelled", "batch_list", "batch_result", "links_of", "listed", "shown_of"]
 
 _CUT: Final = "Long prompts are cut in this list; the pictures' files have them whole."
 _MOST_LISTED: Final = 50
 _GOING_ON: Final = frozenset({"running", "paused", "interrupted", "stopped"})
+_GIVEN_UP: Final = (
+    "The call for it was given up: no more is sent, and what was sent is saved. get_batch with this batch_id "
+    "waits for that."
+)
 _NEXT: Final[dict[str, str]] = {
     "running": "Not all is done yet: get_batch with this batch_id waits for the rest.",
     "paused": "The work waits, and goes on by itself: get_batch with this batch_id waits for it.",
@@ -59,6 +63,7 @@ def batch_result(
     records: Sequence[Record],
     *,
     notes: Sequence[str],
+    given_up: bool,
     server_url: str,
     folder: Path,
 ) -> BatchResult:
@@ -69,6 +74,7 @@ def batch_result(
         watch: What its pictures told here; None where another process made them.
         records: What the folder tells of those that it has.
         notes: The server's own.
+        given_up: Whether its call was, and only what was sent is still waited for.
         server_url: The server's base URL.
         folder: The output folder.
     """
@@ -77,6 +83,16 @@ def batch_result(
     told = {note: None for seen in watch.seen.values() for note in seen.notes} if watch else {}
     live = watch.batch if watch and not watch.over else None
     counts = live.progress if live else found
+    results = [
+        _image(
+            item,
+            watch,
+            other_than(same, settings.get(item.position, {})),
+            server_url=server_url,
+            folder=folder,
+        )
+        for item in found.items
+    ]
     return BatchResult(
         status=_status(found.state),
         batch_id=found.id,
@@ -89,17 +105,14 @@ def batch_result(
         max_concurrent=watch.batch.at_once if watch else None,
         model=next(_models(watch, records), None),
         parameters=same,
-        results=[
-            _image(
-                item,
-                watch,
-                other_than(same, settings.get(item.position, {})),
-                server_url=server_url,
-                folder=folder,
-            )
-            for item in found.items
+        results=results,
+        notes=[
+            *notes,
+            *_outlook(found, given_up=given_up),
+            *_alike(found.items, results),
+            *told,
+            *_left_out(found),
         ],
-        notes=[*notes, *_outlook(found), *told, *_left_out(found)],
     )
 
 
@@ -107,10 +120,26 @@ def _status(state: BatchState) -> BatchStatus:
     return "success" if state == "done" else state
 
 
-def _outlook(found: FoundBatch) -> list[str]:
-    next_step = _NEXT.get(found.state)
-    cause = one_line(found.cause, limit=500) if found.cause else None
+def _outlook(found: FoundBatch, *, given_up: bool) -> list[str]:
+    next_step = _GIVEN_UP if given_up and found.state in _GOING_ON else _NEXT.get(found.state)
+    cause = one_line(in_our_words(found.cause), limit=500) if found.cause else None
     return [*([cause] if cause else []), *([next_step] if next_step else [])]
+
+
+def _alike(items: Sequence[ItemReport], results: Sequence[BatchImage]) -> list[str]:
+    """Which pictures were made of the very same request, as a sweep of what the model ignores makes them."""
+    groups: dict[object, list[int]] = {}
+    for item, each in zip(items, results, strict=True):
+        if each.status == "success" and item.operation is None:
+            groups.setdefault((item.prompt, each.seed, *sorted(each.parameters.items())), []).append(
+                each.index
+            )
+    return [
+        f"Pictures {', '.join(map(str, alike))} are one and the same: with this model, prompt, seed and "
+        "settings came out equal. To see differences, vary the seed or a setting that the model reads."
+        for alike in groups.values()
+        if len(alike) > 1
+    ]
 
 
 def _left_out(found: FoundBatch) -> list[str]:
@@ -222,7 +251,7 @@ def links_of(answer: BatchResult, *, folder: Path) -> list[ResourceLink]:
     ]
 
 
-def batch_list(known: Sequence[BatchSummary], *, most: int) -> BatchList:
+def listed(known: Sequence[BatchSummary], *, most: int) -> Sequence[BatchSummary]:
     """The batches that are not over, and the last ones.
 
     Args:
@@ -230,7 +259,12 @@ def batch_list(known: Sequence[BatchSummary], *, most: int) -> BatchList:
         most: How many of the newest are told whatever became of them.
     """
     told = [each for place, each in enumerate(known) if place < most or each.state in _GOING_ON]
-    return BatchList(batches=[_entry(each) for each in told[:_MOST_LISTED]])
+    return told[:_MOST_LISTED]
+
+
+def batch_list(told: Sequence[BatchSummary]) -> BatchList:
+    """Batches as they stand."""
+    return BatchList(batches=[_entry(each) for each in told])
 
 
 def _entry(batch: BatchSummary) -> BatchEntry:

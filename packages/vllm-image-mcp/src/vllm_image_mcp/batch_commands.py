@@ -16,7 +16,7 @@ from vllm_image_core.text import one_line
 from vllm_image_mcp.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
 from vllm_image_mcp.batch_screen import BatchScreen, on_gpu
 from vllm_image_mcp.command import run
-from vllm_image_mcp.messages import told
+from vllm_image_mcp.messages import in_our_words, told
 from vllm_image_mcp.options import with_settings
 
 if TYPE_CHECKING:
@@ -242,9 +242,10 @@ def _summary(each: BatchSummary) -> dict[str, object]:
         "failed",
         "cancelled",
         "reused",
-        "cause",
     )
-    return {**{name: getattr(each, name) for name in names}, "created": each.created.isoformat()}
+    told_of = {name: getattr(each, name) for name in names}
+    cause = in_our_words(each.cause) if each.cause else None
+    return {**told_of, "cause": cause, "created": each.created.isoformat()}
 
 
 def _line(each: BatchSummary) -> str:

@@ -9,6 +9,7 @@ from vllm_image_core.text import one_line
 
 from vllm_image_mcp import stored_pictures
 from vllm_image_mcp.links import picture_uri
+from vllm_image_mcp.messages import in_our_words
 from vllm_image_mcp.settings_told import recorded_settings
 
 __all__ = ["batch_page"]
@@ -48,5 +49,5 @@ def _image(item: ItemReport, records: Mapping[Path, Record], *, folder: Path) ->
         "model": record.model and one_line(record.model) if record else None,
         "tool": "edit_image" if item.operation == "edit" else "generate_image",
         "parameters": {**(recorded_settings(record) if record else {}), **asked},
-        "error": one_line(item.error, limit=500) if item.error else None,
+        "error": one_line(in_our_words(item.error), limit=500) if item.error else None,
     }

@@ -11,7 +11,7 @@ from vllm_image_core.batching import Done
 from vllm_image_core.estimates.eta import Eta, duration
 
 from vllm_image_mcp.interrupts import interruptible
-from vllm_image_mcp.messages import told
+from vllm_image_mcp.messages import in_our_words, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -126,7 +126,7 @@ class BatchScreen:
             why = f" {on_gpu(made.left_running)}" if made.left_running else ""
             click.echo(f"The batch is cancelled: {progress.cancelled} were not made.{why}", err=True)
         elif progress.waiting:
-            why = f" {made.cause}" if made.cause else ""
+            why = f" {in_our_words(made.cause)}" if made.cause else ""
             click.echo(
                 f"{progress.waiting} are left.{why} Go on with: vllm-image-mcp resume {made.id}", err=True
             )

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vllm_image_core.edit import EditRequest
+from vllm_image_core.editing.input_picture import listed
 from vllm_image_core.errors import ImageError
 
 from vllm_image_mcp import batch_answers, found, order
 from vllm_image_mcp.answers import image_waiting
 from vllm_image_mcp.checks import found_at_once, yes_or_no
 from vllm_image_mcp.dates import begin_of, end_of
+from vllm_image_mcp.inputs import NamedPicture
 from vllm_image_mcp.links import picture_link
 from vllm_image_mcp.patience import wait_seconds
 from vllm_image_mcp.previews import one_picture, sheet
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
     from mcp.types import CallToolResult
     from vllm_image_core.batch.picture_batch import PictureBatch
-    from vllm_image_core.batch.summary import FoundBatch
+    from vllm_image_core.batch.summary import BatchSummary, FoundBatch
     from vllm_image_core.files.record import Record
     from vllm_image_core.request import ImageRequest
 
@@ -41,7 +43,6 @@ MOST_LISTED: Final = 20
 """Pictures of a batch that one answer tells of; a batch from here has no more."""
 
 _MOST_BATCHES: Final = 1_000
-_GIVEN_UP: Final = "The call for it was given up: no more is sent, and what was sent is saved."
 _CUT_OFF: Final = frozenset({"interrupted"})
 _RESUMABLE: Final = frozenset({"interrupted", "stopped"})
 _RETRIABLE: Final = frozenset({"partial", "failed"})
@@ -65,8 +66,8 @@ async def made(ctx: Context[State], request: ImageRequest, *, max_wait: object) 
         path = Path(seen.answer.file_path or "")
         link = picture_link(path, folder=state.studio.output_dir, description=seen.described)
         return await reply(seen.answer, state.settings, links=[link], drawing=one_picture(path))
-    edit = isinstance(request, EditRequest)
-    answer = image_waiting(watch.batch, edit=edit, over=watch.over, notes=state.notes)
+    inputs = _input_names(request) if isinstance(request, EditRequest) else None
+    answer = image_waiting(watch.batch, inputs=inputs, over=watch.over, notes=state.notes)
     return await reply(answer, state.settings)
 
 
@@ -144,7 +145,9 @@ async def batches_listed(ctx: Context[State]) -> CallToolResult:
     """
     state = ctx.request_context.lifespan_context
     known = await state.studio.batches(_MOST_BATCHES)
-    return await reply(batch_answers.batch_list(known, most=MOST_LISTED), state.settings)
+    listed_batches = batch_answers.listed(known, most=MOST_LISTED)
+    told = [await _salvaged(state, each) if each.state in _CUT_OFF else each for each in listed_batches]
+    return await reply(batch_answers.batch_list(told), state.settings)
 
 
 async def batch_cancelled(ctx: Context[State], batch_id: str) -> CallToolResult:
@@ -196,6 +199,12 @@ async def images_found(
     )
 
 
+def _input_names(edit: EditRequest) -> list[str]:
+    """The names of the pictures of an edit, as its finished picture will tell them."""
+    given = [*listed(edit.images), *([] if edit.mask is None else [edit.mask])]
+    return [one.name for one in given if isinstance(one, NamedPicture)]
+
+
 async def _begun_and_waited(
     ctx: Context[State], batch: PictureBatch, *, max_wait: object, through_trouble: bool = True
 ) -> Watch:
@@ -237,6 +246,13 @@ async def _told(ctx: Context[State], found_batch: FoundBatch, *, failing: bool =
     )
 
 
+async def _salvaged(state: State, batch: BatchSummary) -> BatchSummary:
+    """A batch that was cut off, with the pictures that the folder has and its journal has not."""
+    found_batch = await state.studio.find_batch(batch.id, limit=MOST_LISTED)
+    records = (await state.studio.find(batch=batch.id, limit=_MOST_BATCHES)).pictures
+    return with_folder(found_batch, records)
+
+
 async def _answer(state: State, found_batch: FoundBatch) -> BatchResult:
     watch = state.floor.known(found_batch.id)
     done = {item.position for item in found_batch.items if item.path is not None}
@@ -247,7 +263,8 @@ async def _answer(state: State, found_batch: FoundBatch) -> BatchResult:
         with_folder(found_batch, records) if found_batch.state in _CUT_OFF else found_batch,
         watch,
         records,
-        notes=[*state.notes, *([_GIVEN_UP] if state.floor.given_up(found_batch.id) else [])],
+        notes=state.notes,
+        given_up=state.floor.given_up(found_batch.id),
         server_url=state.server_url,
         folder=state.studio.output_dir,
     )

@@ -81,7 +81,7 @@ def _counted(values: object, parameter: str) -> int:
     if isinstance(values, list):
         return len(values)  # pyright: ignore[reportUnknownArgumentType] - a host's list holds anything
     raise InvalidRequest(
-        f"{parameter} {shown(values)} is no list.",
+        f"{parameter}: {shown(values)} is no list.",
         parameter=parameter,
         value=values,
         allowed="a list",

@@ -129,8 +129,12 @@ def health(settings: Settings) -> None:
 
 
 async def _generate(state: State, request: ImageRequest, *, fresh: bool) -> int:
-    image = await state.studio.make(request, fresh=fresh)
-    _show(image, notes=state.notes)
+    from vllm_image_mcp.shell_picture import made_at_shell  # noqa: PLC0415 - the server starts without it
+
+    made = await made_at_shell(state, request, fresh=fresh)
+    if isinstance(made, int):
+        return made
+    _show(made, notes=state.notes)
     return 0
 
 
@@ -154,7 +158,7 @@ def _show(image: GeneratedImage, *, notes: tuple[str, ...]) -> None:
     for name, fact in facts.items():
         click.echo(f"  {name:<6} {fact}")
     for note in (*notes, *image.notes):
-        click.echo(f"  note   {note}")
+        click.echo(f"  note   {note.replace('fresh makes', '--fresh makes')}")
 
 
 def _show_health(found: Health) -> None:

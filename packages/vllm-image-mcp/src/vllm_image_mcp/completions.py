@@ -106,7 +106,7 @@ async def _counts() -> Iterable[str]:
 
 
 async def _formats() -> Iterable[str]:
-    return ["webp", "jpeg"]
+    return ["webp", "jpeg", "png"]
 
 
 def _fitting(candidates: Iterable[str], typed: str) -> Completion:

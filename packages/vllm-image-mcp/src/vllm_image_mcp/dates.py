@@ -48,7 +48,7 @@ def _read(parameter: str, given: object) -> date | datetime | None:
         except ValueError:
             continue
     raise InvalidRequest(
-        f"{parameter} {shown(given)} is no date. Allowed is a date such as 2026-11-23, or a time such as "
+        f"{parameter}: {shown(given)} is no date. Allowed is a date such as 2026-11-23, or a time such as "
         "2026-11-23T14:30.",
         parameter=parameter,
         value=given,

@@ -108,9 +108,10 @@ class Floor:
         return task
 
     def _remember(self, watch: Watch) -> None:
-        over = [name for name, each in self._watches.items() if each.over]
-        for name in over[: max(0, len(over) - _KEPT + 1)]:
-            del self._watches[name]
+        if len(self._watches) >= _KEPT:
+            over = [name for name, each in self._watches.items() if each.over]
+            for name in over[: max(0, len(over) - _KEPT + 1)]:
+                del self._watches[name]
         self._watches[watch.batch.id] = watch
 
 

@@ -81,6 +81,12 @@ class InputFolders:
                 raise self._refused(given, parameter, reason) from error
         raise self._refused(given, parameter, self._not_found(path))
 
+    def name_of(self, given: object) -> str:
+        """The file name of a picture that could be read: with its extension, where it was left out."""
+        path = self._path(given, "images")
+        there = (parts[-1] for folder, parts in self._candidates(path) if folder.joinpath(*parts).is_file())
+        return next(there, path.name)
+
     def _path(self, given: object, parameter: str) -> PurePath:
         if not isinstance(given, str) or not given.strip():
             raise self._refused(given, parameter, "it is no name of a picture")
@@ -143,6 +149,11 @@ class NamedPicture:
 
     folders: InputFolders
     given: object
+
+    @property
+    def name(self) -> str:
+        """Its file name, without the folder."""
+        return self.folders.name_of(self.given)
 
     def input_picture(self, *, parameter: str) -> InputPicture:
         """Read it; see `InputFolders.read`."""

@@ -9,6 +9,8 @@ from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic import ValidationError
     from vllm_image_core.health import Health
     from vllm_image_core.registry import Registry
@@ -20,7 +22,9 @@ __all__ = [
     "explain_inability",
     "explain_recorded",
     "explain_unknown",
+    "in_our_words",
     "told",
+    "told_notes",
 ]
 
 _MODELS_NAMED = 4
@@ -50,6 +54,11 @@ def told(error: Exception) -> str:
         return _sentences(str(error), _BATCHES_AT_A_SHELL)
     next_step = _next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
     return _sentences(str(error), *_notes(error), next_step)
+
+
+def told_notes(notes: Sequence[str]) -> tuple[str, ...]:
+    """A picture's notes for the model that called a tool, which has no ``fresh``."""
+    return tuple(note.replace("fresh makes it anew", "another seed makes another one") for note in notes)
 
 
 def diagnosis(health: Health) -> str | None:
@@ -84,7 +93,7 @@ def explain_recorded(kind: str | None, error: str, next_step: str | None, *, ser
         case OutOfGpuMemory.__name__:
             return _OUT_OF_MEMORY
         case _:
-            return _sentences(error, _in_our_words(next_step or ""))
+            return _sentences(error, in_our_words(next_step or ""))
 
 
 def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> str:
@@ -134,14 +143,15 @@ def _unreachable(server_url: str) -> str:
     )
 
 
-def _in_our_words(step: str) -> str:
+def in_our_words(step: str) -> str:
+    """A text of the packages below, with the names that this program has for things."""
     for theirs, ours in _OUR_WORDS.items():
         step = step.replace(theirs, ours)
     return step
 
 
 def _next_step(error: ImageError | OmniError) -> str:
-    step = _in_our_words(error.next_step)
+    step = in_our_words(error.next_step)
     if isinstance(error, UnknownBatch):
         return f"{step} list_batches tells those of this folder."
     return f"{step} It is set with --output-dir." if isinstance(error, CannotSave) else step

@@ -73,7 +73,9 @@ def _cells(values: Mapping[str, Sequence[object]]) -> list[Mapping[str, object]]
 
 def _checked(sweep: object) -> dict[str, Sequence[object]]:
     if not isinstance(sweep, Mapping):
-        raise _refused(f"sweep {shown(sweep)} is no object.", "sweep", sweep, f"an object such as {_EXAMPLE}")
+        raise _refused(
+            f"sweep: {shown(sweep)} is no object.", "sweep", sweep, f"an object such as {_EXAMPLE}"
+        )
     given = cast("Mapping[object, object]", sweep)
     values = {_name(name): _listed(name, value) for name, value in given.items()}
     if not 1 <= len(given) <= _MOST_PARAMETERS or len(values) < len(given):

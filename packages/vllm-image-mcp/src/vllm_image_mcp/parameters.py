@@ -70,11 +70,11 @@ Seeds = Annotated[
 ]
 Filename = Annotated[
     SkipValidation[str | None],
-    Field(description="A plain name, without folders. Default: time and a hash."),
+    Field(description="A plain name, no folders. Default: time and hash."),
 ]
 Quality = Annotated[
     SkipValidation[Literal["draft", "standard", "best"] | None],
-    Field(description="Fills in what is left out: draft is quick, best the publisher's."),
+    Field(description="Settings for what is left out: draft is quick, best slow."),
 ]
 OutputFormat = Annotated[
     SkipValidation[Literal["png", "jpeg", "webp"] | None], Field(description="Default: png.")
@@ -93,12 +93,12 @@ MaxConcurrent = Annotated[
 ]
 MaxWait = Annotated[
     SkipValidation[float | None],
-    Field(description="Answer after so many seconds; the work goes on. Default: 45 or more."),
+    Field(description="Seconds until it answers. Default: 45 or more."),
 ]
 Wait = Annotated[SkipValidation[bool | None], Field(description="Wait for what is not done.")]
 Resume = Annotated[SkipValidation[bool | None], Field(description="Make what is missing.")]
 NumImages = Annotated[SkipValidation[int | None], Field(description="How many pictures.")]
-BatchId = Annotated[SkipValidation[str], Field(description="As a result or progress message told it.")]
+BatchId = Annotated[SkipValidation[str], Field(description="As a result told it, or list_batches.")]
 FindText = Annotated[
     SkipValidation[str | None], Field(description='Words of prompt or file name; "sno*" finds "snow".')
 ]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from vllm_image_mcp.messages import in_our_words
+
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
+    from vllm_image_core.estimates.eta import Eta
 
     from vllm_image_mcp.state import State
     from vllm_image_mcp.watch import Watch
@@ -43,7 +46,8 @@ class Reports:
         eta = self._watch.batch.eta
         late = eta.seconds is not None and eta.seconds > self._wait
         more = f". This call answers within {duration(self._wait)}; get_batch waits on" if late else ""
-        await self._report(self._told, await self._others() if self._heard else 0, more=more)
+        others = await self._others() if self._heard else 0
+        await self._report(self._told, others, eta=eta, more=more)
 
     async def next(self) -> None:
         """Tell each picture that has ended since; where none has, that the work goes on."""
@@ -60,25 +64,25 @@ class Reports:
             self._told += 1
             await self._report(self._told)
 
-    async def _report(self, value: float, others: int = 0, *, more: str = "") -> None:
+    async def _report(self, value: float, others: int = 0, *, eta: Eta | None = None, more: str = "") -> None:
         progress = self._watch.batch.progress
         total = progress.total
         parts = [
             f"{int(value)} of {'?' if total is None else total}",
             *([f"{progress.failed} failed"] if progress.failed else []),
-            *self._outlook(value, others),
+            *self._outlook(value, others, eta),
         ]
         await self._ctx.report_progress(value, total, f"{self._watch.batch.id}: {', '.join(parts)}{more}")
 
-    def _outlook(self, value: float, others: int) -> list[str]:
+    def _outlook(self, value: float, others: int, eta: Eta | None) -> list[str]:
         """What is still to come; nothing after the last picture."""
         batch = self._watch.batch
         if value == batch.progress.total or self._watch.over:
             return []
         if cause := batch.cause:
-            return [f"paused: {cause}"]
+            return [f"paused: {in_our_words(cause)}"]
         ahead = f"{others} {'request' if others == 1 else 'requests'} of others ahead"
-        eta = batch.eta
+        eta = eta or batch.eta
         left = [] if eta.seconds is None else [str(eta) if eta.seconds else "longer than predicted"]
         return [*left, *([ahead] if others else [])]
 

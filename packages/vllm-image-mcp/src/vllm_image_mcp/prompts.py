@@ -64,8 +64,9 @@ Compare {asked}. The picture: {prompt}
 
 {model}
 
-Ask estimate_generation how long it takes; if it is more than two minutes, ask me first. Then make one \
-picture for each value{seed}, and everything else the same.
+Ask estimate_generation how long it takes; if it is more than two minutes, ask me first. Then call \
+batch_generate once, with that one prompt and with the values in sweep, as in {{"{name}": [...]}}: it keeps \
+everything else the same{seed}. If it still runs when the call returns, go on with get_batch.
 
 Show me the pictures beside their values, tell what changes from one to the next and what each costs in \
 seconds, and recommend one. Say so if there is no difference that can be seen.
@@ -155,9 +156,12 @@ class Prompts:
         asked = (
             f"these values of {name}: {_checked('values', values)}" if values else _CHOSEN.format(name=name)
         )
-        seed = "" if name == "seed" else " with the same seed"
         return _COMPARE.format(
-            asked=asked, prompt=_checked("prompt", prompt), seed=seed, model=await self._about_the_model()
+            asked=asked,
+            name=name,
+            prompt=_checked("prompt", prompt),
+            seed="" if name == "seed" else ", the seed too",
+            model=await self._about_the_model(),
         )
 
     async def _about_the_model(self) -> str:
@@ -185,6 +189,10 @@ def _model_told(model: ServedModel) -> str:
         lines.append(f"How to write for it: {profile.prompting}")
     lines.append(_about_lengths(profile))
     lines.append(f"Aspect ratios: {', '.join(profile.supported_aspect_ratios)}.")
+    lines.append(
+        f"Its own settings: {profile.default_steps} steps, guidance_scale "
+        f"{profile.default_guidance_scale:g}, {profile.default_size}."
+    )
     if model.match.warning:
         lines.append(model.match.warning)
     return "\n".join(line for line in lines if line)

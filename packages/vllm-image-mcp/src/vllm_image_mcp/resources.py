@@ -77,7 +77,7 @@ def add_resources(server: ResourceServer, state: State) -> None:
         title="A picture",
         description=(
             "A picture of the output folder by its file name; ?width=512&format=webp for a smaller one "
-            "(format: webp or jpeg)."
+            "(format: png, webp or jpeg)."
         ),
         mime_type="image/png",
     )(pictures.image)
@@ -172,7 +172,9 @@ class Pictures:
             raise ResourceError(error.message) from error
         return _text(await asyncio.to_thread(batch_page, found, folder=studio.output_dir))
 
-    def _picture(self, name: str, width: int | None, kind: Literal["webp", "jpeg"] | None) -> Picture | None:
+    def _picture(
+        self, name: str, width: int | None, kind: Literal["png", "webp", "jpeg"] | None
+    ) -> Picture | None:
         from vllm_image_mcp import stored_pictures  # noqa: PLC0415 - likewise
 
         picture = stored_pictures.read(self._state.folder.path, name)
@@ -235,16 +237,16 @@ def _checked_width(width: str | None) -> int | None:
     return int(width)
 
 
-def _checked_format(wanted: str | None) -> Literal["webp", "jpeg"] | None:
+def _checked_format(wanted: str | None) -> Literal["png", "webp", "jpeg"] | None:
     match wanted:
         case None | "":
             return None
-        case "webp" | "jpeg":
+        case "png" | "webp" | "jpeg":
             return wanted
         case "jpg":
             return "jpeg"
         case _:
-            raise _refused("format", wanted, "webp or jpeg")
+            raise _refused("format", wanted, "png, webp or jpeg")
 
 
 def _refused(name: str, value: str, allowed: str) -> MCPError:

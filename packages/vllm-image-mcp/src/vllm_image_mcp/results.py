@@ -1,6 +1,7 @@
 """What the tools return, as published in their output schemas; every key of the plan, and a few more."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
@@ -41,6 +42,17 @@ Scalar = Annotated[
 Parameters = Annotated[dict[str, str | int | float], WithJsonSchema({"type": "object"})]
 
 
+def _only(*names: str) -> Callable[[dict[str, Any]], None]:
+    """A schema with some of its properties: the others are those of another tool, whose schema has them."""
+
+    def shorten(schema: dict[str, Any]) -> None:
+        schema["properties"] = {name: schema["properties"][name] for name in names}
+        if required := [name for name in schema.pop("required", []) if name in names]:
+            schema["required"] = required
+
+    return shorten
+
+
 class Result(BaseModel):
     """A frozen result."""
 
@@ -70,10 +82,13 @@ class Change(Result):
     confirmed: Scalar = None
 
 
+ImageStatus = Literal["success", "running", "paused", "cancelled", "interrupted"]
+
+
 class ImageResult(Result):
     """One picture, saved, or still being made: then it has a batch_id and no file."""
 
-    status: Literal["success", "running", "paused", "cancelled", "interrupted"] = "success"
+    status: ImageStatus = "success"
     file_path: str | None = None
     generation_time_seconds: float | None = None
     parameters_used: ParametersUsed | None = None
@@ -91,14 +106,14 @@ class ImageResult(Result):
 
 
 class EditResult(ImageResult):
-    """One edited picture, likewise."""
+    """One edited picture, likewise; its schema leaves what is the same to that of generate_image."""
 
-    parameters_used: Annotated[
-        ParametersUsed | None,
-        WithJsonSchema(
-            {"anyOf": [{"type": "object"}, {"type": "null"}], "description": "As in generate_image."}
-        ),
-    ] = None
+    model_config = ConfigDict(json_schema_extra=_only("status", "file_path", "batch_id", "notes", "inputs"))
+
+    status: Annotated[
+        ImageStatus,
+        WithJsonSchema({"type": "string", "description": "This and more as in generate_image."}),
+    ] = "success"
     inputs: list[str] = Field(default=[], description="File names of the pictures that it was made of.")
 
 
@@ -136,14 +151,19 @@ class BatchResult(Result):
 
 
 class BatchReport(BatchResult):
-    """The same from get_batch, whose schema leaves the pictures to that of batch_generate."""
+    """The same from get_batch, whose schema leaves most of it to that of batch_generate."""
 
-    status: StatusAsTold
+    model_config = ConfigDict(
+        json_schema_extra=_only("status", "batch_id", "images_generated", "images_left", "results", "notes")
+    )
+
+    status: Annotated[
+        BatchStatus,
+        WithJsonSchema({"type": "string", "description": "This and more as in batch_generate."}),
+    ]
     results: Annotated[
         list[BatchImage],
-        WithJsonSchema(
-            {"type": "array", "items": {"type": "object"}, "description": "As in batch_generate."}
-        ),
+        WithJsonSchema({"type": "array", "items": {"type": "object"}}),
     ]
 
 

@@ -4,18 +4,23 @@ The folder is read as it is. Nothing is written there, and no index is needed; l
 """
 
 import heapq
+import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.files.filename import PICTURE_EXTENSIONS
 from vllm_image_core.files.folder import Folder
 from vllm_image_core.files.record import Record, read_record
+from vllm_image_core.parameters.size import Size
 from vllm_image_core.picture import Picture
-from vllm_image_core.preview import PreviewFormat, preview
+from vllm_image_core.preview import preview
+from vllm_image_core.views.thumbnail import thumbnail
 
-__all__ = ["MAX_SENT_BYTES", "latest", "read", "records", "smaller"]
+__all__ = ["MAX_SENT_BYTES", "SentFormat", "latest", "read", "records", "smaller"]
+
+SentFormat = Literal["png", "webp", "jpeg"]
 
 MAX_SENT_BYTES: Final = 7_000_000
 """Of one picture, before base64: clients of the TypeScript SDK hang up at a message of 10 MiB."""
@@ -54,7 +59,7 @@ def smaller(
     picture: Picture,
     *,
     width: int | None,
-    format: PreviewFormat | None,  # noqa: A002 - as it is called in the address
+    format: SentFormat | None,  # noqa: A002 - as it is called in the address
 ) -> Picture:
     """A picture as it is to be sent: itself, unless less is wanted or it has more than `MAX_SENT_BYTES`.
 
@@ -72,12 +77,24 @@ def smaller(
         return picture
     longest = max(picture.width, picture.height)
     side = longest if width is None else max(_LEAST_SIDE, round(longest * width / picture.width))
+    if format == "png":
+        return _smaller_png(picture, min(side, _MOST_SIDE))
     return preview(
         picture,
         longest_side=min(side, _MOST_SIDE),
         max_bytes=MAX_SENT_BYTES,
         format=format or "jpeg",
     )
+
+
+def _smaller_png(picture: Picture, side: int) -> Picture:
+    """The same without loss; what is too large for that as well is made smaller until it is not."""
+    while True:
+        file = io.BytesIO()
+        thumbnail(picture, Size(side, side)).save(file, "PNG")
+        if file.tell() <= MAX_SENT_BYTES:
+            return Picture.check(file.getvalue())
+        side = side * 3 // 4
 
 
 def latest(root: Path, count: int) -> tuple[Record, ...]:

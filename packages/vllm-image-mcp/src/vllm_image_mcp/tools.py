@@ -117,7 +117,7 @@ async def batch_generate(
 
     Returns each image's path and seed, and a contact sheet numbered by index (a labelled grid for a sweep).
     One failure does not stop the others. What takes longer than max_wait goes on: get_batch waits on with
-    the batch_id, which the first progress message has too; cancel_batch stops it.
+    the batch_id, cancel_batch stops it.
     """
     shared = ImageRequest(
         prompt="",
@@ -179,7 +179,7 @@ async def estimate_generation(
 
 
 async def cancel_batch(ctx: Context[State], batch_id: BatchId) -> Annotated[CallToolResult, BatchCancelled]:
-    """Cancel a running batch. Images that are done are kept; a running one may still finish on the GPU."""
+    """Cancel a running batch and tell which images there are: those that are done are kept."""
     return await _calls().batch_cancelled(ctx, batch_id)
 
 
@@ -217,7 +217,7 @@ async def find_images(
 ) -> Annotated[CallToolResult, FoundImages]:
     """Find images made earlier, newest first, with a contact sheet and the parameters that make each again.
 
-    Answers at once; without arguments it lists the latest. Pass an image's parameters to generate_image.
+    Answers at once; without arguments it lists the latest. Pass an image's parameters to its tool.
     """
     return await _calls().images_found(
         ctx, text=text, model=model, seed=seed, since=since, until=until, limit=limit, offset=offset

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vllm_image_core.batching import Done, Failed
 
 from vllm_image_mcp.answers import described, image_result
+from vllm_image_mcp.messages import told_notes
 from vllm_image_mcp.settings_told import Parameters, sent_settings
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Watch:
                             answer=answer.model_copy(update={"batch_id": self.batch.id}),
                             described=described(image),
                             parameters=sent_settings(image),
-                            notes=image.notes,
+                            notes=told_notes(image.notes),
                         )
                     case Failed(index=index, error=error):
                         self.errors[index] = error

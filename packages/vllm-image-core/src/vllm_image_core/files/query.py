@@ -8,6 +8,7 @@ from typing import Final
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.files.words import match_expression, plain_words
 from vllm_image_core.parameters import bounds
+from vllm_image_core.text import shown
 
 __all__ = ["MAX_LIMIT", "Query"]
 
@@ -133,7 +134,7 @@ def _check(name: str, value: object) -> None:
 
 def _refused(name: str, value: object, allowed: str) -> InvalidRequest:
     return InvalidRequest(
-        f"{name} is a {type(value).__name__}. Allowed is {allowed}.",
+        f"{name}: {shown(value)} is no {allowed.removeprefix('a ')}. Allowed is {allowed}.",
         parameter=name,
         value=value,
         allowed=allowed,
