@@ -98,7 +98,7 @@ def test_a_whole_profile_of_one_s_own_needs_no_sources(tmp_path: Path) -> None:
         ('type = "turbo"', ": type: 'turbo' is not allowed; allowed is 'distilled' or 'standard'"),
         (
             'size_rule = "ceil"',
-            ": size_rule: 'ceil' is not allowed; allowed is 'floor', 'error', 'round_up', 'nearest', 'stretched'",
+            ": size_rule: 'ceil' is not allowed; allowed is 'floor', 'error', 'round_up', 'nearest',",
         ),
         ("steps = 4", ": steps: no such key; allowed are model, aliases, type, default_steps,"),
         ("[cost]\nsteps = 4", ": cost.steps: no such key; allowed are fixed_seconds, seconds_per_megapixel,"),

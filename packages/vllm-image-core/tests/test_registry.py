@@ -120,6 +120,69 @@ def test_a_served_name_or_another_publisher_s_copy_is_an_alias(name: str, model:
     assert found(REGISTRY.find(name)) == (model, "alias")
 
 
+@pytest.mark.parametrize(
+    ("name", "model", "how"),
+    [
+        (f"{KLEIN}@main", KLEIN, "exact"),
+        (f"{KLEIN}@75e0b4be04f60ec59a75f475837eced720f823b6", KLEIN, "exact"),
+        (f"{KLEIN}:latest", KLEIN, "exact"),
+        ("someone/qwen-image-2512@refs/pr/3", QWEN_2512, "alias"),
+        ("qwen-image-2512:latest", QWEN_2512, "alias"),
+        ("x/flux2-klein:4b", KLEIN, "alias"),
+        ("registry.local:5000/z-image-turbo", TURBO, "alias"),
+        ("/home/me@corp/models/Qwen-Image", QWEN, "path"),
+        ("/models/Qwen-Image/snapshots/75e0b4be04f60ec59a75f475837eced720f823b6", QWEN, "path"),
+        (r"C:\Users\me\hub\models--Qwen--Qwen-Image\snapshots\75e0b4b", QWEN, "path"),
+        ("qwen-image:v7", "fallback", "fallback"),
+        ("qwen-image@", "fallback", "fallback"),
+        ("@main", "fallback", "fallback"),
+        (":latest", "fallback", "fallback"),
+        ("::", "fallback", "fallback"),
+    ],
+)
+def test_a_revision_or_a_tag_does_not_hide_the_model(name: str, model: str, how: str) -> None:
+    assert found(REGISTRY.find(name, name)) == (model, how)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("my-qwen-image-lora", QWEN),
+        ("acme/our-company-qwen-image-2512-finetune", QWEN_2512),
+        ("pixel-art-z-image-turbo-lora", TURBO),
+        ("my-flux.2-klein-4b-lora-fp8", KLEIN),
+    ],
+)
+def test_words_before_the_name_of_what_was_trained_on_do_not_hide_it(name: str, model: str) -> None:
+    match = REGISTRY.find(name, name)
+    assert found(match) == (model, "family")
+    assert match.warning is not None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "my-qwen-image",
+        "lightning-qwen-image-lora",
+        "8step-z-image-lora",
+        "my-qwen-image-edit-lightning-lora",
+        "my-qwen-image-2.1-lora",
+        "a-lance-lora",
+        "sdxl-anima-lora",
+        "animated-lora",
+        "z-image-turbo-distil-lora",
+        "HiDream-ai/HiDream-O1-Image-Dev",
+        "nvidia/Cosmos3-Super-Text2Image-4Step",
+        "sensenova/SenseNova-U1-8B-MoT-8step-preview",
+        "stepfun-ai/NextStep-1-Large",
+        "Qwen/Qwen2.5-VL-7B-Instruct",
+        "lancelot-7b",
+    ],
+)
+def test_a_word_of_another_network_hides_it_wherever_it_stands(name: str) -> None:
+    assert found(REGISTRY.find(name, name)) == ("fallback", "fallback")
+
+
 def test_the_root_is_asked_before_the_id() -> None:
     assert found(REGISTRY.find(QWEN, "/models/Z-Image-Turbo")) == (TURBO, "path")
 
@@ -155,6 +218,14 @@ def test_the_id_helps_where_the_root_says_nothing() -> None:
         ("Qwen-Image-2512-UD-Q4_K_XL.gguf", QWEN_2512),
         ("mlx-community/Z-Image-mlx-4-bit", Z_IMAGE),
         ("flux2-klein-4b-fp8.safetensors", KLEIN),
+        ("someone/Qwen-Image-2512-EXL3", QWEN_2512),
+        ("someone/Qwen-Image-2512-exl2-6.5bpw", QWEN_2512),
+        ("someone/Z-Image-Turbo-openvino-int4", TURBO),
+        ("someone/Z-Image-Turbo-TorchAO-int8wo", TURBO),
+        ("z-image-turbo:q4_k_m", TURBO),
+        ("someone/Z-Image-Turbo-GGUF:Q8_0", TURBO),
+        ("registry.local:5000/z-image-turbo:fp8", TURBO),
+        ("Boogu/Boogu-Image-0.1-Edit-Turbo-fp8@main", "Boogu/Boogu-Image-0.1-Edit-Turbo"),
     ],
 )
 def test_a_quantised_copy_is_known_by_what_it_was_made_from(name: str, model: str) -> None:

@@ -29,7 +29,7 @@ SizeRule = Literal["floor", "error", "round_up", "nearest", "stretched", "listed
 """What the server does with a size that is no multiple: it rounds each side down, fails, or rounds up.
 
 "nearest": it rounds each side to the nearest multiple. "stretched": it draws a size that is one, and
-stretches the picture. "listed": it makes only the sizes of `supported_aspect_ratios`, and changes every other.
+stretches the picture. "listed": it makes only the sizes of `supported_aspect_ratios`, and changes all others.
 """
 PresetName = Literal["draft", "best"]
 
