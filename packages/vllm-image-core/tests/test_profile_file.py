@@ -138,6 +138,15 @@ def test_a_whole_profile_of_one_s_own_needs_no_sources(tmp_path: Path) -> None:
         ),
         ("model = '  '", ": model: '  ' is not allowed; allowed is a text of more than spaces"),
         (
+            'model = "a\\u0000b"',
+            ": model: 'a\\x00b' is not allowed; allowed is a text of more than spaces, without",
+        ),
+        (
+            'model = "a\\u202eb"',
+            "is not allowed; allowed is a text of more than spaces, without control characters",
+        ),
+        (f"licence = '{'x' * 900}'", "is not allowed; allowed is a text of 800 characters or fewer"),
+        (
             'model = "acme/a"\nextends = "acme/a"',
             ": extends: 'acme/a' is the profile itself; allowed is another",
         ),

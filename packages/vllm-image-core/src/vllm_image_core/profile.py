@@ -140,7 +140,7 @@ class Profile(BaseModel):
 
     model_config = _STRICT
 
-    model: Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+    model: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\P{C}*[^\p{C}\s]\P{C}*$")]
     aliases: _Names = ()
     type: ModelType
     default_steps: Annotated[int, Field(ge=1, le=200)]
