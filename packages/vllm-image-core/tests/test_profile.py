@@ -1,4 +1,5 @@
 import copy
+import json
 import pickle
 import tomllib
 from importlib import resources
@@ -69,7 +70,7 @@ def test_every_number_that_is_shipped_names_a_source_that_a_reader_can_find() ->
     for profile in (*registry.profiles, registry.fallback):
         numbers = {
             key
-            for key, value in profile.model_dump().items()
+            for key, value in profile.model_dump(exclude_unset=True).items()
             if isinstance(value, int | float | dict) and value != {} and key != "sources"
         }
         assert numbers <= set(profile.sources)
@@ -197,3 +198,11 @@ def test_the_cost_of_a_profile_meets_the_anchors_that_it_names(
 def test_the_toml_files_read_as_plain_tables() -> None:
     table = tomllib.loads(KLEIN)
     assert table["supported_aspect_ratios"]["16:9"] == [1024, 576]
+
+
+def test_a_size_with_a_side_above_the_longest_is_refused() -> None:
+    bagel = Registry.builtin().find("BAGEL-7B-MoT").profile
+    facts = json.loads(bagel.model_dump_json(exclude_unset=True))
+    facts["supported_aspect_ratios"]["21:9"] = [1344, 576]
+    with pytest.raises(ValidationError, match="1344x576 is not allowed; allowed are 1024 pixels a side"):
+        Profile.model_validate_json(json.dumps(facts))

@@ -98,7 +98,7 @@ def test_a_whole_profile_of_one_s_own_needs_no_sources(tmp_path: Path) -> None:
         ('type = "turbo"', ": type: 'turbo' is not allowed; allowed is 'distilled' or 'standard'"),
         (
             'size_rule = "ceil"',
-            ": size_rule: 'ceil' is not allowed; allowed is 'floor', 'error', 'round_up', 'listed'",
+            ": size_rule: 'ceil' is not allowed; allowed is 'floor', 'error', 'round_up', 'nearest',",
         ),
         ("steps = 4", ": steps: no such key; allowed are model, aliases, type, default_steps,"),
         ("[cost]\nsteps = 4", ": cost.steps: no such key; allowed are fixed_seconds, seconds_per_megapixel,"),
@@ -137,6 +137,15 @@ def test_a_whole_profile_of_one_s_own_needs_no_sources(tmp_path: Path) -> None:
             ": supported_aspect_ratios.1:1: a list is not allowed; allowed is a list of two whole numbers",
         ),
         ("model = '  '", ": model: '  ' is not allowed; allowed is a text of more than spaces"),
+        (
+            'model = "a\\u0000b"',
+            ": model: 'a\\x00b' is not allowed; allowed is a text of more than spaces, without",
+        ),
+        (
+            'model = "a\\u202eb"',
+            "is not allowed; allowed is a text of more than spaces, without control characters",
+        ),
+        (f"licence = '{'x' * 900}'", "is not allowed; allowed is a text of 800 characters or fewer"),
         (
             'model = "acme/a"\nextends = "acme/a"',
             ": extends: 'acme/a' is the profile itself; allowed is another",

@@ -20,7 +20,13 @@ def found(match: Match) -> tuple[str, str]:
 def test_the_registry_knows_the_text_to_image_and_edit_models_of_vllm_omni() -> None:
     assert sorted(profile.model for profile in REGISTRY.profiles) == [
         "AIDC-AI/Ovis-Image-7B",
+        "Boogu/Boogu-Image-0.1-Base",
+        "Boogu/Boogu-Image-0.1-Edit",
+        "Boogu/Boogu-Image-0.1-Edit-Turbo",
+        "Boogu/Boogu-Image-0.1-Turbo",
+        "ByteDance-Seed/BAGEL-7B-MoT",
         "HiDream-ai/HiDream-I1-Full",
+        "HiDream-ai/HiDream-O1-Image",
         "OmniGen2/OmniGen2",
         QWEN,
         QWEN_2512,
@@ -28,11 +34,13 @@ def test_the_registry_knows_the_text_to_image_and_edit_models_of_vllm_omni() -> 
         "Qwen/Qwen-Image-Edit-2509",
         "Qwen/Qwen-Image-Edit-2511",
         "Qwen/Qwen-Image-Layered",
+        "SenseNova/SenseNova-U1-8B-MoT",
         Z_IMAGE,
         TURBO,
         "baidu/ERNIE-Image",
         "baidu/ERNIE-Image-Turbo",
         "black-forest-labs/FLUX.1-Kontext-dev",
+        "black-forest-labs/FLUX.1-Krea-dev",
         "black-forest-labs/FLUX.1-dev",
         "black-forest-labs/FLUX.1-schnell",
         "black-forest-labs/FLUX.2-dev",
@@ -40,14 +48,24 @@ def test_the_registry_knows_the_text_to_image_and_edit_models_of_vllm_omni() -> 
         "black-forest-labs/FLUX.2-klein-9B",
         "black-forest-labs/FLUX.2-klein-base-4B",
         "black-forest-labs/FLUX.2-klein-base-9B",
+        "bytedance-research/Lance",
+        "circlestone-labs/Anima",
         "krea/Krea-2-Raw",
         "krea/Krea-2-Turbo",
         "meituan-longcat/LongCat-Image",
         "meituan-longcat/LongCat-Image-Edit",
         "meituan-longcat/LongCat-Image-Edit-Turbo",
+        "nvidia/Cosmos3-Nano",
+        "nvidia/Cosmos3-Super",
+        "nvidia/Cosmos3-Super-Text2Image",
+        "stabilityai/stable-diffusion-3.5-large",
+        "stabilityai/stable-diffusion-3.5-large-turbo",
         "stabilityai/stable-diffusion-3.5-medium",
         "stabilityai/stable-diffusion-xl-base-1.0",
+        "stepfun-ai/NextStep-1.1",
         "tencent/HunyuanImage-3.0",
+        "tencent/HunyuanImage-3.0-Instruct",
+        "tencent/HunyuanImage-3.0-Instruct-Distil",
         "zai-org/GLM-Image",
     ]
 
@@ -102,6 +120,69 @@ def test_a_served_name_or_another_publisher_s_copy_is_an_alias(name: str, model:
     assert found(REGISTRY.find(name)) == (model, "alias")
 
 
+@pytest.mark.parametrize(
+    ("name", "model", "how"),
+    [
+        (f"{KLEIN}@main", KLEIN, "exact"),
+        (f"{KLEIN}@75e0b4be04f60ec59a75f475837eced720f823b6", KLEIN, "exact"),
+        (f"{KLEIN}:latest", KLEIN, "exact"),
+        ("someone/qwen-image-2512@refs/pr/3", QWEN_2512, "alias"),
+        ("qwen-image-2512:latest", QWEN_2512, "alias"),
+        ("x/flux2-klein:4b", KLEIN, "alias"),
+        ("registry.local:5000/z-image-turbo", TURBO, "alias"),
+        ("/home/me@corp/models/Qwen-Image", QWEN, "path"),
+        ("/models/Qwen-Image/snapshots/75e0b4be04f60ec59a75f475837eced720f823b6", QWEN, "path"),
+        (r"C:\Users\me\hub\models--Qwen--Qwen-Image\snapshots\75e0b4b", QWEN, "path"),
+        ("qwen-image:v7", "fallback", "fallback"),
+        ("qwen-image@", "fallback", "fallback"),
+        ("@main", "fallback", "fallback"),
+        (":latest", "fallback", "fallback"),
+        ("::", "fallback", "fallback"),
+    ],
+)
+def test_a_revision_or_a_tag_does_not_hide_the_model(name: str, model: str, how: str) -> None:
+    assert found(REGISTRY.find(name, name)) == (model, how)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("my-qwen-image-lora", QWEN),
+        ("acme/our-company-qwen-image-2512-finetune", QWEN_2512),
+        ("pixel-art-z-image-turbo-lora", TURBO),
+        ("my-flux.2-klein-4b-lora-fp8", KLEIN),
+    ],
+)
+def test_words_before_the_name_of_what_was_trained_on_do_not_hide_it(name: str, model: str) -> None:
+    match = REGISTRY.find(name, name)
+    assert found(match) == (model, "family")
+    assert match.warning is not None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "my-qwen-image",
+        "lightning-qwen-image-lora",
+        "8step-z-image-lora",
+        "my-qwen-image-edit-lightning-lora",
+        "my-qwen-image-2.1-lora",
+        "a-lance-lora",
+        "sdxl-anima-lora",
+        "animated-lora",
+        "z-image-turbo-distil-lora",
+        "HiDream-ai/HiDream-O1-Image-Dev",
+        "nvidia/Cosmos3-Super-Text2Image-4Step",
+        "sensenova/SenseNova-U1-8B-MoT-8step-preview",
+        "stepfun-ai/NextStep-1-Large",
+        "Qwen/Qwen2.5-VL-7B-Instruct",
+        "lancelot-7b",
+    ],
+)
+def test_a_word_of_another_network_hides_it_wherever_it_stands(name: str) -> None:
+    assert found(REGISTRY.find(name, name)) == ("fallback", "fallback")
+
+
 def test_the_root_is_asked_before_the_id() -> None:
     assert found(REGISTRY.find(QWEN, "/models/Z-Image-Turbo")) == (TURBO, "path")
 
@@ -137,6 +218,14 @@ def test_the_id_helps_where_the_root_says_nothing() -> None:
         ("Qwen-Image-2512-UD-Q4_K_XL.gguf", QWEN_2512),
         ("mlx-community/Z-Image-mlx-4-bit", Z_IMAGE),
         ("flux2-klein-4b-fp8.safetensors", KLEIN),
+        ("someone/Qwen-Image-2512-EXL3", QWEN_2512),
+        ("someone/Qwen-Image-2512-exl2-6.5bpw", QWEN_2512),
+        ("someone/Z-Image-Turbo-openvino-int4", TURBO),
+        ("someone/Z-Image-Turbo-TorchAO-int8wo", TURBO),
+        ("z-image-turbo:q4_k_m", TURBO),
+        ("someone/Z-Image-Turbo-GGUF:Q8_0", TURBO),
+        ("registry.local:5000/z-image-turbo:fp8", TURBO),
+        ("Boogu/Boogu-Image-0.1-Edit-Turbo-fp8@main", "Boogu/Boogu-Image-0.1-Edit-Turbo"),
     ],
 )
 def test_a_quantised_copy_is_known_by_what_it_was_made_from(name: str, model: str) -> None:
@@ -162,8 +251,8 @@ def test_a_quantised_copy_is_known_by_what_it_was_made_from(name: str, model: st
         "black-forest-labs/FLUX.2-klein-4B-base",
         "black-forest-labs/FLUX.1-Fill-dev",
         "ByteDance/SDXL-Lightning",
-        "stabilityai/stable-diffusion-3.5-large",
-        "tencent/HunyuanImage-3.0-Instruct-Distil",
+        "stabilityai/stable-diffusion-3-medium",
+        "tencent/HunyuanImage-3.0-Instruct-Flash",
         "krea/Krea-2",
         "black-forest-labs/FLUX.2-klein-9b-kv",
         "black-forest-labs/FLUX.2-klein",

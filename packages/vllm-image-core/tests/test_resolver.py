@@ -19,6 +19,7 @@ TURBO = REGISTRY.find("Z-Image-Turbo").profile
 Z_IMAGE = REGISTRY.find("Z-Image").profile
 EDIT = REGISTRY.find("Qwen-Image-Edit-2511").profile
 HUNYUAN = REGISTRY.find("HunyuanImage-3.0").profile
+BAGEL = REGISTRY.find("BAGEL-7B-MoT").profile
 FALLBACK = REGISTRY.fallback
 
 
@@ -161,6 +162,46 @@ def test_guidance_that_costs_a_distilled_model_nothing_is_sent_as_asked(
 ) -> None:
     result = resolved(profile, guidance_scale=asked)
     assert (result.sent_guidance, result.notes) == (asked, ())
+
+
+def test_a_model_that_takes_one_guidance_only_gets_that_one() -> None:
+    boogu = REGISTRY.find("Boogu-Image-0.1-Turbo").profile
+    assert [resolved(boogu, guidance_scale=asked).sent_guidance for asked in (None, 0, 0.5, 1, 4)] == [
+        1.0
+    ] * 5
+    assert said(resolved(boogu, guidance_scale=0.5)) == {
+        "guidance_scale": "guidance_scale 0.5 turns guidance off; it is sent as guidance_scale 1."
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [("BAGEL-7B-MoT", "cfg_text_scale"), ("SenseNova-U1-8B-MoT", "cfg_scale")]
+)
+def test_guidance_goes_into_the_extra_parameter_that_the_model_reads(model: str, name: str) -> None:
+    result = resolved(REGISTRY.find(model).profile, guidance_scale=6)
+    wire = result.to_wire()
+    assert (wire.guidance_scale, wire.true_cfg_scale, wire.extra_params) == (None, None, {name: 6.0})
+    assert result.guided
+    off = resolved(REGISTRY.find(model).profile, guidance_scale=0)
+    assert (off.to_wire().extra_params, off.guided) == ({name: 1.0}, False)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "nearest"),
+    [(1040, 512, "1024x512"), (1024, 1040, "1008x1024"), (2048, 1024, "1024x512"), (640, 1600, "416x1024")],
+)
+def test_a_side_above_the_model_s_longest_is_refused_with_the_same_shape(
+    width: int, height: int, nearest: str
+) -> None:
+    error = refused(BAGEL, width=width, height=height)
+    w, h = nearest.split("x")
+    assert error.next_step == f"Give width={w} and height={h}."
+    assert resolved(BAGEL, width=int(w), height=int(h)).size.width == int(w)
+
+
+def test_a_shape_that_the_model_has_no_size_for_is_offered_within_its_longest_side() -> None:
+    assert "width=1024 and height=432" in (refused(BAGEL, aspect_ratio="21:9").next_step or "")
+    assert resolved(BAGEL, width=1024, height=432).size.height == 432
 
 
 @pytest.mark.parametrize("profile", [KLEIN, TURBO])

@@ -19,13 +19,17 @@ from vllm_image_core.parameters.preset import Preset, Quality
 from vllm_image_core.parameters.size import PIXELS_PER_MEGAPIXEL, Size, aspect_ratio
 
 ModelType = Literal["distilled", "standard"]
-GuidanceField = Literal["guidance_scale", "true_cfg_scale"]
+GuidanceField = Literal[
+    "guidance_scale", "true_cfg_scale", "extra_params.cfg_scale", "extra_params.cfg_text_scale"
+]
+"""Where a pipeline reads guidance from; "extra_params.NAME" is an entry of that object."""
 NegativePromptUse = Literal["unsupported", "optional", "needed_for_guidance"]
 OverlongPrompt = Literal["cut", "refused", "unknown"]
-SizeRule = Literal["floor", "error", "round_up", "listed", "unknown"]
+SizeRule = Literal["floor", "error", "round_up", "nearest", "stretched", "listed", "unknown"]
 """What the server does with a size that is no multiple: it rounds each side down, fails, or rounds up.
 
-"listed": the server makes only the sizes of `supported_aspect_ratios`, and changes every other.
+"nearest": it rounds each side to the nearest multiple. "stretched": it draws a size that is one, and
+stretches the picture. "listed": it makes only the sizes of `supported_aspect_ratios`, and changes all others.
 """
 PresetName = Literal["draft", "best"]
 
@@ -110,10 +114,12 @@ class Profile(BaseModel):
         default_guidance_scale: Guidance when the caller asks for none.
         guidance_field: The field of a request that the model's pipeline reads guidance from.
         guidance_off_at: Guidance up to this value runs no second forward pass; 20 where none ever does.
+        guidance_fixed: Whether the pipeline fails with any value but `default_guidance_scale`.
         negative_prompt: Whether the pipeline reads one, and whether guidance works without one.
         default_width: Pixels.
         default_height: Pixels.
         max_resolution_mp: The most megapixels (millions of pixels) a picture may have.
+        max_side: The most pixels that each side may have; None where only `max_resolution_mp` counts.
         resolution_multiple: Width and height have to be multiples of this.
         size_rule: What the server does with other sizes.
         supported_aspect_ratios: The size that is used for each aspect ratio that can be asked for.
@@ -134,17 +140,19 @@ class Profile(BaseModel):
 
     model_config = _STRICT
 
-    model: Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+    model: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\P{C}*[^\p{C}\s]\P{C}*$")]
     aliases: _Names = ()
     type: ModelType
     default_steps: Annotated[int, Field(ge=1, le=200)]
     default_guidance_scale: _Guidance
     guidance_field: GuidanceField
     guidance_off_at: _Guidance
+    guidance_fixed: bool = False
     negative_prompt: NegativePromptUse
     default_width: _Count
     default_height: _Count
     max_resolution_mp: _Positive
+    max_side: _Count | None = None
     resolution_multiple: _Count
     size_rule: SizeRule
     supported_aspect_ratios: Annotated[
@@ -235,6 +243,11 @@ class Profile(BaseModel):
                 raise ValueError(
                     f"{key}: {size} is not allowed; allowed are {self.max_resolution_mp:g} megapixels, as "
                     "max_resolution_mp says"
+                )
+            if self.max_side is not None and max(size.width, size.height) > self.max_side:
+                raise ValueError(
+                    f"{key}: {size} is not allowed; allowed are {self.max_side} pixels a side, as max_side "
+                    "says"
                 )
             if self.size_rule == "listed" and size not in listed:
                 raise ValueError(

@@ -38,8 +38,12 @@ _KINDS: Final = {
     "float_type": "a number",
     "finite_number": "a finite number",
     "string_type": "a text",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than_equal": "{le:g} or less",
+    "greater_than": "more than {gt:g}",
+    "string_too_long": "a text of {max_length} characters or fewer",
     "string_too_short": "a text of 1 character or more",
-    "string_pattern_mismatch": "a text of more than spaces",
+    "string_pattern_mismatch": "a text of more than spaces, without control characters",
     "bool_type": "true or false",
     "dataclass_exact_type": "a list of two whole numbers above 0, [width, height]",
     "tuple_type": "a list",
@@ -47,7 +51,7 @@ _KINDS: Final = {
     "dict_type": "a table",
     "model_type": "a table",
 }
-"""What a value must be where a fault is of this kind."""
+"""What a value must be where a fault is of this kind; in braces what the fault itself tells."""
 
 Table = dict[str, object]
 
@@ -285,19 +289,12 @@ def _fault(fault: ErrorDetails) -> str:
 def _allowed(fault: ErrorDetails) -> str:
     """What a value must be, by the library's name for the fault."""
     context = fault.get("ctx", {})
-    match fault["type"]:
-        case "greater_than_equal" | "less_than_equal" if bounds := _bounds(fault):
-            return "{:g} to {:g}".format(*bounds)
-        case "greater_than_equal":
-            return f"{context['ge']:g} or more"
-        case "less_than_equal":
-            return f"{context['le']:g} or less"
-        case "greater_than":
-            return f"more than {context['gt']:g}"
-        case "literal_error":
-            return str(context["expected"])
-        case kind:
-            return _KINDS.get(kind, _message(fault))
+    kind = fault["type"]
+    if kind in {"greater_than_equal", "less_than_equal"} and (bounds := _bounds(fault)):
+        return "{:g} to {:g}".format(*bounds)
+    if kind in _KINDS:
+        return _KINDS[kind].format_map(context)
+    return str(context["expected"]) if kind == "literal_error" else _message(fault)
 
 
 def _bounds(fault: ErrorDetails) -> tuple[float, float] | None:

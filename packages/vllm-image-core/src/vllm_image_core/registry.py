@@ -5,9 +5,10 @@ the name it serves it under. `root` is asked first. Both are untrusted text.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 from typing import Literal, Self
 
@@ -19,9 +20,16 @@ How = Literal["exact", "alias", "path", "family", "fallback"]
 
 _FALLBACK_FILE = "fallback.toml"
 _LONGEST_NAME = 1_000
+_MOST_WORDS_BEFORE = 12
 _HUB_FOLDER = re.compile(r"models--(?P<org>[^/]+?)--(?P<name>[^/]+)")
 _LOCAL_PATH = re.compile(r"[/~.]|[A-Za-z]:/|.*/.*/")
 _WEIGHTS_FILE = re.compile(r"\.(?:gguf|safetensors)$")
+_SNAPSHOT = re.compile(r"/snapshots/[^/]+$")
+# "@main" behind a name; a revision such as "refs/pr/3" has slashes itself.
+_REVISION = re.compile(r"(?<=[^/@])@(?:refs/.+|[^/@]+)$")
+# "z-image-turbo:latest" and "flux2-klein:4b" are how Ollama and Docker name what they serve.
+_TAG = re.compile(r"(?<=[^/:]):(?P<tag>[^/:]+)$")
+_NO_TAG = frozenset({"latest", "main", "master", "default"})
 _SEPARATORS = re.compile(r"[-_. ]+")
 _LETTER_AND_DIGIT = re.compile(r"(?<=[a-z])-?(?=\d)|(?<=\d)-?(?=[a-z])")
 # Some publishers say first how a model was quantised: "nunchaku-qwen-image", "svdq-int4-flux.1-dev".
@@ -31,6 +39,8 @@ _QUANTISATION = re.compile(
     r"""(?:-(?:
         (?:mx|nv)?fp(?:4|6|8) | bf16 | fp16 | fp32 | e4m3(?:fn)? | e5m2 | mixed | scaled | dynamic | static
       | u?int[2-8] | [2-8]-?bits? | w[2-8]a(?:4|8|16) | nf4 | dq | bnb | bitsandbytes
+      | exl[23] | [1-8](?:-\d{1,2})?-?bpw | marlin | openvino | ov | tensorrt | trt | optimum
+      | (?:int|fp)[48]wo
       | awq | gptq | autoround | auto-round | gguf | torchao | quanto | hqq | sdnq | modelopt | block
       | (?:svd|svdq|svdquant|nunchaku)(?:(?:-(?:int|fp)4)?-r\d{1,3})? | quant(?:i[sz]ed)? | unsloth(?=-bnb)
       | mlx | mflux | onnx | diffusers | ud(?=-i?q) | i?q[1-8](?:-(?:[01]|k|s|m|l|xs|xxs|xl|nl))*
@@ -55,6 +65,7 @@ _OTHER_NETWORK = frozenset(
             "dmd",
             "dmd2",
             "tdm",
+            "distil",
             "distill",
             "distilled",
         ),
@@ -163,8 +174,9 @@ class Registry:
 
         Compared without regard to case, on the last part of the name: "/models/FLUX.2-klein-4B",
         a folder of the Hugging Face or ModelScope cache and "someone/flux.2-klein-4b-FP8" are all
-        FLUX.2-klein-4B. "someone/Qwen-Image-anime-lora-merged" is of the family of Qwen-Image. Any other rest
-        of the name ("-Edit", "-base", "-Lightning") is another model.
+        FLUX.2-klein-4B. A revision ("@main") does not count, and a tag (":fp8") as the end of the name.
+        "someone/Qwen-Image-anime-lora-merged" and "my-qwen-image-lora" are of the family of Qwen-Image. Any
+        other rest of the name ("-Edit", "-base", "-Lightning") is another model.
 
         Args:
             id: The name that the server gives the model.
@@ -202,6 +214,8 @@ class Registry:
         """The profile with the longest name that this one goes on from, if the rest keeps its settings."""
         last = _last_part(_normal(told))
         rests = [(rest, profile) for profile in self.profiles for rest in _rests(last, profile)]
+        if not rests and _words(last) & _TRAINED_ON:
+            rests = [(rest, profile) for profile in self.profiles for rest in _rests_within(last, profile)]
         if not rests:
             return None
         rest, profile = min(rests, key=lambda each: len(each[0]))
@@ -222,13 +236,19 @@ class Registry:
 def _normal(told: str) -> str:
     """One spelling: no case, forward slashes, none at the end, no file suffix."""
     path = told[-_LONGEST_NAME:].strip().casefold().replace("\\", "/").rstrip("/")
-    return _WEIGHTS_FILE.sub("", path)
+    plain = _TAG.sub(_as_a_part, _REVISION.sub("", path))
+    return _WEIGHTS_FILE.sub("", plain)
+
+
+def _as_a_part(tag: re.Match[str]) -> str:
+    """A tag as a part of the name; nothing where it says which copy is meant, and not which model."""
+    return "" if tag["tag"] in _NO_TAG else f"-{tag['tag']}"
 
 
 def _last_part(name: str) -> str:
     """The model's own name, without its publisher and folders."""
     hub = _HUB_FOLDER.search(name)
-    last = hub["name"] if hub else name.rpartition("/")[2].rpartition("--")[2]
+    last = hub["name"] if hub else _SNAPSHOT.sub("", name).rpartition("/")[2].rpartition("--")[2]
     before = _QUANTISED_BEFORE.fullmatch(last)
     return f"{before['name']}-{before['how']}" if before else last
 
@@ -239,6 +259,27 @@ def _rests(last: str, profile: Profile) -> Iterator[str]:
         rest = _rest(last, _last_part(_normal(known)))
         if rest is not None:
             yield rest
+
+
+def _rests_within(last: str, profile: Profile) -> Iterator[str]:
+    """What follows a profile's own name in another that has words before it, such as "my-qwen-image-lora".
+
+    A name of one word, such as "Lance", may well be another word there.
+    """
+    separators = islice(_SEPARATORS.finditer(last), _MOST_WORDS_BEFORE)
+    starts = [separator.end() for separator in separators]
+    for known in (profile.model, *profile.aliases):
+        name = _last_part(_normal(known))
+        if _SEPARATORS.search(name) is None:
+            continue
+        for start in starts:
+            rest = _rest(last[start:], name)
+            if rest is not None and _keeps_settings(_words(last[:start])):
+                yield rest
+
+
+def _words(name: str) -> set[str]:
+    return set(_SEPARATORS.split(name)) - {""}
 
 
 def _rest(last: str, known: str) -> str | None:
@@ -264,11 +305,12 @@ def _trained_on(rest: str) -> bool:
     glued, *words = rest.split("-")
     if glued or not words or _VERSION.fullmatch(words[0]):
         return False
-    return (
-        not _TRAINED_ON.isdisjoint(words)
-        and _OTHER_NETWORK.isdisjoint(words)
-        and not any(_NUMBER.fullmatch(word) for word in words)
-    )
+    return not _TRAINED_ON.isdisjoint(words) and _keeps_settings(words)
+
+
+def _keeps_settings(words: Iterable[str]) -> bool:
+    """Whether none of these words is that of another network, or a number that may be one of steps."""
+    return all(word not in _OTHER_NETWORK and not _NUMBER.fullmatch(word) for word in words)
 
 
 def _of_family(name: str, profile: Profile) -> Match:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import JsonValue
 from vllm_omni_client.models import ImageGenerationRequest
 
 from vllm_image_core.errors import InvalidRequest
@@ -85,11 +86,17 @@ class ResolvedRequest:
             num_inference_steps=self.num_inference_steps,
             guidance_scale=self._guidance_in("guidance_scale"),
             true_cfg_scale=self._guidance_in("true_cfg_scale"),
+            extra_params=self._extra_params(),
             seed=self.seed,
         )
 
     def _guidance_in(self, field: GuidanceField) -> float | None:
         return self.sent_guidance if field == self.guidance_field else None
+
+    def _extra_params(self) -> dict[str, JsonValue] | None:
+        """What only this model's pipeline reads: its guidance, where that has a name of its own."""
+        within, _, name = self.guidance_field.partition(".")
+        return {name: self.sent_guidance} if within == "extra_params" else None
 
 
 def resolve(

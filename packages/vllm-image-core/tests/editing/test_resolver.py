@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from vllm_image_core.edit import EditRequest
+from vllm_image_core.editing.receipt import edit_receipt
 from vllm_image_core.editing.resolver import ResolvedEdit, resolve_edit
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.registry import Registry
@@ -57,6 +58,43 @@ def test_guidance_goes_where_the_model_reads_it() -> None:
     form = sent(resolved(EDIT))
     assert (form["true_cfg_scale"], form["negative_prompt"]) == ("4.0", " ")
     assert "guidance_scale" not in form
+
+
+def test_an_edit_tells_that_its_form_has_no_field_for_what_the_model_reads() -> None:
+    bagel = "ByteDance-Seed/BAGEL-7B-MoT"
+    edit = resolved(bagel, guidance_scale=7)
+    assert not {"guidance_scale", "true_cfg_scale", "extra_params"} & sent(edit).keys()
+    assert (edit.guidance_scale, edit.guided) == (4.0, True)
+    [note] = [note.message for note in edit.notes if note.parameter == "guidance_scale"]
+    assert note == (
+        f"guidance_scale 7 is not sent: {bagel} reads extra_params.cfg_text_scale, for which an edit has no "
+        "field; the server takes 4."
+    )
+    lines = {
+        asked: next(
+            line
+            for line in edit_receipt(
+                EditRequest(prompt="make it night", images=png(), guidance_scale=asked),
+                resolved(bagel, guidance_scale=asked),
+            ).lines
+            if line.parameter == "guidance_scale"
+        )
+        for asked in (None, 4.0, 7.0)
+    }
+    assert {asked: (line.sent, line.outcome) for asked, line in lines.items()} == {
+        None: (None, "filled in"),
+        4.0: (None, "as asked"),
+        7.0: (None, "dropped"),
+    }
+    assert all(line.why for line in lines.values())
+
+
+def test_an_edit_of_a_wide_picture_keeps_within_the_model_s_longest_side() -> None:
+    wide = resolved("ByteDance-Seed/BAGEL-7B-MoT", images=[png(2000, 400)])
+    assert (wide.width, wide.height) == (1024, 208)
+    assert "makes at most 1024 pixels a side" in wide.notes[0].message
+    one = resolved("ByteDance-Seed/BAGEL-7B-MoT", images=[png(2000, 400)], height=512)
+    assert (one.width, one.height) == (1024, 512)
 
 
 @pytest.mark.parametrize("model", [profile.model for profile in REGISTRY if profile.max_input_images])

@@ -35,6 +35,10 @@ BASIC: dict[str, object] = {
 }
 
 
+def node(kind: str, **inputs: object) -> dict[str, object]:
+    return {"class_type": kind, "inputs": inputs}
+
+
 def test_the_graph_that_comfyui_begins_with_is_read() -> None:
     assert facts_of_prompt(BASIC) == Facts(
         tool="comfyui",
@@ -182,3 +186,58 @@ def test_a_graph_of_a_hundred_thousand_nodes_is_read_soon() -> None:
     started = time.process_time()
     assert facts_of_prompt(chain).prompt is None
     assert time.process_time() - started < 2
+
+
+def test_texts_that_are_joined_before_the_sampler_are_one_prompt() -> None:
+    facts = facts_of_prompt(
+        {
+            "1": node("KSampler", positive=["2", 0], negative=["7", 0], seed=3, steps=20),
+            "2": node("CLIPTextEncode", text=["3", 0]),
+            "3": node("Text Concatenate", delimiter=" + ", text_a=["4", 0], text_b=["5", 0], text_c=""),
+            "4": node("Text Multiline", text="red fox"),
+            "5": node("StringConcatenate", string_a="deep snow", string_b=["6", 0], delimiter=", "),
+            "6": node("PrimitiveString", value="dawn"),
+            "7": node("CLIPTextEncode", text="blurry"),
+        }
+    )
+    assert (facts.prompt, facts.negative_prompt) == ("red fox + deep snow, dawn", "blurry")
+
+
+def test_a_loader_that_holds_both_prompts_and_the_size_is_read() -> None:
+    facts = facts_of_prompt(
+        {
+            "1": node(
+                "Efficient Loader",
+                ckpt_name="dream.safetensors",
+                positive="a fox",
+                negative="bad",
+                empty_latent_width=512,
+                empty_latent_height=640,
+            ),
+            "2": node(
+                "KSampler (Efficient)",
+                seed=42,
+                steps=22,
+                cfg=6.5,
+                model=["1", 0],
+                positive=["1", 1],
+                negative=["1", 2],
+                latent_image=["1", 3],
+            ),
+        }
+    )
+    assert (facts.prompt, facts.negative_prompt, facts.model) == ("a fox", "bad", "dream.safetensors")
+    assert (facts.width, facts.height, facts.seed) == (512, 640, 42)
+
+
+def test_texts_that_are_joined_in_circles_end() -> None:
+    graph = {
+        str(place): node("Concat", text_a=[str(place + 1), 0], text_b=[str((place + 2) % 900), 0])
+        for place in range(900)
+    }
+    graph |= {
+        "900": node("Text", text="x" * 60_000),
+        "901": node("KSampler", positive=["0", 0], seed=1, steps=2),
+    }
+    prompt = facts_of_prompt(graph).prompt
+    assert prompt is None or len(str(prompt)) <= 65_536

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from vllm_image_core.edit import EditRequest
+from vllm_image_core.editing.guidance import has_no_place
 from vllm_image_core.editing.resolver import ResolvedEdit
 from vllm_image_core.receipt import Line, Receipt, Value, receipt
 
@@ -20,7 +21,7 @@ def edit_receipt(request: EditRequest, resolved: ResolvedEdit) -> Receipt:
     return Receipt(
         (
             *_pictures(resolved),
-            *(_sized(line, request, resolved) for line in lines),
+            *(_guided(_sized(line, request, resolved), request, resolved) for line in lines),
             *_settings(request, resolved),
         )
     )
@@ -44,6 +45,22 @@ def _sized(line: Line, request: EditRequest, resolved: ResolvedEdit) -> Line:
         return replace(line, why=f"follows from the picture and the resolution {resolved.resolution}")
     told = " ".join(note.message for note in resolved.notes if note.parameter in _SIZE)
     return replace(line, why=told.removesuffix(".") or "the size of the picture")
+
+
+def _guided(line: Line, request: EditRequest, resolved: ResolvedEdit) -> Line:
+    """Guidance for which the form has no field is not sent; the server takes its own."""
+    if line.parameter != "guidance_scale" or not has_no_place(resolved):
+        return line
+    left_open = request.guidance_scale is None
+    own = f"an edit has no field for it; the server takes {resolved.guidance_scale:g}"
+    same = request.guidance_scale == resolved.guidance_scale
+    return replace(
+        line,
+        sent=None,
+        sent_as=None,
+        outcome="filled in" if left_open else "as asked" if same else "dropped",
+        why=own if left_open or same else line.why,
+    )
 
 
 def _settings(request: EditRequest, resolved: ResolvedEdit) -> Iterator[Line]:

@@ -8,6 +8,7 @@ from vllm_omni_client.edits import ImageEditRequest
 
 from vllm_image_core.edit import EditRequest, Inputs
 from vllm_image_core.editing.editors import check_editor
+from vllm_image_core.editing.guidance import in_an_edit
 from vllm_image_core.editing.input_picture import InputPicture
 from vllm_image_core.editing.rules import EditRules, Resolution
 from vllm_image_core.editing.size import choose_edit_size, size_of_resolution
@@ -63,7 +64,7 @@ class ResolvedEdit(ResolvedRequest):
 
     def to_edit(self) -> ImageEditRequest:
         """The request as the server takes it, without its pictures; `to_wire` is that of a generation."""
-        sent: dict[str, Any] = self.to_wire().model_dump(exclude_none=True)
+        sent: dict[str, Any] = self.to_wire().model_dump(exclude_none=True, exclude={"extra_params"})
         if self.resolution is not None:
             del sent["size"]
         return ImageEditRequest(
@@ -111,6 +112,7 @@ def resolve_edit(
         draw_seed=draw_seed,
         input_images=len(inputs.images),
     )
+    base = in_an_edit(base, request.guidance_scale, profile)
     strength, strength_notes = _chosen_strength(request, profile, base.num_inference_steps)
     values = _values_of(base)
     values.update(

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from vllm_image_core.note import Note
 from vllm_image_core.parameters import bounds
 from vllm_image_core.parameters.resolution import choose_size
-from vllm_image_core.parameters.size import Size, longest_beside, nearest_multiple, shrunk
+from vllm_image_core.parameters.size import Size, longest_beside, nearest_multiple, shrunk, within_sides
 from vllm_image_core.profile import Profile
 from vllm_image_core.request import ImageRequest
 
@@ -53,6 +53,10 @@ def _fitted(profile: Profile, first: Size) -> tuple[Size, tuple[Note, ...]]:
         why = f"{profile.model} makes at most {profile.max_resolution_mp:g} megapixels"
     else:
         why = f"{profile.model} makes multiples of {multiple}"
+    if profile.max_side and max(size.width, size.height) > profile.max_side:
+        longest = profile.max_side // multiple * multiple
+        size = within_sides(size, multiple=multiple, longest=longest)
+        why = f"{profile.model} makes at most {longest} pixels a side"
     return size, () if size == first else _notes(size, first, why)
 
 
@@ -78,6 +82,8 @@ def _completed(
     across = length / first.aspect if missing == "height" else length * first.aspect
     multiple = profile.resolution_multiple
     room = longest_beside(length, multiple=multiple, max_pixels=profile.max_pixels)
+    if profile.max_side:
+        room = min(room, profile.max_side // multiple * multiple)
     other = max(multiple, min(nearest_multiple(round(across), multiple), room))
     size, _ = choose_size(replace(request, **{missing: other}), profile)
     message = f"{missing} was completed to {other}: the shape of the picture, {first}."

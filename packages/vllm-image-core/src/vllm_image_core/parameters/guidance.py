@@ -2,7 +2,8 @@
 
 Callers always say `guidance_scale`. FLUX.2-klein and Z-Image read that field; Qwen-Image reads
 `true_cfg_scale`, and only beside a negative prompt, for which a single space will do. A `true_cfg_scale`
-of 0 counts as left out there, so guidance is switched off with 1.
+of 0 counts as left out there, so guidance is switched off with 1. BAGEL and SenseNova-U1 read an entry of
+`extra_params`, for which the form of an edit has no place.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from vllm_image_core.parameters import bounds
 from vllm_image_core.parameters.preset import Preset
 from vllm_image_core.profile import Profile
 
+EXTRA: Final = "extra_params."
+"""What the field of guidance begins with where it is an entry of that object."""
 BLANK: Final = " "
 """The negative prompt that names nothing (source: the README of Qwen-Image)."""
 
@@ -47,9 +50,13 @@ def choose_guidance(asked: object, profile: Profile, preset: Preset | None = Non
         usual = profile.default_guidance_scale
         return Guidance(scale=usual, sent=usual, runs=False, notes=(_not_sent(scale, profile),))
     runs = profile.guided(scale)
-    by_itself = profile.guidance_field == "guidance_scale"
-    sent = scale if runs or by_itself else profile.guidance_off_at
+    sent = scale if runs or not _off_in_one_way(profile) else profile.guidance_off_at
     return Guidance(scale=scale, sent=sent, runs=runs, notes=_guidance_notes(scale, sent, profile))
+
+
+def _off_in_one_way(profile: Profile) -> bool:
+    """Whether only `guidance_off_at` switches guidance off, and no smaller value does."""
+    return profile.guidance_fixed or profile.guidance_field != "guidance_scale"
 
 
 def _usual(profile: Profile, preset: Preset | None) -> float:

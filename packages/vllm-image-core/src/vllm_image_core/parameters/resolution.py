@@ -1,7 +1,8 @@
 """The resolution of a picture: from what was asked for to a size that the model makes.
 
 An aspect ratio wins over width and height, and means the size that the profile has for it. Width and height
-are taken as they are: multiples of `resolution_multiple`, and no more pixels than `max_resolution_mp`.
+are taken as they are: multiples of `resolution_multiple`, no more pixels than `max_resolution_mp`, and no
+side above `max_side`.
 One of them alone: the other is that of the model's default size, made shorter where the picture would else
 have too many pixels, though never to less than half. Neither: the default size.
 Nothing is ever rounded in silence; a size that the model cannot make is refused with the nearest that it can.
@@ -16,7 +17,14 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.note import Note
 from vllm_image_core.parameters import bounds
 from vllm_image_core.parameters.preset import Preset
-from vllm_image_core.parameters.size import Size, aspect_ratio, longest_beside, nearest_multiple, shrunk
+from vllm_image_core.parameters.size import (
+    Size,
+    aspect_ratio,
+    longest_beside,
+    nearest_multiple,
+    shrunk,
+    within_sides,
+)
 from vllm_image_core.profile import MOST_OFF_SHAPE, Profile
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.text import shown
@@ -78,8 +86,10 @@ def _of_shape(ratio: Fraction, profile: Profile) -> Size | None:
         return None
     pixels, multiple = profile.default_size.pixels, profile.resolution_multiple
     size = shrunk(Size(ratio.numerator, ratio.denominator), multiple=multiple, max_pixels=pixels)
-    met = min(size.width, size.height) > 0 and abs(size.aspect / float(ratio) - 1) <= MOST_OFF_SHAPE
-    return size if met and size == _sendable(size, profile) else None
+    if min(size.width, size.height) == 0:
+        return None
+    size = _sendable(size, profile)
+    return size if abs(size.aspect / float(ratio) - 1) <= MOST_OFF_SHAPE else None
 
 
 def _listed(supported: Mapping[str, Size]) -> str:
@@ -160,7 +170,8 @@ def _nearest_alone(length: int, across: int, profile: Profile) -> int:
 
 def _too_long_alone(side: Side, length: int, across: int, profile: Profile) -> InvalidRequest:
     other = "height" if side == "width" else "width"
-    most = longest_beside(across, multiple=profile.resolution_multiple, max_pixels=profile.max_pixels)
+    room = longest_beside(across, multiple=profile.resolution_multiple, max_pixels=profile.max_pixels)
+    most = min(room, _longest_multiple(profile))
     return InvalidRequest(
         f"{side.capitalize()} {length} alone is too much: with the model's default {other} of {across}, "
         f"the picture would be far over {_limit(profile)}. The largest {side} beside that is {most}.",
@@ -188,28 +199,34 @@ def _check(size: Size, profile: Profile) -> None:
 
 
 def _check_length(size: Size, profile: Profile) -> None:
-    """Refuse a side that no request can carry, though the pixels are not too many."""
+    """Refuse a side that the model does not make, or no request can carry, though there are few pixels."""
     nearest = _sendable(size, profile)
     if nearest == size:
         return
     side = "width" if size.width > size.height else "height"
+    most = profile.max_side or bounds.LONGEST_SIDE
+    who = "this model makes" if profile.max_side else "a request carries"
     raise InvalidRequest(
-        f"{side.capitalize()} {max(size.width, size.height)} is too long: a request carries at most "
-        f"{bounds.LONGEST_SIDE} pixels a side. Nearest valid size is {nearest}.",
+        f"{side.capitalize()} {max(size.width, size.height)} is too long: {who} at most "
+        f"{most} pixels a side. Nearest valid size is {nearest}.",
         parameter=side,
         value=str(size),
-        allowed=f"at most {bounds.LONGEST_SIDE} pixels a side",
+        allowed=f"at most {most} pixels a side",
         next_step=f"Give width={nearest.width} and height={nearest.height}.",
     )
 
 
 def _sendable(size: Size, profile: Profile) -> Size:
+    """A size whose sides the model makes and a request can carry; about the same shape where that can be."""
     longest = _longest_multiple(profile)
+    if profile.max_side:
+        return within_sides(size, multiple=profile.resolution_multiple, longest=longest)
     return Size(min(size.width, longest), min(size.height, longest))
 
 
 def _longest_multiple(profile: Profile) -> int:
-    return bounds.LONGEST_SIDE // profile.resolution_multiple * profile.resolution_multiple
+    longest = min(profile.max_side or bounds.LONGEST_SIDE, bounds.LONGEST_SIDE)
+    return longest // profile.resolution_multiple * profile.resolution_multiple
 
 
 def _check_multiples(size: Size, profile: Profile) -> None:

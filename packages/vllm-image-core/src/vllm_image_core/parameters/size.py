@@ -66,3 +66,13 @@ def shrunk(size: Size, *, multiple: int, max_pixels: int) -> Size:
     height = max(multiple, ideal // multiple * multiple)
     width = nearest_multiple(height * size.width // size.height, multiple)
     return Size(min(width, longest_beside(height, multiple=multiple, max_pixels=max_pixels)), height)
+
+
+def within_sides(size: Size, *, multiple: int, longest: int) -> Size:
+    """About the same shape with no side above the longest, which is a multiple; a smaller size stays."""
+    if max(size.width, size.height) <= longest:
+        return size
+    if size.width < size.height:
+        turned = within_sides(Size(size.height, size.width), multiple=multiple, longest=longest)
+        return Size(turned.height, turned.width)
+    return Size(longest, nearest_multiple(size.height * longest // size.width, multiple))

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 
 from vllm_image_core.provenance.facts import Facts
 from vllm_image_core.provenance.untrusted_json import as_list, as_object
@@ -16,15 +16,33 @@ from vllm_image_core.provenance.untrusted_json import as_list, as_object
 __all__ = ["Graph", "Link", "Node", "facts_of_prompt"]
 
 T = TypeVar("T")
+Side = Literal["positive", "negative"]
 
 _MAX_NODES: Final = 4096
 _MAX_SAMPLERS: Final = 64
 _MAX_VISITED: Final = 256
+_MAX_JOINTS: Final = 16
 
-_TEXTS: Final = ("text", "text_g", "t5xxl", "prompt", "clip_l", "text_l", "string", "value", "string_a")
+_TEXTS: Final = (
+    *("text", "text_g", "t5xxl", "prompt", "clip_l", "text_l", "string", "value", "populated_text"),
+    *("wildcard_text", "text_0"),
+)
+_JOINED: Final = (
+    *("string_a", "string_b", "text_a", "text_b", "text_c", "text_d"),
+    *("text1", "text2", "text3", "text4", "string1", "string2", "string3", "string4"),
+)
+"""What nodes that join texts call their parts, in order (ComfyUI's own, WAS, pysssss, easy-use)."""
+_JOINT: Final = ", "
+_MAX_JOINED_CHARACTERS: Final = 65_536
+_SIDES: Final[Mapping["Side", tuple[str, ...]]] = {
+    "positive": ("positive", "text_positive", "positive_prompt"),
+    "negative": ("negative", "text_negative", "negative_prompt"),
+}
+"""Nodes that hold both prompts, such as Efficient Loader and the prompt stylers."""
 _CONDITIONS: Final = ("conditioning", "conditioning_1", "conditioning_to", "conditioning_from")
 _CONDITIONS_AFTER: Final = ("conditioning_2",)
 _VALUES: Final = ("value", "int", "float", "number", "seed", "noise_seed", "Value", "Number")
+_SIZES: Final = (("width", "height"), ("empty_latent_width", "empty_latent_height"))
 _LATENTS: Final = ("latent_image", "samples", "latent", "latents")
 _MODELS: Final = ("ckpt_name", "unet_name", "model_name", "gguf_name", "base_ckpt_name")
 _EMPTIED: Final = "ConditioningZeroOut"
@@ -35,6 +53,10 @@ class Link(NamedTuple):
 
     node: str
     output: int
+
+
+_Read = dict[tuple[Link, Side], object]
+"""The texts that were read so far, by their links; None where one is still being read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +92,18 @@ class Graph:
         Of two that tell as much, the one that began with more noise: the other made its picture larger.
         """
         samplers = islice((node for node in self.nodes.values() if _samples(node)), _MAX_SAMPLERS)
-        return max((self._facts(node) for node in samplers), key=_told, default=Facts(tool="comfyui"))
+        texts: _Read = {}
+        facts = (self._facts(node, texts) for node in samplers)
+        return max(facts, key=_told, default=Facts(tool="comfyui"))
 
-    def _facts(self, sampler: Node) -> Facts:
+    def _facts(self, sampler: Node, texts: "_Read") -> Facts:
         guider = self._node(sampler.link("guider")) or sampler
         positive, negative = guider.link("positive", "conditioning"), guider.link("negative")
         size = self._find(sampler.link("latent_image"), self._size, _LATENTS)
         return Facts(
             tool="comfyui",
-            prompt=self._text(positive),
-            negative_prompt=self._text(negative),
+            prompt=self._text(positive, "positive", texts),
+            negative_prompt=self._text(negative, "negative", texts),
             width=size[0] if size else None,
             height=size[1] if size else None,
             num_inference_steps=self._value(sampler, "steps")
@@ -104,11 +128,37 @@ class Graph:
         return self._find(positive, lambda node: self._value(node, "guidance"), _CONDITIONS)
 
     def _size(self, node: Node) -> tuple[object, object] | None:
-        width, height = self._value(node, "width"), self._value(node, "height")
-        return None if width is None or height is None else (width, height)
+        sizes = ((self._value(node, wide), self._value(node, high)) for wide, high in _SIZES)
+        return next((size for size in sizes if None not in size), None)
 
-    def _text(self, start: Link | None) -> object:
-        return self._find(start, _own_text, (*_CONDITIONS, *_TEXTS, *_CONDITIONS_AFTER))
+    def _text(self, start: Link | None, side: Side, texts: "_Read", depth: int = 0) -> object:
+        """The text that a link leads to; each is read once, and a part of itself is none."""
+        if start is None:
+            return None
+        key = (start, side)
+        if key not in texts:
+            texts[key] = None
+            names = (*_TEXTS, *_SIDES[side])
+            texts[key] = self._find(
+                start,
+                lambda node: _own_text(node, names) or self._joined(node, side, texts, depth),
+                (*_CONDITIONS, *_TEXTS, *_CONDITIONS_AFTER),
+            )
+        return texts[key]
+
+    def _joined(self, node: Node, side: Side, texts: "_Read", depth: int) -> object:
+        """The parts of a node that joins texts, each written in it or linked."""
+        if depth == _MAX_JOINTS or len(texts) > _MAX_VISITED:
+            return None
+        values = (node.inputs.get(name) for name in _JOINED if name in node.inputs)
+        parts = (
+            value if (link := _link(value)) is None else self._text(link, side, texts, depth + 1)
+            for value in values
+        )
+        joint = node.inputs.get("delimiter")
+        between = joint if isinstance(joint, str) else _JOINT
+        text = between.join(part for part in parts if isinstance(part, str) and part)
+        return text[:_MAX_JOINED_CHARACTERS] or None
 
     def _value(self, node: Node, name: str) -> object:
         """The value of an input, also where it comes from another node."""
@@ -162,8 +212,8 @@ def _told(facts: Facts) -> tuple[int, float]:
     return sum(fact is not None for fact in told), noise
 
 
-def _own_text(node: Node) -> object:
-    texts = (node.inputs.get(name) for name in _TEXTS)
+def _own_text(node: Node, names: tuple[str, ...]) -> object:
+    texts = (node.inputs.get(name) for name in names)
     return next((text for text in texts if isinstance(text, str) and text), None)
 
 

@@ -13,7 +13,17 @@ from vllm_image_core.text import one_line
 
 __all__ = ["Facts", "Tool", "bounded_settings", "bounded_text", "number", "request_of"]
 
-Tool = Literal["vllm-image", "automatic1111", "forge", "sd.next", "comfyui", "invokeai"]
+Tool = Literal[
+    "vllm-image",
+    "automatic1111",
+    "forge",
+    "sd.next",
+    "comfyui",
+    "invokeai",
+    "fooocus",
+    "civitai",
+    "novelai",
+]
 """Which program wrote a file; "automatic1111" also for any other that writes its `parameters` text."""
 
 T = TypeVar("T")

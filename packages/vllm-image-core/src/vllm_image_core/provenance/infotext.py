@@ -28,7 +28,9 @@ _MAX_LINE_CHARACTERS: Final = 65_536
 _LEAST_SETTINGS: Final = 3
 """Of fewer, AUTOMATIC1111 takes the last line for a part of the prompt."""
 
-_TAKEN: Final = frozenset(("Steps", "CFG scale", "Distilled CFG Scale", "Seed", "Size", "Model"))
+_TAKEN: Final = frozenset(
+    ("Steps", "CFG scale", "Distilled CFG Scale", "Seed", "Size", "Model", "Base Model")
+)
 _SETTING: Final = re.compile(r"""\s{0,8}(\w[\w \-/]{0,59}):\s{0,8}("(?:\\.|[^\\"]){0,10000}"|[^,]*)(?:,|$)""")
 _SIZE: Final = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)
 
@@ -94,7 +96,7 @@ def facts_of_parameters(text: str) -> Facts:
         num_inference_steps=settings.get("Steps"),
         guidance_scale=settings.get("Distilled CFG Scale", settings.get("CFG scale")),
         seed=settings.get("Seed"),
-        model=settings.get("Model"),
+        model=settings.get("Model", settings.get("Base Model")),
         settings={name: value for name, value in settings.items() if name not in _TAKEN},
     )
 
@@ -150,6 +152,8 @@ def _size(text: str) -> Size | None:
 def _tool(settings: Mapping[str, str]) -> Tool:
     if settings.get("App") == "SD.Next":
         return "sd.next"
+    if settings.get("Version", "").startswith("Fooocus"):
+        return "fooocus"
     return "forge" if re.match(r"(f\d|neo|forge)", settings.get("Version", "")) else "automatic1111"
 
 

@@ -15,6 +15,7 @@ from vllm_image_core.provenance.comfyui import facts_of_prompt
 from vllm_image_core.provenance.comfyui_workflow import facts_of_workflow
 from vllm_image_core.provenance.facts import Facts, Tool, bounded_settings, request_of
 from vllm_image_core.provenance.invokeai import facts_of_dream, facts_of_metadata, facts_of_sd_metadata
+from vllm_image_core.provenance.json_parameters import facts_of_comment, facts_of_json
 from vllm_image_core.provenance.untrusted_json import json_object
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.text import one_line
@@ -52,7 +53,9 @@ class Recalled:
 
 
 def recall(file: Path | str | bytes) -> Recalled:
-    """Read how a picture was made from its own file: ours, AUTOMATIC1111's, ComfyUI's or InvokeAI's.
+    """Read how a picture was made from its own file: ours, or one of AUTOMATIC1111 and those like it.
+
+    Those are Forge, SD.Next, ComfyUI, InvokeAI, Fooocus, Civitai and NovelAI.
 
     Waits for the disk: ``await asyncio.to_thread(recall, path)`` where an event loop runs, or
     `Studio.recall`.
@@ -100,11 +103,13 @@ def _readings(texts: Mapping[str, str]) -> Iterator[Facts]:
     """What each text tells, the most exact first; each is read only when those before told nothing."""
     yield recipe.facts_of_recipe(json_object(recipe.recipe_in(texts)))
     yield infotext.facts_of_parameters(texts.get(infotext.KEYWORD, ""))
+    yield facts_of_json(json_object(texts.get(infotext.KEYWORD)))
     yield facts_of_metadata(json_object(texts.get("invokeai_metadata")))
     yield facts_of_prompt(json_object(texts.get("prompt")))
     yield facts_of_workflow(json_object(texts.get("workflow")))
     yield facts_of_sd_metadata(json_object(texts.get("sd-metadata")))
     yield facts_of_dream(texts.get("Dream", ""))
+    yield facts_of_comment(json_object(texts.get("Comment")))
 
 
 def _content(path: Path) -> bytes:
