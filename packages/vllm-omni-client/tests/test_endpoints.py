@@ -246,7 +246,7 @@ def test_the_servers_name_for_the_request_is_kept(
     [
         ("https://login.example/very?token=s3cret", "login.example"),
         ("/elsewhere", "itself"),
-        ("", "itself"),
+        ("", "nowhere"),
         ("http://[::1", "an address that cannot be read"),
         ("http://me:s3cret@evil.example/", "evil.example"),
     ],

@@ -45,6 +45,7 @@ CLASSES: list[tuple[OmniError, RetryClass]] = [
     (ConnectionLost("x"), "outcome_unknown"),
     (RequestTimeout("x"), "outcome_unknown"),
     (BadReply("x"), "outcome_unknown"),
+    (ServerError("x", status=501), "final"),
     (ServerError("x", status=504), "outcome_unknown"),
     (ServerError("x", status=500), "server_fault"),
     (OutOfGpuMemory("x", status=500), "final"),

@@ -79,7 +79,7 @@ def test_one_to_four_pictures_are_taken(images: list[InputImage]) -> None:
         ("/nowhere/fox.png", "cannot be read"),
         ("a\0b", "cannot be read"),
         (io.StringIO("x"), "opened for text"),
-        (7, "a int is no path"),
+        (7, "int is no path"),
         (Image.new("CMYK", (4, 3)), r"cannot write mode CMYK as PNG.*convert\(.RGB"),
         (Image.new("RGB", (0, 0)), "cannot be sent as PNG"),
         (Image.open(io.BytesIO(half_a_jpeg())), "truncated"),

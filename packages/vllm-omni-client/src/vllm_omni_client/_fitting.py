@@ -129,8 +129,9 @@ def _ignored(
 def _refuse(ignored: tuple[str, ...], server: Capabilities, *, strict: bool) -> None:
     if strict and ignored:
         named = f"vLLM-Omni {server.version}" if server.version else "this server"
+        them = "it" if len(ignored) == 1 else "them"
         raise UnsupportedParameter(
-            f"{named} does not know {', '.join(ignored)}, and would ignore it in silence",
+            f"{named} does not know {', '.join(ignored)}, and would ignore {them} in silence",
             parameter=ignored[0],
             version=server.version,
         )

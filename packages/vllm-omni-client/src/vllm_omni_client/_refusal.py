@@ -120,8 +120,9 @@ def excerpt(content: bytes) -> str:
 
 def _redirect(status: int, headers: Mapping[str, str]) -> str:
     """Name the host that a redirect leads to, and nothing else of its address."""
+    location = headers.get("location", "")
     try:
-        host = urlsplit(headers.get("location", "")).hostname or "itself"
+        host = urlsplit(location).hostname or ("itself" if location else "nowhere")
     except ValueError:
         host = "an address that cannot be read"
     return f"the server answered {status}, a redirect to {host}, which is not followed; is base_url right?"

@@ -29,6 +29,7 @@ _FIRST_BACKOFF_SECONDS: Final = 0.5
 _LONGEST_BACKOFF_SECONDS: Final = 30.0
 LONGEST_RETRY_AFTER_SECONDS: Final = 120.0
 _REQUEST_TIMEOUT: Final = 408
+_NOT_IMPLEMENTED: Final = 501
 _GATEWAY_TIMEOUT: Final = 504
 # 2**n overflows no float here, and passes the longest backoff long before.
 _LARGEST_EXPONENT: Final = 16
@@ -102,7 +103,7 @@ def classify(error: OmniError) -> RetryClass:
 
 
 def _classify_refusal(error: ServerRefused) -> RetryClass:
-    if isinstance(error, OutOfGpuMemory | EngineDead):
+    if isinstance(error, OutOfGpuMemory | EngineDead) or error.status == _NOT_IMPLEMENTED:
         return "final"
     if isinstance(error, ServerBusy) or error.status == _REQUEST_TIMEOUT:
         return "refused"

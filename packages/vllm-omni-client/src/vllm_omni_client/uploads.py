@@ -110,7 +110,7 @@ def _content(field: UploadField, image: InputImage) -> bytes:
         case PillowImage():
             return _encoded(field, image)
         case _:
-            raise _refused(field, f"a {type(image).__name__} is no path, bytes, binary file or Pillow image")
+            raise _refused(field, f"{type(image).__name__} is no path, bytes, binary file or Pillow image")
 
 
 def _from_path(field: UploadField, path: "str | PathLike[str]") -> bytes:

@@ -75,7 +75,11 @@ def _application(settings: SimulatorSettings, server: Server, plan: FaultPlan) -
 
 
 def _routes(server: Server) -> list[Route]:
-    others = other_tasks(server.condition, server.release) if server.release.serves_other_tasks else ()
+    others = (
+        other_tasks(server.condition, server.release, minds_blank_prompts=server.minds_blank_prompts)
+        if server.release.serves_other_tasks
+        else ()
+    )
 
     async def openapi(_: Request) -> Response:
         return JSONResponse(openapi_document(server.release, [(method, path) for method, path, _ in others]))

@@ -5,8 +5,9 @@ import uuid
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Final
 
+from vllm_omni_client.simulator.chat_numbers import ChatNumbers
 from vllm_omni_client.simulator.chat_request import ChatRequest
 from vllm_omni_client.simulator.engine import Finished
 from vllm_omni_client.simulator.generation_request import check_layers, check_lora
@@ -17,7 +18,6 @@ from vllm_omni_client.simulator.release import Release
 from vllm_omni_client.simulator.wish import Adapter, Wish, failure
 
 ROUTE: Final = "Image generation"
-_UINT64_LIMIT: Final = 2**64
 KIND: Final = "BadRequestError"
 """The `type` of every error that is found here, of those of the engine too."""
 _PILLOWS_OWN_LEVEL: Final = 33
@@ -33,33 +33,34 @@ def wish_for(request: ChatRequest, rules: ModelRules, *, release: Release) -> Wi
     try:
         options = request.options(release.chat_options)
         _check_layers(options.get("layers"), release)
-        _check_steps(options.get("num_inference_steps"), rules)
-        _check_resolution(options.get("resolution"))
-        return _wish(request, options, rules, release)
+        return _wish(request, options, ChatNumbers(options, rules), release)
     except (TypeError, OverflowError, AttributeError) as error:
         raise failure(ROUTE, error, kind=KIND) from error
     except ValueError as error:
         raise Refusal(HTTPStatus.BAD_REQUEST, str(error), kind=KIND) from error
 
 
-def _wish(request: ChatRequest, options: Mapping[str, object], rules: ModelRules, release: Release) -> Wish:
+def _wish(
+    request: ChatRequest, options: Mapping[str, object], numbers: ChatNumbers, release: Release
+) -> Wish:
+    numbers.check()
     prompt = request.prompt()
     if not prompt and release.chat_options == "nested":
         raise ValueError("No text prompt found in messages")
-    width, height = _size(options)
+    width, height = numbers.size
     negative = options.get("negative_prompt")
-    seed = _seed(options)
+    seed = numbers.seed
     return Wish(
         route=ROUTE,
         error_kind=KIND,
         prompt=prompt,
         negative_prompt=None if negative is None else str(negative),
-        n=_count(options),
+        n=numbers.count,
         width=width,
         height=height,
-        steps=_whole(options, "num_inference_steps"),
-        guidance_scale=_number(options, "guidance_scale", compared=("'>'", "float")),
-        true_cfg_scale=_number(options, "true_cfg_scale") if rules.reads_true_cfg_scale else None,
+        steps=numbers.steps,
+        guidance_scale=numbers.guidance_scale,
+        true_cfg_scale=numbers.true_cfg_scale,
         seed=request.seed if seed is None and release.chat_options == "both" else seed,
         adapter=_adapter(options.get("lora")),
         pictures=request.pictures(),
@@ -68,94 +69,9 @@ def _wish(request: ChatRequest, options: Mapping[str, object], rules: ModelRules
     )
 
 
-def _check_steps(steps: object, rules: ModelRules) -> None:
-    """Each pipeline stumbles over steps that are no whole number where it first calculates with them."""
-    if steps is not None and not isinstance(steps, int | float):
-        kind = type(steps).__name__
-        raise TypeError(
-            f"'<=' not supported between instances of '{kind}' and 'int'"
-            if rules.family.positive_steps
-            else f"unsupported operand type(s) for /: 'int' and '{kind}'"
-        )
-    if steps is not None and steps <= 0 and rules.family.positive_steps:
-        raise TypeError(f"num_inference_steps must be positive, got {steps}")
-    if isinstance(steps, float):
-        raise TypeError("'float' object cannot be interpreted as an integer")
-
-
-def _check_resolution(resolution: object) -> None:
-    """The server takes the whole number of it, and does not use it."""
-    try:
-        int(cast("str", resolution) if resolution is not None else 0)
-    except ValueError as error:
-        raise TypeError(str(error)) from error
-
-
 def _check_layers(layers: object, release: Release) -> None:
     """Whether there may be so many layers; what is no whole number is refused in the same words."""
     check_layers(layers if type(layers) is int or layers is None else 0, release, shown=layers)
-
-
-def _count(options: Mapping[str, object]) -> int:
-    """How many pictures; null is not taken for one."""
-    count = options.get("num_outputs_per_prompt", 1)
-    if not isinstance(count, int | float):
-        kind = type(count).__name__
-        raise TypeError(f"'>' not supported between instances of '{kind}' and 'int'")
-    if isinstance(count, float) and count > 0:
-        raise TypeError(
-            "repeat(): argument 'repeats' failed to unpack the object at pos 2 "
-            'with error "type must be tuple of ints,but got float"'
-        )
-    return int(count) or 1
-
-
-def _size(options: Mapping[str, object]) -> tuple[int | None, int | None]:
-    """Width and height; from a size only where one of them is missing, and from a readable one."""
-    size, sides = options.get("size"), (options.get("width"), options.get("height"))
-    if isinstance(size, str) and "x" in size.lower() and None in sides:
-        try:
-            first, second = map(int, size.lower().split("x"))
-        except ValueError:
-            pass
-        else:
-            return first, second
-    return _side(options, "width"), _side(options, "height")
-
-
-def _side(options: Mapping[str, object], name: str) -> int | None:
-    """A side in pixels, for 0 the default; what is no number fails where its remainder is taken."""
-    side = options.get(name)
-    if isinstance(side, str):
-        raise TypeError("not all arguments converted during string formatting")
-    if side is not None and not isinstance(side, int | float):
-        raise TypeError(f"unsupported operand type(s) for %: '{type(side).__name__}' and 'int'")
-    return int(side) if side else None
-
-
-def _seed(options: Mapping[str, object]) -> int | None:
-    seed = options.get("seed")
-    if seed is not None and type(seed) is not int:
-        raise TypeError(f"manual_seed expected a long, but got {type(seed).__name__}")
-    return seed
-
-
-def _whole(options: Mapping[str, object], name: str) -> int | None:
-    value = _number(options, name)
-    return None if value is None else int(value)
-
-
-def _number(
-    options: Mapping[str, object], name: str, *, compared: tuple[str, str] = ("'<='", "int")
-) -> float | None:
-    """A number; what is none fails where the server first compares it."""
-    value = options.get(name)
-    if isinstance(value, int) and value >= _UINT64_LIMIT:
-        raise OverflowError("int too big to convert")
-    if value is None or isinstance(value, int | float):
-        return value
-    operator, other = compared
-    raise TypeError(f"{operator} not supported between instances of '{type(value).__name__}' and '{other}'")
 
 
 def _adapter(lora: object) -> Adapter | None:

@@ -4,6 +4,7 @@ import base64
 import binascii
 import io
 from collections.abc import Sequence
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from PIL import Image, UnidentifiedImageError
@@ -33,13 +34,24 @@ async def _opened(source: Source) -> Image.Image:
             "Request URL is missing an 'http://' or 'https://' protocol."
         )
     elif source.startswith("http"):
-        raise ValueError(f"Failed to download image from URL {source}: All connection attempts failed")
+        raise ValueError(f"Failed to download image from URL {source}: {_unreachable(source)}")
     else:
         raise ValueError(f"Unsupported input: {source}")
     try:
         return Image.open(io.BytesIO(content))
     except UNREADABLE as error:
         raise ValueError(f"{complaint}: {error}") from error
+
+
+def _unreachable(address: str) -> str:
+    """Why the server, without a network, cannot fetch an address: there is no such name, or nobody there."""
+    host = urlsplit(address).hostname or ""
+    try:
+        ip_address(host)
+    except ValueError:
+        named = host != "localhost"
+        return "[Errno -2] Name or service not known" if named else "All connection attempts failed"
+    return "All connection attempts failed"
 
 
 def _decoded(address: str) -> bytes:

@@ -34,7 +34,9 @@ _MESSAGES: Final = "'State' object has no attribute 'anthropic_serving_messages'
 _SCORING: Final = "'State' object has no attribute 'serving_generative_scoring'"
 
 
-def other_tasks(condition: Condition, release: Release) -> tuple[tuple[str, str, Endpoint], ...]:
+def other_tasks(
+    condition: Condition, release: Release, *, minds_blank_prompts: bool
+) -> tuple[tuple[str, str, Endpoint], ...]:
     """The routes: method, path, and what is answered.
 
     Of two for one path, the first one's method is named to whoever tries a third.
@@ -57,7 +59,7 @@ def other_tasks(condition: Condition, release: Release) -> tuple[tuple[str, str,
         ("POST", "/generative_scoring", _score),
         ("POST", "/scale_elastic_ep", _scale),
         ("POST", "/is_scaling_elastic_ep", _told({"is_scaling_elastic_ep": False})),
-        ("POST", "/v1/audio/speech", _speak),
+        ("POST", "/v1/audio/speech", _speech(minds_blank_prompts=minds_blank_prompts)),
         ("POST", "/v1/audio/speech/batch", _speak_much),
         ("POST", "/v1/audio/generate", _sound(condition)),
         ("GET", "/v1/audio/voices", _told(_VOICES)),
@@ -173,15 +175,20 @@ async def _scale(request: Request) -> Response:
     raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Scale failed")
 
 
-async def _speak(request: Request) -> Response:
-    wanted = await read_plain_json(request, bodies.Speak)
-    if not wanted.input.strip():
-        raise Refusal(HTTPStatus.BAD_REQUEST, "Input text cannot be empty", kind=_KIND)
-    if wanted.voice not in {None, "default"}:
-        message = f"Invalid voice '{wanted.voice}'. Supported: default"
-        raise Refusal(HTTPStatus.BAD_REQUEST, message, kind=_KIND)
-    message = "Speech generation failed: `prompt` cannot be empty or whitespace-only."
-    raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, message, kind="server_error")
+def _speech(*, minds_blank_prompts: bool) -> Endpoint:
+    async def speak(request: Request) -> Response:
+        wanted = await read_plain_json(request, bodies.Speak)
+        if not wanted.input.strip():
+            raise Refusal(HTTPStatus.BAD_REQUEST, "Input text cannot be empty", kind=_KIND)
+        if wanted.voice not in {None, "default"}:
+            message = f"Invalid voice '{wanted.voice}'. Supported: default"
+            raise Refusal(HTTPStatus.BAD_REQUEST, message, kind=_KIND)
+        if not minds_blank_prompts:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "TTS model did not produce audio output.", kind=_KIND)
+        message = "Speech generation failed: `prompt` cannot be empty or whitespace-only."
+        raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, message, kind="server_error")
+
+    return speak
 
 
 async def _speak_much(request: Request) -> Response:

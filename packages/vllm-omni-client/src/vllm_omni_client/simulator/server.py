@@ -170,6 +170,11 @@ class Server:
         return Response(text, media_type=f"text/plain; version={version}; charset=utf-8")
 
     @property
+    def minds_blank_prompts(self) -> bool:
+        """Whether the model fails over a prompt without words, as which it takes what is to be spoken."""
+        return self._rules.family.blank_prompt == "fails"
+
+    @property
     def _max_pixels(self) -> int | None:
         """The limit on a picture's size: as given, else the release's own."""
         given = "max_generated_image_size" in self._settings.model_fields_set
