@@ -114,7 +114,7 @@ class Profile(BaseModel):
         default_guidance_scale: Guidance when the caller asks for none.
         guidance_field: The field of a request that the model's pipeline reads guidance from.
         guidance_off_at: Guidance up to this value runs no second forward pass; 20 where none ever does.
-        guidance_fixed: Whether the pipeline fails with any value but `default_guidance_scale`.
+        guidance_fixed: Whether the pipeline fails with any value but `default_guidance_scale`; None for no.
         negative_prompt: Whether the pipeline reads one, and whether guidance works without one.
         default_width: Pixels.
         default_height: Pixels.
@@ -147,7 +147,7 @@ class Profile(BaseModel):
     default_guidance_scale: _Guidance
     guidance_field: GuidanceField
     guidance_off_at: _Guidance
-    guidance_fixed: bool = False
+    guidance_fixed: bool | None = None
     negative_prompt: NegativePromptUse
     default_width: _Count
     default_height: _Count

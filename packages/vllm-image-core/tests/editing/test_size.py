@@ -12,6 +12,7 @@ from vllm_image_core.request import ImageRequest
 
 REGISTRY = Registry.builtin()
 KLEIN = REGISTRY.find("black-forest-labs/FLUX.2-klein-4B").profile
+OMNIGEN = REGISTRY.find("OmniGen2/OmniGen2").profile
 HUNYUAN = REGISTRY.find("tencent/HunyuanImage-3.0").profile
 
 
@@ -77,3 +78,44 @@ def test_a_layered_model_s_size_follows_from_resolution_and_shape(
     resolution: int, first: tuple[int, int], size: str
 ) -> None:
     assert str(size_of_resolution(resolution, Size(*first))) == size
+
+
+@pytest.mark.parametrize(
+    ("first", "size"),
+    [
+        ((1024, 512), "1024x512"),
+        ((2000, 1000), "1024x512"),
+        ((4000, 100), "1024x16"),
+        ((500, 333), "496x320"),
+    ],
+)
+def test_where_the_server_keeps_the_picture_s_size_that_is_what_is_made(
+    first: tuple[int, int], size: str
+) -> None:
+    found, notes = chosen(first, OMNIGEN)
+    assert found == size
+    assert len(notes) == (str(Size(*first)) != size)
+
+
+@pytest.mark.parametrize("asked", [{"width": 1024}, {"height": 512}, {"aspect_ratio": "2:1"}])
+def test_the_size_that_is_made_anyway_may_be_asked_for(asked: dict[str, Any]) -> None:
+    assert chosen((2000, 1000), OMNIGEN, **asked)[0] == "1024x512"
+
+
+@pytest.mark.parametrize(
+    ("asked", "left_out"),
+    [
+        ({"width": 512}, "width"),
+        ({"height": 1024}, "height"),
+        ({"aspect_ratio": "1:1"}, "aspect_ratio"),
+        ({"width": 768, "height": 768}, "width and height"),
+    ],
+)
+def test_another_size_is_refused_where_the_server_would_ignore_it(
+    asked: dict[str, Any], left_out: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        chosen((2000, 1000), OMNIGEN, **asked)
+    assert caught.value.parameter == next(iter(asked))
+    assert "1024x512" in str(caught.value)
+    assert caught.value.next_step == f"Leave {left_out} out, or resize or crop the picture first."

@@ -29,6 +29,8 @@ class EditRules(BaseModel):
         default_layers: In how many layers it takes a picture apart; None for a model without layers.
         resolutions: The sides of the square whose pixels the picture has, for a model whose size follows from
             that and the input's shape; the first is the default. Empty for a model that makes any size.
+        size_follows_up_to: Pixels; an edit has the size of its first picture, whatever is asked for, and no
+            side becomes longer than this. None for a model that makes any size.
         min_input_side: Pixels; an input with a shorter side is refused.
         max_input_aspect: An input's longer side may be this many times the shorter one; None for no limit.
     """
@@ -41,6 +43,7 @@ class EditRules(BaseModel):
     default_strength: Annotated[float, Field(ge=0, le=1)] | None = None
     default_layers: Annotated[int, Field(ge=2, le=10)] | None = None
     resolutions: Annotated[tuple[Resolution, ...], BeforeValidator(_tuple)] = ()
+    size_follows_up_to: Annotated[int, Field(ge=1)] | None = None
     min_input_side: Annotated[int, Field(ge=1)] = 1
     max_input_aspect: Annotated[float, Field(ge=1)] | None = None
 
@@ -65,6 +68,8 @@ class EditRules(BaseModel):
             yield f"2 to 10 layers (default {self.default_layers})"
         if self.resolutions:
             yield f"a resolution of {' or '.join(map(str, self.resolutions))}"
+        if self.size_follows_up_to is not None:
+            yield "no size, which is the picture's"
         if self.min_input_side > 1:
             yield f"inputs from {self.min_input_side} pixels a side"
         if self.max_input_aspect is not None:

@@ -8,12 +8,21 @@ import math
 from dataclasses import replace
 from typing import Final, Literal
 
+from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.note import Note
 from vllm_image_core.parameters import bounds
 from vllm_image_core.parameters.resolution import choose_size
-from vllm_image_core.parameters.size import Size, longest_beside, nearest_multiple, shrunk, within_sides
-from vllm_image_core.profile import Profile
+from vllm_image_core.parameters.size import (
+    Size,
+    aspect_ratio,
+    longest_beside,
+    nearest_multiple,
+    shrunk,
+    within_sides,
+)
+from vllm_image_core.profile import MOST_OFF_SHAPE, Profile
 from vllm_image_core.request import ImageRequest
+from vllm_image_core.text import shown
 
 __all__ = ["choose_edit_size", "size_of_resolution"]
 
@@ -27,6 +36,9 @@ def choose_edit_size(request: ImageRequest, profile: Profile, first: Size) -> tu
     Raises:
         InvalidRequest: For `aspect_ratio`, `width` or `height`, with what is allowed.
     """
+    longest = profile.edit_rules.size_follows_up_to
+    if longest is not None:
+        return _followed(request, profile, first, longest)
     if request.aspect_ratio is not None or (request.width is not None and request.height is not None):
         return choose_size(request, profile)
     if profile.size_rule == "listed":
@@ -43,6 +55,37 @@ def size_of_resolution(resolution: int, first: Size) -> Size:
     width = math.sqrt(resolution * resolution * first.aspect)
     sides = (round(side / _LAYERED_MULTIPLE) * _LAYERED_MULTIPLE for side in (width, width / first.aspect))
     return Size(*(max(_LAYERED_MULTIPLE // 2, side) for side in sides))
+
+
+def _followed(
+    request: ImageRequest, profile: Profile, first: Size, longest: int
+) -> tuple[Size, tuple[Note, ...]]:
+    """The size that the server makes of the first picture; another that was asked for it would ignore."""
+    multiple = profile.resolution_multiple
+    shrink = min(math.sqrt(profile.max_pixels / first.pixels), longest / max(first.width, first.height), 1.0)
+    sides = (int(side * shrink) // multiple * multiple for side in (first.width, first.height))
+    size = Size(*(max(multiple, side) for side in sides))
+    ratio = None if request.aspect_ratio is None else aspect_ratio(str(request.aspect_ratio))
+    shaped = ratio is not None and abs(size.aspect / ratio - 1) <= MOST_OFF_SHAPE
+    asked = {
+        "aspect_ratio": None if shaped else request.aspect_ratio,
+        "width": None if request.width == size.width else request.width,
+        "height": None if request.height == size.height else request.height,
+    }
+    wrong = {parameter: value for parameter, value in asked.items() if value is not None}
+    for parameter, value in wrong.items():
+        names = " and ".join(wrong)
+        raise InvalidRequest(
+            f"{parameter} {shown(value)} cannot be had: an edit of {profile.model} has the size of its "
+            f"picture, {size} here.",
+            parameter=parameter,
+            value=value,
+            allowed=f"no {names}: the size follows from the picture",
+            next_step=f"Leave {names} out, or resize or crop the picture first.",
+        )
+    return size, () if size == first else _notes(
+        size, first, f"{profile.model} makes multiples of {multiple}"
+    )
 
 
 def _fitted(profile: Profile, first: Size) -> tuple[Size, tuple[Note, ...]]:

@@ -56,7 +56,7 @@ def choose_guidance(asked: object, profile: Profile, preset: Preset | None = Non
 
 def _off_in_one_way(profile: Profile) -> bool:
     """Whether only `guidance_off_at` switches guidance off, and no smaller value does."""
-    return profile.guidance_fixed or profile.guidance_field != "guidance_scale"
+    return bool(profile.guidance_fixed) or profile.guidance_field != "guidance_scale"
 
 
 def _usual(profile: Profile, preset: Preset | None) -> float:
