@@ -98,6 +98,7 @@ class OmniServer:
         self.failures: dict[str, tuple[int, str]] = {}
         self.most_at_once = self._at_once = 0
         self._let_through = sys.maxsize
+        self._holds_questions = False
         self.runs(KLEIN)
 
     def runs(self, model: str, **options: object) -> None:
@@ -108,6 +109,11 @@ class OmniServer:
     def hold_after(self, count: int) -> None:
         """Let some generations and edits through, and keep all later ones waiting until the test ends."""
         self._let_through = count
+        self._released.clear()
+
+    def hold_questions(self) -> None:
+        """Keep whoever asks for the model waiting, until `release`."""
+        self._holds_questions = True
         self._released.clear()
 
     def wait_for(self, count: int) -> None:
@@ -129,6 +135,8 @@ class OmniServer:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] not in {"/v1/images/generations", "/v1/images/edits"}:
+            if self._holds_questions:
+                await asyncio.to_thread(self._released.wait, DEADLINE_SECONDS)
             await self._app(scope, receive, send)
             return
         body = await _whole(receive)

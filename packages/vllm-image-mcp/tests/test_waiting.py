@@ -308,6 +308,29 @@ async def test_progress_comes_every_few_seconds_rises_and_says_what_is_left(
     assert all("1 of 3, less than 1 s left (measured)" in message for message in waiting_messages)
 
 
+async def test_a_server_that_is_slow_to_tell_its_model_is_told_meanwhile_and_progress_goes_on_rising(
+    connect: Connect, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "TICK_SECONDS", 0.05)
+    omni.hold_questions()
+    heard: list[tuple[float, str]] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((progress, message or ""))
+        if len(heard) == 2:
+            omni.release()
+
+    async with connect() as client, asyncio.timeout(60):
+        fox = {"prompt": "a red fox", **SMALL}
+        told(await client.call_tool("generate_image", fox, progress_callback=hear))
+    [name] = {message.partition(":")[0] for _, message in heard}
+    assert name.startswith("batch_")
+    assert [message for _, message in heard[:2]] == [f"{name}: waiting for the server to tell its model"] * 2
+    assert heard[-1] == (1, f"{name}: 1 of 1")
+    values = [progress for progress, _ in heard]
+    assert values == sorted(set(values))
+
+
 class Heard:
     """A call whose progress is kept, on a batch that stands as it is told to."""
 

@@ -21,7 +21,7 @@ from vllm_image_mcp.patience import wait_seconds
 from vllm_image_mcp.previews import one_picture, sheet
 from vllm_image_mcp.reply import reply
 from vllm_image_mcp.salvage import with_folder
-from vllm_image_mcp.waiting import GOING_ON, waited, waited_elsewhere
+from vllm_image_mcp.waiting import GOING_ON, Beginning, waited, waited_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,9 +211,10 @@ async def _begun_and_waited(
     """Begin a batch and wait; where the host gives the call up, what was not sent is cancelled."""
     floor = ctx.request_context.lifespan_context.floor
     until = asyncio.get_running_loop().time() + wait_seconds(ctx, max_wait)
-    watch = await floor.begin(batch)
+    async with Beginning(ctx, batch.id) as beginning:
+        watch = await floor.begin(batch)
     try:
-        await waited(ctx, watch, until, through_trouble=through_trouble)
+        await waited(ctx, watch, until, through_trouble=through_trouble, ticks=beginning.ticks)
     except asyncio.CancelledError:
         floor.wind_down(watch)
         raise

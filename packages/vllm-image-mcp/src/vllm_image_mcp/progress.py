@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vllm_image_mcp.state import State
     from vllm_image_mcp.watch import Watch
 
-__all__ = ["Reports", "duration"]
+__all__ = ["Reports", "between", "duration"]
 
 _METRICS_SECONDS: Final = 0.4
 """A server that is slower to tell its queue has none to tell of: a message must not be late for it."""
@@ -31,15 +31,16 @@ class Reports:
         ctx: The call.
         watch: The batch that it waits for.
         wait: Seconds that it will wait at most.
+        ticks: Messages that were sent before the batch began.
     """
 
-    def __init__(self, ctx: Context[State], watch: Watch, *, wait: float) -> None:
+    def __init__(self, ctx: Context[State], watch: Watch, *, wait: float, ticks: int = 0) -> None:
         self._ctx = ctx
         self._watch = watch
         self._wait = wait
         self._heard = "progress_token" in (ctx.request_context.meta or {})
         self._told = watch.ended
-        self._ticks = 0
+        self._ticks = ticks
 
     async def first(self) -> None:
         """Tell the batch's id, how it stands, and whether it will take longer than the call waits."""
@@ -47,7 +48,7 @@ class Reports:
         late = eta.seconds is not None and eta.seconds > self._wait
         more = f". This call answers within {duration(self._wait)}; get_batch waits on" if late else ""
         others = await self._others() if self._heard else 0
-        await self._report(self._told, others, eta=eta, more=more)
+        await self._report(self._told + between(self._ticks), others, eta=eta, more=more)
 
     async def next(self) -> None:
         """Tell each picture that has ended since; where none has, that the work goes on."""
@@ -56,8 +57,7 @@ class Reports:
             if self._watch.over or ended == self._watch.batch.progress.total:
                 return
             self._ticks += 1
-            rising = self._told + self._ticks / (self._ticks + 1)  # progress has to rise
-            await self._report(rising, await self._others())
+            await self._report(self._told + between(self._ticks), await self._others())
             return
         self._ticks = 0
         while self._told < ended:
@@ -94,6 +94,11 @@ class Reports:
                 return await state.studio.requests_of_others() or 0
         except TimeoutError:
             return 0
+
+
+def between(ticks: int) -> float:
+    """A part of a picture, 0 to 1, more with each message: what is told of progress has to rise."""
+    return ticks / (ticks + 1)
 
 
 def duration(seconds: float) -> str:

@@ -1,20 +1,22 @@
-"""A wait: for the pictures of a batch, at most so long, with a progress message every few seconds."""
+"""A wait: for a batch to begin, and for its pictures, with a progress message every few seconds."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
-from vllm_image_mcp.progress import Reports
+from vllm_image_mcp.progress import Reports, between
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from mcp.server.mcpserver import Context
     from vllm_image_core.batch.summary import FoundBatch
 
     from vllm_image_mcp.state import State
     from vllm_image_mcp.watch import Watch
 
-__all__ = ["waited", "waited_elsewhere"]
+__all__ = ["Beginning", "waited", "waited_elsewhere"]
 
 TICK_SECONDS: Final = 2.5
 """Between two messages; hosts are promised one every 3 s."""
@@ -25,7 +27,42 @@ _LOOK_SECONDS: Final = 1.0
 GOING_ON: Final = frozenset({"running", "paused"})
 
 
-async def waited(ctx: Context[State], watch: Watch, until: float, *, through_trouble: bool = True) -> None:
+class Beginning:
+    """While a batch begins: a server that is slow to tell its model is told to the host.
+
+    Used as ``async with Beginning(ctx, batch_id) as beginning``.
+
+    Attributes:
+        ticks: Messages that were sent so far.
+    """
+
+    def __init__(self, ctx: Context[State], batch_id: str) -> None:
+        self._ctx = ctx
+        self._batch_id = batch_id
+        self.ticks = 0
+
+    async def __aenter__(self) -> Self:
+        self._telling = asyncio.create_task(self._tell())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._telling.cancel()
+        await asyncio.gather(self._telling, return_exceptions=True)
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            value = between(self.ticks)
+            self.ticks += 1
+            told = f"{self._batch_id}: waiting for the server to tell its model"
+            await self._ctx.report_progress(value, None, told)
+
+
+async def waited(
+    ctx: Context[State], watch: Watch, until: float, *, through_trouble: bool = True, ticks: int = 0
+) -> None:
     """Wait until a batch of this process is over, or the time is.
 
     Args:
@@ -33,9 +70,10 @@ async def waited(ctx: Context[State], watch: Watch, until: float, *, through_tro
         watch: The batch.
         until: When the call has to answer, by the event loop's clock.
         through_trouble: Whether to wait on while the server or the folder is away.
+        ticks: Progress messages that the call has sent before.
     """
     loop = asyncio.get_running_loop()
-    reports = Reports(ctx, watch, wait=until - loop.time())
+    reports = Reports(ctx, watch, wait=until - loop.time(), ticks=ticks)
     await reports.first()
     while not watch.over and (left := until - loop.time()) > 0:
         if watch.batch.trouble and not through_trouble:
