@@ -151,10 +151,17 @@ def test_twenty_jobs_are_not_stranded_on_the_slowest() -> None:
 def test_s01_without_a_dead_server_the_others_do_the_work_and_no_job_fails() -> None:
     members = servers(1, 1, 1, 1)
     requests = jobs(200)
+    sent: list[int] = []
 
-    done = batch(members, requests, lambda _: at(5.0, members[0].go_down))
+    def die() -> None:
+        sent.append(members[0].sent)
+        members[0].go_down()
+
+    done = batch(members, requests, lambda _: at(5.0, die))
 
     assert (len(done.replies), done.errors) == (200, [])
+    assert [members[0].sent] == sent
+    assert len(members[0].probes) > 1
     assert done.seconds <= ideal(requests, 1, 1, 1) / 0.95
     assert sum(server.sent for server in members) <= 1.1 * 200
 
