@@ -68,9 +68,15 @@ def test_the_server_takes_what_is_sent(
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.model)
 def test_every_setting_that_the_server_has_wrong_defaults_for_is_sent(profile: Profile) -> None:
     body = sent(ImageRequest(prompt="a fox"), profile)
-    assert {"prompt", "size", "num_inference_steps", "seed", "output_format", profile.guidance_field} <= set(
-        body
-    )
+    fields = set(body) | {f"extra_params.{name}" for name in body.get("extra_params", {})}
+    assert {
+        "prompt",
+        "size",
+        "num_inference_steps",
+        "seed",
+        "output_format",
+        profile.guidance_field,
+    } <= fields
 
 
 @pytest.mark.parametrize(

@@ -325,7 +325,8 @@ async def test_a_server_that_is_slow_to_tell_its_model_is_told_meanwhile_and_pro
         told(await client.call_tool("generate_image", fox, progress_callback=hear))
     [name] = {message.partition(":")[0] for _, message in heard}
     assert name.startswith("batch_")
-    assert [message for _, message in heard[:2]] == [f"{name}: waiting for the server to tell its model"] * 2
+    waits = f"{name}: 0 of 1, waiting for the server to tell its model"
+    assert [message for _, message in heard[:2]] == [waits] * 2
     assert heard[-1] == (1, f"{name}: 1 of 1")
     values = [progress for progress, _ in heard]
     assert values == sorted(set(values))

@@ -58,7 +58,7 @@ async def made(ctx: Context[State], request: ImageRequest, *, max_wait: object) 
     """
     state = ctx.request_context.lifespan_context
     batch = state.studio.batch([request])
-    watch = await _begun_and_waited(ctx, batch, max_wait=max_wait, through_trouble=False)
+    watch = await _begun_and_waited(ctx, batch, [request], max_wait=max_wait, through_trouble=False)
     if error := watch.errors.get(0) or batch.trouble:
         await batch.cancel()  # who is told of an error may call again, and must not get two pictures
         raise error
@@ -108,7 +108,7 @@ async def many_made(
         raise NotAgreed(f"The user does not want these {len(requests)} pictures; nothing was sent.")
     studio = ctx.request_context.lifespan_context.studio
     batch = studio.batch(requests, max_concurrent=max_concurrent)
-    await _begun_and_waited(ctx, batch, max_wait=max_wait)
+    await _begun_and_waited(ctx, batch, requests, max_wait=max_wait)
     return await _told(ctx, await studio.find_batch(batch.id, limit=MOST_LISTED), failing=True)
 
 
@@ -206,12 +206,17 @@ def _input_names(edit: EditRequest) -> list[str]:
 
 
 async def _begun_and_waited(
-    ctx: Context[State], batch: PictureBatch, *, max_wait: object, through_trouble: bool = True
+    ctx: Context[State],
+    batch: PictureBatch,
+    requests: Sequence[ImageRequest],
+    *,
+    max_wait: object,
+    through_trouble: bool = True,
 ) -> Watch:
-    """Begin a batch and wait; where the host gives the call up, what was not sent is cancelled."""
+    """Begin a batch of some requests and wait; where the host gives up, what was not sent is cancelled."""
     floor = ctx.request_context.lifespan_context.floor
     until = asyncio.get_running_loop().time() + wait_seconds(ctx, max_wait)
-    async with Beginning(ctx, batch.id) as beginning:
+    async with Beginning(ctx, batch.id, total=len(requests)) as beginning:
         watch = await floor.begin(batch)
     try:
         await waited(ctx, watch, until, through_trouble=through_trouble, ticks=beginning.ticks)

@@ -30,15 +30,16 @@ GOING_ON: Final = frozenset({"running", "paused"})
 class Beginning:
     """While a batch begins: a server that is slow to tell its model is told to the host.
 
-    Used as ``async with Beginning(ctx, batch_id) as beginning``.
+    Used as ``async with Beginning(ctx, batch_id, total=pictures) as beginning``.
 
     Attributes:
         ticks: Messages that were sent so far.
     """
 
-    def __init__(self, ctx: Context[State], batch_id: str) -> None:
+    def __init__(self, ctx: Context[State], batch_id: str, *, total: int) -> None:
         self._ctx = ctx
-        self._batch_id = batch_id
+        self._total = total
+        self._told = f"{batch_id}: 0 of {total}, waiting for the server to tell its model"
         self.ticks = 0
 
     async def __aenter__(self) -> Self:
@@ -56,8 +57,7 @@ class Beginning:
             await asyncio.sleep(TICK_SECONDS)
             value = between(self.ticks)
             self.ticks += 1
-            told = f"{self._batch_id}: waiting for the server to tell its model"
-            await self._ctx.report_progress(value, None, told)
+            await self._ctx.report_progress(value, self._total, self._told)
 
 
 async def waited(
