@@ -108,10 +108,11 @@ class Floor:
         return task
 
     def _remember(self, watch: Watch) -> None:
-        if len(self._watches) >= _KEPT:
-            over = [name for name, each in self._watches.items() if each.over]
-            for name in over[: max(0, len(over) - _KEPT + 1)]:
-                del self._watches[name]
+        while len(self._watches) >= _KEPT:
+            oldest = next((name for name, each in self._watches.items() if each.over), None)
+            if oldest is None:
+                break
+            del self._watches[oldest]
         self._watches[watch.batch.id] = watch
 
 

@@ -1,6 +1,7 @@
 """The MCP server: its tools behind one error boundary, and its life from the first request to the last."""
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -125,7 +126,9 @@ def serve(settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.stdin.isatty():
         sys.stderr.write("An MCP server, waiting for a host on stdin. Ctrl-C ends it; --help tells more.\n")
-    build_server(settings).run("stdio")
+    server = build_server(settings)
+    gc.freeze()  # what is here by now stays to the end: no collection has to go through it again
+    server.run("stdio")
 
 
 def main() -> None:
