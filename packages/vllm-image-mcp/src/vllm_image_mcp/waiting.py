@@ -40,24 +40,30 @@ class Beginning:
         self._ctx = ctx
         self._total = total
         self._told = f"{batch_id}: 0 of {total}, waiting for the server to tell its model"
+        self._telling: list[asyncio.Task[None]] = []
         self.ticks = 0
 
     async def __aenter__(self) -> Self:
-        self._telling = asyncio.create_task(self._tell())
+        self._wait()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._telling.cancel()
-        await asyncio.gather(self._telling, return_exceptions=True)
+        self._timer.cancel()
+        if self._telling:
+            await asyncio.gather(*self._telling, return_exceptions=True)
 
-    async def _tell(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            value = between(self.ticks)
-            self.ticks += 1
-            await self._ctx.report_progress(value, self._total, self._told)
+    def _wait(self) -> None:
+        """Mostly no message is needed, and a timer alone costs next to nothing."""
+        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tell)
+
+    def _tell(self) -> None:
+        value = between(self.ticks)
+        self.ticks += 1
+        report = self._ctx.report_progress(value, self._total, self._told)
+        self._telling.append(asyncio.create_task(report))
+        self._wait()
 
 
 async def waited(
