@@ -293,7 +293,7 @@ class Fleet:
         except ServerBusy:
             member.limit.refused()
             raise
-        except BaseException:
+        except BaseException:  # cancelled, too: its place is free, and its time tells nothing
             member.limit.broke_off()
             raise
         else:

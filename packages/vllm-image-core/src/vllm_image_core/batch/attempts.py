@@ -1,6 +1,7 @@
 """One request of a batch, tried until it ends: through outages, and alone where it is suspected."""
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import Final, Literal
 
@@ -61,28 +62,12 @@ class BatchAttempts:
         self._pixels = 0
         self._journal_is_well = True
 
-        seconds = workshop.patience_seconds
-        self._server = Patience(
-            self._is_server_well,
-            interval_seconds=workshop.probe_seconds,
-            patience_seconds=seconds,
-            told=log.paused,
-            given_up=given_up,
+        patient = functools.partial(
+            Patience, patience_seconds=workshop.patience_seconds, told=log.paused, given_up=given_up
         )
-        self._folder = Patience(
-            self._is_folder_well,
-            interval_seconds=workshop.look_seconds,
-            patience_seconds=seconds,
-            told=log.paused,
-            given_up=given_up,
-        )
-        self._journal = Patience(
-            self._is_journal_well,
-            interval_seconds=workshop.look_seconds,
-            patience_seconds=seconds,
-            told=log.paused,
-            given_up=given_up,
-        )
+        self._server = patient(self._is_server_well, interval_seconds=workshop.probe_seconds)
+        self._folder = patient(self._is_folder_well, interval_seconds=workshop.look_seconds)
+        self._journal = patient(self._is_journal_well, interval_seconds=workshop.look_seconds)
 
     @property
     def can_be_written(self) -> bool:

@@ -262,7 +262,7 @@ async def _given_back(run: BatchRun) -> AsyncGenerator[None]:
     """Give a batch back where it cannot begin: nobody else could go on with it."""
     try:
         yield
-    except BaseException:
+    except BaseException:  # cancelled, too: the lease must not outlive the attempt
         await run.abandon()
         raise
 

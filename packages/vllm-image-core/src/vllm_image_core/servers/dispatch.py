@@ -65,7 +65,7 @@ class Dispatch:
             self._giving = loop.call_soon(self.give_way)  # calls that come together are given away together
         try:
             await turn
-        except BaseException:
+        except BaseException:  # cancelled, too: who waits no longer must not be given a turn
             self._withdraw(call)
             raise
         finally:

@@ -116,7 +116,7 @@ class Relay:
                 self._checkup.start(self._checkup.probe(member))
             self._dispatch.lose()
             raise
-        except BaseException:
+        except BaseException:  # cancelled, or a bug: no fault of the server, whose place is free again
             member.gave_up(call, self._clock(), self._crew.usual)
             self._dispatch.give_way()
             raise
