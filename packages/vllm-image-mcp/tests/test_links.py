@@ -21,6 +21,6 @@ def test_a_picture_outside_of_the_folder_has_the_address_of_its_file() -> None:
 
 
 def test_a_link_has_the_name_the_kind_and_the_path() -> None:
-    link = picture_link(FOLDER / "fox.jpg", folder=FOLDER, description="64x64, seed 7")
-    assert (link.name, link.mime_type) == ("fox.jpg", "image/jpeg")
+    link = picture_link(FOLDER / "fox.jpg", uri="image://fox.jpg", description="64x64, seed 7")
+    assert (link.uri, link.name, link.mime_type) == ("image://fox.jpg", "fox.jpg", "image/jpeg")
     assert link.description == f"64x64, seed 7; {FOLDER / 'fox.jpg'}"

@@ -111,6 +111,17 @@ def test_a_prompt_in_any_script_comes_back_as_it_was(demo: "StdioServer") -> Non
     assert used["prompt"] == prompt
 
 
+def test_progress_is_told_to_the_call_that_has_a_token_for_it(demo: "StdioServer") -> None:
+    before = len(demo.lines)
+    asked = {"name": "generate_image", "arguments": {"prompt": "a red fox", **SMALL}}
+    assert not demo.ask("tools/call", **asked)["result"]["isError"]
+    assert len(demo.lines) == before + 1
+    assert not demo.ask("tools/call", **asked, _meta={"progressToken": "p1"})["result"]["isError"]
+    heard = [json.loads(line) for line in demo.lines[before + 1 : -1]]
+    assert [message["params"]["progressToken"] for message in heard] == ["p1", "p1"]
+    assert [message["params"]["progress"] for message in heard] == [0, 1]
+
+
 def test_a_picture_of_the_demo_says_that_it_is_simulated(demo: "StdioServer") -> None:
     result = demo.call("generate_image", prompt="a red fox", **SMALL)["structuredContent"]
     assert result["notes"] == ["Demo mode: pictures are simulated, drawn by a procedure and not by a model."]

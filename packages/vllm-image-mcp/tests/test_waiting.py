@@ -349,8 +349,9 @@ class Heard:
         del progress, total
         self.messages.append(message)
 
-    def reports(self, *, wait: float) -> Reports:
-        request = SimpleNamespace(lifespan_context=SimpleNamespace(studio=self), meta={"progress_token": 1})
+    def reports(self, *, wait: float, token: bool = True, wired: bool = True) -> Reports:
+        state = SimpleNamespace(studio=self, wired=wired)
+        request = SimpleNamespace(lifespan_context=state, meta={"progress_token": 1} if token else None)
         told_to = SimpleNamespace(request_context=request, report_progress=self.report_progress)
         return Reports(cast("Context[State]", told_to), self.watch, wait=wait)
 
@@ -365,6 +366,18 @@ async def test_a_message_tells_the_batchs_own_time_left_and_who_is_ahead() -> No
     await reports.next()
     expected = "batch_1: 3 of 8, about 40 s left (measured), 2 requests of others ahead"
     assert call.messages == [expected, expected]
+
+
+@pytest.mark.parametrize(("wired", "heard"), [(True, 0), (False, 2)])
+async def test_without_a_token_only_a_client_in_this_process_is_told(
+    wired: bool,  # noqa: FBT001 - given by its name
+    heard: int,
+) -> None:
+    call = Heard(MEASURED)
+    reports = call.reports(wait=45, token=False, wired=wired)
+    await reports.first()
+    await reports.next()
+    assert call.messages == ["batch_1: 3 of 8, about 40 s left (measured)"] * heard
 
 
 async def test_a_picture_that_should_be_there_by_now_is_not_said_to_be_nearly_there() -> None:

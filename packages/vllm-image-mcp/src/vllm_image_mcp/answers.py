@@ -46,26 +46,28 @@ __all__ = [
 ]
 
 
-def image_result(image: GeneratedImage, *, notes: Sequence[str], folder: Path) -> ImageResult:
+def image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str], folder: Path) -> ImageResult:
     """One saved picture; of an edit with the names of those that it was made of.
 
     Args:
         image: The picture.
+        batch_id: The batch that it was made in.
         notes: The server's own, told with every picture.
         folder: The output folder.
     """
     from vllm_image_core.editing.resolver import ResolvedEdit  # noqa: PLC0415 - the server starts without it
 
-    told = _image_result(image, notes=notes, folder=folder)
+    told = _image_result(image, batch_id=batch_id, notes=notes, folder=folder)
     if not isinstance(image.request, ResolvedEdit):
         return told
     inputs = [one.name or role for role, one in image.request.inputs.by_role]
     return EditResult(**dict(told), inputs=inputs)
 
 
-def _image_result(image: GeneratedImage, *, notes: Sequence[str], folder: Path) -> ImageResult:
+def _image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str], folder: Path) -> ImageResult:
     sent = image.request
     return ImageResult(
+        batch_id=batch_id,
         uri=picture_uri(image.path, folder=folder),
         file_path=str(image.path),
         generation_time_seconds=round(image.seconds, 3),

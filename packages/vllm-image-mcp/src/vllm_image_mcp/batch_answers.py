@@ -242,12 +242,12 @@ def _labels(answer: BatchResult, image: BatchImage) -> Parameters:
     return {"size": f"{whole.get('width')}x{whole.get('height')}", **rest}
 
 
-def links_of(answer: BatchResult, *, folder: Path) -> list[ResourceLink]:
+def links_of(answer: BatchResult) -> list[ResourceLink]:
     """A link to each picture that is there."""
     return [
-        picture_link(Path(image.file_path), folder=folder, description=f"{image.index}: seed {image.seed}")
+        picture_link(Path(image.file_path), uri=image.uri, description=f"{image.index}: seed {image.seed}")
         for image in answer.results
-        if image.file_path
+        if image.file_path and image.uri
     ]
 
 

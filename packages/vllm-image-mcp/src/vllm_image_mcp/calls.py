@@ -64,7 +64,7 @@ async def made(ctx: Context[State], request: ImageRequest, *, max_wait: object) 
         raise error
     if seen := watch.seen.get(0):
         path = Path(seen.answer.file_path or "")
-        link = picture_link(path, folder=state.studio.output_dir, description=seen.described)
+        link = picture_link(path, uri=seen.answer.uri or "", description=seen.described)
         return await reply(seen.answer, state.settings, links=[link], drawing=one_picture(path))
     inputs = _input_names(request) if isinstance(request, EditRequest) else None
     answer = image_waiting(watch.batch, inputs=inputs, over=watch.over, notes=state.notes)
@@ -191,10 +191,11 @@ async def images_found(
         limit=found_at_once(limit),
         offset=0 if offset is None else offset,
     )
+    answer = await asyncio.to_thread(found.found_images, page, folder=folder)
     return await reply(
-        await asyncio.to_thread(found.found_images, page, folder=folder),
+        answer,
         state.settings,
-        links=found.found_links(page, folder=folder),
+        links=found.found_links(answer),
         drawing=sheet(found.shown_found(page)) if page.pictures else None,
     )
 
@@ -246,7 +247,7 @@ async def _told(ctx: Context[State], found_batch: FoundBatch, *, failing: bool =
     return await reply(
         answer,
         state.settings,
-        links=batch_answers.links_of(answer, folder=state.studio.output_dir),
+        links=batch_answers.links_of(answer),
         drawing=sheet(batch_answers.shown_of(answer)) if answer.images_generated else None,
         is_error=failing and answer.status == "failed",
     )

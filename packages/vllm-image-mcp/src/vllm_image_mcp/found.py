@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vllm_image_core.edit import EditRequest
@@ -16,8 +17,6 @@ from vllm_image_mcp.results import FoundImage, FoundImages
 from vllm_image_mcp.settings_told import recorded_settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mcp.types import ResourceLink
     from vllm_image_core.files.index import Page
     from vllm_image_core.files.record import Record
@@ -81,11 +80,11 @@ def _name(one: object, folder: Path) -> str | None:
     return one.name if there.sha256 == one.sha256 else None
 
 
-def found_links(page: Page, *, folder: Path) -> list[ResourceLink]:
-    """A link to each picture of a page."""
+def found_links(answer: FoundImages) -> list[ResourceLink]:
+    """A link to each picture of an answer."""
     return [
-        picture_link(record.path, folder=folder, description=f"{index}: {record.size}")
-        for index, record in enumerate(page.pictures)
+        picture_link(Path(image.file_path), uri=image.uri, description=f"{index}: {image.size}")
+        for index, image in enumerate(answer.images)
     ]
 
 

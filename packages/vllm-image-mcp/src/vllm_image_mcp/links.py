@@ -28,17 +28,17 @@ def mime_type_of(path: Path) -> str | None:
     return _MIME_TYPES.get(path.suffix.lower())
 
 
-def picture_link(path: Path, *, folder: Path, description: str) -> ResourceLink:
+def picture_link(path: Path, *, uri: str, description: str) -> ResourceLink:
     """A link to the full picture.
 
     Args:
         path: Absolute.
-        folder: The output folder, absolute.
+        uri: Its address, as `picture_uri` tells it.
         description: What it is, in a few words; the path is added.
     """
     return ResourceLink(
         type="resource_link",
-        uri=picture_uri(path, folder=folder),
+        uri=uri,
         name=path.name,
         description=f"{description}; {path}",
         mime_type=mime_type_of(path),

@@ -38,20 +38,25 @@ class Reports:
         self._ctx = ctx
         self._watch = watch
         self._wait = wait
-        self._heard = "progress_token" in (ctx.request_context.meta or {})
+        self._asked = "progress_token" in (ctx.request_context.meta or {})
+        self._heard = self._asked or not ctx.request_context.lifespan_context.wired
         self._told = watch.ended
         self._ticks = ticks
 
     async def first(self) -> None:
         """Tell the batch's id, how it stands, and whether it will take longer than the call waits."""
+        if not self._heard:
+            return
         eta = self._watch.batch.eta
         late = eta.seconds is not None and eta.seconds > self._wait
         more = f". This call answers within {duration(self._wait)}; get_batch waits on" if late else ""
-        others = await self._others() if self._heard else 0
+        others = await self._others() if self._asked else 0
         await self._report(self._told + between(self._ticks), others, eta=eta, more=more)
 
     async def next(self) -> None:
         """Tell each picture that has ended since; where none has, that the work goes on."""
+        if not self._heard:
+            return
         ended = self._watch.ended
         if ended <= self._told:
             if self._watch.over or ended == self._watch.batch.progress.total:

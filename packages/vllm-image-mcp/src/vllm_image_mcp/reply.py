@@ -40,7 +40,8 @@ async def reply(
         drawing: What the preview shows.
         is_error: Whether nothing came of the call.
     """
-    text = answer.model_dump_json()
+    structured = answer.model_dump(mode="json")
+    text = to_json(structured).decode()
     content: list[ContentBlock] = [TextContent(type="text", text=text)]
     if drawing is not None and settings.preview != "none":
         preview = await drawn(drawing, settings.preview, room=MOST_BYTES - _spent(text, links))
@@ -48,7 +49,7 @@ async def reply(
     return CallToolResult(
         content=[*content, *links],
         is_error=is_error,
-        structured_content=answer.model_dump(mode="json") if settings.structured_content else None,
+        structured_content=structured if settings.structured_content else None,
     )
 
 

@@ -20,6 +20,7 @@ from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.completions import add_completions
+from vllm_image_mcp.event_loop import loop_factory
 from vllm_image_mcp.gallery import gallery, shown_by
 from vllm_image_mcp.messages import explain, explain_arguments, explain_inability, explain_unknown
 from vllm_image_mcp.prompts import PromptServer, add_prompts
@@ -92,9 +93,14 @@ class ImageServer(PromptServer, ResourceServer):
         return self._named.get(name, or_else)
 
 
-def build_server(settings: Settings) -> ImageServer:
-    """The server with all that it offers; nothing is connected or written before it is used."""
-    state = State(settings)
+def build_server(settings: Settings, *, wired: bool = False) -> ImageServer:
+    """The server with all that it offers; nothing is connected or written before it is used.
+
+    Args:
+        settings: As the user gave them.
+        wired: Whether it will talk over a wire, and not to a client in this process.
+    """
+    state = State(settings, wired=wired)
     server = ImageServer(
         "vllm-image-mcp",
         title="vLLM image generation",
@@ -126,9 +132,10 @@ def serve(settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.stdin.isatty():
         sys.stderr.write("An MCP server, waiting for a host on stdin. Ctrl-C ends it; --help tells more.\n")
-    server = build_server(settings)
+    server = build_server(settings, wired=True)
     gc.freeze()  # what is here by now stays to the end: no collection has to go through it again
-    server.run("stdio")
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(server.run_stdio_async())
 
 
 def main() -> None:

@@ -24,12 +24,19 @@ class State:
 
     It is opened at the first use, so that the server answers its host before anything slow is imported.
 
-    Attributes:
+    Args:
         settings: What the server was told at its start.
+        wired: Whether its hosts are at the other end of a wire: such a host hears of progress only where its
+            call has a token for that. A client in this process is called back without one.
+
+    Attributes:
+        settings: As given.
+        wired: As given.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, wired: bool = False) -> None:
         self.settings = settings
+        self.wired = wired
 
     @cached_property
     def folder(self) -> Folder:

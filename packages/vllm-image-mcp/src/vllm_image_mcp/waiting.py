@@ -86,6 +86,8 @@ async def waited(
             return
         await watch.news(min(left, TICK_SECONDS))
         await reports.next()
+    if watch.over:
+        await reports.next()  # what ended while the last message was on its way
 
 
 async def waited_elsewhere(ctx: Context[State], found: FoundBatch, until: float) -> None:

@@ -81,16 +81,18 @@ class Watch:
             async for outcome in self.batch:
                 match outcome:
                     case Done(index=index, value=image):
-                        answer = image_result(image, notes=self._notes, folder=self._folder)
                         self.seen[index] = Seen(
-                            answer=answer.model_copy(update={"batch_id": self.batch.id}),
+                            answer=image_result(
+                                image, batch_id=self.batch.id, notes=self._notes, folder=self._folder
+                            ),
                             described=described(image),
                             parameters=sent_settings(image),
                             notes=told_notes(image.notes),
                         )
                     case Failed(index=index, error=error):
                         self.errors[index] = error
-                self._tell()
+                if self.ended != self.batch.progress.total:  # the end is told in a moment
+                    self._tell()
         except Exception as error:  # noqa: BLE001 - nobody waits for this task: who asks for the batch is told
             self.fault = error
         finally:

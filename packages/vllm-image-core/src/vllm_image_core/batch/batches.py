@@ -33,7 +33,8 @@ _MOST: Final = 1_000_000
 """The largest number of pictures at once, or of batches and requests in one answer."""
 
 _KEPT: Final = 100
-"""How many batches that have ended are kept with their last pictures; others are read from the journal."""
+"""So many batches are kept with their last pictures, more where more are at work; others are read from the
+journal."""
 
 _BREATH: Final = 500
 """Requests that are checked between two turns of the event loop."""
@@ -250,9 +251,11 @@ class Batches:
             )
 
     def _remembered(self, batch: PictureBatch) -> PictureBatch:
-        ended = [name for name, known in self._known.items() if known.idle]
-        for name in ended[: max(0, len(ended) - _KEPT + 1)]:
-            del self._known[name]
+        while len(self._known) >= _KEPT:
+            oldest = next((name for name, known in self._known.items() if known.idle), None)
+            if oldest is None:
+                break
+            del self._known[oldest]
         self._known[batch.id] = batch
         return batch
 

@@ -122,6 +122,6 @@ def _within(speeds: Sequence[Speed], at_once: int) -> list[Speed]:
     kept: list[Speed] = []
     for speed in sorted(speeds, key=lambda speed: speed.predictor.seconds(_USUAL)):
         if at_once > 0:
-            kept.append(replace(speed, parallelism=min(at_once, speed.parallelism)))
+            kept.append(speed if speed.parallelism <= at_once else replace(speed, parallelism=at_once))
             at_once -= speed.parallelism
     return kept

@@ -71,7 +71,7 @@ class BatchRun:
         self.over = asyncio.Event()
         self.recorded = asyncio.Event()
         self._at_once = at_once
-        self._fixed = fixed
+        self._windowed = None if fixed or not isinstance(workshop.backend, Windowed) else workshop.backend
         self._fresh = lease.fresh
         self._began = workshop.timer()
         self._ended: float | None = None
@@ -241,10 +241,7 @@ class BatchRun:
                 self._taken.set()
 
     def _window(self) -> int:
-        backend = self._workshop.backend
-        if not self._fixed and isinstance(backend, Windowed):
-            return max(1, backend.window)
-        return self._at_once
+        return self._at_once if self._windowed is None else max(1, self._windowed.window)
 
     async def _work(self, item: BatchItem) -> None:
         position, ended = item.position, False

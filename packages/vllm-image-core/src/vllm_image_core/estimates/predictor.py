@@ -117,9 +117,10 @@ class Predictor:
         told = f"{_pictures(self._time.count)} {where}"
         if self._time.only_first:
             return f"{told}, the first one, which may have been slower"
-        if self.error is None:
+        error = self.error
+        if error is None:
             return f"{told}, too few to say how far off"
-        return f"{told}, off by {max(1, round(100 * self.error))} % on the last {len(self._time.errors)}"
+        return f"{told}, off by {max(1, round(100 * error))} % on the last {len(self._time.errors)}"
 
     @property
     def memory_basis(self) -> str:

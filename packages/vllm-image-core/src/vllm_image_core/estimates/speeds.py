@@ -27,7 +27,7 @@ class Speeds:
     def __init__(self, calibration: Calibration) -> None:
         self._calibration = calibration
         self._profile: Profile | None = None
-        self._origins: Mapping[str, Origin] = {}
+        self._origins: Mapping[str, Mapping[Task, Origin]] = {}
 
     def meet(self, profile: Profile, origins: Iterable[Origin]) -> None:
         """Read what is kept of each server with the model that it has now; waits for the disk.
@@ -36,17 +36,17 @@ class Speeds:
             profile: The model's.
             origins: One of each server.
         """
-        known = {origin.server: origin for origin in origins}
-        for origin in known.values():
-            for task in TASKS:
-                self._calibration.predictor(replace(origin, task=task), profile)
+        known = {origin.server: _of_each_task(origin) for origin in origins}
+        for each in known.values():
+            for origin in each.values():
+                self._calibration.predictor(origin, profile)
         self._profile, self._origins = profile, known
 
     def made(self, made: Made) -> None:
         """Learn from a picture; waits for the disk."""
         self._calibration.made(made)
         if made.origin.server not in self._origins:
-            self._origins = {**self._origins, made.origin.server: made.origin}
+            self._origins = {**self._origins, made.origin.server: _of_each_task(made.origin)}
 
     def of(self, servers: Sequence[MemberReport]) -> tuple[Speed, ...]:
         """The speed of each server that gets work, of all where none does; none before one told its model."""
@@ -94,10 +94,12 @@ class Speeds:
         return known.seconds(_usual(profile)) if known.pictures else None
 
     def _known(self, url: str, profile: Profile, task: Task) -> Predictor:
-        origin = self._origins.get(url)
-        if origin is None:
-            return Predictor(profile)
-        return self._calibration.known(replace(origin, task=task), profile)
+        each = self._origins.get(url)
+        return Predictor(profile) if each is None else self._calibration.known(each[task], profile)
+
+
+def _of_each_task(origin: Origin) -> Mapping[Task, Origin]:
+    return {task: replace(origin, task=task) for task in TASKS}
 
 
 def _usual(profile: Profile) -> Work:
