@@ -332,6 +332,28 @@ async def test_a_server_that_is_slow_to_tell_its_model_is_told_meanwhile_and_pro
     assert values == sorted(set(values))
 
 
+@pytest.mark.parametrize("tool", ["generate_image", "batch_generate"])
+async def test_a_server_that_never_tells_its_model_is_given_up_in_time_and_nothing_is_left_of_the_batch(
+    connect: Connect, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch, tool: str
+) -> None:
+    monkeypatch.setattr(waiting, "BEGIN_SECONDS", 0.3)
+    omni.hold_questions()
+    asked = {"prompts": ["fox", "owl"]} if tool == "batch_generate" else {"prompt": "fox"}
+    async with connect() as client, asyncio.timeout(60):
+        refused = await client.call_tool(tool, {**asked, "max_wait": 0, **SMALL})
+        assert refused.is_error
+        assert text(refused) == (
+            "The server did not tell its model within 1 s, or the output folder is slow. Nothing was sent. "
+            "Check with server_health, then call again; a longer max_wait has more patience."
+        )
+        omni.release()
+        assert told(await client.call_tool("list_batches", {}))["batches"] == []
+        assert told(await client.call_tool("generate_image", {"prompt": "hare", **SMALL}))["file_path"]
+        listed = told(await client.call_tool("list_batches", {}))["batches"]
+    assert [batch["prompt"] for batch in listed] == ["hare"]
+    assert [request["prompt"] for request in omni.requests] == ["hare"]
+
+
 class Heard:
     """A call whose progress is kept, on a batch that stands as it is told to."""
 

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+from dataclasses import replace
 
 import pytest
 from vllm_omni_client import errors
@@ -80,6 +81,14 @@ def test_a_message_is_one_printable_line_of_at_most_500_characters() -> None:
     assert error.message.startswith("first second x")
     assert len(error.message) == 500
     assert str(error) == error.message
+
+
+def test_a_question_that_timed_out_is_not_advised_to_take_fewer_steps() -> None:
+    asked = replace(EXCHANGE, method="GET", url="http://gpu:8000/v1/models")
+    question = RequestTimeout("no whole answer", exchange=asked)
+    assert "server hangs" in question.next_step
+    assert "steps" not in question.next_step
+    assert "fewer steps" in RequestTimeout("no whole answer", exchange=EXCHANGE).next_step
 
 
 def test_a_message_is_never_empty() -> None:

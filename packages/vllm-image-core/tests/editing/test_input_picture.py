@@ -144,6 +144,11 @@ def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
         assert "cannot be read" in (message := refused(path).message) or "is no file" in message
 
 
+def test_a_file_that_is_not_there_is_advised_by_its_path_and_not_by_its_format(tmp_path: Path) -> None:
+    assert refused(tmp_path / "gone.png").next_step.startswith("Look at the path")
+    assert "save this one as PNG first" in refused(Path(__file__)).next_step
+
+
 @pytest.mark.parametrize(
     "source", [None, 7, True, object(), SimpleNamespace(size=(1, 1)), ["a.png"], {"path": "a.png"}]
 )

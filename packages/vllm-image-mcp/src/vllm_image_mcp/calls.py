@@ -217,7 +217,7 @@ async def _begun_and_waited(
     """Begin a batch of some requests and wait; where the host gives up, what was not sent is cancelled."""
     floor = ctx.request_context.lifespan_context.floor
     until = asyncio.get_running_loop().time() + wait_seconds(ctx, max_wait)
-    async with Beginning(ctx, batch.id, total=len(requests)) as beginning:
+    async with Beginning(ctx, batch.id, total=len(requests), until=until) as beginning:
         watch = await floor.begin(batch)
     try:
         await waited(ctx, watch, until, through_trouble=through_trouble, ticks=beginning.ticks)

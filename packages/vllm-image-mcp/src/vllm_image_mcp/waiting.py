@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Self
 
-from vllm_image_mcp.progress import Reports, between
+from vllm_image_core.errors import ImageError
+
+from vllm_image_mcp.progress import Reports, between, duration
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from vllm_image_mcp.state import State
     from vllm_image_mcp.watch import Watch
 
-__all__ = ["Beginning", "waited", "waited_elsewhere"]
+__all__ = ["Beginning", "NotBegun", "waited", "waited_elsewhere"]
 
 TICK_SECONDS: Final = 2.5
 """Between two messages; hosts are promised one every 3 s."""
@@ -24,19 +26,39 @@ TICK_SECONDS: Final = 2.5
 _LOOK_SECONDS: Final = 1.0
 """Between two looks at the batch of another process."""
 
+BEGIN_SECONDS: Final = 10.0
+"""So long a batch may take to begin, however short the wait is: before, there is nothing to ask for."""
+
 GOING_ON: Final = frozenset({"running", "paused"})
 
 
-class Beginning:
-    """While a batch begins: a server that is slow to tell its model is told to the host.
+class NotBegun(ImageError):
+    """A batch could not begin while its call waited; nothing of it is left."""
 
-    Used as ``async with Beginning(ctx, batch_id, total=pictures) as beginning``.
+    usual_next_step = "Check with server_health, then call again; a longer max_wait has more patience."
+
+
+class Beginning:
+    """While a batch begins: the host is told of a server that is slow to tell its model, which has its limit.
+
+    Used as ``async with Beginning(ctx, batch_id, total=pictures, until=end) as beginning``.
+
+    Args:
+        ctx: The call.
+        batch_id: The batch.
+        total: Its pictures.
+        until: When the call has to answer, by the event loop's clock.
+
+    Raises:
+        NotBegun: It takes longer than that, and longer than 10 s.
 
     Attributes:
         ticks: Messages that were sent so far.
     """
 
-    def __init__(self, ctx: Context[State], batch_id: str, *, total: int) -> None:
+    def __init__(self, ctx: Context[State], batch_id: str, *, total: int, until: float) -> None:
+        self._began = asyncio.get_running_loop().time()
+        self._limit = asyncio.timeout_at(max(until, self._began + BEGIN_SECONDS))
         self._ctx = ctx
         self._total = total
         self._told = f"{batch_id}: 0 of {total}, waiting for the server to tell its model"
@@ -44,6 +66,7 @@ class Beginning:
         self.ticks = 0
 
     async def __aenter__(self) -> Self:
+        await self._limit.__aenter__()
         self._wait()
         return self
 
@@ -53,6 +76,14 @@ class Beginning:
         self._timer.cancel()
         if self._telling:
             await asyncio.gather(*self._telling, return_exceptions=True)
+        try:
+            await self._limit.__aexit__(kind, error, trace)
+        except TimeoutError:
+            waited = duration(asyncio.get_running_loop().time() - self._began)
+            raise NotBegun(
+                f"The server did not tell its model within {waited}, or the output folder is slow. "
+                "Nothing was sent."
+            ) from None
 
     def _wait(self) -> None:
         """Mostly no message is needed, and a timer alone costs next to nothing."""

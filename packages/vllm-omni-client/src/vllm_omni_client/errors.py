@@ -186,6 +186,13 @@ class RequestTimeout(OmniError):
         "see if the server is busy."
     )
 
+    @property
+    def next_step(self) -> str:
+        """What the caller can do about it, in one sentence; a mere question has no steps and no size."""
+        if self.exchange is not None and self.exchange.method == "GET":
+            return "See whether the server hangs (its log, or a restart), and what stands before it."
+        return self.default_next_step
+
 
 class ConnectionLost(OmniError):
     """The connection broke after the request was sent; whether the work was done is not known."""

@@ -156,7 +156,12 @@ def _from_path(path: object, parameter: str) -> InputPicture:
             return read_input_file(file, name=Path(path).name, parameter=parameter)
     except (OSError, ValueError) as error:  # a zero byte in a path is a ValueError
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise _refused(parameter, told, f"cannot be read: {one_line(reason)}") from error
+        raise _refused(
+            parameter,
+            told,
+            f"cannot be read: {one_line(reason)}",
+            next_step="Look at the path, and whether this program may read the file.",
+        ) from error
 
 
 def _checked(data: bytes, *, name: str | None, parameter: str) -> InputPicture:
@@ -206,12 +211,12 @@ def _plain(name: str | None) -> str | None:
     return one_line(name.replace("\\", "/").rpartition("/")[2], limit=_NAME_CHARACTERS) or None
 
 
-def _refused(parameter: str, name: str | None, fault: str) -> InvalidRequest:
+def _refused(parameter: str, name: str | None, fault: str, *, next_step: str | None = None) -> InvalidRequest:
     what = f"'{name}'" if name else "the picture"
     return InvalidRequest(
         f"{parameter}: {what} {fault}. Allowed is {_ALLOWED}.",
         parameter=parameter,
         value=name,
         allowed=_ALLOWED,
-        next_step=f"Give another picture for {parameter}, or save this one as PNG first.",
+        next_step=next_step or f"Give another picture for {parameter}, or save this one as PNG first.",
     )
