@@ -54,6 +54,15 @@ def begun(server: "StdioServer", omni: "OmniServer") -> str:
     return answer["batch_id"]
 
 
+def cut_off(server: "StdioServer", omni: "OmniServer") -> str:
+    """The same batch, whose server is killed then."""
+    name = begun(server, omni)
+    server.process.send_signal(signal.SIGKILL)
+    server.wait()
+    omni.release()
+    return name
+
+
 def told_of_two(server: "StdioServer", name: str) -> dict[str, Any]:
     """What another process's server tells once the two are in the journal, which is within a second."""
     until = time.monotonic() + 30
@@ -72,11 +81,7 @@ def asked_for(omni: "OmniServer") -> list[str]:
 def test_a_batch_of_a_server_that_was_killed_is_told_as_interrupted_and_goes_on_when_asked(
     started: Callable[..., "StdioServer"], omni: "OmniServer", tmp_path: Path
 ) -> None:
-    first = started()
-    name = begun(first, omni)
-    first.process.send_signal(signal.SIGKILL)
-    first.wait()
-    omni.release()
+    name = cut_off(started(), omni)
 
     second = started()
     cut = told(second.call("get_batch", batch_id=name))
@@ -103,14 +108,30 @@ def test_a_batch_of_a_server_that_was_killed_is_told_as_interrupted_and_goes_on_
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_a_batch_that_goes_on_with_another_model_says_that_two_made_it(
+    started: Callable[..., "StdioServer"], omni: "OmniServer"
+) -> None:
+    omni.runs("Tongyi-MAI/Z-Image-Turbo")
+    name = cut_off(started(), omni)
+    omni.runs("Qwen/Qwen-Image")
+
+    second = started()
+    assert told(second.call("get_batch", batch_id=name))["model"] == "Tongyi-MAI/Z-Image-Turbo"
+    whole = told(second.call("get_batch", batch_id=name, resume=True))
+    assert (whole["status"], whole["images_generated"], whole["model"]) == ("success", 5, None)
+    told_so = (
+        "Made by 2 models: Qwen/Qwen-Image, Tongyi-MAI/Z-Image-Turbo. find_images tells each picture's own."
+    )
+    assert told_so in whole["notes"]
+    found = told(second.call("find_images"))["images"]
+    assert [image["model"] for image in found] == ["Qwen/Qwen-Image"] * 3 + ["Tongyi-MAI/Z-Image-Turbo"] * 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
 def test_a_picture_that_was_saved_and_not_written_down_counts_in_the_list_as_in_the_batch(
     started: Callable[..., "StdioServer"], omni: "OmniServer", tmp_path: Path
 ) -> None:
-    first = started()
-    name = begun(first, omni)
-    first.process.send_signal(signal.SIGKILL)
-    first.wait()
-    omni.release()
+    name = cut_off(started(), omni)
     (journal,) = tmp_path.rglob("batches.sqlite3")
     with contextlib.closing(sqlite3.connect(journal)) as database, database:
         database.execute("DELETE FROM outcome")

@@ -81,6 +81,7 @@ def batch_result(
     settings = _settings(found.items, watch, records)
     same = shared(settings.values())
     told = {note: None for seen in watch.seen.values() for note in seen.notes} if watch else {}
+    models = list(dict.fromkeys(_models(watch, records)))
     live = watch.batch if watch and not watch.over else None
     counts = live.progress if live else found
     results = [
@@ -103,12 +104,13 @@ def batch_result(
         images_left=(counts.waiting or 0) + counts.running,
         seconds_left=seconds_left(live) if live else None,
         max_concurrent=watch.batch.at_once if watch else None,
-        model=next(_models(watch, records), None),
+        model=models[0] if len(models) == 1 else None,
         parameters=same,
         results=results,
         notes=[
             *notes,
             *_outlook(found, given_up=given_up),
+            *_mixed(models),
             *_alike(found.items, results),
             *told,
             *_left_out(found),
@@ -124,6 +126,15 @@ def _outlook(found: FoundBatch, *, given_up: bool) -> list[str]:
     next_step = _GIVEN_UP if given_up and found.state in _GOING_ON else _NEXT.get(found.state)
     cause = one_line(in_our_words(found.cause), limit=500) if found.cause else None
     return [*([cause] if cause else []), *([next_step] if next_step else [])]
+
+
+def _mixed(models: Sequence[str]) -> list[str]:
+    """Said of a batch that went on after its server was given another model."""
+    if len(models) < 2:  # noqa: PLR2004 - more than one
+        return []
+    return [
+        f"Made by {len(models)} models: {', '.join(sorted(models))}. find_images tells each picture's own."
+    ]
 
 
 def _alike(items: Sequence[ItemReport], results: Sequence[BatchImage]) -> list[str]:
