@@ -354,6 +354,28 @@ async def test_a_server_that_never_tells_its_model_is_given_up_in_time_and_nothi
     assert [request["prompt"] for request in omni.requests] == ["hare"]
 
 
+async def test_a_host_that_is_slow_to_take_a_message_does_not_end_a_batch_that_has_begun(
+    connect: Connect, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "TICK_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "BEGIN_SECONDS", 1.5)
+    omni.hold_questions()
+
+    async def slow(progress: float, total: float | None, message: str | None) -> None:
+        del progress, total
+        if "waiting for the server" in (message or ""):
+            omni.release()
+            await asyncio.sleep(2.5)
+
+    async with connect(max_wait="30") as client, asyncio.timeout(60):
+        fox = {"prompt": "a red fox", "max_wait": 1, **SMALL}
+        answer = told(await client.call_tool("generate_image", fox, progress_callback=slow))
+        assert (
+            told(await client.call_tool("get_batch", {"batch_id": answer["batch_id"]}))["status"] == "success"
+        )
+    assert len(omni.requests) == 1
+
+
 class Heard:
     """A call whose progress is kept, on a batch that stands as it is told to."""
 

@@ -74,8 +74,6 @@ class Beginning:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._timer.cancel()
-        if self._telling:
-            await asyncio.gather(*self._telling, return_exceptions=True)
         try:
             await self._limit.__aexit__(kind, error, trace)
         except TimeoutError:
@@ -84,6 +82,9 @@ class Beginning:
                 f"The server did not tell its model within {waited}, or the output folder is slow. "
                 "Nothing was sent."
             ) from None
+        finally:
+            if self._telling:
+                await asyncio.gather(*self._telling, return_exceptions=True)
 
     def _wait(self) -> None:
         """Mostly no message is needed, and a timer alone costs next to nothing."""
