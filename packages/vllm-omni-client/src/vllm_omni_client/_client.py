@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Final, Self, TypeVar
+from urllib.request import getproxies
 
 import httpx
 from pydantic import SecretStr
@@ -27,6 +28,7 @@ from vllm_omni_client._causes import first_words, unreachable_reason
 from vllm_omni_client._connection import Connection
 from vllm_omni_client._endpoints import Call
 from vllm_omni_client._flows import Ask, Flow
+from vllm_omni_client._proxy import proxy_for
 from vllm_omni_client._reply import IncomingReply, Reply
 from vllm_omni_client._wire import Deadline, Wire
 from vllm_omni_client.capabilities import Capabilities
@@ -172,12 +174,11 @@ class AsyncOmniClient(AsyncCalls):
             keepalive_expiry=_IDLE_SECONDS,
         )
         with _usable_environment():
-            transport = self._transport
-            if transport is None and self._connection.is_direct:
-                transport = httpx.AsyncHTTPTransport(verify=_tls(self._connection), limits=limits)
-            self._http = httpx.AsyncClient(
-                headers=self._connection.headers(), transport=transport, limits=limits
+            proxy = proxy_for(self.base_url, getproxies())
+            transport = self._transport or httpx.AsyncHTTPTransport(
+                verify=_tls(self._connection, proxy), limits=limits, proxy=proxy
             )
+            self._http = httpx.AsyncClient(headers=self._connection.headers(), transport=transport)
         self._places = asyncio.Semaphore(self._connection.max_connections)
         self._learning = asyncio.Lock()
         self._process = os.getpid()
@@ -347,10 +348,11 @@ class OmniClient(BlockingCalls):
         # A deadline can end a blocking read only by cutting its connection, so each call has one of its own.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         with _usable_environment():
-            transport = self._transport
-            if transport is None and self._connection.is_direct:
-                transport = httpx.HTTPTransport(verify=_tls(self._connection), limits=limits)
-            self._http = httpx.Client(headers=self._connection.headers(), transport=transport, limits=limits)
+            proxy = proxy_for(self.base_url, getproxies())
+            transport = self._transport or httpx.HTTPTransport(
+                verify=_tls(self._connection, proxy), limits=limits, proxy=proxy
+            )
+            self._http = httpx.Client(headers=self._connection.headers(), transport=transport)
         self._places = threading.Semaphore(self._connection.max_connections)
         self._learning = threading.Lock()
         self._wires: set[Wire] = set()
@@ -484,20 +486,20 @@ def _timeouts(connection: Connection, seconds: float = math.inf) -> httpx.Timeou
     )
 
 
-def _tls(connection: Connection) -> ssl.SSLContext | bool:
+def _tls(connection: Connection, proxy: str | None) -> ssl.SSLContext | bool:
     """Return how certificates are checked; without TLS, spare the reading of all that are known."""
-    return True if connection.is_encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return True if connection.is_encrypted or proxy else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @contextmanager
 def _usable_environment() -> Generator[None]:
-    """Give a proxy or certificate setting that httpx cannot use a name; its value may hold a password."""
+    """Name the proxy or certificate settings when httpx cannot use one; its value may hold a password."""
     try:
         yield
     except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
         raise InvalidParameter(
             "the environment's proxy or certificate settings cannot be used; "
-            "look at HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE"
+            "look at HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
         ) from error
 
 

@@ -5,12 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final, Self, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from vllm_omni_client import _endpoints
-from vllm_omni_client._address import base_url_of, is_private
+from vllm_omni_client._address import base_url_of
 from vllm_omni_client._attempts import Attempts
 from vllm_omni_client._budget import RetryBudget
 from vllm_omni_client._endpoints import Call
@@ -90,11 +89,6 @@ class Connection:
             jitter=jitter,
             budget=RetryBudget(max_retries),
         )
-
-    @property
-    def is_direct(self) -> bool:
-        """Whether the server is one that no proxy of the environment can reach."""
-        return is_private(urlsplit(self.base_url).hostname or "")
 
     @property
     def is_encrypted(self) -> bool:
