@@ -17,7 +17,7 @@ from vllm_image_mcp.checks import found_at_once, yes_or_no
 from vllm_image_mcp.dates import begin_of, end_of
 from vllm_image_mcp.inputs import NamedPicture
 from vllm_image_mcp.links import picture_link
-from vllm_image_mcp.patience import wait_seconds
+from vllm_image_mcp.patience import answer_by
 from vllm_image_mcp.previews import one_picture, sheet
 from vllm_image_mcp.reply import reply
 from vllm_image_mcp.salvage import with_folder
@@ -125,7 +125,7 @@ async def batch_got(
     """
     state = ctx.request_context.lifespan_context
     waiting, resuming = yes_or_no("wait", wait, usual=True), yes_or_no("resume", resume, usual=False)
-    until = asyncio.get_running_loop().time() + (wait_seconds(ctx, max_wait) if waiting else 0.0)
+    until = answer_by(ctx, max_wait) if waiting else asyncio.get_running_loop().time()
     found_batch = await state.studio.find_batch(batch_id, limit=MOST_LISTED)
     watch = await _resumed(state, found_batch) if resuming else state.floor.known(found_batch.id)
     if watch is not None and waiting:
@@ -216,7 +216,7 @@ async def _begun_and_waited(
 ) -> Watch:
     """Begin a batch of some requests and wait; where the host gives up, what was not sent is cancelled."""
     floor = ctx.request_context.lifespan_context.floor
-    until = asyncio.get_running_loop().time() + wait_seconds(ctx, max_wait)
+    until = answer_by(ctx, max_wait)
     async with Beginning(ctx, batch.id, total=len(requests), until=until) as beginning:
         watch = await floor.begin(batch)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -12,17 +13,28 @@ from vllm_omni_client.errors import OmniError
 from vllm_image_mcp.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
+    from vllm_image_core.batch.events import Event
     from vllm_image_core.batch.picture_batch import PictureBatch
     from vllm_image_core.studio import Studio
 
-__all__ = ["Floor"]
+__all__ = ["Floor", "ServerEnding"]
 
 _logger = logging.getLogger(__name__)
 
 _KEPT: Final = 100
 """How many batches that are over are remembered with what their pictures told."""
+
+
+_FOLLOW_SECONDS: Final = 1.0
+"""How long the outcomes of a batch that has been drained may take to be known."""
+
+
+class ServerEnding(ImageError):
+    """The server ends, and begins nothing more."""
+
+    usual_next_step = "Call again when it has been started again; get_batch with resume=true continues a batch."
 
 
 class Floor:
@@ -32,9 +44,22 @@ class Floor:
         studio: Who makes them.
         notes: The server's own, told with every picture.
         patience: Seconds that pictures under way may take when nobody waits for them any more.
+        listener: Called with a batch's id and each of its events.
+
+    Attributes:
+        ending: Whether the server ends: no batch begins any more, and none is cancelled because its call was.
     """
 
-    def __init__(self, studio: Studio, *, notes: Sequence[str], patience: float) -> None:
+    def __init__(
+        self,
+        studio: Studio,
+        *,
+        notes: Sequence[str],
+        patience: float,
+        listener: Callable[[str, Event], None] | None = None,
+    ) -> None:
+        self.ending = False
+        self._listener = listener
         self._studio = studio
         self._notes = tuple(notes)
         self._patience = patience
@@ -53,6 +78,8 @@ class Floor:
             ImageError: It cannot begin: a request does not fit, the folder cannot be written, and so on.
             OmniError: The server does not tell its model.
         """
+        if self.ending:
+            raise ServerEnding("This MCP server is shutting down, so nothing was sent.")
         known = self._watches.get(batch.id)
         if known is not None and not known.over and known.batch is batch:
             return known
@@ -62,6 +89,8 @@ class Floor:
             self._do(_cancelled(batch))
             raise
         watch = Watch(batch, folder=self._studio.output_dir, notes=self._notes)
+        if self._listener is not None:
+            batch.listen(functools.partial(self._listener, batch.id))
         self._remember(watch)
         self._do(watch.follow())
         return watch
@@ -91,6 +120,21 @@ class Floor:
                 except (ImageError, OmniError) as error:
                     _logger.warning("Batch %s cannot go on: %s", found.id, error)
 
+    @property
+    def is_working(self) -> bool:
+        """Whether a batch is in progress."""
+        return any(not each.over for each in self._watches.values())
+
+    async def drain(self, seconds: float) -> None:
+        """Begin nothing more, and give what is in progress some time to end; the batches can be resumed."""
+        self.ending = True
+        watches = [each for each in self._watches.values() if not each.over]
+        drained = [_told(each.batch.drain(seconds)) for each in watches]
+        await asyncio.gather(*drained)
+        async with asyncio.timeout(_FOLLOW_SECONDS):
+            while any(not each.over for each in watches):
+                await asyncio.gather(*(each.news(_FOLLOW_SECONDS) for each in watches))
+
     async def aclose(self) -> None:
         """Leave the batches as they are; the studio makes them resumable when it closes."""
         for task in self._tasks:
@@ -99,7 +143,8 @@ class Floor:
 
     async def _wound_down(self, batch: PictureBatch) -> None:
         await batch.drain(self._patience)
-        await self._studio.cancel_batch(batch.id)
+        if not self.ending:
+            await self._studio.cancel_batch(batch.id)
 
     def _do(self, work: Coroutine[None, None, object]) -> asyncio.Task[None]:
         task = asyncio.create_task(_told(work))

@@ -1,14 +1,17 @@
 """Patience: for how long a call waits for its pictures before it answers that they are still being made."""
 
+import asyncio
+import time
 from typing import Final
 
 from mcp.server.mcpserver import Context
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.text import shown
 
+from vllm_image_mcp.incoming import Arrival
 from vllm_image_mcp.state import State
 
-__all__ = ["USUAL_SECONDS", "wait_seconds"]
+__all__ = ["USUAL_SECONDS", "answer_by", "wait_seconds"]
 
 USUAL_SECONDS: Final = 45.0
 """Hosts that drop a call drop it after 60 s or later: the SDK in most of them has that limit."""
@@ -20,6 +23,18 @@ Claude Code 2.1 ends a call after 30 minutes without a message, and each progres
 """
 
 _MOST: Final = 86_400.0
+
+
+def answer_by(ctx: Context[State], asked: object) -> float:
+    """When this call has to answer, by the event loop's clock; the wait counts from the call's arrival.
+
+    Raises:
+        InvalidRequest: What was asked is not a number of seconds from 0 to 86400.
+    """
+    seconds = wait_seconds(ctx, asked)
+    arrival = ctx.request_context.request
+    spent = time.monotonic() - arrival.at if isinstance(arrival, Arrival) else 0.0
+    return asyncio.get_running_loop().time() + seconds - spent
 
 
 def wait_seconds(ctx: Context[State], asked: object) -> float:

@@ -20,15 +20,22 @@ from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.completions import add_completions
+from vllm_image_mcp.endings import Ending, ended_by_signals
 from vllm_image_mcp.event_loop import loop_factory
 from vllm_image_mcp.gallery import gallery, shown_by
+from vllm_image_mcp.loading import Loading, needed
 from vllm_image_mcp.messages import explain, explain_arguments, explain_inability, explain_unknown
 from vllm_image_mcp.prompts import PromptServer, add_prompts
 from vllm_image_mcp.resources import ResourceServer, add_resources
 from vllm_image_mcp.schemas import short_input, short_output
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
+from vllm_image_mcp.stdio import StdioHost, host_on_stdio
+from vllm_image_mcp.subscriptions import Subscriptions
 from vllm_image_mcp.tools import TOOLS
+
+_AT_THE_END_SECONDS = 1.5
+"""How long images in progress may take when the host has gone: hosts kill a server that lives on for 2 s."""
 
 __all__ = ["ImageServer", "build_server", "main", "serve"]
 
@@ -46,6 +53,9 @@ pictures."""
 class ImageServer(PromptServer, ResourceServer):
     """An MCP server whose expected failures reach the model as text that tells what to do next."""
 
+    loading: Loading | None = None
+    """What is still being imported for the first call."""
+
     _named: Mapping[str, list[str]] = MappingProxyType({})
     """The parameters of each tool, by the tool's name, once one was called."""
 
@@ -58,6 +68,9 @@ class ImageServer(PromptServer, ResourceServer):
             ToolError: With the text of an expected failure, or of arguments that do not fit.
             UnexpectedToolError: A bug; its text stays in the log.
         """
+        if self.loading is not None:
+            await self.loading.ended()
+            self.loading = None
         known = await self._parameters(name, or_else=list(arguments))
         if unknown := sorted(arguments.keys() - known):
             raise ToolError(explain_unknown(name, unknown, known))
@@ -85,6 +98,15 @@ class ImageServer(PromptServer, ResourceServer):
             for tool in await super().list_tools()
         ]
 
+    def add_subscriptions(self, subscriptions: Subscriptions) -> None:
+        """Notify hosts of what changes."""
+        subscriptions.serve_on(self._lowlevel_server)
+
+    async def run_for(self, host: StdioHost) -> None:
+        """Serve a host until it ends the connection, or is ended."""
+        options = self._lowlevel_server.create_initialization_options()
+        await self._lowlevel_server.run(host.incoming, host.outgoing, options)
+
     async def _parameters(self, name: str, *, or_else: list[str]) -> list[str]:
         """A tool's parameters; for a tool that does not exist, whatever the caller says."""
         if name not in self._named:
@@ -100,7 +122,12 @@ def build_server(settings: Settings, *, wired: bool = False) -> ImageServer:
         settings: As the user gave them.
         wired: Whether it will talk over a wire, and not to a client in this process.
     """
-    state = State(settings, wired=wired)
+    return _server_of(State(settings, wired=wired))
+
+
+def _server_of(state: State) -> ImageServer:
+    settings, subscriptions = state.settings, Subscriptions()
+    state.listener = subscriptions.hear
     server = ImageServer(
         "vllm-image-mcp",
         title="vLLM image generation",
@@ -109,7 +136,9 @@ def build_server(settings: Settings, *, wired: bool = False) -> ImageServer:
         lifespan=_lifespan(state),
         log_level=settings.log_level,
         extensions=[gallery()],
+        subscriptions=subscriptions.bus,
     )
+    server.add_subscriptions(subscriptions)
     for tool, annotations in TOOLS:
         server.add_tool(
             tool,
@@ -126,16 +155,34 @@ def build_server(settings: Settings, *, wired: bool = False) -> ImageServer:
 def serve(settings: Settings) -> None:
     """Serve MCP over stdin and stdout until stdin ends, or a signal comes.
 
-    Ctrl-C ends the process at once: a thread that waits for stdin would keep it alive until the next line.
+    At a signal, images in progress have some seconds to end, as at a shell; at the second, it ends at once.
     Pictures are written whole or not at all, whenever that is.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if sys.stdin.isatty():
+    if sys.stdin and sys.stdin.isatty():
         sys.stderr.write("An MCP server, waiting for a host on stdin. Ctrl-C ends it; --help tells more.\n")
-    server = build_server(settings, wired=True)
+    state = State(settings, wired=True)
+    server = _server_of(state)
     gc.freeze()  # what is here by now stays to the end: no collection has to go through it again
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(server.run_stdio_async())
+        ending = runner.run(_serve(server, state))
+    if ending is not None:
+        ending.die()
+
+
+async def _serve(server: ImageServer, state: State) -> Ending | None:
+    loading = server.loading = Loading(needed(demo=state.settings.demo))
+    try:
+        async with host_on_stdio(on_answer=loading.begin) as host:
+            ending = Ending(state, host)
+            with ended_by_signals(ending):
+                await server.run_for(host)
+    except OSError as error:
+        _logger.error("An MCP server needs stdin and stdout, and one of them is closed: %s", error)
+        return None
+    finally:
+        loading.stop()
+    return ending
 
 
 def main() -> None:
@@ -155,6 +202,8 @@ def _lifespan(state: State) -> Callable[[MCPServer[State]], AbstractAsyncContext
             if resuming is not None:
                 resuming.cancel()
                 await asyncio.wait([resuming])
+            if state.wired:
+                await state.drain(_AT_THE_END_SECONDS)
             await state.aclose()
 
     return lifespan

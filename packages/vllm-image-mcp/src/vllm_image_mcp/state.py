@@ -6,6 +6,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vllm_image_core.batch.events import Event
     from vllm_image_core.registry import Registry
     from vllm_image_core.studio import Studio
 
@@ -32,7 +35,10 @@ class State:
     Attributes:
         settings: As given.
         wired: As given.
+        listener: Called with a batch's id and each of its events; None if nobody wants to know.
     """
+
+    listener: Callable[[str, Event], None] | None = None
 
     def __init__(self, settings: Settings, *, wired: bool = False) -> None:
         self.settings = settings
@@ -68,7 +74,9 @@ class State:
         """The batches that are made here."""
         from vllm_image_mcp.floor import Floor  # noqa: PLC0415 - nor the core
 
-        return Floor(self.studio, notes=self.notes, patience=self.settings.timeout)
+        return Floor(
+            self.studio, notes=self.notes, patience=self.settings.timeout, listener=self.listener
+        )
 
     @cached_property
     def input_folders(self) -> InputFolders:
@@ -89,6 +97,16 @@ class State:
             *([_SIMULATED] if self.settings.demo else []),
             *([self.folder.note] if self.folder.note else []),
         )
+
+    @property
+    def is_working(self) -> bool:
+        """Whether a batch of this process is in progress."""
+        return "floor" in self.__dict__ and self.floor.is_working
+
+    async def drain(self, seconds: float) -> None:
+        """Begin nothing more, and give what is in progress some time to end; the batches can be resumed."""
+        if "floor" in self.__dict__:
+            await self.floor.drain(seconds)
 
     async def aclose(self) -> None:
         """Close the studio, if it was opened; its batches can be resumed, and the next use opens another."""
