@@ -38,6 +38,23 @@ NO_COMMANDS_OF_OURS = {
 RUN_UNTIL_STOPPED = {
     "vllm-omni-simulator": "serves until it is stopped; its options are compared with its help"
 }
+FENCE = re.compile(r" *(`{3,}|~{3,})")
+CODE = re.compile(
+    r"""\ *(?:
+        assert\ \S+.*[\w)\]]$              # assert x
+      | (?:async\ )?with\ .*:$              # with x as y:
+      | (?:async\ )?(?:for|def)\ .*:$       # for x in y:
+      | (?:class|if|while|try|else)\b.*:$
+      | await\ \w
+      | from\ [\w.]+\ import\ [\w*(]
+      | import\ [\w.]+(?:\ as\ \w+)?$
+      | [\w.,\[\]\ ]+\ =\ (?:await\ )?[\w.\["'({]\S*.*[\w)\]}"']$
+      | \w[\w.]*\(.*\)$                   # f(x)
+      | [$]\ \w
+    )""",
+    re.VERBOSE,
+)
+"""A line of Python or of a console: nothing that stands in a sentence."""
 BEFORE_A_COMMAND = ("pip install uv &&", "uv run", "uvx")
 
 
@@ -85,6 +102,64 @@ def test_every_language_is_run_or_listed_with_a_reason(page: Path) -> None:
     unknown = [block for block in blocks_of(page) if block.language not in RUN_OR_PARSED | NOT_RUN.keys()]
 
     assert unknown == []
+
+
+def test_code_stands_in_a_fence_and_headings_have_blank_lines_around_them(page: Path) -> None:
+    lines = lines_outside_of_fences(page)
+
+    assert [(number, line) for number, line in lines if CODE.match(line)] == []
+    headings = [number for number, line in lines if line.startswith("#")]
+    texts = dict(lines)
+    assert [number for number in headings if texts.get(number - 1) or texts.get(number + 1)] == []
+
+
+def lines_outside_of_fences(page: Path) -> list[tuple[int, str]]:
+    """The lines of a page with their numbers, without those of its code blocks and their fences."""
+    lines: list[tuple[int, str]] = []
+    fence = ""
+    for number, line in enumerate(page.read_text("utf-8").splitlines(), start=1):
+        mark = FENCE.match(line)
+        if fence:
+            fence = "" if line.strip() == fence else fence
+        elif mark:
+            fence = mark[1]
+        else:
+            lines.append((number, line))
+    return lines
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "assert again.reused",
+        "    again = await studio.generate(7)",
+        'async with Studio("http://localhost:6655") as studio:',
+        "from vllm_image_core import Studio",
+        "import asyncio",
+        "[found] = page.pictures",
+        "$ uvx vllm-image-mcp health",
+        'with OmniClient("http://localhost:6655") as client:',
+        "print(image.path)",
+    ],
+)
+def test_code_outside_of_fences_is_noticed(text: str) -> None:
+    assert CODE.match(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from each of them, and import what is needed",
+        "with a seed, the picture is the same",
+        "- a list: `x = 1`",
+        "| a = 1 | b |",
+        "  continued (here) = there",
+        "for each picture",
+        "print it",
+    ],
+)
+def test_a_sentence_is_not_taken_for_code(text: str) -> None:
+    assert not CODE.match(text)
 
 
 def test_the_python_of_a_page_runs_like_one_notebook(
@@ -146,7 +221,7 @@ def environment_names() -> set[str]:
 
 
 def assert_the_arguments_are_known(command: list[str]) -> None:
-    program = ["uvx", "vllm-image-mcp"], ["python", "-m", "vllm_image_mcp.server"], ["vllm-image-mcp"]
+    program = ["uvx", "vllm-image-mcp"], ["python", "-P", "-m", "vllm_image_mcp.server"], ["vllm-image-mcp"]
     rest = next((command[len(start) :] for start in program if command[: len(start)] == start), None)
     assert rest is not None, f"not a command of ours: {command}"
     with click.Context(command_line, **command_line.context_settings) as context:

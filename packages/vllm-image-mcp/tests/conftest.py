@@ -330,6 +330,11 @@ class StdioServer:
             if message.get("id") == to:
                 return message
 
+    def notified(self, method: str) -> list[dict[str, Any]]:
+        """Its notifications of one kind so far."""
+        messages = [json.loads(line) for line in self.lines]
+        return [message for message in messages if message.get("method") == method]
+
     def initialize(self) -> dict[str, Any]:
         """Do the handshake."""
         client = {"name": "test", "version": "1"}

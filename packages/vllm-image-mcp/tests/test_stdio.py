@@ -112,12 +112,11 @@ def test_a_prompt_in_any_script_comes_back_as_it_was(demo: "StdioServer") -> Non
 
 
 def test_progress_is_told_to_the_call_that_has_a_token_for_it(demo: "StdioServer") -> None:
-    before = len(demo.lines)
     asked = {"name": "generate_image", "arguments": {"prompt": "a red fox", **SMALL}}
     assert not demo.ask("tools/call", **asked)["result"]["isError"]
-    assert len(demo.lines) == before + 1
+    assert demo.notified("notifications/progress") == []
     assert not demo.ask("tools/call", **asked, _meta={"progressToken": "p1"})["result"]["isError"]
-    heard = [json.loads(line) for line in demo.lines[before + 1 : -1]]
+    heard = demo.notified("notifications/progress")
     assert [message["params"]["progressToken"] for message in heard] == ["p1", "p1"]
     assert [message["params"]["progress"] for message in heard] == [0, 1]
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         NotEnoughSpace,
         NotRecalled,
         PictureNotSaved,
+        PoisonRequest,
         RecordedFailure,
         UnknownBatch,
     )
@@ -71,6 +72,7 @@ __all__ = [
     "NotRecalled",
     "Picture",
     "PictureNotSaved",
+    "PoisonRequest",
     "PreviewFormat",
     "Profile",
     "Quality",
@@ -110,6 +112,7 @@ _HOMES: Final = {
     "NotRecalled": "errors",
     "Picture": "picture",
     "PictureNotSaved": "errors",
+    "PoisonRequest": "errors",
     "PreviewFormat": "preview",
     "Profile": "profile",
     "Quality": "parameters.preset",
@@ -133,3 +136,8 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, also those that have not been imported yet: for completion with Tab."""
+    return sorted({*globals(), *__all__})

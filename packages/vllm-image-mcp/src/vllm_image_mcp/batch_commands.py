@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -16,6 +15,7 @@ from vllm_image_core.text import one_line
 from vllm_image_mcp.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
 from vllm_image_mcp.batch_screen import BatchScreen, on_gpu
 from vllm_image_mcp.command import run
+from vllm_image_mcp.json_line import json_line
 from vllm_image_mcp.messages import in_our_words, told
 from vllm_image_mcp.options import with_settings
 
@@ -214,7 +214,7 @@ async def _resume(state: State, batch_id: str, *, as_json: bool) -> int:
 async def _list(state: State, limit: int, *, as_json: bool) -> int:
     found = await state.studio.batches(limit)
     for each in found:
-        click.echo(json.dumps(_summary(each), ensure_ascii=False) if as_json else _line(each))
+        click.echo(json_line(_summary(each)) if as_json else _line(each))
     if not found:
         click.echo(f"There are no batches in {state.studio.output_dir}.", err=True)
     return 0

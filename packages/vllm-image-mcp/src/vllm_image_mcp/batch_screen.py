@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from vllm_image_core.batching import Done
 from vllm_image_core.estimates.eta import Eta, duration
 
 from vllm_image_mcp.interrupts import interruptible
+from vllm_image_mcp.json_line import json_line
 from vllm_image_mcp.messages import in_our_words, told
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class BatchScreen:
         else:
             self._failed += 1
         if self._as_json:
-            click.echo(json.dumps(self._object(outcome), ensure_ascii=False))
+            click.echo(json_line(self._object(outcome)))
         elif isinstance(outcome, Done):
             image = outcome.value
             click.echo(f"{self._count()} {image.path}  seed {image.seed}  {image.seconds:.2f} s")

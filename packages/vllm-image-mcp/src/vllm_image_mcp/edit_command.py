@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,21 @@ __all__ = ["edit_command"]
 
 Run = Callable[[Settings, Callable[[State], Coroutine[None, None, int]]], None]
 
-_PICTURE = click.Path(path_type=Path)
+
+
+class _Picture(click.Path):
+    """A file; an address stays as it was typed, for the message that refuses it."""
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:  # noqa: ANN401 - as click has it
+        if isinstance(value, str) and _ADDRESS.match(value):
+            return value
+        return super().convert(value, param, ctx)
+
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:", re.IGNORECASE)
+_PICTURE = _Picture(path_type=Path)
 
 
 def edit_command(run: Run, show: Callable[[GeneratedImage, tuple[str, ...]], None]) -> click.Command:

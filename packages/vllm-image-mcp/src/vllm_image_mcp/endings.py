@@ -1,4 +1,4 @@
-"""Endings: SIGTERM and Ctrl-C end the server as they end a batch at a shell; the second one ends it at once."""
+"""Endings: SIGTERM and Ctrl-C end the server as they end a batch at a shell; a second one, at once."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Ending:
     async def _drain(self) -> None:
         if self._state.is_working:
             _logger.warning(
-                "Ending: images in progress have %.0f s; a second signal ends at once. Batches can be resumed.",
+                "Ending: images in progress have %.0f s; a second signal ends at once.",
                 DRAIN_SECONDS,
             )
             await self._state.drain(DRAIN_SECONDS)

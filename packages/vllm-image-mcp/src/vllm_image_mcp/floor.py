@@ -34,7 +34,9 @@ _FOLLOW_SECONDS: Final = 1.0
 class ServerEnding(ImageError):
     """The server ends, and begins nothing more."""
 
-    usual_next_step = "Call again when it has been started again; get_batch with resume=true continues a batch."
+    usual_next_step = (
+        "Call again when it has been started again; get_batch with resume=true continues a batch."
+    )
 
 
 class Floor:

@@ -3,7 +3,6 @@
 import codecs
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +28,7 @@ _CAUSES: Final = {
     "number out of range": "a number is too long",
 }
 """What the parser says of what JSON allows and no Python text or number holds, in other words."""
+_NO_OBJECT: Final = "A message must be a JSON object."
 _ANSWERS: Final = frozenset({"result", "error"})
 
 
@@ -85,9 +85,7 @@ def _misread(line: bytes, message: JSONRPCMessage) -> Unreadable | None:
         [members] = _objects(line)
         if "id" not in members:
             return None
-        return Unreadable(
-            code=INVALID_REQUEST, why="id must be a string or an integer.", ids=_ids([members])
-        )
+        return Unreadable(code=INVALID_REQUEST, why="id must be a string or an integer.", ids=_ids([members]))
     [members] = _objects(line)
     if "method" not in members:
         return None
@@ -104,7 +102,7 @@ def _unreadable(line: bytes, error: ValidationError) -> Unreadable:
     if line.startswith(b"["):
         why = "JSON-RPC batches are not supported. Send each message on a line of its own."
         return Unreadable(code=INVALID_REQUEST, why=why, ids=ids)
-    code, why = _problem(objects[0] if objects else {}, error)
+    code, why = _problem(error) if line.startswith(b"{") else (INVALID_REQUEST, _NO_OBJECT)
     return Unreadable(code=code, why=why, ids=ids)
 
 
@@ -121,15 +119,13 @@ def _encoding_problem(line: bytes, error: ValidationError) -> str:
     return "cannot be read as JSON: " + next((why for sign, why in _CAUSES.items() if sign in cause), cause)
 
 
-def _problem(members: Mapping[str, bytes], error: ValidationError) -> tuple[int, str]:
+def _problem(error: ValidationError) -> tuple[int, str]:
     """What keeps JSON from being a request, the first thing first."""
     wrong = {
         str(each["loc"][1])
         for each in error.errors(include_url=False, include_input=False)
         if each["loc"][0] == JSONRPCRequest.__name__ and len(each["loc"]) > 1
     }
-    if not members:
-        return INVALID_REQUEST, "A message must be a JSON object."
     if "jsonrpc" in wrong:
         return INVALID_REQUEST, 'jsonrpc must be "2.0".'
     if "method" in wrong:
@@ -145,30 +141,24 @@ def _objects(line: bytes) -> list[dict[str, bytes]]:
     It reads what no parser reads: nesting of any depth, numbers of any length, strings of any content.
     """
     level, depth = 2 if line.startswith(b"[") else 1, 0
-    found: list[dict[str, bytes]] = []
-    key: str | None = None
-    after_colon = False
+    members: list[list[bytes]] = []
     for match in _TOKEN.finditer(line):
         token = match[0]
-        if token in b"{[":
-            if depth == level and found and key is not None and after_colon:
-                found[-1][key] = b""
-            depth += 1
-            if depth == level and token == b"{":
-                found.append({})
-                key, after_colon = None, False
-        elif token in b"}]":
-            depth -= 1
-        elif depth != level or not found:
-            continue
-        elif token == b":":
-            after_colon = True
-        elif token == b",":
-            key, after_colon = None, False
-        elif key is None:
-            key = _name(token)
-        elif after_colon:
-            found[-1][key] = token
+        depth -= token in b"}]"
+        if depth == level and members:
+            members[-1].append(token)
+        depth += token in b"{["
+        if depth == level and token == b"{":
+            members.append([])
+    return [_members(tokens) for tokens in members]
+
+
+def _members(tokens: list[bytes]) -> dict[str, bytes]:
+    """The members of an object from its own tokens, without those inside of its values."""
+    found: dict[str, bytes] = {}
+    for name, colon, value in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if colon == b":" and name.startswith(b'"'):
+            found[_name(name)] = b"" if value in b"{[" else value
     return found
 
 

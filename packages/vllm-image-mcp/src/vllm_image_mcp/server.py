@@ -11,6 +11,7 @@ from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
 
+import click
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
@@ -166,11 +167,10 @@ def serve(settings: Settings) -> None:
     gc.freeze()  # what is here by now stays to the end: no collection has to go through it again
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         ending = runner.run(_serve(server, state))
-    if ending is not None:
-        ending.die()
+    ending.die()
 
 
-async def _serve(server: ImageServer, state: State) -> Ending | None:
+async def _serve(server: ImageServer, state: State) -> Ending:
     loading = server.loading = Loading(needed(demo=state.settings.demo))
     try:
         async with host_on_stdio(on_answer=loading.begin) as host:
@@ -178,8 +178,9 @@ async def _serve(server: ImageServer, state: State) -> Ending | None:
             with ended_by_signals(ending):
                 await server.run_for(host)
     except OSError as error:
-        _logger.error("An MCP server needs stdin and stdout, and one of them is closed: %s", error)
-        return None
+        raise click.ClickException(
+            f"An MCP server needs stdin and stdout, and one is closed: {error}"
+        ) from error
     finally:
         loading.stop()
     return ending

@@ -74,9 +74,7 @@ class State:
         """The batches that are made here."""
         from vllm_image_mcp.floor import Floor  # noqa: PLC0415 - nor the core
 
-        return Floor(
-            self.studio, notes=self.notes, patience=self.settings.timeout, listener=self.listener
-        )
+        return Floor(self.studio, notes=self.notes, patience=self.settings.timeout, listener=self.listener)
 
     @cached_property
     def input_folders(self) -> InputFolders:

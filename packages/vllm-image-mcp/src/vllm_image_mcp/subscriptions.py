@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourcesListChanged, ResourceUpdated
+from mcp.server.subscriptions import (
+    InMemorySubscriptionBus,
+    ListenHandler,
+    ResourcesListChanged,
+    ResourceUpdated,
+)
 from mcp.types import (
     EmptyResult,
     NotificationParams,
@@ -49,7 +54,7 @@ class Subscriptions:
         self._notifying: asyncio.Task[None] | None = None
 
     def serve_on(self, server: Server[State]) -> None:
-        """Answer the requests for subscriptions, and announce what is notified: resources and nothing else."""
+        """Answer the requests for subscriptions, and announce what is notified: only resources."""
         server.add_request_handler("resources/subscribe", SubscribeRequestParams, self._subscribe)
         server.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, self._unsubscribe)
         server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, self._listening)
