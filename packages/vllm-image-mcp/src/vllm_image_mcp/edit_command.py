@@ -23,7 +23,6 @@ __all__ = ["edit_command"]
 Run = Callable[[Settings, Callable[[State], Coroutine[None, None, int]]], None]
 
 
-
 class _Picture(click.Path):
     """A file; an address stays as it was typed, for the message that refuses it."""
 
