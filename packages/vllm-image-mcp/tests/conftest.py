@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -334,6 +335,14 @@ class StdioServer:
         """Its notifications of one kind so far."""
         messages = [json.loads(line) for line in self.lines]
         return [message for message in messages if message.get("method") == method]
+
+    def wait_for_log(self, text: str) -> None:
+        """Wait until the log has some text."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while text not in self.errors:
+            assert time.monotonic() < deadline, f"never logged: {text}"
+            assert self.process.poll() is None, self.errors
+            time.sleep(0.01)
 
     def initialize(self) -> dict[str, Any]:
         """Do the handshake."""

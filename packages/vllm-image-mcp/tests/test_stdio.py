@@ -34,6 +34,10 @@ TOOLS = [
     "find_images",
 ]
 SMALL = {"width": 64, "height": 64}
+INITIALIZE = (
+    b'{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25", '
+    b'"capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}}\n'
+)
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +92,27 @@ def test_a_line_that_is_no_message_stops_nothing(demo: "StdioServer", line: str)
         f'{{"prompt": {"[" * 300}{"]" * 300}}}',
     ],
 )
-def test_json_that_cannot_be_read_stops_nothing(demo: "StdioServer", arguments: str) -> None:
+def test_json_that_cannot_be_read_is_answered_with_an_error(demo: "StdioServer", arguments: str) -> None:
     demo.send(raw_call(2_000, arguments))
+    assert demo.answer(2_000)["error"]["code"] == -32700
     assert demo.call("server_health")["structuredContent"]["status"] == "healthy"
+
+
+def test_a_byte_order_mark_before_the_first_message_is_ignored(spawn: Spawn) -> None:
+    server = spawn("--demo")
+    server.send("\ufeff" + INITIALIZE.decode().strip() + "\r")
+    assert server.answer(1)["result"]["serverInfo"]["name"] == "vllm-image-mcp"
+    assert (server.end(), server.errors) == (0, "")
+
+
+def test_what_has_no_id_to_answer_to_is_told_in_the_log(spawn: Spawn) -> None:
+    server = spawn("--demo")
+    server.initialize()
+    server.send('{"jsonrpc": "2.0", "method": "ping", "params": []}')
+    assert server.ask("ping")["result"] == {}
+    assert server.end() == 0
+    assert "params must be an object." in server.errors
+    assert "Traceback" not in server.errors
 
 
 def test_arguments_may_be_left_out(demo: "StdioServer") -> None:
@@ -196,6 +218,104 @@ def test_the_end_of_stdin_ends_it_in_the_midst_of_a_picture(
     omni.wait_for(1)
     assert server.end() == 0
     assert [path.name for path in tmp_path.iterdir() if path.name != ".vllm-image"] == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_image_in_progress_end_and_its_batch_be_resumed(
+    spawn: Spawn, omni: "OmniServer", tmp_path: Path, number: signal.Signals
+) -> None:
+    omni.hold_after(0)
+    server = spawn("--vllm-url", omni.url, "--output-dir", str(tmp_path))
+    server.initialize()
+    arguments = json.dumps({"prompts": ["fox", "owl", "hare"], "max_concurrent": 1, **SMALL})
+    server.send(raw_call(80, arguments).replace("generate_image", "batch_generate"))
+    omni.wait_for(1)
+    server.process.send_signal(number)
+    server.wait_for_log("Ending: images in progress have 10 s")
+    omni.release()
+    batch = server.answer(80)["result"]["structuredContent"]
+    assert server.wait() == -number
+    assert (batch["status"], batch["images_generated"], batch["images_left"]) == ("interrupted", 1, 2)
+    assert len(omni.requests) == 1
+    assert len(list(tmp_path.glob("*.png"))) == 1
+    assert "Traceback" not in server.errors
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_second_signal_ends_it_at_once(spawn: Spawn, omni: "OmniServer", tmp_path: Path) -> None:
+    omni.hold_after(0)
+    server = spawn("--vllm-url", omni.url, "--output-dir", str(tmp_path))
+    server.initialize()
+    server.send(raw_call(81, '{"prompt": "a red fox"}'))
+    omni.wait_for(1)
+    server.process.terminate()
+    server.wait_for_log("Ending: images in progress have 10 s")
+    server.process.terminate()
+    assert server.wait() == -signal.SIGTERM
+    assert "Traceback" not in server.errors
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a broken pipe is noticed there by the next message only")
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "in mid-call"])
+def test_a_host_that_closes_stdout_ends_it(
+    omni: "OmniServer",
+    tmp_path: Path,
+    busy: bool,  # noqa: FBT001 - given by its name
+) -> None:
+    omni.hold_after(0)
+    command = [sys.executable, "-m", "vllm_image_mcp", "--vllm-url", omni.url, "--output-dir", str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write(INITIALIZE)
+        if busy:
+            process.stdin.write(raw_call(9, '{"prompt": "a red fox"}').encode() + b"\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        if busy:
+            omni.wait_for(1)
+        process.stdout.close()
+        if sys.platform != "linux":  # elsewhere the next answer finds it out
+            process.stdin.write(b'{"jsonrpc": "2.0", "id": 10, "method": "ping"}\n')
+            process.stdin.flush()
+        assert process.wait(60) == 0
+        assert b"Traceback" not in process.stderr.read()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell's redirections are needed")
+@pytest.mark.parametrize("redirection", ["<&-", ">&-", "<&- >&-"])
+def test_without_stdin_or_stdout_it_says_what_it_needs(redirection: str) -> None:
+    command = f'exec "{sys.executable}" -m vllm_image_mcp --demo {redirection}'
+    run = subprocess.run(
+        ["/bin/sh", "-c", command], stderr=subprocess.PIPE, check=False, timeout=60, text=True
+    )
+    assert run.returncode == 1
+    assert "An MCP server needs stdin and stdout, and one is closed" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_call_that_was_cancelled_gets_no_progress_and_no_answer(
+    spawn: Spawn, omni: "OmniServer", tmp_path: Path
+) -> None:
+    omni.hold_after(0)
+    server = spawn("--vllm-url", omni.url, "--output-dir", str(tmp_path))
+    server.initialize()
+    asked = json.loads(raw_call(82, '{"prompt": "a red fox"}'))
+    asked["params"]["_meta"] = {"progressToken": "p"}
+    server.send(json.dumps(asked))
+    omni.wait_for(1)
+    server.send('{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 82}}')
+    server.ask("ping")
+    before = len(server.notified("notifications/progress"))
+    omni.release()
+    server.call("generate_image", prompt="a blue fox", **SMALL)
+    assert server.end() == 0
+    assert len(server.notified("notifications/progress")) == before
+    assert [line for line in server.lines if json.loads(line).get("id") == 82] == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,8 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.estimates.eta import Eta
 from vllm_image_mcp import calls, waiting
 from vllm_image_mcp.floor import Floor
-from vllm_image_mcp.patience import wait_seconds
+from vllm_image_mcp.incoming import Arrival
+from vllm_image_mcp.patience import answer_by, wait_seconds
 from vllm_image_mcp.progress import Reports, duration
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
@@ -470,17 +472,28 @@ async def test_a_time_that_was_not_measured_says_so_and_one_that_nobody_knows_is
     ]
 
 
-def context(*, client: str | None, progress: bool, max_wait: float | None = None) -> Context[State]:
+def context(
+    *, client: str | None, progress: bool, max_wait: float | None = None, arrival: Arrival | None = None
+) -> Context[State]:
     state = SimpleNamespace(settings=SimpleNamespace(max_wait=max_wait))
     meta = {"progress_token": 1} if progress else {}
     info = None if client is None else SimpleNamespace(client_info=SimpleNamespace(name=client))
     return cast(
         "Context[State]",
         SimpleNamespace(
-            request_context=SimpleNamespace(lifespan_context=state, meta=meta),
+            request_context=SimpleNamespace(lifespan_context=state, meta=meta, request=arrival),
             session=SimpleNamespace(client_params=info),
         ),
     )
+
+
+async def test_a_wait_counts_from_the_arrival_of_its_call() -> None:
+    late = context(client=None, progress=False, arrival=Arrival(time.monotonic() - 3))
+    now = context(client=None, progress=False)
+    clock = asyncio.get_running_loop().time()
+    assert answer_by(late, 5) == pytest.approx(clock + 2, abs=0.5)
+    assert answer_by(late, 1) < clock
+    assert answer_by(now, 5) == pytest.approx(clock + 5, abs=0.5)
 
 
 @pytest.mark.parametrize(

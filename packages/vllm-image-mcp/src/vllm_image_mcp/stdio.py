@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import anyio
-from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
+from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params, progress_token_from_params
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp.types import (
     INTERNAL_ERROR,
@@ -26,6 +26,7 @@ from mcp.types import (
     JSONRPCNotification,
     JSONRPCRequest,
     JSONRPCResponse,
+    ProgressToken,
     RequestId,
 )
 
@@ -105,7 +106,8 @@ class StdioHost:
         self._loop = asyncio.get_running_loop()
         self._lines: queue.SimpleQueue[tuple[bytes, asyncio.Future[None] | None] | None] = queue.SimpleQueue()
         self._closed = False
-        self._unanswered: set[RequestId] = set()
+        self._unanswered: dict[RequestId, ProgressToken | None] = {}
+        self._cancelled: set[ProgressToken] = set()
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._arrived: MemoryObjectSendStream[SessionMessage | Exception]
@@ -134,16 +136,33 @@ class StdioHost:
         """Write what the SDK has to say, until it has closed its end."""
         async with self._leaving:
             async for each in self._leaving:
-                await self._written(_line_of(each.message))
+                if not self._is_progress_of_a_cancelled_call(each.message):
+                    await self._written(_line_of(each.message))
                 if isinstance(each.message, JSONRPCResponse | JSONRPCError):
                     self._settle(each.message.id)
 
-    def _forget(self, request_id: RequestId | None) -> None:
-        """No answer to a request is to be expected any more."""
-        if request_id is not None:
-            self._unanswered.discard(request_id)
+    def _is_progress_of_a_cancelled_call(self, message: JSONRPCMessage) -> bool:
+        """Whether it was on its way when the call was cancelled; the host does not want it any more."""
+        return (
+            isinstance(message, JSONRPCNotification)
+            and message.method == "notifications/progress"
+            and (message.params or {}).get("progressToken") in self._cancelled
+        )
+
+    def _expect(self, request: JSONRPCRequest) -> None:
+        token = progress_token_from_params(request.params)
+        if token is not None:
+            self._cancelled.discard(token)
+        if request.method not in _ENDLESS:
+            self._unanswered[request.id] = token
+            self._quiet.clear()
+
+    def _forget(self, request_id: RequestId | None) -> ProgressToken | None:
+        """A request will get no answer any more, or has it; return its progress token."""
+        token = None if request_id is None else self._unanswered.pop(request_id, None)
         if not self._unanswered:
             self._quiet.set()
+        return token
 
     def _settle(self, request_id: RequestId | None) -> None:
         self._forget(request_id)
@@ -166,11 +185,12 @@ class StdioHost:
             if not replies:
                 _logger.warning("A line of the host is left out, as it has no id to answer to. %s", read.why)
             return
-        if isinstance(read, JSONRPCRequest) and read.method not in _ENDLESS:
-            self._unanswered.add(read.id)
-            self._quiet.clear()
+        if isinstance(read, JSONRPCRequest):
+            self._expect(read)
         elif isinstance(read, JSONRPCNotification) and read.method == "notifications/cancelled":
-            self._forget(cancelled_request_id_from_params(read.params))
+            token = self._forget(cancelled_request_id_from_params(read.params))
+            if token is not None:
+                self._cancelled.add(token)
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the server is ending
             self._arrived.send_nowait(SessionMessage(read, ServerMessageMetadata(request_context=arrival)))
 
@@ -186,7 +206,7 @@ class StdioHost:
     def _read(self) -> None:
         """In a thread: read lines until there are no more."""
         rest = bytearray()
-        while chunk := _read_some(self._pipes.incoming):
+        while chunk := _read_some(self._pipes):
             arrival = Arrival(time.monotonic())
             first, *others = chunk.split(b"\n")
             rest += first
@@ -194,7 +214,7 @@ class StdioHost:
                 self._pass(bytes(rest), arrival)
                 rest = bytearray(line)
         self._pass(bytes(rest), Arrival(time.monotonic()))
-        self._call(self.end)
+        self._call(self.end if _is_open(self._pipes.outgoing) else self._lose)
 
     def _pass(self, line: bytes, arrival: Arrival) -> None:
         if (read := read_message(line)) is not None:
@@ -264,15 +284,30 @@ def _copied(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LEAST_FD)
 
 
-def _read_some(fd: int) -> bytes:
-    """The next bytes; none at the end, or when the other end broke away."""
+def _read_some(pipes: Pipes) -> bytes:
+    """The next bytes; none at the end, or when the host has closed either pipe."""
     while True:
+        if sys.platform == "linux":
+            waiting = select.poll()
+            waiting.register(pipes.incoming, select.POLLIN)
+            waiting.register(pipes.outgoing, 0)  # only whether nobody reads it any more
+            if pipes.outgoing in dict(waiting.poll()):
+                return b""
         try:
-            return os.read(fd, _CHUNK)
+            return os.read(pipes.incoming, _CHUNK)
         except BlockingIOError:  # a host may have made its pipes non-blocking
-            select.select([fd], [], [])
+            select.select([pipes.incoming], [], [])
         except OSError:
             return b""
+
+
+def _is_open(fd: int) -> bool:
+    """Whether somebody still reads what is written; where that cannot be known, writing finds it out."""
+    if sys.platform != "linux":
+        return True
+    asking = select.poll()
+    asking.register(fd, 0)
+    return not asking.poll(0)
 
 
 def _write_whole(fd: int, line: bytes) -> None:
