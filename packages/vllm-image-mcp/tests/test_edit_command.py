@@ -161,3 +161,17 @@ def test_an_edit_of_a_server_that_is_away_or_refuses_is_told_at_once_and_not_mad
     assert (busy.exit_code, "not now" in busy.stderr) == (1, True)
     listed = CliRunner().invoke(main, ["batches", "--output-dir", str(tmp_path / "out")])
     assert {line.split()[3] for line in listed.stdout.splitlines()} == {"failed", "cancelled"}
+
+
+@pytest.mark.parametrize(
+    "address", ["https://Example.com//a.png", "HTTP://10.0.0.1/x?y=1", "data:image/png;base64,AA//BB"]
+)
+@pytest.mark.parametrize("option", [(), ("--mask",), ("--reference-image",)])
+def test_an_address_is_refused_as_it_was_typed(
+    omni: "OmniServer", tmp_path: Path, photo: Path, address: str, option: tuple[str, ...]
+) -> None:
+    images = (str(photo), *option, address) if option else (address,)
+    result = run(omni, tmp_path / "out", "red", *images)
+    assert result.exit_code == 1
+    assert f"'{address}'" in result.stderr
+    assert omni.requests == []

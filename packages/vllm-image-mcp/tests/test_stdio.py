@@ -194,6 +194,22 @@ def test_the_plans_block_for_hosts_starts_it(spawn: Spawn, omni: "OmniServer", t
     assert server.end() == 0
 
 
+def test_as_the_docs_start_it_a_projects_own_modules_do_not_hide_pythons(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    for name in ("secrets", "email", "queue", "click"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a module of the project')", "utf-8")
+    server = spawn("--demo", command=(sys.executable, "-P", "-m", "vllm_image_mcp"), cwd=tmp_path)
+    assert server.initialize()["result"]["serverInfo"]["name"] == "vllm-image-mcp"
+    assert (server.end(), server.errors) == (0, "")
+
+
+def test_the_package_itself_is_the_command_line() -> None:
+    command = [sys.executable, "-P", "-m", "vllm_image_mcp", "--help"]
+    run = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
+    assert run.stdout.startswith("Usage: vllm-image-mcp [OPTIONS] COMMAND")
+
+
 def test_the_console_script_is_the_same_program(spawn: Spawn) -> None:
     script = shutil.which("vllm-image-mcp", path=sysconfig.get_path("scripts"))
     assert script
