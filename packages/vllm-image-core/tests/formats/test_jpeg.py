@@ -103,7 +103,11 @@ def test_texts_take_the_place_of_former_ones_and_keep_how_the_picture_is_turned(
 
 def test_one_text_leaves_the_other_alone() -> None:
     described = jpeg.with_texts(with_exif(), {"parameters": "Steps: 4"})
-    assert jpeg.read_texts(described) == {"parameters": "Steps: 4", "XML:com.adobe.xmp": "<former/>"}
+    assert jpeg.read_texts(described) == {
+        "parameters": "Steps: 4",
+        "XML:com.adobe.xmp": "<former/>",
+        "Comment": "kept",
+    }
 
 
 def test_a_jpeg_without_jfif_takes_texts_too() -> None:
