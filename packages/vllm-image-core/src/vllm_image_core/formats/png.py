@@ -221,7 +221,11 @@ def _text_chunk(keyword: str, text: str) -> bytes:
     """A tEXt or an iTXt chunk. Zero bytes and lone surrogates, which neither can hold, become U+FFFD."""
     name = _encoded_keyword(keyword)
     clean = text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if keyword != _ALWAYS_INTERNATIONAL and _is_latin_1(clean) and _latin_1_or_utf_8(clean.encode("latin-1")) == clean:
+    if (
+        keyword != _ALWAYS_INTERNATIONAL
+        and _is_latin_1(clean)
+        and _latin_1_or_utf_8(clean.encode("latin-1")) == clean
+    ):
         kind, content = b"tEXt", name + b"\0" + clean.encode("latin-1")
     else:
         kind, content = b"iTXt", name + b"\0\0\0\0\0" + clean.encode()

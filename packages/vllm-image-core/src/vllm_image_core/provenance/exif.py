@@ -105,7 +105,7 @@ def read(block: bytes) -> Exif:
 
 
 def _directories(tiff: memoryview, order: Order) -> Iterator[list["_Entry"]]:
-    """The directories, each once: the first, those that it points to, and so on with the next in the chain."""
+    """The directories, each once: the first, those that it points to, and the next in the chain."""
     waiting, seen = [_number(tiff[4:8], order)], set[int]()
     while waiting and len(seen) < _MAX_DIRECTORIES:
         start = waiting.pop(0)

@@ -16,7 +16,11 @@ Order = Literal["<", ">"]
 
 _CODE_BYTES: Final = 8
 _CODES: Final = frozenset({b"ascii", b"unicode", b"jis", b"utf-8", b"utf8", b""})
-_BYTE_ORDER_MARKS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+_BYTE_ORDER_MARKS: Final = (
+    (b"\xef\xbb\xbf", "utf-8"),
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\xfe\xff", "utf-16-be"),
+)
 _UTF_16: Final[dict[Order, str]] = {"<": "utf-16-le", ">": "utf-16-be"}
 _NEVER: Final = bytes({*range(0x20), 0x7F} - {0x09, 0x0A, 0x0C, 0x0D, 0x1B})
 _PRINTABLE: Final = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F)])
@@ -127,7 +131,9 @@ def _japanese(value: bytes) -> str:
     for encoding in ("cp932", "euc_jp"):
         with suppress(UnicodeDecodeError):
             texts.append(_stripped(value.decode(encoding)))
-    return max(texts, key=lambda text: _sense(text[:_SAMPLED_BYTES]), default=value.decode("utf-8", "replace"))
+    return max(
+        texts, key=lambda text: _sense(text[:_SAMPLED_BYTES]), default=value.decode("utf-8", "replace")
+    )
 
 
 def _is_utf_8(value: bytes) -> bool:
@@ -179,7 +185,9 @@ def _unit_order(value: bytes, order: Order) -> Order:
 
 def _sense(text: str) -> int:
     """How much of a text is letters of scripts in use; those that hardly occur by chance count twice."""
-    letters, others, unreadable = (len(each.findall(text)) for each in (_LETTERS, _OTHER_LETTERS, _UNREADABLE))
+    letters, others, unreadable = (
+        len(each.findall(text)) for each in (_LETTERS, _OTHER_LETTERS, _UNREADABLE)
+    )
     return 2 * letters + others - 2 * unreadable
 
 
