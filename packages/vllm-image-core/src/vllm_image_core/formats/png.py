@@ -47,7 +47,7 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _TEXT_KINDS = (b"tEXt", b"zTXt", b"iTXt")
 _EXIF = b"eXIf"
 _PROFILES = ("Raw profile type exif", "Raw profile type APP1")
-"""How ImageMagick and exiftool kept EXIF in PNG before there was a chunk for it: its bytes as hexadecimals."""
+"""How ImageMagick kept EXIF in PNG before there was a chunk for it: its bytes as hexadecimals."""
 _ALWAYS_INTERNATIONAL = "XML:com.adobe.xmp"
 """Section 11.3.3.4: XMP stands in an iTXt chunk, whatever its characters."""
 

@@ -92,14 +92,14 @@ def read(block: bytes) -> Exif:
         return Exif()
     directories = list(islice(_directories(tiff, order), _MAX_DIRECTORIES))
     first = directories[0] if directories else ()
-    comment, *more = list(_comments(directories, order)) or [None]
+    comments = tuple(_comments(directories, order))
     turns = [_number(entry.value, order) for entry in first if entry.tag == _ORIENTATION]
     texts = (entry.text(order) for entry in first if entry.kind in (_ASCII, _UTF_8))
     return Exif(
-        comment=comment,
+        comment=comments[0] if comments else None,
         texts=tuple(islice(texts, _MAX_TEXTS)),
         orientation=turns[0] if turns and turns[0] in _ORIENTATIONS else 1,
-        more_comments=tuple(more),
+        more_comments=comments[1:],
         named=_named(directories, order),
     )
 

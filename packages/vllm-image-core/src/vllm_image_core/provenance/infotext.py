@@ -113,7 +113,7 @@ def facts_of_parameters(text: str) -> Facts:
     found = _found(text)
     if found is None and is_json(text):
         return Facts(tool="automatic1111")
-    settings = found.settings if found else {}
+    settings: Mapping[str, str] = found.settings if found else {}
     prompt, negative = _prompts(text[: found.start if found else None].split("\n"))
     size = _size(settings.get("Size", ""))
     return Facts(
@@ -162,7 +162,7 @@ def _found(text: str) -> _Found | None:
     """
     starts = _starts(text)
     after_negative = next((at for at in starts if _NEGATIVE_LINE.match(text, at)), -1)
-    candidates = [at for at in starts if at > after_negative and _SETTING.match(text, at)][:_MAX_CANDIDATES]
+    candidates = [at for at in starts if _begins(text, at)][:_MAX_CANDIDATES]
     doubtful: list[_Found] = []
     for start in candidates:
         found = _read(text, start)
@@ -171,9 +171,15 @@ def _found(text: str) -> _Found | None:
         below = text[found.end :].strip()
         if found.sound and (not below or below.startswith(_TEMPLATES)):
             return _extended(text, found, candidates)
-        doubtful.append(found)
+        if start > after_negative:
+            doubtful.append(found)
     sure = (found for found in doubtful if _is_settings(found.settings, least=3))
     return next(sure, None)
+
+
+def _begins(text: str, at: int) -> re.Match[str] | None:
+    """The first setting of a line; None if it begins with none, or is a negative prompt."""
+    return None if _NEGATIVE_LINE.match(text, at) else _SETTING.match(text, at)
 
 
 def _starts(text: str) -> list[int]:
@@ -221,13 +227,12 @@ def _read(text: str, start: int, stop: int | None = None) -> _Found:
     settings: dict[str, str] = {}
     position, end, sound = start, start, True
     for _ in range(_MAX_SETTINGS):
-        found = _SETTING.match(text, position)
-        if found is None:
-            if text[position - 1 : position] == "\n":
-                break  # a line that does not begin with a setting
-            position = _after_other(text, position)
-        elif text[position - 1 : position] == "\n" and position > start and _begins_anew(found, settings):
+        is_line = position in (0, start) or text[position - 1] == "\n"
+        found = _begins(text, position) if is_line else _SETTING.match(text, position)
+        if is_line and position > start and (found is None or _begins_anew(found, settings)):
             break
+        if found is None:
+            position = _after_other(text, position)
         else:
             value = found[2].strip()
             sound = sound and (value.startswith('"') or value.count('"') % 2 == 0)

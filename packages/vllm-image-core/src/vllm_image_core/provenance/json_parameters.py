@@ -61,10 +61,10 @@ def facts_of_json(found: Mapping[str, object]) -> Facts:
     comment = found.get("Comment")
     if isinstance(comment, str):
         return facts_of_comment(json_object(comment), description=found.get("Description"))
-    if found.keys() >= _NOVELAI:
-        return facts_of_comment(found)
     if found.keys() >= _DRAW_THINGS:
         return _by_names({**found, "prompt": found["c"], "negative": found["uc"]}, "draw-things")
+    if found.keys() >= _NOVELAI:
+        return facts_of_comment(found)
     return _of_graph(found) or _by_names(found, _tool(found))
 
 

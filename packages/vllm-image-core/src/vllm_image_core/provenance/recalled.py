@@ -67,8 +67,8 @@ class Recalled:
 def recall(file: Path | str | bytes) -> Recalled:
     """Read how a picture was made from its own file: ours, or one of AUTOMATIC1111 and those like it.
 
-    Those are Forge, SD.Next, ComfyUI, SwarmUI, InvokeAI, Fooocus, RuinedFooocus, Civitai, NovelAI, Draw Things
-    and Easy Diffusion.
+    Those are Forge, SD.Next, ComfyUI, SwarmUI, InvokeAI, Fooocus, RuinedFooocus, Civitai, NovelAI, Draw
+    Things and Easy Diffusion.
 
     Waits for the disk: ``await asyncio.to_thread(recall, path)`` where an event loop runs, or
     `Studio.recall`.
@@ -128,31 +128,41 @@ def _of_others(texts: Mapping[str, str]) -> Iterator[Facts]:
     yield facts_of_sd_metadata(json_object(texts.get("sd-metadata")))
     yield facts_of_node(json_object(texts.get("invokeai")))
     yield facts_of_dream(texts.get("Dream", ""))
-    comment = json_object(texts.get("Comment"))
-    by_novelai = texts.get("Software") == "NovelAI" or "NovelAI" in texts.get("Title", "")
-    described = by_novelai or {"uc", "scale"} <= comment.keys()
-    yield facts_of_comment(comment, description=texts.get("Description") if described else None)
+    yield _of_novelai(texts)
     yield facts_of_texts(texts)
     packet = xmp.read(texts.get(xmp.KEYWORD, ""))
-    others = {name: text for name, text in texts.items() if name not in _NAMED}
-    for text in (packet.comment, packet.description, *islice(others.values(), _MAX_TEXTS)):
-        yield from _of_parameters(text or "")
+    others = (text for name, text in texts.items() if name not in _NAMED)
+    for text in (packet.comment, packet.description, *islice(others, _MAX_TEXTS)):
+        yield from (facts for facts in _of_parameters(text or "") if _is_certain(facts))
     yield _of_prompt_alone(texts.get(infotext.KEYWORD, ""))
 
 
 def _of_parameters(text: str) -> Iterator[Facts]:
-    """A text with a line of settings, or JSON."""
-    if is_json(text):
-        facts = facts_of_json(json_object(text, wrapped=True))
-        if facts.tool != "automatic1111" or None not in (
-            facts.prompt,
-            facts.seed or facts.num_inference_steps,
-        ):
-            yield facts
+    """JSON, or a text with a line of settings."""
+    found = json_object(text, wrapped=True)
+    if found:
+        yield facts_of_json(found)
     elif infotext.has_settings(text):
         below = one_line(infotext.unread_lines(text))
         note = f"What stands below the file's settings was not read: '{below}'."
         yield replace(infotext.facts_of_parameters(text), notes=(note,) if below else ())
+
+
+def _is_certain(facts: Facts) -> bool:
+    """Whether a text that may stand for anything tells of the making: a prompt alone may be a caption."""
+    return facts.tool != "automatic1111" or facts.seed is not None or facts.num_inference_steps is not None
+
+
+def _of_novelai(texts: Mapping[str, str]) -> Facts:
+    """The settings under Comment; the prompt is there, too, or under Description."""
+    comment = json_object(texts.get("Comment"))
+    if not (
+        "NovelAI" in (texts.get("Software"), texts.get("Title", "")[:7]) or {"uc", "scale"} <= comment.keys()
+    ):
+        return Facts(tool="novelai")
+    facts = facts_of_comment(comment, description=texts.get("Description"))
+    note = "The file's settings could not be read: its text 'Comment' is not JSON."
+    return facts if comment or not texts.get("Comment") else replace(facts, notes=(note,))
 
 
 def _of_prompt_alone(text: str) -> Facts:
@@ -165,15 +175,13 @@ def _of_prompt_alone(text: str) -> Facts:
 
 def _unread(texts: Mapping[str, str]) -> str:
     """What there is that was not understood; empty if there is nothing."""
-    parts: list[str] = []
-    for name, text in texts.items():
-        if is_json(text):
-            known = json_object(text, wrapped=True)
-            parts.append(
-                f"'{one_line(name)}' is JSON " + ("of an unknown form" if known else "that cannot be read")
-            )
-        elif name == infotext.KEYWORD and text.strip():
-            parts.append(f"'{one_line(name)}' is in an unknown encoding")
+    parts = [
+        f"'{one_line(name)}' is JSON that is damaged or not known"
+        for name, text in texts.items()
+        if is_json(text)
+    ]
+    if texts.get(infotext.KEYWORD, "").strip() and not parts:
+        parts = [f"'{infotext.KEYWORD}' is in an unknown encoding"]
     return f": its text {', '.join(parts[:_MAX_SHOWN])}" if parts else ""
 
 
