@@ -162,7 +162,7 @@ class Graph:
                 yield f"The graph's prompt comes from a node that cannot be read: '{kind}'."
             return
         if texts.pop(_GAP, None) == "positive":
-            yield "A part of the graph's prompt comes from a node that cannot be read, and is missing from it."
+            yield "Part of the graph's prompt is missing: it comes from a node that cannot be read."
         parts = self._find(positive, lambda node: self._parts(node, texts), _CONDITIONS) or ()
         for name, text in parts:
             if text != prompt:

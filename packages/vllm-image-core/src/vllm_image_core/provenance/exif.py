@@ -124,13 +124,19 @@ def _directories(tiff: memoryview, order: Order) -> Iterator[list["_Entry"]]:
 def _comments(directories: Sequence[Sequence["_Entry"]], order: Order) -> Iterator[str]:
     """The comments: those that say something first, of these the Exif directory's, as the standard has it."""
     found = [
-        (number == 0, entry.value)
+        (_rank(number, entries), entry.value)
         for number, entries in enumerate(directories)
         for entry in entries
         if entry.tag == _USER_COMMENT and _BYTES_OF_TYPE[entry.kind] == 1
     ]
-    texts = [(first, comment_text(bytes(value), order)) for first, value in islice(found, _MAX_COMMENTS)]
+    texts = [(rank, comment_text(bytes(value), order)) for rank, value in islice(found, _MAX_COMMENTS)]
     yield from (text for _, text in sorted(texts, key=lambda each: (not each[1].strip(), each[0])))
+
+
+def _rank(number: int, entries: Sequence["_Entry"]) -> int:
+    """0 for Exif's own directory, which as a rule has a version; the others in their order."""
+    is_exif = number > 0 and any(entry.tag == _EXIF_VERSION for entry in entries)
+    return 0 if is_exif else number + 1
 
 
 def _named(directories: Sequence[Sequence["_Entry"]], order: Order) -> dict[str, str]:

@@ -70,9 +70,10 @@ def comment_text(value: bytes, order: Order) -> str:
 
 def plain_text(value: bytes, order: Order) -> str:
     """The text of an EXIF entry without a code: UTF-8 up to its first zero byte, or else UTF-16."""
-    if _shows_utf_16(value):
+    text = value.partition(b"\0")[0]
+    if _shows_utf_16(value) and not (len(text) > 1 and _is_utf_8(text)):
         return wide_text(value, order)
-    return value.partition(b"\0")[0].decode("utf-8-sig", "replace")
+    return text.decode("utf-8-sig", "replace")
 
 
 def utf_text(value: bytes, order: Order, *, wide: bool = False) -> str:
