@@ -128,3 +128,14 @@ def test_a_file_of_nothing_but_segments_is_read_soon() -> None:
     started = time.process_time()
     assert jpeg.read_texts(b"\xff\xd8" + b"\xff\xe1\0\x02" * 2_000_000) == {}
     assert time.process_time() - started < 1
+
+
+def test_comments_are_read_in_their_encoding_and_in_their_order() -> None:
+    comments = [b"Created by hand", "a pier 桟橋".encode(), "a quay".encode("utf-16-le")]
+    segments = [b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment for comment in comments]
+    whole = drawn()
+    assert jpeg.read_texts(whole[:2] + b"".join(segments) + whole[2:]) == {
+        "Comment": "Created by hand",
+        "Comment 2": "a pier 桟橋",
+        "Comment 3": "a quay",
+    }
