@@ -103,7 +103,11 @@ def test_texts_take_the_place_of_former_ones_and_keep_how_the_picture_is_turned(
 
 def test_one_text_leaves_the_other_alone() -> None:
     described = jpeg.with_texts(with_exif(), {"parameters": "Steps: 4"})
-    assert jpeg.read_texts(described) == {"parameters": "Steps: 4", "XML:com.adobe.xmp": "<former/>"}
+    assert jpeg.read_texts(described) == {
+        "parameters": "Steps: 4",
+        "XML:com.adobe.xmp": "<former/>",
+        "Comment": "kept",
+    }
 
 
 def test_a_jpeg_without_jfif_takes_texts_too() -> None:
@@ -124,3 +128,14 @@ def test_a_file_of_nothing_but_segments_is_read_soon() -> None:
     started = time.process_time()
     assert jpeg.read_texts(b"\xff\xd8" + b"\xff\xe1\0\x02" * 2_000_000) == {}
     assert time.process_time() - started < 1
+
+
+def test_comments_are_read_in_their_encoding_and_in_their_order() -> None:
+    comments = [b"Created by hand", "a pier 桟橋".encode(), "a quay".encode("utf-16-le")]
+    segments = [b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment for comment in comments]
+    whole = drawn()
+    assert jpeg.read_texts(whole[:2] + b"".join(segments) + whole[2:]) == {
+        "Comment": "Created by hand",
+        "Comment 2": "a pier 桟橋",
+        "Comment 3": "a quay",
+    }

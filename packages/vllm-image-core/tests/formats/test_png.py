@@ -11,6 +11,7 @@ from PIL import Image, PngImagePlugin
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.formats import png
 from vllm_image_core.parameters.size import Size
+from vllm_image_core.provenance import exif
 
 
 def chunk(kind: bytes, content: bytes = b"") -> bytes:
@@ -257,3 +258,30 @@ def test_splicing_into_1024x1024_pixels_takes_less_than_two_milliseconds_of_cpu(
         png.with_texts(data, texts)
         seconds.append(time.process_time() - started)
     assert min(seconds) < 0.002
+
+
+@pytest.mark.parametrize("text", ["a pier 桟橋", "café"])
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt"])
+def test_text_in_utf_8_is_read_in_any_chunk(kind: bytes, text: str) -> None:
+    packed = {b"tEXt": b"", b"zTXt": b"\0", b"iTXt": b"\x01\0\0\0"}[kind]
+    content = text.encode() if kind == b"tEXt" else zlib.compress(text.encode())
+    whole = drawn()
+    data = whole[:33] + chunk(kind, b"parameters\0" + packed + content) + whole[33:]
+    assert png.read_texts(data) == {"parameters": text}
+
+
+@pytest.mark.parametrize("text", ["Ã©tÃ©", "café", "\xa0", "plain"])
+def test_latin_1_that_would_be_sound_utf_8_comes_back_as_it_was_written(text: str) -> None:
+    assert png.read_texts(png.with_texts(drawn(), {"parameters": text})) == {"parameters": text}
+
+
+def test_exif_is_read_from_its_own_chunk_and_from_imagemagick_s_but_texts_come_first() -> None:
+    block = exif.encoded("a pier\nSteps: 4")
+    whole = drawn()
+    own = chunk(b"eXIf", block)
+    digits = f"\nexif\n{len(block) + 6:8}\n{(exif.PREFIX + block).hex()}\n"
+    profile = chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(digits.encode()))
+    for found in (own, profile):
+        assert png.read_texts(whole[:33] + found + whole[33:])["parameters"] == "a pier\nSteps: 4"
+    both = own + chunk(b"tEXt", b"parameters\0a quay")
+    assert png.read_texts(whole[:33] + both + whole[33:])["parameters"] == "a quay"

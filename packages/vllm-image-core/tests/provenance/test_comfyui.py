@@ -241,3 +241,126 @@ def test_texts_that_are_joined_in_circles_end() -> None:
     }
     prompt = facts_of_prompt(graph).prompt
     assert prompt is None or len(str(prompt)) <= 65_536
+
+
+ENCODE = "CLIPTextEncode"
+
+
+def of_positive(**nodes: dict[str, object]) -> Facts:
+    """The facts of a graph whose sampler takes its prompt from the node `p`."""
+    sampler = node("KSampler", seed=1, steps=9, cfg=2.5, positive=["p", 0], negative=["n", 0])
+    return facts_of_prompt({"0": sampler, "n": node(ENCODE, text="fog"), **nodes})
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        {"p": node("CLIPTextEncodeFlux", clip_l="a pier", t5xxl="a pier", guidance=2.5)},
+        {
+            "p": node("CLIPTextEncodeFlux", clip_l="", t5xxl=["s", 0]),
+            "s": node("PrimitiveString", value="a pier"),
+        },
+        {"p": node("CLIPTextEncodeSDXL", text_g="a pier", text_l="a pier", width=8, height=8)},
+        {"p": node("CLIPTextEncodeHiDream", clip_l="", clip_g="", t5xxl="", llama="a pier")},
+        {"p": node("CLIPTextEncodeLumina2", system_prompt="superior", user_prompt="a pier")},
+        {"p": node("TextEncodeQwenImageEdit", prompt="a pier", image=["9", 0])},
+        {
+            "p": node("TextEncodeQwenImageEditPlus", prompt=["s", 0]),
+            "s": node("PrimitiveStringMultiline", value="a pier"),
+        },
+        {"p": node("Power Prompt (rgthree)", prompt="a pier", insert_lora="CHOOSE")},
+        {"p": node(ENCODE, text=["s", 3]), "s": node("Power Prompt - Simple (rgthree)", prompt="a pier")},
+        {"p": node("FluxGuidance", guidance=2.5, conditioning=["c", 0]), "c": node(ENCODE, text="a pier")},
+        {
+            "p": node("ReferenceLatent", conditioning=["c", 0], latent=["l", 0]),
+            "c": node(ENCODE, text="a pier"),
+        },
+        {
+            "p": node(ENCODE, text=["s", 0]),
+            "s": node("StringConcatenate", string_a="a ", string_b="pier", delimiter=""),
+        },
+        {
+            "p": node(ENCODE, text=["s", 0]),
+            "s": node("StringReplace", string="a quay", find="quay", replace="pier"),
+        },
+        {"p": node(ENCODE, text=["s", 0]), "s": node("StringTrim", string="  a pier ", mode="Both")},
+        {"p": node(ENCODE, text=["s", 0]), "s": node("CaseConverter", string="A PIER", mode="lowercase")},
+        {
+            "p": node(ENCODE, text=["s", 0]),
+            "s": node("StringSubstring", string="a pier in fog", start=0, end=6),
+        },
+        {
+            "p": node(ENCODE, text=["s", 0]),
+            "s": node("ComfySwitchNode", switch=False, on_true="a quay", on_false=["t", 0]),
+            "t": node("PrimitiveString", value="a pier"),
+        },
+        {
+            "p": node(ENCODE, text=["s", 0]),
+            "s": node("CR Text Input Switch", Input=2, text1="a quay", text2="a pier"),
+        },
+        {
+            "p": node("Any Switch (rgthree)", any_02=["c", 0], any_03=["n", 0]),
+            "c": node(ENCODE, text="a pier"),
+        },
+        {"p": node(ENCODE, text=["s", 0]), "s": node("ShowText|pysssss", text=["t", 0], text_0="a pier")},
+    ],
+)
+def test_prompts_of_newer_nodes_are_followed(nodes: dict[str, dict[str, object]]) -> None:
+    facts = of_positive(**nodes)
+    assert (facts.prompt, facts.negative_prompt, facts.notes) == ("a pier", "fog", ())
+    assert facts.guidance_scale == 2.5
+
+
+@pytest.mark.parametrize(
+    ("nodes", "note"),
+    [
+        (
+            {
+                "p": node(ENCODE, text=["s", 0]),
+                "s": node("RegexReplace", string="a quay", regex_pattern="q", replace="p"),
+            },
+            "The graph's prompt comes from a node that cannot be read: 'RegexReplace'.",
+        ),
+        (
+            {"p": node(ENCODE, text=["s", 0]), "s": node("Llm\x1b[2J", instruction="invent")},
+            "The graph's prompt comes from a node that cannot be read: 'Llm\\x1b[2J'.",
+        ),
+    ],
+)
+def test_a_prompt_that_cannot_be_followed_is_said(nodes: dict[str, dict[str, object]], note: str) -> None:
+    facts = of_positive(**nodes)
+    assert (facts.prompt, facts.notes) == (None, (note,))
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        {
+            "p": node("ConditioningCombine", conditioning_1=["a", 0], conditioning_2=["b", 0]),
+            "a": node(ENCODE, text="a pier"),
+            "b": node(ENCODE, text="two boats"),
+        },
+        {"p": node("CLIPTextEncodeFlux", clip_l="two boats", t5xxl="a pier")},
+        {"p": node("CLIPTextEncodeSDXL", text_g="a pier", text_l="two boats")},
+    ],
+)
+def test_a_second_prompt_is_said(nodes: dict[str, dict[str, object]]) -> None:
+    facts = of_positive(**nodes)
+    assert facts.prompt == "a pier"
+    assert len(facts.notes) == 1
+    assert facts.notes[0].endswith(": 'two boats'.")
+
+
+def test_a_part_of_the_prompt_that_cannot_be_read_is_said() -> None:
+    joined = node("StringConcatenate", string_a=["x", 0], string_b="a pier", delimiter=", ")
+    facts = of_positive(p=node(ENCODE, text=["s", 0]), s=joined, x=node("Llm", instruction="invent"))
+    assert facts.prompt == "a pier"
+    assert facts.notes[0].startswith("Part of the graph's prompt is missing")
+    blank = of_positive(p=node(ENCODE, text=["s", 0]), s=joined, x=node("PrimitiveString", value=""))
+    assert (blank.prompt, blank.notes) == ("a pier", ())
+
+
+def test_strings_that_are_made_of_themselves_end() -> None:
+    for kind in ("StringReplace", "StringTrim", "StringConcatenate", "ComfySwitchNode"):
+        inputs = {"string": ["p", 0], "find": "a", "replace": "b", "string_a": ["p", 0], "on_true": ["p", 0]}
+        assert of_positive(p=node(kind, **inputs, switch=True)).prompt is None

@@ -82,3 +82,35 @@ def test_links_and_values_that_are_named_are_read_the_same() -> None:
 )
 def test_what_is_no_workflow_tells_nothing(workflow: dict[str, object]) -> None:
     assert not facts_of_workflow(workflow).some
+
+
+def test_the_values_of_newer_nodes_are_read_by_their_order() -> None:
+    drawn = json.loads(json.dumps(WORKFLOW))
+    drawn["nodes"][1] = node(6, "CLIPTextEncodeFlux", ["kw", "a pier", 3.5], clip=3)
+    drawn["nodes"][0] = node(7, "TextEncodeQwenImageEditPlus", ["fog"], clip=5)
+    facts = facts_of_workflow(drawn)
+    assert (facts.prompt, facts.negative_prompt, facts.guidance_scale) == ("a pier", "fog", 3.5)
+
+
+def test_reroutes_and_stored_values_are_followed() -> None:
+    drawn = json.loads(json.dumps(WORKFLOW))
+    drawn["nodes"] += [
+        {"id": 20, "type": "Reroute", "inputs": [{"name": "", "link": 21}], "widgets_values": []},
+        {"id": 22, "type": "GetNode", "inputs": [], "widgets_values": ["prompt"]},
+        {
+            "id": 23,
+            "type": "SetNode",
+            "inputs": [{"name": "CONDITIONING", "link": 24}],
+            "widgets_values": ["prompt"],
+        },
+    ]
+    drawn["links"][3] = [4, 20, 0, 3, 1, "CONDITIONING"]
+    drawn["links"] += [[21, 22, 0, 20, 0, "*"], [24, 6, 0, 23, 0, "*"]]
+    assert facts_of_workflow(drawn).prompt == "a red fox"
+
+
+@pytest.mark.parametrize("mode", [2, 4])
+def test_a_sampler_that_did_not_run_tells_nothing(mode: int) -> None:
+    drawn = json.loads(json.dumps(WORKFLOW))
+    drawn["nodes"][3]["mode"] = mode
+    assert not facts_of_workflow(drawn).some

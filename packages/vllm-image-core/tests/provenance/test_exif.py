@@ -110,3 +110,50 @@ def test_a_jpeg_with_the_block_opens_in_pillow() -> None:
     Image.new("RGB", (8, 8)).save(file, "JPEG", exif=exif.PREFIX + exif.encoded("fox"))
     with Image.open(io.BytesIO(file.getvalue())) as image:
         assert image.getexif().get_ifd(EXIF_DIRECTORY)[USER_COMMENT].startswith(b"UNICODE\0")
+
+
+def directory(entries: list[tuple[int, int, bytes]], at: int, following: int = 0) -> bytes:
+    """A directory with its values behind it, low bytes first; each value has more than four bytes."""
+    head, values = struct.pack("<H", len(entries)), b""
+    values_at = at + 2 + 12 * len(entries) + 4
+    for tag, kind, value in entries:
+        head += struct.pack("<HHII", tag, kind, len(value), values_at + len(values))
+        values += value
+    return head + struct.pack("<I", following) + values
+
+
+def test_a_comment_in_the_first_directory_is_read() -> None:
+    block = b"II*\0\x08\0\0\0" + directory([(USER_COMMENT, 7, b"ASCII\0\0\0a pier\nSteps: 4")], 8)
+    assert exif.read(block).comment == "a pier\nSteps: 4"
+
+
+def test_a_comment_in_a_thumbnail_s_directory_is_read_after_the_others() -> None:
+    first = directory([(USER_COMMENT, 7, b"ASCII\0\0\0first")], 8)
+    at = 8 + len(first)
+    first = directory([(USER_COMMENT, 7, b"ASCII\0\0\0first")], 8, following=at)
+    second = directory([(USER_COMMENT, 2, b"second")], at)
+    found = exif.read(b"II*\0\x08\0\0\0" + first + second)
+    assert (found.comment, found.more_comments) == ("first", ("second",))
+
+
+def test_a_blank_comment_gives_way_to_one_that_says_something() -> None:
+    first = directory([(USER_COMMENT, 2, b"     "), (USER_COMMENT, 129, "a pier 桟橋".encode())], 8)
+    assert exif.read(b"II*\0\x08\0\0\0" + first).comment == "a pier 桟橋"
+
+
+def test_the_description_and_what_windows_writes_are_read() -> None:
+    entries = [
+        (0x010E, 2, b"a pier, grey\0"),
+        (0x9C9B, 1, "Steg".encode("utf-16-le") + b"\0\0"),
+        (0x9C9C, 1, "a pier at 6 o'clock".encode("utf-16-le")),
+    ]
+    assert exif.read(b"II*\0\x08\0\0\0" + directory(entries, 8)).named == {
+        "Description": "a pier, grey",
+        "XPTitle": "Steg",
+        "XPComment": "a pier at 6 o'clock",
+    }
+
+
+def test_directories_that_follow_one_another_in_a_circle_end() -> None:
+    block = b"II*\0\x08\0\0\0" + directory([(USER_COMMENT, 2, b"a pier")], 8, following=8)
+    assert exif.read(block).comment == "a pier"

@@ -97,3 +97,17 @@ def test_settings_are_few_short_and_printable() -> None:
 )
 def test_a_number_is_read_from_a_text(text: object, value: float | None) -> None:
     assert number(text) == value
+
+
+@pytest.mark.parametrize("nothing", ["None", "null", "undefined", "", "N/A"])
+def test_values_that_say_that_there_is_none_are_left_out_without_a_word(nothing: str) -> None:
+    facts = Facts(
+        tool="forge", prompt="a pier", negative_prompt=nothing, seed=nothing, width=nothing, model=nothing
+    )
+    assert facts.without_nothing() == Facts(tool="forge", prompt="a pier")
+
+
+def test_what_could_not_be_decoded_is_told() -> None:
+    request, notes = request_of(Facts(tool="forge", prompt="a caf\ufffd"))
+    assert request.prompt == "a caf\ufffd"
+    assert notes == ("Parts of the file's prompt could not be read: they are shown as \ufffd.",)

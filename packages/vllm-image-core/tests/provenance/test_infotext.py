@@ -5,7 +5,12 @@ import time
 
 import pytest
 from vllm_image_core.provenance.facts import Facts
-from vllm_image_core.provenance.infotext import facts_of_parameters, parameters_text
+from vllm_image_core.provenance.infotext import (
+    facts_of_parameters,
+    has_settings,
+    parameters_text,
+    unread_lines,
+)
 
 
 def read_as_automatic1111_does(text: str) -> dict[str, str]:
@@ -185,6 +190,112 @@ def test_a_text_in_another_form_tells_nothing(text: str) -> None:
     ],
 )
 def test_a_hostile_text_is_read_soon(text: str) -> None:
+    started = time.process_time()
+    assert isinstance(facts_of_parameters(text), Facts)
+    assert time.process_time() - started < 1
+
+
+LINE = "Steps: 12, Sampler: DDIM, CFG scale: 6.5, Seed: 77, Size: 640x448"
+
+
+@pytest.mark.parametrize(
+    ("above", "prompt", "negative"),
+    [
+        ("a pier\nSteps: a long flight", "a pier\nSteps: a long flight", None),
+        ("a pier\nSteps: 3, Seed: 5, Size: 2x2", "a pier\nSteps: 3, Seed: 5, Size: 2x2", None),
+        (
+            "a pier\nSteps: 3, Seed: 5, Size: 2x2\nNegative prompt: fog",
+            "a pier\nSteps: 3, Seed: 5, Size: 2x2",
+            "fog",
+        ),
+        ("a pier\nNegative prompt: Steps: 3, Seed: 5, Size: 2x2", "a pier", "Steps: 3, Seed: 5, Size: 2x2"),
+        (
+            "a pier\nNegative prompt: fog\nSteps: 3, Seed: 5, CFG scale: 2",
+            "a pier",
+            "fog\nSteps: 3, Seed: 5, CFG scale: 2",
+        ),
+        ("a pier\nMood: calm, Light: low, Lens: 35mm", "a pier\nMood: calm, Light: low, Lens: 35mm", None),
+        ('{"scene": "a pier",\n"mood": "calm"}', '{"scene": "a pier",\n"mood": "calm"}', None),
+    ],
+)
+def test_the_settings_begin_at_the_last_line_that_is_one(
+    above: str, prompt: str, negative: str | None
+) -> None:
+    facts = facts_of_parameters(f"{above}\n{LINE}")
+    assert (facts.prompt, facts.negative_prompt) == (prompt, negative)
+    assert (facts.num_inference_steps, facts.seed, facts.width) == ("12", "77", 640)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        LINE + ', Wildcard prompt: "a __boat__,\nat a pier\n\nin fog", Version: v1.7.0',
+        LINE + ', Hires prompt: "x\nSteps: 3, Seed: 5, CFG scale: 2\ny", Version: v1.7.0',
+        LINE + ', Hires prompt: "x\nSteps: 3, Seed: 5, CFG scale: 2", Version: v1.7.0',
+        LINE + ', Hires prompt: "x\nNegative prompt: y\nz", Version: v1.7.0',
+        LINE.replace(", CFG", ",\nCFG").replace(", Seed", ",\nSeed") + ", Version: v1.7.0",
+        LINE.replace(", ", "\n") + "\nVersion: v1.7.0",
+        LINE + ", Version: v1.7.0\nTemplate: a {pier|quay}\nNegative Template: Steps: 3",
+    ],
+)
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"])
+def test_settings_go_on_over_further_lines(settings: str, line_break: str) -> None:
+    text = f"a pier\nNegative prompt: fog\n{settings}"
+    facts = facts_of_parameters(text.replace("\n", line_break))
+    assert (facts.prompt, facts.negative_prompt, facts.seed) == ("a pier", "fog", "77")
+    assert (facts.num_inference_steps, facts.guidance_scale, facts.width) == ("12", "6.5", 640)
+    assert facts.settings["Version"] == "v1.7.0"
+    assert unread_lines(text) == ""
+
+
+def test_what_stands_below_the_settings_is_told_apart() -> None:
+    text = f"a pier\n{LINE}, Wildcard prompt: a __boat__,\nat a pier, Version: v1"
+    facts = facts_of_parameters(text)
+    assert (facts.prompt, facts.seed) == ("a pier", "77")
+    assert unread_lines(text) == "at a pier, Version: v1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a pier\nSteps: stone, Seed: lotus, Size: huge", "a pier", "Steps: 5", "Steps: 3, wide", '{"Steps": 3}'],
+)
+def test_a_prompt_that_looks_like_settings_has_none(text: str) -> None:
+    assert not has_settings(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{\n  "prompt": "a pier",\n  "seed": 3\n}',
+        '[{"prompt": "a pier"}, {"prompt": "a quay"}]',
+        '["a pier"]',
+        '{\n  "prompt": "a pi',
+        "[" * 5000,
+        '"{\\"prompt\\": \\"a pier\\"}"',
+        "{}",
+    ],
+)
+def test_json_is_never_a_prompt(text: str) -> None:
+    assert not facts_of_parameters(text).some
+
+
+@pytest.mark.parametrize(
+    "text", ["{red|grey} pier", "{{a pier}}", "[pier:quay:0.4]", '"a pier" in fog', "[[pier]]"]
+)
+def test_a_prompt_may_begin_with_a_bracket(text: str) -> None:
+    assert facts_of_parameters(text).prompt == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{LINE}\n" * 20_000,
+        'Steps: 1, Seed: 2, a: "' + "x" * 60_000 + f'\n{LINE}, b: "' * 30,
+        "Steps: 1\n" * 100_000,
+        "Steps: 1, Seed: 1, " + 'a: "\n' * 100_000,
+    ],
+)
+def test_a_hostile_text_of_many_lines_is_read_soon(text: str) -> None:
     started = time.process_time()
     assert isinstance(facts_of_parameters(text), Facts)
     assert time.process_time() - started < 1

@@ -4,7 +4,12 @@ import time
 
 import pytest
 from vllm_image_core.provenance.facts import Facts
-from vllm_image_core.provenance.invokeai import facts_of_dream, facts_of_metadata, facts_of_sd_metadata
+from vllm_image_core.provenance.invokeai import (
+    facts_of_dream,
+    facts_of_metadata,
+    facts_of_node,
+    facts_of_sd_metadata,
+)
 
 METADATA: dict[str, object] = {
     "app_version": "3.3.0post3",
@@ -113,3 +118,18 @@ def test_a_hostile_dream_is_read_soon(text: str) -> None:
 def test_metadata_of_other_types_tell_nothing(metadata: dict[str, object]) -> None:
     assert not facts_of_metadata(metadata).some
     assert not facts_of_sd_metadata(metadata).some
+
+
+def test_the_node_of_the_first_files_of_version_three_is_read() -> None:
+    node = {
+        "type": "txt2img",
+        "prompt": "a pier [fog]",
+        "seed": 77,
+        "steps": 12,
+        "cfg_scale": 6,
+        "model": "sd-1.5",
+    }
+    facts = facts_of_node({"session_id": "x", "node": node})
+    assert (facts.prompt, facts.negative_prompt, facts.seed) == ("a pier", "fog", 77)
+    assert (facts.num_inference_steps, facts.model) == (12, "sd-1.5")
+    assert not facts_of_node({"node": []}).some

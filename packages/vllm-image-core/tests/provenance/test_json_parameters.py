@@ -1,10 +1,10 @@
-"""Settings as JSON: Fooocus, Civitai and NovelAI."""
+"""Settings as JSON: SwarmUI, Fooocus, Civitai, NovelAI and others."""
 
 import json
 
 import pytest
 from vllm_image_core.provenance.facts import request_of
-from vllm_image_core.provenance.json_parameters import facts_of_comment, facts_of_json
+from vllm_image_core.provenance.json_parameters import facts_of_comment, facts_of_json, facts_of_texts
 
 FOOOCUS = {
     "adm_guidance": "(1.5, 0.8, 0.3)",
@@ -113,3 +113,143 @@ def test_hostile_json_stays_data(found: dict[str, object]) -> None:
 
 def test_json_of_a_program_that_is_not_known_is_not_called_fooocus() -> None:
     assert facts_of_json({"prompt": "a fox", "steps": 3}).tool == "automatic1111"
+
+
+SWARMUI = {
+    "sui_image_params": {
+        "prompt": "a pier",
+        "negativeprompt": "fog",
+        "model": "flux1-dev",
+        "seed": 77,
+        "steps": 12,
+        "cfgscale": 1.0,
+        "fluxguidancescale": 3.5,
+        "width": 640,
+        "height": 448,
+        "sampler": "euler",
+        "swarm_version": "0.9.6",
+    },
+    "sui_extra_data": {"date": "2026-03-01", "original_prompt": "a <random:pier>"},
+}
+RUINED = {
+    "Prompt": "a pier",
+    "Negative": "fog",
+    "steps": 12,
+    "cfg": 3.5,
+    "width": 640,
+    "height": 448,
+    "seed": 77,
+    "sampler_name": "dpmpp_2m",
+    "base_model_name": "flux1-dev",
+    "software": "RuinedFooocus",
+}
+FOOOCUS_LOG = {
+    "Prompt": "a pier",
+    "Negative Prompt": "fog",
+    "Fooocus V2 Expansion": "a pier, sharp",
+    "Steps": 12,
+    "Guidance Scale": 3.5,
+    "Resolution": "(640, 448)",
+    "Seed": "77",
+    "Base Model": "flux1-dev",
+    "Version": "Fooocus v2.1.8",
+}
+DRAW_THINGS = {
+    "c": "a pier",
+    "uc": "fog",
+    "seed": 77,
+    "steps": 12,
+    "scale": 3.5,
+    "size": "640x448",
+    "sampler": "DPM++ 2M Karras",
+    "model": "flux1-dev",
+}
+EASY_DIFFUSION = {
+    "prompt": "a pier",
+    "negative_prompt": "fog",
+    "seed": "77",
+    "num_inference_steps": "12",
+    "guidance_scale": "3.5",
+    "width": "640",
+    "height": "448",
+    "sampler_name": "euler_a",
+    "use_stable_diffusion_model": "flux1-dev",
+}
+EASY_DIFFUSION_TITLES = {
+    "Prompt": "a pier",
+    "Negative Prompt": "fog",
+    "Seed": "77",
+    "Steps": "12",
+    "Guidance Scale": "3.5",
+    "Width": "640",
+    "Height": "448",
+    "Stable Diffusion model": "flux1-dev",
+}
+
+
+@pytest.mark.parametrize(
+    ("found", "tool"),
+    [
+        (SWARMUI, "swarmui"),
+        (RUINED, "ruinedfooocus"),
+        (FOOOCUS_LOG, "fooocus"),
+        (DRAW_THINGS, "draw-things"),
+        (EASY_DIFFUSION, "easy-diffusion"),
+        (EASY_DIFFUSION_TITLES, "easy-diffusion"),
+    ],
+)
+def test_each_program_is_read_by_its_own_names(found: dict[str, object], tool: str) -> None:
+    facts = facts_of_json(found)
+    request, notes = request_of(facts)
+    assert (facts.tool, facts.model, notes) == (tool, "flux1-dev", ())
+    assert (request.prompt, request.negative_prompt, request.seed) == ("a pier", "fog", 77)
+    assert (request.width, request.height) == (640, 448)
+    assert (request.num_inference_steps, request.guidance_scale) == (12, 3.5)
+
+
+def test_easy_diffusion_has_a_text_for_each_setting() -> None:
+    assert facts_of_texts(EASY_DIFFUSION) == facts_of_json(EASY_DIFFUSION)
+    assert not facts_of_texts({"prompt": "a pier", "Software": "gimp"}).some
+
+
+def test_novelai_s_first_files_have_their_prompt_in_the_description() -> None:
+    first = {
+        "steps": 28,
+        "sampler": "plms",
+        "seed": 77,
+        "strength": 0.7,
+        "noise": 0.2,
+        "scale": 11.0,
+        "uc": "fog",
+    }
+    facts = facts_of_comment(first, description="{a pier}")
+    assert (facts.prompt, facts.negative_prompt, facts.seed) == ("{a pier}", "fog", 77)
+    assert facts_of_comment({**first, "prompt": "own"}, description="{a pier}").prompt == "own"
+    wrapped = {"Comment": json.dumps(first), "Description": "{a pier}", "Software": "NovelAI"}
+    assert facts_of_json(wrapped).prompt == "{a pier}"
+
+
+def test_a_graph_of_comfyui_that_stands_in_an_object_is_read() -> None:
+    graph = {
+        "1": {"class_type": "KSampler", "inputs": {"seed": 7, "steps": 9, "positive": ["2", 0]}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "a pier"}},
+    }
+    for found in (graph, {"prompt": graph}, {"prompt": json.dumps(graph), "workflow": "{}"}):
+        facts = facts_of_json(found)
+        assert (facts.tool, facts.prompt, facts.seed) == ("comfyui", "a pier", 7)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"sui_image_params": []},
+        {"sui_image_params": {"prompt": 7}},
+        {"Comment": "[" * 100_000},
+        {"c": None, "uc": []},
+        {"prompt": {"1": 2}, "workflow": 7},
+        {f"{number}" * 50: number for number in range(5000)},
+    ],
+)
+def test_odd_json_raises_nothing(found: dict[str, object]) -> None:
+    request, _ = request_of(facts_of_json(found))
+    assert request.prompt == ""

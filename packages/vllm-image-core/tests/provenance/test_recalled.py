@@ -330,3 +330,120 @@ async def test_a_studio_recalls_a_file(tmp_path: Path) -> None:
     file.write_bytes(made("png", OURS))
     async with Studio("http://127.0.0.1:9", output_dir=tmp_path) as studio:
         assert await studio.recall(file) == recall(file)
+
+
+PIER = "a pier 桟橋\nNegative prompt: fog\nSteps: 12, Sampler: DDIM, CFG scale: 3.5, Seed: 77, Size: 640x448"
+PIER_REQUEST = ImageRequest(
+    prompt="a pier 桟橋",
+    negative_prompt="fog",
+    width=640,
+    height=448,
+    num_inference_steps=12,
+    guidance_scale=3.5,
+    seed=77,
+)
+DRAW_THINGS = """<x:xmpmeta xmlns:x="adobe:ns:meta/">
+<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""
+ xmlns:exif="http://ns.adobe.com/exif/1.0/"><exif:UserComment><rdf:Alt><rdf:li xml:lang="x-default">
+{"c": "a pier 桟橋", "uc": "fog", "seed": 77, "steps": 12, "scale": 3.5, "size": "640x448", "sampler": "DDIM"}
+</rdf:li></rdf:Alt></exif:UserComment></rdf:Description></rdf:RDF></x:xmpmeta>"""
+
+
+def with_entry(tag: int, kind: int, value: bytes) -> bytes:
+    """A JPEG whose EXIF has one entry in its first directory."""
+    entry = struct.pack("<HHHII", 1, tag, kind, len(value), 26) + bytes(4)
+    return encoded("jpeg", exif=b"Exif\0\0II*\0\x08\0\0\0" + entry + value)
+
+
+def with_comment(text: str) -> bytes:
+    return encoded("jpeg", comment=text.encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_entry(0x9286, 7, b"Unicode\0" + PIER.encode("utf-16-le")),
+        with_entry(0x9286, 129, PIER.encode()),
+        with_entry(0x010E, 2, PIER.encode() + b"\0"),
+        with_entry(0x9C9C, 1, PIER.encode("utf-16-le") + b"\0\0"),
+        with_entry(0x9C9B, 1, PIER.encode("utf-16-le")),
+        with_entry(0x0110, 2, json.dumps({"sui_image_params": {"prompt": "x"}}).encode()),
+        with_comment(PIER),
+        with_png_texts(Comment=PIER),
+        with_png_texts(UserComment=PIER),
+    ],
+)
+def test_settings_are_found_wherever_a_program_put_them(data: bytes) -> None:
+    recalled = recall(data)
+    if recalled.tool == "swarmui":
+        assert recalled.request.prompt == "x"
+    else:
+        assert recalled.request == PIER_REQUEST
+
+
+def test_draw_things_is_read_from_xmp() -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", DRAW_THINGS)
+    for data in (encoded(pnginfo=info), encoded("webp", xmp=DRAW_THINGS.encode())):
+        assert (recall(data).tool, recall(data).request) == ("draw-things", PIER_REQUEST)
+
+
+def test_novelai_s_first_files_are_recalled() -> None:
+    first = {
+        "steps": 12,
+        "sampler": "plms",
+        "seed": 77,
+        "strength": 0.7,
+        "noise": 0.2,
+        "scale": 3.5,
+        "uc": "fog",
+    }
+    texts = {"Title": "AI generated image", "Description": "{a pier}", "Software": "NovelAI"}
+    recalled = recall(with_png_texts(**texts, Comment=json.dumps(first)))
+    assert (recalled.tool, recalled.request.prompt, recalled.request.seed) == ("novelai", "{a pier}", 77)
+    damaged = recall(with_png_texts(**texts, Comment='{"steps": 1'))
+    assert damaged.request == ImageRequest(prompt="{a pier}")
+    assert damaged.notes == ("The file's settings could not be read: its text 'Comment' is not JSON.",)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": 1}', '{\n "a": 1\n}', '[{"a": 1}, {"b": 2}]', '{"prompt": "a pi', "[" * 9000]
+)
+def test_json_that_is_not_known_is_said_and_never_a_prompt(text: str) -> None:
+    for data in (with_png_texts(parameters=text), with_user_comment("jpeg", text)):
+        with pytest.raises(NotRecalled) as caught:
+            recall(data)
+        assert caught.value.message == (
+            "The picture does not tell how it was made: "
+            "its text 'parameters' is JSON that is damaged or not known."
+        )
+
+
+def test_a_comment_in_an_unknown_encoding_is_said() -> None:
+    with pytest.raises(NotRecalled, match="'parameters' is in an unknown encoding"):
+        recall(with_entry(0x9286, 7, bytes(8) + random.Random(5).randbytes(300)))
+
+
+@pytest.mark.parametrize("caption", ["Created with GIMP", "a pier at dusk"])
+def test_a_caption_is_not_taken_for_a_prompt(caption: str) -> None:
+    for data in (
+        with_comment(caption),
+        with_entry(0x010E, 2, caption.encode()),
+        with_png_texts(Description=caption),
+    ):
+        with pytest.raises(NotRecalled):
+            recall(data)
+
+
+def test_what_was_taken_without_certainty_is_said() -> None:
+    assert recall(with_png_texts(parameters="a pier")).notes == (
+        "The file's text has no settings: all of it was taken for the prompts.",
+    )
+    below = recall(with_png_texts(parameters=f"{PIER}, Note: first\nsecond half, Version: v1"))
+    assert below.request == PIER_REQUEST
+    assert below.notes == ("What stands below the file's settings was not read: 'second half, Version: v1'.",)
+
+
+def test_a_prompt_of_ours_that_is_the_word_none_stays() -> None:
+    ours = resolved(ImageRequest(prompt="None", seed=3))
+    assert recall(made("png", ours)).request.prompt == "None"

@@ -11,6 +11,7 @@ from vllm_image_core.errors import BadPicture
 from vllm_image_core.parameters.size import Size
 from vllm_image_core.provenance import embedded, exif, infotext, xmp
 from vllm_image_core.provenance.embedded import Blocks
+from vllm_image_core.provenance.exif_text import comment_text
 from vllm_image_core.text import TextTooLong
 
 SIGNATURE = b"\xff\xd8\xff"
@@ -29,6 +30,7 @@ _MORE_XMP_PREFIX: Final = b"http://ns.adobe.com/xmp/extension/\0"
 _MAX_CONTENT_BYTES: Final = 65_533
 """A segment's length is two bytes, which count themselves."""
 
+_MAX_COMMENTS: Final = 4
 _MAX_SEGMENTS: Final = 4096
 """How many segments are looked at; a picture has some ten."""
 
@@ -92,8 +94,17 @@ def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) ->
 
 
 def read_texts(data: bytes) -> dict[str, str]:
-    """The texts in EXIF and XMP by the keywords that PNG has, whatever else is wrong with the file."""
-    return embedded.texts(_blocks(data)) if data.startswith(SIGNATURE) else {}
+    """The texts in EXIF, XMP and comments by the keywords that PNG has, whatever else is wrong with the file.
+
+    A comment, which may be in any encoding, is "Comment", and any more of them "Comment 2" and so on.
+    """
+    if not data.startswith(SIGNATURE):
+        return {}
+    comments = (_content(data, start) for marker, start in _segments(data) if marker == _COMMENT)
+    texts = embedded.texts(_blocks(data))
+    for number, comment in enumerate(islice(comments, _MAX_COMMENTS), start=1):
+        texts["Comment" if number == 1 else f"Comment {number}"] = comment_text(comment, "<")
+    return texts
 
 
 def orientation(data: bytes) -> int:

@@ -12,7 +12,8 @@ from vllm_omni_client.png import SIGNATURE, DamagedPicture, PngWalk, png_header
 
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.parameters.size import Size
-from vllm_image_core.provenance import exif
+from vllm_image_core.provenance import embedded, exif
+from vllm_image_core.provenance.embedded import Blocks
 from vllm_image_core.text import TextTooLong
 
 __all__ = [
@@ -45,6 +46,8 @@ _INTERLACING_AT = 28
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _TEXT_KINDS = (b"tEXt", b"zTXt", b"iTXt")
 _EXIF = b"eXIf"
+_PROFILES = ("Raw profile type exif", "Raw profile type APP1")
+"""How ImageMagick kept EXIF in PNG before there was a chunk for it: its bytes as hexadecimals."""
 _ALWAYS_INTERNATIONAL = "XML:com.adobe.xmp"
 """Section 11.3.3.4: XMP stands in an iTXt chunk, whatever its characters."""
 
@@ -128,7 +131,8 @@ def check(data: bytes) -> int:
 def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
     """A checked PNG with these texts, each keyword's former text replaced; everything else byte for byte.
 
-    A text in Latin-1 goes into a tEXt chunk, any other and XMP into an iTXt chunk, as Pillow does it.
+    A text in Latin-1 goes into a tEXt chunk, any other and XMP into an iTXt chunk, as Pillow does it; also
+    one that would be taken for UTF-8, which many programs write into tEXt.
 
     Args:
         data: The PNG.
@@ -155,20 +159,30 @@ def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) ->
 def read_texts(data: bytes) -> dict[str, str]:
     """The texts of a PNG by keyword, whatever else is wrong with it; the last of a keyword counts.
 
+    Those in EXIF come after them, as JPEG and WebP have them, also in the form that ImageMagick gives EXIF.
+
     At most 64 texts of at most 1 MiB each, also unpacked; damaged ones are left out. What is in them was
     written by others: it is data, never a path or an instruction.
     """
     texts: dict[str, str] = {}
+    blocks: list[bytes] = []
     view = memoryview(data)
     all_chunks = chunks(data) if data.startswith(SIGNATURE) else ()
-    found = (chunk for chunk in all_chunks if chunk.kind in _TEXT_KINDS and chunk.length <= MAX_TEXT_BYTES)
+    kinds = (*_TEXT_KINDS, _EXIF)
+    found = (chunk for chunk in all_chunks if chunk.kind in kinds and chunk.length <= MAX_TEXT_BYTES)
     for count, chunk in enumerate(found, start=1):
         if count > MAX_TEXTS:
             break
-        text = _text(chunk.kind, bytes(view[chunk.content])) if _has_its_checksum(view, chunk) else None
+        if not _has_its_checksum(view, chunk):
+            continue
+        if chunk.kind == _EXIF:
+            blocks.append(bytes(view[chunk.content]))
+            continue
+        text = _text(chunk.kind, bytes(view[chunk.content]))
         if text is not None:
             texts[_keyword(view[chunk.content])] = text
-    return texts
+    blocks += [block for name in _PROFILES if (block := _profile(texts.get(name, "")))]
+    return {**embedded.texts(Blocks(exif=blocks[0])), **texts} if blocks else texts
 
 
 def orientation(data: bytes) -> int:
@@ -207,7 +221,11 @@ def _text_chunk(keyword: str, text: str) -> bytes:
     """A tEXt or an iTXt chunk. Zero bytes and lone surrogates, which neither can hold, become U+FFFD."""
     name = _encoded_keyword(keyword)
     clean = text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if keyword != _ALWAYS_INTERNATIONAL and _is_latin_1(clean):
+    if (
+        keyword != _ALWAYS_INTERNATIONAL
+        and _is_latin_1(clean)
+        and _latin_1_or_utf_8(clean.encode("latin-1")) == clean
+    ):
         kind, content = b"tEXt", name + b"\0" + clean.encode("latin-1")
     else:
         kind, content = b"iTXt", name + b"\0\0\0\0\0" + clean.encode()
@@ -236,11 +254,30 @@ def _text(kind: bytes, content: bytes) -> str | None:
     if not zero or not 1 <= len(keyword) <= 79:  # noqa: PLR2004 - section 11.3.3.2
         return None
     if kind == b"tEXt":
-        return rest.decode("latin-1")
+        return _latin_1_or_utf_8(rest)
     if kind == b"zTXt":
         unpacked = _unpacked(rest[1:]) if rest[:1] == b"\0" else None
-        return None if unpacked is None else unpacked.decode("latin-1")
+        return None if unpacked is None else _latin_1_or_utf_8(unpacked)
     return _international_text(rest)
+
+
+def _latin_1_or_utf_8(content: bytes) -> str:
+    """Text that should be Latin-1 by section 11.3.3.2, and is UTF-8 in the files of many programs."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _profile(text: str) -> bytes:
+    """The EXIF block in such a text: its name, its length, and its bytes as hexadecimals in lines."""
+    _, _, digits = text.strip().partition("\n")
+    _, _, digits = digits.strip().partition("\n")
+    try:
+        block = bytes.fromhex(digits)
+    except ValueError:
+        return b""
+    return block if block.startswith(exif.PREFIX) else b""
 
 
 def _international_text(content: bytes) -> str | None:
@@ -251,7 +288,7 @@ def _international_text(content: bytes) -> str | None:
     if flags not in (b"\0\0", b"\0\1", b"\1\0") or not zero or not second_zero:
         return None
     unpacked = _unpacked(text) if flags == b"\1\0" else text
-    return None if unpacked is None else unpacked.decode("utf-8", "replace")
+    return None if unpacked is None else unpacked.decode("utf-8-sig", "replace")
 
 
 def _unpacked(packed: bytes) -> bytes | None:

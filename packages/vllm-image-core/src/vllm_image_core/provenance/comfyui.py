@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Literal, NamedTuple, TypeVar
 
+from vllm_image_core.provenance import comfyui_strings
 from vllm_image_core.provenance.facts import Facts
 from vllm_image_core.provenance.untrusted_json import as_list, as_object
+from vllm_image_core.text import one_line
 
 __all__ = ["Graph", "Link", "Node", "facts_of_prompt"]
 
@@ -24,12 +26,29 @@ _MAX_VISITED: Final = 256
 _MAX_JOINTS: Final = 16
 
 _TEXTS: Final = (
-    *("text", "text_g", "t5xxl", "prompt", "clip_l", "text_l", "string", "value", "populated_text"),
-    *("wildcard_text", "text_0"),
+    *(
+        "text_0",
+        "text",
+        "text_g",
+        "prompt_g",
+        "t5xxl",
+        "mt5xl",
+        "llama",
+        "qwen25_7b",
+        "prompt",
+        "user_prompt",
+    ),
+    *("clip_g", "clip_l", "text_l", "prompt_l", "bert", "string", "value", "populated_text", "wildcard_text"),
 )
+"""What nodes call their text, those first that say most: of a node that shows a text, what it showed."""
+
+_ENCODERS: Final = (("text_g", "text_l"), ("prompt_g", "prompt_l"), ("t5xxl", "clip_g"), ("t5xxl", "clip_l"))
+"""Texts of one node for different encoders, of which the first is taken."""
+
 _JOINED: Final = (
     *("string_a", "string_b", "text_a", "text_b", "text_c", "text_d"),
-    *("text1", "text2", "text3", "text4", "string1", "string2", "string3", "string4"),
+    *("text1", "text2", "text3", "text4", "text5", "string1", "string2", "string3", "string4"),
+    *("string_1", "string_2", "string_3", "string_4"),
 )
 """What nodes that join texts call their parts, in order (ComfyUI's own, WAS, pysssss, easy-use)."""
 _JOINT: Final = ", "
@@ -39,13 +58,20 @@ _SIDES: Final[Mapping["Side", tuple[str, ...]]] = {
     "negative": ("negative", "text_negative", "negative_prompt"),
 }
 """Nodes that hold both prompts, such as Efficient Loader and the prompt stylers."""
-_CONDITIONS: Final = ("conditioning", "conditioning_1", "conditioning_to", "conditioning_from")
+_CONDITIONS: Final = ("conditioning", "conditioning_1", "conditioning_to", "cond1", "conditioning_from")
+_COMBINED: Final = (("conditioning_1", "conditioning_2"), ("conditioning_to", "conditioning_from"))
+"""The inputs of nodes that make one condition of two."""
+
+_CHOSEN: Final = ("input", "text", "string", "value", "prompt", "conditioning")
+_MAX_CHOICES: Final = 32
+_SHOWN_CHARACTERS: Final = 60
 _CONDITIONS_AFTER: Final = ("conditioning_2",)
 _VALUES: Final = ("value", "int", "float", "number", "seed", "noise_seed", "Value", "Number")
 _SIZES: Final = (("width", "height"), ("empty_latent_width", "empty_latent_height"))
 _LATENTS: Final = ("latent_image", "samples", "latent", "latents")
 _MODELS: Final = ("ckpt_name", "unet_name", "model_name", "gguf_name", "base_ckpt_name")
 _EMPTIED: Final = "ConditioningZeroOut"
+_PASSED_ON: Final = ("Reroute", "GetNode")
 
 
 class Link(NamedTuple):
@@ -57,6 +83,9 @@ class Link(NamedTuple):
 
 _Read = dict[tuple[Link, Side], object]
 """The texts that were read so far, by their links; None where one is still being read."""
+
+_GAP: Final[tuple[Link, Side]] = (Link("", -1), "positive")
+"""Stands among them once a part of a text could not be read, with the side whose text it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +127,12 @@ class Graph:
 
     def _facts(self, sampler: Node, texts: "_Read") -> Facts:
         guider = self._node(sampler.link("guider")) or sampler
-        positive, negative = guider.link("positive", "conditioning"), guider.link("negative")
+        positive, negative = guider.link("positive", "conditioning", "cond1"), guider.link("negative")
+        prompt = self._text(positive, "positive", texts)
         size = self._find(sampler.link("latent_image"), self._size, _LATENTS)
         return Facts(
             tool="comfyui",
-            prompt=self._text(positive, "positive", texts),
+            prompt=prompt,
             negative_prompt=self._text(negative, "negative", texts),
             width=size[0] if size else None,
             height=size[1] if size else None,
@@ -116,7 +146,39 @@ class Graph:
                 for name in ("sampler_name", "scheduler", "denoise")
                 if (value := self._value(sampler, name)) is not None
             },
+            notes=tuple(self._notes(positive, prompt, texts)),
         )
+
+    def _notes(self, positive: Link | None, prompt: object, texts: "_Read") -> Iterator[str]:
+        """What of the prompt could not be taken."""
+        if positive is None:
+            return
+        if prompt is None:
+            last: list[str] = []
+            names = (*_CONDITIONS, *_TEXTS)
+            self._find(positive, lambda node: last.append("" if _is_empty(node) else node.kind), names)
+            if last and last[-1]:
+                kind = one_line(last[-1], limit=_SHOWN_CHARACTERS)
+                yield f"The graph's prompt comes from a node that cannot be read: '{kind}'."
+            return
+        if texts.pop(_GAP, None) == "positive":
+            yield "Part of the graph's prompt is missing: it comes from a node that cannot be read."
+        parts = self._find(positive, lambda node: self._parts(node, texts), _CONDITIONS) or ()
+        for name, text in parts:
+            if text != prompt:
+                shown = one_line(text, limit=_SHOWN_CHARACTERS)
+                yield f"The graph has another prompt that was not taken, under {name}: '{shown}'."
+
+    def _parts(self, node: Node, texts: "_Read") -> list[tuple[str, str]] | None:
+        """The texts that a node combines, or gives to different encoders; None if it has one at most."""
+        for names in (*_COMBINED, *_ENCODERS):
+            values = [
+                (name, self._input(node, name, "positive", texts, 0)) for name in names if name in node.inputs
+            ]
+            parts = [(name, text) for name, text in values if isinstance(text, str) and text]
+            if len(parts) > 1:
+                return parts
+        return None
 
     def _seed(self, sampler: Node) -> object:
         noise = self._node(sampler.link("noise")) or sampler
@@ -133,32 +195,58 @@ class Graph:
 
     def _text(self, start: Link | None, side: Side, texts: "_Read", depth: int = 0) -> object:
         """The text that a link leads to; each is read once, and a part of itself is none."""
-        if start is None:
+        if start is None or depth > _MAX_JOINTS:
             return None
         key = (start, side)
         if key not in texts:
             texts[key] = None
-            names = (*_TEXTS, *_SIDES[side])
-            texts[key] = self._find(
+            found = self._find(
                 start,
-                lambda node: _own_text(node, names) or self._joined(node, side, texts, depth),
+                lambda node: self._text_of(node, side, texts, depth),
                 (*_CONDITIONS, *_TEXTS, *_CONDITIONS_AFTER),
             )
+            texts[key] = found or None
         return texts[key]
 
-    def _joined(self, node: Node, side: Side, texts: "_Read", depth: int) -> object:
+    def _text_of(self, node: Node, side: Side, texts: "_Read", depth: int) -> str | None:
+        """The text that a node has or makes; "" where it is certain that nobody can tell it."""
+        if node.kind.startswith(comfyui_strings.UNKNOWN_KINDS):
+            return ""
+        if node.kind in comfyui_strings.INPUTS:
+            names = comfyui_strings.INPUTS[node.kind]
+            inputs = {name: self._input(node, name, side, texts, depth) for name in names}
+            return comfyui_strings.output(node.kind, inputs) or ""
+        chosen = _chosen(node)
+        if chosen is not None:
+            return _as_text(self._input(node, chosen, side, texts, depth)) or ""
+        for name in (*_TEXTS, *_SIDES[side]):
+            text = self._input(node, name, side, texts, depth) if name in _TEXTS else node.inputs.get(name)
+            if isinstance(text, str) and text:
+                return text
+        return self._joined(node, side, texts, depth)
+
+    def _input(self, node: Node, name: str, side: Side, texts: "_Read", depth: int) -> object:
+        """An input's value, or the text that it is linked to."""
+        value = node.inputs.get(name)
+        link = _link(value)
+        return value if link is None else self._text(link, side, texts, depth + 1)
+
+    def _joined(self, node: Node, side: Side, texts: "_Read", depth: int) -> str | None:
         """The parts of a node that joins texts, each written in it or linked."""
         if depth == _MAX_JOINTS or len(texts) > _MAX_VISITED:
             return None
-        values = (node.inputs.get(name) for name in _JOINED if name in node.inputs)
-        parts = (
-            value if (link := _link(value)) is None else self._text(link, side, texts, depth + 1)
-            for value in values
-        )
-        joint = node.inputs.get("delimiter")
-        between = joint if isinstance(joint, str) else _JOINT
-        text = between.join(part for part in parts if isinstance(part, str) and part)
+        parts = {name: self._input(node, name, side, texts, depth) for name in _JOINED if name in node.inputs}
+        if any(part is None and not self._is_blank(node.link(name)) for name, part in parts.items()):
+            texts[_GAP] = side
+        joint = next((node.inputs[name] for name in ("delimiter", "separator") if name in node.inputs), None)
+        between = joint.replace("\\n", "\n") if isinstance(joint, str) else _JOINT
+        text = between.join(part for part in parts.values() if isinstance(part, str) and part)
         return text[:_MAX_JOINED_CHARACTERS] or None
+
+    def _is_blank(self, link: Link | None) -> bool:
+        """Whether a link leads to a text that was left empty."""
+        node = self._node(link)
+        return node is not None and any(node.inputs.get(name) == "" for name in (*_TEXTS, *_JOINED))
 
     def _value(self, node: Node, name: str) -> object:
         """The value of an input, also where it comes from another node."""
@@ -191,12 +279,36 @@ class Graph:
 def _further(node: Node, link: Link, via: tuple[str, ...]) -> Iterator[Link]:
     """The inputs that lead on; of a node that passes both conditions on, the one that was asked for."""
     passed = ("positive", "negative")
-    if all(name in node.inputs for name in passed):
+    if node.kind.startswith(_PASSED_ON):
+        via = tuple(node.inputs)[:1]
+    elif _CONDITIONS[0] in via and all(name in node.inputs for name in passed):
         via = (passed[link.output % len(passed)],)
+    elif (chosen := _chosen(node)) is not None:
+        via = (chosen,)
     for name in via:
         further = _link(node.inputs.get(name))
         if further is not None:
             yield further
+
+
+def _chosen(node: Node) -> str | None:
+    """The input that a switch passes on; None for any other node, and a switch whose choice is not told.
+
+    ComfyUI's own choose by yes or no, those of others by a number, or take the first that is there.
+    """
+    if "switch" not in node.kind.casefold():
+        return None
+    yes = next(
+        (value for name in ("switch", "boolean") if isinstance(value := node.inputs.get(name), bool)), None
+    )
+    if yes is not None:
+        return next((name for name in (("on_true",) if yes else ("on_false",)) if name in node.inputs), None)
+    numbers = (node.inputs.get(name) for name in ("select", "Input", "index", "input"))
+    number = next((value for value in numbers if isinstance(value, int) and 0 <= value < _MAX_CHOICES), None)
+    if number is not None:
+        names = (f"{name}{between}{number}" for name in _CHOSEN for between in ("", "_"))
+        return next((name for name in names if name in node.inputs), None)
+    return next((name for name in sorted(node.inputs)[:_MAX_CHOICES] if name.startswith("any_")), None)
 
 
 def _samples(node: Node) -> bool:
@@ -212,9 +324,12 @@ def _told(facts: Facts) -> tuple[int, float]:
     return sum(fact is not None for fact in told), noise
 
 
-def _own_text(node: Node, names: tuple[str, ...]) -> object:
-    texts = (node.inputs.get(name) for name in names)
-    return next((text for text in texts if isinstance(text, str) and text), None)
+def _is_empty(node: Node) -> bool:
+    return any(node.inputs.get(name) == "" for name in _TEXTS)
+
+
+def _as_text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _own_value(node: Node, names: tuple[str, ...]) -> object:

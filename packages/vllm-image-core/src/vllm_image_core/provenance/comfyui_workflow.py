@@ -3,7 +3,7 @@
 Source: the file format of litegraph as ComfyUI 0.3 writes it, and the order of its own nodes' widgets.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -15,6 +15,10 @@ __all__ = ["facts_of_workflow"]
 
 _MAX_NODES: Final = 4096
 _MAX_LINKS: Final = 16_384
+_MUTED, _BYPASSED = 2, 4
+"""Modes of a node that does not run, and of one that only passes its inputs on."""
+
+_OF_SAMPLERS: Final = frozenset(("seed", "noise_seed", "noise", "guider"))
 
 _SIZE: Final = ("width", "height", "batch_size")
 _WIDGETS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -31,7 +35,28 @@ _WIDGETS: Final[Mapping[str, tuple[str, ...]]] = {
     "FluxGuidance": ("guidance",),
     "CLIPTextEncode": ("text",),
     "CLIPTextEncodeFlux": ("clip_l", "t5xxl", "guidance"),
+    "CLIPTextEncodeSD3": ("clip_l", "clip_g", "t5xxl", "empty_padding"),
+    "CLIPTextEncodeHiDream": ("clip_l", "clip_g", "t5xxl", "llama"),
+    "CLIPTextEncodeHunyuanDiT": ("bert", "mt5xl"),
+    "CLIPTextEncodeLumina2": ("system_prompt", "user_prompt"),
+    "CLIPTextEncodeSDXL": (
+        *("width", "height", "crop_w", "crop_h", "target_width", "target_height", "text_g", "text_l"),
+    ),
+    "CLIPTextEncodeSDXLRefiner": ("ascore", "width", "height", "text"),
     "TextEncodeQwenImageEdit": ("prompt",),
+    "TextEncodeQwenImageEditPlus": ("prompt",),
+    "Power Prompt (rgthree)": ("prompt",),
+    "Power Prompt - Simple (rgthree)": ("prompt",),
+    "SDXL Power Prompt - Positive (rgthree)": ("prompt_g", "prompt_l"),
+    "SDXL Power Prompt - Simple / Negative (rgthree)": ("prompt_g", "prompt_l"),
+    "ImpactWildcardEncode": ("wildcard_text", "populated_text"),
+    "Text Multiline": ("text",),
+    "StringConcatenate": ("string_a", "string_b", "delimiter"),
+    "StringReplace": ("string", "find", "replace"),
+    "StringTrim": ("string", "mode"),
+    "StringSubstring": ("string", "start", "end"),
+    "CaseConverter": ("string", "mode"),
+    "Seed (rgthree)": ("seed",),
     "PrimitiveString": ("value",),
     "PrimitiveStringMultiline": ("value",),
     "PrimitiveInt": ("value", "control"),
@@ -40,6 +65,7 @@ _WIDGETS: Final[Mapping[str, tuple[str, ...]]] = {
     "EmptyLatentImage": _SIZE,
     "EmptySD3LatentImage": _SIZE,
     "EmptyFlux2LatentImage": _SIZE,
+    "EmptyHunyuanImageLatent": _SIZE,
     "EmptyQwenImageLayeredLatentImage": _SIZE,
     "CheckpointLoaderSimple": ("ckpt_name",),
     "UNETLoader": ("unet_name", "weight_dtype"),
@@ -48,10 +74,25 @@ _WIDGETS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def facts_of_workflow(workflow: Mapping[str, object]) -> Facts:
-    """What the text `workflow` of a file tells, as far as ComfyUI's own nodes say it."""
+    """What the text `workflow` of a file tells, as far as ComfyUI's own nodes say it, but for muted ones."""
     sources = dict(_sources(workflow))
-    nodes = (as_object(node) for node in islice(as_list(workflow.get("nodes")), _MAX_NODES))
-    return Graph({str(node.get("id")): _node(node, sources) for node in nodes}).facts()
+    nodes = [as_object(node) for node in islice(as_list(workflow.get("nodes")), _MAX_NODES)]
+    stored = dict(_stored(nodes, sources))
+    return Graph(
+        {str(node.get("id")): _node(node, sources, stored) for node in nodes if node.get("mode") != _MUTED}
+    ).facts()
+
+
+def _stored(
+    nodes: Sequence[Mapping[str, object]], sources: Mapping[int, list[object]]
+) -> Iterator[tuple[str, list[object]]]:
+    """What KJNodes' `SetNode` stores under a name, for `GetNode` to take up elsewhere in the drawing."""
+    for node in nodes:
+        match as_list(node.get("widgets_values")):
+            case [str() as name, *_] if node.get("type") == "SetNode":
+                yield from ((name, source) for source in _linked(node, sources).values())
+            case _:
+                continue
 
 
 def _sources(workflow: Mapping[str, object]) -> Iterator[tuple[int, list[object]]]:
@@ -66,14 +107,27 @@ def _sources(workflow: Mapping[str, object]) -> Iterator[tuple[int, list[object]
                 continue
 
 
-def _node(node: Mapping[str, object], sources: Mapping[int, list[object]]) -> Node:
+def _node(
+    node: Mapping[str, object], sources: Mapping[int, list[object]], stored: Mapping[str, list[object]]
+) -> Node:
     kind = str(node.get("type", ""))
+    linked = _linked(node, sources)
+    if node.get("mode") == _BYPASSED:
+        return Node("", {name: link for name, link in linked.items() if name not in _OF_SAMPLERS})
     values = node.get("widgets_values")  # a row; some programs write the names, too
-    widgets = as_object(values) or dict(zip(_WIDGETS.get(kind, ()), as_list(values), strict=False))
-    linked: dict[str, object] = {}
+    match as_list(values):
+        case [str() as name, *_] if kind == "GetNode" and name in stored:
+            return Node(kind, {name: stored[name]})
+        case row:
+            widgets = as_object(values) or dict(zip(_WIDGETS.get(kind, ()), row, strict=False))
+            return Node(kind, {**widgets, **linked})
+
+
+def _linked(node: Mapping[str, object], sources: Mapping[int, list[object]]) -> dict[str, list[object]]:
+    linked: dict[str, list[object]] = {}
     for entry in as_list(node.get("inputs")):
         entry_object = as_object(entry)
         name, link = entry_object.get("name"), entry_object.get("link")
         if isinstance(name, str) and isinstance(link, int) and link in sources:
             linked[name] = sources[link]
-    return Node(kind, {**widgets, **linked})
+    return linked

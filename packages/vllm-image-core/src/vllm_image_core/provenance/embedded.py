@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vllm_image_core.provenance import exif, infotext, xmp
+from vllm_image_core.provenance.exif_text import utf_text
 
 __all__ = ["MAX_BLOCK_BYTES", "Blocks", "blocks", "texts"]
 
@@ -47,13 +48,23 @@ def blocks(texts: Mapping[str, str], *, replaced: Blocks, alone: bool = False) -
 
 
 def texts(found: Blocks) -> dict[str, str]:
-    """The texts in the blocks, by the keywords that they have in a PNG."""
+    """The texts in the blocks, by the keywords that they have in a PNG.
+
+    UserComment is "parameters", and any more of them "UserComment 2" and so on; the description, the
+    software, and what Windows writes stand under their own names.
+    """
     read = exif.read((found.exif or b"")[:MAX_BLOCK_BYTES])
     by_keyword = {} if read.comment is None else {infotext.KEYWORD: read.comment}
-    for text in read.texts:
+    for number, comment in enumerate(read.more_comments, start=2):
+        by_keyword[f"UserComment {number}"] = comment
+    for text in (*read.texts, *read.named.values()):
         name, colon, rest = text.partition(":")
-        if colon and name.lower() in _COMFYUI:
-            by_keyword.setdefault(name.lower(), rest)
+        if colon and name.strip().lower() in _COMFYUI:
+            by_keyword.setdefault(name.strip().lower(), rest)
+    by_keyword |= read.named
+    for number, text in enumerate(read.texts):
+        if text.lstrip().startswith("{"):  # early SwarmUI has its JSON where a camera has its model
+            by_keyword.setdefault(f"EXIF {number}", text)
     if found.xmp:
-        by_keyword[xmp.KEYWORD] = found.xmp[:MAX_BLOCK_BYTES].decode("utf-8", "replace")
+        by_keyword[xmp.KEYWORD] = utf_text(found.xmp[:MAX_BLOCK_BYTES], ">")
     return by_keyword

@@ -1,20 +1,19 @@
 """An EXIF block: the comment that other tools read a picture's settings from.
 
-Source: Exif 2.32 (CIPA DC-008), sections 4.5 and 4.6; TIFF 6.0, section 2. AUTOMATIC1111, Forge and SD.Next
-write the comment as UTF-16, its high bytes first, after the mark UNICODE; ComfyUI's WebP has its JSON in the
-first directory.
+Source: Exif 2.32 and 3.0 (CIPA DC-008), sections 4.5 and 4.6; TIFF 6.0, section 2. AUTOMATIC1111, Forge and
+SD.Next write the comment as UTF-16, its high bytes first, after the mark UNICODE; ComfyUI's WebP has its JSON
+in the first directory, and Fooocus its comment. Windows adds a title and a comment of its own, the "XP" tags.
 """
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final, Literal
+from typing import Final
+
+from vllm_image_core.provenance.exif_text import Order, comment_text, plain_text, wide_text
 
 __all__ = ["PREFIX", "Exif", "encoded", "read"]
-
-Order = Literal["<", ">"]
-"""Low bytes first, or high bytes first, as `struct` spells it."""
 
 PREFIX: Final = b"Exif\0\0"
 """What stands before the block in a JPEG, and in some WebP."""
@@ -25,11 +24,24 @@ _ORIENTATION: Final = 0x0112
 _EXIF_DIRECTORY: Final = 0x8769
 _EXIF_VERSION: Final = 0x9000
 _USER_COMMENT: Final = 0x9286
-_BYTE, _ASCII, _SHORT, _LONG, _UNDEFINED = 1, 2, 3, 4, 7
-_BYTES_OF_TYPE: Final = {_BYTE: 1, _ASCII: 1, _SHORT: 2, _LONG: 4, _UNDEFINED: 1}
+_POINTERS: Final = frozenset({_EXIF_DIRECTORY, 0x8825, 0xA005, 0x014A})
+"""Where further directories begin: Exif's own, GPS, interoperability, and those of TIFF."""
+
+_NAMED: Final[Mapping[int, str]] = {
+    0x010E: "Description",
+    0x0131: "Software",
+    0x9C9B: "XPTitle",
+    0x9C9C: "XPComment",
+    0x9C9F: "XPSubject",
+}
+"""ImageDescription, Software and what Windows adds, by the keywords that PNG has for the first two."""
+
+_WIDE: Final = range(0x9C9B, 0x9CA0)
+_BYTE, _ASCII, _SHORT, _LONG, _UNDEFINED, _UTF_8 = 1, 2, 3, 4, 7, 129
+_BYTES_OF_TYPE: Final = {_BYTE: 1, _ASCII: 1, _SHORT: 2, _LONG: 4, _UNDEFINED: 1, _UTF_8: 1}
 _UNICODE: Final = b"UNICODE\0"
-_CODES: Final = (b"ASCII\0\0\0", b"\0" * 8)
-_CODE_BYTES: Final = 8
+_MAX_DIRECTORIES: Final = 16
+_MAX_COMMENTS: Final = 4
 _ENTRY_BYTES: Final = 12
 _INLINE_BYTES: Final = 4
 _MAX_ENTRIES: Final = 256
@@ -42,14 +54,18 @@ class Exif:
     """What a block says, as far as it is read here.
 
     Attributes:
-        comment: UserComment; None where there is none.
+        comment: UserComment, of the Exif directory if it has one that is not blank; None if there is none.
         texts: The texts of the first directory, in its order: maker, model, software and the like.
         orientation: How the picture is to be turned, 1 to 8; 1 is upright.
+        more_comments: UserComment of further directories.
+        named: The description, the software, and the title and comment that Windows writes, by keyword.
     """
 
     comment: str | None = None
     texts: tuple[str, ...] = ()
     orientation: int = 1
+    more_comments: tuple[str, ...] = ()
+    named: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def encoded(comment: str, *, orientation: int = 1) -> bytes:
@@ -74,20 +90,64 @@ def read(block: bytes) -> Exif:
     order: Order = "<" if start == _LITTLE_ENDIAN else ">"
     if start not in (_BIG_ENDIAN, _LITTLE_ENDIAN):
         return Exif()
-    first = list(_entries(tiff, order, _number(tiff[4:8], order)))
-    inner = [
-        entry
-        for pointer in first
-        if pointer.tag == _EXIF_DIRECTORY
-        for entry in _entries(tiff, order, _number(pointer.value, order))
-    ]
-    comments = [entry.value for entry in inner if entry.tag == _USER_COMMENT]
+    directories = list(islice(_directories(tiff, order), _MAX_DIRECTORIES))
+    first = directories[0] if directories else ()
+    comments = tuple(_comments(directories, order))
     turns = [_number(entry.value, order) for entry in first if entry.tag == _ORIENTATION]
+    texts = (entry.text(order) for entry in first if entry.kind in (_ASCII, _UTF_8))
     return Exif(
-        comment=_comment(bytes(comments[0]), order) if comments else None,
-        texts=tuple(entry.text for entry in islice((e for e in first if e.kind == _ASCII), _MAX_TEXTS)),
+        comment=comments[0] if comments else None,
+        texts=tuple(islice(texts, _MAX_TEXTS)),
         orientation=turns[0] if turns and turns[0] in _ORIENTATIONS else 1,
+        more_comments=comments[1:],
+        named=_named(directories, order),
     )
+
+
+def _directories(tiff: memoryview, order: Order) -> Iterator[list["_Entry"]]:
+    """The directories, each once: the first, those that it points to, and the next in the chain."""
+    waiting, seen = [_number(tiff[4:8], order)], set[int]()
+    while waiting and len(seen) < _MAX_DIRECTORIES:
+        start = waiting.pop(0)
+        if start in seen:
+            continue
+        seen.add(start)
+        entries = list(_entries(tiff, order, start))
+        yield entries
+        pointers = [entry for entry in entries if entry.tag in _POINTERS and entry.kind == _LONG]
+        waiting += [_number(pointer.value[:4], order) for pointer in pointers]
+        after = start + 2 + _number(tiff[start : start + 2], order) * _ENTRY_BYTES
+        waiting += [_number(tiff[after : after + 4], order)] if after + 4 <= len(tiff) else []
+        waiting = [at for at in waiting if at]
+
+
+def _comments(directories: Sequence[Sequence["_Entry"]], order: Order) -> Iterator[str]:
+    """The comments: those that say something first, of these the Exif directory's, as the standard has it."""
+    found = [
+        (_rank(number, entries), entry.value)
+        for number, entries in enumerate(directories)
+        for entry in entries
+        if entry.tag == _USER_COMMENT and _BYTES_OF_TYPE[entry.kind] == 1
+    ]
+    texts = [(rank, comment_text(bytes(value), order)) for rank, value in islice(found, _MAX_COMMENTS)]
+    yield from (text for _, text in sorted(texts, key=lambda each: (not each[1].strip(), each[0])))
+
+
+def _rank(number: int, entries: Sequence["_Entry"]) -> int:
+    """0 for Exif's own directory, which as a rule has a version; the others in their order."""
+    is_exif = number > 0 and any(entry.tag == _EXIF_VERSION for entry in entries)
+    return 0 if is_exif else number + 1
+
+
+def _named(directories: Sequence[Sequence["_Entry"]], order: Order) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for entry in (entry for entries in directories for entry in entries):
+        keyword = _NAMED.get(entry.tag)
+        if keyword is not None and _BYTES_OF_TYPE[entry.kind] == 1 and keyword not in named:
+            text = entry.text(order)
+            if text.strip():
+                named[keyword] = text
+    return named
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +156,9 @@ class _Entry:
     kind: int
     value: memoryview
 
-    @property
-    def text(self) -> str:
-        return bytes(self.value).partition(b"\0")[0].decode("utf-8", "replace")
+    def text(self, order: Order) -> str:
+        value = bytes(self.value)
+        return wide_text(value, order) if self.tag in _WIDE else plain_text(value, order)
 
 
 def _entries(tiff: memoryview, order: Order, start: int) -> Iterator[_Entry]:
@@ -118,24 +178,6 @@ def _entries(tiff: memoryview, order: Order, start: int) -> Iterator[_Entry]:
 
 def _number(value: memoryview, order: Order) -> int:
     return int.from_bytes(value, "little" if order == "<" else "big")
-
-
-def _comment(value: bytes, order: Order) -> str:
-    """A comment's text after its eight bytes of code; others than UNICODE are read as UTF-8."""
-    if value.startswith(_UNICODE):
-        return _utf16(value[_CODE_BYTES:], order)
-    text = value[_CODE_BYTES:] if value.startswith(_CODES) else value
-    return text.decode("utf-8", "replace").strip("\0")
-
-
-def _utf16(text: bytes, order: Order) -> str:
-    """UTF-16 in the order of bytes that its zeros tell: writers disagree whether the block's order holds.
-
-    In any text with Latin letters, digits or spaces, most zero bytes are the high ones.
-    """
-    first, second = text[0::2].count(0), text[1::2].count(0)
-    high_first = order == ">" if first == second else first > second
-    return text.decode("utf-16-be" if high_first else "utf-16-le", "replace").strip("\0\ufeff")
 
 
 def _entry(tag: int, kind: int, count: int, value: int) -> bytes:

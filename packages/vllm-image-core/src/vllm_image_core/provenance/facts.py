@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeVar
 
 from vllm_image_core.errors import InvalidRequest
@@ -23,6 +23,10 @@ Tool = Literal[
     "fooocus",
     "civitai",
     "novelai",
+    "swarmui",
+    "ruinedfooocus",
+    "draw-things",
+    "easy-diffusion",
 ]
 """Which program wrote a file; "automatic1111" also for any other that writes its `parameters` text."""
 
@@ -31,6 +35,7 @@ T = TypeVar("T")
 _MAX_PROMPT_CHARACTERS: Final = 20_000
 """What the profiles take at the most."""
 
+_NOTHING: Final = frozenset(("", "None", "none", "null", "undefined", "N/A", "n/a"))
 _MAX_SIDE: Final = 2**16 - 1
 _MAX_SETTINGS: Final = 64
 _MAX_NAME_CHARACTERS: Final = 60
@@ -57,11 +62,27 @@ class Facts:
     """What else it says."""
     edit: Mapping[str, object] = field(default_factory=dict[str, object])
     """What only an edit has: its pictures and settings; empty for a generation."""
+    notes: tuple[str, ...] = ()
+    """What of it could not be read, in a sentence each."""
 
     @property
     def some(self) -> bool:
         """Whether there is a fact from which a picture could be made again."""
         return any(fact is not None for fact in (self.prompt, self.seed, self.num_inference_steps))
+
+    def without_nothing(self) -> "Facts":
+        """The same without values that say that there is none, as Python and JavaScript write them."""
+        return replace(
+            self,
+            prompt=_something(self.prompt),
+            negative_prompt=_something(self.negative_prompt),
+            width=_something(self.width),
+            height=_something(self.height),
+            num_inference_steps=_something(self.num_inference_steps),
+            guidance_scale=_something(self.guidance_scale),
+            seed=_something(self.seed),
+            model=_something(self.model),
+        )
 
 
 def request_of(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
@@ -70,7 +91,7 @@ def request_of(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
     A value that no request may have is left out; of a text, the characters that are none, and what is too
     much.
     """
-    notes: list[str] = []
+    notes = list(facts.notes)
 
     def checked(name: str, value: object, check: Callable[[object], T]) -> T | None:
         if value is None:
@@ -85,6 +106,8 @@ def request_of(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
         kept = bounded_text(value)
         if value is not None and kept != value:
             notes.append(f"The file's {name} was cleaned of what is no text, or cut.")
+        if kept and "\ufffd" in kept:
+            notes.append(f"Parts of the file's {name} could not be read: they are shown as \ufffd.")
         return kept
 
     prompt = text("prompt", facts.prompt)
@@ -143,6 +166,10 @@ def _as_number(value: object) -> object:
 
 def _side(value: object) -> int:
     return bounds.integer("size", value, 1, _MAX_SIDE, allowed=f"an integer from 1 to {_MAX_SIDE}")
+
+
+def _something(value: object) -> object:
+    return None if isinstance(value, str) and value.strip() in _NOTHING else value
 
 
 def _is_huge(value: object) -> bool:

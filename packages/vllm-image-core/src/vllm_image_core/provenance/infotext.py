@@ -10,29 +10,56 @@ Source: `create_infotext` and `parse_generation_parameters` in AUTOMATIC1111's s
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from vllm_image_core.parameters.size import Size
 from vllm_image_core.provenance.facts import Facts, Tool
+from vllm_image_core.provenance.untrusted_json import is_json
 
-__all__ = ["KEYWORD", "facts_of_parameters", "parameters_text"]
+__all__ = ["KEYWORD", "facts_of_parameters", "has_settings", "parameters_text", "unread_lines"]
 
 KEYWORD = "parameters"
 """The keyword of the PNG text, the same in all of these tools."""
 
-_NEGATIVE: Final = "Negative prompt:"
+_NEGATIVE_LINE: Final = re.compile(r"[^\S\n]{0,80}Negative [Pp]rompt:")
 _TEMPLATES: Final = ("Template:", "Negative Template:")
 _MAX_CHARACTERS: Final = 1_048_576
 _MAX_SETTINGS: Final = 200
 _MAX_LINE_CHARACTERS: Final = 65_536
-_LEAST_SETTINGS: Final = 3
-"""Of fewer, AUTOMATIC1111 takes the last line for a part of the prompt."""
+_MAX_LINES: Final = 4096
+_MAX_CANDIDATES: Final = 64
 
 _TAKEN: Final = frozenset(
-    ("Steps", "CFG scale", "Distilled CFG Scale", "Seed", "Size", "Model", "Base Model")
+    ("Steps", "CFG scale", "CFG Scale", "Distilled CFG Scale", "Seed", "Size", "Model", "Base Model")
 )
-_SETTING: Final = re.compile(r"""\s{0,8}(\w[\w \-/]{0,59}):\s{0,8}("(?:\\.|[^\\"]){0,10000}"|[^,]*)(?:,|$)""")
-_SIZE: Final = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)
+_SETTING: Final = re.compile(
+    r"""[^\S\n]{0,8}(\w[\w \-/]{0,59}):[^\S\n]{0,8}"""
+    r"""("(?:\\.|[^\\"]){0,10000}"(?=[^\S\n]{0,8}(?:[,\n]|\Z))|[^,\n]*)"""
+    r"""(?:,[^\S\n]{0,8}\n|,|\n|\Z)""",
+    re.DOTALL,
+)
+_SEPARATOR: Final = re.compile(r"[,\n]")
+_SIZE: Final = re.compile(r"(\d{1,9}) ?[xX\u00d7] ?(\d{1,9})", re.ASCII)
+_LINE_BREAKS: Final = re.compile("\r\n?|\u2028|\u2029")
+_WHOLE: Final = re.compile(r"-?\d{1,20}|None", re.ASCII)
+_NUMBER: Final = re.compile(r"\d{1,6}(\.\d{1,20})?|None", re.ASCII)
+_KINDS: Final[Mapping[str, re.Pattern[str]]] = {
+    "Steps": _WHOLE,
+    "Seed": _WHOLE,
+    "Size": re.compile(r"\d{1,9} ?[xX\u00d7] ?\d{1,9}|None(xNone)?", re.ASCII),
+    "CFG scale": _NUMBER,
+    "CFG Scale": _NUMBER,
+    "Distilled CFG Scale": _NUMBER,
+    "Denoising strength": _NUMBER,
+    "Clip skip": _WHOLE,
+    "Model hash": re.compile(r"[0-9a-fA-F]{6,64}", re.ASCII),
+}
+"""The settings of a picture, and what their values look like: prompts have colons and numbers, too."""
+
+_USUAL: Final = frozenset(
+    (*_KINDS, "Sampler", "Schedule type", "Scheduler", "Model", "VAE", "VAE hash", "Version", "Base Model")
+)
 
 
 def parameters_text(
@@ -76,16 +103,18 @@ def parameters_text(
 
 
 def facts_of_parameters(text: str) -> Facts:
-    """What a text in this form tells: the prompts line by line, then the last line's settings by their names.
+    """What a text in this form tells: the prompts line by line, then the settings by their names.
 
+    The settings begin at the last line that is one, and go on over further lines if a value has line breaks.
     Of a setting that is named twice the first counts, which the tool itself wrote: what others append, such
-    as Civitai's resources, comes after.
+    as Civitai's resources, comes after. JSON, which some tools have under the same keyword, tells nothing.
     """
-    lines = text[:_MAX_CHARACTERS].strip().split("\n")
-    if lines[-1].startswith("{"):
-        return Facts(tool="automatic1111")  # some tools have JSON of their own under the same keyword
-    lines, settings = _divided(lines)
-    prompt, negative = _prompts(lines)
+    text = _LINE_BREAKS.sub("\n", text[:_MAX_CHARACTERS]).strip()
+    found = _found(text)
+    if found is None and is_json(text):
+        return Facts(tool="automatic1111")
+    settings: Mapping[str, str] = found.settings if found else {}
+    prompt, negative = _prompts(text[: found.start if found else None].split("\n"))
     size = _size(settings.get("Size", ""))
     return Facts(
         tool=_tool(settings),
@@ -94,54 +123,161 @@ def facts_of_parameters(text: str) -> Facts:
         width=size.width if size else None,
         height=size.height if size else None,
         num_inference_steps=settings.get("Steps"),
-        guidance_scale=settings.get("Distilled CFG Scale", settings.get("CFG scale")),
+        guidance_scale=_guidance(settings),
         seed=settings.get("Seed"),
         model=settings.get("Model", settings.get("Base Model")),
         settings={name: value for name, value in settings.items() if name not in _TAKEN},
     )
 
 
-def _divided(lines: list[str]) -> tuple[list[str], dict[str, str]]:
-    """The lines of the prompts, and the settings of the last line.
+def has_settings(text: str) -> bool:
+    """Whether a text has a line of settings, so that it was written by a tool and not by hand."""
+    return _found(_LINE_BREAKS.sub("\n", text[:_MAX_CHARACTERS]).strip()) is not None
 
-    Templates that an extension wrote below them, of prompts with alternatives, are left out.
+
+def unread_lines(text: str) -> str:
+    """What stands below the settings and is neither a setting nor a template; empty if nothing does."""
+    text = _LINE_BREAKS.sub("\n", text[:_MAX_CHARACTERS]).strip()
+    found = _found(text)
+    below = "" if found is None else text[found.end :].strip()
+    return "" if below.startswith(_TEMPLATES) else below
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Settings, and where in the text they begin and end."""
+
+    start: int
+    end: int
+    settings: Mapping[str, str]
+    sound: bool = True
+    """Whether all quotation marks are in pairs: these are not the end of a value that began further up."""
+
+
+def _found(text: str) -> _Found | None:
+    """The settings that begin at the last line that is one.
+
+    First those after which nothing else follows, but for the templates that an extension writes below them;
+    otherwise those that are settings beyond doubt. Nothing before a negative prompt is a setting.
     """
-    settings = _settings(lines[-1])
-    if len(settings) >= _LEAST_SETTINGS:
-        return lines[:-1], settings
-    template = next((at for at, line in enumerate(lines) if line.startswith(_TEMPLATES)), 0)
-    above = _settings(lines[template - 1]) if template else {}
-    return (lines[: template - 1], above) if len(above) >= _LEAST_SETTINGS else (lines, {})
+    starts = _starts(text)
+    after_negative = next((at for at in starts if _NEGATIVE_LINE.match(text, at)), -1)
+    candidates = [at for at in starts if _begins(text, at)][:_MAX_CANDIDATES]
+    doubtful: list[_Found] = []
+    for start in candidates:
+        found = _read(text, start)
+        if not _is_settings(found.settings, least=2):
+            continue
+        below = text[found.end :].strip()
+        if found.sound and (not below or below.startswith(_TEMPLATES)):
+            return _extended(text, found, candidates)
+        if start > after_negative:
+            doubtful.append(found)
+    sure = (found for found in doubtful if _is_settings(found.settings, least=3))
+    return next(sure, None)
+
+
+def _begins(text: str, at: int) -> re.Match[str] | None:
+    """The first setting of a line; None if it begins with none, or is a negative prompt."""
+    return None if _NEGATIVE_LINE.match(text, at) else _SETTING.match(text, at)
+
+
+def _starts(text: str) -> list[int]:
+    """Where the last lines begin, the last one first."""
+    starts: list[int] = []
+    end = len(text)
+    while end > 0 and len(starts) < _MAX_LINES:
+        end = text.rfind("\n", 0, end)
+        starts.append(end + 1)
+    return starts
+
+
+def _extended(text: str, found: _Found, candidates: list[int]) -> _Found:
+    """Settings with the lines just above them, if those are settings that the others do not have.
+
+    A line that begins with the steps, as that of most tools does, is the first.
+    """
+    for start in candidates:
+        if start >= found.start or "Steps" in _first_name(text, found.start):
+            continue
+        above = _read(text, start, text.find("\n", start))
+        names = above.settings.keys()
+        joined = {**above.settings, **found.settings}
+        adjacent = start + len(text[start : found.start].split("\n", 1)[0]) + 1 == found.start
+        if not adjacent or not names <= _USUAL or names & found.settings.keys() or not above.settings:
+            break
+        found = _Found(start, found.end, joined)
+    return found
+
+
+def _first_name(text: str, start: int) -> tuple[str, ...]:
+    found = _SETTING.match(text, start)
+    return (found[1],) if found else ()
+
+
+def _is_settings(settings: Mapping[str, str], *, least: int) -> bool:
+    """Whether that many of the settings that pictures are made with have a value of their kind."""
+    sound = sum(1 for name, kind in _KINDS.items() if kind.fullmatch(settings.get(name, "")))
+    return sound >= least or (sound == least - 1 and len(_USUAL & settings.keys()) > least)
+
+
+def _read(text: str, start: int, stop: int | None = None) -> _Found:
+    """The settings from a place on, to the end of the last line that is wholly of them."""
+    text = text[: min(len(text) if stop is None or stop < 0 else stop, start + _MAX_LINE_CHARACTERS)]
+    settings: dict[str, str] = {}
+    position, end, sound = start, start, True
+    for _ in range(_MAX_SETTINGS):
+        is_line = position in (0, start) or text[position - 1] == "\n"
+        found = _begins(text, position) if is_line else _SETTING.match(text, position)
+        if is_line and position > start and (found is None or _begins_anew(found, settings)):
+            break
+        if found is None:
+            position = _after_other(text, position)
+        else:
+            value = found[2].strip()
+            sound = sound and (value.startswith('"') or value.count('"') % 2 == 0)
+            settings.setdefault(found[1], _unquoted(value))
+            position = found.end()
+        if position >= len(text) or text[position - 1] == "\n":
+            end = position
+        if position >= len(text):
+            break
+    else:
+        end = len(text)
+    return _Found(start, end, settings, sound)
+
+
+def _begins_anew(found: re.Match[str], settings: Mapping[str, str]) -> bool:
+    """Whether a further line is none of these settings: it names one again, or is a template."""
+    return found[1] in settings or found[1].endswith("Template")
+
+
+def _after_other(text: str, position: int) -> int:
+    """Where the next setting may begin after something in a line that is none."""
+    found = _SEPARATOR.search(text, position)
+    return found.end() if found else len(text)
 
 
 def _prompts(lines: list[str]) -> tuple[str, str]:
     """All before the line that begins the negative prompt, and all from there on."""
-    start = next((at for at, line in enumerate(lines) if line.strip().startswith(_NEGATIVE)), len(lines))
-    negative = "\n".join(lines[start:]).strip().removeprefix(_NEGATIVE)
-    return "\n".join(lines[:start]).strip(), negative.strip()
-
-
-def _settings(line: str) -> dict[str, str]:
-    settings: dict[str, str] = {}
-    line, position = line[:_MAX_LINE_CHARACTERS], 0
-    for _ in range(_MAX_SETTINGS):
-        found = _SETTING.match(line, position)
-        if found:
-            settings.setdefault(found[1], _unquoted(found[2].strip()))
-        position = found.end() if found else line.find(",", position) + 1
-        if not 0 < position < len(line):
-            break
-    return settings
+    start = next((at for at, line in enumerate(lines) if _NEGATIVE_LINE.match(line)), len(lines))
+    negative = "\n".join(lines[start:])
+    return "\n".join(lines[:start]).strip(), _NEGATIVE_LINE.sub("", negative, count=1).strip()
 
 
 def _unquoted(value: str) -> str:
     if not value.startswith('"'):
         return value
     try:
-        text = json.loads(value)
+        text = json.loads(value, strict=False)
     except ValueError:
         return value
     return text if isinstance(text, str) else value
+
+
+def _guidance(settings: Mapping[str, str]) -> str | None:
+    names = ("Distilled CFG Scale", "CFG scale", "CFG Scale")
+    return next((settings[name] for name in names if name in settings), None)
 
 
 def _size(text: str) -> Size | None:
@@ -154,6 +290,8 @@ def _tool(settings: Mapping[str, str]) -> Tool:
         return "sd.next"
     if settings.get("Version", "").startswith("Fooocus"):
         return "fooocus"
+    if settings.get("Version", "").startswith("ComfyUI"):
+        return "comfyui"
     return "forge" if re.match(r"(f\d|neo|forge)", settings.get("Version", "")) else "automatic1111"
 
 

@@ -1,16 +1,18 @@
-"""What InvokeAI writes into its PNG, in the three forms that it has had.
+"""What InvokeAI writes into its PNG, in the forms that it has had.
 
-Source: InvokeAI 2.3 (`Dream` and `sd-metadata`) and 3 to 6 (`invokeai_metadata`).
+Source: InvokeAI 2.3 (`Dream` and `sd-metadata`), the first of 3.0 (`invokeai`), and 3 to 6
+(`invokeai_metadata`).
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from vllm_image_core.provenance.facts import Facts
 from vllm_image_core.provenance.untrusted_json import as_list, as_object
 
-__all__ = ["facts_of_dream", "facts_of_metadata", "facts_of_sd_metadata"]
+__all__ = ["facts_of_dream", "facts_of_metadata", "facts_of_node", "facts_of_sd_metadata"]
 
 _MAX_DREAM_CHARACTERS: Final = 100_000
 _MAX_OPTIONS_CHARACTERS: Final = 2_000
@@ -20,7 +22,8 @@ _BRACKETS: Final = re.compile(r"\[([^\[\]]*)\]")
 
 def facts_of_metadata(metadata: Mapping[str, object]) -> Facts:
     """What `invokeai_metadata` tells; Flux models have `guidance`, others `cfg_scale`."""
-    model = as_object(metadata.get("model"))
+    told = metadata.get("model")
+    model = as_object(told)
     return Facts(
         tool="invokeai",
         prompt=metadata.get("positive_prompt"),
@@ -30,14 +33,26 @@ def facts_of_metadata(metadata: Mapping[str, object]) -> Facts:
         num_inference_steps=metadata.get("steps"),
         guidance_scale=_first(metadata, "guidance", "cfg_scale"),
         seed=metadata.get("seed"),
-        model=_first(model, "name", "model_name", "key"),
+        model=told if isinstance(told, str) else _first(model, "name", "model_name", "key"),
         settings=_settings(metadata, "scheduler", "generation_mode", "app_version"),
+    )
+
+
+def facts_of_node(found: Mapping[str, object]) -> Facts:
+    """What `invokeai` tells, which is the node that made the picture."""
+    node = as_object(found.get("node"))
+    words, avoided = _divided(_words(node.get("prompt")))
+    return replace(
+        facts_of_metadata(node),
+        prompt=_first({"words": words, **node}, "positive_prompt", "words"),
+        negative_prompt=_first({"avoided": avoided, **node}, "negative_prompt", "avoided"),
     )
 
 
 def facts_of_sd_metadata(metadata: Mapping[str, object]) -> Facts:
     """What `sd-metadata` tells; what is to be avoided stands in brackets within the prompt."""
-    image = as_object(metadata.get("image"))
+    images = as_list(metadata.get("images"))
+    image = as_object(metadata.get("image")) or as_object(images[0] if len(images) == 1 else None)
     words, avoided = _divided(_words(image.get("prompt")))
     return Facts(
         tool="invokeai",

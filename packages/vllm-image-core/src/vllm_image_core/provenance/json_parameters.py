@@ -1,43 +1,157 @@
-"""Settings as JSON, as other programs write them: Fooocus and Civitai, and NovelAI.
+"""Settings as JSON, as other programs write them: SwarmUI, Fooocus and RuinedFooocus, Civitai and more.
 
-Those of the first two stand under `parameters`, those of NovelAI under `Comment`.
+Most stand under `parameters`, or in EXIF's UserComment; those of NovelAI under `Comment`, those of Draw
+Things in XMP. Easy Diffusion has the same names as texts of their own in PNG.
 
-Source: Fooocus 2.5 (`modules/meta_parser.py`), the files of Civitai's own generator, and those of NovelAI.
+Source: Fooocus 2.5 (`modules/meta_parser.py`), and files of the others: of SwarmUI 0.9, of Civitai's own
+generator, of NovelAI since 2022.
 """
 
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Final
 
 from vllm_image_core.provenance.comfyui import facts_of_prompt
-from vllm_image_core.provenance.facts import Facts
+from vllm_image_core.provenance.comfyui_workflow import facts_of_workflow
+from vllm_image_core.provenance.facts import Facts, Tool
 from vllm_image_core.provenance.untrusted_json import as_list, as_object, json_object
 
-__all__ = ["facts_of_comment", "facts_of_json"]
+__all__ = ["facts_of_comment", "facts_of_json", "facts_of_texts"]
 
-_RESOLUTION: Final = re.compile(r"\((\d{1,9}), ?(\d{1,9})\)", re.ASCII)
+_RESOLUTION: Final = re.compile(r"\(?(\d{1,9})(?:, ?| ?[xX\u00d7] ?)(\d{1,9})\)?", re.ASCII)
 _NOVELAI: Final = frozenset(("uc", "scale", "sampler"))
 """What the JSON of no other program has together."""
 
+_DRAW_THINGS: Final = frozenset(("c", "uc"))
+_MAX_NAMES: Final = 256
+_MAX_NODES: Final = 4096
+_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "prompt": ("prompt", "positiveprompt", "positive"),
+    "negative": ("negativeprompt", "negative"),
+    "steps": ("steps", "numinferencesteps"),
+    "guidance": ("guidancescale", "cfgscale", "cfg", "distilledcfgscale"),
+    "seed": ("seed",),
+    "width": ("width",),
+    "height": ("height",),
+    "size": ("resolution", "size"),
+    "model": (
+        *("basemodel", "basemodelname", "usestablediffusionmodel", "stablediffusionmodel"),
+        *("model", "modelname", "checkpoint"),
+    ),
+}
+"""What programs call the same things, in lower case and without spaces and underscores."""
+
+_SHOWN: Final = frozenset(
+    (
+        *("performance", "styles", "sampler", "samplername", "scheduler", "schedulername", "sharpness"),
+        *("version", "software", "swarm_version", "clipskip", "vaemodel", "usevaemodel", "vae", "strength"),
+    )
+)
+_NO_LETTERS: Final = re.compile("[^a-z0-9]")
+
 
 def facts_of_json(found: Mapping[str, object]) -> Facts:
-    """What an object under `parameters` tells: Fooocus's own, or Civitai's graph with its summary."""
+    """What an object tells that stands alone in a text, by the program whose names it has."""
     if "extraMetadata" in found:
         return _of_civitai(found)
-    size = _RESOLUTION.fullmatch(str(found.get("resolution", ""))[:40])
-    scheme = found.get("metadata_scheme", found.get("version"))
-    return Facts(
-        tool="fooocus" if str(scheme)[:7].casefold() == "fooocus" else "automatic1111",
-        prompt=found.get("prompt"),
-        negative_prompt=found.get("negative_prompt"),
-        width=size and size[1],
-        height=size and size[2],
-        num_inference_steps=found.get("steps"),
-        guidance_scale=found.get("guidance_scale"),
-        seed=found.get("seed"),
-        model=found.get("base_model"),
-        settings=_settings(found, "performance", "styles", "sampler", "scheduler", "sharpness", "version"),
+    swarm = as_object(found.get("sui_image_params"))
+    if swarm:
+        return _of_swarmui(swarm, as_object(found.get("sui_extra_data")))
+    comment = found.get("Comment")
+    if isinstance(comment, str):
+        return facts_of_comment(json_object(comment), description=found.get("Description"))
+    if found.keys() >= _DRAW_THINGS:
+        return _by_names({**found, "prompt": found["c"], "negative": found["uc"]}, "draw-things")
+    if found.keys() >= _NOVELAI:
+        return facts_of_comment(found)
+    return _of_graph(found) or _by_names(found, _tool(found))
+
+
+def facts_of_texts(texts: Mapping[str, str]) -> Facts:
+    """What the texts of a PNG tell together, each of which is one setting, as Easy Diffusion writes them."""
+    tool = _tool(texts)
+    return _by_names(texts, tool) if tool == "easy-diffusion" else Facts(tool="easy-diffusion")
+
+
+def _tool(found: Mapping[str, object]) -> Tool:
+    """The program that names itself, or whose names these are; "automatic1111" for any other."""
+    scheme = found.get("metadata_scheme", found.get("version", found.get("Version")))
+    if str(found.get("software"))[:40].replace(" ", "") == "RuinedFooocus":
+        return "ruinedfooocus"
+    if any(str(name)[:7].casefold() == "fooocus" for name in (scheme, found.get("software"))):
+        return "fooocus"
+    names = _plain(found).keys()
+    easy = names & {"usestablediffusionmodel", "stablediffusionmodel"}
+    return (
+        "easy-diffusion"
+        if easy or names >= {"negativeprompt", "numinferencesteps", "samplername"}
+        else "automatic1111"
     )
+
+
+def _by_names(found: Mapping[str, object], tool: Tool) -> Facts:
+    plain = _plain(found)
+
+    def first(what: str) -> object:
+        return _first(*(plain.get(name) for name in _NAMES[what]))
+
+    size = _RESOLUTION.match(str(first("size") or "")[:40])
+    if tool == "draw-things":
+        plain["guidancescale"] = plain.get("scale")
+    return Facts(
+        tool=tool,
+        prompt=first("prompt"),
+        negative_prompt=first("negative"),
+        width=_first(first("width"), size and size[1]),
+        height=_first(first("height"), size and size[2]),
+        num_inference_steps=first("steps"),
+        guidance_scale=first("guidance"),
+        seed=first("seed"),
+        model=first("model"),
+        settings={
+            name: value
+            for name, value in islice(found.items(), _MAX_NAMES)
+            if _NO_LETTERS.sub("", name.casefold()[:40]) in _SHOWN
+        },
+    )
+
+
+def _plain(found: Mapping[str, object]) -> dict[str, object]:
+    """The values by their names in lower case, without spaces and underscores; of two the first counts."""
+    plain: dict[str, object] = {}
+    for name, value in islice(found.items(), _MAX_NAMES):
+        plain.setdefault(_NO_LETTERS.sub("", name.casefold()[:40]), value)
+    return plain
+
+
+def _of_swarmui(found: Mapping[str, object], more: Mapping[str, object]) -> Facts:
+    """The parameters; the prompt as it was typed stands beside them."""
+    return Facts(
+        tool="swarmui",
+        prompt=_first(found.get("prompt"), more.get("original_prompt"), found.get("original_prompt")),
+        negative_prompt=found.get("negativeprompt"),
+        width=found.get("width"),
+        height=found.get("height"),
+        num_inference_steps=found.get("steps"),
+        guidance_scale=_first(found.get("fluxguidancescale"), found.get("cfgscale")),
+        seed=found.get("seed"),
+        model=found.get("model"),
+        settings=_settings(found, "sampler", "scheduler", "vae", "aspectratio", "swarm_version"),
+    )
+
+
+def _of_graph(found: Mapping[str, object]) -> Facts | None:
+    """What ComfyUI's graph tells that some of its nodes write into EXIF; None if this is none."""
+    inner, workflow = found.get("prompt"), found.get("workflow")
+    graph = as_object(inner) or json_object(inner)
+    drawn = as_object(workflow) or json_object(workflow)
+    if any("class_type" in as_object(node) for node in islice(found.values(), _MAX_NODES)):
+        graph = found
+    facts = facts_of_prompt(graph) if graph else None
+    if drawn and not (facts and facts.some):
+        facts = facts_of_workflow(drawn)
+    return facts
 
 
 def _of_civitai(found: Mapping[str, object]) -> Facts:
@@ -57,20 +171,25 @@ def _of_civitai(found: Mapping[str, object]) -> Facts:
     )
 
 
-def facts_of_comment(found: Mapping[str, object]) -> Facts:
-    """What NovelAI's object tells; newer models have their captions in a further one."""
-    if not found.keys() >= _NOVELAI:
+def facts_of_comment(found: Mapping[str, object], *, description: object = None) -> Facts:
+    """What NovelAI's object tells; newer models have their captions in a further one.
+
+    Args:
+        found: The object.
+        description: The text beside it, in which the first files have their prompt.
+    """
+    if not found.keys() >= _NOVELAI and description is None:
         return Facts(tool="novelai")
     return Facts(
         tool="novelai",
-        prompt=_first(found.get("prompt"), _caption(found.get("v4_prompt"))),
+        prompt=_first(found.get("prompt"), _caption(found.get("v4_prompt")), description),
         negative_prompt=_first(found.get("uc"), _caption(found.get("v4_negative_prompt"))),
         width=found.get("width"),
         height=found.get("height"),
         num_inference_steps=found.get("steps"),
         guidance_scale=found.get("scale"),
         seed=found.get("seed"),
-        settings=_settings(found, "sampler", "noise_schedule", "cfg_rescale"),
+        settings=_settings(found, "sampler", "noise_schedule", "cfg_rescale", "strength", "noise"),
     )
 
 

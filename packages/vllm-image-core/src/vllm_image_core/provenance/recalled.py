@@ -1,7 +1,8 @@
 """A recalled request: how a picture was made, read back from its own file."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -10,13 +11,19 @@ from vllm_image_core.editing.recall import RecalledInput, as_edit, found_in, rec
 from vllm_image_core.errors import NotRecalled
 from vllm_image_core.formats.signature import described, picture_format
 from vllm_image_core.picture import read_text
-from vllm_image_core.provenance import infotext, recipe
+from vllm_image_core.provenance import infotext, recipe, xmp
 from vllm_image_core.provenance.comfyui import facts_of_prompt
 from vllm_image_core.provenance.comfyui_workflow import facts_of_workflow
+from vllm_image_core.provenance.exif_text import is_readable
 from vllm_image_core.provenance.facts import Facts, Tool, bounded_settings, request_of
-from vllm_image_core.provenance.invokeai import facts_of_dream, facts_of_metadata, facts_of_sd_metadata
-from vllm_image_core.provenance.json_parameters import facts_of_comment, facts_of_json
-from vllm_image_core.provenance.untrusted_json import json_object
+from vllm_image_core.provenance.invokeai import (
+    facts_of_dream,
+    facts_of_metadata,
+    facts_of_node,
+    facts_of_sd_metadata,
+)
+from vllm_image_core.provenance.json_parameters import facts_of_comment, facts_of_json, facts_of_texts
+from vllm_image_core.provenance.untrusted_json import is_json, json_object
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.text import one_line
 
@@ -25,6 +32,11 @@ __all__ = ["Recalled", "recall", "recalled_edit"]
 _MAX_FILE_BYTES: Final = 268_435_456
 """256 MiB: the largest picture that a server makes has 146 MB, unpacked."""
 
+_NAMED: Final = frozenset((infotext.KEYWORD, recipe.KEYWORD, xmp.KEYWORD, "prompt", "workflow", "Dream"))
+"""Texts that are read by their names."""
+
+_MAX_TEXTS: Final = 64
+_MAX_SHOWN: Final = 3
 _SHOWN_PATH_CHARACTERS: Final = 300
 _MAX_MODEL_CHARACTERS: Final = 200
 
@@ -55,7 +67,8 @@ class Recalled:
 def recall(file: Path | str | bytes) -> Recalled:
     """Read how a picture was made from its own file: ours, or one of AUTOMATIC1111 and those like it.
 
-    Those are Forge, SD.Next, ComfyUI, InvokeAI, Fooocus, Civitai and NovelAI.
+    Those are Forge, SD.Next, ComfyUI, SwarmUI, InvokeAI, Fooocus, RuinedFooocus, Civitai, NovelAI, Draw
+    Things and Easy Diffusion.
 
     Waits for the disk: ``await asyncio.to_thread(recall, path)`` where an event loop runs, or
     `Studio.recall`.
@@ -67,10 +80,11 @@ def recall(file: Path | str | bytes) -> Recalled:
         NotRecalled: The file cannot be read, is no picture, or does not tell how it was made.
     """
     data = file if isinstance(file, bytes) else _content(Path(file))
-    facts = next((facts for facts in _readings(read_text(data)) if facts.some), None)
+    texts = read_text(data)
+    facts = next((facts for facts in _readings(texts) if facts.some), None)
     if facts is None:
         what = "The picture" if picture_format(data) else f"What is no picture, {described(data)},"
-        raise NotRecalled(f"{what} does not tell how it was made.")
+        raise NotRecalled(f"{what} does not tell how it was made{_unread(texts)}.")
     request, notes = request_of(facts)
     inputs = recalled_inputs(facts.edit)
     if facts.edit:
@@ -102,14 +116,73 @@ def recalled_edit(path: Path) -> EditRequest | None:
 def _readings(texts: Mapping[str, str]) -> Iterator[Facts]:
     """What each text tells, the most exact first; each is read only when those before told nothing."""
     yield recipe.facts_of_recipe(json_object(recipe.recipe_in(texts)))
-    yield infotext.facts_of_parameters(texts.get(infotext.KEYWORD, ""))
-    yield facts_of_json(json_object(texts.get(infotext.KEYWORD)))
+    yield from (facts.without_nothing() for facts in _of_others(texts))
+
+
+def _of_others(texts: Mapping[str, str]) -> Iterator[Facts]:
+    """The same of other programs: first by the names of their texts, then by what stands in them."""
+    yield from _of_parameters(texts.get(infotext.KEYWORD, ""))
     yield facts_of_metadata(json_object(texts.get("invokeai_metadata")))
     yield facts_of_prompt(json_object(texts.get("prompt")))
     yield facts_of_workflow(json_object(texts.get("workflow")))
     yield facts_of_sd_metadata(json_object(texts.get("sd-metadata")))
+    yield facts_of_node(json_object(texts.get("invokeai")))
     yield facts_of_dream(texts.get("Dream", ""))
-    yield facts_of_comment(json_object(texts.get("Comment")))
+    yield _of_novelai(texts)
+    yield facts_of_texts(texts)
+    packet = xmp.read(texts.get(xmp.KEYWORD, ""))
+    others = (text for name, text in texts.items() if name not in _NAMED)
+    for text in (packet.comment, packet.description, *islice(others, _MAX_TEXTS)):
+        yield from (facts for facts in _of_parameters(text or "") if _is_certain(facts))
+    yield _of_prompt_alone(texts.get(infotext.KEYWORD, ""))
+
+
+def _of_parameters(text: str) -> Iterator[Facts]:
+    """JSON, or a text with a line of settings."""
+    found = json_object(text, wrapped=True)
+    if found:
+        yield facts_of_json(found)
+    elif infotext.has_settings(text):
+        below = one_line(infotext.unread_lines(text))
+        note = f"What stands below the file's settings was not read: '{below}'."
+        yield replace(infotext.facts_of_parameters(text), notes=(note,) if below else ())
+
+
+def _is_certain(facts: Facts) -> bool:
+    """Whether a text that may stand for anything tells of the making: a prompt alone may be a caption."""
+    return facts.tool != "automatic1111" or facts.seed is not None or facts.num_inference_steps is not None
+
+
+def _of_novelai(texts: Mapping[str, str]) -> Facts:
+    """The settings under Comment; the prompt is there, too, or under Description."""
+    comment = json_object(texts.get("Comment"))
+    if not (
+        "NovelAI" in (texts.get("Software"), texts.get("Title", "")[:7]) or {"uc", "scale"} <= comment.keys()
+    ):
+        return Facts(tool="novelai")
+    facts = facts_of_comment(comment, description=texts.get("Description"))
+    note = "The file's settings could not be read: its text 'Comment' is not JSON."
+    return facts if comment or not texts.get("Comment") else replace(facts, notes=(note,))
+
+
+def _of_prompt_alone(text: str) -> Facts:
+    """A text without settings is a prompt, if it is neither JSON nor in an encoding that is not known."""
+    if not is_readable(text):
+        return Facts(tool="automatic1111")
+    note = "The file's text has no settings: all of it was taken for the prompts."
+    return replace(infotext.facts_of_parameters(text), notes=(note,))
+
+
+def _unread(texts: Mapping[str, str]) -> str:
+    """What there is that was not understood; empty if there is nothing."""
+    parts = [
+        f"'{one_line(name)}' is JSON that is damaged or not known"
+        for name, text in texts.items()
+        if is_json(text)
+    ]
+    if texts.get(infotext.KEYWORD, "").strip() and not parts:
+        parts = [f"'{infotext.KEYWORD}' is in an unknown encoding"]
+    return f": its text {', '.join(parts[:_MAX_SHOWN])}" if parts else ""
 
 
 def _content(path: Path) -> bytes:

@@ -24,9 +24,14 @@ MAX_BYTES: Final = 1_048_576
 
 _IPTC: Final = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _XMP: Final = "http://ns.adobe.com/xap/1.0/"
+_EXIF: Final = "http://ns.adobe.com/exif/1.0/"
+_DC: Final = "http://purl.org/dc/elements/1.1/"
 _OURS: Final = "urn:vllm-image:ns:1.0/"
 _RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _SOURCES: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+_IN_LANGUAGES: Final = frozenset((f"{_EXIF} UserComment", f"{_DC} description"))
+"""Texts that XMP keeps once for each language; the first is read."""
+
 _MAX_CREATOR: Final = 200
 # XML 1.0, section 2.2: the characters that a document may hold. In JSON all others stand within a string.
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -40,6 +45,10 @@ class Properties:
     source: DigitalSource | None = None
     creator: str | None = None
     """The program that made the picture, on one line."""
+    comment: str | None = None
+    """EXIF's UserComment, in which Draw Things writes its settings."""
+    description: str | None = None
+    """What the picture shows, or the settings it was made with."""
 
 
 def packet(properties: Properties) -> str:
@@ -82,6 +91,8 @@ def read(text: str) -> Properties:
         json=reader.found.get(f"{_OURS} parameters"),
         source=_source(reader.found.get(f"{_IPTC} DigitalSourceType", "")),
         creator=one_line(reader.found.get(f"{_XMP} CreatorTool", ""), limit=_MAX_CREATOR) or None,
+        comment=reader.found.get(f"{_EXIF} UserComment") or None,
+        description=reader.found.get(f"{_DC} description") or None,
     )
 
 
@@ -95,6 +106,7 @@ class _Reader:
 
     found: dict[str, str] = field(default_factory=dict[str, str])
     _open: str = ""
+    _in_languages: str = ""
     _parts: list[str] = field(default_factory=list[str])
 
     def read(self, text: str) -> None:
@@ -111,12 +123,18 @@ class _Reader:
     def _start(self, name: str, attributes: Mapping[str, str]) -> None:
         self._parts.clear()
         self._open = name
+        if name in _IN_LANGUAGES:
+            self._in_languages = name
         if name == f"{_RDF} Description":
             for attribute, value in attributes.items():
                 self.found.setdefault(attribute, value)
 
     def _end(self, name: str) -> None:
-        if name == self._open and name.startswith((_OURS, _IPTC, _XMP)):
+        if name == f"{_RDF} li" and self._in_languages:
+            self.found.setdefault(self._in_languages, "".join(self._parts).strip())
+        elif name == self._in_languages:
+            self._in_languages = ""
+        if name == self._open and name.startswith((_OURS, _IPTC, _XMP, _EXIF, _DC)):
             self.found.setdefault(name, "".join(self._parts).strip())
         self._parts.clear()
 
