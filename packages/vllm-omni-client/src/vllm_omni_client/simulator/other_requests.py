@@ -99,6 +99,33 @@ class Converse(CountTokens):
         return value
 
 
+class RenderConversation(OtherRequest):
+    """The body of POST /v1/chat/completions/render."""
+
+    messages: list[dict[str, object]]
+
+
+class DerenderConversation(OtherRequest):
+    """The body of POST /v1/chat/completions/derender."""
+
+    model: str
+    generate_response: object
+
+
+class Derender(OtherRequest):
+    """The body of POST /v1/completions/derender."""
+
+    model: str
+    generate_responses: object
+
+
+class Generate(OtherRequest):
+    """The body of POST /inference/v1/generate."""
+
+    token_ids: list[int]
+    sampling_params: dict[str, object]
+
+
 class Speak(OtherRequest):
     """The body of POST /v1/audio/speech."""
 

@@ -14,12 +14,14 @@ from starlette.responses import JSONResponse, Response
 
 from vllm_omni_client.simulator import other_requests as bodies
 from vllm_omni_client.simulator.body import (
+    read_conversation,
     read_either,
     read_form,
     read_json,
     read_plain_json,
     read_plain_text,
 )
+from vllm_omni_client.simulator.chat_request import BatchChatRequest
 from vllm_omni_client.simulator.condition import Condition
 from vllm_omni_client.simulator.refusal import Crash, Refusal
 from vllm_omni_client.simulator.release import Release
@@ -27,7 +29,9 @@ from vllm_omni_client.simulator.videos import Videos
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 _KIND: Final = "BadRequestError"
-_VOICES: Final = {"voices": ["default"], "uploaded_voices": []}
+_NO_BATCH: Final = "'State' object has no attribute 'openai_serving_chat_batch'"
+_NO_TOKENS: Final = "'State' object has no attribute 'serving_tokens'"
+_NO_VOICES: Final = "'NoneType' object has no attribute 'create_error_response'"
 _COMPLETION: Final = "'State' object has no attribute 'openai_serving_completion'"
 _RESPONSES: Final = "'State' object has no attribute 'openai_serving_responses'"
 _MESSAGES: Final = "'State' object has no attribute 'anthropic_serving_messages'"
@@ -59,12 +63,18 @@ def other_tasks(
         ("POST", "/generative_scoring", _score),
         ("POST", "/scale_elastic_ep", _scale),
         ("POST", "/is_scaling_elastic_ep", _told({"is_scaling_elastic_ep": False})),
-        ("POST", "/v1/audio/speech", _speech(minds_blank_prompts=minds_blank_prompts)),
+        ("POST", "/v1/chat/completions/render", _render("Chat Completions", bodies.RenderConversation)),
+        ("POST", "/v1/completions/render", _render("Completions", bodies.Complete)),
+        ("POST", "/v1/chat/completions/derender", _render("Chat Completions", bodies.DerenderConversation)),
+        ("POST", "/v1/completions/derender", _render("Completions", bodies.Derender)),
+        ("POST", "/inference/v1/generate", _crash(_NO_TOKENS, bodies.Generate)),
+        ("POST", "/v1/chat/completions/batch", _no_batch(release)),
+        ("POST", "/v1/audio/speech", _speech(release, minds_blank_prompts=minds_blank_prompts)),
         ("POST", "/v1/audio/speech/batch", _speak_much),
         ("POST", "/v1/audio/generate", _sound(condition)),
-        ("GET", "/v1/audio/voices", _told(_VOICES)),
-        ("POST", "/v1/audio/voices", _add_voice),
-        ("DELETE", "/v1/audio/voices/{name}", _delete_voice),
+        ("GET", "/v1/audio/voices", _told({"voices": list(release.voices), "uploaded_voices": []})),
+        ("POST", "/v1/audio/voices", _add_voice(release)),
+        ("DELETE", "/v1/audio/voices/{name}", _delete_voice(release)),
         ("POST", "/v1/realtime/sessions", _session(bodies.Session)),
         ("POST", "/v1/realtime/sessions/{session_id}/step", _session(bodies.Step)),
         ("POST", "/v1/realtime/sessions/{session_id}/reset", _session()),
@@ -77,7 +87,14 @@ def other_tasks(
         ("DELETE", "/v1/videos/{video_id}", videos.delete),
         ("GET", "/v1/videos/{video_id}/content", videos.content),
     )
-    return tuple((method, path, _worded(endpoint, release)) for method, path, endpoint in routes)
+    lacking = release.lacks_routes | (
+        {"/v1/chat/completions/batch"} if release.chats_in_batches in {"no", "yes"} else set[str]()
+    )
+    return tuple(
+        (method, path, _worded(endpoint, release))
+        for method, path, endpoint in routes
+        if path not in lacking
+    )
 
 
 def _worded(endpoint: Endpoint, release: Release) -> Endpoint:
@@ -89,7 +106,7 @@ def _worded(endpoint: Endpoint, release: Release) -> Endpoint:
         except Crash:
             raise
         except Refusal as refusal:
-            return refusal.response(release, path=request.url.path)
+            return refusal.response(release, path=request.url.path, method=request.method)
 
     return worded
 
@@ -108,6 +125,27 @@ def _crash(message: str, model: type[BaseModel] | None = None) -> Endpoint:
         raise Crash(message)
 
     return crash
+
+
+def _render(what: str, model: type[BaseModel]) -> Endpoint:
+    async def render(request: Request) -> Response:
+        await read_json(request, model)
+        message = f"The model does not support {what} Render API"
+        raise Refusal(HTTPStatus.NOT_IMPLEMENTED, message, kind="NotImplementedError")
+
+    return render
+
+
+def _no_batch(release: Release) -> Endpoint:
+    async def refuse(request: Request) -> Response:
+        if release.chats_in_batches == "crash":
+            await read_conversation(request, BatchChatRequest)
+            raise Crash(_NO_BATCH)
+        await read_plain_json(request, bodies.OtherRequest)
+        message = "Batched chat completions are not yet supported by vLLM Omni."
+        raise Refusal(HTTPStatus.BAD_REQUEST, message, kind=_KIND)
+
+    return refuse
 
 
 def _session(model: type[BaseModel] | None = None) -> Endpoint:
@@ -175,13 +213,15 @@ async def _scale(request: Request) -> Response:
     raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Scale failed")
 
 
-def _speech(*, minds_blank_prompts: bool) -> Endpoint:
+def _speech(release: Release, *, minds_blank_prompts: bool) -> Endpoint:
+    voices = ", ".join(release.voices) or "none"
+
     async def speak(request: Request) -> Response:
         wanted = await read_plain_json(request, bodies.Speak)
         if not wanted.input.strip():
             raise Refusal(HTTPStatus.BAD_REQUEST, "Input text cannot be empty", kind=_KIND)
-        if wanted.voice not in {None, "default"}:
-            message = f"Invalid voice '{wanted.voice}'. Supported: default"
+        if wanted.voice is not None and wanted.voice not in release.voices:
+            message = f"Invalid voice '{wanted.voice}'. Supported: {voices}"
             raise Refusal(HTTPStatus.BAD_REQUEST, message, kind=_KIND)
         if not minds_blank_prompts:
             raise Refusal(HTTPStatus.BAD_REQUEST, "TTS model did not produce audio output.", kind=_KIND)
@@ -208,12 +248,27 @@ def _sound(condition: Condition) -> Endpoint:
     return sound
 
 
-async def _add_voice(request: Request) -> Response:
-    await read_form(request, bodies.Voice)
-    message = "Either 'audio_sample' or 'speaker_embedding' must be provided"
-    raise Refusal(HTTPStatus.BAD_REQUEST, message, kind=_KIND)
+def _add_voice(release: Release) -> Endpoint:
+    async def add(request: Request) -> Response:
+        await read_form(request, bodies.Voice)
+        if release.voice_errors != "told":
+            raise Crash(_NO_VOICES)
+        message = "Either 'audio_sample' or 'speaker_embedding' must be provided"
+        raise Refusal(HTTPStatus.BAD_REQUEST, message, kind=_KIND)
+
+    return add
 
 
-async def _delete_voice(request: Request) -> Response:
-    message = f"Voice '{request.path_params['name']}' not found"
-    raise Refusal(HTTPStatus.NOT_FOUND, message, kind="NotFoundError")
+def _delete_voice(release: Release) -> Endpoint:
+    async def delete(request: Request) -> Response:
+        message = f"Voice '{request.path_params['name']}' not found"
+        match release.voice_errors:
+            case "crash":
+                raise Crash(_NO_VOICES)
+            case "crash_or_found":
+                told = {"success": False, "error": message}
+                return JSONResponse(told, status_code=HTTPStatus.NOT_FOUND)
+            case "told":
+                raise Refusal(HTTPStatus.NOT_FOUND, message, kind="NotFoundError")
+
+    return delete

@@ -12,8 +12,7 @@ _MAX_ERRORS = 10
 _MAX_INPUT_CHARS = 200
 _MAX_ERROR_CHARS = 1000
 """The server's own bounds on what it repeats of a bad request (vllm 0.30.0)."""
-_CODE = "/usr/local/lib/python3.12/dist-packages/vllm_omni/entrypoints/openai/api_server.py"
-_FUNCTIONS = {"/v1/images/generations": "generate_images", "/v1/images/edits": "edit_images"}
+_PACKAGES = "/usr/local/lib/python3.12/dist-packages"
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
 _FRAME = re.compile(r'\n?\s*File "[^"]+", line \d+, in \S+(\n\s+.*)?')
 _PATHS = (
@@ -36,27 +35,28 @@ class Refusal(Exception):
         self.is_plain: bool = kind is not None
         """Whether the server writes it itself, and not by its framework: then as it stands."""
 
-    def response(self, release: Release, *, path: str = "") -> JSONResponse:
+    def response(self, release: Release, *, path: str = "", method: str = "POST") -> JSONResponse:
         """The reply; a message that cannot be encoded gives way to the reason, as on the server.
 
         Args:
             release: In whose words.
             path: The route, where it is told.
+            method: And its method.
         """
         try:
-            return JSONResponse(self._body(release, path), status_code=self.status)
+            return JSONResponse(self._body(release, f"{method} {path}"), status_code=self.status)
         except UnicodeEncodeError as error:
             return Refusal(HTTPStatus.BAD_REQUEST, str(error), kind="BadRequestError").response(release)
 
-    def _body(self, release: Release, path: str) -> Mapping[str, object]:
-        message = self.told(release, path)
+    def _body(self, release: Release, route: str) -> Mapping[str, object]:
+        message = self.told(release, route)
         if not self.is_plain:
             message = sanitised(message) if release.hides_paths else _ADDRESS.sub(">", message)
         param = self.param if release.complaint != "twice" else None
         error = {"message": message, "type": self.kind, "param": param, "code": int(self.status)}
         return {"error": error}
 
-    def told(self, release: Release, path: str) -> str:  # noqa: ARG002  # other refusals are worded by them
+    def told(self, release: Release, route: str) -> str:  # noqa: ARG002  # other refusals are worded by them
         """The message, as a release words it."""
         return self.message
 
@@ -77,7 +77,7 @@ class Complaint(Refusal):
         super().__init__(HTTPStatus.BAD_REQUEST, "", param=param)
         self.errors = errors
 
-    def told(self, release: Release, path: str) -> str:
+    def told(self, release: Release, route: str) -> str:
         """The message, as a release words it."""
         label = "error" if len(self.errors) == 1 else "errors"
         head = f"{len(self.errors)} validation {label}:"
@@ -91,15 +91,17 @@ class Complaint(Refusal):
             case "whole":
                 return whole
             case "twice":
-                return f"{whole}{_code_place(release, path)} {list(self.errors)}"
+                # A check of the server's own, in place of the framework's, has no place.
+                place = "" if isinstance(self.errors[0], str) else _code_place(release, route)
+                return f"{whole}{place} {list(self.errors)}"
 
 
-def _code_place(release: Release, path: str) -> str:
+def _code_place(release: Release, route: str) -> str:
     """Where the server's framework says that it found the fault."""
-    line, function = release.code_lines.get(path), _FUNCTIONS.get(path)
-    if line is None or function is None:
+    place = release.code_places.get(route)
+    if place is None:
         return ""
-    return f'\n\n  File "{_CODE}", line {line}, in {function}\n    POST {path}'
+    return f'\n\n  File "{_PACKAGES}/{place.file}", line {place.line}, in {place.function}\n    {route}'
 
 
 def sanitised(message: str) -> str:

@@ -12,6 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field
 _MAJOR_AND_MINOR = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?!\d)")
 
 
+class CodePlace(BaseModel):
+    """Where in the server's code a route stands."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    """Within the installed packages."""
+    line: int
+    function: str
+
+
 class Release(BaseModel):
     """What one release knows, refuses and reports."""
 
@@ -37,24 +48,55 @@ class Release(BaseModel):
     z_image_guidance: Literal["guidance_scale_above_one", "guidance_scale_above_zero"]
     default_compression: int = Field(ge=0, le=100)
     """The `output_compression` of a request that says none."""
-    reported_size: Literal["never", "requested", "made"]
+    reported_size: Literal["never", "requested", "written", "made"]
+    """The size in a reply: that which was asked for, as it was read or as it was written, or the images' own."""
     reports_format: bool
     reports_metrics: bool
+    reports_edit_metrics: bool = False
+    """Whether those of an edit are told, too; where they are not, they are null."""
+    single_input_pipelines: frozenset[str] = frozenset()
+    """Pipelines that take one input image only, where newer releases let them take more."""
+    loads_unread_images: bool = False
+    """Whether an input image that the model does not read is decoded all the same."""
+    knows_jpg: bool = True
+    """Whether an `output_format` of "jpg" can be encoded."""
+    wraps_engine_errors: bool = False
+    """Whether an error of the engine is told together with the request's id."""
+    tells_health: bool = True
+    """Whether /health has a body."""
     drops_disconnected: bool
     """A client that leaves takes its generation out of the queue."""
     sleeps: bool
     """There are /v1/omni/sleep and /v1/omni/wakeup."""
     chat_options: Literal["nested", "nested_or_root", "both"]
     """Where a conversation may say how a picture is to be drawn: in `extra_body`, or also at its root."""
-    chats_in_batches: bool
-    """There is /v1/chat/completions/batch."""
+    chats_in_batches: Literal["no", "crash", "refused", "yes"]
+    """Whether there is /v1/chat/completions/batch, and whether it does more than refuse or break."""
+    chat_reply_lacks: frozenset[str] = frozenset()
+    """Keys of the newest release's answer in a conversation that this one's lacks."""
+    chat_reply_lists_tools: bool = False
+    """Whether the answer has an empty list of tool calls."""
+    explains_body_errors: bool = False
+    """Whether a broken rule of a whole conversation is told as an error of its body."""
     serves_other_tasks: bool = False
     """There are routes for text, sound and video, as far as they were seen."""
+    lacks_routes: frozenset[str] = frozenset()
+    """Those of these paths that this release lacks."""
+    voices: tuple[str, ...] = ()
+    """The voices that /v1/audio/voices lists."""
+    voice_errors: Literal["crash_or_found", "crash", "told"] = "told"
+    """What becomes of a voice that cannot be added, or is not there to be deleted."""
+    makes_videos: bool = False
+    """Whether a job of /v1/videos ends with a video, though the model only draws."""
+    video_lacks: frozenset[str] = frozenset()
+    """Keys of the newest release's jobs that this one's lack."""
+    omni_metrics: frozenset[str] | None = None
+    """The families of vLLM-Omni's own in /metrics; None for all that there are."""
     complaint: Literal["twice", "whole", "short"]
     """How a request that broke the schema is told: twice over with a place in the server's code; with
     everything that was given; or with long and nested values left out."""
-    code_lines: Mapping[str, int]
-    """Where in the server's code the routes stand that the complaint names."""
+    code_places: Mapping[str, CodePlace] = {}
+    """Where in the server's code the routes stand that the complaint names, by method and path."""
     hides_paths: bool
     """Messages are sent without file paths."""
     exports_metrics: bool

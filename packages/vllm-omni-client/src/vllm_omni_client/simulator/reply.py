@@ -36,7 +36,8 @@ def reply(
     }
     if release.reports_metrics:
         body["cot_output"] = None
-        body["metrics"] = _metrics(wish, made, finished, submit_seconds)
+        told = release.reports_edit_metrics or not wish.pictures
+        body["metrics"] = _metrics(wish, made, finished, submit_seconds) if told else None
     return JSONResponse(body)
 
 
@@ -46,6 +47,8 @@ def _size(wish: Wish, made: Order, release: Release) -> str | None:
         return "x".join(map(str, made.size))
     if wish.pictures:
         return wish.requested_size or "auto"
+    if release.reported_size == "written":
+        return wish.written_size
     return wish.requested_size if release.reported_size == "requested" else None
 
 

@@ -154,6 +154,9 @@ class Server:
 
     async def health(self, _: Request) -> Response:
         """Whether the engine is alive; a sleeping one is."""
+        if not self.release.tells_health:
+            alive = self.condition.alive
+            return Response(status_code=HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE)
         if self.condition.alive:
             return JSONResponse({"status": "healthy"})
         reason = self.release.unhealthy_reason
@@ -164,7 +167,11 @@ class Server:
         """The counters as Prometheus text; the bare route announces a newer format than those below it."""
         text = self.traffic.text()
         if self.release.exports_metrics:
-            text += self._telemetry.text(running=self._engine.running, waiting=self._engine.waiting)
+            text += self._telemetry.text(
+                running=self._engine.running,
+                waiting=self._engine.waiting,
+                only=self.release.omni_metrics,
+            )
         bare = request.method == "GET" and request.url.path == "/metrics"
         version = "1.0.0" if bare else "0.0.4"
         return Response(text, media_type=f"text/plain; version={version}; charset=utf-8")
@@ -223,12 +230,14 @@ class Server:
         """The answer to a conversation, or to several; where one fails, that is the answer to all."""
         contents = await asyncio.gather(*(self._content(wish, arrived) for wish in wishes))
         words = sum(len(wish.prompt.split()) for wish in wishes)
-        model = self.condition.names[0]
-        return JSONResponse(chat.completion(contents, model=model, prompt_words=words, batch=batch))
+        answer = chat.completion(
+            contents, model=self.condition.names[0], prompt_words=words, batch=batch, release=self.release
+        )
+        return JSONResponse(answer)
 
     async def _content(self, wish: Wish, arrived: float) -> Content:
         if not self.condition.alive:
-            raise wish.failed(RuntimeError(_DEAD))
+            raise wish.failed(RuntimeError(_DEAD), self.release)
         _, finished, seconds = await self._made(wish, arrived)
         return chat.content(finished, submit_seconds=seconds, release=self.release)
 
@@ -241,7 +250,7 @@ class Server:
             finished = await self._engine.run(made.work(self._rules))
         except Exception as error:  # the server's own boundary: whatever fails here is a reply of 500
             self._telemetry.failed("stage_error")
-            raise wish.failed(error) from error
+            raise wish.failed(error, self.release) from error
         self._telemetry.completed(_completion(wish, made, finished, total_seconds=time.monotonic() - arrived))
         return made, finished, submitted - arrived
 

@@ -1,5 +1,6 @@
 """What a request asks for, checked and in one shape, wherever it came in."""
 
+import secrets
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -40,6 +41,8 @@ class Wish:
     mask: Image.Image | None = None
     reference: Image.Image | None = None
     strength: float | None = None
+    written_size: str | None = None
+    """The size as the request has it."""
     output_format: str
     output_compression: int = 100
     as_file: bool = False
@@ -50,12 +53,20 @@ class Wish:
         """As "WIDTHxHEIGHT"; None where the model's default was left to decide."""
         return None if self.width is None else f"{self.width}x{self.height}"
 
-    def failed(self, error: Exception) -> Refusal:
-        """The reply of 500 for whatever goes wrong in the making of pictures."""
-        return failure(self.route, error, kind=self.error_kind)
+    def failed(self, error: Exception, release: Release) -> Refusal:
+        """The reply of 500 for whatever goes wrong in the making of images."""
+        told = {"request_id": self.request_id, "error": str(error)} if release.wraps_engine_errors else error
+        return failure(self.route, told, kind=self.error_kind)
+
+    @property
+    def request_id(self) -> str:
+        """A new name for the request, as the server calls it among its own."""
+        if self.error_kind is not None:
+            return f"chatcmpl-{secrets.token_hex(8)}"
+        return f"{'img_edit' if self.pictures else 'img_gen'}-{secrets.token_hex(8)}"
 
 
-def failure(route: str, error: Exception, *, kind: str | None = None) -> Refusal:
+def failure(route: str, error: object, *, kind: str | None = None) -> Refusal:
     """The reply of 500 of a route, such as "Image edit"."""
     return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"{route} failed: {error}", kind=kind)
 
