@@ -15,7 +15,7 @@ from vllm_omni_client.simulator.model_rules import ModelRules
 from vllm_omni_client.simulator.order import Pictures
 from vllm_omni_client.simulator.refusal import Refusal
 from vllm_omni_client.simulator.release import Release
-from vllm_omni_client.simulator.wish import Adapter, Wish, failure
+from vllm_omni_client.simulator.wish import Adapter, Wish, failure, told_by_engine
 
 ROUTE: Final = "Image generation"
 KIND: Final = "BadRequestError"
@@ -31,10 +31,12 @@ def wish_for(request: ChatRequest, rules: ModelRules, *, release: Release) -> Wi
         Refusal: With the server's status and message.
     """
     try:
-        options = request.options(release.chat_options)
+        options = request.options(release)
         _check_layers(options.get("layers"), release)
         return _wish(request, options, ChatNumbers(options, rules), release)
-    except (TypeError, OverflowError, AttributeError) as error:
+    except (TypeError, OverflowError) as error:
+        raise failure(ROUTE, told_by_engine(error, "chatcmpl", release), kind=KIND) from error
+    except AttributeError as error:
         raise failure(ROUTE, error, kind=KIND) from error
     except ValueError as error:
         raise Refusal(HTTPStatus.BAD_REQUEST, str(error), kind=KIND) from error

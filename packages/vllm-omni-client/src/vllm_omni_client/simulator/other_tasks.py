@@ -23,6 +23,7 @@ from vllm_omni_client.simulator.body import (
 )
 from vllm_omni_client.simulator.chat_request import BatchChatRequest
 from vllm_omni_client.simulator.condition import Condition
+from vllm_omni_client.simulator.conversation import as_error
 from vllm_omni_client.simulator.refusal import Crash, Refusal
 from vllm_omni_client.simulator.release import Release
 from vllm_omni_client.simulator.videos import Videos
@@ -47,24 +48,20 @@ def other_tasks(
     """
     videos = Videos(condition, release)
     routes: tuple[tuple[str, str, Endpoint], ...] = (
-        ("POST", "/tokenize", _tokenize),
-        (
-            "POST",
-            "/detokenize",
-            _crash("'NoneType' object has no attribute 'create_detokenize'", bodies.Detokenize),
-        ),
+        ("POST", "/tokenize", _tokenize(release)),
+        ("POST", "/detokenize", _detokenize(release)),
         ("POST", "/invocations", _invoke),
-        ("POST", "/v1/responses", _respond),
+        ("POST", "/v1/responses", _respond(release)),
         ("GET", "/v1/responses/{response_id}", _crash(_RESPONSES)),
         ("POST", "/v1/responses/{response_id}/cancel", _crash(_RESPONSES)),
-        ("POST", "/v1/completions", _complete),
+        ("POST", "/v1/completions", _complete(release)),
         ("POST", "/v1/messages", _crash(_MESSAGES, bodies.Converse)),
         ("POST", "/v1/messages/count_tokens", _crash(_MESSAGES, bodies.CountTokens)),
         ("POST", "/generative_scoring", _score),
         ("POST", "/scale_elastic_ep", _scale),
         ("POST", "/is_scaling_elastic_ep", _told({"is_scaling_elastic_ep": False})),
         ("POST", "/v1/chat/completions/render", _render("Chat Completions", bodies.RenderConversation)),
-        ("POST", "/v1/completions/render", _render("Completions", bodies.Complete)),
+        ("POST", "/v1/completions/render", _render("Completions", bodies.Complete, release)),
         ("POST", "/v1/chat/completions/derender", _render("Chat Completions", bodies.DerenderConversation)),
         ("POST", "/v1/completions/derender", _render("Completions", bodies.Derender)),
         ("POST", "/inference/v1/generate", _crash(_NO_TOKENS, bodies.Generate)),
@@ -127,9 +124,12 @@ def _crash(message: str, model: type[BaseModel] | None = None) -> Endpoint:
     return crash
 
 
-def _render(what: str, model: type[BaseModel]) -> Endpoint:
+def _render(what: str, model: type[BaseModel], release: Release | None = None) -> Endpoint:
     async def render(request: Request) -> Response:
-        await read_json(request, model)
+        if release is None:
+            await read_plain_json(request, model)
+        else:
+            await _check_prompt(request, release)
         message = f"The model does not support {what} Render API"
         raise Refusal(HTTPStatus.NOT_IMPLEMENTED, message, kind="NotImplementedError")
 
@@ -139,7 +139,7 @@ def _render(what: str, model: type[BaseModel]) -> Endpoint:
 def _no_batch(release: Release) -> Endpoint:
     async def refuse(request: Request) -> Response:
         if release.chats_in_batches == "crash":
-            await read_conversation(request, BatchChatRequest)
+            await read_conversation(request, BatchChatRequest, release)
             raise Crash(_NO_BATCH)
         await read_plain_json(request, bodies.OtherRequest)
         message = "Batched chat completions are not yet supported by vLLM Omni."
@@ -157,25 +157,57 @@ def _session(model: type[BaseModel] | None = None) -> Endpoint:
     return session
 
 
-async def _tokenize(request: Request) -> Response:
-    await read_either(request, bodies.Tokenize, bodies.TokenizeConversation)
-    raise Crash("'NoneType' object has no attribute 'create_tokenize'")
+def _tokenize(release: Release) -> Endpoint:
+    async def tokenize(request: Request) -> Response:
+        place = release.tokenize_place
+        await read_either(request, bodies.Tokenize, bodies.TokenizeConversation, within=place)
+        raise Crash("'NoneType' object has no attribute 'create_tokenize'")
+
+    return tokenize
 
 
-async def _complete(request: Request) -> Response:
+def _detokenize(release: Release) -> Endpoint:
+    async def detokenize(request: Request) -> Response:
+        await read_plain_json(request, bodies.Detokenize)
+        message = "'NoneType' object has no attribute 'create_detokenize'"
+        if release.detokenize_is_caught:
+            raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, message)
+        raise Crash(message)
+
+    return detokenize
+
+
+async def _check_prompt(request: Request, release: Release) -> None:
+    """Whether there is a prompt to complete."""
     wanted = await read_plain_json(request, bodies.Complete)
-    if wanted.prompt is None and wanted.prompt_embeds is None:
-        message = "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)"
-        raise Refusal(HTTPStatus.BAD_REQUEST, message, param="prompt", kind=_KIND)
-    raise Crash(_COMPLETION)
+    if wanted.prompt is not None or wanted.prompt_embeds is not None:
+        return
+    message = "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)"
+    refusal = Refusal(HTTPStatus.BAD_REQUEST, message, param="prompt", kind=_KIND)
+    if release.body_rules == "own_words":
+        raise refusal
+    raise as_error(refusal, await request.json(), named="prompt" in release.rules_named)
 
 
-async def _respond(request: Request) -> Response:
-    wanted = await read_plain_json(request, bodies.Respond)
-    if wanted.prompt is not None:
-        message = "prompt template is not supported (parameter=prompt)"
-        raise Refusal(HTTPStatus.BAD_REQUEST, message, param="prompt", kind=_KIND)
-    raise Crash(_RESPONSES)
+def _complete(release: Release) -> Endpoint:
+    async def complete(request: Request) -> Response:
+        await _check_prompt(request, release)
+        raise Crash(_COMPLETION)
+
+    return complete
+
+
+def _respond(release: Release) -> Endpoint:
+    first = ("tool_choice", "none") if release.text_reads_tool_choice else ("_", None)
+
+    async def respond(request: Request) -> Response:
+        wanted = await read_plain_json(request, bodies.Respond, first=first)
+        if wanted.prompt is not None:
+            message = "prompt template is not supported (parameter=prompt)"
+            raise Refusal(HTTPStatus.BAD_REQUEST, message, param="prompt", kind=_KIND)
+        raise Crash(_RESPONSES)
+
+    return respond
 
 
 async def _score(request: Request) -> Response:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import cast
 
 from starlette.responses import JSONResponse
 
@@ -32,6 +33,8 @@ class Refusal(Exception):
         self.message = message
         self.param = param
         self.kind: str = kind or status.phrase
+        self.rule: str | None = None
+        """The parameter of a broken rule, which is named also where those of the schema's errors are not."""
         self.is_plain: bool = kind is not None
         """Whether the server writes it itself, and not by its framework: then as it stands."""
 
@@ -52,7 +55,7 @@ class Refusal(Exception):
         message = self.told(release, route)
         if not self.is_plain:
             message = sanitised(message) if release.hides_paths else _ADDRESS.sub(">", message)
-        param = self.param if release.complaint != "twice" else None
+        param = self.param if release.complaint != "twice" else self.rule
         error = {"message": message, "type": self.kind, "param": param, "code": int(self.status)}
         return {"error": error}
 
@@ -71,11 +74,31 @@ class Crash(Refusal):
 class Complaint(Refusal):
     """The refusal of a request that broke the schema: an error a line, the first one's place as `param`."""
 
-    def __init__(self, errors: Sequence[Mapping[str, object] | str]) -> None:
+    def __init__(self, errors: Sequence[Mapping[str, object] | str], *, rule: str | None = None) -> None:
         first = errors[0]
-        param = None if isinstance(first, str) else _place(first)
+        param = rule or (None if isinstance(first, str) else _place(first))
         super().__init__(HTTPStatus.BAD_REQUEST, "", param=param)
+        self.rule = rule
         self.errors = errors
+
+    def about(self, read: object, given: object) -> "Complaint":
+        """The same, of what was given where a part of it was read."""
+        errors = [
+            {**error, "input": given}
+            if not isinstance(error, str) and "input" in error and error["input"] is read
+            else error
+            for error in self.errors
+        ]
+        return Complaint(errors)
+
+    def within(self, place: tuple[str, ...]) -> "Complaint":
+        """The same, in a place within the body; its parameter is named without it."""
+        if not place:
+            return self
+        errors = [error if isinstance(error, str) else _placed(error, place) for error in self.errors]
+        complaint = Complaint(errors)
+        complaint.param = self.param
+        return complaint
 
     def told(self, release: Release, route: str) -> str:
         """The message, as a release words it."""
@@ -94,6 +117,11 @@ class Complaint(Refusal):
                 # A check of the server's own, in place of the framework's, has no place.
                 place = "" if isinstance(self.errors[0], str) else _code_place(release, route)
                 return f"{whole}{place} {list(self.errors)}"
+
+
+def _placed(error: Mapping[str, object], place: tuple[str, ...]) -> Mapping[str, object]:
+    body, *rest = cast("tuple[object, ...]", error["loc"])
+    return {**error, "loc": (body, *place, *rest)}
 
 
 def _code_place(release: Release, route: str) -> str:

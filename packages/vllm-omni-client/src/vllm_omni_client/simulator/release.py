@@ -5,9 +5,9 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _MAJOR_AND_MINOR = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?!\d)")
 
@@ -76,8 +76,22 @@ class Release(BaseModel):
     """Keys of the newest release's answer in a conversation that this one's lacks."""
     chat_reply_lists_tools: bool = False
     """Whether the answer has an empty list of tool calls."""
-    explains_body_errors: bool = False
-    """Whether a broken rule of a whole conversation is told as an error of its body."""
+    body_rules: Literal["own_words", "as_errors"] = "own_words"
+    """How a broken rule of a whole body is told: in its own words, or as one of the errors of the schema."""
+    checks_in_chat: frozenset[Literal["extra_body", "logprobs", "modalities", "quality"]] = frozenset()
+    """The fields of a conversation that are looked at before they are used."""
+    rules_named: frozenset[str] = frozenset()
+    """The parameters that a broken rule of a body names, where it is one of the errors of the schema."""
+    routes_messages_by_role: bool = True
+    """Whether a message that is no object is refused once, and not once for each role that it could have."""
+    wake_needs_sleep: bool = False
+    """Whether /v1/omni/wakeup breaks on a server that never slept."""
+    text_reads_tool_choice: bool = False
+    """Whether a request for text is completed by a `tool_choice` before it is looked at."""
+    tokenize_place: tuple[str, ...] = ()
+    """Where in the body of /tokenize an error is said to be."""
+    detokenize_is_caught: bool = False
+    """Whether the failure of /detokenize is a refusal, and not a crash."""
     serves_other_tasks: bool = False
     """There are routes for text, sound and video, as far as they were seen."""
     lacks_routes: frozenset[str] = frozenset()
@@ -109,6 +123,17 @@ class _Releases(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     release: tuple[Release, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, tables: object) -> object:
+        """Each entry with what it shares with the one before it, where it says that it does."""
+        complete: list[dict[str, object]] = []
+        for entry in cast("dict[str, list[dict[str, object]]]", tables)["release"]:
+            own = dict(entry)
+            shared = complete[-1] if own.pop("like_the_one_before", False) else {}
+            complete.append({**shared, **own})
+        return {"release": complete}
 
 
 def release_for(version: str) -> Release:

@@ -24,13 +24,13 @@ from vllm_omni_client.simulator.engine import Engine, Finished
 from vllm_omni_client.simulator.model_card import model_card
 from vllm_omni_client.simulator.model_rules import ModelRules, rules_for
 from vllm_omni_client.simulator.order import Order, Pictures, order
-from vllm_omni_client.simulator.refusal import Refusal
+from vllm_omni_client.simulator.refusal import Crash, Refusal
 from vllm_omni_client.simulator.release import Release, release_for
 from vllm_omni_client.simulator.reply import reply
 from vllm_omni_client.simulator.settings import SimulatorSettings
 from vllm_omni_client.simulator.telemetry import Completion, Telemetry
 from vllm_omni_client.simulator.traffic import Traffic
-from vllm_omni_client.simulator.wish import Wish
+from vllm_omni_client.simulator.wish import Wish, failure
 
 _DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 _LARGE_GPU_GIB = 80.0  # the H100 on which the costs of models.toml were measured
@@ -89,11 +89,15 @@ class Server:
         arrived = time.monotonic()
         try:
             wish = chat.wish_for(
-                await read_conversation(request, ChatRequest), self._rules, release=self.release
+                await read_conversation(request, ChatRequest, self.release),
+                self._rules,
+                release=self.release,
             )
             return await self._while_connected(self._chatted((wish,), arrived), request)
         except ClientDisconnect:
             return Response()
+        except Crash:
+            raise
         except Refusal as refusal:
             return refusal.response(self.release, path=request.url.path)
 
@@ -101,7 +105,7 @@ class Server:
         """The answers in several conversations."""
         arrived = time.monotonic()
         try:
-            wanted = await read_conversation(request, BatchChatRequest)
+            wanted = await read_conversation(request, BatchChatRequest, self.release)
             wishes = [chat.wish_for(each, self._rules, release=self.release) for each in wanted.each()]
             return await self._while_connected(self._chatted(wishes, arrived, batch=True), request)
         except ClientDisconnect:
@@ -139,7 +143,12 @@ class Server:
     async def wake_up(self, request: Request) -> Response:
         """Take the GPU again; whoever waited is served."""
         try:
-            return JSONResponse(self.condition.wake_up(await read_json(request, WakeupRequest)))
+            wanted = await read_json(request, WakeupRequest)
+            if self.release.wake_needs_sleep and not self.condition.has_slept:
+                raise Crash("'State' object has no attribute 'sleeping_stages'")
+            return JSONResponse(self.condition.wake_up(wanted))
+        except Crash:
+            raise
         except Refusal as refusal:
             return refusal.response(self.release, path=request.url.path)
 
@@ -224,6 +233,8 @@ class Server:
         if not self.condition.alive:
             return _engine_is_dead(wish)
         made, finished, seconds = await self._made(wish, arrived)
+        if made.format.name == "jpg" and not self.release.knows_jpg:
+            raise failure(wish.route, "'JPG'", kind=wish.error_kind)  # Pillow's own name is JPEG
         return reply(wish, made, finished, submit_seconds=seconds, release=self.release)
 
     async def _chatted(self, wishes: Sequence[Wish], arrived: float, *, batch: bool = False) -> Response:
@@ -245,6 +256,8 @@ class Server:
         """What became of a wish, and after how many seconds it entered the queue."""
         await self.condition.until_awake()
         try:
+            if self.release.loads_unread_images:
+                wish.load()
             made = order(wish, self._rules, adapters=self._settings.lora_paths)
             submitted = time.monotonic()
             finished = await self._engine.run(made.work(self._rules))

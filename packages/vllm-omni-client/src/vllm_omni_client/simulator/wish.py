@@ -53,17 +53,34 @@ class Wish:
         """As "WIDTHxHEIGHT"; None where the model's default was left to decide."""
         return None if self.width is None else f"{self.width}x{self.height}"
 
+    def load(self) -> None:
+        """Decode the input images.
+
+        Raises:
+            OSError: A file ends too early.
+        """
+        for image in (*self.pictures, self.mask, self.reference):
+            if image is not None:
+                image.load()
+
     def failed(self, error: Exception, release: Release) -> Refusal:
         """The reply of 500 for whatever goes wrong in the making of images."""
-        told = {"request_id": self.request_id, "error": str(error)} if release.wraps_engine_errors else error
+        prefix = "img_edit" if self.pictures else "img_gen"
+        told = told_by_engine(error, prefix if self.error_kind is None else "chatcmpl", release)
         return failure(self.route, told, kind=self.error_kind)
 
-    @property
-    def request_id(self) -> str:
-        """A new name for the request, as the server calls it among its own."""
-        if self.error_kind is not None:
-            return f"chatcmpl-{secrets.token_hex(8)}"
-        return f"{'img_edit' if self.pictures else 'img_gen'}-{secrets.token_hex(8)}"
+
+def told_by_engine(error: Exception, prefix: str, release: Release) -> object:
+    """An error as the engine tells it to the routes: older ones together with the request's id.
+
+    Args:
+        error: What went wrong.
+        prefix: How the ids of the route's requests begin.
+        release: Whose engine it is.
+    """
+    if not release.wraps_engine_errors:
+        return error
+    return {"request_id": f"{prefix}-{secrets.token_hex(8)}", "error": str(error)}
 
 
 def failure(route: str, error: object, *, kind: str | None = None) -> Refusal:
