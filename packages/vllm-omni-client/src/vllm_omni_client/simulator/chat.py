@@ -33,6 +33,8 @@ def wish_for(request: ChatRequest, rules: ModelRules, *, release: Release) -> Wi
     try:
         options = request.options(release)
         _check_layers(options.get("layers"), release)
+        if release.empty_numbers_are_none:
+            options = {name: value for name, value in options.items() if value not in ("", [], {})}
         return _wish(request, options, ChatNumbers(options, rules), release)
     except (TypeError, OverflowError) as error:
         raise failure(ROUTE, told_by_engine(error, "chatcmpl", release), kind=KIND) from error

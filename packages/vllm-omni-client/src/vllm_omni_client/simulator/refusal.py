@@ -55,7 +55,7 @@ class Refusal(Exception):
         message = self.told(release, route)
         if not self.is_plain:
             message = sanitised(message) if release.hides_paths else _ADDRESS.sub(">", message)
-        param = self.param if release.complaint != "twice" else self.rule
+        param = self.param if release.names_params else self.rule
         error = {"message": message, "type": self.kind, "param": param, "code": int(self.status)}
         return {"error": error}
 

@@ -41,6 +41,8 @@ class Release(BaseModel):
     limits_input_pictures: bool
     smallest_layers: int
     sends_files: bool
+    names_files_png: bool = False
+    """Whether a file is called a PNG whatever it is."""
     bounds_seeds: bool
     zero_edit_seed_is_random: bool
     zero_guidance_is_one: bool
@@ -60,8 +62,10 @@ class Release(BaseModel):
     """Whether an input image that the model does not read is decoded all the same."""
     knows_jpg: bool = True
     """Whether an `output_format` of "jpg" can be encoded."""
-    wraps_engine_errors: bool = False
-    """Whether an error of the engine is told together with the request's id."""
+    engine_errors: Literal["plain", "with_id", "of_worker"] = "plain"
+    """How an error of the engine is told: as it is, together with the request's id, or as its worker's."""
+    reports_cot: bool = False
+    """Whether a reply has a `cot_output`."""
     tells_health: bool = True
     """Whether /health has a body."""
     drops_disconnected: bool
@@ -80,6 +84,8 @@ class Release(BaseModel):
     """How a broken rule of a whole body is told: in its own words, or as one of the errors of the schema."""
     checks_in_chat: frozenset[Literal["extra_body", "logprobs", "modalities", "quality"]] = frozenset()
     """The fields of a conversation that are looked at before they are used."""
+    empty_numbers_are_none: bool = False
+    """Whether an empty text or list is taken for no number in a conversation."""
     rules_named: frozenset[str] = frozenset()
     """The parameters that a broken rule of a body names, where it is one of the errors of the schema."""
     routes_messages_by_role: bool = True
@@ -109,6 +115,8 @@ class Release(BaseModel):
     complaint: Literal["twice", "whole", "short"]
     """How a request that broke the schema is told: twice over with a place in the server's code; with
     everything that was given; or with long and nested values left out."""
+    names_params: bool = True
+    """Whether the complaint names the parameter of its first error."""
     code_places: Mapping[str, CodePlace] = {}
     """Where in the server's code the routes stand that the complaint names, by method and path."""
     hides_paths: bool

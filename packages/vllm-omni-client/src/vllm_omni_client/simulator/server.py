@@ -252,15 +252,27 @@ class Server:
         _, finished, seconds = await self._made(wish, arrived)
         return chat.content(finished, submit_seconds=seconds, release=self.release)
 
+    def _load(self, wish: Wish) -> None:
+        """Decode the input images, where a release does it before it looks at anything else."""
+        if not self.release.loads_unread_images:
+            return
+        try:
+            wish.load()
+        except OSError as error:
+            if self.release.engine_errors == "of_worker":  # not the worker's: it is found before that
+                raise failure(wish.route, error, kind=wish.error_kind) from error
+            raise
+
     async def _made(self, wish: Wish, arrived: float) -> tuple[Order, Finished[Pictures], float]:
         """What became of a wish, and after how many seconds it entered the queue."""
         await self.condition.until_awake()
         try:
-            if self.release.loads_unread_images:
-                wish.load()
+            self._load(wish)
             made = order(wish, self._rules, adapters=self._settings.lora_paths)
             submitted = time.monotonic()
             finished = await self._engine.run(made.work(self._rules))
+        except Refusal:
+            raise
         except Exception as error:  # the server's own boundary: whatever fails here is a reply of 500
             self._telemetry.failed("stage_error")
             raise wish.failed(error, self.release) from error

@@ -78,9 +78,14 @@ def told_by_engine(error: Exception, prefix: str, release: Release) -> object:
         prefix: How the ids of the route's requests begin.
         release: Whose engine it is.
     """
-    if not release.wraps_engine_errors:
-        return error
-    return {"request_id": f"{prefix}-{secrets.token_hex(8)}", "error": str(error)}
+    match release.engine_errors:
+        case "plain":
+            return error
+        case "with_id":
+            return {"request_id": f"{prefix}-{secrets.token_hex(8)}", "error": str(error)}
+        case "of_worker":
+            advice = "please check the stack trace above for the root cause"
+            return f"Worker failed with error '{error}', {advice}"
 
 
 def failure(route: str, error: object, *, kind: str | None = None) -> Refusal:
