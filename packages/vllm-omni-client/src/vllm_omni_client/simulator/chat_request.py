@@ -61,6 +61,7 @@ class ChatRequest(BaseModel):
     n: int | None = Field(default=1, description="Not used; the option is num_outputs_per_prompt.")
     presence_penalty: float | None = Field(default=0.0, description="Not used.")
     seed: int | None = Field(default=None, ge=_INT64_MIN, le=_INT64_MAX, description="Start of the noise.")
+    stop: str | list[str] | None = Field(default=[], description="Not used.")
     stream: bool | None = Field(default=False, description="Not used.")
     stream_options: StreamOptions | None = Field(default=None, description="Not used.")
     temperature: float | None = Field(default=None, description="Not used.")
