@@ -14,6 +14,13 @@ _MAX_INPUT_CHARS = 200
 _MAX_ERROR_CHARS = 1000
 """The server's own bounds on what it repeats of a bad request (vllm 0.30.0)."""
 _PACKAGES = "/usr/local/lib/python3.12/dist-packages"
+_BRACKET = re.compile(r"[\[\]{}()]")
+_KINDS = frozenset(
+    "function-wrap function-after function-before function-plain json-or-python lax-or-strict chain default "
+    "nullable tagged-union union call arguments is-instance is-subclass callable str int float bool bytes "
+    "bytearray list tuple dict set frozenset complex none nonetype".split()
+)
+"""Parts of an error's place that are kinds of schema, and no names of fields (vllm 0.26.0 and later)."""
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
 _FRAME = re.compile(r'\n?\s*File "[^"]+", line \d+, in \S+(\n\s+.*)?')
 _PATHS = (
@@ -55,9 +62,13 @@ class Refusal(Exception):
         message = self.told(release, route)
         if not self.is_plain:
             message = sanitised(message) if release.hides_paths else _ADDRESS.sub(">", message)
-        param = self.param if release.names_params else self.rule
+        param = self.named_param(release)
         error = {"message": message, "type": self.kind, "param": param, "code": int(self.status)}
         return {"error": error}
+
+    def named_param(self, release: Release) -> str | None:
+        """The parameter, as far as a release names it."""
+        return self.param if release.names_params else self.rule
 
     def told(self, release: Release, route: str) -> str:  # noqa: ARG002  # other refusals are worded by them
         """The message, as a release words it."""
@@ -81,6 +92,13 @@ class Complaint(Refusal):
         self.rule = rule
         self.errors = errors
 
+    def named_param(self, release: Release) -> str | None:
+        """The parameter, as far as a release names it."""
+        first = self.errors[0]
+        if release.cleans_params or not release.names_params or self.rule or isinstance(first, str):
+            return super().named_param(release)
+        return _place(first, clean=False)
+
     def about(self, read: object, given: object) -> "Complaint":
         """The same, of what was given where a part of it was read."""
         errors = [
@@ -92,13 +110,9 @@ class Complaint(Refusal):
         return Complaint(errors)
 
     def within(self, place: tuple[str, ...]) -> "Complaint":
-        """The same, in a place within the body; its parameter is named without it."""
-        if not place:
-            return self
+        """The same, in a place within the body."""
         errors = [error if isinstance(error, str) else _placed(error, place) for error in self.errors]
-        complaint = Complaint(errors)
-        complaint.param = self.param
-        return complaint
+        return Complaint(errors)
 
     def told(self, release: Release, route: str) -> str:
         """The message, as a release words it."""
@@ -140,9 +154,12 @@ def sanitised(message: str) -> str:
     return message.strip()
 
 
-def _place(error: Mapping[str, object]) -> str:
+def _place(error: Mapping[str, object], *, clean: bool = True) -> str:
+    """Where the error is, without what is the schema's own and no name of a field."""
     place = error.get("loc")
-    return ".".join(str(part) for part in place) if isinstance(place, tuple) else ""  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - a tuple of names and numbers
+    parts = [str(part) for part in cast("tuple[object, ...]", place)] if isinstance(place, tuple) else []
+    named = [part for part in parts if not (_BRACKET.search(part) or part.lower() in _KINDS)]
+    return ".".join(named if clean and named else parts)
 
 
 def _line(error: Mapping[str, object] | str) -> str:

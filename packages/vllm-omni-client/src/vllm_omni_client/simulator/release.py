@@ -117,6 +117,8 @@ class Release(BaseModel):
     everything that was given; or with long and nested values left out."""
     names_params: bool = True
     """Whether the complaint names the parameter of its first error."""
+    cleans_params: bool = True
+    """Whether it is named without the parts of its place that are no names of fields."""
     code_places: Mapping[str, CodePlace] = {}
     """Where in the server's code the routes stand that the complaint names, by method and path."""
     hides_paths: bool
