@@ -72,6 +72,30 @@ def test_what_a_server_would_ignore_is_refused_or_reported(version: str, field: 
     assert (lenient.sent, lenient.ignored, lenient.requested) == (FOX, (field,), request)
 
 
+@pytest.mark.parametrize(
+    ("version", "field", "value"),
+    [
+        ("0.14.0", "output_format", "png"),
+        ("0.18.0", "output_format", "png"),
+        ("0.20.0", "extra_params", {}),
+        ("0.20.0", "response_format", "b64_json"),
+        ("0.26.0", "output_compression", 100),
+        ("0.26.0", "return_stage_metrics", False),
+    ],
+)
+def test_a_value_that_says_what_a_server_does_anyway_is_left_out_and_not_refused(
+    version: str, field: str, value: object
+) -> None:
+    request = with_(FOX, **{field: value})
+    fitted = fitted_generation(request, server(version), strict=True)
+    assert (fitted.requested, fitted.ignored, fitted.warnings) == (request, (), ())
+    assert getattr(fitted.sent, field) in {None, "b64_json"}
+    edit = ImageEditRequest(prompt="blue", output_format="png", return_stage_metrics=False)
+    assert fitted_edit(edit, (IMAGE,), server("0.14.0"), strict=True)[0].sent == edit.model_copy(
+        update={"return_stage_metrics": None}
+    )
+
+
 def test_nothing_is_refused_for_a_server_that_tells_nothing() -> None:
     request = with_(FOX, response_format="file", layers=3, output_compression=None)
     assert fitted_generation(request, Capabilities(), strict=True, into_file=True).sent == request

@@ -28,9 +28,10 @@ def png(mode: str = "RGB") -> bytes:
     ("version", "speaks"),
     [
         ("0.14.0", (0, 14)),
-        ("0.19.3", (0, 14)),
+        ("0.17.0", (0, 16)),
+        ("0.19.3", (0, 18)),
         ("v0.20.0rc1", (0, 20)),
-        ("0.25.9", (0, 20)),
+        ("0.25.9", (0, 24)),
         ("0.26.1", (0, 26)),
         ("0.30.0", (0, 30)),
         ("1.2", (0, 30)),
@@ -180,11 +181,20 @@ async def test_a_guidance_of_zero_is_taken_for_one_by_older_servers(version: str
     assert (zero == one) is same
 
 
-@pytest.mark.parametrize(("version", "route"), [("0.14.0", 404), ("0.20.0", 200)])
-async def test_the_oldest_server_cannot_sleep(version: str, route: int) -> None:
+@pytest.mark.parametrize(("version", "route"), [("0.14.0", 404), ("0.18.0", 404), ("0.20.0", 200)])
+async def test_the_oldest_servers_cannot_sleep(version: str, route: int) -> None:
     async with client(version) as http:
-        response = await http.post("/v1/omni/wakeup", json={"stage_ids": [0]})
+        response = await http.post("/v1/omni/sleep", json={"stage_ids": [0], "level": 1})
     assert response.status_code == route
+
+
+async def test_a_server_of_0_20_that_never_slept_breaks_when_it_is_woken() -> None:
+    async with client("0.20.0") as http:
+        broken = await http.post("/v1/omni/wakeup", json={"stage_ids": [0]})
+        await http.post("/v1/omni/sleep", json={"stage_ids": [0], "level": 1})
+        woken = await http.post("/v1/omni/wakeup", json={"stage_ids": [0]})
+    assert (broken.status_code, woken.status_code) == (500, 200)
+    assert broken.json()["error"]["message"] == "'State' object has no attribute 'sleeping_stages'"
 
 
 @pytest.mark.parametrize(("version", "has"), [("0.14.0", False), ("0.20.0", False), ("0.26.0", True)])
@@ -240,12 +250,13 @@ async def test_a_broken_request_is_told_in_the_words_of_each_release() -> None:
         " 'input': 11, 'ctx': {'le': 10}}"
     )
     place = (
-        '\n\n  File "/usr/local/lib/python3.12/dist-packages/vllm_omni/entrypoints/openai/api_server.py",'
+        '\n\n  File "/usr/local/lib/python3.12/dist-packages/{file}",'
         " line {line}, in generate_images\n    POST /v1/images/generations"
     )
     old = {"type": "Bad Request", "param": None, "code": 400}
-    for version, line in (("0.14.0", 872), ("0.20.0", 1460)):
-        message = f"1 validation error:\n  {raw}{place.format(line=line)} [{raw}]"
+    own, wrapper = "vllm_omni/entrypoints/openai/api_server.py", "vllm/entrypoints/utils.py"
+    for version, file, line in (("0.14.0", own, 872), ("0.20.0", wrapper, 1459)):
+        message = f"1 validation error:\n  {raw}{place.format(file=file, line=line)} [{raw}]"
         assert await complaint(version, json=wrong) == {"message": message, **old}
     assert await complaint("0.26.0", json=wrong) == {
         "message": f"1 validation error:\n  {raw}",
@@ -261,7 +272,7 @@ async def test_a_broken_request_is_told_in_the_words_of_each_release() -> None:
 
 
 async def test_a_route_that_no_line_is_known_of_is_told_without_one() -> None:
-    told = await complaint("0.20.0", "/v1/omni/sleep", json={"stage_ids": "x"})
+    told = await complaint("0.14.0", "/v1/chat/completions", json={"messages": [], "n": "x"})
     assert re.fullmatch(r"1 validation error:\n  (\{.*\}) \[\1\]", str(told["message"]))
 
 
@@ -290,12 +301,99 @@ async def test_where_a_conversation_says_how_to_draw() -> None:
     assert list(sizes.values()) == [[whole, whole], [small, whole], [small, small], [small, small]]
 
 
-async def test_conversations_in_batches_are_new_in_0_30() -> None:
+async def test_conversations_in_batches_are_new_in_0_28() -> None:
+    messages = [[{"role": "user", "content": "a fox"}]]
     found: list[int] = []
-    for version in VERSIONS:
+    for version in ("0.14.0", "0.20.0", "0.26.0", "0.28.0", "0.30.0"):
         async with client(version) as http:
-            found.append((await http.post("/v1/chat/completions/batch", json={})).status_code)
-    assert found == [404, 404, 404, 400]
+            wanted = {"messages": messages, "size": "32x32", "num_inference_steps": 1}
+            found.append((await http.post("/v1/chat/completions/batch", json=wanted)).status_code)
+    assert found == [404, 500, 400, 200, 200]
+
+
+async def test_health_has_a_body_since_0_30() -> None:
+    bodies: dict[str, tuple[int, str]] = {}
+    for version in ("0.20.0", "0.22.0", "0.24.0", "0.26.0", "0.28.0", "0.30.0"):
+        async with client(version) as http:
+            response = await http.get("/health")
+        bodies[version] = (response.status_code, response.text)
+    assert bodies.pop("0.30.0") == (200, '{"status":"healthy"}')
+    assert set(bodies.values()) == {(200, "")}
+
+
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [("0.18.0", 200), ("0.20.0", 400), ("0.24.0", 400), ("0.26.0", 400), ("0.28.0", 400), ("0.30.0", 200)],
+)
+async def test_klein_takes_one_input_image_from_0_20_to_0_28(version: str, status: int) -> None:
+    form = {"prompt": "a", "num_inference_steps": "1"}
+    async with client(version) as http:
+        response = await http.post("/v1/images/edits", data=form, files=[("image", png())] * 2)
+    assert response.status_code == status
+    if status != 200:
+        told = "Received multiple input images. Only a single image is supported by this model."
+        assert response.json()["error"]["message"] == told
+
+
+async def test_the_metrics_of_an_edit_are_null_before_0_28() -> None:
+    form = {"prompt": "a", "num_inference_steps": "1"}
+    told: dict[str, bool] = {}
+    for version in ("0.26.0", "0.28.0", "0.30.0"):
+        async with client(version) as http:
+            response = await http.post("/v1/images/edits", data=form, files=[("image", png())])
+        told[version] = response.json()["metrics"] is not None
+    assert told == {"0.26.0": False, "0.28.0": True, "0.30.0": True}
+
+
+async def test_an_error_of_the_engine_is_worded_by_the_release() -> None:
+    wrong = {**SMALL, "generator_device": ""}
+    told: dict[str, str] = {}
+    for version in ("0.20.0", "0.22.0", "0.24.0", "0.26.0"):
+        async with client(version) as http:
+            message = (await http.post(PATH, json=wrong)).json()["error"]["message"]
+        told[version] = re.sub(r"img_gen-[0-9a-f]{16}", "<id>", message)
+    words = "Device string must not be empty"
+    assert told == {
+        "0.20.0": f"Image generation failed: {{'request_id': '<id>', 'error': '{words}'}}",
+        "0.22.0": f"Image generation failed: {words}",
+        "0.24.0": f"Image generation failed: Worker failed with error '{words}', please check the stack trace "
+        "above for the root cause",
+        "0.26.0": f"Image generation failed: {words}",
+    }
+
+
+async def test_0_20_cannot_encode_what_is_called_jpg() -> None:
+    statuses: list[tuple[int, int]] = []
+    for version in ("0.20.0", "0.26.0"):
+        async with client(version) as http:
+            drawn = await http.post(PATH, json=SMALL | {"output_format": "jpg"})
+            form = {"prompt": "a", "num_inference_steps": "1", "output_format": "jpg"}
+            changed = await http.post("/v1/images/edits", data=form, files=[("image", png())])
+        statuses.append((drawn.status_code, changed.status_code))
+        if version == "0.20.0":
+            assert drawn.json()["error"]["message"] == "Image generation failed: 'JPG'"
+    assert statuses == [(500, 500), (200, 200)]
+
+
+async def test_the_families_of_0_26_in_its_metrics() -> None:
+    async with client("0.26.0") as http:
+        await http.post(PATH, json=SMALL)
+        text = (await http.get("/metrics")).text
+    assert "vllm_omni:e2e_request_latency_s" in text
+    for name in ("image_count", "peak_memory_mb", "stage_gen_time_s", "diffusion_exec_s"):
+        assert f"vllm_omni:{name}" not in text
+
+
+async def test_the_list_of_videos_is_empty_at_first() -> None:
+    for version in ("0.20.0", "0.26.0", "0.30.0"):
+        async with client(version) as http:
+            response = await http.get("/v1/videos")
+        assert (response.status_code, response.json()["data"]) == (200, [])
+
+
+async def test_a_field_that_a_release_lacks_is_shown_where_the_whole_request_is() -> None:
+    told = await complaint("0.26.0", json={"output_compression": 7, "n": 1})
+    assert "'input': {'output_compression': 7, 'n': 1}" in str(told["message"])
 
 
 async def test_a_conversation_without_words_is_refused_by_0_14() -> None:

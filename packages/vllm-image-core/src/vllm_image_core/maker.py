@@ -232,7 +232,12 @@ class Maker:
         try:
             cost = self._speeds.cost(work_of(resolved, model.profile))
             reply = await sent(
-                self._backend, resolved, model=model.name, cost=cost, patient=job.batch is not None
+                self._backend,
+                resolved,
+                asked=job.request,
+                model=model.name,
+                cost=cost,
+                patient=job.batch is not None,
             )
         except OmniError as error:
             error.add_note(_asked_for(resolved))

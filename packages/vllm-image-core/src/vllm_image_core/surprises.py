@@ -18,6 +18,8 @@ __all__ = ["differences", "in_reply", "left_out", "suspicions"]
 def in_reply(resolved: ResolvedRequest, reply: ImageGenerationReply, received: Picture) -> Iterator[str]:
     """What came otherwise than it was asked for."""
     yield from differences(resolved, received)
+    for field in () if reply.receipt is None else reply.receipt.ignored:
+        yield f"{field} was left out: this server's release does not know it, and uses its own value."
     layers, came = layers_asked(resolved), len(reply.data)
     if layers is None and came > 1:
         yield f"The server sent {came} pictures instead of 1; the first was kept."

@@ -102,7 +102,7 @@ def _routes(server: Server) -> list[Route]:
         Route("/metrics{rest:path}", server.metrics, methods=_ANY_METHOD),
     ]
     routes.extend(_route(path, endpoint, method) for method, path, endpoint in others)
-    if server.release.chats_in_batches:
+    if server.release.chats_in_batches == "yes":
         routes.append(_route("/v1/chat/completions/batch", server.chat_in_batches, "POST"))
     if server.release.sleeps:
         routes.append(_route("/v1/omni/sleep", server.sleep, "POST"))

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from vllm_omni_client.simulator.chat_request import BatchChatRequest
 from vllm_omni_client.simulator.conversation import check_conversation, check_read_conversation
 from vllm_omni_client.simulator.edit_request import LISTS, ImageEditRequest
 from vllm_omni_client.simulator.generation_request import ImageGenerationRequest, request_type
@@ -29,13 +30,17 @@ async def read_generation_request(request: Request, release: Release) -> ImageGe
     """
     document = await _plain_document(request)
     lacking = release.lacks_generation_fields
-    if isinstance(document, dict):
-        fields = cast("dict[str, object]", document)
-        document = {name: value for name, value in fields.items() if name not in lacking}
-    return _validated(request_type(release), document, context=release)
+    if not isinstance(document, dict):
+        return _validated(request_type(release), document, context=release)
+    fields = cast("dict[str, object]", document)
+    known = {name: value for name, value in fields.items() if name not in lacking}
+    try:
+        return _validated(request_type(release), known, context=release)
+    except Complaint as complaint:
+        raise complaint.about(known, fields) from complaint
 
 
-async def read_conversation(request: Request, model: type[M]) -> M:
+async def read_conversation(request: Request, model: type[M], release: Release) -> M:
     """The conversation in the body.
 
     Raises:
@@ -44,9 +49,9 @@ async def read_conversation(request: Request, model: type[M]) -> M:
         starlette.requests.ClientDisconnect: The client left before the body had arrived.
     """
     document = await _plain_document(request)
-    check_conversation(document)
+    check_conversation(document, release, batch=issubclass(model, BatchChatRequest))
     conversation = _validated(model, document)
-    check_read_conversation(cast("dict[str, object]", document))
+    check_read_conversation(cast("dict[str, object]", document), release)
     return conversation
 
 
@@ -61,19 +66,32 @@ async def read_json(request: Request, model: type[M]) -> M:
     return _validated(model, await _document(request))
 
 
-async def read_plain_json(request: Request, model: type[M]) -> M:
+async def read_plain_json(request: Request, model: type[M], *, first: object = None) -> M:
     """A body of JSON on a route that takes nothing but `application/json`.
+
+    Args:
+        request: With the body.
+        model: The schema.
+        first: What the schema's own checks are told.
 
     Raises:
         Refusal: It is of another type, or does not fit the schema.
         HTTPException: It cannot be decoded at all.
         starlette.requests.ClientDisconnect: The client left before the body had arrived.
     """
-    return _validated(model, await _plain_document(request))
+    return _validated(model, await _plain_document(request), context=first)
 
 
-async def read_either(request: Request, first: type[BaseModel], second: type[BaseModel]) -> BaseModel:
+async def read_either(
+    request: Request, first: type[BaseModel], second: type[BaseModel], *, within: tuple[str, ...] = ()
+) -> BaseModel:
     """A body of plain JSON that fits one schema or another.
+
+    Args:
+        request: With the body.
+        first: A schema.
+        second: The one that is tried where the first does not fit.
+        within: Where in the body an error is said to be.
 
     Raises:
         Refusal: It is of another type, or fits neither.
@@ -90,7 +108,7 @@ async def read_either(request: Request, first: type[BaseModel], second: type[Bas
     try:
         return _validated(second, document)
     except Complaint as complaint:
-        raise Complaint([*errors, *complaint.errors]) from complaint
+        raise Complaint([*errors, *complaint.errors]).within(within) from complaint
 
 
 async def read_plain_text(request: Request) -> str:

@@ -15,7 +15,7 @@ from vllm_omni_client.simulator.model_rules import ModelRules
 from vllm_omni_client.simulator.order import Pictures
 from vllm_omni_client.simulator.refusal import Refusal
 from vllm_omni_client.simulator.release import Release
-from vllm_omni_client.simulator.wish import Adapter, Wish, failure
+from vllm_omni_client.simulator.wish import Adapter, Wish, failure, told_by_engine
 
 ROUTE: Final = "Image generation"
 KIND: Final = "BadRequestError"
@@ -31,10 +31,14 @@ def wish_for(request: ChatRequest, rules: ModelRules, *, release: Release) -> Wi
         Refusal: With the server's status and message.
     """
     try:
-        options = request.options(release.chat_options)
+        options = request.options(release)
         _check_layers(options.get("layers"), release)
+        if release.empty_numbers_are_none:
+            options = {name: value for name, value in options.items() if value not in ("", [], {})}
         return _wish(request, options, ChatNumbers(options, rules), release)
-    except (TypeError, OverflowError, AttributeError) as error:
+    except (TypeError, OverflowError) as error:
+        raise failure(ROUTE, told_by_engine(error, "chatcmpl", release), kind=KIND) from error
+    except AttributeError as error:
         raise failure(ROUTE, error, kind=KIND) from error
     except ValueError as error:
         raise Refusal(HTTPStatus.BAD_REQUEST, str(error), kind=KIND) from error
@@ -113,7 +117,7 @@ def content(finished: Finished[Pictures], *, submit_seconds: float, release: Rel
 
 
 def completion(
-    contents: Sequence[Content], *, model: str, prompt_words: int, batch: bool
+    contents: Sequence[Content], *, model: str, prompt_words: int, batch: bool, release: Release
 ) -> Mapping[str, object]:
     """The answer to one conversation, or to several: one choice for each."""
     nothing = (
@@ -123,34 +127,51 @@ def completion(
         "kv_transfer_params",
         "ec_transfer_params",
     )
-    return {
+    answer: dict[str, object] = {
         "id": f"chatcmpl-{'batch-' if batch else ''}{uuid.uuid4().hex[:16]}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": model,
-        "choices": [_choice(index, each) for index, each in enumerate(contents)],
+        "choices": [_choice(index, each, release) for index, each in enumerate(contents)],
         "service_tier": None,
         "system_fingerprint": None,
-        "usage": {
-            "prompt_tokens": prompt_words,
-            "total_tokens": prompt_words + len(contents),
-            "completion_tokens": len(contents),
-            "prompt_tokens_details": None,
-            "completion_tokens_details": None,
-        },
+        "usage": _known(
+            {
+                "prompt_tokens": prompt_words,
+                "total_tokens": prompt_words + len(contents),
+                "completion_tokens": len(contents),
+                "prompt_tokens_details": None,
+                "completion_tokens_details": None,
+            },
+            release,
+        ),
         **dict.fromkeys(nothing),
         "metrics": None,
     }
+    return _known(answer, release)
 
 
-def _choice(index: int, shown: Content) -> Mapping[str, object]:
-    nothing = dict.fromkeys(("refusal", "annotations", "audio", "function_call", "reasoning"))
-    return {
+def _choice(index: int, shown: Content, release: Release) -> Mapping[str, object]:
+    calls: dict[str, object] = {"tool_calls": []} if release.chat_reply_lists_tools else {}
+    message = {
+        "role": "assistant",
+        "content": shown,
+        **dict.fromkeys(("refusal", "annotations", "audio", "function_call")),
+        **calls,
+        "reasoning": None,
+    }
+    choice = {
         "index": index,
-        "message": {"role": "assistant", "content": shown, **nothing},
+        "message": message,
         "logprobs": None,
         "finish_reason": "stop",
         "stop_reason": None,
         "token_ids": None,
         "routed_experts": None,
     }
+    return _known(choice, release)
+
+
+def _known(answer: Mapping[str, object], release: Release) -> dict[str, object]:
+    """What a release has of an answer."""
+    return {name: value for name, value in answer.items() if name not in release.chat_reply_lacks}

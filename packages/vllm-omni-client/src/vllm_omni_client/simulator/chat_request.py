@@ -14,6 +14,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from vllm_omni_client.simulator.input_picture import UNREADABLE
+from vllm_omni_client.simulator.release import Release
 
 _INT64_MIN = -(2**63)
 _INT64_MAX = 2**63 - 1
@@ -25,10 +26,6 @@ _OPTIONS: Final = (
 _ALIASES: Final[Mapping[str, str]] = {"cfg_scale": "true_cfg_scale"}
 _EXTRAS: Final = ("extra_args", "extra_params")
 _QUALITIES: Final = ["lossless", "high"]
-
-OptionsFrom = Literal["nested", "nested_or_root", "both"]
-"""Where a release looks for the options of a picture: in `extra_body`, or also at the root."""
-
 
 class StreamOptions(BaseModel):
     """How a language model's answer would be streamed."""
@@ -64,6 +61,7 @@ class ChatRequest(BaseModel):
     n: int | None = Field(default=1, description="Not used; the option is num_outputs_per_prompt.")
     presence_penalty: float | None = Field(default=0.0, description="Not used.")
     seed: int | None = Field(default=None, ge=_INT64_MIN, le=_INT64_MAX, description="Start of the noise.")
+    stop: str | list[str] | None = Field(default=[], description="Not used.")
     stream: bool | None = Field(default=False, description="Not used.")
     stream_options: StreamOptions | None = Field(default=None, description="Not used.")
     temperature: float | None = Field(default=None, description="Not used.")
@@ -107,14 +105,18 @@ class ChatRequest(BaseModel):
         """The pictures of the user; what cannot be read is passed over, as on the server."""
         return tuple(picture for address in _addresses(self.messages) for picture in _opened(address))
 
-    def options(self, source: OptionsFrom) -> Mapping[str, object]:
+    def options(self, release: Release) -> Mapping[str, object]:
         """What is asked of the picture.
 
         Raises:
             ValueError: In the server's words, for a reply of 400.
+            AttributeError: Likewise, for one of 500.
         """
+        source = release.chat_options
         root = {**(self.model_extra or {}), **self.model_dump(include=self.model_fields_set)}
         nested = root.pop("extra_body", None)
+        if nested and not isinstance(nested, dict) and "extra_body" not in release.checks_in_chat:
+            raise AttributeError(f"{type(nested).__name__!r} object has no attribute 'get'")
         if source == "nested":
             return _as_object("extra_body", nested)
         if source == "nested_or_root":
@@ -123,7 +125,7 @@ class ChatRequest(BaseModel):
         _refuse_twice_given(root, inner)
         given = {**_known(inner), **_known(root)}
         quality = given.get("quality")
-        if quality is not None and quality not in _QUALITIES:
+        if "quality" in release.checks_in_chat and quality is not None and quality not in _QUALITIES:
             raise ValueError(f"quality must be one of {_QUALITIES}, got {quality!r}")
         return given
 

@@ -48,6 +48,8 @@ class Condition:
         """Whether the engine answers."""
         self._resident_gib = resident_gib
         self._sleeping: set[int] = set()
+        self.has_slept: bool = False
+        """Whether it was ever sent to sleep."""
         self._discarded = False
         self._awake: asyncio.Event | None = None
 
@@ -70,6 +72,7 @@ class Condition:
             Refusal: There is no such stage.
         """
         self._awake = self._awake or asyncio.Event()
+        self.has_slept = True
         unknown = [stage for stage in request.stage_ids if stage not in _STAGES]
         if unknown:
             valid = f"valid range is {_STAGES[0]}..{_STAGES[-1]}"

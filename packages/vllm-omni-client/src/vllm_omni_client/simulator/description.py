@@ -42,7 +42,7 @@ def openapi_document(release: Release, others: Iterable[tuple[str, str]] = ()) -
     paths["/v1/images/edits"] = _post("Edit Images", _EDIT, media_type="multipart/form-data")
     schemas["ChatCompletionRequest"] = ChatRequest.model_json_schema(ref_template=_REFERENCE)
     paths["/v1/chat/completions"] = _post("Create Chat Completion", "ChatCompletionRequest")
-    if release.chats_in_batches:
+    if release.chats_in_batches == "yes":
         schemas["BatchChatCompletionRequest"] = BatchChatRequest.model_json_schema(ref_template=_REFERENCE)
         paths["/v1/chat/completions/batch"] = _post(
             "Create Batch Chat Completion", "BatchChatCompletionRequest"

@@ -56,6 +56,7 @@ def _wish(
         seed=request.seed,
         generator_device=request.generator_device,
         adapter=adapter,
+        written_size=request.size,
         output_format=request.output_format or "png",
         output_compression=request.output_compression if tunable else release.default_compression,
         as_file=request.response_format == ResponseFormat.FILE,

@@ -96,6 +96,8 @@ class ModelRules:
         family = self.family
         if family.guidance == "guidance_scale_above_zero":
             family = family.model_copy(update={"guidance": release.z_image_guidance})
+        if family.pipeline in release.single_input_pipelines:
+            family = family.model_copy(update={"input_pictures": 1})
         return replace(self, family=family, zero_guidance_is_one=release.zero_guidance_is_one)
 
     @property

@@ -1,8 +1,8 @@
 """The bodies of requests for text, sound and video, as far as they are looked at."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 _INT64_MAX = 2**63 - 1
 
@@ -67,9 +67,12 @@ class Respond(OtherRequest):
 
     @model_validator(mode="before")
     @classmethod
-    def _begun(cls, data: object) -> object:
+    def _begun(cls, data: object, info: ValidationInfo) -> object:
         """The server writes a member of its own first, and counts it when it complains."""
-        return {**data, "_": None} if isinstance(data, dict) else data  # pyright: ignore[reportUnknownVariableType] - JSON
+        if not isinstance(data, dict):
+            return data
+        name, value = cast("tuple[str, object]", info.context)
+        return {**cast("dict[str, object]", data), name: value}
 
 
 class CountTokens(OtherRequest):
@@ -97,6 +100,33 @@ class Converse(CountTokens):
         if value <= 0:
             raise ValueError("max_tokens must be positive")
         return value
+
+
+class RenderConversation(OtherRequest):
+    """The body of POST /v1/chat/completions/render."""
+
+    messages: list[dict[str, object]]
+
+
+class DerenderConversation(OtherRequest):
+    """The body of POST /v1/chat/completions/derender."""
+
+    model: str
+    generate_response: object
+
+
+class Derender(OtherRequest):
+    """The body of POST /v1/completions/derender."""
+
+    model: str
+    generate_responses: object
+
+
+class Generate(OtherRequest):
+    """The body of POST /inference/v1/generate."""
+
+    token_ids: list[int]
+    sampling_params: dict[str, object]
 
 
 class Speak(OtherRequest):

@@ -14,20 +14,25 @@ from starlette.responses import JSONResponse, Response
 
 from vllm_omni_client.simulator import other_requests as bodies
 from vllm_omni_client.simulator.body import (
+    read_conversation,
     read_either,
     read_form,
     read_json,
     read_plain_json,
     read_plain_text,
 )
+from vllm_omni_client.simulator.chat_request import BatchChatRequest
 from vllm_omni_client.simulator.condition import Condition
+from vllm_omni_client.simulator.conversation import as_error
 from vllm_omni_client.simulator.refusal import Crash, Refusal
 from vllm_omni_client.simulator.release import Release
 from vllm_omni_client.simulator.videos import Videos
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 _KIND: Final = "BadRequestError"
-_VOICES: Final = {"voices": ["default"], "uploaded_voices": []}
+_NO_BATCH: Final = "'State' object has no attribute 'openai_serving_chat_batch'"
+_NO_TOKENS: Final = "'State' object has no attribute 'serving_tokens'"
+_NO_VOICES: Final = "'NoneType' object has no attribute 'create_error_response'"
 _COMPLETION: Final = "'State' object has no attribute 'openai_serving_completion'"
 _RESPONSES: Final = "'State' object has no attribute 'openai_serving_responses'"
 _MESSAGES: Final = "'State' object has no attribute 'anthropic_serving_messages'"
@@ -43,28 +48,30 @@ def other_tasks(
     """
     videos = Videos(condition, release)
     routes: tuple[tuple[str, str, Endpoint], ...] = (
-        ("POST", "/tokenize", _tokenize),
-        (
-            "POST",
-            "/detokenize",
-            _crash("'NoneType' object has no attribute 'create_detokenize'", bodies.Detokenize),
-        ),
+        ("POST", "/tokenize", _tokenize(release)),
+        ("POST", "/detokenize", _detokenize(release)),
         ("POST", "/invocations", _invoke),
-        ("POST", "/v1/responses", _respond),
+        ("POST", "/v1/responses", _respond(release)),
         ("GET", "/v1/responses/{response_id}", _crash(_RESPONSES)),
         ("POST", "/v1/responses/{response_id}/cancel", _crash(_RESPONSES)),
-        ("POST", "/v1/completions", _complete),
+        ("POST", "/v1/completions", _complete(release)),
         ("POST", "/v1/messages", _crash(_MESSAGES, bodies.Converse)),
         ("POST", "/v1/messages/count_tokens", _crash(_MESSAGES, bodies.CountTokens)),
         ("POST", "/generative_scoring", _score),
         ("POST", "/scale_elastic_ep", _scale),
         ("POST", "/is_scaling_elastic_ep", _told({"is_scaling_elastic_ep": False})),
-        ("POST", "/v1/audio/speech", _speech(minds_blank_prompts=minds_blank_prompts)),
+        ("POST", "/v1/chat/completions/render", _render("Chat Completions", bodies.RenderConversation)),
+        ("POST", "/v1/completions/render", _render("Completions", bodies.Complete, release)),
+        ("POST", "/v1/chat/completions/derender", _render("Chat Completions", bodies.DerenderConversation)),
+        ("POST", "/v1/completions/derender", _render("Completions", bodies.Derender)),
+        ("POST", "/inference/v1/generate", _crash(_NO_TOKENS, bodies.Generate)),
+        ("POST", "/v1/chat/completions/batch", _no_batch(release)),
+        ("POST", "/v1/audio/speech", _speech(release, minds_blank_prompts=minds_blank_prompts)),
         ("POST", "/v1/audio/speech/batch", _speak_much),
         ("POST", "/v1/audio/generate", _sound(condition)),
-        ("GET", "/v1/audio/voices", _told(_VOICES)),
-        ("POST", "/v1/audio/voices", _add_voice),
-        ("DELETE", "/v1/audio/voices/{name}", _delete_voice),
+        ("GET", "/v1/audio/voices", _told({"voices": list(release.voices), "uploaded_voices": []})),
+        ("POST", "/v1/audio/voices", _add_voice(release)),
+        ("DELETE", "/v1/audio/voices/{name}", _delete_voice(release)),
         ("POST", "/v1/realtime/sessions", _session(bodies.Session)),
         ("POST", "/v1/realtime/sessions/{session_id}/step", _session(bodies.Step)),
         ("POST", "/v1/realtime/sessions/{session_id}/reset", _session()),
@@ -77,7 +84,14 @@ def other_tasks(
         ("DELETE", "/v1/videos/{video_id}", videos.delete),
         ("GET", "/v1/videos/{video_id}/content", videos.content),
     )
-    return tuple((method, path, _worded(endpoint, release)) for method, path, endpoint in routes)
+    lacking = release.lacks_routes | (
+        {"/v1/chat/completions/batch"} if release.chats_in_batches in {"no", "yes"} else set[str]()
+    )
+    return tuple(
+        (method, path, _worded(endpoint, release))
+        for method, path, endpoint in routes
+        if path not in lacking
+    )
 
 
 def _worded(endpoint: Endpoint, release: Release) -> Endpoint:
@@ -89,7 +103,7 @@ def _worded(endpoint: Endpoint, release: Release) -> Endpoint:
         except Crash:
             raise
         except Refusal as refusal:
-            return refusal.response(release, path=request.url.path)
+            return refusal.response(release, path=request.url.path, method=request.method)
 
     return worded
 
@@ -110,6 +124,30 @@ def _crash(message: str, model: type[BaseModel] | None = None) -> Endpoint:
     return crash
 
 
+def _render(what: str, model: type[BaseModel], release: Release | None = None) -> Endpoint:
+    async def render(request: Request) -> Response:
+        if release is None:
+            await read_plain_json(request, model)
+        else:
+            await _check_prompt(request, release)
+        message = f"The model does not support {what} Render API"
+        raise Refusal(HTTPStatus.NOT_IMPLEMENTED, message, kind="NotImplementedError")
+
+    return render
+
+
+def _no_batch(release: Release) -> Endpoint:
+    async def refuse(request: Request) -> Response:
+        if release.chats_in_batches == "crash":
+            await read_conversation(request, BatchChatRequest, release)
+            raise Crash(_NO_BATCH)
+        await read_plain_json(request, bodies.OtherRequest)
+        message = "Batched chat completions are not yet supported by vLLM Omni."
+        raise Refusal(HTTPStatus.BAD_REQUEST, message, kind=_KIND)
+
+    return refuse
+
+
 def _session(model: type[BaseModel] | None = None) -> Endpoint:
     async def session(request: Request) -> Response:
         if model is not None:
@@ -119,25 +157,57 @@ def _session(model: type[BaseModel] | None = None) -> Endpoint:
     return session
 
 
-async def _tokenize(request: Request) -> Response:
-    await read_either(request, bodies.Tokenize, bodies.TokenizeConversation)
-    raise Crash("'NoneType' object has no attribute 'create_tokenize'")
+def _tokenize(release: Release) -> Endpoint:
+    async def tokenize(request: Request) -> Response:
+        place = release.tokenize_place
+        await read_either(request, bodies.Tokenize, bodies.TokenizeConversation, within=place)
+        raise Crash("'NoneType' object has no attribute 'create_tokenize'")
+
+    return tokenize
 
 
-async def _complete(request: Request) -> Response:
+def _detokenize(release: Release) -> Endpoint:
+    async def detokenize(request: Request) -> Response:
+        await read_plain_json(request, bodies.Detokenize)
+        message = "'NoneType' object has no attribute 'create_detokenize'"
+        if release.detokenize_is_caught:
+            raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, message)
+        raise Crash(message)
+
+    return detokenize
+
+
+async def _check_prompt(request: Request, release: Release) -> None:
+    """Whether there is a prompt to complete."""
     wanted = await read_plain_json(request, bodies.Complete)
-    if wanted.prompt is None and wanted.prompt_embeds is None:
-        message = "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)"
-        raise Refusal(HTTPStatus.BAD_REQUEST, message, param="prompt", kind=_KIND)
-    raise Crash(_COMPLETION)
+    if wanted.prompt is not None or wanted.prompt_embeds is not None:
+        return
+    message = "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)"
+    refusal = Refusal(HTTPStatus.BAD_REQUEST, message, param="prompt", kind=_KIND)
+    if release.body_rules == "own_words":
+        raise refusal
+    raise as_error(refusal, await request.json(), named="prompt" in release.rules_named)
 
 
-async def _respond(request: Request) -> Response:
-    wanted = await read_plain_json(request, bodies.Respond)
-    if wanted.prompt is not None:
-        message = "prompt template is not supported (parameter=prompt)"
-        raise Refusal(HTTPStatus.BAD_REQUEST, message, param="prompt", kind=_KIND)
-    raise Crash(_RESPONSES)
+def _complete(release: Release) -> Endpoint:
+    async def complete(request: Request) -> Response:
+        await _check_prompt(request, release)
+        raise Crash(_COMPLETION)
+
+    return complete
+
+
+def _respond(release: Release) -> Endpoint:
+    first = ("tool_choice", "none") if release.text_reads_tool_choice else ("_", None)
+
+    async def respond(request: Request) -> Response:
+        wanted = await read_plain_json(request, bodies.Respond, first=first)
+        if wanted.prompt is not None:
+            message = "prompt template is not supported (parameter=prompt)"
+            raise Refusal(HTTPStatus.BAD_REQUEST, message, param="prompt", kind=_KIND)
+        raise Crash(_RESPONSES)
+
+    return respond
 
 
 async def _score(request: Request) -> Response:
@@ -175,13 +245,15 @@ async def _scale(request: Request) -> Response:
     raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Scale failed")
 
 
-def _speech(*, minds_blank_prompts: bool) -> Endpoint:
+def _speech(release: Release, *, minds_blank_prompts: bool) -> Endpoint:
+    voices = ", ".join(release.voices) or "none"
+
     async def speak(request: Request) -> Response:
         wanted = await read_plain_json(request, bodies.Speak)
         if not wanted.input.strip():
             raise Refusal(HTTPStatus.BAD_REQUEST, "Input text cannot be empty", kind=_KIND)
-        if wanted.voice not in {None, "default"}:
-            message = f"Invalid voice '{wanted.voice}'. Supported: default"
+        if wanted.voice is not None and wanted.voice not in release.voices:
+            message = f"Invalid voice '{wanted.voice}'. Supported: {voices}"
             raise Refusal(HTTPStatus.BAD_REQUEST, message, kind=_KIND)
         if not minds_blank_prompts:
             raise Refusal(HTTPStatus.BAD_REQUEST, "TTS model did not produce audio output.", kind=_KIND)
@@ -208,12 +280,27 @@ def _sound(condition: Condition) -> Endpoint:
     return sound
 
 
-async def _add_voice(request: Request) -> Response:
-    await read_form(request, bodies.Voice)
-    message = "Either 'audio_sample' or 'speaker_embedding' must be provided"
-    raise Refusal(HTTPStatus.BAD_REQUEST, message, kind=_KIND)
+def _add_voice(release: Release) -> Endpoint:
+    async def add(request: Request) -> Response:
+        await read_form(request, bodies.Voice)
+        if release.voice_errors != "told":
+            raise Crash(_NO_VOICES)
+        message = "Either 'audio_sample' or 'speaker_embedding' must be provided"
+        raise Refusal(HTTPStatus.BAD_REQUEST, message, kind=_KIND)
+
+    return add
 
 
-async def _delete_voice(request: Request) -> Response:
-    message = f"Voice '{request.path_params['name']}' not found"
-    raise Refusal(HTTPStatus.NOT_FOUND, message, kind="NotFoundError")
+def _delete_voice(release: Release) -> Endpoint:
+    async def delete(request: Request) -> Response:
+        message = f"Voice '{request.path_params['name']}' not found"
+        match release.voice_errors:
+            case "crash":
+                raise Crash(_NO_VOICES)
+            case "crash_or_found":
+                told = {"success": False, "error": message}
+                return JSONResponse(told, status_code=HTTPStatus.NOT_FOUND)
+            case "told":
+                raise Refusal(HTTPStatus.NOT_FOUND, message, kind="NotFoundError")
+
+    return delete

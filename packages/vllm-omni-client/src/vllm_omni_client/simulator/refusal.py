@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import cast
 
 from starlette.responses import JSONResponse
 
@@ -12,8 +13,14 @@ _MAX_ERRORS = 10
 _MAX_INPUT_CHARS = 200
 _MAX_ERROR_CHARS = 1000
 """The server's own bounds on what it repeats of a bad request (vllm 0.30.0)."""
-_CODE = "/usr/local/lib/python3.12/dist-packages/vllm_omni/entrypoints/openai/api_server.py"
-_FUNCTIONS = {"/v1/images/generations": "generate_images", "/v1/images/edits": "edit_images"}
+_PACKAGES = "/usr/local/lib/python3.12/dist-packages"
+_BRACKET = re.compile(r"[\[\]{}()]")
+_KINDS = frozenset(
+    "function-wrap function-after function-before function-plain json-or-python lax-or-strict chain default "
+    "nullable tagged-union union call arguments is-instance is-subclass callable str int float bool bytes "
+    "bytearray list tuple dict set frozenset complex none nonetype".split()
+)
+"""Parts of an error's place that are kinds of schema, and no names of fields (vllm 0.26.0 and later)."""
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
 _FRAME = re.compile(r'\n?\s*File "[^"]+", line \d+, in \S+(\n\s+.*)?')
 _PATHS = (
@@ -33,30 +40,37 @@ class Refusal(Exception):
         self.message = message
         self.param = param
         self.kind: str = kind or status.phrase
+        self.rule: str | None = None
+        """The parameter of a broken rule, which is named also where those of the schema's errors are not."""
         self.is_plain: bool = kind is not None
         """Whether the server writes it itself, and not by its framework: then as it stands."""
 
-    def response(self, release: Release, *, path: str = "") -> JSONResponse:
+    def response(self, release: Release, *, path: str = "", method: str = "POST") -> JSONResponse:
         """The reply; a message that cannot be encoded gives way to the reason, as on the server.
 
         Args:
             release: In whose words.
             path: The route, where it is told.
+            method: And its method.
         """
         try:
-            return JSONResponse(self._body(release, path), status_code=self.status)
+            return JSONResponse(self._body(release, f"{method} {path}"), status_code=self.status)
         except UnicodeEncodeError as error:
             return Refusal(HTTPStatus.BAD_REQUEST, str(error), kind="BadRequestError").response(release)
 
-    def _body(self, release: Release, path: str) -> Mapping[str, object]:
-        message = self.told(release, path)
+    def _body(self, release: Release, route: str) -> Mapping[str, object]:
+        message = self.told(release, route)
         if not self.is_plain:
             message = sanitised(message) if release.hides_paths else _ADDRESS.sub(">", message)
-        param = self.param if release.complaint != "twice" else None
+        param = self.named_param(release)
         error = {"message": message, "type": self.kind, "param": param, "code": int(self.status)}
         return {"error": error}
 
-    def told(self, release: Release, path: str) -> str:  # noqa: ARG002  # other refusals are worded by them
+    def named_param(self, release: Release) -> str | None:
+        """The parameter, as far as a release names it."""
+        return self.param if release.names_params else self.rule
+
+    def told(self, release: Release, route: str) -> str:  # noqa: ARG002  # other refusals are worded by them
         """The message, as a release words it."""
         return self.message
 
@@ -71,13 +85,36 @@ class Crash(Refusal):
 class Complaint(Refusal):
     """The refusal of a request that broke the schema: an error a line, the first one's place as `param`."""
 
-    def __init__(self, errors: Sequence[Mapping[str, object] | str]) -> None:
+    def __init__(self, errors: Sequence[Mapping[str, object] | str], *, rule: str | None = None) -> None:
         first = errors[0]
-        param = None if isinstance(first, str) else _place(first)
+        param = rule or (None if isinstance(first, str) else _place(first))
         super().__init__(HTTPStatus.BAD_REQUEST, "", param=param)
+        self.rule = rule
         self.errors = errors
 
-    def told(self, release: Release, path: str) -> str:
+    def named_param(self, release: Release) -> str | None:
+        """The parameter, as far as a release names it."""
+        first = self.errors[0]
+        if release.cleans_params or not release.names_params or self.rule or isinstance(first, str):
+            return super().named_param(release)
+        return _place(first, clean=False)
+
+    def about(self, read: object, given: object) -> "Complaint":
+        """The same, of what was given where a part of it was read."""
+        errors = [
+            {**error, "input": given}
+            if not isinstance(error, str) and "input" in error and error["input"] is read
+            else error
+            for error in self.errors
+        ]
+        return Complaint(errors)
+
+    def within(self, place: tuple[str, ...]) -> "Complaint":
+        """The same, in a place within the body."""
+        errors = [error if isinstance(error, str) else _placed(error, place) for error in self.errors]
+        return Complaint(errors)
+
+    def told(self, release: Release, route: str) -> str:
         """The message, as a release words it."""
         label = "error" if len(self.errors) == 1 else "errors"
         head = f"{len(self.errors)} validation {label}:"
@@ -91,15 +128,22 @@ class Complaint(Refusal):
             case "whole":
                 return whole
             case "twice":
-                return f"{whole}{_code_place(release, path)} {list(self.errors)}"
+                # A check of the server's own, in place of the framework's, has no place.
+                place = "" if isinstance(self.errors[0], str) else _code_place(release, route)
+                return f"{whole}{place} {list(self.errors)}"
 
 
-def _code_place(release: Release, path: str) -> str:
+def _placed(error: Mapping[str, object], place: tuple[str, ...]) -> Mapping[str, object]:
+    body, *rest = cast("tuple[object, ...]", error["loc"])
+    return {**error, "loc": (body, *place, *rest)}
+
+
+def _code_place(release: Release, route: str) -> str:
     """Where the server's framework says that it found the fault."""
-    line, function = release.code_lines.get(path), _FUNCTIONS.get(path)
-    if line is None or function is None:
+    place = release.code_places.get(route)
+    if place is None:
         return ""
-    return f'\n\n  File "{_CODE}", line {line}, in {function}\n    POST {path}'
+    return f'\n\n  File "{_PACKAGES}/{place.file}", line {place.line}, in {place.function}\n    {route}'
 
 
 def sanitised(message: str) -> str:
@@ -110,9 +154,12 @@ def sanitised(message: str) -> str:
     return message.strip()
 
 
-def _place(error: Mapping[str, object]) -> str:
+def _place(error: Mapping[str, object], *, clean: bool = True) -> str:
+    """Where the error is, without what is the schema's own and no name of a field."""
     place = error.get("loc")
-    return ".".join(str(part) for part in place) if isinstance(place, tuple) else ""  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - a tuple of names and numbers
+    parts = [str(part) for part in cast("tuple[object, ...]", place)] if isinstance(place, tuple) else []
+    named = [part for part in parts if not (_BRACKET.search(part) or part.lower() in _KINDS)]
+    return ".".join(named if clean and named else parts)
 
 
 def _line(error: Mapping[str, object] | str) -> str:

@@ -5,11 +5,22 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _MAJOR_AND_MINOR = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?!\d)")
+
+
+class CodePlace(BaseModel):
+    """Where in the server's code a route stands."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    """Within the installed packages."""
+    line: int
+    function: str
 
 
 class Release(BaseModel):
@@ -30,6 +41,8 @@ class Release(BaseModel):
     limits_input_pictures: bool
     smallest_layers: int
     sends_files: bool
+    names_files_png: bool = False
+    """Whether a file is called a PNG whatever it is."""
     bounds_seeds: bool
     zero_edit_seed_is_random: bool
     zero_guidance_is_one: bool
@@ -37,24 +50,77 @@ class Release(BaseModel):
     z_image_guidance: Literal["guidance_scale_above_one", "guidance_scale_above_zero"]
     default_compression: int = Field(ge=0, le=100)
     """The `output_compression` of a request that says none."""
-    reported_size: Literal["never", "requested", "made"]
+    reported_size: Literal["never", "requested", "written", "made"]
+    """The size in a reply: that which was asked for, as it was read or as it was written, or the images' own."""
     reports_format: bool
     reports_metrics: bool
+    reports_edit_metrics: bool = False
+    """Whether those of an edit are told, too; where they are not, they are null."""
+    single_input_pipelines: frozenset[str] = frozenset()
+    """Pipelines that take one input image only, where newer releases let them take more."""
+    loads_unread_images: bool = False
+    """Whether an input image that the model does not read is decoded all the same."""
+    knows_jpg: bool = True
+    """Whether an `output_format` of "jpg" can be encoded."""
+    engine_errors: Literal["plain", "with_id", "of_worker"] = "plain"
+    """How an error of the engine is told: as it is, together with the request's id, or as its worker's."""
+    reports_cot: bool = False
+    """Whether a reply has a `cot_output`."""
+    tells_health: bool = True
+    """Whether /health has a body."""
     drops_disconnected: bool
     """A client that leaves takes its generation out of the queue."""
     sleeps: bool
     """There are /v1/omni/sleep and /v1/omni/wakeup."""
     chat_options: Literal["nested", "nested_or_root", "both"]
     """Where a conversation may say how a picture is to be drawn: in `extra_body`, or also at its root."""
-    chats_in_batches: bool
-    """There is /v1/chat/completions/batch."""
+    chats_in_batches: Literal["no", "crash", "refused", "yes"]
+    """Whether there is /v1/chat/completions/batch, and whether it does more than refuse or break."""
+    chat_reply_lacks: frozenset[str] = frozenset()
+    """Keys of the newest release's answer in a conversation that this one's lacks."""
+    chat_reply_lists_tools: bool = False
+    """Whether the answer has an empty list of tool calls."""
+    body_rules: Literal["own_words", "as_errors"] = "own_words"
+    """How a broken rule of a whole body is told: in its own words, or as one of the errors of the schema."""
+    checks_in_chat: frozenset[Literal["extra_body", "logprobs", "modalities", "quality"]] = frozenset()
+    """The fields of a conversation that are looked at before they are used."""
+    empty_numbers_are_none: bool = False
+    """Whether an empty text or list is taken for no number in a conversation."""
+    rules_named: frozenset[str] = frozenset()
+    """The parameters that a broken rule of a body names, where it is one of the errors of the schema."""
+    routes_messages_by_role: bool = True
+    """Whether a message that is no object is refused once, and not once for each role that it could have."""
+    wake_needs_sleep: bool = False
+    """Whether /v1/omni/wakeup breaks on a server that never slept."""
+    text_reads_tool_choice: bool = False
+    """Whether a request for text is completed by a `tool_choice` before it is looked at."""
+    tokenize_place: tuple[str, ...] = ()
+    """Where in the body of /tokenize an error is said to be."""
+    detokenize_is_caught: bool = False
+    """Whether the failure of /detokenize is a refusal, and not a crash."""
     serves_other_tasks: bool = False
     """There are routes for text, sound and video, as far as they were seen."""
+    lacks_routes: frozenset[str] = frozenset()
+    """Those of these paths that this release lacks."""
+    voices: tuple[str, ...] = ()
+    """The voices that /v1/audio/voices lists."""
+    voice_errors: Literal["crash_or_found", "crash", "told"] = "told"
+    """What becomes of a voice that cannot be added, or is not there to be deleted."""
+    makes_videos: bool = False
+    """Whether a job of /v1/videos ends with a video, though the model only draws."""
+    video_lacks: frozenset[str] = frozenset()
+    """Keys of the newest release's jobs that this one's lack."""
+    omni_metrics: frozenset[str] | None = None
+    """The families of vLLM-Omni's own in /metrics; None for all that there are."""
     complaint: Literal["twice", "whole", "short"]
     """How a request that broke the schema is told: twice over with a place in the server's code; with
     everything that was given; or with long and nested values left out."""
-    code_lines: Mapping[str, int]
-    """Where in the server's code the routes stand that the complaint names."""
+    names_params: bool = True
+    """Whether the complaint names the parameter of its first error."""
+    cleans_params: bool = True
+    """Whether it is named without the parts of its place that are no names of fields."""
+    code_places: Mapping[str, CodePlace] = {}
+    """Where in the server's code the routes stand that the complaint names, by method and path."""
     hides_paths: bool
     """Messages are sent without file paths."""
     exports_metrics: bool
@@ -67,6 +133,17 @@ class _Releases(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     release: tuple[Release, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, tables: object) -> object:
+        """Each entry with what it shares with the one before it, where it says that it does."""
+        complete: list[dict[str, object]] = []
+        for entry in cast("dict[str, list[dict[str, object]]]", tables)["release"]:
+            own = dict(entry)
+            shared = complete[-1] if own.pop("like_the_one_before", False) else {}
+            complete.append({**shared, **own})
+        return {"release": complete}
 
 
 def release_for(version: str) -> Release:

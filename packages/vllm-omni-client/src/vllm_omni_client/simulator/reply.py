@@ -27,16 +27,18 @@ def reply(
         release: Which fields there are.
     """
     if wish.as_file:
-        return _file_reply(finished.value, made.format)
+        return _file_reply(finished.value, PictureFormat(name="png") if release.names_files_png else made.format)
     body: dict[str, object] = {
         "created": int(time.time()),
         "data": [_shown(picture) for picture in finished.value],
         "output_format": made.format.name if release.reports_format or wish.pictures else None,
         "size": _size(wish, made, release),
     }
-    if release.reports_metrics:
+    if release.reports_cot:
         body["cot_output"] = None
-        body["metrics"] = _metrics(wish, made, finished, submit_seconds)
+    if release.reports_metrics:
+        told = release.reports_edit_metrics or not wish.pictures
+        body["metrics"] = _metrics(wish, made, finished, submit_seconds) if told else None
     return JSONResponse(body)
 
 
@@ -46,6 +48,8 @@ def _size(wish: Wish, made: Order, release: Release) -> str | None:
         return "x".join(map(str, made.size))
     if wish.pictures:
         return wish.requested_size or "auto"
+    if release.reported_size == "written":
+        return wish.written_size
     return wish.requested_size if release.reported_size == "requested" else None
 
 

@@ -24,13 +24,13 @@ from vllm_omni_client.simulator.engine import Engine, Finished
 from vllm_omni_client.simulator.model_card import model_card
 from vllm_omni_client.simulator.model_rules import ModelRules, rules_for
 from vllm_omni_client.simulator.order import Order, Pictures, order
-from vllm_omni_client.simulator.refusal import Refusal
+from vllm_omni_client.simulator.refusal import Crash, Refusal
 from vllm_omni_client.simulator.release import Release, release_for
 from vllm_omni_client.simulator.reply import reply
 from vllm_omni_client.simulator.settings import SimulatorSettings
 from vllm_omni_client.simulator.telemetry import Completion, Telemetry
 from vllm_omni_client.simulator.traffic import Traffic
-from vllm_omni_client.simulator.wish import Wish
+from vllm_omni_client.simulator.wish import Wish, failure
 
 _DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 _LARGE_GPU_GIB = 80.0  # the H100 on which the costs of models.toml were measured
@@ -89,11 +89,15 @@ class Server:
         arrived = time.monotonic()
         try:
             wish = chat.wish_for(
-                await read_conversation(request, ChatRequest), self._rules, release=self.release
+                await read_conversation(request, ChatRequest, self.release),
+                self._rules,
+                release=self.release,
             )
             return await self._while_connected(self._chatted((wish,), arrived), request)
         except ClientDisconnect:
             return Response()
+        except Crash:
+            raise
         except Refusal as refusal:
             return refusal.response(self.release, path=request.url.path)
 
@@ -101,7 +105,7 @@ class Server:
         """The answers in several conversations."""
         arrived = time.monotonic()
         try:
-            wanted = await read_conversation(request, BatchChatRequest)
+            wanted = await read_conversation(request, BatchChatRequest, self.release)
             wishes = [chat.wish_for(each, self._rules, release=self.release) for each in wanted.each()]
             return await self._while_connected(self._chatted(wishes, arrived, batch=True), request)
         except ClientDisconnect:
@@ -139,7 +143,12 @@ class Server:
     async def wake_up(self, request: Request) -> Response:
         """Take the GPU again; whoever waited is served."""
         try:
-            return JSONResponse(self.condition.wake_up(await read_json(request, WakeupRequest)))
+            wanted = await read_json(request, WakeupRequest)
+            if self.release.wake_needs_sleep and not self.condition.has_slept:
+                raise Crash("'State' object has no attribute 'sleeping_stages'")
+            return JSONResponse(self.condition.wake_up(wanted))
+        except Crash:
+            raise
         except Refusal as refusal:
             return refusal.response(self.release, path=request.url.path)
 
@@ -154,6 +163,9 @@ class Server:
 
     async def health(self, _: Request) -> Response:
         """Whether the engine is alive; a sleeping one is."""
+        if not self.release.tells_health:
+            alive = self.condition.alive
+            return Response(status_code=HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE)
         if self.condition.alive:
             return JSONResponse({"status": "healthy"})
         reason = self.release.unhealthy_reason
@@ -164,7 +176,11 @@ class Server:
         """The counters as Prometheus text; the bare route announces a newer format than those below it."""
         text = self.traffic.text()
         if self.release.exports_metrics:
-            text += self._telemetry.text(running=self._engine.running, waiting=self._engine.waiting)
+            text += self._telemetry.text(
+                running=self._engine.running,
+                waiting=self._engine.waiting,
+                only=self.release.omni_metrics,
+            )
         bare = request.method == "GET" and request.url.path == "/metrics"
         version = "1.0.0" if bare else "0.0.4"
         return Response(text, media_type=f"text/plain; version={version}; charset=utf-8")
@@ -217,31 +233,49 @@ class Server:
         if not self.condition.alive:
             return _engine_is_dead(wish)
         made, finished, seconds = await self._made(wish, arrived)
+        if made.format.name == "jpg" and not self.release.knows_jpg:
+            raise failure(wish.route, "'JPG'", kind=wish.error_kind)  # Pillow's own name is JPEG
         return reply(wish, made, finished, submit_seconds=seconds, release=self.release)
 
     async def _chatted(self, wishes: Sequence[Wish], arrived: float, *, batch: bool = False) -> Response:
         """The answer to a conversation, or to several; where one fails, that is the answer to all."""
         contents = await asyncio.gather(*(self._content(wish, arrived) for wish in wishes))
         words = sum(len(wish.prompt.split()) for wish in wishes)
-        model = self.condition.names[0]
-        return JSONResponse(chat.completion(contents, model=model, prompt_words=words, batch=batch))
+        answer = chat.completion(
+            contents, model=self.condition.names[0], prompt_words=words, batch=batch, release=self.release
+        )
+        return JSONResponse(answer)
 
     async def _content(self, wish: Wish, arrived: float) -> Content:
         if not self.condition.alive:
-            raise wish.failed(RuntimeError(_DEAD))
+            raise wish.failed(RuntimeError(_DEAD), self.release)
         _, finished, seconds = await self._made(wish, arrived)
         return chat.content(finished, submit_seconds=seconds, release=self.release)
+
+    def _load(self, wish: Wish) -> None:
+        """Decode the input images, where a release does it before it looks at anything else."""
+        if not self.release.loads_unread_images:
+            return
+        try:
+            wish.load()
+        except OSError as error:
+            if self.release.engine_errors == "of_worker":  # not the worker's: it is found before that
+                raise failure(wish.route, error, kind=wish.error_kind) from error
+            raise
 
     async def _made(self, wish: Wish, arrived: float) -> tuple[Order, Finished[Pictures], float]:
         """What became of a wish, and after how many seconds it entered the queue."""
         await self.condition.until_awake()
         try:
+            self._load(wish)
             made = order(wish, self._rules, adapters=self._settings.lora_paths)
             submitted = time.monotonic()
             finished = await self._engine.run(made.work(self._rules))
+        except Refusal:
+            raise
         except Exception as error:  # the server's own boundary: whatever fails here is a reply of 500
             self._telemetry.failed("stage_error")
-            raise wish.failed(error) from error
+            raise wish.failed(error, self.release) from error
         self._telemetry.completed(_completion(wish, made, finished, total_seconds=time.monotonic() - arrived))
         return made, finished, submitted - arrived
 

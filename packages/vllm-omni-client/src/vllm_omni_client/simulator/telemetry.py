@@ -1,6 +1,6 @@
 """The counters behind /metrics, in the families of vLLM-Omni 0.30.0, as Prometheus text."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -115,12 +115,19 @@ class Telemetry:
         self._succeeded.add((("finished_reason", "abort"), *self._model))
         self._failed.add((*self._model, ("reason", reason)))
 
-    def text(self, *, running: int, waiting: int) -> str:
-        """The exposition, with the engine's present state."""
+    def text(self, *, running: int, waiting: int, only: Collection[str] | None = None) -> str:
+        """The exposition, with the engine's present state.
+
+        Args:
+            running: Requests that run.
+            waiting: Requests that wait for their turn.
+            only: The names of the families to show; None for all.
+        """
         self._running.set(self._model, running)
         self._waiting.set(self._model, waiting)
         self._stage_waiting.set(self._stage, waiting)
-        return text_of(self._families())
+        families = self._families()
+        return text_of([each for each in families if only is None or each.name in only])
 
     def _families(self) -> Sequence[Family | Histogram]:
         return (

@@ -41,7 +41,10 @@ class Videos:
         queued = _queued(film, model=self._condition.names[0])
         name = f"video_gen_{uuid.uuid4().hex}"
         now = int(time.time())
-        job = {**queued, "id": name, "created_at": now}
+        job = _known({**queued, "id": name, "created_at": now}, self._release)
+        if self._release.makes_videos:
+            self._jobs[name] = _completed(job, name, now)
+            return JSONResponse(job)
         error = {"code": HTTPStatus.SERVICE_UNAVAILABLE.value, "message": _NO_VIDEO}
         failed = {"status": "failed", "completed_at": now, "error": error, "inference_time_s": 0.001}
         self._jobs[name] = {**job, **failed}
@@ -50,6 +53,8 @@ class Videos:
     async def create_now(self, request: Request) -> Response:
         """What the job would come to, waited for."""
         await self._film(request)
+        if self._release.makes_videos:
+            return Response(_STUB, media_type="video/mp4")
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, _NO_VIDEO)
 
     async def show_all(self, request: Request) -> Response:
@@ -67,11 +72,16 @@ class Videos:
 
     async def show(self, request: Request) -> Response:
         """A job; its failure is the status."""
-        return JSONResponse(self._job(request), status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+        job = self._job(request)
+        ended = HTTPStatus.OK if job["status"] == "completed" else HTTPStatus.SERVICE_UNAVAILABLE
+        return JSONResponse(job, status_code=ended)
 
     async def content(self, request: Request) -> Response:
-        """The video, which there is not."""
-        self._job(request)
+        """The video, where there is one."""
+        job = self._job(request)
+        if job["status"] == "completed":
+            disposition = f'attachment; filename="{job["file_name"]}"'
+            return Response(_STUB, media_type="video/mp4", headers={"Content-Disposition": disposition})
         raise Refusal(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "Video generation failed. Check job status for error details.",
@@ -94,6 +104,28 @@ class Videos:
         if job is None:
             raise Refusal(HTTPStatus.NOT_FOUND, "Video not found")
         return job
+
+
+_STUB: Final = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41" + b"\x00\x00\x00\x08free"
+"""The head of a video, without frames: nobody looks at what a model of still images makes of one."""
+
+
+def _known(job: Mapping[str, object], release: Release) -> dict[str, object]:
+    return {name: value for name, value in job.items() if name not in release.video_lacks}
+
+
+def _completed(job: Mapping[str, object], name: str, now: int) -> Job:
+    """A job that ends as soon as it has begun."""
+    return {
+        **job,
+        "status": "completed",
+        "progress": 100,
+        "completed_at": now,
+        "file_name": f"{name}.mp4",
+        "inference_time_s": 0.001,
+        "stage_durations": {"queue_wait_ms": 0.1, "stage_0_gen_ms": 1.0},
+        "peak_memory_mb": 1.0,
+    }
 
 
 _NO_ENDS: Final[Mapping[str, object]] = {"first_id": None, "last_id": None}

@@ -1,5 +1,6 @@
 """What a request asks for, checked and in one shape, wherever it came in."""
 
+import secrets
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -40,6 +41,8 @@ class Wish:
     mask: Image.Image | None = None
     reference: Image.Image | None = None
     strength: float | None = None
+    written_size: str | None = None
+    """The size as the request has it."""
     output_format: str
     output_compression: int = 100
     as_file: bool = False
@@ -50,12 +53,42 @@ class Wish:
         """As "WIDTHxHEIGHT"; None where the model's default was left to decide."""
         return None if self.width is None else f"{self.width}x{self.height}"
 
-    def failed(self, error: Exception) -> Refusal:
-        """The reply of 500 for whatever goes wrong in the making of pictures."""
-        return failure(self.route, error, kind=self.error_kind)
+    def load(self) -> None:
+        """Decode the input images.
+
+        Raises:
+            OSError: A file ends too early.
+        """
+        for image in (*self.pictures, self.mask, self.reference):
+            if image is not None:
+                image.load()
+
+    def failed(self, error: Exception, release: Release) -> Refusal:
+        """The reply of 500 for whatever goes wrong in the making of images."""
+        prefix = "img_edit" if self.pictures else "img_gen"
+        told = told_by_engine(error, prefix if self.error_kind is None else "chatcmpl", release)
+        return failure(self.route, told, kind=self.error_kind)
 
 
-def failure(route: str, error: Exception, *, kind: str | None = None) -> Refusal:
+def told_by_engine(error: Exception, prefix: str, release: Release) -> object:
+    """An error as the engine tells it to the routes: older ones together with the request's id.
+
+    Args:
+        error: What went wrong.
+        prefix: How the ids of the route's requests begin.
+        release: Whose engine it is.
+    """
+    match release.engine_errors:
+        case "plain":
+            return error
+        case "with_id":
+            return {"request_id": f"{prefix}-{secrets.token_hex(8)}", "error": str(error)}
+        case "of_worker":
+            advice = "please check the stack trace above for the root cause"
+            return f"Worker failed with error '{error}', {advice}"
+
+
+def failure(route: str, error: object, *, kind: str | None = None) -> Refusal:
     """The reply of 500 of a route, such as "Image edit"."""
     return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"{route} failed: {error}", kind=kind)
 
