@@ -23,7 +23,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="VLLM_IMAGE_", frozen=True, env_ignore_empty=True, populate_by_name=True
+        env_prefix="VLLM_IMAGE_",
+        frozen=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,  # the API key is one of them
     )
 
     vllm_url: str = Field(

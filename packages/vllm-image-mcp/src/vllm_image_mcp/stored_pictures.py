@@ -52,7 +52,7 @@ def read(root: Path, name: str) -> Picture | None:
         return None
     if len(data) > _MOST_READ_BYTES:
         raise BadPicture("The file is larger than 128 MiB.")
-    return Picture.check(data)
+    return Picture.check_file(data)
 
 
 def smaller(
