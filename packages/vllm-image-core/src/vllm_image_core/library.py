@@ -10,15 +10,22 @@ from typing import Final
 
 from vllm_image_core.batch.journal import Journal
 from vllm_image_core.content_key import ContentKey
-from vllm_image_core.errors import BadPicture, CannotSave, IndexUnavailable, PictureNotSaved
+from vllm_image_core.errors import (
+    BadPicture,
+    CannotSave,
+    IndexUnavailable,
+    JournalUnavailable,
+    PictureNotSaved,
+)
 from vllm_image_core.files.filename import check_filename
 from vllm_image_core.files.folder import Folder
 from vllm_image_core.files.index import Index, Page
+from vllm_image_core.files.os_errors import reason_of
 from vllm_image_core.files.query import Query
 from vllm_image_core.files.record import Facts, Record, facts_in, record
 from vllm_image_core.picture import Picture
 from vllm_image_core.store import Store
-from vllm_image_core.text import one_line
+from vllm_image_core.text import LONGEST_PATH, one_line
 
 __all__ = ["Existing", "Library", "Saved"]
 
@@ -102,7 +109,11 @@ class Library:
         Raises:
             CannotSave: It is not: it was moved or removed, or its disk is gone.
         """
-        if not Journal(self.root).path.exists():
+        try:
+            there = Journal(self.root).exists()
+        except JournalUnavailable as error:
+            raise CannotSave(error.message, next_step=error.next_step) from error
+        if not there:
             raise CannotSave(
                 f"The output folder {one_line(str(self.root), limit=300)} is not as it was: its journal of "
                 "batches is not there any more.",
@@ -201,18 +212,22 @@ class Library:
             return (f"The picture is saved, but not in the index. {error.message} {error.next_step}",)
         except FileNotFoundError:
             return ("The picture was saved, and removed by somebody else at once.",)
+        except OSError as error:
+            return (f"The picture is saved, but not in the index: {reason_of(error)}.",)
         return ()
 
     def _spilled(self, error: PictureNotSaved, *, prompt: str, now: datetime, filename: str | None) -> Saved:
         try:
             path = self._spill_store().save(error.picture, prompt=prompt, now=now, filename=filename)
-        except (CannotSave, OSError) as second:
+        except (CannotSave, OSError, UnicodeError) as second:
+            told = second.message if isinstance(second, CannotSave) else f"{reason_of(second)}."
             raise PictureNotSaved(
-                f"{error.message} The spill folder does not take the picture either: {second}",
+                f"{error.message} The spill folder does not take the picture either: {told}",
                 picture=error.picture,
                 next_step=f"{error.next_step} The picture is in this error, as `picture`.",
             ) from error
-        note = f"The picture is not in the output folder but in {path}. {error.message} {error.next_step}"
+        where = one_line(str(path), limit=LONGEST_PATH)
+        note = f"The picture is not in the output folder but in {where}. {error.message} {error.next_step}"
         _logger.warning("%s", note)
         return Saved(path=path, spilled=True, notes=(note,))
 

@@ -1,6 +1,5 @@
 """The folder of the pictures: each written whole or not at all, under a name of its own, nowhere else."""
 
-import errno
 import os
 import threading
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from vllm_image_core.errors import CannotSave, PictureNotSaved
 from vllm_image_core.files.disk_space import check_space
 from vllm_image_core.files.filename import automatic_stem, check_filename, folded
 from vllm_image_core.files.folder import Folder
+from vllm_image_core.files.os_errors import next_step_after, reason_of
 from vllm_image_core.picture import Picture
 from vllm_image_core.text import one_line
 
@@ -18,19 +18,6 @@ _Taken = Callable[[str], bool]
 
 _PROBE = b"\0" * 65_536
 """Enough that a full disk is found."""
-
-_NEXT_STEPS = {
-    errno.ENOSPC: "Free some space on that disk, or choose another output folder.",
-    errno.EDQUOT: "Your quota on that disk is used up: remove files, or choose another output folder.",
-    errno.EFBIG: "The system limits how large a file may be (ulimit -f): raise it, or choose another folder.",
-    errno.EROFS: "That disk is read-only: choose another output folder.",
-    errno.EACCES: "Choose an output folder that you may write to, or change that folder's permissions.",
-    errno.EPERM: "Choose an output folder that you may write to, or change that folder's permissions.",
-    errno.ENOTDIR: "A file is in the way: choose another output folder.",
-    errno.EEXIST: "A file is in the way: choose another output folder.",
-    errno.EMFILE: "Too many files are open: raise the limit (ulimit -n), or make fewer pictures at once.",
-    errno.ENAMETOOLONG: "Choose an output folder with a shorter path.",
-}
 
 
 class Store:
@@ -48,7 +35,18 @@ class Store:
     def __init__(self, root: Path) -> None:
         if "\0" in str(root):
             raise CannotSave("The path of the output folder has a zero byte in it.")
-        self.root = Path(os.path.abspath(root))  # noqa: PTH100 - Path.absolute() keeps ".."
+        try:
+            self.root = Path(os.path.abspath(root))  # noqa: PTH100 - Path.absolute() keeps ".."
+            os.fsencode(self.root)
+        except FileNotFoundError as error:
+            raise CannotSave(
+                f"The output folder {one_line(str(root), limit=300)} is relative to the working folder, "
+                "which no longer exists.",
+                next_step="Give an absolute output folder, or start again in a folder that exists.",
+            ) from error
+        except (OSError, UnicodeError) as error:
+            message, next_step = _told(error, Path(root))
+            raise CannotSave(message, next_step=next_step) from error
         self._swept = False
         self._naming = threading.Lock()
 
@@ -107,7 +105,7 @@ class Store:
                 return self.root / self._written(picture, automatic_stem(prompt, now), _write)
             with self._naming:
                 return self.root / self._written(picture, given, _write_without_twin)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             message, next_step = _told(error, self.root)
             raise PictureNotSaved(message, picture=picture, next_step=next_step) from error
 
@@ -176,9 +174,7 @@ def _name(stem: str, number: int, extension: str) -> str:
     return f"{stem}.{extension}" if number == 1 else f"{stem}_{number}.{extension}"
 
 
-def _told(error: OSError, root: Path) -> tuple[str, str]:
+def _told(error: OSError | UnicodeError, root: Path) -> tuple[str, str]:
     """What a system's error means for the user, and what to do next."""
-    code = errno.errorcode.get(error.errno or 0, "no error number")
-    reason = one_line(error.strerror or str(error))
-    message = f"Cannot save pictures in {one_line(str(root), limit=300)}: {reason} ({code})."
-    return message, _NEXT_STEPS.get(error.errno or 0, CannotSave.usual_next_step)
+    message = f"Cannot save pictures in {one_line(str(root), limit=300)}: {reason_of(error)}."
+    return message, next_step_after(error, otherwise=CannotSave.usual_next_step)

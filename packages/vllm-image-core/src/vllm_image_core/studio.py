@@ -104,7 +104,7 @@ class Studio(Viewer):
         timer: Callable[[], float] = time.perf_counter,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        # From here on no frame and no attribute shows the key: debuggers and error reporters write their reprs.
+        # No frame and no attribute shows the key from here on: error reporters write their reprs.
         api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         servers = server if isinstance(server, Sequence) and not isinstance(server, str) else [server]
         self._connect = functools.partial(_connected, api_key=api_key, timeout=timeout)

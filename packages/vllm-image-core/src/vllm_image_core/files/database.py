@@ -5,7 +5,6 @@ rollback journal: a write-ahead log needs memory that all writers share, which h
 belongs to the thread and the piece of work that opened it.
 """
 
-import errno
 import os
 import re
 import sqlite3
@@ -17,7 +16,8 @@ from typing import Final
 from urllib.parse import quote
 
 from vllm_image_core.errors import DatabaseUnavailable
-from vllm_image_core.files.folder import Folder
+from vllm_image_core.files.folder import Folder, is_there
+from vllm_image_core.files.os_errors import next_step_after, reason_of
 from vllm_image_core.text import one_line
 
 FOLDER: Final = ".vllm-image"
@@ -85,6 +85,17 @@ class Database:
         """Where the file is."""
         return self.root / FOLDER / self.schema.file
 
+    def exists(self) -> bool:
+        """Whether the file is there.
+
+        Raises:
+            DatabaseUnavailable: That cannot be found out, as where the folder may not be entered.
+        """
+        try:
+            return is_there(self.path)
+        except OSError as error:
+            raise self._refused(error) from error
+
     @contextmanager
     def opened(self) -> "Generator[sqlite3.Connection]":
         """A connection for this thread and this piece of work; made with its tables where it is missing.
@@ -130,7 +141,7 @@ class Database:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._unavailable(_reason(error)) from error
+            raise self._refused(error) from error
         return aside
 
     def _made(self) -> tuple[int, int]:
@@ -142,12 +153,12 @@ class Database:
         try:
             if self.path.parent.is_symlink() or self.path.is_symlink():
                 raise self._unavailable("it is a link to another place")
-            if not self.path.exists():
+            if not is_there(self.path):
                 with Folder.opened(self.path.parent) as folder, folder.temporary(b"") as empty:
                     folder.place(empty, self.schema.file)
             return self._identity()
         except OSError as error:
-            raise self._unavailable(_reason(error)) from error
+            raise self._refused(error) from error
 
     def _identity(self) -> tuple[int, int]:
         status = self.path.lstat()
@@ -216,6 +227,13 @@ class Database:
             return self._damage(f"is damaged: {error}", identity)
         return self._unavailable(str(error)) if isinstance(error, sqlite3.OperationalError) else error
 
+    def _refused(self, error: OSError) -> DatabaseUnavailable:
+        """The error for what the system does not allow."""
+        return self.schema.unavailable(
+            f"{self._named} cannot be used: {reason_of(error)}.",
+            next_step=next_step_after(error, otherwise=self.schema.unavailable.usual_next_step),
+        )
+
     def _unavailable(self, reason: str) -> DatabaseUnavailable:
         return self.schema.unavailable(f"{self._named} cannot be used: {one_line(reason)}.")
 
@@ -243,8 +261,3 @@ def file_uri(path: Path) -> str:
 
 def _number(connection: sqlite3.Connection, statement: str) -> int:
     return int(connection.execute(statement).fetchone()[0])
-
-
-def _reason(error: OSError) -> str:
-    code = errno.errorcode.get(error.errno or 0, "no error number")
-    return f"{error.strerror or error} ({code})"

@@ -215,6 +215,19 @@ class Folder:
         return name if self.descriptor is not None else str(self.path / name)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a file or a folder at a path.
+
+    Raises:
+        OSError: That cannot be found out, as where a folder on the way may not be entered.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _write(descriptor: int, content: bytes) -> None:
     """Write all of it, bring it to the disk, and close the file, whatever happens."""
     try:

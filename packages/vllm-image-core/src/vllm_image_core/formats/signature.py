@@ -45,7 +45,7 @@ def described(data: bytes) -> str:
 
 
 def named_kind(data: bytes) -> str:
-    """What some bytes that are not a picture are, without a word of what they say: a file may hold a secret."""
+    """What some bytes that are not a picture are, without quoting them: a file may hold a secret."""
     kind, named, _ = described(data).partition(" (")
     return kind if named else "something else"
 
