@@ -20,6 +20,7 @@ from vllm_image_core.errors import (
 from vllm_image_core.files.filename import check_filename
 from vllm_image_core.files.folder import Folder
 from vllm_image_core.files.index import Index, Page
+from vllm_image_core.files.locks import can_lock
 from vllm_image_core.files.os_errors import reason_of
 from vllm_image_core.files.query import Query
 from vllm_image_core.files.record import Facts, Record, facts_in, record
@@ -78,6 +79,7 @@ class Library:
         self._index = Index(self._store.root)
         self._spill = None if spill_dir is None else Store(spill_dir)
         self._check_space = check_space
+        self._locks_are_known = False
 
     @property
     def root(self) -> Path:
@@ -159,7 +161,7 @@ class Library:
             if not spill:
                 raise
             return self._spilled(error, prompt=prompt, now=now, filename=filename)
-        return Saved(path=path, notes=self._entered(path, picture, facts))
+        return Saved(path=path, notes=(*self._entered(path, picture, facts), *self._about_locks()))
 
     def in_batch(self, batch: str, positions: Sequence[int]) -> Mapping[int, Record]:
         """The pictures of some requests of a batch that are in the folder, by their positions; at most 500.
@@ -203,6 +205,18 @@ class Library:
             IndexUnavailable: The index cannot be read or written.
         """
         return self._index.find(query)
+
+    def _about_locks(self) -> tuple[str, ...]:
+        """What to say of a folder without locks, with the first picture that is saved in it."""
+        known, self._locks_are_known = self._locks_are_known, True
+        if known or can_lock(self.root):
+            return ()
+        note = (
+            f"The file system of {one_line(str(self.root), limit=LONGEST_PATH)} has no file locks; files of "
+            "that purpose are used instead. Let only one machine at a time save pictures there."
+        )
+        _logger.warning("%s", note)
+        return (note,)
 
     def _entered(self, path: Path, picture: Picture, facts: Facts) -> tuple[str, ...]:
         """Enter a picture that is saved; nothing that goes wrong here takes it away again."""

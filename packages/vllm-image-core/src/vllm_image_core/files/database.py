@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from vllm_image_core.errors import DatabaseUnavailable
 from vllm_image_core.files.folder import Folder, is_there
+from vllm_image_core.files.locks import ABANDONED_SECONDS, LOCK_FILES, can_lock, remove_abandoned
 from vllm_image_core.files.os_errors import next_step_after, reason_of
 from vllm_image_core.text import one_line
 
@@ -28,6 +29,9 @@ _BUSY_SECONDS: Final = 30.0
 """How long one writer waits for another; each holds the file for some milliseconds."""
 
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_LOCKED_ONCE: Final = "PRAGMA schema_version"
+"""The least that takes a lock."""
+_REFUSED_LOCKS: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
 _STRANGE: Final = re.compile(r"no such (table|column)|fts5: corrupt|invalid fts5|vtable constructor failed")
 """What SQLite calls an error of ours, and our statements never are: the file is not as we have made it."""
 
@@ -171,10 +175,9 @@ class Database:
         return aside
 
     def _connected(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"{file_uri(self.path)}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
-        )
+        connection = self._locking()
         try:
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
             # A file that came from elsewhere must not run functions of its own choice.
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA synchronous = FULL")
@@ -184,6 +187,40 @@ class Database:
             connection.close()
             raise
         return connection
+
+    def _locking(self) -> sqlite3.Connection:
+        """A connection whose locks work: SQLite calls a file system that refuses them "locked", for ever."""
+        connection = self._connection()
+        try:
+            connection.execute(_LOCKED_ONCE).fetchone()
+        except sqlite3.Error as error:
+            if _code(error) in _REFUSED_LOCKS and not can_lock(self.path.parent):
+                connection.close()
+                return self._locking_by_files()
+            if _code(error) != sqlite3.SQLITE_BUSY:
+                connection.close()
+                raise
+        return connection
+
+    def _locking_by_files(self) -> sqlite3.Connection:
+        """The same on a file system without locks; a lock that a dead process has left is removed."""
+        remove_abandoned(self.path)
+        connection = self._connection(LOCK_FILES)
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {ABANDONED_SECONDS * 1000:.0f}")
+            connection.execute(_LOCKED_ONCE).fetchone()
+        except sqlite3.Error as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or not remove_abandoned(self.path):
+                connection.close()
+                raise
+        return connection
+
+    def _connection(self, vfs: str | None = None) -> sqlite3.Connection:
+        """A connection that waits for nobody."""
+        by = "" if vfs is None else f"&vfs={vfs}"
+        return sqlite3.connect(
+            f"{file_uri(self.path)}?mode=rw{by}", uri=True, timeout=0, isolation_level=None
+        )
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         if self._version(connection) == len(self.schema.migrations):
@@ -222,7 +259,7 @@ class Database:
 
     def _translated(self, error: sqlite3.DatabaseError, identity: tuple[int, int]) -> Exception:
         """What SQLite's error means: a damaged file, a place that does not work now, or a bug of ours."""
-        code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+        code = _code(error)
         if code in _DAMAGED or (code == sqlite3.SQLITE_ERROR and _STRANGE.search(str(error))):
             return self._damage(f"is damaged: {error}", identity)
         return self._unavailable(str(error)) if isinstance(error, sqlite3.OperationalError) else error
@@ -257,6 +294,10 @@ def file_uri(path: Path) -> str:
     r"""A file: URI, with the bytes of the path that are no text kept, and right for `\\server\share`."""
     encoded = quote(os.fsencode(path.as_posix()))
     return f"file://{encoded}" if encoded.startswith("/") else f"file:///{encoded}"
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
 
 
 def _number(connection: sqlite3.Connection, statement: str) -> int:

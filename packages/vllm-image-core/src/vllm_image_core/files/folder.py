@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-_TEMPORARY_START: Final = ".img_"
-_TEMPORARY_END: Final = ".tmp"
+TEMPORARY_START: Final = ".img_"
+TEMPORARY_END: Final = ".tmp"
 _ABANDONED_SECONDS: Final = 24 * 3600
 """A save takes seconds; a temporary file of yesterday has nobody who would finish it."""
 
@@ -83,7 +83,7 @@ class Folder:
         Raises:
             OSError: It cannot be written whole; nothing is left of it.
         """
-        name = f"{_TEMPORARY_START}{secrets.token_hex(8)}{_TEMPORARY_END}"
+        name = f"{TEMPORARY_START}{secrets.token_hex(8)}{TEMPORARY_END}"
         descriptor = os.open(self._at(name), _NEW_FILE, _MODE, dir_fd=self.descriptor)
         try:
             _write(descriptor, content)
@@ -175,7 +175,7 @@ class Folder:
         """
         latest = self.status(like).st_mtime - _ABANDONED_SECONDS
         for entry in self.names():
-            if entry.startswith(_TEMPORARY_START) and entry.endswith(_TEMPORARY_END):
+            if entry.startswith(TEMPORARY_START) and entry.endswith(TEMPORARY_END):
                 with suppress(OSError):  # another process may be sweeping too
                     self._remove_if_older(entry, latest)
 
