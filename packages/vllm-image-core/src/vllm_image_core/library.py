@@ -96,6 +96,10 @@ class Library:
         self.check_space(pixels=pixels)
         self._store.check_writable()
 
+    def sweep(self) -> None:
+        """Remove what killed processes have left in the folder, unless that was done."""
+        self._store.sweep()
+
     def check_space(self, *, pixels: int) -> None:
         """Compare the free space with what pictures with so many pixels together need.
 

@@ -3,10 +3,12 @@
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from vllm_image_core.errors import CannotSave, PictureNotSaved
+from vllm_image_core.files.database import FOLDER
 from vllm_image_core.files.disk_space import check_space
 from vllm_image_core.files.filename import automatic_stem, check_filename, folded
 from vllm_image_core.files.folder import Folder
@@ -53,7 +55,7 @@ class Store:
     def check_writable(self) -> None:
         """Make the folder and write a file there as a test, before a GPU works for nothing.
 
-        The first time, temporary files that dead writers left there a day or more ago are removed.
+        The first time, temporary files that dead writers left there are removed; see `Folder.sweep`.
 
         Raises:
             CannotSave: The folder cannot be made or written.
@@ -61,11 +63,18 @@ class Store:
         try:
             with Folder.opened(self.root) as folder, folder.temporary(_PROBE) as probe:
                 if not self._swept:
-                    folder.sweep(like=probe)
+                    folder.sweep(like=probe, finish=True)
+                    _sweep_below(self.root)
                     self._swept = True
         except OSError as error:
             message, next_step = _told(error, self.root)
             raise CannotSave(message, next_step=next_step) from error
+
+    def sweep(self) -> None:
+        """Remove the temporary files of dead writers, unless that was done or the folder is away."""
+        if not self._swept and os.path.isdir(self.root):  # noqa: PTH112 - a Path raises where it may not look
+            with suppress(CannotSave):
+                self.check_writable()
 
     def check_space(self, *, pixels: int) -> None:
         """Compare what is free on the disk with what pictures with so many pixels together need.
@@ -114,6 +123,12 @@ class Store:
             return write(self.root, picture, stem)
         except FileNotFoundError:  # the folder was removed under us
             return write(self.root, picture, stem)
+
+
+def _sweep_below(root: Path) -> None:
+    """Sweep the hidden folder, in which files are placed that may be empty: none of them is finished."""
+    with suppress(OSError), Folder.existing(root / FOLDER) as folder, folder.temporary(b"") as probe:
+        folder.sweep(like=probe)
 
 
 def _write(root: Path, picture: Picture, stem: str) -> str:

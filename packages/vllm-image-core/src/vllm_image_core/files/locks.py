@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from vllm_image_core.files.folder import TEMPORARY_END, TEMPORARY_START
+from vllm_image_core.files.temporary import temporary_name
 
 __all__ = ["ABANDONED_SECONDS", "LOCK_FILES", "can_lock", "remove_abandoned"]
 
@@ -22,7 +22,7 @@ LOCK_FILES: Final = "unix-dotfile"
 """SQLite's VFS for file systems without locks."""
 
 ABANDONED_SECONDS: Final = 15.0
-"""A lock file that has not changed for so long is that of a dead process: a transaction takes milliseconds."""
+"""A lock file that has not changed for so long is a dead process's: a transaction takes milliseconds."""
 
 _HELD: Final = frozenset((errno.EACCES, errno.EAGAIN))
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL
@@ -59,7 +59,7 @@ def remove_abandoned(database: Path) -> bool:
 @contextmanager
 def _probe(folder: Path) -> Generator[int]:
     """A new file, open, which is removed again."""
-    path = folder / f"{TEMPORARY_START}{secrets.token_hex(8)}{TEMPORARY_END}"
+    path = folder / temporary_name()
     descriptor = os.open(path, _NEW_FILE, 0o666)
     try:
         yield descriptor

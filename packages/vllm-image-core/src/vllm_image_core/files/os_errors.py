@@ -22,7 +22,6 @@ _NEXT_STEPS: Final = {
     errno.ENAMETOOLONG: "Choose an output folder with a shorter path.",
     errno.ELOOP: "A symbolic link on the way leads back to itself: choose another output folder.",
     errno.ESTALE: "The network folder was mounted again or is gone: bring it back, or choose another folder.",
-    errno.EIO: "The disk or the network folder fails: check it, or choose another output folder.",
 }
 
 
