@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 from vllm_image_core.errors import CannotSave, InvalidRequest, PictureNotSaved
 from vllm_image_core.files.folder import Folder
+from vllm_image_core.files.temporary import temporary_name
 from vllm_image_core.picture import Picture
 from vllm_image_core.store import Store
 
@@ -27,6 +28,7 @@ NAME = "img_20260218_143022_b9c4c4"
 DEADLINE_SECONDS = 60
 
 posix = pytest.mark.skipif(os.name != "posix", reason="a POSIX system's links, limits and signals")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux knows a dead process")
 linux_root = pytest.mark.skipif(
     not sys.platform.startswith("linux") or os.geteuid() != 0, reason="only root may mount a small disk"
 )
@@ -50,6 +52,55 @@ for _ in range(times):
     except CannotSave as error:
         print(error.message, error.picture == picture, flush=True)
 """
+
+
+DIES_WHILE_WRITING = """
+import os, sys
+from pathlib import Path
+from vllm_image_core.files.folder import Folder
+with Folder.existing(Path(sys.argv[1])) as folder, folder.temporary(b"half a picture"):
+    os._exit(9)
+"""
+
+DIES_WHILE_NAMING = """
+import errno, os, sys
+from datetime import datetime
+from pathlib import Path
+from vllm_image_core.files import folder
+from vllm_image_core.picture import Picture
+from vllm_image_core.store import Store
+root, sample, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+make, rename = os.open, os.rename
+
+def refuse(*_, **__):
+    raise OSError(errno.EPERM, "no hard links here")
+
+def die_before_reserving(name, *rest, **more):
+    is_reserving = str(name).endswith("fox.png") and rest[0] & os.O_CREAT
+    return os._exit(9) if is_reserving else make(name, *rest, **more)
+
+def die_when_reserved(old, new, **more):
+    return os._exit(9) if str(new).endswith("fox.png") else rename(old, new, **more)
+
+os.link = refuse
+folder.rename_if_free = lambda *_, **__: False
+if moment == "reserved":
+    os.rename = die_when_reserved
+else:
+    os.open = die_before_reserving
+Store(root).save(Picture.check(sample.read_bytes()), prompt="x", now=datetime(2026, 2, 18), filename="fox")
+"""
+
+
+def killed(script: str, *arguments: object) -> None:
+    """A process that ends in the middle of a step, as by SIGKILL."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    assert subprocess.run(command, check=False, timeout=DEADLINE_SECONDS).returncode == 9
+
+
+def cannot_rename(*_: object, **__: object) -> bool:
+    """As where the file system has no rename that never replaces."""
+    return False
 
 
 def encoded(kind: str = "PNG", side: int = 16) -> bytes:
@@ -299,13 +350,16 @@ def test_a_folder_that_was_removed_meanwhile_is_made_again(
     assert contents(store.root) == [f"{NAME}.png"]
 
 
+@pytest.mark.parametrize("renames", [True, False])
 def test_where_there_are_no_hard_links_files_are_whole_and_never_replaced_all_the_same(
-    store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch
+    store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch, *, renames: bool
 ) -> None:
     def link(*_: object, **__: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")  # what Linux says on FAT
 
     monkeypatch.setattr(os, "link", link)
+    if not renames:
+        monkeypatch.setattr("vllm_image_core.files.folder.rename_if_free", cannot_rename)
     store.root.mkdir()
     (store.root / "fox.png").write_text("mine")
     with ThreadPoolExecutor(8) as threads:
@@ -331,6 +385,7 @@ def test_where_there_are_no_hard_links_a_failure_leaves_nothing_either(
 
     monkeypatch.setattr(os, "link", link)
     monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr("vllm_image_core.files.folder.rename_if_free", cannot_rename)
     with pytest.raises(PictureNotSaved, match="Input/output error"):
         store.save(picture, prompt=PROMPT, now=NOON)
     assert contents(store.root) == []
@@ -486,6 +541,51 @@ def test_temporary_files_of_a_day_ago_are_removed_and_nothing_else(store: Store)
         "img_old.tmp",
         "picture.png",
     ]
+
+
+@linux
+def test_temporary_files_of_a_killed_process_are_removed_at_the_next_start(store: Store) -> None:
+    for folder in (store.root, store.root / ".vllm-image"):
+        folder.mkdir()
+        killed(DIES_WHILE_WRITING, folder)
+        assert [name[:5] for name in contents(folder) if name.endswith(".tmp")] == [".img_"]
+    with Folder.existing(store.root) as folder, folder.temporary(b"of a living process") as alive:
+        store.check_writable()
+        assert contents(store.root) == sorted([alive, ".vllm-image"])
+    assert contents(store.root / ".vllm-image") == []
+
+
+@linux
+@pytest.mark.parametrize("moment", ["reserved", "not reserved"])
+def test_a_picture_whose_process_was_killed_as_it_got_its_name_is_whole_or_gone_at_the_next_start(
+    store: Store, picture: Picture, tmp_path: Path, moment: str
+) -> None:
+    store.root.mkdir()
+    (tmp_path / "sample.png").write_bytes(picture.bytes)
+    killed(DIES_WHILE_NAMING, store.root, tmp_path / "sample.png", moment)
+    assert [name for name in contents(store.root) if not name.startswith(".")] == (
+        ["fox.png"] if moment == "reserved" else []
+    )
+    store.sweep()
+    assert contents(store.root) == (["fox.png"] if moment == "reserved" else [])
+    assert all(path.read_bytes() == picture.bytes for path in store.root.iterdir())
+
+
+@linux
+def test_a_temporary_file_names_nothing_that_is_not_empty_nor_anything_elsewhere(
+    store: Store, tmp_path: Path
+) -> None:
+    store.root.mkdir()
+    (store.root / "full.png").write_bytes(b"mine")
+    (tmp_path / "outside.png").touch()
+    dead = temporary_name(target="full.png").replace(f".{os.getpid()}-", ".999999999-")
+    for target in ("full.png", "..", ".hidden"):
+        (store.root / dead.replace("full.png", target)).write_bytes(b"theirs")
+    (store.root / ".hidden").touch()
+    store.sweep()
+    assert contents(store.root) == [".hidden", "full.png"]
+    assert (store.root / "full.png").read_bytes() == b"mine"
+    assert (store.root / ".hidden").read_bytes() == b""
 
 
 def test_saving_a_picture_twice_gives_two_equal_files(store: Store, picture: Picture) -> None:

@@ -976,3 +976,11 @@ async def test_what_was_made_and_what_was_found_is_shown_small(tmp_path: Path) -
         sheet = await studio.contact_sheet([image, *page.pictures], longest_side=256)
     assert (small.width, small.height, small.format) == (64, 64, "webp")
     assert sheet.width == 256
+
+
+@pytest.mark.parametrize("servers", ["http://127.0.0.1:9", ["http://127.0.0.1:9", "http://127.0.0.1:10"]])
+async def test_the_key_stands_in_clear_in_no_attribute_of_a_studio(
+    tmp_path: Path, servers: str | list[str]
+) -> None:
+    async with Studio(servers, output_dir=tmp_path, api_key="sk-unseen-4711") as studio:
+        assert [name for name, value in vars(studio).items() if "sk-unseen-4711" in repr(value)] == []

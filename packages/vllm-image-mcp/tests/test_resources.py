@@ -155,6 +155,25 @@ async def test_a_damaged_file_is_called_damaged(connect: Connect) -> None:
             await client.read_resource(f"image://{path.name}")
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(b"A diary: Tuesday\n", "text"), (b'{"diary": 2}', "JSON"), (b"\0\1diary", "something else")],
+)
+async def test_a_file_that_is_not_a_picture_is_named_by_its_kind_and_not_quoted(
+    connect: Connect, content: bytes, kind: str
+) -> None:
+    async with connect() as client:
+        path = await made(client)
+        path.write_bytes(content)
+
+        with pytest.raises(MCPError) as caught:
+            await client.read_resource(f"image://{path.name}")
+
+    assert caught.value.message.endswith(f"is not a PNG, JPEG or WebP image; it is {kind}.")
+    assert "diary" not in str(caught.value).lower()
+    assert content.hex(" ") not in str(caught.value)
+
+
 async def test_the_latest_pictures_are_listed_with_what_makes_them_again(
     connect: Connect, omni: "OmniServer"
 ) -> None:

@@ -155,8 +155,40 @@ def test_folders_that_may_be_read_stand_in_one_variable_as_in_path(
 def test_what_is_no_folder_cannot_be_allowed(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "gone", tmp_path / "file", ""):
-        with pytest.raises(ValidationError, match="is no folder"):
+        with pytest.raises(ValidationError, match=r"is not a folder|is empty|an empty name"):
             Settings.from_arguments(allow_dir=(str(folder),))
+
+
+def test_placeholders_in_any_option_are_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("VLLM_URL", "OUTPUT_DIR", "API_KEY", "PROFILES", "GPU_NAME"):
+        with monkeypatch.context() as environment:
+            environment.setenv(f"VLLM_IMAGE_{name}", f"${{env:{name}}}")
+            with pytest.raises(ValidationError, match="did not replace"):
+                Settings()
+    with pytest.raises(ValidationError, match="did not replace"):
+        Settings.from_arguments(allow_dir=(str(tmp_path), "$HOME"))
+
+
+def test_what_hosts_leave_around_a_value_is_taken_off(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VLLM_IMAGE_OUTPUT_DIR", f'"{tmp_path}"')
+    monkeypatch.setenv("VLLM_IMAGE_URL", '"http://gpu:6655"')
+    monkeypatch.setenv("VLLM_IMAGE_API_KEY", '"sesame"')
+    monkeypatch.setenv("VLLM_IMAGE_ALLOW_DIR", f"{tmp_path.as_uri()}{os.pathsep}{tmp_path}")
+    settings = Settings()
+    assert settings.output_dir == tmp_path
+    assert settings.vllm_url == "http://gpu:6655"
+    assert settings.api_key == SecretStr("sesame")
+    assert settings.allow_dir == (tmp_path, tmp_path)
+
+
+def test_no_error_of_the_settings_shows_the_key() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.from_arguments(api_key="sesame open", timeout=-1)
+    assert "sesame" not in str(caught.value)
 
 
 def test_neither_key_nor_password_is_repeated() -> None:

@@ -39,6 +39,7 @@ URL = "http://gpu.example:8000"
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNocFAAAAIkAOGVpLGLAAAAAElFTkSuQmCC"
 )
+SECRET = "sk-unseen-4711"
 SEEDED = ImageGenerationRequest(prompt="a red fox", seed=7)
 SEEDLESS = ImageGenerationRequest(prompt="a red fox")
 PICTURE = httpx.Response(200, json={"created": 1, "data": [{"b64_json": base64.b64encode(PNG).decode()}]})
@@ -392,6 +393,18 @@ def test_a_setting_that_cannot_be_used_is_refused_by_name(
         make(**{"base_url": URL, **settings})
     assert caught.value.parameter == parameter
     assert "CANARY" not in caught.value.message
+
+
+@pytest.mark.parametrize("make", [AsyncOmniClient, OmniClient])
+@pytest.mark.parametrize("settings", [{"api_key": SECRET + " "}, {"timeout": -1}, {"base_url": "nowhere"}])
+def test_no_frame_of_a_client_that_was_refused_shows_the_key(
+    make: Callable[..., object], settings: dict[str, object]
+) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        make(**{"base_url": URL, "api_key": SECRET, **settings})
+    below = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack[1:]
+    assert below
+    assert not [(frame.name, frame.locals) for frame in below if SECRET in str(frame.locals)]
 
 
 @pytest.mark.usefixtures("models")

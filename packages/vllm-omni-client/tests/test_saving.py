@@ -37,15 +37,17 @@ def test_a_file_that_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> N
     assert path.read_bytes() == b"new"
 
 
-@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("means", ["link", "rename", "reserve"])
 def test_a_file_that_someone_else_made_meanwhile_is_not_overwritten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, means: str
 ) -> None:
     def no_links(*_: object) -> None:
         raise OSError("no hard links here")
 
-    if not links:
+    if means != "link":
         monkeypatch.setattr(os, "link", no_links)
+    if means == "reserve":
+        monkeypatch.setattr("vllm_omni_client._saving.rename_if_free", lambda *_: False)
     with NewFile(tmp_path / "fox.png") as new:
         new.write(b"ours")
         (tmp_path / "fox.png").write_bytes(b"theirs")

@@ -10,15 +10,23 @@ from typing import Final
 
 from vllm_image_core.batch.journal import Journal
 from vllm_image_core.content_key import ContentKey
-from vllm_image_core.errors import BadPicture, CannotSave, IndexUnavailable, PictureNotSaved
+from vllm_image_core.errors import (
+    BadPicture,
+    CannotSave,
+    IndexUnavailable,
+    JournalUnavailable,
+    PictureNotSaved,
+)
 from vllm_image_core.files.filename import check_filename
 from vllm_image_core.files.folder import Folder
 from vllm_image_core.files.index import Index, Page
+from vllm_image_core.files.locks import can_lock
+from vllm_image_core.files.os_errors import reason_of
 from vllm_image_core.files.query import Query
 from vllm_image_core.files.record import Facts, Record, facts_in, record
 from vllm_image_core.picture import Picture
 from vllm_image_core.store import Store
-from vllm_image_core.text import one_line
+from vllm_image_core.text import LONGEST_PATH, one_line
 
 __all__ = ["Existing", "Library", "Saved"]
 
@@ -71,6 +79,7 @@ class Library:
         self._index = Index(self._store.root)
         self._spill = None if spill_dir is None else Store(spill_dir)
         self._check_space = check_space
+        self._locks_are_known = False
 
     @property
     def root(self) -> Path:
@@ -87,6 +96,10 @@ class Library:
         self.check_space(pixels=pixels)
         self._store.check_writable()
 
+    def sweep(self) -> None:
+        """Remove what killed processes have left in the folder, unless that was done."""
+        self._store.sweep()
+
     def check_space(self, *, pixels: int) -> None:
         """Compare the free space with what pictures with so many pixels together need.
 
@@ -102,7 +115,11 @@ class Library:
         Raises:
             CannotSave: It is not: it was moved or removed, or its disk is gone.
         """
-        if not Journal(self.root).path.exists():
+        try:
+            there = Journal(self.root).exists()
+        except JournalUnavailable as error:
+            raise CannotSave(error.message, next_step=error.next_step) from error
+        if not there:
             raise CannotSave(
                 f"The output folder {one_line(str(self.root), limit=300)} is not as it was: its journal of "
                 "batches is not there any more.",
@@ -148,7 +165,7 @@ class Library:
             if not spill:
                 raise
             return self._spilled(error, prompt=prompt, now=now, filename=filename)
-        return Saved(path=path, notes=self._entered(path, picture, facts))
+        return Saved(path=path, notes=(*self._entered(path, picture, facts), *self._about_locks()))
 
     def in_batch(self, batch: str, positions: Sequence[int]) -> Mapping[int, Record]:
         """The pictures of some requests of a batch that are in the folder, by their positions; at most 500.
@@ -193,6 +210,18 @@ class Library:
         """
         return self._index.find(query)
 
+    def _about_locks(self) -> tuple[str, ...]:
+        """What to say of a folder without locks, with the first picture that is saved in it."""
+        known, self._locks_are_known = self._locks_are_known, True
+        if known or can_lock(self.root):
+            return ()
+        note = (
+            f"The file system of {one_line(str(self.root), limit=LONGEST_PATH)} has no file locks; files of "
+            "that purpose are used instead. Let only one machine at a time save pictures there."
+        )
+        _logger.warning("%s", note)
+        return (note,)
+
     def _entered(self, path: Path, picture: Picture, facts: Facts) -> tuple[str, ...]:
         """Enter a picture that is saved; nothing that goes wrong here takes it away again."""
         try:
@@ -201,18 +230,22 @@ class Library:
             return (f"The picture is saved, but not in the index. {error.message} {error.next_step}",)
         except FileNotFoundError:
             return ("The picture was saved, and removed by somebody else at once.",)
+        except OSError as error:
+            return (f"The picture is saved, but not in the index: {reason_of(error)}.",)
         return ()
 
     def _spilled(self, error: PictureNotSaved, *, prompt: str, now: datetime, filename: str | None) -> Saved:
         try:
             path = self._spill_store().save(error.picture, prompt=prompt, now=now, filename=filename)
-        except (CannotSave, OSError) as second:
+        except (CannotSave, OSError, UnicodeError) as second:
+            told = second.message if isinstance(second, CannotSave) else f"{reason_of(second)}."
             raise PictureNotSaved(
-                f"{error.message} The spill folder does not take the picture either: {second}",
+                f"{error.message} The spill folder does not take the picture either: {told}",
                 picture=error.picture,
                 next_step=f"{error.next_step} The picture is in this error, as `picture`.",
             ) from error
-        note = f"The picture is not in the output folder but in {path}. {error.message} {error.next_step}"
+        where = one_line(str(path), limit=LONGEST_PATH)
+        note = f"The picture is not in the output folder but in {where}. {error.message} {error.next_step}"
         _logger.warning("%s", note)
         return Saved(path=path, spilled=True, notes=(note,))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.formats import jpeg, png, webp
-from vllm_image_core.formats.signature import PictureFormat, described, picture_format
+from vllm_image_core.formats.signature import PictureFormat, described, named_kind, picture_format
 from vllm_image_core.parameters.size import Size
 from vllm_image_core.text import one_line
 
@@ -72,6 +72,17 @@ class Picture:
         if kind != "png":
             picture._verify()  # Pillow knows more of these two than the walk does
         return picture
+
+    @classmethod
+    def check_file(cls, data: builtins.bytes) -> Self:
+        """The picture in a file's content: as `check`, but no error quotes the file, which may hold a secret.
+
+        Raises:
+            BadPicture: As `check`.
+        """
+        if picture_format(data) is None:
+            raise BadPicture(f"The file is not a PNG, JPEG or WebP image; it is {named_kind(data)}.")
+        return cls.check(data)
 
     @property
     def size(self) -> Size:

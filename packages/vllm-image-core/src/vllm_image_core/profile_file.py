@@ -149,8 +149,12 @@ class _Extender:
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        files = sorted(path.glob("*.toml"))
+    try:
+        files = sorted(path.glob("*.toml")) if path.is_dir() else None
+    except (OSError, ValueError) as error:  # a path that is too long, or may not be entered; a zero byte
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise BadProfile(f"{_named(path)} cannot be read: {one_line(reason)}") from error
+    if files is not None:
         if not files:
             raise BadProfile(f"{_named(path)} has no profile; allowed are files named *.toml")
         if len(files) > _MOST_FILES:

@@ -1,16 +1,18 @@
 """The folder of the pictures: each written whole or not at all, under a name of its own, nowhere else."""
 
-import errno
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from vllm_image_core.errors import CannotSave, PictureNotSaved
+from vllm_image_core.files.database import FOLDER
 from vllm_image_core.files.disk_space import check_space
 from vllm_image_core.files.filename import automatic_stem, check_filename, folded
 from vllm_image_core.files.folder import Folder
+from vllm_image_core.files.os_errors import next_step_after, reason_of
 from vllm_image_core.picture import Picture
 from vllm_image_core.text import one_line
 
@@ -18,19 +20,6 @@ _Taken = Callable[[str], bool]
 
 _PROBE = b"\0" * 65_536
 """Enough that a full disk is found."""
-
-_NEXT_STEPS = {
-    errno.ENOSPC: "Free some space on that disk, or choose another output folder.",
-    errno.EDQUOT: "Your quota on that disk is used up: remove files, or choose another output folder.",
-    errno.EFBIG: "The system limits how large a file may be (ulimit -f): raise it, or choose another folder.",
-    errno.EROFS: "That disk is read-only: choose another output folder.",
-    errno.EACCES: "Choose an output folder that you may write to, or change that folder's permissions.",
-    errno.EPERM: "Choose an output folder that you may write to, or change that folder's permissions.",
-    errno.ENOTDIR: "A file is in the way: choose another output folder.",
-    errno.EEXIST: "A file is in the way: choose another output folder.",
-    errno.EMFILE: "Too many files are open: raise the limit (ulimit -n), or make fewer pictures at once.",
-    errno.ENAMETOOLONG: "Choose an output folder with a shorter path.",
-}
 
 
 class Store:
@@ -48,14 +37,25 @@ class Store:
     def __init__(self, root: Path) -> None:
         if "\0" in str(root):
             raise CannotSave("The path of the output folder has a zero byte in it.")
-        self.root = Path(os.path.abspath(root))  # noqa: PTH100 - Path.absolute() keeps ".."
+        try:
+            self.root = Path(os.path.abspath(root))  # noqa: PTH100 - Path.absolute() keeps ".."
+            os.fsencode(self.root)
+        except FileNotFoundError as error:
+            raise CannotSave(
+                f"The output folder {one_line(str(root), limit=300)} is relative to the working folder, "
+                "which no longer exists.",
+                next_step="Give an absolute output folder, or start again in a folder that exists.",
+            ) from error
+        except (OSError, UnicodeError) as error:
+            message, next_step = _told(error, Path(root))
+            raise CannotSave(message, next_step=next_step) from error
         self._swept = False
         self._naming = threading.Lock()
 
     def check_writable(self) -> None:
         """Make the folder and write a file there as a test, before a GPU works for nothing.
 
-        The first time, temporary files that dead writers left there a day or more ago are removed.
+        The first time, temporary files that dead writers left there are removed; see `Folder.sweep`.
 
         Raises:
             CannotSave: The folder cannot be made or written.
@@ -63,11 +63,18 @@ class Store:
         try:
             with Folder.opened(self.root) as folder, folder.temporary(_PROBE) as probe:
                 if not self._swept:
-                    folder.sweep(like=probe)
+                    folder.sweep(like=probe, finish=True)
+                    _sweep_below(self.root)
                     self._swept = True
         except OSError as error:
             message, next_step = _told(error, self.root)
             raise CannotSave(message, next_step=next_step) from error
+
+    def sweep(self) -> None:
+        """Remove the temporary files of dead writers, unless that was done or the folder is away."""
+        if not self._swept and os.path.isdir(self.root):  # noqa: PTH112 - a Path raises where it may not look
+            with suppress(CannotSave):
+                self.check_writable()
 
     def check_space(self, *, pixels: int) -> None:
         """Compare what is free on the disk with what pictures with so many pixels together need.
@@ -107,7 +114,7 @@ class Store:
                 return self.root / self._written(picture, automatic_stem(prompt, now), _write)
             with self._naming:
                 return self.root / self._written(picture, given, _write_without_twin)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             message, next_step = _told(error, self.root)
             raise PictureNotSaved(message, picture=picture, next_step=next_step) from error
 
@@ -116,6 +123,12 @@ class Store:
             return write(self.root, picture, stem)
         except FileNotFoundError:  # the folder was removed under us
             return write(self.root, picture, stem)
+
+
+def _sweep_below(root: Path) -> None:
+    """Sweep the hidden folder, in which files are placed that may be empty: none of them is finished."""
+    with suppress(OSError), Folder.existing(root / FOLDER) as folder, folder.temporary(b"") as probe:
+        folder.sweep(like=probe)
 
 
 def _write(root: Path, picture: Picture, stem: str) -> str:
@@ -176,9 +189,7 @@ def _name(stem: str, number: int, extension: str) -> str:
     return f"{stem}.{extension}" if number == 1 else f"{stem}_{number}.{extension}"
 
 
-def _told(error: OSError, root: Path) -> tuple[str, str]:
+def _told(error: OSError | UnicodeError, root: Path) -> tuple[str, str]:
     """What a system's error means for the user, and what to do next."""
-    code = errno.errorcode.get(error.errno or 0, "no error number")
-    reason = one_line(error.strerror or str(error))
-    message = f"Cannot save pictures in {one_line(str(root), limit=300)}: {reason} ({code})."
-    return message, _NEXT_STEPS.get(error.errno or 0, CannotSave.usual_next_step)
+    message = f"Cannot save pictures in {one_line(str(root), limit=300)}: {reason_of(error)}."
+    return message, next_step_after(error, otherwise=CannotSave.usual_next_step)

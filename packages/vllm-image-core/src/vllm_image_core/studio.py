@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pydantic import SecretStr
 from vllm_omni_client.errors import OmniError
 from vllm_omni_client.models import OutputFormat
 
@@ -92,7 +93,7 @@ class Studio(Viewer):
         output_dir: Path | str = "generated_images",
         spill_dir: Path | str | None = None,
         check_space: bool = True,
-        api_key: str | None = None,
+        api_key: str | SecretStr | None = None,
         timeout: float = 300.0,
         max_concurrent: int | None = None,
         gpu: Gpu | None = None,
@@ -103,6 +104,8 @@ class Studio(Viewer):
         timer: Callable[[], float] = time.perf_counter,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
+        # No frame and no attribute shows the key from here on: error reporters write their reprs.
+        api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         servers = server if isinstance(server, Sequence) and not isinstance(server, str) else [server]
         self._connect = functools.partial(_connected, api_key=api_key, timeout=timeout)
         # Of several servers another one is asked when one fails, and not the same again.
@@ -533,7 +536,9 @@ def _recalled(file: Path | str | bytes, folder: Path) -> Recalled:
     return replace(told, request=found_in(folder, told.request, told.inputs))
 
 
-def _connected(server: str | Backend, *, api_key: str | None, timeout: float, max_retries: int) -> Backend:
+def _connected(
+    server: str | Backend, *, api_key: SecretStr | None, timeout: float, max_retries: int
+) -> Backend:
     if not isinstance(server, str):
         return server
     from vllm_omni_client._client import AsyncOmniClient  # noqa: PLC0415 - httpx is slow to import

@@ -26,6 +26,11 @@ def one_line(text: str, *, limit: int = LONGEST_SHOWN) -> str:
     return head if len(head) <= limit and len(text) <= limit else head[: limit - 1] + "…"
 
 
+def path_text(path: object) -> str:
+    """A path as JSON and a terminal can show it: the bytes of a name that are not text are escaped."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
 def sentences(*texts: str) -> str:
     """Texts in a row, each ended by a full stop where it has no end of its own."""
     return " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in texts if text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vllm_image_core.text import one_line
+from vllm_image_core.text import one_line, path_text
 
 from vllm_image_mcp.links import picture_uri
 from vllm_image_mcp.messages import diagnosis, explain, in_our_words, told_notes
@@ -69,7 +69,7 @@ def _image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str],
     return ImageResult(
         batch_id=batch_id,
         uri=picture_uri(image.path, folder=folder),
-        file_path=str(image.path),
+        file_path=path_text(image.path),
         generation_time_seconds=round(image.seconds, 3),
         parameters_used=ParametersUsed(
             model=image.model,

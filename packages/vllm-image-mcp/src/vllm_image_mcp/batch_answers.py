@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from vllm_image_core.errors import ImageError
-from vllm_image_core.text import one_line
+from vllm_image_core.text import one_line, path_text
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.answers import seconds_left
@@ -200,7 +200,7 @@ def _image(
         index=item.position,
         prompt=brief(item.prompt),
         status=_item_status(item, watch, error=error, path=path),
-        file_path=str(path) if path else None,
+        file_path=path_text(path) if path else None,
         generation_time_seconds=None if seconds is None else round(seconds, 3),
         seed=item.seed,
         uri=picture_uri(path, folder=folder) if path else None,
@@ -301,6 +301,6 @@ def batch_cancelled(batch: FoundBatch) -> BatchCancelled:
         completed=batch.done,
         cancelled=batch.cancelled,
         failed=batch.failed,
-        files_saved=[str(item.path) for item in batch.items if item.path],
+        files_saved=[path_text(item.path) for item in batch.items if item.path],
         notes=[running] if batch.left_running else [],
     )

@@ -190,6 +190,7 @@ def _listed(lines: Sequence[int]) -> str:
 
 
 async def _make(state: State, order: _Order) -> int:
+    state.check_folder()
     requests = order.requests(state)
     first = await anext(requests, None)
     if first is None:
@@ -207,11 +208,13 @@ async def _make(state: State, order: _Order) -> int:
 
 
 async def _resume(state: State, batch_id: str, *, as_json: bool) -> int:
+    state.check_folder()
     resumed = state.studio.resume(batch_id, max_concurrent=state.settings.max_concurrent)
     return await BatchScreen(state, resumed, as_json=as_json).show()
 
 
 async def _list(state: State, limit: int, *, as_json: bool) -> int:
+    state.check_folder()
     found = await state.studio.batches(limit)
     for each in found:
         click.echo(json_line(_summary(each)) if as_json else _line(each))
@@ -221,6 +224,7 @@ async def _list(state: State, limit: int, *, as_json: bool) -> int:
 
 
 async def _cancel(state: State, batch_id: str) -> int:
+    state.check_folder()
     found = await state.studio.cancel_batch(batch_id)
     click.echo(
         f"{found.id} {found.state}: {found.done} done, {found.failed} failed, {found.cancelled} cancelled"

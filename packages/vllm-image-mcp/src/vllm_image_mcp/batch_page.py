@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vllm_image_core.batch.summary import FoundBatch, ItemReport
 from vllm_image_core.files.record import Record
-from vllm_image_core.text import one_line
+from vllm_image_core.text import one_line, path_text
 
 from vllm_image_mcp import stored_pictures
 from vllm_image_mcp.links import picture_uri
@@ -44,7 +44,7 @@ def _image(item: ItemReport, records: Mapping[Path, Record], *, folder: Path) ->
     return {
         "index": item.position,
         "status": "success" if item.state == "done" else item.state,
-        "file_path": str(item.path) if item.path else None,
+        "file_path": path_text(item.path) if item.path else None,
         "uri": picture_uri(item.path, folder=folder) if item.path else None,
         "model": record.model and one_line(record.model) if record else None,
         "tool": "edit_image" if item.operation == "edit" else "generate_image",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from vllm_image_core.batching import Done
 from vllm_image_core.estimates.eta import Eta, duration
+from vllm_image_core.text import path_text
 
 from vllm_image_mcp.interrupts import interruptible
 from vllm_image_mcp.json_line import json_line
@@ -44,7 +45,7 @@ class BatchScreen:
         self._lines = lines
         self._notes = dict.fromkeys(state.notes)
         self._told_at = time.monotonic()
-        self._done = self._failed = 0
+        self._done = self._failed = self._spilled = 0
 
     async def show(self) -> int:
         """Begin the batch, show what comes of it, and return the exit status."""
@@ -59,11 +60,13 @@ class BatchScreen:
                 self._show_progress()
             await interrupts.ended()
         self._show_end()
-        return interrupts.status or (0 if made.progress.done == made.progress.total else 1)
+        are_all_there = made.progress.done == made.progress.total and not self._spilled
+        return interrupts.status or (0 if are_all_there else 1)
 
     def _show(self, outcome: PictureOutcome) -> None:
         if isinstance(outcome, Done):
             self._done += 1
+            self._spilled += outcome.value.spilled
             self._note(outcome.value.notes)
         else:
             self._failed += 1
@@ -71,7 +74,7 @@ class BatchScreen:
             click.echo(json_line(self._object(outcome)))
         elif isinstance(outcome, Done):
             image = outcome.value
-            click.echo(f"{self._count()} {image.path}  seed {image.seed}  {image.seconds:.2f} s")
+            click.echo(f"{self._count()} {path_text(image.path)}  seed {image.seed}  {image.seconds:.2f} s")
         if not isinstance(outcome, Done):
             where = self._named(outcome.index)
             click.echo(f"{self._count()} {where} failed: {told(outcome.error)}", err=True)
@@ -90,7 +93,7 @@ class BatchScreen:
         image = outcome.value
         return {
             **about,
-            "path": str(image.path),
+            "path": path_text(image.path),
             "width": image.picture.width,
             "height": image.picture.height,
             "seconds": round(image.seconds, 3),

@@ -56,7 +56,7 @@ async def made(ctx: Context[State], request: ImageRequest, *, max_wait: object) 
         ImageError: The picture cannot be saved.
         OmniError: The server refused, failed, or did not answer.
     """
-    state = ctx.request_context.lifespan_context
+    state = _with_folder(ctx)
     batch = state.studio.batch([request])
     watch = await _begun_and_waited(ctx, batch, [request], max_wait=max_wait, through_trouble=False)
     if error := watch.errors.get(0) or batch.trouble:
@@ -106,7 +106,7 @@ async def many_made(
     """
     if not agreed:
         raise NotAgreed(f"The user does not want these {len(requests)} pictures; nothing was sent.")
-    studio = ctx.request_context.lifespan_context.studio
+    studio = _with_folder(ctx).studio
     batch = studio.batch(requests, max_concurrent=max_concurrent)
     await _begun_and_waited(ctx, batch, requests, max_wait=max_wait)
     return await _told(ctx, await studio.find_batch(batch.id, limit=MOST_LISTED), failing=True)
@@ -123,7 +123,7 @@ async def batch_got(
         BatchInUse: It is to go on, and another process works on it.
         ImageError: The journal cannot be read.
     """
-    state = ctx.request_context.lifespan_context
+    state = _with_folder(ctx)
     waiting, resuming = yes_or_no("wait", wait, usual=True), yes_or_no("resume", resume, usual=False)
     until = answer_by(ctx, max_wait) if waiting else asyncio.get_running_loop().time()
     found_batch = await state.studio.find_batch(batch_id, limit=MOST_LISTED)
@@ -143,7 +143,7 @@ async def batches_listed(ctx: Context[State]) -> CallToolResult:
     Raises:
         ImageError: The journal cannot be read.
     """
-    state = ctx.request_context.lifespan_context
+    state = _with_folder(ctx)
     known = await state.studio.batches(_MOST_BATCHES)
     listed_batches = batch_answers.listed(known, most=MOST_LISTED)
     told = [await _salvaged(state, each) if each.state in _CUT_OFF else each for each in listed_batches]
@@ -157,7 +157,7 @@ async def batch_cancelled(ctx: Context[State], batch_id: str) -> CallToolResult:
         UnknownBatch: No batch of this folder has that id.
         ImageError: The journal cannot be read or written.
     """
-    state = ctx.request_context.lifespan_context
+    state = _with_folder(ctx)
     return await reply(
         batch_answers.batch_cancelled(await state.studio.cancel_batch(batch_id)), state.settings
     )
@@ -180,7 +180,7 @@ async def images_found(
         InvalidRequest: Something that cannot be searched for.
         ImageError: The folder's index cannot be read.
     """
-    state = ctx.request_context.lifespan_context
+    state = _with_folder(ctx)
     folder = state.studio.output_dir
     page = await state.studio.find(
         text,
@@ -198,6 +198,13 @@ async def images_found(
         links=found.found_links(answer),
         drawing=sheet(found.shown_found(page)) if page.pictures else None,
     )
+
+
+def _with_folder(ctx: Context[State]) -> State:
+    """The state of a call that needs the output folder, which can be used."""
+    state = ctx.request_context.lifespan_context
+    state.check_folder()
+    return state
 
 
 def _input_names(edit: EditRequest) -> list[str]:

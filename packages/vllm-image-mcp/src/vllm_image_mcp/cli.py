@@ -11,7 +11,7 @@ import click
 from vllm_image_core.parameters.bounds import OUTPUT_FORMATS
 from vllm_image_core.parameters.preset import QUALITIES
 from vllm_image_core.request import ImageRequest
-from vllm_image_core.text import shown
+from vllm_image_core.text import path_text, shown
 
 from vllm_image_mcp.batch_commands import COMMANDS
 from vllm_image_mcp.command import run, told_as_a_sentence
@@ -135,7 +135,7 @@ async def _generate(state: State, request: ImageRequest, *, fresh: bool) -> int:
     if isinstance(made, int):
         return made
     _show(made, notes=state.notes)
-    return 0
+    return 1 if made.spilled else 0
 
 
 async def _health(state: State) -> int:
@@ -147,7 +147,7 @@ async def _health(state: State) -> int:
 
 
 def _show(image: GeneratedImage, *, notes: tuple[str, ...]) -> None:
-    click.echo(image.path)
+    click.echo(path_text(image.path))
     facts = {
         "size": image.request.size,
         "seed": image.seed,

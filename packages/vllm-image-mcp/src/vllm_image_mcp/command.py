@@ -28,7 +28,7 @@ def run(settings: Settings, job: Callable[[State], Coroutine[None, None, int]]) 
     """Do a job, and leave with its exit status; an expected failure becomes a line on stderr and status 1."""
 
     async def whole() -> int:
-        state = State(settings)
+        state = State(settings, at_shell=True)
         try:
             return await job(state)
         finally:

@@ -85,7 +85,12 @@ class Completions:
     async def _images(self) -> Iterable[str]:
         from vllm_image_mcp import stored_pictures  # noqa: PLC0415 - likewise
 
-        found = await asyncio.to_thread(lambda: stored_pictures.latest(self._state.folder.path, _LOOKED_AT))
+        try:
+            found = await asyncio.to_thread(
+                lambda: stored_pictures.latest(self._state.folder.path, _LOOKED_AT)
+            )
+        except OSError:
+            return ()
         return [record.path.name for record in found]
 
     async def _batches(self) -> Iterable[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from vllm_image_core.parameters.preset import QUALITIES
+from vllm_image_core.text import path_text
 
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.settings import Settings
@@ -89,5 +90,5 @@ async def _edited(
         return made
     show(made, state.notes)
     for layer in made.layers:
-        click.echo(layer)
-    return 0
+        click.echo(path_text(layer))
+    return 1 if made.spilled else 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from vllm_image_core.edit import EditRequest
 from vllm_image_core.editing.input_picture import InputPicture, listed
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.text import one_line
+from vllm_image_core.text import one_line, path_text
 
 from vllm_image_mcp.inputs import InputFolders
 from vllm_image_mcp.links import picture_link, picture_uri
@@ -37,7 +37,7 @@ def found_images(page: Page, *, folder: Path) -> FoundImages:
 
 def _found(record: Record, *, folder: Path) -> FoundImage:
     return FoundImage(
-        file_path=str(record.path),
+        file_path=path_text(record.path),
         uri=picture_uri(record.path, folder=folder),
         created=record.created.isoformat(),
         size=str(record.size),

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import BinaryIO, Final
@@ -52,7 +52,7 @@ class InputFolders:
     """
 
     def __init__(self, output_dir: Path, allowed: Sequence[Path] = ()) -> None:
-        self._folders = (output_dir, *(Path(os.path.abspath(each)) for each in allowed))  # noqa: PTH100 - Path.absolute() keeps ".."
+        self._folders = (output_dir, *_absolute(allowed))
 
     def named(self, given: object) -> "NamedPicture":
         """A name, to be read once the model is known to edit.
@@ -84,7 +84,8 @@ class InputFolders:
     def name_of(self, given: object) -> str:
         """The file name of a picture that could be read: with its extension, where it was left out."""
         path = self._path(given, "images")
-        there = (parts[-1] for folder, parts in self._candidates(path) if folder.joinpath(*parts).is_file())
+        candidates = self._candidates(path)
+        there = (parts[-1] for folder, parts in candidates if os.path.isfile(folder.joinpath(*parts)))  # noqa: PTH113 - a Path raises where it may not look
         return next(there, path.name)
 
     def _path(self, given: object, parameter: str) -> PurePath:
@@ -115,7 +116,7 @@ class InputFolders:
                 yield from ((self._folders[0], (f"{path.name}{end}",)) for end in PICTURE_EXTENSIONS)
             return
         for folder in self._folders:
-            for root in dict.fromkeys((folder, folder.resolve())):
+            for root in dict.fromkeys((folder, Path(os.path.realpath(folder)))):
                 if path.is_relative_to(root) and path != root:
                     yield root, path.relative_to(root).parts
 
@@ -158,6 +159,13 @@ class NamedPicture:
     def input_picture(self, *, parameter: str) -> InputPicture:
         """Read it; see `InputFolders.read`."""
         return self.folders.read(self.given, parameter=parameter)
+
+
+def _absolute(folders: Sequence[Path]) -> Generator[Path]:
+    for each in folders:
+        # A relative one in a working folder that was removed is gone, too.
+        with suppress(FileNotFoundError):
+            yield Path(os.path.abspath(each))  # noqa: PTH100 - Path.absolute() keeps ".."
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import Final
 from urllib.parse import quote
 
 from mcp.types import ResourceLink
+from vllm_image_core.text import path_text
 
 __all__ = ["mime_type_of", "picture_link", "picture_uri"]
 
@@ -39,7 +40,7 @@ def picture_link(path: Path, *, uri: str, description: str) -> ResourceLink:
     return ResourceLink(
         type="resource_link",
         uri=uri,
-        name=path.name,
-        description=f"{description}; {path}",
+        name=path_text(path.name),
+        description=f"{description}; {path_text(path)}",
         mime_type=mime_type_of(path),
     )

@@ -54,7 +54,7 @@ def _real(settings: Settings, folder: Path, registry: Registry) -> Studio:
     return Studio(
         [first, *others] if others else first,
         output_dir=folder,
-        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        api_key=settings.api_key,
         timeout=settings.timeout,
         max_concurrent=settings.max_concurrent,
         gpu=configured.over(None if others else gpu_beside(first)),

@@ -138,7 +138,7 @@ def _many(places: Sequence[Shown], side: int, most: int) -> Picture:
 def _read(path: Path) -> Picture:
     if path.stat().st_size > _MOST_FILE_BYTES:
         raise BadPicture(f"{path.name} is too large for a preview.")
-    return Picture.check(path.read_bytes())
+    return Picture.check_file(path.read_bytes())
 
 
 def _read_if_there(path: Path | None) -> Picture | None:

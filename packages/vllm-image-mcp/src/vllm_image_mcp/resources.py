@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import TYPE_CHECKING, Final, Literal
 
 from mcp.server import MCPServer
@@ -17,6 +18,7 @@ from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from mcp.server.mcpserver import Context
     from pydantic import AnyUrl
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from vllm_image_core.picture import Picture
 
 __all__ = ["LATEST", "ResourceServer", "add_resources"]
+
+_logger = logging.getLogger(__name__)
 
 LATEST: Final = "images://latest"
 """The address of the list of the latest pictures."""
@@ -104,7 +108,18 @@ class Pictures:
         self._state = state
 
     async def listed(self) -> list[Resource]:
-        """The latest pictures as resources of their own, for hosts in which a person picks one."""
+        """The latest pictures as resources of their own, for hosts in which a person picks one.
+
+        None where the folder cannot be used: the list has more than pictures.
+        """
+        from vllm_image_core.errors import CannotSave  # noqa: PLC0415 - a server that starts needs no core
+
+        try:
+            self._state.check_folder()
+            records = await self._latest(_LISTED)
+        except (CannotSave, OSError) as error:
+            _logger.warning("No image is listed: %s", error)
+            return []
         return [
             Resource(
                 uri=picture_uri(record.path, folder=self._state.folder.path),
@@ -113,16 +128,24 @@ class Pictures:
                 mime_type=mime_type_of(record.path),
                 size=record.bytes,
             )
-            for record in await self._latest(_LISTED)
+            for record in records
         ]
 
     async def latest(self) -> str:
-        """The latest pictures with what makes them again."""
+        """The latest pictures with what makes them again.
+
+        Raises:
+            ResourceError: The output folder cannot be used.
+        """
         from vllm_image_core.files.index import Page  # noqa: PLC0415 - a server that starts needs no core
 
         from vllm_image_mcp.found import found_images  # noqa: PLC0415 - likewise
 
-        page = Page(pictures=await self._latest(_LATEST))
+        self._check_folder()
+        try:
+            page = Page(pictures=await self._latest(_LATEST))
+        except OSError as error:
+            raise self._unreadable(self._state.folder.path, error) from error
         told = await asyncio.to_thread(found_images, page, folder=self._state.folder.path)
         return told.model_dump_json(indent=1)
 
@@ -136,7 +159,7 @@ class Pictures:
 
         Raises:
             ResourceNotFoundError: There is no such picture in the output folder.
-            ResourceError: There is, but it is damaged.
+            ResourceError: There is, but it is damaged, or the folder cannot be read.
             MCPError: A value that cannot be.
         """
         from vllm_image_core.errors import BadPicture  # noqa: PLC0415 - a server that starts needs no core
@@ -146,6 +169,8 @@ class Pictures:
             picture = await asyncio.to_thread(self._picture, id, wanted_width, wanted_format)
         except BadPicture as error:
             raise ResourceError(f"The picture {id[:_TITLE]!r} is damaged. {error.message}") from error
+        except OSError as error:
+            raise self._unreadable(self._state.folder.path, error) from error
         if picture is None:
             raise ResourceNotFoundError(
                 f"There is no picture {id[:_TITLE]!r} in the output folder. {LATEST} lists the last ones."
@@ -163,6 +188,7 @@ class Pictures:
 
         from vllm_image_mcp.batch_page import batch_page  # noqa: PLC0415 - likewise
 
+        self._check_folder()
         studio = self._state.studio
         try:
             found = await studio.find_batch(id, limit=_MOST_OF_A_BATCH)
@@ -171,6 +197,22 @@ class Pictures:
         except ImageError as error:
             raise ResourceError(error.message) from error
         return _text(await asyncio.to_thread(batch_page, found, folder=studio.output_dir))
+
+    def _check_folder(self) -> None:
+        from vllm_image_core.errors import CannotSave  # noqa: PLC0415 - a server that starts needs no core
+
+        try:
+            self._state.check_folder()
+        except CannotSave as error:
+            raise ResourceError(f"{error.message} {error.next_step}") from error
+
+    def _unreadable(self, path: Path, error: OSError) -> ResourceError:
+        from vllm_image_core.files.os_errors import next_step_after, reason_of  # noqa: PLC0415 - likewise
+        from vllm_image_core.text import LONGEST_PATH, one_line  # noqa: PLC0415 - likewise
+
+        next_step = next_step_after(error, otherwise="Check the folder and its permissions.")
+        where = one_line(str(path), limit=LONGEST_PATH)
+        return ResourceError(f"The output folder {where} cannot be read: {reason_of(error)}. {next_step}")
 
     def _picture(
         self, name: str, width: int | None, kind: Literal["png", "webp", "jpeg"] | None

@@ -1,14 +1,22 @@
 """What the server was told at its start: arguments first, then the environment, then defaults."""
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, cast
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from vllm_image_core.text import shown
+
+from vllm_image_mcp.written import key_as_written, path_as_written, text_as_written, url_as_written
 
 __all__ = ["LogLevel", "Settings"]
+
+_BETWEEN_FOLDERS: Final = re.compile(rf"{os.pathsep}(?!//)")
+"""As in PATH, but for the colon of a URL."""
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -23,7 +31,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="VLLM_IMAGE_", frozen=True, env_ignore_empty=True, populate_by_name=True
+        env_prefix="VLLM_IMAGE_",
+        frozen=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,  # the API key is one of them
     )
 
     vllm_url: str = Field(
@@ -64,6 +76,21 @@ class Settings(BaseSettings):
     log_level: LogLevel = "WARNING"
     """Least severe log line written to stderr."""
 
+    @field_validator("output_dir", "profiles", mode="before")
+    @classmethod
+    def _path_as_written(cls, value: object) -> object:
+        return path_as_written(value) if isinstance(value, str) else value
+
+    @field_validator("gpu_name", mode="before")
+    @classmethod
+    def _text_as_written(cls, value: object) -> object:
+        return text_as_written(value) if isinstance(value, str) else value
+
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _key_as_written(cls, value: object) -> object:
+        return key_as_written(value) if isinstance(value, str) else value
+
     @field_validator("max_concurrent", "max_wait", mode="before")
     @classmethod
     def _auto_is_none(cls, value: object) -> object:
@@ -73,18 +100,21 @@ class Settings(BaseSettings):
     @classmethod
     def _as_a_path_variable(cls, value: object) -> object:
         """Several folders in one variable stand as in PATH; an empty name is a slip, not this folder."""
-        given = value.split(os.pathsep) if isinstance(value, str) else value
-        if isinstance(given, list | tuple) and "" in given:
+        given = _BETWEEN_FOLDERS.split(value) if isinstance(value, str) else value
+        if not isinstance(given, list | tuple):
+            return given
+        folders = cast("Sequence[object]", given)
+        if "" in folders:
             raise ValueError("an empty name is no folder")
-        return tuple(given) if isinstance(given, list) else given  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - checked next
+        return tuple(path_as_written(each) if isinstance(each, str) else each for each in folders)
 
     @field_validator("allow_dir")
     @classmethod
     def _are_folders(cls, value: tuple[Path, ...] | None) -> tuple[Path, ...] | None:
         folders = tuple(folder.expanduser() for folder in value or ())
         for folder in folders:
-            if not folder.is_dir():
-                raise ValueError(f"{str(folder)!r} is no folder")
+            if not os.path.isdir(folder):  # noqa: PTH112 - a Path raises where it may not look
+                raise ValueError(f"{shown(str(folder))} is not a folder, or this program may not look at it")
         return folders or None
 
     @field_validator("log_level", mode="before")
@@ -96,7 +126,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_an_address(cls, value: str) -> str:
         """Found at the start, and not at the first picture; the client looks more closely."""
-        urls = [_checked_address(url) for url in value.split(",")]
+        urls = [_checked_address(url_as_written(url)) for url in url_as_written(value).split(",")]
         if len(set(urls)) < len(urls):
             raise ValueError("names a server twice")
         return ",".join(urls)

@@ -40,6 +40,7 @@ async def made_at_shell(state: State, request: ImageRequest, *, fresh: bool) -> 
         ImageError: The picture cannot be saved.
         OmniError: The server refused, failed, or did not answer.
     """
+    state.check_folder()
     batch = state.studio.batch([request], fresh=fresh)
     paused = asyncio.Event()
 

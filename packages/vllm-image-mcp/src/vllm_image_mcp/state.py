@@ -31,6 +31,7 @@ class State:
         settings: What the server was told at its start.
         wired: Whether its hosts are at the other end of a wire: such a host hears of progress only where its
             call has a token for that. A client in this process is called back without one.
+        at_shell: Whether a person at a shell works with it: a folder that they name is used, or an error.
 
     Attributes:
         settings: As given.
@@ -40,16 +41,18 @@ class State:
 
     listener: Callable[[str, Event], None] | None = None
 
-    def __init__(self, settings: Settings, *, wired: bool = False) -> None:
+    def __init__(self, settings: Settings, *, wired: bool = False, at_shell: bool = False) -> None:
         self.settings = settings
         self.wired = wired
+        self._at_shell = at_shell
 
     @cached_property
     def folder(self) -> Folder:
         """Where pictures go, and why there when it is not where they were asked for."""
         from vllm_image_mcp.folder import usable_folder  # noqa: PLC0415 - a server that starts needs no folder
 
-        return usable_folder(self.settings.output_dir)
+        is_named = self._at_shell and "output_dir" in self.settings.model_fields_set
+        return usable_folder(self.settings.output_dir, or_elsewhere=not is_named)
 
     @cached_property
     def registry(self) -> Registry:
@@ -82,6 +85,14 @@ class State:
         from vllm_image_mcp.inputs import InputFolders  # noqa: PLC0415 - only edits read pictures
 
         return InputFolders(self.studio.output_dir, self.settings.allow_dir or ())
+
+    def check_folder(self) -> None:
+        """Refuse what needs the output folder, before anything is sent; whatever else works goes on working.
+
+        Raises:
+            CannotSave: Nothing can be made or found there.
+        """
+        self.folder.check()
 
     @property
     def server_url(self) -> str:

@@ -3,6 +3,7 @@
 The folder is read as it is. Nothing is written there, and no index is needed; links are not followed.
 """
 
+import errno
 import heapq
 import io
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,7 @@ MAX_SENT_BYTES: Final = 7_000_000
 _MOST_READ_BYTES: Final = 2**27
 _LEAST_SIDE: Final = 16
 _MOST_SIDE: Final = 4096
+_NO_SUCH_NAME: Final = frozenset((errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL))
 _NO_PART_OF_A_NAME: Final = frozenset("/\\:\0")
 
 
@@ -40,19 +42,24 @@ def read(root: Path, name: str) -> Picture | None:
 
     Raises:
         BadPicture: There is a file, but it holds no whole picture, or is larger than 128 MiB.
+        OSError: The folder or the file cannot be read.
     """
     if not _is_picture_name(name):
         return None
     try:
         with Folder.existing(root) as folder, folder.reading(name) as file:
             data = None if file is None else file.read(_MOST_READ_BYTES + 1)
-    except (OSError, ValueError):  # there is none, it is not ours to read, or the system has no such names
+    except (FileNotFoundError, ValueError):  # there is none, or the system has no such names
         return None
+    except OSError as error:
+        if error.errno in _NO_SUCH_NAME:
+            return None
+        raise
     if data is None:
         return None
     if len(data) > _MOST_READ_BYTES:
         raise BadPicture("The file is larger than 128 MiB.")
-    return Picture.check(data)
+    return Picture.check_file(data)
 
 
 def smaller(
@@ -98,12 +105,16 @@ def _smaller_png(picture: Picture, side: int) -> Picture:
 
 
 def latest(root: Path, count: int) -> tuple[Record, ...]:
-    """The pictures that were written last, newest first, with what their files tell of their making."""
+    """The pictures that were written last, newest first, with what their files tell of their making.
+
+    Raises:
+        OSError: The folder is there and cannot be read.
+    """
     try:
         with Folder.existing(root) as folder:
             newest = heapq.nlargest(2 * count, _written(folder))
             return tuple(_records(folder, [name for _, name in newest]))[:count]
-    except OSError:  # there is no such folder yet
+    except FileNotFoundError:  # there is no such folder yet
         return ()
 
 

@@ -26,4 +26,5 @@ class Caller:
         self._flows = Flows(connection, self._server)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.base_url!r})"
+        # One whose arguments were refused has no address; a traceback that shows locals asks for its repr.
+        return f"{type(self).__name__}({getattr(self, 'base_url', None)!r})"

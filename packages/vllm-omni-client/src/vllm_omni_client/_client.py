@@ -25,7 +25,7 @@ from vllm_omni_client._async_calls import AsyncCalls
 from vllm_omni_client._attempts import Attempts
 from vllm_omni_client._blocking_calls import BlockingCalls
 from vllm_omni_client._causes import first_words, unreachable_reason
-from vllm_omni_client._connection import Connection
+from vllm_omni_client._connection import Connection, as_secret
 from vllm_omni_client._endpoints import Call
 from vllm_omni_client._flows import Ask, Flow
 from vllm_omni_client._proxy import proxy_for
@@ -107,6 +107,7 @@ class AsyncOmniClient(AsyncCalls):
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        api_key = as_secret(api_key)
         connection = Connection.checked(
             base_url,
             api_key=api_key,
@@ -313,6 +314,7 @@ class OmniClient(BlockingCalls):
         sleep: Callable[[float], None] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        api_key = as_secret(api_key)
         connection = Connection.checked(
             base_url,
             api_key=api_key,

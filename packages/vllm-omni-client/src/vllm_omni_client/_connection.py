@@ -75,7 +75,7 @@ class Connection:
         """
         return cls(
             base_url=base_url_of(base_url),
-            key=_checked_key(api_key),
+            key=_checked_key(as_secret(api_key)),
             timeout_seconds=_checked_timeout(
                 "timeout", timeout, hint="; a call without a deadline could hang for ever"
             ),
@@ -152,14 +152,23 @@ class Connection:
         return RequestTimeout(f"no whole answer from {self.base_url} {within}")
 
 
-def _checked_key(api_key: str | SecretStr | None) -> SecretStr | None:
+def as_secret(api_key: str | SecretStr | None) -> SecretStr | None:
+    """Return a key that no repr shows, so that no frame of a traceback does; what is not text as it is."""
+    return SecretStr(api_key) if isinstance(api_key, str) else api_key
+
+
+def _checked_key(api_key: SecretStr | None) -> SecretStr | None:
     """Return the key; an empty one is none. Raises InvalidParameter when no header can carry it."""
-    text = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
-    if not text:
+    if api_key is None or (isinstance(api_key, SecretStr) and not api_key.get_secret_value()):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller's value, unchecked
         return None
-    if not (_is_a(text, str) and text.isascii() and text.isprintable() and " " not in text):
+    if not (isinstance(api_key, SecretStr) and _fits_a_header(api_key)):  # pyright: ignore[reportUnnecessaryIsInstance] - likewise
         raise InvalidParameter("api_key must be printable ASCII without spaces", parameter="api_key")
-    return SecretStr(text)
+    return api_key
+
+
+def _fits_a_header(key: SecretStr) -> bool:
+    text = key.get_secret_value()
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _checked_timeout(name: str, timeout: float, *, hint: str = "") -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from vllm_omni_client._rename import rename_if_free
 from vllm_omni_client.errors import InvalidParameter
 
 _NAME_BYTES: Final = 4
@@ -109,8 +110,9 @@ def _put_if_free(temporary: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError:
-        path.open("xb").close()
-        temporary.replace(path)
+        if not rename_if_free(temporary, path):
+            path.open("xb").close()
+            temporary.replace(path)
 
 
 def write_whole(data: bytes, path: Path, *, overwrite: bool) -> Path:

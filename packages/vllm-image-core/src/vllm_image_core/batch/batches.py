@@ -226,6 +226,7 @@ class Batches:
         )
         run = self._run(lease, tally, events, at_once)
         async with _given_back(run):
+            await asyncio.to_thread(workshop.library.sweep)
             await run.expect_left()
         run.begin(None)
         return Begun(tally=tally, run=run, at_once=at_once.number)

@@ -19,7 +19,8 @@ from vllm_image_core.batching import State
 from vllm_image_core.edit import EditRequest
 from vllm_image_core.errors import JournalUnavailable, UnknownBatch
 from vllm_image_core.files.database import DamagedDatabase, Database, writing
-from vllm_image_core.files.folder import Folder
+from vllm_image_core.files.folder import Folder, is_there
+from vllm_image_core.files.os_errors import next_step_after, reason_of
 from vllm_image_core.files.record import EPOCH
 from vllm_image_core.text import one_line
 
@@ -59,6 +60,10 @@ class Journal:
         """Where the file is."""
         return Database(self.root, JOURNAL).path
 
+    def exists(self) -> bool:
+        """Whether there is a journal: nothing is made by asking."""
+        return Database(self.root, JOURNAL).exists()
+
     @contextmanager
     def opened(self) -> Generator[Ledger]:
         """A ledger for this thread and this piece of work."""
@@ -69,7 +74,8 @@ class Journal:
         except OSError as error:  # the folder was removed meanwhile
             raise JournalUnavailable(
                 f"The journal of batches {one_line(str(self.path), limit=300)} cannot be used: "
-                f"{one_line(error.strerror or str(error))}."
+                f"{reason_of(error)}.",
+                next_step=next_step_after(error, otherwise=JournalUnavailable.usual_next_step),
             ) from error
 
     def written(self, work: Callable[[Ledger], T]) -> T:
@@ -82,7 +88,7 @@ class Journal:
 
     def batches(self, limit: int) -> tuple[BatchSummary, ...]:
         """The newest batches, newest first; nothing is made in a folder that has had none."""
-        if not self.path.exists():
+        if not self.exists():
             return ()
         return tuple(_summary(book) for book in self.read(lambda ledger: ledger.books(limit)))
 
@@ -97,7 +103,7 @@ class Journal:
             book = ledger.book(batch_id)
             return book, ledger.take(book.number, offset - 1, limit + 1) if book else []
 
-        book, items = self.read(look) if self.path.exists() else (None, [])
+        book, items = self.read(look) if self.exists() else (None, [])
         if book is None:
             raise UnknownBatch(f"Batch '{one_line(batch_id)}' is not known here.")
         summary = _summary(book)
@@ -113,7 +119,7 @@ class Journal:
         Raises:
             UnknownBatch: No batch of this folder has that id.
         """
-        book = self.read(lambda ledger: ledger.book(batch_id)) if self.path.exists() else None
+        book = self.read(lambda ledger: ledger.book(batch_id)) if self.exists() else None
         if book is None:
             raise UnknownBatch(f"Batch '{one_line(batch_id)}' is not known here.")
         return book
@@ -129,7 +135,7 @@ class Journal:
         A folder on another disk was not made anew: there a disk was taken out. Whether it was written.
         """
         try:
-            if self.root.stat().st_dev != device or self.path.exists():
+            if self.root.stat().st_dev != device or is_there(self.path):
                 return False
             with Folder.opened(self.path.parent) as folder, folder.temporary(ledger.copy()) as copy:
                 return folder.place(copy, self.path.name)

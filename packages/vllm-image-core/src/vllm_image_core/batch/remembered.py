@@ -101,7 +101,7 @@ def image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImage:
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES)
-        picture = Picture.check(data)
+        picture = Picture.check_file(data)
     except (OSError, BadPicture) as error:
         where = one_line(str(path), limit=300)
         raise RecordedFailure(

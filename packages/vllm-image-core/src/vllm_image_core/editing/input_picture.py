@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, TypeAlias, Union, runtime_checkable
 
 from vllm_image_core.errors import BadPicture, InvalidRequest
-from vllm_image_core.formats.signature import described, picture_format
+from vllm_image_core.formats.signature import named_kind, picture_format
 from vllm_image_core.generated import GeneratedImage
 from vllm_image_core.picture import MAX_PIXELS, Picture
 from vllm_image_core.text import LONGEST_PATH, one_line, shown
@@ -119,7 +119,7 @@ def read_input_file(file: BinaryIO, *, name: str | None, parameter: str) -> Inpu
     """
     head = file.read(_HEAD_BYTES)
     if picture_format(head) is None:
-        raise _refused(parameter, name, f"is no picture that can be edited, but {_kind(head)}")
+        raise _refused(parameter, name, f"is no picture that can be edited, but {named_kind(head)}")
     data = head + file.read(MOST_INPUT_BYTES + 1 - len(head))
     return _checked(data, name=name, parameter=parameter)
 
@@ -127,12 +127,6 @@ def read_input_file(file: BinaryIO, *, name: str | None, parameter: str) -> Inpu
 def listed(images: object) -> Sequence[object]:
     """The pictures of an argument that takes one or several."""
     return images if isinstance(images, list | tuple) else (images,)  # pyright: ignore[reportUnknownVariableType] - a caller's values
-
-
-def _kind(head: bytes) -> str:
-    """What some bytes are, without a word of what they say: a file may hold a secret."""
-    kind, named, _ = described(head).partition(" (")
-    return kind if named else "something else"
 
 
 def _from_path(path: object, parameter: str) -> InputPicture:

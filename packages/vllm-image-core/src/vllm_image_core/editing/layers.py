@@ -1,5 +1,6 @@
 """The layers of a picture that was taken apart: each a file of its own beside the first."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -75,7 +76,7 @@ def layers_beside(first: Path, resolved: ResolvedRequest) -> tuple[Path, ...]:
     """The further layers of a picture that is there already, as far as they still are."""
     names = (_name(first, number) for number in range(2, (layers_asked(resolved) or 0) + 1))
     paths = (first.with_name(f"{name}{first.suffix}") for name in names)
-    return tuple(path for path in paths if path.is_file())
+    return tuple(path for path in paths if os.path.isfile(path))  # noqa: PTH113 - a Path raises where it may not look
 
 
 def _name(first: Path, number: int) -> str:

@@ -5,7 +5,6 @@ rollback journal: a write-ahead log needs memory that all writers share, which h
 belongs to the thread and the piece of work that opened it.
 """
 
-import errno
 import os
 import re
 import sqlite3
@@ -17,7 +16,9 @@ from typing import Final
 from urllib.parse import quote
 
 from vllm_image_core.errors import DatabaseUnavailable
-from vllm_image_core.files.folder import Folder
+from vllm_image_core.files.folder import Folder, is_there
+from vllm_image_core.files.locks import ABANDONED_SECONDS, LOCK_FILES, can_lock, remove_abandoned
+from vllm_image_core.files.os_errors import next_step_after, reason_of
 from vllm_image_core.text import one_line
 
 FOLDER: Final = ".vllm-image"
@@ -28,6 +29,9 @@ _BUSY_SECONDS: Final = 30.0
 """How long one writer waits for another; each holds the file for some milliseconds."""
 
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_LOCKED_ONCE: Final = "PRAGMA schema_version"
+"""The least that takes a lock."""
+_REFUSED_LOCKS: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
 _STRANGE: Final = re.compile(r"no such (table|column)|fts5: corrupt|invalid fts5|vtable constructor failed")
 """What SQLite calls an error of ours, and our statements never are: the file is not as we have made it."""
 
@@ -85,6 +89,17 @@ class Database:
         """Where the file is."""
         return self.root / FOLDER / self.schema.file
 
+    def exists(self) -> bool:
+        """Whether the file is there.
+
+        Raises:
+            DatabaseUnavailable: That cannot be found out, as where the folder may not be entered.
+        """
+        try:
+            return is_there(self.path)
+        except OSError as error:
+            raise self._refused(error) from error
+
     @contextmanager
     def opened(self) -> "Generator[sqlite3.Connection]":
         """A connection for this thread and this piece of work; made with its tables where it is missing.
@@ -130,7 +145,7 @@ class Database:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._unavailable(_reason(error)) from error
+            raise self._refused(error) from error
         return aside
 
     def _made(self) -> tuple[int, int]:
@@ -142,12 +157,12 @@ class Database:
         try:
             if self.path.parent.is_symlink() or self.path.is_symlink():
                 raise self._unavailable("it is a link to another place")
-            if not self.path.exists():
+            if not is_there(self.path):
                 with Folder.opened(self.path.parent) as folder, folder.temporary(b"") as empty:
                     folder.place(empty, self.schema.file)
             return self._identity()
         except OSError as error:
-            raise self._unavailable(_reason(error)) from error
+            raise self._refused(error) from error
 
     def _identity(self) -> tuple[int, int]:
         status = self.path.lstat()
@@ -160,10 +175,9 @@ class Database:
         return aside
 
     def _connected(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"{file_uri(self.path)}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
-        )
+        connection = self._locking()
         try:
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
             # A file that came from elsewhere must not run functions of its own choice.
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA synchronous = FULL")
@@ -173,6 +187,40 @@ class Database:
             connection.close()
             raise
         return connection
+
+    def _locking(self) -> sqlite3.Connection:
+        """A connection whose locks work: SQLite calls a file system that refuses them "locked", for ever."""
+        connection = self._connection()
+        try:
+            connection.execute(_LOCKED_ONCE).fetchone()
+        except sqlite3.Error as error:
+            if _code(error) in _REFUSED_LOCKS and not can_lock(self.path.parent):
+                connection.close()
+                return self._locking_by_files()
+            if _code(error) != sqlite3.SQLITE_BUSY:
+                connection.close()
+                raise
+        return connection
+
+    def _locking_by_files(self) -> sqlite3.Connection:
+        """The same on a file system without locks; a lock that a dead process has left is removed."""
+        remove_abandoned(self.path)
+        connection = self._connection(LOCK_FILES)
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {ABANDONED_SECONDS * 1000:.0f}")
+            connection.execute(_LOCKED_ONCE).fetchone()
+        except sqlite3.Error as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or not remove_abandoned(self.path):
+                connection.close()
+                raise
+        return connection
+
+    def _connection(self, vfs: str | None = None) -> sqlite3.Connection:
+        """A connection that waits for nobody."""
+        by = "" if vfs is None else f"&vfs={vfs}"
+        return sqlite3.connect(
+            f"{file_uri(self.path)}?mode=rw{by}", uri=True, timeout=0, isolation_level=None
+        )
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         if self._version(connection) == len(self.schema.migrations):
@@ -211,10 +259,17 @@ class Database:
 
     def _translated(self, error: sqlite3.DatabaseError, identity: tuple[int, int]) -> Exception:
         """What SQLite's error means: a damaged file, a place that does not work now, or a bug of ours."""
-        code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+        code = _code(error)
         if code in _DAMAGED or (code == sqlite3.SQLITE_ERROR and _STRANGE.search(str(error))):
             return self._damage(f"is damaged: {error}", identity)
         return self._unavailable(str(error)) if isinstance(error, sqlite3.OperationalError) else error
+
+    def _refused(self, error: OSError) -> DatabaseUnavailable:
+        """The error for what the system does not allow."""
+        return self.schema.unavailable(
+            f"{self._named} cannot be used: {reason_of(error)}.",
+            next_step=next_step_after(error, otherwise=self.schema.unavailable.usual_next_step),
+        )
 
     def _unavailable(self, reason: str) -> DatabaseUnavailable:
         return self.schema.unavailable(f"{self._named} cannot be used: {one_line(reason)}.")
@@ -241,10 +296,9 @@ def file_uri(path: Path) -> str:
     return f"file://{encoded}" if encoded.startswith("/") else f"file:///{encoded}"
 
 
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+
+
 def _number(connection: sqlite3.Connection, statement: str) -> int:
     return int(connection.execute(statement).fetchone()[0])
-
-
-def _reason(error: OSError) -> str:
-    code = errno.errorcode.get(error.errno or 0, "no error number")
-    return f"{error.strerror or error} ({code})"

@@ -9,6 +9,7 @@ import unicodedata
 from datetime import datetime
 
 from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.files.os_errors import is_encodable
 from vllm_image_core.text import one_line
 
 MAX_BYTES = 120
@@ -62,6 +63,8 @@ def check_filename(filename: str | None) -> str | None:
     for text in (name, stem):
         if fault := _fault(text):
             raise _refused(filename, fault)
+    if not is_encodable(stem):
+        raise _refused(filename, "has a character that this system's file names cannot have")
     return stem.lower() if _AUTOMATIC.fullmatch(stem) else stem
 
 

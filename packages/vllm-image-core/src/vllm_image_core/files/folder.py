@@ -6,18 +6,19 @@ redirect a write by swapping the folder, or a file in it, for a link between two
 
 import errno
 import os
-import secrets
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-_TEMPORARY_START: Final = ".img_"
-_TEMPORARY_END: Final = ".tmp"
+from vllm_omni_client._rename import rename_if_free
+
+from vllm_image_core.files.temporary import is_abandoned, is_temporary, target_of, temporary_name
+
 _ABANDONED_SECONDS: Final = 24 * 3600
-"""A save takes seconds; a temporary file of yesterday has nobody who would finish it."""
+"""A save takes seconds; a temporary file of yesterday has nobody who would finish it, on any machine."""
 
 _RELATIVE: Final = {os.open, os.link, os.rename, os.stat, os.unlink} <= os.supports_dir_fd
 _BINARY: Final[int] = getattr(os, "O_BINARY", 0)
@@ -83,7 +84,7 @@ class Folder:
         Raises:
             OSError: It cannot be written whole; nothing is left of it.
         """
-        name = f"{_TEMPORARY_START}{secrets.token_hex(8)}{_TEMPORARY_END}"
+        name = temporary_name()
         descriptor = os.open(self._at(name), _NEW_FILE, _MODE, dir_fd=self.descriptor)
         try:
             _write(descriptor, content)
@@ -168,15 +169,22 @@ class Folder:
             with suppress(OSError):
                 os.fsync(self.descriptor)
 
-    def sweep(self, *, like: str) -> None:
-        """Remove the temporary files of writers that died a day or more before the file `like` was made.
+    def sweep(self, *, like: str, finish: bool = False) -> None:
+        """Remove the temporary files of dead writers: known to be dead, or a day older than the file `like`.
 
         Both times are the file system's own, so that another host's clock does not matter.
+
+        Args:
+            like: A file that was made just now.
+            finish: Whether a whole file whose writer died with its name reserved gets that name.
         """
         latest = self.status(like).st_mtime - _ABANDONED_SECONDS
-        for entry in self.names():
-            if entry.startswith(_TEMPORARY_START) and entry.endswith(_TEMPORARY_END):
-                with suppress(OSError):  # another process may be sweeping too
+        entries = list(filter(is_temporary, self.names()))
+        for entry in entries:
+            with suppress(OSError):  # another process may be sweeping too
+                if is_abandoned(entry):
+                    self._remove_abandoned(entry, entries, finish=finish)
+                else:
                     self._remove_if_older(entry, latest)
 
     def _place(self, temporary: str, name: str) -> None:
@@ -189,22 +197,55 @@ class Folder:
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            self._reserve_and_replace(temporary, name)
+            if not rename_if_free(self._at(temporary), self._at(name), folder=self.descriptor):
+                self._reserve_and_replace(temporary, name)
 
     def _reserve_and_replace(self, temporary: str, name: str) -> None:
-        """The same where there are no hard links (FAT, some network shares).
+        """The same if there are no hard links (FAT, some network shares), nor a rename that never replaces.
 
         The name is taken by an empty file first, so that nobody's file is ever replaced. Killed between
-        these two steps, a process leaves that empty file.
+        these two steps, a process leaves that empty file. So the temporary file says which name it is about
+        to get, and whoever sweeps finds both.
         """
-        os.close(os.open(self._at(name), _NEW_FILE, _MODE, dir_fd=self.descriptor))
+        marked = temporary_name(target=name)
+        self._rename(temporary, marked)
         try:
-            os.rename(
-                self._at(temporary), self._at(name), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor
-            )
+            os.close(os.open(self._at(name), _NEW_FILE, _MODE, dir_fd=self.descriptor))
+            try:
+                self._rename(marked, name)
+            except OSError:
+                os.unlink(self._at(name), dir_fd=self.descriptor)
+                raise
         except OSError:
-            os.unlink(self._at(name), dir_fd=self.descriptor)
+            with suppress(OSError):
+                self._rename(marked, temporary)
             raise
+
+    def _rename(self, old: str, new: str) -> None:
+        os.rename(self._at(old), self._at(new), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+
+    def _remove_abandoned(self, entry: str, entries: Sequence[str], *, finish: bool) -> None:
+        """Remove a dead writer's file, or give it the name that its writer had reserved with an empty one."""
+        target = target_of(entry)
+        if target is None or not finish or _is_elsewhere(target):
+            self._unlink_file(entry)
+            return
+        others = (other for other in entries if other != entry and target_of(other) == target)
+        if self._is_empty_file(target) and all(map(is_abandoned, others)):
+            self._rename(entry, target)
+        else:
+            self._unlink_file(entry)
+
+    def _is_empty_file(self, name: str) -> bool:
+        try:
+            status = self.status(name)
+        except FileNotFoundError:
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == 0
+
+    def _unlink_file(self, name: str) -> None:
+        if stat.S_ISREG(self.status(name).st_mode):
+            os.unlink(self._at(name), dir_fd=self.descriptor)
 
     def _remove_if_older(self, name: str, latest: float) -> None:
         status = self.status(name)
@@ -213,6 +254,24 @@ class Folder:
 
     def _at(self, name: str) -> str:
         return name if self.descriptor is not None else str(self.path / name)
+
+
+def _is_elsewhere(name: str) -> bool:
+    """Whether a name, which anybody may have written, leads out of the folder, or to what is hidden there."""
+    return name.startswith(".") or "/" in name or os.sep in name
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file or a folder at a path.
+
+    Raises:
+        OSError: That cannot be found out, as where a folder on the way may not be entered.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _write(descriptor: int, content: bytes) -> None:

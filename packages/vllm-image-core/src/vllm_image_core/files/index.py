@@ -24,6 +24,7 @@ from vllm_image_core.errors import IndexUnavailable
 from vllm_image_core.files import full_text, picture_rows
 from vllm_image_core.files.database import DamagedDatabase, Database
 from vllm_image_core.files.index_schema import INDEX
+from vllm_image_core.files.os_errors import next_step_after, reason_of
 from vllm_image_core.files.query import Query
 from vllm_image_core.files.record import Record
 from vllm_image_core.files.upkeep import Upkeep, changing, is_picture_name
@@ -140,12 +141,14 @@ class Index:
 
     def _is_empty(self) -> bool:
         """Whether there is neither an index nor a picture; nothing is made in such a folder."""
-        if self._database.path.exists():
+        if self._database.exists():
             return False
         try:
             return not any(map(is_picture_name, os.listdir(self._root)))  # noqa: PTH208 - names only
-        except OSError:  # there is no such folder
+        except FileNotFoundError:  # there is no such folder
             return True
+        except OSError as error:
+            raise self._unlisted(error) from error
 
     def _as_last_seen(self, found: str, values: Sequence[object]) -> tuple[Record, ...]:
         def answer(connection: sqlite3.Connection) -> tuple[Record, ...]:
@@ -259,10 +262,13 @@ class Index:
             with self._database.opened() as connection:
                 return work(connection)
         except OSError as error:  # the folder was removed, or cannot be read
-            raise IndexUnavailable(
-                f"The pictures in {one_line(str(self._root), limit=300)} cannot be listed: "
-                f"{one_line(error.strerror or str(error))}."
-            ) from error
+            raise self._unlisted(error) from error
+
+    def _unlisted(self, error: OSError) -> IndexUnavailable:
+        return IndexUnavailable(
+            f"The pictures in {one_line(str(self._root), limit=300)} cannot be listed: {reason_of(error)}.",
+            next_step=next_step_after(error, otherwise=IndexUnavailable.usual_next_step),
+        )
 
 
 def _is_there(record: Record) -> bool:

@@ -44,6 +44,12 @@ def described(data: bytes) -> str:
     return _described_text(data) or f"{len(data)} bytes that begin with {data[:_SHOWN_BYTES].hex(' ')}"
 
 
+def named_kind(data: bytes) -> str:
+    """What some bytes that are not a picture are, without quoting them: a file may hold a secret."""
+    kind, named, _ = described(data).partition(" (")
+    return kind if named else "something else"
+
+
 def _described_text(data: bytes) -> str | None:
     """The same for text, which has no zero byte and is valid UTF-8; None for other data."""
     head = data[: 4 * _SHOWN_CHARACTERS]

@@ -31,11 +31,11 @@ def picture_of(viewable: Viewable) -> Picture:
         case GeneratedImage():
             return viewable.picture
         case Record():
-            return Picture.check(_content(viewable.path))
+            return Picture.check_file(_content(viewable.path))
         case bytes():
             return Picture.check(viewable)
         case _:
-            return Picture.check(_content(Path(viewable)))
+            return Picture.check_file(_content(Path(viewable)))
 
 
 def pictures_of(viewables: Sequence[Viewable | None]) -> list[Picture | None]:

@@ -1,0 +1,49 @@
+"""What the system's errors on files and folders mean for a user, and what to do about them."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+from vllm_image_core.text import one_line
+
+__all__ = ["is_encodable", "next_step_after", "reason_of"]
+
+_NEXT_STEPS: Final = {
+    errno.ENOSPC: "Free some space on that disk, or choose another output folder.",
+    errno.EDQUOT: "Your quota on that disk is used up: remove files, or choose another output folder.",
+    errno.EFBIG: "The system limits how large a file may be (ulimit -f): raise it, or choose another folder.",
+    errno.EROFS: "That disk is read-only: choose another output folder.",
+    errno.EACCES: "Choose an output folder that you may write to, or change that folder's permissions.",
+    errno.EPERM: "Choose an output folder that you may write to, or change that folder's permissions.",
+    errno.ENOTDIR: "A file is in the way: choose another output folder.",
+    errno.EEXIST: "A file is in the way: choose another output folder.",
+    errno.EMFILE: "Too many files are open: raise the limit (ulimit -n), or make fewer pictures at once.",
+    errno.ENAMETOOLONG: "Choose an output folder with a shorter path.",
+    errno.ELOOP: "A symbolic link on the way leads back to itself: choose another output folder.",
+    errno.ESTALE: "The network folder was mounted again or is gone: bring it back, or choose another folder.",
+}
+
+
+def reason_of(error: OSError | UnicodeError) -> str:
+    """What went wrong, with the system's own name for it."""
+    if isinstance(error, UnicodeError):
+        return "the path has characters that this system's file names cannot have"
+    code = errno.errorcode.get(error.errno or 0, "no error number")
+    return f"{one_line(error.strerror or str(error))} ({code})"
+
+
+def next_step_after(error: OSError | UnicodeError, *, otherwise: str) -> str:
+    """What to do next, `otherwise` where the error says nothing in particular."""
+    if isinstance(error, UnicodeError):
+        return "Choose another output folder."
+    return _NEXT_STEPS.get(error.errno or 0, otherwise)
+
+
+def is_encodable(path: Path | str) -> bool:
+    """Whether the system can have a file of this name: not where its encoding lacks a character."""
+    try:
+        os.fsencode(path)
+    except UnicodeError:
+        return False
+    return True

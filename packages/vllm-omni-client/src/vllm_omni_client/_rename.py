@@ -1,0 +1,43 @@
+"""Rename: a file that gets a name which is free, in one step, where the system can do that without links."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+_CALLS: Final = {"linux": ("renameat2", -100, 1), "darwin": ("renameatx_np", -2, 4)}
+"""By system: its call, its AT_FDCWD, and its flag for "never replace" (RENAME_NOREPLACE, RENAME_EXCL)."""
+
+_NOT_HERE: Final = frozenset((errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM))
+"""What systems and file systems answer that do not have it."""
+
+
+def rename_if_free(source: str | Path, target: str | Path, *, folder: int | None = None) -> bool:
+    """Give a file another name, unless that is taken; False if that cannot be done in one step here.
+
+    Args:
+        source: The file.
+        target: Its new name.
+        folder: A descriptor of the open folder that both are relative to; None for the working folder.
+
+    Raises:
+        FileExistsError: The name is taken.
+        OSError: The file cannot be renamed.
+    """
+    name, here, flag = _CALLS.get(sys.platform, ("", 0, 0))
+    if not name:
+        return False
+    import ctypes  # noqa: PLC0415 - few file systems need it
+
+    call = getattr(ctypes.CDLL(None, use_errno=True), name, None)
+    if call is None:
+        return False
+    call.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    at = here if folder is None else folder
+    if call(at, os.fsencode(source), at, os.fsencode(target), flag) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _NOT_HERE:
+        return False
+    raise OSError(code, os.strerror(code), str(source), None, str(target))
