@@ -215,8 +215,14 @@ class PictureBatch:
         return self._begun.tally.state(index)
 
     def events(self) -> EventStream:
-        """What happens from now on, as an async iterator; at most 10,000 unread events are kept."""
-        return self._events.stream()
+        """What happens from now on, as an async iterator; at most 10,000 unread events are kept.
+
+        Reading it begins the batch if nobody has, and ends at once if the batch is over.
+        """
+        stream = self._events.stream(begin=self._started)
+        if self.over:
+            stream.close()
+        return stream
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Call somebody at each event. What the call raises is logged, and counted in `listener_errors`."""
@@ -266,7 +272,7 @@ class PictureBatch:
         count = len(self.errors)
         if count:
             self._take(await self._again(self._events))
-        return count
+        return count - len(self.errors)  # a request that was lost with a damaged journal stays failed
 
     @property
     def _running(self) -> BatchRun | None:

@@ -60,6 +60,12 @@ class Tally:
         self._states.extend(bytes(count))
         self._counts[_WAITING] += count
 
+    def begin_again(self) -> None:
+        """Forget all: what is known is read once more, from a journal that was repaired meanwhile."""
+        self.recorded = 0
+        self._states.clear()
+        self._counts = [0, 0, 0, 0]
+
     def know(self, outcomes: Iterable[tuple[int, int]]) -> None:
         """Take over what the journal tells of requests that were recorded: positions and states."""
         for position, state in outcomes:

@@ -27,9 +27,21 @@ _APPLICATION: Final = 0x76494D47  # "vIMG"
 _BUSY_SECONDS: Final = 30.0
 """How long one writer waits for another; each holds the file for some milliseconds."""
 
-_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_STRANGE: Final = re.compile(r"no such (table|column)|fts5: corrupt|invalid fts5|vtable constructor failed")
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG)
+_STRANGE: Final = re.compile(
+    r"no such (table|column)|fts5: corrupt|invalid fts5|vtable constructor failed|Could not decode to UTF-8"
+    r"|duplicate column name|already exists"
+)
 """What SQLite calls an error of ours, and our statements never are: the file is not as we have made it."""
+
+_NO_VERSION: Final = 100
+"""No schema version will be so high: such a number is damage, not a newer package."""
+
+
+class ImpossibleRow(sqlite3.DatabaseError):
+    """A row with values that are never written: the file is damaged, though SQLite reads it."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
 
 class DamagedDatabase(DatabaseUnavailable):
@@ -101,13 +113,18 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise self._translated(error, identity) from error
 
-    def check_whole(self, connection: sqlite3.Connection) -> None:
+    def check_whole(self, connection: sqlite3.Connection, *, thoroughly: bool = False) -> None:
         """Look through the whole file for damage: a tenth of a second for 100,000 pictures.
+
+        Args:
+            connection: To the file.
+            thoroughly: Look up each row in each index, too, which takes ten times as long.
 
         Raises:
             DamagedDatabase: There is some.
         """
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        pragma = "integrity_check" if thoroughly else "quick_check"
+        found = connection.execute(f"PRAGMA {pragma}(1)").fetchone()[0]
         if found != "ok":
             raise self._damage(f"is damaged: {one_line(str(found))}", self._identity())
 
@@ -127,6 +144,36 @@ class Database:
             with suppress(FileNotFoundError):
                 Path(f"{self.path}-journal").rename(f"{aside}-journal")
             self.path.rename(aside)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unavailable(_reason(error)) from error
+        return aside
+
+    def put_in_place(self, identity: tuple[int, int], name: str) -> Path | None:
+        """Set a damaged file aside and give another one its name, so that nobody ever finds neither.
+
+        Args:
+            identity: Which file is damaged; nothing is done if another process has replaced it.
+            name: That of the other file, in the same folder.
+
+        Returns:
+            Where the damaged file is now; None if nothing was done.
+
+        Raises:
+            DatabaseUnavailable: A file cannot be renamed.
+        """
+        try:
+            aside = self._free_name()
+            if self._identity() != identity:
+                return None
+            with suppress(FileNotFoundError):
+                Path(f"{self.path}-journal").rename(f"{aside}-journal")
+            try:
+                aside.hardlink_to(self.path)
+            except OSError:  # there are no hard links here
+                self.path.rename(aside)
+            self.path.with_name(name).replace(self.path)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -189,9 +236,13 @@ class Database:
     def _version(self, connection: sqlite3.Connection) -> int:
         """The schema's version, 0 for an empty file."""
         application = _number(connection, "PRAGMA application_id")
-        if application not in {0, _APPLICATION}:
-            raise self._unavailable("it belongs to another program")
         version = _number(connection, "PRAGMA user_version")
+        if application not in {0, _APPLICATION}:
+            if self._has_tables(connection):
+                raise self._damage("is damaged: its application id has changed", self._identity())
+            raise self._unavailable("it belongs to another program")
+        if not 0 <= version <= _NO_VERSION:
+            raise self._damage(f"is damaged: its schema is {version}", self._identity())
         if version > len(self.schema.migrations):
             raise self.schema.unavailable(
                 f"{self._named} was written by a newer version of this package: its schema is "
@@ -201,19 +252,24 @@ class Database:
         return version
 
     def _check_tables(self, connection: sqlite3.Connection) -> None:
+        if not self._has_tables(connection):
+            raise self._damage("lacks a table", self._identity())
+
+    def _has_tables(self, connection: sqlite3.Connection) -> bool:
         marks = ", ".join("?" * len(self.schema.tables))
         found = connection.execute(
             f"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ({marks})",  # noqa: S608 - marks only
             self.schema.tables,
         ).fetchone()[0]
-        if found != len(self.schema.tables):
-            raise self._damage("lacks a table", self._identity())
+        return found == len(self.schema.tables)
 
     def _translated(self, error: sqlite3.DatabaseError, identity: tuple[int, int]) -> Exception:
         """What SQLite's error means: a damaged file, a place that does not work now, or a bug of ours."""
         code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
-        if code in _DAMAGED or (code == sqlite3.SQLITE_ERROR and _STRANGE.search(str(error))):
-            return self._damage(f"is damaged: {error}", identity)
+        is_strange = code in {sqlite3.SQLITE_OK, sqlite3.SQLITE_ERROR} and _STRANGE.search(str(error))
+        # Our statements keep every constraint: a row that breaks one was not found in its index.
+        if code in _DAMAGED or is_strange or isinstance(error, sqlite3.IntegrityError):
+            return self._damage(f"is damaged: {one_line(str(error))}", identity)
         return self._unavailable(str(error)) if isinstance(error, sqlite3.OperationalError) else error
 
     def _unavailable(self, reason: str) -> DatabaseUnavailable:
