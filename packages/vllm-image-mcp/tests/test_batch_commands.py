@@ -107,7 +107,14 @@ def _small() -> dict[str, int]:
         (
             "rows.jsonl",
             _BAD_JSON,
-            {2: "not valid JSON", 3: "not a JSON object", 4: "'colour'", 5: "no prompt", 8: "prompt", 9: "width"},
+            {
+                2: "not valid JSON",
+                3: "not a JSON object",
+                4: "'colour'",
+                5: "no prompt",
+                8: "prompt",
+                9: "width",
+            },
         ),
     ],
 )

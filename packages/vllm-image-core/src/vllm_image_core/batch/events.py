@@ -62,8 +62,8 @@ class EventStream:
 
     async def __anext__(self) -> Event:
         if self._begin is not None and not self._closed:
-            begin, self._begin = self._begin, None
-            await begin()
+            await self._begin()
+            self._begin = None
         while not self._unread:
             if self._closed:
                 raise StopAsyncIteration

@@ -189,6 +189,11 @@ class PictureBatch:
         return tally.recorded - tally.done - tally.failed
 
     @property
+    def unread(self) -> int:
+        """How many outcomes nobody has taken yet."""
+        return self._begun.tally.unread if self._begun else 0
+
+    @property
     def seconds(self) -> float:
         """From its beginning, or its resumption, to its end or to now."""
         run = self._begun and self._begun.run
@@ -300,6 +305,9 @@ class PictureBatch:
         before = self._begun
         self._begun = replace(begun, requests=before.requests) if before else begun
         self._reader = OutcomeReader(self._workshop, self.id, begun.tally, begun.run)
+        if begun.run is None:  # it was cancelled before
+            self._events.tell("ended")
+            self._events.close()
 
     def _check_here(self) -> None:
         """Refuse a batch that came here by a fork, or from an event loop that is not this one."""

@@ -110,6 +110,11 @@ class Tally:
         """The positions of the next outcomes that nobody has taken, in the order in which they ended."""
         return list(self._order[self._read : self._read + most])
 
+    @property
+    def unread(self) -> int:
+        """How many outcomes nobody has taken."""
+        return len(self._order) - self._read
+
     def took(self) -> None:
         """The next outcome was taken."""
         self._read += 1
