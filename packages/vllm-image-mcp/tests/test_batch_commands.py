@@ -115,12 +115,19 @@ def _small() -> dict[str, int]:
         (
             "rows.csv",
             b"prompt,width\na fox,64\nan owl,wide\na hare,64,9,9\n\xff\xfe,64\n,64\na bear,1000\nan elk,64\n",
-            {3: "width 'wide' is no whole number", 4: "4 cells", 5: "UTF-8", 6: "no prompt", 7: "Width 1000"},
+            {3: "width 'wide' is not an integer", 4: "4 cells", 5: "UTF-8", 6: "no prompt", 7: "Width 1000"},
         ),
         (
             "rows.jsonl",
             _BAD_JSON,
-            {2: "no JSON", 3: "no JSON object", 4: "'colour'", 5: "no prompt", 8: "prompt", 9: "width"},
+            {
+                2: "not valid JSON",
+                3: "not a JSON object",
+                4: "'colour'",
+                5: "no prompt",
+                8: "prompt",
+                9: "width",
+            },
         ),
     ],
 )

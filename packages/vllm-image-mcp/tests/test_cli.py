@@ -224,7 +224,7 @@ def test_the_notes_of_a_batch_are_told_once(run: Run, omni: "OmniServer", tmp_pa
     [
         (b"", "prompts.txt holds no prompt; write one on each line."),
         (b"\xef\xbb\xbf \r\n\n", "prompts.txt holds no prompt; write one on each line."),
-        ("ein Füchslein".encode("latin-1"), "prompts.txt is no text in UTF-8"),
+        ("ein Füchslein".encode("latin-1"), "prompts.txt is not UTF-8 text; save it as UTF-8"),
     ],
 )
 def test_a_file_without_prompts_is_a_usage_error(

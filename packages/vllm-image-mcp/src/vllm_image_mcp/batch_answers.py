@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 __all__ = ["batch_cancelled", "batch_list", "batch_result", "links_of", "listed", "shown_of"]
 
 _CUT: Final = "Long prompts are cut in this list; the pictures' files have them whole."
+_REMOVED: Final = (
+    "The image was made, and its file was removed from the folder since. get_batch with resume=true makes it "
+    "again."
+)
 _MOST_LISTED: Final = 50
 _GOING_ON: Final = frozenset({"running", "paused", "interrupted", "stopped"})
 _GIVEN_UP: Final = (
@@ -94,12 +98,14 @@ def batch_result(
         )
         for item in found.items
     ]
+    removed = sum(each.error == _REMOVED for each in results)
+    status = _status(found.state)
     return BatchResult(
-        status=_status(found.state),
+        status="partial" if removed and status == "success" else status,
         batch_id=found.id,
         total_time_seconds=round(live.seconds if live else found.seconds, 3),
-        images_generated=counts.done,
-        images_failed=counts.failed,
+        images_generated=counts.done - removed,
+        images_failed=counts.failed + removed,
         images_cancelled=counts.cancelled,
         images_left=(counts.waiting or 0) + counts.running,
         seconds_left=seconds_left(live) if live else None,
@@ -196,6 +202,8 @@ def _image(
     path = Path(seen.answer.file_path) if seen and seen.answer.file_path else item.path
     seconds = seen.answer.generation_time_seconds if seen else item.seconds
     error = None if seen else _error(item, watch, server_url=server_url)
+    if path is not None and not path.exists():
+        path, error = None, _REMOVED
     return BatchImage(
         index=item.position,
         prompt=brief(item.prompt),

@@ -142,7 +142,7 @@ class _Order:
             UsageError: It has no rows, or is no text.
         """
         if self.refused and self._reasons_told == {NOT_UTF8}:
-            raise click.UsageError(f"{self.name} is no text in UTF-8.")
+            raise click.UsageError(f"{self.name} is not UTF-8 text; save it as UTF-8.")
         if not self.refused:
             raise click.UsageError(f"{self.name} holds no prompt; write one on each line.")
 

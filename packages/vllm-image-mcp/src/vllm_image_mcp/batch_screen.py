@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
+=======
+import asyncio
+import json
+>>>>>>> f13-batches
 import time
 from typing import TYPE_CHECKING
 
@@ -13,9 +18,11 @@ from vllm_image_core.text import path_text
 from vllm_image_mcp.interrupts import interruptible
 from vllm_image_mcp.json_line import json_line
 from vllm_image_mcp.messages import in_our_words, told
+from vllm_image_mcp.options import how_to_resume
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from vllm_image_core.batch.picture_batch import PictureBatch
     from vllm_image_core.batch.tally import PictureOutcome
@@ -45,7 +52,12 @@ class BatchScreen:
         self._lines = lines
         self._notes = dict.fromkeys(state.notes)
         self._told_at = time.monotonic()
+<<<<<<< HEAD
         self._done = self._failed = self._spilled = 0
+=======
+        self._done = self._failed = self._removed = 0
+        self._paths: list[Path] = []
+>>>>>>> f13-batches
 
     async def show(self) -> int:
         """Begin the batch, show what comes of it, and return the exit status."""
@@ -59,15 +71,22 @@ class BatchScreen:
                 self._show(outcome)
                 self._show_progress()
             await interrupts.ended()
+        self._removed = await asyncio.to_thread(_missing, self._paths)
         self._show_end()
+<<<<<<< HEAD
         are_all_there = made.progress.done == made.progress.total and not self._spilled
         return interrupts.status or (0 if are_all_there else 1)
+=======
+        is_complete = made.progress.done == made.progress.total and not self._removed
+        return interrupts.status or (0 if is_complete else 1)
+>>>>>>> f13-batches
 
     def _show(self, outcome: PictureOutcome) -> None:
         if isinstance(outcome, Done):
             self._done += 1
             self._spilled += outcome.value.spilled
             self._note(outcome.value.notes)
+            self._paths.append(outcome.value.path)
         else:
             self._failed += 1
         if self._as_json:
@@ -105,8 +124,12 @@ class BatchScreen:
         return f"line {self._lines[index]}" if index < len(self._lines) else f"request {index}"
 
     def _count(self) -> str:
+        """How many requests have ended, those of before a resumption too, and of how many."""
         progress = self._batch.progress
-        return f"[{self._done + self._failed}/{progress.total}]"
+        return f"[{progress.done + progress.failed - self._batch.unread}/{progress.total}]"
+
+    def _how_to_resume(self) -> str:
+        return how_to_resume(self._batch.id, as_json=self._as_json)
 
     def _note(self, notes: Iterable[str]) -> None:
         for note in notes:
@@ -123,18 +146,27 @@ class BatchScreen:
         click.echo(counts + time_left(self._batch.eta), err=True)
 
     def _show_end(self) -> None:
-        made, progress = self._batch, self._batch.progress
-        click.echo(f"{self._done} made, {self._failed} failed, {made.seconds:.1f} s", err=True)
+        made, progress, removed = self._batch, self._batch.progress, self._removed
+        ended = f"{self._done - removed} made, {self._failed} failed, {made.seconds:.1f} s"
+        click.echo(ended, err=True)
+        if removed:
+            images = "1 image was" if removed == 1 else f"{removed} images were"
+            click.echo(f"{images} made and then removed from the folder, by something else.", err=True)
         if made.cancelled:
             why = f" {on_gpu(made.left_running)}" if made.left_running else ""
             click.echo(f"The batch is cancelled: {progress.cancelled} were not made.{why}", err=True)
         elif progress.waiting:
             why = f" {in_our_words(made.cause)}" if made.cause else ""
-            click.echo(
-                f"{progress.waiting} are left.{why} Go on with: vllm-image-mcp resume {made.id}", err=True
-            )
+            click.echo(f"{progress.waiting} are left.{why} {self._how_to_resume()}", err=True)
+        elif removed:
+            click.echo(f"To make what was removed again: {self._how_to_resume()}", err=True)
         for note in self._notes:
             click.echo(note, err=True)
+
+
+def _missing(paths: Sequence[Path]) -> int:
+    """How many files are not there any more."""
+    return sum(not path.exists() for path in paths)
 
 
 def time_left(eta: Eta) -> str:

@@ -1,7 +1,10 @@
 """The options that the server and every command share, before or after the command's name."""
 
 import functools
-from collections.abc import Callable
+import os
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -9,7 +12,7 @@ from pydantic import ValidationError
 
 from vllm_image_mcp.settings import Settings
 
-__all__ = ["with_settings"]
+__all__ = ["how_to_resume", "with_settings"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -98,6 +101,47 @@ def with_settings(command: Command) -> Command:
     for option in reversed(_OPTIONS):
         run = option(run)
     return run  # pyright: ignore[reportReturnType] - click's decorators keep the signature at run time
+
+
+def how_to_resume(batch_id: str, *, as_json: bool = False) -> str:
+    """How to go on with a batch, with the options that this command was given; the API key is not shown.
+
+    Args:
+        batch_id: Which batch.
+        as_json: Whether it was asked for JSON.
+    """
+    context = click.get_current_context(silent=True)
+    given: Mapping[str, Any] = (context.obj if context else None) or {}
+    words = ["vllm-image-mcp", "resume", batch_id, *_as_typed(given), *(["--json"] if as_json else [])]
+    command = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    key = "Set VLLM_IMAGE_API_KEY first: the API key is not shown. " if "api_key" in given else ""
+    return f"{key}Go on with: {command}"
+
+
+def _as_typed(given: Mapping[str, Any]) -> Iterator[str]:
+    """The shared options that were given, as they are typed."""
+    for name in _NAMES:
+        option, value = f"--{name.replace('_', '-')}", given.get(name)
+        match value:
+            case None:
+                pass
+            case _ if name == "api_key":
+                pass
+            case bool():
+                yield option if value else f"--no-{option[2:]}"
+            case tuple():
+                for each in value:  # pyright: ignore[reportUnknownVariableType] - texts, by their options
+                    yield from _with_value(option, str(each))  # pyright: ignore[reportUnknownArgumentType]
+            case _ if name == "vllm_url":
+                for each in str(value).split(","):
+                    yield from _with_value(option, each)
+            case _:
+                yield from _with_value(option, str(value))
+
+
+def _with_value(option: str, value: str) -> tuple[str, ...]:
+    """An option with its value; one that begins with a dash must not be taken for an option."""
+    return (f"{option}={value}",) if value.startswith("-") else (option, value)
 
 
 def _settings(given: dict[str, Any]) -> Settings:

@@ -10,6 +10,7 @@ from vllm_image_core.batching import Done, Failed
 
 from vllm_image_mcp.command import INTERRUPTED
 from vllm_image_mcp.interrupts import interruptible
+from vllm_image_mcp.options import how_to_resume
 
 if TYPE_CHECKING:
     from vllm_image_core.batch.events import Event
@@ -64,7 +65,7 @@ async def made_at_shell(state: State, request: ImageRequest, *, fresh: bool) -> 
             await batch.cancel()
             raise trouble
         case _:
-            click.echo(f"It was not made. Go on with: vllm-image-mcp resume {batch.id}", err=True)
+            click.echo(f"It was not made. {how_to_resume(batch.id)}", err=True)
             return interrupts.status or INTERRUPTED
 
 

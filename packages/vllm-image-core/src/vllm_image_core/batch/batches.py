@@ -213,6 +213,7 @@ class Batches:
         self._check_open()
         workshop = self._workshop
         journal = workshop.journal
+        await asyncio.to_thread(journal.check, name)
         book = await asyncio.to_thread(journal.book, name)
         if book.state == "cancelled":
             return await self._left_cancelled(book)
@@ -233,7 +234,7 @@ class Batches:
 
     async def _left_cancelled(self, book: Book) -> Begun:
         tally = Tally(window=_PICTURES_KEPT)
-        await asyncio.to_thread(self._workshop.journal.read, partial(_know, tally, book))
+        await asyncio.to_thread(self._workshop.journal.read, partial(_known_again, tally, book.id))
         tally.cancelled = True
         return Begun(tally=tally, run=None, at_once=book.at_once)
 
@@ -276,18 +277,28 @@ def _tally(at_once: AtOnce) -> Tally:
 
 
 def _know(tally: Tally, book: Book, ledger: Ledger) -> None:
+    tally.begin_again()  # this may be done a second time, with a repaired journal
     tally.record(book.recorded)
     tally.know(ledger.outcomes(book.number))
     tally.reused = book.counts.reused
     tally.complete = True
 
 
-def _reopened(
-    tally: Tally, name: BatchId, ledger: Ledger, *, retried: bool, at_once: AtOnce | None = None
-) -> Book:
+def _known_again(tally: Tally, name: BatchId, ledger: Ledger) -> None:
+    _know(tally, _there(name, ledger), ledger)
+
+
+def _there(name: BatchId, ledger: Ledger) -> Book:
     book = ledger.book(name)
     if book is None:
         raise UnknownBatch(f"Batch {name} is not in the journal any more.")
+    return book
+
+
+def _reopened(
+    tally: Tally, name: BatchId, ledger: Ledger, *, retried: bool, at_once: AtOnce | None = None
+) -> Book:
+    book = _there(name, ledger)
     if retried:
         ledger.forget_failed(book.number)
     ledger.reopen(book.number)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Self
 
@@ -37,10 +37,21 @@ class Event:
 
 
 class EventStream:
-    """The events of a batch from now on; an async iterator that ends when the batch is over."""
+    """The events of a batch from now on; an async iterator that ends when the batch is over.
 
-    def __init__(self, leave: Callable[["EventStream"], None]) -> None:
+    Args:
+        leave: Called when the stream is closed.
+        begin: Awaited before the first event: a batch that nobody has begun would never end.
+    """
+
+    def __init__(
+        self,
+        leave: Callable[["EventStream"], None],
+        *,
+        begin: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         self._leave = leave
+        self._begin = begin
         self._unread: deque[Event] = deque()
         self._missed = 0
         self._news = asyncio.Event()
@@ -50,6 +61,9 @@ class EventStream:
         return self
 
     async def __anext__(self) -> Event:
+        if self._begin is not None and not self._closed:
+            await self._begin()
+            self._begin = None
         while not self._unread:
             if self._closed:
                 raise StopAsyncIteration
@@ -97,9 +111,9 @@ class Events:
         self._listeners: list[Callable[[Event], None]] = []
         self._heard = False
 
-    def stream(self) -> EventStream:
-        """The events from now on."""
-        stream = EventStream(self._forget)
+    def stream(self, *, begin: Callable[[], Awaitable[object]] | None = None) -> EventStream:
+        """The events from now on; `begin` is awaited before the first is."""
+        stream = EventStream(self._forget, begin=begin)
         self._streams.append(stream)
         self._heard = True
         return stream

@@ -13,7 +13,20 @@ from vllm_image_core.edit import EditRequest
 from vllm_image_core.provenance.untrusted_json import json_object
 from vllm_image_core.request import ImageRequest
 
-__all__ = ["BatchItem", "ItemState", "Told", "as_json", "request_as_json", "request_from_json"]
+__all__ = [
+    "LOST",
+    "BatchItem",
+    "ItemState",
+    "Told",
+    "as_json",
+    "is_request",
+    "request_as_json",
+    "request_from_json",
+]
+
+LOST: Final = '{"lost":true}'
+"""In place of a request that could not be read from a damaged journal."""
+
 
 Told = Mapping[str, object]
 """What the journal tells of an item: its file, its seconds, its error; by name."""
@@ -36,12 +49,14 @@ class BatchItem:
         request: Checked when it was recorded; its seed is drawn.
         state: As the journal has it.
         told: What the journal tells besides.
+        lost: Whether the request itself could not be read from a damaged journal: `request` is empty.
     """
 
     position: int
     request: ImageRequest
     state: ItemState = ItemState.WAITING
     told: Told
+    lost: bool = False
 
 
 _PICTURES: Final = frozenset({"images", "mask", "reference_image"})
@@ -81,6 +96,11 @@ def request_from_json(text: str, root: Path) -> ImageRequest:
     found = {name: value for name, value in told.items() if name in _EDIT_NAMES}
     edit = EditRequest(**{"prompt": "", **found})  # type: ignore[arg-type]  # checked by the resolver
     return with_inputs(edit, told[_INPUTS], root)
+
+
+def is_request(text: object) -> bool:
+    """Whether a text is one that `request_as_json` may have written, or stands for one that is lost."""
+    return isinstance(text, str) and (text == LOST or "prompt" in json_object(text))
 
 
 def as_json(values: Mapping[str, object]) -> str:

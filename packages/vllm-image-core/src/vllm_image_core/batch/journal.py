@@ -105,11 +105,11 @@ class Journal:
 
         book, items = self.read(look) if self.exists() else (None, [])
         if book is None:
-            raise UnknownBatch(f"Batch '{one_line(batch_id)}' is not known here.")
+            raise self._unknown(batch_id)
         summary = _summary(book)
         return FoundBatch(
             **{name: getattr(summary, name) for name in BatchSummary.__dataclass_fields__},
-            items=tuple(_report(item, book, self.root) for item in items[:limit]),
+            items=tuple(_report(item, book, self.root) for item in items[:limit] if not _is_gone(item)),
             next_offset=offset + limit if len(items) > limit else None,
         )
 
@@ -121,13 +121,39 @@ class Journal:
         """
         book = self.read(lambda ledger: ledger.book(batch_id)) if self.exists() else None
         if book is None:
-            raise UnknownBatch(f"Batch '{one_line(batch_id)}' is not known here.")
+            raise self._unknown(batch_id)
         return book
+
+    def check(self, batch_id: str) -> None:
+        """Look through the file for damage, and whether all requests of a batch are there; repair it if not.
+
+        Reading alone does not notice all damage: a page that was exchanged for another one hides rows.
+
+        Raises:
+            UnknownBatch: No batch of this folder has that id, or not any more.
+        """
+        number = self.book(batch_id).number
+        try:
+            with self.opened() as ledger:
+                ledger.check(number)
+        except DamagedDatabase as error:
+            self.repair(error)
+            self.book(batch_id)
+
+    def owns(self, number: int, token: str) -> bool:
+        """Whether the file that is there now has a batch that still belongs to an owner."""
+        try:
+            with self.opened() as ledger:
+                return ledger.is_held(number, token)
+        except JournalUnavailable:
+            return False
 
     def repair(self, damage: DamagedDatabase) -> None:
         """Set the damaged file aside, and go on with what can still be read of it."""
         _logger.warning("%s It is set aside, and what can still be read of it is kept.", damage.message)
-        salvaged(Database(self.root, JOURNAL), damage.identity)
+        salvage = salvaged(Database(self.root, JOURNAL), damage.identity)
+        if salvage is not None:
+            _logger.warning("%s", salvage)
 
     def restored(self, ledger: Ledger, *, device: int | None) -> bool:
         """Write the file anew from a ledger that is still open, where its folder was removed and made anew.
@@ -141,6 +167,15 @@ class Journal:
                 return folder.place(copy, self.path.name)
         except OSError:  # it is gone again
             return False
+
+    def _unknown(self, batch_id: str) -> UnknownBatch:
+        error = UnknownBatch(f"Batch '{one_line(batch_id)}' is not known here.")
+        if aside := sorted(self.path.parent.glob(f"{self.path.stem}.damaged-*.sqlite3")):
+            error.add_note(
+                "The journal of batches was damaged, and not all of it could be read: it is kept as "
+                f"{one_line(str(aside[-1]), limit=300)}."
+            )
+        return error
 
     def _repaired(self, work: Callable[[Ledger], T]) -> T:
         """Do some work; where the file turns out to be damaged, with what can still be read of it."""
@@ -224,6 +259,11 @@ def _report(item: BatchItem, book: Book, root: Path) -> ItemReport:
         next_step=_text(told.get("next_step")),
         operation="edit" if isinstance(item.request, EditRequest) else None,
     )
+
+
+def _is_gone(item: BatchItem) -> bool:
+    """Whether nothing can be told of a request: it is lost, and nobody has looked for its picture yet."""
+    return item.lost and item.state == ItemState.WAITING
 
 
 def _text(value: object) -> str | None:

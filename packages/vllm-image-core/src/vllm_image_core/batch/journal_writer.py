@@ -223,8 +223,16 @@ class JournalWriter:
         return results
 
     def _check_there(self) -> None:
-        if _identity(self._journal) != self._identity:
+        if _identity(self._journal) != self._identity and not self._is_replaced():
             raise self._vanished()
+
+    def _is_replaced(self) -> bool:
+        """Go on with another file, if it has this batch: somebody has repaired a damaged one."""
+        found = _identity(self._journal)
+        if found is None or not self._journal.owns(self._number, self._token):
+            return False
+        self._identity = found
+        return True
 
     def _vanished(self) -> JournalUnavailable:
         return JournalUnavailable(
@@ -236,12 +244,15 @@ class JournalWriter:
         """Wait for a folder that was moved or removed: a file that is open could be written all the same.
 
         Where the folder was made anew on the same disk, its journal is written into it from the open file, as
-        the system keeps that; False then, since the new one has to be opened.
+        the system keeps that; False then, since the new one has to be opened. Likewise where another process
+        has repaired a damaged journal.
         """
         tries = 0
         while _identity(self._journal) != self._identity:
             if tries >= _CLOSING_TRIES:
                 self._check_there()
+            if self._is_replaced():
+                return False
             if self._journal.restored(ledger, device=self._identity and self._identity[0]):
                 self._identity = _identity(self._journal)
                 return False

@@ -2,18 +2,19 @@
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from vllm_image_core.batch.item import BatchItem, ItemState, request_from_json
+from vllm_image_core.batch.item import LOST, BatchItem, ItemState, is_request, request_from_json
 from vllm_image_core.batch.lease import Holder, Owner
 from vllm_image_core.batching import BatchId
+from vllm_image_core.files.database import ImpossibleRow
 from vllm_image_core.provenance.untrusted_json import json_object
 
-__all__ = ["Book", "Counts", "LeaseLost", "Ledger", "OutcomeRow"]
+__all__ = ["Book", "Counts", "LeaseLost", "Ledger", "OutcomeRow", "is_book"]
 
 OutcomeRow = tuple[int, int, str]
 """A position, an `ItemState`, and what is told of it as JSON."""
@@ -41,6 +42,22 @@ _EDITS_TO_KEEP: Final = f"""
     AND coalesce(outcome.state, 0) <> {int(ItemState.DONE)} AND instr(item.request, '"inputs":')
 """  # noqa: S608 - our own numbers
 """CROSS: the batches first, of which few are like that, and not all requests of the folder."""
+
+
+_WITHOUT_INDEX: Final = "SELECT 1 FROM batch NOT INDEXED WHERE id = ?"
+_EXTENT: Final = """
+    SELECT count(*), min(position), max(position), (SELECT recorded FROM batch WHERE number = ?) FROM item
+    WHERE batch = ?
+"""
+_WHOLE: Final = (
+    *("number", "created", "fresh", "at_once", "recorded", "complete", "cancel", "running", "done"),
+    *("failed", "reused", "left_running", "beat", "beat_at"),
+)
+_TEXTS: Final = ("chosen", "prompt", "cause", "owner", "host", "place", "born")
+_MOST: Final = 2**40
+"""No count and no time in seconds is as high: what would break other code is damage."""
+_LONGEST_SECONDS: Final = 1e10
+_STATES: Final = frozenset({"open", "done", "partial", "failed", "cancelled", "stopped"})
 
 
 class LeaseLost(Exception):
@@ -154,9 +171,12 @@ class Ledger:
         )
 
     def forget_failed(self, number: int) -> list[int]:
-        """Let the failed requests wait again, and return their positions."""
-        failed = (number, int(ItemState.FAILED))
-        chosen = "FROM outcome WHERE batch = ? AND state = ?"
+        """Let the failed requests wait again, but for lost ones, and return their positions."""
+        failed = (number, int(ItemState.FAILED), number, LOST)
+        chosen = (
+            "FROM outcome WHERE batch = ? AND state = ?"
+            " AND position NOT IN (SELECT position FROM item WHERE batch = ? AND request = ?)"
+        )
         found = [place for (place,) in self.connection.execute(f"SELECT position {chosen}", failed)]
         self.connection.execute(f"DELETE {chosen}", failed)
         return found
@@ -201,6 +221,11 @@ class Ledger:
         )
         return taken.rowcount == 1
 
+    def is_held(self, number: int, token: str) -> bool:
+        """Whether a batch belongs to an owner."""
+        found = self.connection.execute("SELECT owner FROM batch WHERE number = ?", (number,)).fetchone()
+        return found is not None and found[0] == token
+
     def reopen(self, number: int) -> None:
         """Let a batch that has ended go on."""
         self.connection.execute("UPDATE batch SET state = 'open', cause = NULL WHERE number = ?", (number,))
@@ -221,17 +246,43 @@ class Ledger:
             f"{_ITEMS} AND item.position > ? ORDER BY item.position LIMIT ?",
             (number, after, limit),
         )
-        return [_item(row, self._root) for row in rows]
+        items = [_item(row, self._root) for row in rows]
+        for item in items:
+            if item.position <= after:
+                raise ImpossibleRow(f"request {item.position} of a batch is not in its place")
+            after = item.position
+        return items
 
     def some(self, number: int, positions: Sequence[int]) -> dict[int, BatchItem]:
         """The requests at some positions, at most 500, with what became of them."""
         marks = ", ".join("?" * len(positions))
         rows = self.connection.execute(f"{_ITEMS} AND item.position IN ({marks})", (number, *positions))
-        return {item.position: item for item in (_item(row, self._root) for row in rows)}
+        found = {item.position: item for item in (_item(row, self._root) for row in rows)}
+        if missing := set(positions) - found.keys():
+            raise ImpossibleRow(f"request {min(missing)} of a batch is missing")
+        return found
 
-    def outcomes(self, number: int) -> Iterator[tuple[int, int]]:
+    def outcomes(self, number: int) -> list[tuple[int, int]]:
         """The position and the state of each request that has an outcome, in no order."""
-        return self.connection.execute("SELECT position, state FROM outcome WHERE batch = ?", (number,))
+        found = self.connection.execute(
+            "SELECT position, state FROM outcome WHERE batch = ?", (number,)
+        ).fetchall()
+        if not all(_is_outcome(position, state) for position, state in found):
+            raise ImpossibleRow("an outcome has impossible values")
+        return found
+
+    def check(self, number: int) -> None:
+        """Look through the journal for damage, and whether all requests of a batch are there.
+
+        Raises:
+            sqlite3.DatabaseError: It is damaged.
+        """
+        found = self.connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if found != "ok":
+            raise ImpossibleRow(str(found))
+        count, first, last, recorded = self.connection.execute(_EXTENT, (number, number)).fetchone()
+        if (count, first, last) != (recorded, 0 if recorded else None, recorded - 1 if recorded else None):
+            raise ImpossibleRow(f"{recorded} requests of a batch were recorded, and {count} are there")
 
     def edits_to_keep(self) -> Iterator[str]:
         """The edits, as recorded, that may still be made: of batches that may go on, or failed lately."""
@@ -240,6 +291,9 @@ class Ledger:
     def book(self, batch_id: str) -> Book | None:
         """A batch by its id; None where there is none."""
         row = self.connection.execute(f"{_SELECT} WHERE id = ?", (batch_id,)).fetchone()
+        # Batches are few: a damaged index must not hide one.
+        if row is None and self.connection.execute(_WITHOUT_INDEX, (batch_id,)).fetchone():
+            raise ImpossibleRow("a batch is missing in the index of batches")
         return None if row is None else _book(row)
 
     def books(self, limit: int) -> list[Book]:
@@ -250,12 +304,19 @@ class Ledger:
 
 def _item(row: tuple[Any, ...], root: Path) -> BatchItem:
     position, request, state, told = row
+    if not (is_request(request) and _is_outcome(position, ItemState.WAITING if state is None else state)):
+        raise ImpossibleRow("a request has impossible values")
     return BatchItem(
         position=position,
         request=request_from_json(request, root),
         state=ItemState.WAITING if state is None else ItemState(state),
         told=json_object(told) if told else {},
+        lost=request == LOST,
     )
+
+
+def _is_outcome(position: object, state: object) -> bool:
+    return isinstance(position, int) and position >= 0 and state in set(ItemState)
 
 
 def _columns(owner: Owner) -> tuple[str, str, str, int, str]:
@@ -276,6 +337,8 @@ def _numbers(counts: Counts) -> tuple[object, ...]:
 
 def _book(row: tuple[Any, ...]) -> Book:
     found: dict[str, Any] = dict(zip(_BOOK, row, strict=True))
+    if not is_book(found):
+        raise ImpossibleRow("a batch has impossible values")
     return Book(
         **{name: found[name] for name in _FACTS},
         host=found["host"],
@@ -287,6 +350,23 @@ def _book(row: tuple[Any, ...]) -> Book:
         counts=Counts(**{name: found[name] for name in _COUNTS}),
         holder=_holder(found),
     )
+
+
+def is_book(found: Mapping[str, object]) -> bool:
+    """Whether the row of a batch, by its columns, has values that we may have written."""
+    return (
+        all(_is_count(found[name]) for name in _WHOLE)
+        and all(value is None or isinstance(value, str) for value in (found[name] for name in _TEXTS))
+        and found["state"] in _STATES
+        and isinstance(found["id"], str)
+        and isinstance(seconds := found["seconds"], int | float)
+        and 0 <= seconds < _LONGEST_SECONDS
+        and (found["pid"] is None or _is_count(found["pid"]))
+    )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value < _MOST
 
 
 def _holder(found: dict[str, Any]) -> Holder | None:

@@ -189,6 +189,11 @@ class PictureBatch:
         return tally.recorded - tally.done - tally.failed
 
     @property
+    def unread(self) -> int:
+        """How many outcomes nobody has taken yet."""
+        return self._begun.tally.unread if self._begun else 0
+
+    @property
     def seconds(self) -> float:
         """From its beginning, or its resumption, to its end or to now."""
         run = self._begun and self._begun.run
@@ -215,8 +220,14 @@ class PictureBatch:
         return self._begun.tally.state(index)
 
     def events(self) -> EventStream:
-        """What happens from now on, as an async iterator; at most 10,000 unread events are kept."""
-        return self._events.stream()
+        """What happens from now on, as an async iterator; at most 10,000 unread events are kept.
+
+        Reading it begins the batch if nobody has, and ends at once if the batch is over.
+        """
+        stream = self._events.stream(begin=self._started)
+        if self.over:
+            stream.close()
+        return stream
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Call somebody at each event. What the call raises is logged, and counted in `listener_errors`."""
@@ -266,7 +277,7 @@ class PictureBatch:
         count = len(self.errors)
         if count:
             self._take(await self._again(self._events))
-        return count
+        return count - len(self.errors)  # a request that was lost with a damaged journal stays failed
 
     @property
     def _running(self) -> BatchRun | None:
@@ -294,6 +305,9 @@ class PictureBatch:
         before = self._begun
         self._begun = replace(begun, requests=before.requests) if before else begun
         self._reader = OutcomeReader(self._workshop, self.id, begun.tally, begun.run)
+        if begun.run is None:  # it was cancelled before
+            self._events.tell("ended")
+            self._events.close()
 
     def _check_here(self) -> None:
         """Refuse a batch that came here by a fork, or from an event loop that is not this one."""

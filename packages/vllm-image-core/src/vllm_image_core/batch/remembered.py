@@ -1,11 +1,11 @@
 """A picture of a batch as it was made earlier: read back from its file, with its request and its receipt."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from vllm_image_core.batch.item import BatchItem, Told
-from vllm_image_core.edit import EditRequest
 from vllm_image_core.editing.making import receipt_of, resolved_by
 from vllm_image_core.errors import BadPicture, InvalidRequest, RecordedFailure
 from vllm_image_core.files.record import Record, facts_in
@@ -18,7 +18,16 @@ from vllm_image_core.request import ImageRequest
 from vllm_image_core.resolver import ResolvedRequest, resolve
 from vllm_image_core.text import one_line
 
-__all__ = ["failure", "image", "is_sound", "is_whole", "told_of_error", "told_of_image", "told_of_record"]
+__all__ = [
+    "failure",
+    "image",
+    "is_sound",
+    "is_whole",
+    "lost_request",
+    "told_of_error",
+    "told_of_image",
+    "told_of_record",
+]
 
 _MOST_BYTES: Final = 2**30
 """No picture that is read back is larger."""
@@ -71,6 +80,15 @@ def failure(told: Told) -> RecordedFailure:
     )
 
 
+def lost_request() -> RecordedFailure:
+    """Why a request fails that could not be read from a damaged journal, and has no picture in the folder."""
+    return RecordedFailure(
+        "The journal of batches was damaged, and this request could not be read from it.",
+        kind="JournalUnavailable",
+        next_step="Send it again in a new batch; the damaged file is kept next to the journal.",
+    )
+
+
 def is_whole(told: Told, root: Path) -> bool:
     """Whether the file of a picture is there with all its bytes: it was made visible whole, or not at all."""
     file = told.get("file")
@@ -111,8 +129,9 @@ def image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImage:
         ) from error
     named = told.get("profile") or facts_in(data).get("profile")
     profile = registry.named(str(named)) or registry.fallback
-    resolved = _resolved(item.request, profile, registry, picture)
-    sent = receipt_of(item.request, resolved)
+    request = _request_in(data, picture) if item.lost else item.request
+    resolved = _resolved(request, profile, registry, picture)
+    sent = receipt_of(request, resolved)
     seconds = told.get("seconds")
     return GeneratedImage(
         picture=picture,
@@ -128,15 +147,24 @@ def image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImage:
     )
 
 
+def _request_in(data: bytes, picture: Picture) -> ImageRequest:
+    """What was asked for, as far as the picture's own file tells, where the journal has lost it."""
+    facts = facts_in(data)
+    prompt, seed = facts.get("prompt"), facts.get("seed")
+    return ImageRequest(
+        prompt=prompt if isinstance(prompt, str) and prompt.strip() else "unknown",
+        seed=seed if isinstance(seed, int) else None,
+        width=picture.size.width,
+        height=picture.size.height,
+    )
+
+
 def _resolved(
     request: ImageRequest, profile: Profile, registry: Registry, picture: Picture
 ) -> ResolvedRequest:
     """What was sent; of an edit whose own pictures are gone, as much as can be told without them."""
-    try:
+    with suppress(InvalidRequest):  # of another model, or of a damaged journal
         return resolved_by(request, profile, registry, draw_seed=lambda: 0)
-    except InvalidRequest:
-        if not isinstance(request, EditRequest):
-            raise
     plain = resolve(
         replace(request, width=None, height=None, aspect_ratio=None), profile, draw_seed=lambda: 0
     )

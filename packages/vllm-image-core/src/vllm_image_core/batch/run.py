@@ -19,7 +19,7 @@ from vllm_image_core.batch.kept_inputs import kept
 from vllm_image_core.batch.log import BatchLog
 from vllm_image_core.batch.patience import LeftWaiting
 from vllm_image_core.batch.remaining import BatchEta
-from vllm_image_core.batch.remembered import told_of_image
+from vllm_image_core.batch.remembered import lost_request, told_of_image
 from vllm_image_core.batch.request_source import Source, bites
 from vllm_image_core.batch.streak import Streak
 from vllm_image_core.batch.tally import Tally
@@ -245,6 +245,11 @@ class BatchRun:
 
     async def _work(self, item: BatchItem) -> None:
         position, ended = item.position, False
+        if item.lost:
+            self._left.ended(position, made=False)
+            self.log.failed(position, item.request, lost_request())
+            self._feed.back(position)
+            return
 
         def saved(image: GeneratedImage) -> None:
             nonlocal ended

@@ -60,6 +60,12 @@ class Tally:
         self._states.extend(bytes(count))
         self._counts[_WAITING] += count
 
+    def begin_again(self) -> None:
+        """Forget all: what is known is read once more, from a journal that was repaired meanwhile."""
+        self.recorded = 0
+        self._states.clear()
+        self._counts = [0, 0, 0, 0]
+
     def know(self, outcomes: Iterable[tuple[int, int]]) -> None:
         """Take over what the journal tells of requests that were recorded: positions and states."""
         for position, state in outcomes:
@@ -103,6 +109,11 @@ class Tally:
     def next_unread(self, most: int) -> list[int]:
         """The positions of the next outcomes that nobody has taken, in the order in which they ended."""
         return list(self._order[self._read : self._read + most])
+
+    @property
+    def unread(self) -> int:
+        """How many outcomes nobody has taken."""
+        return len(self._order) - self._read
 
     def took(self) -> None:
         """The next outcome was taken."""

@@ -28,12 +28,24 @@ _APPLICATION: Final = 0x76494D47  # "vIMG"
 _BUSY_SECONDS: Final = 30.0
 """How long one writer waits for another; each holds the file for some milliseconds."""
 
-_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCKED_ONCE: Final = "PRAGMA schema_version"
 """The least that takes a lock."""
 _REFUSED_LOCKS: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
-_STRANGE: Final = re.compile(r"no such (table|column)|fts5: corrupt|invalid fts5|vtable constructor failed")
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG)
+_STRANGE: Final = re.compile(
+    r"no such (table|column)|fts5: corrupt|invalid fts5|vtable constructor failed|Could not decode to UTF-8"
+    r"|duplicate column name|already exists"
+)
 """What SQLite calls an error of ours, and our statements never are: the file is not as we have made it."""
+
+_NO_VERSION: Final = 100
+"""No schema version will be so high: such a number is damage, not a newer package."""
+
+
+class ImpossibleRow(sqlite3.DatabaseError):
+    """A row with values that are never written: the file is damaged, though SQLite reads it."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
 
 class DamagedDatabase(DatabaseUnavailable):
@@ -122,7 +134,18 @@ class Database:
         Raises:
             DamagedDatabase: There is some.
         """
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        self._check(connection, "PRAGMA quick_check(1)")
+
+    def check_each_row(self, connection: sqlite3.Connection) -> None:
+        """Look up each row in each index, too, which takes ten times as long.
+
+        Raises:
+            DamagedDatabase: The file is damaged.
+        """
+        self._check(connection, "PRAGMA integrity_check(1)")
+
+    def _check(self, connection: sqlite3.Connection, pragma: str) -> None:
+        found = connection.execute(pragma).fetchone()[0]
         if found != "ok":
             raise self._damage(f"is damaged: {one_line(str(found))}", self._identity())
 
@@ -142,6 +165,36 @@ class Database:
             with suppress(FileNotFoundError):
                 Path(f"{self.path}-journal").rename(f"{aside}-journal")
             self.path.rename(aside)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._refused(error) from error
+        return aside
+
+    def put_in_place(self, identity: tuple[int, int], name: str) -> Path | None:
+        """Set a damaged file aside and give another one its name, so that nobody ever finds neither.
+
+        Args:
+            identity: Which file is damaged; nothing is done if another process has replaced it.
+            name: That of the other file, in the same folder.
+
+        Returns:
+            Where the damaged file is now; None if nothing was done.
+
+        Raises:
+            DatabaseUnavailable: A file cannot be renamed.
+        """
+        try:
+            aside = self._free_name()
+            if self._identity() != identity:
+                return None
+            with suppress(FileNotFoundError):
+                Path(f"{self.path}-journal").rename(f"{aside}-journal")
+            try:
+                aside.hardlink_to(self.path)
+            except OSError:  # there are no hard links here
+                self.path.rename(aside)
+            self.path.with_name(name).replace(self.path)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -237,9 +290,13 @@ class Database:
     def _version(self, connection: sqlite3.Connection) -> int:
         """The schema's version, 0 for an empty file."""
         application = _number(connection, "PRAGMA application_id")
-        if application not in {0, _APPLICATION}:
-            raise self._unavailable("it belongs to another program")
         version = _number(connection, "PRAGMA user_version")
+        if application not in {0, _APPLICATION}:
+            if self._has_tables(connection):
+                raise self._damage("is damaged: its application id has changed", self._identity())
+            raise self._unavailable("it belongs to another program")
+        if not 0 <= version <= _NO_VERSION:
+            raise self._damage(f"is damaged: its schema is {version}", self._identity())
         if version > len(self.schema.migrations):
             raise self.schema.unavailable(
                 f"{self._named} was written by a newer version of this package: its schema is "
@@ -249,19 +306,24 @@ class Database:
         return version
 
     def _check_tables(self, connection: sqlite3.Connection) -> None:
+        if not self._has_tables(connection):
+            raise self._damage("lacks a table", self._identity())
+
+    def _has_tables(self, connection: sqlite3.Connection) -> bool:
         marks = ", ".join("?" * len(self.schema.tables))
         found = connection.execute(
             f"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ({marks})",  # noqa: S608 - marks only
             self.schema.tables,
         ).fetchone()[0]
-        if found != len(self.schema.tables):
-            raise self._damage("lacks a table", self._identity())
+        return found == len(self.schema.tables)
 
     def _translated(self, error: sqlite3.DatabaseError, identity: tuple[int, int]) -> Exception:
         """What SQLite's error means: a damaged file, a place that does not work now, or a bug of ours."""
         code = _code(error)
-        if code in _DAMAGED or (code == sqlite3.SQLITE_ERROR and _STRANGE.search(str(error))):
-            return self._damage(f"is damaged: {error}", identity)
+        is_strange = code in {sqlite3.SQLITE_OK, sqlite3.SQLITE_ERROR} and _STRANGE.search(str(error))
+        # Our statements keep every constraint: a row that breaks one was not found in its index.
+        if code in _DAMAGED or is_strange or isinstance(error, sqlite3.IntegrityError):
+            return self._damage(f"is damaged: {one_line(str(error))}", identity)
         return self._unavailable(str(error)) if isinstance(error, sqlite3.OperationalError) else error
 
     def _refused(self, error: OSError) -> DatabaseUnavailable:

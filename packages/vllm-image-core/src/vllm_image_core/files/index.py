@@ -191,7 +191,7 @@ class Index:
     def _follow_files(self, connection: sqlite3.Connection) -> None:
         with self._following:
             if not self._looked_through:
-                self._database.check_whole(connection)
+                self._check(connection)
             self._upkeep.follow(connection, every_file=True)
             self._looked_through = True
 
@@ -210,7 +210,7 @@ class Index:
 
     def _look_through(self) -> None:
         try:
-            for work in (self._database.check_whole, self._compare_names, self._upkeep.look_through):
+            for work in (self._check, self._compare_names, self._upkeep.look_through):
                 if self._is_empty():  # it was removed meanwhile, and is not to be made again
                     return
                 self._repaired(work)
@@ -219,6 +219,12 @@ class Index:
             _logger.info("%s", error.message)
         finally:
             self._looking.release()
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        """Look for damage; with a few pictures, or where its b-trees do not count alike, row by row."""
+        self._database.check_whole(connection)
+        if picture_rows.last_id(connection) <= _LARGE or not picture_rows.count_alike(connection):
+            self._database.check_each_row(connection)
 
     def _compare_names(self, connection: sqlite3.Connection) -> None:
         with self._following:

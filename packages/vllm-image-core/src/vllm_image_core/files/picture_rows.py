@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from vllm_image_core.files import full_text
+from vllm_image_core.files.database import ImpossibleRow
 from vllm_image_core.files.record import EPOCH, Record
 
 __all__ = [
     "SELECT",
     "State",
     "chunks",
+    "count_alike",
     "enter",
     "enter_no_pictures",
     "forget",
@@ -47,11 +49,19 @@ _COLUMNS: Final = (
     "position",
     "operation",
 )
+_ALWAYS: Final = frozenset({"bytes", "modified_ns"})
+_INTEGERS: Final = frozenset({"width", "height", "seed", "num_inference_steps", "position"})
+_REALS: Final = frozenset({"guidance_scale", "seconds"})
+_MOST_SECONDS: Final = 2**37
+"""What a date has room for, from 1970 on."""
 SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM picture"  # noqa: S608 - names of columns
 _INSERT: Final = f"INSERT INTO picture ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - likewise
 _INSERT_NO_PICTURE: Final = "INSERT INTO picture (name, bytes, modified_ns, created) VALUES (?, ?, ?, 0)"
 _NAMES_AT_ONCE: Final = 500
 """Older versions of SQLite take 999 values in one statement."""
+_INDEXES: Final = "SELECT name FROM pragma_index_list('picture') WHERE NOT partial"
+_COUNT: Final = "SELECT count(*) FROM picture {source}"
+_COUNT_SHOWN: Final = "SELECT count(*) FROM picture {source} WHERE width IS NOT NULL"
 _LAST_ID: Final = "SELECT coalesce(max(id), 0) FROM picture"
 _STATES_BETWEEN: Final = (
     "SELECT id, name, bytes, modified_ns FROM picture WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
@@ -89,10 +99,35 @@ def _row(record: Record) -> tuple[object, ...]:
 
 
 def record_of(root: Path, row: tuple[Any, ...]) -> Record:
-    """What a row of `SELECT` says, of a picture in a folder."""
+    """What a row of `SELECT` says, of a picture in a folder.
+
+    Raises:
+        sqlite3.DatabaseError: It has values of other kinds than we write: the file is damaged.
+    """
     values = dict(zip(_COLUMNS, row, strict=True))
+    if not all(_is_possible(column, value) for column, value in values.items()):
+        raise ImpossibleRow("a picture has impossible values")
     name, created = values.pop("name"), values.pop("created")
     return Record(path=root / name, created=EPOCH + timedelta(seconds=created), **values)
+
+
+def _is_possible(column: str, value: object) -> bool:
+    if column == "name":
+        return isinstance(value, str) and _is_plain(value)
+    if column == "created":
+        return isinstance(value, int) and abs(value) < _MOST_SECONDS
+    if column in _ALWAYS:
+        return isinstance(value, int)
+    if value is None:
+        return True
+    if column in _REALS:
+        return isinstance(value, int | float)
+    return isinstance(value, int if column in _INTEGERS else str)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is one of a file in the folder itself."""
+    return bool(name) and "/" not in name and "\0" not in name and name not in {".", ".."}
 
 
 def known_states(connection: sqlite3.Connection) -> dict[str, State]:
@@ -107,6 +142,19 @@ def states_between(
     """Some of the files that are entered, in the order of their ids, and the id of the last of these."""
     rows = connection.execute(_STATES_BETWEEN, (after, until, limit)).fetchall()
     return rows[-1][0] if rows else until, {name: (size, ns) for _, name, size, ns in rows}
+
+
+def count_alike(connection: sqlite3.Connection) -> bool:
+    """Whether each b-tree over all pictures has as many entries as the table."""
+    indexes = connection.execute(_INDEXES).fetchall()
+    counts = {connection.execute(_COUNT.format(source="NOT INDEXED")).fetchone()[0]}
+    for (name,) in indexes:
+        counts.add(connection.execute(_COUNT.format(source=f'INDEXED BY "{name}"')).fetchone()[0])
+    shown = {
+        connection.execute(_COUNT_SHOWN.format(source=source)).fetchone()[0]
+        for source in ("NOT INDEXED", "INDEXED BY picture_created")
+    }
+    return len(counts) == len(shown) == 1
 
 
 def last_id(connection: sqlite3.Connection) -> int:

@@ -1,0 +1,110 @@
+"""The JSON values of a text: those of one array, or one behind the other, each with its line."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from vllm_image_core.text import one_line, shown
+
+__all__ = ["BadJson", "JsonValue", "json_values", "object_of"]
+
+_BLANK: Final = " \t\r\n"
+
+
+class BadJson(ValueError):
+    """Text that is not valid JSON; the message says in which line."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonValue:
+    """A value with the number of the line in which it begins, from 1."""
+
+    line: int
+    value: object
+
+
+def object_of(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON; one with a name twice is refused, as nobody knows which value is meant.
+
+    Raises:
+        ValueError: A name comes twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it gives {shown(twice)} twice")
+    return found
+
+
+def json_values(text: str) -> Iterator[JsonValue]:
+    """The values of an array, or of a text that has one behind the other.
+
+    Raises:
+        BadJson: The text is not valid.
+    """
+    return iter(_Reader(text))
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._place = 0
+        self._line = 1
+        self._decoder = json.JSONDecoder(object_pairs_hook=object_of)
+
+    def __iter__(self) -> Iterator[JsonValue]:
+        self._skip_blank()
+        if self._at("["):
+            self._move(self._place + 1)
+            yield from self._elements()
+            self._skip_blank()
+            if self._place < len(self._text):
+                raise self._bad("text follows the array")
+        else:
+            while self._place < len(self._text):
+                yield self._value()
+                self._skip_blank()
+
+    def _elements(self) -> Iterator[JsonValue]:
+        self._skip_blank()
+        while not self._at("]"):
+            yield self._value()
+            self._skip_blank()
+            if self._at(","):
+                self._move(self._place + 1)
+                self._skip_blank()
+                if self._at("]"):
+                    raise self._bad("a comma stands before the end of the array")
+            elif not self._at("]"):
+                what = "it ends before its array does" if self._at("") else "a comma is missing"
+                raise self._bad(what)
+        self._move(self._place + 1)
+
+    def _value(self) -> JsonValue:
+        line = self._line
+        try:
+            value, end = self._decoder.raw_decode(self._text, self._place)
+        except json.JSONDecodeError as error:
+            raise BadJson(f"line {error.lineno}: {one_line(error.msg)}") from error
+        except (ValueError, RecursionError) as error:
+            raise self._bad(one_line(str(error))) from error
+        self._move(end)
+        return JsonValue(line, value)
+
+    def _skip_blank(self) -> None:
+        place = self._place
+        while place < len(self._text) and self._text[place] in _BLANK:
+            place += 1
+        self._move(place)
+
+    def _at(self, sign: str) -> bool:
+        return self._text[self._place : self._place + 1] == sign
+
+    def _move(self, place: int) -> None:
+        self._line += self._text.count("\n", self._place, place)
+        self._place = place
+
+    def _bad(self, what: str) -> BadJson:
+        return BadJson(f"line {self._line}: {what}")

@@ -1,0 +1,162 @@
+"""The lines of a text file, numbered and bounded, in UTF-8 or in what its byte order mark says."""
+
+import codecs
+import io
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+__all__ = ["NOT_UTF8", "Line", "NotText", "TextLines"]
+
+NOT_UTF8: Final = "It is not UTF-8 text. Save the file as UTF-8 (in Excel: CSV UTF-8)."
+_NOT_UTF16: Final = "It is not valid UTF-16 text. Save the file as UTF-8 (in Excel: CSV UTF-8)."
+
+_LONGEST_LINE: Final = 1_048_576
+"""Characters; a prompt has at most 20,000. Nothing of a longer line is kept."""
+
+_LONGEST_PROMPT: Final = 20_000
+
+_HEAD: Final = 4_096
+"""Bytes by which a file is told to be text."""
+
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_KINDS: Final = (
+    (b"PK\x03\x04", "a ZIP archive or an Excel workbook"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook"),
+    (b"\x1f\x8b", "compressed with gzip"),
+    (b"BZh", "compressed with bzip2"),
+    (b"\xfd7zXZ\x00", "compressed with xz"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
+    (b"%PDF-", "a PDF document"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"PAR1", "a Parquet file"),
+    (b"\x89PNG\r\n\x1a\n", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+)
+_WIDE_BREAKS: Final = (b"\n\x00", b"\x00\n", b"\r\x00", b"\x00\r")
+"""A line break in UTF-16."""
+
+_MARK: Final = "\ufeff"
+
+
+class NotText(Exception):
+    """A file that is not text, or not in an encoding that can be recognized; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line.
+
+    Attributes:
+        number: From 1.
+        text: With its end, LF; empty if the line was too long to be kept.
+        refusal: Why it cannot be used.
+    """
+
+    number: int
+    text: str
+    refusal: str | None = None
+
+
+class TextLines:
+    """The lines of a file; LF, CRLF and CR end one.
+
+    Args:
+        file: Read from where it stands; it stays open.
+
+    Attributes:
+        beginning: The first few characters, without blank ones.
+
+    Raises:
+        NotText: It is a file of another kind, or in UTF-16 without a byte order mark.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        head = file.read(_HEAD)
+        encoding = next((name for mark, name in _MARKS if head.startswith(mark)), None)
+        if encoding is None:
+            _check_is_text(head)
+        self._is_wide = encoding not in {None, "utf-8"}
+        encoding = encoding if encoding and self._is_wide else "utf-8-sig"
+        errors = "replace" if self._is_wide else "surrogateescape"
+        self._text = io.TextIOWrapper(
+            io.BufferedReader(_Rejoined(head, file)), encoding=encoding, errors=errors, newline=None
+        )
+        self.beginning = head.decode(encoding, "ignore").lstrip(f"{_MARK} \t\r\n")
+
+    def __iter__(self) -> Generator[Line]:
+        number = 0
+        while text := self._text.readline(_LONGEST_LINE):
+            number += 1
+            if len(text) >= _LONGEST_LINE and not text.endswith("\n"):
+                yield Line(number, "", _too_long(self._skipped(len(text))))
+            else:
+                # Files that were put together have marks within.
+                yield Line(number, text.removeprefix(_MARK), self._refusal(text))
+
+    def read(self, most: int) -> str | None:
+        """All of the text; None if it has more than so many characters.
+
+        Raises:
+            NotText: A part of it cannot be decoded.
+        """
+        text = self._text.read(most + 1)
+        if refusal := self._refusal(text):
+            raise NotText(f"it cannot be read; {refusal}")
+        return text if len(text) <= most else None
+
+    def _refusal(self, text: str) -> str | None:
+        if self._is_wide:
+            return _NOT_UTF16 if "\ufffd" in text else None
+        return None if _is_utf8(text) else NOT_UTF8
+
+    def _skipped(self, length: int) -> int:
+        """Go to the end of a line without keeping it, and return its length."""
+        while (more := self._text.readline(_LONGEST_LINE)) and not more.endswith("\n"):
+            length += len(more)
+        return length + len(more.rstrip("\n"))
+
+
+class _Rejoined(io.RawIOBase):
+    """A file with what was read of it already put back; a pipe cannot seek."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # the only caller is io's own
+        data = self._head[: len(buffer)] or self._rest.read(len(buffer))
+        self._head = self._head[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _check_is_text(head: bytes) -> None:
+    for start, kind in _KINDS:
+        if head.startswith(start):
+            raise NotText(f"it is {kind}, not text; save it as CSV, JSON Lines or plain text in UTF-8")
+    zeros = (head[::2].count(0), head[1::2].count(0))
+    if max(zeros) * 3 > len(head) or any(mark in head for mark in _WIDE_BREAKS):
+        raise NotText("it seems to be UTF-16 without a byte order mark; save it as UTF-8")
+
+
+def _too_long(length: int) -> str:
+    return f"The prompt has {length} characters; at most {_LONGEST_PROMPT} are allowed."
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether all bytes were; those that were not stand as halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
