@@ -113,11 +113,11 @@ TYPES = {
     "offset": "integer",
 }
 
-# The plan's annotations, as they stand on the wire.
+# The plan's annotations, as they stand on the wire; an edit without a seed makes another image each time.
 ANNOTATIONS: dict[str, dict[str, bool]] = {
     "generate_image": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True},
     "batch_generate": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False},
-    "edit_image": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True},
+    "edit_image": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False},
     "get_model_info": {"readOnlyHint": True},
     "gpu_status": {"readOnlyHint": True},
     "list_presets": {"readOnlyHint": True},
@@ -286,7 +286,15 @@ async def test_annotations_are_the_plans(connect: Connect) -> None:
         name: tool.annotations.model_dump(by_alias=True, exclude_none=True) if tool.annotations else {}
         for name, tool in (await listed(connect)).items()
     }
-    assert found == ANNOTATIONS
+    assert found == {name: {**each, "openWorldHint": False} for name, each in ANNOTATIONS.items()}
+
+
+async def test_every_tool_has_a_title_and_takes_no_parameters_but_its_own(connect: Connect) -> None:
+    tools = await listed(connect)
+    titles = {tool.title for tool in tools.values()}
+    assert None not in titles
+    assert len(titles) == len(tools)
+    assert all(tool.input_schema["additionalProperties"] is False for tool in tools.values())
 
 
 async def test_every_tool_has_a_description_and_publishes_its_output_schema(connect: Connect) -> None:
@@ -435,6 +443,7 @@ async def test_health_tells_the_server_its_model_and_its_version(
         "model_loaded": "black-forest-labs/FLUX.2-klein-4B",
         "version": "0.30.0",
         "message": None,
+        "notes": [],
     }
 
 

@@ -99,7 +99,7 @@ def estimate(
         speeds: The servers, where there are several: they share the pictures out so that all end soonest.
 
     Raises:
-        InvalidRequest: `num_images` is no integer or less than 1.
+        InvalidRequest: `num_images` is not an integer or less than 1.
     """
     images = bounds.integer("num_images", num_images, 1, MOST_IMAGES, allowed="an integer from 1")
     size = Size(width, height)

@@ -202,7 +202,7 @@ def _record(number: int, header: list[str], cells: list[str]) -> Row:
 
 
 def _value(name: str, cell: str) -> str | int | float | None:
-    """A cell as its column has it; None for one that is no number where it has to be."""
+    """A cell as its column has it; None for one that is not a number where it has to be."""
     try:
         if name in _INTEGERS:
             return int(cell.removesuffix(".0"))  # tables write whole numbers so where a column has gaps

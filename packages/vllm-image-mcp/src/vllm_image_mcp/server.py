@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from types import MappingProxyType
@@ -14,21 +14,25 @@ from typing import Any
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import CallToolResult, InputRequiredResult, Tool
+from mcp.server.mcpserver.tools import Tool as RegisteredTool
+from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
+from mcp.types import CallToolResult, InputRequiredResult, Tool, ToolAnnotations
 from pydantic import ValidationError
 from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_mcp.arguments import Signature, fit
 from vllm_image_mcp.completions import add_completions
 from vllm_image_mcp.event_loop import loop_factory
 from vllm_image_mcp.gallery import gallery, shown_by
-from vllm_image_mcp.messages import explain, explain_arguments, explain_inability, explain_unknown
+from vllm_image_mcp.messages import explain, explain_arguments, explain_inability
 from vllm_image_mcp.prompts import PromptServer, add_prompts
+from vllm_image_mcp.reply import with_notes
 from vllm_image_mcp.resources import ResourceServer, add_resources
 from vllm_image_mcp.schemas import short_input, short_output
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
-from vllm_image_mcp.tools import TOOLS
+from vllm_image_mcp.tools import TITLES, TOOLS
 
 __all__ = ["ImageServer", "build_server", "main", "serve"]
 
@@ -46,7 +50,7 @@ pictures."""
 class ImageServer(PromptServer, ResourceServer):
     """An MCP server whose expected failures reach the model as text that tells what to do next."""
 
-    _named: Mapping[str, list[str]] = MappingProxyType({})
+    _signatures: Mapping[str, Signature] = MappingProxyType({})
     """The parameters of each tool, by the tool's name, once one was called."""
 
     async def call_tool(
@@ -58,11 +62,13 @@ class ImageServer(PromptServer, ResourceServer):
             ToolError: With the text of an expected failure, or of arguments that do not fit.
             UnexpectedToolError: A bug; its text stays in the log.
         """
-        known = await self._parameters(name, or_else=list(arguments))
-        if unknown := sorted(arguments.keys() - known):
-            raise ToolError(explain_unknown(name, unknown, known))
-        try:
+        signatures = await self._all_signatures()
+        if name not in signatures:
             return await super().call_tool(name, arguments, context)
+        fitted = fit(name, arguments, signatures)
+        known = list(signatures[name].parameters)
+        try:
+            result = await super().call_tool(name, fitted.arguments, context)
         except ToolError as error:
             match error.__cause__:
                 case ValidationError() as cause:
@@ -71,6 +77,7 @@ class ImageServer(PromptServer, ResourceServer):
                     raise ToolError(_told(name, cause, context.request_context.lifespan_context)) from cause
                 case _:
                     raise
+        return with_notes(result, fitted.notes) if isinstance(result, CallToolResult) else result
 
     async def list_tools(self) -> list[Tool]:
         """The tools, with schemas as short as they can be."""
@@ -85,12 +92,11 @@ class ImageServer(PromptServer, ResourceServer):
             for tool in await super().list_tools()
         ]
 
-    async def _parameters(self, name: str, *, or_else: list[str]) -> list[str]:
-        """A tool's parameters; for a tool that does not exist, whatever the caller says."""
-        if name not in self._named:
+    async def _all_signatures(self) -> Mapping[str, Signature]:
+        if not self._signatures:
             listed = await super().list_tools()
-            self._named = {tool.name: list(tool.input_schema["properties"]) for tool in listed}
-        return self._named.get(name, or_else)
+            self._signatures = {tool.name: Signature.of(tool.input_schema) for tool in listed}
+        return self._signatures
 
 
 def build_server(settings: Settings, *, wired: bool = False) -> ImageServer:
@@ -109,18 +115,36 @@ def build_server(settings: Settings, *, wired: bool = False) -> ImageServer:
         lifespan=_lifespan(state),
         log_level=settings.log_level,
         extensions=[gallery()],
+        tools=[_tool(function, annotations, settings) for function, annotations in TOOLS],
     )
-    for tool, annotations in TOOLS:
-        server.add_tool(
-            tool,
-            annotations=annotations,
-            meta=shown_by(tool.__name__),
-            structured_output=None if settings.structured_content else False,
-        )
     add_resources(server, state)
     add_prompts(server, state)
     add_completions(server, state)
     return server
+
+
+class _TakenAsFitted(FuncMetadata):
+    """A tool's metadata that leaves its arguments as they are: `arguments.fit` has read them.
+
+    The SDK would read text as JSON once more, and make a list of a negative prompt such as ``["blur"]``.
+    """
+
+    def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The same arguments."""
+        return data
+
+
+def _tool(
+    function: Callable[..., Awaitable[object]], annotations: ToolAnnotations, settings: Settings
+) -> RegisteredTool:
+    tool = RegisteredTool.from_function(
+        function,
+        title=TITLES[function.__name__],
+        annotations=annotations,
+        meta=shown_by(function.__name__),
+        structured_output=None if settings.structured_content else False,
+    )
+    return tool.model_copy(update={"fn_metadata": _TakenAsFitted(**dict(tool.fn_metadata))})
 
 
 def serve(settings: Settings) -> None:
