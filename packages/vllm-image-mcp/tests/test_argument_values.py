@@ -1,7 +1,7 @@
 """Values as hosts write them: taken for what they say, and left alone where they say something else."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import pytest
 from vllm_image_mcp.argument_values import convert_arguments, draw_random_seeds
@@ -54,25 +54,23 @@ def test_a_value_is_taken_for_what_it_says(name: str, given: object, taken: obje
     assert (value, type(value)) == (taken, type(taken))
 
 
+OTHERS: Mapping[str, Sequence[object]] = {
+    "width": (
+        *("wide", "256px", "1,024", "0x10", "1_000", "٣", "7.5", "true", "--7", "1e999", "1e999999999"),
+        *("9" * 5_000, True, 7.5, float("inf"), None, {}),
+    ),
+    "guidance_scale": ("nan", "inf", "five", "1.2.3", True, None),
+    "wait": ("yes", "1", 1, 0, None),
+    "seeds": ("7", "1, 2", "[1", 7, {"0": 1}),
+    "prompts": ("a red fox", "[red] fox", "7", None, "", "[" * 9_999),
+    "sweep": ("seed", "[1]", [1]),
+    "prompt": ("7", "true", "null", '["a"]', '{"a": 1}', "", 7, None),
+    "negative_prompt": ("7", "null", '["blur"]', " ", 7),
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "given"),
-    [
-        *(
-            ("width", given)
-            for given in ("wide", "256px", "1,024", "0x10", "1_000", "٣", "7.5", "true", "--7")
-        ),
-        *(
-            ("width", given)
-            for given in ("1e999", "1e999999999", "9" * 5_000, True, 7.5, float("inf"), None, [])
-        ),
-        *(("guidance_scale", given) for given in ("nan", "inf", "five", "1.2.3", True, None)),
-        *(("wait", given) for given in ("yes", "1", 1, 0, None)),
-        *(("seeds", given) for given in ("7", "1, 2", "[1", 7, {"0": 1})),
-        *(("prompts", given) for given in ("a red fox", "[red] fox", "7", None, "", "[" * 9_999)),
-        *(("sweep", given) for given in ("seed", "[1]", [1])),
-        *(("prompt", given) for given in ("7", "true", "null", '["a"]', '{"a": 1}', "", 7, None)),
-        *(("negative_prompt", given) for given in ("7", "null", '["blur"]', " ", 7)),
-    ],
+    ("name", "given"), [(name, given) for name, values in OTHERS.items() for given in values]
 )
 def test_any_other_value_stays_as_it_is(name: str, given: object) -> None:
     assert converted(**{name: given}) == {name: given}
@@ -99,9 +97,9 @@ def test_a_seed_of_minus_one_is_a_random_one() -> None:
     drawn, was_drawn = draw_random_seeds({"seed": -1, "seeds": [-1, 3], "sweep": sweep, "width": -1})
     assert was_drawn
     assert drawn.keys() == {"seeds", "sweep", "width"}
-    (seed, three), (swept, five) = drawn["seeds"], drawn["sweep"]["seed"]  # type: ignore[index, misc]
-    assert (three, five, drawn["width"], drawn["sweep"]["guidance_scale"]) == (3, 5, -1, [-1])  # type: ignore[index]
-    assert all(0 <= each < 2**32 for each in (seed, swept))
+    seeds, swept = cast("list[int]", drawn["seeds"]), cast("dict[str, list[int]]", drawn["sweep"])
+    assert (seeds[1], swept["seed"][1], drawn["width"], swept["guidance_scale"]) == (3, 5, -1, [-1])
+    assert all(0 <= each < 2**32 for each in (seeds[0], swept["seed"][0]))
 
 
 @pytest.mark.parametrize(
