@@ -359,7 +359,7 @@ async def test_model_info_is_the_plans_for_klein(connect: Connect) -> None:
             "4:3": "1024x768",
             "3:4": "768x1024",
         },
-        "estimated_vram_gb": 13.0,
+        "estimated_vram_gb": 16.0,
         "in_registry": True,
         "profile": "black-forest-labs/FLUX.2-klein-4B",
         "resolution_multiple": 16,
@@ -400,8 +400,8 @@ async def test_gpu_status_is_the_plans_for_the_card_that_was_configured(
     assert {key: status[key] for key in FORMATS["gpu_status"]} == {
         "gpu_name": "NVIDIA GeForce RTX 5090",
         "total_vram_gb": 32.0,
-        "estimated_model_vram_gb": 13.0,
-        "estimated_free_vram_gb": 19.0,
+        "estimated_model_vram_gb": 16.0,
+        "estimated_free_vram_gb": 16.0,
         "recommended_max_concurrent": 4,
         "server_url": omni.url,
         "server_status": "healthy",
@@ -428,6 +428,20 @@ async def test_a_card_too_small_for_the_model_has_nothing_free_and_makes_one_at_
         status = (await client.call_tool("gpu_status")).structured_content
     assert status
     assert (status["estimated_free_vram_gb"], status["recommended_max_concurrent"]) == (0.0, 1)
+    assert "FLUX.2-klein-4B does not fit on this card: it needs about 16.0 GB" in status["notes"][0]
+
+
+async def test_a_card_between_the_weights_and_the_peak_is_told_of_too(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    omni.runs("Tongyi-MAI/Z-Image-Turbo")
+    async with connect(gpu_vram_gb="24") as client:
+        status = (await client.call_tool("gpu_status")).structured_content
+    assert status
+    assert "with an image in progress it needs about 26.6 GB" in status["notes"][0]
+    assert status["sources"]["recommended_max_concurrent"].startswith(
+        "estimated free memory / 6 GB per image"
+    )
 
 
 async def test_health_tells_the_server_its_model_and_its_version(
