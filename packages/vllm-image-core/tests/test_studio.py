@@ -717,7 +717,7 @@ async def test_a_batch_needs_a_whole_number_of_pictures_at_once(tmp_path: Path, 
     assert caught.value.parameter == "max_concurrent"
 
 
-@pytest.mark.parametrize(("total_gb", "at_once"), [(None, 1), (13.0, 1), (17.0, 2), (80.0, 4)])
+@pytest.mark.parametrize(("total_gb", "at_once"), [(None, 1), (16.0, 1), (20.0, 2), (80.0, 4)])
 async def test_a_batch_runs_as_many_at_once_as_the_memory_allows(
     tmp_path: Path, total_gb: float | None, at_once: int
 ) -> None:
@@ -897,7 +897,7 @@ async def test_an_estimate_is_for_the_loaded_model(tmp_path: Path) -> None:
 
 async def test_the_gpu_is_reported_with_what_the_server_measured(tmp_path: Path) -> None:
     report = await studio_of(Server(), tmp_path, gpu=Gpu(total_vram_gb=32.0, source="configured")).gpu()
-    assert (report.total_vram_gb, report.free_vram_gb, report.peak_memory_mb) == (32.0, 19.0, 14_321.0)
+    assert (report.total_vram_gb, report.free_vram_gb, report.peak_memory_mb) == (32.0, 16.0, 14_321.0)
 
 
 async def test_nothing_is_invented_for_a_server_that_is_down(tmp_path: Path) -> None:

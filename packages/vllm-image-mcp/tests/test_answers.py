@@ -20,8 +20,8 @@ def test_a_card_that_was_read_is_told_with_its_reader_for_each_number() -> None:
     assert status.model_dump(exclude={"sources"}) == {
         "gpu_name": "RTX 5090",
         "total_vram_gb": 32.0,
-        "estimated_model_vram_gb": 13.0,
-        "estimated_free_vram_gb": 19.0,
+        "estimated_model_vram_gb": 16.0,
+        "estimated_free_vram_gb": 16.0,
         "recommended_max_concurrent": 4,
         "server_url": "http://localhost:6655",
         "server_status": "healthy",

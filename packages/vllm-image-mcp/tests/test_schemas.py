@@ -80,7 +80,11 @@ async def test_a_description_is_not_indented_as_its_source_is(connect: Connect) 
 
 def test_a_parameter_called_title_stays() -> None:
     schema = {"type": "object", "properties": {"title": {"title": "Title", "type": "string"}}, "title": "x"}
-    assert short_input(schema) == {"type": "object", "properties": {"title": {"type": "string"}}}
+    assert short_input(schema) == {
+        "type": "object",
+        "properties": {"title": {"type": "string"}},
+        "additionalProperties": False,
+    }
 
 
 def test_a_parameter_that_may_be_left_out_has_its_type_alone() -> None:

@@ -113,11 +113,11 @@ TYPES = {
     "offset": "integer",
 }
 
-# The plan's annotations, as they stand on the wire.
+# The plan's annotations, as they stand on the wire; an edit without a seed makes another image each time.
 ANNOTATIONS: dict[str, dict[str, bool]] = {
     "generate_image": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True},
     "batch_generate": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False},
-    "edit_image": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True},
+    "edit_image": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False},
     "get_model_info": {"readOnlyHint": True},
     "gpu_status": {"readOnlyHint": True},
     "list_presets": {"readOnlyHint": True},
@@ -286,7 +286,15 @@ async def test_annotations_are_the_plans(connect: Connect) -> None:
         name: tool.annotations.model_dump(by_alias=True, exclude_none=True) if tool.annotations else {}
         for name, tool in (await listed(connect)).items()
     }
-    assert found == ANNOTATIONS
+    assert found == {name: {**each, "openWorldHint": False} for name, each in ANNOTATIONS.items()}
+
+
+async def test_every_tool_has_a_title_and_takes_no_parameters_but_its_own(connect: Connect) -> None:
+    tools = await listed(connect)
+    titles = {tool.title for tool in tools.values()}
+    assert None not in titles
+    assert len(titles) == len(tools)
+    assert all(tool.input_schema["additionalProperties"] is False for tool in tools.values())
 
 
 async def test_every_tool_has_a_description_and_publishes_its_output_schema(connect: Connect) -> None:
@@ -351,7 +359,7 @@ async def test_model_info_is_the_plans_for_klein(connect: Connect) -> None:
             "4:3": "1024x768",
             "3:4": "768x1024",
         },
-        "estimated_vram_gb": 13.0,
+        "estimated_vram_gb": 16.0,
         "in_registry": True,
         "profile": "black-forest-labs/FLUX.2-klein-4B",
         "resolution_multiple": 16,
@@ -392,8 +400,8 @@ async def test_gpu_status_is_the_plans_for_the_card_that_was_configured(
     assert {key: status[key] for key in FORMATS["gpu_status"]} == {
         "gpu_name": "NVIDIA GeForce RTX 5090",
         "total_vram_gb": 32.0,
-        "estimated_model_vram_gb": 13.0,
-        "estimated_free_vram_gb": 19.0,
+        "estimated_model_vram_gb": 16.0,
+        "estimated_free_vram_gb": 16.0,
         "recommended_max_concurrent": 4,
         "server_url": omni.url,
         "server_status": "healthy",
@@ -420,6 +428,20 @@ async def test_a_card_too_small_for_the_model_has_nothing_free_and_makes_one_at_
         status = (await client.call_tool("gpu_status")).structured_content
     assert status
     assert (status["estimated_free_vram_gb"], status["recommended_max_concurrent"]) == (0.0, 1)
+    assert "FLUX.2-klein-4B does not fit on this card: it needs about 16.0 GB" in status["notes"][0]
+
+
+async def test_a_card_between_the_weights_and_the_peak_is_told_of_too(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    omni.runs("Tongyi-MAI/Z-Image-Turbo")
+    async with connect(gpu_vram_gb="24") as client:
+        status = (await client.call_tool("gpu_status")).structured_content
+    assert status
+    assert "with an image in progress it needs about 26.6 GB" in status["notes"][0]
+    assert status["sources"]["recommended_max_concurrent"].startswith(
+        "estimated free memory / 6 GB per image"
+    )
 
 
 async def test_health_tells_the_server_its_model_and_its_version(
@@ -435,6 +457,7 @@ async def test_health_tells_the_server_its_model_and_its_version(
         "model_loaded": "black-forest-labs/FLUX.2-klein-4B",
         "version": "0.30.0",
         "message": None,
+        "notes": [],
     }
 
 

@@ -21,6 +21,10 @@ GB_PER_RUNNING_PICTURE: Final = 2.0
 MOST_AT_ONCE: Final = 4
 """Source: the project plan's cap, against running out of memory on consumer GPUs."""
 
+_MORE_ROOM: Final = (
+    "Use a larger card or several, a quantised checkpoint, or vLLM-Omni's --enable-cpu-offload."
+)
+
 MOST_IMAGES: Final = 1_000_000_000
 
 _SQUARE: Final = Size(1024, 1024)
@@ -99,13 +103,14 @@ def estimate(
         speeds: The servers, where there are several: they share the pictures out so that all end soonest.
 
     Raises:
-        InvalidRequest: `num_images` is no integer or less than 1.
+        InvalidRequest: `num_images` is not an integer or less than 1.
     """
     images = bounds.integer("num_images", num_images, 1, MOST_IMAGES, allowed="an integer from 1")
     size = Size(width, height)
     predictor = predictor or Predictor(profile)
     work = work or Work.at(size, num_inference_steps, guided=guided)
     peak = predictor.peak_gb(work)
+    too_large = misfit(profile, total_vram_gb, predictor, megapixels=work.megapixels)
     time = (
         _time_of_several(speeds, work, images, requests_ahead or 0)
         if len(speeds) > 1
@@ -117,7 +122,7 @@ def estimate(
         total_seconds=time.total,
         peak_vram_gb=peak,
         recommended_concurrent=_at_once(
-            total_vram_gb, model_gb(profile, predictor), _each_gb(predictor, work)
+            total_vram_gb, model_gb(profile, predictor), _each_gb(profile, predictor, work)
         ),
         basis=time.basis,
         notes=(
@@ -126,8 +131,10 @@ def estimate(
             *_guidance_note(guided=guided),
             *_basis_notes(time, predictor),
             *_queue_note(requests_ahead, time.queue + time.total),
-            _concurrency_note(model_gb(profile, predictor), _each_gb(predictor, work), total_vram_gb),
-            *_fit_note(peak, total_vram_gb),
+            _concurrency_note(
+                model_gb(profile, predictor), _each_gb(profile, predictor, work), total_vram_gb
+            ),
+            *([too_large] if too_large else []),
         ),
         measured=time.measured,
         memory_basis=predictor.memory_basis,
@@ -192,20 +199,57 @@ def _makespan(images: int, each: Sequence[tuple[float, int]]) -> float:
 def recommended_concurrency(
     total_vram_gb: float | None, profile: Profile, predictor: Predictor | None = None
 ) -> int:
-    """How many requests to have under way: (memory of the GPU - memory of the model) / 2 GB, 1 to 4.
+    """How many requests to have in progress: (memory of the GPU - memory of the model) / memory of an image.
 
-    1 when the GPU's memory, or the model's need, is not known. Source: the project plan. Where the server's
-    pictures have shown what the model needs, and that a square one needs more than 2 GB, that is taken.
+    At least 1, at most 4; 1 when the GPU's memory, or the model's need, is not known. Source: the project
+    plan, which reckons with 2 GB for an image; see `gb_per_image`.
 
     Args:
         total_vram_gb: Memory of the GPU in gigabytes; None when it is not known.
         profile: The model's.
         predictor: What is known of the server; None for the profile alone.
     """
-    each = GB_PER_RUNNING_PICTURE
+    return _at_once(total_vram_gb, model_gb(profile, predictor), gb_per_image(profile, predictor))
+
+
+def gb_per_image(profile: Profile, predictor: Predictor | None = None) -> float:
+    """GPU memory to reckon with for each image of 1024x1024 in progress, in gigabytes; at least the plan's 2.
+
+    As the server has measured it; else by the profile, whose number is the peak less the weights where a
+    source gives both.
+    """
     if predictor is not None and predictor.peaks:
-        each = max(each, predictor.picture_gb(_SQUARE.megapixels))
-    return _at_once(total_vram_gb, model_gb(profile, predictor), each)
+        return max(GB_PER_RUNNING_PICTURE, predictor.picture_gb(_SQUARE.megapixels))
+    return max(GB_PER_RUNNING_PICTURE, profile.activation_gb_at_1024x1024)
+
+
+def misfit(
+    profile: Profile,
+    total_vram_gb: float | None,
+    predictor: Predictor | None = None,
+    *,
+    megapixels: float = _SQUARE.megapixels,
+) -> str | None:
+    """Why the model, or an image with it, does not fit on the GPU; None where it fits, or nobody knows.
+
+    Args:
+        profile: The model's.
+        total_vram_gb: Memory of the GPU in gigabytes; None when it is not known.
+        predictor: What is known of the server; None for the profile alone.
+        megapixels: Of the image in progress; of an edit, with those of its input images.
+    """
+    needed = model_gb(profile, predictor)
+    if needed is None or total_vram_gb is None or not math.isfinite(total_vram_gb):
+        return None
+    image = (predictor or Predictor(profile)).picture_gb(megapixels)
+    if needed + image <= total_vram_gb:
+        return None
+    name = profile.model if profile.known else "The model"
+    alone = needed > total_vram_gb
+    needs = f"it needs about {needed if alone else needed + image:.1f} GB of GPU memory"
+    when = "" if alone else "with an image in progress "
+    told = f"{name} does not fit on this card: {when}{needs}, and the card has {total_vram_gb:.1f} GB."
+    return f"{told} {_MORE_ROOM}"
 
 
 def activation_gb(profile: Profile, size: Size) -> float:
@@ -225,9 +269,9 @@ def _at_once(total_vram_gb: float | None, of_the_model: float | None, gb_each: f
     return max(1, min(MOST_AT_ONCE, math.floor(min(free / gb_each, MOST_AT_ONCE))))
 
 
-def _each_gb(predictor: Predictor, work: Work) -> float:
-    """The plan's 2 GB, or more where such pictures need more memory than it reckons with."""
-    return max(GB_PER_RUNNING_PICTURE, predictor.picture_gb(work.megapixels))
+def _each_gb(profile: Profile, predictor: Predictor, work: Work) -> float:
+    """What is reckoned with for any image, or more where such images need more."""
+    return max(gb_per_image(profile, predictor), predictor.picture_gb(work.megapixels))
 
 
 def _basis_notes(time: _Time, predictor: Predictor) -> tuple[str, ...]:
@@ -256,9 +300,3 @@ def _concurrency_note(of_the_model: float | None, each: float, total_vram_gb: fl
         f"Concurrency: {free:.1f} GB beside the model / {each:.1f} GB a picture, at least 1, at most "
         f"{MOST_AT_ONCE}. A server runs one at a time unless it was started otherwise; the others wait."
     )
-
-
-def _fit_note(peak: float | None, total_vram_gb: float | None) -> tuple[str, ...]:
-    if peak is None or total_vram_gb is None or peak <= total_vram_gb:
-        return ()
-    return (f"By this estimate the GPU's {total_vram_gb:.1f} GB are not enough: {peak:.1f} GB are needed.",)

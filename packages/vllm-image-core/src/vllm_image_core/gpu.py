@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vllm_image_core.estimates.predictor import Predictor
-from vllm_image_core.estimator import model_gb, recommended_concurrency
+from vllm_image_core.estimator import gb_per_image, misfit, model_gb, recommended_concurrency
 from vllm_image_core.profile import Profile
 
 __all__ = ["Gpu", "GpuReport", "report"]
@@ -55,6 +55,8 @@ class GpuReport:
     peak_memory_mb: float | None
     """Highest memory reserved during the server's last picture, in MiB."""
     sources: Mapping[str, str]
+    misfit: str | None = None
+    """Why the model does not fit on the card; None where it does, or nobody knows."""
 
 
 def report(
@@ -88,12 +90,14 @@ def report(
         peak_memory_mb=peak_memory_mb,
         sources={
             **_sources(gpu, profile, free=free, peak_memory_mb=peak_memory_mb),
+            "recommended_max_concurrent": _concurrency_source(profile, free, measured),
             **(
                 {"estimated_model_vram_gb": f"{measured.memory_basis}, without the picture"}
                 if measured
                 else {}
             ),
         },
+        misfit=misfit(profile, gpu.total_vram_gb, measured) if profile else None,
     )
 
 
@@ -111,7 +115,6 @@ def _sources(
         "estimated_free_vram_gb": "total less the model's estimate"
         if free is not None
         else "unknown: needs the total",
-        "recommended_max_concurrent": _concurrency_source(free),
         "measured_free_vram_gb": "unknown: read only from a card of this machine, where none was configured"
         if gpu.free_vram_gb is None
         else gpu.source,
@@ -127,10 +130,11 @@ def _model_source(profile: Profile | None) -> str:
     return f"profile of {profile.model}: {profile.sources['estimated_vram_gb']}"
 
 
-def _concurrency_source(free: float | None) -> str:
-    if free is None:
+def _concurrency_source(profile: Profile | None, free: float | None, measured: Predictor | None) -> str:
+    if profile is None or free is None:
         return "1, because the free memory is unknown"
-    return "estimated free memory / 2 GB, at least 1, at most 4"
+    each = round(gb_per_image(profile, measured), 1)
+    return f"estimated free memory / {each:g} GB per image, at least 1, at most 4"
 
 
 def _peak_source(peak_memory_mb: float | None, profile: Profile | None) -> str:

@@ -70,7 +70,7 @@ def test_what_can_be_no_measurement_is_passed_over(number: float) -> None:
 
 def test_memory_is_learned_from_what_the_server_tells() -> None:
     predictor = Predictor(KLEIN)
-    assert predictor.peak_gb(WORK) == pytest.approx(15.0)
+    assert predictor.peak_gb(WORK) == pytest.approx(18.0)
     assert predictor.memory_basis == "from the profile"
     for work in (WORK, LARGE, WORK, LARGE, WORK):
         predictor.observe(work, 1.0, peak_mib=(20.0 + 3.0 * work.megapixels) / GB_PER_MIB)

@@ -27,7 +27,7 @@ def test_the_terms_are_those_of_the_profiles_law() -> None:
 
 
 def test_memory_is_the_model_and_its_pictures_pixels() -> None:
-    assert memory_coefficients(QWEN) == (40.0, 2.0 / 1.048576)
+    assert memory_coefficients(QWEN) == (57.7, 6.8 / 1.048576)
     assert memory_coefficients(REGISTRY.fallback) is None
 
 

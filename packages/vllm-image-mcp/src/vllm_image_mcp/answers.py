@@ -203,7 +203,10 @@ def gpu_status(health: Health, report: GpuReport) -> GpuStatus:
         measured_free_vram_gb=report.measured_free_vram_gb,
         peak_memory_mb=report.peak_memory_mb,
         sources=dict(report.sources),
-        notes=[explain(health.error, server_url=health.server_url)] if health.error else [],
+        notes=[
+            *([explain(health.error, server_url=health.server_url)] if health.error else []),
+            *([report.misfit] if report.misfit else []),
+        ],
     )
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-=======
 import asyncio
-import json
->>>>>>> f13-batches
 import time
 from typing import TYPE_CHECKING
 
@@ -52,12 +48,8 @@ class BatchScreen:
         self._lines = lines
         self._notes = dict.fromkeys(state.notes)
         self._told_at = time.monotonic()
-<<<<<<< HEAD
-        self._done = self._failed = self._spilled = 0
-=======
-        self._done = self._failed = self._removed = 0
+        self._done = self._failed = self._removed = self._spilled = 0
         self._paths: list[Path] = []
->>>>>>> f13-batches
 
     async def show(self) -> int:
         """Begin the batch, show what comes of it, and return the exit status."""
@@ -73,13 +65,8 @@ class BatchScreen:
             await interrupts.ended()
         self._removed = await asyncio.to_thread(_missing, self._paths)
         self._show_end()
-<<<<<<< HEAD
-        are_all_there = made.progress.done == made.progress.total and not self._spilled
-        return interrupts.status or (0 if are_all_there else 1)
-=======
-        is_complete = made.progress.done == made.progress.total and not self._removed
+        is_complete = made.progress.done == made.progress.total and not (self._removed or self._spilled)
         return interrupts.status or (0 if is_complete else 1)
->>>>>>> f13-batches
 
     def _show(self, outcome: PictureOutcome) -> None:
         if isinstance(outcome, Done):

@@ -9,7 +9,7 @@ from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pydantic import ValidationError
     from vllm_image_core.health import Health
@@ -120,10 +120,16 @@ def explain_arguments(tool: str, error: ValidationError, allowed: list[str]) -> 
     return f"{tool} was called with wrong arguments: {wrong}. Its parameters are: {', '.join(allowed)}."
 
 
-def explain_unknown(tool: str, unknown: list[str], allowed: list[str]) -> str:
-    """The text for arguments that the tool does not have: a typing error must not make another picture."""
-    named = ", ".join(f"'{one_line(name)}'" for name in unknown)
-    return f"{tool} has no parameter {named}. Its parameters are: {', '.join(allowed) or 'none'}."
+def explain_unknown(tool: str, slips: Mapping[str, str], allowed: Sequence[str]) -> str:
+    """The text for arguments that the tool does not have: a typing error must not make another image.
+
+    Args:
+        tool: The tool that was called.
+        slips: The names that it does not have, each with what to use instead.
+        allowed: Its parameters.
+    """
+    told = " ".join(f"{tool} has no parameter '{one_line(name)}'. {hint}." for name, hint in slips.items())
+    return f"{told} Its parameters are: {', '.join(allowed)}."
 
 
 def _what_happened(error: ImageError | OmniError, server_url: str) -> str:

@@ -41,7 +41,7 @@ def wait_seconds(ctx: Context[State], asked: object) -> float:
     """Seconds that this call may wait: as asked, as set by ``--max-wait``, or as its host is known for.
 
     Raises:
-        InvalidRequest: What was asked is no number of seconds from 0 to 86400.
+        InvalidRequest: What was asked is not a number of seconds from 0 to 86400.
     """
     if asked is not None:
         return _checked(asked)

@@ -1,7 +1,8 @@
 """A reply: a tool's answer as structured content, beside it the same as text, a preview and links."""
 
+import json
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, cast
 
 from mcp.types import CallToolResult, ContentBlock, ResourceLink, TextContent
 from pydantic import BaseModel
@@ -10,7 +11,7 @@ from pydantic_core import to_json
 from vllm_image_mcp.previews import Drawing, drawn
 from vllm_image_mcp.settings import Settings
 
-__all__ = ["MOST_BYTES", "reply"]
+__all__ = ["MOST_BYTES", "reply", "with_notes"]
 
 MOST_BYTES: Final = 700_000
 """Of one result on the wire. Claude Desktop refuses one of 1 MiB; a frame of JSON-RPC is around it."""
@@ -50,6 +51,26 @@ async def reply(
         content=[*content, *links],
         is_error=is_error,
         structured_content=structured if settings.structured_content else None,
+    )
+
+
+def with_notes(result: CallToolResult, notes: Sequence[str]) -> CallToolResult:
+    """A result that says something more: among its notes, and in the text that repeats them.
+
+    Args:
+        result: Of any tool; all of them have ``notes``, a list or a text of sentences.
+        notes: What to add; a few hundred bytes.
+    """
+    if not notes or not (result.content and isinstance(result.content[0], TextContent)):
+        return result
+    told: dict[str, Any] = result.structured_content or json.loads(result.content[0].text)
+    there = cast("list[str] | str", told.get("notes", []))
+    told = {**told, "notes": " ".join([there, *notes]) if isinstance(there, str) else [*there, *notes]}
+    return result.model_copy(
+        update={
+            "content": [TextContent(type="text", text=to_json(told).decode()), *result.content[1:]],
+            "structured_content": None if result.structured_content is None else told,
+        }
     )
 
 

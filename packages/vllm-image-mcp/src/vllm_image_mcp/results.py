@@ -185,6 +185,7 @@ class BatchList(Result):
     """Batches of the output folder, newest first."""
 
     batches: list[BatchEntry]
+    notes: list[str] = []
 
 
 class FoundImage(Result):
@@ -207,6 +208,7 @@ class FoundImages(Result):
 
     images: list[FoundImage]
     next_offset: int | None = None
+    notes: list[str] = []
 
 
 class BatchCancelled(Result):
@@ -285,6 +287,7 @@ class ServerHealth(Result):
     latency_ms: int | None
     version: str | None
     message: str | None = None
+    notes: list[str] = []
 
 
 class GenerationEstimate(Result):

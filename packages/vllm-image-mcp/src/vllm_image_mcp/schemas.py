@@ -14,12 +14,13 @@ _PREFIX: Final = "#/$defs/"
 def short_input(schema: Mapping[str, Any]) -> Schema:
     """A tool's parameters without titles, which repeat the names, and without null: leaving out says it.
 
-    A null is taken all the same.
+    A null is taken all the same. Fields that a host adds are ignored, though the schema allows none.
     """
     properties = cast("Mapping[str, Schema]", schema["properties"])
     return {
         **_without(schema, "title"),
         "properties": {name: _parameter(each) for name, each in properties.items()},
+        "additionalProperties": False,
     }
 
 

@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from types import MappingProxyType
@@ -15,25 +15,29 @@ import click
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import CallToolResult, InputRequiredResult, Tool
+from mcp.server.mcpserver.tools import Tool as RegisteredTool
+from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
+from mcp.types import CallToolResult, InputRequiredResult, Tool, ToolAnnotations
 from pydantic import ValidationError
 from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_mcp.arguments import Signature, fit
 from vllm_image_mcp.completions import add_completions
 from vllm_image_mcp.endings import Ending, ended_by_signals
 from vllm_image_mcp.event_loop import loop_factory
 from vllm_image_mcp.gallery import gallery, shown_by
 from vllm_image_mcp.loading import Loading, needed
-from vllm_image_mcp.messages import explain, explain_arguments, explain_inability, explain_unknown
+from vllm_image_mcp.messages import explain, explain_arguments, explain_inability
 from vllm_image_mcp.prompts import PromptServer, add_prompts
+from vllm_image_mcp.reply import with_notes
 from vllm_image_mcp.resources import ResourceServer, add_resources
 from vllm_image_mcp.schemas import short_input, short_output
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
 from vllm_image_mcp.stdio import StdioHost, host_on_stdio
 from vllm_image_mcp.subscriptions import Subscriptions
-from vllm_image_mcp.tools import TOOLS
+from vllm_image_mcp.tools import TITLES, TOOLS
 
 _AT_THE_END_SECONDS = 1.5
 """How long images in progress may take when the host has gone: hosts kill a server that lives on for 2 s."""
@@ -57,7 +61,7 @@ class ImageServer(PromptServer, ResourceServer):
     loading: Loading | None = None
     """What is still being imported for the first call."""
 
-    _named: Mapping[str, list[str]] = MappingProxyType({})
+    _signatures: Mapping[str, Signature] = MappingProxyType({})
     """The parameters of each tool, by the tool's name, once one was called."""
 
     async def call_tool(
@@ -72,11 +76,13 @@ class ImageServer(PromptServer, ResourceServer):
         if self.loading is not None:
             await self.loading.ended()
             self.loading = None
-        known = await self._parameters(name, or_else=list(arguments))
-        if unknown := sorted(arguments.keys() - known):
-            raise ToolError(explain_unknown(name, unknown, known))
-        try:
+        signatures = await self._all_signatures()
+        if name not in signatures:
             return await super().call_tool(name, arguments, context)
+        fitted = fit(name, arguments, signatures)
+        known = list(signatures[name].parameters)
+        try:
+            result = await super().call_tool(name, fitted.arguments, context)
         except ToolError as error:
             match error.__cause__:
                 case ValidationError() as cause:
@@ -85,6 +91,7 @@ class ImageServer(PromptServer, ResourceServer):
                     raise ToolError(_told(name, cause, context.request_context.lifespan_context)) from cause
                 case _:
                     raise
+        return with_notes(result, fitted.notes) if isinstance(result, CallToolResult) else result
 
     async def list_tools(self) -> list[Tool]:
         """The tools, with schemas as short as they can be."""
@@ -108,12 +115,11 @@ class ImageServer(PromptServer, ResourceServer):
         options = self._lowlevel_server.create_initialization_options()
         await self._lowlevel_server.run(host.incoming, host.outgoing, options)
 
-    async def _parameters(self, name: str, *, or_else: list[str]) -> list[str]:
-        """A tool's parameters; for a tool that does not exist, whatever the caller says."""
-        if name not in self._named:
+    async def _all_signatures(self) -> Mapping[str, Signature]:
+        if not self._signatures:
             listed = await super().list_tools()
-            self._named = {tool.name: list(tool.input_schema["properties"]) for tool in listed}
-        return self._named.get(name, or_else)
+            self._signatures = {tool.name: Signature.of(tool.input_schema) for tool in listed}
+        return self._signatures
 
 
 def build_server(settings: Settings, *, wired: bool = False) -> ImageServer:
@@ -138,19 +144,37 @@ def _server_of(state: State) -> ImageServer:
         log_level=settings.log_level,
         extensions=[gallery()],
         subscriptions=subscriptions.bus,
+        tools=[_tool(function, annotations, settings) for function, annotations in TOOLS],
     )
     server.add_subscriptions(subscriptions)
-    for tool, annotations in TOOLS:
-        server.add_tool(
-            tool,
-            annotations=annotations,
-            meta=shown_by(tool.__name__),
-            structured_output=None if settings.structured_content else False,
-        )
     add_resources(server, state)
     add_prompts(server, state)
     add_completions(server, state)
     return server
+
+
+class _TakenAsFitted(FuncMetadata):
+    """A tool's metadata that leaves its arguments as they are: `arguments.fit` has read them.
+
+    The SDK would read text as JSON once more, and make a list of a negative prompt such as ``["blur"]``.
+    """
+
+    def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The same arguments."""
+        return data
+
+
+def _tool(
+    function: Callable[..., Awaitable[object]], annotations: ToolAnnotations, settings: Settings
+) -> RegisteredTool:
+    tool = RegisteredTool.from_function(
+        function,
+        title=TITLES[function.__name__],
+        annotations=annotations,
+        meta=shown_by(function.__name__),
+        structured_output=None if settings.structured_content else False,
+    )
+    return tool.model_copy(update={"fn_metadata": _TakenAsFitted(**dict(tool.fn_metadata))})
 
 
 def serve(settings: Settings) -> None:

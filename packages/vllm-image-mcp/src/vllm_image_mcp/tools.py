@@ -55,7 +55,7 @@ from vllm_image_mcp.results import (
 )
 from vllm_image_mcp.state import State
 
-__all__ = ["TOOLS"]
+__all__ = ["TITLES", "TOOLS"]
 
 
 async def generate_image(
@@ -234,20 +234,45 @@ def _state(ctx: Context[State]) -> State:
     return ctx.request_context.lifespan_context
 
 
-_READS = ToolAnnotations(read_only_hint=True)
+def _annotations(
+    *, reads: bool = False, destroys: bool | None = None, repeats: bool | None = None
+) -> ToolAnnotations:
+    """A tool's annotations; none of the tools reaches beyond the one server and the output folder."""
+    return ToolAnnotations(
+        read_only_hint=reads, destructive_hint=destroys, idempotent_hint=repeats, open_world_hint=False
+    )
+
+
+_READS = _annotations(reads=True)
 
 TOOLS = (
-    (generate_image, ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)),
-    (batch_generate, ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False)),
-    (edit_image, ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)),
+    (generate_image, _annotations(destroys=False, repeats=True)),
+    (batch_generate, _annotations(destroys=False, repeats=False)),
+    (edit_image, _annotations(destroys=False, repeats=False)),
     (get_model_info, _READS),
     (gpu_status, _READS),
     (list_presets, _READS),
     (server_health, _READS),
     (estimate_generation, _READS),
-    (cancel_batch, ToolAnnotations(read_only_hint=False, destructive_hint=True)),
-    (get_batch, ToolAnnotations(read_only_hint=False, destructive_hint=False)),
+    (cancel_batch, _annotations(destroys=True)),
+    (get_batch, _annotations(destroys=False)),
     (list_batches, _READS),
     (find_images, _READS),
 )
 """Every tool with its annotations, in the order in which hosts list them."""
+
+TITLES = {
+    "generate_image": "Generate an image",
+    "batch_generate": "Generate several images",
+    "edit_image": "Edit an image",
+    "get_model_info": "Show the loaded model",
+    "gpu_status": "Show GPU memory",
+    "list_presets": "List image sizes",
+    "server_health": "Check the image server",
+    "estimate_generation": "Estimate time and memory",
+    "cancel_batch": "Cancel a batch",
+    "get_batch": "Check on a batch",
+    "list_batches": "List batches",
+    "find_images": "Find earlier images",
+}
+"""What hosts show a person in place of a tool's name."""

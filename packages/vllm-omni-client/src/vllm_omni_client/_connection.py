@@ -189,5 +189,5 @@ def _checked_number(name: str, number: int, *, least: int, most: int) -> int:
 
 
 def _is_a(value: object, *kinds: type) -> bool:
-    """Say whether a value is what its type promises: not every caller checks types. True is no number."""
+    """Say whether a value is what its type promises: not every caller checks types. True is not a number."""
     return isinstance(value, kinds) and not isinstance(value, bool)

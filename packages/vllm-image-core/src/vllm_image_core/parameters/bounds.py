@@ -37,7 +37,7 @@ def steps(value: object) -> int:
     """A number of inference steps, 1 to 200.
 
     Raises:
-        InvalidRequest: It is no integer or out of range.
+        InvalidRequest: It is not an integer or out of range.
     """
     return integer("num_inference_steps", value, 1, MAX_STEPS, allowed=f"an integer from 1 to {MAX_STEPS}")
 
@@ -46,7 +46,7 @@ def seed(value: object) -> int:
     """A seed, any signed 64-bit integer.
 
     Raises:
-        InvalidRequest: It is no integer or out of range.
+        InvalidRequest: It is not an integer or out of range.
     """
     return integer("seed", value, MIN_SEED, MAX_SEED, allowed=_SEED_ALLOWED)
 
@@ -60,7 +60,7 @@ def side(parameter: str, value: object, *, multiple: int) -> int:
         multiple: What it has to be a multiple of; only for what is told of a value out of range.
 
     Raises:
-        InvalidRequest: It is no integer or out of range.
+        InvalidRequest: It is not an integer or out of range.
     """
     number = pixels(parameter, value)
     if 1 <= number <= _MOST_PIXELS:
@@ -88,10 +88,10 @@ def integer(parameter: str, value: object, least: int, most: int, *, allowed: st
     """An integer within bounds; True, "7" and 7.0 are none.
 
     Raises:
-        InvalidRequest: It is no integer or out of range.
+        InvalidRequest: It is not an integer or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise _refused(parameter, value, "is no integer", allowed)
+        raise _refused(parameter, value, "is not an integer", allowed)
     number = int(value)
     if not least <= number <= most:
         raise _refused(parameter, value, "is out of range", allowed)
@@ -102,7 +102,7 @@ def guidance_scale(value: object) -> float:
     """A guidance scale, 0 to 20.
 
     Raises:
-        InvalidRequest: It is no number, not finite or out of range.
+        InvalidRequest: It is not a number, not finite or out of range.
     """
     return _number("guidance_scale", value, MAX_GUIDANCE_SCALE)
 
@@ -111,7 +111,7 @@ def strength(value: object) -> float:
     """How far an edit may go from its picture, 0 to 1.
 
     Raises:
-        InvalidRequest: It is no number, not finite or out of range.
+        InvalidRequest: It is not a number, not finite or out of range.
     """
     return _number("strength", value, 1.0)
 
@@ -119,10 +119,10 @@ def strength(value: object) -> float:
 def _number(parameter: str, value: object, most: float) -> float:
     allowed = f"a number from 0 to {most:g}"
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise _refused(parameter, value, "is no number", allowed)
+        raise _refused(parameter, value, "is not a number", allowed)
     number = _as_float(value)
     if not math.isfinite(number):
-        raise _refused(parameter, value, "is no finite number", allowed)
+        raise _refused(parameter, value, "is not a finite number", allowed)
     if not 0 <= number <= most:
         raise _refused(parameter, value, "is out of range", allowed)
     return number + 0.0  # -0.0 is 0.0

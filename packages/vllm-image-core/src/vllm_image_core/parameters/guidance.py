@@ -43,7 +43,7 @@ def choose_guidance(asked: object, profile: Profile, preset: Preset | None = Non
     Of a distilled model guidance is never switched on: that takes twice the time for a worse picture.
 
     Raises:
-        InvalidRequest: It is no number from 0 to 20.
+        InvalidRequest: It is not a number from 0 to 20.
     """
     scale = _usual(profile, preset) if asked is None else bounds.guidance_scale(asked)
     if profile.type == "distilled" and profile.guided(scale) > profile.guided(profile.default_guidance_scale):

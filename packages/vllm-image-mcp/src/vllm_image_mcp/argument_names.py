@@ -1,0 +1,331 @@
+"""The names of a call's arguments: the tool's own, slips of those, and fields that a host added by itself.
+
+A slip must not make another image than the one that was asked for, so it is refused with the right name. A
+host's own field, such as ``toolCallId``, says nothing about the image and is ignored, with a note.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, cast
+
+from vllm_image_core.text import one_line
+
+__all__ = ["SortedNames", "ignored_note", "sort_names"]
+
+_SEVERAL: Final = "several images"
+_SIZE: Final = "a size"
+"""Not names but meanings, each with a hint of its own in `_HINTS`."""
+
+_SIZE_OF_EDIT: Final = "Leave it out: the result has the size of the first image"
+
+_ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "prompt": ("prompts", "positive_prompt", "prompt_text", "text_prompt", "image_prompt"),
+        "prompts": ("prompt", "prompt_list", "positive_prompts", "text_prompts"),
+        "negative_prompt": ("neg_prompt", "neg", "negative", "negative_prompts", "avoid", "exclude"),
+        "width": ("w", "image_width", "output_width", "width_px"),
+        "height": ("h", "image_height", "output_height", "height_px"),
+        _SIZE: ("size", "image_size", "resolution", "dimensions", "dimension", "output_size"),
+        "aspect_ratio": ("ratio", "aspect", "ar", "image_ratio", "image_aspect_ratio"),
+        "num_inference_steps": (
+            *("steps", "step", "n_steps", "num_steps", "inference_steps", "sampling_steps", "sample_steps"),
+            *("step_count", "diffusion_steps", "denoising_steps", "number_of_steps", "inference_step_count"),
+        ),
+        "guidance_scale": (
+            *("cfg", "cfg_scale", "guidance", "true_cfg_scale", "true_cfg", "scale", "cfg_guidance"),
+            *("guidance_strength", "cfg_value", "text_guidance", "classifier_free_guidance"),
+        ),
+        "seed": ("seeds", "random_seed", "rng_seed", "noise_seed", "manual_seed", "seed_value"),
+        "seeds": ("seed", "seed_list", "random_seeds"),
+        "filename": (
+            *("file", "file_name", "output", "output_file", "output_filename", "output_name", "output_path"),
+            *("save_path", "save_as", "file_path", "image_name", "out"),
+        ),
+        "output_format": (
+            *("format", "image_format", "file_format", "file_type", "image_type", "output_type"),
+            *("extension", "ext", "mime_type"),
+        ),
+        "quality": ("preset", "quality_preset", "image_quality", "quality_level"),
+        "max_wait": ("max_wait_seconds", "wait_seconds", "max_wait_time", "wait_time"),
+        "max_concurrent": (
+            *("concurrency", "concurrent", "max_concurrency", "parallel", "max_parallel", "at_once"),
+            *("max_workers", "parallelism"),
+        ),
+        "sweep": ("grid", "parameter_sweep", "matrix"),
+        "images": (
+            *("image", "input_image", "input_images", "image_path", "image_paths", "image_url", "image_urls"),
+            *("init_image", "source_image", "source_images", "base_image", "reference_image", "ref_image"),
+            *("reference_images", "picture", "pictures", "image_file", "image_files", "original_image"),
+        ),
+        "mask": ("mask_image", "inpaint_mask", "mask_path", "masks"),
+        "strength": ("denoise", "denoising_strength", "image_strength", "denoising", "edit_strength"),
+        "num_images": ("image_count", "images"),
+        _SEVERAL: (
+            *("n", "num_images", "count", "batch_size", "num_outputs", "number_of_images", "n_images"),
+            *("num_samples", "n_samples", "samples", "batch_count", "num_images_per_prompt", "n_iter"),
+        ),
+        "batch_id": ("batch", "batch_ids", "job_id"),
+        "text": (
+            "search_text",
+            "search",
+            "keyword",
+            "keywords",
+            "search_term",
+            "search_query",
+            "prompt",
+            "filename",
+        ),
+        "model": ("model_name", "model_id"),
+        "since": ("after", "start_date", "date_from", "from_date", "created_after", "from"),
+        "until": ("before", "end_date", "date_to", "to_date", "created_before", "to"),
+        "limit": (
+            "max_results",
+            "top_k",
+            "page_size",
+            "num_results",
+            "n",
+            "count",
+            "max_images",
+            "num_images",
+        ),
+        "offset": ("skip", "start_index"),
+        "resume": ("continue", "retry"),
+    }
+)
+"""What other programs call our parameters. An entry counts where the tool has the parameter."""
+
+_LOOSE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "prompt": ("text", "input", "query", "description", "caption", "message", "instruction", "content"),
+        "prompts": ("texts", "inputs", "descriptions", "items", "text", "input", "query"),
+        "text": ("query", "q", "input"),
+        "images": ("input", "file", "files", "path", "paths", "inputs"),
+        "batch_id": ("id", "job", "task_id"),
+    }
+)
+"""Names that hosts add for purposes of their own, too: they are slips only while the parameter is missing."""
+
+_HINTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        _SIZE: {
+            "generate_image": "Use width and height, or aspect_ratio",
+            "batch_generate": "Use width and height, or aspect_ratio",
+            "estimate_generation": "Use width and height",
+            "edit_image": _SIZE_OF_EDIT,
+        },
+        **{name: {"edit_image": _SIZE_OF_EDIT} for name in ("width", "height", "aspect_ratio")},
+        _SEVERAL: {
+            "generate_image": "It makes one image; use batch_generate for several",
+            "edit_image": "It makes one image; call it once for each, with another seed",
+            "batch_generate": "It makes one image per prompt; for several of one prompt use sweep, such as "
+            '{"seed": [1, 2]}',
+            "estimate_generation": "Use num_images",
+        },
+    }
+)
+
+_SHAPING: Final = frozenset(
+    {
+        *("prompt", "prompts", "negative_prompt", "width", "height", "aspect_ratio", "num_inference_steps"),
+        *("guidance_scale", "seed", "seeds", "filename", "quality", "output_format", "sweep"),
+        *("max_concurrent", "images", "mask", "strength", "num_images"),
+    }
+)
+"""Parameters that say what is made: one that another tool has was meant, and is not a host's field."""
+
+_WRAPPERS: Final = frozenset(
+    {
+        *("kwargs", "args", "arguments", "params", "parameters", "input", "inputs", "options", "settings"),
+        *("requestbody", "body", "extra", "extraparams", "extrabody", "payload", "data", "request", "config"),
+    }
+)
+"""Fields in which some callers put all their arguments."""
+
+_HOSTS: Final = frozenset(
+    {
+        *("toolcallid", "callid", "sessionid", "action", "chatinput", "randomstring", "explanation", "mode"),
+        *("taskprogress", "waitforprevious", "waitforprevioustools", "isbackground", "meta", "metadata"),
+        *("thought", "thoughts", "reasoning", "context", "ctx", "task", "role", "test", "type", "name"),
+        *("tool", "toolname", "user", "userid", "traceid", "threadid", "requestid", "messageid", "dummy"),
+        *("next", "send", "title", "signature", "status", "reason", "timeout", "requestheartbeat"),
+        *("kwargs", "args", "requestbody", "securityrisk", "toolsummary", "sampler", "intent", "stream"),
+    }
+)
+"""Fields that hosts are known to add, and others that are only by chance close to one of our names."""
+
+_MOST_NAMED: Final = 8
+_SHORTEST: Final = 4
+"""Letters of a name that may have one typing error; a shorter one would be many other words."""
+_LONG: Final = 7
+"""Letters of a name that may have two."""
+
+Schema = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SortedNames:
+    """The arguments of a call by what their names are.
+
+    Attributes:
+        own: The tool's parameters, with their values.
+        slips: Names that stand for something else, each with what to use; "" where there is nothing to add.
+        ignored: Names that mean nothing to the tool.
+    """
+
+    own: Mapping[str, object]
+    slips: Mapping[str, str]
+    ignored: tuple[str, ...]
+
+
+def sort_names(tool: str, arguments: Mapping[str, object], tools: Mapping[str, Schema]) -> SortedNames:
+    """Tell a tool's parameters from slips, and both from fields that a host added.
+
+    Args:
+        tool: The tool that is called.
+        arguments: As the host sent them.
+        tools: The parameters of every tool.
+    """
+    known = tools[tool]
+    own = {name: value for name, value in arguments.items() if name in known}
+    given = {name for name, value in own.items() if value not in (None, "")}
+    hints = {
+        name: _hint(tool, name, value, given, tools) for name, value in arguments.items() if name not in known
+    }
+    return SortedNames(
+        own=own,
+        slips={name: hint for name, hint in hints.items() if hint is not None},
+        ignored=tuple(name for name, hint in hints.items() if hint is None),
+    )
+
+
+def ignored_note(tool: str, names: Iterable[str]) -> str:
+    """What is said of fields that a tool does not have and did not need."""
+    listed = [f"'{one_line(name)}'" for name in names]
+    more = f" and {len(listed) - _MOST_NAMED} more" if len(listed) > _MOST_NAMED else ""
+    return f"Ignored, because {tool} has no such parameter: {', '.join(listed[:_MOST_NAMED])}{more}."
+
+
+def _hint(tool: str, name: str, value: object, given: set[str], tools: Mapping[str, Schema]) -> str | None:
+    """What to use in place of a name; None for a name that is to be ignored."""
+    known, plain = tools[tool], _plain(name)
+    if not known or not plain or name.startswith(("_", "$")):
+        return None
+    words, others = _words(known), _words_of_others(tool, tools)
+    if meant := _same(plain, words) or _missing(plain, known, given):
+        return _use(tool, meant)
+    if wrapped := _wrapped(plain, value, known, given):
+        return f"Pass {', '.join(wrapped)} at the top level, not inside it"
+    if plain in _HOSTS:
+        return None
+    here = None if _same(plain, others) else _near(plain, words)
+    other = _same(plain, others) or _near(plain, others)
+    return _use(tool, here) if here else _elsewhere(tool, other, tools) if other else None
+
+
+def _use(tool: str, meant: str) -> str:
+    return _HINTS.get(meant, {}).get(tool, f"Use {meant}")
+
+
+def _elsewhere(tool: str, name: str, tools: Mapping[str, Schema]) -> str:
+    """What is said of a parameter that only other tools have."""
+    having = ", ".join(other for other, parameters in tools.items() if name in parameters)
+    verb = "take" if "," in having else "takes"
+    return _HINTS.get(name, {}).get(tool, f"Only {having} {verb} {name}")
+
+
+def _words(known: Schema) -> dict[str, tuple[str, ...]]:
+    """What a tool's parameters are called, each by its own name first."""
+    return {
+        name: tuple(map(_plain, (name, *aliases)))
+        for name, aliases in {**dict.fromkeys(known, ()), **_aliases_of(known)}.items()
+    }
+
+
+def _words_of_others(tool: str, tools: Mapping[str, Schema]) -> dict[str, tuple[str, ...]]:
+    """The same of what only other tools take, for a tool that makes images or predicts them."""
+    if "num_inference_steps" not in tools[tool]:
+        return {}
+    return {
+        name: tuple(map(_plain, (name, *_ALIASES.get(name, ()))))
+        for name in sorted(_SHAPING - tools[tool].keys())
+    }
+
+
+def _same(plain: str, words: Mapping[str, Sequence[str]]) -> str | None:
+    """The parameter that a name stands for: in another case, or by another program's word."""
+    return next((name for name, called in words.items() if plain in called), None)
+
+
+def _missing(plain: str, known: Schema, given: set[str]) -> str | None:
+    """The parameter that a loose name stands for, while that one is missing."""
+    loose = {name: tuple(map(_plain, words)) for name, words in _LOOSE.items()}
+    return _same(plain, {name: loose[name] for name in loose if name in known and name not in given})
+
+
+def _near(plain: str, words: Mapping[str, Sequence[str]]) -> str | None:
+    """The parameter whose name, or another word for it, is meant but for a typing error."""
+    near = [
+        (distance, name)
+        for name, called in words.items()
+        for word in called
+        if (distance := _distance(plain, word)) <= _errors_allowed(word)
+    ]
+    return min(near)[1] if near else None
+
+
+def _aliases_of(known: Schema) -> dict[str, tuple[str, ...]]:
+    """The aliases of a tool's own parameters; of what is said in another way, where it makes images."""
+    sized, making = "width" in known or "images" in known, "num_inference_steps" in known
+    return {
+        name: aliases
+        for name, aliases in _ALIASES.items()
+        if name in known or (name == _SIZE and sized) or (name == _SEVERAL and making)
+    }
+
+
+def _wrapped(plain: str, value: object, known: Schema, given: set[str]) -> list[str]:
+    """The tool's parameters that stand inside of a field and nowhere else."""
+    if plain not in _WRAPPERS:
+        return []
+    inside = _as_object(value)
+    return [name for name in known if name not in given and inside.get(name) not in (None, "")]
+
+
+def _as_object(value: object) -> Mapping[object, object]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return {}
+    return cast("Mapping[object, object]", value) if isinstance(value, Mapping) else {}
+
+
+def _plain(name: str) -> str:
+    """A name without case and separators: numInferenceSteps and num-inference-steps are one."""
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def _errors_allowed(word: str) -> int:
+    if len(word) < _SHORTEST:
+        return 0
+    return 1 if len(word) < _LONG else 2
+
+
+def _distance(one: str, other: str) -> int:
+    """Typing errors between two words: letters that are wrong, missing, added, or swapped with the next."""
+    if abs(len(one) - len(other)) > 2:  # noqa: PLR2004 - more than are ever allowed
+        return 3
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for row, letter in enumerate(one, start=1):
+        here = [row]
+        for column, theirs in enumerate(other, start=1):
+            cost = min(here[-1] + 1, last[column] + 1, last[column - 1] + (letter != theirs))
+            if row > 1 and column > 1 and letter == other[column - 2] and one[row - 2] == theirs:
+                cost = min(cost, before[column - 2] + 1)
+            here.append(cost)
+        before, last = last, here
+    return last[-1]

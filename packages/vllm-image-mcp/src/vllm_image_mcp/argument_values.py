@@ -1,0 +1,167 @@
+"""The values of a call's arguments, as the tool's parameters are typed, however a host wrote them.
+
+Hosts send numbers as text ("256"), whole numbers as floats (256.0), lists and objects as JSON text, and ""
+for a parameter that is left out. Each is taken for what it says. Any other value stays as it is: the checks
+behind the tools refuse it by name.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from typing import Any, Final, cast
+
+__all__ = ["RANDOM_SEED", "convert_arguments", "draw_random_seeds"]
+
+RANDOM_SEED: Final = -1
+"""What other programs take for "a random seed"."""
+
+_SEEDS: Final = ("seed", "seeds")
+_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_LONGEST_NUMBER: Final = 40
+"""Characters: more are in no number that a parameter takes."""
+_LARGEST_EXPONENT: Final = 40
+
+_SWEPT: Final[Mapping[str, str]] = {
+    **dict.fromkeys((*_SEEDS, "num_inference_steps", "steps"), "integer"),
+    "guidance_scale": "number",
+}
+"""The types inside of a sweep, whose schema says only that they are numbers or text."""
+
+_DEFAULTS: Final[Mapping[str, frozenset[str]]] = {
+    "max_concurrent": frozenset({"auto"}),
+    "max_wait": frozenset({"auto"}),
+}
+"""What the documentation calls a parameter's default, where that is a word."""
+
+_MOST_SEEDS: Final = 2**32
+
+Schema = Mapping[str, Any]
+
+
+def convert_arguments(
+    arguments: Mapping[str, object], parameters: Mapping[str, Schema], *, required: Collection[str]
+) -> dict[str, object]:
+    """The arguments as their parameters are typed; an optional one that says nothing is left out.
+
+    Args:
+        arguments: The tool's own, by name.
+        parameters: The schema of each parameter.
+        required: The parameters that have to be there, whatever they say.
+    """
+    return {
+        name: _converted(value, parameters[name])
+        for name, value in arguments.items()
+        if name in required or not _says_nothing(name, value, parameters[name])
+    }
+
+
+def draw_random_seeds(arguments: Mapping[str, object]) -> tuple[dict[str, object], bool]:
+    """The arguments with a random seed in place of each -1, and whether there was one.
+
+    A seed for one image is left out here, so that it is drawn where any other missing seed is.
+    """
+    drawn = dict(arguments)
+    if _is_random(drawn.get("seed")):
+        del drawn["seed"]
+    seeds, sweep = drawn.get("seeds"), drawn.get("sweep")
+    if isinstance(seeds, list):
+        drawn["seeds"] = _drawn(cast("list[object]", seeds))
+    if isinstance(sweep, dict):
+        drawn["sweep"] = {
+            name: _drawn(cast("list[object]", values))
+            if name in _SEEDS and isinstance(values, list)
+            else values
+            for name, values in cast("dict[object, object]", sweep).items()
+        }
+    return drawn, drawn != dict(arguments)
+
+
+def _drawn(seeds: list[object]) -> list[object]:
+    return [secrets.randbelow(_MOST_SEEDS) if _is_random(seed) else seed for seed in seeds]
+
+
+def _is_random(seed: object) -> bool:
+    return isinstance(seed, int) and seed == RANDOM_SEED
+
+
+def _says_nothing(name: str, value: object, schema: Schema) -> bool:
+    if not isinstance(value, str):
+        return False
+    if schema.get("type") == "string" and "enum" not in schema:
+        return value == ""
+    return value.strip() in {"", "null"} | _DEFAULTS.get(name, frozenset())
+
+
+def _converted(value: object, schema: Schema) -> object:
+    match schema.get("type"):
+        case "array":
+            items = cast("Schema", schema.get("items", {}))
+            return _list(value, items.get("type"))
+        case "object":
+            return _sweep(value)
+        case kind:
+            return _scalar(value, kind)
+
+
+def _scalar(value: object, kind: object) -> object:
+    match kind:
+        case "integer":
+            return _integer(value)
+        case "number":
+            return _number(value)
+        case "boolean":
+            return _boolean(value)
+        case _:
+            return value
+
+
+def _integer(value: object) -> object:
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    number = _number(value)
+    return number if isinstance(number, int) else value
+
+
+def _number(value: object) -> object:
+    """A text that is a number, as that number: whole ones are integers, however they are written."""
+    text = value.strip() if isinstance(value, str) and len(value) <= _LONGEST_NUMBER else ""
+    if not _NUMBER.fullmatch(text):
+        return value
+    number = Decimal(text)
+    if number.adjusted() > _LARGEST_EXPONENT:
+        return value
+    return int(number) if number == number.to_integral_value() else float(number)
+
+
+def _boolean(value: object) -> object:
+    text = value.strip().casefold() if isinstance(value, str) else None
+    return text == "true" if text in ("true", "false") else value
+
+
+def _list(value: object, kind: object) -> object:
+    values = _from_json(value)
+    if not isinstance(values, list):
+        return value
+    return [_scalar(each, kind) for each in cast("list[object]", values)]
+
+
+def _sweep(value: object) -> object:
+    sweep = _from_json(value)
+    if not isinstance(sweep, dict):
+        return value
+    return {
+        name: _list(values, _SWEPT.get(str(name)))
+        for name, values in cast("dict[object, object]", sweep).items()
+    }
+
+
+def _from_json(value: object) -> object:
+    """What a text says as JSON; the value itself where it is no JSON, or no text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return cast("object", json.loads(value))
+    except (ValueError, RecursionError):
+        return value
