@@ -232,10 +232,17 @@ class Maker:
         try:
             cost = self._speeds.cost(work_of(resolved, model.profile))
             reply = await sent(
-                self._backend, resolved, model=model.name, cost=cost, patient=job.batch is not None
+                self._backend,
+                resolved,
+                model=model.name,
+                cost=cost,
+                patient=job.batch is not None,
+                budget=job.budget,
             )
         except OmniError as error:
             error.add_note(_asked_for(resolved))
+            if job.budget.attempts > 1:
+                error.add_note(f"Tried {job.budget.attempts} times.")
             raise
         return model, resolved, reply
 

@@ -52,6 +52,7 @@ class Call(Generic[T_co]):
         repeatable: Whether sending it twice gives the same answer: a GET, or a generation with a seed.
         draws: Whether it is work for the GPU, and waits for one of the client's connections.
         file: Takes the body of a 200 while it comes in; `decode` then reads what it leaves over.
+        closes: Whether its connection is closed after it.
     """
 
     method: Literal["GET", "POST"]
@@ -66,11 +67,13 @@ class Call(Generic[T_co]):
     repeatable: bool = True
     draws: bool = False
     file: PictureFile | None = None
+    closes: bool = False
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the body asks for in headers."""
-        return {} if self.content is None else {"content-type": self.content_type}
+        """What it needs in headers."""
+        headers = {} if self.content is None else {"content-type": self.content_type}
+        return {**headers, "connection": "close"} if self.closes else headers
 
 
 def generate(request: ImageGenerationRequest) -> Call[ImageGenerationReply]:
@@ -158,8 +161,13 @@ def models() -> Call[ModelList]:
     return Call(method="GET", path="/v1/models", decode=_json(ModelList))
 
 
-def health() -> Call[bool]:
-    """`GET /health`: asked once; 200 is True, 503 is False."""
+def health(*, closes: bool = False) -> Call[bool]:
+    """`GET /health`: asked once; 200 is True, 503 is False.
+
+    Args:
+        closes: Whether its connection is closed after it: the next request then finds no idle one that a
+            server in trouble may close at the same moment.
+    """
     return Call(
         method="GET",
         path="/health",
@@ -167,6 +175,7 @@ def health() -> Call[bool]:
         answers={503: False},
         at_most_seconds=10.0,
         retried=False,
+        closes=closes,
     )
 
 

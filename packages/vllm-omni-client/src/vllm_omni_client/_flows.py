@@ -82,7 +82,7 @@ class Flows:
             self._server.doubt(failure)
         seconds = min(_HEALTH_SECONDS, attempts.remaining_seconds / 2)
         if attempts.depend_on_health(failure):
-            healthy = yield from self._quietly(_endpoints.health(), seconds)
+            healthy = yield from self._quietly(_endpoints.health(closes=True), seconds)
             failure = attempts.diagnosed(failure, healthy=healthy is True)
         if isinstance(failure, ModelChanged):
             failure.served = (yield from self._listed(seconds)) or failure.served
