@@ -139,7 +139,7 @@ class BatchAttempts:
         self._server.failed(sentences(error.message, error.next_step), wait_seconds=wait)
 
     async def _has_failed(self, error: OmniError, tried: "_Tried") -> bool:
-        """Say whether a request ends with an error; where it does not, it waits, and perhaps all others do."""
+        """Say whether a request ends with an error; where it does not, it waits again."""
         meaning = await self._meaning(error)
         tried.deaths += meaning == "death"
         tried.losses += meaning == "lost"

@@ -128,8 +128,7 @@ class BatchLog:
     def waits_again(self, position: int, told: Told) -> None:
         """A request goes back to those that wait; what is told of it stays."""
         self.tally.put_back(position)
-        if told:
-            self._put(position, ItemState.WAITING, told)
+        self._put(position, ItemState.WAITING, told)
         self.events.tell("retried", position)
 
     def paused(self, reason: str | None) -> None:
