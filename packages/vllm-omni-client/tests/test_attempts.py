@@ -40,7 +40,7 @@ def test_an_error_leaves_with_all_that_was_tried() -> None:
     )
     assert attempts.signed(error) is error
     assert error.exchange == Exchange(
-        method="POST", url=URL, status=500, request_id="r", attempts=2, elapsed_seconds=2.5
+        method="POST", url=URL, status=500, request_id="r", attempts=2, generations=1, elapsed_seconds=2.5
     )
 
 

@@ -229,7 +229,12 @@ def test_a_server_fault_that_comes_back_is_the_servers_word(
     assert error.message == "the server answered 500: it failed"
     assert error.gpu_spent == "yes"
     assert error.exchange == Exchange(
-        method="POST", url=f"{URL}/v1/images/generations", status=500, request_id="img_gen-1", attempts=2
+        method="POST",
+        url=f"{URL}/v1/images/generations",
+        status=500,
+        request_id="img_gen-1",
+        attempts=2,
+        generations=2,
     )
 
 
@@ -267,7 +272,7 @@ def test_a_callers_fault_is_never_tried_again(
 
 
 UNKNOWN = [
-    httpx.Response(504, text="gateway gave up"),
+    httpx.Response(502, text="bad gateway"),
     httpx.Response(200, text="<html>login</html>"),
     httpx.Response(200, json={"data": []}),
     httpx.ReadError(""),

@@ -280,7 +280,7 @@ def test_a_success_other_than_200_is_no_reply(status: int) -> None:
             "data.0.b64_json is not right: not base64: ",
         ),
         (b"[]", "the body is not right: Input should be an object"),
-        (b'{"error":{"message":"CUDA out of memory"}}', "with an error inside: CUDA out of memory"),
+        (b'{"error":{"message":"it failed"}}', "with an error inside: it failed"),
         (b'{"error":"Unauthorized"}', "with an error inside: Unauthorized"),
     ],
 )

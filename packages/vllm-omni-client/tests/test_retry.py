@@ -42,14 +42,22 @@ CLASSES: list[tuple[OmniError, RetryClass]] = [
     (ServerBusy("x", status=429), "refused"),
     (ServerBusy("x", status=503), "refused"),
     (ServerRefused("x", status=408), "refused"),
-    (ConnectionLost("x"), "outcome_unknown"),
-    (RequestTimeout("x"), "outcome_unknown"),
-    (BadReply("x"), "outcome_unknown"),
+    (ConnectionLost("x"), "unknown"),
+    (RequestTimeout("x"), "unknown"),
+    (BadReply("x"), "unknown"),
     (ServerError("x", status=501), "final"),
-    (ServerError("x", status=504), "outcome_unknown"),
-    (ServerError("x", status=500), "server_fault"),
+    (ServerError("x", status=504), "final"),
+    (ServerError("x", status=522), "final"),
+    (ServerError("x", status=524), "final"),
+    (ServerError("x", status=520), "unknown"),
+    (ServerError("x", status=521), "refused"),
+    (ServerError("x", status=526), "final"),
+    (ServerError("x", status=529), "refused"),
+    (ServerError("x", status=507), "failed"),
+    (ServerBusy("x", status=502), "unknown"),
+    (ServerError("x", status=500), "failed"),
     (OutOfGpuMemory("x", status=500), "final"),
-    (EngineDead("x", status=500), "final"),
+    (EngineDead("x", status=500), "failed"),
     (BadRequest("x", status=400), "final"),
     (Unauthorized("x", status=401), "final"),
     (NotFound("x", status=404), "final"),
@@ -66,6 +74,7 @@ HISTORIES = st.builds(
     History,
     attempts=st.integers(1, 12),
     costly_retries=st.integers(0, 2),
+    generations_left=st.integers(0, 2),
     elapsed_seconds=st.floats(0, 1e4),
     healthy=st.none() | st.booleans(),
 )
@@ -94,11 +103,12 @@ def test_what_may_have_cost_is_sent_again_once_at_most_and_only_to_a_server_that
     error: OmniError, policy: Policy, history: History, jitter: float
 ) -> None:
     verdict = decide(error, policy=policy, history=history, jitter=jitter)
-    if isinstance(verdict, Wait) and classify(error) in {"outcome_unknown", "server_fault"}:
+    if isinstance(verdict, Wait) and classify(error) in {"unknown", "failed"}:
         assert verdict.costly
+        assert history.generations_left > 0
         assert history.costly_retries == 0
         assert history.healthy is True
-        assert policy.repeatable or classify(error) == "server_fault"
+        assert policy.repeatable or classify(error) == "failed"
 
 
 @given(OF_CLASS["final"], POLICIES, HISTORIES, JITTER)
@@ -177,7 +187,8 @@ def test_backoff_grows_twofold_to_half_a_minute_and_is_jittered_in_full(attempts
 
 @pytest.mark.parametrize(("error", "kind"), CLASSES)
 def test_health_is_asked_where_it_decides(error: OmniError, kind: RetryClass) -> None:
-    assert depends_on_health(error, GENEROUS) is (kind in {"server_fault", "outcome_unknown"})
+    decides = kind in {"failed", "unknown"} and not isinstance(error, EngineDead)
+    assert depends_on_health(error, GENEROUS) is decides
 
 
 def test_health_is_not_asked_where_nothing_would_follow() -> None:
@@ -186,3 +197,26 @@ def test_health_is_not_asked_where_nothing_would_follow() -> None:
     assert not depends_on_health(ConnectionLost("x"), seedless)
     assert not depends_on_health(ConnectionLost("x"), once)
     assert depends_on_health(ServerError("x", status=500), once)
+
+
+def test_a_stale_connection_is_replaced_at_once_and_only_once() -> None:
+    error = ConnectionLost("x", stale=True)
+    once = Policy(max_retries=0, timeout_seconds=300.0, repeatable=True)
+    first, second = History(attempts=1), History(attempts=2, stale_resends=1)
+    assert decide(error, policy=once, history=first, jitter=0.5) == Wait(0.0, stale=True)
+    assert decide(error, policy=once, history=second, jitter=0.5) == Stop()
+    spent = History(attempts=1, generations_left=0)
+    assert decide(error, policy=once, history=spent, jitter=0.5) == Stop()
+
+
+def test_a_stale_connection_takes_no_retry_and_no_token() -> None:
+    history = History(attempts=2, stale_resends=1, healthy=True)
+    policy = Policy(max_retries=1, timeout_seconds=300.0, repeatable=True)
+    assert decide(ServerBusy("x", status=429), policy=policy, history=history, jitter=0.5) == Wait(0.5)
+    assert Wait(0.0, stale=True).tokens == 0.0
+
+
+@pytest.mark.parametrize("error", [ConnectionLost("x"), ServerError("x", status=500), BadReply("x")])
+def test_an_image_whose_budget_is_spent_elsewhere_is_not_sent_again(error: OmniError) -> None:
+    history = History(attempts=1, healthy=True, generations_left=0)
+    assert decide(error, policy=GENEROUS, history=history, jitter=0.5) == Stop()

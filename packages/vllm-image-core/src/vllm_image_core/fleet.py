@@ -10,12 +10,13 @@ from dataclasses import replace
 from typing import TypeVar
 
 from vllm_omni_client.edits import ImageEditRequest
-from vllm_omni_client.errors import OmniError, ServerBusy
+from vllm_omni_client.errors import OmniError
+from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
 from vllm_omni_client.receipt import Receipt
 
-from vllm_image_core.backend import Backend, ServerRequest
+from vllm_image_core.backend import Backend, BudgetedBackend, ImageBackend, ServerRequest
 from vllm_image_core.servers.checkup import Checkup
 from vllm_image_core.servers.crew import Crew, Learned
 from vllm_image_core.servers.dispatch import Dispatch
@@ -23,6 +24,7 @@ from vllm_image_core.servers.member import Call, Member
 from vllm_image_core.servers.member_report import MemberReport
 from vllm_image_core.servers.relay import Relay
 from vllm_image_core.servers.routing import rough_cost
+from vllm_image_core.servers.verdict import verdict_on
 
 __all__ = ["Fleet"]
 
@@ -125,7 +127,13 @@ class Fleet:
         await member.backend.aclose()
 
     async def generate_image(
-        self, request: ImageGenerationRequest, /, *, cost: float | None = None, patient: bool = False
+        self,
+        request: ImageGenerationRequest,
+        /,
+        *,
+        cost: float | None = None,
+        patient: bool = False,
+        budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply:
         """Make the pictures of one request on the server that will have made them first.
 
@@ -133,6 +141,7 @@ class Fleet:
             request: What to draw.
             cost: What it costs, for whoever knows better than the fleet's own `cost`.
             patient: Whether it belongs to a batch: it gives way to what somebody waits for.
+            budget: What the image may still cost; None for one that is begun with this call.
 
         Raises:
             OmniError: The server's own error; of several servers the last one's, when none is left.
@@ -140,7 +149,11 @@ class Fleet:
         """
         work = self._cost(request) if cost is None else cost
         return await self._made(
-            request, lambda backend, sent: backend.generate_image(sent), work, patient=patient
+            request,
+            lambda backend, sent: backend.generate_image(sent),
+            work,
+            patient=patient,
+            budget=budget or GenerationBudget(),
         )
 
     async def edit_image(
@@ -153,6 +166,7 @@ class Fleet:
         reference_image: bytes | None = None,
         cost: float | None = None,
         patient: bool = False,
+        budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply:
         """Change pictures on the server that will have done it first; raises as `generate_image` does.
 
@@ -163,13 +177,14 @@ class Fleet:
             reference_image: What to take as a model.
             cost: As for `generate_image`.
             patient: Whether it belongs to a batch: it gives way to what somebody waits for.
+            budget: As for `generate_image`.
         """
 
-        def send(backend: Backend, sent: ImageEditRequest) -> Awaitable[ImageGenerationReply]:
+        def send(backend: ImageBackend, sent: ImageEditRequest) -> Awaitable[ImageGenerationReply]:
             return backend.edit_image(sent, image, mask_image=mask_image, reference_image=reference_image)
 
         work = self._cost(request) if cost is None else cost
-        return await self._made(request, send, work, patient=patient)
+        return await self._made(request, send, work, patient=patient, budget=budget or GenerationBudget())
 
     async def get_models(self) -> ModelList:
         """The names of the model of the first server that answers.
@@ -250,26 +265,36 @@ class Fleet:
     async def _made(
         self,
         request: R,
-        call: Callable[[Backend, R], Awaitable[ImageGenerationReply]],
+        call: Callable[[ImageBackend, R], Awaitable[ImageGenerationReply]],
         work: float,
         *,
         patient: bool,
+        budget: GenerationBudget,
     ) -> ImageGenerationReply:
+        async def spend(backend: Backend, sent: R) -> ImageGenerationReply:
+            return await _spend(budget, backend, lambda one: call(one, sent), self._clock)
+
         async def send(member: Member) -> ImageGenerationReply:
             sent = request
             if request.model is not None and request.model != (
                 model := self._crew.name_at(member, request.model)
             ):
                 sent = request.model_copy(update={"model": model})
-            return await call(member.backend, sent)
+            return await spend(member.backend, sent)
 
         if self._crew.alone is not None:
             alone = self._crew.alone
-            return await self._passed_on(alone, lambda: call(alone.backend, request), work, patient=patient)
+            return await self._passed_on(alone, lambda: spend(alone.backend, request), work, patient=patient)
         self._crew.wanted = request.model
-        waiting = Call(work=work, model=request.model, patient=patient, repeatable=request.seed is not None)
+        waiting = Call(
+            work=work,
+            model=request.model,
+            patient=patient,
+            repeatable=request.seed is not None,
+            budget=budget,
+        )
         reply, member = await self._relay.served(request, waiting, send)
-        return _signed(reply, request, member.url)
+        return _signed(reply, request, member.url, budget)
 
     def _lose(self) -> None:
         self._dispatch.lose()
@@ -290,8 +315,11 @@ class Fleet:
             self._checkup.ask_how_many(member)
         try:
             reply = await send()
-        except ServerBusy:
-            member.limit.refused()
+        except OmniError as error:
+            if verdict_on(error).fault == "busy":
+                member.limit.refused()
+            else:
+                member.limit.broke_off()
             raise
         except BaseException:  # cancelled, too: its place is free, and its time tells nothing
             member.limit.broke_off()
@@ -318,11 +346,33 @@ class Fleet:
         raise failure or self._crew.outage(self._crew.members)
 
 
-def _signed(reply: ImageGenerationReply, request: ServerRequest, url: str) -> ImageGenerationReply:
-    """Write on a reply who made it, where its client has not."""
+async def _spend(
+    budget: GenerationBudget,
+    backend: Backend,
+    call: Callable[[ImageBackend], Awaitable[ImageGenerationReply]],
+    clock: Callable[[], float],
+) -> ImageGenerationReply:
+    """Call a backend, and write down what that cost, where it does not do so itself."""
+    if isinstance(backend, BudgetedBackend):
+        return await call(backend.with_budget(budget))
+    budget.begin(clock)
+    try:
+        reply = await call(backend)
+    except OmniError as error:
+        budget.add(error)
+        budget.fail(error, clock(), cost=error.gpu_spent)
+        raise
+    budget.charge("yes")
+    return reply
+
+
+def _signed(
+    reply: ImageGenerationReply, request: ServerRequest, url: str, budget: GenerationBudget
+) -> ImageGenerationReply:
+    """Write on a reply who made it, and what was tried before, where its client has not."""
     if reply.receipt is not None and reply.receipt.server:
         return reply
-    receipt = reply.receipt or Receipt(requested=request, sent=request)
+    receipt = reply.receipt or Receipt(requested=request, sent=request, failures=budget.failures)
     return reply.with_receipt(replace(receipt, server=url))
 
 

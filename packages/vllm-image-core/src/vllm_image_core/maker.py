@@ -238,9 +238,12 @@ class Maker:
                 model=model.name,
                 cost=cost,
                 patient=job.batch is not None,
+                budget=job.budget,
             )
         except OmniError as error:
             error.add_note(_asked_for(resolved))
+            if job.budget.attempts > 1:
+                error.add_note(f"Tried {job.budget.attempts} times.")
             raise
         return model, resolved, reply
 

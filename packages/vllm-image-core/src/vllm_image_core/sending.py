@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import UnsupportedParameter
+from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
 
 from vllm_image_core.editing.resolver import ResolvedEdit
@@ -29,6 +30,7 @@ async def sent(
     model: str,
     cost: float | None = None,
     patient: bool = False,
+    budget: GenerationBudget | None = None,
 ) -> ImageGenerationReply:
     """Send a request, and return the server's reply.
 
@@ -42,6 +44,7 @@ async def sent(
         model: The served name.
         cost: What it costs beside others; None where nobody knows.
         patient: Whether it gives way to what somebody waits for.
+        budget: What the image may still cost; None for one that is begun with this call.
 
     Raises:
         OmniError: The server refused, failed, or did not answer.
@@ -50,7 +53,7 @@ async def sent(
         wire = resolved.to_wire().model_copy(update={"model": model})
 
         def generate(request: ImageGenerationRequest) -> Awaitable[ImageGenerationReply]:
-            return fleet.generate_image(request, cost=cost, patient=patient)
+            return fleet.generate_image(request, cost=cost, patient=patient, budget=budget)
 
         return await _without_what_nobody_asked_for(wire, generate, asked)
     inputs = resolved.inputs
@@ -63,6 +66,7 @@ async def sent(
             reference_image=inputs.reference_image.picture.bytes if inputs.reference_image else None,
             cost=cost,
             patient=patient,
+            budget=budget,
         )
 
     return await _without_what_nobody_asked_for(

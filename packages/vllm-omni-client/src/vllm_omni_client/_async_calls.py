@@ -2,7 +2,8 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar, overload
 
@@ -15,16 +16,25 @@ from vllm_omni_client._outcome import saved, with_receipt
 from vllm_omni_client._picture_file import file_for
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.edits import ImageEditRequest
+from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
 from vllm_omni_client.saved import SavedImage
-from vllm_omni_client.uploads import InputImage, uploads
+from vllm_omni_client.uploads import InputImage, Upload, uploads
 
 T = TypeVar("T")
 
 
 class AsyncCalls(Caller, ABC):
     """What a vLLM-Omni server can be asked, in asyncio."""
+
+    def with_budget(self, budget: GenerationBudget) -> "OneImage":
+        """Return this client for one image that others repeat, too: all spend from one budget.
+
+        Args:
+            budget: What the image may still cost; it also takes down what was tried.
+        """
+        return OneImage(partial(self._generate, budget=budget), partial(self._edit, budget=budget))
 
     @abstractmethod
     async def _known(self, attempts: Attempts) -> Capabilities:
@@ -61,9 +71,19 @@ class AsyncCalls(Caller, ABC):
             FileExistsError: Someone else has made that file while the picture was drawn.
             OSError: The file cannot be written, as when the disk is full.
         """
+        return await self._generate(request, into, overwrite=overwrite)
+
+    async def _generate(
+        self,
+        request: ImageGenerationRequest,
+        into: str | Path | None = None,
+        *,
+        overwrite: bool = False,
+        budget: GenerationBudget | None = None,
+    ) -> ImageGenerationReply | SavedImage:
         with file_for(request, into, overwrite=overwrite) as file:
             wanted = seeded(request)
-            attempts = self._connection.attempts(_endpoints.generate(wanted))
+            attempts = self._connection.attempts(_endpoints.generate(wanted), budget)
             server = await self._known(attempts)
             fitted = fitted_generation(
                 wanted, server, strict=self._strict, into_file=file is not None, requested=request
@@ -130,9 +150,20 @@ class AsyncCalls(Caller, ABC):
             OSError: The file cannot be written, as when the disk is full.
         """
         read = await asyncio.to_thread(uploads, image, mask_image=mask_image, reference_image=reference_image)
+        return await self._edit(request, read, into, overwrite=overwrite)
+
+    async def _edit(
+        self,
+        request: ImageEditRequest,
+        read: tuple[Upload, ...],
+        into: str | Path | None = None,
+        *,
+        overwrite: bool = False,
+        budget: GenerationBudget | None = None,
+    ) -> ImageGenerationReply | SavedImage:
         with file_for(request, into, overwrite=overwrite) as file:
             wanted = seeded(request)
-            attempts = self._connection.attempts(_endpoints.edit(wanted, ()))
+            attempts = self._connection.attempts(_endpoints.edit(wanted, ()), budget)
             server = await self._known(attempts)
             fitted, pictures = fitted_edit(wanted, read, server, strict=self._strict, requested=request)
             if file is None:
@@ -193,3 +224,43 @@ class AsyncCalls(Caller, ABC):
     async def get_metrics(self) -> ServerMetrics:
         """Return what the server counts; what it does not tell is None."""
         return await self._send(_endpoints.server_metrics())
+
+
+class OneImage:
+    """A client for one image, whose budget it spends from; see `AsyncOmniClient.with_budget`.
+
+    Args:
+        generate: Draws.
+        edit: Changes images that have been read.
+    """
+
+    def __init__(
+        self,
+        generate: Callable[[ImageGenerationRequest], Awaitable[ImageGenerationReply | SavedImage]],
+        edit: Callable[[ImageEditRequest, tuple[Upload, ...]], Awaitable[ImageGenerationReply | SavedImage]],
+    ) -> None:
+        self._generate = generate
+        self._edit = edit
+
+    async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
+        """Draw, as `AsyncOmniClient.generate_image` does."""
+        return _in_memory(await self._generate(request))
+
+    async def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: InputImage | Sequence[InputImage],
+        *,
+        mask_image: InputImage | None = None,
+        reference_image: InputImage | None = None,
+    ) -> ImageGenerationReply:
+        """Change images, as `AsyncOmniClient.edit_image` does."""
+        read = await asyncio.to_thread(uploads, image, mask_image=mask_image, reference_image=reference_image)
+        return _in_memory(await self._edit(request, read))
+
+
+def _in_memory(reply: ImageGenerationReply | SavedImage) -> ImageGenerationReply:
+    if isinstance(reply, SavedImage):
+        raise TypeError("an image went to a file that nobody asked for")
+    return reply

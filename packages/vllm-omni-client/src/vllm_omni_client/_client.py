@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from contextlib import contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, Self, TypeVar
 from urllib.request import getproxies
 
@@ -179,7 +180,9 @@ class AsyncOmniClient(AsyncCalls):
             transport = self._transport or httpx.AsyncHTTPTransport(
                 verify=_tls(self._connection, proxy), limits=limits, proxy=proxy
             )
-            self._http = httpx.AsyncClient(headers=self._connection.headers(), transport=transport)
+            self._http = httpx.AsyncClient(
+                headers=self._connection.headers(), transport=transport, cookies=_no_cookies()
+            )
         self._places = asyncio.Semaphore(self._connection.max_connections)
         self._learning = asyncio.Lock()
         self._process = os.getpid()
@@ -258,16 +261,6 @@ class AsyncOmniClient(AsyncCalls):
                 return await self._exchange_now(ask)
 
     async def _exchange_now(self, ask: Ask) -> Reply:
-        """Send and receive; over a new connection where an idle one turns out to be closed already."""
-        try:
-            return await self._exchange_once(ask)
-        except ConnectionLost as error:
-            if error.gpu_spent != "no":
-                raise
-        ask.wire.restart()
-        return await self._exchange_once(ask)
-
-    async def _exchange_once(self, ask: Ask) -> Reply:
         http, call = self._of_this_loop(), ask.call
         request = http.build_request(
             call.method,
@@ -354,7 +347,9 @@ class OmniClient(BlockingCalls):
             transport = self._transport or httpx.HTTPTransport(
                 verify=_tls(self._connection, proxy), limits=limits, proxy=proxy
             )
-            self._http = httpx.Client(headers=self._connection.headers(), transport=transport)
+            self._http = httpx.Client(
+                headers=self._connection.headers(), transport=transport, cookies=_no_cookies()
+            )
         self._places = threading.Semaphore(self._connection.max_connections)
         self._learning = threading.Lock()
         self._wires: set[Wire] = set()
@@ -488,6 +483,11 @@ def _timeouts(connection: Connection, seconds: float = math.inf) -> httpx.Timeou
     )
 
 
+def _no_cookies() -> CookieJar:
+    """Return a jar that takes no cookie: what one reply sets must not change the next request."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
+
+
 def _tls(connection: Connection, proxy: str | None) -> ssl.SSLContext | bool:
     """Return how certificates are checked; without TLS, spare the reading of all that are known."""
     return True if connection.is_encrypted or proxy else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -508,12 +508,10 @@ def _usable_environment() -> Generator[None]:
 @contextmanager
 def _translated(base_url: str, wire: Wire) -> Generator[None]:
     """Give httpx's errors our names; the rest of this package never sees them."""
-    began = time.monotonic()
     try:
         yield
     except httpx.HTTPError as error:
-        stale = wire.was_stale(time.monotonic() - began)
-        raise _translation(error, base_url, stale=stale) from error
+        raise _translation(error, base_url, stale=wire.was_stale()) from error
 
 
 def _translation(error: httpx.HTTPError, base_url: str, *, stale: bool) -> OmniError:
@@ -529,4 +527,4 @@ def _translation(error: httpx.HTTPError, base_url: str, *, stale: bool) -> OmniE
             return RequestTimeout(f"{base_url} said nothing for longer than read_timeout allows")
         case _:
             message = f"the connection to {base_url} broke: {first_words(error)}"
-            return ConnectionLost(message, gpu_spent="no" if stale else None)
+            return ConnectionLost(message, stale=stale)

@@ -18,6 +18,7 @@ from vllm_omni_client._retry import Policy
 from vllm_omni_client._secret import hidden
 from vllm_omni_client._text import printable
 from vllm_omni_client.errors import InvalidParameter, OmniError, RequestTimeout, ServerUnreachable
+from vllm_omni_client.generation_budget import GenerationBudget
 
 T = TypeVar("T")
 
@@ -110,8 +111,13 @@ class Connection:
             headers["authorization"] = f"Bearer {self.key.get_secret_value()}"
         return headers
 
-    def attempts(self, call: Call[T]) -> Attempts:
-        """Return the empty record of a call that begins now."""
+    def attempts(self, call: Call[T], image: GenerationBudget | None = None) -> Attempts:
+        """Return the empty record of a call that begins now.
+
+        Args:
+            call: What is asked.
+            image: The budget of the image, for a call that is not the first one for it.
+        """
         policy = Policy(
             max_retries=self.max_retries if call.retried else 0,
             timeout_seconds=min(self.timeout_seconds, call.at_most_seconds),
@@ -125,6 +131,7 @@ class Connection:
             clock=self.clock,
             jitter=self.jitter,
             server=self.base_url,
+            image=image,
         )
 
     def read(self, call: Call[T], reply: Reply) -> T:

@@ -10,7 +10,7 @@ from vllm_omni_client import metrics
 from vllm_omni_client._archive import pictures_in
 from vllm_omni_client._multipart import multipart
 from vllm_omni_client._picture_file import Arrived, PictureFile
-from vllm_omni_client._refusal import excerpt, refusal, request_id, told
+from vllm_omni_client._refusal import excerpt, failure_within, refusal, request_id, told
 from vllm_omni_client.capabilities import EDITS_PATH, GENERATIONS_PATH, SLEEP_PATH, WAKE_UP_PATH
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import BadReply, Exchange
@@ -24,6 +24,7 @@ T_co = TypeVar("T_co", covariant=True)
 Model = TypeVar("Model", bound=BaseModel)
 
 _OK: Final = 200
+_BOM: Final = b"\xef\xbb\xbf"
 _MIB: Final = 1024 * 1024
 # A picture of 4 bytes a pixel in base64, and some more for models that round a size up.
 _BYTES_PER_PIXEL: Final = 4 * 1.4
@@ -51,6 +52,7 @@ class Call(Generic[T_co]):
         repeatable: Whether sending it twice gives the same answer: a GET, or a generation with a seed.
         draws: Whether it is work for the GPU, and waits for one of the client's connections.
         file: Takes the body of a 200 while it comes in; `decode` then reads what it leaves over.
+        closes: Whether its connection is closed after it.
     """
 
     method: Literal["GET", "POST"]
@@ -65,11 +67,13 @@ class Call(Generic[T_co]):
     repeatable: bool = True
     draws: bool = False
     file: PictureFile | None = None
+    closes: bool = False
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the body asks for in headers."""
-        return {} if self.content is None else {"content-type": self.content_type}
+        """What it needs in headers."""
+        headers = {} if self.content is None else {"content-type": self.content_type}
+        return {**headers, "connection": "close"} if self.closes else headers
 
 
 def generate(request: ImageGenerationRequest) -> Call[ImageGenerationReply]:
@@ -157,8 +161,13 @@ def models() -> Call[ModelList]:
     return Call(method="GET", path="/v1/models", decode=_json(ModelList))
 
 
-def health() -> Call[bool]:
-    """`GET /health`: asked once; 200 is True, 503 is False."""
+def health(*, closes: bool = False) -> Call[bool]:
+    """`GET /health`: asked once; 200 is True, 503 is False.
+
+    Args:
+        closes: Whether its connection is closed after it: the next request then finds no idle one that a
+            server in trouble may close at the same moment.
+    """
     return Call(
         method="GET",
         path="/health",
@@ -166,6 +175,7 @@ def health() -> Call[bool]:
         answers={503: False},
         at_most_seconds=10.0,
         retried=False,
+        closes=closes,
     )
 
 
@@ -276,9 +286,11 @@ def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes)
     Raises:
         ServerRefused: An error status, or a redirect.
         BadReply: A success whose body is not what the contract promises.
+        ServerError: A success that is none: its body tells a failure.
     """
     if status in call.answers:
         return call.answers[status]
+    content = content.removeprefix(_BOM)
     exchange = Exchange(
         method=call.method, url=call.path, status=status, request_id=request_id(headers, content)
     )
@@ -292,6 +304,8 @@ def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes)
         return call.decode(content)
     except ValueError as error:
         wrong = _what_is_wrong(content, error)
+    if (failed := failure_within(content, exchange=exchange)) is not None:
+        raise failed
     # Raised out here, so that no chained error keeps megabytes of a foreign body.
     raise BadReply(f"the server answered 200, but {wrong}", exchange=exchange)
 

@@ -78,10 +78,11 @@ class Flows:
             )
         except OmniError as error:
             failure = error
-        self._server.doubt(failure)
+        if not attempts.is_stale(failure):
+            self._server.doubt(failure)
         seconds = min(_HEALTH_SECONDS, attempts.remaining_seconds / 2)
         if attempts.depend_on_health(failure):
-            healthy = yield from self._quietly(_endpoints.health(), seconds)
+            healthy = yield from self._quietly(_endpoints.health(closes=True), seconds)
             failure = attempts.diagnosed(failure, healthy=healthy is True)
         if isinstance(failure, ModelChanged):
             failure.served = (yield from self._listed(seconds)) or failure.served
@@ -120,9 +121,13 @@ class Flows:
         self, call: Call[T], seconds: float, *, but: tuple[type[OmniError], ...] = ()
     ) -> Flow[T | None]:
         """Ask in passing; None where no answer comes, but for the errors that are to be told."""
-        try:
-            return self._connection.read(call, (yield Ask(call=call, wire=Wire(), seconds=seconds)))
-        except but:
-            raise
-        except (OmniError, TimeoutError):
-            return None
+        for is_last in (False, True):
+            try:
+                return self._connection.read(call, (yield Ask(call=call, wire=Wire(), seconds=seconds)))
+            except (OmniError, TimeoutError) as error:
+                if isinstance(error, ConnectionLost) and error.stale and not is_last:
+                    continue  # an idle connection that the server had closed says nothing of it
+                if isinstance(error, but):
+                    raise
+                break
+        return None

@@ -18,11 +18,11 @@ _MOST_REST_BYTES: Final = 1024 * 1024
 # A data URL's head is looked for in this much of the text.
 _HEAD_BYTES: Final = 160
 _QUAD: Final = 4
-# An escaped line end may stand before the quotation mark that ends the text: so much is kept back.
-_LINE_END_BYTES: Final = 4
+_BOM: Final = b"\xef\xbb\xbf"
 
-# Some writers of JSON escape the slash, or the plus sign as \u002B; base64 has both.
-_ESCAPE: Final = re.compile(rb"\\(?:(/)|u00([0-9A-Fa-f]{2}))")
+# Some writers of JSON escape the slash, or the plus sign as \u002B; base64 has both. MIME breaks it into
+# lines.
+_ESCAPE: Final = re.compile(rb"\\(?:(/)|([rn]|u000[AaDd])|u00([0-9A-Fa-f]{2}))")
 _UNFINISHED_ESCAPE: Final = re.compile(rb"\\(?:u[0-9A-Fa-f]{0,3})?\Z")
 
 _State = Literal["start", "rest", "head", "picture", "surplus", "raw"]
@@ -62,6 +62,8 @@ class PictureStream:
             ValueError: It is not what was promised.
             OSError: The picture cannot be written.
         """
+        if self._state == "start":
+            chunk = self._without_bom(chunk)
         self._chunk = chunk
         view = memoryview(chunk)
         if self._state == "start" and (first := chunk.lstrip()[:1]):
@@ -80,6 +82,13 @@ class PictureStream:
             raise ValueError("the answer ends within the picture")
         self._write = _nowhere  # the writer holds this stream: without a circle, both go at once
         return bytes(self._rest)
+
+    def _without_bom(self, chunk: bytes) -> bytes:
+        """Take a byte order mark off the beginning; a part of one waits for the next chunk."""
+        joined = self._escape + chunk
+        cut = len(joined) < len(_BOM) and _BOM.startswith(joined)
+        self._escape = joined if cut else b""
+        return b"" if cut else joined.removeprefix(_BOM)
 
     def _step(self, view: memoryview) -> memoryview:
         match self._state:
@@ -120,7 +129,7 @@ class PictureStream:
         return view[len(text) :]
 
     def _unescaped(self, text: memoryview, start: int, *, ended: bool) -> memoryview:
-        """Return the text, its escapes read but for line ends; one that is cut waits for the next part."""
+        """Return the text, escapes read and line ends left out; an escape that is cut waits for the rest."""
         if not self._escape and self._chunk.find(b"\\", start, start + len(text)) < 0:
             return text
         joined = self._escape + text
@@ -140,9 +149,7 @@ class PictureStream:
                 joined = joined[_head_length(joined) :]
                 self._state = "picture"
             text = memoryview(joined)
-        if ended:
-            text = text[: len(text) - _trailing_line_ends(bytes(text[-8:]))]
-        over = 0 if ended else min(len(text), len(text) % _QUAD + _LINE_END_BYTES)
+        over = 0 if ended else len(text) % _QUAD
         self._carry = bytes(text[len(text) - over :])
         self._write_decoded(text[: len(text) - over])
 
@@ -156,19 +163,15 @@ class PictureStream:
 
 
 def _meant(escape: re.Match[bytes]) -> bytes:
-    return escape[1] or bytes.fromhex(escape[2].decode())
+    if escape[2]:
+        return b""
+    return escape[1] or bytes.fromhex(escape[3].decode())
 
 
 def _head_length(text: bytes) -> int:
     """Return how much of the text is the head of a data URL."""
     head = DATA_URL.match(text[:_HEAD_BYTES].decode("latin-1"))
     return head.end() if head else 0
-
-
-def _trailing_line_ends(text: bytes) -> int:
-    r"""Return the length of escaped line ends, `\n` or `\r\n`, that some writers leave at the end."""
-    match = re.search(rb"(?:\\[rn])*\Z", text)
-    return len(match[0]) if match else 0
 
 
 def _nowhere(_: bytes | memoryview) -> None:

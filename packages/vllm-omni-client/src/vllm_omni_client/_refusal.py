@@ -18,7 +18,6 @@ from vllm_omni_client.errors import (
     BadRequest,
     EngineDead,
     Exchange,
-    GpuSpent,
     ModelChanged,
     NotFound,
     OutOfGpuMemory,
@@ -33,17 +32,34 @@ _SHOWN: Final = 200
 _SHOWN_DETAILS: Final = 3
 _SHOWN_NAME: Final = 128
 _TAG: Final = re.compile(rb"(?is)<(script|style)\b.{0,4000}?</\1>|<[^>]{0,400}>")
-_OUT_OF_MEMORY: Final = re.compile(r"out of memory", re.IGNORECASE)
+# As PyTorch says it for CUDA, HIP, XPU, NPU (Ascend), MPS and the CPU, and as the libraries below it do:
+# cuBLAS, cuDNN, cuFFT, hipBLAS, rocBLAS, MIOpen, Level Zero (XPU), CANN (NPU), XLA, malloc and NumPy.
+_OUT_OF_MEMORY: Final = re.compile(
+    r"out[ _-]?of[ _-]?(?:\w{1,8}[ _-])?memory|_ALLOC_FAILED|StatusAllocFailed|DefaultCPUAllocator|"
+    r"status_memory_error|ErrorMemoryAllocation|_MEMORY_ALLOCATION|ERROR_OUT_OF_RESOURCES|"
+    r"\b(?:can(?:no|')t|could not|unable to|failed to|fail to) allocate\b"
+    r".{0,60}(?:memory|\d ?(?:[KMGT]i?)?B\b|bytes)|"
+    r"(?:not enough|insufficient) (?:\w{1,8} )?memory|(?:memory allocation|malloc\w*) fail|"
+    r"exceeds? allowed memory|bad_alloc|\b_?(?:Array)?MemoryError\b",
+    re.IGNORECASE,
+)
+# What no prompt or name that a complaint repeats is likely to say.
+_SURELY_OUT_OF_MEMORY: Final = re.compile(
+    r"\b(?:CUDA|HIP|XPU|NPU|MPS|GPU)\b.{0,20}\bout of memory|OutOfMemoryError|_STATUS_ALLOC_FAILED|"
+    r"DefaultCPUAllocator"
+)
 # 0.30.0 has no one text for this; where none of these stands in the message, `/health` is asked.
 _ENGINE_DEAD: Final = re.compile(
     r"EngineDead|EngineCore encountered an issue|no (?:live|alive|healthy) replica|"
-    r"\b(?:engine|orchestrator|stage|worker|replica|process)\b.{0,60}\b(?:is dead|died|no longer alive)\b",
+    r"\b(?:engine|orchestrator|stage|worker|replica|process)\b.{0,60}\b(?:is dead|died|no longer alive)\b|"
+    r"\bexecutor is closed\b",
     re.IGNORECASE,
 )
 # The same words in 0.20, 0.26 and 0.30; 0.14 does not mind another name.
 _OTHER_MODEL: Final = re.compile(
     r"Model mismatch: request specifies '(?P<requested>.*)' but server is running '(?P<served>.*)'"
 )
+_TEXT_BYTES: Final = 16 * 1024
 _REDIRECTS: Final = range(300, 400)
 _SERVER_FAULTS: Final = range(500, 600)
 _CLASSES: Final[Mapping[int, type[ServerRefused]]] = {
@@ -57,8 +73,8 @@ _CLASSES: Final[Mapping[int, type[ServerRefused]]] = {
     422: BadRequest,
 }
 _BUSY: Final = frozenset({429, 502, 503})
-# A gateway that gave up waiting does not know; one that cannot do a thing has not done it.
-_GPU_SPENT: Final[Mapping[int, GpuSpent]] = {501: "no", 504: "unknown"}
+_BAD_REQUEST: Final = 400
+_ERRORS: Final = range(400, 600)
 
 
 def refusal(headers: Mapping[str, str], content: bytes, *, exchange: Exchange, status: int) -> ServerRefused:
@@ -69,14 +85,16 @@ def refusal(headers: Mapping[str, str], content: bytes, *, exchange: Exchange, s
     message = (
         f"the server answered {status}: {text}" if text else f"the server answered {status}{excerpt(content)}"
     )
-    if status in _SERVER_FAULTS and _ENGINE_DEAD.search(text):
-        return EngineDead(message, status=status, exchange=exchange)
+    if (certain := _certain(text or _plain(content), status)) is not None:
+        return certain(message, status=status, exchange=exchange)
+    by_proxy = not _is_the_servers(content)
     if status in _BUSY:
         wait = retry_after_seconds(headers)
-        return ServerBusy(message, status=status, retry_after_seconds=wait, exchange=exchange)
+        return ServerBusy(
+            message, status=status, retry_after_seconds=wait, exchange=exchange, by_proxy=by_proxy
+        )
     if status in _SERVER_FAULTS:
-        fault = OutOfGpuMemory if _OUT_OF_MEMORY.search(text) else ServerError
-        return fault(message, status=status, exchange=exchange, gpu_spent=_GPU_SPENT.get(status))
+        return ServerError(message, status=status, exchange=exchange, by_proxy=by_proxy)
     kind = _CLASSES.get(status, ServerRefused)
     if kind is BadRequest and (other := _OTHER_MODEL.search(text)):
         return ModelChanged(
@@ -86,7 +104,49 @@ def refusal(headers: Mapping[str, str], content: bytes, *, exchange: Exchange, s
             served=(other["served"],),
             exchange=exchange,
         )
-    return kind(message, status=status, exchange=exchange)
+    return kind(message, status=status, exchange=exchange, by_proxy=by_proxy)
+
+
+def failure_within(content: bytes, *, exchange: Exchange) -> ServerRefused | None:
+    """Return the error that the body of a success tells; None where it tells no certain one.
+
+    Some servers and proxies answer 200 and write the error, and often its status as `code`, into the body.
+    """
+    text = told(content)
+    code = _member(_member(_json(content), "error"), "code")
+    status = int(code) if isinstance(code, int | str) and str(code).isdecimal() else 0
+    message = f"the server answered {exchange.status}, but with an error inside: {text}"
+    if not text:
+        return None
+    if (certain := _certain(text, _SERVER_FAULTS.start)) is not None:
+        return certain(message, status=exchange.status or 0, exchange=exchange)
+    if status not in _ERRORS:
+        return None
+    meant = refusal({}, content, exchange=exchange, status=status)
+    meant.message, meant.args = printable(message, limit=MESSAGE_LIMIT), (message[:MESSAGE_LIMIT],)
+    return meant
+
+
+def _certain(text: str, status: int) -> type[ServerError] | None:
+    """Return the class of an error that its text gives away, whatever else its status would mean."""
+    if status == _BAD_REQUEST:
+        return OutOfGpuMemory if _SURELY_OUT_OF_MEMORY.search(text) else None
+    if status not in _SERVER_FAULTS:
+        return None
+    if _ENGINE_DEAD.search(text):
+        return EngineDead
+    return OutOfGpuMemory if _OUT_OF_MEMORY.search(text) else None
+
+
+def _is_the_servers(content: bytes) -> bool:
+    """Say whether an error body has one of the shapes that vLLM-Omni and its framework write."""
+    body = _json(content)
+    return isinstance(body, dict) and not {"error", "detail"}.isdisjoint(cast("dict[str, object]", body))
+
+
+def _plain(content: bytes) -> str:
+    """Return a body that is a text and no page of a proxy, such as that of a server without JSON."""
+    return "" if content.lstrip()[:1] == b"<" else content[:_TEXT_BYTES].decode(errors="ignore")
 
 
 def told(content: bytes) -> str:

@@ -7,30 +7,16 @@ and the server is well; a failure that will fail again is not repeated.
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal, assert_never
+from typing import Final, assert_never
 
 from vllm_omni_client._budget import CAPACITY, CHEAP_RETRY, COSTLY_RETRY
-from vllm_omni_client.errors import (
-    BadReply,
-    ConnectionLost,
-    EngineDead,
-    OmniError,
-    OutOfGpuMemory,
-    RequestTimeout,
-    ServerBusy,
-    ServerError,
-    ServerRefused,
-    ServerUnreachable,
-)
+from vllm_omni_client.errors import ConnectionLost, OmniError, Outcome, ServerBusy
 
-RetryClass = Literal["never_sent", "refused", "outcome_unknown", "server_fault", "final"]
+RetryClass = Outcome
 
 _FIRST_BACKOFF_SECONDS: Final = 0.5
 _LONGEST_BACKOFF_SECONDS: Final = 30.0
 LONGEST_RETRY_AFTER_SECONDS: Final = 120.0
-_REQUEST_TIMEOUT: Final = 408
-_NOT_IMPLEMENTED: Final = 501
-_GATEWAY_TIMEOUT: Final = 504
 # 2**n overflows no float here, and passes the longest backoff long before.
 _LARGEST_EXPONENT: Final = 16
 
@@ -57,6 +43,8 @@ class History:
     Attributes:
         attempts: How many; at least 1.
         costly_retries: How many of them followed a failure that may have cost GPU time.
+        generations_left: How many requests for the same image may still cost GPU time, over all layers.
+        stale_resends: How many of them were sent again because an idle connection broke as it was used.
         elapsed_seconds: Since the call began.
         healthy: What `/health` said after the failure; None when it was not asked.
         tokens: What is left of the client's budget of retries, over all of its calls.
@@ -64,6 +52,8 @@ class History:
 
     attempts: int
     costly_retries: int = 0
+    generations_left: int = 1
+    stale_resends: int = 0
     elapsed_seconds: float = 0.0
     healthy: bool | None = None
     tokens: float = CAPACITY
@@ -71,14 +61,22 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Try again after `seconds`; `costly` when the failed attempt may have cost GPU time."""
+    """Try again after `seconds`.
+
+    Attributes:
+        costly: Whether the failed attempt may have cost GPU time.
+        stale: Whether only the connection was at fault: no wait, and no retry of those that are allowed.
+    """
 
     seconds: float
     costly: bool = False
+    stale: bool = False
 
     @property
     def tokens(self) -> float:
         """What the retry takes from the client's budget."""
+        if self.stale:
+            return 0.0
         return COSTLY_RETRY if self.costly else CHEAP_RETRY
 
 
@@ -89,27 +87,15 @@ class Stop:
 
 def classify(error: OmniError) -> RetryClass:
     """Say what is known of the work behind an error."""
-    if isinstance(error, ServerRefused):
-        return _classify_refusal(error)
-    match error:
-        case ServerUnreachable():
-            return "final" if error.reason == "tls" else "never_sent"
-        case ConnectionLost() | RequestTimeout():
-            return "never_sent" if error.gpu_spent == "no" else "outcome_unknown"
-        case BadReply():
-            return "outcome_unknown"
-        case _:
-            return "final"
+    return error.outcome
 
 
-def _classify_refusal(error: ServerRefused) -> RetryClass:
-    if isinstance(error, OutOfGpuMemory | EngineDead) or error.status == _NOT_IMPLEMENTED:
-        return "final"
-    if isinstance(error, ServerBusy) or error.status == _REQUEST_TIMEOUT:
-        return "refused"
-    if error.status == _GATEWAY_TIMEOUT:
-        return "outcome_unknown"
-    return "server_fault" if isinstance(error, ServerError) else "final"
+def is_stale(error: OmniError, *, generations_left: int, stale_resends: int) -> bool:
+    """Say whether a request is sent again at once, as its idle connection broke; once for each call.
+
+    It is counted as one that may have cost GPU time all the same: only the server knows what it has read.
+    """
+    return isinstance(error, ConnectionLost) and error.stale and generations_left > 0 and stale_resends == 0
 
 
 def depends_on_health(error: OmniError, policy: Policy, *, tokens: float = CAPACITY) -> bool:
@@ -118,10 +104,9 @@ def depends_on_health(error: OmniError, policy: Policy, *, tokens: float = CAPAC
     A 5xx of unclear cause may be an engine that died; an unknown outcome may be sent again only to a
     server that is well.
     """
-    kind = classify(error)
     affordable = tokens >= COSTLY_RETRY
-    return kind == "server_fault" or (
-        kind == "outcome_unknown" and policy.repeatable and policy.max_retries > 0 and affordable
+    return (error.outcome == "failed" and error.server_state != "dead") or (
+        error.outcome == "unknown" and policy.repeatable and policy.max_retries > 0 and affordable
     )
 
 
@@ -137,7 +122,9 @@ def decide(error: OmniError, *, policy: Policy, history: History, jitter: float)
     Returns:
         A wait that ends before the total deadline and that the budget allows, or the end.
     """
-    if history.attempts > policy.max_retries:
+    if is_stale(error, generations_left=history.generations_left, stale_resends=history.stale_resends):
+        return Wait(0.0, stale=True) if history.elapsed_seconds < policy.timeout_seconds else Stop()
+    if history.attempts - history.stale_resends > policy.max_retries:
         return Stop()
     verdict = _wait(error, policy=policy, history=history, backoff=backoff_seconds(history.attempts, jitter))
     if isinstance(verdict, Wait) and history.elapsed_seconds + verdict.seconds >= policy.timeout_seconds:
@@ -154,22 +141,27 @@ def backoff_seconds(attempts: int, jitter: float) -> float:
 
 
 def _wait(error: OmniError, *, policy: Policy, history: History, backoff: float) -> Wait | Stop:
-    kind = classify(error)
-    match kind:
+    outcome = classify(error)
+    match outcome:
         case "final":
             return Stop()
         case "never_sent":
             return Wait(backoff)
         case "refused":
             return _after_refusal(error, backoff)
-        case "outcome_unknown":
-            allowed = policy.repeatable and history.healthy is True and history.costly_retries == 0
-            return Wait(backoff, costly=True) if allowed else Stop()
-        case "server_fault":
-            allowed = history.healthy is True and history.costly_retries == 0
-            return Wait(backoff, costly=True) if allowed else Stop()
+        case "unknown" | "failed":
+            repeatable = policy.repeatable or outcome == "failed"
+            unspent = history.costly_retries == 0 and history.generations_left > 0
+            allowed = repeatable and unspent and history.healthy is True and error.server_state != "dead"
+            return Wait(_asked_or(error, backoff), costly=True) if allowed else Stop()
         case _:
-            assert_never(kind)
+            assert_never(outcome)
+
+
+def _asked_or(error: OmniError, backoff: float) -> float:
+    """Return how long to wait: what the server asked for, where that is longer and not too long."""
+    asked = error.retry_after_seconds if isinstance(error, ServerBusy) else None
+    return max(asked, backoff) if asked is not None and asked <= LONGEST_RETRY_AFTER_SECONDS else backoff
 
 
 def _after_refusal(error: OmniError, backoff: float) -> Wait | Stop:

@@ -1,14 +1,15 @@
 """Wire: what the connection of one request did, as the transport's trace events tell it."""
 
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from threading import Timer
 from types import TracebackType
 from typing import Final, Protocol, cast
 
-# A server that closes an idle connection does it before it has read a byte: it shows at once.
-_STALE_WITHIN_SECONDS: Final = 1.0
+# A server that closes an idle connection does it before it has read a byte: it shows within a round trip.
+_STALE_WITHIN_SECONDS: Final = 0.05
 
 
 class _Stream(Protocol):
@@ -34,6 +35,7 @@ class Wire:
         """Forget what was noted: the request is sent over another connection."""
         self._connected_anew = False
         self._sending = False
+        self._sent_at = 0.0
         self._answered = False
         self._stream: _Stream | None = None
 
@@ -49,6 +51,7 @@ class Wire:
                     self.cut()
             case "send_request_headers.started":
                 self._sending = True
+                self._sent_at = time.monotonic()
             case "receive_response_headers.complete":
                 self._answered = True
             case _:
@@ -63,10 +66,14 @@ class Wire:
         """Whether a connection was begun and nothing sent over it yet."""
         return self._connected_anew and not self._sending
 
-    def was_stale(self, elapsed_seconds: float) -> bool:
-        """Say whether a broken connection was an old one that the server had closed before it was used."""
+    def was_stale(self) -> bool:
+        """Say whether a broken connection was an old one that broke as it was used, without an answer.
+
+        The server had probably closed it before; a request that it has read is seldom known to be lost so
+        soon. It is not certain.
+        """
         reused = self._sending and not self._connected_anew
-        return reused and not self._answered and elapsed_seconds < _STALE_WITHIN_SECONDS
+        return reused and not self._answered and time.monotonic() - self._sent_at < _STALE_WITHIN_SECONDS
 
     def cut(self) -> None:
         """End the connection from another thread; whoever reads from it wakes up at once."""

@@ -44,12 +44,12 @@ DATA_URL: Final = re.compile(r"data:[\w.+-]{1,64}/[\w.+-]{1,64};base64,", re.ASC
 
 
 def _strictly_decoded(value: object) -> object:
-    """Decode base64 strictly: junk is an error, and not skipped as by default."""
+    """Decode base64 strictly, but for line ends: junk is an error, and not skipped as by default."""
     if not isinstance(value, str):
         return value
     prefix = DATA_URL.match(value)
     text = value[prefix.end() :] if prefix else value
-    return decoded(text.rstrip("\r\n"))
+    return decoded(text.replace("\r", "").replace("\n", ""))  # MIME breaks it into lines
 
 
 def _encoded(value: bytes) -> str:

@@ -3,19 +3,11 @@
 import asyncio
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Literal
 
-from vllm_omni_client.errors import (
-    BadReply,
-    ConnectionLost,
-    EngineDead,
-    OmniError,
-    OutOfGpuMemory,
-    RequestTimeout,
-    ServerBusy,
-    ServerError,
-    ServerUnreachable,
-)
+from vllm_omni_client.errors import EngineDead, OmniError, ServerBusy, ServerUnreachable
+from vllm_omni_client.generation_budget import MOST_GENERATIONS, GenerationBudget
 
 from vllm_image_core.batch.holding import Record
 from vllm_image_core.batch.item import BatchItem, Told
@@ -29,10 +21,13 @@ from vllm_image_core.files.disk_space import pixels_for
 from vllm_image_core.job import Job
 from vllm_image_core.text import sentences
 
-__all__ = ["BatchAttempts"]
+__all__ = ["BatchAttempts", "Meaning", "meaning_of"]
 
 Meaning = Literal["failure", "outage", "death", "lost"]
 """What an error means: for this request alone; for the server; that it died on this; that nobody knows."""
+
+_GENERATIONS: Final = "generations"
+"""What the journal calls the requests for an image that may have cost GPU time already."""
 
 _DEATHS: Final = 2
 """A request on which the engine has died so often is set aside."""
@@ -95,37 +90,28 @@ class BatchAttempts:
             ImageError: The request has failed.
             OmniError: Likewise.
         """
-        deaths, losses = _deaths(item), 0
+        tried = _Tried(item)
+        job = replace(job, budget=tried.budget)
         while True:
             await self._may_send()
             try:
-                await self._turnstile.enter(alone=deaths > 0)
+                await self._turnstile.enter(alone=tried.deaths > 0)
                 try:
-                    self._log.started(item.position)
+                    self._log.started(item.position, tried.told(sending=True))
                     await self._eta.started(item.position, item.request)
                     await self._workshop.maker.made(job, record)
                 finally:
                     self._turnstile.leave()
             except OmniError as error:
-                meaning = await self._meaning(error)
-                deaths += meaning == "death"
-                losses += meaning == "lost"
-                if deaths >= _DEATHS:
-                    self._away(error)
-                    error.add_note("This request is set aside: the engine has died on it twice.")
+                if await self._has_failed(error, tried):
                     raise
-                if meaning == "failure" or losses >= _LOSSES:
-                    self._server.well()
-                    raise
-                if meaning != "lost":
-                    self._away(error)
-                self._waits_again(item, {"deaths": deaths} if deaths else {})
+                self._waits_again(item, tried.told())
             except PictureNotSaved:
                 self._server.well()
                 raise
             except CannotSave as error:
                 self._folder_failed(error)
-                self._waits_again(item, {})
+                self._waits_again(item, tried.told())
             except ImageError:
                 self._server.well()
                 raise
@@ -152,20 +138,23 @@ class BatchAttempts:
             wait = max(wait, error.retry_after_seconds or 0.0)
         self._server.failed(sentences(error.message, error.next_step), wait_seconds=wait)
 
+    async def _has_failed(self, error: OmniError, tried: "_Tried") -> bool:
+        """Say whether a request ends with an error; where it does not, it waits again."""
+        meaning = await self._meaning(error)
+        tried.deaths += meaning == "death"
+        tried.losses += meaning == "lost"
+        set_aside = tried.deaths >= _DEATHS
+        ends = set_aside or meaning == "failure" or tried.losses >= _LOSSES or tried.budget.left == 0
+        if set_aside:
+            error.add_note("This request is set aside: the engine has died on it twice.")
+        if meaning in {"outage", "death"}:
+            self._away(error)
+        elif ends:
+            self._server.well()
+        return ends
+
     async def _meaning(self, error: OmniError) -> Meaning:
-        match error:
-            case EngineDead():
-                return "death"
-            case ServerUnreachable():
-                return "failure" if error.reason == "tls" else "outage"
-            case ServerBusy():
-                return "outage"
-            case OutOfGpuMemory():
-                return "failure"
-            case ConnectionLost() | ServerError() | RequestTimeout() | BadReply():
-                return await self._by_health(error)
-            case _:
-                return "failure"
+        return meaning_of(error) or await self._by_health(error)
 
     async def _by_health(self, error: OmniError) -> Meaning:
         """An error that a server which dies gives as well as one that is well."""
@@ -174,8 +163,8 @@ class BatchAttempts:
             if not is_well:
                 self._away(error)
         if is_well:
-            return "lost" if isinstance(error, ConnectionLost) else "failure"
-        return "death" if isinstance(error, ConnectionLost | ServerError) else "outage"
+            return "lost" if error.server_state == "lost" else "failure"
+        return "death" if error.server_state in {"lost", "failing"} else "outage"
 
     async def _is_server_well(self) -> bool:
         try:
@@ -216,6 +205,43 @@ class BatchAttempts:
         return self._journal_is_well
 
 
-def _deaths(item: BatchItem) -> int:
-    deaths = item.told.get("deaths")
-    return deaths if isinstance(deaths, int) else 0
+def meaning_of(error: OmniError) -> Meaning | None:
+    """What an error means for a batch, by its outcome and the state of its server.
+
+    Returns:
+        None where the server's health decides: a server that dies raises it as well as one that is well.
+    """
+    match error.outcome, error.server_state:
+        case _, "dead":
+            return "death"
+        case "final", _:
+            return "failure"
+        case "never_sent" | "refused", "away" | "busy":
+            return "outage"
+        case _:
+            return None
+
+
+class _Tried:
+    """What was tried for one request, in this process and in those before it.
+
+    Args:
+        item: The request, with what the journal tells of it.
+    """
+
+    def __init__(self, item: BatchItem) -> None:
+        self.deaths = _count(item, "deaths")
+        self.losses = 0
+        self._before = _count(item, _GENERATIONS)
+        # A batch that goes on sends each request once at least: that is what it was asked for.
+        self.budget = GenerationBudget(max(1, MOST_GENERATIONS - self._before))
+
+    def told(self, *, sending: bool = False) -> Told:
+        """What the journal keeps of it; with `sending`, of a request that may cost GPU time from now on."""
+        told = {"deaths": self.deaths, _GENERATIONS: self._before + self.budget.spent + sending}
+        return {name: value for name, value in told.items() if value}
+
+
+def _count(item: BatchItem, name: str) -> int:
+    count = item.told.get(name)
+    return count if isinstance(count, int) and count > 0 else 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from vllm_image_core.batch.item import ItemState
 from vllm_image_core.batch.journal import Journal
 from vllm_image_core.batch.lease import BEAT_SECONDS
 from vllm_image_core.batch.ledger import Counts, LeaseLost, Ledger, OutcomeRow
@@ -26,6 +27,7 @@ _LINGER_SECONDS: Final = 0.25
 _TRY_AGAIN_SECONDS: Final = 0.5
 _CLOSING_TRIES: Final = 3
 _ROWS_AT_ONCE: Final = 5_000
+_WAITING: Final = int(ItemState.WAITING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +174,8 @@ class JournalWriter:
                 self._put_back(rows, calls)
                 raise
             self._in_trouble(None)
-            if rows:
-                self._tell(partial(self._news.written, [row[0] for row in rows]))
+            if ended := [position for position, state, _ in rows if state != _WAITING]:
+                self._tell(partial(self._news.written, ended))
             for (_, done), (result, error) in zip(calls, results, strict=True):
                 if not done.set_running_or_notify_cancel():
                     continue  # whoever asked has been cancelled meanwhile

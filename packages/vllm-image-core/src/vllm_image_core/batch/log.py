@@ -101,9 +101,10 @@ class BatchLog:
         """The requests at some positions, at most 500."""
         return await self._writer.call(lambda ledger: ledger.some(self.number, positions))
 
-    def started(self, position: int) -> None:
-        """A request is under way."""
+    def started(self, position: int, told: Told) -> None:
+        """A request is under way: should this process end now, it may have been sent."""
         self.tally.start(position)
+        self._writer.put((position, int(ItemState.WAITING), as_json(told)))
         self.events.tell("started", position)
 
     def done(self, position: int, request: ImageRequest, image: GeneratedImage, told: Told) -> None:
@@ -127,8 +128,7 @@ class BatchLog:
     def waits_again(self, position: int, told: Told) -> None:
         """A request goes back to those that wait; what is told of it stays."""
         self.tally.put_back(position)
-        if told:
-            self._put(position, ItemState.WAITING, told)
+        self._put(position, ItemState.WAITING, told)
         self.events.tell("retried", position)
 
     def paused(self, reason: str | None) -> None:

@@ -104,9 +104,10 @@ class Dispatch:
         self._crew.recall_paces()
         usual = self._crew.usual
         outlooks = {member: _outlook(member, now, usual) for member in self._crew.members if member.is_in}
+        reserved = self._reserve(outlooks, now, usual)
         while len(self._queue):
             mean = self._queue.work / len(self._queue)
-            free = [member for member in outlooks if member.has_room(now)]
+            free = [member for member in outlooks if member.has_room(now) and member not in reserved]
             free.sort(key=lambda member: outlooks[member].ends(mean))
             chosen = next(((call, each) for each in free if (call := self._choice(each, outlooks))), None)
             if chosen is None:
@@ -114,6 +115,24 @@ class Dispatch:
             call, member = chosen
             self._give(call, member, now, usual)
             outlooks[member] = _outlook(member, now, usual)
+
+    def _reserve(self, outlooks: dict[Member, Outlook], now: float, usual: float) -> set[Member]:
+        """Keep a server free for each call that must be alone there, and give it away where one is free."""
+        reserved: set[Member] = set()
+        for call in [call for call in self._queue if call.alone]:
+            able = [
+                member
+                for member in outlooks
+                if member not in reserved and self._crew.can_serve(member, call) and member.may_hold(call)
+            ]
+            if not able:
+                continue
+            member = min(able, key=lambda each: each.under_way)
+            reserved.add(member)
+            if not member.under_way and member.has_room(now):
+                self._give(call, member, now, usual)
+                outlooks[member] = _outlook(member, now, usual)
+        return reserved
 
     def _choice(self, member: Member, outlooks: dict[Member, Outlook]) -> Call | None:
         mine = outlooks[member]
@@ -133,7 +152,7 @@ class Dispatch:
 
         return self._queue.best(
             longest,
-            lambda call: member.may_take(call) and self._crew.serves(member, call.model),
+            lambda call: not call.alone and member.may_take(call) and self._crew.serves(member, call.model),
             sooner,
             untried=member.pace.seconds is None,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vllm_omni_client.errors import BadReply, OmniError, ServerBusy, ServerRefused
+from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.models import ModelList
 
 from vllm_image_core.backend import Backend
@@ -50,7 +51,8 @@ class Call:
         deaths: The servers whose engine died while it was at work there; one twice that died twice.
         blamed_by: Who called it impossible.
         sent_to: What the server that has it served when it got it.
-        costly: How many attempts may have cost GPU time for nothing.
+        budget: What its image may still cost, and what was tried for it.
+        alone: Whether it is sent to a server that has nothing else to do: an engine may have died on it.
         refusals: How many times it was not taken for want of room.
         error: How its last attempt failed.
     """
@@ -66,7 +68,8 @@ class Call:
     deaths: list[str] = field(default_factory=list[str])
     blamed_by: "Member | None" = None
     sent_to: Mapping[str, str | None] | None = None
-    costly: int = 0
+    budget: GenerationBudget = field(default_factory=GenerationBudget)
+    alone: bool = False
     refusals: int = 0
     error: OmniError | ImageError | None = None
 
@@ -145,7 +148,7 @@ class Member:
 
     def has_room(self, now: float) -> bool:
         """Whether it may be given another call now."""
-        if not self.is_in or now < self._paused_until:
+        if not self.is_in or now < self._paused_until or any(call.alone for call in self._calls):
             return False
         return not self.under_way if self.circuit.state == "trial" else self.limit.has_room
 
@@ -235,7 +238,11 @@ class Member:
 
     def may_take(self, call: Call) -> bool:
         """Whether it is given this call: one under charges gets only what was charged elsewhere."""
-        return self.is_in and (not self.is_charged or call.blamed_by is not None) and self not in call.avoided
+        return self.is_in and self.may_hold(call) and self not in call.avoided
+
+    def may_hold(self, call: Call) -> bool:
+        """Whether nothing that it is charged with keeps this call from it."""
+        return not self.is_charged or call.blamed_by is not None
 
     def acquit(self) -> None:
         """Drop a charge: it was the request's fault, or nobody will know."""

@@ -9,7 +9,7 @@ from vllm_omni_client.errors import OmniError, ServerBusy, ServerUnreachable
 from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core.backend import ServerRequest
-from vllm_image_core.errors import ImageError, PoisonRequest
+from vllm_image_core.errors import BadPicture, ImageError, PoisonRequest
 from vllm_image_core.picture import Picture
 from vllm_image_core.servers.checkup import Checkup
 from vllm_image_core.servers.crew import Crew
@@ -21,8 +21,6 @@ __all__ = ["Relay", "Send"]
 
 _DEATHS: Final = 2
 _MOST_REMEMBERED: Final = 1_000
-_MOST_COSTLY: Final = 2
-_MOST_COSTLY_OF_A_BATCH: Final = 4
 _MOST_REFUSALS: Final = 3
 _MOST_REFUSALS_OF_A_BATCH: Final = 8
 
@@ -108,7 +106,7 @@ class Relay:
     async def _sent(self, call: Call, member: Member, send: Send) -> ImageGenerationReply:
         try:
             reply = await send(member)
-            _check(reply)
+            self._check(reply, call)
         except (OmniError, ImageError) as error:
             member.failed(call, error, verdict_on(error), self._clock(), self._crew.usual)
             if member.circuit.in_doubt and not member.probing:
@@ -124,17 +122,36 @@ class Relay:
         self._dispatch.give_way()
         return reply
 
+    def _check(self, reply: ImageGenerationReply, call: Call) -> None:
+        """Refuse a reply whose first picture is none, so that another server makes it.
+
+        What our own client has brought, it has checked already; only a client writes receipts.
+
+        Raises:
+            BadPicture: It is none.
+        """
+        if reply.receipt is not None:
+            return
+        try:
+            Picture.check(reply.data[0].bytes)
+        except BadPicture as error:
+            call.budget.fail(error, self._clock(), cost="yes")
+            raise
+
     async def _consider(self, call: Call, member: Member, error: OmniError | ImageError) -> None:
         """Raise an error that no other server would spare the caller."""
         verdict = verdict_on(error)
         call.error = copy.copy(error)
         if verdict.changed and await self._has_changed(call, member):
             return
-        if not verdict.elsewhere or self._is_enough(call, member, verdict):
+        if not verdict.elsewhere:
             raise error
         if len(call.deaths) >= _DEATHS:
             died = " and ".join(sorted(set(call.deaths)))
             raise PoisonRequest(f"The engine died on this request twice: {died}.") from error
+        if self._is_enough(call, member, verdict):
+            raise error
+        call.alone |= verdict.deadly
 
     def _is_enough(self, call: Call, member: Member, verdict: Verdict) -> bool:
         if verdict.fault == "charged":
@@ -146,28 +163,13 @@ class Relay:
             return True
         if verdict.shared or verdict.fault == "rubbish":
             call.avoided.add(member)
-        call.costly += verdict.costly
         call.refusals += verdict.fault == "busy"
-        if verdict.costly and not call.repeatable:
+        if verdict.costly and not (call.repeatable and call.budget.left):
             return True
-        return call.costly > (_MOST_COSTLY_OF_A_BATCH if call.patient else _MOST_COSTLY) or call.refusals > (
-            _MOST_REFUSALS_OF_A_BATCH if call.patient else _MOST_REFUSALS
-        )
+        return call.refusals > (_MOST_REFUSALS_OF_A_BATCH if call.patient else _MOST_REFUSALS)
 
     async def _has_changed(self, call: Call, member: Member) -> bool:
         """Say whether a server serves something else than when it got a request, which it has refused."""
         if member.names == call.sent_to:
             await self._checkup.introduce(member)
         return member.names != call.sent_to
-
-
-def _check(reply: ImageGenerationReply) -> None:
-    """Refuse a reply whose first picture is none, so that another server makes it.
-
-    What our own client has brought, it has checked already; only a client writes receipts.
-
-    Raises:
-        BadPicture: It is none.
-    """
-    if reply.receipt is None:
-        Picture.check(reply.data[0].bytes)

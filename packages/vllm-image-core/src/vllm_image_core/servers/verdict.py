@@ -1,23 +1,10 @@
 """A verdict: what an error tells of the server that raised it, and whether another one may be asked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from vllm_omni_client.errors import (
-    BadReply,
-    BadRequest,
-    ConnectionLost,
-    EngineDead,
-    NotFound,
-    OmniError,
-    OutOfGpuMemory,
-    RequestTimeout,
-    ServerBusy,
-    ServerError,
-    ServerUnreachable,
-    Unauthorized,
-    UnsupportedParameter,
-)
+from vllm_omni_client.errors import BadRequest, OmniError, ServerState
 
 from vllm_image_core.errors import BadPicture, ImageError
 
@@ -52,41 +39,46 @@ class Verdict:
     changed: bool = False
 
 
-_UNREACHABLE: Final = Verdict(fault="certain")
-_DEAD: Final = Verdict(fault="certain", costly=True, deadly=True)
-_BUSY: Final = Verdict(fault="busy")
-_NEVER_SENT: Final = Verdict(fault="doubtful")
-_UNKNOWN: Final = Verdict(fault="doubtful", costly=True)
-_LOST: Final = Verdict(fault="lost", costly=True, deadly=True)
-_RUBBISH: Final = Verdict(fault="rubbish", costly=True)
-_TOO_LARGE: Final = Verdict(fault="none", costly=True, shared=True)
-_FAILED: Final = Verdict(fault="charged", costly=True, shared=True)
-_SHUT: Final = Verdict(fault="certain")
-_NOT_THERE: Final = Verdict(fault="none", shared=True)
-_REFUSED: Final = Verdict(fault="none", elsewhere=False, changed=True)
+_FAULTS: Final[Mapping[ServerState, Fault]] = {
+    "well": "none",
+    "lacking": "none",
+    "busy": "busy",
+    "away": "certain",
+    "dead": "certain",
+    "lost": "lost",
+    "silent": "doubtful",
+    "failing": "charged",
+    "wrong": "rubbish",
+}
+_NOT_A_PICTURE: Final = Verdict(fault="rubbish", costly=True)
 _WRONG: Final = Verdict(fault="none", elsewhere=False)
 
 
-_BY_CLASS: Final[tuple[tuple[type[OmniError] | type[ImageError], Verdict], ...]] = (
-    (ServerUnreachable, _UNREACHABLE),
-    (EngineDead, _DEAD),
-    (ServerBusy, _BUSY),
-    (ConnectionLost, _LOST),
-    (RequestTimeout, _UNKNOWN),
-    (BadReply, _RUBBISH),
-    (BadPicture, _RUBBISH),
-    (OutOfGpuMemory, _TOO_LARGE),
-    (ServerError, _FAILED),
-    (Unauthorized, _SHUT),
-    (NotFound, _SHUT),
-    (UnsupportedParameter, _NOT_THERE),
-    (BadRequest, _REFUSED),
-)
-"""The first class that fits decides: those before their own parents."""
-
-
 def verdict_on(error: OmniError | ImageError) -> Verdict:
-    """Say what an error means in a fleet of several servers."""
-    if isinstance(error, ConnectionLost | RequestTimeout) and error.gpu_spent == "no":
-        return _NEVER_SENT
-    return next((verdict for kind, verdict in _BY_CLASS if isinstance(error, kind)), _WRONG)
+    """Say what an error means in a fleet of several servers.
+
+    It follows from what the error itself says of the work and of the server; see `vllm_omni_client.errors`.
+    """
+    if not isinstance(error, OmniError):
+        return _NOT_A_PICTURE if isinstance(error, BadPicture) else _WRONG
+    state = error.server_state
+    certain = error.outcome != "never_sent" or state == "away"
+    return Verdict(
+        fault=_fault(error) if certain else "doubtful",
+        elsewhere=error.outcome != "final" or state in {"away", "lacking"},
+        costly=may_have_cost(error),
+        deadly=certain and state in {"dead", "lost"},
+        shared=state in {"failing", "lacking"},
+        changed=isinstance(error, BadRequest),
+    )
+
+
+def may_have_cost(error: OmniError) -> bool:
+    """Say whether the last attempt may have cost GPU time, whatever those before it did."""
+    return error.outcome in {"unknown", "failed"} or (error.outcome == "final" and error.gpu_spent != "no")
+
+
+def _fault(error: OmniError) -> Fault:
+    if error.server_state == "away" and error.outcome == "unknown":
+        return "lost"  # a proxy got no answer; whether the server behind it is there, its health will tell
+    return _FAULTS[error.server_state]
