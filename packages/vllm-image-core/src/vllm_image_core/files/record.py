@@ -32,6 +32,9 @@ MAX_CHARACTERS: Final = 100_000
 
 _SIZES: Final = {"png": png.size, "jpeg": jpeg.size, "webp": webp.size}
 
+_READERS: Final = {"png": png.read_texts, "jpeg": jpeg.read_packet, "webp": webp.read_packet}
+"""Where our own facts are: in a PNG among its texts, elsewhere in XMP."""
+
 _FORMATS: Final[Mapping[str, OutputFormat]] = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 _HEAD_BYTES: Final = 65_536
@@ -163,7 +166,7 @@ def read_record(folder: Folder, name: str) -> Record | None:
 
 def facts_in(data: bytes) -> Facts:
     """What the first bytes of a picture tell of how it was made; nothing where they tell nothing usable."""
-    text = recipe_in(read_text(data))
+    text = recipe_in(_READERS[picture_format(data) or "png"](data))
     if text is None:
         return {}
     try:

@@ -107,6 +107,11 @@ def read_texts(data: bytes) -> dict[str, str]:
     return texts
 
 
+def read_packet(data: bytes) -> dict[str, str]:
+    """The packet of XMP alone, which is read sooner than all texts; for any bytes at all."""
+    return embedded.packet_text(_blocks(data)) if data.startswith(SIGNATURE) else {}
+
+
 def orientation(data: bytes) -> int:
     """How the picture is to be turned, as EXIF has it; 1, upright, where nothing is told."""
     return exif.read(_blocks(data).exif or b"").orientation

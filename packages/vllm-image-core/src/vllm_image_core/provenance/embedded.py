@@ -7,7 +7,7 @@ from typing import Final
 from vllm_image_core.provenance import exif, infotext, xmp
 from vllm_image_core.provenance.exif_text import utf_text
 
-__all__ = ["MAX_BLOCK_BYTES", "Blocks", "blocks", "texts"]
+__all__ = ["MAX_BLOCK_BYTES", "Blocks", "blocks", "packet_text", "texts"]
 
 MAX_BLOCK_BYTES: Final = 1_048_576
 """A block of more than 1 MiB is not read."""
@@ -65,6 +65,13 @@ def texts(found: Blocks) -> dict[str, str]:
     for number, text in enumerate(read.texts):
         if text.lstrip().startswith("{"):  # early SwarmUI has its JSON where a camera has its model
             by_keyword.setdefault(f"EXIF {number}", text)
-    if found.xmp:
-        by_keyword[xmp.KEYWORD] = utf_text(found.xmp[:MAX_BLOCK_BYTES], ">")
-    return by_keyword
+    return by_keyword | packet_text(found)
+
+
+def packet_text(found: Blocks) -> dict[str, str]:
+    """The packet of XMP alone, by its keyword; nothing if there is none."""
+    if not found.xmp:
+        return {}
+    packet = found.xmp[:MAX_BLOCK_BYTES]
+    is_wide = b"\0" in packet[:4] or packet.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return {xmp.KEYWORD: utf_text(packet, ">") if is_wide else packet.decode("utf-8", "replace")}
