@@ -313,7 +313,7 @@ async def test_conversations_in_batches_are_new_in_0_28() -> None:
 
 async def test_health_has_a_body_since_0_30() -> None:
     bodies: dict[str, tuple[int, str]] = {}
-    for version in ("0.20.0", "0.22.0", "0.24.0", "0.26.0", "0.28.0", "0.30.0"):
+    for version in ("0.14.0", "0.18.0", "0.20.0", "0.24.0", "0.26.0", "0.28.0", "0.30.0"):
         async with client(version) as http:
             response = await http.get("/health")
         bodies[version] = (response.status_code, response.text)
@@ -356,8 +356,8 @@ async def test_an_error_of_the_engine_is_worded_by_the_release() -> None:
     assert told == {
         "0.20.0": f"Image generation failed: {{'request_id': '<id>', 'error': '{words}'}}",
         "0.22.0": f"Image generation failed: {words}",
-        "0.24.0": f"Image generation failed: Worker failed with error '{words}', please check the stack trace "
-        "above for the root cause",
+        "0.24.0": f"Image generation failed: Worker failed with error '{words}', "
+        "please check the stack trace above for the root cause",
         "0.26.0": f"Image generation failed: {words}",
     }
 

@@ -1,7 +1,7 @@
-"""Older releases: the simulator answers as servers of vLLM-Omni 0.20 to 0.28 did, whose answers were recorded.
+"""Older releases: the simulator answers as servers of vLLM-Omni 0.20 to 0.28 did.
 
-Each file in `recorded/` has one release's: requests that each got another kind of answer. Times, ids and pixels
-are taken out of them, as they are of the simulator's.
+Each file in `recorded/` has the answers of one release: requests that each got another kind of answer.
+Times, ids and pixels are taken out of them, as they are of the simulator's.
 """
 
 import base64
@@ -98,7 +98,7 @@ def shown(content: bytes, headers: httpx.Headers) -> object:
     return kind if kind in {"text/html", "video/mp4", "application/zip"} else content.decode()
 
 
-def value(told: object, name: str = "") -> object:
+def value(told: object, name: str = "") -> object:  # noqa: PLR0911  # a case for each kind of value
     """A value without times, ids and pixels."""
     if isinstance(told, dict):
         members = cast("dict[str, object]", told)

@@ -27,6 +27,7 @@ _ALIASES: Final[Mapping[str, str]] = {"cfg_scale": "true_cfg_scale"}
 _EXTRAS: Final = ("extra_args", "extra_params")
 _QUALITIES: Final = ["lossless", "high"]
 
+
 class StreamOptions(BaseModel):
     """How a language model's answer would be streamed."""
 

@@ -88,9 +88,7 @@ def other_tasks(
         {"/v1/chat/completions/batch"} if release.chats_in_batches in {"no", "yes"} else set[str]()
     )
     return tuple(
-        (method, path, _worded(endpoint, release))
-        for method, path, endpoint in routes
-        if path not in lacking
+        (method, path, _worded(endpoint, release)) for method, path, endpoint in routes if path not in lacking
     )
 
 
