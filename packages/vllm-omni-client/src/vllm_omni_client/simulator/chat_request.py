@@ -115,7 +115,7 @@ class ChatRequest(BaseModel):
         """
         source = release.chat_options
         root = {**(self.model_extra or {}), **self.model_dump(include=self.model_fields_set)}
-        nested = root.pop("extra_body", None)
+        nested: object = root.pop("extra_body", None)
         if nested and not isinstance(nested, dict) and "extra_body" not in release.checks_in_chat:
             raise AttributeError(f"{type(nested).__name__!r} object has no attribute 'get'")
         if source == "nested":
