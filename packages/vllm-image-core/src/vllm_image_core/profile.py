@@ -121,8 +121,10 @@ class OlderServers(BaseModel):
 
     def covers(self, version: str | None) -> bool:
         """Whether a version is one of theirs; False for one that tells no release."""
-        numbers, since, before = map(numbers_of, (version, self.since, self.before))
-        return bool(numbers and since and before) and since <= numbers < before  # pyright: ignore[reportOptionalOperand] - none is None here
+        numbers, since, before = numbers_of(version), numbers_of(self.since), numbers_of(self.before)
+        if numbers is None or since is None or before is None:
+            return False
+        return since <= numbers < before
 
 
 class Profile(BaseModel):
