@@ -76,12 +76,12 @@ def as_error(refusal: Refusal, document: Mapping[str, object], *, named: bool) -
 def _check_kinds(messages: object) -> None:
     """A message that is no object, which older servers hold against each kind of message.
 
-    Of content that is neither a text nor a list they tell more than what stands here.
+    Of content that is a number they tell more than what stands here.
     """
     for place, message in enumerate(cast("list[object]", messages) if isinstance(messages, list) else ()):
         if isinstance(message, dict):
             content = cast("Mapping[str, object]", message).get("content")
-            if content is not None and not isinstance(content, str | list):
+            if isinstance(content, int | float):
                 where = ("body", "messages", place, _MESSAGE_KINDS[0], "content", "str")
                 wrong = "Input should be a valid string"
                 raise Complaint([{"type": "string_type", "loc": where, "msg": wrong, "input": content}])
