@@ -6,7 +6,9 @@ from importlib import resources
 
 import pytest
 from pydantic import ValidationError
-from vllm_image_core.errors import BadProfile
+from vllm_image_core.edit import EditRequest
+from vllm_image_core.editing.editors import check_editor
+from vllm_image_core.errors import BadProfile, InvalidRequest
 from vllm_image_core.parameters.size import Size
 from vllm_image_core.profile import CostLaw, Profile
 from vllm_image_core.profile_file import read_profile
@@ -206,3 +208,27 @@ def test_a_size_with_a_side_above_the_longest_is_refused() -> None:
     facts["supported_aspect_ratios"]["21:9"] = [1344, 576]
     with pytest.raises(ValidationError, match="1344x576 is not allowed; allowed are 1024 pixels a side"):
         Profile.model_validate_json(json.dumps(facts))
+
+
+@pytest.mark.parametrize(
+    ("version", "most"),
+    [
+        (None, 4),
+        ("0.18.0", 4),
+        ("0.20.0", 1),
+        ("0.28.1", 1),
+        ("0.30.0", 4),
+        ("1.0", 4),
+        ("dev", 4),
+    ],
+)
+def test_what_a_model_takes_can_depend_on_the_release(version: str | None, most: int) -> None:
+    assert klein().on(version).max_input_images == most
+
+
+def test_a_release_that_takes_fewer_images_is_named_when_there_are_too_many() -> None:
+    older = klein().on("0.26.0")
+    request = EditRequest(prompt="night", images=(b"a", b"b"))
+    with pytest.raises(InvalidRequest, match=r"edits at most 1 picture, not 2") as caught:
+        check_editor(request, older, Registry.builtin())
+    assert "FLUX.2-klein-4B itself on vLLM-Omni 0.30 or newer" in str(caught.value)

@@ -85,3 +85,13 @@ async def test_a_format_that_was_asked_for_is_refused_where_a_release_has_none(
         webp = await client.call_tool("generate_image", {"prompt": "a fox", "output_format": "webp", **SMALL})
     assert (png.is_error, webp.is_error) == (False, True)
     assert "0.18.0 does not know output_format" in str(webp.content)
+
+
+@pytest.mark.parametrize("era", ["2025-11-25"])
+@pytest.mark.parametrize(("version", "most"), [("0.26.0", 1), ("0.30.0", 4)])
+async def test_the_card_promises_as_many_input_images_as_the_release_takes(
+    connect: Connect, omni: "OmniServer", version: str, most: int
+) -> None:
+    omni.runs("black-forest-labs/FLUX.2-klein-4B", server_version=version)
+    async with connect() as client:
+        assert (await told(client, "get_model_info"))["max_input_images"] == most

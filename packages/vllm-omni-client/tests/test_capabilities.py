@@ -64,8 +64,11 @@ def test_a_reference_that_leads_nowhere_is_no_crash() -> None:
     ("version", "generations", "edits", "files", "sleeps"),
     [
         ("0.14.0", 14, 19, False, False),
-        ("0.18.0", 14, 19, False, False),
+        ("0.16.0", 15, 20, False, False),
+        ("0.18.0", 15, 22, False, False),
         ("0.20.0", 19, 25, False, True),
+        ("0.22.0", 22, 30, False, True),
+        ("0.24.0", 22, 30, True, True),
         ("0.26.1", 22, 31, True, True),
         ("0.30.0", 24, 31, True, True),
         ("1.0.0rc1+cpu", 24, 31, True, True),

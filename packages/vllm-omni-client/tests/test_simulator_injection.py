@@ -209,13 +209,11 @@ def test_a_dead_engine_stays_dead() -> None:
             assert (health.status_code, health.json()) == (503, {"status": "unhealthy"})
 
 
-def test_the_oldest_server_says_why_it_is_unhealthy() -> None:
-    with broken("engine-death@1", server_version="0.14.0") as client:
+def test_an_older_server_is_unhealthy_without_a_word() -> None:
+    with broken("engine-death@1", server_version="0.26.0") as client:
         ask(client)
-        assert client.get("/health").json() == {
-            "status": "unhealthy",
-            "reason": "Diffusion engine is not running",
-        }
+        response = client.get("/health")
+        assert (response.status_code, response.content) == (503, b"")
 
 
 def test_another_model_is_served_from_a_swap_on() -> None:

@@ -57,6 +57,9 @@ class LoadedModel:
     async def asked(self) -> ServedModel:
         """Ask the server for its model, and find the profile that fits it."""
         model = served_model(await self._backend.get_models(), self._registry)
+        if model.profile.older_servers is not None:
+            await self._read_version()
+            model = model.on(self.version)
         if model != self._model and model.match.warning:
             _logger.warning("%s", model.match.warning)
         self._model = model

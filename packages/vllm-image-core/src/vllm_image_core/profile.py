@@ -13,6 +13,7 @@ from pydantic import (
     PlainSerializer,
     model_validator,
 )
+from vllm_omni_client.capabilities import numbers_of
 
 from vllm_image_core.editing.rules import NO_RULES, EditRules
 from vllm_image_core.parameters.preset import Preset, Quality
@@ -103,6 +104,29 @@ class CostLaw(BaseModel):
         return self.fixed_seconds + self.seconds_per_megapixel * megapixels + forwards * step
 
 
+class OlderServers(BaseModel):
+    """What holds on servers of some older releases in place of what the profile says.
+
+    Attributes:
+        since: The first of these releases of vLLM-Omni, as "0.20".
+        before: The first release after them.
+        max_input_images: How many images the model can edit or combine there.
+    """
+
+    model_config = _STRICT
+
+    since: Annotated[str, Field(pattern=r"^\d{1,4}\.\d{1,4}$")]
+    before: Annotated[str, Field(pattern=r"^\d{1,4}\.\d{1,4}$")]
+    max_input_images: Annotated[int, Field(ge=0, le=100)]
+
+    def covers(self, version: str | None) -> bool:
+        """Whether a version is one of theirs; False for one that tells no release."""
+        numbers, since, before = numbers_of(version), numbers_of(self.since), numbers_of(self.before)
+        if numbers is None or since is None or before is None:
+            return False
+        return since <= numbers < before
+
+
 class Profile(BaseModel):
     """What is known of one model: its right settings, its limits and its cost.
 
@@ -126,6 +150,7 @@ class Profile(BaseModel):
         quality: What "draft" and "best" change, where the model has such a trade-off.
         text_to_image: Whether it makes a picture from a text alone.
         max_input_images: How many pictures it can edit or combine; 0 where it edits none.
+        older_servers: What older releases do otherwise; None where that is nothing.
         edit: What its edits read beside the pictures; None where that is nothing.
         max_prompt_tokens: How much of a prompt the text encoder reads; None when it is not known.
         overlong_prompt: What the server does with a prompt of more tokens.
@@ -165,6 +190,7 @@ class Profile(BaseModel):
     ] = Field(default_factory=_no_presets)
     text_to_image: bool
     max_input_images: Annotated[int, Field(ge=0, le=100)]
+    older_servers: OlderServers | None = None
     edit: EditRules | None = None
     max_prompt_tokens: _Count | None = None
     overlong_prompt: OverlongPrompt
@@ -175,6 +201,13 @@ class Profile(BaseModel):
     prompting: Annotated[str, Field(min_length=1, max_length=800)] | None = None
     licence: Annotated[str, Field(min_length=1, max_length=800)] | None = None
     sources: Annotated[Mapping[str, str], AfterValidator(_frozen_texts), PlainSerializer(dict)]
+
+    def on(self, version: str | None) -> Self:
+        """The profile as it holds on a server of this version; itself where nothing differs."""
+        older = self.older_servers
+        if older is None or not older.covers(version):
+            return self
+        return self.model_copy(update={"max_input_images": older.max_input_images})
 
     @property
     def supports_negative_prompt(self) -> bool:

@@ -27,6 +27,7 @@ _SHOWN_FAULTS: Final = 5
 _EXTENDS: Final = "extends"
 _TABLES: Final = {
     "cost": ", ".join(CostLaw.model_fields),
+    "older_servers": "since, before, max_input_images",
     "quality": "[quality.draft] and [quality.best]",
     "supported_aspect_ratios": 'sizes by ratio, such as "16:9" = [1344, 768]',
     "sources": "texts by key, such as default_steps",

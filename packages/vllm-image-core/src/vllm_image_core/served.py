@@ -1,6 +1,6 @@
 """The model that a server says it has loaded, and the profile that fits it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vllm_omni_client.errors import BadReply
 from vllm_omni_client.models import ModelList
@@ -23,6 +23,11 @@ class ServedModel:
     def profile(self) -> Profile:
         """Its settings, or the fallback's."""
         return self.match.profile
+
+    def on(self, version: str | None) -> "ServedModel":
+        """The same, with what a server of this version does otherwise."""
+        profile = self.profile.on(version)
+        return self if profile is self.profile else replace(self, match=replace(self.match, profile=profile))
 
 
 def served_model(models: ModelList, registry: Registry) -> ServedModel:

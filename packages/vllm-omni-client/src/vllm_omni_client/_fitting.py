@@ -145,9 +145,7 @@ def _unknown(
     return tuple(name for name, value in request if value is not None and not server.takes(route, name))
 
 
-def _ignored(
-    request: ImageGenerationRequest | ImageEditRequest, unknown: tuple[str, ...]
-) -> tuple[str, ...]:
+def _ignored(request: ImageGenerationRequest | ImageEditRequest, unknown: tuple[str, ...]) -> tuple[str, ...]:
     """Those of them whose value asks for something that the server does not do anyway."""
     return tuple(
         name

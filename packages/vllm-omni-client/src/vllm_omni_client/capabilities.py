@@ -1,7 +1,7 @@
 """Capabilities: which fields and routes a server has, from its own description or from its version.
 
 Sources: `/openapi.json`, and where a server hides it, the request models and routes in the wheels of
-vLLM-Omni 0.14.0, 0.20.0, 0.26.0 and 0.30.0 (`entrypoints/openai/protocol/images.py`, `api_server.py`).
+vLLM-Omni 0.14.0, 0.16.0, ... 0.30.0 (`entrypoints/openai/protocol/images.py`, `api_server.py`).
 """
 
 import re
@@ -25,21 +25,26 @@ _VERSION: Final = re.compile(r"v?([0-9]{1,4})\.([0-9]{1,4})(?![0-9])")
 _GENERATION_FIELDS: Final[Mapping[Version, str]] = {
     (0, 14): "prompt model n size response_format user negative_prompt num_inference_steps guidance_scale"
     " true_cfg_scale seed lora vae_use_slicing vae_use_tiling",
-    (0, 20): "layers system_prompt use_system_prompt generator_device output_format",
-    (0, 26): "bot_task flow_shift extra_params",
+    (0, 16): "generator_device",
+    (0, 20): "layers system_prompt use_system_prompt output_format",
+    (0, 22): "bot_task flow_shift extra_params",
     (0, 30): "output_compression return_stage_metrics",
 }
 _EDIT_FIELDS: Final[Mapping[Version, str]] = {
     (0, 14): "image image[] url url[] prompt model n size response_format output_format background"
     " output_compression user negative_prompt num_inference_steps guidance_scale true_cfg_scale seed lora",
-    (0, 20): "mask_image reference_image strength generator_device layers resolution",
-    (0, 26): "stream guidance_scale_2 bot_task sys_type system_prompt return_stage_metrics",
+    (0, 16): "generator_device",
+    (0, 18): "layers resolution",
+    (0, 20): "mask_image reference_image strength",
+    (0, 22): "stream bot_task sys_type system_prompt return_stage_metrics",
+    (0, 26): "guidance_scale_2",
 }
 _ROUTES: Final[Mapping[Version, str]] = {
     (0, 14): f"/health /version /metrics /v1/models {GENERATIONS_PATH} {EDITS_PATH}",
-    (0, 20): f"{SLEEP_PATH} {WAKE_UP_PATH} /v1/videos",
+    (0, 16): "/v1/videos",
+    (0, 20): f"{SLEEP_PATH} {WAKE_UP_PATH}",
 }
-_FILE_MODE_SINCE: Final[Version] = (0, 26)
+_FILE_MODE_SINCE: Final[Version] = (0, 24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""Older releases: the simulator answers as servers of vLLM-Omni 0.20 to 0.28 did, whose answers were recorded.
+"""Older releases: the simulator answers as servers of vLLM-Omni 0.20 to 0.28 did.
 
-Each file in `recorded/` has one release's: requests that each got another kind of answer. Times, ids and pixels
-are taken out of them, as they are of the simulator's.
+Each file in `recorded/` has the answers of one release: requests that each got another kind of answer.
+Times, ids and pixels are taken out of them, as they are of the simulator's.
 """
 
 import base64
@@ -10,6 +10,7 @@ import json
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NotRequired, TypedDict, cast
 
@@ -56,23 +57,14 @@ EXCHANGES: Final = {
 def servers() -> Iterator[dict[str, httpx.Client]]:
     """A simulator of each release, with the model of the recorded server."""
     clients: dict[str, httpx.Client] = {}
-    opened = []
-    try:
+    with ExitStack() as opened:
         for version in VERSIONS:
-            serving = served(
-                SimulatorSettings(model=recorded(version)[0]["model"], server_version=f"{version}.0")
-            )
-            url = serving.__enter__()
-            opened.append(serving)
-            clients[version] = httpx.Client(
-                base_url=url, timeout=60, headers={"accept-encoding": "identity", "connection": "close"}
-            )
+            model = recorded(version)[0]["model"]
+            settings = SimulatorSettings(model=model, server_version=f"{version}.0")
+            url = opened.enter_context(served(settings))
+            headers = {"accept-encoding": "identity", "connection": "close"}
+            clients[version] = opened.enter_context(httpx.Client(base_url=url, timeout=60, headers=headers))
         yield clients
-    finally:
-        for client in clients.values():
-            client.close()
-        for serving in opened:
-            serving.__exit__(None, None, None)
 
 
 @pytest.mark.parametrize("name", EXCHANGES)
@@ -98,7 +90,7 @@ def shown(content: bytes, headers: httpx.Headers) -> object:
     return kind if kind in {"text/html", "video/mp4", "application/zip"} else content.decode()
 
 
-def value(told: object, name: str = "") -> object:
+def value(told: object, name: str = "") -> object:  # noqa: PLR0911  # a case for each kind of value
     """A value without times, ids and pixels."""
     if isinstance(told, dict):
         members = cast("dict[str, object]", told)

@@ -58,7 +58,9 @@ def _check_count(count: int, profile: Profile, profiles: tuple[Profile, ...]) ->
     if count <= most:
         return
     pictures = "a picture" if count == 1 else f"{count} pictures"
-    able = [each.model for each in profiles if each.max_input_images >= count]
+    able = [each.model for each in profiles if each.max_input_images >= count and each.model != profile.model]
+    if profile.older_servers is not None and most == profile.older_servers.max_input_images:
+        able = [f"{profile.model} itself on vLLM-Omni {profile.older_servers.before} or newer", *able]
     if most:
         message = (
             f"{profile.model} edits at most {most} {'picture' if most == 1 else 'pictures'}, not {count}."

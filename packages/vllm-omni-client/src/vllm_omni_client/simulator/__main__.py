@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from vllm_omni_client.simulator.app import create_app
+from vllm_omni_client.simulator.release import release_for
 from vllm_omni_client.simulator.serving import listen, server_of, url_of
 from vllm_omni_client.simulator.settings import SimulatorSettings
 
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     with listener:
         sys.stderr.write(f"Simulated vLLM-Omni server of {settings.model} on {url_of(listener)}\n")
+        played = ".".join(map(str, release_for(settings.server_version).version))
+        if not settings.server_version.startswith(f"{played}."):
+            sys.stderr.write(f"Version {settings.server_version} is answered as release {played} would.\n")
         sys.stderr.flush()
         time.sleep(settings.startup_seconds)
         server_of(app).run(sockets=[listener])
@@ -60,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--api-key", help="key that requests to /v1 must carry")
     parser.add_argument(
-        "--server-version", help="release to stand in for: 0.14.0, 0.20.0, 0.26.0 or 0.30.0 (default)"
+        "--server-version",
+        help="release to stand in for: 0.14.0, 0.16.0, ... (each even one) or 0.30.0 (default)",
     )
     parser.add_argument("--max-num-seqs", type=int, help="requests that may run together (default: 1)")
     parser.add_argument(

@@ -27,6 +27,7 @@ _ALIASES: Final[Mapping[str, str]] = {"cfg_scale": "true_cfg_scale"}
 _EXTRAS: Final = ("extra_args", "extra_params")
 _QUALITIES: Final = ["lossless", "high"]
 
+
 class StreamOptions(BaseModel):
     """How a language model's answer would be streamed."""
 
@@ -114,9 +115,9 @@ class ChatRequest(BaseModel):
         """
         source = release.chat_options
         root = {**(self.model_extra or {}), **self.model_dump(include=self.model_fields_set)}
-        nested = root.pop("extra_body", None)
-        if nested and not isinstance(nested, dict) and "extra_body" not in release.checks_in_chat:
-            raise AttributeError(f"{type(nested).__name__!r} object has no attribute 'get'")
+        nested: object = root.pop("extra_body", None)
+        if "extra_body" not in release.checks_in_chat:
+            _read_members(nested)
         if source == "nested":
             return _as_object("extra_body", nested)
         if source == "nested_or_root":
@@ -128,6 +129,16 @@ class ChatRequest(BaseModel):
         if "quality" in release.checks_in_chat and quality is not None and quality not in _QUALITIES:
             raise ValueError(f"quality must be one of {_QUALITIES}, got {quality!r}")
         return given
+
+
+def _read_members(value: object) -> None:
+    """Fail as a server does that takes it for an object unseen.
+
+    Raises:
+        AttributeError: In its words.
+    """
+    if value and not isinstance(value, dict):
+        raise AttributeError(f"{type(value).__name__!r} object has no attribute 'get'")
 
 
 def _known(options: Mapping[str, object]) -> dict[str, object]:

@@ -74,9 +74,17 @@ def as_error(refusal: Refusal, document: Mapping[str, object], *, named: bool) -
 
 
 def _check_kinds(messages: object) -> None:
-    """A message that is no object, which older servers hold against each kind of message."""
+    """A message that is no object, which older servers hold against each kind of message.
+
+    Of content that is a number they tell more than what stands here.
+    """
     for place, message in enumerate(cast("list[object]", messages) if isinstance(messages, list) else ()):
         if isinstance(message, dict):
+            content = cast("Mapping[str, object]", message).get("content")
+            if isinstance(content, int | float):
+                where = ("body", "messages", place, _MESSAGE_KINDS[0], "content", "str")
+                wrong = "Input should be a valid string"
+                raise Complaint([{"type": "string_type", "loc": where, "msg": wrong, "input": content}])
             continue
         place_in_body = ("body", "messages", place)
         wrong = "Input should be a valid dictionary"

@@ -16,9 +16,12 @@ _MAX_ERROR_CHARS = 1000
 _PACKAGES = "/usr/local/lib/python3.12/dist-packages"
 _BRACKET = re.compile(r"[\[\]{}()]")
 _KINDS = frozenset(
-    "function-wrap function-after function-before function-plain json-or-python lax-or-strict chain default "
-    "nullable tagged-union union call arguments is-instance is-subclass callable str int float bool bytes "
-    "bytearray list tuple dict set frozenset complex none nonetype".split()
+    (
+        *("function-wrap", "function-after", "function-before", "function-plain", "json-or-python"),
+        *("lax-or-strict", "chain", "default", "nullable", "tagged-union", "union", "call", "arguments"),
+        *("is-instance", "is-subclass", "callable", "str", "int", "float", "bool", "bytes", "bytearray"),
+        *("list", "tuple", "dict", "set", "frozenset", "complex", "none", "nonetype"),
+    )
 )
 """Parts of an error's place that are kinds of schema, and no names of fields (vllm 0.26.0 and later)."""
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+>")

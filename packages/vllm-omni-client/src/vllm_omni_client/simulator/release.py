@@ -51,7 +51,7 @@ class Release(BaseModel):
     default_compression: int = Field(ge=0, le=100)
     """The `output_compression` of a request that says none."""
     reported_size: Literal["never", "requested", "written", "made"]
-    """The size in a reply: that which was asked for, as it was read or as it was written, or the images' own."""
+    """The size in a reply: what was asked for, as it was read or as it was written, or the images' own."""
     reports_format: bool
     reports_metrics: bool
     reports_edit_metrics: bool = False
@@ -62,8 +62,9 @@ class Release(BaseModel):
     """Whether an input image that the model does not read is decoded all the same."""
     knows_jpg: bool = True
     """Whether an `output_format` of "jpg" can be encoded."""
-    engine_errors: Literal["plain", "with_id", "of_worker"] = "plain"
-    """How an error of the engine is told: as it is, together with the request's id, or as its worker's."""
+    engine_errors: Literal["plain", "of_stage", "with_id", "of_worker"] = "plain"
+    """How an error of the engine is told: as it is, with the request's id and its stage, with the id alone,
+    or as its worker's."""
     reports_cot: bool = False
     """Whether a reply has a `cot_output`."""
     tells_health: bool = True
@@ -125,8 +126,6 @@ class Release(BaseModel):
     """Messages are sent without file paths."""
     exports_metrics: bool
     """/metrics has families of vLLM-Omni's own."""
-    unhealthy_reason: str | None = None
-    """What /health says of a dead engine."""
 
 
 class _Releases(BaseModel):

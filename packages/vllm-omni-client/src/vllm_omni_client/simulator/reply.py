@@ -27,7 +27,8 @@ def reply(
         release: Which fields there are.
     """
     if wish.as_file:
-        return _file_reply(finished.value, PictureFormat(name="png") if release.names_files_png else made.format)
+        named = PictureFormat(name="png") if release.names_files_png else made.format
+        return _file_reply(finished.value, named)
     body: dict[str, object] = {
         "created": int(time.time()),
         "data": [_shown(picture) for picture in finished.value],

@@ -144,13 +144,16 @@ class Server:
         """Take the GPU again; whoever waited is served."""
         try:
             wanted = await read_json(request, WakeupRequest)
-            if self.release.wake_needs_sleep and not self.condition.has_slept:
-                raise Crash("'State' object has no attribute 'sleeping_stages'")
+            self._check_slept()
             return JSONResponse(self.condition.wake_up(wanted))
         except Crash:
             raise
         except Refusal as refusal:
             return refusal.response(self.release, path=request.url.path)
+
+    def _check_slept(self) -> None:
+        if self.release.wake_needs_sleep and not self.condition.has_slept:
+            raise Crash("'State' object has no attribute 'sleeping_stages'")
 
     async def models(self, _: Request) -> Response:
         """A card for each served name; all have the same root."""
@@ -168,9 +171,7 @@ class Server:
             return Response(status_code=HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE)
         if self.condition.alive:
             return JSONResponse({"status": "healthy"})
-        reason = self.release.unhealthy_reason
-        body = {"status": "unhealthy"} | ({"reason": reason} if reason else {})
-        return JSONResponse(body, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+        return JSONResponse({"status": "unhealthy"}, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def metrics(self, request: Request) -> Response:
         """The counters as Prometheus text; the bare route announces a newer format than those below it."""

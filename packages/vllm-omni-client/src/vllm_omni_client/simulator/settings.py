@@ -31,7 +31,7 @@ class SimulatorSettings(BaseModel):
     api_key: str | None = Field(default=None, min_length=1, repr=False)
     """What `Authorization: Bearer` must carry on `/v1/*`; None leaves the server open."""
     server_version: str = Field(default="0.30.0", min_length=1)
-    """What `/version` answers; the contract is that of 0.14, 0.20, 0.26 or 0.30, the newest not newer."""
+    """What `/version` answers; the contract is that of the newest of 0.14, 0.16, ... 0.30 not newer."""
     max_num_seqs: int = Field(default=1, ge=1)
     """Requests that may run in one wave; more than 1 only for models that can batch."""
     max_generated_image_size: int | None = Field(default=_8K_PIXELS, ge=1)

@@ -1,6 +1,7 @@
 """What a request asks for, checked and in one shape, wherever it came in."""
 
 import secrets
+import time
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -81,6 +82,11 @@ def told_by_engine(error: Exception, prefix: str, release: Release) -> object:
     match release.engine_errors:
         case "plain":
             return error
+        case "of_stage":
+            number = int(time.time()) if prefix == "img_edit" else secrets.token_hex(16)
+            name = f"chatcmpl-{secrets.token_hex(8)}" if prefix == "chatcmpl" else f"{prefix}_{number}"
+            words = f"Diffusion generation failed: {error}"
+            return {"request_id": name, "stage_id": 0, "error": words}
         case "with_id":
             return {"request_id": f"{prefix}-{secrets.token_hex(8)}", "error": str(error)}
         case "of_worker":
