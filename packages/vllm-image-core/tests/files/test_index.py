@@ -679,7 +679,7 @@ def test_an_index_whose_own_b_trees_disagree_is_made_again(
 ) -> None:
     monkeypatch.setattr(index, "_LARGE", most)
     for number in range(4):
-        put(root, f"{number}.png")
+        put(root / f"{number}.png")
     assert len(found(root)) == 4
     wait_for_threads()
     path = root / ".vllm-image" / "index.sqlite3"
@@ -705,8 +705,8 @@ def test_an_index_whose_own_b_trees_disagree_is_made_again(
 def test_a_row_with_values_that_were_never_written_makes_the_index_again(
     root: Path, put: Put, damage: str
 ) -> None:
-    put(root, "0.png")
+    put(root / "0.png")
     assert found(root) == ["0.png"]
     with closing(sqlite3.connect(root / ".vllm-image" / "index.sqlite3")) as connection, connection:
-        connection.execute(f"UPDATE picture SET {damage}")
+        connection.execute(f"UPDATE picture SET {damage}")  # noqa: S608 - the test's own words
     assert found(root) == ["0.png"]
