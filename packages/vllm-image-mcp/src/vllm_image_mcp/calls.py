@@ -237,8 +237,9 @@ async def _begun_and_waited(
 
 
 async def _resumed(state: State, found_batch: FoundBatch) -> Watch | None:
-    """Go on with a batch that was cut off or has failures; any other stays as it is."""
-    if found_batch.state not in _RESUMABLE | _RETRIABLE:
+    """Go on with a batch that was cut off, has failures, or lacks files; any other stays as it is."""
+    lacks_files = found_batch.state == "done" and batch_answers.lacks_files(found_batch)
+    if found_batch.state not in _RESUMABLE | _RETRIABLE and not lacks_files:
         return state.floor.known(found_batch.id)
     batch = state.studio.resume(found_batch.id)
     if found_batch.state in _RETRIABLE:
