@@ -12,7 +12,7 @@ from vllm_omni_client._caller import Caller
 from vllm_omni_client._endpoints import Call
 from vllm_omni_client._fitting import fitted_edit, fitted_generation, seeded
 from vllm_omni_client._outcome import saved, with_receipt
-from vllm_omni_client._picture_file import file_for
+from vllm_omni_client._picture_file import file_for, in_format_of
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.metrics import ServerMetrics
@@ -51,7 +51,8 @@ class AsyncCalls(Caller, ABC):
 
         Args:
             request: What to draw.
-            into: A file for the picture. It is written while it arrives, whole or not at all, and its own
+            into: A file for the picture; without an `output_format`, ".jpg" makes a JPEG and ".webp" a WebP.
+                It is written while it arrives, whole or not at all, and its own
                 bytes are asked for where the server has that and no metrics per stage are wanted.
             overwrite: Whether a file that is there already is replaced.
 
@@ -62,7 +63,7 @@ class AsyncCalls(Caller, ABC):
             OSError: The file cannot be written, as when the disk is full.
         """
         with file_for(request, into, overwrite=overwrite) as file:
-            wanted = seeded(request)
+            wanted = seeded(in_format_of(request, into))
             attempts = self._connection.attempts(_endpoints.generate(wanted))
             server = await self._known(attempts)
             fitted = fitted_generation(
@@ -131,7 +132,7 @@ class AsyncCalls(Caller, ABC):
         """
         read = await asyncio.to_thread(uploads, image, mask_image=mask_image, reference_image=reference_image)
         with file_for(request, into, overwrite=overwrite) as file:
-            wanted = seeded(request)
+            wanted = seeded(in_format_of(request, into))
             attempts = self._connection.attempts(_endpoints.edit(wanted, ()))
             server = await self._known(attempts)
             fitted, pictures = fitted_edit(wanted, read, server, strict=self._strict, requested=request)
