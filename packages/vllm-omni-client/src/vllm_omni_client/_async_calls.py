@@ -63,7 +63,8 @@ class AsyncCalls(Caller, ABC):
             OSError: The file cannot be written, as when the disk is full.
         """
         with file_for(request, into, overwrite=overwrite) as file:
-            wanted = seeded(in_format_of(request, into))
+            request = in_format_of(request, into)
+            wanted = seeded(request)
             attempts = self._connection.attempts(_endpoints.generate(wanted))
             server = await self._known(attempts)
             fitted = fitted_generation(
@@ -132,7 +133,8 @@ class AsyncCalls(Caller, ABC):
         """
         read = await asyncio.to_thread(uploads, image, mask_image=mask_image, reference_image=reference_image)
         with file_for(request, into, overwrite=overwrite) as file:
-            wanted = seeded(in_format_of(request, into))
+            request = in_format_of(request, into)
+            wanted = seeded(request)
             attempts = self._connection.attempts(_endpoints.edit(wanted, ()))
             server = await self._known(attempts)
             fitted, pictures = fitted_edit(wanted, read, server, strict=self._strict, requested=request)

@@ -46,7 +46,8 @@ class BlockingCalls(Caller, ABC):
     ) -> ImageGenerationReply | SavedImage:
         """Draw, also straight into a file; see `AsyncOmniClient.generate_image`."""
         with file_for(request, into, overwrite=overwrite) as file:
-            wanted = seeded(in_format_of(request, into))
+            request = in_format_of(request, into)
+            wanted = seeded(request)
             attempts = self._connection.attempts(_endpoints.generate(wanted))
             server = self._known(attempts)
             fitted = fitted_generation(
@@ -96,7 +97,8 @@ class BlockingCalls(Caller, ABC):
         """Change 1 to 4 pictures, also straight into a file; see `AsyncOmniClient.edit_image`."""
         read = uploads(image, mask_image=mask_image, reference_image=reference_image)
         with file_for(request, into, overwrite=overwrite) as file:
-            wanted = seeded(in_format_of(request, into))
+            request = in_format_of(request, into)
+            wanted = seeded(request)
             attempts = self._connection.attempts(_endpoints.edit(wanted, ()))
             server = self._known(attempts)
             fitted, pictures = fitted_edit(wanted, read, server, strict=self._strict, requested=request)
