@@ -23,7 +23,7 @@ def test_a_brief_card_has_the_usual_settings_memory_and_sizes() -> None:
     [
         ("Qwen-Image-Edit", "only edits up to 1 picture"),
         ("HiDream-I1-Full", "memory not known"),
-        ("Qwen-Image", "about 40 GB"),
+        ("Qwen-Image", "about 57.7 GB"),
     ],
 )
 def test_a_brief_card_tells_what_a_model_is_for_and_what_nobody_knows(model: str, said: str) -> None:

@@ -99,7 +99,9 @@ class InputFolders:
         name = unquote(given[len(_OURS) :].partition("?")[0]) if given.startswith(_OURS) else given
         if _DATA.match(name):
             raise self._refused(
-                given[:_SHOWN_OF_DATA] + "…", parameter, "it is image data, and this tool reads only files"
+                one_line(given, limit=_SHOWN_OF_DATA),
+                parameter,
+                "it is image data, and this tool reads only files",
             )
         if _FILE.match(name):
             name = self._path_of_address(name, parameter)
@@ -111,7 +113,7 @@ class InputFolders:
             )
         if len(name) > LONGEST_PATH:
             reason = "it is too long for a path (image data is not taken, only files)"
-            raise self._refused(given[:_SHOWN_OF_DATA] + "…", parameter, reason)
+            raise self._refused(one_line(given, limit=_SHOWN_OF_DATA), parameter, reason)
         if "\0" in name:
             raise self._refused(given, parameter, "it is no path")
         path = Path(name)
