@@ -52,7 +52,7 @@ batch_generate for up to 20, edit_image to change one. Leave out what you do not
 settings are used. get_model_info tells what the model can do and how to write prompts for it; server_health
 tells why nothing works. What takes long is answered with status "running": get_batch waits on, and
 list_batches finds it again. Repeat a result with its seed and parameters; find_images has those of earlier
-pictures."""
+pictures. Describe an image only if you can see it: some hosts show it to you one turn later."""
 
 
 class ImageServer(PromptServer, ResourceServer):
