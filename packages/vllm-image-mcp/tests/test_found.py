@@ -111,7 +111,7 @@ async def test_they_come_in_pages_with_a_sheet_and_links(connect: Connect) -> No
 async def test_an_empty_folder_has_none(connect: Connect, tmp_path: Path) -> None:
     async with connect() as client:
         result = await client.call_tool("find_images", {})
-    assert result.structured_content == {"images": [], "next_offset": None}
+    assert result.structured_content == {"images": [], "next_offset": None, "notes": []}
     assert len(result.content) == 1
     assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
 

@@ -207,6 +207,7 @@ class FoundImages(Result):
 
     images: list[FoundImage]
     next_offset: int | None = None
+    notes: list[str] = []
 
 
 class BatchCancelled(Result):
