@@ -287,3 +287,17 @@ def test_whether_it_is_there_is_not_guessed_where_the_system_does_not_say(
     assert not Database(tmp_path / "gone", INDEX).exists()
     with pytest.raises(IndexUnavailable, match=rf"cannot be used: .*\({reason}\)\."):
         Database(tmp_path / name, INDEX).exists()
+
+
+def test_a_file_that_may_only_be_read_is_told_with_what_to_do(tmp_path: Path) -> None:
+    database = Database(tmp_path, INDEX)
+    entered(database, "fox.png")
+
+    def change() -> None:
+        with database.opened() as connection:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("DELETE FROM picture")
+
+    with pytest.raises(IndexUnavailable, match="it cannot be written") as caught:
+        change()
+    assert caught.value.next_step.startswith("Make the file and its folder writable")

@@ -265,6 +265,12 @@ class Database:
         code = _code(error)
         if code in _DAMAGED or (code == sqlite3.SQLITE_ERROR and _STRANGE.search(str(error))):
             return self._damage(f"is damaged: {error}", identity)
+        if code == sqlite3.SQLITE_READONLY:
+            return self.schema.unavailable(
+                f"{self._named} cannot be used: it cannot be written.",
+                next_step="Make the file and its folder writable for this program, or choose another output "
+                "folder.",
+            )
         if code == sqlite3.SQLITE_CANTOPEN and (length := self._path_bytes()) > _LONGEST_PATH:
             return self.schema.unavailable(
                 f"{self._named} cannot be used: its path has {length} bytes, and SQLite takes at most "
