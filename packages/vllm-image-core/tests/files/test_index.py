@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -710,3 +711,22 @@ def test_a_row_with_values_that_were_never_written_makes_the_index_again(
     with closing(sqlite3.connect(root / ".vllm-image" / "index.sqlite3")) as connection, connection:
         connection.execute(f"UPDATE picture SET {damage}")  # noqa: S608 - the test's own words
     assert found(root) == ["0.png"]
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="there every name is text")
+def test_files_whose_names_are_not_text_are_counted_in_a_note(root: Path, put: Put) -> None:
+    assert Index(root).find(Query()).notes == ()
+    odd = [os.fsencode(root) + b"/caf\xe9%d.png" % number for number in range(2)]
+    Path(os.fsdecode(odd[0])).write_bytes(b"")
+    Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9.txt")).write_bytes(b"")
+    page = Index(root).find(Query())
+    assert (names(page), page.unnamed) == ([], 1)
+    assert page.notes[0].startswith("1 image file is not listed because its name is not valid UTF-8.")
+    put(root / "fox.png", prompt="a red fox")
+    Path(os.fsdecode(odd[1])).write_bytes(b"")
+    page = Index(root).find(Query())
+    assert (names(page), page.unnamed) == (["fox.png"], 2)
+    assert page.notes[0].startswith("2 image files are not listed")
+    for file in odd:
+        Path(os.fsdecode(file)).unlink()
+    assert Index(root).find(Query()).notes == ()

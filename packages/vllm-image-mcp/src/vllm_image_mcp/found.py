@@ -34,6 +34,7 @@ def found_images(page: Page, *, folder: Path) -> FoundImages:
     return FoundImages(
         images=[_found(record, folder=folder) for record in page.pictures],
         next_offset=page.next_offset,
+        notes=list(page.notes),
     )
 
 
