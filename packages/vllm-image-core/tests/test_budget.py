@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +89,7 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(*servers: Server) -> AsyncIterator[list[str]]:
+async def serving(*servers: Server) -> AsyncGenerator[list[str]]:
     async with AsyncExitStack() as stack, asyncio.timeout(DEADLINE_SECONDS):
         for server in servers:
             listener = await asyncio.start_server(server.talk, "127.0.0.1", 0)
@@ -100,7 +100,7 @@ async def serving(*servers: Server) -> AsyncIterator[list[str]]:
 
 def asked_for(*servers: Server) -> int:
     """The most generations of one prompt, over all servers."""
-    total: Counter[str] = sum((server.generations for server in servers), Counter())
+    total: Counter[str] = sum((server.generations for server in servers), Counter[str]())
     return max(total.values())
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(*servers: Server) -> AsyncIterator[list[str]]:
+async def serving(*servers: Server) -> AsyncGenerator[list[str]]:
     async with asyncio.timeout(DEADLINE_SECONDS), contextlib.AsyncExitStack() as stack:
         urls: list[str] = []
         for server in servers:
