@@ -144,7 +144,7 @@ async def test_one_bad_entry_is_named_and_nothing_is_sent(connect: Connect, omni
     assert omni.requests == []
 
 
-@pytest.mark.parametrize(("gb", "at_once"), [("13", 1), ("15", 1), ("17", 2), ("19", 3), ("80", 4)])
+@pytest.mark.parametrize(("gb", "at_once"), [("13", 1), ("18", 1), ("20", 2), ("22", 3), ("80", 4)])
 async def test_as_many_run_at_once_as_the_plans_rule_allows(connect: Connect, gb: str, at_once: int) -> None:
     async with connect(gpu_vram_gb=gb) as client:
         told = await answer(client, ["fox"])

@@ -110,8 +110,8 @@ def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> s
     more = f" and {len(able) - _MODELS_NAMED} more" if len(able) > _MODELS_NAMED else ""
     named = ", ".join(able[:_MODELS_NAMED])
     return (
-        "edit_image does that. To make images from text alone, the vLLM-Omni server has to be started with a "
-        f"model that can: {named}{more}."
+        f"edit_image does that. Models that can: {named}{more}; start the vLLM-Omni server with one "
+        "to make images from text alone."
     )
 
 
