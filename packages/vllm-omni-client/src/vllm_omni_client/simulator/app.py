@@ -19,12 +19,12 @@ from vllm_omni_client.simulator.control import control_routes
 from vllm_omni_client.simulator.description import openapi_document
 from vllm_omni_client.simulator.fault import FaultPlan
 from vllm_omni_client.simulator.injection import FaultInjector
-from vllm_omni_client.simulator.other_tasks import other_tasks
 from vllm_omni_client.simulator.refusal import Crash
 from vllm_omni_client.simulator.release import Release
 from vllm_omni_client.simulator.server import Server, load, ping
 from vllm_omni_client.simulator.settings import SimulatorSettings
 from vllm_omni_client.simulator.traffic import Instrumented
+from vllm_omni_client.simulator.unimplemented import unimplemented_routes
 
 _GUARDED = ("/v1", "/v2", "/inference", "/cohere")
 _ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
@@ -75,11 +75,7 @@ def _application(settings: SimulatorSettings, server: Server, plan: FaultPlan) -
 
 
 def _routes(server: Server) -> list[Route]:
-    others = (
-        other_tasks(server.condition, server.release, minds_blank_prompts=server.minds_blank_prompts)
-        if server.release.serves_other_tasks
-        else ()
-    )
+    others = unimplemented_routes(server.release)
 
     async def openapi(_: Request) -> Response:
         return JSONResponse(openapi_document(server.release, [(method, path) for method, path, _ in others]))
@@ -94,7 +90,6 @@ def _routes(server: Server) -> list[Route]:
         _route("/v1/models", server.models, "GET"),
         _route("/v1/images/generations", server.generate, "POST"),
         _route("/v1/images/edits", server.edit, "POST"),
-        _route("/v1/chat/completions", server.chat, "POST"),
         Route("/openapi.json", openapi, methods=["GET"]),
         Route("/docs", _page("Swagger UI"), methods=["GET"]),
         Route("/docs/oauth2-redirect", _page("Swagger UI: OAuth2 Redirect"), methods=["GET"]),
@@ -102,8 +97,6 @@ def _routes(server: Server) -> list[Route]:
         Route("/metrics{rest:path}", server.metrics, methods=_ANY_METHOD),
     ]
     routes.extend(_route(path, endpoint, method) for method, path, endpoint in others)
-    if server.release.chats_in_batches:
-        routes.append(_route("/v1/chat/completions/batch", server.chat_in_batches, "POST"))
     if server.release.sleeps:
         routes.append(_route("/v1/omni/sleep", server.sleep, "POST"))
         routes.append(_route("/v1/omni/wakeup", server.wake_up, "POST"))

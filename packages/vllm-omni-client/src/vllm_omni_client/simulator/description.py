@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import cast
 
-from vllm_omni_client.simulator.chat_request import BatchChatRequest, ChatRequest
 from vllm_omni_client.simulator.condition import SleepRequest, WakeupRequest
 from vllm_omni_client.simulator.edit_request import ImageEditRequest
 from vllm_omni_client.simulator.generation_request import request_type
@@ -40,13 +39,6 @@ def openapi_document(release: Release, others: Iterable[tuple[str, str]] = ()) -
     paths["/ping"] = {"get": _operation("Ping"), "post": _operation("Ping")}
     paths["/v1/images/generations"] = _post("Generate Images", "ImageGenerationRequest")
     paths["/v1/images/edits"] = _post("Edit Images", _EDIT, media_type="multipart/form-data")
-    schemas["ChatCompletionRequest"] = ChatRequest.model_json_schema(ref_template=_REFERENCE)
-    paths["/v1/chat/completions"] = _post("Create Chat Completion", "ChatCompletionRequest")
-    if release.chats_in_batches:
-        schemas["BatchChatCompletionRequest"] = BatchChatRequest.model_json_schema(ref_template=_REFERENCE)
-        paths["/v1/chat/completions/batch"] = _post(
-            "Create Batch Chat Completion", "BatchChatCompletionRequest"
-        )
     if release.sleeps:
         schemas["OmniSleepRequest"] = SleepRequest.model_json_schema()
         schemas["OmniWakeupRequest"] = WakeupRequest.model_json_schema()

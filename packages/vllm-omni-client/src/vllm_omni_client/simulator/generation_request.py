@@ -125,22 +125,20 @@ def _release(info: ValidationInfo) -> Release:
     return release
 
 
-def check_layers(layers: int | None, release: Release, *, shown: object = None) -> None:
+def check_layers(layers: int | None, release: Release) -> None:
     """Whether a layered picture may have so many layers.
 
     Args:
         layers: How many.
         release: Whose bounds hold.
-        shown: What the request said, where that is no whole number.
 
     Raises:
         ValueError: In the server's words.
     """
     least = release.smallest_layers
     if layers is not None and not least <= layers <= _MOST_LAYERS:
-        value = layers if shown is None else shown
         raise ValueError(
-            f"Invalid layers value {value}. layers must be between {least} and {_MOST_LAYERS} inclusive."
+            f"Invalid layers value {layers}. layers must be between {least} and {_MOST_LAYERS} inclusive."
         )
 
 

@@ -44,12 +44,6 @@ class Release(BaseModel):
     """A client that leaves takes its generation out of the queue."""
     sleeps: bool
     """There are /v1/omni/sleep and /v1/omni/wakeup."""
-    chat_options: Literal["nested", "nested_or_root", "both"]
-    """Where a conversation may say how a picture is to be drawn: in `extra_body`, or also at its root."""
-    chats_in_batches: bool
-    """There is /v1/chat/completions/batch."""
-    serves_other_tasks: bool = False
-    """There are routes for text, sound and video, as far as they were seen."""
     complaint: Literal["twice", "whole", "short"]
     """How a request that broke the schema is told: twice over with a place in the server's code; with
     everything that was given; or with long and nested values left out."""

@@ -3,22 +3,19 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
-from vllm_omni_client.simulator import chat, edit, generation
+from vllm_omni_client.simulator import edit, generation
 from vllm_omni_client.simulator.body import (
-    read_conversation,
     read_edit_request,
     read_generation_request,
     read_json,
 )
-from vllm_omni_client.simulator.chat import Content
-from vllm_omni_client.simulator.chat_request import BatchChatRequest, ChatRequest
 from vllm_omni_client.simulator.condition import Condition, SleepRequest, WakeupRequest
 from vllm_omni_client.simulator.engine import Engine, Finished
 from vllm_omni_client.simulator.model_card import model_card
@@ -79,31 +76,6 @@ class Server:
                 release=self.release,
             )
             return await self._while_connected(self._reply(wish, arrived), request)
-        except ClientDisconnect:
-            return Response()
-        except Refusal as refusal:
-            return refusal.response(self.release, path=request.url.path)
-
-    async def chat(self, request: Request) -> Response:
-        """Pictures as the answer in a conversation."""
-        arrived = time.monotonic()
-        try:
-            wish = chat.wish_for(
-                await read_conversation(request, ChatRequest), self._rules, release=self.release
-            )
-            return await self._while_connected(self._chatted((wish,), arrived), request)
-        except ClientDisconnect:
-            return Response()
-        except Refusal as refusal:
-            return refusal.response(self.release, path=request.url.path)
-
-    async def chat_in_batches(self, request: Request) -> Response:
-        """The answers in several conversations."""
-        arrived = time.monotonic()
-        try:
-            wanted = await read_conversation(request, BatchChatRequest)
-            wishes = [chat.wish_for(each, self._rules, release=self.release) for each in wanted.each()]
-            return await self._while_connected(self._chatted(wishes, arrived, batch=True), request)
         except ClientDisconnect:
             return Response()
         except Refusal as refusal:
@@ -170,11 +142,6 @@ class Server:
         return Response(text, media_type=f"text/plain; version={version}; charset=utf-8")
 
     @property
-    def minds_blank_prompts(self) -> bool:
-        """Whether the model fails over a prompt without words, as which it takes what is to be spoken."""
-        return self._rules.family.blank_prompt == "fails"
-
-    @property
     def _max_pixels(self) -> int | None:
         """The limit on a picture's size: as given, else the release's own."""
         given = "max_generated_image_size" in self._settings.model_fields_set
@@ -218,19 +185,6 @@ class Server:
             return _engine_is_dead(wish)
         made, finished, seconds = await self._made(wish, arrived)
         return reply(wish, made, finished, submit_seconds=seconds, release=self.release)
-
-    async def _chatted(self, wishes: Sequence[Wish], arrived: float, *, batch: bool = False) -> Response:
-        """The answer to a conversation, or to several; where one fails, that is the answer to all."""
-        contents = await asyncio.gather(*(self._content(wish, arrived) for wish in wishes))
-        words = sum(len(wish.prompt.split()) for wish in wishes)
-        model = self.condition.names[0]
-        return JSONResponse(chat.completion(contents, model=model, prompt_words=words, batch=batch))
-
-    async def _content(self, wish: Wish, arrived: float) -> Content:
-        if not self.condition.alive:
-            raise wish.failed(RuntimeError(_DEAD))
-        _, finished, seconds = await self._made(wish, arrived)
-        return chat.content(finished, submit_seconds=seconds, release=self.release)
 
     async def _made(self, wish: Wish, arrived: float) -> tuple[Order, Finished[Pictures], float]:
         """What became of a wish, and after how many seconds it entered the queue."""

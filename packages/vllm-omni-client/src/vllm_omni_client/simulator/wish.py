@@ -23,8 +23,6 @@ class Wish:
 
     route: str
     """As the server's messages of failure begin: "Image generation" or "Image edit"."""
-    error_kind: str | None = None
-    """The `type` of a failure, where it is not that of the status."""
     prompt: str
     negative_prompt: str | None = None
     n: int = 1
@@ -52,12 +50,12 @@ class Wish:
 
     def failed(self, error: Exception) -> Refusal:
         """The reply of 500 for whatever goes wrong in the making of pictures."""
-        return failure(self.route, error, kind=self.error_kind)
+        return failure(self.route, error)
 
 
-def failure(route: str, error: Exception, *, kind: str | None = None) -> Refusal:
+def failure(route: str, error: Exception) -> Refusal:
     """The reply of 500 of a route, such as "Image edit"."""
-    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"{route} failed: {error}", kind=kind)
+    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"{route} failed: {error}")
 
 
 def check_model(requested: str | None, *, served: str, release: Release) -> None:
