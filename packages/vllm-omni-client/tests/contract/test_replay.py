@@ -30,7 +30,6 @@ HEADERS: Final = ("content-type", "vary", "allow", "www-authenticate", "content-
 # What differs from call to call, and from machine to machine.
 MEASURED: Final = {"stage_durations", "peak_memory_mb", "metrics", "freed_bytes", "metadata"}
 MOMENTARY: Final = {"created", "created_at", "id", "request_id", "task_id"}
-OURS: Final = re.compile(r"^(python|process)_")
 
 
 def picture(
@@ -334,6 +333,7 @@ ROUTES: Final = {
     "metrics by trace": got("/metrics", "TRACE"),
     "wake list": of_json("/v1/omni/wakeup", []),
     "metrics": got("/metrics"),
+    "metrics below": got("/metrics/of/something"),
 }
 VIDEOS: Final = {
     "videos": got("/v1/videos"),
@@ -398,7 +398,7 @@ def _body(response: httpx.Response) -> object:
             return {name: _pictured(archive.read(name)) for name in archive.namelist()}
     if kind.startswith("image/"):
         return _pictured(response.content)
-    return _families(response.text) if response.request.url.path == "/metrics" else response.text
+    return _families(response.text) if response.request.url.path.startswith("/metrics") else response.text
 
 
 def _value(value: object, name: str = "") -> object:
@@ -445,15 +445,10 @@ def _momentary(text: str) -> str:
 
 
 def _families(text: str) -> object:
-    """The families and the names of their labels; the real server has some of Python's own beside."""
-    kinds = {
-        name: kind
-        for name, kind in re.findall(r"^# TYPE (\S+) (\w+)$", text, re.MULTILINE)
-        if not OURS.match(name) and not re.search(r"audio|speech|transfer|kv_wait", name)
-    }
+    """The families in their order, and the names of their labels."""
+    kinds = re.findall(r"^# TYPE (\S+) (\w+)$", text, re.MULTILINE)
     labels = {
         (name, tuple(re.findall(r'(\w+)="', inside)))
         for name, inside in re.findall(r"^([a-z_:]+)(?:\{(.*)\})? \S+$", text, re.MULTILINE)
-        if not OURS.match(name)
     }
     return kinds, labels

@@ -18,9 +18,11 @@ from vllm_omni_client.simulator.body import (
 )
 from vllm_omni_client.simulator.condition import Condition, SleepRequest, WakeupRequest
 from vllm_omni_client.simulator.engine import Engine, Finished
+from vllm_omni_client.simulator.exposition import text_of
 from vllm_omni_client.simulator.model_card import model_card
 from vllm_omni_client.simulator.model_rules import ModelRules, rules_for
 from vllm_omni_client.simulator.order import Order, Pictures, order
+from vllm_omni_client.simulator.process_metrics import process_families
 from vllm_omni_client.simulator.refusal import Refusal
 from vllm_omni_client.simulator.release import Release, release_for
 from vllm_omni_client.simulator.reply import reply
@@ -134,9 +136,10 @@ class Server:
 
     async def metrics(self, request: Request) -> Response:
         """The counters as Prometheus text; the bare route announces a newer format than those below it."""
-        text = self.traffic.text()
+        text = text_of(process_families())
         if self.release.exports_metrics:
             text += self._telemetry.text(running=self._engine.running, waiting=self._engine.waiting)
+        text += self.traffic.text()
         bare = request.method == "GET" and request.url.path == "/metrics"
         version = "1.0.0" if bare else "0.0.4"
         return Response(text, media_type=f"text/plain; version={version}; charset=utf-8")
