@@ -78,7 +78,7 @@ def _routes(server: Server) -> list[Route]:
     others = unimplemented_routes(server.release)
 
     async def openapi(_: Request) -> Response:
-        return JSONResponse(openapi_document(server.release, [(method, path) for method, path, _ in others]))
+        return JSONResponse(openapi_document(server.release, [operation for operation, _ in others]))
 
     routes = [
         _route("/load", load, "GET"),
@@ -96,7 +96,7 @@ def _routes(server: Server) -> list[Route]:
         Route("/redoc", _page("ReDoc"), methods=["GET"]),
         Route("/metrics{rest:path}", server.metrics, methods=_ANY_METHOD),
     ]
-    routes.extend(_route(path, endpoint, method) for method, path, endpoint in others)
+    routes.extend(_route(operation.path, endpoint, operation.method) for operation, endpoint in others)
     if server.release.sleeps:
         routes.append(_route("/v1/omni/sleep", server.sleep, "POST"))
         routes.append(_route("/v1/omni/wakeup", server.wake_up, "POST"))
