@@ -1,7 +1,7 @@
 """The simulated server as an ASGI application: routes, the key's guard, the framework's own errors."""
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -125,8 +125,15 @@ def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], method
 async def _framework_error(_: Request, error: Exception) -> Response:
     status, detail, headers = HTTPStatus.INTERNAL_SERVER_ERROR.value, str(error), None
     if isinstance(error, HTTPException):
-        status, detail, headers = error.status_code, error.detail, error.headers
+        status, detail, headers = error.status_code, error.detail, _in_order(error.headers)
     return JSONResponse({"detail": detail}, status_code=status, headers=headers)
+
+
+def _in_order(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """The headers, the methods of `Allow` in a fixed order: the framework names them in a random one."""
+    if headers is None or "Allow" not in headers:
+        return headers
+    return {**headers, "Allow": ", ".join(sorted(headers["Allow"].split(", ")))}
 
 
 class _LastResort:

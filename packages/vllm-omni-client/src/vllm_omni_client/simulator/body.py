@@ -12,10 +12,11 @@ from starlette.requests import Request
 
 from vllm_omni_client.simulator.edit_request import LISTS, ImageEditRequest
 from vllm_omni_client.simulator.generation_request import ImageGenerationRequest, request_type
-from vllm_omni_client.simulator.refusal import Complaint
+from vllm_omni_client.simulator.refusal import Complaint, Refusal
 from vllm_omni_client.simulator.release import Release
 
 M = TypeVar("M", bound=BaseModel)
+_NAMELESS = ("image[]", "url[]")
 
 
 async def read_generation_request(request: Request, release: Release) -> ImageGenerationRequest:
@@ -116,6 +117,8 @@ def _validated(model: type[M], document: object, *, context: object = None, form
         raise Complaint([missing])
     try:
         return model.model_validate(document, from_attributes=True, context=context)
+    except UnicodeEncodeError as error:  # pydantic cannot hand on a message with half a character
+        raise Refusal(HTTPStatus.BAD_REQUEST, str(error), kind="BadRequestError") from error
     except ValidationError as error:
         raise Complaint([_placed(dict(each), form=form) for each in error.errors()]) from error
 
@@ -125,4 +128,6 @@ def _placed(error: dict[str, object], *, form: bool) -> Mapping[str, object]:
     error.pop("url", None)
     if form and error["type"] == "missing":
         error["input"] = None
-    return error | {"loc": ("body", *cast("tuple[object, ...]", error["loc"]))}
+    place = cast("tuple[object, ...]", error["loc"])
+    # An item of a list that goes by an alias is told without the list's name: a trait of the framework.
+    return error | {"loc": ("body", *(place[1:] if form and place[0] in _NAMELESS else place))}

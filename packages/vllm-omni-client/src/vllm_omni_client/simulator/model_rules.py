@@ -1,7 +1,6 @@
 """What a model reads, what it ignores, how it treats a size, and what a picture costs; from models.toml."""
 
 import math
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,13 +17,13 @@ DEFAULT_SIDE = 1024
 """Width and height where a request says no size (vllm-omni 0.30.0)."""
 DEFAULT_STEPS = 50
 """The steps where a request says none, whatever the model needs (vllm-omni 0.30.0)."""
-_DEVICES = (
-    *("cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla"),
-    *("lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone"),
-)  # PyTorch 2.13
-# The name of a kind and perhaps a number, as PyTorch reads it (c10/core/Device.cpp).
-_DEVICE = re.compile(r"(?P<kind>[A-Za-z_]+)(:(0|[1-9][0-9]*))?")
 _PIXELS_PER_MEGAPIXEL = 1024 * 1024
+_STEP_BYTES = 8
+_MOST_BYTES = 1024**4  # of memory, on any server
+_INT64_LIMIT = 2**63
+_FLOAT_LIMIT = 2**1023
+_FOUR_DIGITS = 1000
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _UTF8_BYTES_PER_TOKEN = 4  # English prose under the tokenizers of these models: a common rule of thumb
 
 
@@ -126,6 +125,7 @@ class ModelRules:
             raise WorkerError(f"num_inference_steps must be positive, got {steps}")
         if steps < 0:
             raise WorkerError(f"Number of samples, {steps}, must be non-negative.")
+        check_steps(steps)
 
     def check_input(self, width: int, height: int) -> None:
         """Whether the model takes an input picture of this size in pixels.
@@ -223,6 +223,14 @@ class ModelRules:
             )
         return floored
 
+    def check_negative_prompt(self, prompt: str) -> None:
+        """Whether the model can read a negative prompt, where it is read at all.
+
+        Raises:
+            WorkerError: It is too long or no text, for a model that minds.
+        """
+        self._read(prompt, "negative_prompt")
+
     def prompt(self, prompt: str) -> str:
         """The part of a prompt that the model reads.
 
@@ -231,12 +239,15 @@ class ModelRules:
         """
         if self.family.blank_prompt == "fails" and not prompt.strip():
             raise WorkerError("`prompt` cannot be empty or whitespace-only.")
+        return self._read(prompt, "prompt")
+
+    def _read(self, prompt: str, name: str) -> str:
         text = _encoded(prompt)
         limit = self.family.prompt_tokens
         tokens = math.ceil(len(text) / _UTF8_BYTES_PER_TOKEN)
         if tokens > limit and self.family.long_prompt == "fails":
             raise WorkerError(
-                f"`prompt` is too long after applying the Qwen prompt template: got {tokens} tokens, "
+                f"`{name}` is too long after applying the Qwen prompt template: got {tokens} tokens, "
                 f"but `max_sequence_length` is {limit}. Shorten the prompt or increase `max_sequence_length` "
                 f"up to {limit}."
             )
@@ -275,20 +286,29 @@ def rules_for(model: str) -> ModelRules:
     return ModelRules(family=next(named, catalogue.family[-1]), ratios=catalogue.ratios)
 
 
-def check_device(device: str) -> None:
-    """Whether PyTorch knows a device by this name, such as "cpu" or "cuda:0".
+def check_steps(steps: int) -> None:
+    """Whether NumPy can lay out so many steps: no pipeline looks at them before.
 
     Raises:
-        WorkerError: It does not.
+        WorkerError: In NumPy's words.
     """
-    if not device:
-        raise WorkerError("Device string must not be empty")
-    named = _DEVICE.fullmatch(device)
-    if named is None:
-        raise WorkerError(f"Invalid device string: {device!r}")
-    if named["kind"] not in _DEVICES:
-        known = ", ".join(_DEVICES)
-        raise WorkerError(f"Expected one of {known} device type at start of device string: {named['kind']}")
+    if steps * _STEP_BYTES <= _MOST_BYTES:
+        return
+    rounded = float(steps) if steps < _FLOAT_LIMIT else math.inf  # as NumPy counts
+    if rounded > _INT64_LIMIT:
+        raise WorkerError("Maximum allowed size exceeded")
+    if rounded == _INT64_LIMIT:
+        raise WorkerError("index -1 is out of bounds for axis 0 with size 0")
+    if steps * _STEP_BYTES >= _INT64_LIMIT:
+        raise WorkerError(
+            "array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
+        )
+    power = ((steps * _STEP_BYTES).bit_length() - 1) // 10
+    size = steps * _STEP_BYTES / 1024**power
+    shown = f"{size:#.3g}" if round(size) < _FOUR_DIGITS else f"{size:#.0f}"
+    raise WorkerError(
+        f"Unable to allocate {shown} {_UNITS[power]} for an array with shape ({steps},) and data type float64"
+    )
 
 
 def _check_divisible(side: str, value: int) -> None:

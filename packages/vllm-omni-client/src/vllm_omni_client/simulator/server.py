@@ -32,6 +32,9 @@ from vllm_omni_client.simulator.traffic import Traffic
 from vllm_omni_client.simulator.wish import Wish
 
 _DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
+_TOO_DEEP = "maximum recursion depth exceeded while calling a Python object"
+_DEEPEST_COPY = 488
+"""How deep the engine's `copy.deepcopy` goes: 487 is well, 490 kills it (vllm-omni 0.30.0)."""
 _LARGE_GPU_GIB = 80.0  # the H100 on which the costs of models.toml were measured
 
 
@@ -185,7 +188,10 @@ class Server:
 
     async def _reply(self, wish: Wish, arrived: float) -> Response:
         if not self.condition.alive:
-            return _engine_is_dead(wish)
+            return _engine_error(wish, _DEAD, stage=0)
+        if wish.nesting > _DEEPEST_COPY:
+            self.condition.alive = False  # the engine's process dies of it, and nothing starts another one
+            return _engine_error(wish, _TOO_DEEP, stage=None)
         made, finished, seconds = await self._made(wish, arrived)
         return reply(wish, made, finished, submit_seconds=seconds, release=self.release)
 
@@ -218,15 +224,15 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def _engine_is_dead(wish: Wish) -> Response:
+def _engine_error(wish: Wish, message: str, *, stage: int | None) -> Response:
     """An error of the engine itself: unlike others it has the request's id."""
     error: dict[str, object] = {
-        "message": _DEAD,
+        "message": message,
         "type": "InternalServerError",
         "param": None,
         "code": 500,
-        "request_id": f"{'img_edit' if wish.pictures else 'img_gen'}-{uuid.uuid4().hex}",
-        "error_stage_id": 0,
+        "request_id": f"{'img_edit' if wish.pictures else 'img_gen'}-{uuid.uuid4().hex[:16]}",
+        "error_stage_id": stage,
     }
     return JSONResponse({"error": error}, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
 

@@ -42,6 +42,8 @@ class Wish:
     output_compression: int = 100
     as_file: bool = False
     stage_metrics: bool = False
+    nesting: int = 0
+    """How deep the parameters are nested that the engine copies as they are."""
 
     @property
     def requested_size(self) -> str | None:
