@@ -1,11 +1,13 @@
 """Odd requests, and what vllm-omni 0.30.0 answered to them."""
 
+import io
 import json
 import socket
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 from vllm_omni_client.simulator import SimulatorSettings, create_app
 from vllm_omni_client.simulator.model_rules import WorkerError, check_steps
 from vllm_omni_client.simulator.remote_image import why_unreachable
@@ -151,6 +153,37 @@ async def test_a_negative_prompt_counts_only_where_the_model_is_guided_by_it() -
         unguided = await http.post(GENERATIONS, json=SMALL | {"negative_prompt": long, "true_cfg_scale": 1})
     assert (guided.status_code, unguided.status_code) == (500, 200)
     assert "`negative_prompt` is too long" in guided.json()["error"]["message"]
+
+
+def png(size: tuple[int, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "size", "a", "b", "dimension"),
+    [
+        ([(64, 64)], "32x64", 64, 32, 3),
+        ([(64, 64)], "64x80", 64, 80, 2),
+        ([(64, 96)] * 3, None, 24, 72, 1),
+        ([(64, 64), (128, 64)], None, 16, 48, 1),
+    ],
+)
+async def test_a_mask_fits_one_image_of_the_size_that_is_made(
+    inputs: list[tuple[int, int]], size: str | None, a: int, b: int, dimension: int
+) -> None:
+    form = {"prompt": "a", "num_inference_steps": "1"} | ({"size": size} if size else {})
+    files = [*(("image", png(each)) for each in inputs), ("mask_image", png((64, 64)))]
+    async with client() as http:
+        response = await http.post(EDITS, data=form, files=files)
+        unmasked = await http.post(EDITS, data=form, files=files[:-1])
+    assert unmasked.status_code == 200
+    assert (response.status_code, response.json()["error"]["message"]) == (
+        500,
+        f"Image edit failed: The size of tensor a ({a}) must match the size of tensor b ({b}) "
+        f"at non-singleton dimension {dimension}",
+    )
 
 
 @pytest.mark.parametrize("name", ["image[]", "url[]"])

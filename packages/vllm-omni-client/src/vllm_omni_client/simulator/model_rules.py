@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import ClassVar, Literal
@@ -154,6 +154,26 @@ class ModelRules:
         if min(width, height) < SIZE_MULTIPLE:
             raise WorkerError("height and width must be > 0")
 
+    def check_mask(self, pictures: Sequence[tuple[int, int]], size: tuple[int, int]) -> None:
+        """Whether a mask fits: the pipeline lays it over one input picture, of the size that is made.
+
+        Args:
+            pictures: Width and height of each input picture in pixels.
+            size: Width and height of what is made.
+
+        Raises:
+            WorkerError: It does not.
+        """
+        if self.family.strength != "read_with_mask":
+            return
+        given = [(width // SIZE_MULTIPLE, height // SIZE_MULTIPLE) for width, height in pictures]
+        made = size[0] // SIZE_MULTIPLE, size[1] // SIZE_MULTIPLE
+        for side, dimension in ((0, 3), (1, 2)):
+            if given[0][side] != made[side]:
+                raise _mismatch(given[0][side] * SIZE_MULTIPLE, size[side], dimension)
+        if len(given) > 1:
+            raise _mismatch(math.prod(made), sum(map(math.prod, given)), 1)
+
     def strength(self, strength: float | None, *, steps: int, guided: bool) -> float:
         """How far an edit may go from its picture, 0 to 1.
 
@@ -284,6 +304,13 @@ def rules_for(model: str) -> ModelRules:
     name = model.rstrip("/\\").replace("\\", "/").rpartition("/")[2].lower()
     named = (family for family in catalogue.family if any(part in name for part in family.names))
     return ModelRules(family=next(named, catalogue.family[-1]), ratios=catalogue.ratios)
+
+
+def _mismatch(first: int, second: int, dimension: int) -> WorkerError:
+    return WorkerError(
+        f"The size of tensor a ({first}) must match the size of tensor b ({second}) "
+        f"at non-singleton dimension {dimension}"
+    )
 
 
 def check_steps(steps: int) -> None:

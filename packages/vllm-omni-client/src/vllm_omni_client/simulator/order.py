@@ -90,7 +90,7 @@ def _subjects(wish: Wish, rules: ModelRules, seed: int) -> tuple[Subject, ...]:
     if guidance is not None:
         rules.check_negative_prompt(guidance.negative_prompt)
     width, height = _size(wish, rules)
-    sources = _sources(wish, rules, steps)
+    sources = _sources(wish, rules, steps, size=(width, height))
     n = max(1, wish.n)
     if n > _MOST_PICTURES:
         raise WorkerError(f"CUDA out of memory. There is no room for {n} pictures.")
@@ -127,12 +127,14 @@ def _within_megapixel(width: int, height: int) -> tuple[int, int]:
     return int(width * scale), int(height * scale)
 
 
-def _sources(wish: Wish, rules: ModelRules, steps: int) -> Sources | None:
+def _sources(wish: Wish, rules: ModelRules, steps: int, *, size: tuple[int, int]) -> Sources | None:
     if not wish.pictures or not rules.family.reads_pictures:
         return None
     guided = wish.mask is not None or wish.reference is not None
     strength = rules.strength(wish.strength, steps=steps, guided=guided)
     if wish.reference is not None and rules.family.strength == "read_with_mask":
         rules.check_reference(*wish.reference.size)
+    if wish.mask is not None:
+        rules.check_mask([_within_megapixel(*picture.size) for picture in wish.pictures], size)
     further = () if wish.reference is None else (wish.reference,)
     return Sources(pictures=(*wish.pictures, *further), mask=wish.mask, strength=strength)
