@@ -214,6 +214,7 @@ async def test_a_lora_that_is_nested_too_deep_in_a_form_is_a_failure() -> None:
         ("http://host:port/", "Invalid port: 'port'"),
         ("https://[fe80::1/", "Invalid port: ':1'"),
         ("http://a\tb/", "Invalid non-printable ASCII character in URL, '\\t' at position 8."),
+        ("http://127.0.0.1:99999/", "All connection attempts failed"),
         ("http://127.1/", "All connection attempts failed"),
         ("http://user:word@[::1]:1/", "All connection attempts failed"),
         ("https://nobody.invalid/a.png", "[Errno -2] Name or service not known"),

@@ -10,7 +10,6 @@ _ADDRESS: Final = re.compile(r"https?:(?://(?P<authority>[^/?#]*))?", re.IGNOREC
 _AUTHORITY: Final = re.compile(r"(?:(?P<userinfo>.*)@)?(?P<host>\[.*\]|[^:@]*):?(?P<port>.*)")
 _FOUR_NUMBERS: Final = re.compile(r"\d+\.\d+\.\d+\.\d+", re.ASCII)
 _LONGEST: Final = 65536
-_LARGEST_PORT: Final = 65535
 _NOBODY: Final = "All connection attempts failed"
 _NO_NAME: Final = "[Errno -2] Name or service not known"
 _NO_PROTOCOL: Final = "Request URL is missing an 'http://' or 'https://' protocol."
@@ -47,10 +46,12 @@ def _failure(address: str) -> str:
 
 
 def _is_port(text: str) -> bool:
+    """Whether httpx reads a number; of one that is too large it says only that nobody is there."""
     try:
-        return 0 <= int(text) <= _LARGEST_PORT
+        int(text)
     except ValueError:
         return False
+    return True
 
 
 def _is_address(host: str) -> bool:
