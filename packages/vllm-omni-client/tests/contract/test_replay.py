@@ -104,6 +104,14 @@ def bare(**fields: str | None) -> Sent:
     return Sent(path=EDITS, form={name: value for name, value in small.items() if value is not None})
 
 
+def nested(depth: int) -> object:
+    """Objects that lie in one another."""
+    value: object = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
 def got(path: str, method: str = "GET", **headers: str) -> Sent:
     return Sent(method=method, path=path, headers=headers)
 
@@ -165,6 +173,23 @@ PLAIN: Final = {
     "lora by the name of a repository": drawn(lora={"name": "style", "path": "me/style"}),
     "lora without a path": drawn(lora={"name": "style"}),
     "lora empty": drawn(lora={}),
+    "lora with id 0": drawn(lora={**LORA, "int_id": 0}),
+    "lora of no repository": drawn(lora={"name": "style", "path": "a--b"}),
+    "lora that ends in a slash": drawn(lora={"name": "style", "path": "/nowhere/style/"}),
+    "lora at home": drawn(lora={"name": "style", "path": "~/style"}),
+    "lora with half a character": drawn(lora={"name": "style", "path": "\ud800"}),
+    "device without noise": drawn(generator_device="meta"),
+    "device with a quote": drawn(generator_device="a'b"),
+    "device with a zero byte": drawn(generator_device="cpu\0"),
+    "device of half a character": drawn(generator_device="\ud800"),
+    "device far away": drawn(generator_device="cpu:2147483648"),
+    "system prompt of half a character": drawn(use_system_prompt="\ud800"),
+    "negative half a character": drawn(negative_prompt="\ud800", true_cfg_scale=4),
+    "negative prompt too long": drawn(negative_prompt="fox " * 5000),
+    "parameters nested 400 deep": of_json(
+        GENERATIONS,
+        {"prompt": "a", "size": "64x64", "num_inference_steps": 1, "extra_params": nested(400)},
+    ),
 }
 REFUSED: Final = {
     "n 11": drawn(n=11),
@@ -240,6 +265,18 @@ EDITED: Final = {
     "edit steps -1": edited(num_inference_steps="-1"),
     "edit steps x": edited(num_inference_steps="x"),
     "edit steps 201": edited(num_inference_steps="201"),
+    "edit steps 2^61": edited(num_inference_steps=str(2**61)),
+    "edit steps 2^63": edited(num_inference_steps=str(2**63)),
+    "edit steps 2^64": edited(num_inference_steps=str(2**64)),
+    "mask of two inputs": edited(upload(), upload(), upload(picture("L", colour=255), "mask_image")),
+    "mask of another size": edited(upload(), upload(picture("L", colour=255), "mask_image"), size="32x32"),
+    "image[] as text": bare(**{"image[]": "abc"}),
+    "data url with one character": bare(url="data:image/png;base64,A"),
+    "address with a bad port": bare(url="http://127.0.0.1:x/"),
+    "address of no IPv4": bare(url="http://256.1.1.1/"),
+    "address in fewer numbers": bare(url="http://127.1:1/"),
+    "address with a line break": bare(url="http://a\nb/"),
+    "edit lora nested": edited(lora="[" * 5000),
     "edit guidance": edited(guidance_scale="25"),
     "edit guidance x": edited(guidance_scale="x"),
     "edit strength 0.5": edited(strength="0.5"),
