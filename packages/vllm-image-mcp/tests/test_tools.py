@@ -435,6 +435,7 @@ async def test_health_tells_the_server_its_model_and_its_version(
         "model_loaded": "black-forest-labs/FLUX.2-klein-4B",
         "version": "0.30.0",
         "message": None,
+        "servers": [],
     }
 
 
