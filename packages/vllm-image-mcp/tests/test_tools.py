@@ -154,7 +154,14 @@ FORMATS: dict[str, dict[str, Shape]] = {
         "images_generated": int,
         "images_failed": int,
         "results": [
-            {"index": int, "prompt": str, "file_path": str, "generation_time_seconds": float, "seed": int}
+            {
+                "index": int,
+                "prompt": str,
+                "file_path": str,
+                "generation_time_seconds": float,
+                "seed": int,
+                "server": str,
+            }
         ],
     },
     "edit_image": {"status": str, "file_path": str, "inputs": [str]},
