@@ -198,7 +198,9 @@ async def test_a_server_of_0_20_that_never_slept_breaks_when_it_is_woken() -> No
     assert broken.json()["error"]["message"] == "'State' object has no attribute 'sleeping_stages'"
 
 
-@pytest.mark.parametrize(("version", "has"), [("0.14.0", False), ("0.20.0", False), ("0.26.0", True)])
+@pytest.mark.parametrize(
+    ("version", "has"), [("0.14.0", False), ("0.20.0", False), ("0.24.0", True), ("0.26.0", True)]
+)
 async def test_older_servers_export_no_metrics_of_their_own(version: str, *, has: bool) -> None:
     async with client(version) as http:
         assert ("vllm_omni:" in (await http.get("/metrics")).text) is has
@@ -367,13 +369,35 @@ async def test_0_20_cannot_encode_what_is_called_jpg() -> None:
     assert statuses == [(500, 500), (200, 200)]
 
 
-async def test_the_families_of_0_26_in_its_metrics() -> None:
-    async with client("0.26.0") as http:
-        await http.post(PATH, json=SMALL)
-        text = (await http.get("/metrics")).text
-    assert "vllm_omni:e2e_request_latency_s" in text
-    for name in ("image_count", "peak_memory_mb", "stage_gen_time_s", "diffusion_exec_s"):
-        assert f"vllm_omni:{name}" not in text
+async def test_the_families_of_older_releases_in_their_metrics() -> None:
+    families: dict[str, list[str]] = {}
+    for version in ("0.20.0", "0.22.0", "0.24.0", "0.26.0", "0.28.0", "0.30.0"):
+        async with client(version) as http:
+            await http.post(PATH, json=SMALL)
+            text = (await http.get("/metrics")).text
+        families[version] = [
+            name
+            for name in re.findall(r"^# TYPE vllm([:_]omni.\w+) ", text, re.MULTILINE)
+            if not name.endswith("_created")
+        ]
+    assert [len(each) for each in families.values()] == [0, 15, 17, 17, 36, 38]
+    assert families["0.22.0"][0] == ":omni_num_requests_running"
+    assert families["0.24.0"] == families["0.26.0"]
+    assert "_omni:image_count_total" not in families["0.26.0"]
+    assert set(families["0.30.0"]) - set(families["0.28.0"]) == {
+        "_omni:speech_stream_aborted_total",
+        "_omni:speech_stream_completed_total",
+    }
+
+
+async def test_0_22_does_not_count_images() -> None:
+    latencies: list[str] = []
+    for version in ("0.22.0", "0.24.0"):
+        async with client(version) as http:
+            await http.post(PATH, json=SMALL)
+            text = (await http.get("/metrics")).text
+        latencies += re.findall(r"^vllm.omni.e2e_request_latency_s_count\S+ (\S+)$", text, re.MULTILINE)
+    assert latencies == ["0.0", "1.0"]
 
 
 async def test_a_field_that_a_release_lacks_is_shown_where_the_whole_request_is() -> None:

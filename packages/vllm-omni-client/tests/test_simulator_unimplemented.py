@@ -3,8 +3,8 @@ import pytest
 from vllm_omni_client.simulator import SimulatorSettings, create_app
 
 
-def client() -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_app(SimulatorSettings()))
+def client(version: str = "0.30.0") -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(create_app(SimulatorSettings(server_version=version)))
     return httpx.AsyncClient(transport=transport, base_url="http://simulator")
 
 
@@ -32,6 +32,24 @@ async def test_a_route_that_is_not_implemented_says_so(method: str, path: str) -
             "code": 501,
         }
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "statuses"),
+    [
+        ("/v1/chat/completions", [501, 501, 501, 501]),
+        ("/tokenize", [404, 501, 501, 501]),
+        ("/v1/completions/render", [404, 501, 501, 404]),
+        ("/v1/completions/derender", [404, 404, 501, 404]),
+        ("/v1/realtime/sessions", [404, 404, 404, 501]),
+    ],
+)
+async def test_a_release_refuses_the_routes_that_it_has(path: str, statuses: list[int]) -> None:
+    found: list[int] = []
+    for version in ("0.14.0", "0.20.0", "0.26.0", "0.30.0"):
+        async with client(version) as http:
+            found.append((await http.post(path, json={})).status_code)
+    assert found == statuses
 
 
 async def test_a_server_without_videos_lists_none_and_finds_none() -> None:

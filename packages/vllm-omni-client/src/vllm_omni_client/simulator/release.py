@@ -76,7 +76,11 @@ class Release(BaseModel):
     wake_needs_sleep: bool = False
     """Whether /v1/omni/wakeup breaks on a server that never slept."""
     omni_metrics: frozenset[str] | None = None
-    """The families of vLLM-Omni's own in /metrics; None for all that there are."""
+    """The families of vLLM-Omni's own in /metrics, by their newest names; None for all that there are."""
+    metrics_prefix: str = "vllm_omni:"
+    """How the names of these families begin."""
+    counts_images: bool = True
+    """Whether requests for images are counted there."""
     complaint: Literal["twice", "whole", "short"]
     """How a request that broke the schema is told: twice over with a place in the server's code; with
     everything that was given; or with long and nested values left out."""

@@ -65,7 +65,7 @@ class Server:
         self.condition: Condition = Condition(
             settings.served_names, resident_gib=self._rules.family.resident_gib
         )
-        self._telemetry = Telemetry(settings.model)
+        self._telemetry = Telemetry(settings.model, counts_images=self.release.counts_images)
         self.traffic: Traffic = Traffic()
         self._undropped: set[asyncio.Task[Response]] = set()
 
@@ -154,6 +154,7 @@ class Server:
                 running=self._engine.running,
                 waiting=self._engine.waiting,
                 only=self.release.omni_metrics,
+                prefix=self.release.metrics_prefix,
             )
         text += self.traffic.text()
         bare = request.method == "GET" and request.url.path == "/metrics"

@@ -1,11 +1,14 @@
 """The counters behind /metrics, in the families of vLLM-Omni 0.30.0, as Prometheus text."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from vllm_omni_client.simulator.exposition import Family, Histogram, Labels, text_of
 
+_PREFIX: Final = "vllm_omni:"
+_OWN_NAMES: Final = re.compile(rf"^((?:# \w+ )?){_PREFIX}", re.MULTILINE)
 _REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 _STEP_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _UNSUITED = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -31,9 +34,11 @@ class Telemetry:
 
     Args:
         model_name: The model, under whichever names it is served: the label of every family.
+        counts_images: Whether requests for images are counted at all.
     """
 
-    def __init__(self, model_name: str) -> None:
+    def __init__(self, model_name: str, *, counts_images: bool = True) -> None:
+        self._counts_images = counts_images
         model = (("model_name", model_name),)
         self._model: Labels = model
         self._stage: Labels = (*model, ("stage", "0"))
@@ -81,6 +86,8 @@ class Telemetry:
 
     def completed(self, done: Completion) -> None:
         """Count a request that made its pictures."""
+        if not self._counts_images:
+            return
         self._succeeded.add((("finished_reason", "stop"), *self._model))
         self._images.add(self._model, done.images)
         self._peak.set(self._stage, done.peak_memory_mib)
@@ -100,23 +107,29 @@ class Telemetry:
 
     def failed(self, reason: Literal["stage_error", "client_disconnect"]) -> None:
         """Count a request that ended without pictures."""
+        if not self._counts_images:
+            return
         self._succeeded.add((("finished_reason", "abort"), *self._model))
         self._failed.add((*self._model, ("reason", reason)))
 
-    def text(self, *, running: int, waiting: int, only: Collection[str] | None = None) -> str:
+    def text(
+        self, *, running: int, waiting: int, only: Collection[str] | None = None, prefix: str = _PREFIX
+    ) -> str:
         """The exposition, with the engine's present state.
 
         Args:
             running: Requests that run.
             waiting: Requests that wait for their turn.
             only: The names of the families to show; None for all.
+            prefix: How their names begin in the text.
         """
         self._running.set(self._model, running)
         self._waiting.set(self._model, waiting)
         if self._stage_waiting.values:
             self._stage_waiting.set(self._stage, waiting)
         families = self._families()
-        return text_of([each for each in families if only is None or each.name in only])
+        text = text_of([each for each in families if only is None or each.name in only])
+        return _OWN_NAMES.sub(rf"\g<1>{prefix}", text)
 
     def _families(self) -> Sequence[Family | Histogram]:
         """All of them, in the server's order."""

@@ -54,10 +54,25 @@ _OPERATIONS: Final = (
     ((0, 20), Operation("DELETE", "/v1/videos/{video_id}", "delete_video", (422,))),
     ((0, 20), Operation("GET", "/v1/videos/{video_id}/content", "download_video", (422,))),
 )
-"""Each with the release that is known to have it.
+"""Each with the first release that is known to have it.
 
 Of two methods for one path, the first is the one that is named to whoever tries a third.
 """
+_GONE: Final = (0, 30)
+_FORMER_OPERATIONS: Final = (
+    ((0, 20), Operation("POST", "/inference/v1/generate", "generate", (400, 404, 500, 422))),
+    (
+        (0, 20),
+        Operation("POST", "/v1/chat/completions/render", "render_chat_completion", (400, 404, 501, 500, 422)),
+    ),
+    ((0, 20), Operation("POST", "/v1/completions/render", "render_completion", (400, 404, 500, 422))),
+    (
+        (0, 26),
+        Operation("POST", "/v1/chat/completions/derender", "derender_chat_completion", (400, 404, 500, 422)),
+    ),
+    ((0, 26), Operation("POST", "/v1/completions/derender", "derender_completion", (400, 404, 500, 422))),
+)
+"""Likewise, of the releases before the one in which they are gone."""
 
 
 def unimplemented_routes(release: Release) -> tuple[tuple[Operation, Endpoint], ...]:
@@ -66,9 +81,10 @@ def unimplemented_routes(release: Release) -> tuple[tuple[Operation, Endpoint], 
     As nothing here makes a video, the routes that show videos say what a server without any says; all others
     answer 501 and name what is implemented.
     """
+    former = _FORMER_OPERATIONS if release.version < _GONE else ()
     return tuple(
         (operation, _endpoint(operation.method, operation.path, release))
-        for since, operation in _OPERATIONS
+        for since, operation in (*_OPERATIONS, *former)
         if since <= release.version
     )
 
