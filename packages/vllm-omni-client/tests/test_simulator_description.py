@@ -1,7 +1,7 @@
 """The simulator's /openapi.json, as FastAPI writes that of vLLM-Omni 0.30.0."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -18,11 +18,11 @@ async def document() -> Mapping[str, Any]:
 def members(value: object) -> Iterator[tuple[str, object]]:
     """Every name with its value, at any depth."""
     if isinstance(value, dict):
-        for name, inner in value.items():  # pyright: ignore[reportUnknownVariableType] - JSON
-            yield str(name), inner  # pyright: ignore[reportUnknownArgumentType] - JSON
+        for name, inner in cast("dict[str, object]", value).items():
+            yield name, inner
             yield from members(inner)
     elif isinstance(value, list):
-        for inner in value:  # pyright: ignore[reportUnknownVariableType] - JSON
+        for inner in cast("list[object]", value):
             yield from members(inner)
 
 
