@@ -239,3 +239,9 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_a_folder_without_profiles_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadProfile, match=r"has no profile; allowed are files named \*\.toml"):
         own_profiles(tmp_path, known=KNOWN)
+
+
+def test_profiles_at_a_path_that_nobody_can_use_are_told(tmp_path: Path) -> None:
+    for path in (tmp_path / ("n" * 300), tmp_path / "zero\0byte"):
+        with pytest.raises(BadProfile, match="cannot be read"):
+            own_profiles(path, known={})

@@ -592,3 +592,34 @@ def test_saving_a_picture_twice_gives_two_equal_files(store: Store, picture: Pic
     paths = [store.save(picture, prompt=PROMPT, now=NOON) for _ in range(2)]
     assert len({hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}) == 1
     assert len(set(paths)) == 2
+
+
+@posix
+def test_a_relative_folder_whose_working_folder_was_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "work").rmdir()
+    with pytest.raises(CannotSave, match="foxes is relative to the working folder, which no longer exists"):
+        Store(Path("foxes"))
+    assert Store(tmp_path / "foxes").root == tmp_path / "foxes"
+
+
+@posix
+def test_a_path_with_characters_that_no_file_name_has_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CannotSave, match="has characters that this system's file names cannot have"):
+        Store(tmp_path / "\ud83d fox")
+
+
+@posix
+def test_a_name_that_this_system_cannot_write_is_refused_before_anything_is_made(
+    store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def latin(name: str | os.PathLike[str]) -> bytes:
+        return str(name).encode("latin-1")
+
+    monkeypatch.setattr(os, "fsencode", latin)
+    with pytest.raises(InvalidRequest, match="this system's file names cannot have"):
+        store.save(picture, prompt=PROMPT, now=NOON, filename="\u72d0")
+    assert not store.root.exists()

@@ -823,10 +823,10 @@ async def test_an_estimate_learns_from_the_pictures_that_were_made(tmp_path: Pat
 async def test_memory_that_was_measured_decides_how_many_pictures_of_a_batch_are_made_at_once(
     tmp_path: Path,
 ) -> None:
-    server = TimedServer(7.0)  # its pictures peak at 21 GB, a klein's by its profile at 15
+    server = TimedServer(7.0)  # its pictures peak at 21 GB, a klein's by its profile at 18
     requests = [ImageRequest(prompt=f"fox {number}", width=64, height=64) for number in range(3)]
     for at_once in (4, 1):
-        studio = server.studio(tmp_path, total_gb=23.0)
+        studio = server.studio(tmp_path, total_gb=24.0)
         assert (await studio.gpu()).recommended_concurrent == at_once
         async with await studio.batch(requests) as batch:
             assert batch.at_once == at_once

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -112,3 +113,77 @@ async def test_notes_reach_a_host_that_is_given_text_alone(connect: Connect) -> 
     assert isinstance(first, TextContent)
     assert result.structured_content is None
     assert "'random_string'" in json.loads(first.text)["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "sent", "note"),
+    [
+        ({"filename": "owl.jpg"}, "owl.jpg", "jpeg", None),
+        ({"filename": "owl.JPEG"}, "owl.jpg", "jpeg", None),
+        ({"filename": "owl.webp"}, "owl.webp", "webp", None),
+        ({"filename": "owl.png", "output_format": "png"}, "owl.png", "png", None),
+        (
+            {"filename": "owl.png", "output_format": "jpeg"},
+            "owl.jpg",
+            "jpeg",
+            "The image is not saved as .png but as JPEG: output_format is jpeg.",
+        ),
+        (
+            {"filename": "owl.tiff"},
+            "owl.tiff.png",
+            "png",
+            "The image is not saved as .tiff but as PNG: images are made as png, jpeg or webp.",
+        ),
+        ({"filename": "owl v1.5"}, "owl v1.5.png", "png", None),
+    ],
+)
+async def test_the_extension_of_a_filename_decides_the_format_or_a_note_says_why_not(
+    *,
+    connect: Connect,
+    omni: "OmniServer",
+    given: dict[str, object],
+    name: str,
+    sent: str,
+    note: str | None,
+) -> None:
+    async with connect() as client:
+        result = told(await client.call_tool("generate_image", {"prompt": "an owl", **given, **SMALL}))
+    assert Path(result["file_path"]).name == name
+    assert (omni.requests[0].get("output_format") or "png") == sent
+    assert [each for each in result["notes"] if "not saved as" in each] == ([note] if note else [])
+
+
+@pytest.mark.parametrize(
+    ("given", "note"),
+    [
+        ({}, "yet. generate_image makes one."),
+        ({"text": "heron"}, 'Try fewer words, or the beginning of one, such as "sno*". Search without text'),
+        ({"seed": 5, "since": "2026-01-01"}, "No image matches seed and since. Search without seed or since"),
+        ({"offset": "40"}, "No more images from offset 40 on."),
+    ],
+)
+async def test_a_search_that_finds_nothing_says_what_to_try(
+    connect: Connect, given: dict[str, object], note: str
+) -> None:
+    async with connect() as client:
+        result = told(await client.call_tool("find_images", given))
+    assert note in result["notes"][0]
+
+
+async def test_a_cancelled_batch_that_is_to_go_on_says_that_it_is_cancelled_for_good(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    omni.hold_after(0)
+    async with connect() as client:
+        begun = told(
+            await client.call_tool(
+                "batch_generate", {"prompts": ["an owl", "a hare"], "max_wait": 0, **SMALL}
+            )
+        )
+        batch = {"batch_id": begun["batch_id"]}
+        await client.call_tool("cancel_batch", batch)
+        plain = told(await client.call_tool("get_batch", {**batch, "max_wait": 0}))
+        resumed = told(await client.call_tool("get_batch", {**batch, "resume": True, "max_wait": 0}))
+    assert resumed["status"] == "cancelled"
+    assert not any("for good" in note for note in plain["notes"])
+    assert "This batch was cancelled, and that is for good: resume makes nothing." in resumed["notes"][-1]

@@ -285,14 +285,17 @@ async def test_every_seed_of_64_bits_is_taken(connect: Connect, omni: "OmniServe
 @pytest.mark.parametrize(
     "prompt", ["ein roter Fuchs im Schnee ❄️", "雪中的红狐", "a\nb\tc", '"; DROP TABLE', "x" * 20_000]
 )
-async def test_every_text_is_a_prompt_and_comes_back_as_it_was(
+async def test_every_text_is_a_prompt_and_is_sent_as_it_was(
     connect: Connect, omni: "OmniServer", prompt: str
 ) -> None:
     async with connect() as client:
         result = await client.call_tool("generate_image", {"prompt": prompt, "width": 64, "height": 64})
     assert result.structured_content
-    assert result.structured_content["parameters_used"]["prompt"] == prompt
     assert omni.requests[0]["prompt"] == prompt
+    told = result.structured_content["parameters_used"]["prompt"]
+    cut = "The prompt is cut to 1000 characters in this result; all of it was sent."
+    assert (told == prompt) == (len(prompt) <= 1_000) == (cut not in result.structured_content["notes"])
+    assert len(told) <= 1_000
 
 
 async def test_a_folder_that_cannot_be_written_is_told_before_anything_is_sent(

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
+from vllm_image_core.batching import Done
 from vllm_image_mcp import batch_screen
 from vllm_image_mcp.cli import main
 from vllm_image_mcp.interrupts import DRAIN_SECONDS
 
 if TYPE_CHECKING:
     from conftest import OmniServer
+    from vllm_image_core.batch.tally import PictureOutcome
 
 DEADLINE_SECONDS = 60
 SMALL = ("--width", "64", "--height", "64")
@@ -66,7 +69,7 @@ def test_a_csv_file_has_parameters_for_each_row(tmp_path: Path, omni: "OmniServe
 
 
 def test_json_escapes_what_would_steer_the_terminal(tmp_path: Path, omni: "OmniServer") -> None:
-    prompt = "a fox\u202e\x9b31m\u2066 雪"
+    prompt = "a fox\u202e\u200b\u2066 雪"
     (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": prompt, **_small()}), "utf-8")
     results = [
         run(tmp_path, "batch", str(tmp_path / "rows.jsonl"), "--json", url=omni.url),
@@ -74,7 +77,7 @@ def test_json_escapes_what_would_steer_the_terminal(tmp_path: Path, omni: "OmniS
     ]
     for result in results:
         assert result.exit_code == 0, result.stderr
-        assert "\\u202e\\u009b31m\\u2066 雪" in result.stdout
+        assert "\\u202e\\u200b\\u2066 雪" in result.stdout
         assert objects(result)[0]["prompt"] == prompt
 
 
@@ -236,8 +239,12 @@ def test_a_signal_lets_what_is_under_way_end_and_tells_how_to_go_on(
     assert "3 made, 0 failed" in rest
     name = only_batch(tmp_path)
     assert f"5 are left. Go on with: vllm-image-mcp resume {name}" in rest
-    again = run(tmp_path, "resume", name, url=omni.url)
+    typed = rest.partition("Go on with: vllm-image-mcp ")[2].splitlines()[0]
+    again = CliRunner().invoke(main, shlex.split(typed))
     assert again.exit_code == 0, again.stderr
+    assert [line.split()[0] for line in again.stdout.splitlines()] == [
+        f"[{count}/8]" for count in range(4, 9)
+    ]
     assert len(omni.requests) == 8
     assert len(list((tmp_path / "made").glob("*.png"))) == 8
 
@@ -291,3 +298,25 @@ def test_a_folder_without_batches_says_so_and_is_not_made(tmp_path: Path) -> Non
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.startswith("There are no batches in ")
     assert not any(tmp_path.iterdir())
+
+
+def test_an_image_that_was_removed_while_its_batch_ran_is_not_counted_as_made(
+    tmp_path: Path, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prompts.txt").write_text("a fox\nan owl\n", encoding="utf-8")
+    show = batch_screen.BatchScreen._show
+
+    def show_and_remove(screen: batch_screen.BatchScreen, outcome: "PictureOutcome") -> None:
+        show(screen, outcome)
+        if isinstance(outcome, Done) and outcome.item.prompt == "a fox":
+            outcome.value.path.unlink()
+
+    monkeypatch.setattr(batch_screen.BatchScreen, "_show", show_and_remove)
+    result = run(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url)
+    monkeypatch.undo()
+    assert result.exit_code == 1
+    assert "1 made, 0 failed" in result.stderr
+    assert "1 image was made and then removed from the folder" in result.stderr
+    typed = result.stderr.partition("Go on with: vllm-image-mcp ")[2].splitlines()[0]
+    again = CliRunner().invoke(main, shlex.split(typed))
+    assert (again.exit_code, len(omni.requests)) == (0, 3)

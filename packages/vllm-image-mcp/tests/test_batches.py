@@ -144,7 +144,7 @@ async def test_one_bad_entry_is_named_and_nothing_is_sent(connect: Connect, omni
     assert omni.requests == []
 
 
-@pytest.mark.parametrize(("gb", "at_once"), [("13", 1), ("15", 1), ("17", 2), ("19", 3), ("80", 4)])
+@pytest.mark.parametrize(("gb", "at_once"), [("13", 1), ("18", 1), ("20", 2), ("22", 3), ("80", 4)])
 async def test_as_many_run_at_once_as_the_plans_rule_allows(connect: Connect, gb: str, at_once: int) -> None:
     async with connect(gpu_vram_gb=gb) as client:
         told = await answer(client, ["fox"])
@@ -332,3 +332,21 @@ async def test_a_batch_that_does_not_exist_cannot_be_cancelled(connect: Connect,
     assert result.is_error
     assert "is not known here. Use the batch_id that batch_generate returned." in text(result)
     assert len(text(result)) < 300
+
+
+async def test_an_image_whose_file_was_removed_since_is_told_and_made_again_when_that_is_asked_for(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    async with connect() as client:
+        made = await answer(client, ["a fox", "an owl"])
+        Path(made["results"][0]["file_path"]).unlink()
+        name = made["batch_id"]
+        found = (await client.call_tool("get_batch", {"batch_id": name})).structured_content
+        again = (await client.call_tool("get_batch", {"batch_id": name, "resume": True})).structured_content
+    assert found
+    assert again
+    assert (found["status"], found["images_generated"], found["images_failed"]) == ("partial", 1, 1)
+    assert found["results"][0]["status"] == "failed"
+    assert "its file was removed" in found["results"][0]["error"]
+    assert (again["status"], again["images_generated"]) == ("success", 2)
+    assert len(omni.requests) == 3

@@ -248,7 +248,7 @@ def test_the_models_that_are_known_are_listed_with_their_settings(run: Run) -> N
         "black-forest-labs/FLUX.2-klein-4B",
         "black-forest-labs/FLUX.2-klein-9B",
     } < set(names)
-    assert "  distilled, 4 steps, guidance 1, 1024x1024, about 13 GB" in result.stdout
+    assert "  distilled, 4 steps, guidance 1, 1024x1024, about 16 GB" in result.stdout
     assert "16:9 1664x928" in result.stdout
 
 

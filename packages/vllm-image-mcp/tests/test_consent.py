@@ -80,7 +80,7 @@ async def test_it_is_not_made_when_the_user_does_not(
         batches = (await client.call_tool("list_batches", {})).structured_content
     assert result.is_error
     assert text(result).startswith("The user does not want these 2 pictures; nothing was sent.")
-    assert (len(user.asked), omni.requests, batches) == (1, [], {"batches": []})
+    assert (len(user.asked), omni.requests, batches) == (1, [], {"batches": [], "notes": []})
 
 
 @pytest.mark.parametrize("limit", [None, "3600"])

@@ -8,7 +8,7 @@ from vllm_image_mcp.incoming import Unreadable, read_message
 
 
 def request(**changes: object) -> bytes:
-    message = {"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {}, **changes}
+    message: dict[str, object] = {"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {}, **changes}
     return json.dumps({name: value for name, value in message.items() if value is not ...}).encode()
 
 

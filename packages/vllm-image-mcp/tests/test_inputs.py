@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
@@ -135,18 +136,52 @@ def test_a_folder_whose_name_only_begins_like_an_allowed_one_is_another(
     "address",
     [
         *("http://169.254.169.254/latest/meta-data", "https://example.org/fox.png", "HTTP://localhost/a.png"),
-        *(
-            "file:///etc/passwd",
-            "ftp://x/a",
-            "data:image/png;base64,iVBORw0KGgo=",
-            "gopher://x",
-            "s3://b/a.png",
-        ),
+        *("ftp://x/a", "gopher://x", "s3://b/a.png"),
         *("image://http://localhost/a.png", "image:fox.png", "javascript:alert(1)", "http:fox.png"),
     ],
 )
 def test_an_address_is_refused_with_the_reason(read: Callable[[object], bytes], address: str) -> None:
     assert "is an address, and nothing is fetched" in refused(read, address).message
+
+
+@pytest.mark.parametrize("name", ["fox.png", "a fox, 50%.png", "ü#?.png"])
+@pytest.mark.parametrize("start", ["file://", "FILE://", "file://localhost", "file:"])
+def test_the_address_of_an_allowed_file_is_its_path(
+    read: Callable[[object], bytes], out: Path, start: str, name: str
+) -> None:
+    (out / name).write_bytes(png())
+    assert read(start + quote(str(out / name))) == png()
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("file:///etc/passwd", "it is in none of the folders that may be read"),
+        ("file://{out}/../outside.png", "it leads out of its folder by '..'"),
+        ("file://{out}/%2e%2e/outside.png", "it leads out of its folder by '..'"),
+        ("file://server/share/fox.png", "it is a file of another machine"),
+        ("file://fox.png", "it is a file of another machine"),
+        ("file:fox.png", "it is not the address of a file"),
+        ("file:", "it is not the address of a file"),
+        ("file://{out}/fox.png%00.txt", "it is no path"),
+    ],
+)
+def test_the_address_of_any_other_file_is_refused_with_the_reason(
+    read: Callable[[object], bytes], out: Path, address: str, reason: str
+) -> None:
+    assert f"is not read: {reason}" in refused(read, address.format(out=out)).message
+
+
+@pytest.mark.parametrize(
+    "data", ["data:image/png;base64,iVBORw0KGgo=", "DATA:,x", "data:image/png;base64," + "A" * 200_000]
+)
+def test_image_data_is_refused_for_what_it_is_and_not_repeated(
+    read: Callable[[object], bytes], data: str
+) -> None:
+    message = refused(read, data).message
+    assert "it is image data, and this tool reads only files" in message
+    assert "AAAAAAAAAAAAAAAAAAAAAAAAA" not in message
+    assert len(message) < 1_000
 
 
 @pytest.mark.parametrize("given", [None, 7, True, 1.5, [], ["fox.png"], {"path": "fox.png"}, b"fox.png"])

@@ -126,22 +126,12 @@ def test_arguments_that_do_not_fit_are_told_without_the_validators_links() -> No
     )
 
 
-@pytest.mark.parametrize(
-    ("unknown", "allowed", "expected"),
-    [
-        (["steps"], ["prompt"], "generate_image has no parameter 'steps'. Its parameters are: prompt."),
-        (["a", "b"], [], "generate_image has no parameter 'a', 'b'. Its parameters are: none."),
-        (
-            ["\x1b[31m"],
-            ["prompt"],
-            "generate_image has no parameter '\\x1b[31m'. Its parameters are: prompt.",
-        ),
-    ],
-)
-def test_an_unknown_parameter_is_told_with_those_that_there_are(
-    unknown: list[str], allowed: list[str], expected: str
-) -> None:
-    assert explain_unknown("generate_image", unknown, allowed) == expected
+def test_a_slip_is_told_with_the_right_name_and_all_that_there_are() -> None:
+    slips = {"steps": "Use num_inference_steps", "\x1b[31m": "Use width"}
+    assert explain_unknown("generate_image", slips, ["prompt", "width"]) == (
+        "generate_image has no parameter 'steps'. Use num_inference_steps. generate_image has no parameter "
+        "'\\x1b[31m'. Use width. Its parameters are: prompt, width."
+    )
 
 
 def test_a_message_survives_a_pickle(tmp_path: Path) -> None:

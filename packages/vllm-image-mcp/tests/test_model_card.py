@@ -13,7 +13,7 @@ def named(model: str) -> Profile:
 def test_a_brief_card_has_the_usual_settings_memory_and_sizes() -> None:
     assert brief(named("FLUX.2-klein-4B")).splitlines() == [
         "black-forest-labs/FLUX.2-klein-4B",
-        "  distilled, 4 steps, guidance 1, 1024x1024, about 13 GB, edits up to 4 pictures",
+        "  distilled, 4 steps, guidance 1, 1024x1024, about 16 GB, edits up to 4 pictures",
         "  1:1 1024x1024, 16:9 1024x576, 9:16 576x1024, 4:3 1024x768, 3:4 768x1024",
     ]
 
@@ -23,7 +23,7 @@ def test_a_brief_card_has_the_usual_settings_memory_and_sizes() -> None:
     [
         ("Qwen-Image-Edit", "only edits up to 1 picture"),
         ("HiDream-I1-Full", "memory not known"),
-        ("Qwen-Image", "about 40 GB"),
+        ("Qwen-Image", "about 57.7 GB"),
     ],
 )
 def test_a_brief_card_tells_what_a_model_is_for_and_what_nobody_knows(model: str, said: str) -> None:

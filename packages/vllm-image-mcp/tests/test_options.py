@@ -1,7 +1,9 @@
+import os
+
 import click
 import pytest
 from click.testing import CliRunner, Result
-from vllm_image_mcp.options import with_settings
+from vllm_image_mcp.options import how_to_resume, with_settings
 from vllm_image_mcp.settings import Settings
 
 
@@ -90,3 +92,26 @@ def test_every_bad_value_is_told_at_once_and_no_secret_with_it() -> None:
 
 def test_a_bad_value_before_the_command_may_not_be_mended_after_it() -> None:
     assert run("--timeout", "0", "command", "--timeout", "3", "fox").exit_code == 2
+
+
+@program.command()
+@with_settings
+def cut_off(_: Settings) -> None:
+    """Say how to go on."""
+    click.echo(how_to_resume("batch_1", as_json=True))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell's quoting")
+def test_how_to_go_on_repeats_the_options_that_were_given_but_for_the_key() -> None:
+    options = ("--vllm-url", "http://a", "--vllm-url", "http://b", "--timeout", "5", "--api-key", "secret")
+    result = run(*options, "cut-off", "--output-dir", "my $pictures", "--demo", "--no-structured-content")
+    assert result.stdout == (
+        "Set VLLM_IMAGE_API_KEY first: the API key is not shown. Go on with: vllm-image-mcp resume batch_1 "
+        "--vllm-url http://a --vllm-url http://b --output-dir 'my $pictures' --timeout 5 --demo "
+        "--no-structured-content --json\n"
+    )
+    assert run("cut-off", "--output-dir", "-x").stdout.endswith("batch_1 --output-dir=-x --json\n")
+
+
+def test_how_to_go_on_is_plain_where_no_option_was_given() -> None:
+    assert run("cut-off").stdout == "Go on with: vllm-image-mcp resume batch_1 --json\n"

@@ -56,6 +56,25 @@ async def test_a_prompt_is_written_as_the_loaded_model_wants_it(connect: Connect
     assert 'aspect_ratio "16:9"' in told
 
 
+async def test_prompts_for_a_model_that_only_edits_use_the_tool_that_it_can_do(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    omni.runs("Qwen/Qwen-Image-Edit")
+    async with connect() as client:
+        texts = [
+            await text(client, "write_image_prompt", idea="an owl", aspect_ratio="1:1"),
+            await text(client, "explore_variations", prompt="an owl"),
+            await text(client, "compare_settings", prompt="an owl"),
+        ]
+    for told in texts:
+        assert "It only edits images" in told
+        assert "edit_image" in told
+        assert "ask me which one" in told
+        assert "batch_generate" not in told
+        assert "call generate_image" not in told
+        assert "spect_ratio" not in told
+
+
 async def test_variations_are_as_many_as_are_asked_for(connect: Connect) -> None:
     async with connect() as client:
         assert "Write 4 prompts." in await text(client, "explore_variations", prompt="a fox")

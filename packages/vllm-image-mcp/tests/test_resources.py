@@ -209,7 +209,7 @@ async def test_listing_needs_no_folder_and_makes_none(connect: Connect, tmp_path
 
     assert "images://latest" in [resource.uri for resource in resources]
     assert not any(resource.uri.startswith("image://") for resource in resources)
-    assert latest == {"images": [], "next_offset": None}
+    assert latest == {"images": [], "next_offset": None, "notes": []}
     assert not (tmp_path / "none").exists()
 
 

@@ -70,6 +70,7 @@ async def test_who_listens_hears_of_each_change_until_the_batch_is_over(
         assert ResourceUpdated(uris[1]) in seen
 
 
+@pytest.mark.filterwarnings("ignore:resources/.*subscribe is removed")
 async def test_a_host_of_either_era_hears_over_stdio_of_an_image_that_was_saved(
     era: str, tmp_path: Path
 ) -> None:

@@ -373,10 +373,77 @@ async def test_model_info_is_the_plans_for_klein(connect: Connect) -> None:
         "max_megapixels": 4.0,
         "qualities": [],
         "max_input_images": 4,
+        "tasks": {
+            "text_to_image": True,
+            "edit": {"max_images": 4, "mask": True, "strength": "with_mask", "layers": None},
+        },
         "prompting": Registry.builtin().find("FLUX.2-klein-4B").profile.prompting,
         "licence": None,
         "notes": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("model", "tasks"),
+    [
+        (
+            "Qwen/Qwen-Image-Edit-2509",
+            {
+                "text_to_image": False,
+                "edit": {"max_images": 4, "mask": False, "strength": False, "layers": None},
+            },
+        ),
+        (
+            "Qwen/Qwen-Image-Layered",
+            {
+                "text_to_image": False,
+                "edit": {"max_images": 1, "mask": False, "strength": False, "layers": 4},
+            },
+        ),
+        (
+            "Tongyi-MAI/Z-Image",
+            {
+                "text_to_image": True,
+                "edit": {"max_images": 1, "mask": False, "strength": True, "layers": None},
+            },
+        ),
+        ("Qwen/Qwen-Image", {"text_to_image": True, "edit": None}),
+    ],
+)
+async def test_model_info_says_what_the_model_can_do(
+    connect: Connect, omni: "OmniServer", model: str, tasks: dict[str, object]
+) -> None:
+    omni.runs(model)
+    async with connect() as client:
+        info = (await client.call_tool("get_model_info")).structured_content
+    assert info
+    assert info["tasks"] == tasks
+
+
+async def test_a_model_that_only_edits_says_so_before_an_image_is_asked_of_it(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    omni.runs("Qwen/Qwen-Image-Edit")
+    async with connect() as client:
+        info = (await client.call_tool("get_model_info")).structured_content
+        sizes = (await client.call_tool("list_presets")).structured_content
+        estimate = (await client.call_tool("estimate_generation")).structured_content
+        refused = await client.call_tool("generate_image", {"prompt": "an owl"})
+    assert info
+    assert sizes
+    assert estimate
+    only = (
+        "Qwen/Qwen-Image-Edit only edits: call edit_image with 1 image. "
+        "generate_image and batch_generate fail."
+    )
+    assert info["notes"] == [only]
+    assert only in sizes["notes"]
+    assert "edit_image itself takes no size" in sizes["notes"][-1]
+    assert estimate["notes"].startswith(
+        "For edits of one image of this size: Qwen/Qwen-Image-Edit makes no images"
+    )
+    assert refused.is_error
+    assert "edit_image does that." in str(refused.content)
 
 
 async def test_presets_are_the_plans_for_klein(connect: Connect) -> None:

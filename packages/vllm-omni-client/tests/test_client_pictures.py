@@ -31,6 +31,7 @@ from vllm_omni_client import (
     ServerError,
     UnsupportedParameter,
 )
+from vllm_omni_client._picture_file import in_format_of
 from vllm_omni_client.simulator.serving import served
 
 Script = Callable[[socket.socket, bytes], bool]
@@ -517,3 +518,32 @@ def test_a_client_works_on_both_sides_of_a_fork(serve: Serve) -> None:
     assert child.exitcode == 0
     assert client.generate_image(FOX).seed == 7
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "sent"),
+    [
+        ("fox.jpg", None, "jpeg"),
+        ("fox.JPEG", None, "jpeg"),
+        ("fox.webp", None, "webp"),
+        ("fox.png", None, None),
+        ("fox", None, None),
+        ("fox.jpg", "png", "png"),
+    ],
+)
+def test_the_extension_of_a_file_decides_the_format_where_the_request_does_not(
+    name: str, asked: str | None, sent: str | None
+) -> None:
+    generation = FOX.model_copy(update={"output_format": asked})
+    edit = ImageEditRequest(prompt="a fox").model_copy(update={"output_format": asked})
+    assert in_format_of(generation, name).output_format == sent
+    assert in_format_of(edit, Path(name)).output_format == sent
+    assert in_format_of(generation, None).output_format == asked
+
+
+def test_a_file_named_jpg_is_asked_for_as_a_jpeg(ask: Ask, serve: Serve, tmp_path: Path) -> None:
+    server = Server(generations=http(PNG, 200, "content-type: image/png"))
+    saved = ask(serve(server), "generate_image", FOX, into=tmp_path / "fox.jpg")
+    assert isinstance(saved, SavedImage)
+    assert server.sent()["output_format"] == "jpeg"
+    assert "PNG" in " ".join(saved.warnings)

@@ -26,6 +26,7 @@ from vllm_omni_client.generation_budget import GenerationBudget
 Script = Callable[[socket.socket, bytes], bool]
 Serve = Callable[[Script], str]
 Draw = Callable[..., ImageGenerationReply]
+Fault = Callable[[socket.socket], bytes | None]
 
 REQUEST = ImageGenerationRequest(prompt="a fox", size="4x3", seed=7)
 DEADLINE_SECONDS = 60
@@ -54,7 +55,7 @@ class Counting:
         times: How many generations it meets; the later ones get a picture.
     """
 
-    def __init__(self, fault: Callable[[socket.socket], bytes | None], times: int = 1_000) -> None:
+    def __init__(self, fault: Fault, times: int = 1_000) -> None:
         self.generations = 0
         self._fault = fault
         self._times = times
@@ -76,7 +77,7 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-def reset_after(sent: bytes) -> Callable[[socket.socket], bytes | None]:
+def reset_after(sent: bytes) -> Fault:
     def fault(connection: socket.socket) -> bytes | None:
         connection.sendall(sent)
         return reset(connection)
@@ -95,11 +96,11 @@ def patience_with(fault: object) -> float | None:
     return 0.3 if fault is silent else None
 
 
-def says(status: int, body: bytes = b'{"error": {"message": "it failed"}}', head: str = "") -> object:
+def says(status: int, body: bytes = b'{"error": {"message": "it failed"}}', head: str = "") -> Fault:
     return lambda _: http(body, status, head)
 
 
-MAY_HAVE_COST = {
+MAY_HAVE_COST: dict[str, Fault] = {
     "a reset before a byte": reset_after(b""),
     "a reset after the headers": reset_after(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n"),
     "a reset in mid-body": reset_after(PICTURE[:-40]),
@@ -112,7 +113,7 @@ MAY_HAVE_COST = {
     "a page": says(200, b"<html>login</html>"),
     "a picture that is none": says(200, b'{"data": [{"b64_json": "AAAA"}]}'),
 }
-SENT_ONCE = {
+SENT_ONCE: dict[str, Fault] = {
     "504": says(504, b"<html>Gateway Time-out</html>"),
     "522": says(522, b""),
     "524": says(524, b"<html>A timeout occurred</html>"),
@@ -124,7 +125,7 @@ SENT_ONCE = {
     "413": says(413, b"<html>Request Entity Too Large</html>"),
     "501": says(501),
 }
-REFUSED = {
+REFUSED: dict[str, Fault] = {
     "408": says(408),
     "429": says(429),
     "429 with a wait": says(429, head="retry-after: 0\r\n"),
@@ -159,7 +160,7 @@ def draw(request: pytest.FixtureRequest) -> Draw:
 
 @pytest.mark.parametrize("fault", MAY_HAVE_COST.values(), ids=MAY_HAVE_COST)
 def test_what_may_have_cost_is_sent_twice_at_most_and_all_of_it_is_told(
-    draw: Draw, serve: Serve, fault: Callable[[socket.socket], bytes | None]
+    draw: Draw, serve: Serve, fault: Fault
 ) -> None:
     server = Counting(fault)
     with pytest.raises(OmniError) as caught:
@@ -173,7 +174,7 @@ def test_what_may_have_cost_is_sent_twice_at_most_and_all_of_it_is_told(
 
 @pytest.mark.parametrize("fault", MAY_HAVE_COST.values(), ids=MAY_HAVE_COST)
 def test_a_second_request_that_succeeds_is_told_in_the_receipt(
-    draw: Draw, serve: Serve, fault: Callable[[socket.socket], bytes | None]
+    draw: Draw, serve: Serve, fault: Fault
 ) -> None:
     server = Counting(fault, times=1)
     reply = draw(serve(server), read_timeout=patience_with(fault))
@@ -183,9 +184,7 @@ def test_a_second_request_that_succeeds_is_told_in_the_receipt(
 
 
 @pytest.mark.parametrize("fault", SENT_ONCE.values(), ids=SENT_ONCE)
-def test_what_would_fail_again_or_still_runs_is_sent_once(
-    draw: Draw, serve: Serve, fault: Callable[[socket.socket], bytes | None]
-) -> None:
+def test_what_would_fail_again_or_still_runs_is_sent_once(draw: Draw, serve: Serve, fault: Fault) -> None:
     server = Counting(fault)
     with pytest.raises(OmniError) as caught:
         draw(serve(server), max_retries=5)
@@ -197,7 +196,7 @@ def test_what_would_fail_again_or_still_runs_is_sent_once(
 
 @pytest.mark.parametrize("fault", REFUSED.values(), ids=REFUSED)
 def test_what_was_refused_is_sent_again_as_often_as_is_allowed_and_costs_nothing(
-    draw: Draw, serve: Serve, fault: Callable[[socket.socket], bytes | None]
+    draw: Draw, serve: Serve, fault: Fault
 ) -> None:
     server = Counting(fault)
     with pytest.raises(OmniError) as caught:
@@ -227,15 +226,17 @@ async def test_an_idle_connection_that_breaks_as_it_is_used_is_replaced_at_once_
 async def test_two_clients_that_share_a_budget_send_no_more_than_one_would(serve: Serve) -> None:
     server = Counting(lambda _: None)
     budget = GenerationBudget()
+    failures: list[ConnectionLost] = []
     async with asyncio.timeout(DEADLINE_SECONDS):
         for _ in range(2):
             async with AsyncOmniClient(serve(server), capabilities=Capabilities(), max_retries=0) as client:
                 with pytest.raises(ConnectionLost) as caught:
                     await client.with_budget(budget).generate_image(REQUEST)
+            failures.append(caught.value)
     assert (server.generations, budget.left, budget.spent) == (2, 0, 2)
-    assert caught.value.exchange
-    assert (caught.value.exchange.attempts, caught.value.exchange.generations) == (2, 2)
-    assert [failure.error for failure in caught.value.failures] == ["ConnectionLost"]
+    assert failures[-1].exchange
+    assert (failures[-1].exchange.attempts, failures[-1].exchange.generations) == (2, 2)
+    assert [failure.error for failure in failures[-1].failures] == ["ConnectionLost"]
 
 
 def test_a_budget_counts_what_another_client_has_repeated_on_its_own() -> None:

@@ -432,3 +432,108 @@ ODD_JSON = {
 def test_h23_odd_json_is_a_bad_reply_and_no_crash(draw: Draw, body: bytes) -> None:
     assert type(failure(draw, http(body), max_retries=0)) is BadReply
     assert isinstance(failure(draw, http(body, 400)), BadRequest)
+
+
+@pytest.mark.usefixtures("decoder")
+@pytest.mark.parametrize("into_file", [False, True], ids=["in memory", "into a file"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "BOM"])
+@pytest.mark.parametrize("head", ["", "data:image/png;base64,"])
+def test_base64_in_lines_and_a_byte_order_mark_are_read_and_not_paid_for_twice(
+    draw: Draw, asked: Asked, tmp_path: Path, *, into_file: bool, line_end: str, mark: bytes, head: str
+) -> None:
+    text = base64.encodebytes(PNG).decode().replace("\n", line_end)
+    body = mark + told(data=[{"b64_json": head + text}])
+    if into_file:
+        draw(http(body), into=tmp_path / "fox.png")
+        assert [file.read_bytes() for file in tmp_path.iterdir()] == [PNG]
+    else:
+        assert draw(http(body)).data[0].bytes == PNG
+    assert asked == ["/v1/images/generations"]
+
+
+OUT_OF_MEMORY = [
+    "CUDA out of memory. Tried to allocate 2.00 GiB",
+    "CUDA error: out of memory",
+    "torch.OutOfMemoryError: HIP out of memory",
+    "NPU out of memory. Tried to allocate 1 GiB (NPU 0; 61 GiB total capacity)",
+    "XPU out of memory. Tried to allocate 12.00 GiB",
+    "MPS backend out of memory",
+    "UR backend failed. UR backend returns:39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)",
+    "Native API failed. Native API returns: -5 (PI_ERROR_OUT_OF_RESOURCES)",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "HIPBLAS_STATUS_ALLOC_FAILED",
+    "hipErrorOutOfMemory",
+    "cudaErrorMemoryAllocation: the API call failed",
+    "miopenStatusAllocFailed",
+    "[enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory: you tried to allocate 4294967296 bytes.",
+    "Unable to allocate 3.2 GiB for an array with shape (1, 4096)",
+    "[Errno 12] Cannot allocate memory",
+    "std::bad_alloc",
+    "MemoryError",
+]
+
+
+@pytest.mark.parametrize("words", OUT_OF_MEMORY)
+@pytest.mark.parametrize(("status", "shape"), [(500, "detail"), (503, "error"), (200, "error")])
+def test_out_of_memory_is_known_by_each_librarys_words_and_not_sent_again(
+    draw: Draw, asked: Asked, words: str, status: int, shape: str
+) -> None:
+    body = told(**{shape: words if shape == "detail" else {"message": words}})
+    error = failure(draw, http(body, status), max_retries=5)
+    assert type(error) is OutOfGpuMemory
+    assert words in error.message
+    assert (error.gpu_spent, asked.pictures()) == ("yes", 1)
+
+
+@pytest.mark.parametrize(
+    "words", ["failed to allocate a port", "memory of the session is gone", "the prompt is not enough"]
+)
+def test_other_failures_are_not_taken_for_out_of_memory(draw: Draw, words: str) -> None:
+    assert type(failure(draw, http(told(detail=words), 500), max_retries=0)) is ServerError
+
+
+@pytest.mark.parametrize("status", [504, 522, 524])
+def test_a_proxy_that_gave_up_is_told_and_the_request_not_sent_again(
+    draw: Draw, asked: Asked, status: int
+) -> None:
+    error = failure(draw, http(HTML, status), max_retries=5)
+    assert error.next_step.startswith("A proxy gave up before the server; raise its timeout")
+    assert (error.gpu_spent, asked.pictures()) == ("unknown", 1)
+
+
+@pytest.mark.parametrize("body", [HTML, b"", b"Request Entity Too Large", b'{"message": "too long"}'])
+def test_the_upload_limit_of_a_proxy_is_named(draw: Draw, body: bytes) -> None:
+    assert "upload limit" in failure(draw, http(body, 413)).next_step
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_proxy_that_lets_nobody_through_is_not_given_the_key(draw: Draw, status: int) -> None:
+    step = failure(draw, http(HTML, status)).next_step
+    assert "api_key" not in step
+    assert "proxy" in step
+
+
+def test_no_cookie_of_a_server_is_kept(serve: Serve) -> None:
+    heads: list[bytes] = []
+
+    def script(connection: socket.socket, asking: bytes) -> bool:
+        heads.append(asking.partition(b"\r\n\r\n")[0].lower())
+        connection.sendall(
+            http(told(data=[])).replace(b"\r\n\r\n", b"\r\nset-cookie: session=1; Path=/\r\n\r\n", 1)
+        )
+        return True
+
+    async def in_async(url: str) -> None:
+        async with AsyncOmniClient(url) as client:
+            await client.get_models()
+            await client.get_models()
+
+    with OmniClient(serve(script)) as client:
+        client.get_models()
+        client.get_models()
+    asyncio.run(in_async(serve(script)))
+    assert len(heads) == 4
+    assert not any(b"\r\ncookie:" in head for head in heads)

@@ -94,3 +94,18 @@ def test_a_body_that_ends_within_the_picture_is_refused() -> None:
 def test_endless_json_without_a_picture_is_given_up(step: int) -> None:
     with pytest.raises(ValueError, match="more than 1 MiB"):
         streamed(b"[" + b"1," * 1024 * 1024, step)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 5, 7, 64])
+@pytest.mark.parametrize("line_end", ["\\n", "\\r\\n", "\\u000a", "\\u000D\\u000A"])
+@pytest.mark.parametrize("length", [4, 60, 76])
+def test_base64_in_lines_is_read(step: int, line_end: str, length: int) -> None:
+    lines = [TEXT[start : start + length] for start in range(0, len(TEXT), length)]
+    body = f'{{"data":[{{"b64_json":"{line_end.join(lines)}{line_end}"}}]}}'.encode()
+    assert streamed(body, step)[0] == PIXELS
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 4])
+def test_a_byte_order_mark_is_left_out(step: int) -> None:
+    body = b"\xef\xbb\xbf" + f'{{"data":[{{"b64_json":"{TEXT}"}}]}}'.encode()
+    assert streamed(body, step)[:2] == (PIXELS, b'{"data":[{"b64_json":""}]}')

@@ -37,6 +37,11 @@ def test_a_file_that_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> N
     assert path.read_bytes() == b"new"
 
 
+def cannot_rename(*_: object) -> bool:
+    """As where the file system has no rename that never replaces."""
+    return False
+
+
 @pytest.mark.parametrize("means", ["link", "rename", "reserve"])
 def test_a_file_that_someone_else_made_meanwhile_is_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, means: str
@@ -47,7 +52,7 @@ def test_a_file_that_someone_else_made_meanwhile_is_not_overwritten(
     if means != "link":
         monkeypatch.setattr(os, "link", no_links)
     if means == "reserve":
-        monkeypatch.setattr("vllm_omni_client._saving.rename_if_free", lambda *_: False)
+        monkeypatch.setattr("vllm_omni_client._saving.rename_if_free", cannot_rename)
     with NewFile(tmp_path / "fox.png") as new:
         new.write(b"ours")
         (tmp_path / "fox.png").write_bytes(b"theirs")

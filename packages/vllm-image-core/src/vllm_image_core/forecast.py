@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from vllm_omni_client.errors import OmniError
@@ -13,6 +14,7 @@ from vllm_image_core.editing.estimate import estimate_edit
 from vllm_image_core.editing.resolver import resolve_edit
 from vllm_image_core.estimates.eta import Speed
 from vllm_image_core.estimates.speeds import Speeds
+from vllm_image_core.estimates.work import Task, Work
 from vllm_image_core.estimator import Estimate, estimate, recommended_concurrency
 from vllm_image_core.fleet import Fleet
 from vllm_image_core.gpu import Gpu, GpuReport, report
@@ -75,7 +77,8 @@ class Forecast:
         resolved = resolve(
             request, profile, draw_seed=_drawn_seed, input_images=0 if profile.text_to_image else 1
         )
-        return estimate(
+        task = _usual_task(profile)
+        expected = estimate(
             profile,
             width=resolved.width,
             height=resolved.height,
@@ -83,10 +86,15 @@ class Forecast:
             num_images=images,
             guided=resolved.guided,
             total_vram_gb=self._gpu.total_vram_gb,
-            predictor=self._speeds.best(profile),
+            predictor=self._speeds.best(profile, task),
             requests_ahead=await self._requests_ahead(),
+            work=replace(Work.of(resolved), task=task),
             speeds=self.speeds,
         )
+        if profile.text_to_image:
+            return expected
+        note = f"For edits of one image of this size: {profile.model} makes no images from text alone."
+        return replace(expected, notes=(note, *expected.notes))
 
     async def edit(self, request: EditRequest) -> Estimate:
         """Time and memory of one edit.
@@ -117,7 +125,7 @@ class Forecast:
             self._gpu,
             profile,
             peak_memory_mb=(await self._metrics()).peak_memory_mb,
-            predictor=self._speeds.best(profile),
+            predictor=self._speeds.best(profile, _usual_task(profile)),
         )
 
     async def at_once(self, asked: int | None) -> int:
@@ -133,7 +141,7 @@ class Forecast:
             return self._max_concurrent
         profile = (await self._maker.met()).profile
         self._backend.ceiling = recommended_concurrency(
-            self._gpu.total_vram_gb, profile, self._speeds.best(profile)
+            self._gpu.total_vram_gb, profile, self._speeds.best(profile, _usual_task(profile))
         )
         return self._backend.ceiling if len(self._backend.members) == 1 else self._backend.window
 
@@ -160,3 +168,8 @@ def _drawn_seed() -> int:
 
 def _checked_count(parameter: str, value: object) -> int:
     return integer(parameter, value, 1, _MOST, allowed=f"a whole number from 1 to {_MOST}")
+
+
+def _usual_task(profile: Profile) -> Task:
+    """What is asked of a model where nobody says more: an edit only of one that does nothing else."""
+    return "generation" if profile.text_to_image else "edit"

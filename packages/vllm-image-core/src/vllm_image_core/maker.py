@@ -241,9 +241,9 @@ class Maker:
                 budget=job.budget,
             )
         except OmniError as error:
-            error.add_note(_asked_for(resolved))
             if job.budget.attempts > 1:
                 error.add_note(f"Tried {job.budget.attempts} times.")
+            error.add_note(_asked_for(resolved))
             raise
         return model, resolved, reply
 

@@ -31,8 +31,8 @@ class ImageRequest:
             has none of its own.
         seed_drawn: Whether the seed was drawn for this request rather than asked for.
         tag: The caller's own word for it, to find it by: 1 to 100 characters. It is not sent.
-        output_format: "png", "jpeg" or "webp": what the server encodes the picture as; PNG when None. Only
-            PNG keeps every pixel.
+        output_format: "png", "jpeg" or "webp": what the server encodes the picture as. When None, the format
+            of the filename's extension; PNG without one. Only PNG keeps every pixel.
     """
 
     prompt: str

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 from vllm_omni_client.models import ImageGenerationRequest
 
 from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.files.filename import extension_format
 from vllm_image_core.note import Note
 from vllm_image_core.parameters import bounds
 from vllm_image_core.parameters.guidance import choose_guidance, choose_negative_prompt
@@ -16,6 +17,7 @@ from vllm_image_core.parameters.resolution import choose_size
 from vllm_image_core.parameters.size import Size
 from vllm_image_core.profile import GuidanceField, Profile
 from vllm_image_core.request import ImageRequest, OutputFormat
+from vllm_image_core.text import one_line
 
 _CHARACTERS_PER_TOKEN: Final = 4  # of English prose, the usual rule of thumb
 
@@ -118,7 +120,7 @@ def resolve(
     """
     _check_input_images(input_images, profile)
     prompt = bounds.prompt(request.prompt, max_characters=profile.max_prompt_characters)
-    output_format = "png" if request.output_format is None else bounds.output_format(request.output_format)
+    output_format, format_notes = _output_format(request)
     quality = None if request.quality is None else bounds.quality(request.quality)
     preset = profile.preset(quality) if quality else None
     size, size_notes = choose_size(request, profile, preset)
@@ -141,12 +143,34 @@ def resolve(
         quality=quality if preset else None,
         notes=(
             *_prompt_notes(prompt, profile),
+            *format_notes,
             *_quality_notes(quality, preset, profile),
             *size_notes,
             *guidance.notes,
             *negative_notes,
         ),
     )
+
+
+def _output_format(request: ImageRequest) -> tuple[OutputFormat, tuple[Note, ...]]:
+    """The format that was asked for, by its name or by the extension of the file's name."""
+    asked = None if request.output_format is None else bounds.output_format(request.output_format)
+    named = extension_format(request.filename)
+    if named is None:
+        return asked or "png", ()
+    extension, meant = named
+    if meant is None:
+        return asked or "png", (
+            _extension_note(extension, asked or "png", "images are made as png, jpeg or webp"),
+        )
+    if asked in {None, meant}:
+        return meant, ()
+    return asked or meant, (_extension_note(extension, asked or meant, f"output_format is {asked}"),)
+
+
+def _extension_note(extension: str, chosen: OutputFormat, why: str) -> Note:
+    message = f"The image is not saved as {one_line(extension)} but as {chosen.upper()}: {why}."
+    return Note(parameter="filename", message=message)
 
 
 def _steps(asked: object, profile: Profile, preset: Preset | None) -> int:
@@ -171,7 +195,7 @@ def _check_input_images(count: int, profile: Profile) -> None:
             parameter="images",
             value=count,
             allowed=f"1 to {most} input pictures",
-            next_step="Give it a picture to edit, or use a server with a text-to-image model.",
+            next_step="Give it an image to edit, or use a server with a text-to-image model.",
         )
 
 

@@ -4,11 +4,13 @@ import asyncio
 import gc
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,7 +34,7 @@ from vllm_image_core.errors import (
     RecordedFailure,
     UnknownBatch,
 )
-from vllm_image_core.files.database import Database
+from vllm_image_core.files.database import DamagedDatabase, Database
 from vllm_image_core.files.record import facts_in
 from vllm_image_core.request import ImageRequest
 from vllm_image_core.studio import Studio
@@ -899,3 +901,184 @@ async def test_a_damaged_journal_is_told_when_it_is_set_aside(
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
         assert await studio.batches() == ()
     assert "It is set aside, and what can still be read of it is kept." in caplog.text
+
+
+async def test_reading_events_begins_a_batch_that_nobody_has_begun(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        heard = [event.kind async for event in studio.batch(requests(1)).events()]
+        assert heard == ["queued", "started", "done", "ended"]
+        with pytest.raises(InvalidRequest):
+            await anext(studio.batch([ImageRequest(prompt="", width=64, height=64)]).events())
+
+
+async def test_the_events_of_a_batch_that_is_over_end_at_once(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        batch = await studio.batch(requests(1))
+        await batch.wait()
+        assert [event async for event in batch.events()] == []
+        batch_server.gate.clear()
+        left = await studio.batch(requests(2))
+        await left.cancel()
+        assert [event async for event in left.events()] == []
+        name = left.id
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        assert [event.kind async for event in studio.resume(name).events()] == ["ended"]
+
+
+def _leaves(path: Path, table: str) -> list[int]:
+    """The places of a table's leaf pages in a journal."""
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute(
+            "SELECT pageno FROM dbstat WHERE name = ? AND pagetype = 'leaf' ORDER BY path", (table,)
+        )
+        return [(number - 1) * 4096 for (number,) in found]
+
+
+async def _half_done(server: "BatchServer", folder: Path) -> str:
+    """A batch of 30 long requests, of which some are made."""
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(server, folder) as studio:
+        wanted = [replace(each, negative_prompt="blurred " * 100) for each in requests(30)]
+        batch = await studio.batch(wanted, max_concurrent=1)
+        await server.came(8)
+        await batch.drain(5)
+        return batch.id
+
+
+@pytest.mark.parametrize("table", ["item", "outcome"])
+async def test_a_batch_whose_journal_lost_a_page_ends_and_counts_each_request_once(
+    batch_server: "BatchServer", tmp_path: Path, table: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = await _half_done(batch_server, tmp_path)
+    saved = len(list(tmp_path.glob("*.png")))
+    path = Journal(tmp_path).path
+    content = bytearray(path.read_bytes())
+    place = _leaves(path, table)[-1 if table == "item" else 0]
+    content[place : place + 4096] = bytes(4096)
+    path.write_bytes(content)
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        batch = await studio.resume(name)
+        await batch.wait()
+        assert batch.progress.total == 30
+        assert batch.progress.done + batch.progress.failed == 30
+        assert batch.progress.done >= saved
+        found = await studio.find_batch(name, limit=100)
+        errors = {item.error for item in found.items if item.state == "failed"}
+        assert len(found.items) == 30
+    if table == "item":
+        assert found.state == "partial"
+        assert errors == {"The journal of batches was damaged, and this request could not be read from it."}
+        assert f"Requests that could not be read: {batch.progress.failed} of {name}." in caplog.text
+    else:
+        assert found.state == "done"
+    assert len(batch_server.sent) == len(set(batch_server.sent)) == batch.progress.done
+    assert (path.parent / "batches.damaged-1.sqlite3").read_bytes() == content
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        again = await studio.resume(name)
+        await again.wait()
+        assert again.progress == batch.progress
+        assert await again.retry_failed() == 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE item SET request = 'no request' WHERE position = 3",
+        "UPDATE item SET request = CAST(x'ff' AS TEXT) WHERE position = 3",
+        "DELETE FROM item WHERE position = 3",
+        "UPDATE item SET position = 1000000 WHERE position = 3",
+    ],
+)
+async def test_a_request_that_cannot_have_been_written_is_lost_unless_its_picture_is_there(
+    batch_server: "BatchServer", tmp_path: Path, damage: str
+) -> None:
+    [name] = await _journal_of(batch_server, tmp_path, 1)
+    with Database(tmp_path, JOURNAL).opened() as connection:
+        connection.execute(damage)
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        batch = await studio.resume(name)
+        await batch.wait()
+        assert (batch.progress.done, batch.progress.total) == (20, 20)
+        assert batch.images[3].request.prompt == "fox 3"
+    assert len(batch_server.sent) == 20
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE batch SET state = 'gone'",
+        "UPDATE batch SET created = 'yesterday'",
+        "UPDATE batch SET at_once = -3",
+        "UPDATE batch SET recorded = 1000000000000",
+        "UPDATE batch SET recorded = 3",
+        "UPDATE batch SET seconds = 'long'",
+        "UPDATE outcome SET state = 9 WHERE position = 5",
+        "UPDATE outcome SET position = -5 WHERE position = 5",
+        "UPDATE outcome SET told = '' WHERE position = 5",
+        "PRAGMA user_version = 1",
+        "PRAGMA user_version = 123456",
+        "PRAGMA application_id = 7",
+    ],
+)
+async def test_a_journal_with_values_that_were_never_written_is_repaired_and_the_batch_is_whole(
+    batch_server: "BatchServer", tmp_path: Path, damage: str
+) -> None:
+    [name] = await _journal_of(batch_server, tmp_path, 1)
+    with Database(tmp_path, JOURNAL).opened() as connection:
+        connection.execute(damage)
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        assert [each.id for each in await studio.batches()] == [name]
+        batch = await studio.resume(name)
+        await batch.wait()
+        assert (batch.progress.done, batch.progress.total) == (20, 20)
+        assert (await studio.find_batch(name, limit=100)).state == "done"
+    assert len(batch_server.sent) == 20
+
+
+async def test_a_journal_whose_pages_are_exchanged_is_noticed_before_a_batch_goes_on(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    name = await _half_done(batch_server, tmp_path)
+    path = Journal(tmp_path).path
+    content = bytearray(path.read_bytes())
+    first, *_, last = _leaves(path, "item")
+    content[first : first + 4096], content[last : last + 4096] = (
+        content[last : last + 4096],
+        content[first : first + 4096],
+    )
+    path.write_bytes(content)
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        batch = await studio.resume(name)
+        await batch.wait()
+        assert (batch.progress.done, batch.progress.total) == (30, 30)
+    assert len(batch_server.sent) == len(set(batch_server.sent)) == 30
+
+
+async def test_a_batch_at_work_goes_on_with_the_journal_that_another_process_has_repaired(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    batch_server.gate.clear()
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        batch = await studio.batch(requests(3), max_concurrent=1)
+        await batch_server.came(1)
+        status = Journal(tmp_path).path.stat()
+        found = DamagedDatabase("It is damaged.", identity=(status.st_dev, status.st_ino))
+        Journal(tmp_path).repair(found)
+        batch_server.gate.set()
+        await batch.wait()
+        assert batch.progress.done == 3
+        assert (await studio.find_batch(batch.id)).state == "done"
+
+
+async def test_an_unknown_batch_beside_a_damaged_journal_says_where_that_is(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    [name] = await _journal_of(batch_server, tmp_path, 1)
+    (tmp_path / ".vllm-image" / "batches.sqlite3").write_bytes(b"no database" * 100)
+    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        with pytest.raises(UnknownBatch) as caught:
+            await studio.resume(name)
+    assert "batches.damaged-1.sqlite3" in caught.value.__notes__[0]

@@ -140,3 +140,9 @@ def test_names_of_any_kind_are_taken(tmp_path: Path) -> None:
     measurements = Measurements(tmp_path)
     measurements.add(strange, ONE)
     assert Measurements(tmp_path).read(strange).measurements == (ONE,)
+
+
+def test_a_folder_that_may_not_be_looked_into_has_no_measurements(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / ("n" * 300), tmp_path / "file", tmp_path / "file" / "below"):
+        assert Measurements(folder).read(Origin(server="http://gpu", model="m")).measurements == ()

@@ -253,3 +253,51 @@ def test_a_connection_stays_with_its_thread(tmp_path: Path) -> None:
         thread.start()
         thread.join(DEADLINE_SECONDS)
     assert len(caught) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SQLite's bound on Unix")
+@pytest.mark.parametrize("too_many", [0, 1, 30])
+def test_a_path_that_is_too_long_for_sqlite_is_told_with_its_length(tmp_path: Path, too_many: int) -> None:
+    length = 504 + too_many
+    rest = length - len(os.fsencode(Database(tmp_path.resolve(), INDEX).path))
+    folder = tmp_path.resolve().joinpath(*("d" * 99 for _ in range(rest // 100 - 1)))
+    database = Database(folder / ("e" * (rest % 100 + 99)), INDEX)
+    assert len(os.fsencode(database.path)) == length
+    if not too_many:
+        entered(database, "fox.png")
+        return
+    with pytest.raises(
+        IndexUnavailable, match=f"its path has {length} bytes, and SQLite takes at most 504"
+    ) as caught:
+        names(database)
+    assert (
+        caught.value.next_step == f"Choose an output folder whose path is at least {too_many} bytes shorter."
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="what Unix answers")
+@pytest.mark.parametrize(
+    ("name", "reason"), [("n" * 300, "ENAMETOOLONG"), ("file/below", "ENOTDIR"), ("loop/below", "ELOOP")]
+)
+def test_whether_it_is_there_is_not_guessed_where_the_system_does_not_say(
+    tmp_path: Path, name: str, reason: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert not Database(tmp_path / "gone", INDEX).exists()
+    with pytest.raises(IndexUnavailable, match=rf"cannot be used: .*\({reason}\)\."):
+        Database(tmp_path / name, INDEX).exists()
+
+
+def test_a_file_that_may_only_be_read_is_told_with_what_to_do(tmp_path: Path) -> None:
+    database = Database(tmp_path, INDEX)
+    entered(database, "fox.png")
+
+    def change() -> None:
+        with database.opened() as connection:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("DELETE FROM picture")
+
+    with pytest.raises(IndexUnavailable, match="it cannot be written") as caught:
+        change()
+    assert caught.value.next_step.startswith("Make the file and its folder writable")

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -670,3 +671,62 @@ def test_a_folder_of_which_many_files_were_read_is_not_listed_again(
     assert len(indexed.find(Query()).pictures) == 3
     monkeypatch.delattr(Folder, "names")
     assert len(indexed.find(Query()).pictures) == 3
+
+
+@pytest.mark.parametrize("b_tree", ["picture_key", "picture_created"])
+@pytest.mark.parametrize("most", [0, 100])
+def test_an_index_whose_own_b_trees_disagree_is_made_again(
+    root: Path, put: Put, monkeypatch: pytest.MonkeyPatch, b_tree: str, most: int
+) -> None:
+    monkeypatch.setattr(index, "_LARGE", most)
+    for number in range(4):
+        put(root / f"{number}.png")
+    assert len(found(root)) == 4
+    wait_for_threads()
+    path = root / ".vllm-image" / "index.sqlite3"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        [number] = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = ?", (b_tree,)
+        ).fetchone()
+    content = bytearray(path.read_bytes())
+    empty_leaf = bytes([10, 0, 0, 0, 0, 16, 0, 0]) + bytes(4088)
+    content[(number - 1) * 4096 : number * 4096] = empty_leaf
+    path.write_bytes(content)
+    indexed = Index(root)
+    indexed.find(Query())
+    wait_for_threads()
+    assert (path.parent / "index.damaged-1.sqlite3").exists()
+    assert len(names(indexed.find(Query()))) == 4
+
+
+@pytest.mark.parametrize(
+    "damage", ["created = 'today'", "seed = 'seven'", "prompt = CAST(x'ff41' AS TEXT)", "name = '../x.png'"]
+)
+def test_a_row_with_values_that_were_never_written_makes_the_index_again(
+    root: Path, put: Put, damage: str
+) -> None:
+    put(root / "0.png")
+    assert found(root) == ["0.png"]
+    with closing(sqlite3.connect(root / ".vllm-image" / "index.sqlite3")) as connection, connection:
+        connection.execute(f"UPDATE picture SET {damage}")  # noqa: S608 - the test's own words
+    assert found(root) == ["0.png"]
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="there every name is text")
+def test_files_whose_names_are_not_text_are_counted_in_a_note(root: Path, put: Put) -> None:
+    assert Index(root).find(Query()).notes == ()
+    odd = [os.fsencode(root) + b"/caf\xe9%d.png" % number for number in range(2)]
+    Path(os.fsdecode(odd[0])).write_bytes(b"")
+    Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9.txt")).write_bytes(b"")
+    page = Index(root).find(Query())
+    assert (names(page), page.unnamed) == ([], 1)
+    assert page.notes[0].startswith("1 image file is not listed because its name is not valid UTF-8.")
+    put(root / "fox.png", prompt="a red fox")
+    Path(os.fsdecode(odd[1])).write_bytes(b"")
+    page = Index(root).find(Query())
+    assert (names(page), page.unnamed) == (["fox.png"], 2)
+    assert page.notes[0].startswith("2 image files are not listed")
+    for file in odd:
+        Path(os.fsdecode(file)).unlink()
+    assert Index(root).find(Query()).notes == ()

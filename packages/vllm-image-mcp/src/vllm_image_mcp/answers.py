@@ -10,6 +10,7 @@ from vllm_image_mcp.links import picture_uri
 from vllm_image_mcp.messages import diagnosis, explain, in_our_words, told_notes
 from vllm_image_mcp.results import (
     Change,
+    EditAbilities,
     EditResult,
     FleetServer,
     GenerationEstimate,
@@ -20,7 +21,9 @@ from vllm_image_mcp.results import (
     Presets,
     RecommendedParameters,
     ServerHealth,
+    Tasks,
 )
+from vllm_image_mcp.settings_told import LONGEST_PROMPT, brief
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from vllm_image_core.health import Health
     from vllm_image_core.profile import Profile
     from vllm_image_core.receipt import Line
+    from vllm_image_core.resolver import ResolvedRequest
     from vllm_image_core.served import ServedModel
 
 __all__ = [
@@ -45,6 +49,9 @@ __all__ = [
     "presets",
     "server_health",
 ]
+
+
+_CUT = f"The prompt is cut to {LONGEST_PROMPT} characters in this result; all of it was sent."
 
 
 def image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str], folder: Path) -> ImageResult:
@@ -74,8 +81,8 @@ def _image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str],
         generation_time_seconds=round(image.seconds, 3),
         parameters_used=ParametersUsed(
             model=image.model,
-            prompt=sent.prompt,
-            negative_prompt=sent.negative_prompt,
+            prompt=brief(sent.prompt),
+            negative_prompt=sent.negative_prompt and brief(sent.negative_prompt),
             width=sent.width,
             height=sent.height,
             steps=sent.num_inference_steps,
@@ -84,8 +91,13 @@ def _image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str],
         ),
         receipt=[_change(line) for line in image.receipt.told],
         reused=image.reused,
-        notes=[*notes, *told_notes(image.notes)],
+        notes=[*notes, *told_notes(image.notes), *_cut(sent)],
     )
+
+
+def _cut(sent: ResolvedRequest) -> list[str]:
+    longest = max(len(sent.prompt), len(sent.negative_prompt or ""))
+    return [_CUT] if longest > LONGEST_PROMPT else []
 
 
 def image_waiting(
@@ -160,10 +172,32 @@ def model_info(model: ServedModel) -> ModelInfo:
         max_megapixels=profile.max_resolution_mp,
         qualities=list(profile.quality),
         max_input_images=profile.max_input_images,
+        tasks=_tasks(profile),
         prompting=profile.prompting,
         licence=profile.licence,
-        notes=_warnings(model),
+        notes=[*_edits_only(profile), *_warnings(model)],
     )
+
+
+def _tasks(profile: Profile) -> Tasks:
+    rules = profile.edit_rules
+    edit = EditAbilities(
+        max_images=profile.max_input_images,
+        mask=rules.mask,
+        strength="with_mask" if rules.strength == "with_mask_or_reference" else rules.strength == "read",
+        layers=rules.default_layers,
+    )
+    return Tasks(text_to_image=profile.text_to_image, edit=edit if profile.max_input_images else None)
+
+
+def _edits_only(profile: Profile) -> list[str]:
+    """What is said of a model that makes nothing from text alone, before anybody tries it."""
+    if profile.text_to_image:
+        return []
+    many = "1 image" if profile.max_input_images == 1 else f"1 to {profile.max_input_images} images"
+    return [
+        f"{profile.model} only edits: call edit_image with {many}. generate_image and batch_generate fail."
+    ]
 
 
 def presets(model: ServedModel) -> Presets:
@@ -179,12 +213,21 @@ def presets(model: ServedModel) -> Presets:
         max_megapixels=profile.max_resolution_mp,
         presets=_sizes(profile),
         default_resolution=str(profile.default_size),
-        notes=[limits, *_warnings(model)],
+        notes=[limits, *_edits_only(profile), *_size_of_edits(profile), *_warnings(model)],
     )
 
 
 def _sizes(profile: Profile) -> dict[str, str]:
     return {ratio: str(size) for ratio, size in profile.supported_aspect_ratios.items()}
+
+
+def _size_of_edits(profile: Profile) -> list[str]:
+    if profile.text_to_image:
+        return []
+    note = (
+        "These sizes suit the images that it edits. edit_image itself takes no size: the result has that of"
+    )
+    return [f"{note} the first image."]
 
 
 def _warnings(model: ServedModel) -> list[str]:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.watch import Watch
 
-__all__ = ["batch_cancelled", "batch_list", "batch_result", "links_of", "listed", "shown_of"]
+__all__ = ["batch_cancelled", "batch_list", "batch_result", "lacks_files", "links_of", "listed", "shown_of"]
 
 _CUT: Final = "Long prompts are cut in this list; the pictures' files have them whole."
 _REMOVED: Final = (
@@ -122,6 +122,11 @@ def batch_result(
             *_left_out(found),
         ],
     )
+
+
+def lacks_files(found: FoundBatch) -> bool:
+    """Whether images of a batch were removed from the folder after they were made."""
+    return any(item.path is not None and not item.path.exists() for item in found.items)
 
 
 def _status(state: BatchState) -> BatchStatus:

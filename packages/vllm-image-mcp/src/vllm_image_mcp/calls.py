@@ -19,7 +19,7 @@ from vllm_image_mcp.inputs import NamedPicture
 from vllm_image_mcp.links import picture_link
 from vllm_image_mcp.patience import answer_by
 from vllm_image_mcp.previews import one_picture, sheet
-from vllm_image_mcp.reply import reply
+from vllm_image_mcp.reply import reply, with_notes
 from vllm_image_mcp.salvage import with_folder
 from vllm_image_mcp.waiting import GOING_ON, Beginning, waited, waited_elsewhere
 
@@ -45,6 +45,10 @@ MOST_LISTED: Final = 20
 _MOST_BATCHES: Final = 1_000
 _CUT_OFF: Final = frozenset({"interrupted"})
 _RESUMABLE: Final = frozenset({"interrupted", "stopped"})
+_FOR_GOOD: Final = (
+    "This batch was cancelled, and that is for good: resume makes nothing. Ask again for the images that are "
+    "missing, with their prompts and seeds."
+)
 _RETRIABLE: Final = frozenset({"partial", "failed"})
 
 
@@ -134,7 +138,8 @@ async def batch_got(
         await waited_elsewhere(ctx, found_batch, until)
     if watch is not None:
         await state.floor.settled(watch)
-    return await _told(ctx, await state.studio.find_batch(batch_id, limit=MOST_LISTED))
+    told = await _told(ctx, await state.studio.find_batch(batch_id, limit=MOST_LISTED))
+    return with_notes(told, [_FOR_GOOD]) if resuming and found_batch.state == "cancelled" else told
 
 
 async def batches_listed(ctx: Context[State]) -> CallToolResult:
@@ -192,6 +197,10 @@ async def images_found(
         offset=0 if offset is None else offset,
     )
     answer = await asyncio.to_thread(found.found_images, page, folder=folder)
+    if not answer.images:
+        given = {"text": text, "model": model, "seed": seed, "since": since, "until": until}
+        note = found.nothing_found(given, offset=offset or 0, folder=folder)
+        answer = answer.model_copy(update={"notes": [note]})
     return await reply(
         answer,
         state.settings,
@@ -237,8 +246,9 @@ async def _begun_and_waited(
 
 
 async def _resumed(state: State, found_batch: FoundBatch) -> Watch | None:
-    """Go on with a batch that was cut off or has failures; any other stays as it is."""
-    if found_batch.state not in _RESUMABLE | _RETRIABLE:
+    """Go on with a batch that was cut off, has failures, or lacks files; any other stays as it is."""
+    lacks_files = found_batch.state == "done" and batch_answers.lacks_files(found_batch)
+    if found_batch.state not in _RESUMABLE | _RETRIABLE and not lacks_files:
         return state.floor.known(found_batch.id)
     batch = state.studio.resume(found_batch.id)
     if found_batch.state in _RETRIABLE:

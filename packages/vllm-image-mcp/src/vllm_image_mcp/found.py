@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from vllm_image_core.edit import EditRequest
 from vllm_image_core.editing.input_picture import InputPicture, listed
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.text import one_line, path_text
+from vllm_image_core.text import LONGEST_PATH, one_line, path_text
 
 from vllm_image_mcp.inputs import InputFolders
 from vllm_image_mcp.links import picture_link, picture_uri
@@ -17,11 +17,13 @@ from vllm_image_mcp.results import FoundImage, FoundImages
 from vllm_image_mcp.settings_told import recorded_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mcp.types import ResourceLink
     from vllm_image_core.files.index import Page
     from vllm_image_core.files.record import Record
 
-__all__ = ["found_images", "found_links", "shown_found"]
+__all__ = ["found_images", "found_links", "nothing_found", "shown_found"]
 
 _NOT_OF_EDITS: Final = frozenset({"width", "height", "output_format"})
 """What edit_image does not take."""
@@ -32,6 +34,7 @@ def found_images(page: Page, *, folder: Path) -> FoundImages:
     return FoundImages(
         images=[_found(record, folder=folder) for record in page.pictures],
         next_offset=page.next_offset,
+        notes=list(page.notes),
     )
 
 
@@ -78,6 +81,28 @@ def _name(one: object, folder: Path) -> str | None:
     except InvalidRequest:
         return None
     return one.name if there.sha256 == one.sha256 else None
+
+
+def nothing_found(given: Mapping[str, object], *, offset: int, folder: Path) -> str:
+    """What to try where nothing was found.
+
+    Args:
+        given: What was searched for, by parameter; None for what was not.
+        offset: How many were passed over.
+        folder: The output folder.
+    """
+    asked = [name for name, value in given.items() if value is not None]
+    if offset:
+        return f"No more images from offset {offset} on. Use a smaller offset, or 0 for the newest."
+    if not asked:
+        where = one_line(str(folder), limit=LONGEST_PATH)
+        return f"There are no images in {where} yet. generate_image makes one."
+    words = ' Try fewer words, or the beginning of one, such as "sno*".' if "text" in asked else ""
+    without = " or ".join(asked)
+    return (
+        f"No image matches {' and '.join(asked)}.{words} Search without {without}, or without arguments for "
+        "the newest images."
+    )
 
 
 def found_links(answer: FoundImages) -> list[ResourceLink]:

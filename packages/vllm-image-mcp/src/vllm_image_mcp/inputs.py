@@ -26,6 +26,12 @@ _OURS: Final = "image://"
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:")
 """A scheme has two letters or more; one is a drive of Windows."""
 
+_DATA: Final = re.compile(r"\s*data:", re.IGNORECASE)
+_FILE: Final = re.compile(r"file:", re.IGNORECASE)
+_DRIVE: Final = re.compile(r"/[A-Za-z]:[/\\]")
+_SHOWN_OF_DATA: Final = 40
+"""Characters of image data that a message shows: enough to know it again."""
+
 _RELATIVE: Final = os.open in os.supports_dir_fd
 _ENTERING: Final[int] = (
     os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -92,13 +98,24 @@ class InputFolders:
         if not isinstance(given, str) or not given.strip():
             raise self._refused(given, parameter, "it is no name of a picture")
         name = unquote(given[len(_OURS) :].partition("?")[0]) if given.startswith(_OURS) else given
-        if _ADDRESS.match(name):
+        if _DATA.match(name):
+            raise self._refused(
+                one_line(given, limit=_SHOWN_OF_DATA),
+                parameter,
+                "it is image data, and this tool reads only files",
+            )
+        if _FILE.match(name):
+            name = self._path_of_address(name, parameter)
+        elif _ADDRESS.match(name):
             raise self._refused(
                 given,
                 parameter,
                 "it is an address, and nothing is fetched here: an address could lead into private networks",
             )
-        if "\0" in name or len(name) > LONGEST_PATH:
+        if len(name) > LONGEST_PATH:
+            reason = "it is too long for a path (image data is not taken, only files)"
+            raise self._refused(one_line(given, limit=_SHOWN_OF_DATA), parameter, reason)
+        if "\0" in name:
             raise self._refused(given, parameter, "it is no path")
         path = Path(name)
         if ".." in re.split(r"[/\\]", name):
@@ -106,6 +123,20 @@ class InputFolders:
         if given.startswith(_OURS) and len(path.parts) != 1:
             raise self._refused(given, parameter, "it is no id of a picture")
         return path
+
+    def _path_of_address(self, address: str, parameter: str) -> str:
+        """The path in an address of a local file (RFC 8089)."""
+        rest = address.partition(":")[2]
+        host, path = "", rest
+        if rest.startswith("//"):
+            host, slash, path = rest[2:].partition("/")
+            path = slash + path
+        if host.casefold() not in {"", "localhost"}:
+            raise self._refused(address, parameter, "it is a file of another machine")
+        if not path.startswith("/"):
+            raise self._refused(address, parameter, "it is not the address of a file: use file:///path")
+        path = unquote(path)
+        return path[1:] if _DRIVE.match(path) else path
 
     def _candidates(self, path: PurePath) -> Generator[tuple[Path, tuple[str, ...]]]:
         """Where a path may be found: a folder, and the names that lead down from it."""

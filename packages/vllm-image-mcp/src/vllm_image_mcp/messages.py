@@ -109,7 +109,10 @@ def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> s
     able = [profile.model for profile in registry if profile.text_to_image]
     more = f" and {len(able) - _MODELS_NAMED} more" if len(able) > _MODELS_NAMED else ""
     named = ", ".join(able[:_MODELS_NAMED])
-    return f"Models that can: {named}{more}; the vLLM-Omni server has to be started with one."
+    return (
+        f"edit_image does that. Models that can: {named}{more}; start the vLLM-Omni server with one "
+        "to make images from text alone."
+    )
 
 
 def explain_arguments(tool: str, error: ValidationError, allowed: list[str]) -> str:

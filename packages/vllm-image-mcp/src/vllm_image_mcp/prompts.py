@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from mcp.server import MCPServer
@@ -39,8 +40,9 @@ Make a picture of this idea: {idea}
 Write one prompt for it in that way. Keep what the idea says, and add only what serves it: subject, setting, \
 light, composition, style. Leave out words that say nothing, such as "masterpiece" or "8k".
 
-Show me the prompt, then call generate_image with it.{ratio} Leave the other settings to the model. Look at \
-the picture: tell what fits the idea and what does not, and offer one change. Tell me the seed and the file.
+Show me the prompt, then {call}.{ratio} Leave the other settings to the model. If you can \
+see the picture, tell what fits the idea and what does not, and offer one change. Tell me the seed and the \
+file.
 """
 
 _EXPLORE: Final = """\
@@ -52,11 +54,11 @@ Write {count} prompts. Each keeps the subject and changes one thing only: the li
 style, the time of day, the composition. Number them, and say in three words what each changes.
 
 Ask estimate_generation how long they take; if it is more than two minutes, ask me first. Then call \
-batch_generate once with all of them and with the same seed for each, so that nothing else differs. If it \
+{call} and with the same seed for each, so that nothing else differs. If it \
 still runs when the call returns, go on with get_batch.
 
-Show me the pictures by their numbers, say which two are best and why, and ask which way to go on. Make the \
-next round from the one that I choose.
+Show me the pictures by their numbers, say which two are best and why if you can see them, and ask \
+which way to go on. Make the next round from the one that I choose.
 """
 
 _COMPARE: Final = """\
@@ -65,13 +67,27 @@ Compare {asked}. The picture: {prompt}
 {model}
 
 Ask estimate_generation how long it takes; if it is more than two minutes, ask me first. Then call \
-batch_generate once, with that one prompt and with the values in sweep, as in {{"{name}": [...]}}: it keeps \
-everything else the same{seed}. If it still runs when the call returns, go on with get_batch.
+{call}: it keeps everything else the same{seed}. If it still runs when the call returns, go on with get_batch.
 
-Show me the pictures beside their values, tell what changes from one to the next and what each costs in \
-seconds, and recommend one. Say so if there is no difference that can be seen.
+Show me the pictures beside their values, tell what changes from one to the next if you can see it \
+and what each costs in seconds, and recommend one. Say so if there is no difference that can be seen.
 """
 
+_MAKE_ONE: Final = "call generate_image with it"
+_EDIT_ONE: Final = (
+    "call edit_image with it and with the image to start from; ask me which one if I have not said"
+)
+_MAKE_EACH: Final = "batch_generate once with all of them"
+_EDIT_EACH: Final = (
+    "edit_image once for each, with the same image to start from (ask me which one if I have not said)"
+)
+_SWEEP: Final = (
+    'batch_generate once, with that one prompt and with the values in sweep, as in {{"{name}": [...]}}'
+)
+_EDIT_WITH_EACH: Final = (
+    "edit_image once for each value, with that one prompt, one seed and the same image (ask me which one if "
+    "I have not said)"
+)
 _CHOSEN: Final = "three values of {name} that this model can tell apart, its default among them"
 
 Idea = Annotated[str, Field(description="What the picture is to show, in any words.")]
@@ -131,6 +147,14 @@ def add_prompts(server: MCPServer[State], state: State) -> None:
     )(prompts.compare)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loaded:
+    """What a prompt says of the loaded model, and whether that can do nothing but edit."""
+
+    told: str
+    only_edits: bool = False
+
+
 class Prompts:
     """The texts of the prompts."""
 
@@ -139,13 +163,24 @@ class Prompts:
 
     async def write(self, idea: Idea, aspect_ratio: Ratio = None) -> str:
         """The idea, and how this model wants to be told."""
-        ratio = f' Use aspect_ratio "{_checked("aspect_ratio", aspect_ratio)}".' if aspect_ratio else ""
-        return _WRITE.format(idea=_checked("idea", idea), ratio=ratio, model=await self._about_the_model())
+        loaded = await self._loaded()
+        edits = loaded.only_edits
+        given = _checked("aspect_ratio", aspect_ratio) if aspect_ratio else None
+        return _WRITE.format(
+            idea=_checked("idea", idea),
+            call=_EDIT_ONE if edits else _MAKE_ONE,
+            ratio=f' Use aspect_ratio "{given}".' if given and not edits else "",
+            model=loaded.told,
+        )
 
     async def explore(self, prompt: Idea, count: Count = None) -> str:
         """A batch of pictures that differ in one thing each."""
+        loaded = await self._loaded()
         return _EXPLORE.format(
-            prompt=_checked("prompt", prompt), count=_count(count), model=await self._about_the_model()
+            prompt=_checked("prompt", prompt),
+            count=_count(count),
+            call=_EDIT_EACH if loaded.only_edits else _MAKE_EACH,
+            model=loaded.told,
         )
 
     async def compare(self, prompt: Idea, setting: Setting = None, values: Values = None) -> str:
@@ -156,39 +191,46 @@ class Prompts:
         asked = (
             f"these values of {name}: {_checked('values', values)}" if values else _CHOSEN.format(name=name)
         )
+        loaded = await self._loaded()
         return _COMPARE.format(
             asked=asked,
-            name=name,
+            call=_EDIT_WITH_EACH if loaded.only_edits else _SWEEP.format(name=name),
             prompt=_checked("prompt", prompt),
             seed="" if name == "seed" else ", the seed too",
-            model=await self._about_the_model(),
+            model=loaded.told,
         )
 
-    async def _about_the_model(self) -> str:
+    async def _loaded(self) -> _Loaded:
         """What is known of the loaded model, in a few lines; why nothing is known, where that is so."""
         from vllm_image_core.errors import ImageError  # noqa: PLC0415 - a server that starts needs no core
         from vllm_omni_client.errors import OmniError  # noqa: PLC0415 - likewise
 
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                return _model_told(await self._state.studio.model())
+                model = await self._state.studio.model()
+                return _Loaded(told=_model_told(model), only_edits=not model.profile.text_to_image)
         except TimeoutError:
             why = f"it did not answer within {_PATIENCE_SECONDS:.0f} s"
         except (ImageError, OmniError) as error:
             why = error.message.rstrip(".")
-        return (
-            f"The image server at {self._state.server_url} does not tell which model it has loaded: {why}. "
-            "Call server_health before anything else, and get_model_info once it is healthy."
+        return _Loaded(
+            told=f"The image server at {self._state.server_url} does not tell which model it has loaded: "
+            f"{why}. Call server_health before anything else, and get_model_info once it is healthy."
         )
 
 
 def _model_told(model: ServedModel) -> str:
     profile = model.profile
     lines = [f"The loaded model is {model.name}."]
+    if not profile.text_to_image:
+        lines.append("It only edits images: it makes none from text alone, so generate_image fails.")
     if profile.prompting:
         lines.append(f"How to write for it: {profile.prompting}")
     lines.append(_about_lengths(profile))
-    lines.append(f"Aspect ratios: {', '.join(profile.supported_aspect_ratios)}.")
+    if profile.text_to_image:
+        lines.append(f"Aspect ratios: {', '.join(profile.supported_aspect_ratios)}.")
+    else:
+        lines.append("The result has the size of the first image.")
     lines.append(
         f"Its own settings: {profile.default_steps} steps, guidance_scale "
         f"{profile.default_guidance_scale:g}, {profile.default_size}."

@@ -14,6 +14,7 @@ __all__ = [
     "BatchResult",
     "BatchStatus",
     "Change",
+    "EditAbilities",
     "EditResult",
     "FoundImage",
     "FoundImages",
@@ -25,6 +26,7 @@ __all__ = [
     "Presets",
     "RecommendedParameters",
     "ServerHealth",
+    "Tasks",
 ]
 
 
@@ -232,6 +234,22 @@ class RecommendedParameters(Result):
     default_resolution: str
 
 
+class EditAbilities(Result):
+    """What edit_image can do with the loaded model."""
+
+    max_images: int
+    mask: bool
+    strength: bool | Literal["with_mask"]
+    layers: int | None
+
+
+class Tasks(Result):
+    """What the loaded model can do."""
+
+    text_to_image: bool
+    edit: EditAbilities | None
+
+
 class ModelInfo(Result):
     """The model that the server has loaded."""
 
@@ -247,6 +265,15 @@ class ModelInfo(Result):
     max_megapixels: float
     qualities: list[str] = []
     max_input_images: int = 0
+    tasks: Annotated[
+        Tasks,
+        WithJsonSchema(
+            {
+                "type": "object",
+                "description": "text_to_image; edit: max_images, mask, strength, layers; null if none.",
+            }
+        ),
+    ]
     prompting: str | None = None
     licence: str | None = None
     notes: list[str] = []

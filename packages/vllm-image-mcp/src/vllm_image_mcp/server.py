@@ -52,7 +52,7 @@ batch_generate for up to 20, edit_image to change one. Leave out what you do not
 settings are used. get_model_info tells what the model can do and how to write prompts for it; server_health
 tells why nothing works. What takes long is answered with status "running": get_batch waits on, and
 list_batches finds it again. Repeat a result with its seed and parameters; find_images has those of earlier
-pictures."""
+pictures. Describe an image only if you can see it: some hosts show it to you one turn later."""
 
 
 class ImageServer(PromptServer, ResourceServer):
@@ -184,7 +184,10 @@ def serve(settings: Settings) -> None:
     Pictures are written whole or not at all, whenever that is.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if sys.stdin and sys.stdin.isatty():
+    # With one of them closed, its number goes to the next file that is opened, whatever it is.
+    if sys.__stdin__ is None or sys.__stdout__ is None:
+        raise click.ClickException("An MCP server needs stdin and stdout, and one of them is closed.")
+    if sys.stdin.isatty():
         sys.stderr.write("An MCP server, waiting for a host on stdin. Ctrl-C ends it; --help tells more.\n")
     state = State(settings, wired=True)
     server = _server_of(state)
@@ -201,10 +204,6 @@ async def _serve(server: ImageServer, state: State) -> Ending:
             ending = Ending(state, host)
             with ended_by_signals(ending):
                 await server.run_for(host)
-    except OSError as error:
-        raise click.ClickException(
-            f"An MCP server needs stdin and stdout, and one is closed: {error}"
-        ) from error
     finally:
         loading.stop()
     return ending

@@ -13,7 +13,7 @@ from vllm_omni_client._caller import Caller
 from vllm_omni_client._endpoints import Call
 from vllm_omni_client._fitting import fitted_edit, fitted_generation, seeded
 from vllm_omni_client._outcome import saved, with_receipt
-from vllm_omni_client._picture_file import file_for
+from vllm_omni_client._picture_file import file_for, in_format_of
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.generation_budget import GenerationBudget
@@ -61,7 +61,8 @@ class AsyncCalls(Caller, ABC):
 
         Args:
             request: What to draw.
-            into: A file for the picture. It is written while it arrives, whole or not at all, and its own
+            into: A file for the picture; without an `output_format`, ".jpg" makes a JPEG and ".webp" a WebP.
+                It is written while it arrives, whole or not at all, and its own
                 bytes are asked for where the server has that and no metrics per stage are wanted.
             overwrite: Whether a file that is there already is replaced.
 
@@ -82,6 +83,7 @@ class AsyncCalls(Caller, ABC):
         budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply | SavedImage:
         with file_for(request, into, overwrite=overwrite) as file:
+            request = in_format_of(request, into)
             wanted = seeded(request)
             attempts = self._connection.attempts(_endpoints.generate(wanted), budget)
             server = await self._known(attempts)
@@ -162,6 +164,7 @@ class AsyncCalls(Caller, ABC):
         budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply | SavedImage:
         with file_for(request, into, overwrite=overwrite) as file:
+            request = in_format_of(request, into)
             wanted = seeded(request)
             attempts = self._connection.attempts(_endpoints.edit(wanted, ()), budget)
             server = await self._known(attempts)

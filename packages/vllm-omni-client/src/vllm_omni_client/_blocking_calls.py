@@ -11,7 +11,7 @@ from vllm_omni_client._caller import Caller
 from vllm_omni_client._endpoints import Call
 from vllm_omni_client._fitting import fitted_edit, fitted_generation, seeded
 from vllm_omni_client._outcome import saved, with_receipt
-from vllm_omni_client._picture_file import file_for
+from vllm_omni_client._picture_file import file_for, in_format_of
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.metrics import ServerMetrics
@@ -46,6 +46,7 @@ class BlockingCalls(Caller, ABC):
     ) -> ImageGenerationReply | SavedImage:
         """Draw, also straight into a file; see `AsyncOmniClient.generate_image`."""
         with file_for(request, into, overwrite=overwrite) as file:
+            request = in_format_of(request, into)
             wanted = seeded(request)
             attempts = self._connection.attempts(_endpoints.generate(wanted))
             server = self._known(attempts)
@@ -96,6 +97,7 @@ class BlockingCalls(Caller, ABC):
         """Change 1 to 4 pictures, also straight into a file; see `AsyncOmniClient.edit_image`."""
         read = uploads(image, mask_image=mask_image, reference_image=reference_image)
         with file_for(request, into, overwrite=overwrite) as file:
+            request = in_format_of(request, into)
             wanted = seeded(request)
             attempts = self._connection.attempts(_endpoints.edit(wanted, ()))
             server = self._known(attempts)

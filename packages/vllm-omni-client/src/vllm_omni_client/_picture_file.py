@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,7 +16,11 @@ from vllm_omni_client.models import ImageGenerationRequest
 from vllm_omni_client.picture import Inspected, Inspection, most_pixels
 from vllm_omni_client.replies import GenerationMetrics
 
+_Request = TypeVar("_Request", ImageGenerationRequest, ImageEditRequest)
+
 _NOTHING: Final = b""
+_FORMATS: Final = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+"""By extension; PNG is what a server makes without being asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +113,14 @@ def file_for(
         raise InvalidParameter("into takes one picture: ask for n=1, without layers", parameter="into")
     with NewFile(_path(into), overwrite=overwrite) as new:
         yield PictureFile(new, most_pixels=most_pixels(request.size))
+
+
+def in_format_of(request: _Request, into: str | Path | None) -> _Request:
+    """The request with the format that the file's extension stands for, where it asks for none itself."""
+    if into is None or request.output_format is not None:
+        return request
+    meant = _FORMATS.get(_path(into).suffix.lower())
+    return request if meant is None else request.model_copy(update={"output_format": meant})
 
 
 def _path(into: str | Path) -> Path:

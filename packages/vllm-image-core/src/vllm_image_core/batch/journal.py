@@ -13,6 +13,7 @@ from vllm_image_core.batch.item import BatchItem, ItemState
 from vllm_image_core.batch.journal_schema import JOURNAL
 from vllm_image_core.batch.lease import is_dead, this_process
 from vllm_image_core.batch.ledger import Book, Ledger
+from vllm_image_core.batch.remembered import is_whole
 from vllm_image_core.batch.salvage import salvaged
 from vllm_image_core.batch.summary import BatchState, BatchSummary, FoundBatch, ItemReport
 from vllm_image_core.batching import State
@@ -109,7 +110,9 @@ class Journal:
         summary = _summary(book)
         return FoundBatch(
             **{name: getattr(summary, name) for name in BatchSummary.__dataclass_fields__},
-            items=tuple(_report(item, book, self.root) for item in items[:limit] if not _is_gone(item)),
+            items=tuple(
+                _report(item, book, self.root) for item in items[:limit] if not _is_gone(item, self.root)
+            ),
             next_offset=offset + limit if len(items) > limit else None,
         )
 
@@ -261,9 +264,9 @@ def _report(item: BatchItem, book: Book, root: Path) -> ItemReport:
     )
 
 
-def _is_gone(item: BatchItem) -> bool:
-    """Whether nothing can be told of a request: it is lost, and nobody has looked for its picture yet."""
-    return item.lost and item.state == ItemState.WAITING
+def _is_gone(item: BatchItem, root: Path) -> bool:
+    """Whether nothing can be told of a request: it is lost, and no picture of it is known."""
+    return item.lost and item.state != ItemState.FAILED and not is_whole(item.told, root)
 
 
 def _text(value: object) -> str | None:

@@ -120,6 +120,11 @@ class BatchRun:
             self.halt = why if self.halt is None or why == "cancelled" else self.halt
             if why == "cancelled":
                 self.log.left_running = self.log.tally.running
+            # Soon, and not now: a task that is cancelled before its first step would never end the batch.
+            asyncio.get_running_loop().call_soon(self._cut_short)
+
+    def _cut_short(self) -> None:
+        if self._working is not None and not self._ending:
             self._working.cancel()
 
     async def abandon(self) -> None:

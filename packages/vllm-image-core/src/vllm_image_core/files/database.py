@@ -28,6 +28,9 @@ _APPLICATION: Final = 0x76494D47  # "vIMG"
 _BUSY_SECONDS: Final = 30.0
 """How long one writer waits for another; each holds the file for some milliseconds."""
 
+_LONGEST_PATH: Final = 504
+"""Bytes of a path that SQLite opens on Unix: MAX_PATHNAME of os_unix.c, 512, less the 8 of "-journal"."""
+
 _LOCKED_ONCE: Final = "PRAGMA schema_version"
 """The least that takes a lock."""
 _REFUSED_LOCKS: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
@@ -324,6 +327,19 @@ class Database:
         # Our statements keep every constraint: a row that breaks one was not found in its index.
         if code in _DAMAGED or is_strange or isinstance(error, sqlite3.IntegrityError):
             return self._damage(f"is damaged: {one_line(str(error))}", identity)
+        if code == sqlite3.SQLITE_READONLY:
+            return self.schema.unavailable(
+                f"{self._named} cannot be used: it cannot be written.",
+                next_step="Make the file and its folder writable for this program, or choose another output "
+                "folder.",
+            )
+        if code == sqlite3.SQLITE_CANTOPEN and (length := self._path_bytes()) > _LONGEST_PATH:
+            return self.schema.unavailable(
+                f"{self._named} cannot be used: its path has {length} bytes, and SQLite takes at most "
+                f"{_LONGEST_PATH}.",
+                next_step=f"Choose an output folder whose path is at least {length - _LONGEST_PATH} bytes "
+                "shorter.",
+            )
         return self._unavailable(str(error)) if isinstance(error, sqlite3.OperationalError) else error
 
     def _refused(self, error: OSError) -> DatabaseUnavailable:
@@ -332,6 +348,10 @@ class Database:
             f"{self._named} cannot be used: {reason_of(error)}.",
             next_step=next_step_after(error, otherwise=self.schema.unavailable.usual_next_step),
         )
+
+    def _path_bytes(self) -> int:
+        """The length of the path as SQLite counts it: with links followed."""
+        return len(os.fsencode(os.path.realpath(self.path)))
 
     def _unavailable(self, reason: str) -> DatabaseUnavailable:
         return self.schema.unavailable(f"{self._named} cannot be used: {one_line(reason)}.")

@@ -6,7 +6,10 @@ A name travels: to Windows, into archives, onto other people's disks. So one rul
 import hashlib
 import re
 import unicodedata
+from collections.abc import Mapping
 from datetime import datetime
+from pathlib import PurePath
+from typing import Final, Literal
 
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.files.os_errors import is_encodable
@@ -23,6 +26,30 @@ ALLOWED = (
 
 PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 """What the names of pictures end with, in lower case."""
+
+_FORMATS: Final[Mapping[str, Literal["png", "jpeg", "webp"]]] = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".webp": "webp",
+}
+_OTHER_IMAGES: Final = frozenset(
+    (
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".heic",
+        ".ico",
+        ".jfif",
+        ".jxl",
+        ".pdf",
+        ".psd",
+        ".svg",
+        ".tga",
+        ".tif",
+        ".tiff",
+    )
+)
 
 _AUTOMATIC = re.compile(r"img_\d{8}_\d{6}_[0-9a-f]{6}(_\d+)?", re.IGNORECASE | re.ASCII)
 _FORBIDDEN = frozenset('<>:"/\\|?*')
@@ -66,6 +93,17 @@ def check_filename(filename: str | None) -> str | None:
     if not is_encodable(stem):
         raise _refused(filename, "has a character that this system's file names cannot have")
     return stem.lower() if _AUTOMATIC.fullmatch(stem) else stem
+
+
+def extension_format(filename: object) -> tuple[str, Literal["png", "jpeg", "webp"] | None] | None:
+    """The image extension that a name ends in, with its dot, and the format it stands for.
+
+    None for a name without one; no format for one of an image that is not made here, such as ".tiff".
+    """
+    extension = PurePath(filename.strip()).suffix if isinstance(filename, str) else ""
+    if extension.lower() in _FORMATS:
+        return extension, _FORMATS[extension.lower()]
+    return (extension, None) if extension.lower() in _OTHER_IMAGES else None
 
 
 def folded(name: str) -> str:

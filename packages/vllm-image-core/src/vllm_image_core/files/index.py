@@ -27,7 +27,7 @@ from vllm_image_core.files.index_schema import INDEX
 from vllm_image_core.files.os_errors import next_step_after, reason_of
 from vllm_image_core.files.query import Query
 from vllm_image_core.files.record import Record
-from vllm_image_core.files.upkeep import Upkeep, changing, is_picture_name
+from vllm_image_core.files.upkeep import Upkeep, changing, looks_like_picture
 from vllm_image_core.text import one_line
 
 __all__ = ["Index", "Page"]
@@ -50,10 +50,22 @@ class Page:
     Attributes:
         pictures: At most as many as were asked for.
         next_offset: Where the next page begins; None where this is the last.
+        unnamed: How many files of the folder may be pictures, and are never found: their names are not text.
     """
 
     pictures: tuple[Record, ...]
     next_offset: int | None = None
+    unnamed: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the pictures do not show."""
+        if not self.unnamed:
+            return ()
+        if self.unnamed == 1:
+            return ("1 image file is not listed because its name is not valid UTF-8. Rename it to find it.",)
+        note = f"{self.unnamed} image files are not listed because their names are not valid UTF-8."
+        return (f"{note} Rename them to find them.",)
 
 
 class Index:
@@ -144,7 +156,7 @@ class Index:
         if self._database.exists():
             return False
         try:
-            return not any(map(is_picture_name, os.listdir(self._root)))  # noqa: PTH208 - names only
+            return not any(map(looks_like_picture, os.listdir(self._root)))  # noqa: PTH208 - names only
         except FileNotFoundError:  # there is no such folder
             return True
         except OSError as error:
@@ -245,7 +257,11 @@ class Index:
             (*values, query.limit + 1, query.offset),
         )
         more = len(found) > query.limit
-        return Page(pictures=found[: query.limit], next_offset=query.offset + query.limit if more else None)
+        return Page(
+            pictures=found[: query.limit],
+            next_offset=query.offset + query.limit if more else None,
+            unnamed=self._upkeep.unnamed(connection),
+        )
 
     def _records(
         self, connection: sqlite3.Connection, condition: str, values: Iterable[object]

@@ -59,8 +59,18 @@ _INSERT: Final = f"INSERT INTO picture ({', '.join(_COLUMNS)}) VALUES ({', '.joi
 _INSERT_NO_PICTURE: Final = "INSERT INTO picture (name, bytes, modified_ns, created) VALUES (?, ?, ?, 0)"
 _NAMES_AT_ONCE: Final = 500
 """Older versions of SQLite take 999 values in one statement."""
-_INDEXES: Final = "SELECT name FROM pragma_index_list('picture') WHERE NOT partial"
-_COUNT: Final = "SELECT count(*) FROM picture {source}"
+_INDEXES: Final = """
+    SELECT list.name, info.name, facts.type FROM pragma_index_list('picture') AS list
+    JOIN pragma_index_info(list.name) AS info ON info.seqno = 0
+    JOIN pragma_table_info('picture') AS facts ON facts.name = info.name
+    WHERE NOT list.partial
+"""
+_COUNT: Final = "SELECT count(*) FROM picture NOT INDEXED"
+_COUNT_IN: Final = """
+    SELECT (SELECT count(*) FROM picture INDEXED BY "{name}" WHERE {column} IS NULL)
+         + (SELECT count(*) FROM picture INDEXED BY "{name}" WHERE {column} >= {least})
+"""
+"""Without a condition on its first column, SQLite counts in another b-tree."""
 _COUNT_SHOWN: Final = "SELECT count(*) FROM picture {source} WHERE width IS NOT NULL"
 _LAST_ID: Final = "SELECT coalesce(max(id), 0) FROM picture"
 _STATES_BETWEEN: Final = (
@@ -146,10 +156,10 @@ def states_between(
 
 def count_alike(connection: sqlite3.Connection) -> bool:
     """Whether each b-tree over all pictures has as many entries as the table."""
-    indexes = connection.execute(_INDEXES).fetchall()
-    counts = {connection.execute(_COUNT.format(source="NOT INDEXED")).fetchone()[0]}
-    for (name,) in indexes:
-        counts.add(connection.execute(_COUNT.format(source=f'INDEXED BY "{name}"')).fetchone()[0])
+    counts = {connection.execute(_COUNT).fetchone()[0]}
+    for name, column, kind in connection.execute(_INDEXES).fetchall():
+        least = "''" if kind == "TEXT" else "-9e999"
+        counts.add(connection.execute(_COUNT_IN.format(name=name, column=column, least=least)).fetchone()[0])
     shown = {
         connection.execute(_COUNT_SHOWN.format(source=source)).fetchone()[0]
         for source in ("NOT INDEXED", "INDEXED BY picture_created")

@@ -17,12 +17,16 @@ from vllm_image_core.files.known_names import KnownNames
 from vllm_image_core.files.picture_rows import State
 from vllm_image_core.files.record import Record, read_record
 
-__all__ = ["Upkeep", "changing", "is_picture_name"]
+__all__ = ["Upkeep", "changing", "is_picture_name", "looks_like_picture"]
 
 _SEEN: Final = "SELECT value FROM state WHERE name = 'folder_modified_ns'"
 """When the folder had last been changed as its names were compared: no row until they were, for the first
 time; NULL where another change may not show."""
 _SEEN_NOW: Final = "INSERT OR REPLACE INTO state VALUES ('folder_modified_ns', ?)"
+
+_UNNAMED: Final = "SELECT value FROM state WHERE name = 'unnamed_files'"
+"""How many files may be pictures and have names that cannot be entered: no row for none, ever."""
+_UNNAMED_NOW: Final = "INSERT OR REPLACE INTO state VALUES ('unnamed_files', ?)"
 
 _AT_ONCE: Final = 5_000
 """Files that are read between two transactions: few enough that other writers wait for a second at most, and
@@ -112,11 +116,19 @@ class Upkeep:
             if are_many and not settled:  # to read them takes longer than a folder needs to settle
                 settled = self._is_settled(modified_ns) and set(folder.names()) == names
         seen = modified_ns if settled and whole and contents.whole else None
-        if changed or gone or connection.execute(_SEEN).fetchone() != (seen,):
+        unnamed = sum(looks_like_picture(name) and not _is_text(name) for name in names)
+        is_news = connection.execute(_SEEN).fetchone() != (seen,) or self.unnamed(connection) != unnamed
+        if changed or gone or is_news:
             with changing(connection) as fts:
                 picture_rows.forget(connection, gone, fts=fts)
                 contents.enter(connection, fts=fts)
                 connection.execute(_SEEN_NOW, (seen,))
+                connection.execute(_UNNAMED_NOW, (unnamed,))
+
+    def unnamed(self, connection: sqlite3.Connection) -> int:
+        """How many files may be pictures, and cannot be entered for their names."""
+        found = connection.execute(_UNNAMED).fetchone()
+        return int(found[0]) if found else 0
 
     def look_again(self, connection: sqlite3.Connection, names: Sequence[str]) -> None:
         """Bring the index up to some files, of which it is known that they were removed or changed."""
@@ -192,9 +204,16 @@ def changing(connection: sqlite3.Connection) -> Generator[bool]:
 
 def is_picture_name(name: str) -> bool:
     """Whether a file of this name may be a picture that can be entered."""
-    if name.startswith(".") or not name.lower().endswith(PICTURE_EXTENSIONS):
-        return False
-    # SQLite has no place for names that are no text.
+    return looks_like_picture(name) and _is_text(name)
+
+
+def looks_like_picture(name: str) -> bool:
+    """Whether a file of this name may be a picture."""
+    return not name.startswith(".") and name.lower().endswith(PICTURE_EXTENSIONS)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is text: SQLite has no place for any other."""
     return not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
