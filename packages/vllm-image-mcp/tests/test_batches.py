@@ -201,7 +201,7 @@ async def test_progress_rises_by_one_with_each_picture_also_where_all_are_saved_
         while watch.ended < 4:
             await watch.news(DEADLINE_SECONDS)
 
-    request_context = SimpleNamespace(lifespan_context=state, meta=None)
+    request_context = SimpleNamespace(lifespan_context=state, meta=None, request=None)
     context = SimpleNamespace(
         request_context=request_context,
         report_progress=slow_host,

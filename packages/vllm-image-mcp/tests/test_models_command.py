@@ -48,7 +48,7 @@ def test_one_s_own_profiles_are_listed_first(mine: Path) -> None:
     for arguments in (("--profiles", str(mine), "models"), ("models", "--profiles", str(mine))):
         assert run(*arguments).output.splitlines()[:2] == [
             "acme/painter",
-            "  standard, 33 steps, guidance 5, 1024x1024, about 40 GB",
+            "  standard, 33 steps, guidance 5, 1024x1024, about 57.7 GB",
         ]
 
 

@@ -196,9 +196,9 @@ class JournalWriter:
         with self._wake:
             if not (queue.rows or queue.calls or queue.closing or queue.hurried):
                 self._wake.wait(self._beat_seconds)
+            if queue.rows and not (queue.calls or queue.closing or queue.hurried):
+                self._wake.wait_for(lambda: queue.calls or queue.closing or queue.hurried, _LINGER_SECONDS)
             queue.hurried = False
-            if queue.rows and not (queue.calls or queue.closing):
-                self._wake.wait_for(lambda: queue.calls or queue.closing, _LINGER_SECONDS)
             if self._loop.is_closed():  # the studio was left behind without being closed
                 queue.closing = True
             rows = [queue.rows.popleft() for _ in range(min(len(queue.rows), _ROWS_AT_ONCE))]
