@@ -213,7 +213,8 @@ def started_by_hosts(page: Path) -> Iterator[dict[str, str]]:
     loaded += [tomllib.loads(block.source) for block in blocks_of(page, "toml")]
     for document in loaded:
         for key in {"mcpServers", "mcp_servers", "servers"} & document.keys():
-            yield from document[key].values()
+            if isinstance(document[key], dict):  # and not the servers of a result
+                yield from document[key].values()
 
 
 def environment_names() -> set[str]:

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from vllm_image_core.gpu import Gpu, report
 from vllm_image_core.health import Health
 from vllm_image_core.registry import Registry
 from vllm_image_mcp.answers import gpu_status, server_health
+from vllm_omni_client.errors import ServerUnreachable
 
 HEALTHY = Health(
     server_url="http://localhost:6655",
@@ -50,3 +53,28 @@ def test_a_latency_is_told_in_whole_milliseconds_and_never_as_none_at_all(
 ) -> None:
     health = Health(server_url="http://gpu", status="healthy", model="klein", latency_seconds=seconds)
     assert server_health(health).latency_ms == milliseconds
+
+
+def test_of_several_servers_each_is_told_and_the_one_that_is_down_is_named() -> None:
+    well = Health(server_url="http://one", status="healthy", model="klein", latency_seconds=0.01)
+    down = Health(
+        server_url="http://two", status="unreachable", error=ServerUnreachable("Connection refused.")
+    )
+    found = server_health(replace(well, server_url="http://one, http://two", servers=(well, down)))
+    assert found.status == "healthy"
+    assert found.message == (
+        "1 of 2 servers cannot make images: http://two (unreachable). The others go on; `servers` tells why."
+    )
+    assert [(each.server_url, each.status, each.model_loaded) for each in found.servers] == [
+        ("http://one", "healthy", "klein"),
+        ("http://two", "unreachable", None),
+    ]
+    assert found.servers[0].message is None
+    assert "Cannot connect to vLLM server at http://two" in str(found.servers[1].message)
+
+
+def test_of_several_healthy_servers_there_is_nothing_to_say() -> None:
+    well = Health(server_url="http://one", status="healthy", model="klein")
+    found = server_health(replace(well, servers=(well, replace(well, server_url="http://two"))))
+    assert found.message is None
+    assert [each.status for each in found.servers] == ["healthy", "healthy"]

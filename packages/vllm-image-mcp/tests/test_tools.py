@@ -154,7 +154,14 @@ FORMATS: dict[str, dict[str, Shape]] = {
         "images_generated": int,
         "images_failed": int,
         "results": [
-            {"index": int, "prompt": str, "file_path": str, "generation_time_seconds": float, "seed": int}
+            {
+                "index": int,
+                "prompt": str,
+                "file_path": str,
+                "generation_time_seconds": float,
+                "seed": int,
+                "server": str,
+            }
         ],
     },
     "edit_image": {"status": str, "file_path": str, "inputs": [str]},
@@ -525,6 +532,7 @@ async def test_health_tells_the_server_its_model_and_its_version(
         "version": "0.30.0",
         "message": None,
         "notes": [],
+        "servers": [],
     }
 
 

@@ -256,15 +256,16 @@ def test_peak_memory_that_is_no_number_is_absent() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b64(b"x1"), b64(b"x1") + "\n", b64(b"x1") + "\r\n", "data:image/png;base64," + b64(b"x1")]
+    "text",
+    [b64(b"x1"), "eD\nE=", b64(b"x1") + "\n", b64(b"x1") + "\r\n", "data:image/png;base64," + b64(b"x1")],
 )
-def test_base64_may_end_with_a_line_break_or_begin_as_a_data_url(text: str) -> None:
+def test_base64_may_be_broken_into_lines_or_begin_as_a_data_url(text: str) -> None:
     assert reply_of(data=[{"b64_json": text}]).data[0].bytes == b"x1"
 
 
 @pytest.mark.parametrize(
     "text",
-    ["a!Gk=", "####", "aGk", "YW Jj", "YW\nJj", "", "\n", "=", "data:image/png;base64,", "狐", None, 7, []],
+    ["a!Gk=", "####", "aGk", "YW Jj", "", "\n", "=", "data:image/png;base64,", "狐", None, 7, []],
 )
 def test_base64_with_junk_in_it_is_an_error_and_not_skipped(text: object) -> None:
     with pytest.raises(ValidationError, match="b64_json"):

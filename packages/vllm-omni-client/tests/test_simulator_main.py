@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import httpx
 import pytest
 from vllm_omni_client.simulator.__main__ import main
+from vllm_omni_client.simulator_command import main as run_command
 
 COMMAND = (sys.executable, "-m", "vllm_omni_client.simulator")
 
@@ -81,3 +82,25 @@ def test_a_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["--port", str(taken.getsockname()[1])]) == 1
     assert "vllm-omni-simulator cannot start: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["starlette", "uvicorn", "PIL"])
+def test_without_its_extra_the_command_says_what_to_install(module: str) -> None:
+    code = (
+        f"import sys; sys.modules[{module!r}] = None; "
+        "from vllm_omni_client.simulator_command import main; sys.exit(main(['--port', '0']))"
+    )
+    done = subprocess.run(
+        (sys.executable, "-c", code), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("vllm-omni-simulator cannot start: The simulator needs the package ")
+    assert done.stderr.endswith('Install it with: pip install "vllm-omni-client[simulator]"\n')
+    assert module in done.stderr
+
+
+def test_the_command_hands_its_arguments_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run_command(["--port", "x"])
+    assert stopped.value.code == 2
+    assert "invalid port value: 'x'" in capsys.readouterr().err

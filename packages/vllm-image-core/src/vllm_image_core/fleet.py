@@ -81,6 +81,11 @@ class Fleet:
         return tuple(member.report() for member in self._crew.members)
 
     @property
+    def backends(self) -> tuple[Backend, ...]:
+        """The servers themselves, in the order in which they were given."""
+        return tuple(member.backend for member in self._crew.members)
+
+    @property
     def at_work(self) -> tuple[MemberReport, ...]:
         """The same of those that get work, of all where none does: a server of another model gets none."""
         return tuple(member.report() for member in self._crew.usable() or self._crew.members)

@@ -1,17 +1,20 @@
 """Whether a server can make pictures: its health, its model, how fast it answers."""
 
+import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_core.backend import Backend
+from vllm_image_core.fleet import Fleet
 
 __all__ = ["Health", "ServerStatus", "examine"]
 
 ServerStatus = Literal["healthy", "unhealthy", "unreachable"]
+_SEVERAL = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +31,25 @@ class Health:
     """vLLM's version."""
     error: OmniError | None = None
     """Why it is not healthy."""
+    servers: tuple["Health", ...] = ()
+    """What each server of a fleet said, in the order in which they were given; empty for a single server."""
 
 
 async def examine(backend: Backend, *, timer: Callable[[], float] = time.perf_counter) -> Health:
-    """Ask a server for its health, its models and its version; never raises ``OmniError``."""
+    """Ask a server for its health, its models and its version; never raises ``OmniError``.
+
+    Of a fleet, each server is asked as well, all at the same time.
+    """
+    backends = backend.backends if isinstance(backend, Fleet) else ()
+    if len(backends) < _SEVERAL:
+        return await _examine(backend, timer)
+    whole, *servers = await asyncio.gather(
+        _examine(backend, timer), *(_examine(each, timer) for each in backends)
+    )
+    return replace(whole, servers=tuple(servers))
+
+
+async def _examine(backend: Backend, timer: Callable[[], float]) -> Health:
     started = timer()
     try:
         alive = await backend.health_check()

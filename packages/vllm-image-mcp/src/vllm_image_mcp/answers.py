@@ -12,6 +12,7 @@ from vllm_image_mcp.results import (
     Change,
     EditAbilities,
     EditResult,
+    FleetServer,
     GenerationEstimate,
     GpuStatus,
     ImageResult,
@@ -261,7 +262,28 @@ def server_health(health: Health) -> ServerHealth:
         model_loaded=health.model,
         latency_ms=None if health.latency_seconds is None else max(1, round(health.latency_seconds * 1000)),
         version=health.version,
-        message=diagnosis(health),
+        message=_health_message(health),
+        servers=[
+            FleetServer(
+                server_url=each.server_url,
+                status=each.status,
+                model_loaded=each.model,
+                message=diagnosis(each),
+            )
+            for each in health.servers
+        ],
+    )
+
+
+def _health_message(health: Health) -> str | None:
+    """Why the server cannot make pictures, or which of several cannot."""
+    ill = [each for each in health.servers if each.status != "healthy"]
+    if health.status != "healthy" or not ill:
+        return diagnosis(health)
+    who = ", ".join(f"{each.server_url} ({each.status})" for each in ill)
+    return (
+        f"{len(ill)} of {len(health.servers)} servers cannot make images: {who}. "
+        "The others go on; `servers` tells why."
     )
 
 

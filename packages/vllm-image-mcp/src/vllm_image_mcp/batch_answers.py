@@ -219,6 +219,7 @@ def _image(
         uri=picture_uri(path, folder=folder) if path else None,
         parameters=parameters,
         reused=seen.answer.reused if seen else item.reused,
+        server=item.server,
         error=error,
     )
 

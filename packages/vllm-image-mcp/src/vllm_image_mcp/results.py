@@ -131,6 +131,7 @@ class BatchImage(Result):
     uri: str | None = None
     parameters: Parameters = Field({}, description="Where it differs from the others.")
     reused: bool = False
+    server: str | None = Field(None, description="The URL of the server that made it.")
     error: str | None = None
 
 
@@ -305,6 +306,15 @@ class Presets(Result):
     notes: list[str] = []
 
 
+class FleetServer(Result):
+    """One of several servers that are used as one."""
+
+    server_url: str
+    status: Literal["healthy", "unhealthy", "unreachable"]
+    model_loaded: str | None = None
+    message: str | None = None
+
+
 class ServerHealth(Result):
     """Whether the vLLM-Omni server can make pictures."""
 
@@ -315,6 +325,7 @@ class ServerHealth(Result):
     version: str | None
     message: str | None = None
     notes: list[str] = []
+    servers: list[FleetServer] = Field([], description="Each of several servers.")
 
 
 class GenerationEstimate(Result):

@@ -22,8 +22,8 @@ from vllm_omni_client.simulator.serving import served
 
 FOLDER: Final = Path(__file__).with_name("recorded")
 MEASURED: Final = {"stage_durations", "peak_memory_mb", "metrics"}
-MOMENTARY: Final = {"created", "created_at", "completed_at", "id", "first_id", "last_id", "file_name"}
-IDS: Final = re.compile(r"\b(img_gen|img_edit|chatcmpl|video_gen)[-_][0-9a-f]+")
+MOMENTARY: Final = {"created", "id"}
+IDS: Final = re.compile(r"\b(img_gen|img_edit)[-_][0-9a-f]+")
 
 
 class Exchange(TypedDict):
@@ -87,7 +87,7 @@ def shown(content: bytes, headers: httpx.Headers) -> object:
         return value(json.loads(content))
     if kind.startswith("image/"):
         return picture(content)
-    return kind if kind in {"text/html", "video/mp4", "application/zip"} else content.decode()
+    return kind if kind in {"text/html", "application/zip"} else content.decode()
 
 
 def value(told: object, name: str = "") -> object:  # noqa: PLR0911  # a case for each kind of value
@@ -99,8 +99,8 @@ def value(told: object, name: str = "") -> object:  # noqa: PLR0911  # a case fo
         return {key: value(inner, key) for key, inner in members.items()}
     if isinstance(told, list):
         return [value(inner, name) for inner in cast("list[object]", told)]
-    if isinstance(told, str) and (name == "b64_json" or told.startswith("data:image/")):
-        return picture(base64.b64decode(told.rpartition(",")[2]))
+    if isinstance(told, str) and name == "b64_json":
+        return picture(base64.b64decode(told))
     if name in MEASURED:
         return measured(told)
     if name in MOMENTARY and told is not None:

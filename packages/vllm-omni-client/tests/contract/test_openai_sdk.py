@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -75,15 +75,3 @@ def test_a_missing_picture_is_unprocessable(sdk: "OpenAI") -> None:
 def test_variations_are_not_found(sdk: "OpenAI") -> None:
     with pytest.deprecated_call(), pytest.raises(openai.NotFoundError):
         sdk.images.create_variation(image=("a.png", png()))  # pyright: ignore[reportDeprecated] - the server never had it
-
-
-def test_a_picture_comes_in_a_conversation(sdk: "OpenAI") -> None:
-    reply = sdk.chat.completions.create(
-        model="any",
-        messages=[{"role": "user", "content": "a red fox"}],
-        extra_body={"size": "64x64", **READ},
-    )
-    # The SDK foresees a text here, and hands on what it gets.
-    [part] = cast("list[dict[str, dict[str, str]]]", reply.choices[0].message.content)
-    data = base64.b64decode(part["image_url"]["url"].partition(",")[2])
-    assert Image.open(io.BytesIO(data)).size == (64, 64)

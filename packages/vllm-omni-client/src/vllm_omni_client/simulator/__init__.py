@@ -5,8 +5,15 @@ For demonstrations and for tests. `create_app` gives an ASGI application to run 
 `vllm-omni-simulator` one that serves until interrupted. Needs the extra `vllm-omni-client[simulator]`.
 """
 
-from vllm_omni_client.simulator.app import Simulation, create_app
-from vllm_omni_client.simulator.fault import Fault, FaultPlan
-from vllm_omni_client.simulator.settings import SimulatorSettings
+try:
+    from vllm_omni_client.simulator.app import Simulation, create_app
+    from vllm_omni_client.simulator.fault import Fault, FaultPlan
+    from vllm_omni_client.simulator.settings import SimulatorSettings
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"The simulator needs the package {error.name!r}, which is not installed. "
+        'Install it with: pip install "vllm-omni-client[simulator]"',
+        name=error.name,
+    ) from error
 
 __all__ = ["Fault", "FaultPlan", "Simulation", "SimulatorSettings", "create_app"]

@@ -1,7 +1,7 @@
 """The simulated server as an ASGI application: routes, the key's guard, the framework's own errors."""
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -19,12 +19,12 @@ from vllm_omni_client.simulator.control import control_routes
 from vllm_omni_client.simulator.description import openapi_document
 from vllm_omni_client.simulator.fault import FaultPlan
 from vllm_omni_client.simulator.injection import FaultInjector
-from vllm_omni_client.simulator.other_tasks import other_tasks
 from vllm_omni_client.simulator.refusal import Crash
 from vllm_omni_client.simulator.release import Release
 from vllm_omni_client.simulator.server import Server, load, ping
 from vllm_omni_client.simulator.settings import SimulatorSettings
 from vllm_omni_client.simulator.traffic import Instrumented
+from vllm_omni_client.simulator.unimplemented import unimplemented_routes
 
 _GUARDED = ("/v1", "/v2", "/inference", "/cohere")
 _ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
@@ -75,14 +75,10 @@ def _application(settings: SimulatorSettings, server: Server, plan: FaultPlan) -
 
 
 def _routes(server: Server) -> list[Route]:
-    others = (
-        other_tasks(server.condition, server.release, minds_blank_prompts=server.minds_blank_prompts)
-        if server.release.serves_other_tasks
-        else ()
-    )
+    others = unimplemented_routes(server.release)
 
     async def openapi(_: Request) -> Response:
-        return JSONResponse(openapi_document(server.release, [(method, path) for method, path, _ in others]))
+        return JSONResponse(openapi_document(server.release, [operation for operation, _ in others]))
 
     routes = [
         _route("/load", load, "GET"),
@@ -94,16 +90,13 @@ def _routes(server: Server) -> list[Route]:
         _route("/v1/models", server.models, "GET"),
         _route("/v1/images/generations", server.generate, "POST"),
         _route("/v1/images/edits", server.edit, "POST"),
-        _route("/v1/chat/completions", server.chat, "POST"),
         Route("/openapi.json", openapi, methods=["GET"]),
         Route("/docs", _page("Swagger UI"), methods=["GET"]),
         Route("/docs/oauth2-redirect", _page("Swagger UI: OAuth2 Redirect"), methods=["GET"]),
         Route("/redoc", _page("ReDoc"), methods=["GET"]),
         Route("/metrics{rest:path}", server.metrics, methods=_ANY_METHOD),
     ]
-    routes.extend(_route(path, endpoint, method) for method, path, endpoint in others)
-    if server.release.chats_in_batches == "yes":
-        routes.append(_route("/v1/chat/completions/batch", server.chat_in_batches, "POST"))
+    routes.extend(_route(operation.path, endpoint, operation.method) for operation, endpoint in others)
     if server.release.sleeps:
         routes.append(_route("/v1/omni/sleep", server.sleep, "POST"))
         routes.append(_route("/v1/omni/wakeup", server.wake_up, "POST"))
@@ -132,8 +125,15 @@ def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], method
 async def _framework_error(_: Request, error: Exception) -> Response:
     status, detail, headers = HTTPStatus.INTERNAL_SERVER_ERROR.value, str(error), None
     if isinstance(error, HTTPException):
-        status, detail, headers = error.status_code, error.detail, error.headers
+        status, detail, headers = error.status_code, error.detail, _in_order(error.headers)
     return JSONResponse({"detail": detail}, status_code=status, headers=headers)
+
+
+def _in_order(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """The headers, the methods of `Allow` in a fixed order: the framework names them in a random one."""
+    if headers is None or "Allow" not in headers:
+        return headers
+    return {**headers, "Allow": ", ".join(sorted(headers["Allow"].split(", ")))}
 
 
 class _LastResort:

@@ -10,14 +10,13 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from vllm_omni_client.simulator.chat_request import BatchChatRequest
-from vllm_omni_client.simulator.conversation import check_conversation, check_read_conversation
 from vllm_omni_client.simulator.edit_request import LISTS, ImageEditRequest
 from vllm_omni_client.simulator.generation_request import ImageGenerationRequest, request_type
-from vllm_omni_client.simulator.refusal import Complaint
+from vllm_omni_client.simulator.refusal import Complaint, Refusal
 from vllm_omni_client.simulator.release import Release
 
 M = TypeVar("M", bound=BaseModel)
+_NAMELESS = ("image[]", "url[]")
 
 
 async def read_generation_request(request: Request, release: Release) -> ImageGenerationRequest:
@@ -40,21 +39,6 @@ async def read_generation_request(request: Request, release: Release) -> ImageGe
         raise complaint.about(known, fields) from complaint
 
 
-async def read_conversation(request: Request, model: type[M], release: Release) -> M:
-    """The conversation in the body.
-
-    Raises:
-        Refusal: It is no JSON, or does not fit the schema.
-        HTTPException: It cannot be decoded at all.
-        starlette.requests.ClientDisconnect: The client left before the body had arrived.
-    """
-    document = await _plain_document(request)
-    check_conversation(document, release, batch=issubclass(model, BatchChatRequest))
-    conversation = _validated(model, document)
-    check_read_conversation(cast("dict[str, object]", document), release)
-    return conversation
-
-
 async def read_json(request: Request, model: type[M]) -> M:
     """A body of JSON, whatever its type is said to be within `application/*json`.
 
@@ -64,84 +48,6 @@ async def read_json(request: Request, model: type[M]) -> M:
         starlette.requests.ClientDisconnect: The client left before the body had arrived.
     """
     return _validated(model, await _document(request))
-
-
-async def read_plain_json(request: Request, model: type[M], *, first: object = None) -> M:
-    """A body of JSON on a route that takes nothing but `application/json`.
-
-    Args:
-        request: With the body.
-        model: The schema.
-        first: What the schema's own checks are told.
-
-    Raises:
-        Refusal: It is of another type, or does not fit the schema.
-        HTTPException: It cannot be decoded at all.
-        starlette.requests.ClientDisconnect: The client left before the body had arrived.
-    """
-    return _validated(model, await _plain_document(request), context=first)
-
-
-async def read_either(
-    request: Request, first: type[BaseModel], second: type[BaseModel], *, within: tuple[str, ...] = ()
-) -> BaseModel:
-    """A body of plain JSON that fits one schema or another.
-
-    Args:
-        request: With the body.
-        first: A schema.
-        second: The one that is tried where the first does not fit.
-        within: Where in the body an error is said to be.
-
-    Raises:
-        Refusal: It is of another type, or fits neither.
-        HTTPException: It cannot be decoded at all.
-        starlette.requests.ClientDisconnect: The client left before the body had arrived.
-    """
-    document = await _plain_document(request)
-    try:
-        return _validated(first, document)
-    except Complaint as complaint:
-        if document is None:
-            raise
-        errors = complaint.errors
-    try:
-        return _validated(second, document)
-    except Complaint as complaint:
-        raise Complaint([*errors, *complaint.errors]).within(within) from complaint
-
-
-async def read_plain_text(request: Request) -> str:
-    """The body of a route that takes nothing but plain JSON, and decodes it by itself.
-
-    Raises:
-        Refusal: It is of another type.
-        starlette.requests.ClientDisconnect: The client left before the body had arrived.
-    """
-    _check_plain(request)
-    return (await request.body()).decode(errors="replace")
-
-
-async def read_form(request: Request, model: type[M]) -> M:
-    """A form of texts; an empty field is none.
-
-    Raises:
-        Refusal: It does not fit the schema.
-        HTTPException: The parts cannot be told apart.
-        starlette.requests.ClientDisconnect: The client left before the body had arrived.
-    """
-    form = await request.form()
-    fields = {name: form.getlist(name)[-1] for name in form}
-    return _validated(model, {name: text for name, text in fields.items() if text != ""}, form=True)
-
-
-def read_query(request: Request, model: type[M]) -> M:
-    """The query of the address.
-
-    Raises:
-        Refusal: It does not fit the schema.
-    """
-    return _validated(model, dict(request.query_params), place="query")
 
 
 async def read_edit_request(request: Request, release: Release) -> ImageEditRequest:
@@ -165,14 +71,10 @@ async def read_edit_request(request: Request, release: Release) -> ImageEditRequ
 async def _plain_document(request: Request) -> object:
     """The decoded body of a route that takes nothing but plain JSON."""
     document = await _document(request)
-    _check_plain(request)
-    return document
-
-
-def _check_plain(request: Request) -> None:
     content_type = request.headers.get("content-type", "")
     if content_type.lower().split(";")[0] != "application/json":
         raise Complaint(["Unsupported Media Type: Only 'application/json' is allowed"])
+    return document
 
 
 async def _document(request: Request) -> object:
@@ -209,21 +111,23 @@ def _decoded(content: bytes) -> object:
         raise HTTPException(HTTPStatus.BAD_REQUEST, "There was an error parsing the body") from error
 
 
-def _validated(
-    model: type[M], document: object, *, context: object = None, form: bool = False, place: str = "body"
-) -> M:
+def _validated(model: type[M], document: object, *, context: object = None, form: bool = False) -> M:
     if document is None:
         missing = {"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}
         raise Complaint([missing])
     try:
         return model.model_validate(document, from_attributes=True, context=context)
+    except UnicodeEncodeError as error:  # pydantic cannot hand on a message with half a character
+        raise Refusal(HTTPStatus.BAD_REQUEST, str(error), kind="BadRequestError") from error
     except ValidationError as error:
-        raise Complaint([_placed(dict(each), place, form=form) for each in error.errors()]) from error
+        raise Complaint([_placed(dict(each), form=form) for each in error.errors()]) from error
 
 
-def _placed(error: dict[str, object], place: str, *, form: bool) -> Mapping[str, object]:
+def _placed(error: dict[str, object], *, form: bool) -> Mapping[str, object]:
     """The error as of the body; a form's missing field has no input, one of JSON has all the others."""
     error.pop("url", None)
     if form and error["type"] == "missing":
         error["input"] = None
-    return error | {"loc": (place, *cast("tuple[object, ...]", error["loc"]))}
+    place = cast("tuple[object, ...]", error["loc"])
+    # An item of a list that goes by an alias is told without the list's name: a trait of the framework.
+    return error | {"loc": ("body", *(place[1:] if form and place[0] in _NAMELESS else place))}

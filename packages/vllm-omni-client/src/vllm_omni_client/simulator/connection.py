@@ -2,10 +2,12 @@
 
 import asyncio
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from socket import SO_LINGER, SOL_SOCKET, socket
 
+from h11 import IDLE
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -19,6 +21,7 @@ _METHODS = frozenset(
     )
 )
 """The methods that the server's parser reads (llhttp 9); a request with another one is none to it."""
+_END_OF_HEAD, _BLANKS = b"\r\n\r\n", b" \t"
 _EXTENSION = "vllm_omni_client.connection"
 _NO_REQUEST = PlainTextResponse(
     "Invalid HTTP request received.", status_code=HTTPStatus.BAD_REQUEST, headers={"connection": "close"}
@@ -58,21 +61,46 @@ class Connection:
 
 
 class OpenProtocol(H11Protocol):
-    """HTTP/1.1 as uvicorn speaks it; requests know their connection."""
+    """HTTP/1.1 as uvicorn speaks it; requests know their connection, and blanks at the end of a header stay.
+
+    h11 drops such blanks, and the parser of the server leaves them: a content type of "application/json " is
+    refused there.
+    """
+
+    _head: bytes = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Keep the head of a request as it is written."""
+        if self.conn.their_state is IDLE:
+            self._head = data if _END_OF_HEAD in self._head else self._head + data
+        super().data_received(data)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn narrows it
         """Remember the connection for the requests that will come on it."""
         super().connection_made(transport)
-        self.app: ASGIApp = _knowing(self.app, Connection(transport))  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue] - uvicorn's own types of the same
+        self.app: ASGIApp = _knowing(self.app, Connection(transport), lambda: self._head)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue] - uvicorn's own types of the same
 
 
-def _knowing(app: ASGIApp, connection: Connection) -> ASGIApp:
+def _knowing(app: ASGIApp, connection: Connection, head: Callable[[], bytes]) -> ASGIApp:
     async def knowing(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             if scope["method"] not in _METHODS:
                 await _NO_REQUEST(scope, receive, send)
                 return
+            scope["headers"] = _as_written(scope["headers"], head())
             scope["extensions"] = {**scope.get("extensions", {}), _EXTENSION: connection}
         await app(scope, receive, send)
 
     return knowing
+
+
+def _as_written(headers: list[tuple[bytes, bytes]], head: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers with the blanks that end their lines, unless the lines are not to be told apart."""
+    _, *lines = head.partition(_END_OF_HEAD)[0].split(b"\r\n")
+    if len(lines) != len(headers):
+        return headers
+    return [(name, value + _ending(line)) for (name, value), line in zip(headers, lines, strict=True)]
+
+
+def _ending(line: bytes) -> bytes:
+    return line[len(line.rstrip(_BLANKS)) :]

@@ -41,7 +41,7 @@ async def wish_for(
         _check_task(request)
     except ValueError as error:
         raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
-    except (TypeError, OverflowError) as error:
+    except (TypeError, OverflowError, RecursionError) as error:
         raise failure(ROUTE, error) from error
     return Wish(
         route=ROUTE,

@@ -32,7 +32,7 @@ class ImageEditRequest(BaseModel):
     url: list[str] | None = None
     url_array: list[str] | None = Field(default=None, alias="url[]")
     prompt: str
-    model: str | None = None
+    model: Annotated[str | None, WithJsonSchema({"type": "string"})] = None
     n: int = 1
     size: str = "auto"
     response_format: str = "b64_json"

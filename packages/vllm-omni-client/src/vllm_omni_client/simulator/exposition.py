@@ -16,6 +16,8 @@ class Family:
     about: str
     kind: Literal["gauge", "counter"]
     suffix: str = ""
+    tells_birth: bool = True
+    """Whether a counter has a family that says since when it counts."""
     born: float = field(default_factory=time.time)
     values: dict[Labels, float] = field(default_factory=dict[Labels, float])
 
@@ -33,7 +35,7 @@ class Family:
         yield from _head(name, self.about, self.kind)
         for labels, value in self.values.items():
             yield _sample(name, labels, value)
-        if self.kind == "counter":
+        if self.kind == "counter" and self.tells_birth:
             yield from _created(self.name, self.about, self.born, tuple(self.values))
 
 
@@ -75,19 +77,21 @@ class Histogram:
         name: The family's name.
         about: What it counts.
         bounds: The upper bounds of its buckets.
-        labels: Labels that are shown from the start.
+        labels: Labels of whatever is taken in without labels of its own.
+        begins_empty: Whether the labels are shown only once something was taken in.
     """
 
     name: str
     about: str
     bounds: tuple[float, ...]
     labels: Labels | None = None
+    begins_empty: bool = False
     born: float = field(default_factory=time.time)
     values: dict[Labels, _Observed] = field(default_factory=dict[Labels, _Observed])
 
     def __post_init__(self) -> None:
-        """Begin with the labels that are known."""
-        if self.labels is not None:
+        """Begin with the labels that are known, unless told otherwise."""
+        if self.labels is not None and not self.begins_empty:
             self._of(self.labels)
 
     def observe(self, value: float, labels: Labels | None = None) -> None:

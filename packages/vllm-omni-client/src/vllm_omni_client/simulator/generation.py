@@ -1,6 +1,8 @@
 """POST /v1/images/generations: from the body of a request to what it asks for."""
 
+from collections.abc import Iterable
 from http import HTTPStatus
+from typing import cast
 
 from vllm_omni_client.simulator.generation_request import (
     ImageGenerationRequest,
@@ -61,4 +63,23 @@ def _wish(
         output_compression=request.output_compression if tunable else release.default_compression,
         as_file=request.response_format == ResponseFormat.FILE,
         stage_metrics=bool(request.return_stage_metrics),
+        nesting=_nesting(request.extra_params),
     )
+
+
+def _nesting(parameters: object) -> int:
+    """How many objects and lists lie in one another; 0 for a plain value."""
+    depth = 0
+    level = [parameters]
+    while True:
+        inner = [member for each in level for member in _members(each)]
+        if not any(isinstance(each, dict | list) for each in level):
+            return depth
+        depth += 1
+        level = inner
+
+
+def _members(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()

@@ -16,6 +16,7 @@ from vllm_omni_client.simulator.wish import Adapter
 _INT64_MIN = -(2**63)
 _INT64_MAX = 2**63 - 1
 _MOST_LAYERS = 10
+_LORA_IDS = ("int_id", "lora_int_id")
 _SYSTEM_PROMPTS = ("dynamic", "en_vanilla", "en_recaption", "en_think_recaption", "en_unified", "custom")
 
 
@@ -125,22 +126,20 @@ def _release(info: ValidationInfo) -> Release:
     return release
 
 
-def check_layers(layers: int | None, release: Release, *, shown: object = None) -> None:
+def check_layers(layers: int | None, release: Release) -> None:
     """Whether a layered picture may have so many layers.
 
     Args:
         layers: How many.
         release: Whose bounds hold.
-        shown: What the request said, where that is no whole number.
 
     Raises:
         ValueError: In the server's words.
     """
     least = release.smallest_layers
     if layers is not None and not least <= layers <= _MOST_LAYERS:
-        value = layers if shown is None else shown
         raise ValueError(
-            f"Invalid layers value {value}. layers must be between {least} and {_MOST_LAYERS} inclusive."
+            f"Invalid layers value {layers}. layers must be between {least} and {_MOST_LAYERS} inclusive."
         )
 
 
@@ -176,10 +175,14 @@ def check_lora(lora: Mapping[str, object]) -> Adapter:
     name = lora.get("name") or lora.get("lora_name") or lora.get("adapter")
     keys = ("local_path", "path", "lora_path", "lora_local_path")
     path = next((lora[key] for key in keys if lora.get(key)), None)
+    if path and all(lora.get(key) is None for key in _LORA_IDS):
+        str(path).encode()  # the server makes an id of it, before it looks for a name
     if not name or not path:
         raise ValueError("Invalid lora object: both name and path are required.")
     scale = _number(lora, float, "scale", "lora_scale")
-    _number(lora, int, "int_id", "lora_int_id")
+    identifier = _number(lora, int, *_LORA_IDS)
+    if identifier is not None and identifier < 1:
+        raise ValueError(f"id must be > 0, got {identifier}")
     return Adapter(path=str(path), scale=1.0 if scale is None else scale)
 
 

@@ -4,13 +4,14 @@ import base64
 import binascii
 import io
 from collections.abc import Sequence
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from PIL import Image, UnidentifiedImageError
 from starlette.datastructures import UploadFile
 
+from vllm_omni_client.simulator.remote_image import why_unreachable
+
 Source = UploadFile | str
+_ONE_TOO_MANY = "cannot be 1 more than a multiple of 4"
 UNREADABLE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -28,30 +29,14 @@ async def _opened(source: Source) -> Image.Image:
         content, complaint = await source.read(), "Failed to open uploaded file"
     elif source.startswith("data:image"):
         content, complaint = _decoded(source), "Invalid base64 image"
-    elif source.startswith("http") and not urlsplit(source).hostname:
-        raise ValueError(
-            f"Failed to download image from URL {source}: "
-            "Request URL is missing an 'http://' or 'https://' protocol."
-        )
     elif source.startswith("http"):
-        raise ValueError(f"Failed to download image from URL {source}: {_unreachable(source)}")
+        raise ValueError(f"Failed to download image from URL {source}: {why_unreachable(source)}")
     else:
         raise ValueError(f"Unsupported input: {source}")
     try:
         return Image.open(io.BytesIO(content))
     except UNREADABLE as error:
         raise ValueError(f"{complaint}: {error}") from error
-
-
-def _unreachable(address: str) -> str:
-    """Why the server, without a network, cannot fetch an address: there is no such name, or nobody there."""
-    host = urlsplit(address).hostname or ""
-    try:
-        ip_address(host)
-    except ValueError:
-        named = host != "localhost"
-        return "[Errno -2] Name or service not known" if named else "All connection attempts failed"
-    return "All connection attempts failed"
 
 
 def _decoded(address: str) -> bytes:
@@ -62,4 +47,6 @@ def _decoded(address: str) -> bytes:
     try:
         return base64.b64decode(text)
     except (binascii.Error, ValueError) as error:
-        raise ValueError(f"Invalid base64 image: {error}") from error
+        # The server decodes with pybase64, which has another message for a single character too many.
+        shown = "Invalid number of data characters" if _ONE_TOO_MANY in str(error) else str(error)
+        raise ValueError(f"Invalid base64 image: {shown}") from error

@@ -1,9 +1,8 @@
 """What a model reads, what it ignores, how it treats a size, and what a picture costs; from models.toml."""
 
 import math
-import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import ClassVar, Literal
@@ -18,13 +17,13 @@ DEFAULT_SIDE = 1024
 """Width and height where a request says no size (vllm-omni 0.30.0)."""
 DEFAULT_STEPS = 50
 """The steps where a request says none, whatever the model needs (vllm-omni 0.30.0)."""
-_DEVICES = (
-    *("cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla"),
-    *("lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone"),
-)  # PyTorch 2.13
-# The name of a kind and perhaps a number, as PyTorch reads it (c10/core/Device.cpp).
-_DEVICE = re.compile(r"(?P<kind>[A-Za-z_]+)(:(0|[1-9][0-9]*))?")
 _PIXELS_PER_MEGAPIXEL = 1024 * 1024
+_STEP_BYTES = 8
+_MOST_BYTES = 1024**4  # of memory, on any server
+_INT64_LIMIT = 2**63
+_FLOAT_LIMIT = 2**1023
+_FOUR_DIGITS = 1000
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _UTF8_BYTES_PER_TOKEN = 4  # English prose under the tokenizers of these models: a common rule of thumb
 
 
@@ -128,6 +127,7 @@ class ModelRules:
             raise WorkerError(f"num_inference_steps must be positive, got {steps}")
         if steps < 0:
             raise WorkerError(f"Number of samples, {steps}, must be non-negative.")
+        check_steps(steps)
 
     def check_input(self, width: int, height: int) -> None:
         """Whether the model takes an input picture of this size in pixels.
@@ -155,6 +155,26 @@ class ModelRules:
         """
         if min(width, height) < SIZE_MULTIPLE:
             raise WorkerError("height and width must be > 0")
+
+    def check_mask(self, pictures: Sequence[tuple[int, int]], size: tuple[int, int]) -> None:
+        """Whether a mask fits: the pipeline lays it over one input picture, of the size that is made.
+
+        Args:
+            pictures: Width and height of each input picture in pixels.
+            size: Width and height of what is made.
+
+        Raises:
+            WorkerError: It does not.
+        """
+        if self.family.strength != "read_with_mask":
+            return
+        given = [(width // SIZE_MULTIPLE, height // SIZE_MULTIPLE) for width, height in pictures]
+        made = size[0] // SIZE_MULTIPLE, size[1] // SIZE_MULTIPLE
+        for side, dimension in ((0, 3), (1, 2)):
+            if given[0][side] != made[side]:
+                raise _mismatch(given[0][side] * SIZE_MULTIPLE, size[side], dimension)
+        if len(given) > 1:
+            raise _mismatch(math.prod(made), sum(map(math.prod, given)), 1)
 
     def strength(self, strength: float | None, *, steps: int, guided: bool) -> float:
         """How far an edit may go from its picture, 0 to 1.
@@ -225,6 +245,14 @@ class ModelRules:
             )
         return floored
 
+    def check_negative_prompt(self, prompt: str) -> None:
+        """Whether the model can read a negative prompt, where it is read at all.
+
+        Raises:
+            WorkerError: It is too long or no text, for a model that minds.
+        """
+        self._read(prompt, "negative_prompt")
+
     def prompt(self, prompt: str) -> str:
         """The part of a prompt that the model reads.
 
@@ -233,12 +261,15 @@ class ModelRules:
         """
         if self.family.blank_prompt == "fails" and not prompt.strip():
             raise WorkerError("`prompt` cannot be empty or whitespace-only.")
+        return self._read(prompt, "prompt")
+
+    def _read(self, prompt: str, name: str) -> str:
         text = _encoded(prompt)
         limit = self.family.prompt_tokens
         tokens = math.ceil(len(text) / _UTF8_BYTES_PER_TOKEN)
         if tokens > limit and self.family.long_prompt == "fails":
             raise WorkerError(
-                f"`prompt` is too long after applying the Qwen prompt template: got {tokens} tokens, "
+                f"`{name}` is too long after applying the Qwen prompt template: got {tokens} tokens, "
                 f"but `max_sequence_length` is {limit}. Shorten the prompt or increase `max_sequence_length` "
                 f"up to {limit}."
             )
@@ -277,20 +308,36 @@ def rules_for(model: str) -> ModelRules:
     return ModelRules(family=next(named, catalogue.family[-1]), ratios=catalogue.ratios)
 
 
-def check_device(device: str) -> None:
-    """Whether PyTorch knows a device by this name, such as "cpu" or "cuda:0".
+def _mismatch(first: int, second: int, dimension: int) -> WorkerError:
+    return WorkerError(
+        f"The size of tensor a ({first}) must match the size of tensor b ({second}) "
+        f"at non-singleton dimension {dimension}"
+    )
+
+
+def check_steps(steps: int) -> None:
+    """Whether NumPy can lay out so many steps: no pipeline looks at them before.
 
     Raises:
-        WorkerError: It does not.
+        WorkerError: In NumPy's words.
     """
-    if not device:
-        raise WorkerError("Device string must not be empty")
-    named = _DEVICE.fullmatch(device)
-    if named is None:
-        raise WorkerError(f"Invalid device string: {device!r}")
-    if named["kind"] not in _DEVICES:
-        known = ", ".join(_DEVICES)
-        raise WorkerError(f"Expected one of {known} device type at start of device string: {named['kind']}")
+    if steps * _STEP_BYTES <= _MOST_BYTES:
+        return
+    rounded = float(steps) if steps < _FLOAT_LIMIT else math.inf  # as NumPy counts
+    if rounded > _INT64_LIMIT:
+        raise WorkerError("Maximum allowed size exceeded")
+    if rounded == _INT64_LIMIT:
+        raise WorkerError("index -1 is out of bounds for axis 0 with size 0")
+    if steps * _STEP_BYTES >= _INT64_LIMIT:
+        raise WorkerError(
+            "array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
+        )
+    power = ((steps * _STEP_BYTES).bit_length() - 1) // 10
+    size = steps * _STEP_BYTES / 1024**power
+    shown = f"{size:#.3g}" if round(size) < _FOUR_DIGITS else f"{size:#.0f}"
+    raise WorkerError(
+        f"Unable to allocate {shown} {_UNITS[power]} for an array with shape ({steps},) and data type float64"
+    )
 
 
 def _check_divisible(side: str, value: int) -> None:

@@ -1,23 +1,23 @@
 """A wish, made into work for the engine by the rules of its model."""
 
 import math
-import re
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from vllm_omni_client.simulator.adapter_path import no_adapter
+from vllm_omni_client.simulator.device import check_device
 from vllm_omni_client.simulator.drawing import Subject, draw
 from vllm_omni_client.simulator.editing import Sources
 from vllm_omni_client.simulator.encoding import PictureFormat
 from vllm_omni_client.simulator.engine import Work
-from vllm_omni_client.simulator.model_rules import DEFAULT_STEPS, ModelRules, WorkerError, check_device
+from vllm_omni_client.simulator.model_rules import DEFAULT_STEPS, ModelRules, WorkerError
 from vllm_omni_client.simulator.wish import Wish
 
 Pictures = tuple[bytes, ...]
 _LEAST_SEED, _SEED_LIMIT = -(2**63), 2**64  # what PyTorch takes, signed or not
 _MOST_PICTURES = 10_000
 """Of one request: more than any GPU holds, and few enough to be counted out here."""
-_REPOSITORY = re.compile(r"\w([\w.-]*\w)?(/\w([\w.-]*\w)?)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def order(wish: Wish, rules: ModelRules, *, adapters: Collection[str]) -> Order:
         WorkerError: The model cannot do it.
     """
     if wish.adapter is not None and wish.adapter.path not in adapters:
-        raise _no_adapter(wish.adapter.path)
+        raise no_adapter(wish.adapter.path)
     if wish.generator_device is not None:
         check_device(wish.generator_device)
     seed = secrets.randbelow(2**32) if wish.seed is None else wish.seed
@@ -87,8 +87,10 @@ def _subjects(wish: Wish, rules: ModelRules, seed: int) -> tuple[Subject, ...]:
         true_cfg_scale=wish.true_cfg_scale,
         negative_prompt=wish.negative_prompt,
     )
+    if guidance is not None:
+        rules.check_negative_prompt(guidance.negative_prompt)
     width, height = _size(wish, rules)
-    sources = _sources(wish, rules, steps)
+    sources = _sources(wish, rules, steps, size=(width, height))
     n = max(1, wish.n)
     if n > _MOST_PICTURES:
         raise WorkerError(f"CUDA out of memory. There is no room for {n} pictures.")
@@ -108,17 +110,6 @@ def _subjects(wish: Wish, rules: ModelRules, seed: int) -> tuple[Subject, ...]:
     )
 
 
-def _no_adapter(path: str) -> WorkerError:
-    """What is said of an adapter that there is not; the name of a repository is looked up, in vain."""
-    if _REPOSITORY.fullmatch(path):
-        return WorkerError(
-            "Cannot find an appropriate cached snapshot folder for the specified revision on the local disk "
-            "and outgoing traffic has been disabled. To enable repo look-ups and downloads online, set "
-            "'HF_HUB_OFFLINE=0' as environment variable."
-        )
-    return WorkerError(f"[Errno 2] No such file or directory: '{path}/adapter_config.json'")
-
-
 def _size(wish: Wish, rules: ModelRules) -> tuple[int, int]:
     """The size of the pictures: that of the first input where the model takes it from there."""
     width, height = wish.width, wish.height
@@ -136,12 +127,14 @@ def _within_megapixel(width: int, height: int) -> tuple[int, int]:
     return int(width * scale), int(height * scale)
 
 
-def _sources(wish: Wish, rules: ModelRules, steps: int) -> Sources | None:
+def _sources(wish: Wish, rules: ModelRules, steps: int, *, size: tuple[int, int]) -> Sources | None:
     if not wish.pictures or not rules.family.reads_pictures:
         return None
     guided = wish.mask is not None or wish.reference is not None
     strength = rules.strength(wish.strength, steps=steps, guided=guided)
     if wish.reference is not None and rules.family.strength == "read_with_mask":
         rules.check_reference(*wish.reference.size)
+    if wish.mask is not None:
+        rules.check_mask([_within_megapixel(*picture.size) for picture in wish.pictures], size)
     further = () if wish.reference is None else (wish.reference,)
     return Sources(pictures=(*wish.pictures, *further), mask=wish.mask, strength=strength)

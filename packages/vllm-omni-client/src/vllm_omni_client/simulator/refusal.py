@@ -43,8 +43,6 @@ class Refusal(Exception):
         self.message = message
         self.param = param
         self.kind: str = kind or status.phrase
-        self.rule: str | None = None
-        """The parameter of a broken rule, which is named also where those of the schema's errors are not."""
         self.is_plain: bool = kind is not None
         """Whether the server writes it itself, and not by its framework: then as it stands."""
 
@@ -71,7 +69,7 @@ class Refusal(Exception):
 
     def named_param(self, release: Release) -> str | None:
         """The parameter, as far as a release names it."""
-        return self.param if release.names_params else self.rule
+        return self.param if release.names_params else None
 
     def told(self, release: Release, route: str) -> str:  # noqa: ARG002  # other refusals are worded by them
         """The message, as a release words it."""
@@ -88,17 +86,16 @@ class Crash(Refusal):
 class Complaint(Refusal):
     """The refusal of a request that broke the schema: an error a line, the first one's place as `param`."""
 
-    def __init__(self, errors: Sequence[Mapping[str, object] | str], *, rule: str | None = None) -> None:
+    def __init__(self, errors: Sequence[Mapping[str, object] | str]) -> None:
         first = errors[0]
-        param = rule or (None if isinstance(first, str) else _place(first))
+        param = None if isinstance(first, str) else _place(first)
         super().__init__(HTTPStatus.BAD_REQUEST, "", param=param)
-        self.rule = rule
         self.errors = errors
 
     def named_param(self, release: Release) -> str | None:
         """The parameter, as far as a release names it."""
         first = self.errors[0]
-        if release.cleans_params or not release.names_params or self.rule or isinstance(first, str):
+        if release.cleans_params or not release.names_params or isinstance(first, str):
             return super().named_param(release)
         return _place(first, clean=False)
 
@@ -110,11 +107,6 @@ class Complaint(Refusal):
             else error
             for error in self.errors
         ]
-        return Complaint(errors)
-
-    def within(self, place: tuple[str, ...]) -> "Complaint":
-        """The same, in a place within the body."""
-        errors = [error if isinstance(error, str) else _placed(error, place) for error in self.errors]
         return Complaint(errors)
 
     def told(self, release: Release, route: str) -> str:
@@ -134,11 +126,6 @@ class Complaint(Refusal):
                 # A check of the server's own, in place of the framework's, has no place.
                 place = "" if isinstance(self.errors[0], str) else _code_place(release, route)
                 return f"{whole}{place} {list(self.errors)}"
-
-
-def _placed(error: Mapping[str, object], place: tuple[str, ...]) -> Mapping[str, object]:
-    body, *rest = cast("tuple[object, ...]", error["loc"])
-    return {**error, "loc": (body, *place, *rest)}
 
 
 def _code_place(release: Release, route: str) -> str:

@@ -73,46 +73,14 @@ class Release(BaseModel):
     """A client that leaves takes its generation out of the queue."""
     sleeps: bool
     """There are /v1/omni/sleep and /v1/omni/wakeup."""
-    chat_options: Literal["nested", "nested_or_root", "both"]
-    """Where a conversation may say how a picture is to be drawn: in `extra_body`, or also at its root."""
-    chats_in_batches: Literal["no", "crash", "refused", "yes"]
-    """Whether there is /v1/chat/completions/batch, and whether it does more than refuse or break."""
-    chat_reply_lacks: frozenset[str] = frozenset()
-    """Keys of the newest release's answer in a conversation that this one's lacks."""
-    chat_reply_lists_tools: bool = False
-    """Whether the answer has an empty list of tool calls."""
-    body_rules: Literal["own_words", "as_errors"] = "own_words"
-    """How a broken rule of a whole body is told: in its own words, or as one of the errors of the schema."""
-    checks_in_chat: frozenset[Literal["extra_body", "logprobs", "modalities", "quality"]] = frozenset()
-    """The fields of a conversation that are looked at before they are used."""
-    empty_numbers_are_none: bool = False
-    """Whether an empty text or list is taken for no number in a conversation."""
-    rules_named: frozenset[str] = frozenset()
-    """The parameters that a broken rule of a body names, where it is one of the errors of the schema."""
-    routes_messages_by_role: bool = True
-    """Whether a message that is no object is refused once, and not once for each role that it could have."""
     wake_needs_sleep: bool = False
     """Whether /v1/omni/wakeup breaks on a server that never slept."""
-    text_reads_tool_choice: bool = False
-    """Whether a request for text is completed by a `tool_choice` before it is looked at."""
-    tokenize_place: tuple[str, ...] = ()
-    """Where in the body of /tokenize an error is said to be."""
-    detokenize_is_caught: bool = False
-    """Whether the failure of /detokenize is a refusal, and not a crash."""
-    serves_other_tasks: bool = False
-    """There are routes for text, sound and video, as far as they were seen."""
-    lacks_routes: frozenset[str] = frozenset()
-    """Those of these paths that this release lacks."""
-    voices: tuple[str, ...] = ()
-    """The voices that /v1/audio/voices lists."""
-    voice_errors: Literal["crash_or_found", "crash", "told"] = "told"
-    """What becomes of a voice that cannot be added, or is not there to be deleted."""
-    makes_videos: bool = False
-    """Whether a job of /v1/videos ends with a video, though the model only draws."""
-    video_lacks: frozenset[str] = frozenset()
-    """Keys of the newest release's jobs that this one's lack."""
     omni_metrics: frozenset[str] | None = None
-    """The families of vLLM-Omni's own in /metrics; None for all that there are."""
+    """The families of vLLM-Omni's own in /metrics, by their newest names; None for all that there are."""
+    metrics_prefix: str = "vllm_omni:"
+    """How the names of these families begin."""
+    counts_images: bool = True
+    """Whether requests for images are counted there."""
     complaint: Literal["twice", "whole", "short"]
     """How a request that broke the schema is told: twice over with a place in the server's code; with
     everything that was given; or with long and nested values left out."""

@@ -3,27 +3,26 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
-from vllm_omni_client.simulator import chat, edit, generation
+from vllm_omni_client.simulator import edit, generation
 from vllm_omni_client.simulator.body import (
-    read_conversation,
     read_edit_request,
     read_generation_request,
     read_json,
 )
-from vllm_omni_client.simulator.chat import Content
-from vllm_omni_client.simulator.chat_request import BatchChatRequest, ChatRequest
 from vllm_omni_client.simulator.condition import Condition, SleepRequest, WakeupRequest
 from vllm_omni_client.simulator.engine import Engine, Finished
+from vllm_omni_client.simulator.exposition import text_of
 from vllm_omni_client.simulator.model_card import model_card
 from vllm_omni_client.simulator.model_rules import ModelRules, rules_for
 from vllm_omni_client.simulator.order import Order, Pictures, order
+from vllm_omni_client.simulator.process_metrics import process_families
 from vllm_omni_client.simulator.refusal import Crash, Refusal
 from vllm_omni_client.simulator.release import Release, release_for
 from vllm_omni_client.simulator.reply import reply
@@ -33,6 +32,9 @@ from vllm_omni_client.simulator.traffic import Traffic
 from vllm_omni_client.simulator.wish import Wish, failure
 
 _DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
+_TOO_DEEP = "maximum recursion depth exceeded while calling a Python object"
+_DEEPEST_COPY = 488
+"""How deep the engine's `copy.deepcopy` goes: 487 is well, 490 kills it (vllm-omni 0.30.0)."""
 _LARGE_GPU_GIB = 80.0  # the H100 on which the costs of models.toml were measured
 
 
@@ -63,7 +65,7 @@ class Server:
         self.condition: Condition = Condition(
             settings.served_names, resident_gib=self._rules.family.resident_gib
         )
-        self._telemetry = Telemetry(settings.model)
+        self._telemetry = Telemetry(settings.model, counts_images=self.release.counts_images)
         self.traffic: Traffic = Traffic()
         self._undropped: set[asyncio.Task[Response]] = set()
 
@@ -79,35 +81,6 @@ class Server:
                 release=self.release,
             )
             return await self._while_connected(self._reply(wish, arrived), request)
-        except ClientDisconnect:
-            return Response()
-        except Refusal as refusal:
-            return refusal.response(self.release, path=request.url.path)
-
-    async def chat(self, request: Request) -> Response:
-        """Pictures as the answer in a conversation."""
-        arrived = time.monotonic()
-        try:
-            wish = chat.wish_for(
-                await read_conversation(request, ChatRequest, self.release),
-                self._rules,
-                release=self.release,
-            )
-            return await self._while_connected(self._chatted((wish,), arrived), request)
-        except ClientDisconnect:
-            return Response()
-        except Crash:
-            raise
-        except Refusal as refusal:
-            return refusal.response(self.release, path=request.url.path)
-
-    async def chat_in_batches(self, request: Request) -> Response:
-        """The answers in several conversations."""
-        arrived = time.monotonic()
-        try:
-            wanted = await read_conversation(request, BatchChatRequest, self.release)
-            wishes = [chat.wish_for(each, self._rules, release=self.release) for each in wanted.each()]
-            return await self._while_connected(self._chatted(wishes, arrived, batch=True), request)
         except ClientDisconnect:
             return Response()
         except Refusal as refusal:
@@ -175,21 +148,18 @@ class Server:
 
     async def metrics(self, request: Request) -> Response:
         """The counters as Prometheus text; the bare route announces a newer format than those below it."""
-        text = self.traffic.text()
+        text = text_of(process_families())
         if self.release.exports_metrics:
             text += self._telemetry.text(
                 running=self._engine.running,
                 waiting=self._engine.waiting,
                 only=self.release.omni_metrics,
+                prefix=self.release.metrics_prefix,
             )
+        text += self.traffic.text()
         bare = request.method == "GET" and request.url.path == "/metrics"
         version = "1.0.0" if bare else "0.0.4"
         return Response(text, media_type=f"text/plain; version={version}; charset=utf-8")
-
-    @property
-    def minds_blank_prompts(self) -> bool:
-        """Whether the model fails over a prompt without words, as which it takes what is to be spoken."""
-        return self._rules.family.blank_prompt == "fails"
 
     @property
     def _max_pixels(self) -> int | None:
@@ -232,26 +202,14 @@ class Server:
 
     async def _reply(self, wish: Wish, arrived: float) -> Response:
         if not self.condition.alive:
-            return _engine_is_dead(wish)
+            return _engine_error(wish, _DEAD, stage=0)
+        if wish.nesting > _DEEPEST_COPY:
+            self.condition.alive = False  # the engine's process dies of it, and nothing starts another one
+            return _engine_error(wish, _TOO_DEEP, stage=None)
         made, finished, seconds = await self._made(wish, arrived)
         if made.format.name == "jpg" and not self.release.knows_jpg:
-            raise failure(wish.route, "'JPG'", kind=wish.error_kind)  # Pillow's own name is JPEG
+            raise failure(wish.route, "'JPG'")  # Pillow's own name is JPEG
         return reply(wish, made, finished, submit_seconds=seconds, release=self.release)
-
-    async def _chatted(self, wishes: Sequence[Wish], arrived: float, *, batch: bool = False) -> Response:
-        """The answer to a conversation, or to several; where one fails, that is the answer to all."""
-        contents = await asyncio.gather(*(self._content(wish, arrived) for wish in wishes))
-        words = sum(len(wish.prompt.split()) for wish in wishes)
-        answer = chat.completion(
-            contents, model=self.condition.names[0], prompt_words=words, batch=batch, release=self.release
-        )
-        return JSONResponse(answer)
-
-    async def _content(self, wish: Wish, arrived: float) -> Content:
-        if not self.condition.alive:
-            raise wish.failed(RuntimeError(_DEAD), self.release)
-        _, finished, seconds = await self._made(wish, arrived)
-        return chat.content(finished, submit_seconds=seconds, release=self.release)
 
     def _load(self, wish: Wish) -> None:
         """Decode the input images, where a release does it before it looks at anything else."""
@@ -261,7 +219,7 @@ class Server:
             wish.load()
         except OSError as error:
             if self.release.engine_errors == "of_worker":  # not the worker's: it is found before that
-                raise failure(wish.route, error, kind=wish.error_kind) from error
+                raise failure(wish.route, error) from error
             raise
 
     async def _made(self, wish: Wish, arrived: float) -> tuple[Order, Finished[Pictures], float]:
@@ -296,15 +254,15 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def _engine_is_dead(wish: Wish) -> Response:
+def _engine_error(wish: Wish, message: str, *, stage: int | None) -> Response:
     """An error of the engine itself: unlike others it has the request's id."""
     error: dict[str, object] = {
-        "message": _DEAD,
+        "message": message,
         "type": "InternalServerError",
         "param": None,
         "code": 500,
-        "request_id": f"{'img_edit' if wish.pictures else 'img_gen'}-{uuid.uuid4().hex}",
-        "error_stage_id": 0,
+        "request_id": f"{'img_edit' if wish.pictures else 'img_gen'}-{uuid.uuid4().hex[:16]}",
+        "error_stage_id": stage,
     }
     return JSONResponse({"error": error}, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
 

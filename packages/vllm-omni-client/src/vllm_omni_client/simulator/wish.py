@@ -4,6 +4,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Literal
 
 from PIL import Image
 
@@ -25,8 +26,6 @@ class Wish:
 
     route: str
     """As the server's messages of failure begin: "Image generation" or "Image edit"."""
-    error_kind: str | None = None
-    """The `type` of a failure, where it is not that of the status."""
     prompt: str
     negative_prompt: str | None = None
     n: int = 1
@@ -48,6 +47,8 @@ class Wish:
     output_compression: int = 100
     as_file: bool = False
     stage_metrics: bool = False
+    nesting: int = 0
+    """How deep the parameters are nested that the engine copies as they are."""
 
     @property
     def requested_size(self) -> str | None:
@@ -66,12 +67,11 @@ class Wish:
 
     def failed(self, error: Exception, release: Release) -> Refusal:
         """The reply of 500 for whatever goes wrong in the making of images."""
-        prefix = "img_edit" if self.pictures else "img_gen"
-        told = told_by_engine(error, prefix if self.error_kind is None else "chatcmpl", release)
-        return failure(self.route, told, kind=self.error_kind)
+        prefix: Literal["img_edit", "img_gen"] = "img_edit" if self.pictures else "img_gen"
+        return failure(self.route, told_by_engine(error, prefix, release))
 
 
-def told_by_engine(error: Exception, prefix: str, release: Release) -> object:
+def told_by_engine(error: Exception, prefix: Literal["img_edit", "img_gen"], release: Release) -> object:
     """An error as the engine tells it to the routes: older ones together with the request's id.
 
     Args:
@@ -84,9 +84,8 @@ def told_by_engine(error: Exception, prefix: str, release: Release) -> object:
             return error
         case "of_stage":
             number = int(time.time()) if prefix == "img_edit" else secrets.token_hex(16)
-            name = f"chatcmpl-{secrets.token_hex(8)}" if prefix == "chatcmpl" else f"{prefix}_{number}"
             words = f"Diffusion generation failed: {error}"
-            return {"request_id": name, "stage_id": 0, "error": words}
+            return {"request_id": f"{prefix}_{number}", "stage_id": 0, "error": words}
         case "with_id":
             return {"request_id": f"{prefix}-{secrets.token_hex(8)}", "error": str(error)}
         case "of_worker":
@@ -94,9 +93,9 @@ def told_by_engine(error: Exception, prefix: str, release: Release) -> object:
             return f"Worker failed with error '{error}', {advice}"
 
 
-def failure(route: str, error: object, *, kind: str | None = None) -> Refusal:
+def failure(route: str, error: object) -> Refusal:
     """The reply of 500 of a route, such as "Image edit"."""
-    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"{route} failed: {error}", kind=kind)
+    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"{route} failed: {error}")
 
 
 def check_model(requested: str | None, *, served: str, release: Release) -> None:

@@ -1,0 +1,80 @@
+"""The families of /metrics, as vLLM-Omni 0.30.0 shows them."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+from vllm_omni_client.simulator import SimulatorSettings, create_app
+
+SMALL = {"prompt": "a red fox", "size": "64x64", "num_inference_steps": 1, "seed": 7}
+
+
+async def pages(*requests: Mapping[str, object]) -> list[str]:
+    """The page at the start, and after each request."""
+    transport = httpx.ASGITransport(create_app(SimulatorSettings()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://simulator") as http:
+        found = [(await http.get("/metrics")).text]
+        for request in requests:
+            await http.post("/v1/images/generations", json=request)
+            found.append((await http.get("/metrics")).text)
+    return found
+
+
+def families(page: str) -> list[str]:
+    return re.findall(r"^# TYPE (\S+)", page, re.MULTILINE)
+
+
+async def test_the_families_come_in_the_order_of_the_server() -> None:
+    [page] = await pages()
+    names = [name for name in families(page) if not name.startswith(("process_", "http_"))]
+    assert names[:5] == [
+        "python_gc_objects_collected_total",
+        "python_gc_objects_uncollectable_total",
+        "python_gc_collections_total",
+        "python_info",
+        "vllm_omni:num_requests_running",
+    ]
+    assert names[-6:] == [
+        "vllm_omni:image_ttfp_s",
+        "vllm_omni:denoise_step_latency_s",
+        "vllm_omni:transfer_size_bytes",
+        "vllm_omni:transfer_tx_s",
+        "vllm_omni:transfer_rx_s",
+        "vllm_omni:transfer_in_flight_s",
+    ]
+    assert {"vllm_omni:kv_wait_s", "vllm_omni:audio_rtf", "vllm_omni:speech_stream_aborted_total"} < set(
+        names
+    )
+
+
+async def test_what_was_not_observed_yet_shows_its_head_alone() -> None:
+    before, after = await pages(SMALL)
+    for name in ("stage_gen_time_s", "diffusion_exec_s", "stage_in_queue_s", "image_ttfp_s"):
+        assert f"# TYPE vllm_omni:{name} histogram" in before
+        assert f"vllm_omni:{name}_created" not in families(before)
+        assert f"vllm_omni:{name}_created" in families(after)
+    assert "\nvllm_omni:stage_waiting_requests{" not in before
+    assert "\nvllm_omni:stage_waiting_requests{" in after
+
+
+async def test_failures_tell_since_when_they_are_counted_only_once_there_is_one() -> None:
+    before, after = await pages(SMALL | {"generator_device": "abacus"})
+    assert ["vllm_omni:requests_failed_created" in families(page) for page in (before, after)] == [
+        False,
+        True,
+    ]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
+async def test_the_process_itself_is_told_where_the_system_tells_it() -> None:
+    [page] = await pages()
+    values = dict(re.findall(r"^process_(\w+) (\S+)$", page, re.MULTILINE))
+    assert set(values) == {
+        *("virtual_memory_bytes", "resident_memory_bytes", "start_time_seconds", "cpu_seconds_total"),
+        *("open_fds", "max_fds"),
+    }
+    assert 0 < float(values["resident_memory_bytes"]) < float(values["virtual_memory_bytes"])
+    assert float(values["open_fds"]) <= float(values["max_fds"])
+    assert "process_cpu_seconds_created" not in page
