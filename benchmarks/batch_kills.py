@@ -24,14 +24,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from vllm_image_core.batching import Done
+from vllm_image_core.batches.worker_pool import Done
 from vllm_image_core.errors import BadPicture
-from vllm_image_core.files.record import facts_in
-from vllm_image_core.picture import Picture
-from vllm_image_core.request import ImageRequest
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.storage.record import facts_in
 from vllm_image_core.studio import Studio
 from vllm_omni_client.simulator import SimulatorSettings, create_app
-from vllm_omni_client.simulator.serving import listen, server_of, url_of
+from vllm_omni_client.simulator.http.serving import listen, server_of, url_of
 
 KILLS = 200
 REQUESTS = 24
@@ -41,7 +41,7 @@ DEADLINE_SECONDS = 60.0
 MOST_KILLS_OF_A_BATCH = 12
 PROCESSES = multiprocessing.get_context("forkserver")
 """A process of these has everything imported when it starts."""
-PRELOADED = ("vllm_image_core.studio", "vllm_omni_client._client", "vllm_image_core.profile_file")
+PRELOADED = ("vllm_image_core.studio", "vllm_omni_client._client", "vllm_image_core.models.loader")
 
 
 def makes(pipe: Connection, url: str, folder: Path, what: str, name: str) -> None:

@@ -15,10 +15,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from vllm_image_core.batch.holding import Record
-from vllm_image_core.job import Job
-from vllm_image_core.maker import Maker
-from vllm_image_core.request import ImageRequest
+from vllm_image_core.generation.generator import Maker
+from vllm_image_core.generation.job import Job, Record
+from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
 from vllm_omni_client import AsyncOmniClient
 from vllm_omni_client.simulator import create_app

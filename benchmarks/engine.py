@@ -22,11 +22,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from vllm_image_core.backend import ServerRequest
-from vllm_image_core.batching import Done, running
-from vllm_image_core.fleet import Fleet
-from vllm_image_core.request import ImageRequest
-from vllm_image_core.servers.circuit import PROBE_SECONDS
+from vllm_image_core.batches.worker_pool import Done, running
+from vllm_image_core.fleet.backend import ServerRequest
+from vllm_image_core.fleet.circuit_breaker import PROBE_SECONDS
+from vllm_image_core.fleet.fleet import Fleet
+from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
 from vllm_image_core.testing.fault_schedule import Played, play
 from vllm_image_core.testing.virtual_batch import VirtualBatch

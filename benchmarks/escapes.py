@@ -20,9 +20,9 @@ from pathlib import Path
 
 from PIL import Image
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.files.query import Query
-from vllm_image_core.library import Library
-from vllm_image_core.picture import Picture
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.storage.library import Library
+from vllm_image_core.storage.query import Query
 
 ROUNDS = 10_000
 NAMES = tuple(f"fox{number}" for number in range(5))

@@ -24,14 +24,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_image_core.backend import ServerRequest
-from vllm_image_core.estimates.eta import Remaining, Speed
-from vllm_image_core.estimates.predictor import GB_PER_MIB, Predictor
-from vllm_image_core.estimates.service import ServiceClock
-from vllm_image_core.estimates.work import Work
-from vllm_image_core.profile import Profile
-from vllm_image_core.registry import Registry
-from vllm_image_core.request import ImageRequest
+from vllm_image_core.estimation.backlog import Remaining, Speed
+from vllm_image_core.estimation.calibration import ServiceClock
+from vllm_image_core.estimation.predictor import GB_PER_MIB, Predictor
+from vllm_image_core.estimation.work import Work
+from vllm_image_core.fleet.backend import ServerRequest
+from vllm_image_core.models.profile import Profile
+from vllm_image_core.models.registry import Registry
+from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
 from vllm_image_core.testing.virtual_server import VirtualServer
 from vllm_image_core.testing.virtual_time import run

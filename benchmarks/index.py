@@ -22,9 +22,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from PIL import Image
-from vllm_image_core.files.index import Index
-from vllm_image_core.files.query import Query
-from vllm_image_core.picture import Picture, with_text
+from vllm_image_core.imaging.picture import Picture, with_text
+from vllm_image_core.storage.index import Index
+from vllm_image_core.storage.query import Query
 
 PICTURES = 100_000
 GOAL_MS = 50.0
@@ -37,8 +37,8 @@ ROUNDS = 9
 _FIRST_QUESTION = """
 import sys, time
 from pathlib import Path
-from vllm_image_core.files.index import Index
-from vllm_image_core.files.query import Query
+from vllm_image_core.storage.index import Index
+from vllm_image_core.storage.query import Query
 index, query = Index(Path(sys.argv[1])), Query()
 began = time.perf_counter()
 index.find(query)

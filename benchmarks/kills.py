@@ -17,9 +17,9 @@ from pathlib import Path
 
 from PIL import Image
 from vllm_image_core.errors import BadPicture
-from vllm_image_core.files.index import Index
-from vllm_image_core.files.query import Query
-from vllm_image_core.picture import Picture
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.storage.index import Index
+from vllm_image_core.storage.query import Query
 
 KILLS = 200
 LONGEST_SECONDS = 0.4
@@ -29,8 +29,8 @@ SAVES = """
 import itertools, json, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from vllm_image_core.library import Library
-from vllm_image_core.picture import Picture, with_text
+from vllm_image_core.storage.library import Library
+from vllm_image_core.imaging.picture import Picture, with_text
 library, plain = Library(Path(sys.argv[1])), Picture.check(Path(sys.argv[2]).read_bytes())
 noon = datetime(2026, 2, 18, 14, 30, 22, tzinfo=UTC)
 print("ready", flush=True)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vllm_omni_client.simulator.serving import served
+from vllm_omni_client.simulator.http.serving import served
 
 GOAL_MS = 3.0
 """CPU of one tool call beyond the studio's own."""
@@ -48,7 +48,7 @@ server.run("stdio")
 
 STUDIO = """
 import asyncio, sys, time
-from vllm_image_core.request import ImageRequest
+from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
 url, folder, side = sys.argv[1], sys.argv[2], int(sys.argv[3])
 async def main():

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from PIL import Image
-from vllm_image_core.formats.flatness import flat_colour
-from vllm_image_core.picture import Picture
-from vllm_image_core.preview import Axis, contact_sheet, preview, xy_grid
+from vllm_image_core.imaging.flat_colour import flat_colour
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.imaging.preview import Axis, contact_sheet, preview, xy_grid
+from vllm_image_core.models.registry import Registry
 from vllm_image_core.provenance.metadata import Metadata
-from vllm_image_core.provenance.recalled import recall
+from vllm_image_core.provenance.recall import recall
 from vllm_image_core.provenance.recipe import recipe_facts, with_recipe
-from vllm_image_core.registry import Registry
-from vllm_image_core.request import ImageRequest
-from vllm_image_core.resolver import ResolvedRequest, resolve
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.resolver import ResolvedRequest, resolve
 
 ROUNDS = 9
 LEAST_ROUNDS = 3

@@ -3,7 +3,7 @@
 import asyncio
 
 from vllm_image_core import ImageRequest, Studio
-from vllm_image_core.batching import Done, Failed
+from vllm_image_core.batches.worker_pool import Done, Failed
 
 PROMPTS = ("a red fox in the snow", "a lighthouse at dusk", "a bowl of lemons")
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from vllm_image_core import Picture, Studio
-from vllm_image_core.picture import read_text
+from vllm_image_core.imaging.picture import read_text
 
 
 async def main() -> None:

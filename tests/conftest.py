@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, Final
 
 import pytest
-from vllm_omni_client.simulator.serving import served
+from vllm_omni_client.simulator.http.serving import served
 
 KLEIN: Final = "black-forest-labs/FLUX.2-klein-4B"
 

@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from vllm_image_core.request import ImageRequest
+from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
 from vllm_omni_client import AsyncOmniClient
-from vllm_omni_client.simulator import Simulation, SimulatorSettings, engine
-from vllm_omni_client.simulator.model_rules import rules_for
+from vllm_omni_client.simulator import Simulation, SimulatorSettings
+from vllm_omni_client.simulator.engine import engine
+from vllm_omni_client.simulator.engine.model_rules import rules_for
 
 DEADLINE_SECONDS = 120
 MODEL = "black-forest-labs/FLUX.2-klein-4B"

@@ -12,11 +12,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from vllm_image_core.batching import Done
-from vllm_image_core.gpu import Gpu
-from vllm_image_core.picture import read_text
+from vllm_image_core.batches.worker_pool import Done
+from vllm_image_core.estimation.gpu import Gpu
+from vllm_image_core.imaging.picture import read_text
 from vllm_image_core.provenance.recipe import KEYWORD
-from vllm_image_core.request import ImageRequest
+from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
 
 DEADLINE_SECONDS = 60.0

@@ -11,9 +11,9 @@ import click
 import jsonschema
 import pytest
 from mcp.types import Tool
-from vllm_image_core.profile import Profile
-from vllm_image_core.registry import Registry
-from vllm_image_mcp.cli import main as command_line
+from vllm_image_core.models.profile import Profile
+from vllm_image_core.models.registry import Registry
+from vllm_image_mcp.cli.main import main as command_line
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
 

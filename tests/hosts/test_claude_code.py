@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vllm_image_core.picture import Picture
-from vllm_image_mcp.tools import TOOLS
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_mcp.tools.tools import TOOLS
 
 if TYPE_CHECKING:
     from conftest import ModelApi, Recorded

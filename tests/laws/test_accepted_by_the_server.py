@@ -12,11 +12,11 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_image_core.parameters.preset import QUALITIES, Quality
-from vllm_image_core.profile import Profile
-from vllm_image_core.registry import Registry
-from vllm_image_core.request import ImageRequest
-from vllm_image_core.resolver import resolve
+from vllm_image_core.models.profile import Profile
+from vllm_image_core.models.registry import Registry
+from vllm_image_core.models.settings import QUALITIES, Quality
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.resolver import resolve
 
 SCHEMA: dict[str, Any] = {
     **json.loads((Path(__file__).parent / "image_generation_request.json").read_text("utf-8")),

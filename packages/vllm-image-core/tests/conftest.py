@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from vllm_image_core.picture import Picture, with_text
+from vllm_image_core.imaging.picture import Picture, with_text
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import BadRequest, OmniError
 from vllm_omni_client.metrics import ServerMetrics

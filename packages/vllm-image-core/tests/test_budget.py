@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from vllm_image_core.batch.item import ItemState
+from vllm_image_core.batches.stored_items import ItemState
 from vllm_image_core.errors import ImageError
-from vllm_image_core.request import ImageRequest
+from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
 from vllm_omni_client.errors import OmniError
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from vllm_image_core.batching import Done, running
+from vllm_image_core.batches.worker_pool import Done, running
 from vllm_image_core.errors import ImageError, InvalidRequest
-from vllm_image_core.files.filename import automatic_stem
-from vllm_image_core.registry import Registry
-from vllm_image_core.request import ImageRequest
-from vllm_image_core.resolver import ResolvedRequest, resolve
+from vllm_image_core.models.registry import Registry
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.resolver import ResolvedRequest, resolve
+from vllm_image_core.storage.filename import automatic_stem
 
 KLEIN = Registry.builtin().find("FLUX.2-klein-4B").profile
 

@@ -14,14 +14,14 @@ from types import SimpleNamespace
 
 import pytest
 from PIL import Image
-from vllm_image_core.batching import Done
-from vllm_image_core.content_key import content_key
+from vllm_image_core.batches.worker_pool import Done
 from vllm_image_core.errors import BadPicture, CannotSave, InvalidRequest, NotEnoughSpace, UnknownBatch
-from vllm_image_core.estimates.work import Work
-from vllm_image_core.gpu import Gpu
-from vllm_image_core.picture import read_text
+from vllm_image_core.estimation.gpu import Gpu
+from vllm_image_core.estimation.work import Work
+from vllm_image_core.imaging.picture import read_text
 from vllm_image_core.provenance.metadata import Metadata
-from vllm_image_core.request import ImageRequest
+from vllm_image_core.requests.content_hash import content_key
+from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import BadReply, BadRequest, OutOfGpuMemory, ServerUnreachable

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
 from vllm_omni_client.simulator import SimulatorSettings, create_app
-from vllm_omni_client.simulator.serving import listen, url_of
+from vllm_omni_client.simulator.http.serving import listen, url_of
 
 DEADLINE_SECONDS = 60.0
 KLEIN = "black-forest-labs/FLUX.2-klein-4B"

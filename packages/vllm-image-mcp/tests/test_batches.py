@@ -11,10 +11,10 @@ import pytest
 from mcp import Client
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult, TextContent
-from vllm_image_core.request import ImageRequest
-from vllm_image_mcp import calls
+from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
+from vllm_image_mcp.tools import calls
 
 if TYPE_CHECKING:
     from conftest import OmniServer

@@ -12,8 +12,8 @@ import pytest
 from mcp import Client
 from mcp.types import CallToolResult, ImageContent, ResourceLink, TextContent
 from PIL import Image
-from vllm_image_core.batch.kept_inputs import inputs_folder
-from vllm_image_mcp import waiting
+from vllm_image_core.storage.input_store import inputs_folder
+from vllm_image_mcp.jobs import waiting
 
 if TYPE_CHECKING:
     from conftest import OmniServer

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from vllm_image_core.registry import Registry
-from vllm_image_mcp.cli import main
+from vllm_image_core.models.registry import Registry
+from vllm_image_mcp.cli.main import main
 
 
 def run(*arguments: str) -> Result:

@@ -2,7 +2,7 @@ import socket
 from dataclasses import dataclass, field
 
 import pytest
-from vllm_image_core.gpu import Gpu
+from vllm_image_core.estimation.gpu import Gpu
 from vllm_image_mcp.nvml import Memory, gpu_beside, is_this_machine
 
 GIB = 1024**3

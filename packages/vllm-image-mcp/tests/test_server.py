@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mcp import Client
 from mcp.types import TextContent
-from vllm_image_core.maker import Maker
+from vllm_image_core.generation.generator import Maker
 from vllm_image_core.studio import Studio
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from vllm_omni_client import _base64
+from vllm_omni_client._imaging import base64_text
 
 # Pillow comes with the extra: without it, what draws its samples with it is not collected.
 collect_ignore = (
@@ -32,7 +32,7 @@ def anyio_backend() -> str:
 def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Decode base64 by pybase64, which comes with the extra `fast`, and once more as without it."""
     if request.param == "standard library":
-        monkeypatch.setattr(_base64, "_fast", None)
+        monkeypatch.setattr(base64_text, "_fast", None)
     else:
         pytest.importorskip("pybase64", reason="it comes with the extra `fast`")
     return request.param

@@ -31,8 +31,8 @@ from vllm_omni_client import (
     ServerError,
     UnsupportedParameter,
 )
-from vllm_omni_client._picture_file import in_format_of
-from vllm_omni_client.simulator.serving import served
+from vllm_omni_client._protocol.picture_file import in_format_of
+from vllm_omni_client.simulator.http.serving import served
 
 Script = Callable[[socket.socket, bytes], bool]
 Serve = Callable[[Script], str]

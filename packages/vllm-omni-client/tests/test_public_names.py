@@ -65,7 +65,7 @@ def test_no_other_name_is_there() -> None:
         "import vllm_omni_client.errors",
         "import vllm_omni_client.models",
         "from vllm_omni_client import ImageGenerationRequest, OmniError, ServerMetrics",
-        "import vllm_omni_client._endpoints, vllm_omni_client._retry",
+        "import vllm_omni_client._protocol.endpoints, vllm_omni_client._protocol.retry",
     ],
 )
 def test_wire_types_come_without_httpx(code: str) -> None:

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from PIL import Image
 from vllm_omni_client.simulator import SimulatorSettings, create_app
-from vllm_omni_client.simulator.model_rules import WorkerError, check_steps
-from vllm_omni_client.simulator.remote_image import why_unreachable
-from vllm_omni_client.simulator.serving import served
+from vllm_omni_client.simulator.engine.model_rules import WorkerError, check_steps
+from vllm_omni_client.simulator.http.remote_image import why_unreachable
+from vllm_omni_client.simulator.http.serving import served
 
 GENERATIONS = "/v1/images/generations"
 EDITS = "/v1/images/edits"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from vllm_omni_client import uploads as module
-from vllm_omni_client._multipart import multipart
+from vllm_omni_client._protocol.multipart import multipart
 from vllm_omni_client.errors import InvalidParameter
 from vllm_omni_client.uploads import InputImage, Upload, uploads
 

@@ -13,9 +13,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from vllm_image_core.edit import EditRequest
-    from vllm_image_core.editing.input_picture import InputPicture
-    from vllm_image_core.editing.resolver import ResolvedEdit
     from vllm_image_core.errors import (
         BadPicture,
         BadProfile,
@@ -34,20 +31,23 @@ if TYPE_CHECKING:
         RecordedFailure,
         UnknownBatch,
     )
-    from vllm_image_core.files.query import Query
-    from vllm_image_core.files.record import Record
-    from vllm_image_core.generated import GeneratedImage
-    from vllm_image_core.gpu import Gpu
-    from vllm_image_core.parameters.preset import Quality
-    from vllm_image_core.picture import Picture
-    from vllm_image_core.preview import Axis, PreviewFormat
-    from vllm_image_core.profile import Profile
+    from vllm_image_core.estimation.gpu import Gpu
+    from vllm_image_core.imaging.picture import Picture
+    from vllm_image_core.imaging.preview import Axis, PreviewFormat
+    from vllm_image_core.models.profile import Profile
+    from vllm_image_core.models.registry import Registry
+    from vllm_image_core.models.settings import Quality
     from vllm_image_core.provenance.metadata import Metadata
-    from vllm_image_core.provenance.recalled import Recalled, recall
-    from vllm_image_core.receipt import Receipt
-    from vllm_image_core.registry import Registry
-    from vllm_image_core.request import ImageRequest
-    from vllm_image_core.resolver import ResolvedRequest, resolve
+    from vllm_image_core.provenance.recall import Recalled, recall
+    from vllm_image_core.requests.edit_request import EditRequest
+    from vllm_image_core.requests.edit_resolver import ResolvedEdit
+    from vllm_image_core.requests.generated_image import GeneratedImage
+    from vllm_image_core.requests.image_request import ImageRequest
+    from vllm_image_core.requests.input_picture import InputPicture
+    from vllm_image_core.requests.receipt import Receipt
+    from vllm_image_core.requests.resolver import ResolvedRequest, resolve
+    from vllm_image_core.storage.query import Query
+    from vllm_image_core.storage.record import Record
     from vllm_image_core.studio import Studio
 
 __all__ = [
@@ -91,43 +91,43 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "Axis": "preview",
+    "Axis": "imaging.preview",
     "BadPicture": "errors",
     "BadProfile": "errors",
     "BatchInUse": "errors",
     "BatchMoved": "errors",
     "CannotSave": "errors",
     "DatabaseUnavailable": "errors",
-    "EditRequest": "edit",
-    "GeneratedImage": "generated",
-    "Gpu": "gpu",
+    "EditRequest": "requests.edit_request",
+    "GeneratedImage": "requests.generated_image",
+    "Gpu": "estimation.gpu",
     "ImageError": "errors",
-    "ImageRequest": "request",
+    "ImageRequest": "requests.image_request",
     "IndexUnavailable": "errors",
-    "InputPicture": "editing.input_picture",
+    "InputPicture": "requests.input_picture",
     "InvalidRequest": "errors",
     "JournalUnavailable": "errors",
     "Metadata": "provenance.metadata",
     "NotEnoughSpace": "errors",
     "NotRecalled": "errors",
-    "Picture": "picture",
+    "Picture": "imaging.picture",
     "PictureNotSaved": "errors",
     "PoisonRequest": "errors",
-    "PreviewFormat": "preview",
-    "Profile": "profile",
-    "Quality": "parameters.preset",
-    "Query": "files.query",
-    "Recalled": "provenance.recalled",
-    "Receipt": "receipt",
-    "Record": "files.record",
+    "PreviewFormat": "imaging.preview",
+    "Profile": "models.profile",
+    "Quality": "models.settings",
+    "Query": "storage.query",
+    "Recalled": "provenance.recall",
+    "Receipt": "requests.receipt",
+    "Record": "storage.record",
     "RecordedFailure": "errors",
-    "Registry": "registry",
-    "ResolvedEdit": "editing.resolver",
-    "ResolvedRequest": "resolver",
+    "Registry": "models.registry",
+    "ResolvedEdit": "requests.edit_resolver",
+    "ResolvedRequest": "requests.resolver",
     "Studio": "studio",
     "UnknownBatch": "errors",
-    "recall": "provenance.recalled",
-    "resolve": "resolver",
+    "recall": "provenance.recall",
+    "resolve": "requests.resolver",
 }
 
 

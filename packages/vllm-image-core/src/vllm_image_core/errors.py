@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from vllm_image_core.picture import Picture
+    from vllm_image_core.imaging.picture import Picture
 
 
 class ImageError(Exception):

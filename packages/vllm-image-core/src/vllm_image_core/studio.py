@@ -15,38 +15,38 @@ from pydantic import SecretStr
 from vllm_omni_client.errors import OmniError
 from vllm_omni_client.models import OutputFormat
 
-from vllm_image_core.backend import Backend
-from vllm_image_core.batch.at_once import Chooser
-from vllm_image_core.batch.batches import Batches
-from vllm_image_core.batch.journal import Journal
-from vllm_image_core.batch.picture_batch import PictureBatch
-from vllm_image_core.batch.request_source import Source
-from vllm_image_core.batch.summary import BatchSummary, FoundBatch
-from vllm_image_core.batch.workshop import PATIENCE_SECONDS, Workshop
-from vllm_image_core.edit import EditRequest
-from vllm_image_core.editing.input_picture import InputImage
-from vllm_image_core.editing.recall import found_in
-from vllm_image_core.estimates.calibration import Calibration
-from vllm_image_core.estimates.measurements import Measurements
-from vllm_image_core.estimates.speeds import Speeds
-from vllm_image_core.estimator import Estimate
-from vllm_image_core.files.index import Page
-from vllm_image_core.files.query import Query
-from vllm_image_core.fleet import Fleet
-from vllm_image_core.forecast import Forecast
-from vllm_image_core.generated import GeneratedImage
-from vllm_image_core.gpu import Gpu, GpuReport
-from vllm_image_core.health import Health, examine
-from vllm_image_core.library import Library
-from vllm_image_core.maker import Maker
-from vllm_image_core.parameters.preset import Quality
+from vllm_image_core.batches.batches import Batches
+from vllm_image_core.batches.concurrency import Chooser
+from vllm_image_core.batches.context import PATIENCE_SECONDS, Workshop
+from vllm_image_core.batches.handle import PictureBatch
+from vllm_image_core.batches.ingest import Source
+from vllm_image_core.batches.journal import Journal
+from vllm_image_core.batches.summary import BatchSummary, FoundBatch
+from vllm_image_core.estimation.calibration import Calibration
+from vllm_image_core.estimation.estimator import Estimate
+from vllm_image_core.estimation.gpu import Gpu, GpuReport
+from vllm_image_core.estimation.measurements import Measurements
+from vllm_image_core.estimation.service_times import Speeds
+from vllm_image_core.fleet.backend import Backend
+from vllm_image_core.fleet.fleet import Fleet
+from vllm_image_core.fleet.health import Health, examine
+from vllm_image_core.fleet.server import MemberReport
+from vllm_image_core.generation.forecast import Forecast
+from vllm_image_core.generation.generator import Maker
+from vllm_image_core.models.registry import Registry
+from vllm_image_core.models.served import ServedModel
+from vllm_image_core.models.settings import Quality
 from vllm_image_core.provenance.metadata import Metadata
-from vllm_image_core.provenance.recalled import Recalled, recall
-from vllm_image_core.registry import Registry
-from vllm_image_core.request import ImageRequest
-from vllm_image_core.served import ServedModel
-from vllm_image_core.servers.member_report import MemberReport
-from vllm_image_core.views.viewer import Viewer
+from vllm_image_core.provenance.recall import Recalled, recall
+from vllm_image_core.requests.edit_request import EditRequest
+from vllm_image_core.requests.generated_image import GeneratedImage
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.input_picture import InputImage
+from vllm_image_core.storage.edit_inputs import found_in
+from vllm_image_core.storage.index import Page
+from vllm_image_core.storage.library import Library
+from vllm_image_core.storage.query import Query
+from vllm_image_core.studio_views import Viewer
 
 __all__ = ["Studio"]
 

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from vllm_image_core.batch.events import Event
-from vllm_image_core.batch.picture_batch import PictureBatch
-from vllm_image_core.batching import Done
+from vllm_image_core.batches.events import Event
+from vllm_image_core.batches.handle import PictureBatch
+from vllm_image_core.batches.worker_pool import Done
 from vllm_image_core.errors import PictureNotSaved
-from vllm_image_core.request import ImageRequest
+from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
 from vllm_omni_client.errors import (
     BadReply,

@@ -20,12 +20,12 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 from vllm_image_core.errors import CannotSave, InvalidRequest, NotEnoughSpace, PictureNotSaved
-from vllm_image_core.files.filename import MAX_BYTES, check_filename, folded
-from vllm_image_core.files.folder import Folder
-from vllm_image_core.files.query import Query
-from vllm_image_core.library import Library
-from vllm_image_core.picture import Picture, with_text
-from vllm_image_core.store import Store
+from vllm_image_core.imaging.picture import Picture, with_text
+from vllm_image_core.storage.filename import MAX_BYTES, check_filename, folded
+from vllm_image_core.storage.folder import Folder
+from vllm_image_core.storage.library import Library
+from vllm_image_core.storage.query import Query
+from vllm_image_core.storage.store import Store
 
 NOON = datetime(2026, 2, 18, 14, 30, 22, tzinfo=UTC)
 PROMPT = "a red fox"
@@ -38,8 +38,8 @@ SAVES = """
 import itertools, json, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from vllm_image_core.library import Library
-from vllm_image_core.picture import Picture, with_text
+from vllm_image_core.storage.library import Library
+from vllm_image_core.imaging.picture import Picture, with_text
 root, sample = Path(sys.argv[1]), Path(sys.argv[2])
 library, plain = Library(root), Picture.check(sample.read_bytes())
 noon = datetime(2026, 2, 18, 14, 30, 22, tzinfo=UTC)

@@ -6,12 +6,12 @@ from functools import cache
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
-from vllm_image_core.edit import EditRequest
-from vllm_image_core.editing.input_picture import InputPicture, read_input
-from vllm_image_core.editing.resolver import ResolvedEdit, resolve_edit
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.profile import Profile
-from vllm_image_core.registry import Registry
+from vllm_image_core.models.profile import Profile
+from vllm_image_core.models.registry import Registry
+from vllm_image_core.requests.edit_request import EditRequest
+from vllm_image_core.requests.edit_resolver import ResolvedEdit, resolve_edit
+from vllm_image_core.requests.input_picture import InputPicture, read_input
 from vllm_omni_client.edits import ImageEditRequest
 
 REGISTRY = Registry.builtin()

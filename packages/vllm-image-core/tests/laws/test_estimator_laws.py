@@ -4,9 +4,9 @@ import math
 
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_image_core.estimator import estimate, recommended_concurrency
-from vllm_image_core.profile import Profile
-from vllm_image_core.registry import Registry
+from vllm_image_core.estimation.estimator import estimate, recommended_concurrency
+from vllm_image_core.models.profile import Profile
+from vllm_image_core.models.registry import Registry
 
 REGISTRY = Registry.builtin()
 profiles = st.sampled_from((*REGISTRY.profiles, REGISTRY.fallback))

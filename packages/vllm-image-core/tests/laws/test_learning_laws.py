@@ -5,12 +5,12 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_image_core.estimates.eta import Remaining, Speed
-from vllm_image_core.estimates.fit import Sample, fitted, value
-from vllm_image_core.estimates.predictor import Predictor
-from vllm_image_core.estimates.service import ServiceClock
-from vllm_image_core.estimates.work import Work, coefficients
-from vllm_image_core.registry import Registry
+from vllm_image_core.estimation.backlog import Remaining, Speed
+from vllm_image_core.estimation.calibration import ServiceClock
+from vllm_image_core.estimation.cost_model import Sample, fitted, value
+from vllm_image_core.estimation.predictor import Predictor
+from vllm_image_core.estimation.work import Work, coefficients
+from vllm_image_core.models.registry import Registry
 
 REGISTRY = Registry.builtin()
 profiles = st.sampled_from((*REGISTRY.profiles, REGISTRY.fallback))

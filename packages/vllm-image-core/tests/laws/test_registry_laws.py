@@ -2,8 +2,8 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_image_core.profile import Profile
-from vllm_image_core.registry import Registry
+from vllm_image_core.models.profile import Profile
+from vllm_image_core.models.registry import Registry
 
 REGISTRY = Registry.builtin()
 names = st.text(max_size=300) | st.from_regex(

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.parameters.preset import QUALITIES
-from vllm_image_core.parameters.size import Size, shrunk
-from vllm_image_core.profile import Profile
-from vllm_image_core.receipt import receipt
-from vllm_image_core.registry import Registry
-from vllm_image_core.request import ImageRequest
-from vllm_image_core.resolver import ResolvedRequest, resolve
+from vllm_image_core.imaging.size import Size, shrunk
+from vllm_image_core.models.profile import Profile
+from vllm_image_core.models.registry import Registry
+from vllm_image_core.models.settings import QUALITIES
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.receipt import receipt
+from vllm_image_core.requests.resolver import ResolvedRequest, resolve
 from vllm_omni_client.models import ImageGenerationRequest
 
 REGISTRY = Registry.builtin()

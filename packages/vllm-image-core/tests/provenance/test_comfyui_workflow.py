@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from vllm_image_core.provenance.comfyui_workflow import facts_of_workflow
+from vllm_image_core.provenance.comfyui import facts_of_workflow
 from vllm_image_core.provenance.facts import Facts
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 from vllm_image_core.provenance.facts import Facts, bounded_settings, bounded_text, number, request_of
-from vllm_image_core.request import ImageRequest
+from vllm_image_core.requests.image_request import ImageRequest
 
 
 def test_what_fits_is_taken_over() -> None:

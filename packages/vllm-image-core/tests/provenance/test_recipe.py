@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from vllm_image_core.picture import Picture, read_text, with_text
-from vllm_image_core.provenance import xmp
+from vllm_image_core.imaging import xmp
+from vllm_image_core.imaging.picture import Picture, read_text, with_text
+from vllm_image_core.models.registry import Registry
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recipe import recipe_facts, with_recipe
-from vllm_image_core.registry import Registry
-from vllm_image_core.request import ImageRequest
-from vllm_image_core.resolver import ResolvedRequest, resolve
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.resolver import ResolvedRequest, resolve
 
 QWEN = "Qwen/Qwen-Image"
 NOON = datetime(2026, 2, 18, 14, 30, 22, tzinfo=UTC)

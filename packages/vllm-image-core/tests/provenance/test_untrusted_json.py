@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from vllm_image_core.provenance.untrusted_json import as_list, as_object, is_json, json_object
+from vllm_image_core.provenance.facts import as_list, as_object, is_json, json_object
 
 
 def test_an_object_is_read_and_of_double_keys_the_last_counts() -> None:

@@ -7,7 +7,7 @@ import socket
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
-from vllm_image_core.gpu import Gpu
+from vllm_image_core.estimation.gpu import Gpu
 
 __all__ = ["Nvml", "gpu_beside", "is_this_machine"]
 

@@ -22,22 +22,24 @@ from pydantic import ValidationError
 from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_omni_client.errors import OmniError
 
-from vllm_image_mcp.arguments import Signature, fit
-from vllm_image_mcp.completions import add_completions
-from vllm_image_mcp.endings import Ending, ended_by_signals
+from vllm_image_mcp.error_messages import explain, explain_arguments, explain_inability
 from vllm_image_mcp.event_loop import loop_factory
-from vllm_image_mcp.gallery import gallery, shown_by
-from vllm_image_mcp.loading import Loading, needed
-from vllm_image_mcp.messages import explain, explain_arguments, explain_inability
-from vllm_image_mcp.prompts import PromptServer, add_prompts
-from vllm_image_mcp.reply import with_notes
-from vllm_image_mcp.resources import ResourceServer, add_resources
-from vllm_image_mcp.schemas import short_input, short_output
+from vllm_image_mcp.options import with_settings
+from vllm_image_mcp.preloading import Loading, needed
+from vllm_image_mcp.resources.completions import add_completions
+from vllm_image_mcp.resources.gallery import gallery, shown_by
+from vllm_image_mcp.resources.prompts import PromptServer, add_prompts
+from vllm_image_mcp.resources.resources import ResourceServer, add_resources
+from vllm_image_mcp.resources.subscriptions import Subscriptions
+from vllm_image_mcp.results.tool_reply import with_notes
 from vllm_image_mcp.settings import Settings
+from vllm_image_mcp.shutdown import Ending, ended_by_signals
+from vllm_image_mcp.startup import check_profiles, start_logging
 from vllm_image_mcp.state import State
-from vllm_image_mcp.stdio import StdioHost, host_on_stdio
-from vllm_image_mcp.subscriptions import Subscriptions
-from vllm_image_mcp.tools import TITLES, TOOLS
+from vllm_image_mcp.tools.arguments import Signature, fit
+from vllm_image_mcp.tools.schemas import short_input, short_output
+from vllm_image_mcp.tools.tools import TITLES, TOOLS
+from vllm_image_mcp.transport.stdio import StdioHost, host_on_stdio
 
 _AT_THE_END_SECONDS = 1.5
 """How long images in progress may take when the host has gone: hosts kill a server that lives on for 2 s."""
@@ -209,11 +211,13 @@ async def _serve(server: ImageServer, state: State) -> Ending:
     return ending
 
 
-def main() -> None:
-    """The command line, whatever it is started by."""
-    from vllm_image_mcp.cli import main as command_line  # noqa: PLC0415 - it imports this module
-
-    command_line()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@with_settings
+def main(settings: Settings) -> None:
+    """Serve MCP on stdin and stdout, for an MCP host; ``vllm-image-mcp`` has the commands, too."""
+    start_logging(settings)
+    check_profiles(settings)
+    serve(settings)
 
 
 def _lifespan(state: State) -> Callable[[MCPServer[State]], AbstractAsyncContextManager[State]]:

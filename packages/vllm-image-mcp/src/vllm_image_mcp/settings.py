@@ -11,7 +11,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from vllm_image_core.text import shown
 
-from vllm_image_mcp.written import key_as_written, path_as_written, text_as_written, url_as_written
+from vllm_image_mcp.setting_values import key_as_written, path_as_written, text_as_written, url_as_written
 
 __all__ = ["LogLevel", "Settings"]
 

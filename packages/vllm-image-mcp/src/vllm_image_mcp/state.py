@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vllm_image_core.batch.events import Event
-    from vllm_image_core.registry import Registry
+    from vllm_image_core.batches.events import Event
+    from vllm_image_core.models.registry import Registry
     from vllm_image_core.studio import Studio
 
-    from vllm_image_mcp.floor import Floor
-    from vllm_image_mcp.folder import Folder
-    from vllm_image_mcp.inputs import InputFolders
+    from vllm_image_mcp.input_folders import InputFolders
+    from vllm_image_mcp.jobs.batch_tracker import Floor
+    from vllm_image_mcp.output_folder import Folder
     from vllm_image_mcp.settings import Settings
 
 __all__ = ["State"]
@@ -49,7 +49,7 @@ class State:
     @cached_property
     def folder(self) -> Folder:
         """Where pictures go, and why there when it is not where they were asked for."""
-        from vllm_image_mcp.folder import usable_folder  # noqa: PLC0415 - a server that starts needs no folder
+        from vllm_image_mcp.output_folder import usable_folder  # noqa: PLC0415 - a server that starts needs no folder
 
         is_named = self._at_shell and "output_dir" in self.settings.model_fields_set
         return usable_folder(self.settings.output_dir, or_elsewhere=not is_named)
@@ -61,28 +61,28 @@ class State:
         Raises:
             BadProfile: A file of the user's is no profile.
         """
-        from vllm_image_mcp.opening import registry_of  # noqa: PLC0415 - nor the core
+        from vllm_image_mcp.studio_factory import registry_of  # noqa: PLC0415 - nor the core
 
         return registry_of(self.settings)
 
     @cached_property
     def studio(self) -> Studio:
         """The one studio of this process."""
-        from vllm_image_mcp.opening import opened  # noqa: PLC0415 - nor the core
+        from vllm_image_mcp.studio_factory import opened  # noqa: PLC0415 - nor the core
 
         return opened(self.settings, self.folder.path, self.registry)
 
     @cached_property
     def floor(self) -> Floor:
         """The batches that are made here."""
-        from vllm_image_mcp.floor import Floor  # noqa: PLC0415 - nor the core
+        from vllm_image_mcp.jobs.batch_tracker import Floor  # noqa: PLC0415 - nor the core
 
         return Floor(self.studio, notes=self.notes, patience=self.settings.timeout, listener=self.listener)
 
     @cached_property
     def input_folders(self) -> InputFolders:
         """Where the pictures of an edit may be read."""
-        from vllm_image_mcp.inputs import InputFolders  # noqa: PLC0415 - only edits read pictures
+        from vllm_image_mcp.input_folders import InputFolders  # noqa: PLC0415 - only edits read pictures
 
         return InputFolders(self.studio.output_dir, self.settings.allow_dir or ())
 

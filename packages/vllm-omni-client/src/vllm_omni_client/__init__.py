@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vllm_omni_client._client import AsyncOmniClient, OmniClient
+    from vllm_omni_client._imaging.picture import PictureSize
     from vllm_omni_client.capabilities import Capabilities
     from vllm_omni_client.edits import ImageEditRequest
     from vllm_omni_client.errors import (
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
         ConnectionLost,
         EngineDead,
         Exchange,
+        FailedAttempt,
         InvalidParameter,
         ModelChanged,
         NotFound,
@@ -36,8 +38,7 @@ if TYPE_CHECKING:
         ModelList,
         ReplyImage,
     )
-    from vllm_omni_client.picture import PictureSize
-    from vllm_omni_client.receipt import FailedAttempt, Receipt
+    from vllm_omni_client.receipt import Receipt
     from vllm_omni_client.saved import SavedImage
 
 __all__ = [

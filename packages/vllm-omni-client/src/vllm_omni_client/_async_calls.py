@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar, overload
 
-from vllm_omni_client import _endpoints
-from vllm_omni_client._attempts import Attempts
-from vllm_omni_client._caller import Caller
-from vllm_omni_client._endpoints import Call
-from vllm_omni_client._fitting import fitted_edit, fitted_generation, seeded
-from vllm_omni_client._outcome import saved, with_receipt
-from vllm_omni_client._picture_file import file_for, in_format_of
+from vllm_omni_client._base import Caller
+from vllm_omni_client._protocol import endpoints
+from vllm_omni_client._protocol.adaptation import fitted_edit, fitted_generation, seeded
+from vllm_omni_client._protocol.attempts import Attempts
+from vllm_omni_client._protocol.endpoints import Call
+from vllm_omni_client._protocol.picture_file import file_for, in_format_of
+from vllm_omni_client._protocol.result import saved, with_receipt
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.generation_budget import GenerationBudget
@@ -85,15 +85,15 @@ class AsyncCalls(Caller, ABC):
         with file_for(request, into, overwrite=overwrite) as file:
             request = in_format_of(request, into)
             wanted = seeded(request)
-            attempts = self._connection.attempts(_endpoints.generate(wanted), budget)
+            attempts = self._connection.attempts(endpoints.generate(wanted), budget)
             server = await self._known(attempts)
             fitted = fitted_generation(
                 wanted, server, strict=self._strict, into_file=file is not None, requested=request
             )
             if file is None:
-                reply = await self._send(_endpoints.generate(fitted.sent), attempts)
+                reply = await self._send(endpoints.generate(fitted.sent), attempts)
                 return with_receipt(fitted, reply, attempts)
-            arrived = await self._send(_endpoints.generate_into(fitted.sent, file), attempts)
+            arrived = await self._send(endpoints.generate_into(fitted.sent, file), attempts)
             return saved(fitted, file, arrived, attempts)
 
     @overload
@@ -166,13 +166,13 @@ class AsyncCalls(Caller, ABC):
         with file_for(request, into, overwrite=overwrite) as file:
             request = in_format_of(request, into)
             wanted = seeded(request)
-            attempts = self._connection.attempts(_endpoints.edit(wanted, ()), budget)
+            attempts = self._connection.attempts(endpoints.edit(wanted, ()), budget)
             server = await self._known(attempts)
             fitted, pictures = fitted_edit(wanted, read, server, strict=self._strict, requested=request)
             if file is None:
-                reply = await self._send(_endpoints.edit(fitted.sent, pictures), attempts)
+                reply = await self._send(endpoints.edit(fitted.sent, pictures), attempts)
                 return with_receipt(fitted, reply, attempts)
-            arrived = await self._send(_endpoints.edit_into(fitted.sent, pictures, file), attempts)
+            arrived = await self._send(endpoints.edit_into(fitted.sent, pictures, file), attempts)
             return saved(fitted, file, arrived, attempts)
 
     async def capabilities(self) -> Capabilities:
@@ -181,7 +181,7 @@ class AsyncCalls(Caller, ABC):
         Raises:
             ServerUnreachable: No one answers.
         """
-        known = await self._known(self._connection.attempts(_endpoints.openapi()))
+        known = await self._known(self._connection.attempts(endpoints.openapi()))
         if known.source == "unknown":
             await self.health_check()
         return known
@@ -196,7 +196,7 @@ class AsyncCalls(Caller, ABC):
                 server's own default, drops them; 0.30.0 then has to be started anew.
             stage_ids: Which stages; a server that only draws has the one.
         """
-        return await self._send(_endpoints.sleep(stage_ids, level))
+        return await self._send(endpoints.sleep(stage_ids, level))
 
     async def wake_up(self, *, stage_ids: Sequence[int] = (0,)) -> bool:
         """Have the server load its weights again; False when it was not asleep. Needs 0.20 or later.
@@ -204,11 +204,11 @@ class AsyncCalls(Caller, ABC):
         Raises:
             ServerError: It has dropped its weights (level 2) and cannot load them.
         """
-        return await self._send(_endpoints.wake_up(stage_ids))
+        return await self._send(endpoints.wake_up(stage_ids))
 
     async def get_models(self) -> ModelList:
         """Return the served names of the server's one model."""
-        return await self._send(_endpoints.models())
+        return await self._send(endpoints.models())
 
     async def health_check(self) -> bool:
         """Ask once whether the server can work: True for 200, False for 503.
@@ -216,17 +216,17 @@ class AsyncCalls(Caller, ABC):
         Raises:
             ServerUnreachable: No one answers.
         """
-        return await self._send(_endpoints.health())
+        return await self._send(endpoints.health())
 
     async def get_version(self) -> str:
         """Return vLLM's version; its first two numbers are those of vLLM-Omni."""
-        version = await self._send(_endpoints.version())
+        version = await self._send(endpoints.version())
         self._server.hear(version)
         return version
 
     async def get_metrics(self) -> ServerMetrics:
         """Return what the server counts; what it does not tell is None."""
-        return await self._send(_endpoints.server_metrics())
+        return await self._send(endpoints.server_metrics())
 
 
 class OneImage:

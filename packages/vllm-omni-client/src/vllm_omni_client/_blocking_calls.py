@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar, overload
 
-from vllm_omni_client import _endpoints
-from vllm_omni_client._attempts import Attempts
-from vllm_omni_client._caller import Caller
-from vllm_omni_client._endpoints import Call
-from vllm_omni_client._fitting import fitted_edit, fitted_generation, seeded
-from vllm_omni_client._outcome import saved, with_receipt
-from vllm_omni_client._picture_file import file_for, in_format_of
+from vllm_omni_client._base import Caller
+from vllm_omni_client._protocol import endpoints
+from vllm_omni_client._protocol.adaptation import fitted_edit, fitted_generation, seeded
+from vllm_omni_client._protocol.attempts import Attempts
+from vllm_omni_client._protocol.endpoints import Call
+from vllm_omni_client._protocol.picture_file import file_for, in_format_of
+from vllm_omni_client._protocol.result import saved, with_receipt
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.metrics import ServerMetrics
@@ -48,15 +48,15 @@ class BlockingCalls(Caller, ABC):
         with file_for(request, into, overwrite=overwrite) as file:
             request = in_format_of(request, into)
             wanted = seeded(request)
-            attempts = self._connection.attempts(_endpoints.generate(wanted))
+            attempts = self._connection.attempts(endpoints.generate(wanted))
             server = self._known(attempts)
             fitted = fitted_generation(
                 wanted, server, strict=self._strict, into_file=file is not None, requested=request
             )
             if file is None:
-                reply = self._send(_endpoints.generate(fitted.sent), attempts)
+                reply = self._send(endpoints.generate(fitted.sent), attempts)
                 return with_receipt(fitted, reply, attempts)
-            arrived = self._send(_endpoints.generate_into(fitted.sent, file), attempts)
+            arrived = self._send(endpoints.generate_into(fitted.sent, file), attempts)
             return saved(fitted, file, arrived, attempts)
 
     @overload
@@ -99,44 +99,44 @@ class BlockingCalls(Caller, ABC):
         with file_for(request, into, overwrite=overwrite) as file:
             request = in_format_of(request, into)
             wanted = seeded(request)
-            attempts = self._connection.attempts(_endpoints.edit(wanted, ()))
+            attempts = self._connection.attempts(endpoints.edit(wanted, ()))
             server = self._known(attempts)
             fitted, pictures = fitted_edit(wanted, read, server, strict=self._strict, requested=request)
             if file is None:
-                reply = self._send(_endpoints.edit(fitted.sent, pictures), attempts)
+                reply = self._send(endpoints.edit(fitted.sent, pictures), attempts)
                 return with_receipt(fitted, reply, attempts)
-            arrived = self._send(_endpoints.edit_into(fitted.sent, pictures, file), attempts)
+            arrived = self._send(endpoints.edit_into(fitted.sent, pictures, file), attempts)
             return saved(fitted, file, arrived, attempts)
 
     def capabilities(self) -> Capabilities:
         """Return which fields and routes the server has; see `AsyncOmniClient.capabilities`."""
-        known = self._known(self._connection.attempts(_endpoints.openapi()))
+        known = self._known(self._connection.attempts(endpoints.openapi()))
         if known.source == "unknown":
             self.health_check()
         return known
 
     def sleep(self, *, level: Literal[1, 2] = 1, stage_ids: Sequence[int] = (0,)) -> bool:
         """Have the server give its GPU memory back; see `AsyncOmniClient.sleep`."""
-        return self._send(_endpoints.sleep(stage_ids, level))
+        return self._send(endpoints.sleep(stage_ids, level))
 
     def wake_up(self, *, stage_ids: Sequence[int] = (0,)) -> bool:
         """Have the server load its weights again; False when it was not asleep. Needs 0.20 or later."""
-        return self._send(_endpoints.wake_up(stage_ids))
+        return self._send(endpoints.wake_up(stage_ids))
 
     def get_models(self) -> ModelList:
         """Return the served names of the server's one model."""
-        return self._send(_endpoints.models())
+        return self._send(endpoints.models())
 
     def health_check(self) -> bool:
         """Ask once whether the server can work: True for 200, False for 503; else it is an error."""
-        return self._send(_endpoints.health())
+        return self._send(endpoints.health())
 
     def get_version(self) -> str:
         """Return vLLM's version; its first two numbers are those of vLLM-Omni."""
-        version = self._send(_endpoints.version())
+        version = self._send(endpoints.version())
         self._server.hear(version)
         return version
 
     def get_metrics(self) -> ServerMetrics:
         """Return what the server counts; what it does not tell is None."""
-        return self._send(_endpoints.server_metrics())
+        return self._send(endpoints.server_metrics())

@@ -23,15 +23,15 @@ from pydantic import SecretStr
 from tenacity import AsyncRetrying, Retrying, retry_if_exception
 
 from vllm_omni_client._async_calls import AsyncCalls
-from vllm_omni_client._attempts import Attempts
 from vllm_omni_client._blocking_calls import BlockingCalls
-from vllm_omni_client._causes import first_words, unreachable_reason
-from vllm_omni_client._connection import Connection, as_secret
-from vllm_omni_client._endpoints import Call
-from vllm_omni_client._flows import Ask, Flow
-from vllm_omni_client._proxy import proxy_for
-from vllm_omni_client._reply import IncomingReply, Reply
-from vllm_omni_client._wire import Deadline, Wire
+from vllm_omni_client._protocol.attempts import Attempts
+from vllm_omni_client._protocol.connect_errors import first_words, unreachable_reason
+from vllm_omni_client._protocol.connection_settings import Connection, as_secret
+from vllm_omni_client._protocol.connection_trace import Deadline, Wire
+from vllm_omni_client._protocol.endpoints import Call
+from vllm_omni_client._protocol.flows import Ask, Flow
+from vllm_omni_client._protocol.proxy import proxy_for
+from vllm_omni_client._protocol.reply_body import IncomingReply, Reply
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.errors import (
     ConnectionLost,

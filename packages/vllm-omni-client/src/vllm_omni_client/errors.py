@@ -32,7 +32,22 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, NamedTuple, Self
 
 from vllm_omni_client._text import printable
-from vllm_omni_client.receipt import FailedAttempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedAttempt:
+    """An attempt that failed and was followed by another one.
+
+    Attributes:
+        error: The class of its error, such as "ServerBusy".
+        reason: The message of its error.
+        waited_seconds: How long was waited after it.
+    """
+
+    error: str
+    reason: str
+    waited_seconds: float
+
 
 GpuSpent = Literal["no", "unknown", "yes"]
 Outcome = Literal["never_sent", "refused", "unknown", "failed", "final"]

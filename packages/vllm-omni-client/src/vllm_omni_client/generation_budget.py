@@ -8,8 +8,7 @@ have cost GPU time, and every error and receipt tells all requests that were mad
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from vllm_omni_client.errors import GpuSpent, OmniError
-from vllm_omni_client.receipt import FailedAttempt
+from vllm_omni_client.errors import FailedAttempt, GpuSpent, OmniError
 
 MOST_GENERATIONS: Final = 2
 """How many requests for one image may have cost GPU time: one, and one more in place of it."""

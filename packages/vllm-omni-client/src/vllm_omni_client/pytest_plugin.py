@@ -63,7 +63,7 @@ def omni_simulation(omni_settings: "SimulatorSettings") -> "Simulation":
 @pytest.fixture
 def omni_server(omni_simulation: "Simulation") -> Iterator[OmniServer]:
     """The simulated server on a free port, for the length of the test."""
-    from vllm_omni_client.simulator.serving import serving  # noqa: PLC0415 - the extra is there if this is used
+    from vllm_omni_client.simulator.http.serving import serving  # noqa: PLC0415 - the extra is there if this is used
 
     with serving(omni_simulation) as url:
         yield OmniServer(url=url, simulation=omni_simulation)

@@ -3,24 +3,11 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vllm_omni_client.errors import FailedAttempt
+
 if TYPE_CHECKING:
     from vllm_omni_client.edits import ImageEditRequest
     from vllm_omni_client.models import ImageGenerationRequest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedAttempt:
-    """An attempt that failed and was followed by another one.
-
-    Attributes:
-        error: The class of its error, such as "ServerBusy".
-        reason: The message of its error.
-        waited_seconds: How long was waited after it.
-    """
-
-    error: str
-    reason: str
-    waited_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

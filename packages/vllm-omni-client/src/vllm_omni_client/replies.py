@@ -23,10 +23,8 @@ from pydantic import (
     WrapValidator,
 )
 
-from vllm_omni_client._base64 import decoded
-from vllm_omni_client._pillow import opened
-from vllm_omni_client._saving import write_whole
-from vllm_omni_client.picture import (
+from vllm_omni_client._imaging.base64_text import decoded
+from vllm_omni_client._imaging.picture import (
     DamagedPicture,
     PictureFormat,
     PictureSize,
@@ -34,6 +32,8 @@ from vllm_omni_client.picture import (
     format_of,
     size_of,
 )
+from vllm_omni_client._imaging.pillow import opened
+from vllm_omni_client._imaging.saving import write_whole
 from vllm_omni_client.receipt import Receipt
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllm_omni_client.picture import PictureFormat, PictureSize
+from vllm_omni_client._imaging.picture import PictureFormat, PictureSize
 from vllm_omni_client.receipt import Receipt
 from vllm_omni_client.replies import GenerationMetrics
 

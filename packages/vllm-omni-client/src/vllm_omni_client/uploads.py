@@ -8,9 +8,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Final, Literal, Protocol, cast, runtime_checkable
 
+from vllm_omni_client._imaging.picture import PictureFormat, format_of
 from vllm_omni_client._text import printable
 from vllm_omni_client.errors import InvalidParameter
-from vllm_omni_client.picture import PictureFormat, format_of
 
 MOST_IMAGES: Final = 4
 """The most that any model of 0.30.0 takes (`vllm_omni/diffusion/model_metadata.py`)."""

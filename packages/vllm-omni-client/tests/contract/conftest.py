@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 from vllm_omni_client.simulator import SimulatorSettings
-from vllm_omni_client.simulator.serving import served
+from vllm_omni_client.simulator.http.serving import served
 
 REAL_URL = os.environ.get("OMNI_URL")
 REAL_KEY = os.environ.get("OMNI_API_KEY")

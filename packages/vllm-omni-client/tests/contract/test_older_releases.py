@@ -18,7 +18,7 @@ import httpx
 import pytest
 from PIL import Image
 from vllm_omni_client.simulator import SimulatorSettings
-from vllm_omni_client.simulator.serving import served
+from vllm_omni_client.simulator.http.serving import served
 
 FOLDER: Final = Path(__file__).with_name("recorded")
 MEASURED: Final = {"stage_durations", "peak_memory_mb", "metrics"}

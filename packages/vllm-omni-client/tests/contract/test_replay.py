@@ -18,7 +18,7 @@ import httpx
 import pytest
 from PIL import Image
 from vllm_omni_client.simulator import SimulatorSettings
-from vllm_omni_client.simulator.serving import served
+from vllm_omni_client.simulator.http.serving import served
 
 REAL_URL = os.environ.get("OMNI_URL")
 REAL_KEY = os.environ.get("OMNI_API_KEY")

@@ -1,17 +1,32 @@
 """Facts from a picture's file: what it says of its making, and how much of that a request can hold."""
 
+import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar, cast
 
+from vllm_image_core import checks
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.parameters import bounds
-from vllm_image_core.request import ImageRequest
+from vllm_image_core.requests import limits
+from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line
 
-__all__ = ["Facts", "Tool", "bounded_settings", "bounded_text", "number", "request_of"]
+__all__ = [
+    "MAX_CHARACTERS",
+    "Facts",
+    "Tool",
+    "as_list",
+    "as_object",
+    "bounded_settings",
+    "bounded_text",
+    "is_json",
+    "json_object",
+    "number",
+    "request_of",
+]
+
 
 Tool = Literal[
     "vllm-image",
@@ -118,9 +133,9 @@ def request_of(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
         negative_prompt=text("negative prompt", facts.negative_prompt) or None,
         width=checked("width", facts.width, _side),
         height=checked("height", facts.height, _side),
-        num_inference_steps=checked("number of steps", facts.num_inference_steps, bounds.steps),
-        guidance_scale=checked("guidance scale", facts.guidance_scale, bounds.guidance_scale),
-        seed=checked("seed", facts.seed, bounds.seed),
+        num_inference_steps=checked("number of steps", facts.num_inference_steps, limits.steps),
+        guidance_scale=checked("guidance scale", facts.guidance_scale, limits.guidance_scale),
+        seed=checked("seed", facts.seed, limits.seed),
     )
     return request, tuple(notes)
 
@@ -165,7 +180,7 @@ def _as_number(value: object) -> object:
 
 
 def _side(value: object) -> int:
-    return bounds.integer("size", value, 1, _MAX_SIDE, allowed=f"an integer from 1 to {_MAX_SIDE}")
+    return checks.integer("size", value, 1, _MAX_SIDE, allowed=f"an integer from 1 to {_MAX_SIDE}")
 
 
 def _something(value: object) -> object:
@@ -174,3 +189,68 @@ def _something(value: object) -> object:
 
 def _is_huge(value: object) -> bool:
     return isinstance(value, int) and value.bit_length() > 64  # noqa: PLR2004 - no seed has more
+
+
+MAX_CHARACTERS: Final = 1_048_576
+"""A longer text is not read; a large ComfyUI workflow has some 200,000."""
+
+_OPENING: Final = ("{", "[", '"{', '"[')
+_BEGINS: Final = re.compile(
+    r"""\{\s{0,1000}"[^"\n]{0,200}"\s{0,100}:|\[\s{0,1000}\{\s{0,1000}"[^"\n]{0,200}"\s{0,100}:|[\[{]{100}"""
+)
+"""How objects and lists of objects begin, and what is nested deeper than any prompt."""
+
+
+def json_object(text: object, *, wrapped: bool = False) -> Mapping[str, object]:
+    """The object that a text is; an empty one where it is none, too long, or nested too deeply.
+
+    Of keys that occur twice the last counts. NaN is let pass, since ComfyUI writes it: who takes a number
+    from here compares it with its bounds.
+
+    Args:
+        text: The text; anything else is an empty object.
+        wrapped: Whether an object that stands in a JSON string, or alone in a list, is read, too.
+    """
+    if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
+        return {}
+    try:
+        value: object = json.loads(text)
+        if wrapped and isinstance(value, str) and value.startswith("{"):
+            value = json.loads(value)
+    except (ValueError, RecursionError):  # an integer of more than 4300 digits is a ValueError, too
+        return {}
+    only = as_list(value)
+    return as_object(only[0] if wrapped and len(only) == 1 else value)
+
+
+def is_json(text: str) -> bool:
+    """Whether a text is a JSON object or list, or was meant to be one: cut off, damaged or nested too deeply.
+
+    A prompt may begin with a brace or a bracket, too, so that what cannot be parsed counts only if it also
+    begins as JSON does.
+    """
+    start = text.lstrip("\ufeff \t\r\n")
+    if not start.startswith(_OPENING):
+        return False
+    if _BEGINS.match(start):
+        return True
+    try:
+        value: object = json.loads(start) if len(start) <= MAX_CHARACTERS else None
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict | list) or _is_quoted_json(value)
+
+
+def _is_quoted_json(value: object) -> bool:
+    """A JSON string that is JSON itself."""
+    return isinstance(value, str) and value.startswith(("{", "[")) and is_json(value)
+
+
+def as_object(value: object) -> Mapping[str, object]:
+    """A value from JSON that is an object; an empty one for any other."""
+    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> Sequence[object]:
+    """A value from JSON that is a list; an empty one for any other."""
+    return cast("Sequence[object]", value) if isinstance(value, list) else ()

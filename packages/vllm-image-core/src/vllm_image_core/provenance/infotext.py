@@ -13,14 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_image_core.parameters.size import Size
-from vllm_image_core.provenance.facts import Facts, Tool
-from vllm_image_core.provenance.untrusted_json import is_json
+from vllm_image_core.imaging.size import Size
+from vllm_image_core.provenance.facts import Facts, Tool, is_json
 
-__all__ = ["KEYWORD", "facts_of_parameters", "has_settings", "parameters_text", "unread_lines"]
+__all__ = ["facts_of_parameters", "has_settings", "parameters_text", "unread_lines"]
 
-KEYWORD = "parameters"
-"""The keyword of the PNG text, the same in all of these tools."""
 
 _NEGATIVE_LINE: Final = re.compile(r"[^\S\n]{0,80}Negative [Pp]rompt:")
 _TEMPLATES: Final = ("Template:", "Negative Template:")

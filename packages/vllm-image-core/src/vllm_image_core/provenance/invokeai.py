@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from vllm_image_core.provenance.facts import Facts
-from vllm_image_core.provenance.untrusted_json import as_list, as_object
+from vllm_image_core.provenance.facts import Facts, as_list, as_object
 
 __all__ = ["facts_of_dream", "facts_of_metadata", "facts_of_node", "facts_of_sd_metadata"]
 

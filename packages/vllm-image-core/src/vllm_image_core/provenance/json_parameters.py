@@ -12,10 +12,8 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
-from vllm_image_core.provenance.comfyui import facts_of_prompt
-from vllm_image_core.provenance.comfyui_workflow import facts_of_workflow
-from vllm_image_core.provenance.facts import Facts, Tool
-from vllm_image_core.provenance.untrusted_json import as_list, as_object, json_object
+from vllm_image_core.provenance.comfyui import facts_of_prompt, facts_of_workflow
+from vllm_image_core.provenance.facts import Facts, Tool, as_list, as_object, json_object
 
 __all__ = ["facts_of_comment", "facts_of_json", "facts_of_texts"]
 

@@ -1,19 +1,10 @@
 """Metadata: which facts about its making a picture's file tells, and which it keeps to itself."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-__all__ = ["DigitalSource", "Metadata"]
+from vllm_image_core.imaging.xmp import DigitalSource
 
-DigitalSource = Literal[
-    "trainedAlgorithmicMedia",
-    "compositeWithTrainedAlgorithmicMedia",
-    "algorithmicMedia",
-]
-"""How the pixels arose: by a trained model, by one and other sources together, by a procedure alone.
-
-Source: https://cv.iptc.org/newscodes/digitalsourcetype/, the values that generated pictures may have.
-"""
+__all__ = ["Metadata"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
 
-from vllm_image_core.picture import Picture, read_text, with_text
-from vllm_image_core.provenance import xmp
-from vllm_image_core.provenance.facts import Facts
-from vllm_image_core.provenance.infotext import KEYWORD as PARAMETERS
+from vllm_image_core.imaging import xmp
+from vllm_image_core.imaging.metadata_blocks import KEYWORD as PARAMETERS
+from vllm_image_core.imaging.picture import Picture, read_text, with_text
+from vllm_image_core.provenance.facts import Facts, as_object
 from vllm_image_core.provenance.infotext import parameters_text
 from vllm_image_core.provenance.metadata import Metadata
-from vllm_image_core.provenance.untrusted_json import as_object
-from vllm_image_core.resolver import ResolvedRequest
+from vllm_image_core.requests.resolver import ResolvedRequest
 from vllm_image_core.text import TextTooLong
 
 __all__ = ["KEYWORD", "facts_of_recipe", "recipe_facts", "recipe_in", "with_recipe"]

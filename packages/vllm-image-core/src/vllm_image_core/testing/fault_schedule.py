@@ -10,9 +10,9 @@ from typing import Final
 from vllm_omni_client.errors import OmniError
 from vllm_omni_client.models import ImageGenerationRequest
 
-from vllm_image_core.backend import ServerRequest
 from vllm_image_core.errors import ImageError
-from vllm_image_core.fleet import Fleet
+from vllm_image_core.fleet.backend import ServerRequest
+from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.testing.virtual_batch import VirtualBatch
 from vllm_image_core.testing.virtual_server import FAULTS, VirtualServer
 from vllm_image_core.testing.virtual_time import NothingWillHappen, run

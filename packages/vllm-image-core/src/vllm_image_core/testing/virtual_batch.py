@@ -13,8 +13,8 @@ from vllm_omni_client.errors import OmniError, ServerBusy, ServerUnreachable
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
 
 from vllm_image_core.errors import ImageError
-from vllm_image_core.fleet import Fleet
-from vllm_image_core.servers.circuit import PROBE_SECONDS
+from vllm_image_core.fleet.circuit_breaker import PROBE_SECONDS
+from vllm_image_core.fleet.fleet import Fleet
 
 __all__ = ["VirtualBatch"]
 

@@ -28,7 +28,7 @@ from vllm_omni_client.models import (
     ReplyImage,
 )
 
-from vllm_image_core.backend import ServerRequest
+from vllm_image_core.fleet.backend import ServerRequest
 
 __all__ = ["FAULTS", "VirtualServer"]
 

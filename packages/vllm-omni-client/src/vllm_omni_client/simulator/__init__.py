@@ -6,8 +6,8 @@ For demonstrations and for tests. `create_app` gives an ASGI application to run 
 """
 
 try:
-    from vllm_omni_client.simulator.app import Simulation, create_app
-    from vllm_omni_client.simulator.fault import Fault, FaultPlan
+    from vllm_omni_client.simulator.faults.fault import Fault, FaultPlan
+    from vllm_omni_client.simulator.http.app import Simulation, create_app
     from vllm_omni_client.simulator.settings import SimulatorSettings
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(

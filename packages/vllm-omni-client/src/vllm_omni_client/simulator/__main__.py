@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from vllm_omni_client.simulator.app import create_app
-from vllm_omni_client.simulator.release import release_for
-from vllm_omni_client.simulator.serving import listen, server_of, url_of
+from vllm_omni_client.simulator.http.app import create_app
+from vllm_omni_client.simulator.http.release import release_for
+from vllm_omni_client.simulator.http.serving import listen, server_of, url_of
 from vllm_omni_client.simulator.settings import SimulatorSettings
 
 _LAST_PORT = 65535

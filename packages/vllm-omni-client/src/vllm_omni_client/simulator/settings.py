@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from vllm_omni_client.simulator.fault import AsFault
+from vllm_omni_client.simulator.faults.fault import AsFault
 
 DEFAULT_MODEL = "black-forest-labs/FLUX.2-klein-4B"
 _8K_PIXELS = 7680 * 4320  # the default of vLLM-Omni 0.30.0 for --max-generated-image-size

@@ -1,0 +1,1 @@
+"""Durable batches: record, run, resume and report many requests."""

@@ -1,0 +1,312 @@
+"""The batches of a studio: made, taken up again, listed, found and cancelled, across processes."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from vllm_image_core.batches.concurrency import AtOnce, Chooser
+from vllm_image_core.batches.context import Workshop
+from vllm_image_core.batches.events import Events
+from vllm_image_core.batches.handle import Begun, PictureBatch
+from vllm_image_core.batches.ingest import DrawnRequests, Source, check_request, check_source
+from vllm_image_core.batches.item_states import Tally
+from vllm_image_core.batches.lease import Lease, entered, taken_over
+from vllm_image_core.batches.queries import Book, Ledger
+from vllm_image_core.batches.runner import BatchRun
+from vllm_image_core.batches.summary import BatchSummary, FoundBatch
+from vllm_image_core.batches.worker_pool import BatchId, batch_id
+from vllm_image_core.checks import integer
+from vllm_image_core.errors import InvalidRequest, UnknownBatch
+from vllm_image_core.requests.edit_request import EditRequest
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.storage.input_store import kept
+from vllm_image_core.storage.owner import is_dead
+
+__all__ = ["Batches"]
+
+_MOST: Final = 1_000_000
+"""The largest number of pictures at once, or of batches and requests in one answer."""
+
+_KEPT: Final = 100
+"""So many batches are kept with their last pictures, more where more are at work; others are read from the
+journal."""
+
+_BREATH: Final = 500
+"""Requests that are checked between two turns of the event loop."""
+
+_PICTURES_KEPT: Final = 8
+"""The least number of pictures that are kept for a reader who is a little behind."""
+
+
+class Batches:
+    """All batches of one studio.
+
+    Args:
+        workshop: What they work with.
+        at_once: How many pictures each has under way.
+    """
+
+    def __init__(self, workshop: Workshop, *, at_once: Chooser) -> None:
+        self._workshop = workshop
+        self._at_once = at_once
+        self._known: dict[str, PictureBatch] = {}
+        self._closed = False
+
+    def new(
+        self, requests: Source, *, max_concurrent: int | None, fresh: bool, recorded_first: bool
+    ) -> PictureBatch:
+        """A batch that begins when it is awaited, entered or read."""
+        name = batch_id(secrets.randbits(128))
+        return self._remembered(
+            PictureBatch(
+                self._workshop,
+                name,
+                begin=partial(
+                    self._recorded, name, requests, asked=max_concurrent, fresh=fresh, first=recorded_first
+                ),
+                again=partial(self._resumed, name, max_concurrent, retried=True),
+            )
+        )
+
+    def resume(self, batch_id: str, *, max_concurrent: int | None) -> PictureBatch:
+        """A batch of any process, which goes on when it is awaited, entered or read."""
+        name = BatchId(str(batch_id))
+        known = self._known.get(name)
+        if known is not None and not known.idle:
+            return known
+        return self._remembered(
+            PictureBatch(
+                self._workshop,
+                name,
+                begin=partial(self._resumed, name, max_concurrent, retried=False),
+                again=partial(self._resumed, name, max_concurrent, retried=True),
+            )
+        )
+
+    async def newest(self, limit: int) -> tuple[BatchSummary, ...]:
+        """The newest batches of the folder, newest first."""
+        most = _count("limit", limit)
+        return await asyncio.to_thread(self._workshop.journal.batches, most)
+
+    async def found(self, batch_id: str, *, limit: int, offset: int) -> FoundBatch:
+        """A batch of the folder with some of its requests."""
+        most = _count("limit", limit)
+        start = integer("offset", offset, 0, 2**31, allowed="a whole number from 0 on")
+        journal = self._workshop.journal
+        return await asyncio.to_thread(journal.found, str(batch_id), offset=start, limit=most)
+
+    async def cancel(self, batch_id: str) -> PictureBatch | None:
+        """Cancel a batch; where another process works on it, ask that one, and wait a while until it has.
+
+        Returns the batch where it is this studio's own.
+        """
+        known = self._known.get(str(batch_id))
+        if known is not None and not known.idle:
+            await known.cancel()
+        else:
+            await self._cancel_elsewhere(str(batch_id))
+        return known
+
+    async def aclose(self) -> None:
+        """End the work on all batches; they can be resumed, by another studio."""
+        self._closed = True
+        for batch in tuple(self._known.values()):
+            await batch.close()
+
+    async def _cancel_elsewhere(self, name: str) -> None:
+        journal, workshop = self._workshop.journal, self._workshop
+        book = await asyncio.to_thread(journal.book, name)
+        if not book.open:
+            return
+        number = book.number
+        await asyncio.to_thread(journal.written, lambda ledger: ledger.ask_to_cancel(number))
+        until = time.monotonic() + workshop.stale_seconds
+        while book.open and book.holder is not None and time.monotonic() < until:
+            if is_dead(book.holder.owner):
+                break
+            await asyncio.sleep(workshop.beat_seconds / 8)
+            book = await asyncio.to_thread(journal.book, name)
+        if book.open:
+            await self._cancel_left(name)
+
+    async def _cancel_left(self, name: str) -> None:
+        """Cancel a batch whose owner is gone."""
+        workshop = self._workshop
+        lease = await taken_over(
+            workshop.journal, name, beat_seconds=workshop.beat_seconds, stale_seconds=workshop.stale_seconds
+        )
+
+        def end(ledger: Ledger) -> None:
+            tally = Tally(window=1)
+            book = _reopened(tally, lease.id, ledger, retried=False)
+            counts = replace(book.counts, done=tally.done, failed=tally.failed, running=0, cause=None)
+            ledger.release(lease.number, "cancelled", counts)
+
+        await asyncio.to_thread(workshop.journal.written, end)
+
+    async def _recorded(
+        self,
+        name: BatchId,
+        requests: Source,
+        events: Events,
+        *,
+        asked: int | None,
+        fresh: bool,
+        first: bool,
+    ) -> Begun:
+        self._check_open()
+        check_source(requests)
+        at_once = await self._at_once.of_new(asked)
+        maker, workshop = self._workshop.maker, self._workshop
+        drawn: DrawnRequests | None = None
+        if isinstance(requests, Sequence):
+            drawn = await self._drawn(requests)
+        else:
+            await maker.known_model()
+        await maker.check_writable(drawn or ())
+        lease = await entered(workshop.journal, name, drawn, fresh=fresh, at_once=at_once)
+        tally = _tally(at_once)
+        run = self._run(lease, tally, events, at_once)
+        if drawn is not None:
+            tally.record(len(drawn))
+            tally.complete = True
+            async with _given_back(run):
+                await run.expect(drawn)
+            for position in range(len(drawn)):
+                events.tell("queued", position)
+        run.begin(requests if drawn is None else None, recorded_first=first)
+        if first:
+            await run.recorded.wait()
+        return Begun(tally=tally, run=run, at_once=at_once.number, requests=drawn or ())
+
+    async def _drawn(self, requests: Sequence[ImageRequest]) -> DrawnRequests:
+        """The requests with their seeds drawn, if each of them fits the loaded model."""
+        if not requests:
+            raise InvalidRequest(
+                "A batch needs at least one request.", parameter="requests", value=0, allowed="1 or more"
+            )
+        for position, request in enumerate(requests):
+            check_request(request, position)
+        drawn = DrawnRequests(tuple(requests))
+        for position, request in enumerate(requests):
+            try:
+                checked = (await self._workshop.maker.checked(request)).request
+            except InvalidRequest as error:
+                if len(requests) > 1:
+                    error.add_note(
+                        f"This is entry {position} of the batch, counted from 0; nothing was sent."
+                    )
+                raise
+            checked = await kept(checked, self._workshop.library.root)
+            edit = checked if isinstance(checked, EditRequest) else None
+            drawn.draw(checked.seed or 0, drawn=checked.seed_drawn, edit=edit)
+            if position % _BREATH == _BREATH - 1:
+                await asyncio.sleep(0)
+        return drawn
+
+    async def _resumed(self, name: BatchId, asked: int | None, events: Events, *, retried: bool) -> Begun:
+        self._check_open()
+        workshop = self._workshop
+        journal = workshop.journal
+        await asyncio.to_thread(journal.check, name)
+        book = await asyncio.to_thread(journal.book, name)
+        if book.state == "cancelled":
+            return await self._left_cancelled(book)
+        at_once = await self._at_once.of_left(asked, book)
+        tally = _tally(at_once)
+        lease = await taken_over(
+            journal, name, beat_seconds=workshop.beat_seconds, stale_seconds=workshop.stale_seconds
+        )
+        await asyncio.to_thread(
+            journal.written, partial(_reopened, tally, name, retried=retried, at_once=at_once)
+        )
+        run = self._run(lease, tally, events, at_once)
+        async with _given_back(run):
+            await asyncio.to_thread(workshop.library.sweep)
+            await run.expect_left()
+        run.begin(None)
+        return Begun(tally=tally, run=run, at_once=at_once.number)
+
+    async def _left_cancelled(self, book: Book) -> Begun:
+        tally = Tally(window=_PICTURES_KEPT)
+        await asyncio.to_thread(self._workshop.journal.read, partial(_known_again, tally, book.id))
+        tally.cancelled = True
+        return Begun(tally=tally, run=None, at_once=book.at_once)
+
+    def _run(self, lease: Lease, tally: Tally, events: Events, at_once: AtOnce) -> BatchRun:
+        return BatchRun(self._workshop, lease, tally, events, at_once=at_once.number, fixed=at_once.fixed)
+
+    def _check_open(self) -> None:
+        """Begin nothing on closed connections: each request would fail, and be recorded as failed."""
+        if self._closed:
+            raise InvalidRequest(
+                "This studio is closed.",
+                parameter="studio",
+                value=None,
+                allowed="a studio that is open",
+                next_step="Make another Studio on the same folder.",
+            )
+
+    def _remembered(self, batch: PictureBatch) -> PictureBatch:
+        while len(self._known) >= _KEPT:
+            oldest = next((name for name, known in self._known.items() if known.idle), None)
+            if oldest is None:
+                break
+            del self._known[oldest]
+        self._known[batch.id] = batch
+        return batch
+
+
+@asynccontextmanager
+async def _given_back(run: BatchRun) -> AsyncGenerator[None]:
+    """Give a batch back where it cannot begin: nobody else could go on with it."""
+    try:
+        yield
+    except BaseException:  # cancelled, too: the lease must not outlive the attempt
+        await run.abandon()
+        raise
+
+
+def _tally(at_once: AtOnce) -> Tally:
+    return Tally(window=max(_PICTURES_KEPT, 2 * at_once.number))
+
+
+def _know(tally: Tally, book: Book, ledger: Ledger) -> None:
+    tally.begin_again()  # this may be done a second time, with a repaired journal
+    tally.record(book.recorded)
+    tally.know(ledger.outcomes(book.number))
+    tally.reused = book.counts.reused
+    tally.complete = True
+
+
+def _known_again(tally: Tally, name: BatchId, ledger: Ledger) -> None:
+    _know(tally, _there(name, ledger), ledger)
+
+
+def _there(name: BatchId, ledger: Ledger) -> Book:
+    book = ledger.book(name)
+    if book is None:
+        raise UnknownBatch(f"Batch {name} is not in the journal any more.")
+    return book
+
+
+def _reopened(
+    tally: Tally, name: BatchId, ledger: Ledger, *, retried: bool, at_once: AtOnce | None = None
+) -> Book:
+    book = _there(name, ledger)
+    if retried:
+        ledger.forget_failed(book.number)
+    ledger.reopen(book.number)
+    if at_once is not None:
+        ledger.choose(book.number, at_once.number, at_once.chosen)
+    _know(tally, book, ledger)
+    return book
+
+
+def _count(parameter: str, value: object) -> int:
+    return integer(parameter, value, 1, _MOST, allowed=f"a whole number from 1 to {_MOST}")

@@ -1,0 +1,205 @@
+"""A tally: where each request of a batch is, in one byte each, and in which order they ended."""
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from vllm_image_core.batches.stored_items import ItemState, Told
+from vllm_image_core.batches.worker_pool import Done, Failed, Outcome, Progress, State
+from vllm_image_core.requests.generated_image import GeneratedImage
+from vllm_image_core.requests.image_request import ImageRequest
+
+__all__ = ["PictureOutcome", "Tally"]
+
+_ERRORS_KEPT: Final = 100
+"""Failures that are kept as they were raised; older ones are read from the journal."""
+
+_WAITING: Final = int(ItemState.WAITING)
+_DONE: Final = int(ItemState.DONE)
+_FAILED: Final = int(ItemState.FAILED)
+_RUNNING: Final = 3
+_STATES: Final[dict[int, State]] = {
+    _WAITING: "waiting",
+    _DONE: "done",
+    _FAILED: "failed",
+    _RUNNING: "running",
+}
+
+PictureOutcome = Outcome[ImageRequest, GeneratedImage]
+
+
+class Tally:
+    """Counts, states, and the last few outcomes with their pictures.
+
+    Attributes:
+        recorded: How many requests are in the journal.
+        complete: Whether that is all of them.
+        cancelled: Whether what waits will not be made any more.
+        reused: How many of the done were there already.
+        unwritten: What the journal does not know yet, by position.
+    """
+
+    def __init__(self, *, window: int) -> None:
+        self.recorded = 0
+        self.complete = False
+        self.cancelled = False
+        self.reused = 0
+        self.unwritten: dict[int, Told] = {}
+        self._states = bytearray()
+        self._counts = [0, 0, 0, 0]
+        self._order = array("I")
+        self._read = 0
+        self._window = window
+        self._recent: OrderedDict[int, Done[ImageRequest, GeneratedImage]] = OrderedDict()
+        self._errors: OrderedDict[int, Failed[ImageRequest]] = OrderedDict()
+
+    def record(self, count: int) -> None:
+        """Add so many requests, which wait."""
+        self.recorded += count
+        self._states.extend(bytes(count))
+        self._counts[_WAITING] += count
+
+    def begin_again(self) -> None:
+        """Forget all: what is known is read once more, from a journal that was repaired meanwhile."""
+        self.recorded = 0
+        self._states.clear()
+        self._counts = [0, 0, 0, 0]
+
+    def know(self, outcomes: Iterable[tuple[int, int]]) -> None:
+        """Take over what the journal tells of requests that were recorded: positions and states."""
+        for position, state in outcomes:
+            if position < self.recorded:
+                self._move(position, state)
+
+    def start(self, position: int) -> None:
+        """A request is under way."""
+        self._move(position, _RUNNING)
+
+    def put_back(self, position: int) -> None:
+        """A request waits again."""
+        self._move(position, _WAITING)
+
+    def end(self, outcome: PictureOutcome) -> None:
+        """A request has ended. The pictures of the last few are kept for a reader who is not behind."""
+        done = isinstance(outcome, Done)
+        self._move(outcome.index, _DONE if done else _FAILED)
+        self.reused += isinstance(outcome, Done) and outcome.value.reused
+        self._order.append(outcome.index)
+        if isinstance(outcome, Done):
+            self._recent[outcome.index] = outcome
+            if len(self._recent) > self._window:
+                self._recent.popitem(last=False)
+        else:
+            self._errors[outcome.index] = outcome
+            if len(self._errors) > _ERRORS_KEPT:
+                self._errors.popitem(last=False)
+
+    def found(self, position: int) -> None:
+        """A request turns out to be done already; its picture is not at hand."""
+        self._move(position, _DONE)
+        self._order.append(position)
+
+    def forget(self, position: int) -> None:
+        """A request waits again as if it had never been tried."""
+        self._errors.pop(position, None)
+        self._recent.pop(position, None)
+        self._move(position, _WAITING)
+
+    def next_unread(self, most: int) -> list[int]:
+        """The positions of the next outcomes that nobody has taken, in the order in which they ended."""
+        return list(self._order[self._read : self._read + most])
+
+    @property
+    def unread(self) -> int:
+        """How many outcomes nobody has taken."""
+        return len(self._order) - self._read
+
+    def took(self) -> None:
+        """The next outcome was taken."""
+        self._read += 1
+
+    def recent(self, position: int) -> PictureOutcome | None:
+        """An outcome that is still at hand, with its picture or the error as it was raised."""
+        return self._recent.get(position) or self._errors.get(position)
+
+    def wrote(self, positions: Iterable[int]) -> None:
+        """The journal knows what became of some requests now."""
+        for position in positions:
+            self.unwritten.pop(position, None)
+
+    @property
+    def verdict(self) -> str:
+        """How the batch has ended, in the journal's word; "open" where it has not."""
+        if self.waiting or not self.complete:
+            return "open"
+        if not self.failed:
+            return "done"
+        return "partial" if self.done else "failed"
+
+    def waits(self, position: int) -> bool:
+        """Whether a request is neither under way nor ended."""
+        return self._states[position] == _WAITING
+
+    def ended(self, position: int) -> bool:
+        """Whether a request is done or has failed."""
+        return self._states[position] in {_DONE, _FAILED}
+
+    def state(self, position: int) -> State:
+        """Where a request is.
+
+        Raises:
+            IndexError: The batch has no such request yet.
+        """
+        if not 0 <= position < self.recorded:
+            raise IndexError(f"the batch has no request {position}")
+        state = _STATES[self._states[position]]
+        return "cancelled" if self.cancelled and state == "waiting" else state
+
+    def positions(self, state: State) -> Iterator[int]:
+        """The positions of all requests that are there, in their order."""
+        code = next(code for code, name in _STATES.items() if name == state)
+        place = self._states.find(code)
+        while place >= 0:
+            yield place
+            place = self._states.find(code, place + 1)
+
+    @property
+    def running(self) -> int:
+        """How many are under way."""
+        return self._counts[_RUNNING]
+
+    @property
+    def done(self) -> int:
+        """How many pictures are saved."""
+        return self._counts[_DONE]
+
+    @property
+    def failed(self) -> int:
+        """How many have failed."""
+        return self._counts[_FAILED]
+
+    @property
+    def waiting(self) -> int:
+        """How many of the recorded are neither under way nor ended."""
+        return self._counts[_WAITING]
+
+    @property
+    def progress(self) -> Progress:
+        """The counts at this moment."""
+        total = self.recorded if self.complete else None
+        waiting = 0 if self.cancelled else self.waiting
+        return Progress(
+            total=total,
+            waiting=None if total is None else waiting,
+            running=self.running,
+            done=self.done,
+            failed=self.failed,
+            cancelled=self.waiting if self.cancelled else 0,
+            reused=self.reused,
+        )
+
+    def _move(self, position: int, state: int) -> None:
+        self._counts[self._states[position]] -= 1
+        self._counts[state] += 1
+        self._states[position] = state

@@ -1,0 +1,271 @@
+"""The journal of a folder's batches: recorded before anything is sent, read by any process on that folder."""
+
+import logging
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+from vllm_image_core.batches.queries import JOURNAL, Book, Ledger
+from vllm_image_core.batches.recovery import salvaged
+from vllm_image_core.batches.stored_items import BatchItem, ItemState, is_whole
+from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
+from vllm_image_core.batches.worker_pool import State
+from vllm_image_core.errors import JournalUnavailable, UnknownBatch
+from vllm_image_core.requests.edit_request import EditRequest
+from vllm_image_core.storage.database import DamagedDatabase, Database, writing
+from vllm_image_core.storage.folder import Folder, is_there
+from vllm_image_core.storage.os_errors import next_step_after, reason_of
+from vllm_image_core.storage.owner import is_dead, this_process
+from vllm_image_core.storage.record import EPOCH
+from vllm_image_core.text import one_line
+
+__all__ = ["Journal"]
+
+_logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_SILENT_SECONDS: Final = 60
+"""How long ago, by the clocks of both machines, an owner elsewhere may have shown that it lives."""
+
+_ENDS: Final[dict[str, BatchState]] = {
+    "done": "done",
+    "partial": "partial",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "stopped": "stopped",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """The journal of one folder; safe in many threads and processes, which wait for each other.
+
+    Its methods wait for the disk: call them from a thread where an event loop runs. All of them raise
+    `JournalUnavailable` where the file cannot be read or written.
+
+    Attributes:
+        root: The folder of the pictures, absolute.
+    """
+
+    root: Path
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return Database(self.root, JOURNAL).path
+
+    def exists(self) -> bool:
+        """Whether there is a journal: nothing is made by asking."""
+        return Database(self.root, JOURNAL).exists()
+
+    @contextmanager
+    def opened(self) -> Generator[Ledger]:
+        """A ledger for this thread and this piece of work."""
+        database = Database(self.root, JOURNAL)
+        try:
+            with database.opened() as connection:
+                yield Ledger(connection, self.root)
+        except OSError as error:  # the folder was removed meanwhile
+            raise JournalUnavailable(
+                f"The journal of batches {one_line(str(self.path), limit=300)} cannot be used: "
+                f"{reason_of(error)}.",
+                next_step=next_step_after(error, otherwise=JournalUnavailable.usual_next_step),
+            ) from error
+
+    def written(self, work: Callable[[Ledger], T]) -> T:
+        """Do some work as one transaction."""
+        return self._repaired(lambda ledger: _as_one(ledger, work))
+
+    def read(self, work: Callable[[Ledger], T]) -> T:
+        """Do some work that changes nothing."""
+        return self._repaired(work)
+
+    def batches(self, limit: int) -> tuple[BatchSummary, ...]:
+        """The newest batches, newest first; nothing is made in a folder that has had none."""
+        if not self.exists():
+            return ()
+        return tuple(_summary(book) for book in self.read(lambda ledger: ledger.books(limit)))
+
+    def found(self, batch_id: str, *, offset: int, limit: int) -> FoundBatch:
+        """A batch with some of its requests.
+
+        Raises:
+            UnknownBatch: No batch of this folder has that id.
+        """
+
+        def look(ledger: Ledger) -> tuple[Book | None, list[BatchItem]]:
+            book = ledger.book(batch_id)
+            return book, ledger.take(book.number, offset - 1, limit + 1) if book else []
+
+        book, items = self.read(look) if self.exists() else (None, [])
+        if book is None:
+            raise self._unknown(batch_id)
+        summary = _summary(book)
+        return FoundBatch(
+            **{name: getattr(summary, name) for name in BatchSummary.__dataclass_fields__},
+            items=tuple(
+                _report(item, book, self.root) for item in items[:limit] if not _is_gone(item, self.root)
+            ),
+            next_offset=offset + limit if len(items) > limit else None,
+        )
+
+    def book(self, batch_id: str) -> Book:
+        """A batch by its id.
+
+        Raises:
+            UnknownBatch: No batch of this folder has that id.
+        """
+        book = self.read(lambda ledger: ledger.book(batch_id)) if self.exists() else None
+        if book is None:
+            raise self._unknown(batch_id)
+        return book
+
+    def check(self, batch_id: str) -> None:
+        """Look through the file for damage, and whether all requests of a batch are there; repair it if not.
+
+        Reading alone does not notice all damage: a page that was exchanged for another one hides rows.
+
+        Raises:
+            UnknownBatch: No batch of this folder has that id, or not any more.
+        """
+        number = self.book(batch_id).number
+        try:
+            with self.opened() as ledger:
+                ledger.check(number)
+        except DamagedDatabase as error:
+            self.repair(error)
+            self.book(batch_id)
+
+    def owns(self, number: int, token: str) -> bool:
+        """Whether the file that is there now has a batch that still belongs to an owner."""
+        try:
+            with self.opened() as ledger:
+                return ledger.is_held(number, token)
+        except JournalUnavailable:
+            return False
+
+    def repair(self, damage: DamagedDatabase) -> None:
+        """Set the damaged file aside, and go on with what can still be read of it."""
+        _logger.warning("%s It is set aside, and what can still be read of it is kept.", damage.message)
+        salvage = salvaged(Database(self.root, JOURNAL), damage.identity)
+        if salvage is not None:
+            _logger.warning("%s", salvage)
+
+    def restored(self, ledger: Ledger, *, device: int | None) -> bool:
+        """Write the file anew from a ledger that is still open, where its folder was removed and made anew.
+
+        A folder on another disk was not made anew: there a disk was taken out. Whether it was written.
+        """
+        try:
+            if self.root.stat().st_dev != device or is_there(self.path):
+                return False
+            with Folder.opened(self.path.parent) as folder, folder.temporary(ledger.copy()) as copy:
+                return folder.place(copy, self.path.name)
+        except OSError:  # it is gone again
+            return False
+
+    def _unknown(self, batch_id: str) -> UnknownBatch:
+        error = UnknownBatch(f"Batch '{one_line(batch_id)}' is not known here.")
+        if aside := sorted(self.path.parent.glob(f"{self.path.stem}.damaged-*.sqlite3")):
+            error.add_note(
+                "The journal of batches was damaged, and not all of it could be read: it is kept as "
+                f"{one_line(str(aside[-1]), limit=300)}."
+            )
+        return error
+
+    def _repaired(self, work: Callable[[Ledger], T]) -> T:
+        """Do some work; where the file turns out to be damaged, with what can still be read of it."""
+        try:
+            with self.opened() as ledger:
+                return work(ledger)
+        except DamagedDatabase as error:
+            self.repair(error)
+            with self.opened() as ledger:
+                return work(ledger)
+
+
+def _as_one(ledger: Ledger, work: Callable[[Ledger], T]) -> T:
+    with writing(ledger.connection):
+        return work(ledger)
+
+
+def _summary(book: Book) -> BatchSummary:
+    counts, owner = book.counts, _owner(book)
+    ended = counts.done + counts.failed
+    running = counts.running if owner else 0
+    left = max(0, book.recorded - ended - running)
+    cancelled = left if book.state == "cancelled" else 0
+    return BatchSummary(
+        id=book.id,
+        state=_ENDS.get(book.state) or _unended(owner, counts.cause),
+        created=EPOCH + timedelta(seconds=book.created),
+        prompt=book.prompt,
+        total=book.recorded if book.complete or owner is None else None,
+        recorded=book.recorded,
+        waiting=left - cancelled,
+        running=running,
+        done=counts.done,
+        failed=counts.failed,
+        cancelled=cancelled,
+        reused=counts.reused,
+        left_running=counts.left_running,
+        seconds=counts.seconds,
+        cause=counts.cause,
+        owner=owner,
+        host=book.host,
+        pid=book.pid,
+    )
+
+
+def _owner(book: Book) -> Literal["here", "elsewhere"] | None:
+    if book.holder is None or is_dead(book.holder.owner):
+        return None
+    me, other = this_process(""), book.holder.owner
+    if other.place == me.place and (other.host, other.pid, other.born) == (me.host, me.pid, me.born):
+        return "here"
+    # By the clocks of two machines, and only to tell it: who takes a batch over looks at its counter.
+    return "elsewhere" if time.time() - book.beat_at < _SILENT_SECONDS else None
+
+
+def _unended(owner: str | None, cause: str | None) -> BatchState:
+    if owner is None:
+        return "interrupted"
+    return "paused" if cause else "running"
+
+
+def _report(item: BatchItem, book: Book, root: Path) -> ItemReport:
+    told = item.told
+    states: dict[ItemState, State] = {
+        ItemState.WAITING: "cancelled" if book.state == "cancelled" else "waiting",
+        ItemState.DONE: "done",
+        ItemState.FAILED: "failed",
+    }
+    file, seconds = told.get("file"), told.get("seconds")
+    return ItemReport(
+        position=item.position,
+        state=states[item.state],
+        prompt=item.request.prompt,
+        seed=item.request.seed,
+        path=root / file if isinstance(file, str) else None,
+        seconds=seconds if isinstance(seconds, (int, float)) else None,
+        reused=told.get("reused") is True,
+        server=_text(told.get("server")),
+        error=_text(told.get("error")),
+        kind=_text(told.get("kind")),
+        next_step=_text(told.get("next_step")),
+        operation="edit" if isinstance(item.request, EditRequest) else None,
+    )
+
+
+def _is_gone(item: BatchItem, root: Path) -> bool:
+    """Whether nothing can be told of a request: it is lost, and no picture of it is known."""
+    return item.lost and item.state != ItemState.FAILED and not is_whole(item.told, root)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,172 @@
+"""The outcomes of a batch, also for a reader who is behind: from memory, or from journal and files."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from vllm_image_core.batches.context import Workshop
+from vllm_image_core.batches.item_states import PictureOutcome, Tally
+from vllm_image_core.batches.queries import Ledger
+from vllm_image_core.batches.runner import BatchRun
+from vllm_image_core.batches.stored_items import BatchItem, failure, image
+from vllm_image_core.batches.worker_pool import BatchId, Done, Failed
+from vllm_image_core.errors import RecordedFailure, UnknownBatch
+from vllm_image_core.requests.generated_image import GeneratedImage
+
+__all__ = ["Errors", "Images", "OutcomeReader"]
+
+_AT_ONCE: Final = 50
+"""Rows of the journal that are read together for a reader who is behind."""
+
+
+class OutcomeReader:
+    """Reads the outcomes of one batch.
+
+    Args:
+        workshop: Where its pictures and its journal are.
+        batch_id: What it is called by.
+        tally: What is known of its requests.
+        run: The work on it; None where there is none.
+    """
+
+    def __init__(self, workshop: Workshop, batch_id: BatchId, tally: Tally, run: BatchRun | None) -> None:
+        self.tally = tally
+        self._workshop = workshop
+        self._id = batch_id
+        self._run = run
+        self._reading = asyncio.Lock()
+        self._ahead: dict[int, BatchItem] = {}
+
+    async def next(self) -> PictureOutcome | None:
+        """The next outcome that nobody has taken, in the order of their ends; None when none is left."""
+        async with self._reading:
+            while not (unread := self.tally.next_unread(_AT_ONCE)):
+                if await self._nothing_more():
+                    return None
+            outcome = await self._outcome(unread[0], unread)
+            self.tally.took()
+            return outcome
+
+    async def has(self, position: int) -> bool:
+        """Wait until a request has ended, or never will; False where the batch has no such request."""
+        while True:
+            if position < self.tally.recorded and self.tally.ended(position):
+                return True
+            if self.tally.complete and position >= self.tally.recorded:
+                return False
+            if await self._nothing_more():
+                return position < self.tally.recorded
+
+    async def at(self, position: int) -> PictureOutcome | None:
+        """The outcome of a request; None for one that has none."""
+        if not self.tally.ended(position):
+            return None
+        return await self._outcome(position, range(position, min(position + _AT_ONCE, self.tally.recorded)))
+
+    def image(self, position: int) -> GeneratedImage:
+        """The picture of a request that is done; waits for the disk where it is not at hand.
+
+        Raises:
+            RecordedFailure: Its file is not there any more.
+        """
+        recent = self.tally.recent(position)
+        if isinstance(recent, Done):
+            return recent.value
+        [item] = self._items([position]).values()
+        return self._remembered(item)
+
+    def error(self, position: int) -> Exception:
+        """Why a request has failed."""
+        recent = self.tally.recent(position)
+        if isinstance(recent, Failed):
+            return recent.error
+        [item] = self._items([position]).values()
+        return failure(item.told)
+
+    async def _nothing_more(self) -> bool:
+        """Wait for the next end of a request; whether there will be none."""
+        if self._run is None or self._run.over.is_set():
+            return True
+        changed = self._run.log.changed
+        changed.clear()
+        await changed.wait()
+        return False
+
+    async def _outcome(self, position: int, ahead: Sequence[int]) -> PictureOutcome:
+        recent = self.tally.recent(position)
+        if recent is not None:
+            return recent
+        if position not in self._ahead:
+            wanted = [place for place in ahead if self.tally.recent(place) is None]
+            self._ahead = await asyncio.to_thread(self._items, wanted)
+        item = self._told(self._ahead.pop(position))
+        if not self._is_done(position):
+            return Failed(position, item.request, failure(item.told))
+        try:
+            return Done(position, item.request, await asyncio.to_thread(self._remembered, item))
+        except RecordedFailure as error:
+            return Failed(position, item.request, error)
+
+    def _items(self, positions: Sequence[int]) -> dict[int, BatchItem]:
+        journal = self._workshop.journal
+
+        def look(ledger: Ledger) -> dict[int, BatchItem]:
+            book = ledger.book(self._id)
+            return {} if book is None else ledger.some(book.number, positions)
+
+        found = journal.read(look)
+        if not found:
+            raise UnknownBatch(f"Batch {self._id} is not in the journal any more.")
+        return {position: self._told(item) for position, item in found.items()}
+
+    def _told(self, item: BatchItem) -> BatchItem:
+        """The item with what the journal does not know yet."""
+        told = self.tally.unwritten.get(item.position)
+        return item if told is None else replace(item, told=told)
+
+    def _is_done(self, position: int) -> bool:
+        return self.tally.state(position) == "done"
+
+    def _remembered(self, item: BatchItem) -> GeneratedImage:
+        return image(item, self._workshop.library.root, self._workshop.registry)
+
+
+class Images(Mapping[int, GeneratedImage]):
+    """The pictures of a batch, by position."""
+
+    def __init__(self, reader: OutcomeReader) -> None:
+        self._reader = reader
+
+    def __getitem__(self, position: int) -> GeneratedImage:
+        if not _has(self._reader.tally, position, "done"):
+            raise KeyError(position)
+        return self._reader.image(position)
+
+    def __iter__(self) -> Iterator[int]:
+        return self._reader.tally.positions("done")
+
+    def __len__(self) -> int:
+        return self._reader.tally.done
+
+
+class Errors(Mapping[int, Exception]):
+    """The failures of a batch, by position."""
+
+    def __init__(self, reader: OutcomeReader) -> None:
+        self._reader = reader
+
+    def __getitem__(self, position: int) -> Exception:
+        if not _has(self._reader.tally, position, "failed"):
+            raise KeyError(position)
+        return self._reader.error(position)
+
+    def __iter__(self) -> Iterator[int]:
+        return self._reader.tally.positions("failed")
+
+    def __len__(self) -> int:
+        return self._reader.tally.failed
+
+
+def _has(tally: Tally, position: int, state: str) -> bool:
+    return 0 <= position < tally.recorded and tally.state(position) == state

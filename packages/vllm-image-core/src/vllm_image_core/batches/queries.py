@@ -1,0 +1,466 @@
+"""A ledger: what is done with an open journal of batches, statement by statement."""
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from vllm_image_core.batches.stored_items import LOST, BatchItem, ItemState, is_request, request_from_json
+from vllm_image_core.batches.worker_pool import BatchId
+from vllm_image_core.errors import JournalUnavailable
+from vllm_image_core.provenance.facts import json_object
+from vllm_image_core.storage.database import JOURNAL_FILE, DamagedDatabase, ImpossibleRow, Schema
+from vllm_image_core.storage.owner import Holder, Owner
+
+__all__ = [
+    "JOURNAL",
+    "Book",
+    "Counts",
+    "DamagedJournal",
+    "LeaseLost",
+    "Ledger",
+    "OutcomeRow",
+    "is_book",
+]
+
+
+OutcomeRow = tuple[int, int, str]
+"""A position, an `ItemState`, and what is told of it as JSON."""
+
+_COUNTS: Final = ("running", "done", "failed", "reused", "left_running", "seconds", "cause")
+_FACTS: Final = ("number", "id", "created", "at_once", "chosen", "prompt", "recorded", "state")
+_REST: Final = ("host", "pid", "beat_at", "fresh", "complete", "cancel", "owner", "place", "born", "beat")
+_BOOK: Final = (*_COUNTS, *_FACTS, *_REST)
+_SELECT: Final = f"SELECT {', '.join(_BOOK)} FROM batch"  # noqa: S608 - names of columns
+_NEWEST: Final = 100
+"""Of so many batches the failed edits can be tried again; older ones' pictures are not kept for that."""
+
+_ITEMS: Final = """
+    SELECT item.position, item.request, outcome.state, outcome.told FROM item
+    LEFT JOIN outcome ON outcome.batch = item.batch AND outcome.position = item.position
+    WHERE item.batch = ?
+"""
+_EDITS_TO_KEEP: Final = f"""
+    SELECT item.request FROM batch CROSS JOIN item ON item.batch = batch.number
+    WHERE batch.state IN ('open', 'stopped') AND instr(item.request, '"inputs":')
+    UNION ALL
+    SELECT item.request FROM batch CROSS JOIN item ON item.batch = batch.number
+    LEFT JOIN outcome ON outcome.batch = item.batch AND outcome.position = item.position
+    WHERE batch.state IN ('partial', 'failed') AND batch.number > (SELECT max(number) FROM batch) - {_NEWEST}
+    AND coalesce(outcome.state, 0) <> {int(ItemState.DONE)} AND instr(item.request, '"inputs":')
+"""  # noqa: S608 - our own numbers
+"""CROSS: the batches first, of which few are like that, and not all requests of the folder."""
+
+
+_WITHOUT_INDEX: Final = "SELECT 1 FROM batch NOT INDEXED WHERE id = ?"
+_EXTENT: Final = """
+    SELECT count(*), min(position), max(position), (SELECT recorded FROM batch WHERE number = ?) FROM item
+    WHERE batch = ?
+"""
+_WHOLE: Final = (
+    *("number", "created", "fresh", "at_once", "recorded", "complete", "cancel", "running", "done"),
+    *("failed", "reused", "left_running", "beat", "beat_at"),
+)
+_TEXTS: Final = ("chosen", "prompt", "cause", "owner", "host", "place", "born")
+_MOST: Final = 2**40
+"""No count and no time in seconds is as high: what would break other code is damage."""
+_LONGEST_SECONDS: Final = 1e10
+_STATES: Final = frozenset({"open", "done", "partial", "failed", "cancelled", "stopped"})
+
+
+class LeaseLost(Exception):
+    """Another process works on the batch now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How a batch stands, as its owner counts; see `BatchSummary`."""
+
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    reused: int = 0
+    left_running: int = 0
+    seconds: float = 0.0
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """The row of a batch. Names as in `journal_schema`."""
+
+    number: int
+    id: BatchId
+    created: int
+    fresh: bool
+    at_once: int
+    chosen: str | None
+    prompt: str | None
+    recorded: int
+    complete: bool
+    state: str
+    cancel: bool
+    counts: Counts
+    holder: Holder | None
+    host: str | None
+    pid: int | None
+    beat_at: int
+
+    @property
+    def open(self) -> bool:
+        """Whether it has not ended: somebody works on it, or may go on with it."""
+        return self.state in {"open", "stopped"}
+
+
+class Ledger:
+    """What is done with one connection; each method is part of the transaction that is open.
+
+    Args:
+        connection: To the journal.
+        root: The output folder, where the pictures of edits are.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, root: Path) -> None:
+        self.connection = connection
+        self._root = root
+
+    def copy(self) -> bytes:
+        """The whole file, as it is now."""
+        with closing(sqlite3.connect(":memory:")) as copy:
+            self.connection.backup(copy)
+            return copy.serialize()
+
+    def create(
+        self,
+        batch_id: BatchId,
+        owner: Owner,
+        *,
+        created: int,
+        fresh: bool,
+        at_once: int,
+        chosen: str | None = None,
+    ) -> int:
+        """Enter a new batch that belongs to `owner`, and return its number."""
+        self.connection.execute(
+            "INSERT INTO batch (id, created, fresh, at_once, chosen, owner, host, place, pid, born, beat_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (batch_id, created, fresh, at_once, chosen, *_columns(owner), int(time.time())),
+        )
+        return int(self.connection.execute("SELECT last_insert_rowid()").fetchone()[0])
+
+    def append(self, number: int, first: int, requests: Iterable[str], prompt: str | None) -> None:
+        """Record requests from position `first` on; `prompt` is that of the batch's first request."""
+        rows = ((number, place, request) for place, request in enumerate(requests, first))
+        added = self.connection.executemany("INSERT INTO item VALUES (?, ?, ?)", rows).rowcount
+        self.connection.execute(
+            "UPDATE batch SET recorded = ?, prompt = coalesce(prompt, ?) WHERE number = ?",
+            (first + max(0, added), prompt, number),
+        )
+
+    def remove(self, number: int) -> None:
+        """Take a batch out that was never begun."""
+        for table, column in (("item", "batch"), ("outcome", "batch"), ("batch", "number")):
+            self.connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (number,))  # noqa: S608 - our own names
+
+    def complete(self, number: int) -> None:
+        """Write down that no more requests will come."""
+        self.connection.execute("UPDATE batch SET complete = 1 WHERE number = ?", (number,))
+
+    def finish(self, number: int, outcomes: Iterable[OutcomeRow]) -> None:
+        """Write down what became of some requests."""
+        self.connection.executemany(
+            "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)", ((number, *row) for row in outcomes)
+        )
+
+    def forget(self, number: int, positions: Iterable[int]) -> None:
+        """Take back what became of some requests: they wait again."""
+        self.connection.executemany(
+            "DELETE FROM outcome WHERE batch = ? AND position = ?", ((number, place) for place in positions)
+        )
+
+    def forget_failed(self, number: int) -> list[int]:
+        """Let the failed requests wait again, but for lost ones, and return their positions."""
+        failed = (number, int(ItemState.FAILED), number, LOST)
+        chosen = (
+            "FROM outcome WHERE batch = ? AND state = ?"
+            " AND position NOT IN (SELECT position FROM item WHERE batch = ? AND request = ?)"
+        )
+        found = [place for (place,) in self.connection.execute(f"SELECT position {chosen}", failed)]
+        self.connection.execute(f"DELETE {chosen}", failed)
+        return found
+
+    def beat(self, number: int, token: str, counts: Counts) -> bool:
+        """Show that the owner lives, with its counts; whether somebody asks it to cancel.
+
+        Raises:
+            LeaseLost: The batch belongs to somebody else now.
+        """
+        changed = self.connection.execute(
+            "UPDATE batch SET beat = beat + 1, beat_at = ?, running = ?, done = ?, failed = ?, reused = ?,"
+            " left_running = ?, seconds = ?, cause = ? WHERE number = ? AND owner = ?",
+            (int(time.time()), *_numbers(counts), number, token),
+        )
+        if changed.rowcount != 1:
+            raise LeaseLost
+        asked = self.connection.execute("SELECT cancel FROM batch WHERE number = ?", (number,)).fetchone()
+        return bool(asked[0])
+
+    def release(self, number: int, state: str, counts: Counts) -> None:
+        """Write down how a batch stands, and that nobody works on it any more."""
+        self.connection.execute(
+            "UPDATE batch SET owner = NULL, cancel = 0, state = ?, running = ?, done = ?, failed = ?,"
+            " reused = ?, left_running = ?, seconds = ?, cause = ? WHERE number = ?",
+            (state, *_numbers(counts), number),
+        )
+
+    def claim(self, number: int, owner: Owner, seen: Holder | None) -> bool:
+        """Take a batch over, if its holder is still as it was seen; whether it was."""
+        taken = self.connection.execute(
+            "UPDATE batch SET owner = ?, host = ?, place = ?, pid = ?, born = ?, beat = beat + 1,"
+            " beat_at = ?, cancel = 0, running = 0"
+            " WHERE number = ? AND owner IS ? AND (owner IS NULL OR beat = ?)",
+            (
+                *_columns(owner),
+                int(time.time()),
+                number,
+                seen and seen.owner.token,
+                seen.beat if seen else 0,
+            ),
+        )
+        return taken.rowcount == 1
+
+    def is_held(self, number: int, token: str) -> bool:
+        """Whether a batch belongs to an owner."""
+        found = self.connection.execute("SELECT owner FROM batch WHERE number = ?", (number,)).fetchone()
+        return found is not None and found[0] == token
+
+    def reopen(self, number: int) -> None:
+        """Let a batch that has ended go on."""
+        self.connection.execute("UPDATE batch SET state = 'open', cause = NULL WHERE number = ?", (number,))
+
+    def choose(self, number: int, at_once: int, chosen: str | None) -> None:
+        """Write down how many pictures of a batch are under way from now on, and who has said so."""
+        self.connection.execute(
+            "UPDATE batch SET at_once = ?, chosen = ? WHERE number = ?", (at_once, chosen, number)
+        )
+
+    def ask_to_cancel(self, number: int) -> None:
+        """Ask the owner of a batch to cancel it."""
+        self.connection.execute("UPDATE batch SET cancel = 1 WHERE number = ?", (number,))
+
+    def take(self, number: int, after: int, limit: int) -> list[BatchItem]:
+        """Some requests behind the position `after`, in order, with what became of them."""
+        rows = self.connection.execute(
+            f"{_ITEMS} AND item.position > ? ORDER BY item.position LIMIT ?",
+            (number, after, limit),
+        )
+        items = [_item(row, self._root) for row in rows]
+        for item in items:
+            if item.position <= after:
+                raise ImpossibleRow(f"request {item.position} of a batch is not in its place")
+            after = item.position
+        return items
+
+    def some(self, number: int, positions: Sequence[int]) -> dict[int, BatchItem]:
+        """The requests at some positions, at most 500, with what became of them."""
+        marks = ", ".join("?" * len(positions))
+        rows = self.connection.execute(f"{_ITEMS} AND item.position IN ({marks})", (number, *positions))
+        found = {item.position: item for item in (_item(row, self._root) for row in rows)}
+        if missing := set(positions) - found.keys():
+            raise ImpossibleRow(f"request {min(missing)} of a batch is missing")
+        return found
+
+    def outcomes(self, number: int) -> list[tuple[int, int]]:
+        """The position and the state of each request that has an outcome, in no order."""
+        found = self.connection.execute(
+            "SELECT position, state FROM outcome WHERE batch = ?", (number,)
+        ).fetchall()
+        if not all(_is_outcome(position, state) for position, state in found):
+            raise ImpossibleRow("an outcome has impossible values")
+        return found
+
+    def check(self, number: int) -> None:
+        """Look through the journal for damage, and whether all requests of a batch are there.
+
+        Raises:
+            sqlite3.DatabaseError: It is damaged.
+        """
+        found = self.connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if found != "ok":
+            raise ImpossibleRow(str(found))
+        count, first, last, recorded = self.connection.execute(_EXTENT, (number, number)).fetchone()
+        if (count, first, last) != (recorded, 0 if recorded else None, recorded - 1 if recorded else None):
+            raise ImpossibleRow(f"{recorded} requests of a batch were recorded, and {count} are there")
+
+    def edits_to_keep(self) -> Iterator[str]:
+        """The edits, as recorded, that may still be made: of batches that may go on, or failed lately."""
+        return (request for (request,) in self.connection.execute(_EDITS_TO_KEEP))
+
+    def book(self, batch_id: str) -> Book | None:
+        """A batch by its id; None where there is none."""
+        row = self.connection.execute(f"{_SELECT} WHERE id = ?", (batch_id,)).fetchone()
+        # Batches are few: a damaged index must not hide one.
+        if row is None and self.connection.execute(_WITHOUT_INDEX, (batch_id,)).fetchone():
+            raise ImpossibleRow("a batch is missing in the index of batches")
+        return None if row is None else _book(row)
+
+    def books(self, limit: int) -> list[Book]:
+        """The newest batches, newest first."""
+        rows = self.connection.execute(f"{_SELECT} ORDER BY number DESC LIMIT ?", (limit,))
+        return [_book(row) for row in rows]
+
+
+def _item(row: tuple[Any, ...], root: Path) -> BatchItem:
+    position, request, state, told = row
+    if not (is_request(request) and _is_outcome(position, ItemState.WAITING if state is None else state)):
+        raise ImpossibleRow("a request has impossible values")
+    return BatchItem(
+        position=position,
+        request=request_from_json(request, root),
+        state=ItemState.WAITING if state is None else ItemState(state),
+        told=json_object(told) if told else {},
+        lost=request == LOST,
+    )
+
+
+def _is_outcome(position: object, state: object) -> bool:
+    return isinstance(position, int) and position >= 0 and state in set(ItemState)
+
+
+def _columns(owner: Owner) -> tuple[str, str, str, int, str]:
+    return owner.token, owner.host, owner.place, owner.pid, owner.born
+
+
+def _numbers(counts: Counts) -> tuple[object, ...]:
+    return (
+        counts.running,
+        counts.done,
+        counts.failed,
+        counts.reused,
+        counts.left_running,
+        counts.seconds,
+        counts.cause,
+    )
+
+
+def _book(row: tuple[Any, ...]) -> Book:
+    found: dict[str, Any] = dict(zip(_BOOK, row, strict=True))
+    if not is_book(found):
+        raise ImpossibleRow("a batch has impossible values")
+    return Book(
+        **{name: found[name] for name in _FACTS},
+        host=found["host"],
+        pid=found["pid"],
+        beat_at=found["beat_at"],
+        fresh=bool(found["fresh"]),
+        complete=bool(found["complete"]),
+        cancel=bool(found["cancel"]),
+        counts=Counts(**{name: found[name] for name in _COUNTS}),
+        holder=_holder(found),
+    )
+
+
+def is_book(found: Mapping[str, object]) -> bool:
+    """Whether the row of a batch, by its columns, has values that we may have written."""
+    return (
+        all(_is_count(found[name]) for name in _WHOLE)
+        and all(value is None or isinstance(value, str) for value in (found[name] for name in _TEXTS))
+        and found["state"] in _STATES
+        and isinstance(found["id"], str)
+        and isinstance(seconds := found["seconds"], int | float)
+        and 0 <= seconds < _LONGEST_SECONDS
+        and (found["pid"] is None or _is_count(found["pid"]))
+    )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value < _MOST
+
+
+def _holder(found: dict[str, Any]) -> Holder | None:
+    """Who holds the batch. Who held it last has its names in the row; without a token it is nobody."""
+    if found["owner"] is None:
+        return None
+    owner = Owner(
+        token=found["owner"],
+        host=found["host"] or "",
+        place=found["place"] or "",
+        pid=found["pid"] or 0,
+        born=found["born"] or "",
+    )
+    return Holder(owner=owner, beat=found["beat"])
+
+
+class DamagedJournal(DamagedDatabase, JournalUnavailable):
+    """The journal is no SQLite database any more; what can still be read is taken over into a new one."""
+
+
+_MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        """
+        CREATE TABLE batch (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            created INTEGER NOT NULL,
+            fresh INTEGER NOT NULL,
+            at_once INTEGER NOT NULL,
+            prompt TEXT,
+            recorded INTEGER NOT NULL DEFAULT 0,
+            complete INTEGER NOT NULL DEFAULT 0,
+            state TEXT NOT NULL DEFAULT 'open',
+            cause TEXT,
+            cancel INTEGER NOT NULL DEFAULT 0,
+            running INTEGER NOT NULL DEFAULT 0,
+            done INTEGER NOT NULL DEFAULT 0,
+            failed INTEGER NOT NULL DEFAULT 0,
+            reused INTEGER NOT NULL DEFAULT 0,
+            left_running INTEGER NOT NULL DEFAULT 0,
+            seconds REAL NOT NULL DEFAULT 0,
+            owner TEXT,
+            host TEXT,
+            place TEXT,
+            pid INTEGER,
+            born TEXT,
+            beat INTEGER NOT NULL DEFAULT 0,
+            beat_at INTEGER NOT NULL DEFAULT 0
+        )
+        """,
+        """
+        CREATE TABLE item (
+            batch INTEGER NOT NULL,
+            position INTEGER NOT NULL,
+            request TEXT NOT NULL,
+            PRIMARY KEY (batch, position)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE outcome (
+            batch INTEGER NOT NULL,
+            position INTEGER NOT NULL,
+            state INTEGER NOT NULL,
+            told TEXT NOT NULL,
+            PRIMARY KEY (batch, position)
+        ) WITHOUT ROWID
+        """,
+    ),
+    ("ALTER TABLE batch ADD COLUMN chosen TEXT",),
+)
+"""A batch's `number` is never used twice and gives the order; `created` and `beat_at` are in seconds since
+1970, and nothing is decided by them. `state` is 'open' until the batch has ended. An item without an outcome
+waits. `request` and `told` are JSON. `chosen` tells who has said how many pictures are under way, `at_once`:
+'batch', 'studio', or nobody.
+"""
+
+JOURNAL: Final = Schema(
+    file=JOURNAL_FILE,
+    name="journal of batches",
+    tables=("batch", "item", "outcome"),
+    migrations=_MIGRATIONS,
+    unavailable=JournalUnavailable,
+    damaged=DamagedJournal,
+    cache_kib=2_048,  # a batch of any length is written at its end, and read from there
+)
+"""The journal of a folder's batches; unlike the index it cannot be made again from the pictures."""

@@ -1,0 +1,161 @@
+"""What is known of a batch at work, in memory and in its journal: both are changed together, here."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from vllm_omni_client.errors import OmniError
+
+from vllm_image_core.batches.events import Events
+from vllm_image_core.batches.item_states import Tally
+from vllm_image_core.batches.queries import Counts
+from vllm_image_core.batches.stored_items import (
+    BatchItem,
+    ItemState,
+    Told,
+    as_json,
+    request_as_json,
+    told_of_error,
+)
+from vllm_image_core.batches.worker_pool import BatchId, Done, Failed
+from vllm_image_core.batches.writer import JournalWriter
+from vllm_image_core.errors import ImageError
+from vllm_image_core.requests.generated_image import GeneratedImage
+from vllm_image_core.requests.image_request import ImageRequest
+
+__all__ = ["BatchLog"]
+
+_logger = logging.getLogger(__name__)
+
+
+class BatchLog:
+    """The log of one batch.
+
+    Args:
+        id: What the batch is called by.
+        number: That in the journal.
+        writer: Holds its lease, and writes.
+        tally: What is known of each request.
+        events: Who is told.
+        seconds: For how long the batch was worked on, before and now.
+
+    Attributes:
+        number: Its number in the journal.
+        changed: Set when a request has ended.
+        left_running: How many were under way when it was cancelled.
+        cause: Why the batch waits, or was stopped.
+        trouble: The error that it waits for the end of; None while it waits for nothing.
+    """
+
+    def __init__(
+        self,
+        writer: JournalWriter,
+        *,
+        id: BatchId,  # noqa: A002 - the field's own name, and keyword-only
+        number: int,
+        tally: Tally,
+        events: Events,
+        seconds: Callable[[], float],
+    ) -> None:
+        self.id = id
+        self.tally = tally
+        self.events = events
+        self.changed = asyncio.Event()
+        self.left_running = 0
+        self.cause: str | None = None
+        self.trouble: ImageError | OmniError | None = None
+        self._seconds = seconds
+        self._writer = writer
+        self.number = number
+
+    @property
+    def counts(self) -> Counts:
+        """How the batch stands, for the journal."""
+        tally = self.tally
+        return Counts(
+            running=tally.running,
+            done=tally.done,
+            failed=tally.failed,
+            reused=tally.reused,
+            left_running=self.left_running,
+            seconds=self._seconds(),
+            cause=self.cause,
+        )
+
+    async def record(self, requests: Sequence[tuple[ImageRequest, Exception | None]]) -> None:
+        """Write requests down, each with the reason why it is refused, if it is."""
+        first, number = self.tally.recorded, self.number
+        texts = [request_as_json(request) for request, _ in requests]
+        prompt = None if first else requests[0][0].prompt
+        await self._writer.call(lambda ledger: ledger.append(number, first, texts, prompt))
+        self.tally.record(len(requests))
+        for position, (request, refusal) in enumerate(requests, first):
+            self.events.tell("queued", position)
+            if refusal is not None:
+                self.failed(position, request, refusal)
+
+    async def complete(self) -> None:
+        """Write down that these were all requests."""
+        self.tally.complete = True
+        await self._writer.call(lambda ledger: ledger.complete(self.number))
+
+    async def take(self, after: int, limit: int) -> list[BatchItem]:
+        """Some requests behind a position, in order."""
+        return await self._writer.call(lambda ledger: ledger.take(self.number, after, limit))
+
+    async def some(self, positions: Sequence[int]) -> dict[int, BatchItem]:
+        """The requests at some positions, at most 500."""
+        return await self._writer.call(lambda ledger: ledger.some(self.number, positions))
+
+    def started(self, position: int, told: Told) -> None:
+        """A request is under way: should this process end now, it may have been sent."""
+        self.tally.start(position)
+        self._writer.put((position, int(ItemState.WAITING), as_json(told)))
+        self.events.tell("started", position)
+
+    def done(self, position: int, request: ImageRequest, image: GeneratedImage, told: Told) -> None:
+        """A picture is saved, or was found."""
+        self.tally.end(Done(position, request, image))
+        self._put(position, ItemState.DONE, told)
+        self.events.tell("reused" if image.reused else "done", position)
+
+    def failed(self, position: int, request: ImageRequest, error: Exception) -> None:
+        """A request has failed."""
+        self.tally.end(Failed(position, request, error))
+        self._put(position, ItemState.FAILED, told_of_error(error))
+        self.events.tell("failed", position, str(error))
+
+    def found(self, position: int, told: Told) -> None:
+        """A picture lies in the folder that the journal did not know."""
+        self.tally.found(position)
+        self._put(position, ItemState.DONE, told)
+        self.events.tell("done", position)
+
+    def waits_again(self, position: int, told: Told) -> None:
+        """A request goes back to those that wait; what is told of it stays."""
+        self.tally.put_back(position)
+        self._put(position, ItemState.WAITING, told)
+        self.events.tell("retried", position)
+
+    def paused(self, reason: str | None) -> None:
+        """Something that is needed is away, and why; None: one thing of those is back."""
+        self.cause = reason
+        if reason is None:
+            self.trouble = None
+        self._writer.hurry()
+        if reason is None:
+            self.events.tell("resumed")
+        else:
+            _logger.warning("Batch %s waits: %s", self.id, reason)
+            self.events.tell("paused", message=reason)
+
+    async def forget(self, positions: Sequence[int]) -> None:
+        """Let requests wait again as if they had never been tried."""
+        for position in positions:
+            self.tally.forget(position)
+        await self._writer.call(lambda ledger: ledger.forget(self.number, positions))
+
+    def _put(self, position: int, state: ItemState, told: Told) -> None:
+        self.tally.unwritten[position] = told
+        self.changed.set()
+        self._writer.put((position, int(state), as_json(told)))

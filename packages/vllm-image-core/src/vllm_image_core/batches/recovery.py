@@ -1,0 +1,313 @@
+"""What can still be read of a damaged journal, taken over into a new one; what cannot is counted."""
+
+import secrets
+import sqlite3
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from vllm_image_core.batches.queries import is_book
+from vllm_image_core.batches.stored_items import LOST, ItemState, is_request
+from vllm_image_core.provenance.facts import json_object
+from vllm_image_core.storage.database import Database, file_uri, writing
+
+__all__ = ["Salvage", "salvaged"]
+
+Row = Mapping[str, Any]
+
+_KEYS: Final = {"batch": ("number",), "item": ("batch", "position"), "outcome": ("batch", "position")}
+"""The tables, each with what its rows are ordered by in the file."""
+
+_AT_ONCE: Final = 500
+_ROWS_OF_A_PAGE: Final = 400
+"""No page of 4 KiB has more requests: a larger number is damage."""
+
+_MOST_NUMBERS: Final = 100_000
+
+_USUAL: Final[Row] = {
+    "created": 0,
+    "fresh": 0,
+    "at_once": 1,
+    "chosen": None,
+    "prompt": None,
+    "recorded": 0,
+    "complete": 1,
+    "state": "open",
+    "cause": None,
+    "cancel": 0,
+    "running": 0,
+    "done": 0,
+    "failed": 0,
+    "reused": 0,
+    "left_running": 0,
+    "seconds": 0.0,
+    "owner": None,
+    "host": None,
+    "place": None,
+    "pid": None,
+    "born": None,
+    "beat": 0,
+    "beat_at": 0,
+}
+"""What a batch is taken to be whose row says something impossible."""
+
+_HOLDER: Final = ("owner", "host", "place", "pid", "born")
+
+_LEFT_ALONE: Final = "DELETE FROM {table} WHERE batch NOT IN (SELECT number FROM batch)"
+_ENDS_EARLY: Final = """
+    UPDATE batch SET state = 'open', cause = NULL
+    WHERE state IN ('done', 'partial', 'failed') AND done + failed < recorded
+"""
+_COUNTED: Final = """
+    UPDATE batch SET
+        done = (SELECT count(*) FROM outcome WHERE batch = number AND outcome.state = 1),
+        failed = (SELECT count(*) FROM outcome WHERE batch = number AND outcome.state = 2)
+    WHERE owner IS NULL OR state <> 'open'
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Salvage:
+    """What was saved of a damaged journal.
+
+    Attributes:
+        aside: Where the damaged file is kept.
+        lost: How many requests could not be read, by the id of their batch.
+        unknown: How many requests could be read whose batch could not.
+    """
+
+    aside: Path
+    lost: Mapping[str, int] = field(default_factory=dict[str, int])
+    unknown: int = 0
+
+    def __str__(self) -> str:
+        parts = [f"{count} of {name}" for name, count in self.lost.items()]
+        parts += [f"{self.unknown} of batches that cannot be read either"] if self.unknown else []
+        lost = f" Requests that could not be read: {', '.join(parts)}." if parts else ""
+        return f"The damaged file is kept as {self.aside.name}.{lost}"
+
+
+def salvaged(database: Database, identity: tuple[int, int]) -> Salvage | None:
+    """Set a damaged journal aside, and put what can be read of it into its place.
+
+    Each table is read from both ends up to where the damage is, and then row by row. Rows with impossible
+    values are left out. A request that cannot be read keeps its place, as a lost one.
+
+    Args:
+        database: The journal.
+        identity: Which file it was, by device and inode; one that another process has saved is left alone.
+
+    Returns:
+        What was saved; None if another process did so.
+
+    Raises:
+        DatabaseUnavailable: It cannot be renamed, or the new one cannot be written.
+    """
+    name = f"{database.path.stem}.salvaged-{secrets.token_hex(8)}.sqlite3"
+    saved = replace(database, schema=replace(database.schema, file=name))
+    try:
+        with saved.opened() as connection, writing(connection):
+            damaged = _Damaged(database.path)
+            _take_books(damaged, connection)
+            _take_rows(damaged, connection, "item")
+            _take_rows(damaged, connection, "outcome")
+            unknown = connection.execute(
+                "SELECT count(*) FROM item WHERE batch NOT IN (SELECT number FROM batch)"
+            ).fetchone()[0]
+            for table in ("item", "outcome"):
+                connection.execute(_LEFT_ALONE.format(table=table))
+            lost = dict(_fill(damaged, connection))
+            connection.execute(_COUNTED)
+            connection.execute(_ENDS_EARLY)
+        aside = database.put_in_place(identity, name)
+        return None if aside is None else Salvage(aside=aside, lost=lost, unknown=unknown)
+    finally:
+        for leftover in (saved.path, Path(f"{saved.path}-journal")):
+            leftover.unlink(missing_ok=True)
+
+
+class _Damaged:
+    """A damaged file, read as far as it can be.
+
+    Attributes:
+        most: The largest number of requests that it can have.
+        is_clean: Whether every row that there is could be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.most = max(1, path.stat().st_size // 4096) * _ROWS_OF_A_PAGE
+        self.is_clean = self._is_sound()
+
+    def rows(self, table: str, known: Sequence[str]) -> Iterator[Sequence[Row]]:
+        """Some rows at a time, from both ends; a file of an earlier version does not have all columns."""
+        for direction in ("", " DESC"):
+            by = ", ".join(f"{column}{direction}" for column in _KEYS[table])
+            with suppress(sqlite3.Error), self._opened() as connection:
+                columns = self._columns(connection, table, known)
+                found = connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {by}")  # noqa: S608 - our own names
+                while some := self._some(found):
+                    yield [dict(zip(columns, row, strict=True)) for row in some]
+
+    def single(
+        self, table: str, known: Sequence[str], keys: Iterator[tuple[int, ...]]
+    ) -> Iterator[Sequence[Row]]:
+        """The rows with some keys, one by one: those between two damaged places, too."""
+        where = " AND ".join(f"{column} = ?" for column in _KEYS[table])
+        with suppress(sqlite3.Error), self._opened() as connection:
+            columns = self._columns(connection, table, known)
+            select = f"SELECT {', '.join(columns)} FROM {table} WHERE {where}"  # noqa: S608 - our own names
+            for key in keys:
+                with suppress(sqlite3.Error):
+                    row = connection.execute(select, key).fetchone()
+                    if row is not None:
+                        yield [dict(zip(columns, row, strict=True))]
+
+    def _some(self, rows: sqlite3.Cursor) -> list[tuple[Any, ...]]:
+        """The next rows; those before the damage also where the next one cannot be read."""
+        found: list[tuple[Any, ...]] = []
+        try:
+            while len(found) < _AT_ONCE and (row := rows.fetchone()) is not None:
+                found.append(row)
+        except sqlite3.Error:
+            self.is_clean = False
+        return found
+
+    def _columns(self, connection: sqlite3.Connection, table: str, known: Sequence[str]) -> list[str]:
+        there = set(_columns_of(connection, table))
+        return [name for name in known if name in there]
+
+    def _is_sound(self) -> bool:
+        with suppress(sqlite3.Error), self._opened() as connection:
+            return connection.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok"
+        return False
+
+    @contextmanager
+    def _opened(self) -> "Generator[sqlite3.Connection]":
+        with closing(sqlite3.connect(f"{file_uri(self._path)}?mode=rw", uri=True)) as connection:
+            connection.execute("PRAGMA trusted_schema = OFF")
+            # Else a file that is shorter than its head says is refused whole. Nothing is written to it here.
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.text_factory = _decoded
+            yield connection
+
+
+def _take_books(damaged: _Damaged, connection: sqlite3.Connection) -> None:
+    known = _columns_of(connection, "batch")
+    for some in damaged.rows("batch", known):
+        _enter(connection, "batch", [book for row in some if (book := _book(row))])
+    there = {number for (number,) in connection.execute("SELECT number FROM batch")}
+    missing = (
+        (number,) for number in range(1, min(max(there, default=0), _MOST_NUMBERS)) if number not in there
+    )
+    for some in damaged.single("batch", known, missing):
+        _enter(connection, "batch", [book for row in some if (book := _book(row))])
+
+
+def _take_rows(damaged: _Damaged, connection: sqlite3.Connection, table: str) -> None:
+    known = _columns_of(connection, table)
+    for some in damaged.rows(table, known):
+        sound = [row for row in some if _is_sound(table, row, damaged.most)]
+        damaged.is_clean &= len(sound) == len(some)
+        _enter(connection, table, sound)
+
+
+def _fill(damaged: _Damaged, connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
+    """Look up what is missing in each batch, and put a lost request where there is none."""
+    books = connection.execute("SELECT number, id, recorded FROM batch").fetchall()
+    for number, name, stated in books:
+        recorded = _recorded(damaged, connection, number, stated)
+        for table in ("item", "outcome"):
+            connection.execute(f"DELETE FROM {table} WHERE batch = ? AND position >= ?", (number, recorded))  # noqa: S608 - our own names
+            known = _columns_of(connection, table)
+            missing = _missing(connection, table, number, recorded) if not damaged.is_clean else ()
+            for some in damaged.single(table, known, iter([(number, place) for place in missing])):
+                _enter(connection, table, [row for row in some if _is_sound(table, row, damaged.most)])
+        lost = _missing(connection, "item", number, recorded)
+        _enter(connection, "item", [{"batch": number, "position": place, "request": LOST} for place in lost])
+        connection.execute("UPDATE batch SET recorded = ? WHERE number = ?", (recorded, number))
+        if lost:
+            yield name, len(lost)
+
+
+def _missing(connection: sqlite3.Connection, table: str, number: int, recorded: int) -> Sequence[int]:
+    found = connection.execute(f"SELECT position FROM {table} WHERE batch = ?", (number,))  # noqa: S608 - our own names
+    there = {place for (place,) in found}
+    return [place for place in range(recorded) if place not in there]
+
+
+def _recorded(damaged: _Damaged, connection: sqlite3.Connection, number: int, stated: int) -> int:
+    """How many requests a batch has: as its row says, unless the requests say otherwise."""
+    within, beyond, last = connection.execute(
+        "SELECT count(*) FILTER (WHERE position < ?), count(*) FILTER (WHERE position >= ?), max(position)"
+        " FROM item WHERE batch = ?",
+        (stated, stated, number),
+    ).fetchone()
+    is_believed = beyond <= within and stated <= damaged.most and (within == stated or not damaged.is_clean)
+    return stated if is_believed else (-1 if last is None else last) + 1
+
+
+def _enter(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
+    if rows:
+        names, marks = ", ".join(rows[0]), ", ".join("?" * len(rows[0]))
+        connection.executemany(
+            f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})",  # noqa: S608 - our own names
+            [tuple(row.values()) for row in rows],
+        )
+
+
+def _book(row: Row) -> Row | None:
+    """The row of a batch, what is impossible in it set right; None if nobody can tell which batch it is."""
+    if not (_is_text(row.get("id")) and row["id"] and isinstance(row.get("number"), int)):
+        return None
+    full = {**_USUAL, **row}
+    if not is_book({**_USUAL, "id": row["id"], "number": row["number"]}):
+        return None
+    bad = [
+        name
+        for name, value in row.items()
+        if name in _USUAL
+        and not (is_book({**_USUAL, "id": "", "number": 1, name: value}) and _is_text(value, also=True))
+    ]
+    if set(bad) & set(_HOLDER):
+        bad += _HOLDER
+    return {**full, **{name: _USUAL[name] for name in bad}}
+
+
+def _is_sound(table: str, row: Row, most: int) -> bool:
+    """Whether a row of requests or outcomes has values that we may have written."""
+    batch, position = row.get("batch"), row.get("position")
+    if not (isinstance(batch, int) and isinstance(position, int) and batch > 0 and 0 <= position < most):
+        return False
+    if table == "item":
+        return _is_text(row.get("request")) and is_request(row["request"])
+    return row.get("state") in set(ItemState) and _is_text(row.get("told")) and _is_told(row)
+
+
+def _is_told(row: Row) -> bool:
+    """Whether what became of a request can be told: a picture with no file is looked for in the folder."""
+    told = json_object(row["told"])
+    return isinstance(told.get("file"), str) if row["state"] == ItemState.DONE else bool(told)
+
+
+def _is_text(value: object, *, also: bool = False) -> bool:
+    """Whether a value is text without a NUL, as is read behind the end of a file, and in UTF-8.
+
+    Args:
+        value: Of a column.
+        also: Whether a value that is not text will do.
+    """
+    if not isinstance(value, str):
+        return also
+    return "\0" not in value and not any("\ud800" <= sign <= "\udfff" for sign in value)
+
+
+def _decoded(data: bytes) -> str:
+    return data.decode(errors="surrogateescape")
+
+
+def _columns_of(connection: sqlite3.Connection, table: str) -> list[str]:
+    """The names of a table's columns."""
+    return [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]

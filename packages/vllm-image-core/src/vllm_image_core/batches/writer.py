@@ -1,0 +1,314 @@
+"""A writer of the journal: a thread that keeps the lease of one batch, and commits many rows at a time."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from vllm_image_core.batches.journal import Journal
+from vllm_image_core.batches.queries import Counts, LeaseLost, Ledger, OutcomeRow
+from vllm_image_core.batches.stored_items import ItemState
+from vllm_image_core.errors import DatabaseUnavailable, JournalUnavailable
+from vllm_image_core.storage.database import DamagedDatabase, writing
+from vllm_image_core.storage.owner import BEAT_SECONDS
+
+__all__ = ["JournalWriter", "News"]
+
+T = TypeVar("T")
+
+_LINGER_SECONDS: Final = 0.25
+"""How long outcomes wait for others. One that is lost with its process is found by the picture's own file."""
+
+_TRY_AGAIN_SECONDS: Final = 0.5
+_CLOSING_TRIES: Final = 3
+_ROWS_AT_ONCE: Final = 5_000
+_WAITING: Final = int(ItemState.WAITING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What the writer tells the batch; each is called on the batch's event loop.
+
+    Attributes:
+        trouble: The journal cannot be written now; None: it can be again.
+        lost: Another process has taken the batch over.
+        cancel: Another process asks for the batch to be cancelled.
+        written: The outcomes of some positions are in the journal now.
+    """
+
+    trouble: Callable[[DatabaseUnavailable | None], None]
+    lost: Callable[[], None]
+    cancel: Callable[[], None]
+    written: Callable[[list[int]], None]
+
+
+@dataclass(slots=True)
+class _Queue:
+    """What is to be written."""
+
+    rows: deque[OutcomeRow] = field(default_factory=deque[OutcomeRow])
+    calls: deque[tuple[Callable[[Ledger], Any], "Future[Any]"]] = field(
+        default_factory=deque[tuple[Callable[[Ledger], Any], "Future[Any]"]]
+    )
+    hurried: bool = False
+    closing: bool = False
+
+
+class JournalWriter:
+    """Writes for one batch, whose lease its thread keeps alive.
+
+    Args:
+        journal: The folder's.
+        number: The batch's.
+        token: The owner's, who holds the lease already.
+        loop: The event loop of the batch.
+        news: Whom to tell.
+        counts: How the batch stands; asked from the thread.
+        beat_seconds: How often the lease is renewed while there is nothing to write.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        number: int,
+        token: str,
+        loop: asyncio.AbstractEventLoop,
+        news: News,
+        counts: Callable[[], Counts],
+        beat_seconds: float = BEAT_SECONDS,
+    ) -> None:
+        self._counts = counts
+        self._journal = journal
+        self._number = number
+        self._token = token
+        self._loop = loop
+        self._news = news
+        self._beat_seconds = beat_seconds
+        self._queue = _Queue()
+        self._wake = threading.Condition()
+        self._troubled = False
+        self._cancel_told = False
+        self._identity = _identity(journal)
+        self._thread = threading.Thread(target=self._run, name=f"batch {number}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write, and to keep the lease."""
+        self._thread.start()
+
+    def put(self, row: OutcomeRow) -> None:
+        """Write what became of a request, soon."""
+        with self._wake:
+            self._queue.rows.append(row)
+            if len(self._queue.rows) == 1:
+                self._wake.notify()
+
+    def hurry(self) -> None:
+        """Write how the batch stands now, without waiting for the next beat."""
+        with self._wake:
+            self._queue.hurried = True
+            self._wake.notify()
+
+    async def call(self, work: Callable[[Ledger], T], *, last: bool = False) -> T:
+        """Do some work in the next transaction, after all that was put before, and return what it gives.
+
+        Args:
+            work: What is done.
+            last: Whether it gives the lease back: nothing is written after it.
+
+        Raises:
+            JournalUnavailable: The writer was closed, or lost its batch, before it could be done.
+        """
+        done: Future[T] = Future()
+        with self._wake:
+            if not self._thread.is_alive():
+                raise JournalUnavailable("The journal of this batch is closed.")
+            self._queue.calls.append((work, done))
+            self._queue.closing |= last
+            self._wake.notify()
+        return await asyncio.wrap_future(done)
+
+    async def aclose(self) -> None:
+        """Write what is left, as far as the journal can be written, and end the thread; the lease is kept."""
+        with self._wake:
+            self._queue.closing = True
+            self._wake.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        tries = 0
+        try:
+            while tries < _CLOSING_TRIES:
+                try:
+                    self._check_there()
+                    with self._journal.opened() as ledger:
+                        if self._serve(ledger):
+                            return
+                except DatabaseUnavailable as error:
+                    self._in_trouble(error)
+                    if isinstance(error, DamagedDatabase):
+                        self._repair(error)
+                    with self._wake:
+                        tries += self._queue.closing
+                        self._wake.wait(_TRY_AGAIN_SECONDS)
+        except LeaseLost:
+            self._tell(self._news.lost)
+        finally:
+            self._refuse_the_rest()
+
+    def _serve(self, ledger: Ledger) -> bool:
+        """Commit until the writer is closed and all is written; False: the file is to be opened again."""
+        while True:
+            rows, calls, counts, closing = self._next()
+            try:
+                if not self._is_there(ledger):
+                    self._put_back(rows, calls)
+                    return False
+                results = self._committed(ledger, rows, calls, counts)
+            except BaseException:  # whatever stops the transaction, what was taken is put back
+                self._put_back(rows, calls)
+                raise
+            self._in_trouble(None)
+            if ended := [position for position, state, _ in rows if state != _WAITING]:
+                self._tell(partial(self._news.written, ended))
+            for (_, done), (result, error) in zip(calls, results, strict=True):
+                if not done.set_running_or_notify_cancel():
+                    continue  # whoever asked has been cancelled meanwhile
+                if error is None:
+                    done.set_result(result)
+                else:
+                    done.set_exception(error)
+            if closing and not self._has_more():
+                if self._loop.is_closed():
+                    ledger.release(self._number, "open", counts)
+                return True
+
+    def _next(
+        self,
+    ) -> tuple[list[OutcomeRow], list[tuple[Callable[[Ledger], Any], "Future[Any]"]], Counts, bool]:
+        """What is to be written now: after a while, or at once where somebody waits for it."""
+        queue = self._queue
+        with self._wake:
+            if not (queue.rows or queue.calls or queue.closing or queue.hurried):
+                self._wake.wait(self._beat_seconds)
+            if queue.rows and not (queue.calls or queue.closing or queue.hurried):
+                self._wake.wait_for(lambda: queue.calls or queue.closing or queue.hurried, _LINGER_SECONDS)
+            queue.hurried = False
+            if self._loop.is_closed():  # the studio was left behind without being closed
+                queue.closing = True
+            rows = [queue.rows.popleft() for _ in range(min(len(queue.rows), _ROWS_AT_ONCE))]
+            calls = list(queue.calls) if not queue.rows else []
+            if calls:
+                queue.calls.clear()
+            return rows, calls, self._counts(), queue.closing
+
+    def _committed(
+        self,
+        ledger: Ledger,
+        rows: list[OutcomeRow],
+        calls: list[tuple[Callable[[Ledger], Any], "Future[Any]"]],
+        counts: Counts,
+    ) -> list[tuple[Any, Exception | None]]:
+        with writing(ledger.connection):
+            asked = ledger.beat(self._number, self._token, counts)
+            if rows:
+                ledger.finish(self._number, rows)
+            results = [_result(ledger, work) for work, _ in calls]
+        if asked and not self._cancel_told:
+            self._cancel_told = True
+            self._tell(self._news.cancel)
+        return results
+
+    def _check_there(self) -> None:
+        if _identity(self._journal) != self._identity and not self._is_replaced():
+            raise self._vanished()
+
+    def _is_replaced(self) -> bool:
+        """Go on with another file, if it has this batch: somebody has repaired a damaged one."""
+        found = _identity(self._journal)
+        if found is None or not self._journal.owns(self._number, self._token):
+            return False
+        self._identity = found
+        return True
+
+    def _vanished(self) -> JournalUnavailable:
+        return JournalUnavailable(
+            "The folder of the pictures, or the journal of batches in it, is not there any more.",
+            next_step="Bring the folder back; the batch goes on when it is there.",
+        )
+
+    def _is_there(self, ledger: Ledger) -> bool:
+        """Wait for a folder that was moved or removed: a file that is open could be written all the same.
+
+        Where the folder was made anew on the same disk, its journal is written into it from the open file, as
+        the system keeps that; False then, since the new one has to be opened. Likewise where another process
+        has repaired a damaged journal.
+        """
+        tries = 0
+        while _identity(self._journal) != self._identity:
+            if tries >= _CLOSING_TRIES:
+                self._check_there()
+            if self._is_replaced():
+                return False
+            if self._journal.restored(ledger, device=self._identity and self._identity[0]):
+                self._identity = _identity(self._journal)
+                return False
+            self._in_trouble(self._vanished())
+            with self._wake:
+                tries += self._queue.closing
+                self._wake.wait(_TRY_AGAIN_SECONDS)
+        return True
+
+    def _repair(self, error: DamagedDatabase) -> None:
+        with suppress(DatabaseUnavailable):  # it is tried again
+            self._journal.repair(error)
+            self._identity = _identity(self._journal)
+
+    def _put_back(
+        self, rows: list[OutcomeRow], calls: list[tuple[Callable[[Ledger], Any], "Future[Any]"]]
+    ) -> None:
+        with self._wake:
+            self._queue.rows.extendleft(reversed(rows))
+            self._queue.calls.extendleft(reversed(calls))
+
+    def _has_more(self) -> bool:
+        with self._wake:
+            return bool(self._queue.rows or self._queue.calls)
+
+    def _in_trouble(self, error: DatabaseUnavailable | None) -> None:
+        if error is not None or self._troubled:
+            self._troubled = error is not None
+            self._tell(partial(self._news.trouble, error))
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody listens
+            self._loop.call_soon_threadsafe(call)
+
+    def _refuse_the_rest(self) -> None:
+        with self._wake:
+            calls = list(self._queue.calls)
+            self._queue.calls.clear()
+        for _, done in calls:
+            if not done.done():
+                done.set_exception(JournalUnavailable("The journal of this batch is closed."))
+
+
+def _result(ledger: Ledger, work: Callable[[Ledger], T]) -> tuple[T | None, Exception | None]:
+    """What some work gives; an error of the journal ends the transaction, any other is its caller's."""
+    try:
+        return work(ledger), None
+    except (ValueError, TypeError, KeyError) as error:
+        return None, error
+
+
+def _identity(journal: Journal) -> tuple[int, int] | None:
+    try:
+        status = journal.path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

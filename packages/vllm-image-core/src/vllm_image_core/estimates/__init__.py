@@ -1,1 +1,0 @@
-"""What pictures take, learnt from those that were made."""

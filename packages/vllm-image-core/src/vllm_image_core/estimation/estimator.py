@@ -1,0 +1,351 @@
+"""An estimate: the seconds and the GPU memory that pictures will take, and what the numbers rest on.
+
+They come from the pictures that the server has made, and from the model's profile where it has made none.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from vllm_image_core import checks
+from vllm_image_core.estimation.backlog import Speed, basis_of, duration
+from vllm_image_core.estimation.predictor import Predictor
+from vllm_image_core.estimation.work import Work, edit_work
+from vllm_image_core.imaging.size import Size
+from vllm_image_core.models.profile import Profile
+from vllm_image_core.requests.edit_resolver import ResolvedEdit
+
+__all__ = [
+    "estimate_edit",
+]
+
+
+GB_PER_RUNNING_PICTURE: Final = 2.0
+"""Source: the project plan's rule for concurrency."""
+
+MOST_AT_ONCE: Final = 4
+"""Source: the project plan's cap, against running out of memory on consumer GPUs."""
+
+_MORE_ROOM: Final = (
+    "Use a larger card or several, a quantised checkpoint, or vLLM-Omni's --enable-cpu-offload."
+)
+
+MOST_IMAGES: Final = 1_000_000_000
+
+_SQUARE: Final = Size(1024, 1024)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What pictures are expected to take.
+
+    Attributes:
+        size: Of each picture, in pixels.
+        seconds_per_image: What the server works on one, waiting left out, after the first picture; of
+            several servers, the fastest. Where nothing was measured yet, on one NVIDIA H100.
+        total_seconds: For all of them, one after the other, as a server makes them unless it was started
+            otherwise; of several servers, shared out so that all end soonest.
+        peak_vram_gb: With one picture under way, in gigabytes; None when the model's need is not known.
+        recommended_concurrent: How many requests to have under way, 1 to 4.
+        basis: What the time rests on, such as "23 pictures on this server, off by 5 % on the last 20".
+        notes: What to know about it, a sentence each.
+        measured: Whether the time comes from pictures that this server has made.
+        memory_basis: What the memory rests on.
+        requests_ahead: Requests that the server has now, running and waiting; None where it does not tell.
+        queue_seconds: How long these take, as far as anybody can know.
+    """
+
+    size: Size
+    seconds_per_image: float
+    total_seconds: float
+    peak_vram_gb: float | None
+    recommended_concurrent: int
+    basis: str
+    notes: tuple[str, ...]
+    measured: bool = False
+    memory_basis: str = "from the profile"
+    requests_ahead: int | None = None
+    queue_seconds: float = 0.0
+
+    @property
+    def completion_seconds(self) -> float:
+        """From now until all are there, with what the server has to do before."""
+        return self.queue_seconds + self.total_seconds
+
+    @property
+    def megapixels_per_image(self) -> float:
+        """Millions of pixels of each picture."""
+        return self.size.megapixels
+
+
+def estimate(
+    profile: Profile,
+    *,
+    width: int,
+    height: int,
+    num_inference_steps: int,
+    guided: bool,
+    num_images: int = 1,
+    total_vram_gb: float | None = None,
+    predictor: Predictor | None = None,
+    requests_ahead: int | None = None,
+    work: Work | None = None,
+    speeds: Sequence[Speed] = (),
+) -> Estimate:
+    """Time, memory and concurrency for pictures of a resolved request.
+
+    Args:
+        profile: The model's.
+        width: Pixels, at least 1.
+        height: Pixels, at least 1.
+        num_inference_steps: Denoising steps, at least 1.
+        guided: Whether guidance runs a second forward pass at each step.
+        num_images: How many pictures, at least 1.
+        total_vram_gb: Memory of the GPU in gigabytes; None when it is not known.
+        predictor: What is known of the server; None for the profile alone.
+        requests_ahead: Requests that the server has now, running and waiting; None when it is not known.
+        work: What each asks of the server; None for that of a picture made from words alone.
+        speeds: The servers, where there are several: they share the pictures out so that all end soonest.
+
+    Raises:
+        InvalidRequest: `num_images` is not an integer or less than 1.
+    """
+    images = checks.integer("num_images", num_images, 1, MOST_IMAGES, allowed="an integer from 1")
+    size = Size(width, height)
+    predictor = predictor or Predictor(profile)
+    work = work or Work.at(size, num_inference_steps, guided=guided)
+    peak = predictor.peak_gb(work)
+    too_large = misfit(profile, total_vram_gb, predictor, megapixels=work.megapixels)
+    time = (
+        _time_of_several(speeds, work, images, requests_ahead or 0)
+        if len(speeds) > 1
+        else _time_of_one(predictor, work, images, requests_ahead or 0)
+    )
+    return Estimate(
+        size=size,
+        seconds_per_image=time.each,
+        total_seconds=time.total,
+        peak_vram_gb=peak,
+        recommended_concurrent=_at_once(
+            total_vram_gb, model_gb(profile, predictor), _each_gb(profile, predictor, work)
+        ),
+        basis=time.basis,
+        notes=(
+            f"{profile.type.capitalize()} model, {num_inference_steps} steps.",
+            "First generation may be slower due to torch.compile warmup.",
+            *_guidance_note(guided=guided),
+            *_basis_notes(time, predictor),
+            *_queue_note(requests_ahead, time.queue + time.total),
+            _concurrency_note(
+                model_gb(profile, predictor), _each_gb(profile, predictor, work), total_vram_gb
+            ),
+            *([too_large] if too_large else []),
+        ),
+        measured=time.measured,
+        memory_basis=predictor.memory_basis,
+        requests_ahead=requests_ahead,
+        queue_seconds=time.queue,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Time:
+    each: float
+    total: float
+    queue: float
+    basis: str
+    measured: bool
+
+
+def _time_of_one(predictor: Predictor, work: Work, images: int, ahead: int) -> _Time:
+    each = predictor.seconds(work)
+    return _Time(
+        each=each,
+        total=each * images,
+        queue=ahead * (predictor.usual_seconds or each),
+        basis=predictor.basis,
+        measured=predictor.pictures > 0,
+    )
+
+
+def _time_of_several(speeds: Sequence[Speed], work: Work, images: int, ahead: int) -> _Time:
+    """Each picture goes to the server that has done it first; so does what is ahead of them."""
+    known = [(speed.of(work.task), speed.parallelism) for speed in speeds]
+    each = [(predictor.seconds(work), at_once) for predictor, at_once in known]
+    a_second = sum(
+        at_once / (predictor.usual_seconds or predictor.seconds(work)) for predictor, at_once in known
+    )
+    basis, measured = basis_of(speeds, work.task)
+    return _Time(
+        each=min(seconds for seconds, _ in each),
+        total=_makespan(images, each),
+        queue=ahead / a_second,
+        basis=basis,
+        measured=measured,
+    )
+
+
+def _makespan(images: int, each: Sequence[tuple[float, int]]) -> float:
+    """The least time in which so many are made: by halves, to a millionth of the fastest server's alone.
+
+    Args:
+        images: How many.
+        each: Of each server, seconds for one picture, and how many it makes at the same time.
+    """
+    low, high = 0.0, images * min(seconds for seconds, _ in each)
+    least = high * 1e-6
+    while high - low > least:
+        middle = (low + high) / 2
+        done = sum(math.floor(middle / seconds) * at_once for seconds, at_once in each)
+        low, high = (low, middle) if done >= images else (middle, high)
+    return high
+
+
+def recommended_concurrency(
+    total_vram_gb: float | None, profile: Profile, predictor: Predictor | None = None
+) -> int:
+    """How many requests to have in progress: (memory of the GPU - memory of the model) / memory of an image.
+
+    At least 1, at most 4; 1 when the GPU's memory, or the model's need, is not known. Source: the project
+    plan, which reckons with 2 GB for an image; see `gb_per_image`.
+
+    Args:
+        total_vram_gb: Memory of the GPU in gigabytes; None when it is not known.
+        profile: The model's.
+        predictor: What is known of the server; None for the profile alone.
+    """
+    return _at_once(total_vram_gb, model_gb(profile, predictor), gb_per_image(profile, predictor))
+
+
+def gb_per_image(profile: Profile, predictor: Predictor | None = None) -> float:
+    """GPU memory to reckon with for each image of 1024x1024 in progress, in gigabytes; at least the plan's 2.
+
+    As the server has measured it; else by the profile, whose number is the peak less the weights where a
+    source gives both.
+    """
+    if predictor is not None and predictor.peaks:
+        return max(GB_PER_RUNNING_PICTURE, predictor.picture_gb(_SQUARE.megapixels))
+    return max(GB_PER_RUNNING_PICTURE, profile.activation_gb_at_1024x1024)
+
+
+def misfit(
+    profile: Profile,
+    total_vram_gb: float | None,
+    predictor: Predictor | None = None,
+    *,
+    megapixels: float = _SQUARE.megapixels,
+) -> str | None:
+    """Why the model, or an image with it, does not fit on the GPU; None where it fits, or nobody knows.
+
+    Args:
+        profile: The model's.
+        total_vram_gb: Memory of the GPU in gigabytes; None when it is not known.
+        predictor: What is known of the server; None for the profile alone.
+        megapixels: Of the image in progress; of an edit, with those of its input images.
+    """
+    needed = model_gb(profile, predictor)
+    if needed is None or total_vram_gb is None or not math.isfinite(total_vram_gb):
+        return None
+    image = (predictor or Predictor(profile)).picture_gb(megapixels)
+    if needed + image <= total_vram_gb:
+        return None
+    name = profile.model if profile.known else "The model"
+    alone = needed > total_vram_gb
+    needs = f"it needs about {needed if alone else needed + image:.1f} GB of GPU memory"
+    when = "" if alone else "with an image in progress "
+    told = f"{name} does not fit on this card: {when}{needs}, and the card has {total_vram_gb:.1f} GB."
+    return f"{told} {_MORE_ROOM}"
+
+
+def activation_gb(profile: Profile, size: Size) -> float:
+    """GPU memory of one running picture, in gigabytes, in proportion to its pixels."""
+    return profile.activation_gb_at_1024x1024 * size.pixels / _SQUARE.pixels
+
+
+def model_gb(profile: Profile, predictor: Predictor | None = None) -> float | None:
+    """GPU memory of the loaded model, in gigabytes: as measured, or by the profile; None if unknown."""
+    return predictor.model_gb if predictor is not None and predictor.peaks else profile.estimated_vram_gb
+
+
+def _at_once(total_vram_gb: float | None, of_the_model: float | None, gb_each: float) -> int:
+    if total_vram_gb is None or of_the_model is None or not math.isfinite(total_vram_gb):
+        return 1
+    free = max(0.0, total_vram_gb - of_the_model)
+    return max(1, min(MOST_AT_ONCE, math.floor(min(free / gb_each, MOST_AT_ONCE))))
+
+
+def _each_gb(profile: Profile, predictor: Predictor, work: Work) -> float:
+    """What is reckoned with for any image, or more where such images need more."""
+    return max(gb_per_image(profile, predictor), predictor.picture_gb(work.megapixels))
+
+
+def _basis_notes(time: _Time, predictor: Predictor) -> tuple[str, ...]:
+    card = "" if time.measured or predictor.pictures else " The profile's time is for one NVIDIA H100."
+    return f"Time: {time.basis}.{card}", f"Memory: {predictor.memory_basis}."
+
+
+def _queue_note(ahead: int | None, seconds: float) -> tuple[str, ...]:
+    if not ahead:
+        return ()
+    requests = "1 request is" if ahead == 1 else f"{ahead} requests are"
+    return (f"{requests} ahead at the server: done in {duration(seconds)}.",)
+
+
+def _guidance_note(*, guided: bool) -> tuple[str, ...]:
+    return ("Guidance takes a second forward pass at each step: about twice the time.",) if guided else ()
+
+
+def _concurrency_note(of_the_model: float | None, each: float, total_vram_gb: float | None) -> str:
+    if total_vram_gb is None:
+        return "1 at a time is recommended, as the GPU's memory is not known."
+    if of_the_model is None:
+        return "1 at a time is recommended, as the model's memory need is not known."
+    free = max(0.0, total_vram_gb - of_the_model)
+    return (
+        f"Concurrency: {free:.1f} GB beside the model / {each:.1f} GB a picture, at least 1, at most "
+        f"{MOST_AT_ONCE}. A server runs one at a time unless it was started otherwise; the others wait."
+    )
+
+
+def estimate_edit(
+    resolved: ResolvedEdit,
+    profile: Profile,
+    *,
+    total_vram_gb: float | None = None,
+    predictor: Predictor | None = None,
+    requests_ahead: int | None = None,
+) -> Estimate:
+    """Time and memory of one edit.
+
+    Args:
+        resolved: The checked edit.
+        profile: The model's.
+        total_vram_gb: Memory of the GPU in gigabytes; None when it is not known.
+        predictor: What is known of the server's edits; None for the profile alone.
+        requests_ahead: Requests that the server has now, running and waiting; None when it is not known.
+    """
+    expected = estimate(
+        profile,
+        width=resolved.width,
+        height=resolved.height,
+        num_inference_steps=resolved.steps_run,
+        guided=resolved.guided,
+        total_vram_gb=total_vram_gb,
+        predictor=predictor,
+        requests_ahead=requests_ahead,
+        work=edit_work(resolved, profile),
+    )
+    return replace(expected, notes=(*expected.notes, *_notes(resolved, profile)))
+
+
+def _notes(resolved: ResolvedEdit, profile: Profile) -> Iterator[str]:
+    if resolved.steps_run != resolved.num_inference_steps:
+        run = f"{resolved.steps_run} of {resolved.num_inference_steps} steps"
+        yield f"At strength {resolved.strength:g} the model runs {run}."
+    more = len(resolved.inputs.images) - (0 if profile.text_to_image else 1)
+    if more > 0:
+        pictures = "1 input picture counts" if more == 1 else f"{more} input pictures count"
+        yield f"{pictures} as further pixels, which the model sees in each step."
+    if resolved.layers is not None:
+        yield f"{resolved.layers} layers count as as many pictures."

@@ -1,0 +1,145 @@
+"""What is known of the server's graphics card, and from where."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vllm_image_core.estimation.estimator import gb_per_image, misfit, model_gb, recommended_concurrency
+from vllm_image_core.estimation.predictor import Predictor
+from vllm_image_core.models.profile import Profile
+
+__all__ = ["Gpu", "GpuReport", "report"]
+
+_NOT_TOLD = "unknown: the server does not tell it, and it was not configured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A card as somebody described it; a vLLM-Omni server tells neither its name nor its memory."""
+
+    name: str | None = None
+    total_vram_gb: float | None = None
+    """Memory of the whole card, in GB."""
+    free_vram_gb: float | None = None
+    """Memory that was free when the card was read, in GB."""
+    source: str = _NOT_TOLD
+    """Who described it."""
+
+    def over(self, other: "Gpu | None") -> "Gpu":
+        """This description, completed by another one where it says nothing."""
+        if other is None:
+            return self
+        if self.name is None and self.total_vram_gb is None:
+            return other
+        return Gpu(
+            name=self.name or other.name,
+            total_vram_gb=self.total_vram_gb or other.total_vram_gb,
+            free_vram_gb=other.free_vram_gb if self.total_vram_gb is None else None,
+            source=self.source
+            if self.total_vram_gb and self.name
+            else f"{self.source}; the rest: {other.source}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuReport:
+    """Memory for planning, in GB, and the source of each number; None where nobody knows."""
+
+    name: str | None
+    total_vram_gb: float | None
+    model_vram_gb: float | None
+    free_vram_gb: float | None
+    """Total less the model, at least 0."""
+    measured_free_vram_gb: float | None
+    """As the driver told it, whatever uses the rest."""
+    recommended_concurrent: int
+    peak_memory_mb: float | None
+    """Highest memory reserved during the server's last picture, in MiB."""
+    sources: Mapping[str, str]
+    misfit: str | None = None
+    """Why the model does not fit on the card; None where it does, or nobody knows."""
+
+
+def report(
+    gpu: Gpu,
+    profile: Profile | None,
+    *,
+    peak_memory_mb: float | None = None,
+    predictor: Predictor | None = None,
+) -> GpuReport:
+    """What can be said of the card under a model; nothing is invented, nothing is negative.
+
+    Args:
+        gpu: The card as configured or read.
+        profile: The loaded model's, or None when the server does not answer.
+        peak_memory_mb: As the server's ``/metrics`` tells it, in MiB.
+        predictor: What is known of the server; None for the profile alone.
+    """
+    measured = predictor if predictor is not None and predictor.peaks else None
+    needed = model_gb(profile, measured) if profile else None
+    needed = None if needed is None else round(needed, 1)
+    free = _free(gpu.total_vram_gb, needed)
+    return GpuReport(
+        name=gpu.name,
+        total_vram_gb=gpu.total_vram_gb,
+        model_vram_gb=needed,
+        free_vram_gb=free,
+        measured_free_vram_gb=gpu.free_vram_gb,
+        recommended_concurrent=recommended_concurrency(gpu.total_vram_gb, profile, measured)
+        if profile
+        else 1,
+        peak_memory_mb=peak_memory_mb,
+        sources={
+            **_sources(gpu, profile, free=free, peak_memory_mb=peak_memory_mb),
+            "recommended_max_concurrent": _concurrency_source(profile, free, measured),
+            **(
+                {"estimated_model_vram_gb": f"{measured.memory_basis}, without the picture"}
+                if measured
+                else {}
+            ),
+        },
+        misfit=misfit(profile, gpu.total_vram_gb, measured) if profile else None,
+    )
+
+
+def _free(total_gb: float | None, model_gb: float | None) -> float | None:
+    return None if total_gb is None or model_gb is None else round(max(0.0, total_gb - model_gb), 1)
+
+
+def _sources(
+    gpu: Gpu, profile: Profile | None, *, free: float | None, peak_memory_mb: float | None
+) -> dict[str, str]:
+    return {
+        "gpu_name": gpu.source if gpu.name else _NOT_TOLD,
+        "total_vram_gb": gpu.source if gpu.total_vram_gb is not None else _NOT_TOLD,
+        "estimated_model_vram_gb": _model_source(profile),
+        "estimated_free_vram_gb": "total less the model's estimate"
+        if free is not None
+        else "unknown: needs the total",
+        "measured_free_vram_gb": "unknown: read only from a card of this machine, where none was configured"
+        if gpu.free_vram_gb is None
+        else gpu.source,
+        "peak_memory_mb": _peak_source(peak_memory_mb, profile),
+    }
+
+
+def _model_source(profile: Profile | None) -> str:
+    if profile is None:
+        return "unknown: no model is known while the server does not answer"
+    if profile.estimated_vram_gb is None:
+        return "unknown: the model has no profile"
+    return f"profile of {profile.model}: {profile.sources['estimated_vram_gb']}"
+
+
+def _concurrency_source(profile: Profile | None, free: float | None, measured: Predictor | None) -> str:
+    if profile is None or free is None:
+        return "1, because the free memory is unknown"
+    each = round(gb_per_image(profile, measured), 1)
+    return f"estimated free memory / {each:g} GB per image, at least 1, at most 4"
+
+
+def _peak_source(peak_memory_mb: float | None, profile: Profile | None) -> str:
+    if peak_memory_mb is None and profile is None:
+        return "unknown: the server does not answer"
+    if peak_memory_mb is None:
+        return "unknown: the server's /metrics has none yet"
+    return "measured by the server (/metrics), during its last picture"

@@ -1,0 +1,233 @@
+"""Measurements: what the pictures of each server took, kept beside the pictures for the next process.
+
+They are few and small, and nothing depends on them but estimates: a file that cannot be used is no error.
+Several processes may write it at the same time, and each learns from the pictures of the others.
+"""
+
+import logging
+import math
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from vllm_image_core.errors import DatabaseUnavailable
+from vllm_image_core.estimation.cost_model import WINDOW
+from vllm_image_core.estimation.work import Task, Work
+from vllm_image_core.storage.database import DamagedDatabase, Database, Schema, writing
+
+__all__ = ["MEASUREMENTS", "Measurement", "Measurements", "News", "Origin"]
+
+_logger = logging.getLogger(__name__)
+
+_MIGRATIONS: Final = (
+    (
+        """
+        CREATE TABLE measurement (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            writer TEXT NOT NULL,
+            server TEXT NOT NULL,
+            model TEXT NOT NULL,
+            version TEXT NOT NULL,
+            megapixels REAL NOT NULL,
+            forwards INTEGER NOT NULL,
+            seconds REAL NOT NULL,
+            peak_mib REAL,
+            first INTEGER NOT NULL
+        )
+        """,
+        "CREATE INDEX measurement_origin ON measurement (server, model, version, id)",
+    ),
+    (
+        "ALTER TABLE measurement ADD COLUMN task TEXT NOT NULL DEFAULT 'generation'",
+        "DROP INDEX measurement_origin",
+        "CREATE INDEX measurement_origin ON measurement (server, model, version, task, id)",
+    ),
+)
+
+MEASUREMENTS: Final = Schema(
+    file="measurements.sqlite3",
+    name="file of measurements",
+    tables=("measurement",),
+    migrations=_MIGRATIONS,
+    unavailable=DatabaseUnavailable,
+    damaged=DamagedDatabase,
+    cache_kib=2_048,  # more than the whole file
+)
+"""What was measured with the pictures of a folder; made anew, empty, when it is lost."""
+
+_MOST_ROWS: Final = 100 * WINDOW
+"""Of all servers, models and versions together: about 1 MB."""
+
+_MOST_CHARACTERS: Final = 1_000
+
+_OF: Final = "server = ? AND model = ? AND version = ? AND task = ?"
+_SELECT: Final = (
+    "SELECT id, megapixels, forwards, seconds, peak_mib, first FROM measurement "  # noqa: S608 - constants
+    f"WHERE {_OF} AND id > ? AND writer != ? ORDER BY id DESC LIMIT {WINDOW}"
+)
+_INSERT: Final = (
+    "INSERT INTO measurement "
+    "(writer, server, model, version, task, megapixels, forwards, seconds, peak_mib, first) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_FORGET_OLD: Final = (
+    f"DELETE FROM measurement WHERE {_OF} AND id <= (SELECT id FROM measurement "  # noqa: S608 - constants
+    f"WHERE {_OF} ORDER BY id DESC LIMIT 1 OFFSET {WINDOW})"
+)
+_FORGET_OTHERS: Final = (
+    "DELETE FROM measurement WHERE id <= "  # noqa: S608 - constants
+    f"(SELECT id FROM measurement ORDER BY id DESC LIMIT 1 OFFSET {_MOST_ROWS})"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where pictures were made, and how: none of these alone says how long one takes.
+
+    Attributes:
+        server: The base URL, without credentials.
+        model: The served model.
+        version: The server's version; "" where it tells none.
+        task: Whether they were made from words alone, or from pictures.
+    """
+
+    server: str
+    model: str
+    version: str = ""
+    task: Task = "generation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What one picture took.
+
+    Attributes:
+        work: What was made.
+        seconds: The service time, above zero.
+        peak_mib: The peak of the GPU's memory, in mebibytes; None where it is not known.
+        first: Whether it was the first since the server or the process began.
+    """
+
+    work: Work
+    seconds: float
+    peak_mib: float | None = None
+    first: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What was read: measurements, oldest first, and up to where."""
+
+    measurements: tuple[Measurement, ...] = ()
+    read_to: int = 0
+
+
+class Measurements:
+    """The measurements of one folder; safe in many threads and processes, which wait for each other.
+
+    Its methods wait for the disk. They never raise: what cannot be read is not there, and what cannot be
+    written is lost, with one line in the log.
+
+    Args:
+        root: The folder of the pictures, absolute. It is not made here.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._database = Database(root, MEASUREMENTS)
+        self._writer = secrets.token_hex(8)
+        self._told = False
+
+    def read(self, origin: Origin, *, after: int = 0) -> News:
+        """The last measurements of a server that others have written, at most 128.
+
+        Args:
+            origin: The server, its model and its version.
+            after: Up to where they were read before.
+        """
+        if not os.path.exists(self._database.path):  # noqa: PTH110 - a Path raises where it may not look
+            return News(read_to=after)
+        return self._tried(lambda connection: self._read(connection, origin, after), News(read_to=after))
+
+    def add(self, origin: Origin, measurement: Measurement, *, after: int = 0) -> News:
+        """Write a measurement, and read what others have written since; see `read`."""
+        if not os.path.isdir(self._root):  # noqa: PTH112 - likewise
+            return News(read_to=after)
+
+        def change(connection: sqlite3.Connection) -> News:
+            with writing(connection):
+                news = self._read(connection, origin, after)
+                own = self._insert(connection, origin, measurement)
+            return News(measurements=news.measurements, read_to=own)
+
+        return self._tried(change, News(read_to=after))
+
+    def _read(self, connection: sqlite3.Connection, origin: Origin, after: int) -> News:
+        rows = connection.execute(_SELECT, (*_texts(origin), after, self._writer)).fetchall()
+        found = (_measurement(row[1:], origin.task) for row in reversed(rows))
+        return News(
+            measurements=tuple(measurement for measurement in found if measurement is not None),
+            read_to=max([after, *(int(row[0]) for row in rows)]),
+        )
+
+    def _insert(self, connection: sqlite3.Connection, origin: Origin, new: Measurement) -> int:
+        texts = _texts(origin)
+        numbers = (new.work.megapixels, new.work.forwards, new.seconds, new.peak_mib, int(new.first))
+        row = connection.execute(_INSERT, (self._writer, *texts, *numbers)).lastrowid
+        connection.execute(_FORGET_OLD, (*texts, *texts))
+        connection.execute(_FORGET_OTHERS)
+        return row or 0
+
+    def _tried(self, use: Callable[[sqlite3.Connection], News], otherwise: News) -> News:
+        """Use the file, and once more after it was found damaged and set aside."""
+        for _ in range(2):
+            try:
+                with self._database.opened() as connection:
+                    return use(connection)
+            except DamagedDatabase as error:
+                self._tell(error)
+                if not self._is_set_aside(error):
+                    break
+            except DatabaseUnavailable as error:
+                self._tell(error)
+                break
+        return otherwise
+
+    def _is_set_aside(self, error: DamagedDatabase) -> bool:
+        try:
+            self._database.set_aside(error.identity)
+        except DatabaseUnavailable as second:
+            self._tell(second)
+            return False
+        return True
+
+    def _tell(self, error: DatabaseUnavailable) -> None:
+        if not self._told:
+            _logger.warning("Estimates are not kept for later: %s", error.message)
+        self._told = True
+
+
+def _measurement(row: Sequence[object], task: Task) -> Measurement | None:
+    """A row of the file, which others may have written; None where it can be no measurement."""
+    match row:
+        case [float(megapixels), int(forwards), float(seconds), float() | None as peak, int(first)]:
+            numbers = (megapixels, float(forwards), seconds, 1.0 if peak is None else peak)
+            if all(math.isfinite(number) and number > 0 for number in numbers):
+                work = Work(megapixels=megapixels, forwards=forwards, task=task)
+                return Measurement(work=work, seconds=seconds, peak_mib=peak, first=bool(first))
+            return None
+        case _:
+            return None
+
+
+def _texts(origin: Origin) -> tuple[str, str, str, str]:
+    """Names that a server tells may be of any length and hold what is no text."""
+    server, model, version = (
+        text.encode(errors="replace").decode()[:_MOST_CHARACTERS]
+        for text in (origin.server, origin.model, origin.version)
+    )
+    return server, model, version, origin.task

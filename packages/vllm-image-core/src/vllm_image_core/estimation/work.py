@@ -1,0 +1,183 @@
+"""Work: what a picture asks of a GPU, as far as its time and memory depend on it."""
+
+from dataclasses import dataclass
+from operator import add
+from typing import Final, Literal
+
+from vllm_image_core.estimation.cost_model import Terms
+from vllm_image_core.imaging.size import Size
+from vllm_image_core.models.profile import CostLaw, Profile
+from vllm_image_core.requests.edit_resolver import ResolvedEdit
+from vllm_image_core.requests.resolver import ResolvedRequest
+
+__all__ = [
+    "NO_LOAD",
+    "TASKS",
+    "Load",
+    "Task",
+    "Work",
+    "activation_gb_per_megapixel",
+    "coefficients",
+    "edit_work",
+    "memory_coefficients",
+    "work_of",
+]
+
+
+Task = Literal["generation", "edit"]
+"""What a server does; each follows a law of its own, of the same shape."""
+
+TASKS: Final[tuple[Task, ...]] = ("generation", "edit")
+
+_FORWARDS_UNDER_GUIDANCE: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One picture.
+
+    Attributes:
+        megapixels: Millions of pixels; of an edit, with those of its input pictures.
+        forwards: Forward passes of the transformer: the steps, twice that under guidance.
+        task: Whether it is made from words alone, or from pictures.
+    """
+
+    megapixels: float
+    forwards: int
+    task: Task = "generation"
+
+    @classmethod
+    def of(cls, resolved: ResolvedRequest) -> "Work":
+        """The work of a resolved request."""
+        return cls.at(resolved.size, resolved.num_inference_steps, guided=resolved.guided)
+
+    @classmethod
+    def at(cls, size: Size, num_inference_steps: int, *, guided: bool) -> "Work":
+        """The work of a picture of this size with so many steps."""
+        forwards = num_inference_steps * (_FORWARDS_UNDER_GUIDANCE if guided else 1)
+        return cls(megapixels=size.megapixels, forwards=forwards)
+
+    @property
+    def terms(self) -> Terms:
+        """What the coefficients of a `CostLaw` are multiplied with, in its order."""
+        megapixels, forwards = self.megapixels, float(self.forwards)
+        step = forwards * megapixels
+        return 1.0, megapixels, forwards, step, step * megapixels
+
+    @property
+    def memory_terms(self) -> Terms:
+        """The same for memory: one for the loaded model, and the picture's megapixels."""
+        return 1.0, self.megapixels
+
+
+def coefficients(cost: CostLaw) -> Terms:
+    """The coefficients of a profile's law, in the order of `Work.terms`."""
+    return (
+        cost.fixed_seconds,
+        cost.seconds_per_megapixel,
+        cost.step_seconds,
+        cost.step_seconds_per_megapixel,
+        cost.step_seconds_per_megapixel_squared,
+    )
+
+
+def memory_coefficients(profile: Profile) -> Terms | None:
+    """Gigabytes of the loaded model and of each megapixel; None where the model's need is not known."""
+    if profile.estimated_vram_gb is None:
+        return None
+    return profile.estimated_vram_gb, activation_gb_per_megapixel(profile)
+
+
+def activation_gb_per_megapixel(profile: Profile) -> float:
+    """Gigabytes that each megapixel of a running picture takes, by the profile."""
+    return profile.activation_gb_at_1024x1024 / Size(1024, 1024).megapixels
+
+
+_NOTHING: Final[Terms] = (0.0,) * 5
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The work of some pictures together. A law is linear, so their sums are all that it needs.
+
+    Attributes:
+        terms: The sum of their terms, without those of edits.
+        pictures: How many they are, edits included.
+        edit_terms: The sum of the edits' terms.
+    """
+
+    terms: Terms
+    pictures: int
+    edit_terms: Terms = _NOTHING
+
+    @classmethod
+    def of(cls, work: Work) -> "Load":
+        """The load of one picture."""
+        return cls(work.terms, 1) if work.task == "generation" else cls(_NOTHING, 1, work.terms)
+
+    def of_task(self, task: Task) -> Terms:
+        """The sum of the terms of one kind."""
+        return self.terms if task == "generation" else self.edit_terms
+
+    def __add__(self, other: "Load") -> "Load":
+        return Load(
+            _sum(self.terms, other.terms),
+            self.pictures + other.pictures,
+            _sum(self.edit_terms, other.edit_terms),
+        )
+
+    def __mul__(self, factor: float) -> "Load":
+        """So many times this; the number of pictures rounded."""
+        return Load(
+            tuple(factor * term for term in self.terms),
+            round(factor * self.pictures),
+            tuple(factor * term for term in self.edit_terms),
+        )
+
+    def __sub__(self, other: "Load") -> "Load":
+        """What is left without the other, which is part of this; never below nothing."""
+        return Load(
+            _difference(self.terms, other.terms),
+            max(0, self.pictures - other.pictures),
+            _difference(self.edit_terms, other.edit_terms),
+        )
+
+
+def _sum(one: Terms, other: Terms) -> Terms:
+    return one if other is _NOTHING else tuple(map(add, one, other))
+
+
+def _difference(one: Terms, other: Terms) -> Terms:
+    if other is _NOTHING:
+        return one
+    return tuple([a - b if a > b else 0.0 for a, b in zip(one, other, strict=True)])
+
+
+NO_LOAD: Final = Load(_NOTHING, 0)
+"""The load of no picture."""
+
+
+_MOST_MEGAPIXELS: Final = Size(1024, 1024).megapixels
+"""A larger input is made so small first (source: vLLM-Omni 0.30.0, the pipelines of FLUX.2)."""
+
+
+def work_of(resolved: ResolvedRequest, profile: Profile) -> Work:
+    """The work of a resolved request, a generation or an edit."""
+    return edit_work(resolved, profile) if isinstance(resolved, ResolvedEdit) else Work.of(resolved)
+
+
+def edit_work(resolved: ResolvedEdit, profile: Profile) -> Work:
+    """The work of a resolved edit.
+
+    The transformer sees the pixels of each input beside those of the result, in each pass. The law of a
+    model that only edits reckons with the first input already. Each layer of a picture that is taken apart
+    counts as a picture.
+    """
+    inputs = [one.picture.size for one in resolved.inputs.images]
+    if resolved.inputs.reference_image is not None:
+        inputs.append(resolved.inputs.reference_image.picture.size)
+    counted = inputs if profile.text_to_image else inputs[1:]
+    beside = sum(min(_MOST_MEGAPIXELS, size.megapixels) for size in counted)
+    steps = resolved.steps_run * (resolved.layers or 1)
+    base = Work.at(resolved.size, steps, guided=resolved.guided)
+    return Work(megapixels=base.megapixels + beside, forwards=base.forwards, task="edit")

@@ -1,0 +1,1 @@
+"""Several servers as one: the server pool, its scheduler, failover and circuit breakers."""

@@ -1,0 +1,175 @@
+"""A relay: a call passed from server to server, until one has answered or no other would."""
+
+import contextlib
+import copy
+from collections.abc import Awaitable, Callable, Generator
+from typing import Final
+
+from vllm_omni_client.errors import OmniError, ServerBusy, ServerUnreachable
+from vllm_omni_client.models import ImageGenerationReply
+
+from vllm_image_core.errors import BadPicture, ImageError, PoisonRequest
+from vllm_image_core.fleet.backend import ServerRequest
+from vllm_image_core.fleet.error_policy import Verdict, verdict_on
+from vllm_image_core.fleet.health_checks import Checkup
+from vllm_image_core.fleet.scheduler import Dispatch
+from vllm_image_core.fleet.server import Call, Member
+from vllm_image_core.fleet.server_pool import Crew
+from vllm_image_core.imaging.picture import Picture
+
+__all__ = ["Relay", "Send"]
+
+_DEATHS: Final = 2
+_MOST_REMEMBERED: Final = 1_000
+_MOST_REFUSALS: Final = 3
+_MOST_REFUSALS_OF_A_BATCH: Final = 8
+
+Send = Callable[[Member], Awaitable[ImageGenerationReply]]
+"""Sends a call to one server."""
+
+
+class Relay:
+    """Brings calls to their end, each on as few servers as will do.
+
+    Args:
+        crew: The servers.
+        checkup: Asks them.
+        dispatch: Says whose turn it is.
+        clock: Seconds on a clock that never goes back.
+    """
+
+    def __init__(self, crew: Crew, checkup: Checkup, dispatch: Dispatch, clock: Callable[[], float]) -> None:
+        self._crew = crew
+        self._checkup = checkup
+        self._dispatch = dispatch
+        self._clock = clock
+        self._deadly: dict[str, list[str]] = {}
+        self._active = 0
+
+    async def served(
+        self, request: ServerRequest, call: Call, send: Send
+    ) -> tuple[ImageGenerationReply, Member]:
+        """Have a call answered; returns who did it, too.
+
+        Raises:
+            OmniError: No server is left for it; the last one's error.
+            ImageError: Likewise.
+        """
+        with self._remembering_deaths(request, call):
+            return await self._served(call, send)
+
+    async def _served(self, call: Call, send: Send) -> tuple[ImageGenerationReply, Member]:
+        self._active += 1
+        if self._active == 1:
+            self._checkup.begin()
+            self._dispatch.begin()
+        try:
+            await self._checkup.introduced()
+            while True:
+                member = await self._dispatch.turn(call)
+                try:
+                    reply = await self._sent(call, member, send)
+                except (OmniError, ImageError) as error:
+                    await self._consider(call, member, error)
+                    call.first = True
+                else:
+                    self._settle_charge(call)
+                    return reply, member
+        finally:
+            if call.blamed_by is not None:
+                call.blamed_by.acquit()
+            self._active -= 1
+            if not self._active:
+                self._checkup.end()
+
+    @contextlib.contextmanager
+    def _remembering_deaths(self, request: ServerRequest, call: Call) -> Generator[None]:
+        """Know a request again on which an engine died, when it comes back after an outage."""
+        if self._deadly:
+            call.deaths = self._deadly.pop(request.model_dump_json(), call.deaths)
+        try:
+            yield
+        except (ServerUnreachable, ServerBusy):
+            if call.deaths:
+                self._deadly[request.model_dump_json()] = call.deaths
+                while len(self._deadly) > _MOST_REMEMBERED:
+                    del self._deadly[next(iter(self._deadly))]
+            raise
+
+    def _settle_charge(self, call: Call) -> None:
+        """Hold a failure against the server that called possible work impossible."""
+        if call.blamed_by is not None:
+            call.blamed_by.found_guilty(self._clock())
+            call.blamed_by = None
+            self._dispatch.lose()
+
+    async def _sent(self, call: Call, member: Member, send: Send) -> ImageGenerationReply:
+        try:
+            reply = await send(member)
+            self._check(reply, call)
+        except (OmniError, ImageError) as error:
+            member.failed(call, error, verdict_on(error), self._clock(), self._crew.usual)
+            if member.circuit.in_doubt and not member.probing:
+                member.probing = True
+                self._checkup.start(self._checkup.probe(member))
+            self._dispatch.lose()
+            raise
+        except BaseException:  # cancelled, or a bug: no fault of the server, whose place is free again
+            member.gave_up(call, self._clock(), self._crew.usual)
+            self._dispatch.give_way()
+            raise
+        member.answered(call, self._clock(), self._crew.usual)
+        self._dispatch.give_way()
+        return reply
+
+    def _check(self, reply: ImageGenerationReply, call: Call) -> None:
+        """Refuse a reply whose first picture is none, so that another server makes it.
+
+        What our own client has brought, it has checked already; only a client writes receipts.
+
+        Raises:
+            BadPicture: It is none.
+        """
+        if reply.receipt is not None:
+            return
+        try:
+            Picture.check(reply.data[0].bytes)
+        except BadPicture as error:
+            call.budget.fail(error, self._clock(), cost="yes")
+            raise
+
+    async def _consider(self, call: Call, member: Member, error: OmniError | ImageError) -> None:
+        """Raise an error that no other server would spare the caller."""
+        verdict = verdict_on(error)
+        call.error = copy.copy(error)
+        if verdict.changed and await self._has_changed(call, member):
+            return
+        if not verdict.elsewhere:
+            raise error
+        if len(call.deaths) >= _DEATHS:
+            died = " and ".join(sorted(set(call.deaths)))
+            raise PoisonRequest(f"The engine died on this request twice: {died}.") from error
+        if self._is_enough(call, member, verdict):
+            raise error
+        call.alone |= verdict.deadly
+
+    def _is_enough(self, call: Call, member: Member, verdict: Verdict) -> bool:
+        if verdict.fault == "charged":
+            if call.blamed_by is not None:
+                member.acquit()
+                return True
+            call.blamed_by = member
+        elif verdict.shared and call.avoided:
+            return True
+        if verdict.shared or verdict.fault == "rubbish":
+            call.avoided.add(member)
+        call.refusals += verdict.fault == "busy"
+        if verdict.costly and not (call.repeatable and call.budget.left):
+            return True
+        return call.refusals > (_MOST_REFUSALS_OF_A_BATCH if call.patient else _MOST_REFUSALS)
+
+    async def _has_changed(self, call: Call, member: Member) -> bool:
+        """Say whether a server serves something else than when it got a request, which it has refused."""
+        if member.names == call.sent_to:
+            await self._checkup.introduce(member)
+        return member.names != call.sent_to

@@ -1,0 +1,86 @@
+"""Whether a server can make pictures: its health, its model, how fast it answers."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from vllm_omni_client.errors import OmniError
+
+from vllm_image_core.fleet.backend import Backend
+from vllm_image_core.fleet.fleet import Fleet
+
+__all__ = ["Health", "ServerStatus", "examine"]
+
+ServerStatus = Literal["healthy", "unhealthy", "unreachable"]
+_SEVERAL = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What a server said of itself."""
+
+    server_url: str
+    status: ServerStatus
+    """healthy: alive and a model is loaded; unhealthy: it answers, but cannot make pictures."""
+    model: str | None = None
+    latency_seconds: float | None = None
+    """From asking ``/health`` to its answer."""
+    version: str | None = None
+    """vLLM's version."""
+    error: OmniError | None = None
+    """Why it is not healthy."""
+    servers: tuple["Health", ...] = ()
+    """What each server of a fleet said, in the order in which they were given; empty for a single server."""
+
+
+async def examine(backend: Backend, *, timer: Callable[[], float] = time.perf_counter) -> Health:
+    """Ask a server for its health, its models and its version; never raises ``OmniError``.
+
+    Of a fleet, each server is asked as well, all at the same time.
+    """
+    backends = backend.backends if isinstance(backend, Fleet) else ()
+    if len(backends) < _SEVERAL:
+        return await _examine(backend, timer)
+    whole, *servers = await asyncio.gather(
+        _examine(backend, timer), *(_examine(each, timer) for each in backends)
+    )
+    return replace(whole, servers=tuple(servers))
+
+
+async def _examine(backend: Backend, timer: Callable[[], float]) -> Health:
+    started = timer()
+    try:
+        alive = await backend.health_check()
+    except OmniError as error:
+        return Health(server_url=backend.base_url, status=_status(error), error=error)
+    latency = timer() - started
+    model, error = await _loaded_model(backend)
+    return Health(
+        server_url=backend.base_url,
+        status="healthy" if alive and model else "unhealthy",
+        model=model,
+        latency_seconds=latency,
+        version=await _version(backend),
+        error=error,
+    )
+
+
+def _status(error: OmniError) -> ServerStatus:
+    return "unreachable" if error.exchange is None or error.exchange.status is None else "unhealthy"
+
+
+async def _loaded_model(backend: Backend) -> tuple[str | None, OmniError | None]:
+    try:
+        models = await backend.get_models()
+    except OmniError as error:
+        return None, error
+    return (models.data[0].id, None) if models.data else (None, None)
+
+
+async def _version(backend: Backend) -> str | None:
+    try:
+        return await backend.get_version()
+    except OmniError:
+        return None

@@ -1,0 +1,238 @@
+"""Checkups: what servers are asked beside the calls: what they serve, and whether they are well."""
+
+import asyncio
+import copy
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from vllm_omni_client.errors import EngineDead, OmniError
+from vllm_omni_client.metrics import ServerMetrics
+
+from vllm_image_core.fleet.circuit_breaker import PROBE_SECONDS
+from vllm_image_core.fleet.server import Member, introduction
+from vllm_image_core.fleet.server_pool import Crew
+
+__all__ = ["Checkup"]
+
+_TICK_SECONDS: Final = 1.0
+"""How often it is looked at whether a server is overdue, while calls wait for others."""
+
+_MEETING_SECONDS: Final = 30.0
+"""How often a server that has another model than is wanted is asked whether it has the right one now."""
+
+_SHORTEST_TICK_SECONDS: Final = 0.01
+_GRACE_SECONDS: Final = 1.0
+"""How long the other servers are waited for once one of them has said what it serves."""
+
+_UNAVAILABLE: Final = 503
+
+
+class Checkup:
+    """Asks the servers of a crew, each as rarely as will do.
+
+    Args:
+        crew: The servers.
+        clock: Seconds on a clock that never goes back.
+        lose: Called when a server may have been lost or won.
+        give_way: Called when a server may have room.
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        clock: Callable[[], float],
+        *,
+        lose: Callable[[], object],
+        give_way: Callable[[], object],
+    ) -> None:
+        self._crew = crew
+        self._clock = clock
+        self._lose = lose
+        self._give_way = give_way
+        self._open = False
+        self._keeper: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._meetings: set[asyncio.Task[None]] = set()
+        self._reviving: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """There are calls from now on."""
+        self._open = True
+        self._keeper = None  # that of an event loop that was closed will not come
+
+    def end(self) -> None:
+        """There are no calls any more: nobody is asked but for those that come."""
+        self._open = False
+        if self._keeper is not None:
+            self._keeper.cancel()
+            self._keeper = None
+
+    async def aclose(self) -> None:
+        """Ask no more."""
+        for task in (*self._tasks, *([self._keeper] if self._keeper else [])):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def joined(self, member: Member) -> None:
+        """Ask a server that has come what it serves; without calls, the next one will."""
+        if self._open:
+            self._meet(member)
+
+    def keep(self, now: float, *, waiting: bool) -> None:
+        """Look after the servers from time to time, as long as one needs it or calls wait."""
+        if self._keeper is None and self._open and (waiting or self._needs_keeping(now)):
+            self._keeper = asyncio.get_running_loop().create_task(self._keep())
+
+    async def introduced(self) -> None:
+        """Ask the servers once what they serve; one that is slow to answer holds up nobody for long.
+
+        Who comes while they are being asked waits for the first answer, as who has asked them does.
+        """
+        asked = [self._meet(member) for member in self._crew.members if not member.asked]
+        while self._meetings and not any(member.names for member in self._crew.members):
+            await asyncio.wait(self._meetings, return_when=asyncio.FIRST_COMPLETED)
+        if not asked:
+            return
+        if pending := [task for task in asked if not task.done()]:
+            await asyncio.wait(pending, timeout=_GRACE_SECONDS)
+        self._crew.met = True
+        self._crew.compare()
+
+    async def introduce(self, member: Member) -> bool:
+        """Ask a server what it serves; whether it has said so."""
+        member.asked = True
+        try:
+            models, version = await introduction(member.backend)
+        except OmniError as error:
+            member.last_error = copy.copy(error)
+            member.circuit.failed(self._clock(), surely=True)
+            self._lose()
+            return False
+        member.introduced(models, version)
+        member.seen = self._clock()
+        if self._crew.met:
+            self._crew.compare()
+        self._lose()
+        return True
+
+    async def revive(self) -> None:
+        """Ask the servers that are out for their health, if it is time; all callers wait for one answer."""
+        if self._reviving is None or self._reviving.done():
+            self._reviving = self.start(self._probe_all())
+        await asyncio.shield(self._reviving)
+
+    async def look_at(self, member: Member) -> None:
+        """Ask a server that gets work whether it is well, unless it has shown that just now."""
+        if not member.is_in or self._clock() < member.seen + PROBE_SECONDS:
+            return
+        member.seen = self._clock()
+        if not await self._is_well(member):
+            member.circuit.failed(self._clock(), surely=True)
+            self._lose()
+
+    def ask_how_many(self, member: Member) -> None:
+        """Ask a server how many requests it has, where it is time to."""
+        if self._crew.parallel is None and member.wants_to_tell(self._clock()):
+            self.start(self._told_how_many(member))
+
+    async def counted(self, member: Member) -> ServerMetrics:
+        """Ask a server for its numbers, and note how many of the requests there are not ours."""
+        before = member.under_way
+        told = await member.backend.get_metrics()
+        own = max(before, member.under_way)
+        member.counted(told.requests_running, told.requests_waiting, own=own)
+        return told
+
+    async def probe(self, member: Member) -> None:
+        """Ask a server that is out, or in doubt, for its health, and let it in where it is well."""
+        member.circuit.probing(self._clock())
+        member.probing = True
+        try:
+            well = await self._is_well(member)
+        finally:
+            member.probing = False
+        if well and await self.introduce(member):
+            member.circuit.found_well()
+        else:
+            member.circuit.found_ill(self._clock())
+            member.convict()
+        self._lose()
+
+    def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Do something beside the calls."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _told_how_many(self, member: Member) -> None:
+        try:
+            told = await self.counted(member)
+        except OmniError:
+            return  # its pictures show whether it is well
+        member.told(told.requests_running, told.requests_waiting)
+        self._give_way()
+
+    async def _probe_all(self) -> None:
+        now = self._clock()
+        lost = not any(
+            member.is_in and self._crew.serves(member, self._crew.wanted) for member in self._crew.members
+        )
+        due = [
+            member
+            for member in self._crew.members
+            if not member.probing and member.circuit.may_probe(now, last_hope=lost)
+        ]
+        others = self._due_to_be_met(now, PROBE_SECONDS if lost else _MEETING_SECONDS)
+        await asyncio.gather(*map(self.probe, due), *map(self.introduce, others))
+
+    def _due_to_be_met(self, now: float, seconds: float) -> list[Member]:
+        """Return the servers that had another model than is wanted, so many seconds ago."""
+        return [
+            member
+            for member in self._crew.members
+            if member.is_in
+            and now >= member.seen + seconds
+            and not self._crew.serves(member, self._crew.wanted)
+        ]
+
+    async def _is_well(self, member: Member) -> bool:
+        try:
+            well = await member.backend.health_check()
+        except OmniError as error:
+            member.last_error = copy.copy(error)
+            return False
+        if not well:
+            member.last_error = EngineDead(f"{member.url}: /health does not answer 200", status=_UNAVAILABLE)
+        return well
+
+    def _meet(self, member: Member) -> asyncio.Task[None]:
+        member.asked = True
+
+        async def meet() -> None:
+            await self.introduce(member)
+
+        task = self.start(meet())
+        self._meetings.add(task)
+        task.add_done_callback(self._meetings.discard)
+        return task
+
+    def _needs_keeping(self, now: float) -> bool:
+        return any(
+            member.circuit.is_open
+            or member.paused_until > now
+            or (member.is_in and not self._crew.serves(member, self._crew.wanted))
+            for member in self._crew.members
+        )
+
+    async def _keep(self) -> None:
+        """Probe servers that are out, wake those that were paused, and notice those that are overdue."""
+        while True:
+            now = self._clock()
+            times = [member.paused_until - now for member in self._crew.members if member.paused_until > now]
+            await asyncio.sleep(max(_SHORTEST_TICK_SECONDS, min([*times, _TICK_SECONDS])))
+            now = self._clock()
+            probes = any(member.circuit.may_probe(now) for member in self._crew.members)
+            if probes or self._due_to_be_met(now, _MEETING_SECONDS):
+                await self.revive()
+            self._give_way()

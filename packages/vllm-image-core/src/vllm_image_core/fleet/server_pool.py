@@ -1,0 +1,192 @@
+"""A crew: the servers of a fleet, and which of them can do what."""
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+
+from vllm_omni_client.errors import BadRequest, OmniError, ServerBusy, ServerUnreachable
+
+from vllm_image_core.errors import ImageError, InvalidRequest
+from vllm_image_core.fleet.backend import Backend
+from vllm_image_core.fleet.server import Call, Member, usual_seconds
+
+__all__ = ["Crew", "Learned", "wrong_servers"]
+
+_logger = logging.getLogger(__name__)
+
+Learned = Callable[[str], float | None]
+"""Seconds of a server, named by its URL, for a unit of work, as far as it was measured before."""
+
+
+class Crew:
+    """The servers of one fleet.
+
+    Args:
+        backends: At least one.
+        learned: What was measured of them before; None where nothing was.
+        parallel: How many requests each works on at the same time; None to find it out.
+        ceiling: Never more than so many requests at once on each; None for no bound.
+
+    Attributes:
+        members: The servers, in the order in which they came.
+        parallel: As it was given.
+        wanted: The model that was asked for last.
+        met: Whether the first of them have said what they serve.
+
+    Raises:
+        InvalidRequest: No server, or one address twice.
+    """
+
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        *,
+        learned: Learned | None = None,
+        parallel: int | None = None,
+        ceiling: int | None = None,
+    ) -> None:
+        if not backends:
+            raise wrong_servers("A studio needs at least one server.", [])
+        self.members: list[Member] = []
+        self.parallel = parallel
+        self.wanted: str | None = None
+        self.met = False
+        self._learned = learned
+        self._ceiling = ceiling
+        for backend in backends:
+            self.admit(backend)
+
+    @property
+    def base_url(self) -> str:
+        """Where they are, without credentials."""
+        return ", ".join(member.url for member in self.members)
+
+    @property
+    def alone(self) -> Member | None:
+        """The only server; None where there are several."""
+        return self.members[0] if len(self.members) == 1 else None
+
+    @property
+    def ceiling(self) -> int | None:
+        """Never more than so many requests at once on each server; None for no bound."""
+        return self._ceiling
+
+    @ceiling.setter
+    def ceiling(self, ceiling: int | None) -> None:
+        self._ceiling = ceiling
+        for member in self.members:
+            member.limit.ceiling = ceiling
+
+    def admit(self, backend: Backend) -> Member:
+        """Take in a server.
+
+        Raises:
+            InvalidRequest: It is a member already.
+        """
+        if any(member.url == backend.base_url for member in self.members):
+            raise wrong_servers(f"{backend.base_url} is named twice.", backend.base_url)
+        member = Member(backend, parallel=self.parallel, ceiling=self._ceiling)
+        self.members.append(member)
+        return member
+
+    def dismiss(self, url: str) -> Member:
+        """Let a server go.
+
+        Raises:
+            InvalidRequest: It is no member, or the last one.
+        """
+        member = next((each for each in self.members if each.url == url), None)
+        if member is None or len(self.members) == 1:
+            what = "is no server of this studio" if member is None else "is the last server"
+            raise wrong_servers(f"{url} {what}.", url)
+        self.members.remove(member)
+        return member
+
+    @property
+    def usual(self) -> float:
+        """Seconds for a unit of work on the middle one of those whose pace is known."""
+        return usual_seconds(self.members)
+
+    def usable(self) -> list[Member]:
+        """Return the servers that get work: of those with different models, the ones with the first's."""
+        inside = [member for member in self.members if member.is_in]
+        model = next((member.model for member in self.members if member.model), None)
+        return [member for member in inside if model is None or self.serves(member, model)] or inside
+
+    def serves(self, member: Member, model: str | None) -> bool:
+        """Whether a server has this model; None stands for any."""
+        return model is None or self.name_at(member, model) is not None
+
+    def name_at(self, member: Member, model: str) -> str | None:
+        """What a model is called on a server; None where it has another one."""
+        if model in member.names:
+            return member.model
+        roots = (root for each in self.members if (root := each.names.get(model)) is not None)
+        return member.name_of(model, roots)
+
+    def can_serve(self, member: Member, call: Call) -> bool:
+        """Whether a server is given this call."""
+        return member.is_in and member not in call.avoided and self.serves(member, call.model)
+
+    def may_serve(self, member: Member, call: Call) -> bool:
+        """Whether a call may wait for a server that is in, or that is being asked whether it is well."""
+        return self.can_serve(member, call) or (
+            member.circuit.in_doubt and member not in call.avoided and self.serves(member, call.model)
+        )
+
+    def recall_paces(self) -> None:
+        """Expect of a server that has done nothing yet what was learned of it before."""
+        for member in self.members:
+            if self._learned and member.pace.seconds is None:
+                learned = self._learned(member.url)
+                if learned is not None:
+                    member.pace.expect(learned)
+
+    def compare(self) -> None:
+        """Tell when a server has another model or another version than the first, whoever answered first."""
+        known = [member for member in self.members if member.names]
+        for member in known:
+            note = "" if member is known[0] else self._difference(known[0], member)
+            if note and note != member.note:
+                _logger.warning("%s", note)
+            member.note = note
+
+    def refusal(self, call: Call) -> OmniError | ImageError:
+        """Return the error of a call that no server is left for."""
+        serving = [member for member in self.members if self.serves(member, call.model)]
+        if not serving and all(member.names for member in self.members):
+            served = ", ".join(f"{member.url}: {member.model}" for member in self.members)
+            return BadRequest(f"No server has the model {call.model}. They serve {served}.", status=400)
+        left = [member for member in serving if member not in call.avoided]
+        if not left and call.error is not None:
+            return copy.copy(call.error)
+        return self.outage(left or self.members)
+
+    def outage(self, members: Sequence[Member]) -> OmniError | ImageError:
+        """Return the error of a call that was not sent, for want of a server that is in."""
+        errors = [(member.url, member.last_error) for member in members if member.last_error is not None]
+        for _, error in reversed(errors):
+            if isinstance(error, ServerUnreachable | ServerBusy):
+                return copy.copy(error)
+        why = "; ".join(f"{url}: {error}" for url, error in errors) or self.base_url
+        return ServerUnreachable(f"No server can be used now. {why}")
+
+    def _difference(self, first: Member, member: Member) -> str:
+        if not self.serves(member, first.model):
+            return (
+                f"{member.url} serves {member.model} and {first.url} serves {first.model}: "
+                "a request goes to the servers that have its model."
+            )
+        if member.version != first.version:
+            return (
+                f"{member.url} has version {member.version or 'unknown'} and {first.url} has "
+                f"{first.version or 'unknown'}: the same seed may make another picture there."
+            )
+        return ""
+
+
+def wrong_servers(message: str, value: object) -> InvalidRequest:
+    """The error of servers that cannot be used together."""
+    return InvalidRequest(
+        message, parameter="server", value=value, allowed="one or more servers, each named once"
+    )

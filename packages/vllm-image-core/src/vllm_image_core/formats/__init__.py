@@ -1,1 +1,0 @@
-"""The three formats of pictures, walked and spliced without decoding a pixel."""

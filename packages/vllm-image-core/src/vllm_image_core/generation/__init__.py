@@ -1,0 +1,1 @@
+"""Generation: carry one request from resolved to saved."""

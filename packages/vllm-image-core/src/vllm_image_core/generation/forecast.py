@@ -1,0 +1,174 @@
+"""A forecast: what pictures will take on the servers of a studio, and how many it should have under way."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from vllm_omni_client.errors import OmniError
+from vllm_omni_client.metrics import ServerMetrics
+
+from vllm_image_core.checks import integer
+from vllm_image_core.estimation.backlog import Speed
+from vllm_image_core.estimation.estimator import Estimate, estimate, estimate_edit, recommended_concurrency
+from vllm_image_core.estimation.gpu import Gpu, GpuReport, report
+from vllm_image_core.estimation.service_times import Speeds
+from vllm_image_core.estimation.work import Task, Work
+from vllm_image_core.fleet.fleet import Fleet
+from vllm_image_core.generation.generator import Maker
+from vllm_image_core.models.profile import Profile
+from vllm_image_core.models.registry import Registry
+from vllm_image_core.requests.edit_request import EditRequest
+from vllm_image_core.requests.edit_resolver import resolve_edit
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.resolver import resolve
+
+__all__ = ["Forecast"]
+
+_MOST: Final = 1_000_000
+"""The largest number of pictures, or of pictures at once, that can be asked for."""
+
+
+class Forecast:
+    """What can be told of pictures before they are made.
+
+    Args:
+        maker: Knows the loaded model.
+        backend: The servers.
+        speeds: What is known of each of them.
+        registry: The models' profiles.
+        gpu: What is known of the servers' card.
+        max_concurrent: Pictures of a batch under way at once; None: as the GPU's memory allows.
+    """
+
+    def __init__(
+        self,
+        maker: Maker,
+        backend: Fleet,
+        speeds: Speeds,
+        registry: Registry,
+        *,
+        gpu: Gpu,
+        max_concurrent: int | None,
+    ) -> None:
+        self._maker = maker
+        self._backend = backend
+        self._speeds = speeds
+        self._registry = registry
+        self._gpu = gpu
+        self._max_concurrent = max_concurrent
+
+    @property
+    def speeds(self) -> Sequence[Speed]:
+        """The speed of each server that gets work; none before one has told its model."""
+        return self._speeds.of(self._backend.at_work)
+
+    async def pictures(self, request: ImageRequest, count: int) -> Estimate:
+        """Time and memory of some equal pictures.
+
+        Raises:
+            InvalidRequest: A parameter does not fit the model.
+            OmniError: The server does not tell its model.
+        """
+        images = _checked_count("num_images", count)
+        profile = await self._profile()
+        resolved = resolve(
+            request, profile, draw_seed=_drawn_seed, input_images=0 if profile.text_to_image else 1
+        )
+        task = _usual_task(profile)
+        expected = estimate(
+            profile,
+            width=resolved.width,
+            height=resolved.height,
+            num_inference_steps=resolved.num_inference_steps,
+            num_images=images,
+            guided=resolved.guided,
+            total_vram_gb=self._gpu.total_vram_gb,
+            predictor=self._speeds.best(profile, task),
+            requests_ahead=await self._requests_ahead(),
+            work=replace(Work.of(resolved), task=task),
+            speeds=self.speeds,
+        )
+        if profile.text_to_image:
+            return expected
+        note = f"For edits of one image of this size: {profile.model} makes no images from text alone."
+        return replace(expected, notes=(note, *expected.notes))
+
+    async def edit(self, request: EditRequest) -> Estimate:
+        """Time and memory of one edit.
+
+        Raises:
+            InvalidRequest: The model cannot do it, or a picture cannot be used.
+            OmniError: The server does not tell its model.
+        """
+        profile = await self._profile()
+        resolved = await asyncio.to_thread(
+            resolve_edit, request, profile, draw_seed=_drawn_seed, known=self._registry
+        )
+        return estimate_edit(
+            resolved,
+            profile,
+            total_vram_gb=self._gpu.total_vram_gb,
+            predictor=self._speeds.best(profile, "edit"),
+            requests_ahead=await self._requests_ahead(),
+        )
+
+    async def card(self) -> GpuReport:
+        """What is known of the server's memory, and from where; what nobody knows is None."""
+        try:
+            profile = await self._profile()
+        except OmniError:
+            return report(self._gpu, None)
+        return report(
+            self._gpu,
+            profile,
+            peak_memory_mb=(await self._metrics()).peak_memory_mb,
+            predictor=self._speeds.best(profile, _usual_task(profile)),
+        )
+
+    async def at_once(self, asked: int | None) -> int:
+        """How many pictures of a batch to have under way, for a number that was asked for, or for none.
+
+        Raises:
+            InvalidRequest: The number is not from 1 to 1,000,000.
+            OmniError: The server does not tell its model.
+        """
+        if asked is not None:
+            return _checked_count("max_concurrent", asked)
+        if self._max_concurrent is not None:
+            return self._max_concurrent
+        profile = (await self._maker.met()).profile
+        self._backend.ceiling = recommended_concurrency(
+            self._gpu.total_vram_gb, profile, self._speeds.best(profile, _usual_task(profile))
+        )
+        return self._backend.ceiling if len(self._backend.members) == 1 else self._backend.window
+
+    async def _profile(self) -> Profile:
+        await self._maker.model()
+        return (await self._maker.met()).profile
+
+    async def _requests_ahead(self) -> int | None:
+        metrics = await self._metrics()
+        if metrics.requests_running is None and metrics.requests_waiting is None:
+            return None
+        return (metrics.requests_running or 0) + (metrics.requests_waiting or 0)
+
+    async def _metrics(self) -> ServerMetrics:
+        try:
+            return await self._backend.get_metrics()
+        except OmniError:
+            return ServerMetrics()
+
+
+def _drawn_seed() -> int:
+    return secrets.randbits(32)
+
+
+def _checked_count(parameter: str, value: object) -> int:
+    return integer(parameter, value, 1, _MOST, allowed=f"a whole number from 1 to {_MOST}")
+
+
+def _usual_task(profile: Profile) -> Task:
+    """What is asked of a model where nobody says more: an edit only of one that does nothing else."""
+    return "generation" if profile.text_to_image else "edit"

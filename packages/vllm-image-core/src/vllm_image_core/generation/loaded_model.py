@@ -1,0 +1,134 @@
+"""The loaded model: what the servers tell of it, its profile and version, and what requests ask of it."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from vllm_omni_client.errors import BadReply, OmniError, ServerRefused
+
+from vllm_image_core.errors import ImageError
+from vllm_image_core.estimation.measurements import Origin
+from vllm_image_core.estimation.service_times import Speeds
+from vllm_image_core.estimation.work import Work, work_of
+from vllm_image_core.fleet.fleet import Fleet
+from vllm_image_core.generation.operations import resolved_by
+from vllm_image_core.models.registry import Registry
+from vllm_image_core.models.served import ServedModel, served_model
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.resolver import ResolvedRequest
+
+__all__ = ["LoadedModel"]
+
+_logger = logging.getLogger(__name__)
+
+_VERSION_SECONDS = 10.0
+"""A server that is slower to tell its version has none."""
+
+_WORKS_KEPT = 256
+
+
+class LoadedModel:
+    """What is known of the model that the servers have, asked for as rarely as will do.
+
+    Args:
+        backend: The servers.
+        registry: The models' profiles.
+        speeds: Told of the servers.
+        draw_seed: A seed for a request without one.
+
+    Attributes:
+        version: The servers' version; None where they have not told it.
+    """
+
+    def __init__(
+        self, backend: Fleet, registry: Registry, speeds: Speeds, *, draw_seed: Callable[[], int]
+    ) -> None:
+        self._backend = backend
+        self._registry = registry
+        self._speeds = speeds
+        self._draw_seed = draw_seed
+        self.version: str | None = None
+        self._version_was_told = False
+        self._model: ServedModel | None = None
+        self._met: ServedModel | None = None
+        self._works: dict[tuple[object, ...], Work] = {}
+
+    async def asked(self) -> ServedModel:
+        """Ask the server for its model, and find the profile that fits it."""
+        model = served_model(await self._backend.get_models(), self._registry)
+        if model.profile.older_servers is not None:
+            await self._read_version()
+            model = model.on(self.version)
+        if model != self._model and model.match.warning:
+            _logger.warning("%s", model.match.warning)
+        self._model = model
+        return model
+
+    async def known(self) -> ServedModel:
+        """The model as the server told it last; asked for when it has not told it yet."""
+        return self._model or await self.asked()
+
+    async def met(self) -> ServedModel:
+        """The same, with what is kept of the servers' speed with it, which is read once.
+
+        Raises:
+            OmniError: The server does not tell its model.
+        """
+        await self._read_version()
+        model = await self.known()
+        if model is not self._met:
+            origins = [self.origin(model, server=member.url) for member in self._backend.members]
+            await asyncio.to_thread(self._speeds.meet, model.profile, origins)
+            self._met = model
+        return model
+
+    def resolved(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
+        """A request, checked and completed for a model."""
+        return resolved_by(request, model.profile, self._registry, draw_seed=self._draw_seed)
+
+    def work(self, request: ImageRequest) -> Work | None:
+        """What a checked request asks of a GPU; None while no model is known, or one that cannot do it.
+
+        Most requests of a batch have the same parameters, and resolving takes longer than remembering.
+        """
+        if self._model is None:
+            return None
+        try:
+            return self._remembered_work(request, self._model)
+        except ImageError:
+            return None
+
+    def origin(self, model: ServedModel, *, server: str | None = None) -> Origin:
+        """Under which name a server's pictures are measured."""
+        url = server or self._backend.base_url
+        return Origin(server=url, model=model.match.name, version=self.version_of(url) or "")
+
+    def version_of(self, server: str | None) -> str | None:
+        """The version of one server, or of all of them where it is not known by itself."""
+        return self._backend.version_at(server or "") or self.version
+
+    def _remembered_work(self, request: ImageRequest, model: ServedModel) -> Work:
+        if type(request) is not ImageRequest:
+            return work_of(self.resolved(request, model), model.profile)
+        alike = (
+            *(model.name, request.width, request.height, request.aspect_ratio),
+            *(request.num_inference_steps, request.guidance_scale, request.quality),
+        )
+        if alike not in self._works:
+            if len(self._works) >= _WORKS_KEPT:
+                self._works.clear()
+            self._works[alike] = work_of(self.resolved(request, model), model.profile)
+        return self._works[alike]
+
+    async def _read_version(self) -> None:
+        """Ask for the servers' version, once; it stays None where it is not told in time."""
+        if self._version_was_told:
+            return
+        try:
+            async with asyncio.timeout(_VERSION_SECONDS):
+                self.version = await self._backend.get_version()
+        except (BadReply, ServerRefused, TimeoutError):
+            pass  # it has none to tell
+        except OmniError:
+            return  # it could not be asked, and is asked again
+        self._version_was_told = True

@@ -1,0 +1,276 @@
+"""A contact sheet: many pictures in rows, each with its number and a caption."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Final, Self
+
+from vllm_image_core import checks
+from vllm_image_core.errors import BadPicture, InvalidRequest
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.imaging.size import Size
+from vllm_image_core.imaging.text_drawing import Lettering, line_height
+from vllm_image_core.imaging.thumbnail import fitted, thumbnail
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw
+
+__all__ = [
+    "INK",
+    "PAPER",
+    "CellShape",
+    "ContactSheet",
+    "check_count",
+    "draw_cell",
+    "drawn_within",
+    "thumbnails",
+]
+
+
+PAPER: Final = "#ffffff"
+INK: Final = "#1a1a1a"
+_EMPTY: Final = "#e9e9ec"
+_FAINT: Final = "#b4b4bb"
+
+MAX_PICTURES: Final = 256
+_NARROWEST: Final = 0.4
+_WIDEST: Final = 2.5
+_ENLARGED_TO: Final = 256
+"""Pixels up to which a tiny picture's cell grows, so that its number and caption can be read."""
+
+
+def check_count(pictures: Sequence[object], *, expected: int | None = None) -> None:
+    """Check how many pictures there are.
+
+    Raises:
+        InvalidRequest: None, more than 256, or another number than is expected.
+    """
+    count = len(pictures)
+    checks.integer("pictures", count, 1, MAX_PICTURES, allowed=f"1 to {MAX_PICTURES} pictures")
+    if expected is not None and count != expected:
+        raise InvalidRequest(
+            f"There are {count} pictures for {expected} places.",
+            parameter="pictures",
+            value=count,
+            allowed=f"{expected} pictures, None for an empty place",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellShape:
+    """The shape that all cells have, and how high they may become."""
+
+    aspect: float
+    """Width over height."""
+    highest: int
+
+    @classmethod
+    def of(cls, pictures: Sequence[Picture | None]) -> Self:
+        """The middle one of the pictures' shapes, neither a needle nor a ribbon; as high as they need."""
+        sizes = [picture.size for picture in pictures if picture is not None]
+        aspect = min(_WIDEST, max(_NARROWEST, median(size.aspect for size in sizes) if sizes else 1.0))
+        needed = max((max(size.height, size.width / aspect) for size in sizes), default=0)
+        return cls(aspect=aspect, highest=max(_ENLARGED_TO, math.ceil(needed)))
+
+    def within(self, width: float, height: float) -> Size:
+        """The largest cell in so much room."""
+        high = max(1, math.floor(min(height, width / self.aspect, self.highest)))
+        return Size(max(1, min(math.floor(width), round(high * self.aspect))), high)
+
+
+def drawn_within(side: int, size_of: Callable[[int], tuple[int, int]]) -> int:
+    """The longest side to draw for, before the whole is reduced: larger where letters and gaps need more.
+
+    Args:
+        side: What the picture may have in the end, in pixels.
+        size_of: What is needed of a side that may be had.
+    """
+    while max(size_of(side)) > side:
+        side *= 2
+    return side
+
+
+def thumbnails(pictures: Sequence[Picture | None], box: Size) -> "list[Image.Image | None]":
+    """Each picture decoded, one after the other, and made small enough for a cell; None for what is none."""
+    return [None if picture is None else _thumbnail(picture, box) for picture in pictures]
+
+
+def draw_cell(
+    sheet: "Image.Image",
+    pen: "ImageDraw.ImageDraw",
+    image: "Image.Image | None",
+    *,
+    at: tuple[int, int],
+    box: Size,
+) -> None:
+    """Draw a picture into the middle of its cell, or an empty place."""
+    left, top = at
+    right, bottom = left + box.width - 1, top + box.height - 1
+    if image is None:
+        pen.rectangle((left, top, right, bottom), fill=_EMPTY, outline=_FAINT)
+        pen.line((left, top, right, bottom), fill=_FAINT)
+        pen.line((left, bottom, right, top), fill=_FAINT)
+        return
+    drawn = fitted(image, box)
+    if drawn.size != (box.width, box.height):
+        pen.rectangle((left, top, right, bottom), fill=_EMPTY)
+    corner = (left + (box.width - drawn.width) // 2, top + (box.height - drawn.height) // 2)
+    sheet.paste(drawn, corner)
+
+
+def _thumbnail(picture: Picture, box: Size) -> "Image.Image | None":
+    try:
+        return thumbnail(picture, box)
+    except BadPicture:
+        return None
+
+
+_MOST_NUMBER: Final = 999_999
+_CAPTION_LINES: Final = 2
+_BADGE: Final = (16, 16, 20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    """Where the cells are, in pixels."""
+
+    columns: int
+    rows: int
+    box: Size
+    gap: int
+    letters: int
+    """The size of the captions' letters."""
+    caption_height: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Of the whole sheet."""
+        return (
+            self.columns * (self.box.width + self.gap) + self.gap,
+            self.rows * (self.box.height + self.caption_height + self.gap) + self.gap,
+        )
+
+    def place(self, index: int) -> tuple[int, int]:
+        """The upper left corner of a cell."""
+        row, column = divmod(index, self.columns)
+        return (
+            self.gap + column * (self.box.width + self.gap),
+            self.gap + row * (self.box.height + self.caption_height + self.gap),
+        )
+
+
+def _layout(columns: int, count: int, *, shape: CellShape, side: int, caption_lines: int) -> _Layout:
+    """The cells in so many columns, as large as they may be on a sheet of a longest side."""
+    rows = math.ceil(count / columns)
+    gap = max(4, min(32, side // 128))
+    letters = max(12, min(22, round(side / max(columns, rows) / 18)))
+    caption_height = letters // 3 + caption_lines * line_height(letters) if caption_lines else 0
+    width = (side - gap * (columns + 1)) / columns
+    height = (side - gap * (rows + 1)) / rows - caption_height
+    return _Layout(
+        columns=columns,
+        rows=rows,
+        box=shape.within(width, height),
+        gap=gap,
+        letters=letters,
+        caption_height=caption_height,
+    )
+
+
+class ContactSheet:
+    """Pictures, decoded once, that can be drawn in any size up to the first.
+
+    Raises:
+        InvalidRequest: There is no picture, or too many, or another number of captions.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[Picture | None],
+        *,
+        captions: Sequence[str] | None,
+        first_number: int,
+        longest_side: int,
+    ) -> None:
+        check_count(pictures)
+        self._first_number = checks.integer(
+            "first_number", first_number, 0, _MOST_NUMBER, allowed=f"an integer from 0 to {_MOST_NUMBER}"
+        )
+        if captions is not None and len(captions) != len(pictures):
+            raise InvalidRequest(
+                f"There are {len(captions)} captions for {len(pictures)} pictures.",
+                parameter="captions",
+                value=len(captions),
+                allowed=f"{len(pictures)} texts",
+            )
+        self._lettering = Lettering()
+        self._captions = [self._lettering.drawable(caption) for caption in captions or ()]
+        self._count = len(pictures)
+        self._shape = CellShape.of(pictures)
+        self._images = thumbnails(pictures, self._layout(longest_side).box)
+
+    def drawn(self, longest_side: int) -> "Image.Image":
+        """The sheet, at most so many pixels wide and high."""
+        from PIL import Image, ImageDraw  # noqa: PLC0415 - starting must not wait for Pillow
+
+        layout = self._layout(longest_side)
+        sheet = Image.new("RGB", layout.size, PAPER)
+        pen = ImageDraw.Draw(sheet)
+        for index, image in enumerate(self._images):
+            draw_cell(sheet, pen, image, at=layout.place(index), box=layout.box)
+            self._draw_number(pen, self._first_number + index, layout.place(index), layout.box)
+            if self._captions:
+                self._draw_caption(pen, index, layout)
+        return sheet if max(sheet.size) <= longest_side else fitted(sheet, Size(longest_side, longest_side))
+
+    def _layout(self, side: int) -> _Layout:
+        return self._laid_out(drawn_within(side, lambda within: self._laid_out(within).size))
+
+    def _laid_out(self, side: int) -> _Layout:
+        """The layout whose pictures come out largest, with as many lines for captions as these need."""
+        if not any(self._captions):
+            return self._largest(side, caption_lines=0)
+        layout = self._largest(side, caption_lines=1)
+        widest = max(self._lettering.width(caption, layout.letters) for caption in self._captions)
+        return layout if widest <= layout.box.width else self._largest(side, caption_lines=_CAPTION_LINES)
+
+    def _largest(self, side: int, *, caption_lines: int) -> _Layout:
+        layouts = [
+            _layout(columns, self._count, shape=self._shape, side=side, caption_lines=caption_lines)
+            for columns in range(1, self._count + 1)
+        ]
+        return max(
+            layouts,
+            key=lambda layout: (layout.box.height, -layout.columns * layout.rows, layout.columns),
+        )
+
+    def _draw_number(
+        self, pen: "ImageDraw.ImageDraw", number: int, corner: tuple[int, int], box: Size
+    ) -> None:
+        size = _number_size(box)
+        text = str(number)
+        width = max(self._lettering.width(text, size) + size * 3 // 4, size * 3 // 2)
+        height = size * 3 // 2
+        left, top = corner
+        pen.rectangle((left, top, left + width, top + height), fill=_BADGE, outline=PAPER)
+        pen.text(
+            (left + width / 2, top + height / 2),
+            text,
+            fill="white",
+            font=self._lettering.font(size),
+            anchor="mm",
+        )
+
+    def _draw_caption(self, pen: "ImageDraw.ImageDraw", index: int, layout: _Layout) -> None:
+        left, top = layout.place(index)
+        lines = self._lettering.lines(
+            self._captions[index], size=layout.letters, width=layout.box.width, most=_CAPTION_LINES
+        )
+        for number, line in enumerate(lines):
+            y = top + layout.box.height + layout.letters // 3 + number * line_height(layout.letters)
+            pen.text((left, y), line, fill=INK, font=self._lettering.font(layout.letters))
+
+
+def _number_size(box: Size) -> int:
+    return max(12, min(32, min(box.width, box.height) // 10))

@@ -1,0 +1,42 @@
+"""Tell the image format from a file name's extension."""
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Final, Literal
+
+_FORMATS: Final[Mapping[str, Literal["png", "jpeg", "webp"]]] = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".webp": "webp",
+}
+
+
+_OTHER_IMAGES: Final = frozenset(
+    (
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".heic",
+        ".ico",
+        ".jfif",
+        ".jxl",
+        ".pdf",
+        ".psd",
+        ".svg",
+        ".tga",
+        ".tif",
+        ".tiff",
+    )
+)
+
+
+def extension_format(filename: object) -> tuple[str, Literal["png", "jpeg", "webp"] | None] | None:
+    """The image extension that a name ends in, with its dot, and the format it stands for.
+
+    None for a name without one; no format for one of an image that is not made here, such as ".tiff".
+    """
+    extension = PurePath(filename.strip()).suffix if isinstance(filename, str) else ""
+    if extension.lower() in _FORMATS:
+        return extension, _FORMATS[extension.lower()]
+    return (extension, None) if extension.lower() in _OTHER_IMAGES else None

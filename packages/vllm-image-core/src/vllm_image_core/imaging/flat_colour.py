@@ -1,0 +1,173 @@
+"""Flatness: whether a picture is one colour all over, which is what a model that failed in silence draws."""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Self
+
+from vllm_image_core.errors import BadPicture
+from vllm_image_core.imaging import png
+from vllm_image_core.imaging.picture import Picture
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = [
+    "Layout",
+    "filtered_lines",
+    "flat_colour",
+]
+
+
+_COLOURED: Final = (2, 6)
+_PALETTE: Final = 3
+_BITS: Final = 8
+_PART_BYTES: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How pixels lie in their lines: whole bytes, not interlaced.
+
+    Attributes:
+        width: Pixels of a line.
+        height: Lines.
+        pixel_bytes: Bytes of a pixel.
+        sample_bytes: Bytes of a sample, 1 or 2.
+        coloured: Whether a pixel begins with red, green and blue; otherwise with a shade of grey.
+    """
+
+    width: int
+    height: int
+    pixel_bytes: int
+    sample_bytes: int
+    coloured: bool
+
+    @classmethod
+    def of(cls, data: bytes) -> Self | None:
+        """How they lie in a PNG; None where they are interlaced, of a palette, or of fewer than 8 bits.
+
+        Raises:
+            BadPicture: The header is cut off, or has values that no PNG has.
+        """
+        header = png.header(data)
+        if header.interlaced or header.depth < _BITS or header.colour == _PALETTE:
+            return None
+        sample_bytes = header.depth // _BITS
+        return cls(
+            width=header.size.width,
+            height=header.size.height,
+            pixel_bytes=header.samples * sample_bytes,
+            sample_bytes=sample_bytes,
+            coloured=header.colour in _COLOURED,
+        )
+
+
+def filtered_lines(data: bytes, layout: Layout) -> Iterator[bytes]:
+    """Each line as it was packed: its filter, then its bytes. Ends early where the PNG is damaged.
+
+    Unpacks as it goes: whatever the size of the picture, little more than a line is held.
+    """
+    return islice(_lines(data, 1 + layout.width * layout.pixel_bytes), layout.height)
+
+
+def _lines(data: bytes, length: int) -> Iterator[bytes]:
+    waiting = b""
+    with suppress(zlib.error):
+        for part in _unpacked(data):
+            waiting += part
+            whole = len(waiting) // length * length
+            yield from (waiting[start : start + length] for start in range(0, whole, length))
+            waiting = waiting[whole:]
+
+
+def _unpacked(data: bytes) -> Iterator[bytes]:
+    unpacking = zlib.decompressobj()
+    for packed in _packed(data):
+        rest: bytes | memoryview = packed
+        while rest and not unpacking.eof:
+            yield unpacking.decompress(rest, _PART_BYTES)
+            rest = unpacking.unconsumed_tail
+
+
+def _packed(data: bytes) -> Iterator[memoryview]:
+    view = memoryview(data)
+    for chunk in png.chunks(data):
+        if chunk.kind == b"IDAT":
+            content = view[chunk.content]
+            yield from (content[at : at + _PART_BYTES] for at in range(0, len(content), _PART_BYTES))
+
+
+_ROUNDING: Final = 4
+"""By how much JPEG and WebP may miss a colour, out of 255."""
+
+_FILTERS: Final = range(5)
+"""PNG, section 9.2: none, left, up, their average, and whichever of three is nearest."""
+
+
+def flat_colour(picture: Picture) -> str | None:
+    """The colour, as "#rrggbb", of a picture that has no other; None where it has more, or is damaged.
+
+    A PNG is unpacked line by line up to the first that differs, which is the first of nearly every picture:
+    microseconds, and some ten milliseconds for a flat one. Other formats, interlaced PNG and those of fewer
+    than 8 bits are decoded. See-through pixels count by their colour.
+    """
+    layout = Layout.of(picture.bytes) if picture.format == "png" else None
+    if layout is None:
+        return _decoded_colour(picture)
+    pixel = _only_pixel(picture.bytes, layout)
+    return None if pixel is None else _named(pixel, layout)
+
+
+def _only_pixel(data: bytes, layout: Layout) -> bytes | None:
+    """The bytes of the pixel of which a PNG consists, compared while the lines are still filtered."""
+    pixel, expected = b"", dict[int, bytes]()
+    lines = 0
+    for line in filtered_lines(data, layout):
+        if not lines:
+            pixel = line[1 : 1 + layout.pixel_bytes]
+            expected = _flat_lines(pixel, bytes(len(pixel)), layout.width)
+        elif lines == 1:
+            expected = _flat_lines(pixel, pixel, layout.width)
+        if line != expected.get(line[0]):
+            return None
+        lines += 1
+    return pixel if lines == layout.height else None
+
+
+def _flat_lines(pixel: bytes, above: bytes, width: int) -> Mapping[int, bytes]:
+    """What a line of one colour under another such line looks like, by its filter."""
+    return {
+        kind: bytes([kind])
+        + bytes((value - _predicted(kind, 0, up)) % 256 for value, up in zip(pixel, above, strict=True))
+        + bytes((value - _predicted(kind, value, up)) % 256 for value, up in zip(pixel, above, strict=True))
+        * (width - 1)
+        for kind in _FILTERS
+    }
+
+
+def _predicted(kind: int, left: int, up: int) -> int:
+    """What a filter takes off a byte; the last takes `left`, or at the edge, where that is 0, `up`."""
+    return (0, left, up, (left + up) // 2, left or up)[kind]
+
+
+def _named(pixel: bytes, layout: Layout) -> str:
+    high = pixel[:: layout.sample_bytes]  # of two bytes the first says nearly all
+    red, green, blue = high[:3] if layout.coloured else high[:1] * 3
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _decoded_colour(picture: Picture) -> str | None:
+    try:
+        image: Image.Image = picture.pil().convert("RGB")
+    except BadPicture:
+        return None
+    bands = [band.getextrema() for band in image.split()]
+    darkest = [int(least) for least, _ in bands if isinstance(least, int | float)]
+    flat = all(
+        isinstance(most, int | float) and most - least <= _ROUNDING
+        for least, (_, most) in zip(darkest, bands, strict=True)
+    )
+    return f"#{darkest[0]:02x}{darkest[1]:02x}{darkest[2]:02x}" if flat else None

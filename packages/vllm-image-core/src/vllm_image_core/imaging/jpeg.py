@@ -1,0 +1,185 @@
+"""The markers of a JPEG file: walked, checked and spliced, without decoding a pixel.
+
+Source: ITU-T T.81, annex B; for EXIF and XMP, Exif 2.32, section 4.7, and XMP part 3, section 1.1.3.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Final
+
+from vllm_image_core.errors import BadPicture
+from vllm_image_core.imaging import exif, metadata_blocks, xmp
+from vllm_image_core.imaging.exif_text import comment_text
+from vllm_image_core.imaging.metadata_blocks import Blocks
+from vllm_image_core.imaging.size import Size
+from vllm_image_core.text import TextTooLong
+
+SIGNATURE = b"\xff\xd8\xff"
+
+_END = b"\xff\xd9"
+_SCAN = 0xDA
+_FILL = 0xFF
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_APP0: Final = 0xE0
+_APP1: Final = 0xE1
+_APP13: Final = 0xED
+_COMMENT: Final = 0xFE
+_XMP_PREFIX: Final = b"http://ns.adobe.com/xap/1.0/\0"
+_MORE_XMP_PREFIX: Final = b"http://ns.adobe.com/xmp/extension/\0"
+_MAX_CONTENT_BYTES: Final = 65_533
+"""A segment's length is two bytes, which count themselves."""
+
+_MAX_COMMENTS: Final = 4
+_MAX_SEGMENTS: Final = 4096
+"""How many segments are looked at; a picture has some ten."""
+
+
+def size(data: bytes) -> Size:
+    """The size that the frame header of a JPEG tells.
+
+    Raises:
+        BadPicture: There is no such header, or its size is nothing.
+    """
+    for marker, start in _segments(data):
+        if marker in _FRAMES:
+            height = int.from_bytes(data[start + 3 : start + 5])
+            width = int.from_bytes(data[start + 5 : start + 7])
+            if not (width and height and len(data) >= start + 7):
+                break
+            return Size(width, height)
+    raise BadPicture(f"The JPEG's {len(data)} bytes tell no size.")
+
+
+def check(data: bytes) -> int:
+    """Check that a JPEG is whole, from its tables to its end, and return how long it is in bytes.
+
+    JPEG has no checksums: a damaged byte within the scan is not found. Spaces and zero bytes may follow.
+
+    Raises:
+        BadPicture: The scan or the end is missing.
+    """
+    if _SCAN not in (marker for marker, _ in _segments(data)):
+        raise BadPicture("The JPEG has no picture data.")
+    whole = data.rstrip(b"\0 \t\r\n")
+    if not whole.endswith(_END):
+        raise BadPicture(f"The JPEG is cut off after {len(data)} bytes, or followed by something else.")
+    return len(whole)
+
+
+def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
+    """A checked JPEG with these texts, each in a segment that replaces a former one; the rest stays.
+
+    They stand after the start and its JFIF header. "parameters" is written as EXIF's UserComment, a packet
+    of XMP as it is.
+
+    Args:
+        data: The JPEG.
+        texts: By keyword.
+        alone: Whether EXIF, XMP, IPTC and comments are removed where no text replaces them; how the picture
+            is turned is kept.
+
+    Raises:
+        ValueError: A text has another keyword.
+        TextTooLong: A text does not fit into a segment, which has less than 64 KiB.
+    """
+    new = metadata_blocks.blocks(texts, replaced=_blocks(data), alone=alone)
+    view = memoryview(data)
+    kept_from = _after_jfif(data)
+    parts = [view[:kept_from], *_new_segments(new)]
+    for start, end in _foreign(data) if alone else _replaced(data, new):
+        parts.append(view[kept_from:start])
+        kept_from = end
+    return b"".join([*parts, view[kept_from:]])
+
+
+def read_texts(data: bytes) -> dict[str, str]:
+    """The texts in EXIF, XMP and comments by the keywords that PNG has, whatever else is wrong with the file.
+
+    A comment, which may be in any encoding, is "Comment", and any more of them "Comment 2" and so on.
+    """
+    if not data.startswith(SIGNATURE):
+        return {}
+    comments = (_content(data, start) for marker, start in _segments(data) if marker == _COMMENT)
+    texts = metadata_blocks.texts(_blocks(data))
+    for number, comment in enumerate(islice(comments, _MAX_COMMENTS), start=1):
+        texts["Comment" if number == 1 else f"Comment {number}"] = comment_text(comment, "<")
+    return texts
+
+
+def read_packet(data: bytes) -> dict[str, str]:
+    """The packet of XMP alone, which is read sooner than all texts; for any bytes at all."""
+    return metadata_blocks.packet_text(_blocks(data)) if data.startswith(SIGNATURE) else {}
+
+
+def orientation(data: bytes) -> int:
+    """How the picture is to be turned, as EXIF has it; 1, upright, where nothing is told."""
+    return exif.read(_blocks(data).exif or b"").orientation
+
+
+def _blocks(data: bytes) -> Blocks:
+    found: dict[bytes, bytes] = {}
+    for marker, start in _segments(data):
+        if marker == _APP1:
+            content = _content(data, start)
+            for prefix in (exif.PREFIX, _XMP_PREFIX):
+                if content.startswith(prefix):
+                    found.setdefault(prefix, content.removeprefix(prefix))
+    return Blocks(exif=found.get(exif.PREFIX), xmp=found.get(_XMP_PREFIX))
+
+
+def _content(data: bytes, start: int) -> bytes:
+    return data[start + 2 : start + int.from_bytes(data[start : start + 2])]
+
+
+def _after_jfif(data: bytes) -> int:
+    """Where a first segment APP0 ends, or else where the start does."""
+    marker, start = next(_segments(data), (None, 2))
+    return start + int.from_bytes(data[start : start + 2]) if marker == _APP0 else 2
+
+
+def _new_segments(new: Blocks) -> Iterator[bytes]:
+    if new.exif is not None:
+        yield _segment(metadata_blocks.KEYWORD, exif.PREFIX + new.exif)
+    if new.xmp is not None:
+        yield _segment(xmp.KEYWORD, _XMP_PREFIX + new.xmp)
+
+
+def _segment(keyword: str, content: bytes) -> bytes:
+    if len(content) > _MAX_CONTENT_BYTES:
+        raise TextTooLong(keyword, len(content), _MAX_CONTENT_BYTES)
+    return bytes([_FILL, _APP1]) + (len(content) + 2).to_bytes(2) + content
+
+
+def _replaced(data: bytes, new: Blocks) -> Iterator[tuple[int, int]]:
+    """Where the segments begin and end that new ones take the place of."""
+    prefixes = (exif.PREFIX,) * (new.exif is not None)
+    prefixes += (_XMP_PREFIX, _MORE_XMP_PREFIX) * (new.xmp is not None)
+    for marker, start in _segments(data):
+        if marker == _APP1 and _content(data, start).startswith(prefixes):
+            yield start - 2, start + int.from_bytes(data[start : start + 2])
+
+
+def _foreign(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where the segments begin and end that hold texts, whoever wrote them."""
+    for marker, start in _segments(data):
+        if marker in (_APP1, _APP13, _COMMENT):
+            yield start - 2, start + int.from_bytes(data[start : start + 2])
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """The first segments: each marker up to the first scan, and where the segment after it starts."""
+    return islice(_all_segments(data), _MAX_SEGMENTS)
+
+
+def _all_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    position = 2
+    while position + 4 <= len(data) and data[position] == _FILL:
+        marker = data[position + 1]
+        if marker in (_FILL, *_ALONE):
+            position += 1 if marker == _FILL else 2
+            continue
+        yield marker, position + 2
+        if marker == _SCAN:
+            return
+        position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4]))

@@ -1,0 +1,300 @@
+"""The chunks of a PNG file: checked as the client does, read and spliced, without decoding a pixel.
+
+Source: PNG (Third Edition), W3C Recommendation of 24 June 2025, sections 5, 11 and 13.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from vllm_omni_client._imaging.png import SIGNATURE, DamagedPicture, PngWalk, png_header
+
+from vllm_image_core.errors import BadPicture
+from vllm_image_core.imaging import exif, metadata_blocks
+from vllm_image_core.imaging.metadata_blocks import Blocks
+from vllm_image_core.imaging.size import Size
+from vllm_image_core.text import TextTooLong
+
+__all__ = [
+    "SIGNATURE",
+    "Chunk",
+    "Header",
+    "check",
+    "chunks",
+    "header",
+    "orientation",
+    "read_texts",
+    "size",
+    "with_texts",
+]
+
+MAX_TEXT_BYTES = 1_048_576
+"""A text of more than 1 MiB is neither written nor read; Pillow's own limit is the same."""
+
+MAX_TEXTS = 64
+"""How many texts are read from one file."""
+
+_MAX_CHUNKS = 65_536
+"""libpng cuts the largest picture that vLLM-Omni makes into about 17,000 chunks of 8 KiB."""
+
+_HEADER = struct.Struct(">I4s")
+_FRAME_BYTES = 12
+_IHDR_END = 33
+_INTERLACING_AT = 28
+
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_TEXT_KINDS = (b"tEXt", b"zTXt", b"iTXt")
+_EXIF = b"eXIf"
+_PROFILES = ("Raw profile type exif", "Raw profile type APP1")
+"""How ImageMagick kept EXIF in PNG before there was a chunk for it: its bytes as hexadecimals."""
+_ALWAYS_INTERNATIONAL = "XML:com.adobe.xmp"
+"""Section 11.3.3.4: XMP stands in an iTXt chunk, whatever its characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Where a chunk lies: `start` is its first byte in the file, `length` that of its content."""
+
+    kind: bytes
+    start: int
+    length: int
+
+    @property
+    def content(self) -> slice:
+        """Where its content lies in the file."""
+        return slice(self.start + 8, self.start + 8 + self.length)
+
+    @property
+    def end(self) -> int:
+        """The first byte after it."""
+        return self.start + _FRAME_BYTES + self.length
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the first chunk tells: `colour` is the kind of colours, `depth` the bits of each sample."""
+
+    size: Size
+    depth: int
+    colour: int
+    interlaced: bool
+
+    @property
+    def samples(self) -> int:
+        """How many samples a pixel has."""
+        return _SAMPLES[self.colour]
+
+
+def header(data: bytes) -> Header:
+    """What the first chunk of a PNG tells.
+
+    Raises:
+        BadPicture: It is cut off, or has values that no PNG has.
+    """
+    try:
+        told = png_header(data[:_IHDR_END])
+    except DamagedPicture as error:
+        raise _bad(error) from error
+    interlaced = bool(data[_INTERLACING_AT])
+    return Header(Size(told.width, told.height), told.depth, told.colour, interlaced)
+
+
+def size(data: bytes) -> Size:
+    """The size that the header of a PNG tells.
+
+    Raises:
+        BadPicture: The header is cut off, or has values that no PNG has.
+    """
+    return header(data).size
+
+
+def check(data: bytes) -> int:
+    """Check that a PNG is whole, and return how many bytes long it is.
+
+    Each chunk is there with its checksum, in order, up to IEND; nothing but spaces and zero bytes follows.
+    The compressed pixels are not unpacked, but there must be enough of them for the size.
+
+    Raises:
+        BadPicture: The bytes are no whole PNG.
+    """
+    walk = PngWalk()
+    try:
+        walk.feed(data)
+        walk.finish()
+    except DamagedPicture as error:
+        raise _bad(error) from error
+    *_, last = chunks(data)
+    return last.end
+
+
+def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
+    """A checked PNG with these texts, each keyword's former text replaced; everything else byte for byte.
+
+    A text in Latin-1 goes into a tEXt chunk, any other and XMP into an iTXt chunk, as Pillow does it; also
+    one that would be taken for UTF-8, which many programs write into tEXt.
+
+    Args:
+        data: The PNG.
+        texts: By keyword.
+        alone: Whether all other texts and EXIF are removed.
+
+    Raises:
+        ValueError: A keyword is not 1 to 79 printable Latin-1 characters.
+        TextTooLong: A text is longer than 1 MiB.
+    """
+    view = memoryview(data)
+    parts = [view[:_IHDR_END], *(_text_chunk(keyword, text) for keyword, text in texts.items())]
+    kept_from = _IHDR_END
+    for chunk in chunks(data):
+        is_text = chunk.kind in _TEXT_KINDS
+        if (alone and (is_text or chunk.kind == _EXIF)) or (
+            is_text and _keyword(view[chunk.content]) in texts
+        ):
+            parts.append(view[kept_from : chunk.start])
+            kept_from = chunk.end
+    return b"".join([*parts, view[kept_from:]])
+
+
+def read_texts(data: bytes) -> dict[str, str]:
+    """The texts of a PNG by keyword, whatever else is wrong with it; the last of a keyword counts.
+
+    Those in EXIF come after them, as JPEG and WebP have them, also in the form that ImageMagick gives EXIF.
+
+    At most 64 texts of at most 1 MiB each, also unpacked; damaged ones are left out. What is in them was
+    written by others: it is data, never a path or an instruction.
+    """
+    texts: dict[str, str] = {}
+    blocks: list[bytes] = []
+    view = memoryview(data)
+    all_chunks = chunks(data) if data.startswith(SIGNATURE) else ()
+    kinds = (*_TEXT_KINDS, _EXIF)
+    found = (chunk for chunk in all_chunks if chunk.kind in kinds and chunk.length <= MAX_TEXT_BYTES)
+    for count, chunk in enumerate(found, start=1):
+        if count > MAX_TEXTS:
+            break
+        if not _has_its_checksum(view, chunk):
+            continue
+        if chunk.kind == _EXIF:
+            blocks.append(bytes(view[chunk.content]))
+            continue
+        text = _text(chunk.kind, bytes(view[chunk.content]))
+        if text is not None:
+            texts[_keyword(view[chunk.content])] = text
+    blocks += [block for name in _PROFILES if (block := _profile(texts.get(name, "")))]
+    return {**metadata_blocks.texts(Blocks(exif=blocks[0])), **texts} if blocks else texts
+
+
+def orientation(data: bytes) -> int:
+    """How the picture is to be turned, as its EXIF has it; 1, upright, where nothing is told."""
+    found = (chunk for chunk in chunks(data) if chunk.kind == _EXIF and chunk.length <= MAX_TEXT_BYTES)
+    return next((exif.read(data[chunk.content]).orientation for chunk in found), 1)
+
+
+def chunks(data: bytes) -> Iterator[Chunk]:
+    """Each chunk that lies wholly in a PNG's bytes, up to IEND, the damaged or the missing one."""
+    position = len(SIGNATURE)
+    for _ in range(_MAX_CHUNKS):
+        if position + _FRAME_BYTES > len(data):
+            return
+        length, kind = _HEADER.unpack_from(data, position)
+        chunk = Chunk(kind, position, length)
+        if chunk.end > len(data) or not kind.isalpha():
+            return
+        yield chunk
+        if kind == b"IEND":
+            return
+        position = chunk.end
+
+
+def _has_its_checksum(view: memoryview, chunk: Chunk) -> bool:
+    expected = int.from_bytes(view[chunk.end - 4 : chunk.end])
+    return zlib.crc32(view[chunk.start + 4 : chunk.end - 4]) == expected
+
+
+def _bad(error: DamagedPicture) -> BadPicture:
+    told = str(error)
+    return BadPicture(f"{told[:1].upper()}{told[1:]}.")
+
+
+def _text_chunk(keyword: str, text: str) -> bytes:
+    """A tEXt or an iTXt chunk. Zero bytes and lone surrogates, which neither can hold, become U+FFFD."""
+    name = _encoded_keyword(keyword)
+    clean = text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if (
+        keyword != _ALWAYS_INTERNATIONAL
+        and _is_latin_1(clean)
+        and _latin_1_or_utf_8(clean.encode("latin-1")) == clean
+    ):
+        kind, content = b"tEXt", name + b"\0" + clean.encode("latin-1")
+    else:
+        kind, content = b"iTXt", name + b"\0\0\0\0\0" + clean.encode()
+    if len(content) > MAX_TEXT_BYTES:
+        raise TextTooLong(keyword, len(content), MAX_TEXT_BYTES)
+    return _HEADER.pack(len(content), kind) + content + zlib.crc32(kind + content).to_bytes(4)
+
+
+def _is_latin_1(text: str) -> bool:
+    return max(text, default="") <= "\xff"
+
+
+def _encoded_keyword(keyword: str) -> bytes:
+    if not 1 <= len(keyword) <= 79 or keyword != keyword.strip() or not keyword.isprintable():  # noqa: PLR2004 - 11.3.3.2
+        raise ValueError(f"{keyword!r} is no keyword of 1 to 79 printable characters")
+    return keyword.encode("latin-1")  # UnicodeEncodeError is a ValueError
+
+
+def _keyword(content: bytes | memoryview) -> str:
+    return bytes(content[:80]).partition(b"\0")[0].decode("latin-1")
+
+
+def _text(kind: bytes, content: bytes) -> str | None:
+    """The text in a chunk's content; None where it is damaged, or larger unpacked than a text may be."""
+    keyword, zero, rest = content.partition(b"\0")
+    if not zero or not 1 <= len(keyword) <= 79:  # noqa: PLR2004 - section 11.3.3.2
+        return None
+    if kind == b"tEXt":
+        return _latin_1_or_utf_8(rest)
+    if kind == b"zTXt":
+        unpacked = _unpacked(rest[1:]) if rest[:1] == b"\0" else None
+        return None if unpacked is None else _latin_1_or_utf_8(unpacked)
+    return _international_text(rest)
+
+
+def _latin_1_or_utf_8(content: bytes) -> str:
+    """Text that should be Latin-1 by section 11.3.3.2, and is UTF-8 in the files of many programs."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _profile(text: str) -> bytes:
+    """The EXIF block in such a text: its name, its length, and its bytes as hexadecimals in lines."""
+    _, _, digits = text.strip().partition("\n")
+    _, _, digits = digits.strip().partition("\n")
+    try:
+        block = bytes.fromhex(digits)
+    except ValueError:
+        return b""
+    return block if block.startswith(exif.PREFIX) else b""
+
+
+def _international_text(content: bytes) -> str | None:
+    """After an iTXt's keyword: is it packed, how, language, the keyword translated, the text."""
+    flags, rest = content[:2], content[2:]
+    _, zero, rest = rest.partition(b"\0")
+    _, second_zero, text = rest.partition(b"\0")
+    if flags not in (b"\0\0", b"\0\1", b"\1\0") or not zero or not second_zero:
+        return None
+    unpacked = _unpacked(text) if flags == b"\1\0" else text
+    return None if unpacked is None else unpacked.decode("utf-8-sig", "replace")
+
+
+def _unpacked(packed: bytes) -> bytes | None:
+    unpacking = zlib.decompressobj()
+    try:
+        content = unpacking.decompress(packed, MAX_TEXT_BYTES + 1)
+    except zlib.error:
+        return None
+    return content if unpacking.eof and len(content) <= MAX_TEXT_BYTES else None

@@ -1,0 +1,169 @@
+"""A thumbnail: a picture decoded, upright, opaque and no larger than a box."""
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from vllm_image_core import checks
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.imaging.size import Size
+from vllm_image_core.text import shown
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = [
+    "ByteBudget",
+    "PreviewFormat",
+    "fitted",
+    "thumbnail",
+]
+
+
+_KEPT_MODES: Final = ("L", "LA", "RGB", "RGBA")
+_GAP: Final = 2.0
+"""How much larger than the box a picture is reduced to in fast steps, before the last, careful one."""
+
+
+def thumbnail(picture: Picture, box: Size) -> "Image.Image":
+    """The picture in RGB within a box, its shape kept; see-through parts are white. Never enlarged.
+
+    Raises:
+        BadPicture: The pixels cannot be decoded.
+    """
+    image = _in_eight_bits(picture.upright())
+    image.thumbnail((box.width, box.height), reducing_gap=_GAP)
+    return _opaque(image)
+
+
+def fitted(image: "Image.Image", box: Size) -> "Image.Image":
+    """An image enlarged or reduced to fill a box as far as its shape allows."""
+    scale = min(box.width / image.width, box.height / image.height)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image if size == image.size else image.resize(size)  # pyright: ignore[reportUnknownMemberType] - Pillow names numpy
+
+
+def _in_eight_bits(image: "Image.Image") -> "Image.Image":
+    from PIL import Image  # noqa: PLC0415 - likewise
+
+    if image.mode == "I;16":  # converting cuts at 255; the second of two bytes is the high one
+        return Image.frombytes("L", image.size, image.tobytes()[1::2])
+    if image.has_transparency_data:
+        return image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
+    return image if image.mode in _KEPT_MODES else image.convert("RGB")
+
+
+def _opaque(image: "Image.Image") -> "Image.Image":
+    from PIL import Image  # noqa: PLC0415 - likewise
+
+    if image.mode not in ("LA", "RGBA"):
+        return image.convert("RGB")
+    paper = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
+
+
+PreviewFormat = Literal["webp", "jpeg"]
+
+_BEST_QUALITY: Final = 85
+_WORST_QUALITY: Final = 40
+"""Below, blocks are seen before details: a smaller size shows more."""
+
+_SEARCH_STEPS: Final = 3
+_LEAST_SIDE: Final = 16
+_MOST_SIDE: Final = 4096
+_LEAST_BYTES: Final = 1024
+_MOST_BYTES: Final = 16_777_216
+_SHRINK_AT_LEAST: Final = 0.9
+_SHRINK_AT_MOST: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByteBudget:
+    """What an encoded drawing may have at the most; checked when it is made.
+
+    Attributes:
+        longest_side: Pixels, 16 to 4096.
+        max_bytes: Bytes of the whole file, 1024 to 16 MiB.
+        format: "webp" or "jpeg".
+
+    Raises:
+        InvalidRequest: A value is out of range.
+    """
+
+    longest_side: int
+    max_bytes: int
+    format: PreviewFormat
+
+    def __post_init__(self) -> None:
+        _check("longest_side", self.longest_side, _LEAST_SIDE, _MOST_SIDE)
+        _check("max_bytes", self.max_bytes, _LEAST_BYTES, _MOST_BYTES)
+        if self.format not in ("webp", "jpeg"):
+            raise InvalidRequest(
+                f"The format {shown(self.format)} is none of a preview.",
+                parameter="format",
+                value=self.format,
+                allowed='"webp" or "jpeg"',
+            )
+
+    def keep(self, draw: "Callable[[int], Image.Image]") -> Picture:
+        """What is drawn, encoded within both limits.
+
+        Args:
+            draw: The drawing in RGB for a longest side in pixels, which may come out smaller. Called again
+                with a smaller one while even the worst quality has too many bytes.
+
+        Raises:
+            InvalidRequest: Nothing of 16 pixels fits into so few bytes.
+        """
+        side = self.longest_side
+        while True:
+            image = draw(side)
+            picture, worst_bytes = self._within(image)
+            if picture is not None:
+                return picture
+            longest = max(image.size)
+            if longest <= _LEAST_SIDE:
+                raise _refused("max_bytes", self.max_bytes, f"more than {worst_bytes}")
+            wanted = math.sqrt(self.max_bytes / worst_bytes)
+            side = max(_LEAST_SIDE, int(longest * min(_SHRINK_AT_LEAST, max(_SHRINK_AT_MOST, wanted))))
+
+    def _within(self, image: "Image.Image") -> tuple[Picture | None, int]:
+        """The best quality that fits, and the bytes of the worst that was tried."""
+        best = self._encoded(image, _BEST_QUALITY)
+        if len(best.bytes) <= self.max_bytes:
+            return best, len(best.bytes)
+        found = self._encoded(image, _WORST_QUALITY)
+        worst_bytes = len(found.bytes)
+        if worst_bytes > self.max_bytes:
+            return None, worst_bytes
+        low, high = _WORST_QUALITY, _BEST_QUALITY
+        for _ in range(_SEARCH_STEPS):
+            middle = (low + high) // 2
+            tried = self._encoded(image, middle)
+            if len(tried.bytes) <= self.max_bytes:
+                low, found = middle, tried
+            else:
+                high = middle
+        return found, worst_bytes
+
+    def _encoded(self, image: "Image.Image", quality: int) -> Picture:
+        file = io.BytesIO()
+        options = {"method": 3} if self.format == "webp" else {"optimize": True}
+        image.save(file, self.format, quality=quality, **options)
+        return Picture(bytes=file.getvalue(), format=self.format, width=image.width, height=image.height)
+
+
+def _check(parameter: str, value: object, least: int, most: int) -> None:
+    checks.integer(parameter, value, least, most, allowed=f"an integer from {least} to {most}")
+
+
+def _refused(parameter: str, value: object, allowed: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"{parameter} {shown(value)} is too little for any picture.",
+        parameter=parameter,
+        value=value,
+        allowed=allowed,
+    )

@@ -1,0 +1,173 @@
+"""An X/Y grid: pictures in a table whose columns and rows say what differs between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.imaging.contact_sheet import (
+    INK,
+    PAPER,
+    CellShape,
+    check_count,
+    draw_cell,
+    drawn_within,
+    thumbnails,
+)
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.imaging.size import Size
+from vllm_image_core.imaging.text_drawing import Lettering, line_height
+from vllm_image_core.imaging.thumbnail import fitted
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw
+
+__all__ = ["Axis", "XYGrid"]
+
+_LABEL_LINES: Final = 3
+_NAME_INK: Final = "#5a5a66"
+_WIDEST_LABELS: Final = 0.22
+"""Of the grid's longest side, what the labels of the rows may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What differs from column to column, or from row to row: `Axis("seed", [1, 2])`.
+
+    Attributes:
+        name: Such as "guidance_scale"; "" to show none.
+        values: A label for each column or row, a text or a number. One in a script that the font does not
+            have is replaced by its number, such as "x2".
+    """
+
+    name: str
+    values: Sequence[str | float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    """Where the cells and labels are, in pixels."""
+
+    box: Size
+    gap: int
+    letters: int
+    """The size of the labels' letters."""
+    left: int
+    """The width of the rows' labels."""
+    top: int
+    """The height of the columns' labels."""
+
+    def place(self, row: int, column: int) -> tuple[int, int]:
+        """The upper left corner of a cell."""
+        return self.left + column * (self.box.width + self.gap), self.top + row * (self.box.height + self.gap)
+
+
+class XYGrid:
+    """Pictures, decoded once, that can be drawn in any size up to the first.
+
+    Raises:
+        InvalidRequest: The number of pictures is not that of the pairs of values.
+    """
+
+    def __init__(self, pictures: Sequence[Picture | None], *, x: Axis, y: Axis, longest_side: int) -> None:
+        for parameter, axis in (("x", x), ("y", y)):
+            if not axis.values:
+                raise InvalidRequest(
+                    f"The axis {parameter} has no value.",
+                    parameter=parameter,
+                    value=0,
+                    allowed="1 value or more",
+                )
+        check_count(pictures, expected=len(x.values) * len(y.values))
+        self._lettering = Lettering()
+        self._columns, self._rows = len(x.values), len(y.values)
+        self._x_name, self._y_name = map(self._lettering.drawable, (x.name, y.name))
+        self._x_labels, self._y_labels = self._labels(x, "x"), self._labels(y, "y")
+        self._shape = CellShape.of(pictures)
+        self._images = thumbnails(pictures, self._layout(longest_side).box)
+
+    def drawn(self, longest_side: int) -> "Image.Image":
+        """The grid, at most so many pixels wide and high."""
+        from PIL import Image, ImageDraw  # noqa: PLC0415 - starting must not wait for Pillow
+
+        layout = self._layout(longest_side)
+        grid = Image.new("RGB", self._size(layout), PAPER)
+        pen = ImageDraw.Draw(grid)
+        for index, image in enumerate(self._images):
+            row, column = divmod(index, self._columns)
+            draw_cell(grid, pen, image, at=layout.place(row, column), box=layout.box)
+        self._draw_columns(pen, layout)
+        self._draw_rows(pen, layout)
+        return grid if max(grid.size) <= longest_side else fitted(grid, Size(longest_side, longest_side))
+
+    def _labels(self, axis: Axis, letter: str) -> list[str]:
+        written = (self._lettering.drawable(str(value)) for value in axis.values)
+        return [label or f"{letter}{number}" for number, label in enumerate(written, start=1)]
+
+    def _layout(self, side: int) -> _Layout:
+        return self._laid_out(drawn_within(side, lambda within: self._size(self._laid_out(within))))
+
+    def _size(self, layout: _Layout) -> tuple[int, int]:
+        return layout.place(self._rows, self._columns)
+
+    def _laid_out(self, side: int) -> _Layout:
+        """The layout with as many lines above the columns as their labels need beside one another."""
+        layout = self._with_lines(side, 1)
+        for lines in range(2, _LABEL_LINES + 1):
+            if all(
+                len(self._lines(label, layout.letters, layout.box.width)) < lines for label in self._x_labels
+            ):
+                break
+            layout = self._with_lines(side, lines)
+        return layout
+
+    def _with_lines(self, side: int, lines: int) -> _Layout:
+        gap = max(4, min(32, side // 160))
+        letters = max(12, min(24, round(side / max(self._columns, self._rows) / 14)))
+        left = self._left(side, letters, gap)
+        top = gap + (lines + bool(self._x_name)) * line_height(letters) + gap
+        box = self._shape.within((side - left) / self._columns - gap, (side - top) / self._rows - gap)
+        return _Layout(box=box, gap=gap, letters=letters, left=left, top=top)
+
+    def _left(self, side: int, letters: int, gap: int) -> int:
+        """As wide as the widest label and the axis's name, up to a limit at which they are broken."""
+        texts = [*self._y_labels, self._y_name]
+        widest = max(self._lettering.width(text, letters) for text in texts)
+        return min(widest, round(side * _WIDEST_LABELS)) + 2 * gap
+
+    def _lines(self, label: str, letters: int, width: int) -> list[str]:
+        return self._lettering.lines(label, size=letters, width=width, most=_LABEL_LINES)
+
+    def _draw_columns(self, pen: "ImageDraw.ImageDraw", layout: _Layout) -> None:
+        font = self._lettering.font(layout.letters)
+        if self._x_name:
+            right, _ = layout.place(0, self._columns)
+            middle = (layout.left + right - layout.gap) / 2
+            name = self._lettering.lines(self._x_name, size=layout.letters, width=right - layout.left, most=1)
+            pen.text((middle, layout.gap), name[0], fill=_NAME_INK, font=font, anchor="ma")
+        for column, label in enumerate(self._x_labels):
+            left, top = layout.place(0, column)
+            lines = self._lines(label, layout.letters, layout.box.width)
+            for above, line in enumerate(reversed(lines), start=1):
+                y = top - layout.gap // 2 - above * line_height(layout.letters)
+                pen.text((left + layout.box.width / 2, y), line, fill=INK, font=font, anchor="ma")
+
+    def _draw_rows(self, pen: "ImageDraw.ImageDraw", layout: _Layout) -> None:
+        font = self._lettering.font(layout.letters)
+        width = layout.left - 2 * layout.gap
+        if self._y_name:
+            name = self._lettering.lines(self._y_name, size=layout.letters, width=width, most=1)
+            y = layout.top - layout.gap // 2 - line_height(layout.letters)
+            pen.text((layout.gap, y), name[0], fill=_NAME_INK, font=font)
+        for row, label in enumerate(self._y_labels):
+            _, top = layout.place(row, 0)
+            lines = self._lines(label, layout.letters, width)
+            y = top + (layout.box.height - len(lines) * line_height(layout.letters)) / 2
+            for number, line in enumerate(lines):
+                pen.text(
+                    (layout.left - layout.gap, y + number * line_height(layout.letters)),
+                    line,
+                    fill=INK,
+                    font=font,
+                    anchor="ra",
+                )

@@ -1,0 +1,313 @@
+"""A model profile: what is known of a model, each number with its source."""
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Annotated, Final, Literal, Self, cast
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+from vllm_omni_client.capabilities import numbers_of
+
+from vllm_image_core.imaging.size import PIXELS_PER_MEGAPIXEL, Size, aspect_ratio
+from vllm_image_core.models.settings import NO_RULES, EditRules, Preset, Quality
+
+ModelType = Literal["distilled", "standard"]
+GuidanceField = Literal[
+    "guidance_scale", "true_cfg_scale", "extra_params.cfg_scale", "extra_params.cfg_text_scale"
+]
+"""Where a pipeline reads guidance from; "extra_params.NAME" is an entry of that object."""
+NegativePromptUse = Literal["unsupported", "optional", "needed_for_guidance"]
+OverlongPrompt = Literal["cut", "refused", "unknown"]
+SizeRule = Literal["floor", "error", "round_up", "nearest", "stretched", "listed", "unknown"]
+"""What the server does with a size that is no multiple: it rounds each side down, fails, or rounds up.
+
+"nearest": it rounds each side to the nearest multiple. "stretched": it draws a size that is one, and
+stretches the picture. "listed": it makes only the sizes of `supported_aspect_ratios`, and changes all others.
+"""
+PresetName = Literal["draft", "best"]
+
+MOST_OFF_SHAPE: Final = 0.03
+"""How far the shape of a size may be from the aspect ratio that it is used for."""
+
+FALLBACK: Final = "fallback"
+"""The `model` of the profile for models that are not known."""
+
+_Count = Annotated[int, Field(ge=1)]
+_Positive = Annotated[float, Field(gt=0)]
+_NotNegative = Annotated[float, Field(ge=0)]
+_Guidance = Annotated[float, Field(ge=0, le=20)]
+_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+_UNSOURCED: Final = frozenset({"model", "aliases", "type", "sources"})
+
+
+def _size(value: object) -> object:
+    match value:
+        case [int(width), int(height)] if width > 0 and height > 0:
+            return Size(width, height)
+        case _:
+            return value
+
+
+def _frozen_sizes(sizes: Mapping[str, Size]) -> Mapping[str, Size]:
+    return MappingProxyType(dict(sizes))
+
+
+def _frozen_texts(texts: Mapping[str, str]) -> Mapping[str, str]:
+    return MappingProxyType(dict(texts))
+
+
+def _frozen_presets(presets: Mapping[PresetName, Preset]) -> Mapping[PresetName, Preset]:
+    return MappingProxyType(dict(presets))
+
+
+def _no_presets() -> Mapping[PresetName, Preset]:
+    return MappingProxyType({})
+
+
+def _tuple(value: object) -> object:
+    return tuple(cast("list[object]", value)) if isinstance(value, list) else value
+
+
+_Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=1_000)], ...], BeforeValidator(_tuple)]
+
+
+class CostLaw(BaseModel):
+    """How long a picture takes on one NVIDIA H100, in seconds.
+
+    t = fixed + per_megapixel * MP
+      + forwards * (step + step_per_megapixel * MP + step_per_megapixel_squared * MP^2)
+    where forwards is the number of steps, twice that under guidance, and MP the picture's megapixels.
+    No coefficient is negative, so more steps or more pixels never cost less.
+    """
+
+    model_config = _STRICT
+
+    fixed_seconds: _NotNegative
+    seconds_per_megapixel: _NotNegative
+    step_seconds: _NotNegative
+    step_seconds_per_megapixel: _Positive
+    step_seconds_per_megapixel_squared: _NotNegative
+
+    def seconds(self, *, megapixels: float, forwards: int) -> float:
+        """Seconds for one picture of so many megapixels and forward passes of the transformer."""
+        step = self.step_seconds + megapixels * (
+            self.step_seconds_per_megapixel + megapixels * self.step_seconds_per_megapixel_squared
+        )
+        return self.fixed_seconds + self.seconds_per_megapixel * megapixels + forwards * step
+
+
+class OlderServers(BaseModel):
+    """What holds on servers of some older releases in place of what the profile says.
+
+    Attributes:
+        since: The first of these releases of vLLM-Omni, as "0.20".
+        before: The first release after them.
+        max_input_images: How many images the model can edit or combine there.
+    """
+
+    model_config = _STRICT
+
+    since: Annotated[str, Field(pattern=r"^\d{1,4}\.\d{1,4}$")]
+    before: Annotated[str, Field(pattern=r"^\d{1,4}\.\d{1,4}$")]
+    max_input_images: Annotated[int, Field(ge=0, le=100)]
+
+    def covers(self, version: str | None) -> bool:
+        """Whether a version is one of theirs; False for one that tells no release."""
+        numbers, since, before = numbers_of(version), numbers_of(self.since), numbers_of(self.before)
+        if numbers is None or since is None or before is None:
+            return False
+        return since <= numbers < before
+
+
+class Profile(BaseModel):
+    """What is known of one model: its right settings, its limits and its cost.
+
+    Attributes:
+        model: The Hugging Face id; "fallback" for the profile of models that are not known.
+        aliases: Other names or paths of the same model.
+        type: "distilled" models make a picture in a few steps, without guidance.
+        default_steps: Denoising steps when the caller asks for none.
+        default_guidance_scale: Guidance when the caller asks for none.
+        guidance_field: The field of a request that the model's pipeline reads guidance from.
+        guidance_off_at: Guidance up to this value runs no second forward pass; 20 where none ever does.
+        guidance_fixed: Whether the pipeline fails with any value but `default_guidance_scale`; None for no.
+        negative_prompt: Whether the pipeline reads one, and whether guidance works without one.
+        default_width: Pixels.
+        default_height: Pixels.
+        max_resolution_mp: The most megapixels (millions of pixels) a picture may have.
+        max_side: The most pixels that each side may have; None where only `max_resolution_mp` counts.
+        resolution_multiple: Width and height have to be multiples of this.
+        size_rule: What the server does with other sizes.
+        supported_aspect_ratios: The size that is used for each aspect ratio that can be asked for.
+        quality: What "draft" and "best" change, where the model has such a trade-off.
+        text_to_image: Whether it makes a picture from a text alone.
+        max_input_images: How many pictures it can edit or combine; 0 where it edits none.
+        older_servers: What older releases do otherwise; None where that is nothing.
+        edit: What its edits read beside the pictures; None where that is nothing.
+        max_prompt_tokens: How much of a prompt the text encoder reads; None when it is not known.
+        overlong_prompt: What the server does with a prompt of more tokens.
+        max_prompt_characters: A longer prompt is refused before it is sent.
+        estimated_vram_gb: GPU memory of the loaded model, in gigabytes; None when it is not known.
+        activation_gb_at_1024x1024: GPU memory of one running picture of 1024x1024, in gigabytes.
+        cost: The time a picture takes.
+        prompting: How to write for this model, in two or three sentences.
+        licence: What its licence restricts; None where it lets everybody use it for anything.
+        sources: Where each number comes from, by the field's name ("cost" stands for all that is in it).
+    """
+
+    model_config = _STRICT
+
+    model: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\P{C}*[^\p{C}\s]\P{C}*$")]
+    aliases: _Names = ()
+    type: ModelType
+    default_steps: Annotated[int, Field(ge=1, le=200)]
+    default_guidance_scale: _Guidance
+    guidance_field: GuidanceField
+    guidance_off_at: _Guidance
+    guidance_fixed: bool | None = None
+    negative_prompt: NegativePromptUse
+    default_width: _Count
+    default_height: _Count
+    max_resolution_mp: _Positive
+    max_side: _Count | None = None
+    resolution_multiple: _Count
+    size_rule: SizeRule
+    supported_aspect_ratios: Annotated[
+        Mapping[str, Annotated[Size, BeforeValidator(_size)]],
+        AfterValidator(_frozen_sizes),
+        PlainSerializer(dict),
+    ]
+    quality: Annotated[
+        Mapping[PresetName, Preset], AfterValidator(_frozen_presets), PlainSerializer(dict)
+    ] = Field(default_factory=_no_presets)
+    text_to_image: bool
+    max_input_images: Annotated[int, Field(ge=0, le=100)]
+    older_servers: OlderServers | None = None
+    edit: EditRules | None = None
+    max_prompt_tokens: _Count | None = None
+    overlong_prompt: OverlongPrompt
+    max_prompt_characters: _Count
+    estimated_vram_gb: _Positive | None = None
+    activation_gb_at_1024x1024: _Positive
+    cost: CostLaw
+    prompting: Annotated[str, Field(min_length=1, max_length=800)] | None = None
+    licence: Annotated[str, Field(min_length=1, max_length=800)] | None = None
+    sources: Annotated[Mapping[str, str], AfterValidator(_frozen_texts), PlainSerializer(dict)]
+
+    def on(self, version: str | None) -> Self:
+        """The profile as it holds on a server of this version; itself where nothing differs."""
+        older = self.older_servers
+        if older is None or not older.covers(version):
+            return self
+        return self.model_copy(update={"max_input_images": older.max_input_images})
+
+    @property
+    def supports_negative_prompt(self) -> bool:
+        """Whether the model's pipeline reads a negative prompt at all."""
+        return self.negative_prompt != "unsupported"
+
+    @property
+    def edit_rules(self) -> EditRules:
+        """What its edits read beside the pictures."""
+        return self.edit or NO_RULES
+
+    @property
+    def known(self) -> bool:
+        """Whether this is the profile of one model; False for the fallback."""
+        return self.model != FALLBACK
+
+    @property
+    def default_size(self) -> Size:
+        """The size of a picture when the caller asks for none."""
+        return Size(self.default_width, self.default_height)
+
+    @property
+    def max_pixels(self) -> int:
+        """The most pixels a picture may have."""
+        return int(self.max_resolution_mp * PIXELS_PER_MEGAPIXEL)
+
+    def guided(self, guidance_scale: float) -> bool:
+        """Whether this guidance runs a second forward pass at each step."""
+        return guidance_scale > self.guidance_off_at
+
+    def preset(self, quality: Quality) -> Preset | None:
+        """What a quality changes; None where it is the same as "standard", the profile's own values."""
+        return None if quality == "standard" else self.quality.get(quality)
+
+    def __deepcopy__(self, memo: dict[int, object] | None = None) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[str], Self], tuple[str]]:
+        """Pickle as JSON: a frozen mapping has no pickle of its own."""
+        return type(self).model_validate_json, (self.model_dump_json(exclude_unset=True),)
+
+    @model_validator(mode="after")
+    def _every_number_has_a_source(self) -> Self:
+        facts = self.model_fields_set - _UNSOURCED
+        unsourced = sorted(facts - {key for key, source in self.sources.items() if source.strip()})
+        if unsourced:
+            raise ValueError(f"no source is given for {', '.join(unsourced)} in [sources]")
+        unknown = sorted(set(self.sources) - facts)
+        if unknown:
+            raise ValueError(
+                f"[sources] names {', '.join(unknown)}, which the profile does not have; allowed are "
+                f"{', '.join(sorted(facts))}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _every_size_is_allowed(self) -> Self:
+        listed = self.supported_aspect_ratios.values()
+        for key, size in self._sizes():
+            if size.width % self.resolution_multiple or size.height % self.resolution_multiple:
+                raise ValueError(
+                    f"{key}: {size} is not allowed; allowed are multiples of {self.resolution_multiple}, as "
+                    "resolution_multiple says"
+                )
+            if size.pixels > self.max_pixels:
+                raise ValueError(
+                    f"{key}: {size} is not allowed; allowed are {self.max_resolution_mp:g} megapixels, as "
+                    "max_resolution_mp says"
+                )
+            if self.max_side is not None and max(size.width, size.height) > self.max_side:
+                raise ValueError(
+                    f"{key}: {size} is not allowed; allowed are {self.max_side} pixels a side, as max_side "
+                    "says"
+                )
+            if self.size_rule == "listed" and size not in listed:
+                raise ValueError(
+                    f"{key}: {size} is not allowed; allowed are the sizes of supported_aspect_ratios, as "
+                    "size_rule says"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _every_aspect_ratio_is_met(self) -> Self:
+        for name, size in self.supported_aspect_ratios.items():
+            ratio = aspect_ratio(name)
+            if ratio is None:
+                raise ValueError(
+                    f"supported_aspect_ratios: {name!r} is no ratio; allowed are names such as '16:9'"
+                )
+            if abs(size.aspect / ratio - 1) > MOST_OFF_SHAPE:
+                raise ValueError(
+                    f"supported_aspect_ratios.{name}: {size} has another shape; allowed is at most "
+                    f"{MOST_OFF_SHAPE:.0%} off"
+                )
+        return self
+
+    def _sizes(self) -> Iterator[tuple[str, Size]]:
+        """Each size with the keys that say it."""
+        yield "default_width, default_height", self.default_size
+        for quality, preset in self.quality.items():
+            if preset.size:
+                yield f"quality.{quality}", preset.size
+        for name, size in self.supported_aspect_ratios.items():
+            yield f"supported_aspect_ratios.{name}", size

@@ -1,0 +1,322 @@
+"""The registry: from what a server says it serves to the profile of that model.
+
+A server tells two names: `root`, what it was started with (a Hugging Face id or a local path), and `id`,
+the name it serves it under. `root` is asked first. Both are untrusted text.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+from typing import Literal, Self
+
+from vllm_image_core.models.loader import own_profiles, read_profile
+from vllm_image_core.models.profile import FALLBACK, Profile
+from vllm_image_core.text import one_line
+
+How = Literal["exact", "alias", "path", "family", "fallback"]
+
+_FALLBACK_FILE = "fallback.toml"
+_LONGEST_NAME = 1_000
+_MOST_WORDS_BEFORE = 12
+_HUB_FOLDER = re.compile(r"models--(?P<org>[^/]+?)--(?P<name>[^/]+)")
+_LOCAL_PATH = re.compile(r"[/~.]|[A-Za-z]:/|.*/.*/")
+_WEIGHTS_FILE = re.compile(r"\.(?:gguf|safetensors)$")
+_SNAPSHOT = re.compile(r"/snapshots/[^/]+$")
+# "@main" behind a name; a revision such as "refs/pr/3" has slashes itself.
+_REVISION = re.compile(r"(?<=[^/@])@(?:refs/.+|[^/@]+)$")
+# "z-image-turbo:latest" and "flux2-klein:4b" are how Ollama and Docker name what they serve.
+_TAG = re.compile(r"(?<=[^/:]):(?P<tag>[^/:]+)$")
+_NO_TAG = frozenset({"latest", "main", "master", "default"})
+_SEPARATORS = re.compile(r"[-_. ]+")
+_LETTER_AND_DIGIT = re.compile(r"(?<=[a-z])-?(?=\d)|(?<=\d)-?(?=[a-z])")
+# Some publishers say first how a model was quantised: "nunchaku-qwen-image", "svdq-int4-flux.1-dev".
+_QUANTISED_BEFORE = re.compile(r"(?P<how>nunchaku|svdq(?:[-_](?:int|fp)4)?(?:[-_]r\d{1,3})?)[-_](?P<name>.+)")
+# Each alternative is one word between separators and no two can match the same word: no backtracking.
+_QUANTISATION = re.compile(
+    r"""(?:-(?:
+        (?:mx|nv)?fp(?:4|6|8) | bf16 | fp16 | fp32 | e4m3(?:fn)? | e5m2 | mixed | scaled | dynamic | static
+      | u?int[2-8] | [2-8]-?bits? | w[2-8]a(?:4|8|16) | nf4 | dq | bnb | bitsandbytes
+      | exl[23] | [1-8](?:-\d{1,2})?-?bpw | marlin | openvino | ov | tensorrt | trt | optimum
+      | (?:int|fp)[48]wo
+      | awq | gptq | autoround | auto-round | gguf | torchao | quanto | hqq | sdnq | modelopt | block
+      | (?:svd|svdq|svdquant|nunchaku)(?:(?:-(?:int|fp)4)?-r\d{1,3})? | quant(?:i[sz]ed)? | unsloth(?=-bnb)
+      | mlx | mflux | onnx | diffusers | ud(?=-i?q) | i?q[1-8](?:-(?:[01]|k|s|m|l|xs|xxs|xl|nl))*
+    ))+""",
+    re.VERBOSE,
+)
+# Words that say "the same network, trained on": its settings hold, but beside a word of `_OTHER_NETWORK`.
+_TRAINED_ON = frozenset(
+    {"lora", "loras", "merge", "merged", "finetune", "finetuned", "tuned", "ft", "sft", "dreambooth"}
+)
+# Words of other members of these families, whose settings differ: fewer steps, other inputs, other guidance.
+_OTHER_NETWORK = frozenset(
+    {
+        *("base", "raw", "dev", "instruct", "omni", "mini", "lite", "nano", "pro", "ultra", "max", "kv"),
+        *(
+            "turbo",
+            "lightning",
+            "fast",
+            "flash",
+            "hyper",
+            "lcm",
+            "dmd",
+            "dmd2",
+            "tdm",
+            "distil",
+            "distill",
+            "distilled",
+        ),
+        *("schnell", "step", "steps", "few", "tcd", "pcm", "nfe", "guidance", "cfg", "dedistilled"),
+        *(
+            "edit",
+            "editing",
+            "kontext",
+            "layered",
+            "inpaint",
+            "inpainting",
+            "outpaint",
+            "outpainting",
+            "fill",
+        ),
+        *("control", "controlnet", "canny", "depth", "pose", "union", "redux", "adapter", "ipadapter", "fun"),
+        *("i2i", "i2l", "img2img", "upscale", "upscaler", "refiner", "video", "i2v", "t2v", "vae", "encoder"),
+    }
+)
+_VERSION = re.compile(r"v?\d.*")
+_NUMBER = re.compile(r"\d{3,}|\d+(?:b|steps?|nfe)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A profile, and how it was found.
+
+    Attributes:
+        name: The served name, on one line, printable and bounded.
+        profile: The model's profile, or the fallback.
+        how: "exact" for a Hugging Face id, "alias" for a served name or another publisher's copy, "path" for
+            a local folder or file, "family" for a model that by its name was made from a known one, quantised
+            ("-FP8") or trained on, "fallback" for one that is not known.
+        warning: What to tell the user, when the model itself is not known; a quantised one is.
+    """
+
+    name: str
+    profile: Profile
+    how: How
+    warning: str | None = None
+
+    @property
+    def in_registry(self) -> bool:
+        """Whether the model itself is known, quantised or not, and not only what it was trained on from."""
+        return self.warning is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """The profiles of the models that are known, and one for all others.
+
+    Attributes:
+        profiles: One for each model; of two that fit a name equally well the first is taken.
+        fallback: For a model that is not known.
+    """
+
+    profiles: tuple[Profile, ...]
+    fallback: Profile
+
+    @classmethod
+    def builtin(cls) -> Self:
+        """The profiles that come with this package.
+
+        Raises:
+            BadProfile: A file of the installed package is broken.
+        """
+        folder = resources.files("vllm_image_core") / "profiles"
+        files = {file.name: file for file in folder.iterdir() if file.name.endswith(".toml")}
+        fallback = files.pop(_FALLBACK_FILE)
+        return cls(
+            profiles=tuple(read_profile(files[name].read_text("utf-8"), file=name) for name in sorted(files)),
+            fallback=read_profile(fallback.read_text("utf-8"), file=_FALLBACK_FILE),
+        )
+
+    def with_profiles(self, path: Path | str) -> Self:
+        """The same with a user's own profiles, which win over these.
+
+        Args:
+            path: A TOML file, or a folder of them; each may extend a profile of this registry. One whose
+                `model` is "fallback" is for models that are not known.
+
+        Raises:
+            BadProfile: A file does not hold a profile; the message tells file, key and what is allowed.
+        """
+        own = own_profiles(Path(path), known={each.model: each for each in (*self.profiles, self.fallback)})
+        models = {profile.model.casefold() for profile in own}
+        return replace(
+            self,
+            profiles=(
+                *(profile for profile in own if profile.known),
+                *(profile for profile in self.profiles if profile.model.casefold() not in models),
+            ),
+            fallback=next((profile for profile in own if not profile.known), self.fallback),
+        )
+
+    def named(self, model: str) -> Profile | None:
+        """The profile that a person means by a name, in any case and with or without the publisher."""
+        wanted = model.strip().casefold()
+        if wanted == FALLBACK:
+            return self.fallback
+        match = self.find(model)
+        return match.profile if match.how in {"exact", "alias"} else None
+
+    def find(self, id: str, root: str | None = None) -> Match:  # noqa: A002 -- the server's word for it
+        """The profile of a served model.
+
+        Compared without regard to case, on the last part of the name: "/models/FLUX.2-klein-4B",
+        a folder of the Hugging Face or ModelScope cache and "someone/flux.2-klein-4b-FP8" are all
+        FLUX.2-klein-4B. A revision ("@main") does not count, and a tag (":fp8") as the end of the name.
+        "someone/Qwen-Image-anime-lora-merged" and "my-qwen-image-lora" are of the family of Qwen-Image. Any
+        other rest of the name ("-Edit", "-base", "-Lightning") is another model.
+
+        Args:
+            id: The name that the server gives the model.
+            root: What the server was started with, where it tells; asked before `id`.
+        """
+        for told in (root, id):
+            found = self._known(told) if told else None
+            if found:
+                return Match(name=one_line(id), profile=found[0], how=found[1])
+        for told in (root, id):
+            relative = self._relative(told) if told else None
+            if relative:
+                return _of_family(one_line(id), relative)
+        return self._unknown(one_line(id or root or ""))
+
+    def _known(self, told: str) -> tuple[Profile, How] | None:
+        name = _normal(told)
+        for profile in self.profiles:
+            if name == profile.model.casefold():
+                return profile, "exact"
+        last, local = _last_part(name), _LOCAL_PATH.match(name) is not None
+        for profile in self.profiles:
+            if any(name == _normal(alias) for alias in profile.aliases):
+                return profile, "path" if local else "alias"
+        rests = [(profile, rest) for profile in self.profiles for rest in _rests(last, profile)]
+        for profile, rest in rests:
+            if rest == "":
+                return profile, "path" if local else "alias"
+        for profile, rest in rests:
+            if _QUANTISATION.fullmatch(rest):
+                return profile, "family"
+        return None
+
+    def _relative(self, told: str) -> Profile | None:
+        """The profile with the longest name that this one goes on from, if the rest keeps its settings."""
+        last = _last_part(_normal(told))
+        rests = [(rest, profile) for profile in self.profiles for rest in _rests(last, profile)]
+        if not rests and _words(last) & _TRAINED_ON:
+            rests = [(rest, profile) for profile in self.profiles for rest in _rests_within(last, profile)]
+        if not rests:
+            return None
+        rest, profile = min(rests, key=lambda each: len(each[0]))
+        return profile if _trained_on(rest) else None
+
+    def _unknown(self, name: str) -> Match:
+        steps, guidance = self.fallback.default_steps, self.fallback.default_guidance_scale
+        warning = (
+            f"Model '{name}' is not in the known profiles. Using fallback defaults "
+            f"(steps={steps}, guidance={guidance}). Generation may produce unexpected results."
+        )
+        return Match(name=name, profile=self.fallback, how="fallback", warning=warning)
+
+    def __iter__(self) -> Iterator[Profile]:
+        return iter(self.profiles)
+
+
+def _normal(told: str) -> str:
+    """One spelling: no case, forward slashes, none at the end, no file suffix."""
+    path = told[-_LONGEST_NAME:].strip().casefold().replace("\\", "/").rstrip("/")
+    plain = _TAG.sub(_as_a_part, _REVISION.sub("", path))
+    return _WEIGHTS_FILE.sub("", plain)
+
+
+def _as_a_part(tag: re.Match[str]) -> str:
+    """A tag as a part of the name; nothing where it says which copy is meant, and not which model."""
+    return "" if tag["tag"] in _NO_TAG else f"-{tag['tag']}"
+
+
+def _last_part(name: str) -> str:
+    """The model's own name, without its publisher and folders."""
+    hub = _HUB_FOLDER.search(name)
+    last = hub["name"] if hub else _SNAPSHOT.sub("", name).rpartition("/")[2].rpartition("--")[2]
+    before = _QUANTISED_BEFORE.fullmatch(last)
+    return f"{before['name']}-{before['how']}" if before else last
+
+
+def _rests(last: str, profile: Profile) -> Iterator[str]:
+    """What follows a profile's own name in another, once for each of its names that the other begins with."""
+    for known in (profile.model, *profile.aliases):
+        rest = _rest(last, _last_part(_normal(known)))
+        if rest is not None:
+            yield rest
+
+
+def _rests_within(last: str, profile: Profile) -> Iterator[str]:
+    """What follows a profile's own name in another that has words before it, such as "my-qwen-image-lora".
+
+    A name of one word, such as "Lance", may well be another word there.
+    """
+    separators = islice(_SEPARATORS.finditer(last), _MOST_WORDS_BEFORE)
+    starts = [separator.end() for separator in separators]
+    for known in (profile.model, *profile.aliases):
+        name = _last_part(_normal(known))
+        if _SEPARATORS.search(name) is None:
+            continue
+        for start in starts:
+            rest = _rest(last[start:], name)
+            if rest is not None and _keeps_settings(_words(last[:start])):
+                yield rest
+
+
+def _words(name: str) -> set[str]:
+    return set(_SEPARATORS.split(name)) - {""}
+
+
+def _rest(last: str, known: str) -> str | None:
+    """What follows a known name; None where the name is another.
+
+    All separators count as one, and between a letter and a digit for nothing: "FLUX.2-klein-4B",
+    "flux2-klein-4b" and ModelScope's "FLUX___2-klein-4B" are the same.
+    """
+    if not known:
+        return None
+    found = re.match(_any_spelling(known), last)
+    return None if found is None else _SEPARATORS.sub("-", last[found.end() :])
+
+
+def _any_spelling(known: str) -> str:
+    """A pattern for a known name, whatever separates its words; `re` keeps it compiled."""
+    words = _LETTER_AND_DIGIT.sub("?", _SEPARATORS.sub("-", known))
+    return re.escape(words).replace(r"\-", "[-_. ]+").replace(r"\?", "[-_. ]*")
+
+
+def _trained_on(rest: str) -> bool:
+    """Whether the rest of a name says that the model was trained on, and nothing that alters settings."""
+    glued, *words = rest.split("-")
+    if glued or not words or _VERSION.fullmatch(words[0]):
+        return False
+    return not _TRAINED_ON.isdisjoint(words) and _keeps_settings(words)
+
+
+def _keeps_settings(words: Iterable[str]) -> bool:
+    """Whether none of these words is that of another network, or a number that may be one of steps."""
+    return all(word not in _OTHER_NETWORK and not _NUMBER.fullmatch(word) for word in words)
+
+
+def _of_family(name: str, profile: Profile) -> Match:
+    warning = (
+        f"Model '{name}' is not in the known profiles; by its name it was made from {profile.model}, and the "
+        f"settings of that one are used (steps={profile.default_steps}, "
+        f"guidance={profile.default_guidance_scale})."
+    )
+    return Match(name=name, profile=profile, how="family", warning=warning)

@@ -1,0 +1,42 @@
+"""The model that a server says it has loaded, and the profile that fits it."""
+
+from dataclasses import dataclass, replace
+
+from vllm_omni_client.errors import BadReply
+from vllm_omni_client.models import ModelList
+
+from vllm_image_core.models.profile import Profile
+from vllm_image_core.models.registry import Match, Registry
+
+__all__ = ["ServedModel", "served_model"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """A loaded model under the name that requests must use."""
+
+    name: str
+    """The server's first name for it, as requests must spell it; its other names are listed, but refused."""
+    match: Match
+
+    @property
+    def profile(self) -> Profile:
+        """Its settings, or the fallback's."""
+        return self.match.profile
+
+    def on(self, version: str | None) -> "ServedModel":
+        """The same, with what a server of this version does otherwise."""
+        profile = self.profile.on(version)
+        return self if profile is self.profile else replace(self, match=replace(self.match, profile=profile))
+
+
+def served_model(models: ModelList, registry: Registry) -> ServedModel:
+    """The first served model with its profile; a vLLM-Omni server has one model under one or more names.
+
+    Raises:
+        BadReply: The server lists no model.
+    """
+    if not models.data:
+        raise BadReply("The server lists no model at /v1/models.")
+    card = models.data[0]
+    return ServedModel(name=card.id, match=registry.find(card.id, card.root))

@@ -1,1 +1,0 @@
-"""The parameters of a request: their bounds, and how each becomes what a model reads."""

@@ -1,0 +1,280 @@
+"""A recalled request: how a picture was made, read back from its own file."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from itertools import islice
+from pathlib import Path
+from typing import Final, TypeVar, cast
+
+from vllm_image_core import checks
+from vllm_image_core.errors import InvalidRequest, NotRecalled
+from vllm_image_core.imaging import metadata_blocks, xmp
+from vllm_image_core.imaging.exif_text import is_readable
+from vllm_image_core.imaging.picture import read_text
+from vllm_image_core.imaging.sniffing import described, picture_format
+from vllm_image_core.provenance import infotext, recipe
+from vllm_image_core.provenance.comfyui import facts_of_prompt, facts_of_workflow
+from vllm_image_core.provenance.facts import Facts, Tool, bounded_settings, is_json, json_object, request_of
+from vllm_image_core.provenance.invokeai import (
+    facts_of_dream,
+    facts_of_metadata,
+    facts_of_node,
+    facts_of_sd_metadata,
+)
+from vllm_image_core.provenance.json_parameters import facts_of_comment, facts_of_json, facts_of_texts
+from vllm_image_core.requests import limits
+from vllm_image_core.requests.edit_request import MOST_INPUTS, EditRequest
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.text import one_line
+
+__all__ = ["Recalled", "RecalledInput", "as_edit", "recall", "recalled_inputs"]
+
+
+T = TypeVar("T")
+
+ROLES: Final = ("image", "mask", "reference_image")
+_MOST: Final = MOST_INPUTS + len(ROLES) - 1
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_NAME_CHARACTERS: Final = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecalledInput:
+    """A picture that an edit started from, as the result's file tells it; anybody may have written that.
+
+    Attributes:
+        role: "image", "mask" or "reference_image".
+        sha256: The hash of its bytes, in hexadecimal.
+        name: The plain name that its file had, to be shown; None where it had none.
+    """
+
+    role: str
+    sha256: str
+    name: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.role.replace('_', ' ')} {self.name or 'without a name'}, SHA-256 {self.sha256[:12]}…"
+
+
+def recalled_inputs(edit: Mapping[str, object]) -> tuple[RecalledInput, ...]:
+    """The pictures of an edit, at most as many as an edit has; what is no such entry is left out."""
+    told = edit.get("inputs")
+    entries = cast("list[object]", told)[:_MOST] if isinstance(told, list) else []
+    return tuple(one for one in map(_input, entries) if one is not None)
+
+
+def as_edit(
+    request: ImageRequest, edit: Mapping[str, object], inputs: tuple[RecalledInput, ...]
+) -> tuple[EditRequest, tuple[str, ...]]:
+    """The request as an edit, still without its pictures, and what has to be told.
+
+    Args:
+        request: What the file tells of a generation's parameters.
+        edit: What it tells of an edit's.
+        inputs: The pictures that it started from.
+    """
+    notes: list[str] = []
+
+    def checked(name: str, check: Callable[[object], T]) -> T | None:
+        if edit.get(name) is None:
+            return None
+        try:
+            return check(edit[name])
+        except InvalidRequest as error:
+            notes.append(f"The file's {name} was left out: {error.message}")
+            return None
+
+    if edit.get("resolution") is not None:
+        request = replace(request, width=None, height=None)
+    recalled = EditRequest(
+        **{field.name: getattr(request, field.name) for field in fields(ImageRequest)},
+        strength=checked("strength", limits.strength),
+        layers=checked("layers", _layers),
+        resolution=checked("resolution", _resolution),
+    )
+    named = "; ".join(map(str, inputs)) or "pictures that the file does not name"
+    notes.append(f"The picture was edited from {named}. Give these as images to make it again.")
+    return recalled, tuple(notes)
+
+
+def _input(entry: object) -> RecalledInput | None:
+    if not isinstance(entry, dict):
+        return None
+    told = cast("dict[object, object]", entry)
+    role, digest, name = told.get("role"), told.get("sha256"), told.get("name")
+    if role not in ROLES or not isinstance(digest, str) or not _HASH.fullmatch(digest):
+        return None
+    shown = one_line(name, limit=_NAME_CHARACTERS) if isinstance(name, str) and name else None
+    return RecalledInput(role=str(role), sha256=digest, name=shown)
+
+
+def _layers(value: object) -> int:
+    return checks.integer("layers", value, 2, 10, allowed="a whole number from 2 to 10")
+
+
+def _resolution(value: object) -> int:
+    return checks.integer("resolution", value, 640, 1024, allowed="640 or 1024")
+
+
+_MAX_FILE_BYTES: Final = 268_435_456
+"""256 MiB: the largest picture that a server makes has 146 MB, unpacked."""
+
+_NAMED: Final = frozenset(
+    (metadata_blocks.KEYWORD, recipe.KEYWORD, xmp.KEYWORD, "prompt", "workflow", "Dream")
+)
+"""Texts that are read by their names."""
+
+_MAX_TEXTS: Final = 64
+_MAX_SHOWN: Final = 3
+_SHOWN_PATH_CHARACTERS: Final = 300
+_MAX_MODEL_CHARACTERS: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """How a picture was made, as its file says it; anybody may have written that.
+
+    Attributes:
+        request: What would be asked for to make it again. Change it by `dataclasses.replace`, and pass it to
+            `Studio.make`, which checks it as any other. Of an edit it is an `EditRequest` without pictures;
+            `Studio.recall` puts those in that are still in its folder, unchanged.
+        tool: Which program wrote it.
+        model: The model's name there, on one line; None where it is not told. A text, not a path to open.
+        settings: What else is told, shortened, to be read by a person: sampler, scheduler, version.
+        notes: What could not be taken over, and why.
+        inputs: The pictures that an edit started from; empty for a generation.
+    """
+
+    request: ImageRequest
+    tool: Tool
+    model: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    notes: tuple[str, ...] = ()
+    inputs: tuple[RecalledInput, ...] = ()
+
+
+def recall(file: Path | str | bytes) -> Recalled:
+    """Read how a picture was made from its own file: ours, or one of AUTOMATIC1111 and those like it.
+
+    Those are Forge, SD.Next, ComfyUI, SwarmUI, InvokeAI, Fooocus, RuinedFooocus, Civitai, NovelAI, Draw
+    Things and Easy Diffusion.
+
+    Waits for the disk: ``await asyncio.to_thread(recall, path)`` where an event loop runs, or
+    `Studio.recall`.
+
+    Args:
+        file: A PNG, JPEG or WebP: its path, or its content.
+
+    Raises:
+        NotRecalled: The file cannot be read, is no picture, or does not tell how it was made.
+    """
+    data = file if isinstance(file, bytes) else _content(Path(file))
+    texts = read_text(data)
+    facts = next((facts for facts in _readings(texts) if facts.some), None)
+    if facts is None:
+        what = "The picture" if picture_format(data) else f"What is no picture, {described(data)},"
+        raise NotRecalled(f"{what} does not tell how it was made{_unread(texts)}.")
+    request, notes = request_of(facts)
+    inputs = recalled_inputs(facts.edit)
+    if facts.edit:
+        request, told = as_edit(request, facts.edit, inputs)
+        notes = (*notes, *told)
+    return Recalled(
+        request=request,
+        tool=facts.tool,
+        model=_model(facts.model),
+        settings=bounded_settings(facts.settings),
+        notes=notes,
+        inputs=inputs,
+    )
+
+
+def _readings(texts: Mapping[str, str]) -> Iterator[Facts]:
+    """What each text tells, the most exact first; each is read only when those before told nothing."""
+    yield recipe.facts_of_recipe(json_object(recipe.recipe_in(texts)))
+    yield from (facts.without_nothing() for facts in _of_others(texts))
+
+
+def _of_others(texts: Mapping[str, str]) -> Iterator[Facts]:
+    """The same of other programs: first by the names of their texts, then by what stands in them."""
+    yield from _of_parameters(texts.get(metadata_blocks.KEYWORD, ""))
+    yield facts_of_metadata(json_object(texts.get("invokeai_metadata")))
+    yield facts_of_prompt(json_object(texts.get("prompt")))
+    yield facts_of_workflow(json_object(texts.get("workflow")))
+    yield facts_of_sd_metadata(json_object(texts.get("sd-metadata")))
+    yield facts_of_node(json_object(texts.get("invokeai")))
+    yield facts_of_dream(texts.get("Dream", ""))
+    yield _of_novelai(texts)
+    yield facts_of_texts(texts)
+    packet = xmp.read(texts.get(xmp.KEYWORD, ""))
+    others = (text for name, text in texts.items() if name not in _NAMED)
+    for text in (packet.comment, packet.description, *islice(others, _MAX_TEXTS)):
+        yield from (facts for facts in _of_parameters(text or "") if _is_certain(facts))
+    yield _of_prompt_alone(texts.get(metadata_blocks.KEYWORD, ""))
+
+
+def _of_parameters(text: str) -> Iterator[Facts]:
+    """JSON, or a text with a line of settings."""
+    found = json_object(text, wrapped=True)
+    if found:
+        yield facts_of_json(found)
+    elif infotext.has_settings(text):
+        below = one_line(infotext.unread_lines(text))
+        note = f"What stands below the file's settings was not read: '{below}'."
+        yield replace(infotext.facts_of_parameters(text), notes=(note,) if below else ())
+
+
+def _is_certain(facts: Facts) -> bool:
+    """Whether a text that may stand for anything tells of the making: a prompt alone may be a caption."""
+    return facts.tool != "automatic1111" or facts.seed is not None or facts.num_inference_steps is not None
+
+
+def _of_novelai(texts: Mapping[str, str]) -> Facts:
+    """The settings under Comment; the prompt is there, too, or under Description."""
+    comment = json_object(texts.get("Comment"))
+    if not (
+        "NovelAI" in (texts.get("Software"), texts.get("Title", "")[:7]) or {"uc", "scale"} <= comment.keys()
+    ):
+        return Facts(tool="novelai")
+    facts = facts_of_comment(comment, description=texts.get("Description"))
+    note = "The file's settings could not be read: its text 'Comment' is not JSON."
+    return facts if comment or not texts.get("Comment") else replace(facts, notes=(note,))
+
+
+def _of_prompt_alone(text: str) -> Facts:
+    """A text without settings is a prompt, if it is neither JSON nor in an encoding that is not known."""
+    if not is_readable(text):
+        return Facts(tool="automatic1111")
+    note = "The file's text has no settings: all of it was taken for the prompts."
+    return replace(infotext.facts_of_parameters(text), notes=(note,))
+
+
+def _unread(texts: Mapping[str, str]) -> str:
+    """What there is that was not understood; empty if there is nothing."""
+    parts = [
+        f"'{one_line(name)}' is JSON that is damaged or not known"
+        for name, text in texts.items()
+        if is_json(text)
+    ]
+    if texts.get(metadata_blocks.KEYWORD, "").strip() and not parts:
+        parts = [f"'{metadata_blocks.KEYWORD}' is in an unknown encoding"]
+    return f": its text {', '.join(parts[:_MAX_SHOWN])}" if parts else ""
+
+
+def _content(path: Path) -> bytes:
+    shown = one_line(str(path), limit=_SHOWN_PATH_CHARACTERS)
+    try:
+        if not path.is_file():
+            raise NotRecalled(f"{shown} is no file.")
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:  # a zero byte in a path is a ValueError
+        raise NotRecalled(f"{shown} cannot be read: {one_line(str(error))}.") from error
+    if len(data) > _MAX_FILE_BYTES:
+        raise NotRecalled(f"{shown} has more than {_MAX_FILE_BYTES} bytes.")
+    return data
+
+
+def _model(name: object) -> str | None:
+    return one_line(name, limit=_MAX_MODEL_CHARACTERS) if isinstance(name, str) and name.strip() else None

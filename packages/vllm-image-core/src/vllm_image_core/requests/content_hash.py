@@ -1,0 +1,49 @@
+"""A picture's key: the hash of everything that decides how it looks."""
+
+import hashlib
+import json
+from typing import Final, NewType
+
+from vllm_image_core.requests.edit_resolver import ResolvedEdit
+from vllm_image_core.requests.resolver import ResolvedRequest
+
+__all__ = ["ContentKey", "content_key"]
+
+ContentKey = NewType("ContentKey", str)
+"""64 hexadecimal digits."""
+
+_SCHEMA: Final = 1
+"""Raised when the same request comes to mean another picture."""
+
+
+def content_key(request: ResolvedRequest, *, model: str, server_version: str | None) -> ContentKey:
+    """The SHA-256 of a resolved request, in JSON with sorted keys and no spaces.
+
+    Two requests with the same key give the same picture, as far as a server promises that.
+
+    Args:
+        request: Everything that is sent, the seed included.
+        model: The model's name, as the server tells it.
+        server_version: As the server tells it; None where it does not.
+    """
+    facts = {
+        "schema": _SCHEMA,
+        "operation": "edit" if isinstance(request, ResolvedEdit) else "generate",
+        "model": model,
+        "profile": request.model,  # what the server says is behind the name
+        "server_version": server_version,
+        **_what_is_sent(request),
+    }
+    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return ContentKey(hashlib.sha256(canonical.encode()).hexdigest())
+
+
+def _what_is_sent(request: ResolvedRequest) -> dict[str, object]:
+    """The fields, and for an edit the hash of each of its pictures, whatever they are called."""
+    unkeyed = {"model", "user"}
+    if not isinstance(request, ResolvedEdit):
+        return {"request": request.to_wire().model_dump(mode="json", exclude_none=True, exclude=unkeyed)}
+    return {
+        "request": request.to_edit().model_dump(mode="json", exclude_none=True, exclude=unkeyed),
+        "inputs": [[role, one.sha256] for role, one in request.inputs.by_role],
+    }

@@ -1,0 +1,115 @@
+"""Guidance: the caller's one word for it, and what the model's pipeline reads.
+
+Callers always say `guidance_scale`. FLUX.2-klein and Z-Image read that field; Qwen-Image reads
+`true_cfg_scale`, and only beside a negative prompt, for which a single space will do. A `true_cfg_scale`
+of 0 counts as left out there, so guidance is switched off with 1. BAGEL and SenseNova-U1 read an entry of
+`extra_params`, for which the form of an edit has no place.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from vllm_image_core.models.profile import Profile
+from vllm_image_core.models.settings import Preset
+from vllm_image_core.requests import limits
+from vllm_image_core.requests.note import Note
+
+EXTRA: Final = "extra_params."
+"""What the field of guidance begins with where it is an entry of that object."""
+BLANK: Final = " "
+"""The negative prompt that names nothing (source: the README of Qwen-Image)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guidance:
+    """How strongly the picture is pulled towards the prompt.
+
+    Attributes:
+        scale: In the caller's terms.
+        sent: The value that goes into the profile's `guidance_field`.
+        runs: Whether it costs a second forward pass at each step.
+        notes: What the caller should know.
+    """
+
+    scale: float
+    sent: float
+    runs: bool
+    notes: tuple[Note, ...] = ()
+
+
+def choose_guidance(asked: object, profile: Profile, preset: Preset | None = None) -> Guidance:
+    """The caller's guidance scale, or when it is None the preset's, or else the profile's.
+
+    Of a distilled model guidance is never switched on: that takes twice the time for a worse picture.
+
+    Raises:
+        InvalidRequest: It is not a number from 0 to 20.
+    """
+    scale = _usual(profile, preset) if asked is None else limits.guidance_scale(asked)
+    if profile.type == "distilled" and profile.guided(scale) > profile.guided(profile.default_guidance_scale):
+        usual = profile.default_guidance_scale
+        return Guidance(scale=usual, sent=usual, runs=False, notes=(_not_sent(scale, profile),))
+    runs = profile.guided(scale)
+    sent = scale if runs or not _off_in_one_way(profile) else profile.guidance_off_at
+    return Guidance(scale=scale, sent=sent, runs=runs, notes=_guidance_notes(scale, sent, profile))
+
+
+def _off_in_one_way(profile: Profile) -> bool:
+    """Whether only `guidance_off_at` switches guidance off, and no smaller value does."""
+    return bool(profile.guidance_fixed) or profile.guidance_field != "guidance_scale"
+
+
+def _usual(profile: Profile, preset: Preset | None) -> float:
+    if preset is None or preset.guidance_scale is None:
+        return profile.default_guidance_scale
+    return preset.guidance_scale
+
+
+def choose_negative_prompt(
+    asked: object, profile: Profile, *, guided: bool
+) -> tuple[str | None, tuple[Note, ...]]:
+    """The negative prompt to send, None for none, and notes on what was changed.
+
+    Raises:
+        InvalidRequest: It is no text, too long, or has characters that no prompt has.
+    """
+    if asked is None:
+        return (BLANK if guided and _needed(profile) else None), ()
+    given = limits.text("negative_prompt", asked, max_characters=profile.max_prompt_characters)
+    named = bool(given.strip())
+    if not profile.supports_negative_prompt:
+        return None, (_negative_note(f"was dropped: {profile.model} reads none."),) if named else ()
+    if not named and _needed(profile):
+        return (BLANK if guided else None), ()
+    if named and not guided:
+        return given, (_negative_note("has no effect: this guidance_scale turns guidance off."),)
+    return given, ()
+
+
+def _needed(profile: Profile) -> bool:
+    return profile.negative_prompt == "needed_for_guidance"
+
+
+def _guidance_notes(scale: float, sent: float, profile: Profile) -> tuple[Note, ...]:
+    if sent != scale:
+        field = profile.guidance_field
+        return (
+            _guidance_note(f"guidance_scale {scale:g} turns guidance off; it is sent as {field} {sent:g}."),
+        )
+    return ()
+
+
+def _not_sent(scale: float, profile: Profile) -> Note:
+    return _guidance_note(
+        f"guidance_scale {scale:g} is not sent: {profile.model} is distilled, and above "
+        f"{profile.guidance_off_at:g} a picture takes about twice the time and is likely worse. "
+        f"{profile.default_guidance_scale:g} is sent."
+    )
+
+
+def _guidance_note(message: str) -> Note:
+    return Note(parameter="guidance_scale", message=message)
+
+
+def _negative_note(what: str) -> Note:
+    return Note(parameter="negative_prompt", message=f"negative_prompt {what}")

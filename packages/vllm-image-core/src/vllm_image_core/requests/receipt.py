@@ -1,0 +1,231 @@
+"""A receipt: for each parameter what was asked for, what was sent, and what the picture confirms.
+
+::
+
+    parameter            requested  sent                confirmed  why
+    num_inference_steps  -          28                  -          the model's standard setting
+    guidance_scale       7          true_cfg_scale=7    -
+    width                -          1664                1664       the aspect_ratio means 1664x928 here
+    seed                 -          42                  -          drawn
+
+The server confirms nothing but the size and the format of the picture; "-" stands for what nobody said.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from vllm_image_core.imaging.size import Size
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.resolver import ResolvedRequest
+from vllm_image_core.text import one_line
+
+Outcome = Literal["as asked", "filled in", "drawn", "changed", "dropped", "differs"]
+"""What became of a parameter; "filled in" by profile, preset or aspect ratio, "differs" in the picture."""
+
+Value = str | int | float
+
+_TOLD: Final = frozenset({"drawn", "changed", "dropped", "differs"})
+_HEADINGS: Final = ("parameter", "requested", "sent", "confirmed", "why")
+_TEXTS: Final = frozenset({"prompt", "negative_prompt"})
+_SHOWN: Final = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One parameter of a receipt.
+
+    Attributes:
+        parameter: As in `ImageRequest`, or "output_format".
+        requested: What the caller gave; None where it was left open.
+        sent: What the server was asked for; None where nothing was sent.
+        sent_as: The field it was sent in, where that has another name.
+        confirmed: What the picture has; None where it tells nothing of it.
+        outcome: What became of the parameter.
+        why: The reason, where there is one; "" otherwise.
+    """
+
+    parameter: str
+    requested: Value | None = None
+    sent: Value | None = None
+    sent_as: str | None = None
+    confirmed: Value | None = None
+    outcome: Outcome = "as asked"
+    why: str = ""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The line as a row of the table."""
+        sent = _shown(self.sent) if self.sent_as is None else f"{self.sent_as}={_shown(self.sent)}"
+        return self.parameter, _shown(self.requested), sent, _shown(self.confirmed), self.why
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The lines of one picture; `str(receipt)` is a small table."""
+
+    lines: tuple[Line, ...]
+
+    @property
+    def told(self) -> tuple[Line, ...]:
+        """The lines that a caller should hear of: what was drawn, changed or dropped, and what differs."""
+        return tuple(line for line in self.lines if line.outcome in _TOLD)
+
+    def confirmed(self, *, size: Size, output_format: str) -> "Receipt":
+        """The same, compared with the picture that came."""
+        found: Mapping[str, Value] = {
+            "width": size.width,
+            "height": size.height,
+            "output_format": output_format,
+        }
+        return Receipt(tuple(_compared(line, found.get(line.parameter)) for line in self.lines))
+
+    def facts(self) -> list[dict[str, Value | None]]:
+        """All lines as plain values, for JSON."""
+        return [
+            {
+                "parameter": line.parameter,
+                "requested": line.requested,
+                "sent": line.sent,
+                "sent_as": line.sent_as,
+                "confirmed": line.confirmed,
+                "outcome": line.outcome,
+                "why": line.why,
+            }
+            for line in self.lines
+        ]
+
+    def compact(self) -> dict[str, dict[str, Value]]:
+        """All lines by parameter, without what nobody said, and without texts that the file has."""
+        return {line.parameter: _compact(line) for line in self.lines}
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def table(self) -> str:
+        """The lines below one another: what was asked for, sent and confirmed, and why it was changed."""
+        rows = [_HEADINGS, *(line.cells for line in self.lines)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        )
+
+
+def _compact(line: Line) -> dict[str, Value]:
+    said: dict[str, Value | None] = {
+        "requested": line.requested,
+        "sent": line.sent,
+        "sent_as": line.sent_as,
+        "confirmed": line.confirmed,
+        "outcome": line.outcome,
+        "why": line.why or None,
+    }
+    if line.parameter in _TEXTS:
+        del said["sent"]
+        if line.requested == line.sent:
+            del said["requested"]
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def receipt(request: ImageRequest, resolved: ResolvedRequest) -> Receipt:
+    """What was asked for beside what is sent; `request` is what `resolved` was resolved from."""
+    return Receipt(tuple(_lines(request, resolved)))
+
+
+def _lines(request: ImageRequest, resolved: ResolvedRequest) -> Iterator[Line]:
+    reasons = _Reasons(resolved)
+    yield Line(parameter="prompt", requested=request.prompt, sent=resolved.prompt, why=reasons("prompt"))
+    yield _negative_prompt(request.negative_prompt, resolved, reasons("negative_prompt"))
+    if request.quality is not None:
+        yield _quality(request.quality, reasons("quality"))
+    if request.aspect_ratio is not None:
+        yield Line(
+            parameter="aspect_ratio", requested=request.aspect_ratio, sent=str(resolved.size), sent_as="size"
+        )
+    filled = (
+        f"the aspect_ratio means {resolved.size} here" if request.aspect_ratio else _filled(resolved, "size")
+    )
+    yield _line("width", request.width, resolved.width, reasons("width"), filled)
+    yield _line("height", request.height, resolved.height, reasons("height"), filled)
+    steps = _filled(resolved, "setting")
+    yield _line("num_inference_steps", request.num_inference_steps, resolved.num_inference_steps, "", steps)
+    yield _guidance(request.guidance_scale, resolved, reasons("guidance_scale"))
+    yield _seed(request, resolved)
+    asked_format = None if request.output_format is None else resolved.output_format
+    yield _line("output_format", asked_format, resolved.output_format, "", "")
+
+
+class _Reasons:
+    """The notes of a resolved request, by parameter."""
+
+    def __init__(self, resolved: ResolvedRequest) -> None:
+        self._notes = resolved.notes
+
+    def __call__(self, parameter: str) -> str:
+        told = " ".join(note.message for note in self._notes if note.parameter == parameter)
+        return told.removesuffix(".")
+
+
+def _filled(resolved: ResolvedRequest, what: str) -> str:
+    return f"the model's {resolved.quality or 'standard'} {what}"
+
+
+def _line(parameter: str, requested: Value | None, sent: Value, why: str, filled: str) -> Line:
+    if requested is None:
+        return Line(parameter=parameter, sent=sent, outcome="filled in", why=why or filled)
+    outcome: Outcome = "as asked" if requested == sent else "changed"
+    return Line(parameter=parameter, requested=requested, sent=sent, outcome=outcome, why=why)
+
+
+def _negative_prompt(requested: str | None, resolved: ResolvedRequest, why: str) -> Line:
+    sent = resolved.negative_prompt
+    if requested is None:
+        outcome: Outcome = "filled in"
+        why = why or ("guidance needs one here, and a blank will do" if sent is not None else "")
+    elif sent == requested:
+        outcome = "as asked"
+    elif sent is None:
+        outcome = "dropped" if requested.strip() else "as asked"
+    else:
+        outcome = "as asked" if not requested.strip() else "changed"
+    return Line(parameter="negative_prompt", requested=requested, sent=sent, outcome=outcome, why=why)
+
+
+def _quality(requested: str, why: str) -> Line:
+    """A quality is never sent itself; it fills in other parameters, or changes nothing."""
+    outcome: Outcome = "dropped" if why else "as asked"
+    return Line(parameter="quality", requested=requested, outcome=outcome, why=why)
+
+
+def _guidance(requested: float | None, resolved: ResolvedRequest, why: str) -> Line:
+    line = _line("guidance_scale", requested, resolved.sent_guidance, why, _filled(resolved, "setting"))
+    same = resolved.guidance_field == "guidance_scale"
+    return line if same else replace(line, sent_as=resolved.guidance_field)
+
+
+def _seed(request: ImageRequest, resolved: ResolvedRequest) -> Line:
+    if request.seed is None or request.seed_drawn:
+        return Line(parameter="seed", sent=resolved.seed, outcome="drawn", why="drawn")
+    return Line(parameter="seed", requested=request.seed, sent=resolved.seed)
+
+
+def _compared(line: Line, found: Value | None) -> Line:
+    if found is None:
+        return line
+    if found == line.sent:
+        return replace(line, confirmed=found)
+    why = f"the server sent {found} instead of {line.sent}"
+    return replace(line, confirmed=found, outcome="differs", why=f"{line.why}; {why}" if line.why else why)
+
+
+def _shown(value: Value | None) -> str:
+    match value:
+        case None:
+            return "-"
+        case str():
+            return one_line(value, limit=_SHOWN) if value.strip() else repr(value)
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)

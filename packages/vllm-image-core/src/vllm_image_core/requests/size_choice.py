@@ -1,0 +1,285 @@
+"""The resolution of a picture: from what was asked for to a size that the model makes.
+
+An aspect ratio wins over width and height, and means the size that the profile has for it. Width and height
+are taken as they are: multiples of `resolution_multiple`, no more pixels than `max_resolution_mp`, and no
+side above `max_side`.
+One of them alone: the other is that of the model's default size, made shorter where the picture would else
+have too many pixels, though never to less than half. Neither: the default size.
+Nothing is ever rounded in silence; a size that the model cannot make is refused with the nearest that it can.
+Some models make only the sizes of their aspect ratios (`size_rule` "listed"): any other is refused there.
+"""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Literal
+
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.imaging.size import (
+    Size,
+    aspect_ratio,
+    longest_beside,
+    nearest_multiple,
+    shrunk,
+    within_sides,
+)
+from vllm_image_core.models.profile import MOST_OFF_SHAPE, Profile
+from vllm_image_core.models.settings import Preset
+from vllm_image_core.requests import limits
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.note import Note
+from vllm_image_core.text import shown
+
+Side = Literal["width", "height"]
+
+
+def choose_size(
+    request: ImageRequest, profile: Profile, preset: Preset | None = None
+) -> tuple[Size, tuple[Note, ...]]:
+    """The size to ask the server for, and notes on what was changed.
+
+    A preset's size counts only where the request asks for none.
+
+    Raises:
+        InvalidRequest: For `aspect_ratio`, `width` or `height`, with what is allowed.
+    """
+    if request.aspect_ratio is not None:
+        size = _of_ratio(request.aspect_ratio, profile)
+        return size, _overridden(request, size)
+    if request.width is None and request.height is None:
+        return (preset and preset.size) or profile.default_size, ()
+    if profile.size_rule == "listed":
+        return _one_of_the_listed(request, profile)
+    if request.height is None:
+        return _completed("width", request.width, profile)
+    if request.width is None:
+        return _completed("height", request.height, profile)
+    multiple = profile.resolution_multiple
+    size = Size(
+        limits.side("width", request.width, multiple=multiple),
+        limits.side("height", request.height, multiple=multiple),
+    )
+    _check(size, profile)
+    return size, ()
+
+
+def _of_ratio(asked: object, profile: Profile) -> Size:
+    supported = profile.supported_aspect_ratios
+    ratio = aspect_ratio(asked) if isinstance(asked, str) else None
+    found = next((size for name, size in supported.items() if ratio and aspect_ratio(name) == ratio), None)
+    if found is not None:
+        return found
+    allowed = _listed(supported)
+    shaped = _of_shape(ratio, profile) if ratio else None
+    sides = f"width={shaped.width} and height={shaped.height}" if shaped else "width and height"
+    raise InvalidRequest(
+        f"Aspect ratio {shown(asked)} is not supported by this model. Supported: {allowed}.",
+        parameter="aspect_ratio",
+        value=asked,
+        allowed=allowed,
+        next_step=f"Give one of the supported aspect ratios, or give {sides} instead.",
+    )
+
+
+def _of_shape(ratio: Fraction, profile: Profile) -> Size | None:
+    """About as many pixels as the default size in another shape; None where the model makes none."""
+    if profile.size_rule == "listed":
+        return None
+    pixels, multiple = profile.default_size.pixels, profile.resolution_multiple
+    size = shrunk(Size(ratio.numerator, ratio.denominator), multiple=multiple, max_pixels=pixels)
+    if min(size.width, size.height) == 0:
+        return None
+    size = _sendable(size, profile)
+    return size if abs(size.aspect / float(ratio) - 1) <= MOST_OFF_SHAPE else None
+
+
+def _listed(supported: Mapping[str, Size]) -> str:
+    return ", ".join(f"{name} ({size})" for name, size in supported.items())
+
+
+def _overridden(request: ImageRequest, size: Size) -> tuple[Note, ...]:
+    asked: tuple[tuple[Side, object, int], ...] = (
+        ("width", request.width, size.width),
+        ("height", request.height, size.height),
+    )
+    return tuple(
+        Note(
+            parameter=side,
+            message=f"{side} {shown(given)} is ignored: the aspect_ratio wins, and means {size} here.",
+        )
+        for side, given, used in asked
+        if given is not None and given != used
+    )
+
+
+def _one_of_the_listed(request: ImageRequest, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
+    """The size that was asked for, or one with the side that was, if the model has it."""
+    given: dict[Side, object] = {"width": request.width, "height": request.height}
+    asked: dict[Side, int] = {
+        side: limits.pixels(side, length) for side, length in given.items() if length is not None
+    }
+    sizes = dict.fromkeys((profile.default_size, *profile.supported_aspect_ratios.values()))
+    nearest = min(sizes, key=lambda size: _distance(size, asked))
+    if _distance(nearest, asked) == 0:
+        return nearest, tuple(
+            Note(
+                parameter=side,
+                message=f"{side} was completed to {getattr(nearest, side)}: the model has {nearest}.",
+            )
+            for side in given.keys() - asked
+        )
+    side, length = next((side, asked[side]) for side in asked if getattr(nearest, side) != asked[side])
+    raise InvalidRequest(
+        f"{' x '.join(f'{side} {length}' for side, length in asked.items())} is no size that this model "
+        f"makes: the server would change it. Nearest valid size is {nearest}.",
+        parameter=side,
+        value=length,
+        allowed=_listed(profile.supported_aspect_ratios),
+        next_step=f"Give width={nearest.width} and height={nearest.height}.",
+    )
+
+
+def _distance(size: Size, asked: Mapping[Side, int]) -> int:
+    return sum(abs(getattr(size, side) - length) for side, length in asked.items())
+
+
+def _completed(side: Side, given: object, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
+    """One side as given, the other that of the default size."""
+    multiple = profile.resolution_multiple
+    length = limits.side(side, given, multiple=multiple)
+    default = profile.default_size
+    across = default.height if side == "width" else default.width
+    other = min(across, longest_beside(length, multiple=multiple, max_pixels=profile.max_pixels))
+    if other * 2 < across:
+        raise _too_long_alone(side, length, across, profile)
+    if length % multiple:
+        raise _no_multiples({side: length}, {side: _nearest_alone(length, across, profile)}, multiple)
+    size = Size(length, other) if side == "width" else Size(other, length)
+    _check_length(size, profile)
+    completed: Side = "height" if side == "width" else "width"
+    why = f"the model's default size is {default}" if other == across else _limit(profile)
+    return size, (Note(parameter=completed, message=f"{completed} was completed to {other}: {why}."),)
+
+
+def _nearest_alone(length: int, across: int, profile: Profile) -> int:
+    """The nearest multiple beside which the other side need not be shorter than half of its default."""
+    multiple = profile.resolution_multiple
+    half = -(-across // (2 * multiple)) * multiple
+    room = longest_beside(half, multiple=multiple, max_pixels=profile.max_pixels)
+    return min(nearest_multiple(length, multiple), room, _longest_multiple(profile))
+
+
+def _too_long_alone(side: Side, length: int, across: int, profile: Profile) -> InvalidRequest:
+    other = "height" if side == "width" else "width"
+    room = longest_beside(across, multiple=profile.resolution_multiple, max_pixels=profile.max_pixels)
+    most = min(room, _longest_multiple(profile))
+    return InvalidRequest(
+        f"{side.capitalize()} {length} alone is too much: with the model's default {other} of {across}, "
+        f"the picture would be far over {_limit(profile)}. The largest {side} beside that is {most}.",
+        parameter=side,
+        value=length,
+        allowed=f"up to {most} beside the default {other}, or both width and height",
+        next_step=f"Give {side}={most}, or give both width and height, or an aspect_ratio.",
+    )
+
+
+def _check(size: Size, profile: Profile) -> None:
+    _check_multiples(size, profile)
+    if size.pixels <= profile.max_pixels:
+        _check_length(size, profile)
+        return
+    nearest = _nearest(size, profile)
+    raise InvalidRequest(
+        f"{size} is {size.megapixels:.6g} megapixels, over {_limit(profile)}. "
+        f"Nearest valid size of the same shape is {nearest}.",
+        parameter="width" if size.width >= size.height else "height",
+        value=str(size),
+        allowed=f"at most {profile.max_resolution_mp:g} megapixels",
+        next_step=f"Give width={nearest.width} and height={nearest.height}.",
+    )
+
+
+def _check_length(size: Size, profile: Profile) -> None:
+    """Refuse a side that the model does not make, or no request can carry, though there are few pixels."""
+    nearest = _sendable(size, profile)
+    if nearest == size:
+        return
+    side = "width" if size.width > size.height else "height"
+    most = profile.max_side or limits.LONGEST_SIDE
+    who = "this model makes" if profile.max_side else "a request carries"
+    raise InvalidRequest(
+        f"{side.capitalize()} {max(size.width, size.height)} is too long: {who} at most "
+        f"{most} pixels a side. Nearest valid size is {nearest}.",
+        parameter=side,
+        value=str(size),
+        allowed=f"at most {most} pixels a side",
+        next_step=f"Give width={nearest.width} and height={nearest.height}.",
+    )
+
+
+def _sendable(size: Size, profile: Profile) -> Size:
+    """A size whose sides the model makes and a request can carry; about the same shape where that can be."""
+    longest = _longest_multiple(profile)
+    if profile.max_side:
+        return within_sides(size, multiple=profile.resolution_multiple, longest=longest)
+    return Size(min(size.width, longest), min(size.height, longest))
+
+
+def _longest_multiple(profile: Profile) -> int:
+    longest = min(profile.max_side or limits.LONGEST_SIDE, limits.LONGEST_SIDE)
+    return longest // profile.resolution_multiple * profile.resolution_multiple
+
+
+def _check_multiples(size: Size, profile: Profile) -> None:
+    """Refuse sides that are no multiples, all of them at once, each with the nearest that is."""
+    multiple = profile.resolution_multiple
+    given: dict[Side, int] = {"width": size.width, "height": size.height}
+    if not any(length % multiple for length in given.values()):
+        return
+    nearest = _nearest(size, profile)
+    valid: dict[Side, int] = {"width": nearest.width, "height": nearest.height}
+    valid = {side: length for side, length in valid.items() if length != given[side]}
+    raise _no_multiples({side: given[side] for side in valid}, valid, multiple)
+
+
+def _no_multiples(given: Mapping[Side, int], valid: Mapping[Side, int], multiple: int) -> InvalidRequest:
+    """What to say of sides of which one or both are no multiples, and what to give instead."""
+    first, length = next((side, length) for side, length in given.items() if length % multiple)
+    fault = {
+        side: f"not a multiple of {multiple}" if given[side] % multiple else "too long" for side in valid
+    }
+    return InvalidRequest(
+        " ".join(
+            f"{side.capitalize()} {given[side]} is {fault[side]}. Nearest valid {side} is {nearest}."
+            for side, nearest in valid.items()
+        ),
+        parameter=first,
+        value=length,
+        allowed=f"multiples of {multiple}",
+        next_step=f"Give {' and '.join(f'{side}={length}' for side, length in valid.items())}.",
+    )
+
+
+def _nearest(size: Size, profile: Profile) -> Size:
+    """The nearest size that the model makes; of two sides the one that is a multiple stays, if it can."""
+    multiple, most = profile.resolution_multiple, profile.max_pixels
+    rounded = Size(nearest_multiple(size.width, multiple), nearest_multiple(size.height, multiple))
+    if rounded.pixels > most:
+        beside = _beside_the_right_side(size, rounded, profile)
+        rounded = beside or shrunk(rounded, multiple=multiple, max_pixels=most)
+    return _sendable(rounded, profile)
+
+
+def _beside_the_right_side(size: Size, rounded: Size, profile: Profile) -> Size | None:
+    """The other side made shorter, where one is right and half of the other or more fits beside it."""
+    multiple, most = profile.resolution_multiple, profile.max_pixels
+    width = longest_beside(rounded.height, multiple=multiple, max_pixels=most)
+    height = longest_beside(rounded.width, multiple=multiple, max_pixels=most)
+    if size.height == rounded.height and size.width != rounded.width and width * 2 >= size.width:
+        return Size(width, rounded.height)
+    if size.width == rounded.width and size.height != rounded.height and height * 2 >= size.height:
+        return Size(rounded.width, height)
+    return None
+
+
+def _limit(profile: Profile) -> str:
+    return f"the model's limit of {profile.max_resolution_mp:g} megapixels"

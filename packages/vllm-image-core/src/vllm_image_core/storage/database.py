@@ -1,0 +1,390 @@
+"""A SQLite file beside the pictures: opened for one piece of work, brought up to date, refused when newer.
+
+A folder of pictures may lie on a network share and be written by several hosts. So the file keeps SQLite's
+rollback journal: a write-ahead log needs memory that all writers share, which hosts do not. A connection
+belongs to the thread and the piece of work that opened it.
+"""
+
+import os
+import re
+import sqlite3
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from vllm_image_core.errors import DatabaseUnavailable
+from vllm_image_core.storage.file_locks import ABANDONED_SECONDS, LOCK_FILES, can_lock, remove_abandoned
+from vllm_image_core.storage.folder import Folder, is_there
+from vllm_image_core.storage.os_errors import next_step_after, reason_of
+from vllm_image_core.text import one_line
+
+FOLDER: Final = ".vllm-image"
+"""The folder beside the pictures that holds the files."""
+
+_APPLICATION: Final = 0x76494D47  # "vIMG"
+_BUSY_SECONDS: Final = 30.0
+"""How long one writer waits for another; each holds the file for some milliseconds."""
+
+_LONGEST_PATH: Final = 504
+"""Bytes of a path that SQLite opens on Unix: MAX_PATHNAME of os_unix.c, 512, less the 8 of "-journal"."""
+
+_LOCKED_ONCE: Final = "PRAGMA schema_version"
+"""The least that takes a lock."""
+_REFUSED_LOCKS: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG)
+_STRANGE: Final = re.compile(
+    r"no such (table|column)|fts5: corrupt|invalid fts5|vtable constructor failed|Could not decode to UTF-8"
+    r"|duplicate column name|already exists"
+)
+"""What SQLite calls an error of ours, and our statements never are: the file is not as we have made it."""
+
+_NO_VERSION: Final = 100
+"""No schema version will be so high: such a number is damage, not a newer package."""
+
+
+class ImpossibleRow(sqlite3.DatabaseError):
+    """A row with values that are never written: the file is damaged, though SQLite reads it."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
+class DamagedDatabase(DatabaseUnavailable):
+    """The file is no SQLite database any more.
+
+    Attributes:
+        identity: Which file it was, by device and inode.
+    """
+
+    def __init__(self, message: str, *, identity: tuple[int, int]) -> None:
+        super().__init__(message)
+        self.identity = identity
+
+
+JOURNAL_FILE: Final = "batches.sqlite3"
+"""The journal of batches, in the output folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """What a file holds, and what it is called when it cannot be used.
+
+    Attributes:
+        file: Its name, which ends in ".sqlite3".
+        name: What it is, as in "The index ... cannot be used".
+        tables: Those that are never missing.
+        migrations: Statements by schema version: those at position 0 lead from an empty file to version 1,
+            and so on.
+        unavailable: The error for a file that cannot be opened, read or written.
+        damaged: The error for one that is no such database any more; a kind of `unavailable` as well.
+        cache_kib: The most memory of one connection.
+    """
+
+    file: str
+    name: str
+    tables: tuple[str, ...]
+    migrations: Sequence[Sequence[str]]
+    unavailable: type[DatabaseUnavailable]
+    damaged: type[DamagedDatabase]
+    cache_kib: int
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A file of one folder of pictures.
+
+    Attributes:
+        root: The folder of the pictures, absolute.
+        schema: What the file holds.
+    """
+
+    root: Path
+    schema: Schema
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self.root / FOLDER / self.schema.file
+
+    def exists(self) -> bool:
+        """Whether the file is there.
+
+        Raises:
+            DatabaseUnavailable: That cannot be found out, as where the folder may not be entered.
+        """
+        try:
+            return is_there(self.path)
+        except OSError as error:
+            raise self._refused(error) from error
+
+    @contextmanager
+    def opened(self) -> "Generator[sqlite3.Connection]":
+        """A connection for this thread and this piece of work; made with its tables where it is missing.
+
+        Raises:
+            DamagedDatabase: The file is damaged, or not ours.
+            DatabaseUnavailable: It cannot be opened, is locked for long, or was written by a newer version.
+        """
+        identity = self._made()
+        try:
+            with closing(self._connected()) as connection:
+                self._migrate(connection)
+                yield connection
+        except sqlite3.DatabaseError as error:
+            raise self._translated(error, identity) from error
+
+    def check_whole(self, connection: sqlite3.Connection) -> None:
+        """Look through the whole file for damage: a tenth of a second for 100,000 pictures.
+
+        Raises:
+            DamagedDatabase: There is some.
+        """
+        self._check(connection, "PRAGMA quick_check(1)")
+
+    def check_each_row(self, connection: sqlite3.Connection) -> None:
+        """Look up each row in each index, too, which takes ten times as long.
+
+        Raises:
+            DamagedDatabase: The file is damaged.
+        """
+        self._check(connection, "PRAGMA integrity_check(1)")
+
+    def _check(self, connection: sqlite3.Connection, pragma: str) -> None:
+        found = connection.execute(pragma).fetchone()[0]
+        if found != "ok":
+            raise self._damage(f"is damaged: {one_line(str(found))}", self._identity())
+
+    def set_aside(self, identity: tuple[int, int]) -> Path | None:
+        """Rename a damaged file, so that the next opening makes a new one; unless another has done so.
+
+        Nothing is deleted: what can be saved from it may be saved later. Returns where it is now.
+
+        Raises:
+            DatabaseUnavailable: It cannot be renamed.
+        """
+        try:
+            if self._identity() != identity:
+                return None
+            aside = self._free_name()
+            # First the journal: found beside a new file, it would be played back into that.
+            with suppress(FileNotFoundError):
+                Path(f"{self.path}-journal").rename(f"{aside}-journal")
+            self.path.rename(aside)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._refused(error) from error
+        return aside
+
+    def put_in_place(self, identity: tuple[int, int], name: str) -> Path | None:
+        """Set a damaged file aside and give another one its name, so that nobody ever finds neither.
+
+        Args:
+            identity: Which file is damaged; nothing is done if another process has replaced it.
+            name: That of the other file, in the same folder.
+
+        Returns:
+            Where the damaged file is now; None if nothing was done.
+
+        Raises:
+            DatabaseUnavailable: A file cannot be renamed.
+        """
+        try:
+            aside = self._free_name()
+            if self._identity() != identity:
+                return None
+            with suppress(FileNotFoundError):
+                Path(f"{self.path}-journal").rename(f"{aside}-journal")
+            try:
+                aside.hardlink_to(self.path)
+            except OSError:  # there are no hard links here
+                self.path.rename(aside)
+            self.path.with_name(name).replace(self.path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._refused(error) from error
+        return aside
+
+    def _made(self) -> tuple[int, int]:
+        """Make the file where it is missing, and return its identity; never through a link.
+
+        An empty file is linked into place, and SQLite opens it without making any: so no link that is put
+        in its way leads to a new file somewhere else, and no lock is lost by closing a file of that name.
+        """
+        try:
+            if self.path.parent.is_symlink() or self.path.is_symlink():
+                raise self._unavailable("it is a link to another place")
+            if not is_there(self.path):
+                with Folder.opened(self.path.parent) as folder, folder.temporary(b"") as empty:
+                    folder.place(empty, self.schema.file)
+            return self._identity()
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _identity(self) -> tuple[int, int]:
+        status = self.path.lstat()
+        return status.st_dev, status.st_ino
+
+    def _free_name(self) -> Path:
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.stem}.damaged-{number}.sqlite3")).exists():
+            number += 1
+        return aside
+
+    def _connected(self) -> sqlite3.Connection:
+        connection = self._locking()
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
+            # A file that came from elsewhere must not run functions of its own choice.
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA cache_size = -{self.schema.cache_kib}")
+            connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _locking(self) -> sqlite3.Connection:
+        """A connection whose locks work: SQLite calls a file system that refuses them "locked", for ever."""
+        connection = self._connection()
+        try:
+            connection.execute(_LOCKED_ONCE).fetchone()
+        except sqlite3.Error as error:
+            if _code(error) in _REFUSED_LOCKS and not can_lock(self.path.parent):
+                connection.close()
+                return self._locking_by_files()
+            if _code(error) != sqlite3.SQLITE_BUSY:
+                connection.close()
+                raise
+        return connection
+
+    def _locking_by_files(self) -> sqlite3.Connection:
+        """The same on a file system without locks; a lock that a dead process has left is removed."""
+        remove_abandoned(self.path)
+        connection = self._connection(LOCK_FILES)
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {ABANDONED_SECONDS * 1000:.0f}")
+            connection.execute(_LOCKED_ONCE).fetchone()
+        except sqlite3.Error as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or not remove_abandoned(self.path):
+                connection.close()
+                raise
+        return connection
+
+    def _connection(self, vfs: str | None = None) -> sqlite3.Connection:
+        """A connection that waits for nobody."""
+        by = "" if vfs is None else f"&vfs={vfs}"
+        return sqlite3.connect(
+            f"{file_uri(self.path)}?mode=rw{by}", uri=True, timeout=0, isolation_level=None
+        )
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        if self._version(connection) == len(self.schema.migrations):
+            self._check_tables(connection)
+            return
+        with writing(connection):
+            version = self._version(connection)  # another process may have been faster
+            for statements in self.schema.migrations[version:]:
+                for statement in statements:
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {len(self.schema.migrations)}")
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        """The schema's version, 0 for an empty file."""
+        application = _number(connection, "PRAGMA application_id")
+        version = _number(connection, "PRAGMA user_version")
+        if application not in {0, _APPLICATION}:
+            if self._has_tables(connection):
+                raise self._damage("is damaged: its application id has changed", self._identity())
+            raise self._unavailable("it belongs to another program")
+        if not 0 <= version <= _NO_VERSION:
+            raise self._damage(f"is damaged: its schema is {version}", self._identity())
+        if version > len(self.schema.migrations):
+            raise self.schema.unavailable(
+                f"{self._named} was written by a newer version of this package: its schema is "
+                f"{version}, this version knows {len(self.schema.migrations)}. It is left as it is.",
+                next_step="Upgrade vllm-image-core, or choose another output folder.",
+            )
+        return version
+
+    def _check_tables(self, connection: sqlite3.Connection) -> None:
+        if not self._has_tables(connection):
+            raise self._damage("lacks a table", self._identity())
+
+    def _has_tables(self, connection: sqlite3.Connection) -> bool:
+        marks = ", ".join("?" * len(self.schema.tables))
+        found = connection.execute(
+            f"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ({marks})",  # noqa: S608 - marks only
+            self.schema.tables,
+        ).fetchone()[0]
+        return found == len(self.schema.tables)
+
+    def _translated(self, error: sqlite3.DatabaseError, identity: tuple[int, int]) -> Exception:
+        """What SQLite's error means: a damaged file, a place that does not work now, or a bug of ours."""
+        code = _code(error)
+        is_strange = code in {sqlite3.SQLITE_OK, sqlite3.SQLITE_ERROR} and _STRANGE.search(str(error))
+        # Our statements keep every constraint: a row that breaks one was not found in its index.
+        if code in _DAMAGED or is_strange or isinstance(error, sqlite3.IntegrityError):
+            return self._damage(f"is damaged: {one_line(str(error))}", identity)
+        if code == sqlite3.SQLITE_READONLY:
+            return self.schema.unavailable(
+                f"{self._named} cannot be used: it cannot be written.",
+                next_step="Make the file and its folder writable for this program, or choose another output "
+                "folder.",
+            )
+        if code == sqlite3.SQLITE_CANTOPEN and (length := self._path_bytes()) > _LONGEST_PATH:
+            return self.schema.unavailable(
+                f"{self._named} cannot be used: its path has {length} bytes, and SQLite takes at most "
+                f"{_LONGEST_PATH}.",
+                next_step=f"Choose an output folder whose path is at least {length - _LONGEST_PATH} bytes "
+                "shorter.",
+            )
+        return self._unavailable(str(error)) if isinstance(error, sqlite3.OperationalError) else error
+
+    def _refused(self, error: OSError) -> DatabaseUnavailable:
+        """The error for what the system does not allow."""
+        return self.schema.unavailable(
+            f"{self._named} cannot be used: {reason_of(error)}.",
+            next_step=next_step_after(error, otherwise=self.schema.unavailable.usual_next_step),
+        )
+
+    def _path_bytes(self) -> int:
+        """The length of the path as SQLite counts it: with links followed."""
+        return len(os.fsencode(os.path.realpath(self.path)))
+
+    def _unavailable(self, reason: str) -> DatabaseUnavailable:
+        return self.schema.unavailable(f"{self._named} cannot be used: {one_line(reason)}.")
+
+    def _damage(self, what: str, identity: tuple[int, int]) -> DamagedDatabase:
+        return self.schema.damaged(f"{self._named} {what}.", identity=identity)
+
+    @property
+    def _named(self) -> str:
+        return f"The {self.schema.name} {one_line(str(self.path), limit=300)}"
+
+
+@contextmanager
+def writing(connection: sqlite3.Connection) -> Generator[None]:
+    """One transaction, as the only writer; all of it or, after any error, nothing."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def file_uri(path: Path) -> str:
+    r"""A file: URI, with the bytes of the path that are no text kept, and right for `\\server\share`."""
+    encoded = quote(os.fsencode(path.as_posix()))
+    return f"file://{encoded}" if encoded.startswith("/") else f"file:///{encoded}"
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+
+
+def _number(connection: sqlite3.Connection, statement: str) -> int:
+    return int(connection.execute(statement).fetchone()[0])

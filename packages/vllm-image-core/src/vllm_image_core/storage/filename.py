@@ -1,0 +1,115 @@
+"""The names of picture files: made from time and prompt, or given by a caller and checked.
+
+A name travels: to Windows, into archives, onto other people's disks. So one rule holds on every system.
+"""
+
+import hashlib
+import re
+import unicodedata
+from datetime import datetime
+
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.storage.os_errors import is_encodable
+from vllm_image_core.text import one_line
+
+MAX_BYTES = 120
+"""The longest name, in bytes of UTF-8; with a suffix and an extension well under the 255 of file systems."""
+
+ALLOWED = (
+    f"a plain name of 1 to {MAX_BYTES} bytes, without folders, control characters or any of "
+    '< > : " / \\ | ? *, that neither begins with . - ~ nor ends with a dot, and is not reserved by Windows'
+)
+"""The rule, in words."""
+
+PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
+"""What the names of pictures end with, in lower case."""
+
+
+_AUTOMATIC = re.compile(r"img_\d{8}_\d{6}_[0-9a-f]{6}(_\d+)?", re.IGNORECASE | re.ASCII)
+_FORBIDDEN = frozenset('<>:"/\\|?*')
+_INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+_PORTS = frozenset(f"{port}{digit}" for port in ("COM", "LPT") for digit in range(10))
+_RESERVED = _PORTS | {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"}
+
+
+def automatic_stem(prompt: str, now: datetime) -> str:
+    """The name of a picture that was given none, without its extension: img_20260218_143022_a1b2c3.
+
+    The date, the time and the first 6 hexadecimal digits of the SHA-256 of the prompt in UTF-8.
+    """
+    digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"img_{now:%Y%m%d_%H%M%S}_{digest[:6]}"
+
+
+def check_filename(filename: str | None) -> str | None:
+    """The stem of a name that a caller gave: checked, normalised (NFKC), without a picture's extension.
+
+    The extension follows the picture's true format, which is known only when it is there: ".png", ".jpg",
+    ".jpeg" and ".webp" at the end are taken off, anything else belongs to the name. So "fox", "fox.png" and
+    "fox.jpg" name the same file, and "fox.exe" becomes "fox.exe.png". A name like an automatic one is put
+    in lower case, so that no automatic name has a twin.
+
+    Returns:
+        The stem; None for None, which stands for a name from time and prompt.
+
+    Raises:
+        InvalidRequest: The name is not ALLOWED.
+    """
+    if filename is None:
+        return None
+    if not isinstance(filename, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- a caller's value, unchecked
+        raise _refused(filename, "is no text")
+    name = _normalised(filename)
+    stem = _without_picture_extension(name)
+    for text in (name, stem):
+        if fault := _fault(text):
+            raise _refused(filename, fault)
+    if not is_encodable(stem):
+        raise _refused(filename, "has a character that this system's file names cannot have")
+    return stem.lower() if _AUTOMATIC.fullmatch(stem) else stem
+
+
+def folded(name: str) -> str:
+    """What a name has in common with its twins: those that some file system takes for the same name."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def _normalised(filename: str) -> str:
+    """The name in the one form that its Unicode twins share; U+FF0F becomes a plain slash."""
+    if len(filename) > MAX_BYTES:
+        raise _refused(filename, f"has {len(filename)} characters")
+    return unicodedata.normalize("NFKC", filename)
+
+
+def _without_picture_extension(name: str) -> str:
+    for extension in PICTURE_EXTENSIONS:
+        if name.lower().endswith(extension):
+            return name[: -len(extension)]
+    return name
+
+
+def _fault(name: str) -> str | None:
+    """What is wrong with a name; None where nothing is."""
+    if not name.strip():
+        return "is empty"
+    if any(unicodedata.category(character) in _INVISIBLE for character in name):
+        return "has a control character, or one that cannot be seen"
+    if not _FORBIDDEN.isdisjoint(name):
+        return "has a character that file names do not have"
+    if name[0] in ".-~" or name != name.strip() or name.endswith("."):
+        return "begins or ends with a character that it must not"
+    if name.partition(".")[0].strip().upper() in _RESERVED:
+        return "is reserved by Windows"
+    size = len(name.encode())
+    return f"has {size} bytes" if size > MAX_BYTES else None
+
+
+def _refused(filename: object, fault: str) -> InvalidRequest:
+    shown = f" '{one_line(filename, limit=60)}'" if isinstance(filename, str) else ""
+    return InvalidRequest(
+        f"The filename{shown} {fault}. Allowed is {ALLOWED}.",
+        parameter="filename",
+        value=filename,
+        allowed=ALLOWED,
+        next_step="Give a plain name such as 'fox', or none to have one made.",
+    )

@@ -1,0 +1,301 @@
+"""The index of a folder of pictures: which there are, how they were made, and where to find the one sought.
+
+The files are the truth. The index is made from them when it is missing or damaged, and follows them when
+they are added, changed or removed by others; only new and changed files are read.
+
+Names that have come or gone are noticed before each answer. To look at the size and time of each file takes
+longer than an answer may in a large folder; there it is done once, after the first answer. An answer is given
+only from an index that is whole, and from the very file in which that was seen: another may be put in its
+place, half made, at any moment.
+"""
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from vllm_image_core.errors import IndexUnavailable
+from vllm_image_core.requests.content_hash import ContentKey
+from vllm_image_core.storage import full_text, index_tables
+from vllm_image_core.storage.database import DamagedDatabase, Database
+from vllm_image_core.storage.index_tables import INDEX
+from vllm_image_core.storage.os_errors import next_step_after, reason_of
+from vllm_image_core.storage.query import Query
+from vllm_image_core.storage.record import Record
+from vllm_image_core.storage.sync import Upkeep, changing, looks_like_picture
+from vllm_image_core.text import one_line
+
+__all__ = ["Index", "Page"]
+
+T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
+
+_MOST_OF_ONE_KEY: Final = 8
+_LARGE: Final = 2_000
+"""With more pictures, looking at each file takes longer than the 50 ms in which a question is answered."""
+_LOOKS_AGAIN: Final = 3
+"""How often single files are looked at again before the whole folder is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some of the pictures that were found, newest first.
+
+    Attributes:
+        pictures: At most as many as were asked for.
+        next_offset: Where the next page begins; None where this is the last.
+        unnamed: How many files of the folder may be pictures, and are never found: their names are not text.
+    """
+
+    pictures: tuple[Record, ...]
+    next_offset: int | None = None
+    unnamed: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the pictures do not show."""
+        if not self.unnamed:
+            return ()
+        if self.unnamed == 1:
+            return ("1 image file is not listed because its name is not valid UTF-8. Rename it to find it.",)
+        note = f"{self.unnamed} image files are not listed because their names are not valid UTF-8."
+        return (f"{note} Rename them to find them.",)
+
+
+class Index:
+    """The index of one folder; safe in many threads and processes, which wait for each other.
+
+    Its methods wait for the disk: call them from a thread where an event loop runs. All of them raise
+    `IndexUnavailable` where the index cannot be read or written.
+
+    Args:
+        root: The folder of the pictures, absolute.
+        clock_ns: Nanoseconds since 1970.
+    """
+
+    def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._root = root
+        self._database = Database(root, INDEX)
+        self._upkeep = Upkeep(root, clock_ns=clock_ns)
+        self._following = threading.Lock()
+        self._looking = threading.Lock()
+        self._looked_through = False
+
+    def add(self, record: Record) -> None:
+        """Enter a picture that was just saved, in place of what was known of a file of that name."""
+
+        def enter(connection: sqlite3.Connection) -> None:
+            with changing(connection) as fts:
+                index_tables.enter(connection, [record], fts=fts)
+
+        self._repaired(enter)
+
+    def with_key(self, key: ContentKey) -> tuple[Record, ...]:
+        """The pictures of one key as they were last seen, newest first; at most 8.
+
+        The first time, the folder's files are looked at as by `find`; later only the index is.
+        """
+        if self._is_empty():
+            return ()
+        found = "width IS NOT NULL AND key = ? ORDER BY created DESC, id DESC LIMIT ?"
+        return self._as_last_seen(found, (key, _MOST_OF_ONE_KEY))
+
+    def in_batch(self, batch: str, positions: Sequence[int]) -> dict[int, Record]:
+        """The pictures of some requests of a batch, by their positions, as they were last seen.
+
+        The first time, the folder's files are looked at as by `find`; later only the index is.
+
+        Args:
+            batch: Its id.
+            positions: At most 500.
+        """
+        if self._is_empty():
+            return {}
+        marks = ", ".join("?" * len(positions))
+        found = f"width IS NOT NULL AND batch = ? AND position IN ({marks}) ORDER BY id"
+        records = self._as_last_seen(found, (batch, *positions))
+        return {record.position: record for record in records if record.position is not None}
+
+    def find(self, query: Query) -> Page:
+        """Some pictures, newest first, as they are in the folder now.
+
+        New and removed files are always noticed. One that was changed in its place is noticed by a new
+        `Index`, by `follow`, and when it would be among the answers; in a folder of more than 2,000 pictures
+        a new `Index` notices it a moment after its first answer.
+        """
+        if self._is_empty():
+            return Page(pictures=())
+        page = self._repaired(lambda connection: self._answered(connection, query))
+        self._look_through_meanwhile()
+        return page
+
+    def follow(self, *, every_file: bool = True) -> None:
+        """Bring the index up to the folder; made anew where it was lost.
+
+        Args:
+            every_file: Look at the size and time of each file; otherwise only at which files there are, and
+                at nothing when none was added or removed since.
+        """
+
+        def follow(connection: sqlite3.Connection) -> None:
+            if every_file:
+                self._follow_files(connection)
+            else:
+                self._follow_names(connection)
+
+        self._repaired(follow)
+
+    def _is_empty(self) -> bool:
+        """Whether there is neither an index nor a picture; nothing is made in such a folder."""
+        if self._database.exists():
+            return False
+        try:
+            return not any(map(looks_like_picture, os.listdir(self._root)))  # noqa: PTH208 - names only
+        except FileNotFoundError:  # there is no such folder
+            return True
+        except OSError as error:
+            raise self._unlisted(error) from error
+
+    def _as_last_seen(self, found: str, values: Sequence[object]) -> tuple[Record, ...]:
+        def answer(connection: sqlite3.Connection) -> tuple[Record, ...]:
+            if not (self._looked_through and self._upkeep.is_whole(connection)):
+                self._keep_up(connection)
+            return self._records(connection, found, values)
+
+        records = self._repaired(answer)
+        self._look_through_meanwhile()
+        return records
+
+    def _answered(self, connection: sqlite3.Connection, query: Query) -> Page:
+        self._keep_up(connection)
+        for _ in range(_LOOKS_AGAIN):
+            page = self._page(connection, query)
+            changed = [record.path.name for record in page.pictures if not _is_there(record)]
+            if not changed:
+                return page
+            self._upkeep.look_again(connection, changed)
+        self._follow_files(connection)
+        return self._page(connection, query)
+
+    def _keep_up(self, connection: sqlite3.Connection) -> None:
+        """Bring this file of the index up to the folder, as far as an answer can wait for it."""
+        if self._looked_through or self._is_large(connection):
+            self._follow_names(connection)
+        else:
+            self._follow_files(connection)
+
+    def _is_large(self, connection: sqlite3.Connection) -> bool:
+        return self._upkeep.is_whole(connection) and index_tables.last_id(connection) > _LARGE
+
+    def _follow_names(self, connection: sqlite3.Connection) -> None:
+        if self._upkeep.is_current(connection):
+            return
+        with self._following:
+            if not self._upkeep.is_current(connection):  # another thread may have been faster
+                self._upkeep.follow(connection, every_file=False)
+
+    def _follow_files(self, connection: sqlite3.Connection) -> None:
+        with self._following:
+            if not self._looked_through:
+                self._check(connection)
+            self._upkeep.follow(connection, every_file=True)
+            self._looked_through = True
+
+    def _look_through_meanwhile(self) -> None:
+        """Begin to look at every file of a large folder, unless that was done or is being done.
+
+        The thread ends with the process, at any moment: each of its changes is one transaction.
+        """
+        if self._looked_through or not self._looking.acquire(blocking=False):
+            return
+        name = f"index of {self._root}"
+        try:
+            threading.Thread(target=self._look_through, name=name, daemon=True).start()
+        except RuntimeError:  # the process is ending, or may have no more threads
+            self._looking.release()
+
+    def _look_through(self) -> None:
+        try:
+            for work in (self._check, self._compare_names, self._upkeep.look_through):
+                if self._is_empty():  # it was removed meanwhile, and is not to be made again
+                    return
+                self._repaired(work)
+            self._looked_through = True
+        except IndexUnavailable as error:  # the next question meets it again
+            _logger.info("%s", error.message)
+        finally:
+            self._looking.release()
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        """Look for damage; with a few pictures, or where its b-trees do not count alike, row by row."""
+        self._database.check_whole(connection)
+        if index_tables.last_id(connection) <= _LARGE or not index_tables.count_alike(connection):
+            self._database.check_each_row(connection)
+
+    def _compare_names(self, connection: sqlite3.Connection) -> None:
+        with self._following:
+            self._upkeep.follow(connection, every_file=False)
+
+    def _page(self, connection: sqlite3.Connection, query: Query) -> Page:
+        fts = full_text.prepare(connection)
+        if fts and query.text is not None and full_text.is_behind(connection):
+            with changing(connection):
+                pass  # the words of pictures that a host without FTS5 has entered
+        common = fts and full_text.are_common(connection, query.match)
+        condition, values = query.conditions(fts=fts, common=common)
+        # What is left out is counted in an index, and only what is shown is read.
+        ids = f"SELECT id FROM picture WHERE {condition} ORDER BY created DESC, id DESC LIMIT ? OFFSET ?"  # noqa: S608 - our own words
+        found = self._records(
+            connection,
+            f"id IN ({ids}) ORDER BY created DESC, id DESC",
+            (*values, query.limit + 1, query.offset),
+        )
+        more = len(found) > query.limit
+        return Page(
+            pictures=found[: query.limit],
+            next_offset=query.offset + query.limit if more else None,
+            unnamed=self._upkeep.unnamed(connection),
+        )
+
+    def _records(
+        self, connection: sqlite3.Connection, condition: str, values: Iterable[object]
+    ) -> tuple[Record, ...]:
+        rows = connection.execute(f"{index_tables.SELECT} WHERE {condition}", tuple(values))
+        return tuple(index_tables.record_of(self._root, row) for row in rows)
+
+    def _repaired(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do some work; where the file turns out to be damaged, with a new one, made from the pictures."""
+        try:
+            return self._done(work)
+        except DamagedDatabase as error:
+            with self._following:
+                self._database.set_aside(error.identity)
+            self._done(self._follow_names)
+            return self._done(work)
+
+    def _done(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            with self._database.opened() as connection:
+                return work(connection)
+        except OSError as error:  # the folder was removed, or cannot be read
+            raise self._unlisted(error) from error
+
+    def _unlisted(self, error: OSError) -> IndexUnavailable:
+        return IndexUnavailable(
+            f"The pictures in {one_line(str(self._root), limit=300)} cannot be listed: {reason_of(error)}.",
+            next_step=next_step_after(error, otherwise=IndexUnavailable.usual_next_step),
+        )
+
+
+def _is_there(record: Record) -> bool:
+    try:
+        status = record.path.lstat()
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (record.bytes, record.modified_ns)

@@ -1,0 +1,244 @@
+"""The rows of the index: one for each file, with what it tells if it is a picture."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from vllm_image_core.errors import IndexUnavailable
+from vllm_image_core.storage import full_text
+from vllm_image_core.storage.database import DamagedDatabase, ImpossibleRow, Schema
+from vllm_image_core.storage.record import EPOCH, Record
+
+__all__ = [
+    "INDEX",
+    "SELECT",
+    "DamagedIndex",
+    "State",
+    "chunks",
+    "count_alike",
+    "enter",
+    "enter_no_pictures",
+    "forget",
+    "known_states",
+    "last_id",
+    "record_of",
+    "states_between",
+]
+
+
+T = TypeVar("T")
+
+State = tuple[int, int]
+"""A file's size in bytes, and when it was written in nanoseconds since 1970."""
+
+_COLUMNS: Final = (
+    "name",
+    "bytes",
+    "modified_ns",
+    "created",
+    "width",
+    "height",
+    "key",
+    "prompt",
+    "negative_prompt",
+    "model",
+    "seed",
+    "num_inference_steps",
+    "guidance_scale",
+    "seconds",
+    "batch",
+    "tag",
+    "position",
+    "operation",
+)
+_ALWAYS: Final = frozenset({"bytes", "modified_ns"})
+_INTEGERS: Final = frozenset({"width", "height", "seed", "num_inference_steps", "position"})
+_REALS: Final = frozenset({"guidance_scale", "seconds"})
+_MOST_SECONDS: Final = 2**37
+"""What a date has room for, from 1970 on."""
+SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM picture"  # noqa: S608 - names of columns
+_INSERT: Final = f"INSERT INTO picture ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - likewise
+_INSERT_NO_PICTURE: Final = "INSERT INTO picture (name, bytes, modified_ns, created) VALUES (?, ?, ?, 0)"
+_NAMES_AT_ONCE: Final = 500
+"""Older versions of SQLite take 999 values in one statement."""
+_INDEXES: Final = """
+    SELECT list.name, info.name, facts.type FROM pragma_index_list('picture') AS list
+    JOIN pragma_index_info(list.name) AS info ON info.seqno = 0
+    JOIN pragma_table_info('picture') AS facts ON facts.name = info.name
+    WHERE NOT list.partial
+"""
+_COUNT: Final = "SELECT count(*) FROM picture NOT INDEXED"
+_COUNT_IN: Final = """
+    SELECT (SELECT count(*) FROM picture INDEXED BY "{name}" WHERE {column} IS NULL)
+         + (SELECT count(*) FROM picture INDEXED BY "{name}" WHERE {column} >= {least})
+"""
+"""Without a condition on its first column, SQLite counts in another b-tree."""
+_COUNT_SHOWN: Final = "SELECT count(*) FROM picture {source} WHERE width IS NOT NULL"
+_LAST_ID: Final = "SELECT coalesce(max(id), 0) FROM picture"
+_STATES_BETWEEN: Final = (
+    "SELECT id, name, bytes, modified_ns FROM picture WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+)
+
+
+def enter(connection: sqlite3.Connection, records: Sequence[Record], *, fts: bool) -> None:
+    """Enter some pictures in place of what was known of files of their names; within a transaction."""
+    forget(connection, [record.path.name for record in records], fts=fts)
+    connection.executemany(_INSERT, map(_row, records))
+
+
+def enter_no_pictures(connection: sqlite3.Connection, files: Iterable[tuple[str, int, int]]) -> None:
+    """Enter files that are no pictures, by name, size and time, so that they are not read again."""
+    connection.executemany(_INSERT_NO_PICTURE, files)
+
+
+def forget(connection: sqlite3.Connection, names: Sequence[str], *, fts: bool) -> None:
+    """Take out some files; within a transaction."""
+    for some in chunks(names, _NAMES_AT_ONCE):
+        if fts:
+            full_text.forget(connection, some)
+        marks = ", ".join("?" * len(some))
+        connection.execute(f"DELETE FROM picture WHERE name IN ({marks})", some)  # noqa: S608 - marks only
+
+
+def _row(record: Record) -> tuple[object, ...]:
+    return (
+        record.path.name,
+        record.bytes,
+        record.modified_ns,
+        (record.created - EPOCH) // timedelta(seconds=1),
+        *(getattr(record, column) for column in _COLUMNS[4:]),
+    )
+
+
+def record_of(root: Path, row: tuple[Any, ...]) -> Record:
+    """What a row of `SELECT` says, of a picture in a folder.
+
+    Raises:
+        sqlite3.DatabaseError: It has values of other kinds than we write: the file is damaged.
+    """
+    values = dict(zip(_COLUMNS, row, strict=True))
+    if not all(_is_possible(column, value) for column, value in values.items()):
+        raise ImpossibleRow("a picture has impossible values")
+    name, created = values.pop("name"), values.pop("created")
+    return Record(path=root / name, created=EPOCH + timedelta(seconds=created), **values)
+
+
+def _is_possible(column: str, value: object) -> bool:
+    if column == "name":
+        return isinstance(value, str) and _is_plain(value)
+    if column == "created":
+        return isinstance(value, int) and abs(value) < _MOST_SECONDS
+    if column in _ALWAYS:
+        return isinstance(value, int)
+    if value is None:
+        return True
+    if column in _REALS:
+        return isinstance(value, int | float)
+    return isinstance(value, int if column in _INTEGERS else str)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is one of a file in the folder itself."""
+    return bool(name) and "/" not in name and "\0" not in name and name not in {".", ".."}
+
+
+def known_states(connection: sqlite3.Connection) -> dict[str, State]:
+    """The files that are entered, by name, each with its state."""
+    rows = connection.execute("SELECT name, bytes, modified_ns FROM picture")
+    return {name: (size, modified_ns) for name, size, modified_ns in rows}
+
+
+def states_between(
+    connection: sqlite3.Connection, after: int, until: int, *, limit: int
+) -> tuple[int, dict[str, State]]:
+    """Some of the files that are entered, in the order of their ids, and the id of the last of these."""
+    rows = connection.execute(_STATES_BETWEEN, (after, until, limit)).fetchall()
+    return rows[-1][0] if rows else until, {name: (size, ns) for _, name, size, ns in rows}
+
+
+def count_alike(connection: sqlite3.Connection) -> bool:
+    """Whether each b-tree over all pictures has as many entries as the table."""
+    counts = {connection.execute(_COUNT).fetchone()[0]}
+    for name, column, kind in connection.execute(_INDEXES).fetchall():
+        least = "''" if kind == "TEXT" else "-9e999"
+        counts.add(connection.execute(_COUNT_IN.format(name=name, column=column, least=least)).fetchone()[0])
+    shown = {
+        connection.execute(_COUNT_SHOWN.format(source=source)).fetchone()[0]
+        for source in ("NOT INDEXED", "INDEXED BY picture_created")
+    }
+    return len(counts) == len(shown) == 1
+
+
+def last_id(connection: sqlite3.Connection) -> int:
+    """How many files were ever entered; an id is never used twice."""
+    return int(connection.execute(_LAST_ID).fetchone()[0])
+
+
+def chunks(items: Sequence[T], length: int) -> Iterator[Sequence[T]]:
+    """The items in their order, so many at a time."""
+    return (items[start : start + length] for start in range(0, len(items), length))
+
+
+class DamagedIndex(DamagedDatabase, IndexUnavailable):
+    """The index is no SQLite database any more; it is made anew from the pictures."""
+
+
+_MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        """
+        CREATE TABLE picture (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            name TEXT NOT NULL UNIQUE,
+            bytes INTEGER NOT NULL,
+            modified_ns INTEGER NOT NULL,
+            created INTEGER NOT NULL,
+            width INTEGER,
+            height INTEGER,
+            key TEXT,
+            prompt TEXT,
+            negative_prompt TEXT,
+            model TEXT,
+            seed INTEGER,
+            num_inference_steps INTEGER,
+            guidance_scale REAL,
+            seconds REAL,
+            batch TEXT,
+            tag TEXT
+        )
+        """,
+        "CREATE INDEX picture_created ON picture (created, id) WHERE width IS NOT NULL",
+        "CREATE INDEX picture_key ON picture (key)",
+        "CREATE INDEX picture_model ON picture (model, created)",
+        "CREATE INDEX picture_seed ON picture (seed)",
+        "CREATE INDEX picture_size ON picture (width, height, created)",
+        "CREATE INDEX picture_batch ON picture (batch, created)",
+        "CREATE INDEX picture_tag ON picture (tag, created)",
+        "CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER)",
+    ),
+    (
+        "ALTER TABLE picture ADD COLUMN position INTEGER",
+        "CREATE INDEX picture_position ON picture (batch, position) WHERE position IS NOT NULL",
+    ),
+    (
+        "ALTER TABLE picture ADD COLUMN operation TEXT",
+        # Files that were written at another time than is known here are read again.
+        "UPDATE picture SET modified_ns = 0",
+    ),
+)
+"""`width` is NULL for a file that is no picture, `created` is in seconds since 1970, `modified_ns` in
+nanoseconds. An `id` is never used twice. `position` is the picture's place in its batch, from 0. `operation`
+is "edit", or NULL for a picture that was made from a text.
+"""
+
+INDEX: Final = Schema(
+    file="index.sqlite3",
+    name="index",
+    tables=("picture", "state"),
+    migrations=_MIGRATIONS,
+    unavailable=IndexUnavailable,
+    damaged=DamagedIndex,
+    cache_kib=32_768,  # the pages that 5,000 new pictures change
+)
+"""The index of a folder: made from the pictures' files, and made anew when it is lost."""

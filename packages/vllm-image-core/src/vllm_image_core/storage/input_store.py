@@ -1,0 +1,227 @@
+"""The pictures that a batch's edits start from, kept where a later process finds them as they were.
+
+Each is copied, once, to ``.vllm-image/inputs/`` beside the pictures, under its hash: what becomes of the file
+that it came from does not matter. A copy is a whole file on the disk, or none.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from vllm_image_core.errors import CannotSave, InvalidRequest
+from vllm_image_core.provenance.facts import as_list, as_object
+from vllm_image_core.requests.edit_request import EditRequest, Inputs
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.input_picture import InputPicture, listed, read_input_file
+from vllm_image_core.storage.database import FOLDER
+from vllm_image_core.storage.folder import Folder
+from vllm_image_core.text import LONGEST_PATH, one_line
+
+__all__ = [
+    "MOST_KEPT_BYTES",
+    "KeptPicture",
+    "copies_of",
+    "inputs_folder",
+    "inputs_told",
+    "kept",
+    "with_inputs",
+]
+
+MOST_KEPT_BYTES: Final = 10 * 2**30
+"""10 GiB for all copies of one folder: 5,000 photographs of 2 MB."""
+
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_NAMED: Final = re.compile(r'"sha256": ?"([0-9a-f]{64})"')
+_ROLES: Final = ("image", "mask", "reference_image")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPicture:
+    """A picture of an edit as the journal knows it: which one it was, and where it is; unread.
+
+    Attributes:
+        root: The output folder.
+        sha256: The hash of its bytes, in hexadecimal; None for one that could not be read when the batch was
+            recorded.
+        name: The plain name that its file had, to be shown; None for one that had no file.
+    """
+
+    root: Path
+    sha256: str | None
+    name: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where its copy is."""
+        return inputs_folder(self.root) / str(self.sha256)
+
+    def input_picture(self, *, parameter: str) -> InputPicture:
+        """Read it, if it is still what it was; waits for the disk.
+
+        Raises:
+            InvalidRequest: It is not there any more, or was changed.
+        """
+        if self.sha256 is None:
+            raise self._refused(parameter, "could not be used when the batch was recorded")
+        try:
+            with Folder.existing(self.path.parent) as folder, folder.reading(self.path.name) as file:
+                found = None if file is None else self._read(file, parameter)
+        except FileNotFoundError as error:
+            raise self._refused(parameter, "is not there any more") from error
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise self._refused(parameter, f"cannot be read: {one_line(reason)}") from error
+        if found is None or found.sha256 != self.sha256:
+            raise self._refused(parameter, "has changed since the batch was recorded")
+        return found
+
+    def _read(self, file: BinaryIO, parameter: str) -> InputPicture | None:
+        try:
+            return read_input_file(file, name=self.name, parameter=parameter)
+        except InvalidRequest:  # it is no picture any more
+            return None
+
+    def _refused(self, parameter: str, fault: str) -> InvalidRequest:
+        named = f"'{one_line(self.name)}', from which this edit starts," if self.name else "of this edit"
+        where = "" if self.sha256 is None else f" ({one_line(str(self.path), limit=LONGEST_PATH)})"
+        return InvalidRequest(
+            f"{parameter}: the picture {named} {fault}{where}.",
+            parameter=parameter,
+            value=self.name,
+            allowed="the picture as it was when the batch was recorded",
+            next_step="Ask for the edit anew with its pictures.",
+        )
+
+
+async def kept(request: ImageRequest, root: Path) -> ImageRequest:
+    """The request, an edit's pictures being kept whole, or not at all; a generation as it is.
+
+    Args:
+        request: Checked: the pictures of an edit are read.
+        root: The output folder.
+
+    Raises:
+        InvalidRequest: With its pictures the copies would have more than `MOST_KEPT_BYTES`.
+        CannotSave: A copy cannot be written.
+    """
+    if not isinstance(request, EditRequest):
+        return request
+    return await asyncio.to_thread(_kept, request, root)
+
+
+def inputs_told(request: EditRequest) -> list[dict[str, object]]:
+    """The pictures of an edit as the journal has them; of one that is not kept only what it was for."""
+    extras = (("mask", request.mask), ("reference_image", request.reference_image))
+    by_role = (
+        *(("image", one) for one in listed(request.images)),
+        *((role, one) for role, one in extras if one is not None),
+    )
+    return [{"role": role, **(_told(one) if isinstance(one, KeptPicture) else {})} for role, one in by_role]
+
+
+def with_inputs(request: EditRequest, told: object, root: Path) -> EditRequest:
+    """The edit with the pictures that `inputs_told` told; what is no such entry is left out."""
+    entries = [as_object(entry) for entry in as_list(told)]
+    by_role = {
+        role: [_picture(entry, root) for entry in entries if entry.get("role") == role] for role in _ROLES
+    }
+    return replace(
+        request,
+        images=tuple(by_role["image"]),
+        mask=next(iter(by_role["mask"]), None),
+        reference_image=next(iter(by_role["reference_image"]), None),
+    )
+
+
+def copies_of(recorded: Iterable[str]) -> frozenset[str]:
+    """The names of the copies that some edits need, which a journal has recorded as JSON."""
+    return frozenset(name for text in recorded for name in _NAMED.findall(text))
+
+
+def inputs_folder(root: Path) -> Path:
+    """Where the copies are."""
+    return root / FOLDER / "inputs"
+
+
+def _kept(request: EditRequest, root: Path) -> EditRequest:
+    inputs = Inputs.of(request)
+    return replace(
+        request,
+        images=tuple(_kept_picture(one, root) for one in inputs.images),
+        mask=inputs.mask and _kept_picture(inputs.mask, root),
+        reference_image=inputs.reference_image and _kept_picture(inputs.reference_image, root),
+    )
+
+
+def _kept_picture(one: InputPicture, root: Path) -> KeptPicture:
+    path = inputs_folder(root)
+    try:
+        _copy(one, path)
+    except OSError as error:
+        raise CannotSave(
+            f"Cannot keep the pictures of an edit in {one_line(str(path), limit=300)}: "
+            f"{one_line(error.strerror or str(error))}."
+        ) from error
+    return KeptPicture(root=root, sha256=one.sha256, name=one.name)
+
+
+def _copy(one: InputPicture, path: Path) -> None:
+    is_new = not path.exists()
+    with Folder.opened(path) as folder:
+        if folder.has(one.sha256):
+            if _holds(folder, one):
+                folder.touch(one.sha256)  # it is needed anew: nobody removes it before that is recorded
+                return
+            folder.remove(one.sha256)  # its writer died where files have no second name, or it was changed
+        _check_room(folder, len(one.picture.bytes))
+        with folder.temporary(one.picture.bytes) as temporary:
+            folder.place(temporary, one.sha256)  # False: another process has just done the same
+        folder.sync()
+    if is_new:
+        with Folder.existing(path.parent) as parent:
+            parent.sync()
+
+
+def _holds(folder: Folder, one: InputPicture) -> bool:
+    """Whether the copy is that picture, byte by byte."""
+    with folder.reading(one.sha256) as file:
+        return file is not None and file.read(len(one.picture.bytes) + 1) == one.picture.bytes
+
+
+def _check_room(folder: Folder, more: int) -> None:
+    held = sum(_size(folder, name) for name in folder.names())
+    if held + more <= MOST_KEPT_BYTES:
+        return
+    allowed = f"{MOST_KEPT_BYTES / 2**30:.0f} GiB"
+    raise InvalidRequest(
+        f"images: the pictures of edits that are not made yet have {held / 2**30:.1f} GiB in "
+        f"{one_line(str(folder.path), limit=LONGEST_PATH)}, and more than {allowed} are not kept.",
+        parameter="images",
+        value=more,
+        allowed=allowed,
+        next_step="Let the batches of that folder end, or cancel those that are not wanted any more; an hour "
+        "later their copies are removed.",
+    )
+
+
+def _size(folder: Folder, name: str) -> int:
+    try:
+        return folder.status(name).st_size
+    except FileNotFoundError:  # another process is sweeping
+        return 0
+
+
+def _told(one: KeptPicture) -> dict[str, object]:
+    return {name: value for name, value in (("sha256", one.sha256), ("name", one.name)) if value}
+
+
+def _picture(entry: Mapping[str, object], root: Path) -> KeptPicture:
+    digest, name = entry.get("sha256"), entry.get("name")
+    return KeptPicture(
+        root=root,
+        sha256=digest if isinstance(digest, str) and _HASH.fullmatch(digest) else None,
+        name=one_line(name) if isinstance(name, str) and name else None,
+    )

@@ -1,0 +1,142 @@
+"""A question to the index: which pictures, in how many, from where on."""
+
+import math
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Final
+
+from vllm_image_core import checks
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.requests import limits
+from vllm_image_core.storage.full_text import match_expression, plain_words
+from vllm_image_core.text import shown
+
+__all__ = ["MAX_LIMIT", "Query"]
+
+MAX_LIMIT: Final = 1_000
+"""The most pictures of one page."""
+
+_MOST: Final = 2**31
+_FAR: Final = 1e15
+"""Seconds: thirty million years."""
+_TEXTS: Final = frozenset(("text", "model", "batch", "tag"))
+_INTEGERS: Final = {"seed": (limits.MIN_SEED, limits.MAX_SEED), "width": (1, _MOST), "height": (1, _MOST)}
+_TIMES: Final = frozenset(("since", "until"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What pictures must be like; None for what does not matter. Checked when it is made.
+
+    Attributes:
+        text: Words of the prompt, the tag or the file name, all of them, in any order; "sno*" finds "snow".
+        model: The model's name, exactly.
+        seed: A signed 64-bit integer.
+        width: Pixels.
+        height: Pixels.
+        since: Made then or later; a time without a zone is the local one.
+        until: Made before then.
+        batch: The id of a batch.
+        tag: The tag, exactly.
+        limit: 1 to 1,000.
+        offset: How many of the newest are left out.
+
+    Raises:
+        InvalidRequest: A value that cannot be searched for.
+    """
+
+    text: str | None = None
+    model: str | None = None
+    seed: int | None = None
+    width: int | None = None
+    height: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    batch: str | None = None
+    tag: str | None = None
+    limit: int = 50
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        checks.integer("limit", self.limit, 1, MAX_LIMIT, allowed=f"an integer from 1 to {MAX_LIMIT}")
+        checks.integer("offset", self.offset, 0, _MOST, allowed="an integer, 0 or more")
+        for name in (field.name for field in fields(self)):
+            _check(name, getattr(self, name))
+
+    @property
+    def match(self) -> str:
+        """The words as an FTS5 expression; "" where there are none."""
+        return match_expression(self.text or "")
+
+    def conditions(self, *, fts: bool, common: bool = False) -> tuple[str, tuple[object, ...]]:
+        """An SQL condition on `picture`, and its values.
+
+        Args:
+            fts: Whether there is full-text search.
+            common: Whether so many pictures have these words that the newest are looked through for them.
+        """
+        parts: list[str] = ["width IS NOT NULL"]
+        values: list[object] = []
+        for name in ("model", "seed", "width", "height", "batch", "tag"):
+            if (value := getattr(self, name)) is not None:
+                parts.append(f"{name} = ?")
+                values.append(_storable(value))
+        if self.since is not None:
+            parts.append("created >= ?")
+            values.append(math.floor(_seconds(self.since)))
+        if self.until is not None:
+            parts.append("created < ?")
+            values.append(math.ceil(_seconds(self.until)))
+        if self.text is not None and self.text.strip():
+            condition, words = self._with_match(common=common) if fts else _with_words(self.text)
+            parts.append(condition)
+            values.extend(words)
+        return " AND ".join(parts), tuple(values)
+
+    def _with_match(self, *, common: bool) -> tuple[str, tuple[str, ...]]:
+        """The condition that the words ask for; a text without a word finds nothing."""
+        found = "id IN (SELECT rowid FROM picture_text WHERE picture_text MATCH ?)"
+        # The plus keeps SQLite from beginning with the words.
+        return ("+" * common + found, (self.match,)) if self.match else ("0", ())
+
+
+def _with_words(text: str) -> tuple[str, tuple[str, ...]]:
+    """The same without full-text search."""
+    words = plain_words(text)
+    like = "(prompt LIKE ? OR tag LIKE ? OR name LIKE ?)"
+    values = tuple(f"%{word}%" for word in words for _ in range(3))
+    return (" AND ".join([like] * len(words)), values) if words else ("0", ())
+
+
+def _storable(value: object) -> object:
+    """A text as it is stored: without lone surrogates."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def _seconds(time: datetime) -> float:
+    """Seconds since 1970; times that no clock has shown are before or after everything."""
+    try:
+        return time.astimezone(UTC).timestamp()
+    except (OverflowError, OSError, ValueError):
+        return -_FAR if time.year < 1970 else _FAR  # noqa: PLR2004 - the epoch
+
+
+def _check(name: str, value: object) -> None:
+    if value is None:
+        return
+    if name in _INTEGERS:
+        least, most = _INTEGERS[name]
+        checks.integer(name, value, least, most, allowed=f"an integer from {least} to {most}")
+    elif name in _TEXTS and not isinstance(value, str):
+        raise _refused(name, value, "a text")
+    elif name in _TIMES and not isinstance(value, datetime):
+        raise _refused(name, value, "a datetime")
+
+
+def _refused(name: str, value: object, allowed: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"{name}: {shown(value)} is no {allowed.removeprefix('a ')}. Allowed is {allowed}.",
+        parameter=name,
+        value=value,
+        allowed=allowed,
+    )

@@ -1,0 +1,195 @@
+"""The folder of the pictures: each written whole or not at all, under a name of its own, nowhere else."""
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from vllm_image_core.errors import CannotSave, PictureNotSaved
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.storage.database import FOLDER
+from vllm_image_core.storage.disk_space import check_space
+from vllm_image_core.storage.filename import automatic_stem, check_filename, folded
+from vllm_image_core.storage.folder import Folder
+from vllm_image_core.storage.os_errors import next_step_after, reason_of
+from vllm_image_core.text import one_line
+
+_Taken = Callable[[str], bool]
+
+_PROBE = b"\0" * 65_536
+"""Enough that a full disk is found."""
+
+
+class Store:
+    """Saves pictures in one folder, safely also from many threads, processes and hosts at once.
+
+    Its methods wait for the disk: call them from a thread where an event loop runs.
+
+    Attributes:
+        root: The folder, as an absolute path; may be a symbolic link to one. Made when it is first needed.
+
+    Raises:
+        CannotSave: The path can be that of no folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if "\0" in str(root):
+            raise CannotSave("The path of the output folder has a zero byte in it.")
+        try:
+            self.root = Path(os.path.abspath(root))  # noqa: PTH100 - Path.absolute() keeps ".."
+            os.fsencode(self.root)
+        except FileNotFoundError as error:
+            raise CannotSave(
+                f"The output folder {one_line(str(root), limit=300)} is relative to the working folder, "
+                "which no longer exists.",
+                next_step="Give an absolute output folder, or start again in a folder that exists.",
+            ) from error
+        except (OSError, UnicodeError) as error:
+            message, next_step = _told(error, Path(root))
+            raise CannotSave(message, next_step=next_step) from error
+        self._swept = False
+        self._naming = threading.Lock()
+
+    def check_writable(self) -> None:
+        """Make the folder and write a file there as a test, before a GPU works for nothing.
+
+        The first time, temporary files that dead writers left there are removed; see `Folder.sweep`.
+
+        Raises:
+            CannotSave: The folder cannot be made or written.
+        """
+        try:
+            with Folder.opened(self.root) as folder, folder.temporary(_PROBE) as probe:
+                if not self._swept:
+                    folder.sweep(like=probe, finish=True)
+                    _sweep_below(self.root)
+                    self._swept = True
+        except OSError as error:
+            message, next_step = _told(error, self.root)
+            raise CannotSave(message, next_step=next_step) from error
+
+    def sweep(self) -> None:
+        """Remove the temporary files of dead writers, unless that was done or the folder is away."""
+        if not self._swept and os.path.isdir(self.root):  # noqa: PTH112 - a Path raises where it may not look
+            with suppress(CannotSave):
+                self.check_writable()
+
+    def check_space(self, *, pixels: int) -> None:
+        """Compare what is free on the disk with what pictures with so many pixels together need.
+
+        Raises:
+            NotEnoughSpace: That is more.
+            CannotSave: The disk cannot be asked.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            check_space(self.root, pixels=pixels)
+        except OSError as error:
+            message, next_step = _told(error, self.root)
+            raise CannotSave(message, next_step=next_step) from error
+
+    def save(self, picture: Picture, *, prompt: str, now: datetime, filename: str | None = None) -> Path:
+        """Write a picture, and return where it is.
+
+        It becomes visible whole, on the disk, under a name that was free; a taken name gets _2, _3, and so
+        on. A given name is also taken where only the case or the Unicode form differs, on every file system:
+        folders travel. Nothing is ever replaced. A folder that was removed meanwhile is made again.
+
+        Args:
+            picture: Its own format decides on the extension.
+            prompt: For the name, where none is given.
+            now: The local time, likewise.
+            filename: A plain name; see `filename.check_filename`, which a caller asks before generating.
+
+        Raises:
+            InvalidRequest: The filename is not allowed; nothing was written.
+            PictureNotSaved: The disk is full or broken, or the folder cannot be written. Nothing of the
+                picture is left there; it is in the error.
+        """
+        given = check_filename(filename)
+        try:
+            if given is None:
+                return self.root / self._written(picture, automatic_stem(prompt, now), _write)
+            with self._naming:
+                return self.root / self._written(picture, given, _write_without_twin)
+        except (OSError, UnicodeError) as error:
+            message, next_step = _told(error, self.root)
+            raise PictureNotSaved(message, picture=picture, next_step=next_step) from error
+
+    def _written(self, picture: Picture, stem: str, write: Callable[[Path, Picture, str], str]) -> str:
+        try:
+            return write(self.root, picture, stem)
+        except FileNotFoundError:  # the folder was removed under us
+            return write(self.root, picture, stem)
+
+
+def _sweep_below(root: Path) -> None:
+    """Sweep the hidden folder, in which files are placed that may be empty: none of them is finished."""
+    with suppress(OSError), Folder.existing(root / FOLDER) as folder, folder.temporary(b"") as probe:
+        folder.sweep(like=probe)
+
+
+def _write(root: Path, picture: Picture, stem: str) -> str:
+    with Folder.opened(root) as folder:
+        with folder.temporary(picture.bytes) as temporary:
+            name = _placed(folder, temporary, stem, picture.extension, folder.has)
+        folder.sync()
+        return name
+
+
+def _write_without_twin(root: Path, picture: Picture, stem: str) -> str:
+    """The same, where a name is taken by its twins, too.
+
+    Two processes may write twins at the same moment: of two files whose writers both look once more after
+    writing, at least one is seen, and moves on before anybody was told of it.
+    """
+    with Folder.opened(root) as folder:
+        with folder.temporary(picture.bytes) as temporary:
+            name = _placed(folder, temporary, stem, picture.extension, _with_twins(folder))
+            while _has_twin(folder, name):
+                folder.remove(name)
+                name = _placed(folder, temporary, stem, picture.extension, _with_twins(folder))
+        folder.sync()
+        return name
+
+
+def _with_twins(folder: Folder) -> _Taken:
+    twins = frozenset(map(folded, folder.names()))
+    return lambda name: folded(name) in twins or folder.has(name)
+
+
+def _has_twin(folder: Folder, name: str) -> bool:
+    fold = folded(name)
+    return any(other != name and folded(other) == fold for other in folder.names())
+
+
+def _placed(folder: Folder, temporary: str, stem: str, extension: str, is_taken: _Taken) -> str:
+    number = _first_free(stem, extension, is_taken)
+    while is_taken(_name(stem, number, extension)) or not folder.place(
+        temporary, _name(stem, number, extension)
+    ):
+        number += 1
+    return _name(stem, number, extension)
+
+
+def _first_free(stem: str, extension: str, is_taken: _Taken) -> int:
+    """A number whose name is free and whose predecessor's is taken, in few looks however many there are."""
+    taken, free = 0, 1
+    while is_taken(_name(stem, free, extension)):
+        taken, free = free, free * 2
+    while free - taken > 1:
+        middle = (taken + free) // 2
+        taken, free = (middle, free) if is_taken(_name(stem, middle, extension)) else (taken, middle)
+    return free
+
+
+def _name(stem: str, number: int, extension: str) -> str:
+    return f"{stem}.{extension}" if number == 1 else f"{stem}_{number}.{extension}"
+
+
+def _told(error: OSError | UnicodeError, root: Path) -> tuple[str, str]:
+    """What a system's error means for the user, and what to do next."""
+    message = f"Cannot save pictures in {one_line(str(root), limit=300)}: {reason_of(error)}."
+    return message, next_step_after(error, otherwise=CannotSave.usual_next_step)

@@ -1,1 +1,0 @@
-"""Pictures made small, for an assistant or a person to see."""

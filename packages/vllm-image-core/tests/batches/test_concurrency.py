@@ -1,0 +1,166 @@
+"""How many pictures of a batch are under way: as was said when it was made, also where it goes on."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from vllm_image_core.batches.concurrency import AtOnce, Chooser
+from vllm_image_core.batches.journal import Journal
+from vllm_image_core.batches.queries import JOURNAL, Book
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.storage.database import Database
+from vllm_image_core.studio import Studio
+from vllm_omni_client.errors import ServerUnreachable
+
+if TYPE_CHECKING:
+    from conftest import BatchServer
+
+DEADLINE_SECONDS = 60
+RECOMMENDED = 3
+SET = 5
+
+
+def requests(count: int) -> list[ImageRequest]:
+    return [ImageRequest(prompt=f"fox {number}", width=64, height=64) for number in range(count)]
+
+
+async def interrupted(server: "BatchServer", studio: Studio, *, asked: int | None) -> str:
+    """A batch of five whose studio is closed while its first picture is made."""
+    server.gate.clear()
+    async with studio:
+        batch = await studio.batch(requests(5), max_concurrent=asked)
+        await server.came(1)
+    server.gate.set()
+    server.most_at_once, server.company_seconds = 0, 0.05  # each waits a while for one beside it
+    return batch.id
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "second", "again", "most"),
+    [
+        (1, None, None, None, 1),  # said for the batch
+        (
+            None,
+            1,
+            None,
+            None,
+            1,
+        ),  # said by the first studio's settings: `batch --max-concurrent 1`
+        (1, None, 2, None, 1),  # a studio's setting is for batches of which nothing else was said
+        (None, 1, 2, None, 2),
+        (1, None, None, 3, 3),  # said when it goes on
+        (None, None, 1, None, 1),
+    ],
+)
+async def test_a_batch_that_goes_on_has_as_many_under_way_as_was_said(
+    batch_server: "BatchServer",
+    tmp_path: Path,
+    *,
+    asked: int | None,
+    first: int | None,
+    second: int | None,
+    again: int | None,
+    most: int,
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        name = await interrupted(
+            batch_server, Studio(batch_server, output_dir=tmp_path, max_concurrent=first), asked=asked
+        )
+        async with Studio(batch_server, output_dir=tmp_path, max_concurrent=second) as studio:
+            batch = await studio.resume(name, max_concurrent=again)
+            assert batch.at_once == most
+            await batch.wait()
+            assert batch.progress.done == 5
+    assert 1 <= batch_server.most_at_once <= most
+
+
+async def test_what_is_said_when_a_batch_goes_on_is_kept_for_the_next_time(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        name = await interrupted(batch_server, Studio(batch_server, output_dir=tmp_path), asked=1)
+        batch_server.gate.clear()
+        async with Studio(batch_server, output_dir=tmp_path) as studio:
+            await studio.resume(name, max_concurrent=2)
+        batch_server.gate.set()
+        async with Studio(batch_server, output_dir=tmp_path) as studio:
+            batch = await studio.resume(name)
+            assert batch.at_once == 2
+
+
+async def test_a_batch_of_which_nothing_was_said_is_held_to_the_memory_where_it_goes_on(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        name = await interrupted(batch_server, Studio(batch_server, output_dir=tmp_path), asked=None)
+        async with Studio(batch_server, output_dir=tmp_path) as studio:
+            await studio.resume(name)
+            assert studio._backend.ceiling == 1  # the plan's rule for a card of which nothing is known
+
+
+async def test_a_batch_whose_server_is_away_goes_on_with_as_many_as_before(tmp_path: Path) -> None:
+    async def asked(number: int | None) -> int:
+        raise ServerUnreachable(f"nobody answers for {number}")
+
+    book = book_of(tmp_path, chosen=None)
+    assert await Chooser(asked, is_set=False).of_left(None, book) == AtOnce(number=2, chosen=None, fixed=True)
+
+
+async def test_a_wrong_number_is_refused_before_a_batch_goes_on(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        name = await interrupted(batch_server, Studio(batch_server, output_dir=tmp_path), asked=1)
+        async with Studio(batch_server, output_dir=tmp_path) as studio:
+            with pytest.raises(InvalidRequest, match="max_concurrent"):
+                await studio.resume(name, max_concurrent=0)
+            assert (await studio.find_batch(name)).state == "interrupted"
+
+
+def aged(folder: Path) -> None:
+    """Make a journal one of the first version, which did not tell who has said how many."""
+    with Database(folder, JOURNAL).opened() as connection:
+        connection.execute("ALTER TABLE batch DROP COLUMN chosen")
+        connection.execute("PRAGMA user_version = 1")
+
+
+def as_it_is(_path: Path) -> None:
+    """Leave the file alone."""
+
+
+def damaged(path: Path) -> None:
+    """Cut off the file's last page, on which no batch stands."""
+    path.write_bytes(path.read_bytes()[:-4096])
+
+
+@pytest.mark.parametrize("harm", [as_it_is, damaged])
+async def test_a_batch_of_an_older_journal_goes_on_also_where_the_file_was_damaged(
+    batch_server: "BatchServer", tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        name = await interrupted(batch_server, Studio(batch_server, output_dir=tmp_path), asked=None)
+        aged(tmp_path)
+        with Database(tmp_path, replace(JOURNAL, migrations=JOURNAL.migrations[:1])).opened() as connection:
+            connection.execute("CREATE TABLE last_page (a)")
+            connection.execute("INSERT INTO last_page VALUES (randomblob(4000))")
+        harm(Journal(tmp_path).path)
+        async with Studio(batch_server, output_dir=tmp_path) as studio:
+            batch = await studio.resume(name)
+            await batch.wait()
+            assert batch.progress.done == 5
+    assert (tmp_path / ".vllm-image" / "batches.damaged-1.sqlite3").exists() == (harm is damaged)
+
+
+def book_of(folder: Path, *, chosen: str | None) -> Book:
+    journal = Journal(folder)
+    journal.written(
+        lambda ledger: ledger.connection.execute(
+            "INSERT INTO batch (id, created, fresh, at_once, chosen) VALUES ('batch_mine', 0, 0, 2, ?)",
+            (chosen,),
+        )
+    )
+    return journal.book("batch_mine")

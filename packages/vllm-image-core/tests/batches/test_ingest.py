@@ -1,0 +1,152 @@
+"""Requests pulled from an iterator: on the event loop, or in a thread once it blocks."""
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from vllm_image_core.batches import ingest
+from vllm_image_core.batches.ingest import pulled
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.studio import Studio
+
+if TYPE_CHECKING:
+    from conftest import BatchServer
+
+DEADLINE_SECONDS = 20
+REQUEST = ImageRequest(prompt="a fox", width=64, height=64)
+
+
+class Source:
+    """An iterator on a clock of its own, on which a pull takes as long as the test says.
+
+    Attributes:
+        threads: In which thread each pull was made.
+    """
+
+    def __init__(self, *seconds: float) -> None:
+        self.now = 0.0
+        self.threads: list[int] = []
+        self._seconds = seconds
+
+    def clock(self) -> float:
+        return self.now
+
+    def __iter__(self) -> Iterator[ImageRequest]:
+        for seconds in self._seconds:
+            self.threads.append(threading.get_ident())
+            self.now += seconds
+            yield REQUEST
+
+
+async def count_of(source: Source) -> int:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        return sum([len(bite) async for bite in pulled(source, clock=source.clock)])
+
+
+async def test_an_iterator_that_blocks_twice_in_a_row_is_pulled_in_one_other_thread_from_then_on() -> None:
+    source = Source(0.2, 0.2, 0.0, 0.2, 0.0, 0.0)
+    assert await count_of(source) == 6
+    here, [there] = threading.get_ident(), set(source.threads[2:])
+    assert source.threads == [here, here, there, there, there, there]
+    assert there != here
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        (0.0,) * 700,
+        (5.0, *(0.0,) * 50),  # it opened a file
+        (0.3, 0.0, 0.0, 0.3, *(0.0,) * 99, 0.3, *(0.0,) * 999, 0.3),  # the machine was busy now and then
+        (0.06, 0.06, 0.0, 0.06, 0.06),
+    ],
+)
+async def test_an_iterator_that_does_not_block_again_and_again_stays_in_its_own_thread(
+    seconds: tuple[float, ...],
+) -> None:
+    source = Source(*seconds)
+    assert await count_of(source) == len(seconds)
+    assert set(source.threads) == {threading.get_ident()}
+
+
+async def test_many_are_taken_at_once_in_the_thread_too() -> None:
+    source = Source(0.2, 0.2, *(0.0,) * 1_000)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        sizes = [len(bite) async for bite in pulled(source, clock=source.clock)]
+    assert sizes == [1, 1, 4, 8, 16, 32, 64, 128, 256, 492]
+
+
+def always_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "_IN_A_ROW", 0)
+    monkeypatch.setattr(ingest, "_BLOCKED_SECONDS", 0.0)
+
+
+async def test_pictures_are_made_while_the_next_request_is_waited_for(
+    batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    always_in_a_thread(monkeypatch)
+    made = threading.Event()
+
+    def slow() -> Iterator[ImageRequest]:
+        yield REQUEST
+        assert made.wait(DEADLINE_SECONDS)
+        yield REQUEST
+
+    async with asyncio.timeout(DEADLINE_SECONDS), Studio(batch_server, output_dir=tmp_path) as studio:
+        batch = studio.batch(slow())
+        async for outcome in batch:
+            if outcome.index == 0:
+                made.set()
+        assert batch.progress.done == 2
+
+
+async def test_a_batch_is_cancelled_while_its_iterator_holds_its_thread_up(
+    batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    always_in_a_thread(monkeypatch)
+    cancelled, threads = threading.Event(), list[threading.Thread]()
+
+    def slow() -> Iterator[ImageRequest]:
+        threads.append(threading.current_thread())
+        yield REQUEST
+        assert cancelled.wait(DEADLINE_SECONDS)
+        yield REQUEST
+
+    async with asyncio.timeout(DEADLINE_SECONDS), Studio(batch_server, output_dir=tmp_path) as studio:
+        batch = studio.batch(slow())
+        async for _ in batch:
+            break
+        progress = await batch.cancel()
+        assert (progress.total, progress.done) == (1, 1)
+        cancelled.set()
+        [thread] = threads
+        await asyncio.to_thread(thread.join, DEADLINE_SECONDS)
+        assert not thread.is_alive()
+
+
+async def test_what_the_iterator_raises_in_the_thread_is_told_with_a_hint(
+    batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    always_in_a_thread(monkeypatch)
+
+    def broken() -> Iterator[ImageRequest]:
+        yield REQUEST
+        raise ZeroDivisionError("a bug of the caller")
+
+    async with asyncio.timeout(DEADLINE_SECONDS), Studio(batch_server, output_dir=tmp_path) as studio:
+        batch = studio.batch(broken())
+        with pytest.raises(ZeroDivisionError) as caught:
+            _ = [outcome async for outcome in batch]
+        assert "pulled in a thread" in " ".join(caught.value.__notes__)
+
+
+async def test_the_thread_has_the_context_of_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    always_in_a_thread(monkeypatch)
+    animal = contextvars.ContextVar("animal", default="none")
+    animal.set("fox")
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        bites = [bite async for bite in pulled(ImageRequest(prompt=animal.get()) for _ in range(2))]
+    assert [request.prompt for bite in bites for request in bite] == ["fox", "fox"]

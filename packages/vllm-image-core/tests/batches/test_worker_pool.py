@@ -1,0 +1,514 @@
+"""Batches: bounded, lazy, structured, one outcome for each item."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from vllm_image_core.batches.worker_pool import (
+    Batch,
+    BatchId,
+    Done,
+    Failed,
+    Outcome,
+    Progress,
+    batch_id,
+    running,
+)
+
+DEADLINE_SECONDS = 20
+
+
+class Broken(Exception):
+    """An expected failure."""
+
+
+class Doors:
+    """Work that ends when the test opens its door, and tells what it saw."""
+
+    def __init__(self) -> None:
+        self.started: list[int] = []
+        self.cancelled: list[int] = []
+        self.at_once = 0
+        self.most_at_once = 0
+        self._doors: dict[int, asyncio.Event] = {}
+        self._ends: dict[int, asyncio.Event] = {}
+        self._news = asyncio.Event()
+
+    def door(self, item: int) -> asyncio.Event:
+        return self._doors.setdefault(item, asyncio.Event())
+
+    async def work(self, item: int) -> int:
+        self.started.append(item)
+        self._news.set()
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self.door(item).wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(item)
+            raise
+        finally:
+            self.at_once -= 1
+            self._ends.setdefault(item, asyncio.Event()).set()
+        return item * 10
+
+    async def ended(self, item: int) -> None:
+        await self._ends.setdefault(item, asyncio.Event()).wait()
+
+    async def seen(self, count: int) -> None:
+        while len(self.started) < count:
+            self._news.clear()
+            await self._news.wait()
+
+
+@pytest.fixture
+def doors() -> Doors:
+    return Doors()
+
+
+async def times_ten(item: int) -> int:
+    await asyncio.sleep(0)
+    return item * 10
+
+
+async def read_all(batch: Batch[int, int], seen: list[Outcome[int, int]]) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch:
+        async for outcome in batch:
+            seen.append(outcome)  # noqa: PERF401 - what was read before an error is what is looked at
+
+
+def counted(pulled: list[int], length: int | None = None) -> Iterator[int]:
+    for item in itertools.count() if length is None else range(length):
+        pulled.append(item)
+        yield item
+
+
+async def test_every_item_ends_in_one_outcome_with_its_index_and_value() -> None:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        running(times_ten, [7, 8, 9], at_once=2, expected=()) as batch,
+    ):
+        outcomes = [outcome async for outcome in batch]
+    assert sorted(outcomes, key=lambda outcome: outcome.index) == [
+        Done(0, 7, 70),
+        Done(1, 8, 80),
+        Done(2, 9, 90),
+    ]
+    assert batch.progress == Progress(total=3, waiting=0, running=0, done=3, failed=0, cancelled=0)
+
+
+async def test_outcomes_come_as_they_complete_not_in_the_order_of_the_items(doors: Doors) -> None:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        running(doors.work, [0, 1], at_once=2, expected=()) as batch,
+    ):
+        await doors.seen(2)
+        doors.door(1).set()
+        assert await anext(batch) == Done(1, 1, 10)
+        doors.door(0).set()
+        assert await anext(batch) == Done(0, 0, 0)
+        with pytest.raises(StopAsyncIteration):
+            await anext(batch)
+
+
+async def test_an_expected_failure_is_an_outcome_and_stops_nothing() -> None:
+    error = Broken("no")
+
+    async def work(item: int) -> int:
+        if item == 1:
+            raise error
+        return await times_ten(item)
+
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        running(work, range(4), at_once=1, expected=(Broken,)) as batch,
+    ):
+        outcomes = [outcome async for outcome in batch]
+    assert outcomes == [Done(0, 0, 0), Failed(1, 1, error), Done(2, 2, 20), Done(3, 3, 30)]
+    assert [batch.state(index) for index in range(4)] == ["done", "failed", "done", "done"]
+
+
+async def test_an_unexpected_error_ends_the_batch_after_the_outcomes_that_are_there(doors: Doors) -> None:
+    async def work(item: int) -> int:
+        if item == 2:
+            doors.door(0).set()
+            raise ZeroDivisionError("a bug")
+        return await doors.work(item)
+
+    seen: list[Outcome[int, int]] = []
+    doors.door(0).set()
+    batch = running(work, range(9), at_once=2, expected=(Broken,))
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        await read_all(batch, seen)
+    assert seen == [Done(0, 0, 0)]
+    assert doors.cancelled == [1]
+    assert batch.progress == Progress(total=9, waiting=0, running=0, done=1, failed=1, cancelled=7)
+
+
+async def test_a_bug_is_raised_by_the_block_itself_when_nobody_reads_the_outcomes() -> None:
+    async def work(item: int) -> int:
+        reached.set()
+        raise ZeroDivisionError
+
+    reached = asyncio.Event()
+    with pytest.raises(ZeroDivisionError):
+        async with asyncio.timeout(DEADLINE_SECONDS), running(work, [1], at_once=1, expected=()):
+            await reached.wait()
+
+
+async def test_an_error_of_the_items_themselves_ends_the_batch_even_of_an_expected_class() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise Broken("the file ended in the middle of a line")
+
+    seen: list[Outcome[int, int]] = []
+    with pytest.raises(Broken, match="middle of a line"):
+        await read_all(running(times_ten, items(), at_once=2, expected=(Broken,)), seen)
+    assert seen == [Done(0, 1, 10)]
+
+
+async def test_work_that_cancels_itself_is_a_bug_and_not_a_silent_loss() -> None:
+    async def work(item: int) -> int:
+        raise asyncio.CancelledError
+
+    with pytest.raises(RuntimeError, match="item 0 was cancelled by itself"):
+        async with asyncio.timeout(DEADLINE_SECONDS), running(work, [1], at_once=1, expected=()) as batch:
+            await anext(batch)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+async def test_never_more_than_at_once_run_and_as_many_as_at_once_do(doors: Doors, at_once: int) -> None:
+    for item in range(20):
+        doors.door(item)
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        running(doors.work, range(20), at_once=at_once, expected=()) as batch,
+    ):
+        await doors.seen(at_once)
+        assert doors.started == list(range(at_once))
+        for item in range(20):
+            doors.door(item).set()
+        assert len([outcome async for outcome in batch]) == 20
+    assert doors.most_at_once == at_once
+
+
+async def test_no_more_than_at_once_items_are_pulled_whose_outcome_nobody_has_taken() -> None:
+    pulled: list[int] = []
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        running(times_ten, counted(pulled), at_once=3, expected=()) as batch,
+    ):
+        for taken in range(1, 50):
+            await anext(batch)
+            assert len(pulled) <= taken + 3
+    assert len(pulled) <= 52
+
+
+async def test_an_endless_source_is_left_where_the_reader_stopped() -> None:
+    pulled: list[int] = []
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        running(times_ten, counted(pulled), at_once=2, expected=()) as batch,
+    ):
+        assert batch.progress.total is None
+        assert batch.progress.waiting is None
+        async for outcome in batch:
+            if outcome.index >= 10:
+                break
+    assert len(pulled) <= 15
+    assert batch.over
+
+
+async def test_items_may_come_from_an_async_source_which_is_pulled_by_one_at_a_time() -> None:
+    inside = 0
+
+    async def items() -> AsyncIterator[int]:
+        nonlocal inside
+        for item in range(30):
+            inside += 1
+            assert inside == 1
+            await asyncio.sleep(0)
+            inside -= 1
+            yield item
+
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        running(times_ten, items(), at_once=4, expected=()) as batch,
+    ):
+        values = [outcome.value async for outcome in batch if isinstance(outcome, Done)]
+    assert sorted(values) == [item * 10 for item in range(30)]
+
+
+async def test_ten_thousand_jobs_come_lazily_and_cost_less_than_100_microseconds_each() -> None:
+    async def work(item: int) -> int:
+        return item
+
+    pulled: list[int] = []
+    started = time.process_time()
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        running(work, counted(pulled, 10_000), at_once=8, expected=()) as batch,
+    ):
+        indexes = [outcome.index async for outcome in batch]
+    seconds = time.process_time() - started
+    assert sorted(indexes) == list(range(10_000))
+    assert batch.progress == Progress(total=10_000, waiting=0, running=0, done=10_000, failed=0, cancelled=0)
+    assert seconds / 10_000 < 100e-6
+
+
+async def test_no_items_is_a_batch_that_is_over_at_once() -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS), running(times_ten, [], at_once=4, expected=()) as batch:
+        assert [outcome async for outcome in batch] == []
+    assert batch.progress == Progress(total=0, waiting=0, running=0, done=0, failed=0, cancelled=0)
+
+
+@pytest.mark.parametrize("at_once", [0, -1])
+def test_less_than_one_at_once_is_refused(at_once: int) -> None:
+    with pytest.raises(ValueError, match=f"at_once is {at_once}"):
+        running(times_ten, [1], at_once=at_once, expected=())
+
+
+async def test_leaving_the_block_cancels_and_awaits_what_still_runs(doors: Doors) -> None:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        running(doors.work, range(5), at_once=2, expected=()) as batch,
+    ):
+        await doors.seen(2)
+    assert doors.cancelled == [0, 1]
+    assert doors.at_once == 0
+    assert batch.progress == Progress(total=5, waiting=0, running=0, done=0, failed=0, cancelled=5)
+
+
+async def test_an_error_in_the_block_cancels_the_rest_and_comes_out_as_it_is(doors: Doors) -> None:
+    async def reader() -> None:
+        async with running(doors.work, range(5), at_once=2, expected=()):
+            await doors.seen(2)
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await asyncio.wait_for(reader(), DEADLINE_SECONDS)
+    assert doors.cancelled == [0, 1]
+
+
+async def test_cancelling_the_task_of_the_block_cancels_the_rest_and_is_not_swallowed(doors: Doors) -> None:
+    async def reader() -> None:
+        async with running(doors.work, range(5), at_once=2, expected=()) as batch:
+            await anext(batch)
+
+    task = asyncio.create_task(reader())
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await doors.seen(2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert task.cancelled()
+    assert doors.cancelled == [0, 1]
+
+
+async def test_cancel_ends_the_waiting_and_the_running_and_keeps_the_done(doors: Doors) -> None:
+    doors.door(0).set()
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        running(doors.work, range(10), at_once=2, expected=()) as batch,
+    ):
+        first = await anext(batch)
+        await doors.seen(3)
+        assert batch.progress == Progress(total=10, waiting=7, running=2, done=1, failed=0, cancelled=0)
+        assert [batch.state(index) for index in (0, 1, 2, 3)] == ["done", "running", "running", "waiting"]
+        progress = await batch.cancel()
+        assert [outcome async for outcome in batch] == []
+    assert first == Done(0, 0, 0)
+    assert progress == Progress(total=10, waiting=0, running=0, done=1, failed=0, cancelled=9)
+    assert [batch.state(index) for index in range(10)] == ["done"] + ["cancelled"] * 9
+    assert doors.started == [0, 1, 2]
+
+
+async def test_an_outcome_that_nobody_took_before_the_cancel_can_still_be_taken(doors: Doors) -> None:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        running(doors.work, range(4), at_once=2, expected=()) as batch,
+    ):
+        await doors.seen(2)
+        doors.door(0).set()
+        await doors.ended(0)
+        progress = await batch.cancel()
+        assert progress.done == 1
+        assert [outcome async for outcome in batch] == [Done(0, 0, 0)]
+    assert batch.state(0) == "done"
+
+
+async def test_work_that_finishes_in_spite_of_a_cancel_is_done_and_delivered() -> None:
+    began = asyncio.Event()
+
+    async def work(item: int) -> str:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "saved all the same"  # as a commit section does, which must not be torn
+        return "never"
+
+    async with asyncio.timeout(DEADLINE_SECONDS), running(work, range(3), at_once=1, expected=()) as batch:
+        await began.wait()
+        await batch.cancel()
+        assert [outcome async for outcome in batch] == [Done(0, 0, "saved all the same")]
+    assert [batch.state(index) for index in range(3)] == ["done", "cancelled", "cancelled"]
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_at_whatever_moment_a_cancel_comes_each_item_ends_once_and_every_done_is_delivered(
+    steps: int,
+) -> None:
+    returned: list[int] = []
+
+    async def work(item: int) -> int:
+        for _ in range(item % 3):
+            await asyncio.sleep(0)
+        returned.append(item)
+        return item
+
+    async with asyncio.timeout(DEADLINE_SECONDS), running(work, range(12), at_once=3, expected=()) as batch:
+        taken = [await anext(batch) for _ in range(3)]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        progress = await batch.cancel()
+        taken += [outcome async for outcome in batch]
+    assert sorted(outcome.item for outcome in taken) == sorted(returned)
+    assert progress.done == len(returned)
+    assert progress.done + progress.cancelled == 12
+    assert progress.running == progress.waiting == progress.failed == 0
+
+
+async def test_a_cancel_may_come_twice_at_once_and_after_the_end() -> None:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        running(times_ten, range(3), at_once=3, expected=()) as batch,
+    ):
+        _ = [outcome async for outcome in batch]
+        first, second = await asyncio.gather(batch.cancel(), batch.cancel())
+    third = await batch.cancel()
+    assert first == second == third == Progress(total=3, waiting=0, running=0, done=3, failed=0, cancelled=0)
+
+
+async def test_a_batch_may_be_cancelled_by_its_own_work() -> None:
+    batches: list[Batch[int, int]] = []
+
+    async def work(item: int) -> int:
+        await batches[0].cancel()
+        return item
+
+    async with asyncio.timeout(DEADLINE_SECONDS), running(work, range(5), at_once=1, expected=()) as batch:
+        batches.append(batch)
+        assert [outcome async for outcome in batch] == [] or batch.progress.done == 1
+    assert batch.progress.ended == 5
+
+
+async def test_a_cancel_waits_until_the_cancelled_work_has_cleaned_up() -> None:
+    began, clean = asyncio.Event(), asyncio.Event()
+
+    async def work(item: int) -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            clean.set()
+
+    async with asyncio.timeout(DEADLINE_SECONDS), running(work, [1], at_once=1, expected=()) as batch:
+        await began.wait()
+        await batch.cancel()
+        assert clean.is_set()
+
+
+async def test_a_reader_that_gives_up_waiting_loses_no_outcome(doors: Doors) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS), running(doors.work, [4], at_once=1, expected=()) as batch:
+        waiting = asyncio.ensure_future(anext(batch))
+        await doors.seen(1)
+        doors.door(4).set()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await anext(batch) == Done(0, 4, 40)
+
+
+async def test_two_readers_share_the_outcomes_and_both_end() -> None:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        running(times_ten, range(50), at_once=4, expected=()) as batch,
+    ):
+
+        async def read() -> list[int]:
+            return [outcome.index async for outcome in batch]
+
+        left, right = await asyncio.gather(read(), read())
+    assert sorted(left + right) == list(range(50))
+
+
+async def test_an_index_outside_of_the_batch_has_no_state() -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS), running(times_ten, [1], at_once=1, expected=()) as batch:
+        _ = [outcome async for outcome in batch]
+    for index in (-1, 1):
+        with pytest.raises(IndexError, match=f"no item {index}"):
+            batch.state(index)
+
+
+async def test_a_batch_runs_once_and_only_inside_of_its_block() -> None:
+    batch = running(times_ten, [1], at_once=1, expected=())
+    with pytest.raises(RuntimeError, match="async with"):
+        await anext(batch)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        async with batch:
+            assert await anext(batch) == Done(0, 1, 10)
+        with pytest.raises(RuntimeError, match="runs once"):
+            async with batch:
+                pytest.fail("the block must not open")
+
+
+async def test_a_batch_keeps_the_name_and_the_total_that_it_was_given() -> None:
+    name = batch_id(0xABC)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        async with running(times_ten, iter([1, 2]), at_once=1, expected=(), total=2, id=name) as batch:
+            assert batch.progress == Progress(total=2, waiting=2, running=0, done=0, failed=0, cancelled=0)
+            _ = [outcome async for outcome in batch]
+    assert batch.id == "batch_00000000000000000000000000000abc"
+
+
+async def test_a_wrong_total_loses_no_item_and_is_corrected_at_the_end() -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        async with running(times_ten, iter(range(5)), at_once=2, expected=(), total=1) as batch:
+            assert len([outcome async for outcome in batch]) == 5
+    assert batch.progress == Progress(total=5, waiting=0, running=0, done=5, failed=0, cancelled=0)
+
+
+def test_a_batch_id_is_made_of_128_bits() -> None:
+    assert batch_id(0) == BatchId("batch_" + 32 * "0")
+    assert batch_id((1 << 128) - 1) == BatchId("batch_" + 32 * "f")
+    for bits in (-1, 1 << 128):
+        with pytest.raises(ValueError, match="128 bits"):
+            batch_id(bits)
+
+
+async def test_the_number_at_a_time_can_be_raised_and_lowered_while_it_runs(doors: Doors) -> None:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        running(doors.work, range(20), at_once=1, expected=()) as batch,
+    ):
+        await doors.seen(1)
+        batch.resize(4)
+        await doors.seen(4)
+        assert doors.at_once == 4
+        batch.resize(2)
+        for item in range(4):
+            doors.door(item).set()
+        for _ in range(4):
+            await anext(batch)
+        await doors.seen(6)
+        assert doors.at_once == 2
+        for item in range(20):
+            doors.door(item).set()
+        assert len([outcome async for outcome in batch]) == 16
+    assert doors.most_at_once == 4
+    with pytest.raises(ValueError, match="at_once is 0"):
+        batch.resize(0)

@@ -1,0 +1,292 @@
+import math
+import re
+
+import pytest
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.estimation.backlog import Speed
+from vllm_image_core.estimation.estimator import (
+    Estimate,
+    activation_gb,
+    estimate,
+    gb_per_image,
+    misfit,
+    recommended_concurrency,
+)
+from vllm_image_core.estimation.predictor import GB_PER_MIB, Predictor
+from vllm_image_core.estimation.work import Work
+from vllm_image_core.imaging.size import Size
+from vllm_image_core.models.profile import Profile
+from vllm_image_core.models.registry import Registry
+
+REGISTRY = Registry.builtin()
+KLEIN = REGISTRY.find("FLUX.2-klein-4B").profile
+QWEN = REGISTRY.find("Qwen-Image-2512").profile
+
+
+def estimated(
+    profile: Profile = KLEIN,
+    side: int = 1024,
+    *,
+    guided: bool = False,
+    num_images: int = 1,
+    total_vram_gb: float | None = None,
+) -> Estimate:
+    return estimate(
+        profile,
+        width=side,
+        height=side,
+        num_inference_steps=profile.default_steps,
+        guided=guided,
+        num_images=num_images,
+        total_vram_gb=total_vram_gb,
+    )
+
+
+def test_an_estimate_says_what_it_rests_on_and_the_plan_s_note() -> None:
+    result = estimated()
+    assert result.basis == "nothing measured yet: from the profile, may be off by half"
+    assert " ".join(result.notes).startswith(
+        "Distilled model, 4 steps. First generation may be slower due to torch.compile warmup."
+    )
+    assert any(result.basis in note and "NVIDIA H100" in note for note in result.notes)
+    assert (result.measured, result.memory_basis) == (False, "from the profile")
+
+
+def test_the_estimate_of_an_unknown_model_says_that_it_is_a_guess() -> None:
+    result = estimated(REGISTRY.fallback, guided=True, total_vram_gb=80.0)
+    assert result.basis.startswith("nothing measured yet: a guess, as nothing is known of this model")
+    assert (result.peak_vram_gb, result.recommended_concurrent) == (None, 1)
+
+
+def measured(seconds: float, *, count: int = 23, peak_gb: float | None = None) -> Predictor:
+    """A server that made so many pictures of 1024x1024 in 4 steps."""
+    predictor = Predictor(KLEIN)
+    for _ in range(count):
+        peak = None if peak_gb is None else peak_gb / GB_PER_MIB
+        predictor.observe(Work.at(Size(1024, 1024), 4, guided=False), seconds, peak_mib=peak)
+    return predictor
+
+
+def test_a_measured_server_is_believed_and_no_gpu_is_invented() -> None:
+    result = estimate(
+        KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False, predictor=measured(3.0)
+    )
+    assert result.seconds_per_image == pytest.approx(3.0)
+    assert (result.measured, result.basis) == (True, "23 pictures on this server, off by 1 % on the last 20")
+    assert f"Time: {result.basis}." in result.notes
+    assert not any("H100" in note for note in result.notes)
+
+
+def test_the_memory_that_the_server_told_is_believed() -> None:
+    result = estimate(
+        KLEIN,
+        width=1024,
+        height=1024,
+        num_inference_steps=4,
+        guided=False,
+        total_vram_gb=24.0,
+        predictor=measured(3.0, peak_gb=30.0),
+    )
+    assert result.peak_vram_gb == pytest.approx(30.0)
+    assert result.memory_basis == "measured by the server during 23 pictures"
+    assert any("does not fit on this card: it needs about" in note for note in result.notes)
+
+
+def test_the_queue_is_part_of_the_time_of_completion_and_not_of_the_pictures() -> None:
+    result = estimate(
+        KLEIN,
+        width=1024,
+        height=1024,
+        num_inference_steps=4,
+        guided=False,
+        num_images=2,
+        predictor=measured(3.0),
+        requests_ahead=3,
+    )
+    assert (result.total_seconds, result.queue_seconds) == (pytest.approx(6.0), pytest.approx(9.0))
+    assert result.completion_seconds == pytest.approx(15.0)
+    assert "3 requests are ahead at the server: done in about 15 s." in result.notes
+
+
+def test_the_queue_of_a_server_that_was_not_measured_is_taken_to_be_of_such_pictures() -> None:
+    result = estimate(KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False, requests_ahead=1)
+    assert result.queue_seconds == pytest.approx(result.seconds_per_image)
+    assert any(note.startswith("1 request is ahead at the server: done in") for note in result.notes)
+
+
+@pytest.mark.parametrize("ahead", [None, 0])
+def test_an_idle_server_and_one_that_does_not_tell_have_no_queue(ahead: int | None) -> None:
+    result = estimate(
+        KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False, requests_ahead=ahead
+    )
+    assert (result.requests_ahead, result.completion_seconds) == (ahead, result.total_seconds)
+    assert not any("ahead" in note for note in result.notes)
+
+
+def test_times_are_in_the_range_that_the_plan_expects() -> None:
+    assert 0.3 < estimated().seconds_per_image < 2
+    assert 5 < estimated(QWEN, guided=True).seconds_per_image < 30
+
+
+def test_pictures_are_made_one_after_the_other() -> None:
+    assert estimated(num_images=5).total_seconds == pytest.approx(5 * estimated().seconds_per_image)
+
+
+def test_guidance_doubles_the_steps_and_is_told() -> None:
+    plain, guided = estimated(QWEN), estimated(QWEN, guided=True)
+    assert 1.9 < guided.seconds_per_image / plain.seconds_per_image < 2
+    assert any("second forward pass" in note for note in guided.notes)
+    assert not any("second forward pass" in note for note in plain.notes)
+
+
+def test_the_peak_is_the_model_and_one_running_picture() -> None:
+    assert estimated().peak_vram_gb == 18.0
+    assert estimated(side=512).peak_vram_gb == 16.5
+    assert activation_gb(KLEIN, Size(2000, 2000)) == pytest.approx(2 * 4_000_000 / 1024**2)
+
+
+def test_megapixels_are_those_of_the_plan_s_example() -> None:
+    assert round(estimated().megapixels_per_image, 2) == 1.05
+
+
+@pytest.mark.parametrize(
+    ("total_vram_gb", "at_once"),
+    [
+        (32.0, 4),
+        (23.9, 3),
+        (20.0, 2),
+        (19.9, 1),
+        (18.0, 1),
+        (16.0, 1),
+        (8.0, 1),
+        (0.0, 1),
+        (80.0, 4),
+        (1e308, 4),
+        (None, 1),
+        (math.nan, 1),
+        (-5.0, 1),
+    ],
+)
+def test_concurrency_follows_the_plan_s_rule(total_vram_gb: float | None, at_once: int) -> None:
+    assert recommended_concurrency(total_vram_gb, KLEIN) == at_once
+    assert estimated(total_vram_gb=total_vram_gb).recommended_concurrent == at_once
+
+
+def test_concurrency_is_lower_for_pictures_that_need_more_memory_than_the_rule_reckons_with() -> None:
+    assert recommended_concurrency(27.0, KLEIN) == 4
+    assert estimated(side=2000, total_vram_gb=24.0).recommended_concurrent == 1
+    assert estimated(side=256, total_vram_gb=24.0).recommended_concurrent == 4
+
+
+def with_peaks(*, model_gb: float, gb_per_megapixel: float) -> Predictor:
+    """A server whose pictures have shown what they need."""
+    predictor = Predictor(KLEIN)
+    for megapixels in (0.25, 0.5, 1.0, 2.0) * 5:
+        peak = (model_gb + gb_per_megapixel * megapixels) / GB_PER_MIB
+        predictor.observe(Work(megapixels=megapixels, forwards=4), 1.0, peak_mib=peak)
+    return predictor
+
+
+def test_the_memory_that_was_measured_decides_how_many_at_once() -> None:
+    needs_more = with_peaks(model_gb=18.0, gb_per_megapixel=1.0)
+    assert recommended_concurrency(27.0, KLEIN) == 4
+    assert recommended_concurrency(24.0, KLEIN, needs_more) == 3
+    assert recommended_concurrency(24.0, KLEIN, with_peaks(model_gb=13.0, gb_per_megapixel=5.0)) == 2
+    assert recommended_concurrency(24.0, KLEIN, Predictor(KLEIN)) == 4
+    told = estimate(
+        KLEIN,
+        width=1024,
+        height=1024,
+        num_inference_steps=4,
+        guided=False,
+        total_vram_gb=24.0,
+        predictor=needs_more,
+    )
+    assert told.recommended_concurrent == 3
+    assert told.peak_vram_gb == pytest.approx(19.05, rel=0.02)
+    assert any(re.search(r"[56]\.\d GB beside the model", note) for note in told.notes)
+
+
+def test_the_concurrency_is_explained() -> None:
+    assert any(
+        "8.0 GB beside the model / 2.0 GB a picture" in note for note in estimated(total_vram_gb=24.0).notes
+    )
+    assert any("the GPU's memory is not known" in note for note in estimated().notes)
+
+
+def test_a_gpu_that_is_too_small_is_told() -> None:
+    small = " ".join(estimated(total_vram_gb=12.0).notes)
+    assert (
+        "FLUX.2-klein-4B does not fit on this card: it needs about 16.0 GB of GPU memory, and the card has "
+        "12.0 GB. Use a larger card or several, a quantised checkpoint, or vLLM-Omni's --enable-cpu-offload."
+    ) in small
+    almost = " ".join(estimated(total_vram_gb=17.9).notes)
+    assert "does not fit on this card: with an image in progress it needs about 18.0 GB" in almost
+    assert not any("does not fit" in note for note in estimated(total_vram_gb=18.0).notes)
+    assert not any("does not fit" in note for note in estimated().notes)
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "image"),
+    [
+        ("Tongyi-MAI/Z-Image-Turbo", 20.6, 6.0),
+        ("Qwen/Qwen-Image", 57.7, 6.8),
+        ("Qwen/Qwen-Image-2512", 57.7, 6.8),
+        ("black-forest-labs/FLUX.2-klein-9B", 34.7, 5.2),
+        ("black-forest-labs/FLUX.2-klein-4B", 16.0, 2.0),
+    ],
+)
+def test_an_image_is_reckoned_with_the_peak_less_the_weights_where_they_are_known(
+    model: str, weights: float, image: float
+) -> None:
+    profile = REGISTRY.find(model).profile
+    assert (profile.estimated_vram_gb, gb_per_image(profile)) == (weights, image)
+    for at_once in (1, 2, 3, 4):
+        assert recommended_concurrency(weights + at_once * image + 0.1, profile) == at_once
+    assert recommended_concurrency(weights - 1, profile) == 1
+    assert misfit(profile, weights - 1)
+    assert misfit(profile, weights + image - 0.1)
+    assert not misfit(profile, weights + image + 0.1)
+    assert not misfit(profile, None)
+
+
+@pytest.mark.parametrize("num_images", [0, -1, True, 2.0, "3"])
+def test_a_number_of_pictures_that_is_none_is_refused(num_images: int) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        estimated(num_images=num_images)
+    assert caught.value.parameter == "num_images"
+
+
+@pytest.mark.parametrize(
+    ("num_images", "ahead", "seconds", "queue"),
+    [(1, 0, 1.0, 0.0), (2, 0, 2.0, 0.0), (7, 7, 4.0, 4.0), (700, 0, 400.0, 0.0)],
+)
+def test_several_servers_share_the_pictures_each_by_its_speed(
+    num_images: int, ahead: int, seconds: float, queue: float
+) -> None:
+    result = estimate(
+        KLEIN,
+        width=1024,
+        height=1024,
+        num_inference_steps=4,
+        guided=False,
+        num_images=num_images,
+        requests_ahead=ahead,
+        speeds=[Speed(predictor=measured(each)) for each in (1.0, 2.0, 4.0)],
+    )
+    assert result.seconds_per_image == pytest.approx(1.0)
+    assert (result.total_seconds, result.queue_seconds) == (
+        pytest.approx(seconds, rel=1e-5),
+        pytest.approx(queue),
+    )
+    assert result.basis.startswith("69 pictures on 3 of 3 servers")
+    assert f"Time: {result.basis}." in result.notes
+
+
+def test_several_servers_of_which_one_was_measured_are_not_called_measured() -> None:
+    speeds = [Speed(predictor=measured(1.0)), Speed(predictor=Predictor(KLEIN))]
+    result = estimate(
+        KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False, num_images=10, speeds=speeds
+    )
+    assert not result.measured
+    assert "on 1 of 2 servers" in result.basis

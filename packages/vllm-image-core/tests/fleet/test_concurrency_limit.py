@@ -1,0 +1,118 @@
+import asyncio
+import statistics
+
+import pytest
+from vllm_image_core.fleet.concurrency_limit import Limit
+from vllm_image_core.fleet.fleet import Fleet
+from vllm_image_core.testing.virtual_server import VirtualServer
+from vllm_image_core.testing.virtual_time import run
+from vllm_omni_client.models import ImageGenerationRequest
+
+
+def made(
+    server: VirtualServer, jobs: int, parallel: int | None = None, ceiling: int | None = None
+) -> tuple[float, Fleet]:
+    """The seconds that some jobs take, as many open as the fleet wants, and the fleet afterwards."""
+
+    async def main() -> tuple[float, Fleet]:
+        loop = asyncio.get_running_loop()
+        fleet = Fleet([server], cost=lambda _: 1.0, parallel=parallel, ceiling=ceiling, clock=loop.time)
+        open_calls: set[asyncio.Task[object]] = set()
+        for seed in range(jobs):
+            request = ImageGenerationRequest(prompt="fox", seed=seed)
+            while len(open_calls) >= fleet.window:
+                _, open_calls = await asyncio.wait(open_calls, return_when=asyncio.FIRST_COMPLETED)
+            open_calls.add(asyncio.create_task(fleet.generate_image(request, patient=True)))
+        await asyncio.wait(open_calls)
+        return loop.time(), fleet
+
+    return run(main())
+
+
+@pytest.mark.parametrize("parallel", [1, 4, 16])
+def test_the_parallelism_of_a_server_is_found_by_its_throughput(parallel: int) -> None:
+    server = VirtualServer(parallel=parallel, noise=0.05, most_waiting=8)
+    seconds, _ = made(server, 500)
+    assert seconds / (500 / parallel) <= 1.10
+    assert statistics.mean(server.latencies) <= 3
+    assert server.busy <= 10
+
+
+@pytest.mark.parametrize("parallel", [5, 8, 16])
+def test_it_is_found_too_where_replies_come_in_waves_all_at_once(parallel: int) -> None:
+    server = VirtualServer(parallel=parallel, noise=0.0)
+    seconds, _ = made(server, 500)
+    assert seconds / (500 / parallel) <= 1.10
+    assert statistics.mean(server.latencies) <= 3
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_it_is_found_too_where_pictures_differ_by_a_tenth(seed: int) -> None:
+    server = VirtualServer(parallel=16, noise=0.1, seed=seed)
+    seconds, _ = made(server, 500)
+    assert seconds / (500 / 16) <= 1.10
+
+
+def test_requests_that_come_one_by_one_are_no_measure_of_how_many_it_works_on() -> None:
+    limit = Limit()
+    limit.tell(4)
+    for second in range(400):
+        limit.ended(limit.began(float(second)), second + 0.9)
+        assert limit.value == 5
+
+
+def test_no_fewer_are_tried_where_all_that_the_ceiling_allows_were_needed() -> None:
+    seconds, _ = made(VirtualServer(parallel=16, noise=0.05, round_trip=0.0), 400, ceiling=4)
+    assert seconds <= 1.02 * 100
+
+
+@pytest.mark.parametrize("parallel", [1, 4, 16])
+def test_a_known_parallelism_is_used_from_the_start(parallel: int) -> None:
+    seconds, _ = made(VirtualServer(parallel=parallel, noise=0.05), 2_000, parallel=parallel)
+    assert seconds / (2_000 / parallel) <= 1.02
+
+
+def test_one_runs_and_one_waits_where_more_bring_nothing() -> None:
+    server = VirtualServer()
+    _, fleet = made(server, 100)
+    assert server.most_under_way <= 3
+    assert fleet.members[0].limit == 2
+
+
+def test_the_ceiling_is_never_passed() -> None:
+    server = VirtualServer(parallel=16)
+    seconds, fleet = made(server, 200, ceiling=3)
+    assert server.most_under_way == 3
+    assert fleet.window <= 3
+    assert seconds <= 1.1 * 200 / 3
+
+
+def test_what_the_server_tells_of_itself_is_used() -> None:
+    server = VirtualServer(parallel=4, tells_metrics=True, noise=0.05)
+    _, fleet = made(server, 60)
+    assert fleet.members[0].limit == 5
+
+
+def test_a_slower_first_picture_is_no_reason_for_many_requests() -> None:
+    server = VirtualServer(work=lambda request: 20.0 if request.seed == 0 else 1.0, noise=0.05)
+    made(server, 200)
+    assert server.most_under_way <= 6
+
+
+def test_a_server_that_takes_no_more_gets_no_more() -> None:
+    limit = Limit()
+    limit.tell(8)
+    sent = [limit.began(0.0) for _ in range(10)]
+    for _ in range(4):
+        limit.refused()
+    assert limit.value == 6
+    assert not limit.has_room
+    limit.ended(sent[0], 1.0)
+    assert limit.has_room
+
+
+def test_at_least_one_request_is_always_allowed() -> None:
+    limit = Limit()
+    limit.began(0.0)
+    limit.refused()
+    assert limit.value == 1

@@ -1,0 +1,121 @@
+"""One classification of errors: what the client says of an error is what fleet and batch do with it."""
+
+import pytest
+from vllm_image_core.batches.worker import Meaning, meaning_of
+from vllm_image_core.errors import BadPicture, ImageError
+from vllm_image_core.fleet.error_policy import Fault, verdict_on
+from vllm_omni_client.errors import (
+    BadReply,
+    BadRequest,
+    ConnectionLost,
+    EngineDead,
+    InvalidParameter,
+    ModelChanged,
+    NotFound,
+    OmniError,
+    Outcome,
+    OutOfGpuMemory,
+    RequestTimeout,
+    ServerBusy,
+    ServerError,
+    ServerRefused,
+    ServerUnreachable,
+    Unauthorized,
+    UnsupportedParameter,
+)
+
+HEALTH_DECIDES = None
+TABLE: list[tuple[OmniError, Outcome, Fault, bool, Meaning | None]] = [
+    # the error, its outcome, what a fleet holds against the server, whether another one is asked, in a batch
+    (InvalidParameter("x"), "final", "none", False, "failure"),
+    (UnsupportedParameter("x"), "final", "none", True, "failure"),
+    (ServerUnreachable("x", reason="refused"), "never_sent", "certain", True, "outage"),
+    (ServerUnreachable("x", reason="dns"), "never_sent", "certain", True, "outage"),
+    (ServerUnreachable("x", reason="timeout"), "never_sent", "certain", True, "outage"),
+    (ServerUnreachable("x", reason="other"), "never_sent", "certain", True, "outage"),
+    (ServerUnreachable("x", reason="tls"), "final", "certain", True, "failure"),
+    (RequestTimeout("x", gpu_spent="no"), "never_sent", "doubtful", True, HEALTH_DECIDES),
+    (RequestTimeout("x"), "unknown", "doubtful", True, HEALTH_DECIDES),
+    (ConnectionLost("x", gpu_spent="no"), "never_sent", "doubtful", True, HEALTH_DECIDES),
+    (ConnectionLost("x"), "unknown", "lost", True, HEALTH_DECIDES),
+    (ConnectionLost("x", stale=True), "unknown", "lost", True, HEALTH_DECIDES),
+    (BadReply("x"), "unknown", "rubbish", True, HEALTH_DECIDES),
+    (ServerRefused("x", status=302), "final", "none", False, "failure"),
+    (ServerRefused("x", status=402), "final", "none", False, "failure"),
+    (ServerRefused("x", status=408), "refused", "busy", True, "outage"),
+    (ServerRefused("x", status=409), "final", "none", False, "failure"),
+    (BadRequest("x", status=400), "final", "none", False, "failure"),
+    (BadRequest("x", status=405), "final", "none", False, "failure"),
+    (BadRequest("x", status=413), "final", "none", False, "failure"),
+    (BadRequest("x", status=415), "final", "none", False, "failure"),
+    (BadRequest("x", status=422), "final", "none", False, "failure"),
+    (ModelChanged("x", status=400), "final", "none", False, "failure"),
+    (Unauthorized("x", status=401), "final", "certain", True, "failure"),
+    (Unauthorized("x", status=403), "final", "certain", True, "failure"),
+    (NotFound("x", status=404), "final", "certain", True, "failure"),
+    (ServerBusy("x", status=429), "refused", "busy", True, "outage"),
+    (ServerBusy("x", status=429, retry_after_seconds=2.0), "refused", "busy", True, "outage"),
+    (ServerBusy("x", status=502), "unknown", "lost", True, HEALTH_DECIDES),
+    (ServerBusy("x", status=503), "refused", "busy", True, "outage"),
+    (ServerError("x", status=500), "failed", "charged", True, HEALTH_DECIDES),
+    (ServerError("x", status=501), "final", "none", True, "failure"),
+    (ServerError("x", status=504), "final", "doubtful", False, "failure"),
+    (ServerError("x", status=507), "failed", "charged", True, HEALTH_DECIDES),
+    (ServerError("x", status=520), "unknown", "lost", True, HEALTH_DECIDES),
+    (ServerError("x", status=521), "refused", "certain", True, "outage"),
+    (ServerError("x", status=522), "final", "doubtful", False, "failure"),
+    (ServerError("x", status=523), "refused", "certain", True, "outage"),
+    (ServerError("x", status=524), "final", "doubtful", False, "failure"),
+    (ServerError("x", status=525), "final", "certain", True, "failure"),
+    (ServerError("x", status=526), "final", "certain", True, "failure"),
+    (ServerError("x", status=529), "refused", "busy", True, "outage"),
+    (ServerError("x", status=530), "refused", "certain", True, "outage"),
+    (OutOfGpuMemory("x", status=500), "final", "none", False, "failure"),
+    (OutOfGpuMemory("x", status=200), "final", "none", False, "failure"),
+    (EngineDead("x", status=500), "failed", "certain", True, "death"),
+    (EngineDead("x", status=504), "failed", "certain", True, "death"),
+]
+IDS = [f"{type(error).__name__} {getattr(error, 'status', '')}" for error, *_ in TABLE]
+
+
+@pytest.mark.parametrize(("error", "outcome", "fault", "elsewhere", "meaning"), TABLE, ids=IDS)
+def test_client_fleet_and_batch_agree_on_every_error(
+    error: OmniError, outcome: Outcome, fault: Fault, *, elsewhere: bool, meaning: Meaning | None
+) -> None:
+    verdict = verdict_on(error)
+    assert (error.outcome, verdict.fault, verdict.elsewhere, meaning_of(error)) == (
+        outcome,
+        fault,
+        elsewhere,
+        meaning,
+    )
+    assert verdict.costly is (error.gpu_spent != "no")
+
+
+def every_class(root: type[OmniError]) -> set[type[OmniError]]:
+    return {root}.union(*map(every_class, root.__subclasses__()))
+
+
+def test_no_class_of_error_is_left_out() -> None:
+    assert {type(error) for error, *_ in TABLE} >= every_class(OmniError) - {OmniError}
+
+
+def test_only_what_may_help_there_is_sent_to_another_server_after_it_cost_gpu_time() -> None:
+    for error, outcome, _, elsewhere, _ in TABLE:
+        if elsewhere and verdict_on(error).costly:
+            assert outcome in {"unknown", "failed"}
+
+
+def test_what_is_final_never_makes_a_batch_wait_and_what_cost_nothing_never_fails_one() -> None:
+    for error, outcome, _, _, meaning in TABLE:
+        if outcome == "final":
+            assert meaning == "failure"
+        if outcome in {"never_sent", "refused"}:
+            assert meaning != "failure"
+        assert (error.gpu_spent == "no") >= (outcome in {"never_sent", "refused"})
+
+
+def test_a_picture_that_is_none_is_a_wrong_answer_and_other_errors_here_are_nobodys() -> None:
+    rubbish, ours = verdict_on(BadPicture("x")), verdict_on(ImageError("x"))
+    assert (rubbish.fault, rubbish.elsewhere, rubbish.costly) == ("rubbish", True, True)
+    assert (ours.fault, ours.elsewhere) == ("none", False)

@@ -1,0 +1,286 @@
+"""PNG chunks: walked, checked and spliced without decoding."""
+
+import io
+import os
+import struct
+import time
+import zlib
+
+import pytest
+from PIL import Image, PngImagePlugin
+from vllm_image_core.errors import BadPicture
+from vllm_image_core.imaging import exif, png
+from vllm_image_core.imaging.size import Size
+
+
+def chunk(kind: bytes, content: bytes = b"") -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def header(width: int, height: int, depth: int = 8, colour: int = 2, rest: bytes = b"\0\0\0") -> bytes:
+    return chunk(b"IHDR", struct.pack(">IIBB", width, height, depth, colour) + rest)
+
+
+def drawn(width: int = 48, height: int = 32, mode: str = "RGB", **options: object) -> bytes:
+    image = (
+        Image.frombytes("RGB", (width, height), os.urandom(3 * width * height))
+        .convert("L" if mode == "I;16" else "RGB")
+        .convert(mode)
+    )
+    file = io.BytesIO()
+    image.save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def kinds(data: bytes) -> list[bytes]:
+    found: list[bytes] = []
+    position = 8
+    while position < len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        found.append(data[position + 4 : position + 8])
+        position += 12 + length
+    return found
+
+
+def pixel_data(data: bytes) -> bytes:
+    return data[data.index(b"IDAT") : data.index(b"IEND")]
+
+
+WHOLE = drawn()
+PIXELS = chunk(b"IDAT", zlib.compress(bytes(4 * (1 + 3 * 4))))
+SMALL = png.SIGNATURE + header(4, 4) + PIXELS + chunk(b"IEND")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_what_pillow_writes_is_whole_and_has_its_size(mode: str) -> None:
+    data = drawn(33, 17, mode)
+    assert png.size(data) == Size(33, 17)
+    assert png.check(data) == len(data)
+
+
+def test_a_png_cut_at_any_byte_is_refused() -> None:
+    assert png.check(SMALL) == len(SMALL)
+    for length in range(len(SMALL)):
+        with pytest.raises(BadPicture):
+            png.check(SMALL[:length])
+
+
+def test_a_png_with_any_one_bit_turned_is_refused() -> None:
+    for position in range(len(SMALL) * 8):
+        damaged = bytearray(SMALL)
+        damaged[position // 8] ^= 1 << position % 8
+        with pytest.raises(BadPicture):
+            png.check(bytes(damaged))
+
+
+def test_a_wrong_checksum_is_told_with_the_name_of_the_chunk() -> None:
+    start = WHOLE.index(b"IDAT") + 10
+    damaged = WHOLE[:start] + bytes([WHOLE[start] ^ 1]) + WHOLE[start + 1 :]
+    with pytest.raises(BadPicture, match="the checksum of its IDAT chunk is wrong"):
+        png.check(damaged)
+
+
+def test_a_cut_png_is_told_with_how_much_of_it_is_there() -> None:
+    with pytest.raises(BadPicture, match=f"cut off after {len(WHOLE) - 5} bytes: its end is missing"):
+        png.check(WHOLE[:-5])
+
+
+@pytest.mark.parametrize("tail", [b"", b"\n", b"\r\n", b"\0" * 300, b" \n\0"])
+def test_spaces_and_zero_bytes_after_the_end_are_no_part_of_the_picture(tail: bytes) -> None:
+    assert png.check(WHOLE + tail) == len(WHOLE)
+
+
+@pytest.mark.parametrize("tail", [b"x", b"<script>alert(1)</script>", b"\0\0PK\x03\x04", WHOLE])
+def test_anything_else_after_the_end_is_refused(tail: bytes) -> None:
+    with pytest.raises(BadPicture, match="Bytes that are no part of the PNG follow its end"):
+        png.check(WHOLE + tail)
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (png.SIGNATURE, "cut off after 8 bytes"),
+        (png.SIGNATURE + chunk(b"IDAT", bytes(40)), "does not begin with one header"),
+        (png.SIGNATURE + header(0, 4) + PIXELS + chunk(b"IEND"), "size is 0x4"),
+        (png.SIGNATURE + header(4, 2**31) + PIXELS + chunk(b"IEND"), "size is 4x2147483648"),
+        (png.SIGNATURE + header(4, 4, depth=7) + PIXELS + chunk(b"IEND"), "values that no PNG has"),
+        (png.SIGNATURE + header(4, 4, colour=5) + PIXELS + chunk(b"IEND"), "values that no PNG has"),
+        (png.SIGNATURE + header(4, 4, rest=b"\0\0\2") + PIXELS + chunk(b"IEND"), "values that no PNG has"),
+        (png.SIGNATURE + header(4, 4, rest=b"\1\0\0") + PIXELS + chunk(b"IEND"), "values that no PNG has"),
+        (
+            png.SIGNATURE + header(4, 4) + header(4, 4) + PIXELS + chunk(b"IEND"),
+            "does not begin with one header",
+        ),
+        (png.SIGNATURE + header(4, 4) + chunk(b"IEND"), "no picture data"),
+        (png.SIGNATURE + header(4, 4, colour=3) + PIXELS + chunk(b"IEND"), "no palette"),
+        (png.SIGNATURE + header(4, 4) + PIXELS + chunk(b"IEND", b"x"), "end has content"),
+        (png.SIGNATURE + header(4, 4) + PIXELS + chunk(b"\xff\0ab") + chunk(b"IEND"), "no chunk begins"),
+        (png.SIGNATURE + header(4, 4) + PIXELS + chunk(b"tEXt") + PIXELS + chunk(b"IEND"), "torn apart"),
+        (png.SIGNATURE + header(9000, 9000) + PIXELS + chunk(b"IEND"), "too few for 9000x9000"),
+        (png.SIGNATURE + header(4, 4) + chunk(b"tEXt") * 70_000 + PIXELS + chunk(b"IEND"), "no chunk begins"),
+    ],
+)
+def test_a_png_that_breaks_the_rules_is_refused_with_the_rule(data: bytes, fault: str) -> None:
+    with pytest.raises(BadPicture, match=fault):
+        png.check(data)
+
+
+def test_the_size_of_a_bomb_is_known_without_unpacking_it() -> None:
+    bomb = png.SIGNATURE + header(20_000, 20_000) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+    assert png.size(bomb) == Size(20_000, 20_000)
+
+
+def test_a_text_is_spliced_after_the_header_and_every_other_byte_stays() -> None:
+    described = png.with_texts(WHOLE, {"parameters": "Steps: 4"})
+    assert described == WHOLE[:33] + chunk(b"tEXt", b"parameters\0Steps: 4") + WHOLE[33:]
+    assert pixel_data(described) == pixel_data(WHOLE)
+    assert png.check(described) == len(described)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("a red fox\nNegative prompt: blur", b"tEXt"),
+        ("ein süßer Fuchs", b"tEXt"),
+        ("", b"tEXt"),
+        ("雪の中の狐 🦊", b"iTXt"),
+        ("שועל", b"iTXt"),
+        ("x" * 400_000, b"tEXt"),
+        ("狐" * 100_000, b"iTXt"),
+    ],
+)
+def test_a_text_comes_back_from_us_and_from_pillow(text: str, kind: bytes) -> None:
+    described = png.with_texts(WHOLE, {"parameters": text})
+    assert kinds(described)[1] == kind
+    assert png.read_texts(described) == {"parameters": text}
+    with Image.open(io.BytesIO(described)) as image:
+        image.load()
+        assert isinstance(image, PngImagePlugin.PngImageFile)
+        assert image.text == {"parameters": text}
+
+
+def test_a_text_replaces_the_one_of_the_same_keyword_and_leaves_the_others() -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "the server's", zip=True)
+    info.add_itxt("parameters", "the server's")
+    info.add_text("Software", "vLLM")
+    first = png.with_texts(drawn(pnginfo=info), {"parameters": "ours"})
+    assert kinds(first).count(b"tEXt") == 2
+    assert b"zTXt" not in kinds(first)
+    assert png.read_texts(first) == {"parameters": "ours", "Software": "vLLM"}
+    assert png.with_texts(first, {"parameters": "ours"}) == first
+
+
+def test_what_no_text_can_hold_becomes_a_replacement_character() -> None:
+    described = png.with_texts(WHOLE, {"parameters": "a\0b\ud800c\U0001f98a"})
+    assert png.read_texts(described) == {"parameters": "a\ufffdb\ufffdc\U0001f98a"}
+
+
+@pytest.mark.parametrize("keyword", ["", " x", "x ", "x" * 80, "a\0b", "a\nb", "狐"])
+def test_a_keyword_that_png_does_not_know_is_refused(keyword: str) -> None:
+    with pytest.raises(ValueError, match=r"keyword|latin-1"):
+        png.with_texts(WHOLE, {keyword: "x"})
+
+
+def test_a_text_of_more_than_a_mebibyte_is_refused() -> None:
+    with pytest.raises(ValueError, match="at most 1048576"):
+        png.with_texts(WHOLE, {"parameters": "x" * 1_048_576})
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_texts_of_other_programs_are_read_packed_or_not(packed: bool) -> None:  # noqa: FBT001 - parametrised
+    info = PngImagePlugin.PngInfo()
+    info.add_text("prompt", '{"3": {}}', zip=packed)
+    info.add_itxt("workflow", "狐", lang="ja", tkey="流れ", zip=packed)
+    assert png.read_texts(drawn(pnginfo=info)) == {"prompt": '{"3": {}}', "workflow": "狐"}
+
+
+def test_texts_after_the_pixels_are_read_and_the_last_of_a_keyword_counts() -> None:
+    first, last = chunk(b"tEXt", b"a\0first"), chunk(b"tEXt", b"a\0last")
+    data = png.SIGNATURE + header(4, 4) + first + PIXELS + last + chunk(b"IEND")
+    assert png.read_texts(data) == {"a": "last"}
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(50_000_000))),
+        chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(bytes(50_000_000))),
+        chunk(b"zTXt", b"a\0\0" + zlib.compress(b"text")[:-3]),
+        chunk(b"zTXt", b"a\0\0not packed at all"),
+        chunk(b"zTXt", b"a\0\7" + zlib.compress(b"unknown packing")),
+        chunk(b"zTXt", b"a\0"),
+        chunk(b"iTXt", b"a\0\2\0\0\0x"),
+        chunk(b"iTXt", b"a\0\0\0"),
+        chunk(b"iTXt", b"a\0\0\0en"),
+        chunk(b"tEXt", b"no zero byte"),
+        chunk(b"tEXt", b"\0no keyword"),
+        chunk(b"tEXt", b"k" * 80 + b"\0keyword too long"),
+        chunk(b"tEXt", b"a\0" + bytes(1_048_576)),
+        chunk(b"tEXt", b"a\0x")[:-1] + b"!",
+    ],
+)
+def test_a_hostile_text_is_left_out_and_the_others_are_read(hostile: bytes) -> None:
+    good = chunk(b"tEXt", b"parameters\0Steps: 4")
+    data = png.SIGNATURE + header(4, 4) + hostile + good + PIXELS + chunk(b"IEND")
+    assert png.read_texts(data) == {"parameters": "Steps: 4"}
+
+
+def test_no_more_than_64_texts_are_read() -> None:
+    texts = b"".join(chunk(b"tEXt", b"%d\0x" % number) for number in range(1000))
+    data = png.SIGNATURE + header(4, 4) + texts + PIXELS + chunk(b"IEND")
+    assert list(png.read_texts(data)) == [str(number) for number in range(64)]
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", png.SIGNATURE, png.SIGNATURE + b"\xff" * 40, b"\0" * 100])
+def test_what_is_no_png_has_no_texts(data: bytes) -> None:
+    assert png.read_texts(data) == {}
+
+
+def test_the_texts_of_a_cut_png_are_read_as_far_as_they_go() -> None:
+    described = png.with_texts(WHOLE, {"parameters": "Steps: 4"})
+    assert png.read_texts(described[:-20]) == {"parameters": "Steps: 4"}
+    assert png.read_texts(described[:50]) == {}
+
+
+def test_bytes_that_are_no_utf8_are_read_with_replacement_characters() -> None:
+    data = png.SIGNATURE + header(4, 4) + chunk(b"iTXt", b"a\0\0\0\0\0x\xffy") + PIXELS + chunk(b"IEND")
+    assert png.read_texts(data) == {"a": "x\ufffdy"}
+
+
+def test_splicing_into_1024x1024_pixels_takes_less_than_two_milliseconds_of_cpu() -> None:
+    data = drawn(1024, 1024, compress_level=1)
+    texts = {"parameters": "a red fox\nSteps: 4, Seed: 42", "vllm-image": '{"seed": 42}'}
+    seconds: list[float] = []
+    for _ in range(9):
+        started = time.process_time()
+        png.with_texts(data, texts)
+        seconds.append(time.process_time() - started)
+    assert min(seconds) < 0.002
+
+
+@pytest.mark.parametrize("text", ["a pier 桟橋", "café"])
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt"])
+def test_text_in_utf_8_is_read_in_any_chunk(kind: bytes, text: str) -> None:
+    packed = {b"tEXt": b"", b"zTXt": b"\0", b"iTXt": b"\x01\0\0\0"}[kind]
+    content = text.encode() if kind == b"tEXt" else zlib.compress(text.encode())
+    whole = drawn()
+    data = whole[:33] + chunk(kind, b"parameters\0" + packed + content) + whole[33:]
+    assert png.read_texts(data) == {"parameters": text}
+
+
+@pytest.mark.parametrize("text", ["Ã©tÃ©", "café", "\xa0", "plain"])
+def test_latin_1_that_would_be_sound_utf_8_comes_back_as_it_was_written(text: str) -> None:
+    assert png.read_texts(png.with_texts(drawn(), {"parameters": text})) == {"parameters": text}
+
+
+def test_exif_is_read_from_its_own_chunk_and_from_imagemagick_s_but_texts_come_first() -> None:
+    block = exif.encoded("a pier\nSteps: 4")
+    whole = drawn()
+    own = chunk(b"eXIf", block)
+    digits = f"\nexif\n{len(block) + 6:8}\n{(exif.PREFIX + block).hex()}\n"
+    profile = chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(digits.encode()))
+    for found in (own, profile):
+        assert png.read_texts(whole[:33] + found + whole[33:])["parameters"] == "a pier\nSteps: 4"
+    both = own + chunk(b"tEXt", b"parameters\0a quay")
+    assert png.read_texts(whole[:33] + both + whole[33:])["parameters"] == "a quay"

@@ -1,0 +1,34 @@
+from dataclasses import FrozenInstanceError, asdict
+
+import pytest
+from vllm_image_core.requests.image_request import ImageRequest
+
+
+def test_a_request_needs_a_prompt_and_leaves_the_rest_to_the_model() -> None:
+    assert asdict(ImageRequest(prompt="a red fox")) == {
+        "prompt": "a red fox",
+        "negative_prompt": None,
+        "width": None,
+        "height": None,
+        "aspect_ratio": None,
+        "num_inference_steps": None,
+        "guidance_scale": None,
+        "seed": None,
+        "filename": None,
+        "quality": None,
+        "seed_drawn": False,
+        "tag": None,
+        "output_format": None,
+    }
+
+
+def test_a_request_does_not_change() -> None:
+    request = ImageRequest(prompt="a red fox")
+    with pytest.raises(FrozenInstanceError):
+        request.seed = 7  # type: ignore[misc] -- the point of the test
+
+
+def test_a_request_is_a_value() -> None:
+    assert {ImageRequest(prompt="a", seed=1), ImageRequest(prompt="a", seed=1)} == {
+        ImageRequest(prompt="a", seed=1)
+    }

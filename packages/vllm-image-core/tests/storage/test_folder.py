@@ -1,0 +1,112 @@
+"""One open folder."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from vllm_image_core.storage.folder import Folder
+
+
+@pytest.fixture(params=["relative to the folder", "by its path"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[Folder]:
+    """An open folder, on systems that work relative to one and on those that do not."""
+    if request.param == "by its path":
+        yield Folder(tmp_path, None)
+        return
+    with Folder.opened(tmp_path) as opened:
+        yield opened
+
+
+def contents(folder: Folder) -> list[str]:
+    return sorted(entry.name for entry in folder.path.iterdir())
+
+
+def test_a_temporary_file_is_hidden_whole_and_gone_afterwards(folder: Folder) -> None:
+    content = os.urandom(3_000_000)
+    with folder.temporary(content) as name:
+        assert name.startswith(".img_")
+        assert contents(folder) == [name]
+        assert (folder.path / name).read_bytes() == content
+    assert contents(folder) == []
+
+
+def test_a_temporary_file_is_gone_after_an_error(folder: Folder) -> None:
+    with pytest.raises(KeyError), folder.temporary(b"x"):
+        raise KeyError
+    assert contents(folder) == []
+
+
+def test_a_placed_file_stays_under_its_name(folder: Folder) -> None:
+    with folder.temporary(b"content") as name:
+        assert folder.place(name, "fox.png") is True
+    folder.sync()
+    assert contents(folder) == ["fox.png"]
+    assert (folder.path / "fox.png").read_bytes() == b"content"
+    assert folder.has("fox.png")
+    assert not folder.has("hare.png")
+
+
+def test_a_taken_name_is_told_and_its_file_stays(folder: Folder) -> None:
+    (folder.path / "fox.png").write_bytes(b"mine")
+    with folder.temporary(b"content") as name:
+        assert folder.place(name, "fox.png") is False
+    assert (folder.path / "fox.png").read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows lets nobody move an open folder")
+def test_a_folder_swapped_for_a_link_after_it_was_opened_is_still_the_one_written_to(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    with Folder.opened(tmp_path / "pictures") as folder:
+        (tmp_path / "pictures").rename(tmp_path / "moved")
+        (tmp_path / "pictures").symlink_to(tmp_path / "outside", target_is_directory=True)
+        with folder.temporary(b"content") as name:
+            folder.place(name, "fox.png")
+    assert list((tmp_path / "outside").iterdir()) == []
+    assert (tmp_path / "moved" / "fox.png").read_bytes() == b"content"
+
+
+def test_a_folder_that_is_not_there_is_not_made_to_be_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), Folder.existing(tmp_path / "gone"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_read_and_what_is_none_is_not(folder: Folder) -> None:
+    (folder.path / "fox.png").write_bytes(b"content")
+    (folder.path / "folder.png").mkdir()
+    with folder.reading("fox.png") as file:
+        assert file is not None
+        assert file.read() == b"content"
+    with folder.reading("folder.png") as file:
+        assert file is None
+    with pytest.raises(FileNotFoundError), folder.reading("gone.png"):
+        pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's links")
+def test_a_link_swapped_in_between_looking_and_opening_is_not_read(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    secret = tmp_path_factory.mktemp("outside") / "secret"
+    secret.write_bytes(b"secret")
+    (folder.path / "fox.png").write_bytes(b"content")
+    look = Folder.status
+
+    def swapped(folder: Folder, name: str) -> os.stat_result:
+        status = look(folder, name)
+        (folder.path / name).unlink()
+        (folder.path / name).symlink_to(secret)
+        return status
+
+    monkeypatch.setattr(Folder, "status", swapped)
+    with pytest.raises(OSError, match=r"ELOOP|symbolic links"), folder.reading("fox.png"):
+        pass
+
+
+def test_names_come_and_go(folder: Folder) -> None:
+    (folder.path / "fox.png").write_bytes(b"content")
+    assert (folder.names(), folder.status("fox.png").st_size) == (["fox.png"], 7)
+    assert folder.modified_ns() == folder.path.stat().st_mtime_ns
+    folder.remove("fox.png")
+    assert folder.names() == []

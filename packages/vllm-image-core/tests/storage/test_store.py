@@ -1,0 +1,625 @@
+"""The folder of the pictures: whole files or none, never over another, never outside."""
+
+import errno
+import hashlib
+import io
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from vllm_image_core.errors import CannotSave, InvalidRequest, PictureNotSaved
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.storage.folder import Folder
+from vllm_image_core.storage.store import Store
+from vllm_image_core.storage.temporary_names import temporary_name
+
+NOON = datetime(2026, 2, 18, 14, 30, 22)  # noqa: DTZ001 - file names carry local time
+PROMPT = "a red fox in the snow"
+NAME = "img_20260218_143022_b9c4c4"
+DEADLINE_SECONDS = 60
+
+posix = pytest.mark.skipif(os.name != "posix", reason="a POSIX system's links, limits and signals")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux knows a dead process")
+linux_root = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or os.geteuid() != 0, reason="only root may mount a small disk"
+)
+
+SAVES = """
+import sys
+from datetime import datetime
+from pathlib import Path
+from vllm_image_core.errors import CannotSave
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.storage.store import Store
+{before}
+root, sample, times = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+noon = datetime(2026, 2, 18, 14, 30, 22)
+picture = Picture.check(sample.read_bytes())
+sys.stdin.readline()
+for _ in range(times):
+    try:
+        path = Store(root).save(picture, prompt="a red fox in the snow", now=noon)
+        print(path.name, flush=True)
+    except CannotSave as error:
+        print(error.message, error.picture == picture, flush=True)
+"""
+
+
+DIES_WHILE_WRITING = """
+import os, sys
+from pathlib import Path
+from vllm_image_core.storage.folder import Folder
+with Folder.existing(Path(sys.argv[1])) as folder, folder.temporary(b"half a picture"):
+    os._exit(9)
+"""
+
+DIES_WHILE_NAMING = """
+import errno, os, sys
+from datetime import datetime
+from pathlib import Path
+from vllm_image_core.files import folder
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.storage.store import Store
+root, sample, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+make, rename = os.open, os.rename
+
+def refuse(*_, **__):
+    raise OSError(errno.EPERM, "no hard links here")
+
+def die_before_reserving(name, *rest, **more):
+    is_reserving = str(name).endswith("fox.png") and rest[0] & os.O_CREAT
+    return os._exit(9) if is_reserving else make(name, *rest, **more)
+
+def die_when_reserved(old, new, **more):
+    return os._exit(9) if str(new).endswith("fox.png") else rename(old, new, **more)
+
+os.link = refuse
+folder.rename_if_free = lambda *_, **__: False
+if moment == "reserved":
+    os.rename = die_when_reserved
+else:
+    os.open = die_before_reserving
+Store(root).save(Picture.check(sample.read_bytes()), prompt="x", now=datetime(2026, 2, 18), filename="fox")
+"""
+
+
+def killed(script: str, *arguments: object) -> None:
+    """A process that ends in the middle of a step, as by SIGKILL."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    assert subprocess.run(command, check=False, timeout=DEADLINE_SECONDS).returncode == 9
+
+
+def cannot_rename(*_: object, **__: object) -> bool:
+    """As where the file system has no rename that never replaces."""
+    return False
+
+
+def encoded(kind: str = "PNG", side: int = 16) -> bytes:
+    file = io.BytesIO()
+    Image.frombytes("RGB", (side, side), os.urandom(3 * side * side)).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def picture() -> Picture:
+    return Picture.check(encoded())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "pictures")
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Generator[Callable[..., subprocess.Popen[str]]]:
+    """Start a process that saves the same prompt again and again, once it is told to go."""
+    children: list[subprocess.Popen[str]] = []
+
+    def start(root: Path, times: int, *, before: str = "", side: int = 16) -> subprocess.Popen[str]:
+        sample = tmp_path / f"sample{side}.png"
+        sample.write_bytes(encoded(side=side))
+        command = [sys.executable, "-c", SAVES.format(before=before), str(root), str(sample), str(times)]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        child.kill()
+        child.communicate(timeout=DEADLINE_SECONDS)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Generator[Path]:
+    """A disk of 256 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True, timeout=DEADLINE_SECONDS).returncode:
+        pytest.skip("this root may not mount")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True, timeout=DEADLINE_SECONDS)  # noqa: S607 - the system's own
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_a_picture_is_saved_under_the_time_and_the_hash_of_its_prompt(
+    store: Store, picture: Picture, tmp_path: Path
+) -> None:
+    path = store.save(picture, prompt=PROMPT, now=NOON)
+    assert path == tmp_path / "pictures" / f"{NAME}.png"
+    assert path.read_bytes() == picture.bytes
+    assert contents(store.root) == [f"{NAME}.png"]
+
+
+@pytest.mark.parametrize(("kind", "extension"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp")])
+def test_the_extension_is_that_of_the_true_format(store: Store, kind: str, extension: str) -> None:
+    picture = Picture.check(encoded(kind))
+    assert store.save(picture, prompt=PROMPT, now=NOON).name == f"{NAME}.{extension}"
+    assert store.save(picture, prompt=PROMPT, now=NOON, filename="fox.png").name == f"fox.{extension}"
+
+
+def test_a_given_name_is_kept_and_a_taken_one_gets_a_number(store: Store, picture: Picture) -> None:
+    names = [store.save(picture, prompt=PROMPT, now=NOON, filename="fox").name for _ in range(12)]
+    assert names == ["fox.png", *(f"fox_{number}.png" for number in range(2, 13))]
+
+
+def test_a_relative_folder_stays_where_it_was(
+    tmp_path: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store(Path("pictures"))
+    monkeypatch.chdir("/")
+    path = store.save(picture, prompt=PROMPT, now=NOON)
+    assert path == tmp_path / "pictures" / f"{NAME}.png"
+    assert path.is_file()
+
+
+def test_the_users_umask_decides_who_may_read_a_picture(store: Store, picture: Picture) -> None:
+    path = store.save(picture, prompt=PROMPT, now=NOON)
+    beside = store.root / "beside"
+    beside.write_bytes(b"")
+    assert path.stat().st_mode == beside.stat().st_mode
+
+
+def test_four_hundred_saves_in_one_second_from_threads_are_four_hundred_files(
+    store: Store, picture: Picture
+) -> None:
+    def save(_: int) -> Path:
+        return store.save(picture, prompt=PROMPT, now=NOON)
+
+    with ThreadPoolExecutor(16) as threads:
+        paths = list(threads.map(save, range(400), timeout=DEADLINE_SECONDS))
+    expected = {f"{NAME}.png", *(f"{NAME}_{number}.png" for number in range(2, 401))}
+    assert {path.name for path in paths} == expected
+    assert set(contents(store.root)) == expected
+    assert all(path.read_bytes() == picture.bytes for path in paths)
+
+
+def test_two_processes_share_one_folder_without_a_loss(
+    tmp_path: Path, started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    children = [started(tmp_path / "shared", 100) for _ in range(2)]
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    outputs = [child.communicate(timeout=DEADLINE_SECONDS)[0].split() for child in children]
+    assert [len(names) for names in outputs] == [100, 100]
+    assert sorted(outputs[0] + outputs[1]) == contents(tmp_path / "shared")
+    assert len(contents(tmp_path / "shared")) == 200
+
+
+@posix
+def test_a_process_killed_while_saving_leaves_no_half_file(
+    tmp_path: Path, started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    root = tmp_path / "killed"
+    for delay in range(8):
+        child = started(root, 10_000, side=256)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+        for _ in range(1 + delay):
+            child.stdout.readline()
+        child.kill()
+        child.wait(DEADLINE_SECONDS)
+    visible = [path for path in root.iterdir() if not path.name.startswith(".")]
+    assert len(visible) >= 36
+    assert {Picture.check(path.read_bytes()).size.pixels for path in visible} == {256 * 256}
+
+
+def test_a_name_taken_by_anything_is_never_replaced(store: Store, picture: Picture) -> None:
+    store.root.mkdir()
+    (store.root / "fox.png").write_text("mine")
+    (store.root / "fox_2.png").mkdir()
+    path = store.save(picture, prompt=PROMPT, now=NOON, filename="fox")
+    assert path.name == "fox_3.png"
+    assert (store.root / "fox.png").read_text() == "mine"
+    assert (store.root / "fox_2.png").is_dir()
+
+
+@posix
+def test_a_link_to_the_outside_under_the_pictures_name_is_not_followed(
+    store: Store, picture: Picture, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("mine")
+    store.root.mkdir()
+    (store.root / "fox.png").symlink_to(outside / "precious")
+    (store.root / "fox_2.png").symlink_to(outside / "not there")
+    assert store.save(picture, prompt=PROMPT, now=NOON, filename="fox").name == "fox_3.png"
+    assert contents(outside) == ["precious"]
+    assert (outside / "precious").read_text() == "mine"
+
+
+@posix
+def test_a_link_swapped_in_at_any_moment_leads_nowhere(
+    store: Store, picture: Picture, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    store.root.mkdir()
+    enough = threading.Event()
+
+    def swap() -> None:
+        names = [store.root / f"fox{suffix}.png" for suffix in ("", "_2", "_3")]
+        while not enough.is_set():
+            for name in names:
+                name.unlink(missing_ok=True)
+                try:
+                    name.symlink_to(outside / "escaped")
+                except FileExistsError:
+                    continue
+
+    attacker = threading.Thread(target=swap)
+    attacker.start()
+    try:
+        for _ in range(200):
+            store.save(picture, prompt=PROMPT, now=NOON, filename="fox")
+    finally:
+        enough.set()
+        attacker.join(DEADLINE_SECONDS)
+    assert contents(outside) == []
+
+
+@posix
+def test_the_folder_itself_may_be_a_link(tmp_path: Path, picture: Picture) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk", target_is_directory=True)
+    path = Store(tmp_path / "link").save(picture, prompt=PROMPT, now=NOON)
+    assert path == tmp_path / "link" / f"{NAME}.png"
+    assert contents(tmp_path / "disk") == [f"{NAME}.png"]
+
+
+@pytest.mark.parametrize(
+    "filename", ["../fox", "/etc/fox", "C:\\fox", "a/b", "x\0", "nul.png", "x" * 300, ""]
+)
+def test_a_name_that_leads_elsewhere_is_refused_and_nothing_is_written(
+    store: Store, picture: Picture, tmp_path: Path, filename: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        store.save(picture, prompt=PROMPT, now=NOON, filename=filename)
+    assert caught.value.parameter == "filename"
+    assert contents(tmp_path) == []
+
+
+def test_a_name_is_found_in_few_looks_however_many_are_taken(
+    store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def has(folder: Folder, name: str) -> bool:
+        looks.append(name)
+        return name == "fox.png" or int(name.removeprefix("fox_").removesuffix(".png")) <= 50_000
+
+    monkeypatch.setattr(Folder, "has", has)
+    assert store.save(picture, prompt=PROMPT, now=NOON, filename="fox").name == "fox_50001.png"
+    assert len(looks) < 40
+
+
+def test_a_folder_that_was_removed_meanwhile_is_made_again(
+    store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Folder.place
+    removed: list[bool] = []
+
+    def remove_first(folder: Folder, temporary: str, name: str) -> bool:
+        if not removed:
+            removed.append(True)
+            (folder.path / temporary).unlink()
+            folder.path.rmdir()
+        return place(folder, temporary, name)
+
+    monkeypatch.setattr(Folder, "place", remove_first)
+    path = store.save(picture, prompt=PROMPT, now=NOON)
+    assert path.read_bytes() == picture.bytes
+    assert contents(store.root) == [f"{NAME}.png"]
+
+
+@pytest.mark.parametrize("renames", [True, False])
+def test_where_there_are_no_hard_links_files_are_whole_and_never_replaced_all_the_same(
+    store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch, *, renames: bool
+) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # what Linux says on FAT
+
+    monkeypatch.setattr(os, "link", link)
+    if not renames:
+        monkeypatch.setattr("vllm_image_core.storage.folder.rename_if_free", cannot_rename)
+    store.root.mkdir()
+    (store.root / "fox.png").write_text("mine")
+    with ThreadPoolExecutor(8) as threads:
+        saves = [
+            threads.submit(store.save, picture, prompt=PROMPT, now=NOON, filename="fox") for _ in range(40)
+        ]
+        paths = {save.result(DEADLINE_SECONDS) for save in saves}
+    expected = {"fox.png", *(f"fox_{number}.png" for number in range(2, 42))}
+    assert set(contents(store.root)) == expected
+    assert (store.root / "fox.png").read_text() == "mine"
+    assert all(path.read_bytes() == picture.bytes for path in paths)
+
+
+@posix
+def test_where_there_are_no_hard_links_a_failure_leaves_nothing_either(
+    store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    def rename(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr("vllm_image_core.storage.folder.rename_if_free", cannot_rename)
+    with pytest.raises(PictureNotSaved, match="Input/output error"):
+        store.save(picture, prompt=PROMPT, now=NOON)
+    assert contents(store.root) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "next_step"),
+    [
+        ("write", errno.ENOSPC, "Free some space"),
+        ("fsync", errno.EIO, "Choose another output folder"),
+        ("fsync", errno.EDQUOT, "quota"),
+        ("link", errno.ENOSPC, "Free some space"),
+        ("link", errno.EIO, "Choose another output folder"),
+        ("open", errno.EMFILE, "Too many files are open"),
+        ("open", errno.EROFS, "read-only"),
+        ("open", errno.EACCES, "may write"),
+    ],
+)
+def test_whatever_step_fails_the_picture_is_in_the_error_and_nothing_is_left(  # noqa: PLR0917 - fixtures
+    store: Store,
+    picture: Picture,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    code: int,
+    next_step: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    store.root.mkdir()
+    before = len(os.listdir("/proc/self/fd")) if sys.platform.startswith("linux") else 0  # noqa: PTH208 - counted
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fail)
+        with pytest.raises(PictureNotSaved) as caught:
+            store.save(picture, prompt=PROMPT, now=NOON)
+    after = len(os.listdir("/proc/self/fd")) if sys.platform.startswith("linux") else 0  # noqa: PTH208 - counted
+    error = caught.value
+    assert error.picture == picture
+    assert error.message == (
+        f"Cannot save pictures in {store.root}: {os.strerror(code)} ({errno.errorcode[code]})."
+    )
+    assert next_step in error.next_step
+    assert contents(store.root) == []
+    assert after == before
+    assert store.save(error.picture, prompt=PROMPT, now=NOON).is_file()
+
+
+def test_an_error_keeps_its_picture_in_a_pickle(picture: Picture) -> None:
+    error = PictureNotSaved("no", picture=picture, next_step="wait")
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert (type(copy), copy.message, copy.next_step, copy.picture) == (
+        PictureNotSaved,
+        "no",
+        "wait",
+        picture,
+    )
+
+
+@linux_root
+def test_a_full_disk_leaves_no_part_of_a_picture_and_loses_none(small_disk: Path) -> None:
+    store = Store(small_disk)
+    picture = Picture.check(encoded(side=128))
+    saved = [store.save(picture, prompt=PROMPT, now=NOON) for _ in range(4)]
+    with pytest.raises(PictureNotSaved, match="No space left on device") as caught:
+        store.save(picture, prompt=PROMPT, now=NOON)
+    assert contents(small_disk) == sorted(path.name for path in saved)
+    with pytest.raises(CannotSave, match="No space left on device"):
+        store.check_writable()
+    assert contents(small_disk) == sorted(path.name for path in saved)
+    saved[0].unlink()
+    saved[1].unlink()
+    assert store.save(caught.value.picture, prompt=PROMPT, now=NOON).read_bytes() == picture.bytes
+
+
+@linux_root
+def test_a_read_only_disk_is_found_before_anything_is_generated(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True, timeout=DEADLINE_SECONDS)  # noqa: S607 - the system's own
+    with pytest.raises(CannotSave, match="EROFS") as caught:
+        Store(small_disk / "pictures").check_writable()
+    assert "read-only" in caught.value.next_step
+
+
+@posix
+def test_a_limit_on_file_sizes_is_an_error_that_keeps_the_picture(
+    tmp_path: Path, started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    before = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
+    child = started(tmp_path / "limited", 2, before=before, side=256)
+    output, _ = child.communicate("go\n", timeout=DEADLINE_SECONDS)
+    expected = f"Cannot save pictures in {tmp_path / 'limited'}: File too large (EFBIG). True"
+    assert output.splitlines() == [expected, expected]
+    assert contents(tmp_path / "limited") == []
+
+
+def test_a_folder_is_made_with_its_parents_and_left_empty(tmp_path: Path) -> None:
+    Store(tmp_path / "a" / "b").check_writable()
+    assert contents(tmp_path / "a" / "b") == []
+
+
+@posix
+@pytest.mark.parametrize("inside", ["", "pictures"])
+def test_a_file_in_the_way_is_found_before_anything_is_generated(tmp_path: Path, inside: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    store = Store(tmp_path / "file" / inside)
+    with pytest.raises(CannotSave) as caught:
+        store.check_writable()
+    assert caught.value.message.startswith(f"Cannot save pictures in {store.root}: ")
+    assert "A file is in the way" in caught.value.next_step
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@posix
+@pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_found_before_anything_is_generated(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(CannotSave, match="EACCES") as caught:
+        Store(tmp_path / "pictures").check_writable()
+    assert "may write" in caught.value.next_step
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
+def test_a_folder_that_nobody_can_make_is_found_before_anything_is_generated() -> None:
+    with pytest.raises(CannotSave, match=r"Cannot save pictures in /proc/pictures: "):
+        Store(Path("/proc/pictures")).check_writable()
+
+
+def test_a_path_with_a_zero_byte_is_no_folder() -> None:
+    with pytest.raises(CannotSave, match="zero byte"):
+        Store(Path("a\0b"))
+
+
+def test_a_path_of_5000_characters_is_an_error_with_a_short_message(tmp_path: Path) -> None:
+    with pytest.raises(CannotSave) as caught:
+        Store(tmp_path / ("x" * 5000)).check_writable()
+    assert len(caught.value.message) < 500
+
+
+def test_temporary_files_of_a_day_ago_are_removed_and_nothing_else(store: Store) -> None:
+    store.root.mkdir()
+    yesterday = time.time() - 25 * 3600
+    for name in (".img_dead.tmp", "img_old.tmp", ".img_old.png", "picture.png", ".other.tmp"):
+        (store.root / name).write_bytes(b"x")
+        os.utime(store.root / name, (yesterday, yesterday))
+    (store.root / ".img_alive.tmp").write_bytes(b"x")
+    (store.root / ".img_folder.tmp").mkdir()
+    os.utime(store.root / ".img_folder.tmp", (yesterday, yesterday))
+    store.check_writable()
+    assert contents(store.root) == [
+        ".img_alive.tmp",
+        ".img_folder.tmp",
+        ".img_old.png",
+        ".other.tmp",
+        "img_old.tmp",
+        "picture.png",
+    ]
+
+
+@linux
+def test_temporary_files_of_a_killed_process_are_removed_at_the_next_start(store: Store) -> None:
+    for folder in (store.root, store.root / ".vllm-image"):
+        folder.mkdir()
+        killed(DIES_WHILE_WRITING, folder)
+        assert [name[:5] for name in contents(folder) if name.endswith(".tmp")] == [".img_"]
+    with Folder.existing(store.root) as folder, folder.temporary(b"of a living process") as alive:
+        store.check_writable()
+        assert contents(store.root) == sorted([alive, ".vllm-image"])
+    assert contents(store.root / ".vllm-image") == []
+
+
+@linux
+@pytest.mark.parametrize("moment", ["reserved", "not reserved"])
+def test_a_picture_whose_process_was_killed_as_it_got_its_name_is_whole_or_gone_at_the_next_start(
+    store: Store, picture: Picture, tmp_path: Path, moment: str
+) -> None:
+    store.root.mkdir()
+    (tmp_path / "sample.png").write_bytes(picture.bytes)
+    killed(DIES_WHILE_NAMING, store.root, tmp_path / "sample.png", moment)
+    assert [name for name in contents(store.root) if not name.startswith(".")] == (
+        ["fox.png"] if moment == "reserved" else []
+    )
+    store.sweep()
+    assert contents(store.root) == (["fox.png"] if moment == "reserved" else [])
+    assert all(path.read_bytes() == picture.bytes for path in store.root.iterdir())
+
+
+@linux
+def test_a_temporary_file_names_nothing_that_is_not_empty_nor_anything_elsewhere(
+    store: Store, tmp_path: Path
+) -> None:
+    store.root.mkdir()
+    (store.root / "full.png").write_bytes(b"mine")
+    (tmp_path / "outside.png").touch()
+    dead = temporary_name(target="full.png").replace(f".{os.getpid()}-", ".999999999-")
+    for target in ("full.png", "..", ".hidden"):
+        (store.root / dead.replace("full.png", target)).write_bytes(b"theirs")
+    (store.root / ".hidden").touch()
+    store.sweep()
+    assert contents(store.root) == [".hidden", "full.png"]
+    assert (store.root / "full.png").read_bytes() == b"mine"
+    assert (store.root / ".hidden").read_bytes() == b""
+
+
+def test_saving_a_picture_twice_gives_two_equal_files(store: Store, picture: Picture) -> None:
+    paths = [store.save(picture, prompt=PROMPT, now=NOON) for _ in range(2)]
+    assert len({hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}) == 1
+    assert len(set(paths)) == 2
+
+
+@posix
+def test_a_relative_folder_whose_working_folder_was_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "work").rmdir()
+    with pytest.raises(CannotSave, match="foxes is relative to the working folder, which no longer exists"):
+        Store(Path("foxes"))
+    assert Store(tmp_path / "foxes").root == tmp_path / "foxes"
+
+
+@posix
+def test_a_path_with_characters_that_no_file_name_has_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CannotSave, match="has characters that this system's file names cannot have"):
+        Store(tmp_path / "\ud83d fox")
+
+
+@posix
+def test_a_name_that_this_system_cannot_write_is_refused_before_anything_is_made(
+    store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def latin(name: str | os.PathLike[str]) -> bytes:
+        return str(name).encode("latin-1")
+
+    monkeypatch.setattr(os, "fsencode", latin)
+    with pytest.raises(InvalidRequest, match="this system's file names cannot have"):
+        store.save(picture, prompt=PROMPT, now=NOON, filename="\u72d0")
+    assert not store.root.exists()

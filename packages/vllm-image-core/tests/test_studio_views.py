@@ -1,0 +1,105 @@
+"""Pictures made small off the event loop, however they are at hand."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from vllm_image_core.errors import BadPicture, InvalidRequest
+from vllm_image_core.imaging import preview as previews
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.imaging.preview import Axis
+from vllm_image_core.storage.index import Index
+from vllm_image_core.storage.query import Query
+from vllm_image_core.studio_views import Viewable, Viewer
+
+Put = Callable[..., Path]
+
+
+@pytest.fixture(params=["picture", "path", "text", "bytes", "record"])
+def viewable(request: pytest.FixtureRequest, small_picture: Picture, put: Put, tmp_path: Path) -> Viewable:
+    """The same picture, at hand in each way."""
+    path = put(tmp_path / "fox.png", prompt="a red fox")
+    [record] = Index(tmp_path).find(Query()).pictures
+    ways: dict[str, Viewable] = {
+        "picture": small_picture,
+        "path": path,
+        "text": str(path),
+        "bytes": path.read_bytes(),
+        "record": record,
+    }
+    return ways[request.param]
+
+
+async def test_a_picture_is_shown_however_it_is_at_hand(viewable: Viewable, small_picture: Picture) -> None:
+    viewer = Viewer()
+    assert await viewer.preview(viewable) == previews.preview(small_picture)
+    assert await viewer.contact_sheet([viewable, None], captions=["a", "b"]) == previews.contact_sheet(
+        [small_picture, None], captions=["a", "b"]
+    )
+    x, y = Axis(name="seed", values=["1", "2"]), Axis(name="", values=["4"])
+    assert await viewer.xy_grid([viewable, None], x=x, y=y) == previews.xy_grid(
+        [small_picture, None], x=x, y=y
+    )
+
+
+async def test_the_limits_and_the_format_are_passed_on(small_picture: Picture) -> None:
+    viewer, axis = Viewer(), Axis(name="", values=["1"])
+    small = await viewer.preview(small_picture, longest_side=16, max_bytes=5_000, format="jpeg")
+    sheet = await viewer.contact_sheet(
+        [small_picture] * 3, first_number=7, longest_side=200, max_bytes=5_000, format="jpeg"
+    )
+    grid = await viewer.xy_grid(
+        [small_picture], x=axis, y=axis, longest_side=200, max_bytes=5_000, format="jpeg"
+    )
+    assert max(small.width, small.height) == 16
+    assert sheet == previews.contact_sheet(
+        [small_picture] * 3, first_number=7, longest_side=200, max_bytes=5_000, format="jpeg"
+    )
+    assert grid == previews.xy_grid(
+        [small_picture], x=axis, y=axis, longest_side=200, max_bytes=5_000, format="jpeg"
+    )
+
+
+@pytest.mark.parametrize("wrong", ["", "missing.png", "a\0b", ".", "notes.txt"])
+async def test_what_is_no_picture_is_told_and_leaves_an_empty_place(
+    tmp_path: Path, small_picture: Picture, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(BadPicture):
+        await Viewer().preview(wrong)
+    assert await Viewer().contact_sheet([small_picture, wrong]) == previews.contact_sheet(
+        [small_picture, None]
+    )
+
+
+async def test_a_file_of_gigabytes_is_not_read_whole(tmp_path: Path) -> None:
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(2**33)
+    with pytest.raises(BadPicture, match="more than 268435456 bytes"):
+        await Viewer().preview(tmp_path / "huge.png")
+
+
+async def test_a_limit_that_nothing_fits_into_is_refused(small_picture: Picture) -> None:
+    with pytest.raises(InvalidRequest, match="longest_side"):
+        await Viewer().preview(small_picture, longest_side=15)
+
+
+async def test_the_event_loop_goes_on_while_a_preview_is_drawn(
+    small_picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = threading.Event()
+
+    def drawn_slowly(picture: Picture) -> Image.Image:
+        assert may_end.wait(60)
+        return Image.new("RGB", (picture.width, picture.height))
+
+    monkeypatch.setattr(Picture, "pil", drawn_slowly)
+    drawing = asyncio.ensure_future(Viewer().preview(small_picture))
+    await asyncio.sleep(0)
+    may_end.set()  # only a loop that goes on comes to this line
+    async with asyncio.timeout(60):
+        assert (await drawing).size == small_picture.size

@@ -1,0 +1,279 @@
+"""A file of requests: a prompt a line, CSV or JSON Lines; read one row at a time, within bounds."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import PurePath
+from typing import BinaryIO, Final, Literal, cast, get_args
+
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.text import one_line, shown
+
+from vllm_image_mcp.cli.csv_records import csv_records
+from vllm_image_mcp.cli.json_values import BadJson, JsonValue, json_values, object_of
+from vllm_image_mcp.cli.text_lines import NOT_UTF8, Line, NotText, TextLines
+
+__all__ = ["FORMATS", "NOT_UTF8", "FileFormat", "Row", "UnreadableFile", "format_of", "rows"]
+
+FileFormat = Literal["text", "csv", "jsonl"]
+FORMATS: Final[tuple[str, ...]] = get_args(FileFormat)
+
+_ALIASES: Final = {"steps": "num_inference_steps", "guidance": "guidance_scale", "cfg": "guidance_scale"}
+_OURS: Final = frozenset({"seed_drawn"})
+_NAMES: Final = tuple(field.name for field in fields(ImageRequest) if field.name not in _OURS)
+_INTEGERS: Final = frozenset({"width", "height", "num_inference_steps", "seed"})
+_NUMBERS: Final = frozenset({"guidance_scale"})
+_SEPARATORS: Final = (",", ";", "\t", "|")
+"""Of a CSV file; spreadsheets write semicolons, and decimal commas, where those are the custom."""
+
+_UNNAMED: Final = ("", "unnamed: 0")
+"""What pandas calls the first column, the numbers of the rows, when a table is written and read again."""
+
+_MOST_JSON: Final = 64 * 2**20
+"""Characters of JSON that is not one object a line: it has to be read as a whole."""
+
+_NOT_AN_OBJECT: Final = 'It is not a JSON object, such as {"prompt": "a red fox"}.'
+
+
+class UnreadableFile(Exception):
+    """A file of which no row can be read; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: what it asks for, or why it cannot be used.
+
+    Attributes:
+        line: The number of its line, from 1.
+        values: The fields of an `ImageRequest`, unchecked.
+        refusal: Why there are none.
+    """
+
+    line: int
+    values: Mapping[str, object]
+    refusal: str | None = None
+
+
+def format_of(name: str) -> FileFormat:
+    """The format that a file's name tells; a prompt a line where it tells none."""
+    match PurePath(name).suffix.lower():
+        case ".csv" | ".tsv":
+            return "csv"
+        case ".jsonl" | ".ndjson" | ".json":
+            return "jsonl"
+        case _:
+            return "text"
+
+
+def rows(file: BinaryIO, kind: FileFormat) -> Iterator[Row]:
+    """The rows that are not blank, in their order.
+
+    UTF-8 with or without a byte order mark, or UTF-16 with one; lines end with LF, CRLF or CR. A row that
+    cannot be used says why, and the next one is read: also after a line of many megabytes.
+
+    Raises:
+        UnreadableFile: It is not text, a CSV file has no header that can be read or a column that no request
+            has, or JSON over several lines is not valid.
+    """
+    readers = {"text": _texts, "csv": _cells, "jsonl": _objects}
+    try:
+        yield from readers[kind](TextLines(file))
+    except NotText as error:
+        raise UnreadableFile(str(error)) from error
+
+
+def _texts(lines: TextLines) -> Iterator[Row]:
+    if lines.beginning.partition("\n")[0].rstrip() in {"[", "{", "[{"}:
+        raise UnreadableFile("it is JSON, not a prompt a line; read it with --format jsonl")
+    for line in lines:
+        if line.refusal:
+            yield Row(line.number, {}, line.refusal)
+        elif prompt := line.text.strip():
+            yield Row(line.number, {"prompt": prompt}, _refusal_of_prompt(prompt))
+
+
+def _refusal_of_prompt(prompt: str) -> str | None:
+    """JSON is never a prompt; words in braces are."""
+    if not prompt.startswith("{"):
+        return None
+    try:
+        json.loads(prompt)
+    except (ValueError, RecursionError):
+        return None
+    return "It is JSON, not a prompt; read the file with --format jsonl."
+
+
+def _objects(lines: TextLines) -> Iterator[Row]:
+    first = lines.beginning.partition("\n")[0].rstrip()
+    # A line that ends so is not an object, but JSON that is laid out over several lines.
+    if first.startswith("[") or first.endswith(("{", "[", ",")):
+        yield from map(_object, _all_values(lines))
+        return
+    for line in lines:
+        if line.refusal:
+            yield Row(line.number, {}, line.refusal)
+        elif line.text.strip():
+            yield _line_of_json(line)
+
+
+def _all_values(lines: TextLines) -> Sequence[JsonValue]:
+    """All values of a file; none of them if one is not valid, as nobody knows where the next begins."""
+    text = lines.read(_MOST_JSON)
+    if text is None:
+        raise UnreadableFile(
+            f"it has more than {_MOST_JSON // 2**20} MiB of JSON that is not one object on each line; "
+            "write it as JSON Lines"
+        )
+    try:
+        return list(json_values(text))
+    except BadJson as error:
+        raise UnreadableFile(f"it is not valid JSON: {error}; nothing of it was read") from error
+
+
+def _line_of_json(line: Line) -> Row:
+    try:
+        return _object(JsonValue(line.number, json.loads(line.text, object_pairs_hook=object_of)))
+    except (ValueError, RecursionError) as error:
+        return Row(line.number, {}, f"It is not valid JSON: {one_line(str(error))}.")
+
+
+def _object(found: JsonValue) -> Row:
+    if not isinstance(found.value, dict):
+        return Row(found.line, {}, _NOT_AN_OBJECT)
+    given = cast("dict[str, object]", found.value)  # pyright: ignore[reportUnknownMemberType] - JSON has text as names
+    values: dict[str, object] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if _name(name) in values:
+            return Row(found.line, {}, f"It gives {_name(name)} twice, under two names.")
+        values[_name(name)] = value
+    return _checked(found.line, values)
+
+
+def _cells(lines: TextLines) -> Iterator[Row]:
+    rest = iter(lines)
+    top = _top(rest)
+    separator = _separator_told(top)
+    if separator is not None:  # as Excel reads and writes it, before the header
+        top = _top(rest)
+    separator = separator or max(_SEPARATORS, key=top.text.count)
+    header = _header(_cells_of(top, separator))
+    for record in csv_records(rest, separator, columns=len(header), is_row=partial(_is_row, header)):
+        if record.refusal:
+            yield Row(record.line, {}, record.refusal)
+        elif any(cell.strip() for cell in record.cells):
+            yield _record(record.line, header, record.cells, decimal_comma=separator != ",")
+
+
+def _top(rest: Iterator[Line]) -> Line:
+    """The first line that is not blank; where that cannot be read, no row means anything."""
+    for line in rest:
+        if line.refusal:
+            raise UnreadableFile(f"its line {line.number} is not a header; {line.refusal.removesuffix('.')}")
+        if line.text.strip():
+            return line
+    raise UnreadableFile("it has no header; its first line names the columns, one of them prompt")
+
+
+def _separator_told(top: Line) -> str | None:
+    """The separator in a line such as "sep=;"; None for any other line."""
+    text = top.text.rstrip("\n").strip(' "')
+    if not text.lower().startswith("sep="):
+        return None
+    told = text[4:].strip(" ,;") or text[4:5]
+    separator = "\t" if told == "\\t" else told
+    if separator not in _SEPARATORS:
+        raise UnreadableFile(f"its line {top.number} sets the separator to {shown(told)}; use , ; | or a tab")
+    return separator
+
+
+def _cells_of(top: Line, separator: str) -> Sequence[str]:
+    record = next(csv_records(iter([top]), separator, columns=1, is_row=bool))
+    if record.refusal:
+        raise UnreadableFile(f"its line {top.number} is not a header; {record.refusal.removesuffix('.')}")
+    return record.cells
+
+
+def _header(cells: Sequence[str]) -> Sequence[str]:
+    """The names of the columns; "" for one that has none."""
+    names = [_name(cell.strip().lower()) for cell in cells]
+    if names[0] in _UNNAMED:
+        names[0] = ""
+    unknown = [name for name in names if name and name not in _NAMES]
+    if unknown:
+        raise UnreadableFile(
+            f"it has a column {shown(unknown[0])}; the first line must name the columns, and a request has "
+            f"{', '.join(_NAMES)}"
+        )
+    if "prompt" not in names:
+        raise UnreadableFile("it has no column prompt")
+    named = [name for name in names if name]
+    if len(set(named)) < len(named):
+        raise UnreadableFile("it has two columns of one name")
+    return names
+
+
+def _record(number: int, header: Sequence[str], cells: Sequence[str], *, decimal_comma: bool) -> Row:
+    if any(cell.strip() for cell in cells[len(header) :]):
+        return Row(number, {}, f"It has {len(cells)} cells for {len(header)} columns.")
+    values: dict[str, object] = {}
+    for place, (name, cell) in enumerate(zip(header, cells, strict=False)):
+        if not cell.strip():
+            continue
+        if not name:
+            if place:
+                return Row(number, {}, f"Its cell {place + 1} is in a column without a name.")
+            continue  # the number of the row
+        value = _value(name, cell.strip(), decimal_comma=decimal_comma)
+        if value is None:
+            kind = "an integer" if name in _INTEGERS else "a number"
+            return Row(number, {}, f"{name} {shown(cell)} is not {kind}.")
+        values[name] = value
+    if [cell.strip().lower() for cell in cells] == list(header):
+        return Row(number, {}, "It repeats the header.")
+    return _checked(number, values)
+
+
+def _is_row(header: Sequence[str], cells: Sequence[str]) -> bool:
+    """Whether cells are a row beyond doubt: as many as there are columns, with numbers where those belong.
+
+    Without columns for numbers, that no cell but the first begins with a blank has to do: prose has blanks
+    behind its commas.
+    """
+    if len(cells) != len(header) or len(header) == 1:
+        return False
+    numbers = [
+        (name, cell.strip())
+        for name, cell in zip(header, cells, strict=True)
+        if cell.strip() and name in _INTEGERS | _NUMBERS
+    ]
+    if any(_value(name, cell, decimal_comma=True) is None for name, cell in numbers):
+        return False
+    return bool(numbers) or not any(cell.startswith(" ") for cell in cells[1:])
+
+
+def _value(name: str, cell: str, *, decimal_comma: bool) -> str | int | float | None:
+    """A cell as its column has it; None for one that is not a number where it has to be."""
+    try:
+        if name in _INTEGERS:
+            return int(cell.removesuffix(".0"))  # tables write whole numbers so where a column has gaps
+        if name in _NUMBERS:
+            return float(cell.replace(",", ".") if decimal_comma else cell)
+    except ValueError:
+        return None
+    return cell
+
+
+def _checked(number: int, values: Mapping[str, object]) -> Row:
+    unknown = [name for name in values if name not in _NAMES]
+    if unknown:
+        return Row(number, {}, f"A request has no {shown(unknown[0])}; it has {', '.join(_NAMES)}.")
+    if "prompt" not in values:
+        return Row(number, {}, "It has no prompt.")
+    return Row(number, values)
+
+
+def _name(name: str) -> str:
+    return _ALIASES.get(name, name)

@@ -1,0 +1,100 @@
+"""A model card: a profile as the command `models` prints it, in three lines or whole with its sources."""
+
+from collections.abc import Iterator
+from textwrap import fill
+
+from vllm_image_core.models.profile import Profile
+
+__all__ = ["brief", "whole"]
+
+_WIDTH = 100
+_NAME = 28
+
+
+def brief(profile: Profile) -> str:
+    """The model's usual settings, memory and sizes."""
+    settings = f"{profile.type}, {profile.default_steps} steps, guidance {profile.default_guidance_scale:g}"
+    return (
+        f"{profile.model}\n  {settings}, {profile.default_size}, {_memory(profile)}{_editing(profile)}\n"
+        f"  {_sizes(profile)}"
+    )
+
+
+def whole(profile: Profile) -> str:
+    """Everything that is known of the model, each fact with its source below it."""
+    return "\n".join([profile.model, *_told(profile)])
+
+
+def _told(profile: Profile) -> Iterator[str]:
+    for name, value in _facts(profile):
+        yield _wrapped(f"  {name:<{_NAME}} {value}", indent=_NAME + 3)
+        if source := profile.sources.get(name):
+            yield _wrapped(source, indent=_NAME + 5)
+
+
+def _facts(profile: Profile) -> Iterator[tuple[str, str]]:
+    """The profile's keys that have a value, as text, in the profile's own order."""
+    for name in type(profile).model_fields:
+        value: object = getattr(profile, name)
+        if name not in {"model", "sources"} and value not in (None, (), {}):
+            yield name, _text(profile, name, value)
+
+
+def _text(profile: Profile, name: str, value: object) -> str:
+    match name:
+        case "supported_aspect_ratios":
+            return _sizes(profile)
+        case "quality":
+            return _qualities(profile)
+        case "aliases":
+            return ", ".join(profile.aliases)
+        case "cost":
+            return ", ".join(f"{key} {seconds:g}" for key, seconds in profile.cost)
+        case _:
+            return _plain(value)
+
+
+def _plain(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
+
+
+def _qualities(profile: Profile) -> str:
+    return "; ".join(
+        f"{quality}: " + ", ".join(f"{key} {_plain(given)}" for key, given in preset if given is not None)
+        for quality, preset in profile.quality.items()
+    )
+
+
+def _sizes(profile: Profile) -> str:
+    return ", ".join(f"{ratio} {size}" for ratio, size in profile.supported_aspect_ratios.items())
+
+
+def _memory(profile: Profile) -> str:
+    return (
+        "memory not known" if profile.estimated_vram_gb is None else f"about {profile.estimated_vram_gb:g} GB"
+    )
+
+
+def _editing(profile: Profile) -> str:
+    if not profile.max_input_images:
+        return ""
+    what = "edits" if profile.text_to_image else "only edits"
+    many = "pictures" if profile.max_input_images > 1 else "picture"
+    return f", {what} up to {profile.max_input_images} {many}"
+
+
+def _wrapped(text: str, *, indent: int) -> str:
+    return fill(
+        text,
+        width=_WIDTH,
+        initial_indent="" if text.startswith(" ") else " " * indent,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,176 @@
+"""What an error says to the model that called a tool: what happened, what is allowed, what to do next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, UnknownBatch
+from vllm_image_core.text import one_line
+from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pydantic import ValidationError
+    from vllm_image_core.fleet.health import Health
+    from vllm_image_core.models.registry import Registry
+
+__all__ = [
+    "diagnosis",
+    "explain",
+    "explain_arguments",
+    "explain_inability",
+    "explain_recorded",
+    "explain_unknown",
+    "in_our_words",
+    "told",
+    "told_notes",
+]
+
+_MODELS_NAMED = 4
+_OUT_OF_MEMORY = (
+    "Server returned out-of-memory error. Try reducing resolution or use `gpu_status` "
+    "to check available memory."
+)
+_BATCHES_AT_A_SHELL = "`vllm-image-mcp batches` tells those of the output folder."
+_OUR_WORDS = {
+    "base_url": "--vllm-url",
+    "`api_key`": "--api-key or VLLM_IMAGE_API_KEY",
+    "`timeout`, and `read_timeout` if you set one,": "--timeout,",
+    "`timeout`": "--timeout",
+    "health_check": "server_health",
+}
+"""What the packages below call otherwise than this program does."""
+
+
+def explain(error: ImageError | OmniError, *, server_url: str) -> str:
+    """The text of an expected failure, in the words that the plan gives where it gives any."""
+    return _sentences(_what_happened(error, server_url), *_notes(error))
+
+
+def told(error: Exception) -> str:
+    """The text of an expected failure for a person at a shell: what happened, and the next step."""
+    if isinstance(error, UnknownBatch):
+        return _sentences(str(error), _BATCHES_AT_A_SHELL)
+    next_step = _next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
+    return _sentences(str(error), *_notes(error), next_step)
+
+
+def told_notes(notes: Sequence[str]) -> tuple[str, ...]:
+    """A picture's notes for the model that called a tool, which has no ``fresh``."""
+    return tuple(note.replace("fresh makes it anew", "another seed makes another one") for note in notes)
+
+
+def diagnosis(health: Health) -> str | None:
+    """Why a server is not healthy; None when it is.
+
+    Here "check with server_health" would lead in a circle: the reason is told instead.
+    """
+    match health.error:
+        case None if health.status == "healthy":
+            return None
+        case None:
+            return "The server answers, but has no model ready: it is starting, or has failed; see its log."
+        case ServerUnreachable() as error:
+            where = f"Cannot connect to vLLM server at {health.server_url}. Is the container running?"
+            return _sentences(where, error.message, _next_step(error))
+        case error:
+            return explain(error, server_url=health.server_url)
+
+
+def explain_recorded(kind: str | None, error: str, next_step: str | None, *, server_url: str) -> str:
+    """The text of a failure of which only the words are left.
+
+    Args:
+        kind: The name of the error's class.
+        error: What happened.
+        next_step: What to do about it.
+        server_url: The server's base URL.
+    """
+    match kind:
+        case ServerUnreachable.__name__:
+            return _unreachable(server_url)
+        case OutOfGpuMemory.__name__:
+            return _OUT_OF_MEMORY
+        case _:
+            return _sentences(error, in_our_words(next_step or ""))
+
+
+def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> str:
+    """Which models could make a picture from a text; "" where the fault is another, or is told already.
+
+    Args:
+        tool: The tool that was called.
+        error: Why its call was refused; of an edit it names the models itself.
+        registry: The models that are known.
+    """
+    if error.parameter != "images" or tool == "edit_image":
+        return ""
+    able = [profile.model for profile in registry if profile.text_to_image]
+    more = f" and {len(able) - _MODELS_NAMED} more" if len(able) > _MODELS_NAMED else ""
+    named = ", ".join(able[:_MODELS_NAMED])
+    return (
+        f"edit_image does that. Models that can: {named}{more}; start the vLLM-Omni server with one "
+        "to make images from text alone."
+    )
+
+
+def explain_arguments(tool: str, error: ValidationError, allowed: list[str]) -> str:
+    """The text for arguments that do not fit the tool's schema, without the validator's own wording."""
+    wrong = "; ".join(
+        f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()
+    )
+    return f"{tool} was called with wrong arguments: {wrong}. Its parameters are: {', '.join(allowed)}."
+
+
+def explain_unknown(tool: str, slips: Mapping[str, str], allowed: Sequence[str]) -> str:
+    """The text for arguments that the tool does not have: a typing error must not make another image.
+
+    Args:
+        tool: The tool that was called.
+        slips: The names that it does not have, each with what to use instead.
+        allowed: Its parameters.
+    """
+    told = " ".join(f"{tool} has no parameter '{one_line(name)}'. {hint}." for name, hint in slips.items())
+    return f"{told} Its parameters are: {', '.join(allowed)}."
+
+
+def _what_happened(error: ImageError | OmniError, server_url: str) -> str:
+    match error:
+        case ServerUnreachable():
+            return _unreachable(server_url)
+        case OutOfGpuMemory():
+            return _OUT_OF_MEMORY
+        case _:
+            return _sentences(error.message, _next_step(error))
+
+
+def _unreachable(server_url: str) -> str:
+    return (
+        f"Cannot connect to vLLM server at {server_url}. Is the container running? "
+        f"Check with `server_health` tool."
+    )
+
+
+def in_our_words(step: str) -> str:
+    """A text of the packages below, with the names that this program has for things."""
+    for theirs, ours in _OUR_WORDS.items():
+        step = step.replace(theirs, ours)
+    return step
+
+
+def _next_step(error: ImageError | OmniError) -> str:
+    step = in_our_words(error.next_step)
+    if isinstance(error, UnknownBatch):
+        return f"{step} list_batches tells those of this folder."
+    return f"{step} It is set with --output-dir." if isinstance(error, CannotSave) else step
+
+
+def _notes(error: Exception) -> list[str]:
+    """What was added to an error on its way up (PEP 678)."""
+    return list(getattr(error, "__notes__", []))
+
+
+def _sentences(*texts: str) -> str:
+    """Texts in a row, each ended by a full stop where it has no end of its own."""
+    return " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in texts if text)

@@ -1,0 +1,1 @@
+"""Running batches: track them, wait for them, report progress, ask for consent."""

@@ -1,0 +1,175 @@
+"""The floor: the batches that this server works on, each followed to its end, whoever waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from typing import TYPE_CHECKING, Final
+
+from vllm_image_core.errors import ImageError
+from vllm_omni_client.errors import OmniError
+
+from vllm_image_mcp.jobs.batch_monitor import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from vllm_image_core.batches.events import Event
+    from vllm_image_core.batches.handle import PictureBatch
+    from vllm_image_core.studio import Studio
+
+__all__ = ["Floor", "ServerEnding"]
+
+_logger = logging.getLogger(__name__)
+
+_KEPT: Final = 100
+"""How many batches that are over are remembered with what their pictures told."""
+
+
+_FOLLOW_SECONDS: Final = 1.0
+"""How long the outcomes of a batch that has been drained may take to be known."""
+
+
+class ServerEnding(ImageError):
+    """The server ends, and begins nothing more."""
+
+    usual_next_step = (
+        "Call again when it has been started again; get_batch with resume=true continues a batch."
+    )
+
+
+class Floor:
+    """The batches of one server process.
+
+    Args:
+        studio: Who makes them.
+        notes: The server's own, told with every picture.
+        patience: Seconds that pictures under way may take when nobody waits for them any more.
+        listener: Called with a batch's id and each of its events.
+
+    Attributes:
+        ending: Whether the server ends: no batch begins any more, and none is cancelled because its call was.
+    """
+
+    def __init__(
+        self,
+        studio: Studio,
+        *,
+        notes: Sequence[str],
+        patience: float,
+        listener: Callable[[str, Event], None] | None = None,
+    ) -> None:
+        self.ending = False
+        self._listener = listener
+        self._studio = studio
+        self._notes = tuple(notes)
+        self._patience = patience
+        self._watches: dict[str, Watch] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._given_up: dict[str, asyncio.Task[None]] = {}
+
+    def known(self, batch_id: str) -> Watch | None:
+        """The watch on a batch that began or went on here; None for any other."""
+        return self._watches.get(batch_id)
+
+    async def begin(self, batch: PictureBatch) -> Watch:
+        """Begin a batch, or go on with one, and follow it; cancelled meanwhile, it does not begin.
+
+        Raises:
+            ImageError: It cannot begin: a request does not fit, the folder cannot be written, and so on.
+            OmniError: The server does not tell its model.
+        """
+        if self.ending:
+            raise ServerEnding("This MCP server is shutting down, so nothing was sent.")
+        known = self._watches.get(batch.id)
+        if known is not None and not known.over and known.batch is batch:
+            return known
+        try:
+            await batch
+        except asyncio.CancelledError:
+            self._do(_cancelled(batch))
+            raise
+        watch = Watch(batch, folder=self._studio.output_dir, notes=self._notes)
+        if self._listener is not None:
+            batch.listen(functools.partial(self._listener, batch.id))
+        self._remember(watch)
+        self._do(watch.follow())
+        return watch
+
+    def wind_down(self, watch: Watch) -> None:
+        """Send no more, and let what is under way end: it is paid for."""
+        task = self._do(self._wound_down(watch.batch))
+        self._given_up[watch.batch.id] = task
+        task.add_done_callback(lambda _: self._given_up.pop(watch.batch.id, None))
+
+    def given_up(self, batch_id: str) -> bool:
+        """Whether no more is sent of a batch, and what is under way has not ended yet."""
+        return batch_id in self._given_up
+
+    async def settled(self, watch: Watch) -> None:
+        """Wait until the journal says how a batch ended that was given up, if its last picture has ended."""
+        task = self._given_up.get(watch.batch.id)
+        if watch.over and task is not None:
+            await asyncio.wait([task])
+
+    async def resume_all(self) -> None:
+        """Go on with every batch that was cut off; what cannot go on is told in the log."""
+        for found in await self._studio.batches():
+            if found.state == "interrupted":
+                try:
+                    await self.begin(self._studio.resume(found.id))
+                except (ImageError, OmniError) as error:
+                    _logger.warning("Batch %s cannot go on: %s", found.id, error)
+
+    @property
+    def is_working(self) -> bool:
+        """Whether a batch is in progress."""
+        return any(not each.over for each in self._watches.values())
+
+    async def drain(self, seconds: float) -> None:
+        """Begin nothing more, and give what is in progress some time to end; the batches can be resumed."""
+        self.ending = True
+        watches = [each for each in self._watches.values() if not each.over]
+        drained = [_told(each.batch.drain(seconds)) for each in watches]
+        await asyncio.gather(*drained)
+        async with asyncio.timeout(_FOLLOW_SECONDS):
+            while any(not each.over for each in watches):
+                await asyncio.gather(*(each.news(_FOLLOW_SECONDS) for each in watches))
+
+    async def aclose(self) -> None:
+        """Leave the batches as they are; the studio makes them resumable when it closes."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _wound_down(self, batch: PictureBatch) -> None:
+        await batch.drain(self._patience)
+        if not self.ending:
+            await self._studio.cancel_batch(batch.id)
+
+    def _do(self, work: Coroutine[None, None, object]) -> asyncio.Task[None]:
+        task = asyncio.create_task(_told(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _remember(self, watch: Watch) -> None:
+        while len(self._watches) >= _KEPT:
+            oldest = next((name for name, each in self._watches.items() if each.over), None)
+            if oldest is None:
+                break
+            del self._watches[oldest]
+        self._watches[watch.batch.id] = watch
+
+
+async def _cancelled(batch: PictureBatch) -> None:
+    await batch.cancel()
+
+
+async def _told(work: Coroutine[None, None, object]) -> None:
+    """Nobody waits for this work: what goes wrong is told in the log."""
+    try:
+        await work
+    except (ImageError, OmniError) as error:
+        _logger.warning("%s", error)

@@ -1,0 +1,85 @@
+"""Patience: for how long a call waits for its pictures before it answers that they are still being made."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mcp.server.mcpserver import Context
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.text import shown
+
+if TYPE_CHECKING:
+    from vllm_image_mcp.state import State
+
+
+__all__ = ["USUAL_SECONDS", "Arrival", "answer_by", "wait_seconds"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """When a message arrived.
+
+    Attributes:
+        at: Seconds, by ``time.monotonic``.
+    """
+
+    at: float
+
+
+USUAL_SECONDS: Final = 45.0
+"""Hosts that drop a call drop it after 60 s or later: the SDK in most of them has that limit."""
+
+_KEPT_ALIVE: Final = {"claude-code": 600.0}
+"""Hosts that wait on as long as progress comes, by the name that they give themselves.
+
+Claude Code 2.1 ends a call after 30 minutes without a message, and each progress message begins them anew.
+"""
+
+_MOST: Final = 86_400.0
+
+
+def answer_by(ctx: Context[State], asked: object) -> float:
+    """When this call has to answer, by the event loop's clock; the wait counts from the call's arrival.
+
+    Raises:
+        InvalidRequest: What was asked is not a number of seconds from 0 to 86400.
+    """
+    seconds = wait_seconds(ctx, asked)
+    arrival = ctx.request_context.request
+    spent = time.monotonic() - arrival.at if isinstance(arrival, Arrival) else 0.0
+    return asyncio.get_running_loop().time() + seconds - spent
+
+
+def wait_seconds(ctx: Context[State], asked: object) -> float:
+    """Seconds that this call may wait: as asked, as set by ``--max-wait``, or as its host is known for.
+
+    Raises:
+        InvalidRequest: What was asked is not a number of seconds from 0 to 86400.
+    """
+    if asked is not None:
+        return _checked(asked)
+    usual = ctx.request_context.lifespan_context.settings.max_wait
+    return _of_host(ctx) if usual is None else usual
+
+
+def _of_host(ctx: Context[State]) -> float:
+    """A host's limit counts only where it asks for progress: that alone keeps its call alive."""
+    client = ctx.session.client_params
+    if client is None or "progress_token" not in (ctx.request_context.meta or {}):
+        return USUAL_SECONDS
+    return _KEPT_ALIVE.get(client.client_info.name, USUAL_SECONDS)
+
+
+def _checked(asked: object) -> float:
+    if isinstance(asked, int | float) and not isinstance(asked, bool) and 0 <= asked <= _MOST:
+        return float(asked)
+    allowed = f"a number of seconds from 0 to {_MOST:g}"
+    raise InvalidRequest(
+        f"max_wait: {shown(asked)} is no such time. Allowed is {allowed}.",
+        parameter="max_wait",
+        value=asked,
+        allowed=allowed,
+    )

@@ -1,0 +1,75 @@
+"""Loading: the modules that the first call needs, imported in a thread once the host has its first answer."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Loading", "needed"]
+
+_logger = logging.getLogger(__name__)
+
+_NEEDED: Final = (
+    "vllm_image_core.studio",
+    "vllm_omni_client",
+    "vllm_image_core.imaging.preview",
+    "vllm_image_mcp.tools.calls",
+    "vllm_image_mcp.jobs.batch_tracker",
+    "vllm_image_mcp.studio_factory",
+    "PIL.JpegImagePlugin",
+    "PIL.PngImagePlugin",
+)
+_FOR_THE_DEMO: Final = ("vllm_omni_client.simulator", "vllm_omni_client.simulator.http.app")
+
+
+def needed(*, demo: bool) -> tuple[str, ...]:
+    """The modules of the first call, small steps first."""
+    return (*_NEEDED, *(_FOR_THE_DEMO if demo else ()))
+
+
+class Loading:
+    """Imports in the background: a call waits for them without blocking the event loop.
+
+    Args:
+        modules: Their names, in order.
+    """
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self._modules = tuple(modules)
+        self._over = asyncio.Event()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Begin, if that has not been done."""
+        if self._thread is None:
+            loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._load, args=(loop,), name="loading")
+            self._thread.start()
+
+    async def ended(self) -> None:
+        """Wait until all is there."""
+        self.begin()
+        await self._over.wait()
+
+    def stop(self) -> None:
+        """Load no further module."""
+        self._stopped.set()
+
+    def _load(self, loop: asyncio.AbstractEventLoop) -> None:
+        for module in self._modules:
+            if self._stopped.is_set():
+                break
+            try:
+                importlib.import_module(module)
+            except ImportError as error:  # whoever needs it says so in words
+                _logger.debug("%s cannot be loaded: %s", module, error)
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(self._over.set)

@@ -1,0 +1,1 @@
+"""MCP resources and prompts: images, batches, model profiles and the gallery."""

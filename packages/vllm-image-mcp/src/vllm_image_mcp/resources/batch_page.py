@@ -1,0 +1,53 @@
+"""A batch as the resource `batch://` tells of it: its counts, and every picture with what makes it again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from vllm_image_core.batches.summary import FoundBatch, ItemReport
+from vllm_image_core.storage.record import Record
+from vllm_image_core.text import one_line, path_text
+
+from vllm_image_mcp.error_messages import in_our_words
+from vllm_image_mcp.resources import stored_images
+from vllm_image_mcp.results.links import picture_uri
+from vllm_image_mcp.results.parameters_used import recorded_settings
+
+__all__ = ["batch_page"]
+
+
+def batch_page(found: FoundBatch, *, folder: Path) -> Mapping[str, object]:
+    """A batch, as JSON can hold it; it reads the files' own texts, so call it in a thread.
+
+    Args:
+        found: As the journal has it.
+        folder: The output folder, absolute.
+    """
+    names = [item.path.name for item in found.items if item.path and item.path.parent == folder]
+    records = {record.path: record for record in stored_images.records(folder, names)}
+    return {
+        "batch_id": found.id,
+        "status": "success" if found.state == "done" else found.state,
+        "created": found.created.isoformat(),
+        "images_total": found.total,
+        "images_generated": found.done,
+        "images_failed": found.failed,
+        "images_cancelled": found.cancelled,
+        "images_left": found.waiting + found.running,
+        "images": [_image(item, records, folder=folder) for item in found.items],
+    }
+
+
+def _image(item: ItemReport, records: Mapping[Path, Record], *, folder: Path) -> Mapping[str, object]:
+    record = records.get(item.path) if item.path else None
+    # The file's own settings, with the prompt whole and the seed as the journal has them.
+    asked = {"prompt": item.prompt} if item.seed is None else {"prompt": item.prompt, "seed": item.seed}
+    return {
+        "index": item.position,
+        "status": "success" if item.state == "done" else item.state,
+        "file_path": path_text(item.path) if item.path else None,
+        "uri": picture_uri(item.path, folder=folder) if item.path else None,
+        "model": record.model and one_line(record.model) if record else None,
+        "tool": "edit_image" if item.operation == "edit" else "generate_image",
+        "parameters": {**(recorded_settings(record) if record else {}), **asked},
+        "error": one_line(in_our_words(item.error), limit=500) if item.error else None,
+    }

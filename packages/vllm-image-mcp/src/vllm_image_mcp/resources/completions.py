@@ -1,0 +1,120 @@
+"""The completions: what a person may mean who has begun to type an argument of a prompt or an address."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from mcp.server import MCPServer
+from mcp.types import (
+    Completion,
+    CompletionArgument,
+    CompletionContext,
+    PromptReference,
+    ResourceTemplateReference,
+)
+
+from vllm_image_mcp.resources.prompts import SETTINGS
+from vllm_image_mcp.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+__all__ = ["Completions", "add_completions"]
+
+_MOST: Final = 100
+"""The protocol's own limit."""
+_PATIENCE_SECONDS: Final = 2.0
+"""Somebody is typing."""
+_LOOKED_AT: Final = 200
+
+
+def add_completions(server: MCPServer[State], state: State) -> None:
+    """Add the completions; nothing is opened before somebody types."""
+    server.completion()(Completions(state).complete)
+
+
+class Completions:
+    """What fits the beginning of an argument."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def complete(
+        self,
+        ref: PromptReference | ResourceTemplateReference,
+        argument: CompletionArgument,
+        _: CompletionContext | None,
+    ) -> Completion | None:
+        """The values that begin with what was typed, then those that have it inside; None for a free text."""
+        candidates = self._source(ref, argument.name)
+        if candidates is None:
+            return None
+        return _fitting(await candidates(), argument.value)
+
+    def _source(
+        self, ref: PromptReference | ResourceTemplateReference, name: str
+    ) -> Callable[[], Awaitable[Iterable[str]]] | None:
+        where = "prompt" if isinstance(ref, PromptReference) else ref.uri.partition("://")[0]
+        return {
+            ("prompt", "aspect_ratio"): self._ratios,
+            ("prompt", "setting"): _settings,
+            ("prompt", "count"): _counts,
+            ("image", "id"): self._images,
+            ("image", "format"): _formats,
+            ("batch", "id"): self._batches,
+            ("profile", "model"): self._models,
+        }.get((where, name))
+
+    async def _ratios(self) -> Iterable[str]:
+        """The loaded model's; those of models that are not known, while the server does not answer."""
+        from vllm_image_core.errors import ImageError  # noqa: PLC0415 - a server that starts needs no core
+        from vllm_omni_client.errors import OmniError  # noqa: PLC0415 - likewise
+
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                profile = (await self._state.studio.model()).profile
+        except (TimeoutError, ImageError, OmniError):
+            profile = self._state.registry.fallback
+        return profile.supported_aspect_ratios
+
+    async def _models(self) -> Iterable[str]:
+        registry = await asyncio.to_thread(lambda: self._state.registry)
+        return [profile.model for profile in registry]
+
+    async def _images(self) -> Iterable[str]:
+        from vllm_image_mcp.resources import stored_images  # noqa: PLC0415 - likewise
+
+        try:
+            found = await asyncio.to_thread(lambda: stored_images.latest(self._state.folder.path, _LOOKED_AT))
+        except OSError:
+            return ()
+        return [record.path.name for record in found]
+
+    async def _batches(self) -> Iterable[str]:
+        from vllm_image_core.errors import ImageError  # noqa: PLC0415 - likewise
+
+        try:
+            return [batch.id for batch in await self._state.studio.batches(_LOOKED_AT)]
+        except ImageError:
+            return ()
+
+
+async def _settings() -> Iterable[str]:
+    return SETTINGS
+
+
+async def _counts() -> Iterable[str]:
+    return [str(number) for number in range(2, 21)]
+
+
+async def _formats() -> Iterable[str]:
+    return ["webp", "jpeg", "png"]
+
+
+def _fitting(candidates: Iterable[str], typed: str) -> Completion:
+    wanted = typed.casefold()
+    every = [each for each in candidates if wanted in each.casefold()]
+    begin = [each for each in every if each.casefold().startswith(wanted)]
+    found = [*begin, *(each for each in every if each not in begin)]
+    return Completion(values=found[:_MOST], total=len(found), has_more=len(found) > _MOST)

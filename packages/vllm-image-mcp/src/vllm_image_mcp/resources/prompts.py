@@ -1,0 +1,269 @@
+"""The prompts: requests that a person picks from a list, filled with what is known of the loaded model."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from mcp.server import MCPServer
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS
+from pydantic import Field
+
+from vllm_image_mcp.state import State
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import Context
+    from mcp.types import GetPromptResult, InputRequiredResult
+    from vllm_image_core.models.profile import Profile
+    from vllm_image_core.models.served import ServedModel
+
+__all__ = ["SETTINGS", "PromptServer", "Prompts", "add_prompts"]
+
+SETTINGS: Final = ("num_inference_steps", "guidance_scale", "quality", "aspect_ratio", "seed")
+"""What can be compared."""
+
+_PATIENCE_SECONDS: Final = 5.0
+"""A person waits for a prompt; a server that does not answer is told of in its text."""
+_LEAST_VARIATIONS: Final = 2
+_MOST_VARIATIONS: Final = 20
+_LONGEST: Final = 20_000
+_SHOWN: Final = 80
+"""Characters of a wrong name that are told."""
+
+_WRITE: Final = """\
+Make a picture of this idea: {idea}
+
+{model}
+
+Write one prompt for it in that way. Keep what the idea says, and add only what serves it: subject, setting, \
+light, composition, style. Leave out words that say nothing, such as "masterpiece" or "8k".
+
+Show me the prompt, then {call}.{ratio} Leave the other settings to the model. If you can \
+see the picture, tell what fits the idea and what does not, and offer one change. Tell me the seed and the \
+file.
+"""
+
+_EXPLORE: Final = """\
+Explore variations of this picture: {prompt}
+
+{model}
+
+Write {count} prompts. Each keeps the subject and changes one thing only: the light, the point of view, the \
+style, the time of day, the composition. Number them, and say in three words what each changes.
+
+Ask estimate_generation how long they take; if it is more than two minutes, ask me first. Then call \
+{call} and with the same seed for each, so that nothing else differs. If it \
+still runs when the call returns, go on with get_batch.
+
+Show me the pictures by their numbers, say which two are best and why if you can see them, and ask \
+which way to go on. Make the next round from the one that I choose.
+"""
+
+_COMPARE: Final = """\
+Compare {asked}. The picture: {prompt}
+
+{model}
+
+Ask estimate_generation how long it takes; if it is more than two minutes, ask me first. Then call \
+{call}: it keeps everything else the same{seed}. If it still runs when the call returns, go on with get_batch.
+
+Show me the pictures beside their values, tell what changes from one to the next if you can see it \
+and what each costs in seconds, and recommend one. Say so if there is no difference that can be seen.
+"""
+
+_MAKE_ONE: Final = "call generate_image with it"
+_EDIT_ONE: Final = (
+    "call edit_image with it and with the image to start from; ask me which one if I have not said"
+)
+_MAKE_EACH: Final = "batch_generate once with all of them"
+_EDIT_EACH: Final = (
+    "edit_image once for each, with the same image to start from (ask me which one if I have not said)"
+)
+_SWEEP: Final = (
+    'batch_generate once, with that one prompt and with the values in sweep, as in {{"{name}": [...]}}'
+)
+_EDIT_WITH_EACH: Final = (
+    "edit_image once for each value, with that one prompt, one seed and the same image (ask me which one if "
+    "I have not said)"
+)
+_CHOSEN: Final = "three values of {name} that this model can tell apart, its default among them"
+
+Idea = Annotated[str, Field(description="What the picture is to show, in any words.")]
+Ratio = Annotated[str | None, Field(description="Such as 16:9. Default: the model's.")]
+Count = Annotated[str | None, Field(description="How many pictures, 2 to 20. Default: 4.")]
+Setting = Annotated[str | None, Field(description=f"{', '.join(SETTINGS)}. Default: num_inference_steps.")]
+Values = Annotated[
+    str | None, Field(description="With commas between them. Default: three that fit the model.")
+]
+
+
+class PromptServer(MCPServer[State]):
+    """An MCP server that says what is wrong with a request for a prompt; the SDK calls that its own fault."""
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[State] | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """A prompt, filled in.
+
+        Raises:
+            MCPError: There is no such prompt, or an argument is missing, unknown, or no such value.
+        """
+        known = {prompt.name: prompt.arguments or [] for prompt in await self.list_prompts()}
+        if name not in known:
+            raise _invalid(f"There is no prompt {name[:_SHOWN]!r}. There are: {', '.join(known)}.")
+        given = arguments or {}
+        missing = [each.name for each in known[name] if each.required and each.name not in given]
+        unknown = [each[:_SHOWN] for each in given if each not in {each.name for each in known[name]}]
+        if missing or unknown:
+            wrong = f"needs the argument {missing[0]!r}" if missing else f"has no argument {unknown[0]!r}"
+            allowed = ", ".join(each.name for each in known[name])
+            raise _invalid(f"{name} {wrong}. Its arguments are: {allowed}.")
+        return await super().get_prompt(name, arguments, context)
+
+
+def _invalid(message: str) -> MCPError:
+    return MCPError(code=INVALID_PARAMS, message=message)
+
+
+def add_prompts(server: MCPServer[State], state: State) -> None:
+    """Add the prompts; the server is asked for its model when one of them is picked."""
+    prompts = Prompts(state)
+    server.prompt(
+        name="write_image_prompt",
+        title="Write a good prompt",
+        description="Turn an idea into a prompt as the loaded model wants it, and make the picture.",
+    )(prompts.write)
+    server.prompt(
+        name="explore_variations",
+        title="Explore variations",
+        description="Make several pictures of one idea that differ in one thing each, and pick from them.",
+    )(prompts.explore)
+    server.prompt(
+        name="compare_settings",
+        title="Compare settings",
+        description="Make the same picture with several values of one setting, and see what it changes.",
+    )(prompts.compare)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loaded:
+    """What a prompt says of the loaded model, and whether that can do nothing but edit."""
+
+    told: str
+    only_edits: bool = False
+
+
+class Prompts:
+    """The texts of the prompts."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def write(self, idea: Idea, aspect_ratio: Ratio = None) -> str:
+        """The idea, and how this model wants to be told."""
+        loaded = await self._loaded()
+        edits = loaded.only_edits
+        given = _checked("aspect_ratio", aspect_ratio) if aspect_ratio else None
+        return _WRITE.format(
+            idea=_checked("idea", idea),
+            call=_EDIT_ONE if edits else _MAKE_ONE,
+            ratio=f' Use aspect_ratio "{given}".' if given and not edits else "",
+            model=loaded.told,
+        )
+
+    async def explore(self, prompt: Idea, count: Count = None) -> str:
+        """A batch of pictures that differ in one thing each."""
+        loaded = await self._loaded()
+        return _EXPLORE.format(
+            prompt=_checked("prompt", prompt),
+            count=_count(count),
+            call=_EDIT_EACH if loaded.only_edits else _MAKE_EACH,
+            model=loaded.told,
+        )
+
+    async def compare(self, prompt: Idea, setting: Setting = None, values: Values = None) -> str:
+        """The same picture with several values of one setting."""
+        name = setting or SETTINGS[0]
+        if name not in SETTINGS:
+            raise _refused("setting", name, ", ".join(SETTINGS))
+        asked = (
+            f"these values of {name}: {_checked('values', values)}" if values else _CHOSEN.format(name=name)
+        )
+        loaded = await self._loaded()
+        return _COMPARE.format(
+            asked=asked,
+            call=_EDIT_WITH_EACH if loaded.only_edits else _SWEEP.format(name=name),
+            prompt=_checked("prompt", prompt),
+            seed="" if name == "seed" else ", the seed too",
+            model=loaded.told,
+        )
+
+    async def _loaded(self) -> _Loaded:
+        """What is known of the loaded model, in a few lines; why nothing is known, where that is so."""
+        from vllm_image_core.errors import ImageError  # noqa: PLC0415 - a server that starts needs no core
+        from vllm_omni_client.errors import OmniError  # noqa: PLC0415 - likewise
+
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                model = await self._state.studio.model()
+                return _Loaded(told=_model_told(model), only_edits=not model.profile.text_to_image)
+        except TimeoutError:
+            why = f"it did not answer within {_PATIENCE_SECONDS:.0f} s"
+        except (ImageError, OmniError) as error:
+            why = error.message.rstrip(".")
+        return _Loaded(
+            told=f"The image server at {self._state.server_url} does not tell which model it has loaded: "
+            f"{why}. Call server_health before anything else, and get_model_info once it is healthy."
+        )
+
+
+def _model_told(model: ServedModel) -> str:
+    profile = model.profile
+    lines = [f"The loaded model is {model.name}."]
+    if not profile.text_to_image:
+        lines.append("It only edits images: it makes none from text alone, so generate_image fails.")
+    if profile.prompting:
+        lines.append(f"How to write for it: {profile.prompting}")
+    lines.append(_about_lengths(profile))
+    if profile.text_to_image:
+        lines.append(f"Aspect ratios: {', '.join(profile.supported_aspect_ratios)}.")
+    else:
+        lines.append("The result has the size of the first image.")
+    lines.append(
+        f"Its own settings: {profile.default_steps} steps, guidance_scale "
+        f"{profile.default_guidance_scale:g}, {profile.default_size}."
+    )
+    if model.match.warning:
+        lines.append(model.match.warning)
+    return "\n".join(line for line in lines if line)
+
+
+def _about_lengths(profile: Profile) -> str:
+    negative = (
+        "It reads no negative prompt: say what is wanted instead."
+        if not profile.supports_negative_prompt
+        else "It reads a negative prompt."
+    )
+    if profile.max_prompt_tokens is None:
+        return negative
+    return f"It reads at most {profile.max_prompt_tokens} tokens of a prompt. {negative}"
+
+
+def _checked(name: str, value: str) -> str:
+    if not 1 <= len(value.strip()) <= _LONGEST:
+        raise _refused(name, value, f"1 to {_LONGEST} characters")
+    return value.strip()
+
+
+def _count(count: str | None) -> int:
+    if count is None or not count.strip():
+        return 4
+    if not (count.strip().isdecimal() and _LEAST_VARIATIONS <= int(count.strip()[:4]) <= _MOST_VARIATIONS):
+        raise _refused("count", count, f"a number from {_LEAST_VARIATIONS} to {_MOST_VARIATIONS}")
+    return int(count.strip())
+
+
+def _refused(name: str, value: str, allowed: str) -> MCPError:
+    return _invalid(f"{name} is {value[:_SHOWN]!r}. Allowed is {allowed}.")

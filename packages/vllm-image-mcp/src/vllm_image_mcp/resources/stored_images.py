@@ -1,0 +1,156 @@
+"""The pictures of the output folder, by their file names: read whole, read smaller, and the latest of them.
+
+The folder is read as it is. Nothing is written there, and no index is needed; links are not followed.
+"""
+
+import errno
+import heapq
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+from vllm_image_core.errors import BadPicture
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.imaging.preview import preview
+from vllm_image_core.imaging.size import Size
+from vllm_image_core.imaging.thumbnail import thumbnail
+from vllm_image_core.storage.filename import PICTURE_EXTENSIONS
+from vllm_image_core.storage.folder import Folder
+from vllm_image_core.storage.record import Record, read_record
+
+__all__ = ["MAX_SENT_BYTES", "SentFormat", "latest", "read", "records", "smaller"]
+
+SentFormat = Literal["png", "webp", "jpeg"]
+
+MAX_SENT_BYTES: Final = 7_000_000
+"""Of one picture, before base64: clients of the TypeScript SDK hang up at a message of 10 MiB."""
+
+_MOST_READ_BYTES: Final = 2**27
+_LEAST_SIDE: Final = 16
+_MOST_SIDE: Final = 4096
+_NO_SUCH_NAME: Final = frozenset((errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL))
+_NO_PART_OF_A_NAME: Final = frozenset("/\\:\0")
+
+
+def read(root: Path, name: str) -> Picture | None:
+    """A picture of the folder, checked to be whole; None where no file of that name can be served.
+
+    Args:
+        root: The output folder.
+        name: The file's name, from outside: whatever it is, nothing but a file in that folder is opened.
+
+    Raises:
+        BadPicture: There is a file, but it holds no whole picture, or is larger than 128 MiB.
+        OSError: The folder or the file cannot be read.
+    """
+    if not _is_picture_name(name):
+        return None
+    try:
+        with Folder.existing(root) as folder, folder.reading(name) as file:
+            data = None if file is None else file.read(_MOST_READ_BYTES + 1)
+    except (FileNotFoundError, ValueError):  # there is none, or the system has no such names
+        return None
+    except OSError as error:
+        if error.errno in _NO_SUCH_NAME:
+            return None
+        raise
+    if data is None:
+        return None
+    if len(data) > _MOST_READ_BYTES:
+        raise BadPicture("The file is larger than 128 MiB.")
+    return Picture.check_file(data)
+
+
+def smaller(
+    picture: Picture,
+    *,
+    width: int | None,
+    format: SentFormat | None,  # noqa: A002 - as it is called in the address
+) -> Picture:
+    """A picture as it is to be sent: itself, unless less is wanted or it has more than `MAX_SENT_BYTES`.
+
+    Args:
+        picture: As it is in its file.
+        width: Pixels, at least 1; the height follows. Never enlarged, and no side is made longer than 4096 or
+            the longer one shorter than 16. None for the picture's own.
+        format: None for the file's own, or for JPEG where it is made smaller.
+
+    Raises:
+        BadPicture: The pixels cannot be decoded.
+    """
+    fits = len(picture.bytes) <= MAX_SENT_BYTES
+    if width is None and fits and format in (None, picture.format):
+        return picture
+    longest = max(picture.width, picture.height)
+    side = longest if width is None else max(_LEAST_SIDE, round(longest * width / picture.width))
+    if format == "png":
+        return _smaller_png(picture, min(side, _MOST_SIDE))
+    return preview(
+        picture,
+        longest_side=min(side, _MOST_SIDE),
+        max_bytes=MAX_SENT_BYTES,
+        format=format or "jpeg",
+    )
+
+
+def _smaller_png(picture: Picture, side: int) -> Picture:
+    """The same without loss; what is too large for that as well is made smaller until it is not."""
+    while True:
+        file = io.BytesIO()
+        thumbnail(picture, Size(side, side)).save(file, "PNG")
+        if file.tell() <= MAX_SENT_BYTES:
+            return Picture.check(file.getvalue())
+        side = side * 3 // 4
+
+
+def latest(root: Path, count: int) -> tuple[Record, ...]:
+    """The pictures that were written last, newest first, with what their files tell of their making.
+
+    Raises:
+        OSError: The folder is there and cannot be read.
+    """
+    try:
+        with Folder.existing(root) as folder:
+            newest = heapq.nlargest(2 * count, _written(folder))
+            return tuple(_records(folder, [name for _, name in newest]))[:count]
+    except FileNotFoundError:  # there is no such folder yet
+        return ()
+
+
+def records(root: Path, names: Iterable[str]) -> tuple[Record, ...]:
+    """What the files of these names tell of their making; those that are gone are left out."""
+    try:
+        with Folder.existing(root) as folder:
+            return tuple(_records(folder, names))
+    except OSError:
+        return ()
+
+
+def _written(folder: Folder) -> Iterator[tuple[int, str]]:
+    """When each file was written, in nanoseconds since 1970, with its name."""
+    for name in folder.names():
+        if _is_picture_name(name):
+            try:
+                yield folder.status(name).st_mtime_ns, name
+            except OSError:  # removed meanwhile
+                continue
+
+
+def _records(folder: Folder, names: Iterable[str]) -> Iterator[Record]:
+    for name in names:
+        try:
+            record = read_record(folder, name)
+        except OSError:
+            continue
+        if record is not None:
+            yield record
+
+
+def _is_picture_name(name: str) -> bool:
+    return (
+        not name.startswith(".")
+        and name.lower().endswith(PICTURE_EXTENSIONS)
+        and _NO_PART_OF_A_NAME.isdisjoint(name)
+        and name.isprintable()
+    )

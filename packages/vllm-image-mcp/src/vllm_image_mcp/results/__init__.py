@@ -1,0 +1,1 @@
+"""Tool results: build what the tools publish, with previews and links."""

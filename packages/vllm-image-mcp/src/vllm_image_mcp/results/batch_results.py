@@ -1,0 +1,320 @@
+"""What became of a batch, put into the results that the tools publish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from vllm_image_core.errors import ImageError
+from vllm_image_core.text import one_line, path_text
+from vllm_omni_client.errors import OmniError
+
+from vllm_image_mcp.error_messages import explain, explain_recorded, in_our_words
+from vllm_image_mcp.results.image_results import seconds_left
+from vllm_image_mcp.results.links import picture_link, picture_uri
+from vllm_image_mcp.results.parameters_used import (
+    LONGEST_PROMPT,
+    Parameters,
+    brief,
+    other_than,
+    recorded_settings,
+    shared,
+)
+from vllm_image_mcp.results.previews import Shown
+from vllm_image_mcp.results.tool_results import (
+    BatchCancelled,
+    BatchEntry,
+    BatchImage,
+    BatchList,
+    BatchResult,
+    BatchStatus,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mcp.types import ResourceLink
+    from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
+    from vllm_image_core.storage.record import Record
+
+    from vllm_image_mcp.jobs.batch_monitor import Watch
+
+__all__ = ["batch_cancelled", "batch_list", "batch_result", "lacks_files", "links_of", "listed", "shown_of"]
+
+_CUT: Final = "Long prompts are cut in this list; the pictures' files have them whole."
+_REMOVED: Final = (
+    "The image was made, and its file was removed from the folder since. get_batch with resume=true makes it "
+    "again."
+)
+_MOST_LISTED: Final = 50
+_GOING_ON: Final = frozenset({"running", "paused", "interrupted", "stopped"})
+_GIVEN_UP: Final = (
+    "The call for it was given up: no more is sent, and what was sent is saved. get_batch with this batch_id "
+    "waits for that."
+)
+_NEXT: Final[dict[str, str]] = {
+    "running": "Not all is done yet: get_batch with this batch_id waits for the rest.",
+    "paused": "The work waits, and goes on by itself: get_batch with this batch_id waits for it.",
+    "interrupted": "The work was cut off: get_batch with this batch_id and resume=true makes the rest.",
+    "stopped": "The work was stopped: get_batch with this batch_id and resume=true makes the rest.",
+}
+"""What to do next about a batch that is not over."""
+
+
+def batch_result(
+    found: FoundBatch,
+    watch: Watch | None,
+    records: Sequence[Record],
+    *,
+    notes: Sequence[str],
+    given_up: bool,
+    server_url: str,
+    folder: Path,
+) -> BatchResult:
+    """A batch as it stands, in the order of its prompts.
+
+    Args:
+        found: As the journal has it.
+        watch: What its pictures told here; None where another process made them.
+        records: What the folder tells of those that it has.
+        notes: The server's own.
+        given_up: Whether its call was, and only what was sent is still waited for.
+        server_url: The server's base URL.
+        folder: The output folder.
+    """
+    settings = _settings(found.items, watch, records)
+    same = shared(settings.values())
+    told = {note: None for seen in watch.seen.values() for note in seen.notes} if watch else {}
+    models = list(dict.fromkeys(_models(watch, records)))
+    live = watch.batch if watch and not watch.over else None
+    counts = live.progress if live else found
+    results = [
+        _image(
+            item,
+            watch,
+            other_than(same, settings.get(item.position, {})),
+            server_url=server_url,
+            folder=folder,
+        )
+        for item in found.items
+    ]
+    removed = sum(each.error == _REMOVED for each in results)
+    status = _status(found.state)
+    return BatchResult(
+        status="partial" if removed and status == "success" else status,
+        batch_id=found.id,
+        total_time_seconds=round(live.seconds if live else found.seconds, 3),
+        images_generated=counts.done - removed,
+        images_failed=counts.failed + removed,
+        images_cancelled=counts.cancelled,
+        images_left=(counts.waiting or 0) + counts.running,
+        seconds_left=seconds_left(live) if live else None,
+        max_concurrent=watch.batch.at_once if watch else None,
+        model=models[0] if len(models) == 1 else None,
+        parameters=same,
+        results=results,
+        notes=[
+            *notes,
+            *_outlook(found, given_up=given_up),
+            *_mixed(models),
+            *_alike(found.items, results),
+            *told,
+            *_left_out(found),
+        ],
+    )
+
+
+def lacks_files(found: FoundBatch) -> bool:
+    """Whether images of a batch were removed from the folder after they were made."""
+    return any(item.path is not None and not item.path.exists() for item in found.items)
+
+
+def _status(state: BatchState) -> BatchStatus:
+    return "success" if state == "done" else state
+
+
+def _outlook(found: FoundBatch, *, given_up: bool) -> list[str]:
+    next_step = _GIVEN_UP if given_up and found.state in _GOING_ON else _NEXT.get(found.state)
+    cause = one_line(in_our_words(found.cause), limit=500) if found.cause else None
+    return [*([cause] if cause else []), *([next_step] if next_step else [])]
+
+
+def _mixed(models: Sequence[str]) -> list[str]:
+    """Said of a batch that went on after its server was given another model."""
+    if len(models) < 2:  # noqa: PLR2004 - more than one
+        return []
+    return [
+        f"Made by {len(models)} models: {', '.join(sorted(models))}. find_images tells each picture's own."
+    ]
+
+
+def _alike(items: Sequence[ItemReport], results: Sequence[BatchImage]) -> list[str]:
+    """Which pictures were made of the very same request, as a sweep of what the model ignores makes them."""
+    groups: dict[object, list[int]] = {}
+    for item, each in zip(items, results, strict=True):
+        if each.status == "success" and item.operation is None:
+            groups.setdefault((item.prompt, each.seed, *sorted(each.parameters.items())), []).append(
+                each.index
+            )
+    return [
+        f"Pictures {', '.join(map(str, alike))} are one and the same: with this model, prompt, seed and "
+        "settings came out equal. To see differences, vary the seed or a setting that the model reads."
+        for alike in groups.values()
+        if len(alike) > 1
+    ]
+
+
+def _left_out(found: FoundBatch) -> list[str]:
+    cut = any(len(item.prompt) > LONGEST_PROMPT for item in found.items)
+    more = found.recorded - len(found.items)
+    return [
+        *([_CUT] if cut else []),
+        *([f"{more} more pictures are not listed; find_images finds them."] if more > 0 else []),
+    ]
+
+
+def _settings(
+    items: Sequence[ItemReport], watch: Watch | None, records: Sequence[Record]
+) -> dict[int, Parameters]:
+    """What each picture was made with, beside its prompt and seed: as it was told here, or by its file."""
+    seen: Mapping[int, Parameters] = (
+        {index: each.parameters for index, each in watch.seen.items()} if watch else {}
+    )
+    files = {record.path: recorded_settings(record) for record in records}
+    found = {
+        item.position: seen.get(item.position) or (files.get(item.path) if item.path else None)
+        for item in items
+    }
+    beside = ("prompt", "seed")
+    return {
+        position: {name: value for name, value in each.items() if name not in beside}
+        for position, each in found.items()
+        if each is not None
+    }
+
+
+def _models(watch: Watch | None, records: Sequence[Record]) -> Iterator[str]:
+    told = (seen.answer.parameters_used for seen in watch.seen.values()) if watch else ()
+    yield from (used.model for used in told if used)
+    yield from (one_line(record.model) for record in records if record.model)
+
+
+def _image(
+    item: ItemReport, watch: Watch | None, parameters: Parameters, *, server_url: str, folder: Path
+) -> BatchImage:
+    """One picture: as it was told here, which is newer, or as the journal has it."""
+    seen = watch.seen.get(item.position) if watch else None
+    path = Path(seen.answer.file_path) if seen and seen.answer.file_path else item.path
+    seconds = seen.answer.generation_time_seconds if seen else item.seconds
+    error = None if seen else _error(item, watch, server_url=server_url)
+    if path is not None and not path.exists():
+        path, error = None, _REMOVED
+    return BatchImage(
+        index=item.position,
+        prompt=brief(item.prompt),
+        status=_item_status(item, watch, error=error, path=path),
+        file_path=path_text(path) if path else None,
+        generation_time_seconds=None if seconds is None else round(seconds, 3),
+        seed=item.seed,
+        uri=picture_uri(path, folder=folder) if path else None,
+        parameters=parameters,
+        reused=seen.answer.reused if seen else item.reused,
+        server=item.server,
+        error=error,
+    )
+
+
+def _item_status(
+    item: ItemReport, watch: Watch | None, *, error: str | None, path: Path | None
+) -> Literal["success", "failed", "cancelled", "running", "waiting"]:
+    if path is not None:
+        return "success"
+    if error is not None:
+        return "failed"
+    state = watch.batch.state(item.position) if watch and not watch.over else item.state
+    return "running" if state == "done" else state  # its outcome is on its way
+
+
+def _error(item: ItemReport, watch: Watch | None, *, server_url: str) -> str | None:
+    live = watch.errors.get(item.position) if watch else None
+    if isinstance(live, (ImageError, OmniError)):
+        return explain(live, server_url=server_url)
+    if item.error is None or item.path is not None:
+        return None
+    return explain_recorded(item.kind, item.error, item.next_step, server_url=server_url)
+
+
+def shown_of(answer: BatchResult) -> list[Shown]:
+    """The pictures of a batch as the places of a sheet, each numbered by its index."""
+    return [
+        Shown(
+            number=image.index,
+            path=Path(image.file_path) if image.file_path else None,
+            prompt=image.prompt,
+            parameters=_labels(answer, image),
+        )
+        for image in answer.results
+    ]
+
+
+def _labels(answer: BatchResult, image: BatchImage) -> Parameters:
+    """What a picture of a sheet is labelled by; its width and height are one thing, its size."""
+    labels = {**image.parameters, **({} if image.seed is None else {"seed": image.seed})}
+    if not labels.keys() & {"width", "height"}:
+        return labels
+    whole = {**answer.parameters, **labels}
+    rest = {name: value for name, value in labels.items() if name not in {"width", "height"}}
+    return {"size": f"{whole.get('width')}x{whole.get('height')}", **rest}
+
+
+def links_of(answer: BatchResult) -> list[ResourceLink]:
+    """A link to each picture that is there."""
+    return [
+        picture_link(Path(image.file_path), uri=image.uri, description=f"{image.index}: seed {image.seed}")
+        for image in answer.results
+        if image.file_path and image.uri
+    ]
+
+
+def listed(known: Sequence[BatchSummary], *, most: int) -> Sequence[BatchSummary]:
+    """The batches that are not over, and the last ones.
+
+    Args:
+        known: Newest first.
+        most: How many of the newest are told whatever became of them.
+    """
+    told = [each for place, each in enumerate(known) if place < most or each.state in _GOING_ON]
+    return told[:_MOST_LISTED]
+
+
+def batch_list(told: Sequence[BatchSummary]) -> BatchList:
+    """Batches as they stand."""
+    return BatchList(batches=[_entry(each) for each in told])
+
+
+def _entry(batch: BatchSummary) -> BatchEntry:
+    return BatchEntry(
+        batch_id=batch.id,
+        status=_status(batch.state),
+        created=batch.created.isoformat(),
+        prompt=one_line(batch.prompt or ""),
+        images_total=batch.total,
+        images_generated=batch.done,
+        images_failed=batch.failed,
+        images_left=batch.waiting + batch.running,
+        here=batch.owner == "here",
+    )
+
+
+def batch_cancelled(batch: FoundBatch) -> BatchCancelled:
+    """What a batch holds after it was cancelled, or after it had ended."""
+    running = "A picture that was running may still be finished on the GPU; it is not saved."
+    return BatchCancelled(
+        batch_id=batch.id,
+        status="cancelled" if batch.state == "cancelled" else "completed",
+        completed=batch.done,
+        cancelled=batch.cancelled,
+        failed=batch.failed,
+        files_saved=[path_text(item.path) for item in batch.items if item.path],
+        notes=[running] if batch.left_running else [],
+    )

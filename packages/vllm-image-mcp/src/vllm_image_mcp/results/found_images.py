@@ -1,0 +1,121 @@
+"""What was found in the output folder, put into the result that the tool publishes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.requests.edit_request import EditRequest
+from vllm_image_core.requests.input_picture import InputPicture, listed
+from vllm_image_core.text import LONGEST_PATH, one_line, path_text
+
+from vllm_image_mcp.input_folders import InputFolders
+from vllm_image_mcp.results.links import picture_link, picture_uri
+from vllm_image_mcp.results.parameters_used import recorded_settings
+from vllm_image_mcp.results.previews import Shown
+from vllm_image_mcp.results.tool_results import FoundImage, FoundImages
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mcp.types import ResourceLink
+    from vllm_image_core.storage.index import Page
+    from vllm_image_core.storage.record import Record
+
+__all__ = ["found_images", "found_links", "nothing_found", "shown_found"]
+
+_NOT_OF_EDITS: Final = frozenset({"width", "height", "output_format"})
+"""What edit_image does not take."""
+
+
+def found_images(page: Page, *, folder: Path) -> FoundImages:
+    """Pictures of the folder, with what makes each again; reads the files of edits: call it in a thread."""
+    return FoundImages(
+        images=[_found(record, folder=folder) for record in page.pictures],
+        next_offset=page.next_offset,
+        notes=list(page.notes),
+    )
+
+
+def _found(record: Record, *, folder: Path) -> FoundImage:
+    return FoundImage(
+        file_path=path_text(record.path),
+        uri=picture_uri(record.path, folder=folder),
+        created=record.created.isoformat(),
+        size=str(record.size),
+        tool="edit_image" if record.operation == "edit" else "generate_image",
+        parameters=_parameters(record, folder),
+        model=record.model and one_line(record.model),
+        batch_id=record.batch and one_line(record.batch),
+    )
+
+
+def _parameters(record: Record, folder: Path) -> dict[str, str | int | float | list[str]]:
+    """What the tool takes; the pictures of an edit are named where it finds each of them as it was."""
+    told = recorded_settings(record)
+    if record.operation != "edit":
+        return {**told}
+    told = {name: value for name, value in told.items() if name not in _NOT_OF_EDITS}
+    edit = record.as_request()
+    if not isinstance(edit, EditRequest):
+        return {**told}
+    images = [_name(one, folder) for one in listed(edit.images)]
+    mask = None if edit.mask is None else _name(edit.mask, folder)
+    if None in images or (edit.mask and not mask) or edit.reference_image or edit.layers or edit.resolution:
+        return {**told}
+    return {
+        **told,
+        "images": [name for name in images if name],
+        **({"mask": mask} if mask else {}),
+        **({} if edit.strength is None else {"strength": edit.strength}),
+    }
+
+
+def _name(one: object, folder: Path) -> str | None:
+    """The name by which the tool finds a picture; None where it would find another one, or none."""
+    if not isinstance(one, InputPicture) or one.name is None:
+        return None
+    try:
+        there = InputFolders(folder).read(one.name, parameter="images")
+    except InvalidRequest:
+        return None
+    return one.name if there.sha256 == one.sha256 else None
+
+
+def nothing_found(given: Mapping[str, object], *, offset: int, folder: Path) -> str:
+    """What to try where nothing was found.
+
+    Args:
+        given: What was searched for, by parameter; None for what was not.
+        offset: How many were passed over.
+        folder: The output folder.
+    """
+    asked = [name for name, value in given.items() if value is not None]
+    if offset:
+        return f"No more images from offset {offset} on. Use a smaller offset, or 0 for the newest."
+    if not asked:
+        where = one_line(str(folder), limit=LONGEST_PATH)
+        return f"There are no images in {where} yet. generate_image makes one."
+    words = ' Try fewer words, or the beginning of one, such as "sno*".' if "text" in asked else ""
+    without = " or ".join(asked)
+    return (
+        f"No image matches {' and '.join(asked)}.{words} Search without {without}, or without arguments for "
+        "the newest images."
+    )
+
+
+def found_links(answer: FoundImages) -> list[ResourceLink]:
+    """A link to each picture of an answer."""
+    return [
+        picture_link(Path(image.file_path), uri=image.uri, description=f"{index}: {image.size}")
+        for index, image in enumerate(answer.images)
+    ]
+
+
+def shown_found(page: Page) -> list[Shown]:
+    """The pictures of a page as the places of a sheet, in order, from 0."""
+    return [
+        Shown(number=index, path=record.path, prompt=record.prompt or record.path.name, parameters={})
+        for index, record in enumerate(page.pictures)
+    ]

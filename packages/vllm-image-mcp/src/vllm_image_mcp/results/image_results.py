@@ -1,0 +1,301 @@
+"""What the studio did, put into the results that the tools publish."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vllm_image_core.text import one_line, path_text
+
+from vllm_image_mcp.error_messages import diagnosis, explain, in_our_words, told_notes
+from vllm_image_mcp.results.links import picture_uri
+from vllm_image_mcp.results.parameters_used import LONGEST_PROMPT, brief
+from vllm_image_mcp.results.tool_results import (
+    Change,
+    EditAbilities,
+    EditResult,
+    FleetServer,
+    GenerationEstimate,
+    GpuStatus,
+    ImageResult,
+    ModelInfo,
+    ParametersUsed,
+    Presets,
+    RecommendedParameters,
+    ServerHealth,
+    Tasks,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from vllm_image_core.batches.handle import PictureBatch
+    from vllm_image_core.estimation.estimator import Estimate
+    from vllm_image_core.estimation.gpu import GpuReport
+    from vllm_image_core.fleet.health import Health
+    from vllm_image_core.models.profile import Profile
+    from vllm_image_core.models.served import ServedModel
+    from vllm_image_core.requests.generated_image import GeneratedImage
+    from vllm_image_core.requests.receipt import Line
+    from vllm_image_core.requests.resolver import ResolvedRequest
+
+__all__ = [
+    "described",
+    "generation_estimate",
+    "gpu_status",
+    "image_result",
+    "image_waiting",
+    "model_info",
+    "presets",
+    "server_health",
+]
+
+
+_CUT = f"The prompt is cut to {LONGEST_PROMPT} characters in this result; all of it was sent."
+
+
+def image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str], folder: Path) -> ImageResult:
+    """One saved picture; of an edit with the names of those that it was made of.
+
+    Args:
+        image: The picture.
+        batch_id: The batch that it was made in.
+        notes: The server's own, told with every picture.
+        folder: The output folder.
+    """
+    from vllm_image_core.requests.edit_resolver import ResolvedEdit  # noqa: PLC0415 - the server starts without it
+
+    told = _image_result(image, batch_id=batch_id, notes=notes, folder=folder)
+    if not isinstance(image.request, ResolvedEdit):
+        return told
+    inputs = [one.name or role for role, one in image.request.inputs.by_role]
+    return EditResult(**dict(told), inputs=inputs)
+
+
+def _image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str], folder: Path) -> ImageResult:
+    sent = image.request
+    return ImageResult(
+        batch_id=batch_id,
+        uri=picture_uri(image.path, folder=folder),
+        file_path=path_text(image.path),
+        generation_time_seconds=round(image.seconds, 3),
+        parameters_used=ParametersUsed(
+            model=image.model,
+            prompt=brief(sent.prompt),
+            negative_prompt=sent.negative_prompt and brief(sent.negative_prompt),
+            width=sent.width,
+            height=sent.height,
+            steps=sent.num_inference_steps,
+            guidance_scale=sent.guidance_scale,
+            seed=sent.seed,
+        ),
+        receipt=[_change(line) for line in image.receipt.told],
+        reused=image.reused,
+        notes=[*notes, *told_notes(image.notes), *_cut(sent)],
+    )
+
+
+def _cut(sent: ResolvedRequest) -> list[str]:
+    longest = max(len(sent.prompt), len(sent.negative_prompt or ""))
+    return [_CUT] if longest > LONGEST_PROMPT else []
+
+
+def image_waiting(
+    batch: PictureBatch, *, inputs: Sequence[str] | None, over: bool, notes: Sequence[str]
+) -> ImageResult:
+    """A picture that is not there: still being made, or never to be.
+
+    Args:
+        batch: The batch of one that it is.
+        inputs: The names of the pictures that it is made of; None for one that is made from a text.
+        over: Whether nothing is made any more.
+        notes: The server's own.
+    """
+    if over:
+        status = "cancelled" if batch.cancelled else "interrupted"
+        tool = "generate_image" if inputs is None else "edit_image"
+        next_step = f"Call {tool} again if it is still wanted."
+    else:
+        status = "paused" if batch.cause else "running"
+        next_step = "The picture is still being made: get_batch with this batch_id waits for it."
+    told = ImageResult(
+        status=status,
+        batch_id=batch.id,
+        receipt=[],
+        seconds_left=None if over else seconds_left(batch),
+        notes=[*notes, *([in_our_words(batch.cause)] if batch.cause else []), next_step],
+    )
+    return told if inputs is None else EditResult(**dict(told), inputs=list(inputs))
+
+
+def seconds_left(batch: PictureBatch) -> float | None:
+    """What is left of a batch at work; None where nobody knows, or where it should have ended by now."""
+    seconds = batch.eta.seconds
+    return round(seconds, 1) or None if seconds is not None else None
+
+
+def described(image: GeneratedImage) -> str:
+    """A picture in a few words."""
+    return f"{image.picture.size}, seed {image.seed}"
+
+
+def _change(line: Line) -> Change:
+    """One line of the receipt without its reason, which the notes have."""
+    return Change.model_validate(
+        {
+            "parameter": line.parameter,
+            "outcome": line.outcome,
+            "requested": one_line(line.requested) if isinstance(line.requested, str) else line.requested,
+            "sent": line.sent,
+            "confirmed": line.confirmed,
+        }
+    )
+
+
+def model_info(model: ServedModel) -> ModelInfo:
+    """The loaded model and its recommended parameters."""
+    profile = model.profile
+    return ModelInfo(
+        model_name=model.match.name,
+        model_type=profile.type,
+        recommended_parameters=RecommendedParameters(
+            num_inference_steps=profile.default_steps,
+            guidance_scale=profile.default_guidance_scale,
+            default_resolution=str(profile.default_size),
+        ),
+        supports_negative_prompt=profile.supports_negative_prompt,
+        supported_aspect_ratios=_sizes(profile),
+        estimated_vram_gb=profile.estimated_vram_gb,
+        in_registry=model.match.in_registry,
+        profile=profile.model,
+        resolution_multiple=profile.resolution_multiple,
+        max_megapixels=profile.max_resolution_mp,
+        qualities=list(profile.quality),
+        max_input_images=profile.max_input_images,
+        tasks=_tasks(profile),
+        prompting=profile.prompting,
+        licence=profile.licence,
+        notes=[*_edits_only(profile), *_warnings(model)],
+    )
+
+
+def _tasks(profile: Profile) -> Tasks:
+    rules = profile.edit_rules
+    edit = EditAbilities(
+        max_images=profile.max_input_images,
+        mask=rules.mask,
+        strength="with_mask" if rules.strength == "with_mask_or_reference" else rules.strength == "read",
+        layers=rules.default_layers,
+    )
+    return Tasks(text_to_image=profile.text_to_image, edit=edit if profile.max_input_images else None)
+
+
+def _edits_only(profile: Profile) -> list[str]:
+    """What is said of a model that makes nothing from text alone, before anybody tries it."""
+    if profile.text_to_image:
+        return []
+    many = "1 image" if profile.max_input_images == 1 else f"1 to {profile.max_input_images} images"
+    return [
+        f"{profile.model} only edits: call edit_image with {many}. generate_image and batch_generate fail."
+    ]
+
+
+def presets(model: ServedModel) -> Presets:
+    """The loaded model's sizes."""
+    profile = model.profile
+    limits = (
+        f"Width and height must be multiples of {profile.resolution_multiple}, "
+        f"with at most {profile.max_resolution_mp:g} megapixels together."
+    )
+    return Presets(
+        model=model.match.name,
+        resolution_multiple=profile.resolution_multiple,
+        max_megapixels=profile.max_resolution_mp,
+        presets=_sizes(profile),
+        default_resolution=str(profile.default_size),
+        notes=[limits, *_edits_only(profile), *_size_of_edits(profile), *_warnings(model)],
+    )
+
+
+def _sizes(profile: Profile) -> dict[str, str]:
+    return {ratio: str(size) for ratio, size in profile.supported_aspect_ratios.items()}
+
+
+def _size_of_edits(profile: Profile) -> list[str]:
+    if profile.text_to_image:
+        return []
+    note = (
+        "These sizes suit the images that it edits. edit_image itself takes no size: the result has that of"
+    )
+    return [f"{note} the first image."]
+
+
+def _warnings(model: ServedModel) -> list[str]:
+    return [model.match.warning] if model.match.warning else []
+
+
+def gpu_status(health: Health, report: GpuReport) -> GpuStatus:
+    """What is known of the card, and where it is known from."""
+    return GpuStatus(
+        gpu_name=report.name,
+        total_vram_gb=report.total_vram_gb,
+        estimated_model_vram_gb=report.model_vram_gb,
+        estimated_free_vram_gb=report.free_vram_gb,
+        recommended_max_concurrent=report.recommended_concurrent,
+        server_url=health.server_url,
+        server_status=health.status,
+        measured_free_vram_gb=report.measured_free_vram_gb,
+        peak_memory_mb=report.peak_memory_mb,
+        sources=dict(report.sources),
+        notes=[
+            *([explain(health.error, server_url=health.server_url)] if health.error else []),
+            *([report.misfit] if report.misfit else []),
+        ],
+    )
+
+
+def server_health(health: Health) -> ServerHealth:
+    """Whether the server can make pictures, and why not."""
+    return ServerHealth(
+        server_url=health.server_url,
+        status=health.status,
+        model_loaded=health.model,
+        latency_ms=None if health.latency_seconds is None else max(1, round(health.latency_seconds * 1000)),
+        version=health.version,
+        message=_health_message(health),
+        servers=[
+            FleetServer(
+                server_url=each.server_url,
+                status=each.status,
+                model_loaded=each.model,
+                message=diagnosis(each),
+            )
+            for each in health.servers
+        ],
+    )
+
+
+def _health_message(health: Health) -> str | None:
+    """Why the server cannot make pictures, or which of several cannot."""
+    ill = [each for each in health.servers if each.status != "healthy"]
+    if health.status != "healthy" or not ill:
+        return diagnosis(health)
+    who = ", ".join(f"{each.server_url} ({each.status})" for each in ill)
+    return (
+        f"{len(ill)} of {len(health.servers)} servers cannot make images: {who}. "
+        "The others go on; `servers` tells why."
+    )
+
+
+def generation_estimate(estimate: Estimate) -> GenerationEstimate:
+    """A prediction, and what it rests on."""
+    return GenerationEstimate(
+        estimated_time_per_image_seconds=round(estimate.seconds_per_image, 2),
+        estimated_total_time_seconds=round(estimate.total_seconds, 2),
+        estimated_peak_vram_gb=None if estimate.peak_vram_gb is None else round(estimate.peak_vram_gb, 1),
+        recommended_concurrent=estimate.recommended_concurrent,
+        resolution=str(estimate.size),
+        total_megapixels_per_image=round(estimate.size.megapixels, 2),
+        notes=" ".join(estimate.notes),
+        basis=estimate.basis,
+    )

@@ -1,0 +1,94 @@
+"""Parameters as results tell them: by the names that the tools take, and no longer than a result can bear."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from vllm_image_core.requests.generated_image import GeneratedImage
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.storage.record import Record
+
+__all__ = [
+    "LONGEST_PROMPT",
+    "Parameters",
+    "asked_settings",
+    "brief",
+    "other_than",
+    "recorded_settings",
+    "sent_settings",
+    "shared",
+]
+
+Parameters = dict[str, str | int | float]
+
+LONGEST_PROMPT: Final = 1_000
+"""Characters of a prompt where a result has many: twenty whole ones could be larger than a host takes."""
+
+
+def brief(text: str) -> str:
+    """A text, cut where it is too long to be told many times."""
+    return text if len(text) <= LONGEST_PROMPT else f"{text[: LONGEST_PROMPT - 1]}…"
+
+
+def sent_settings(image: GeneratedImage) -> Parameters:
+    """What a picture was made with, beside its prompt and seed."""
+    sent = image.request
+    return _told(
+        negative_prompt=sent.negative_prompt,
+        width=sent.width,
+        height=sent.height,
+        num_inference_steps=sent.num_inference_steps,
+        guidance_scale=sent.guidance_scale,
+        output_format=None if sent.output_format == "png" else sent.output_format,
+    )
+
+
+def asked_settings(request: ImageRequest) -> Parameters:
+    """The same of a picture that is not made, as far as it was asked for."""
+    return _told(
+        negative_prompt=request.negative_prompt,
+        width=request.width,
+        height=request.height,
+        num_inference_steps=request.num_inference_steps,
+        guidance_scale=request.guidance_scale,
+        output_format=request.output_format,
+    )
+
+
+def recorded_settings(record: Record) -> Parameters:
+    """Everything that makes a picture of the folder again, as far as its file tells it.
+
+    Of an edit what it started from is left out.
+    """
+    return _told(
+        prompt=record.prompt,
+        negative_prompt=record.negative_prompt,
+        width=record.width,
+        height=record.height,
+        num_inference_steps=record.num_inference_steps,
+        guidance_scale=record.guidance_scale,
+        seed=record.seed,
+        output_format=record.output_format,
+    )
+
+
+def shared(settings: Iterable[Mapping[str, str | int | float]]) -> Parameters:
+    """What is the same in all of them."""
+    first, *others = list(settings) or [Parameters()]
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in other and other[name] == value for other in others)
+    }
+
+
+def other_than(same: Mapping[str, str | int | float], settings: Parameters) -> Parameters:
+    """What is not shared."""
+    return {name: value for name, value in settings.items() if same.get(name) != value}
+
+
+def _told(**values: str | float | None) -> Parameters:
+    return {
+        name: brief(value) if isinstance(value, str) else value
+        for name, value in values.items()
+        if value is not None
+    }

@@ -1,0 +1,204 @@
+"""A preview: what a tool's result shows of its pictures, drawn beside the event loop."""
+
+import asyncio
+import base64
+import itertools
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from mcp.types import Annotations, ImageContent
+from vllm_image_core.errors import BadPicture, ImageError
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.imaging.preview import Axis, contact_sheet, preview, xy_grid
+from vllm_image_core.text import one_line
+
+__all__ = ["Drawing", "PreviewSize", "Shown", "drawn", "one_picture", "sheet"]
+
+_logger = logging.getLogger(__name__)
+
+PreviewSize = Literal["small", "large"]
+Value = str | int | float
+
+_FORMAT: Final = "jpeg"
+"""Every host and every model's server decodes it; some that run models locally know no WebP."""
+
+_LEAST_BYTES: Final = 8_000
+"""With less room than that there is none: nothing would be seen."""
+
+_MOST_FILE_BYTES: Final = 67_108_864
+"""A larger file is not opened for a preview."""
+
+_CAPTION: Final = 60
+_MOST_COLUMNS: Final = 6
+"""A single row of more pictures than these would show too little of each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Limits:
+    """Of one preview: the longest side in pixels, and the bytes as they are sent, in base64."""
+
+    longest_side: int
+    sent_bytes: int
+
+
+_ONE: Final[Mapping[PreviewSize, _Limits]] = {
+    "small": _Limits(longest_side=768, sent_bytes=150_000),
+    "large": _Limits(longest_side=1536, sent_bytes=450_000),
+}
+_SHEET: Final[Mapping[PreviewSize, _Limits]] = {
+    "small": _Limits(longest_side=1280, sent_bytes=300_000),
+    "large": _Limits(longest_side=1536, sent_bytes=450_000),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """One place of a sheet.
+
+    Attributes:
+        number: What is drawn on it.
+        path: The picture's file; None for one that is not there, whose place stays empty.
+        prompt: What it was asked for.
+        parameters: What else is known of how it was made, by name.
+    """
+
+    number: int
+    path: Path | None
+    prompt: str
+    parameters: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What can be drawn: a function of the longest side and the bytes, and the limits for each size."""
+
+    draw: Callable[[int, int], Picture]
+    limits: Mapping[PreviewSize, _Limits]
+
+
+def one_picture(path: Path) -> Drawing:
+    """One picture, made small."""
+    return Drawing(lambda side, most: _one(path, side, most), _ONE)
+
+
+def sheet(places: Sequence[Shown]) -> Drawing:
+    """A numbered contact sheet; a labelled grid where all differ in one or two parameters alone."""
+    if len(places) == 1 and (path := places[0].path):
+        return one_picture(path)
+    return Drawing(lambda side, most: _many(places, side, most), _SHEET)
+
+
+async def drawn(drawing: Drawing, size: PreviewSize, *, room: int) -> ImageContent | None:
+    """A preview as a tool's result has it; None where there is too little room, or nothing to be drawn.
+
+    Args:
+        drawing: What is to be seen.
+        size: How large.
+        room: Bytes that are left in the result.
+    """
+    limits = drawing.limits[size]
+    most = min(limits.sent_bytes, room) * 3 // 4 - 3  # base64 makes four bytes of three
+    if most < _LEAST_BYTES:
+        return None
+    try:
+        picture = await asyncio.to_thread(drawing.draw, limits.longest_side, most)
+    except (ImageError, OSError) as error:
+        _logger.warning("There is no preview: %s", error)
+        return None
+    return ImageContent(
+        type="image",
+        data=base64.b64encode(picture.bytes).decode("ascii"),
+        mime_type=f"image/{picture.format}",
+        annotations=Annotations(audience=["user", "assistant"]),
+    )
+
+
+def _one(path: Path, side: int, most: int) -> Picture:
+    return preview(_read(path), longest_side=side, max_bytes=most, format=_FORMAT)
+
+
+def _many(places: Sequence[Shown], side: int, most: int) -> Picture:
+    pictures = [_read_if_there(place.path) for place in places]
+    if axes := _axes(places):
+        x, y = axes
+        return xy_grid(pictures, x=x, y=y, longest_side=side, max_bytes=most, format=_FORMAT)
+    return contact_sheet(
+        pictures,
+        captions=_captions(places),
+        first_number=places[0].number,
+        longest_side=side,
+        max_bytes=most,
+        format=_FORMAT,
+    )
+
+
+def _read(path: Path) -> Picture:
+    if path.stat().st_size > _MOST_FILE_BYTES:
+        raise BadPicture(f"{path.name} is too large for a preview.")
+    return Picture.check_file(path.read_bytes())
+
+
+def _read_if_there(path: Path | None) -> Picture | None:
+    if path is None:
+        return None
+    try:
+        return _read(path)
+    except (BadPicture, OSError):
+        return None
+
+
+def _captions(places: Sequence[Shown]) -> list[str]:
+    """What tells one place from another: the prompt, or the parameters of the same prompt."""
+    if len({place.prompt for place in places}) > 1:
+        return [one_line(place.prompt, limit=_CAPTION) for place in places]
+    names = _differing(places)
+    return [
+        ", ".join(f"{name} {_label(place.parameters[name])}" for name in names if name in place.parameters)
+        for place in places
+    ]
+
+
+def _differing(places: Sequence[Shown]) -> list[str]:
+    names = dict.fromkeys(name for place in places for name in place.parameters)
+    return [name for name in names if len({place.parameters.get(name) for place in places}) > 1]
+
+
+def _axes(places: Sequence[Shown]) -> tuple[Axis, Axis] | None:
+    """The columns and rows of a grid, where the places are just that: the same prompt, row by row."""
+    names = _differing(places)
+    if len({place.prompt for place in places}) > 1 or not 1 <= len(names) <= 2:  # noqa: PLR2004 - two axes
+        return None
+    if any(name not in place.parameters for name in names for place in places):
+        return None
+    if len(names) == 1:
+        return _row(names[0], places)
+    first, second = (place.parameters for place in places[:2])
+    across = next((name for name in names if first[name] != second[name]), names[0])
+    down = next(name for name in names if name != across)
+    columns, rows = _values(across, places), _values(down, places)
+    whole = [(row, column) for row, column in itertools.product(rows, columns)]
+    if [(place.parameters[down], place.parameters[across]) for place in places] != whole:
+        return None
+    return _axis(across, columns), _axis(down, rows)
+
+
+def _row(name: str, places: Sequence[Shown]) -> tuple[Axis, Axis] | None:
+    values = _values(name, places)
+    if len(values) != len(places) or len(values) > _MOST_COLUMNS:
+        return None
+    return _axis(name, values), Axis(name="", values=[one_line(places[0].prompt, limit=_CAPTION)])
+
+
+def _values(name: str, places: Sequence[Shown]) -> list[Value]:
+    return list(dict.fromkeys(place.parameters[name] for place in places))
+
+
+def _axis(name: str, values: Sequence[Value]) -> Axis:
+    return Axis(name=name, values=[_label(value) for value in values])
+
+
+def _label(value: Value) -> str:
+    return f"{value:g}" if isinstance(value, float) else one_line(str(value), limit=_CAPTION)

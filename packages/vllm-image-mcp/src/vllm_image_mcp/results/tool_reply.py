@@ -1,0 +1,80 @@
+"""A reply: a tool's answer as structured content, beside it the same as text, a preview and links."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+from mcp.types import CallToolResult, ContentBlock, ResourceLink, TextContent
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from vllm_image_mcp.results.previews import Drawing, drawn
+from vllm_image_mcp.settings import Settings
+
+__all__ = ["MOST_BYTES", "reply", "with_notes"]
+
+MOST_BYTES: Final = 700_000
+"""Of one result on the wire. Claude Desktop refuses one of 1 MiB; a frame of JSON-RPC is around it."""
+
+_FRAME: Final = 4_000
+_LINK: Final = 200
+"""Bytes of a link's keys, beside its values."""
+
+
+async def reply(
+    answer: BaseModel,
+    settings: Settings,
+    *,
+    links: Sequence[ResourceLink] = (),
+    drawing: Drawing | None = None,
+    is_error: bool = False,
+) -> CallToolResult:
+    """What a tool returns.
+
+    The structured content is complete by itself, as hosts leave out text where it is there; the text is the
+    same for those that read nothing else.
+
+    Args:
+        answer: Everything that there is to say.
+        settings: Whether structured content and a preview are wanted.
+        links: To the full pictures.
+        drawing: What the preview shows.
+        is_error: Whether nothing came of the call.
+    """
+    structured = answer.model_dump(mode="json")
+    text = to_json(structured).decode()
+    content: list[ContentBlock] = [TextContent(type="text", text=text)]
+    if drawing is not None and settings.preview != "none":
+        preview = await drawn(drawing, settings.preview, room=MOST_BYTES - _spent(text, links))
+        content += [preview] if preview else []
+    return CallToolResult(
+        content=[*content, *links],
+        is_error=is_error,
+        structured_content=structured if settings.structured_content else None,
+    )
+
+
+def with_notes(result: CallToolResult, notes: Sequence[str]) -> CallToolResult:
+    """A result that says something more: among its notes, and in the text that repeats them.
+
+    Args:
+        result: Of any tool; all of them have ``notes``, a list or a text of sentences.
+        notes: What to add; a few hundred bytes.
+    """
+    if not notes or not (result.content and isinstance(result.content[0], TextContent)):
+        return result
+    told: dict[str, Any] = result.structured_content or json.loads(result.content[0].text)
+    there = cast("list[str] | str", told.get("notes", []))
+    told = {**told, "notes": " ".join([there, *notes]) if isinstance(there, str) else [*there, *notes]}
+    return result.model_copy(
+        update={
+            "content": [TextContent(type="text", text=to_json(told).decode()), *result.content[1:]],
+            "structured_content": None if result.structured_content is None else told,
+        }
+    )
+
+
+def _spent(text: str, links: Sequence[ResourceLink]) -> int:
+    """Bytes of a result without its preview: the text once as it is and once inside of a string."""
+    linked = sum(_LINK + len(to_json([link.uri, link.name, link.description])) for link in links)
+    return _FRAME + len(text.encode()) + len(to_json(text)) + linked

@@ -1,0 +1,37 @@
+"""Start a process: set up logging, check the user's profiles, and print expected errors as sentences."""
+
+import logging
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import click
+from vllm_image_core.errors import ImageError
+from vllm_omni_client.errors import OmniError
+
+from vllm_image_mcp.error_messages import told
+from vllm_image_mcp.settings import Settings
+from vllm_image_mcp.state import State
+
+
+@contextmanager
+def told_as_a_sentence() -> Generator[None]:
+    """Turn expected failures into a line on stderr."""
+    try:
+        yield
+    except (ImageError, OmniError) as error:
+        raise click.ClickException(told(error)) from error
+
+
+def check_profiles(settings: Settings) -> None:
+    """Find a broken profile at the start, where a person sees it, and not at the first picture."""
+    if settings.profiles is not None:
+        with told_as_a_sentence():
+            _ = State(settings).registry
+
+
+def start_logging(settings: Settings) -> None:
+    """Send log lines to stderr, from the level that the settings name."""
+    logging.basicConfig(
+        stream=sys.stderr, level=settings.log_level, format="%(levelname)s %(name)s: %(message)s"
+    )

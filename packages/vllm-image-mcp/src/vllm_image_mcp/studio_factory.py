@@ -1,0 +1,79 @@
+"""A studio, opened as the settings say: on a server, or on the simulator in this process."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from vllm_image_core.estimation.gpu import Gpu
+from vllm_image_core.models.registry import Registry
+from vllm_image_core.provenance.metadata import Metadata
+from vllm_image_core.studio import Studio
+from vllm_omni_client import AsyncOmniClient
+
+from vllm_image_mcp.nvml import gpu_beside
+from vllm_image_mcp.settings import Settings
+
+__all__ = ["opened", "registry_of"]
+
+_METADATA: Final = {
+    "all": Metadata(),
+    "public": Metadata(prompts=False, server=False),
+    "none": Metadata(json=False, parameters=False),
+}
+"""What `--metadata` stands for; that a picture was generated is always told."""
+
+
+def registry_of(settings: Settings) -> Registry:
+    """The models' profiles, the user's own before those that come with the core.
+
+    Raises:
+        BadProfile: A file of the user's is no profile.
+    """
+    builtin = Registry.builtin()
+    return builtin if settings.profiles is None else builtin.with_profiles(settings.profiles)
+
+
+def opened(settings: Settings, folder: Path, registry: Registry) -> Studio:
+    """The studio of a process.
+
+    Args:
+        settings: Where the server is, and everything else.
+        folder: Where pictures go.
+        registry: The models' profiles.
+    """
+    return (_demo if settings.demo else _real)(settings, folder, registry)
+
+
+def _real(settings: Settings, folder: Path, registry: Registry) -> Studio:
+    configured = Gpu(
+        name=settings.gpu_name,
+        total_vram_gb=settings.gpu_vram_gb,
+        source="configured (--gpu-name, --gpu-vram-gb)",
+    )
+    [first, *others] = settings.vllm_urls
+    return Studio(
+        [first, *others] if others else first,
+        output_dir=folder,
+        api_key=settings.api_key,
+        timeout=settings.timeout,
+        max_concurrent=settings.max_concurrent,
+        gpu=configured.over(None if others else gpu_beside(first)),
+        registry=registry,
+        metadata=_METADATA[settings.metadata],
+    )
+
+
+def _demo(settings: Settings, folder: Path, registry: Registry) -> Studio:
+    from vllm_omni_client.simulator import SimulatorSettings, create_app  # noqa: PLC0415 - only for the demo
+
+    simulator = SimulatorSettings()
+    return Studio(
+        AsyncOmniClient.in_process(create_app(simulator), timeout=settings.timeout),
+        output_dir=folder,
+        max_concurrent=settings.max_concurrent,
+        registry=registry,
+        metadata=replace(_METADATA[settings.metadata], source="algorithmicMedia"),
+        gpu=Gpu(
+            name="Simulated GPU", total_vram_gb=simulator.vram_gib, source="the simulator; there is no card"
+        ),
+    )

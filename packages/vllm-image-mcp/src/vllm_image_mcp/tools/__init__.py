@@ -1,0 +1,1 @@
+"""The MCP tools: their parameters and schemas, and what each call does."""

@@ -1,0 +1,78 @@
+"""The arguments of a tool call, fitted to the tool, in whatever way a host writes them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self, cast
+
+from mcp.server.mcpserver.exceptions import ToolError
+
+from vllm_image_mcp.error_messages import explain_unknown
+from vllm_image_mcp.tools.argument_names import ignored_note, sort_names
+from vllm_image_mcp.tools.argument_values import RANDOM_SEED, convert_arguments, draw_random_seeds
+from vllm_image_mcp.tools.schemas import short_input
+
+__all__ = ["FittedArguments", "Signature", "fit"]
+
+_MOST_SLIPS: Final = 4
+"""Slips that one answer names."""
+
+_SEARCHES: Final = frozenset({"find_images"})
+"""Tools whose seed is looked for, and not used: there -1 is a seed like any other."""
+
+_RANDOM_NOTE: Final = f"seed {RANDOM_SEED} stands for a random seed: one was drawn, and is in this result."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """A tool's parameters.
+
+    Attributes:
+        parameters: The schema of each, by name.
+        required: Those that have no default.
+    """
+
+    parameters: Mapping[str, Mapping[str, Any]]
+    required: frozenset[str]
+
+    @classmethod
+    def of(cls, schema: Mapping[str, Any]) -> Self:
+        """The signature that a tool's input schema describes."""
+        required = cast("list[str]", schema.get("required", []))
+        return cls(parameters=short_input(schema)["properties"], required=frozenset(required))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedArguments:
+    """The arguments that a tool is called with, and what is said of those that were changed or ignored."""
+
+    arguments: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def fit(tool: str, arguments: Mapping[str, object], signatures: Mapping[str, Signature]) -> FittedArguments:
+    """Fit the arguments of a call to its tool.
+
+    Args:
+        tool: The tool that is called.
+        arguments: As the host sent them.
+        signatures: Those of all tools, to say which of them has what this one does not have.
+
+    Raises:
+        ToolError: A name is a slip of a parameter's name.
+    """
+    known = signatures[tool]
+    names = sort_names(tool, arguments, {name: each.parameters for name, each in signatures.items()})
+    if names.slips:
+        told = dict(list(names.slips.items())[:_MOST_SLIPS])
+        raise ToolError(explain_unknown(tool, told, list(known.parameters)))
+    values = convert_arguments(names.own, known.parameters, required=known.required)
+    drawn = False
+    if tool not in _SEARCHES:
+        values, drawn = draw_random_seeds(values)
+    return FittedArguments(
+        arguments=values,
+        notes=(
+            *([_RANDOM_NOTE] if drawn else []),
+            *([ignored_note(tool, names.ignored)] if names.ignored else []),
+        ),
+    )

@@ -1,0 +1,89 @@
+"""Checks of what only the tools take: the number of prompts, a seed for each, and how many are found."""
+
+from collections.abc import Sequence
+
+from vllm_image_core import checks
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.text import shown
+
+from vllm_image_mcp.tools.parameters import USUALLY_FOUND
+
+__all__ = ["MOST_PROMPTS", "found_at_once", "prompts_with_seeds", "yes_or_no"]
+
+MOST_PROMPTS = 20
+"""Prompts in one call of batch_generate."""
+
+MOST_FOUND = 20
+"""Pictures in one answer of find_images: more would be too small on its contact sheet."""
+
+
+def prompts_with_seeds(
+    prompts: Sequence[str], seeds: Sequence[int] | None
+) -> tuple[Sequence[str], Sequence[int | None]]:
+    """The prompts, and a seed or None for each.
+
+    Raises:
+        InvalidRequest: There are no prompts, more than 20, or not one seed for each.
+    """
+    count = _counted(prompts, "prompts")
+    if not 1 <= count <= MOST_PROMPTS:
+        raise InvalidRequest(
+            f"prompts has {count} entries; a batch takes 1 to {MOST_PROMPTS}.",
+            parameter="prompts",
+            value=count,
+            allowed=f"a list of 1 to {MOST_PROMPTS} prompts",
+            next_step="Split longer lists over several calls of batch_generate." if count else None,
+        )
+    if seeds is None:
+        return prompts, [None] * count
+    if _counted(seeds, "seeds") != count:
+        raise InvalidRequest(
+            f"seeds has {len(seeds)} entries for {count} prompts. "
+            "Allowed is one seed for each prompt, or no seeds at all.",
+            parameter="seeds",
+            value=len(seeds),
+            allowed="one seed for each prompt, or no seeds at all",
+        )
+    return prompts, seeds
+
+
+def yes_or_no(parameter: str, given: object, *, usual: bool) -> bool:
+    """What a switch says; the usual where null was given.
+
+    Raises:
+        InvalidRequest: It is neither true nor false: a "false" in quotes must not count as true.
+    """
+    if given is None:
+        return usual
+    if isinstance(given, bool):
+        return given
+    raise InvalidRequest(
+        f"{parameter}: {shown(given)} is neither true nor false. Allowed is true or false.",
+        parameter=parameter,
+        value=given,
+        allowed="true or false",
+    )
+
+
+def found_at_once(limit: object) -> int:
+    """How many pictures one call of find_images tells of; the usual number where null was given.
+
+    Raises:
+        InvalidRequest: It is no whole number, or out of range.
+    """
+    if limit is None:
+        return USUALLY_FOUND
+    return checks.integer("limit", limit, 1, MOST_FOUND, allowed=f"an integer from 1 to {MOST_FOUND}")
+
+
+def _counted(values: object, parameter: str) -> int:
+    """How many values a list has; a host may send anything."""
+    if isinstance(values, list):
+        return len(values)  # pyright: ignore[reportUnknownArgumentType] - a host's list holds anything
+    raise InvalidRequest(
+        f"{parameter}: {shown(values)} is no list.",
+        parameter=parameter,
+        value=values,
+        allowed="a list",
+        next_step=f"Give {parameter} as a list, one for each picture.",
+    )

@@ -1,0 +1,1 @@
+"""The stdio transport: read a host's lines as messages and write the replies."""

@@ -1,0 +1,320 @@
+"""MCP over stdin and stdout: lines in, lines out, until the host closes either of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import queue
+import select
+import sys
+import threading
+import time
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params, progress_token_from_params
+from mcp.shared.message import ServerMessageMetadata, SessionMessage
+from mcp.types import (
+    INTERNAL_ERROR,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    ProgressToken,
+    RequestId,
+)
+
+from vllm_image_mcp.jobs.wait_limits import Arrival
+from vllm_image_mcp.transport.incoming import Unreadable, read_message
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+__all__ = ["Pipes", "StdioHost", "host_on_stdio"]
+
+_logger = logging.getLogger(__name__)
+
+_CHUNK: Final = 65_536
+_LEAST_FD: Final = 3
+_LAST_WORDS_SECONDS: Final = 2.0
+"""How long a host may take to read what is still to be written at the end."""
+
+_ENDLESS: Final = frozenset({"subscriptions/listen"})
+"""Requests that are answered when the connection ends, and not before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipes:
+    """The file descriptors of a host.
+
+    Attributes:
+        incoming: Where its lines are read.
+        outgoing: Where ours are written.
+    """
+
+    incoming: int
+    outgoing: int
+
+    @classmethod
+    def private(cls) -> Pipes:
+        """Take stdin and stdout for the host alone: whatever else reads finds an end, what is printed is log.
+
+        Raises:
+            OSError: One of them is closed.
+        """
+        incoming, outgoing = _copied(0), _copied(1)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, 0)
+        try:
+            os.dup2(2, 1)
+        except OSError:  # stderr is closed
+            os.dup2(nothing, 1)
+        if nothing >= _LEAST_FD:
+            os.close(nothing)
+        if sys.platform == "win32":
+            from mcp.os.win32.utilities import rebind_std_handle_to_fd  # noqa: PLC0415 - only there
+
+            for fd in (0, 1):
+                rebind_std_handle_to_fd(fd)
+        return cls(incoming, outgoing)
+
+
+class StdioHost:
+    """A host at the other ends of two pipes.
+
+    Both are served by threads of their own, which never keep the process alive.
+
+    Args:
+        pipes: Where the host is.
+        on_answer: Called once, after the first answer was written.
+
+    Attributes:
+        incoming: The host's messages, as the SDK reads them; at its end when the host has closed a pipe.
+        outgoing: Where the SDK writes its messages.
+    """
+
+    def __init__(self, pipes: Pipes, *, on_answer: Callable[[], object]) -> None:
+        self._pipes = pipes
+        self._on_answer: Callable[[], object] | None = on_answer
+        self._loop = asyncio.get_running_loop()
+        self._lines: queue.SimpleQueue[tuple[bytes, asyncio.Future[None] | None] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._unanswered: dict[RequestId, ProgressToken | None] = {}
+        self._cancelled: set[ProgressToken] = set()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._arrived: MemoryObjectSendStream[SessionMessage | Exception]
+        self.incoming: MemoryObjectReceiveStream[SessionMessage | Exception]
+        self.outgoing: MemoryObjectSendStream[SessionMessage]
+        self._leaving: MemoryObjectReceiveStream[SessionMessage]
+        self._arrived, self.incoming = anyio.create_memory_object_stream[SessionMessage | Exception](math.inf)
+        self.outgoing, self._leaving = anyio.create_memory_object_stream[SessionMessage](0)
+
+    def open(self) -> None:
+        """Begin to read and to write."""
+        for work in (self._read, self._write):
+            threading.Thread(target=work, name=f"stdio{work.__name__}", daemon=True).start()
+
+    def end(self) -> None:
+        """Read no more; the SDK takes it as the end of the connection."""
+        self._arrived.close()
+
+    async def answered(self, seconds: float) -> None:
+        """Wait until every request has its answer, at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._quiet.wait()
+
+    async def write_all(self) -> None:
+        """Write what the SDK has to say, until it has closed its end."""
+        async with self._leaving:
+            async for each in self._leaving:
+                if not self._is_progress_of_a_cancelled_call(each.message):
+                    await self._written(_line_of(each.message))
+                if isinstance(each.message, JSONRPCResponse | JSONRPCError):
+                    self._settle(each.message.id)
+
+    def _is_progress_of_a_cancelled_call(self, message: JSONRPCMessage) -> bool:
+        """Whether it was on its way when the call was cancelled; the host does not want it any more."""
+        return (
+            isinstance(message, JSONRPCNotification)
+            and message.method == "notifications/progress"
+            and (message.params or {}).get("progressToken") in self._cancelled
+        )
+
+    def _expect(self, request: JSONRPCRequest) -> None:
+        token = progress_token_from_params(request.params)
+        if token is not None:
+            self._cancelled.discard(token)
+        if request.method not in _ENDLESS:
+            self._unanswered[request.id] = token
+            self._quiet.clear()
+
+    def _forget(self, request_id: RequestId | None) -> ProgressToken | None:
+        """A request will get no answer any more, or has it; return its progress token."""
+        token = None if request_id is None else self._unanswered.pop(request_id, None)
+        if not self._unanswered:
+            self._quiet.set()
+        return token
+
+    def _settle(self, request_id: RequestId | None) -> None:
+        self._forget(request_id)
+        if self._on_answer is not None:
+            on_answer, self._on_answer = self._on_answer, None
+            on_answer()
+
+    async def _written(self, line: bytes) -> None:
+        if self._closed:
+            return
+        written = self._loop.create_future()
+        self._lines.put((line, written))
+        await written
+
+    def _take(self, read: JSONRPCMessage | Unreadable, arrival: Arrival) -> None:
+        """Pass a message on to the SDK; answer what is not one."""
+        if isinstance(read, Unreadable):
+            for reply in (replies := read.replies()):
+                self._lines.put((reply, None))
+            if not replies:
+                _logger.warning("A line of the host is left out, as it has no id to answer to. %s", read.why)
+            return
+        if isinstance(read, JSONRPCRequest):
+            self._expect(read)
+        elif isinstance(read, JSONRPCNotification) and read.method == "notifications/cancelled":
+            token = self._forget(cancelled_request_id_from_params(read.params))
+            if token is not None:
+                self._cancelled.add(token)
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the server is ending
+            self._arrived.send_nowait(SessionMessage(read, ServerMessageMetadata(request_context=arrival)))
+
+    def _resolve(self, written: asyncio.Future[None]) -> None:
+        if not written.done():
+            written.set_result(None)
+
+    def _lose(self) -> None:
+        """The host has closed its end of stdout: nothing that it still sends could be answered."""
+        self._closed = True
+        self.end()
+
+    def _read(self) -> None:
+        """In a thread: read lines until there are no more."""
+        rest = bytearray()
+        while chunk := _read_some(self._pipes):
+            arrival = Arrival(time.monotonic())
+            first, *others = chunk.split(b"\n")
+            rest += first
+            for line in others:
+                self._pass(bytes(rest), arrival)
+                rest = bytearray(line)
+        self._pass(bytes(rest), Arrival(time.monotonic()))
+        self._call(self.end if _is_open(self._pipes.outgoing) else self._lose)
+
+    def _pass(self, line: bytes, arrival: Arrival) -> None:
+        if (read := read_message(line)) is not None:
+            self._call(self._take, read, arrival)
+
+    def _write(self) -> None:
+        """In a thread: write lines until told to stop; once the host has gone, they are dropped."""
+        lost = False
+        while item := self._lines.get():
+            line, written = item
+            if not lost:
+                try:
+                    _write_whole(self._pipes.outgoing, line)
+                except OSError as error:
+                    lost = True
+                    _logger.info("The host has closed stdout: %s", error)
+                    self._call(self._lose)
+            if written is not None:
+                self._call(self._resolve, written)
+
+    def _call(self, function: Callable[..., None], *args: object) -> None:
+        """Call a function on the event loop; after its end, nobody is interested any more."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function, *args)
+
+
+@asynccontextmanager
+async def host_on_stdio(*, on_answer: Callable[[], object]) -> AsyncGenerator[StdioHost]:
+    """Talk to the host that started this process; when it ends, what is still to be said is written.
+
+    Args:
+        on_answer: Called once, after the first answer was written.
+
+    Raises:
+        OSError: stdin or stdout is closed.
+    """
+    host = StdioHost(Pipes.private(), on_answer=on_answer)
+    host.open()
+    writing = asyncio.create_task(host.write_all())
+    try:
+        yield host
+    finally:
+        host.end()
+        await asyncio.wait([writing], timeout=_LAST_WORDS_SECONDS)
+        writing.cancel()
+        await asyncio.wait([writing])
+
+
+def _line_of(message: JSONRPCMessage) -> bytes:
+    """A message as a line; an answer that cannot be written as one is an error instead."""
+    try:
+        return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
+    except ValueError:
+        _logger.exception("A message cannot be written as JSON")
+    if not isinstance(message, JSONRPCResponse):
+        return b""
+    error = ErrorData(code=INTERNAL_ERROR, message="The answer cannot be written as JSON.")
+    return _line_of(JSONRPCError(jsonrpc="2.0", id=message.id, error=error))
+
+
+def _copied(fd: int) -> int:
+    """A copy of a file descriptor beyond those of the standard streams."""
+    if sys.platform == "win32":
+        return os.dup(fd)
+    import fcntl  # noqa: PLC0415 - not on Windows
+
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LEAST_FD)
+
+
+def _read_some(pipes: Pipes) -> bytes:
+    """The next bytes; none at the end, or when the host has closed either pipe."""
+    while True:
+        if sys.platform == "linux":
+            waiting = select.poll()
+            waiting.register(pipes.incoming, select.POLLIN)
+            waiting.register(pipes.outgoing, 0)  # only whether nobody reads it any more
+            if pipes.outgoing in dict(waiting.poll()):
+                return b""
+        try:
+            return os.read(pipes.incoming, _CHUNK)
+        except BlockingIOError:  # a host may have made its pipes non-blocking
+            select.select([pipes.incoming], [], [])
+        except OSError:
+            return b""
+
+
+def _is_open(fd: int) -> bool:
+    """Whether somebody still reads what is written; where that cannot be known, writing finds it out."""
+    if sys.platform != "linux":
+        return True
+    asking = select.poll()
+    asking.register(fd, 0)
+    return not asking.poll(0)
+
+
+def _write_whole(fd: int, line: bytes) -> None:
+    left = memoryview(line)
+    while left:
+        try:
+            left = left[os.write(fd, left) :]
+        except BlockingIOError:
+            select.select([], [fd], [])

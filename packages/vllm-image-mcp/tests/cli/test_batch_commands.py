@@ -1,0 +1,322 @@
+"""The commands for batches, as processes where signals matter."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+from vllm_image_core.batches.worker_pool import Done
+from vllm_image_mcp.cli import batch_progress
+from vllm_image_mcp.cli.main import main
+from vllm_image_mcp.shutdown import DRAIN_SECONDS
+
+if TYPE_CHECKING:
+    from conftest import OmniServer
+    from vllm_image_core.batches.item_states import PictureOutcome
+
+DEADLINE_SECONDS = 60
+SMALL = ("--width", "64", "--height", "64")
+
+
+_BAD_JSON = b"""{"prompt": "a fox"}
+{"prompt":
+[1]
+{"colour": 1, "prompt": "x"}
+{}
+
+{"prompt": "an elk"}
+{"prompt": 5}
+{"prompt": "a hare", "width": "64"}
+"""
+
+
+def run(folder: Path, *arguments: str, url: str | None = None) -> Result:
+    server = ("--demo",) if url is None else ("--vllm-url", url)
+    return CliRunner().invoke(
+        main, [arguments[0], *server, "--output-dir", str(folder / "made"), *arguments[1:]]
+    )
+
+
+def objects(result: Result) -> list[dict[str, object]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def only_batch(folder: Path) -> str:
+    [each] = objects(run(folder, "batches", "--json"))
+    return str(each["id"])
+
+
+def test_a_csv_file_has_parameters_for_each_row(tmp_path: Path, omni: "OmniServer") -> None:
+    rows = 'prompt,steps,Seed,width,height\r\n"a fox, red",2,7,64,64\r\n\r\nan owl,,,80,64\r\n'
+    (tmp_path / "rows.csv").write_bytes(b"\xef\xbb\xbf" + rows.encode())
+    result = run(tmp_path, "batch", str(tmp_path / "rows.csv"), "--steps", "3", "--json", url=omni.url)
+    assert result.exit_code == 0, result.stderr
+    sent = sorted((each["prompt"], each["size"], each["num_inference_steps"]) for each in omni.requests)
+    assert sent == [("a fox, red", "64x64", 2), ("an owl", "80x64", 3)]
+    told = {each["prompt"]: each for each in objects(result)}
+    fox = told["a fox, red"]
+    assert (fox["line"], fox["seed"], fox["status"], fox["index"]) == (2, 7, "done", 0)
+    assert Path(str(fox["path"])).is_file()
+    assert told["an owl"]["line"] == 4
+
+
+def test_json_escapes_what_would_steer_the_terminal(tmp_path: Path, omni: "OmniServer") -> None:
+    prompt = "a fox\u202e\u200b\u2066 雪"
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": prompt, **_small()}), "utf-8")
+    results = [
+        run(tmp_path, "batch", str(tmp_path / "rows.jsonl"), "--json", url=omni.url),
+        run(tmp_path, "batches", "--json"),
+    ]
+    for result in results:
+        assert result.exit_code == 0, result.stderr
+        assert "\\u202e\\u200b\\u2066 雪" in result.stdout
+        assert objects(result)[0]["prompt"] == prompt
+
+
+def test_json_lines_have_parameters_for_each_row(tmp_path: Path, omni: "OmniServer") -> None:
+    rows = [{"prompt": "a fox", "seed": 7, **_small()}, {"prompt": "an owl", "tag": "night", **_small()}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    result = run(tmp_path, "batch", str(tmp_path / "rows.jsonl"), url=omni.url)
+    assert result.exit_code == 0, result.stderr
+    assert sorted(each["prompt"] for each in omni.requests) == ["a fox", "an owl"]
+
+
+def test_the_time_left_is_told_with_what_it_rests_on(
+    tmp_path: Path, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_progress, "_PROGRESS_SECONDS", 0.0)
+    told: list[list[str]] = []
+    for animal in ("fox", "owl"):
+        (tmp_path / "prompts.txt").write_text(f"a {animal}\na red {animal}\n")
+        result = run(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url)
+        assert result.exit_code == 0, result.stderr
+        told.append(result.stderr.splitlines())
+    assert re.search(
+        r"2 requests, 0 done, .*, (about .* s|less than 1 s) left \(nothing measured yet: ", told[0][0]
+    )
+    assert any(
+        re.search(r"1 of 2 done, 0 failed, .* left \(1 picture on this server", line) for line in told[0]
+    )
+    assert re.search(r" left \(2 pictures on this server", told[1][0])
+
+
+def _small() -> dict[str, int]:
+    return {"width": 64, "height": 64}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "refusals"),
+    [
+        (
+            "rows.csv",
+            b"prompt,width\na fox,64\nan owl,wide\na hare,64,9,9\n\xff\xfe,64\n,64\na bear,1000\nan elk,64\n",
+            {3: "width 'wide' is not an integer", 4: "4 cells", 5: "UTF-8", 6: "no prompt", 7: "Width 1000"},
+        ),
+        (
+            "rows.jsonl",
+            _BAD_JSON,
+            {
+                2: "not valid JSON",
+                3: "not a JSON object",
+                4: "'colour'",
+                5: "no prompt",
+                8: "prompt",
+                9: "width",
+            },
+        ),
+    ],
+)
+def test_i10_bad_rows_are_named_by_their_line_and_the_others_are_made(
+    tmp_path: Path, name: str, content: bytes, refusals: dict[int, str]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    result = run(tmp_path, "batch", str(tmp_path / name), *SMALL)
+    assert result.exit_code == 1
+    told = {int(line.split()[1]): line for line in result.stderr.splitlines() if line.startswith("line ")}
+    assert {line: words in told.get(line, "") for line, words in refusals.items()} == dict.fromkeys(
+        refusals, True
+    )
+    assert told.keys() == refusals.keys()
+    assert len(list((tmp_path / "made").glob("*.png"))) == 2
+
+
+def test_i10_a_line_of_a_hundred_megabytes_is_refused_and_never_held(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with path.open("wb") as file:
+        file.write(b'{"prompt": "a fox"}\n')
+        for _ in range(100):
+            file.write(b"x" * 1_000_000)
+        file.write(b'\n{"prompt": "an owl"}\n')
+    result = run(tmp_path, "batch", str(path), *SMALL)
+    assert "line 2 refused: " in result.stderr
+    assert len(result.output) < 3_000
+    assert len(list((tmp_path / "made").glob("*.png"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("a,b\n1,2\n", "has a column 'a'"), ("width\n64\n", "no column prompt"), ("\n", "no header")],
+)
+def test_a_csv_file_without_a_usable_header_is_a_usage_error(
+    tmp_path: Path, content: str, words: str
+) -> None:
+    (tmp_path / "rows.csv").write_text(content, encoding="utf-8")
+    result = run(tmp_path, "batch", str(tmp_path / "rows.csv"))
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_a_seed_is_counted_up_from_row_to_row_but_for_rows_with_their_own(
+    tmp_path: Path, omni: "OmniServer"
+) -> None:
+    (tmp_path / "rows.csv").write_text("prompt,seed\na,\nb,5\nc,\n", encoding="utf-8")
+    result = run(tmp_path, "batch", str(tmp_path / "rows.csv"), "--seed", "100", *SMALL, url=omni.url)
+    assert result.exit_code == 0, result.stderr
+    assert {each["prompt"]: each["seed"] for each in omni.requests} == {"a": 100, "b": 5, "c": 102}
+
+
+def test_batches_are_listed_resumed_and_cancelled_by_their_id(tmp_path: Path, omni: "OmniServer") -> None:
+    (tmp_path / "prompts.txt").write_text("a fox\nan owl\n", encoding="utf-8")
+    assert run(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url).exit_code == 0
+    name = only_batch(tmp_path)
+    listed = run(tmp_path, "batches").stdout
+    assert name in listed
+    assert "done" in listed
+    assert "2/2" in listed
+    again = run(tmp_path, "resume", name, "--json", url=omni.url)
+    assert (again.exit_code, again.stdout) == (0, "")
+    assert run(tmp_path, "cancel", name).stdout == f"{name} done: 2 done, 0 failed, 0 cancelled\n"
+    assert len(omni.requests) == 2
+
+
+@pytest.mark.parametrize("command", ["resume", "cancel"])
+def test_an_id_that_is_not_known_is_one_line_on_stderr(tmp_path: Path, command: str) -> None:
+    result = run(tmp_path, command, "batch_0")
+    assert result.exit_code == 1
+    assert "Batch 'batch_0' is not known here. `vllm-image-mcp batches` tells those of" in result.stderr
+
+
+@pytest.fixture
+def shell(tmp_path: Path, omni: "OmniServer") -> Iterator[subprocess.Popen[str]]:
+    """The command `batch` in a process of its own; the third picture and all later ones wait."""
+    (tmp_path / "prompts.txt").write_text("\n".join(f"fox {number}" for number in range(8)), encoding="utf-8")
+    omni.hold_after(2)
+    words = ["batch", str(tmp_path / "prompts.txt"), "--output-dir", str(tmp_path / "made"), *SMALL]
+    command = [sys.executable, "-m", "vllm_image_mcp.cli.main", *words, "--vllm-url", omni.url]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        omni.wait_for(3)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["P01-once", "P02"]
+)
+def test_a_signal_lets_what_is_under_way_end_and_tells_how_to_go_on(
+    shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path, number: int, status: int
+) -> None:
+    assert shell.stderr is not None
+    shell.send_signal(number)
+    heard = ""
+    while "Ending" not in heard:
+        heard += shell.stderr.readline()
+    omni.release()
+    _, rest = shell.communicate(timeout=DEADLINE_SECONDS)
+    assert shell.returncode == status
+    assert len(omni.requests) == 3
+    assert "3 made, 0 failed" in rest
+    name = only_batch(tmp_path)
+    assert f"5 are left. Go on with: vllm-image-mcp resume {name}" in rest
+    typed = rest.partition("Go on with: vllm-image-mcp ")[2].splitlines()[0]
+    again = CliRunner().invoke(main, shlex.split(typed))
+    assert again.exit_code == 0, again.stderr
+    assert [line.split()[0] for line in again.stdout.splitlines()] == [
+        f"[{count}/8]" for count in range(4, 9)
+    ]
+    assert len(omni.requests) == 8
+    assert len(list((tmp_path / "made").glob("*.png"))) == 8
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+def test_p01_a_second_ctrl_c_closes_at_once(
+    shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path
+) -> None:
+    assert shell.stderr is not None
+    shell.send_signal(signal.SIGINT)
+    heard = ""
+    while "Ending" not in heard:
+        heard += shell.stderr.readline()
+    shell.send_signal(signal.SIGINT)
+    _, rest = shell.communicate(timeout=DRAIN_SECONDS - 1)  # before what is under way has had its time
+    assert shell.returncode == 130
+    assert "2 made, 0 failed" in rest
+    omni.release()
+    assert run(tmp_path, "resume", only_batch(tmp_path), url=omni.url).exit_code == 0
+    assert len(list((tmp_path / "made").glob("*.png"))) == 8
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+def test_how_many_at_a_time_was_said_to_batch_holds_for_resume_until_it_is_told_another(
+    tmp_path: Path, omni: "OmniServer"
+) -> None:
+    (tmp_path / "prompts.txt").write_text("a fox\nan owl\n", encoding="utf-8")
+    prompts = str(tmp_path / "prompts.txt")
+    first = run(tmp_path, "batch", prompts, *SMALL, "--max-concurrent", "3", url=omni.url).stderr
+    options = ((), ("--max-concurrent", "2"), ())
+    name = only_batch(tmp_path)
+    later = [run(tmp_path, "resume", name, *each, url=omni.url).stderr for each in options]
+    assert [re.findall(r"(\d+) at a time", each) for each in (first, *later)] == [["3"], ["3"], ["2"], ["2"]]
+
+
+def test_p03_after_kill_9_the_command_resume_makes_what_is_missing(
+    shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path
+) -> None:
+    shell.kill()
+    shell.wait(DEADLINE_SECONDS)
+    omni.release()
+    again = run(tmp_path, "resume", only_batch(tmp_path), "--json", url=omni.url)
+    assert again.exit_code == 0, again.stderr
+    assert len(list((tmp_path / "made").glob("*.png"))) == 8
+    sent = [each["prompt"] for each in omni.requests]
+    assert {prompt: sent.count(prompt) for prompt in sent if sent.count(prompt) > 1} == {"fox 2": 2}
+
+
+def test_a_folder_without_batches_says_so_and_is_not_made(tmp_path: Path) -> None:
+    result = run(tmp_path, "batches")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith("There are no batches in ")
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_image_that_was_removed_while_its_batch_ran_is_not_counted_as_made(
+    tmp_path: Path, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prompts.txt").write_text("a fox\nan owl\n", encoding="utf-8")
+    show = batch_progress.BatchScreen._show
+
+    def show_and_remove(screen: batch_progress.BatchScreen, outcome: "PictureOutcome") -> None:
+        show(screen, outcome)
+        if isinstance(outcome, Done) and outcome.item.prompt == "a fox":
+            outcome.value.path.unlink()
+
+    monkeypatch.setattr(batch_progress.BatchScreen, "_show", show_and_remove)
+    result = run(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url)
+    monkeypatch.undo()
+    assert result.exit_code == 1
+    assert "1 made, 0 failed" in result.stderr
+    assert "1 image was made and then removed from the folder" in result.stderr
+    typed = result.stderr.partition("Go on with: vllm-image-mcp ")[2].splitlines()[0]
+    again = CliRunner().invoke(main, shlex.split(typed))
+    assert (again.exit_code, len(omni.requests)) == (0, 3)

@@ -1,0 +1,177 @@
+"""The command `edit`: any file of the person at the shell, and the same words for what cannot be."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from vllm_image_mcp.cli.main import main
+
+if TYPE_CHECKING:
+    from conftest import OmniServer
+
+
+DEADLINE_SECONDS = 60
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "anywhere" / "photo.jpg"
+    path.parent.mkdir()
+    file = io.BytesIO()
+    Image.new("RGB", (128, 96), "#336699").save(file, "JPEG")
+    path.write_bytes(file.getvalue())
+    return path
+
+
+def run(omni: "OmniServer", folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["edit", *arguments, "--vllm-url", omni.url, "--output-dir", str(folder)])
+
+
+def test_a_picture_is_edited_and_its_file_named(omni: "OmniServer", tmp_path: Path, photo: Path) -> None:
+    result = run(omni, tmp_path / "out", "make it night", str(photo), "--seed", "7", "--filename", "night")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0] == str(tmp_path / "out" / "night.png")
+    assert "size   128x96" in result.stdout
+    with Image.open(tmp_path / "out" / "night.png") as image:
+        assert image.size == (128, 96)
+
+
+def test_every_option_of_an_edit_reaches_the_server(omni: "OmniServer", tmp_path: Path, photo: Path) -> None:
+    result = run(
+        omni,
+        tmp_path / "out",
+        *("both", str(photo), str(photo), "--mask", str(photo), "--reference-image", str(photo)),
+        *("--strength", "0.5", "--steps", "2", "--width", "64", "--height", "64"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "size   64x64" in result.stdout
+    assert "steps  2" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("make it night", "gone.png"), "images: 'gone.png' cannot be read"),
+        (("make it night", "http://x/y.png"), "is an address"),
+        (("make it night", __file__), "is no picture that can be edited"),
+        (("make it night", "PHOTO", "--layers", "3"), "reads no layers"),
+        (("make it night", *["PHOTO"] * 5), "edits at most 4 pictures"),
+    ],
+)
+def test_what_cannot_be_edited_is_a_sentence_and_exit_status_1(
+    omni: "OmniServer", tmp_path: Path, photo: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    given = [str(photo) if each == "PHOTO" else each for each in arguments]
+    result = run(omni, tmp_path / "out", *given)
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_edit_needs_a_picture(omni: "OmniServer", tmp_path: Path) -> None:
+    result = run(omni, tmp_path, "make it night")
+    assert result.exit_code == 2
+    assert "IMAGE" in result.stderr
+
+
+@pytest.fixture
+def shell(tmp_path: Path, omni: "OmniServer", photo: Path) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process of its own, whose edit waits at the server."""
+    omni.hold_after(0)
+    words = ["edit", "make it night", str(photo), "--seed", "7", "--output-dir", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "vllm_image_mcp.cli.main", *words, "--vllm-url", omni.url]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        omni.wait_for(1)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ending(shell: subprocess.Popen[str], number: int) -> None:
+    """Send a signal, and wait until it has come."""
+    shell.send_signal(number)
+    assert shell.stderr
+    heard = ""
+    while "Ending" not in heard:
+        heard += shell.stderr.readline()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+def test_an_edit_that_was_killed_is_made_by_the_command_resume_of_the_same_picture(
+    shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path, photo: Path
+) -> None:
+    shell.kill()
+    shell.communicate(timeout=DEADLINE_SECONDS)
+    given = photo.read_bytes()
+    photo.unlink()
+    omni.release()
+    where = ["--output-dir", str(tmp_path / "out")]
+    listed = CliRunner().invoke(main, ["batches", *where])
+    again = CliRunner().invoke(main, ["resume", listed.stdout.split()[0], *where, "--vllm-url", omni.url])
+    assert again.exit_code == 0, again.output
+    assert [request["image"] for request in omni.requests] == [[given], [given]]
+    assert len(list((tmp_path / "out").glob("*.png"))) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+def test_ctrl_c_lets_an_edit_end_that_is_under_way(
+    shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path
+) -> None:
+    ending(shell, signal.SIGINT)
+    omni.release()
+    printed, _ = shell.communicate(timeout=DEADLINE_SECONDS)
+    [made] = (tmp_path / "out").glob("*.png")
+    assert (shell.returncode, printed.splitlines()[0]) == (0, str(made))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+def test_ctrl_c_twice_closes_at_once_and_tells_how_to_go_on(
+    shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path
+) -> None:
+    ending(shell, signal.SIGINT)
+    shell.send_signal(signal.SIGINT)
+    printed, rest = shell.communicate(timeout=DEADLINE_SECONDS)
+    assert (shell.returncode, printed) == (130, "")
+    assert "It was not made. Go on with: vllm-image-mcp resume batch_" in rest
+    assert list((tmp_path / "out").glob("*.png")) == []
+
+
+def test_an_edit_of_a_server_that_is_away_or_refuses_is_told_at_once_and_not_made_later(
+    omni: "OmniServer", nobody: str, tmp_path: Path, photo: Path
+) -> None:
+    arguments = ["edit", "make it night", str(photo), "--output-dir", str(tmp_path / "out")]
+    away = CliRunner().invoke(main, [*arguments, "--vllm-url", nobody])
+    assert (away.exit_code, "cannot be reached" in away.stderr) == (1, True)
+    omni.failures["make it night"] = (400, "no nights here")
+    refused = CliRunner().invoke(main, [*arguments, "--vllm-url", omni.url])
+    assert (refused.exit_code, "no nights here" in refused.stderr) == (1, True)
+    dying = {"make it night": (503, "not now")}
+    omni.failures.update(dying)
+    busy = CliRunner().invoke(main, [*arguments, "--vllm-url", omni.url])
+    assert (busy.exit_code, "not now" in busy.stderr) == (1, True)
+    listed = CliRunner().invoke(main, ["batches", "--output-dir", str(tmp_path / "out")])
+    assert {line.split()[3] for line in listed.stdout.splitlines()} == {"failed", "cancelled"}
+
+
+@pytest.mark.parametrize(
+    "address", ["https://Example.com//a.png", "HTTP://10.0.0.1/x?y=1", "data:image/png;base64,AA//BB"]
+)
+@pytest.mark.parametrize("option", [(), ("--mask",), ("--reference-image",)])
+def test_an_address_is_refused_as_it_was_typed(
+    omni: "OmniServer", tmp_path: Path, photo: Path, address: str, option: tuple[str, ...]
+) -> None:
+    images = (str(photo), *option, address) if option else (address,)
+    result = run(omni, tmp_path / "out", "red", *images)
+    assert result.exit_code == 1
+    assert f"'{address}'" in result.stderr
+    assert omni.requests == []

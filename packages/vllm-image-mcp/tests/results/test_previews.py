@@ -1,0 +1,151 @@
+import asyncio
+import base64
+import io
+import random
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from mcp.types import ImageContent
+from PIL import Image
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.imaging.preview import Axis
+from vllm_image_mcp.results import previews
+from vllm_image_mcp.results.previews import Drawing, PreviewSize, Shown, drawn, one_picture, sheet
+
+ROOM = 700_000
+
+
+def noise(folder: Path, name: str, *, side: int) -> Path:
+    """A picture that no encoder makes small."""
+    path = folder / name
+    Image.frombytes("RGB", (side, side), random.Random(name).randbytes(3 * side * side)).save(path)
+    return path
+
+
+def opened(content: ImageContent) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(content.data)))
+
+
+def places(parameters: Sequence[Mapping[str, str | int | float]], path: Path | None) -> list[Shown]:
+    return [
+        Shown(number=number, path=path, prompt="a fox", parameters=each)
+        for number, each in enumerate(parameters)
+    ]
+
+
+@pytest.mark.parametrize(("size", "side", "most"), [("small", 768, 150_000), ("large", 1536, 450_000)])
+async def test_one_picture_keeps_its_side_and_its_bytes_whatever_it_shows(
+    tmp_path: Path, size: PreviewSize, side: int, most: int
+) -> None:
+    content = await drawn(one_picture(noise(tmp_path, "a.png", side=2048)), size, room=ROOM)
+    assert content
+    assert content.mime_type == "image/jpeg"
+    assert most // 2 < len(content.data) <= most
+    assert max(opened(content).size) <= side
+
+
+async def test_a_picture_that_compresses_has_the_full_side(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("L", (1024, 512), 200).save(path)
+    content = await drawn(one_picture(path), "small", room=ROOM)
+    assert content
+    assert opened(content).size == (768, 384)
+
+
+async def test_a_sheet_of_twenty_keeps_its_bytes(tmp_path: Path) -> None:
+    paths = [noise(tmp_path, f"{number}.png", side=512) for number in range(20)]
+    shown = [
+        Shown(number=number, path=path, prompt=f"fox {number}", parameters={})
+        for number, path in enumerate(paths)
+    ]
+    content = await drawn(sheet(shown), "small", room=ROOM)
+    assert content
+    assert 150_000 < len(content.data) <= 300_000
+    assert max(opened(content).size) <= 1280
+
+
+async def test_a_preview_takes_no_more_room_than_there_is(tmp_path: Path) -> None:
+    drawing = one_picture(noise(tmp_path, "a.png", side=1024))
+    content = await drawn(drawing, "small", room=40_000)
+    assert content
+    assert len(content.data) <= 40_000
+    assert await drawn(drawing, "small", room=5_000) is None
+
+
+async def test_a_picture_that_is_gone_or_damaged_has_no_preview_and_an_empty_place_on_a_sheet(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    gone = tmp_path / "gone.png"
+    assert await drawn(one_picture(gone), "small", room=ROOM) is None
+    assert await drawn(one_picture(tmp_path / "damaged.png"), "small", room=ROOM) is None
+    assert "There is no preview" in caplog.text
+    whole = noise(tmp_path, "a.png", side=64)
+    shown = [
+        Shown(number=number, path=path, prompt=str(number), parameters={})
+        for number, path in enumerate([whole, gone, tmp_path / "damaged.png", None])
+    ]
+    assert await drawn(sheet(shown), "small", room=ROOM)
+
+
+async def test_a_preview_is_drawn_beside_the_event_loop(tmp_path: Path) -> None:
+    threads: list[int] = []
+
+    def draw(side: int, most: int) -> Picture:
+        threads.append(threading.get_ident())
+        return Picture.check((noise(tmp_path, "a.png", side=64)).read_bytes())
+
+    async with asyncio.timeout(60):
+        assert await drawn(Drawing(draw, one_picture(tmp_path).limits), "small", room=ROOM)
+    assert threads
+    assert threads[0] != threading.get_ident()
+
+
+def axes(shown: Sequence[Shown]) -> tuple[Axis, Axis] | None:
+    return previews._axes(shown)
+
+
+def test_one_prompt_with_two_parameters_row_by_row_is_a_grid() -> None:
+    cells = [{"seed": seed, "guidance_scale": scale} for scale in (1.0, 2.5) for seed in (7, 8, 9)]
+    assert axes(places(cells, None)) == (
+        Axis(name="seed", values=["7", "8", "9"]),
+        Axis(name="guidance_scale", values=["1", "2.5"]),
+    )
+
+
+def test_one_prompt_with_one_parameter_is_a_row() -> None:
+    cells = [{"seed": 7, "num_inference_steps": steps} for steps in (4, 8)]
+    assert axes(places(cells, None)) == (
+        Axis(name="num_inference_steps", values=["4", "8"]),
+        Axis(name="", values=["a fox"]),
+    )
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [{"seed": seed} for seed in range(7)],  # too many for a row
+        [{"seed": 7}, {"seed": 7}],  # nothing differs
+        [{"seed": 1, "a": 1}, {"seed": 2, "a": 2}],  # no grid
+        [{"seed": 1, "a": 1}, {"seed": 2}],  # unknown of one
+        [{"a": a, "b": b, "c": c} for a in (1, 2) for b in (1, 2) for c in (1, 2)],
+    ],
+)
+def test_what_is_no_grid_is_a_contact_sheet(cells: list[Mapping[str, str | int | float]]) -> None:
+    assert axes(places(cells, None)) is None
+
+
+def test_other_prompts_are_a_contact_sheet_with_the_prompts() -> None:
+    shown = [
+        Shown(number=number, path=None, prompt=f"fox {number}", parameters={"seed": number})
+        for number in (0, 1)
+    ]
+    assert axes(shown) is None
+    assert previews._captions(shown) == ["fox 0", "fox 1"]
+
+
+def test_the_captions_of_one_prompt_are_what_differs() -> None:
+    cells = [{"seed": seed, "width": 64} for seed in range(7)]
+    assert previews._captions(places(cells, None)) == [f"seed {seed}" for seed in range(7)]

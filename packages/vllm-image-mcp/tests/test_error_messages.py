@@ -1,0 +1,139 @@
+import pickle
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, NotRecalled, UnknownBatch
+from vllm_image_core.fleet.health import Health
+from vllm_image_mcp.error_messages import diagnosis, explain, explain_arguments, explain_unknown, told
+from vllm_omni_client.errors import (
+    BadReply,
+    ConnectionLost,
+    NotFound,
+    OmniError,
+    OutOfGpuMemory,
+    RequestTimeout,
+    ServerUnreachable,
+    Unauthorized,
+)
+
+URL = "http://gpu:6655"
+
+
+def test_an_unreachable_server_is_told_in_the_plans_words() -> None:
+    error = ServerUnreachable(f"{URL} cannot be reached: refused", reason="refused")
+    assert explain(error, server_url=URL) == (
+        "Cannot connect to vLLM server at http://gpu:6655. Is the container running? "
+        "Check with `server_health` tool."
+    )
+
+
+def test_out_of_memory_is_told_in_the_plans_words_with_what_was_asked_for() -> None:
+    error = OutOfGpuMemory("CUDA out of memory", status=500)
+    error.add_note("Asked for: 2000x1600, 4 steps, seed 42.")
+    assert explain(error, server_url=URL) == (
+        "Server returned out-of-memory error. Try reducing resolution or use `gpu_status` to check available "
+        "memory. Asked for: 2000x1600, 4 steps, seed 42."
+    )
+
+
+def test_a_healthy_server_needs_no_diagnosis() -> None:
+    assert diagnosis(Health(server_url=URL, status="healthy", model="klein")) is None
+
+
+def test_a_server_that_is_not_ready_is_told_to_be() -> None:
+    assert diagnosis(Health(server_url=URL, status="unhealthy")) == (
+        "The server answers, but has no model ready: it is starting, or has failed; see its log."
+    )
+
+
+def test_a_diagnosis_does_not_send_to_itself_and_says_why() -> None:
+    error = ServerUnreachable(f"{URL} cannot be reached: unknown host", reason="dns")
+    assert diagnosis(Health(server_url=URL, status="unreachable", error=error)) == (
+        "Cannot connect to vLLM server at http://gpu:6655. Is the container running? "
+        "http://gpu:6655 cannot be reached: unknown host. Correct the host name in --vllm-url."
+    )
+
+
+def test_any_other_error_of_a_server_is_diagnosed_as_it_is_told() -> None:
+    error = NotFound("Not Found", status=404)
+    health = Health(server_url=URL, status="unhealthy", error=error)
+    assert diagnosis(health) == explain(error, server_url=URL)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (BadReply("junk"), "See whether --vllm-url leads to"),
+        (NotFound("no route", status=404), "See whether --vllm-url leads to"),
+        (Unauthorized("no", status=401), "as --api-key or VLLM_IMAGE_API_KEY."),
+        (RequestTimeout("late"), "Raise --timeout,"),
+        (ConnectionLost("broke"), "still running (server_health)"),
+        (CannotSave("No space left."), "It is set with --output-dir."),
+    ],
+)
+def test_the_next_step_is_said_in_this_programs_words(error: ImageError | OmniError, words: str) -> None:
+    assert words in explain(error, server_url=URL)
+    assert words in told(error)
+
+
+def test_a_refused_value_is_told_with_what_to_do_and_every_note() -> None:
+    error = InvalidRequest(
+        "Width 1000 is not a multiple of 16. Nearest valid width is 1008.",
+        parameter="width",
+        value=1000,
+        allowed="multiples of 16",
+        next_step="Give width=1008.",
+    )
+    error.add_note("This is entry 3 of the batch, counted from 0; nothing was sent.")
+    assert explain(error, server_url=URL) == (
+        "Width 1000 is not a multiple of 16. Nearest valid width is 1008. Give width=1008. "
+        "This is entry 3 of the batch, counted from 0; nothing was sent."
+    )
+
+
+def test_sentences_end() -> None:
+    error = NotRecalled("It is not known here", next_step="Really?")
+    assert explain(error, server_url=URL) == "It is not known here. Really?"
+
+
+def test_an_unknown_batch_is_told_with_the_tool_that_knows_them() -> None:
+    text = explain(UnknownBatch("Batch 'x' is not known here."), server_url=URL)
+    assert text.endswith("list_batches tells those of this folder.")
+
+
+def test_a_person_is_told_the_reason_and_the_next_step() -> None:
+    error = ServerUnreachable(f"{URL} cannot be reached: refused", reason="refused")
+    assert told(error) == (
+        "http://gpu:6655 cannot be reached: refused. "
+        "Start the server (`vllm serve MODEL --omni --port PORT`), or correct --vllm-url."
+    )
+
+
+def test_an_error_of_no_known_kind_is_told_as_it_is() -> None:
+    assert told(RuntimeError("odd")) == "odd."
+
+
+def test_arguments_that_do_not_fit_are_told_without_the_validators_links() -> None:
+    class Arguments(BaseModel):
+        prompt: str
+
+    with pytest.raises(ValidationError) as caught:
+        Arguments.model_validate({})
+    assert explain_arguments("generate_image", caught.value, ["prompt", "seed"]) == (
+        "generate_image was called with wrong arguments: prompt: Field required. "
+        "Its parameters are: prompt, seed."
+    )
+
+
+def test_a_slip_is_told_with_the_right_name_and_all_that_there_are() -> None:
+    slips = {"steps": "Use num_inference_steps", "\x1b[31m": "Use width"}
+    assert explain_unknown("generate_image", slips, ["prompt", "width"]) == (
+        "generate_image has no parameter 'steps'. Use num_inference_steps. generate_image has no parameter "
+        "'\\x1b[31m'. Use width. Its parameters are: prompt, width."
+    )
+
+
+def test_a_message_survives_a_pickle(tmp_path: Path) -> None:
+    error = CannotSave(f"Cannot save pictures in {tmp_path}.")
+    assert told(pickle.loads(pickle.dumps(error))) == told(error)  # noqa: S301 - our own error

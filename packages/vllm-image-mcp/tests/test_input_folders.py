@@ -1,0 +1,298 @@
+"""What a tool may read: pictures below the allowed folders, and nothing that only looks like one of them."""
+
+import io
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from PIL import Image
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_mcp import input_folders
+from vllm_image_mcp.input_folders import InputFolders
+
+DEADLINE_SECONDS = 60.0
+OURS = "#112233"
+SECRET = "#ff0000"
+
+
+def png(colour: str = OURS) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (24, 16), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """The output folder, with a picture, beside a folder that is nobody's business."""
+    folder = tmp_path / "out"
+    (folder / "sub" / "deep").mkdir(parents=True)
+    for path in (folder / "fox.png", folder / "sub" / "owl.png", folder / "sub" / "deep" / "hare.jpg"):
+        path.write_bytes(png())
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "secret.png").write_bytes(png(SECRET))
+    (tmp_path / "outside.png").write_bytes(png(SECRET))
+    return folder
+
+
+@pytest.fixture
+def read(out: Path) -> Callable[[object], bytes]:
+    folders = InputFolders(out)
+    return lambda given: folders.read(given, parameter="images").picture.bytes
+
+
+def refused(read: Callable[[object], bytes], given: object) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        read(given)
+    assert caught.value.parameter == "images"
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("fox.png", "fox", "image://fox.png", "image://fox", "image://fox.png?width=200", "./fox.png"),
+        *("sub/owl.png", "sub/deep/hare.jpg", "sub//owl.png"),
+    ],
+)
+def test_a_picture_of_the_output_folder_is_found_by_its_name(
+    read: Callable[[object], bytes], name: str
+) -> None:
+    assert read(name) == png()
+
+
+def test_a_picture_is_found_by_the_path_that_was_told(read: Callable[[object], bytes], out: Path) -> None:
+    assert read(str(out / "fox.png")) == png()
+
+
+def test_the_output_folder_itself_may_be_a_link(out: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(out)
+    folders = InputFolders(link)
+    for path in (link / "fox.png", out / "fox.png"):
+        assert folders.read(str(path), parameter="images").picture.bytes == png()
+
+
+def test_a_name_with_odd_signs_is_found_as_an_id(out: Path) -> None:
+    (out / "a fox, 50%.png").write_bytes(png())
+    assert InputFolders(out).read("image://a%20fox%2C%2050%25.png", parameter="x").name == "a fox, 50%.png"
+
+
+def test_further_folders_are_read_only_when_the_user_allowed_them(out: Path, tmp_path: Path) -> None:
+    path = str(tmp_path / "private" / "secret.png")
+    with pytest.raises(InvalidRequest, match="in none of the folders"):
+        InputFolders(out).read(path, parameter="mask")
+    allowed = InputFolders(out, [tmp_path / "private"])
+    assert allowed.read(path, parameter="mask").picture.bytes == png(SECRET)
+    assert allowed.read("secret.png", parameter="mask").name == "secret.png"
+    with pytest.raises(InvalidRequest, match="in none of the folders"):
+        allowed.read(str(tmp_path / "outside.png"), parameter="mask")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../outside.png", "../private/secret.png", "sub/../../outside.png", "..", "../out/fox.png"),
+        *("image://../outside.png", "image://..%2Foutside.png", "image://%2e%2e/outside.png"),
+        *("..\\outside.png", "sub\\..\\..\\outside.png", "image://sub%2Fowl.png", "image:///etc/passwd"),
+        *("\N{FULLWIDTH FULL STOP}\N{FULLWIDTH FULL STOP}/outside.png", ".../outside.png", "~/outside.png"),
+        *("/etc/passwd", "/proc/self/environ", "//etc/passwd", "C:\\outside.png", "\\\\server\\share\\a.png"),
+        *(
+            "a\0b.png",
+            "fox.png\0.txt",
+            "x" * 5000,
+            "x/" * 400 + "fox.png",
+            "fox.png/fox.png",
+            "sub",
+            ".",
+            "/",
+        ),
+        *("", "   ", "\n", "gone.png"),
+    ],
+)
+def test_a_name_that_leads_elsewhere_or_nowhere_is_refused(
+    read: Callable[[object], bytes], name: str
+) -> None:
+    error = refused(read, name)
+    assert "--allow-dir" in error.next_step
+    assert "Allowed are" in error.message
+
+
+@pytest.mark.parametrize("sibling", ["out-secret", "outside", "out2"])
+def test_a_folder_whose_name_only_begins_like_an_allowed_one_is_another(
+    read: Callable[[object], bytes], out: Path, sibling: str
+) -> None:
+    folder = out.with_name(sibling)
+    folder.mkdir()
+    (folder / "fox.png").write_bytes(png(SECRET))
+    assert "in none of the folders" in refused(read, str(folder / "fox.png")).message
+    assert "'..'" in refused(read, str(out / ".." / sibling / "fox.png")).message
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("http://169.254.169.254/latest/meta-data", "https://example.org/fox.png", "HTTP://localhost/a.png"),
+        *("ftp://x/a", "gopher://x", "s3://b/a.png"),
+        *("image://http://localhost/a.png", "image:fox.png", "javascript:alert(1)", "http:fox.png"),
+    ],
+)
+def test_an_address_is_refused_with_the_reason(read: Callable[[object], bytes], address: str) -> None:
+    assert "is an address, and nothing is fetched" in refused(read, address).message
+
+
+@pytest.mark.parametrize("name", ["fox.png", "a fox, 50%.png", "ü#?.png"])
+@pytest.mark.parametrize("start", ["file://", "FILE://", "file://localhost", "file:"])
+def test_the_address_of_an_allowed_file_is_its_path(
+    read: Callable[[object], bytes], out: Path, start: str, name: str
+) -> None:
+    (out / name).write_bytes(png())
+    assert read(start + quote(str(out / name))) == png()
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("file:///etc/passwd", "it is in none of the folders that may be read"),
+        ("file://{out}/../outside.png", "it leads out of its folder by '..'"),
+        ("file://{out}/%2e%2e/outside.png", "it leads out of its folder by '..'"),
+        ("file://server/share/fox.png", "it is a file of another machine"),
+        ("file://fox.png", "it is a file of another machine"),
+        ("file:fox.png", "it is not the address of a file"),
+        ("file:", "it is not the address of a file"),
+        ("file://{out}/fox.png%00.txt", "it is no path"),
+    ],
+)
+def test_the_address_of_any_other_file_is_refused_with_the_reason(
+    read: Callable[[object], bytes], out: Path, address: str, reason: str
+) -> None:
+    assert f"is not read: {reason}" in refused(read, address.format(out=out)).message
+
+
+@pytest.mark.parametrize(
+    "data", ["data:image/png;base64,iVBORw0KGgo=", "DATA:,x", "data:image/png;base64," + "A" * 200_000]
+)
+def test_image_data_is_refused_for_what_it_is_and_not_repeated(
+    read: Callable[[object], bytes], data: str
+) -> None:
+    message = refused(read, data).message
+    assert "it is image data, and this tool reads only files" in message
+    assert "AAAAAAAAAAAAAAAAAAAAAAAAA" not in message
+    assert len(message) < 1_000
+
+
+@pytest.mark.parametrize("given", [None, 7, True, 1.5, [], ["fox.png"], {"path": "fox.png"}, b"fox.png"])
+def test_what_is_no_name_is_refused(read: Callable[[object], bytes], given: object) -> None:
+    assert "no name of a picture" in refused(read, given).message
+
+
+def test_whether_a_file_outside_is_there_cannot_be_told(
+    read: Callable[[object], bytes], tmp_path: Path
+) -> None:
+    there, gone = str(tmp_path / "outside.png"), str(tmp_path / "nowhere.png")
+    assert refused(read, there).message.replace(there, "X") == refused(read, gone).message.replace(gone, "X")
+
+
+def test_what_a_file_says_that_is_no_picture_is_not_told(read: Callable[[object], bytes], out: Path) -> None:
+    (out / "notes.png").write_text("the password is hunter2", "utf-8")
+    assert "hunter2" not in str(refused(read, "notes.png"))
+
+
+# Links
+
+
+@pytest.mark.parametrize(
+    "name", ["link.png", "linked/secret.png", "sub/link.png", "loop.png", "dangling.png"]
+)
+def test_a_link_is_not_followed(
+    read: Callable[[object], bytes], out: Path, tmp_path: Path, name: str
+) -> None:
+    (out / "link.png").symlink_to(tmp_path / "outside.png")
+    (out / "linked").symlink_to(tmp_path / "private")
+    (out / "sub" / "link.png").symlink_to("../../outside.png")
+    (out / "loop.png").symlink_to("loop.png")
+    (out / "dangling.png").symlink_to("nowhere.png")
+    assert "links are not followed" in refused(read, name).message
+    assert "links are not followed" in refused(read, str(out / name)).message
+
+
+def test_a_link_to_a_picture_of_ours_is_not_followed_either(
+    read: Callable[[object], bytes], out: Path
+) -> None:
+    (out / "twin.png").symlink_to("fox.png")
+    assert "links are not followed" in refused(read, "twin.png").message
+
+
+def test_what_is_no_plain_file_is_neither_opened_nor_waited_for(
+    read: Callable[[object], bytes], out: Path
+) -> None:
+    os.mkfifo(out / "pipe.png")
+    assert "is no file" in refused(read, "pipe.png").message
+    assert refused(read, "sub").message
+
+
+def swapping(path: Path, target: Path, stop: threading.Event, *, folder: bool) -> None:
+    """Make a name a picture of ours and a link to a secret in turn."""
+    aside = path.with_name("aside")
+    while not stop.is_set():
+        with suppress(OSError):
+            aside.symlink_to(target)
+            for _ in range(50):
+                path.lstat()
+            if folder:
+                path.rename(path.with_name("kept"))
+            aside.replace(path)
+            for _ in range(50):  # both are there for a while
+                path.lstat()
+            if folder:
+                path.unlink()
+                path.with_name("kept").rename(path)
+            else:
+                aside.write_bytes(png())
+                aside.replace(path)
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_a_link_swapped_in_during_the_reading_is_never_followed(
+    out: Path,
+    tmp_path: Path,
+    folder: bool,  # noqa: FBT001 - a case
+) -> None:
+    path = out / "sub" if folder else out / "fox.png"
+    (tmp_path / "private" / "owl.png").write_bytes(png(SECRET))
+    target = tmp_path / "private" if folder else tmp_path / "outside.png"
+    stop = threading.Event()
+    swapper = threading.Thread(target=swapping, args=(path, target, stop), kwargs={"folder": folder})
+    swapper.start()
+    folders, ours, not_read, read = InputFolders(out), 0, 0, 0
+    try:
+        while read < 5_000 or (read < 200_000 and not (ours and not_read)):
+            read += 1
+            try:
+                content = folders.read("sub/owl.png" if folder else "fox.png", parameter="images")
+            except InvalidRequest:
+                not_read += 1
+            else:
+                assert content.picture.bytes == png()
+                ours += 1
+    finally:
+        stop.set()
+        swapper.join(DEADLINE_SECONDS)
+    assert ours
+    assert not_read
+
+
+def test_where_folders_cannot_be_walked_a_link_is_found_by_looking(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(input_folders, "_RELATIVE", False)
+    folders = InputFolders(out)
+    (out / "link.png").symlink_to(tmp_path / "outside.png")
+    (out / "linked").symlink_to(tmp_path / "private")
+    assert folders.read("sub/owl.png", parameter="images").picture.bytes == png()
+    for name in ("link.png", "linked/secret.png", "../outside.png", "gone.png"):
+        with pytest.raises(InvalidRequest):
+            folders.read(name, parameter="images")

@@ -1,0 +1,229 @@
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from mcp import Client
+from vllm_image_core.errors import CannotSave
+from vllm_image_mcp.cli.main import main
+from vllm_image_mcp.output_folder import Folder, usable_folder
+
+if TYPE_CHECKING:
+    from conftest import OmniServer
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's Pictures folder."""
+    folder = tmp_path / "home" / "Pictures"
+    monkeypatch.setattr("vllm_image_mcp.output_folder.user_pictures_path", lambda: folder)
+    return folder
+
+
+def read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder in which nothing can be made: a file stands where ours would be, for root too."""
+    folder.mkdir()
+    (folder / "generated_images").write_text("in the way")
+    monkeypatch.chdir(folder)
+
+
+def test_a_relative_folder_lies_in_the_working_folder(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert usable_folder(Path("generated_images")) == Folder(tmp_path / "generated_images")
+    assert not pictures.exists()
+
+
+def test_a_folder_is_not_made_before_there_is_a_picture(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert usable_folder(Path("deep/er/images")) == Folder(tmp_path / "deep/er/images")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_the_working_folder_cannot_be_written_the_users_pictures_are_used_and_told(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_only(tmp_path / "work", monkeypatch)
+    note = (
+        f"Pictures are saved in {pictures / 'generated_images'}, "
+        f"because {tmp_path / 'work' / 'generated_images'} cannot be written."
+    )
+    with caplog.at_level(logging.WARNING):
+        folder = usable_folder(Path("generated_images"))
+    assert folder == Folder(pictures / "generated_images", note)
+    assert [record.message.startswith(note) for record in caplog.records] == [True]
+
+
+def test_where_neither_can_be_written_the_folder_stays_the_one_that_was_asked_for(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_only(tmp_path / "work", monkeypatch)
+    pictures.parent.mkdir()
+    pictures.write_text("in the way")
+    assert usable_folder(Path("generated_images")) == Folder(tmp_path / "work" / "generated_images")
+    assert caplog.records == []
+
+
+def test_an_absolute_folder_was_meant_whether_it_can_be_written_or_not(
+    tmp_path: Path, pictures: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert usable_folder(tmp_path / "file") == Folder(tmp_path / "file")
+    assert not pictures.exists()
+
+
+def test_a_tilde_is_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert usable_folder(Path("~/foxes")) == Folder(tmp_path / "foxes")
+
+
+def test_a_folder_that_a_person_named_is_kept_though_it_cannot_be_written(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_only(tmp_path / "work", monkeypatch)
+    folder = usable_folder(Path("generated_images"), or_elsewhere=False)
+    assert folder == Folder(tmp_path / "work" / "generated_images")
+    assert not pictures.exists()
+
+
+needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="a working folder cannot be removed there")
+
+
+@needs_posix
+def test_a_working_folder_that_was_removed_is_told_and_the_users_pictures_are_used(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove_working_folder(tmp_path / "work", monkeypatch)
+    folder = usable_folder(Path("foxes"))
+    folder.check()
+    note = f"Pictures are saved in {pictures / 'foxes'}, because the working folder no longer exists."
+    assert folder == Folder(pictures / "foxes", note)
+
+
+@needs_posix
+@pytest.mark.parametrize("or_elsewhere", [True, False])
+def test_a_working_folder_that_was_removed_is_told_where_images_can_go_nowhere_else(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, *, or_elsewhere: bool
+) -> None:
+    remove_working_folder(tmp_path / "work", monkeypatch)
+    pictures.parent.mkdir()
+    pictures.write_text("in the way")
+    folder = usable_folder(Path("foxes"), or_elsewhere=or_elsewhere)
+    assert folder.path.is_absolute()
+    with pytest.raises(CannotSave, match="foxes is relative to the working folder") as caught:
+        folder.check()
+    assert caught.value.next_step.endswith("give an absolute output folder.")
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="there a name is text")
+def test_a_folder_that_no_answer_could_name_is_refused(tmp_path: Path, pictures: Path) -> None:
+    folder = usable_folder(tmp_path / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(CannotSave, match=r"caf\\udce9, is not valid UTF-8"):
+        folder.check()
+
+
+FAULTY = ("a name that is too long", "a file", "below a file", "a link to itself")
+
+
+def faulty(folder: Path, fault: str) -> Path:
+    """A folder that nobody can use, root neither."""
+    if fault == "a name that is too long":
+        return folder / ("n" * 300)
+    if fault == "a link to itself":
+        (folder / "loop").symlink_to(folder / "loop")
+        return folder / "loop" / "images"
+    (folder / "file").write_text("in the way")
+    return folder / "file" / ("images" if fault == "below a file" else "")
+
+
+@needs_posix
+@pytest.mark.parametrize("fault", FAULTY)
+async def test_every_tool_works_without_the_folder_or_says_what_is_wrong_with_it(
+    connect: Callable[..., Client], omni: "OmniServer", tmp_path: Path, fault: str
+) -> None:
+    folder = faulty(tmp_path, fault)
+    async with connect(output_dir=folder) as client:
+        for tool in ("server_health", "list_presets", "gpu_status", "get_model_info", "estimate_generation"):
+            assert not (await client.call_tool(tool, {})).is_error, tool
+        for tool, arguments in {
+            "generate_image": {"prompt": "a fox"},
+            "batch_generate": {"prompts": ["a fox"]},
+            "edit_image": {"prompt": "a fox", "images": ["fox.png"]},
+            "list_batches": {},
+            "find_images": {},
+            "get_batch": {"batch_id": "b-1"},
+            "cancel_batch": {"batch_id": "b-1"},
+        }.items():
+            result = await client.call_tool(tool, arguments)
+            text = getattr(result.content[0], "text", "")
+            assert result.is_error, tool
+            assert str(folder)[:200] in text, tool
+            assert not text.startswith("Error executing tool"), tool
+        assert await client.list_resources()
+    assert omni.requests == []
+
+
+@needs_posix
+async def test_tools_that_need_no_folder_work_where_the_working_folder_was_removed(
+    connect: Callable[..., Client],
+    omni: "OmniServer",
+    tmp_path: Path,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pictures.parent.mkdir()
+    pictures.write_text("in the way")
+    remove_working_folder(tmp_path / "work", monkeypatch)
+    async with connect(output_dir="foxes") as client:
+        for tool in ("server_health", "list_presets", "gpu_status", "get_model_info", "estimate_generation"):
+            assert not (await client.call_tool(tool, {})).is_error, tool
+        result = await client.call_tool("generate_image", {"prompt": "a fox"})
+        assert "which no longer exists. Nothing was sent." in getattr(result.content[0], "text", "")
+    assert omni.requests == []
+
+
+@needs_posix
+@pytest.mark.parametrize("fault", FAULTY)
+@pytest.mark.parametrize(
+    "command",
+    [("generate", "a fox"), ("batches",), ("resume", "b-1"), ("cancel", "b-1"), ("models", "--profiles")],
+)
+def test_every_command_says_what_is_wrong_with_a_folder(
+    tmp_path: Path, fault: str, command: tuple[str, ...]
+) -> None:
+    folder = str(faulty(tmp_path, fault))
+    at = (folder,) if command[-1] == "--profiles" else ("--output-dir", folder, "--demo")
+    result = CliRunner().invoke(main, [*command, *at])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert folder[:200] in result.stderr
+
+
+@needs_posix
+def test_a_folder_that_was_named_at_a_shell_is_used_or_an_error(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_only(tmp_path / "work", monkeypatch)
+    small = ["generate", "a fox", "--demo", "--width", "64", "--height", "64"]
+    named = CliRunner().invoke(main, [*small, "--output-dir", "generated_images"])
+    assert (named.exit_code, named.stdout) == (1, "")
+    assert "generated_images: File exists" in named.stderr
+    assert not pictures.exists()
+    unnamed = CliRunner().invoke(main, small)
+    assert unnamed.exit_code == 0
+    assert len(list((pictures / "generated_images").glob("*.png"))) == 1
+
+
+def remove_working_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder that is not there any more."""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()

@@ -1,0 +1,126 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from vllm_image_mcp.setting_values import key_as_written, path_as_written, text_as_written, url_as_written
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("images", "images"),
+        ("/srv/images", "/srv/images"),
+        ("  /srv/images\n", "/srv/images"),
+        ('"/srv/my images"', "/srv/my images"),
+        ("'/srv/images'", "/srv/images"),
+        ("~/images", "~/images"),
+        ("/srv/cost$5", "/srv/cost$5"),
+        ("/srv/100%", "/srv/100%"),
+        ("/srv/a{b}", "/srv/a{b}"),
+    ],
+)
+def test_a_path_is_taken_as_it_is_without_the_quotation_marks_around_it(written: str, meant: str) -> None:
+    assert path_as_written(written) == meant
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there these URLs begin with a drive")
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("file:///srv/images", "/srv/images"),
+        ("FILE:///srv/images", "/srv/images"),
+        ("file://localhost/srv/images", "/srv/images"),
+        ("file:/srv/images", "/srv/images"),
+        ("file:///srv/my%20images", "/srv/my images"),
+        ("file:///srv/100%25?#", "/srv/100%?#"),
+        ('"file:///srv/images"', "/srv/images"),
+    ],
+)
+def test_a_file_url_of_this_machine_is_its_path(written: str, meant: str) -> None:
+    assert path_as_written(written) == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "placeholder"),
+    [
+        ("${userHome}/images", "${userHome}"),
+        ("/srv/${input:folder}/x", "${input:folder}"),
+        ("${user_config.output_dir}", "${user_config.output_dir}"),
+        ("${HOME", "${HOME"),
+        ("$PWD", "$PWD"),
+        ("$XDG_PICTURES_DIR/new", "$XDG_PICTURES_DIR"),
+        ("$(pwd)/images", "$(pwd)"),
+        ("$env:APPDATA\\images", "$env:APPDATA"),
+        ("%APPDATA%\\images", "%APPDATA%"),
+        ("D:\\%ProgramFiles(x86)%\\images", "%ProgramFiles(x86)%"),
+        ("{{ cwd }}/images", "{{ cwd }}"),
+        ("<your folder>", "<your folder>"),
+        ("'$HOME'", "$HOME"),
+        ("file:///${userHome}/x", "${userHome}"),
+    ],
+)
+def test_a_path_with_a_placeholder_is_refused_by_the_placeholder(written: str, placeholder: str) -> None:
+    with pytest.raises(ValueError, match="which the host or the shell did not replace") as caught:
+        path_as_written(written)
+    assert f"contains '{placeholder}'" in str(caught.value).replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        ("", "is empty"),
+        (" '' ", "is empty"),
+        ('"/srv/images', "quotation mark"),
+        ("file://nas/images", "is an address"),
+        ("smb://nas/images", "is an address"),
+        ("https://gpu/images", "is an address"),
+        ("file:///srv/%00", "zero byte"),
+        ("~nobody-of-that-name/images", "home folder of a user"),
+    ],
+)
+def test_a_path_that_can_be_none_of_this_machine_is_refused(written: str, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        path_as_written(written)
+
+
+@pytest.mark.parametrize("written", ["http://gpu:6655", ' "http://gpu:6655" ', "'http://gpu:6655'"])
+def test_an_address_is_taken_without_the_quotation_marks_around_it(written: str) -> None:
+    assert url_as_written(written) == "http://gpu:6655"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "${env:OMNI}",
+        "http://${GPU_HOST}:6655",
+        "http://$GPU:6655",
+        "%OMNI_URL%",
+        "http://<gpu>:6655",
+        "{{u}}",
+    ],
+)
+def test_an_address_with_a_placeholder_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match="which the host or the shell did not replace"):
+        url_as_written(written)
+
+
+@pytest.mark.parametrize("written", ["sk-a$b%c", "$2b$12$xyz", '"sk-a$b%c"', "$"])
+def test_a_key_is_taken_without_the_quotation_marks_around_it(written: str) -> None:
+    assert key_as_written(written) == written.strip('"')
+
+
+@pytest.mark.parametrize(
+    "written", ["${env:OMNI_KEY}", "${input:omni-key}", "$OMNI_KEY", "%OMNI_KEY%", "{{ key }}", "<your key>"]
+)
+def test_a_key_that_is_a_placeholder_is_refused_and_not_repeated(written: str) -> None:
+    with pytest.raises(ValueError, match="is a placeholder") as caught:
+        key_as_written(written)
+    assert written not in str(caught.value)
+    with pytest.raises(ValueError, match="is a placeholder"):
+        text_as_written(written)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a name is text")
+def test_the_bytes_of_a_file_url_are_kept_where_they_are_not_text() -> None:
+    assert os.fsencode(Path(path_as_written("file:///srv/%FCber"))) == b"/srv/\xfcber"

@@ -1,0 +1,1 @@
+"""The protocol without I/O: endpoints, flows, retries, budgets and error replies."""

@@ -1,0 +1,324 @@
+"""Calls: each endpoint of the server as a value, and how to read what comes back. No I/O."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from vllm_omni_client import metrics
+from vllm_omni_client._imaging.archive import pictures_in
+from vllm_omni_client._imaging.picture import DamagedPicture, inspected, most_pixels, pixels_of
+from vllm_omni_client._protocol.multipart import multipart
+from vllm_omni_client._protocol.picture_file import Arrived, PictureFile
+from vllm_omni_client._protocol.refusal import excerpt, failure_within, refusal, request_id, told
+from vllm_omni_client.capabilities import EDITS_PATH, GENERATIONS_PATH, SLEEP_PATH, WAKE_UP_PATH
+from vllm_omni_client.edits import ImageEditRequest
+from vllm_omni_client.errors import BadReply, Exchange
+from vllm_omni_client.metrics import ServerMetrics
+from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList, ReplyImage
+from vllm_omni_client.uploads import Upload
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+Model = TypeVar("Model", bound=BaseModel)
+
+_OK: Final = 200
+_BOM: Final = b"\xef\xbb\xbf"
+_MIB: Final = 1024 * 1024
+# A picture of 4 bytes a pixel in base64, and some more for models that round a size up.
+_BYTES_PER_PIXEL: Final = 4 * 1.4
+# Some models make 1024x1024 whatever is asked for; a picture that was paid for is not refused for that.
+_LEAST_BYTES: Final = 8 * _MIB
+_BYTES_WITHOUT_SIZE: Final = 256 * _MIB
+_MOST_BYTES: Final = 1024 * _MIB
+_ROUNDED_UP: Final = 1.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T_co]):
+    """What to send, and how to read what comes back.
+
+    Attributes:
+        method: The HTTP method.
+        path: The route, from the slash on.
+        decode: Reads the body of a 200; raises ValueError when it is not what was promised.
+        content: The body to send; None for none.
+        content_type: What the body is.
+        answers: Statuses other than 200 that are answers too, and what they mean.
+        max_bytes: A longer reply is refused while it is read.
+        at_most_seconds: A deadline shorter than the client's own, for what has to answer at once.
+        retried: Whether a failure may be followed by another attempt.
+        repeatable: Whether sending it twice gives the same answer: a GET, or a generation with a seed.
+        draws: Whether it is work for the GPU, and waits for one of the client's connections.
+        file: Takes the body of a 200 while it comes in; `decode` then reads what it leaves over.
+        closes: Whether its connection is closed after it.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    decode: Callable[[bytes], T_co]
+    content: bytes | None = None
+    content_type: str = "application/json"
+    answers: Mapping[int, T_co] = field(default_factory=dict[int, T_co])
+    max_bytes: int = _MIB
+    at_most_seconds: float = 30.0
+    retried: bool = True
+    repeatable: bool = True
+    draws: bool = False
+    file: PictureFile | None = None
+    closes: bool = False
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What it needs in headers."""
+        headers = {} if self.content is None else {"content-type": self.content_type}
+        return {**headers, "connection": "close"} if self.closes else headers
+
+
+def generate(request: ImageGenerationRequest) -> Call[ImageGenerationReply]:
+    """`POST /v1/images/generations`; repeatable with a seed only."""
+    as_files = request.response_format == "file"
+    decode = _files(request) if as_files else _pictures(request)
+    return _drawing(GENERATIONS_PATH, request, decode, content=request.to_json())
+
+
+def generate_into(request: ImageGenerationRequest, file: PictureFile) -> Call[Arrived]:
+    """`POST /v1/images/generations`, with the picture written to a file while it comes in."""
+    return _drawing(GENERATIONS_PATH, request, file.arrived, content=request.to_json(), file=file)
+
+
+def edit(request: ImageEditRequest, uploads: Sequence[Upload]) -> Call[ImageGenerationReply]:
+    """`POST /v1/images/edits`; repeatable with a seed only."""
+    content_type, content = multipart(request.to_form(), uploads)
+    return _drawing(EDITS_PATH, request, _pictures(request), content=content, content_type=content_type)
+
+
+def edit_into(request: ImageEditRequest, uploads: Sequence[Upload], file: PictureFile) -> Call[Arrived]:
+    """`POST /v1/images/edits`, with the picture written to a file while it comes in."""
+    content_type, content = multipart(request.to_form(), uploads)
+    return _drawing(EDITS_PATH, request, file.arrived, content=content, content_type=content_type, file=file)
+
+
+def _drawing(
+    path: str,
+    request: ImageGenerationRequest | ImageEditRequest,
+    decode: Callable[[bytes], T],
+    *,
+    content: bytes,
+    content_type: str = "application/json",
+    file: PictureFile | None = None,
+) -> Call[T]:
+    return Call(
+        method="POST",
+        path=path,
+        decode=decode,
+        content=content,
+        content_type=content_type,
+        max_bytes=_most_bytes(request),
+        at_most_seconds=float("inf"),
+        repeatable=request.seed is not None,
+        draws=True,
+        file=file,
+    )
+
+
+def sleep(stage_ids: Sequence[int], level: int) -> Call[bool]:
+    """`POST /v1/omni/sleep`: True when the server has done it."""
+    return _switch(SLEEP_PATH, _SleepBody(stage_ids=tuple(stage_ids), level=level))
+
+
+def wake_up(stage_ids: Sequence[int]) -> Call[bool]:
+    """`POST /v1/omni/wakeup`: False when the server says that it was not asleep."""
+    return _switch(WAKE_UP_PATH, _WakeUpBody(stage_ids=tuple(stage_ids)))
+
+
+def _switch(path: str, body: BaseModel) -> Call[bool]:
+    return Call(
+        method="POST",
+        path=path,
+        decode=lambda content: _json(_Switched)(content).status != "SKIPPED",
+        content=body.model_dump_json().encode(),
+        at_most_seconds=float("inf"),
+    )
+
+
+def openapi() -> Call[bytes | None]:
+    """`GET /openapi.json`: the server's description of itself; None where it is hidden."""
+    return Call(
+        method="GET",
+        path="/openapi.json",
+        decode=lambda content: content,
+        answers=dict.fromkeys((401, 403, 404, 405, 501)),
+        max_bytes=16 * _MIB,
+        at_most_seconds=5.0,
+        retried=False,
+    )
+
+
+def models() -> Call[ModelList]:
+    """`GET /v1/models`."""
+    return Call(method="GET", path="/v1/models", decode=_json(ModelList))
+
+
+def health(*, closes: bool = False) -> Call[bool]:
+    """`GET /health`: asked once; 200 is True, 503 is False.
+
+    Args:
+        closes: Whether its connection is closed after it: the next request then finds no idle one that a
+            server in trouble may close at the same moment.
+    """
+    return Call(
+        method="GET",
+        path="/health",
+        decode=lambda _: True,
+        answers={503: False},
+        at_most_seconds=10.0,
+        retried=False,
+        closes=closes,
+    )
+
+
+def version() -> Call[str]:
+    """`GET /version`: vLLM's version, whose first two numbers are those of vLLM-Omni."""
+    return Call(method="GET", path="/version", decode=lambda content: _json(_Version)(content).version)
+
+
+def server_metrics() -> Call[ServerMetrics]:
+    """`GET /metrics`; a server without this route tells nothing."""
+    return Call(
+        method="GET",
+        path="/metrics",
+        decode=lambda content: metrics.parse(content.decode()),
+        answers={404: ServerMetrics()},
+        max_bytes=16 * _MIB,
+    )
+
+
+class _SleepBody(BaseModel):
+    stage_ids: tuple[int, ...]
+    level: int
+
+
+class _WakeUpBody(BaseModel):
+    stage_ids: tuple[int, ...]
+
+
+class _Switched(BaseModel):
+    """The reply to sleep and wake-up: "SUCCESS" or "SKIPPED"."""
+
+    status: str
+
+
+class _Version(BaseModel):
+    """The reply to `GET /version`."""
+
+    version: str = Field(min_length=1, max_length=200)
+
+
+def _json(model: type[Model]) -> Callable[[bytes], Model]:
+    return model.model_validate_json
+
+
+def _most_bytes(request: ImageGenerationRequest | ImageEditRequest) -> int:
+    """Return how long a reply may be: all pictures uncompressed, in base64."""
+    pixels = pixels_of(request.size) * request.n * (request.layers or 1)
+    if not pixels:
+        return _BYTES_WITHOUT_SIZE
+    return min(
+        _MOST_BYTES, max(_LEAST_BYTES * request.n, int(pixels * _BYTES_PER_PIXEL * _ROUNDED_UP)) + 64 * 1024
+    )
+
+
+def _pictures(request: ImageGenerationRequest | ImageEditRequest) -> Callable[[bytes], ImageGenerationReply]:
+    """Read a reply in JSON; every picture is looked at before it is handed out."""
+
+    def decode(content: bytes) -> ImageGenerationReply:
+        return _sound(ImageGenerationReply.model_validate_json(content), request)
+
+    return decode
+
+
+def _files(request: ImageGenerationRequest) -> Callable[[bytes], ImageGenerationReply]:
+    """Read a reply that is a picture, or a zip of several; or JSON, where the wish was ignored."""
+    in_json = _pictures(request)
+    most_bytes = _most_bytes(request)
+
+    def decode(content: bytes) -> ImageGenerationReply:
+        if content.lstrip()[:1] == b"{":
+            return in_json(content)
+        images = tuple(ReplyImage(bytes=one) for one in pictures_in(content, most_bytes=most_bytes))
+        reply = _sound(ImageGenerationReply(data=images), request)
+        first = reply.data[0]
+        return reply.model_copy(update={"output_format": first.format, "size": str(first.size)})
+
+    return decode
+
+
+def _sound(
+    reply: ImageGenerationReply, request: ImageGenerationRequest | ImageEditRequest
+) -> ImageGenerationReply:
+    """Return a reply without its damaged pictures: the others were paid for too.
+
+    Raises:
+        DamagedPicture: None is whole.
+    """
+    damage: dict[int, DamagedPicture] = {}
+    for number, image in enumerate(reply.data):
+        try:
+            inspected(image.bytes, most_pixels=most_pixels(request.size))
+        except DamagedPicture as error:
+            damage[number] = error
+    if len(damage) == len(reply.data):
+        raise damage[0]
+    return reply.without(damage) if damage else reply
+
+
+def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes) -> T:
+    """Return the value, or raise the error that the reply means.
+
+    Args:
+        call: What was asked.
+        status: The HTTP status.
+        headers: The reply's headers, their names in lower case.
+        content: The whole body, as it came.
+
+    Raises:
+        ServerRefused: An error status, or a redirect.
+        BadReply: A success whose body is not what the contract promises.
+        ServerError: A success that is none: its body tells a failure.
+    """
+    if status in call.answers:
+        return call.answers[status]
+    content = content.removeprefix(_BOM)
+    exchange = Exchange(
+        method=call.method, url=call.path, status=status, request_id=request_id(headers, content)
+    )
+    if status >= 300:  # noqa: PLR2004  # redirects, and every error after them
+        raise refusal(headers, content, exchange=exchange, status=status)
+    if status != _OK:
+        raise BadReply(
+            f"the server answered {status}, where 200 was expected{excerpt(content)}", exchange=exchange
+        )
+    try:
+        return call.decode(content)
+    except ValueError as error:
+        wrong = _what_is_wrong(content, error)
+    if (failed := failure_within(content, exchange=exchange)) is not None:
+        raise failed
+    # Raised out here, so that no chained error keeps megabytes of a foreign body.
+    raise BadReply(f"the server answered 200, but {wrong}", exchange=exchange)
+
+
+def _what_is_wrong(content: bytes, error: ValueError) -> str:
+    if text := told(content):
+        return f"with an error inside: {text}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"with text that is not UTF-8{excerpt(content)}"
+    if not isinstance(error, ValidationError):
+        return f"{error}{excerpt(content) if content.lstrip()[:1] == b'<' else ''}"
+    complaint = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    if complaint["type"] == "json_invalid":
+        return f"not with whole JSON{excerpt(content)}"
+    where = ".".join(str(part) for part in complaint["loc"]) or "the body"
+    return f"{where} is not right: {complaint['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,178 @@
+"""PictureStream: the one picture of a reply, taken out of the body while it comes in.
+
+The body is JSON with the picture in base64, or the picture itself; which of the two, its first byte tells.
+What is not the picture is kept, a little of it, and read as JSON at the end.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final, Literal
+
+from vllm_omni_client._imaging.base64_text import decoded
+from vllm_omni_client.replies import DATA_URL
+
+# Quotation marks within a JSON text are escaped, so this can be nothing but a key and its text.
+_KEY: Final = re.compile(rb'"b64_json"\s{0,16}:\s{0,16}"')
+_KEY_BYTES: Final = 64
+_MOST_REST_BYTES: Final = 1024 * 1024
+# A data URL's head is looked for in this much of the text.
+_HEAD_BYTES: Final = 160
+_QUAD: Final = 4
+_BOM: Final = b"\xef\xbb\xbf"
+
+# Some writers of JSON escape the slash, or the plus sign as \u002B; base64 has both. MIME breaks it into
+# lines.
+_ESCAPE: Final = re.compile(rb"\\(?:(/)|([rn]|u000[AaDd])|u00([0-9A-Fa-f]{2}))")
+_UNFINISHED_ESCAPE: Final = re.compile(rb"\\(?:u[0-9A-Fa-f]{0,3})?\Z")
+
+_State = Literal["start", "rest", "head", "picture", "surplus", "raw"]
+
+
+class PictureStream:
+    """A body on its way.
+
+    Args:
+        write: Takes the picture's own bytes, piece by piece.
+
+    Attributes:
+        surplus: How many pictures came after the first one; they are not kept.
+    """
+
+    def __init__(self, write: Callable[[bytes | memoryview], None]) -> None:
+        self.surplus = 0
+        self._write = write
+        self._state: _State = "start"
+        self._rest = bytearray()
+        self._carry = b""
+        self._escape = b""
+        self._padded = False
+        self._pictures = 0
+        self._chunk = b""
+        self._searched = 0
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the body is the picture itself."""
+        return self._state == "raw"
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next part of the body.
+
+        Raises:
+            ValueError: It is not what was promised.
+            OSError: The picture cannot be written.
+        """
+        if self._state == "start":
+            chunk = self._without_bom(chunk)
+        self._chunk = chunk
+        view = memoryview(chunk)
+        if self._state == "start" and (first := chunk.lstrip()[:1]):
+            self._state = "rest" if first in b'{["' else "raw"
+        while view:
+            view = self._step(view)
+        self._chunk = b""  # not kept until the next one comes
+
+    def finish(self) -> bytes:
+        """Return the JSON around the picture, whose own place in it is empty; nothing for a bare picture.
+
+        Raises:
+            ValueError: The body ended within the picture.
+        """
+        if self._state in {"head", "picture", "surplus"}:
+            raise ValueError("the answer ends within the picture")
+        self._write = _nowhere  # the writer holds this stream: without a circle, both go at once
+        return bytes(self._rest)
+
+    def _without_bom(self, chunk: bytes) -> bytes:
+        """Take a byte order mark off the beginning; a part of one waits for the next chunk."""
+        joined = self._escape + chunk
+        cut = len(joined) < len(_BOM) and _BOM.startswith(joined)
+        self._escape = joined if cut else b""
+        return b"" if cut else joined.removeprefix(_BOM)
+
+    def _step(self, view: memoryview) -> memoryview:
+        match self._state:
+            case "raw":
+                self._write(view)
+                return view[:0]
+            case "head" | "picture" | "surplus":
+                return self._text(view)
+            case _:
+                return self._json(view)
+
+    def _json(self, view: memoryview) -> memoryview:
+        kept = len(self._rest)
+        searched_from = max(self._searched, kept - _KEY_BYTES)
+        self._rest += view[: _MOST_REST_BYTES + 1]
+        key = _KEY.search(self._rest, searched_from)
+        if key is None:
+            if len(self._rest) > _MOST_REST_BYTES:
+                raise ValueError("what stands around the picture is more than 1 MiB long")
+            return view[:0]
+        del self._rest[key.end() :]
+        self._searched = key.end()
+        self._pictures += 1
+        self._state = "head" if self._pictures == 1 else "surplus"
+        self.surplus += self._state == "surplus"
+        return view[key.end() - kept :]
+
+    def _text(self, view: memoryview) -> memoryview:
+        """Take base64 up to the quotation mark that ends it."""
+        start = len(self._chunk) - len(view)
+        end = self._chunk.find(b'"', start)
+        text = view if end < 0 else view[: end - start]
+        if self._state != "surplus":
+            self._decode(self._unescaped(text, start, ended=end >= 0), ended=end >= 0)
+        if end < 0:
+            return view[:0]
+        self._state = "rest"
+        return view[len(text) :]
+
+    def _unescaped(self, text: memoryview, start: int, *, ended: bool) -> memoryview:
+        """Return the text, escapes read and line ends left out; an escape that is cut waits for the rest."""
+        if not self._escape and self._chunk.find(b"\\", start, start + len(text)) < 0:
+            return text
+        joined = self._escape + text
+        cut = None if ended else _UNFINISHED_ESCAPE.search(joined)
+        self._escape = cut[0] if cut else b""
+        return memoryview(_ESCAPE.sub(_meant, joined[: len(joined) - len(self._escape)]))
+
+    def _decode(self, text: memoryview, *, ended: bool) -> None:
+        """Decode whole groups of four, and carry what is over to the next part."""
+        if self._state == "head" or self._carry:
+            joined = b"".join((self._carry, text))
+            self._carry = b""
+            if self._state == "head":
+                if len(joined) < _HEAD_BYTES and not ended:
+                    self._carry = joined
+                    return
+                joined = joined[_head_length(joined) :]
+                self._state = "picture"
+            text = memoryview(joined)
+        over = 0 if ended else len(text) % _QUAD
+        self._carry = bytes(text[len(text) - over :])
+        self._write_decoded(text[: len(text) - over])
+
+    def _write_decoded(self, text: memoryview) -> None:
+        if not len(text):
+            return
+        if self._padded:
+            raise ValueError("not base64: something follows its end")
+        self._padded = text[-1] == b"="[0]
+        self._write(decoded(text))
+
+
+def _meant(escape: re.Match[bytes]) -> bytes:
+    if escape[2]:
+        return b""
+    return escape[1] or bytes.fromhex(escape[3].decode())
+
+
+def _head_length(text: bytes) -> int:
+    """Return how much of the text is the head of a data URL."""
+    head = DATA_URL.match(text[:_HEAD_BYTES].decode("latin-1"))
+    return head.end() if head else 0
+
+
+def _nowhere(_: bytes | memoryview) -> None:
+    """Take what comes after the end, which is nothing."""

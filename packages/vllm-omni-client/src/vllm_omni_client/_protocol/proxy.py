@@ -1,0 +1,71 @@
+"""Proxy: which proxy of the environment leads to a server, if any does."""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from vllm_omni_client._protocol.address import is_private
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+def proxy_for(base_url: str, proxies: Mapping[str, str]) -> str | None:
+    """Return the proxy for a server, or None to connect directly.
+
+    Loopback, private addresses and inner names are always connected to directly.
+
+    Args:
+        base_url: The server's address, already checked.
+        proxies: As ``urllib.request.getproxies`` returns them: a proxy by scheme, "all" for every scheme, and
+            the hosts of NO_PROXY under "no".
+    """
+    server = urlsplit(base_url)
+    proxy = proxies.get(server.scheme) or proxies.get("all")
+    if not proxy or is_private(server.hostname or "") or _is_exempt(server, proxies.get("no", "")):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_exempt(server: SplitResult, no_proxy: str) -> bool:
+    """Say whether NO_PROXY names a server; an entry that cannot be understood names none."""
+    return any(_names(entry, server) for entry in re.split(r"[,\s]+", no_proxy) if entry)
+
+
+def _names(entry: str, server: SplitResult) -> bool:
+    """Say whether one entry is a server: a host, a domain, an address or a network, perhaps with a port."""
+    if entry == "*":
+        return True
+    scheme, separator, rest = entry.lower().rpartition("://")
+    if separator and scheme not in {server.scheme, "all"}:
+        return False
+    host, port = _host_and_port(rest)
+    if port and port != str(server.port or _PORTS[server.scheme]):
+        return False
+    name = (server.hostname or "").rstrip(".")
+    return _is_within(name, host) or _is_below(name, host)
+
+
+def _host_and_port(entry: str) -> tuple[str, str]:
+    """Split ``host:80`` and ``[::1]:80``; the colons of an IPv6 address without brackets begin no port."""
+    if match := re.fullmatch(r"\[([^\]]*)\](?::(\d+))?", entry):
+        return match[1], match[2] or ""
+    host, _, port = entry.rpartition(":")
+    return (host, port) if host and ":" not in host and port.isdecimal() else (entry, "")
+
+
+def _is_within(name: str, network: str) -> bool:
+    """Say whether a host is an address of a network such as 203.0.113.0/24; one address is a network, too."""
+    try:
+        return ipaddress.ip_address(name) in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+def _is_below(name: str, domain: str) -> bool:
+    """Say whether a host is a domain or below it; ``.example.com`` and ``*.example.com`` are only below."""
+    domain = domain.rstrip(".")
+    if domain.startswith(("*.", ".")):
+        return name.endswith("." + domain.lstrip("*.")) and domain.strip("*.") != ""
+    return name == domain or (domain != "" and name.endswith("." + domain))

@@ -1,0 +1,211 @@
+"""Refusals: the error that a server's error reply means, whichever of its shapes it comes in.
+
+vLLM-Omni writes `{"error": {"message": ...}}`, the same with `request_id`, `{"error": "Unauthorized"}`
+and the framework's `{"detail": ...}`; a proxy before it writes HTML.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+from pydantic_core import from_json
+
+from vllm_omni_client._protocol.retry_after import retry_after_seconds
+from vllm_omni_client._text import printable
+from vllm_omni_client.errors import (
+    MESSAGE_LIMIT,
+    BadRequest,
+    EngineDead,
+    Exchange,
+    ModelChanged,
+    NotFound,
+    OutOfGpuMemory,
+    ServerBusy,
+    ServerError,
+    ServerRefused,
+    Unauthorized,
+)
+
+# How many characters of a foreign body, and of a name, are shown.
+_SHOWN: Final = 200
+_SHOWN_DETAILS: Final = 3
+_SHOWN_NAME: Final = 128
+_TAG: Final = re.compile(rb"(?is)<(script|style)\b.{0,4000}?</\1>|<[^>]{0,400}>")
+# As PyTorch says it for CUDA, HIP, XPU, NPU (Ascend), MPS and the CPU, and as the libraries below it do:
+# cuBLAS, cuDNN, cuFFT, hipBLAS, rocBLAS, MIOpen, Level Zero (XPU), CANN (NPU), XLA, malloc and NumPy.
+_OUT_OF_MEMORY: Final = re.compile(
+    r"out[ _-]?of[ _-]?(?:\w{1,8}[ _-])?memory|_ALLOC_FAILED|StatusAllocFailed|DefaultCPUAllocator|"
+    r"status_memory_error|ErrorMemoryAllocation|_MEMORY_ALLOCATION|ERROR_OUT_OF_RESOURCES|"
+    r"\b(?:can(?:no|')t|could not|unable to|failed to|fail to) allocate\b"
+    r".{0,60}(?:memory|\d ?(?:[KMGT]i?)?B\b|bytes)|"
+    r"(?:not enough|insufficient) (?:\w{1,8} )?memory|(?:memory allocation|malloc\w*) fail|"
+    r"exceeds? allowed memory|bad_alloc|\b_?(?:Array)?MemoryError\b",
+    re.IGNORECASE,
+)
+# What no prompt or name that a complaint repeats is likely to say.
+_SURELY_OUT_OF_MEMORY: Final = re.compile(
+    r"\b(?:CUDA|HIP|XPU|NPU|MPS|GPU)\b.{0,20}\bout of memory|OutOfMemoryError|_STATUS_ALLOC_FAILED|"
+    r"DefaultCPUAllocator"
+)
+# 0.30.0 has no one text for this; where none of these stands in the message, `/health` is asked.
+_ENGINE_DEAD: Final = re.compile(
+    r"EngineDead|EngineCore encountered an issue|no (?:live|alive|healthy) replica|"
+    r"\b(?:engine|orchestrator|stage|worker|replica|process)\b.{0,60}\b(?:is dead|died|no longer alive)\b|"
+    r"\bexecutor is closed\b",
+    re.IGNORECASE,
+)
+# The same words in 0.20, 0.26 and 0.30; 0.14 does not mind another name.
+_OTHER_MODEL: Final = re.compile(
+    r"Model mismatch: request specifies '(?P<requested>.*)' but server is running '(?P<served>.*)'"
+)
+_TEXT_BYTES: Final = 16 * 1024
+_REDIRECTS: Final = range(300, 400)
+_SERVER_FAULTS: Final = range(500, 600)
+_CLASSES: Final[Mapping[int, type[ServerRefused]]] = {
+    400: BadRequest,
+    401: Unauthorized,
+    403: Unauthorized,
+    404: NotFound,
+    405: BadRequest,
+    413: BadRequest,
+    415: BadRequest,
+    422: BadRequest,
+}
+_BUSY: Final = frozenset({429, 502, 503})
+_BAD_REQUEST: Final = 400
+_ERRORS: Final = range(400, 600)
+
+
+def refusal(headers: Mapping[str, str], content: bytes, *, exchange: Exchange, status: int) -> ServerRefused:
+    """Return the error that a status of 300 and above means."""
+    if status in _REDIRECTS:
+        return ServerRefused(_redirect(status, headers), status=status, exchange=exchange)
+    text = told(content)
+    message = (
+        f"the server answered {status}: {text}" if text else f"the server answered {status}{excerpt(content)}"
+    )
+    if (certain := _certain(text or _plain(content), status)) is not None:
+        return certain(message, status=status, exchange=exchange)
+    by_proxy = not _is_the_servers(content)
+    if status in _BUSY:
+        wait = retry_after_seconds(headers)
+        return ServerBusy(
+            message, status=status, retry_after_seconds=wait, exchange=exchange, by_proxy=by_proxy
+        )
+    if status in _SERVER_FAULTS:
+        return ServerError(message, status=status, exchange=exchange, by_proxy=by_proxy)
+    kind = _CLASSES.get(status, ServerRefused)
+    if kind is BadRequest and (other := _OTHER_MODEL.search(text)):
+        return ModelChanged(
+            message,
+            status=status,
+            requested=other["requested"],
+            served=(other["served"],),
+            exchange=exchange,
+        )
+    return kind(message, status=status, exchange=exchange, by_proxy=by_proxy)
+
+
+def failure_within(content: bytes, *, exchange: Exchange) -> ServerRefused | None:
+    """Return the error that the body of a success tells; None where it tells no certain one.
+
+    Some servers and proxies answer 200 and write the error, and often its status as `code`, into the body.
+    """
+    text = told(content)
+    code = _member(_member(_json(content), "error"), "code")
+    status = int(code) if isinstance(code, int | str) and str(code).isdecimal() else 0
+    message = f"the server answered {exchange.status}, but with an error inside: {text}"
+    if not text:
+        return None
+    if (certain := _certain(text, _SERVER_FAULTS.start)) is not None:
+        return certain(message, status=exchange.status or 0, exchange=exchange)
+    if status not in _ERRORS:
+        return None
+    meant = refusal({}, content, exchange=exchange, status=status)
+    meant.message, meant.args = printable(message, limit=MESSAGE_LIMIT), (message[:MESSAGE_LIMIT],)
+    return meant
+
+
+def _certain(text: str, status: int) -> type[ServerError] | None:
+    """Return the class of an error that its text gives away, whatever else its status would mean."""
+    if status == _BAD_REQUEST:
+        return OutOfGpuMemory if _SURELY_OUT_OF_MEMORY.search(text) else None
+    if status not in _SERVER_FAULTS:
+        return None
+    if _ENGINE_DEAD.search(text):
+        return EngineDead
+    return OutOfGpuMemory if _OUT_OF_MEMORY.search(text) else None
+
+
+def _is_the_servers(content: bytes) -> bool:
+    """Say whether an error body has one of the shapes that vLLM-Omni and its framework write."""
+    body = _json(content)
+    return isinstance(body, dict) and not {"error", "detail"}.isdisjoint(cast("dict[str, object]", body))
+
+
+def _plain(content: bytes) -> str:
+    """Return a body that is a text and no page of a proxy, such as that of a server without JSON."""
+    return "" if content.lstrip()[:1] == b"<" else content[:_TEXT_BYTES].decode(errors="ignore")
+
+
+def told(content: bytes) -> str:
+    """Return the message of an error body in any of the server's shapes; empty when there is none."""
+    body = _json(content)
+    error = _member(body, "error")
+    candidates = (
+        _member(error, "message"),
+        error,
+        _detail(_member(body, "detail")),
+        _member(body, "message"),
+    )
+    texts = (printable(text, limit=MESSAGE_LIMIT) for text in candidates if isinstance(text, str))
+    return next((text for text in texts if text), "")
+
+
+def request_id(headers: Mapping[str, str], content: bytes) -> str | None:
+    """Return the server's name for the request: from its error body, or from its header."""
+    name = _member(_member(_json(content), "error"), "request_id")
+    text = name if isinstance(name, str) else headers.get("x-request-id", "")
+    return printable(text, limit=_SHOWN_NAME) or None
+
+
+def excerpt(content: bytes) -> str:
+    """Return the beginning of a foreign body, made safe to show, as the end of a sentence."""
+    start = content[: 16 * 1024]
+    readable = _TAG.sub(b" ", start) if start.lstrip()[:1] == b"<" else start
+    text = printable(readable.decode(errors="ignore"), limit=_SHOWN)
+    return f": {text!r}" if text else ", without a readable body"
+
+
+def _redirect(status: int, headers: Mapping[str, str]) -> str:
+    """Name the host that a redirect leads to, and nothing else of its address."""
+    location = headers.get("location", "")
+    try:
+        host = urlsplit(location).hostname or ("itself" if location else "nowhere")
+    except ValueError:
+        host = "an address that cannot be read"
+    return f"the server answered {status}, a redirect to {host}, which is not followed; is base_url right?"
+
+
+def _json(content: bytes) -> object:
+    try:
+        return cast("object", from_json(content))
+    except ValueError:
+        return None
+
+
+def _member(value: object, name: str) -> object:
+    return cast("dict[object, object]", value).get(name) if isinstance(value, dict) else None
+
+
+def _detail(detail: object) -> object:
+    """Write FastAPI's list of complaints as one text; anything else stays as it is."""
+    if not isinstance(detail, list):
+        return detail
+    complaints = cast("list[object]", detail)[:_SHOWN_DETAILS]
+    return "; ".join(f"{_place(_member(one, 'loc'))}: {_member(one, 'msg')}" for one in complaints)
+
+
+def _place(loc: object) -> str:
+    return ".".join(str(part) for part in cast("list[object]", loc)) if isinstance(loc, list) else "?"

@@ -1,0 +1,1 @@
+"""Simulated images: draw, edit, colour and encode them."""

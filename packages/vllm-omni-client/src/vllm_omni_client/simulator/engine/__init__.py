@@ -1,0 +1,1 @@
+"""The simulated GPU: jobs, model rules, and the state of the engine."""

@@ -1,0 +1,55 @@
+"""Where the noise of an image is drawn: what PyTorch says of a device, on a server with a CUDA card."""
+
+import re
+from typing import Final
+
+from vllm_omni_client.simulator.engine.model_rules import WorkerError
+
+_KINDS: Final = (
+    *("cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla"),
+    *("lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone"),
+)  # PyTorch 2.13
+# The name of a kind and perhaps a number, as PyTorch reads it (c10/core/Device.cpp).
+_DEVICE: Final = re.compile(r"(?P<kind>[A-Za-z_]+)(:(?P<index>0|[1-9][0-9]*))?")
+_LARGEST_INDEX: Final = 2**31 - 1
+_PRESENT: Final = ("cpu", "cuda")
+_WITHOUT_GENERATOR: Final = "Backend doesn`t support getNewGenerator()"
+_ABSENT: Final = {
+    "hip": _WITHOUT_GENERATOR,
+    "hpu": _WITHOUT_GENERATOR,
+    "mps": "Cannot execute getNewGenerator() without MPS backend.",
+    "mtia": "Cannot execute getNewGenerator() without MTIA backend.",
+    "privateuseone": "Please register PrivateUse1HooksInterface by "
+    "`RegisterPrivateUse1HooksInterface` first.",
+    "xla": "Cannot get XLA generator without torch_xla library. This error has occurred because you are "
+    "trying to use some XLA functionality, but the XLA library has not been loaded by the dynamic linker. "
+    "You must load xla libraries by `import torch_xla`",
+    "xpu": "Cannot get XPU generator without ATen_xpu library.",
+}
+
+
+def check_device(device: str) -> None:
+    """Whether PyTorch can draw noise on a device of this name, such as "cpu" or "cuda:0".
+
+    Raises:
+        WorkerError: It cannot, in its words.
+    """
+    if not device:
+        raise WorkerError("Device string must not be empty")
+    try:
+        device.encode()
+    except UnicodeEncodeError as error:
+        raise WorkerError("error unpacking string as utf-8") from error
+    named = _DEVICE.fullmatch(device)
+    if named is None:
+        shown, zero, _ = device.partition("\0")  # the message ends at a zero byte, and its last quote with it
+        raise WorkerError(f"Invalid device string: '{shown}" + ("" if zero else "'"))
+    kind, index = named["kind"], named["index"]
+    if kind not in _KINDS:
+        raise WorkerError(
+            f"Expected one of {', '.join(_KINDS)} device type at start of device string: {kind}"
+        )
+    if index is not None and int(index) > _LARGEST_INDEX:
+        raise WorkerError(f"Could not parse device index '{index}' in device string '{device}'")
+    if kind not in _PRESENT:
+        raise WorkerError(_ABSENT.get(kind, f"{kind.upper()} device type not an accelerator."))

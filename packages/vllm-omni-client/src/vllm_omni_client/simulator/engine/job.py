@@ -1,0 +1,140 @@
+"""A wish, made into work for the engine by the rules of its model."""
+
+import math
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from vllm_omni_client.simulator.drawing.drawing import Subject, draw
+from vllm_omni_client.simulator.drawing.editing import Sources
+from vllm_omni_client.simulator.drawing.encoding import PictureFormat
+from vllm_omni_client.simulator.engine.device import check_device
+from vllm_omni_client.simulator.engine.engine import Work
+from vllm_omni_client.simulator.engine.model_rules import DEFAULT_STEPS, ModelRules, WorkerError
+from vllm_omni_client.simulator.http.adapter_path import no_adapter
+from vllm_omni_client.simulator.http.parsed_request import Wish
+
+Pictures = tuple[bytes, ...]
+_LEAST_SEED, _SEED_LIMIT = -(2**63), 2**64  # what PyTorch takes, signed or not
+_MOST_PICTURES = 10_000
+"""Of one request: more than any GPU holds, and few enough to be counted out here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a request comes to on this model."""
+
+    subjects: tuple[Subject, ...]
+    format: PictureFormat
+    output_compression: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of each picture in pixels."""
+        return self.subjects[0].width, self.subjects[0].height
+
+    @property
+    def steps(self) -> int:
+        """The denoising steps that are run."""
+        return self.subjects[0].steps
+
+    def pictures(self) -> Pictures:
+        """Draw and encode: some ten milliseconds of CPU for a megapixel."""
+        return tuple(
+            self.format.encoded(draw(subject), output_compression=self.output_compression)
+            for subject in self.subjects
+        )
+
+    def work(self, rules: ModelRules) -> Work[Pictures]:
+        """The order as the engine takes it."""
+        first = self.subjects[0]
+        pixels, n = first.width * first.height, len(self.subjects)
+        guided = first.guidance is not None
+        scale = first.guidance.scale if first.guidance else None
+        alike = object() if first.sources is not None else first.adapter
+        return Work(
+            pixels=pixels * n,
+            seconds=rules.seconds(pixels=pixels, steps=first.steps, guided=guided, n=n),
+            wave=(first.width, first.height, first.steps, scale, n, alike),
+            produce=self.pictures,
+        )
+
+
+def order(wish: Wish, rules: ModelRules, *, adapters: Collection[str]) -> Order:
+    """What the model makes of the request: of the fields that it reads, and of no other.
+
+    Raises:
+        WorkerError: The model cannot do it.
+    """
+    if wish.adapter is not None and wish.adapter.path not in adapters:
+        raise no_adapter(wish.adapter.path)
+    if wish.generator_device is not None:
+        check_device(wish.generator_device)
+    seed = secrets.randbelow(2**32) if wish.seed is None else wish.seed
+    if not _LEAST_SEED <= seed < _SEED_LIMIT:
+        raise WorkerError("Overflow when unpacking long long")
+    subjects = _subjects(wish, rules, seed)
+    picture_format = PictureFormat.chosen(wish.output_format)
+    return Order(subjects=subjects, format=picture_format, output_compression=wish.output_compression)
+
+
+def _subjects(wish: Wish, rules: ModelRules, seed: int) -> tuple[Subject, ...]:
+    steps = DEFAULT_STEPS if wish.steps is None else wish.steps
+    rules.check_edit(steps=steps, strength=wish.strength, edits=bool(wish.pictures))
+    prompt = rules.prompt(wish.prompt)
+    guidance = rules.guidance(
+        guidance_scale=wish.guidance_scale,
+        true_cfg_scale=wish.true_cfg_scale,
+        negative_prompt=wish.negative_prompt,
+    )
+    if guidance is not None:
+        rules.check_negative_prompt(guidance.negative_prompt)
+    width, height = _size(wish, rules)
+    sources = _sources(wish, rules, steps, size=(width, height))
+    n = max(1, wish.n)
+    if n > _MOST_PICTURES:
+        raise WorkerError(f"CUDA out of memory. There is no room for {n} pictures.")
+    return tuple(
+        Subject(
+            prompt=prompt,
+            guidance=guidance,
+            width=width,
+            height=height,
+            steps=steps,
+            seed=seed,
+            place=None if n == 1 else index,
+            adapter=wish.adapter,
+            sources=sources,
+        )
+        for index in range(n)
+    )
+
+
+def _size(wish: Wish, rules: ModelRules) -> tuple[int, int]:
+    """The size of the pictures: that of the first input where the model takes it from there."""
+    width, height = wish.width, wish.height
+    if wish.pictures and rules.family.reads_pictures:
+        for picture in wish.pictures:
+            rules.check_input(*picture.size)
+        if width is None or height is None:
+            width, height = _within_megapixel(*wish.pictures[0].size)
+    return rules.size(width, height)
+
+
+def _within_megapixel(width: int, height: int) -> tuple[int, int]:
+    """The size to which the server reduces an input picture that has more than a megapixel."""
+    scale = min(1.0, math.sqrt(1024 * 1024 / (width * height)))
+    return int(width * scale), int(height * scale)
+
+
+def _sources(wish: Wish, rules: ModelRules, steps: int, *, size: tuple[int, int]) -> Sources | None:
+    if not wish.pictures or not rules.family.reads_pictures:
+        return None
+    guided = wish.mask is not None or wish.reference is not None
+    strength = rules.strength(wish.strength, steps=steps, guided=guided)
+    if wish.reference is not None and rules.family.strength == "read_with_mask":
+        rules.check_reference(*wish.reference.size)
+    if wish.mask is not None:
+        rules.check_mask([_within_megapixel(*picture.size) for picture in wish.pictures], size)
+    further = () if wish.reference is None else (wish.reference,)
+    return Sources(pictures=(*wish.pictures, *further), mask=wish.mask, strength=strength)

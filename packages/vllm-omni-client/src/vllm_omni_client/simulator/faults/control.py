@@ -1,0 +1,53 @@
+"""The routes by which a test steers a simulated server from outside; there are none unless asked for."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from vllm_omni_client.simulator.engine.state import Condition
+from vllm_omni_client.simulator.faults.fault import AsFault, FaultPlan
+
+PATH = "/simulator/faults"
+
+
+class Orders(BaseModel):
+    """The body of a POST: the faults to add, as text or as objects."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    faults: tuple[AsFault, ...]
+
+
+def control_routes(plan: FaultPlan, condition: Condition) -> Sequence[Route]:
+    """GET tells how often each fault has happened, POST adds some, DELETE ends all and heals the server."""
+
+    def state() -> Response:
+        return JSONResponse({"faults": dict(plan.met()), "alive": condition.alive})
+
+    async def show(_: Request) -> Response:
+        return state()
+
+    async def add(request: Request) -> Response:
+        try:
+            orders = Orders.model_validate_json(await request.body())
+        except ValidationError as error:
+            message = "; ".join(each["msg"] for each in error.errors())
+            return JSONResponse({"error": message}, status_code=HTTPStatus.BAD_REQUEST)
+        plan.add(*orders.faults)
+        return state()
+
+    async def clear(_: Request) -> Response:
+        plan.clear()
+        condition.heal()
+        return state()
+
+    return [
+        Route(PATH, show, methods=["GET"]),
+        Route(PATH, add, methods=["POST"]),
+        Route(PATH, clear, methods=["DELETE"]),
+    ]

@@ -1,0 +1,1 @@
+"""The simulated server over HTTP: routes, request bodies, replies, errors and metrics."""

@@ -1,0 +1,172 @@
+"""The simulated server as an ASGI application: routes, the key's guard, the framework's own errors."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vllm_omni_client.simulator.engine.state import Condition
+from vllm_omni_client.simulator.faults.control import control_routes
+from vllm_omni_client.simulator.faults.fault import FaultPlan
+from vllm_omni_client.simulator.faults.injection import FaultInjector
+from vllm_omni_client.simulator.http.http_error import Crash
+from vllm_omni_client.simulator.http.http_metrics import Instrumented
+from vllm_omni_client.simulator.http.openapi import openapi_document
+from vllm_omni_client.simulator.http.release import Release
+from vllm_omni_client.simulator.http.server import Server, load, ping
+from vllm_omni_client.simulator.http.unimplemented import unimplemented_routes
+from vllm_omni_client.simulator.settings import SimulatorSettings
+
+_GUARDED = ("/v1", "/v2", "/inference", "/cohere")
+_ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
+
+
+class Simulation:
+    """A simulated server, and what steers it while it runs.
+
+    Raises:
+        ValueError: The model cannot run as many requests at once as the settings ask for.
+    """
+
+    def __init__(self, settings: SimulatorSettings | None = None) -> None:
+        self.settings: SimulatorSettings = settings or SimulatorSettings()
+        self.faults: FaultPlan = FaultPlan(self.settings.faults, seed=self.settings.fault_seed)
+        """What goes wrong from now on."""
+        server = Server(self.settings)
+        self.condition: Condition = server.condition
+        """Whether the engine lives, and under which names the model is served."""
+        self.app: Starlette = _application(self.settings, server, self.faults)
+        """The ASGI application; it needs no lifespan."""
+
+
+def create_app(settings: SimulatorSettings | None = None) -> Starlette:
+    """A simulated server: for `httpx.ASGITransport` in the same process, or for any ASGI server.
+
+    It needs no lifespan and no port. Each application has its own queue, counters and settings.
+
+    Raises:
+        ValueError: The model cannot run as many requests at once as the settings ask for.
+    """
+    return Simulation(settings).app
+
+
+def _application(settings: SimulatorSettings, server: Server, plan: FaultPlan) -> Starlette:
+    control = control_routes(plan, server.condition) if settings.control else ()
+    faults = Middleware(FaultInjector, plan=plan, condition=server.condition, release=server.release)
+    guard = [] if settings.api_key is None else [Middleware(_KeyGuard, api_key=settings.api_key)]
+    cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
+    routes = [*_routes(server), *control]
+    handlers = frozenset(route.path for route in routes)
+    counting = Middleware(Instrumented, traffic=server.traffic, handlers=handlers)
+    return Starlette(
+        routes=routes,
+        middleware=[faults, *guard, Middleware(_LastResort, release=server.release), cors, counting],
+        exception_handlers={HTTPException: _framework_error},
+    )
+
+
+def _routes(server: Server) -> list[Route]:
+    others = unimplemented_routes(server.release)
+
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(openapi_document(server.release, [operation for operation, _ in others]))
+
+    routes = [
+        _route("/load", load, "GET"),
+        _route("/version", server.version, "GET"),
+        _route("/metrics", server.metrics, "GET"),
+        _route("/ping", ping, "GET"),
+        _route("/ping", ping, "POST"),
+        _route("/health", server.health, "GET"),
+        _route("/v1/models", server.models, "GET"),
+        _route("/v1/images/generations", server.generate, "POST"),
+        _route("/v1/images/edits", server.edit, "POST"),
+        Route("/openapi.json", openapi, methods=["GET"]),
+        Route("/docs", _page("Swagger UI"), methods=["GET"]),
+        Route("/docs/oauth2-redirect", _page("Swagger UI: OAuth2 Redirect"), methods=["GET"]),
+        Route("/redoc", _page("ReDoc"), methods=["GET"]),
+        Route("/metrics{rest:path}", server.metrics, methods=_ANY_METHOD),
+    ]
+    routes.extend(_route(operation.path, endpoint, operation.method) for operation, endpoint in others)
+    if server.release.sleeps:
+        routes.append(_route("/v1/omni/sleep", server.sleep, "POST"))
+        routes.append(_route("/v1/omni/wakeup", server.wake_up, "POST"))
+    return routes
+
+
+def _page(title: str) -> Callable[[Request], Awaitable[Response]]:
+    """Where the server has an interactive description: a page that points to the plain one."""
+
+    async def page(_: Request) -> Response:
+        link = '<a href="/openapi.json">/openapi.json</a>'
+        return HTMLResponse(
+            f"<!DOCTYPE html>\n<title>FastAPI - {title}</title>\n<p>Simulated; see {link}.</p>\n"
+        )
+
+    return page
+
+
+def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str) -> Route:
+    """A route of one method alone: unlike Starlette, the server does not answer HEAD where it answers GET."""
+    route = Route(path, endpoint, methods=[method])
+    route.methods = {method}
+    return route
+
+
+async def _framework_error(_: Request, error: Exception) -> Response:
+    status, detail, headers = HTTPStatus.INTERNAL_SERVER_ERROR.value, str(error), None
+    if isinstance(error, HTTPException):
+        status, detail, headers = error.status_code, error.detail, _in_order(error.headers)
+    return JSONResponse({"detail": detail}, status_code=status, headers=headers)
+
+
+def _in_order(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """The headers, the methods of `Allow` in a fixed order: the framework names them in a random one."""
+    if headers is None or "Allow" not in headers:
+        return headers
+    return {**headers, "Allow": ", ".join(sorted(headers["Allow"].split(", ")))}
+
+
+class _LastResort:
+    """Answers for what has crashed."""
+
+    def __init__(self, app: ASGIApp, *, release: Release) -> None:
+        self._app = app
+        self._release = release
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except Crash as crash:
+            await crash.response(self._release)(scope, receive, send)
+
+
+class _KeyGuard:
+    """Lets nobody without the key into the guarded routes; looks before anything of the request is read."""
+
+    def __init__(self, app: ASGIApp, *, api_key: str) -> None:
+        self._app = app
+        self._api_key = api_key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] == "OPTIONS" or self._allows(scope):
+            await self._app(scope, receive, send)
+            return
+        await JSONResponse({"error": "Unauthorized"}, status_code=HTTPStatus.UNAUTHORIZED)(
+            scope, receive, send
+        )
+
+    def _allows(self, scope: Scope) -> bool:
+        if not scope["path"].startswith(_GUARDED):
+            return True
+        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(key.encode(), self._api_key)

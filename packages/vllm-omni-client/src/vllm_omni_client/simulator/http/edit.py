@@ -1,0 +1,136 @@
+"""POST /v1/images/edits: from the form of a request to what it asks for."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import cast
+
+from PIL import Image
+
+from vllm_omni_client.simulator.drawing.encoding import PictureFormat
+from vllm_omni_client.simulator.engine.model_rules import ModelRules
+from vllm_omni_client.simulator.http.edit_request import ImageEditRequest
+from vllm_omni_client.simulator.http.generation_request import check_layers, check_lora, parse_size
+from vllm_omni_client.simulator.http.http_error import Refusal
+from vllm_omni_client.simulator.http.input_picture import opened
+from vllm_omni_client.simulator.http.parsed_request import Adapter, Wish, check_model, check_size, failure
+from vllm_omni_client.simulator.http.release import Release
+
+ROUTE = "Image edit"
+_RESOLUTIONS = (640, 1024)
+_BOT_TASKS = (None, "recaption", "think", "think_recaption", "vanilla")
+
+
+async def wish_for(
+    request: ImageEditRequest, rules: ModelRules, *, model: str, max_pixels: int | None, release: Release
+) -> Wish:
+    """What the request asks for, after every check that the server makes, in its order.
+
+    Raises:
+        Refusal: With the server's status and message.
+    """
+    check_model(request.model, served=model, release=release)
+    _check_form(request, rules, release)
+    try:
+        pictures = await opened(request.inputs)
+        mask = await _opened_one(request.mask_image)
+        reference = await _opened_one(request.reference_image)
+        adapter = _adapter(request.lora)
+        width, height = _size(request, pictures[0], release)
+        check_size(width, height, resolution=request.resolution, max_pixels=max_pixels, release=release)
+        _check_task(request)
+    except ValueError as error:
+        raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
+    except (TypeError, OverflowError, RecursionError) as error:
+        raise failure(ROUTE, error) from error
+    return Wish(
+        route=ROUTE,
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        n=request.n,
+        width=width,
+        height=height,
+        steps=request.num_inference_steps,
+        guidance_scale=request.guidance_scale,
+        true_cfg_scale=request.true_cfg_scale,
+        seed=None if request.seed == 0 and release.zero_edit_seed_is_random else request.seed,
+        generator_device=request.generator_device,
+        adapter=adapter,
+        pictures=pictures,
+        mask=mask,
+        reference=reference,
+        strength=request.strength,
+        output_format=_format(request),
+        output_compression=request.output_compression,
+        stage_metrics=bool(request.return_stage_metrics),
+    )
+
+
+def _check_form(request: ImageEditRequest, rules: ModelRules, release: Release) -> None:
+    """What is refused before any picture is opened."""
+    if request.response_format != "b64_json":
+        raise Refusal(HTTPStatus.BAD_REQUEST, "Only response_format 'b64_json' is supported now.")
+    if request.stream:
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST,
+            "stream=true is only supported for multi-stage image editing pipelines.",
+        )
+    given, most = len(request.inputs), rules.family.input_pictures
+    if not given:
+        # The phrase is spelt out: newer Pythons have another one for this status.
+        raise Refusal(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "Field 'image' or 'url' is required",
+            kind="Unprocessable Entity",
+        )
+    if release.limits_input_pictures and given > most:
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST,
+            "Received multiple input images. Only a single image is supported by this model."
+            if most == 1
+            else f"Received {given} input images. At most {most} images are supported by this model.",
+        )
+
+
+async def _opened_one(source: object) -> Image.Image | None:
+    return None if source is None else (await opened([source]))[0]  # pyright: ignore[reportArgumentType] - a field of the form
+
+
+def _adapter(text: str | None) -> Adapter | None:
+    if text is None:
+        return None
+    try:
+        lora: object = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError("Invalid LoRA JSON string") from error
+    if not isinstance(lora, dict):
+        raise ValueError("LoRA must be a JSON object")  # noqa: TRY004 - the server answers 400
+    return check_lora(cast("Mapping[str, object]", lora))
+
+
+def _size(request: ImageEditRequest, first: Image.Image, release: Release) -> tuple[int | None, int | None]:
+    """The size asked for: the first picture's, unless another or a resolution is named."""
+    resolution, auto = request.resolution, request.size.lower() == "auto"
+    if resolution is not None and resolution not in _RESOLUTIONS:
+        raise ValueError(f"Invalid resolution {resolution}. Supported resolutions: {_RESOLUTIONS}.")
+    check_layers(request.layers, release)
+    if resolution is not None and not auto:
+        raise ValueError(
+            "Cannot specify both 'resolution' and 'size'. "
+            "Use 'resolution' with size='auto', or use 'size' without 'resolution'."
+        )
+    if not auto:
+        return parse_size(request.size)
+    return first.size if resolution is None else (None, None)
+
+
+def _check_task(request: ImageEditRequest) -> None:
+    if request.sys_type is None and request.bot_task not in _BOT_TASKS:
+        raise ValueError(f"Unknown bot_task {request.bot_task!r}. Choose from: {list(_BOT_TASKS)}")
+
+
+def _format(request: ImageEditRequest) -> str:
+    """PNG where the picture is to be transparent and no format that the server knows is named."""
+    known = PictureFormat.known(request.output_format)
+    transparent = (request.background or "auto").lower() == "transparent"
+    return known or ("png" if transparent else "jpeg")

@@ -1,0 +1,171 @@
+"""The server's error bodies, and the one exception that carries them to the reply."""
+
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import cast
+
+from starlette.responses import JSONResponse
+
+from vllm_omni_client.simulator.http.release import Release
+
+_MAX_ERRORS = 10
+_MAX_INPUT_CHARS = 200
+_MAX_ERROR_CHARS = 1000
+"""The server's own bounds on what it repeats of a bad request (vllm 0.30.0)."""
+_PACKAGES = "/usr/local/lib/python3.12/dist-packages"
+_BRACKET = re.compile(r"[\[\]{}()]")
+_KINDS = frozenset(
+    (
+        *("function-wrap", "function-after", "function-before", "function-plain", "json-or-python"),
+        *("lax-or-strict", "chain", "default", "nullable", "tagged-union", "union", "call", "arguments"),
+        *("is-instance", "is-subclass", "callable", "str", "int", "float", "bool", "bytes", "bytearray"),
+        *("list", "tuple", "dict", "set", "frozenset", "complex", "none", "nonetype"),
+    )
+)
+"""Parts of an error's place that are kinds of schema, and no names of fields (vllm 0.26.0 and later)."""
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
+_FRAME = re.compile(r'\n?\s*File "[^"]+", line \d+, in \S+(\n\s+.*)?')
+_PATHS = (
+    re.compile(r"/(?:home|usr|opt|var|tmp|root|lib|mnt|srv)(?:/[\w.\-]+)+"),
+    re.compile(r"(?:/[\w\-]+)+/[\w\-]+\.\w+"),
+)
+
+
+class Refusal(Exception):
+    """A request ends with this status and message instead of a picture."""
+
+    def __init__(
+        self, status: HTTPStatus, message: str, *, param: str | None = None, kind: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.kind: str = kind or status.phrase
+        self.is_plain: bool = kind is not None
+        """Whether the server writes it itself, and not by its framework: then as it stands."""
+
+    def response(self, release: Release, *, path: str = "", method: str = "POST") -> JSONResponse:
+        """The reply; a message that cannot be encoded gives way to the reason, as on the server.
+
+        Args:
+            release: In whose words.
+            path: The route, where it is told.
+            method: And its method.
+        """
+        try:
+            return JSONResponse(self._body(release, f"{method} {path}"), status_code=self.status)
+        except UnicodeEncodeError as error:
+            return Refusal(HTTPStatus.BAD_REQUEST, str(error), kind="BadRequestError").response(release)
+
+    def _body(self, release: Release, route: str) -> Mapping[str, object]:
+        message = self.told(release, route)
+        if not self.is_plain:
+            message = sanitised(message) if release.hides_paths else _ADDRESS.sub(">", message)
+        param = self.named_param(release)
+        error = {"message": message, "type": self.kind, "param": param, "code": int(self.status)}
+        return {"error": error}
+
+    def named_param(self, release: Release) -> str | None:
+        """The parameter, as far as a release names it."""
+        return self.param if release.names_params else None
+
+    def told(self, release: Release, route: str) -> str:  # noqa: ARG002  # other refusals are worded by them
+        """The message, as a release words it."""
+        return self.message
+
+
+class Crash(Refusal):
+    """A fault of the server's own code: answered outside of all else, also of the headers for browsers."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(HTTPStatus.INTERNAL_SERVER_ERROR, message, kind="InternalServerError")
+
+
+class Complaint(Refusal):
+    """The refusal of a request that broke the schema: an error a line, the first one's place as `param`."""
+
+    def __init__(self, errors: Sequence[Mapping[str, object] | str]) -> None:
+        first = errors[0]
+        param = None if isinstance(first, str) else _place(first)
+        super().__init__(HTTPStatus.BAD_REQUEST, "", param=param)
+        self.errors = errors
+
+    def named_param(self, release: Release) -> str | None:
+        """The parameter, as far as a release names it."""
+        first = self.errors[0]
+        if release.cleans_params or not release.names_params or isinstance(first, str):
+            return super().named_param(release)
+        return _place(first, clean=False)
+
+    def about(self, read: object, given: object) -> "Complaint":
+        """The same, of what was given where a part of it was read."""
+        errors = [
+            {**error, "input": given}
+            if not isinstance(error, str) and "input" in error and error["input"] is read
+            else error
+            for error in self.errors
+        ]
+        return Complaint(errors)
+
+    def told(self, release: Release, route: str) -> str:
+        """The message, as a release words it."""
+        label = "error" if len(self.errors) == 1 else "errors"
+        head = f"{len(self.errors)} validation {label}:"
+        whole = "\n".join([head, *(f"  {error}" for error in self.errors)])
+        match release.complaint:
+            case "short":
+                lines = [head, *(f"  {_line(error)}" for error in self.errors[:_MAX_ERRORS])]
+                if len(self.errors) > _MAX_ERRORS:
+                    lines.append(f"  ...and {len(self.errors) - _MAX_ERRORS} more {label}")
+                return "\n".join(lines)
+            case "whole":
+                return whole
+            case "twice":
+                # A check of the server's own, in place of the framework's, has no place.
+                place = "" if isinstance(self.errors[0], str) else _code_place(release, route)
+                return f"{whole}{place} {list(self.errors)}"
+
+
+def _code_place(release: Release, route: str) -> str:
+    """Where the server's framework says that it found the fault."""
+    place = release.code_places.get(route)
+    if place is None:
+        return ""
+    return f'\n\n  File "{_PACKAGES}/{place.file}", line {place.line}, in {place.function}\n    {route}'
+
+
+def sanitised(message: str) -> str:
+    """The message without file paths, memory addresses and stack frames, as the server sends it."""
+    message = _FRAME.sub("", _ADDRESS.sub(">", message))
+    for path in _PATHS:
+        message = path.sub("<path>", message)
+    return message.strip()
+
+
+def _place(error: Mapping[str, object], *, clean: bool = True) -> str:
+    """Where the error is, without what is the schema's own and no name of a field."""
+    place = error.get("loc")
+    parts = [str(part) for part in cast("tuple[object, ...]", place)] if isinstance(place, tuple) else []
+    named = [part for part in parts if not (_BRACKET.search(part) or part.lower() in _KINDS)]
+    return ".".join(named if clean and named else parts)
+
+
+def _line(error: Mapping[str, object] | str) -> str:
+    if isinstance(error, str):
+        return error
+    shown = dict(error) | {"loc": _place(error)}
+    if "input" in error:
+        shown["input"] = _shown_input(error["input"])
+    text = str(shown)
+    return text if len(text) <= _MAX_ERROR_CHARS else text[:_MAX_ERROR_CHARS] + "...[truncated]"
+
+
+def _shown_input(value: object) -> str:
+    """The offending value, described rather than repeated where it is a container, cut where it is long."""
+    if isinstance(value, list | dict | bytes):
+        unit = "bytes" if isinstance(value, bytes) else "items"
+        return f"<{type(value).__name__} of {len(value)} {unit}>"  # pyright: ignore[reportUnknownArgumentType] - JSON
+    text = str(value)
+    return text if len(text) <= _MAX_INPUT_CHARS else text[:_MAX_INPUT_CHARS] + "...[truncated]"

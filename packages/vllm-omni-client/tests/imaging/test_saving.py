@@ -1,0 +1,93 @@
+"""A file appears under its name whole, or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+from vllm_omni_client._imaging.saving import NewFile, write_whole
+from vllm_omni_client.errors import InvalidParameter
+
+
+def test_a_file_is_there_when_it_is_whole_and_nothing_else_is(tmp_path: Path) -> None:
+    with NewFile(tmp_path / "fox.png") as new:
+        new.write(b"cut off by an attempt that failed")
+        new.restart()
+        new.write(b"who")
+        new.write(memoryview(b"le"))
+        assert not (tmp_path / "fox.png").exists()
+        assert new.commit() == tmp_path / "fox.png"
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("fox.png", b"whole")]
+
+
+def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None:
+    with NewFile(tmp_path / "fox.png") as new:
+        new.write(b"half")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "fox.png"
+    path.write_bytes(b"old")
+    with pytest.raises(InvalidParameter, match="there is a file already"):
+        NewFile(path)
+    with pytest.raises(FileExistsError):
+        write_whole(b"new", path, overwrite=False)
+    assert path.read_bytes() == b"old"
+    assert write_whole(b"new", path, overwrite=True) == path
+    assert path.read_bytes() == b"new"
+
+
+def cannot_rename(*_: object) -> bool:
+    """As where the file system has no rename that never replaces."""
+    return False
+
+
+@pytest.mark.parametrize("means", ["link", "rename", "reserve"])
+def test_a_file_that_someone_else_made_meanwhile_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, means: str
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError("no hard links here")
+
+    if means != "link":
+        monkeypatch.setattr(os, "link", no_links)
+    if means == "reserve":
+        monkeypatch.setattr("vllm_omni_client._imaging.saving.rename_if_free", cannot_rename)
+    with NewFile(tmp_path / "fox.png") as new:
+        new.write(b"ours")
+        (tmp_path / "fox.png").write_bytes(b"theirs")
+        with pytest.raises(FileExistsError):
+            new.commit()
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"theirs"]
+    with NewFile(tmp_path / "owl.png") as new:
+        new.write(b"ours")
+        new.commit()
+    assert (tmp_path / "owl.png").read_bytes() == b"ours"
+
+
+def test_a_place_where_no_file_can_be_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        NewFile(tmp_path / "nowhere" / "fox.png")
+    assert caught.value.parameter == "into"
+    with pytest.raises(FileNotFoundError):
+        write_whole(b"x", tmp_path / "nowhere" / "fox.png", overwrite=False)
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_name_that_no_file_can_have_is_told_too(tmp_path: Path, *, overwrite: bool) -> None:
+    for place, why in (
+        (tmp_path, "Is a directory"),
+        (tmp_path / ("a" * 300), "File name too long"),
+        (tmp_path / "nul\0", "null"),
+    ):
+        with pytest.raises(InvalidParameter, match=why) as caught:
+            NewFile(place, overwrite=overwrite)
+        assert ".tmp" not in caught.value.message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_name_of_wide_characters_is_a_name(tmp_path: Path) -> None:
+    path = tmp_path / ("🦊" * 60 + ".png")
+    with NewFile(path) as new:
+        new.commit()
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,90 @@
+"""What was learnt of a server is believed for a while, and doubted when another one may be there."""
+
+import pytest
+from vllm_omni_client._protocol.known_server import KnownServer
+from vllm_omni_client.capabilities import Capabilities
+from vllm_omni_client.errors import (
+    BadRequest,
+    ConnectionLost,
+    NotFound,
+    OmniError,
+    ServerBusy,
+    ServerUnreachable,
+)
+
+OLD = Capabilities.of_version("0.26.0")
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_it_is_believed_for_five_minutes_and_renewed_by_the_same_version() -> None:
+    clock = Clock()
+    server = KnownServer(clock)
+    assert server.believed is None
+    assert server.learn(OLD) is OLD
+    clock.now = 299.0
+    assert server.believed is OLD
+    clock.now = 300.0
+    assert server.believed is None
+    assert server.renewed("0.30.0") is None
+    assert server.renewed(None) is None
+    assert server.renewed("0.26.0") is OLD
+    assert server.believed is OLD
+
+
+def test_that_nothing_could_be_learnt_is_believed_for_ten_seconds() -> None:
+    clock = Clock()
+    server = KnownServer(clock)
+    server.learn(Capabilities())
+    server.doubt(ServerUnreachable("gone"))
+    clock.now = 9.0
+    assert server.believed == Capabilities()
+    clock.now = 10.0
+    assert server.believed is None
+    assert server.renewed(None) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ServerUnreachable("gone"),
+        ConnectionLost("gone"),
+        BadRequest("no", status=400),
+        NotFound("no", status=404),
+    ],
+)
+def test_an_error_that_another_server_would_explain_makes_it_ask(error: OmniError) -> None:
+    server = KnownServer(Clock())
+    server.learn(OLD)
+    server.doubt(error)
+    assert server.believed is None
+    assert server.renewed("0.26.0") is OLD
+
+
+def test_a_busy_server_is_still_the_same() -> None:
+    server = KnownServer(Clock())
+    server.learn(OLD)
+    server.doubt(ServerBusy("later", status=503))
+    assert server.believed is OLD
+
+
+def test_another_version_heard_in_passing_is_another_server() -> None:
+    server = KnownServer(Clock())
+    server.hear("0.26.0")
+    server.learn(OLD)
+    server.hear("0.26.0")
+    assert server.believed is OLD
+    server.hear("0.30.0")
+    assert server.believed is None
+    assert server.renewed("0.26.0") is None
+
+
+def test_what_the_caller_told_is_believed_for_good() -> None:
+    server = KnownServer(Clock(), OLD)
+    server.doubt(ServerUnreachable("gone"))
+    assert server.believed is OLD
