@@ -15,7 +15,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from vllm_image_core.generation.generator import Maker
+from vllm_image_core.generation.generator import Generator
 from vllm_image_core.generation.job import Job, Record
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
@@ -36,13 +36,13 @@ async def measured(jobs: int, folder: Path) -> dict[str, tuple[float, float]]:
         sample = replace(await studio.generate("a red fox", width=64, height=64), seconds=0.0)
         first: list[float] = []
 
-        async def made(_: Maker, _job: Job, record: Record) -> object:
+        async def made(_: Generator, _job: Job, record: Record) -> object:
             first.append(time.monotonic()) if not first else None
             await asyncio.sleep(0)
             record(sample)
             return sample
 
-        Maker.made = made  # type: ignore[method-assign, assignment]  # the engine alone is measured
+        Generator.generate = made  # type: ignore[method-assign, assignment]  # the engine alone is measured
         before, started, cpu = memory(), time.monotonic(), time.process_time()
         requests = (ImageRequest(prompt=f"fox {number}", width=64, height=64) for number in range(jobs))
         batch = studio.batch(requests, max_concurrent=8)

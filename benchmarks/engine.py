@@ -33,7 +33,7 @@ from vllm_image_core.testing.virtual_batch import VirtualBatch
 from vllm_image_core.testing.virtual_server import VirtualServer
 from vllm_image_core.testing.virtual_time import run
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
-from vllm_omni_client.receipt import Receipt
+from vllm_omni_client.receipt import CallReport
 
 SEEDS = range(5)
 SCHEDULES = 2_000
@@ -104,7 +104,7 @@ def made(
         fleet = Fleet(servers, cost=work, parallel=parallel, clock=asyncio.get_running_loop().time)
         meanwhile(fleet)
         try:
-            return await VirtualBatch(fleet).made(requests)
+            return await VirtualBatch(fleet).run(requests)
         finally:
             await fleet.aclose()
 
@@ -332,7 +332,7 @@ class NoOp(VirtualServer):
         [request] = equal(1)
         reply = run(VirtualServer(round_trip=0.0, work=lambda _: 0.0).generate_image(request))
         # As a client writes it, whose time is measured elsewhere.
-        receipt = Receipt(requested=request, sent=request, server=self.base_url)
+        receipt = CallReport(requested=request, sent=request, server=self.base_url)
         self.reply = reply.with_receipt(receipt)
 
 

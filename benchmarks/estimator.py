@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_image_core.estimation.backlog import Remaining, Speed
+from vllm_image_core.estimation.backlog import Backlog, ServerSpeed
 from vllm_image_core.estimation.calibration import ServiceClock
 from vllm_image_core.estimation.predictor import GB_PER_MIB, Predictor
 from vllm_image_core.estimation.work import Work
@@ -246,21 +246,21 @@ def _eta_error(server: Server) -> float:
     """A batch on a server that makes one at a time, with one more waiting there; time is virtual."""
     works, seconds = _batch(server)
     now = 0.0
-    predictor, clock, remaining = Predictor(server.profile), ServiceClock(), Remaining(timer=lambda: now)
+    predictor, clock, remaining = Predictor(server.profile), ServiceClock(), Backlog(timer=lambda: now)
     for work in works:
         remaining.add(work)
     sent = {0: 0.0, 1: 0.0}
     for index in sent:
-        remaining.began(index, works[index])
+        remaining.mark_sent(index, works[index])
     for index in range(KNOWN_OF_THE_BATCH):
         now += seconds[index]
-        service = clock.finished(now, now - sent[index])
+        service = clock.service_seconds(now, now - sent[index])
         if service is not None:
             predictor.observe(works[index], service, first=index == 0)
-        remaining.ended(index, made=True)
+        remaining.mark_ended(index, made=True)
         sent[index + 2] = now
-        remaining.began(index + 2, works[index + 2])
-    told = remaining.eta([Speed(predictor=predictor)]).seconds
+        remaining.mark_sent(index + 2, works[index + 2])
+    told = remaining.eta([ServerSpeed(predictor=predictor)]).seconds
     rest = sum(seconds[KNOWN_OF_THE_BATCH:])
     assert told is not None
     return abs(told - rest) / rest
@@ -303,7 +303,7 @@ def _taken_by(server: Server) -> Callable[[ServerRequest], float]:
 
 
 def _queued_error(server: Server) -> float:
-    return _queued(server, ServiceClock().finished)
+    return _queued(server, ServiceClock().service_seconds)
 
 
 def _waiting_error(server: Server) -> float:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vllm_omni_client.simulator.http.serving import served
+from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 GOAL_MS = 3.0
 """CPU of one tool call beyond the studio's own."""
@@ -155,7 +155,7 @@ def main() -> int:
         raise SystemExit("This benchmark reads /proc, which only Linux has.")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mcp-")))
-        url = stack.enter_context(served())
+        url = stack.enter_context(serve_in_thread())
         met = [
             _print_cpu(
                 [

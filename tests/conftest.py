@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, Final
 
 import pytest
-from vllm_omni_client.simulator.http.serving import served
+from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 KLEIN: Final = "black-forest-labs/FLUX.2-klein-4B"
 
@@ -26,7 +26,7 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def simulator_url() -> Iterator[str]:
     """A simulated server on a port."""
-    with served() as url:
+    with serve_in_thread() as url:
         yield url
 
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from vllm_omni_client.simulator.http.serving import served
+from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -45,7 +45,7 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def server_url() -> Generator[str]:
     """A simulated server in a thread; the pages call it http://localhost:6655."""
-    with served() as url:
+    with serve_in_thread() as url:
         yield url
 
 

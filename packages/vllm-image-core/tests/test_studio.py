@@ -138,7 +138,7 @@ async def test_a_picture_comes_with_its_receipt(tmp_path: Path) -> None:
         "a red fox", width=64, height=64, num_inference_steps=2
     )
     lines = {line.parameter: line for line in image.receipt.lines}
-    assert [(line.parameter, line.sent) for line in image.receipt.told] == [("seed", 42)]
+    assert [(line.parameter, line.sent) for line in image.receipt.notable_lines] == [("seed", 42)]
     assert (lines["width"].confirmed, lines["height"].confirmed, lines["output_format"].confirmed) == (
         64,
         64,
@@ -154,7 +154,7 @@ async def test_a_picture_that_is_not_as_it_was_asked_for_is_told(tmp_path: Path)
         return file.getvalue()
 
     image = await studio_of(Server(draw=smaller_jpeg), tmp_path).generate("a red fox", width=64, height=64)
-    assert [(line.parameter, line.sent, line.confirmed) for line in image.receipt.told] == [
+    assert [(line.parameter, line.sent, line.confirmed) for line in image.receipt.notable_lines] == [
         ("width", 64, 48),
         ("seed", 42, None),
         ("output_format", "png", "jpeg"),
@@ -182,7 +182,7 @@ async def test_a_seed_that_a_batch_drew_is_told_as_drawn(tmp_path: Path) -> None
     async with batch:
         async for _ in batch:
             pass
-    told = [[line.parameter for line in batch.images[index].receipt.told] for index in (0, 1)]
+    told = [[line.parameter for line in batch.images[index].receipt.notable_lines] for index in (0, 1)]
     assert told == [["seed"], []]
 
 
@@ -692,7 +692,7 @@ async def test_a_batch_gives_each_request_one_outcome(tmp_path: Path) -> None:
     assert indexes == [0, 1, 2]
     assert list(batch.images) == [0, 2]
     assert list(batch.errors) == [1]
-    assert (batch.over, batch.cancelled, batch.unfinished) == (True, False, 0)
+    assert (batch.over, batch.cancelled, batch.unfinished_count) == (True, False, 0)
     assert len(list(tmp_path.glob("*.png"))) == 2
 
 
@@ -738,7 +738,7 @@ async def test_a_batch_can_be_cancelled_by_its_id_and_keeps_what_is_done(tmp_pat
             seen += 1
             server.gate = asyncio.Event()
             assert (await studio.cancel_batch(batch.id)).state == "cancelled"
-    assert (batch.cancelled, len(batch.images), batch.unfinished) == (True, seen, 4 - seen)
+    assert (batch.cancelled, len(batch.images), batch.unfinished_count) == (True, seen, 4 - seen)
 
 
 async def test_cancelling_a_batch_that_has_ended_changes_nothing(tmp_path: Path) -> None:
@@ -748,7 +748,7 @@ async def test_cancelling_a_batch_that_has_ended_changes_nothing(tmp_path: Path)
         assert [outcome.index async for outcome in batch] == [0]
     ended = await studio.cancel_batch(batch.id)
     assert (ended.state, ended.done, ended.cancelled) == ("done", 1, 0)
-    assert (batch.cancelled, list(batch.images), batch.unfinished) == (False, [0], 0)
+    assert (batch.cancelled, list(batch.images), batch.unfinished_count) == (False, [0], 0)
 
 
 @pytest.mark.parametrize("name", ["batch_0", "", 7])

@@ -13,7 +13,7 @@ from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.preview import Axis
 from vllm_image_core.storage.index import Index
 from vllm_image_core.storage.query import Query
-from vllm_image_core.studio_views import Viewable, Viewer
+from vllm_image_core.studio_views import StudioViews, Viewable
 
 Put = Callable[..., Path]
 
@@ -34,7 +34,7 @@ def viewable(request: pytest.FixtureRequest, small_picture: Picture, put: Put, t
 
 
 async def test_a_picture_is_shown_however_it_is_at_hand(viewable: Viewable, small_picture: Picture) -> None:
-    viewer = Viewer()
+    viewer = StudioViews()
     assert await viewer.preview(viewable) == previews.preview(small_picture)
     assert await viewer.contact_sheet([viewable, None], captions=["a", "b"]) == previews.contact_sheet(
         [small_picture, None], captions=["a", "b"]
@@ -46,7 +46,7 @@ async def test_a_picture_is_shown_however_it_is_at_hand(viewable: Viewable, smal
 
 
 async def test_the_limits_and_the_format_are_passed_on(small_picture: Picture) -> None:
-    viewer, axis = Viewer(), Axis(name="", values=["1"])
+    viewer, axis = StudioViews(), Axis(name="", values=["1"])
     small = await viewer.preview(small_picture, longest_side=16, max_bytes=5_000, format="jpeg")
     sheet = await viewer.contact_sheet(
         [small_picture] * 3, first_number=7, longest_side=200, max_bytes=5_000, format="jpeg"
@@ -70,8 +70,8 @@ async def test_what_is_no_picture_is_told_and_leaves_an_empty_place(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(BadPicture):
-        await Viewer().preview(wrong)
-    assert await Viewer().contact_sheet([small_picture, wrong]) == previews.contact_sheet(
+        await StudioViews().preview(wrong)
+    assert await StudioViews().contact_sheet([small_picture, wrong]) == previews.contact_sheet(
         [small_picture, None]
     )
 
@@ -80,12 +80,12 @@ async def test_a_file_of_gigabytes_is_not_read_whole(tmp_path: Path) -> None:
     with (tmp_path / "huge.png").open("wb") as file:
         file.truncate(2**33)
     with pytest.raises(BadPicture, match="more than 268435456 bytes"):
-        await Viewer().preview(tmp_path / "huge.png")
+        await StudioViews().preview(tmp_path / "huge.png")
 
 
 async def test_a_limit_that_nothing_fits_into_is_refused(small_picture: Picture) -> None:
     with pytest.raises(InvalidRequest, match="longest_side"):
-        await Viewer().preview(small_picture, longest_side=15)
+        await StudioViews().preview(small_picture, longest_side=15)
 
 
 async def test_the_event_loop_goes_on_while_a_preview_is_drawn(
@@ -98,7 +98,7 @@ async def test_the_event_loop_goes_on_while_a_preview_is_drawn(
         return Image.new("RGB", (picture.width, picture.height))
 
     monkeypatch.setattr(Picture, "pil", drawn_slowly)
-    drawing = asyncio.ensure_future(Viewer().preview(small_picture))
+    drawing = asyncio.ensure_future(StudioViews().preview(small_picture))
     await asyncio.sleep(0)
     may_end.set()  # only a loop that goes on comes to this line
     async with asyncio.timeout(60):

@@ -5,7 +5,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, NotRecalled, UnknownBatch
 from vllm_image_core.fleet.health import Health
-from vllm_image_mcp.error_messages import diagnosis, explain, explain_arguments, explain_unknown, told
+from vllm_image_mcp.error_messages import diagnosis, explain, explain_arguments, explain_unknown, sentence
 from vllm_omni_client.errors import (
     BadReply,
     ConnectionLost,
@@ -74,7 +74,7 @@ def test_any_other_error_of_a_server_is_diagnosed_as_it_is_told() -> None:
 )
 def test_the_next_step_is_said_in_this_programs_words(error: ImageError | OmniError, words: str) -> None:
     assert words in explain(error, server_url=URL)
-    assert words in told(error)
+    assert words in sentence(error)
 
 
 def test_a_refused_value_is_told_with_what_to_do_and_every_note() -> None:
@@ -104,14 +104,14 @@ def test_an_unknown_batch_is_told_with_the_tool_that_knows_them() -> None:
 
 def test_a_person_is_told_the_reason_and_the_next_step() -> None:
     error = ServerUnreachable(f"{URL} cannot be reached: refused", reason="refused")
-    assert told(error) == (
+    assert sentence(error) == (
         "http://gpu:6655 cannot be reached: refused. "
         "Start the server (`vllm serve MODEL --omni --port PORT`), or correct --vllm-url."
     )
 
 
 def test_an_error_of_no_known_kind_is_told_as_it_is() -> None:
-    assert told(RuntimeError("odd")) == "odd."
+    assert sentence(RuntimeError("odd")) == "odd."
 
 
 def test_arguments_that_do_not_fit_are_told_without_the_validators_links() -> None:
@@ -136,4 +136,4 @@ def test_a_slip_is_told_with_the_right_name_and_all_that_there_are() -> None:
 
 def test_a_message_survives_a_pickle(tmp_path: Path) -> None:
     error = CannotSave(f"Cannot save pictures in {tmp_path}.")
-    assert told(pickle.loads(pickle.dumps(error))) == told(error)  # noqa: S301 - our own error
+    assert sentence(pickle.loads(pickle.dumps(error))) == sentence(error)  # noqa: S301 - our own error

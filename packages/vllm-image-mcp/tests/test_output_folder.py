@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from mcp import Client
 from vllm_image_core.errors import CannotSave
 from vllm_image_mcp.cli.main import main
-from vllm_image_mcp.output_folder import Folder, usable_folder
+from vllm_image_mcp.output_folder import OutputFolder, usable_folder
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -35,7 +35,7 @@ def test_a_relative_folder_lies_in_the_working_folder(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert usable_folder(Path("generated_images")) == Folder(tmp_path / "generated_images")
+    assert usable_folder(Path("generated_images")) == OutputFolder(tmp_path / "generated_images")
     assert not pictures.exists()
 
 
@@ -43,7 +43,7 @@ def test_a_folder_is_not_made_before_there_is_a_picture(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert usable_folder(Path("deep/er/images")) == Folder(tmp_path / "deep/er/images")
+    assert usable_folder(Path("deep/er/images")) == OutputFolder(tmp_path / "deep/er/images")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -57,7 +57,7 @@ def test_where_the_working_folder_cannot_be_written_the_users_pictures_are_used_
     )
     with caplog.at_level(logging.WARNING):
         folder = usable_folder(Path("generated_images"))
-    assert folder == Folder(pictures / "generated_images", note)
+    assert folder == OutputFolder(pictures / "generated_images", note)
     assert [record.message.startswith(note) for record in caplog.records] == [True]
 
 
@@ -67,7 +67,7 @@ def test_where_neither_can_be_written_the_folder_stays_the_one_that_was_asked_fo
     read_only(tmp_path / "work", monkeypatch)
     pictures.parent.mkdir()
     pictures.write_text("in the way")
-    assert usable_folder(Path("generated_images")) == Folder(tmp_path / "work" / "generated_images")
+    assert usable_folder(Path("generated_images")) == OutputFolder(tmp_path / "work" / "generated_images")
     assert caplog.records == []
 
 
@@ -75,14 +75,14 @@ def test_an_absolute_folder_was_meant_whether_it_can_be_written_or_not(
     tmp_path: Path, pictures: Path
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert usable_folder(tmp_path / "file") == Folder(tmp_path / "file")
+    assert usable_folder(tmp_path / "file") == OutputFolder(tmp_path / "file")
     assert not pictures.exists()
 
 
 def test_a_tilde_is_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    assert usable_folder(Path("~/foxes")) == Folder(tmp_path / "foxes")
+    assert usable_folder(Path("~/foxes")) == OutputFolder(tmp_path / "foxes")
 
 
 def test_a_folder_that_a_person_named_is_kept_though_it_cannot_be_written(
@@ -90,7 +90,7 @@ def test_a_folder_that_a_person_named_is_kept_though_it_cannot_be_written(
 ) -> None:
     read_only(tmp_path / "work", monkeypatch)
     folder = usable_folder(Path("generated_images"), or_elsewhere=False)
-    assert folder == Folder(tmp_path / "work" / "generated_images")
+    assert folder == OutputFolder(tmp_path / "work" / "generated_images")
     assert not pictures.exists()
 
 
@@ -105,7 +105,7 @@ def test_a_working_folder_that_was_removed_is_told_and_the_users_pictures_are_us
     folder = usable_folder(Path("foxes"))
     folder.check()
     note = f"Pictures are saved in {pictures / 'foxes'}, because the working folder no longer exists."
-    assert folder == Folder(pictures / "foxes", note)
+    assert folder == OutputFolder(pictures / "foxes", note)
 
 
 @needs_posix

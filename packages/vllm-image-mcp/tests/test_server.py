@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mcp import Client
 from mcp.types import TextContent
-from vllm_image_core.generation.generator import Maker
+from vllm_image_core.generation.generator import Generator
 from vllm_image_core.studio import Studio
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ async def test_a_bug_is_told_to_the_log_and_not_to_the_model(
 async def test_a_bug_in_the_making_of_a_picture_is_told_so_too(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def broken(_: Maker, *args: object) -> object:
+    async def broken(_: Generator, *args: object) -> object:
         raise RuntimeError("canary: an internal detail")
 
-    monkeypatch.setattr(Maker, "made", broken)
+    monkeypatch.setattr(Generator, "made", broken)
     async with connect() as client:
         small = {"width": 64, "height": 64}
         assert await told(client, "generate_image", prompt="fox", **small) == (

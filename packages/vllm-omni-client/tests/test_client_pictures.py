@@ -32,7 +32,7 @@ from vllm_omni_client import (
     UnsupportedParameter,
 )
 from vllm_omni_client._protocol.picture_file import in_format_of
-from vllm_omni_client.simulator.http.serving import served
+from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 Script = Callable[[socket.socket, bytes], bool]
 Serve = Callable[[Script], str]
@@ -112,7 +112,7 @@ def test_a_picture_goes_straight_to_its_file(ask: Ask, serve: Serve, tmp_path: P
         "1x1",
         len(PNG),
     )
-    assert (saved.seed, saved.metrics, saved.warnings, saved.ignored) == (7, None, (), ())
+    assert (saved.seed, saved.metrics, saved.warnings, saved.ignored_fields) == (7, None, (), ())
     assert saved.path.read_bytes() == PNG
     assert server.sent() == {
         "prompt": "a fox",
@@ -330,7 +330,7 @@ def test_an_edit_of_an_address_is_not_sent(ask: Ask, serve: Serve) -> None:
 
 
 def test_a_sleep_can_be_undone_unless_the_weights_were_dropped(ask: Ask) -> None:
-    with served() as url:
+    with serve_in_thread() as url:
         assert ask(url, "sleep") is True
         assert ask(url, "wake_up") is True
         fox = FOX.model_copy(update={"size": "64x64"})
@@ -393,7 +393,7 @@ def test_what_this_server_would_ignore_is_refused_and_not_sent(ask: Ask, serve: 
     assert server.paths == ["/version", "/openapi.json"]
     reply = ask(serve(server), "generate_image", request, settings={**ASKED, "strict": False})
     assert isinstance(reply, ImageGenerationReply)
-    assert reply.ignored == ("output_format",)
+    assert reply.ignored_fields == ("output_format",)
     assert "output_format" not in server.sent()
 
 

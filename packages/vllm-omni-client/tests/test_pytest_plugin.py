@@ -31,7 +31,7 @@ def test_a_server_on_a_port_is_there_for_the_test(omni_server: OmniServer) -> No
 def test_a_marker_has_the_settings(omni_server: OmniServer) -> None:
     assert omni_server.settings.model == "Qwen/Qwen-Image"
     assert httpx.get(f"{omni_server.url}/v1/models").status_code == 401
-    assert omni_server.faults.met() == {"status@1": 0}
+    assert omni_server.faults.counts() == {"status@1": 0}
 
 
 def test_faults_are_added_while_the_test_runs(omni_server: OmniServer) -> None:

@@ -16,10 +16,10 @@ from vllm_omni_client.models import (
     ImageGenerationRequest,
     ReplyImage,
 )
-from vllm_omni_client.receipt import Receipt
+from vllm_omni_client.receipt import CallReport
 
 REQUEST = ImageGenerationRequest(prompt="a fox", seed=7)
-RECEIPT = Receipt(requested=REQUEST, sent=REQUEST, ignored=("layers",), warnings=("It is small.",))
+RECEIPT = CallReport(requested=REQUEST, sent=REQUEST, ignored_fields=("layers",), warnings=("It is small.",))
 
 
 def picture(kind: str = "PNG") -> ReplyImage:
@@ -77,9 +77,9 @@ def test_times_are_in_seconds_and_memory_is_in_mib() -> None:
 
 def test_a_receipt_is_carried_and_is_no_part_of_what_the_server_said() -> None:
     plain = ImageGenerationReply(data=(picture(),))
-    assert (plain.receipt, plain.seed, plain.ignored, plain.warnings) == (None, None, (), ())
+    assert (plain.receipt, plain.seed, plain.ignored_fields, plain.warnings) == (None, None, (), ())
     reply = plain.with_receipt(RECEIPT)
-    assert (reply.receipt, reply.seed, reply.ignored, reply.warnings) == (
+    assert (reply.receipt, reply.seed, reply.ignored_fields, reply.warnings) == (
         RECEIPT,
         7,
         ("layers",),

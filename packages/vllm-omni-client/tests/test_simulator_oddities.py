@@ -11,7 +11,7 @@ from PIL import Image
 from vllm_omni_client.simulator import SimulatorSettings, create_app
 from vllm_omni_client.simulator.engine.model_rules import WorkerError, check_steps
 from vllm_omni_client.simulator.http.remote_image import why_unreachable
-from vllm_omni_client.simulator.http.serving import served
+from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 GENERATIONS = "/v1/images/generations"
 EDITS = "/v1/images/edits"
@@ -239,7 +239,7 @@ def test_blanks_at_the_end_of_a_content_type_stay(kind: bytes, status: int, piec
     body = json.dumps(SMALL).encode()
     head = b"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Type:%s\r\nContent-Length: %d\r\n\r\n"
     request = head % (kind, len(body)) + body
-    with served(SimulatorSettings()) as url:
+    with serve_in_thread(SimulatorSettings()) as url:
         host, _, port = url.removeprefix("http://").rpartition(":")
         with socket.create_connection((host, int(port)), timeout=30) as connection:
             for _ in range(2):  # on one connection: the second request has a head of its own

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from vllm_image_core.models.registry import Registry
     from vllm_image_core.models.settings import Quality
     from vllm_image_core.provenance.metadata import Metadata
-    from vllm_image_core.provenance.recall import Recalled, recall
+    from vllm_image_core.provenance.recall import RecalledRequest, recall
     from vllm_image_core.requests.edit_request import EditRequest
     from vllm_image_core.requests.edit_resolver import ResolvedEdit
     from vllm_image_core.requests.generated_image import GeneratedImage
@@ -77,7 +77,7 @@ __all__ = [
     "Profile",
     "Quality",
     "Query",
-    "Recalled",
+    "RecalledRequest",
     "Receipt",
     "Record",
     "RecordedFailure",

@@ -16,9 +16,9 @@ from vllm_omni_client.errors import OmniError
 from vllm_omni_client.models import OutputFormat
 
 from vllm_image_core.batches.batches import Batches
-from vllm_image_core.batches.concurrency import Chooser
-from vllm_image_core.batches.context import PATIENCE_SECONDS, Workshop
-from vllm_image_core.batches.handle import PictureBatch
+from vllm_image_core.batches.concurrency import ConcurrencyChooser
+from vllm_image_core.batches.context import PATIENCE_SECONDS, BatchContext
+from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.ingest import Source
 from vllm_image_core.batches.journal import Journal
 from vllm_image_core.batches.summary import BatchSummary, FoundBatch
@@ -26,27 +26,27 @@ from vllm_image_core.estimation.calibration import Calibration
 from vllm_image_core.estimation.estimator import Estimate
 from vllm_image_core.estimation.gpu import Gpu, GpuReport
 from vllm_image_core.estimation.measurements import Measurements
-from vllm_image_core.estimation.service_times import Speeds
+from vllm_image_core.estimation.service_times import ServiceTimes
 from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.fleet.health import Health, examine
-from vllm_image_core.fleet.server import MemberReport
+from vllm_image_core.fleet.server import ServerReport
 from vllm_image_core.generation.forecast import Forecast
-from vllm_image_core.generation.generator import Maker
+from vllm_image_core.generation.generator import Generator
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel
 from vllm_image_core.models.settings import Quality
 from vllm_image_core.provenance.metadata import Metadata
-from vllm_image_core.provenance.recall import Recalled, recall
+from vllm_image_core.provenance.recall import RecalledRequest, recall
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputImage
-from vllm_image_core.storage.edit_inputs import found_in
+from vllm_image_core.storage.edit_inputs import find_inputs
 from vllm_image_core.storage.index import Page
 from vllm_image_core.storage.library import Library
 from vllm_image_core.storage.query import Query
-from vllm_image_core.studio_views import Viewer
+from vllm_image_core.studio_views import StudioViews
 
 __all__ = ["Studio"]
 
@@ -54,7 +54,7 @@ _RETRIES = 2
 """How often a studio's only server is asked again, where that is safe."""
 
 
-def _drawn_seed() -> int:
+def _draw_seed() -> int:
     return secrets.randbits(32)
 
 
@@ -62,7 +62,7 @@ def _local_time() -> datetime:
     return datetime.now(UTC).astimezone()
 
 
-class Studio(Viewer):
+class Studio(StudioViews):
     """Makes pictures on one vLLM-Omni server, or on several as one, and saves them in one folder.
 
     Args:
@@ -100,14 +100,14 @@ class Studio(Viewer):
         registry: Registry | None = None,
         metadata: Metadata | None = None,
         now: Callable[[], datetime] = _local_time,
-        draw_seed: Callable[[], int] = _drawn_seed,
+        draw_seed: Callable[[], int] = _draw_seed,
         timer: Callable[[], float] = time.perf_counter,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         # No frame and no attribute shows the key from here on: error reporters write their reprs.
         api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         servers = server if isinstance(server, Sequence) and not isinstance(server, str) else [server]
-        self._connect = functools.partial(_connected, api_key=api_key, timeout=timeout)
+        self._connect = functools.partial(_connect, api_key=api_key, timeout=timeout)
         # Of several servers another one is asked when one fails, and not the same again.
         retries = _RETRIES if len(servers) == 1 else 0
         self._library = Library(
@@ -117,11 +117,11 @@ class Studio(Viewer):
         )
         self._timer = timer
         known = registry or Registry.builtin()
-        speeds = Speeds(Calibration(Measurements(self._library.root)))
+        speeds = ServiceTimes(Calibration(Measurements(self._library.root)))
         self._backend = Fleet(
             [self._connect(each, max_retries=retries) for each in servers], learned=speeds.pace
         )
-        self._maker = Maker(
+        self._maker = Generator(
             self._backend,
             self._library,
             known,
@@ -135,7 +135,7 @@ class Studio(Viewer):
             self._maker, self._backend, speeds, known, gpu=gpu or Gpu(), max_concurrent=max_concurrent
         )
         self._batches = Batches(
-            Workshop(
+            BatchContext(
                 backend=self._backend,
                 maker=self._maker,
                 library=self._library,
@@ -145,7 +145,7 @@ class Studio(Viewer):
                 speeds=lambda: self._forecast.speeds,
                 patience_seconds=patience,
             ),
-            at_once=Chooser(self._forecast.at_once, is_set=max_concurrent is not None),
+            at_once=ConcurrencyChooser(self._forecast.at_once, is_set=max_concurrent is not None),
         )
 
     async def __aenter__(self) -> Self:
@@ -167,7 +167,7 @@ class Studio(Viewer):
         return self._backend.base_url
 
     @property
-    def servers(self) -> tuple[MemberReport, ...]:
+    def servers(self) -> tuple[ServerReport, ...]:
         """What is known of each server: its model, its work, and whether it is in or out."""
         return self._backend.members
 
@@ -336,15 +336,15 @@ class Studio(Viewer):
             InvalidRequest: It cannot.
             OmniError: The server does not tell its model.
         """
-        await self._maker.checked(request)
+        await self._maker.check(request)
 
     async def make(self, request: ImageRequest, *, fresh: bool = False) -> GeneratedImage:
         """Make the picture of a request and save it; raises as ``generate`` does."""
-        job = await self._maker.checked(request, fresh=fresh)
+        job = await self._maker.check(request, fresh=fresh)
         await self._maker.check_writable([job.request])
-        return await self._maker.made(job)
+        return await self._maker.generate(job)
 
-    async def recall(self, file: Path | str | bytes) -> Recalled:
+    async def recall(self, file: Path | str | bytes) -> RecalledRequest:
         """Read how a picture was made from its own file; ``make(recalled.request)`` makes it again.
 
         Args:
@@ -353,7 +353,7 @@ class Studio(Viewer):
         Raises:
             NotRecalled: The file cannot be read, is no picture, or does not tell how it was made.
         """
-        return await asyncio.to_thread(_recalled, file, self.output_dir)
+        return await asyncio.to_thread(_recall, file, self.output_dir)
 
     def batch(
         self,
@@ -362,7 +362,7 @@ class Studio(Viewer):
         max_concurrent: int | None = None,
         fresh: bool = False,
         recorded_first: bool = False,
-    ) -> PictureBatch:
+    ) -> ImageBatch:
         """A batch of requests; nothing happens until it is awaited, entered or read, see ``PictureBatch``.
 
         Args:
@@ -376,7 +376,7 @@ class Studio(Viewer):
             requests, max_concurrent=max_concurrent, fresh=fresh, recorded_first=recorded_first
         )
 
-    def resume(self, batch_id: str, *, max_concurrent: int | None = None) -> PictureBatch:
+    def resume(self, batch_id: str, *, max_concurrent: int | None = None) -> ImageBatch:
         """A batch of this folder, of whichever process, which goes on when it is awaited, entered or read.
 
         Only what is missing is made: what is done and whole on the disk stays.
@@ -409,7 +409,7 @@ class Studio(Viewer):
             UnknownBatch: No batch of this folder has that id.
             JournalUnavailable: The journal of batches cannot be read.
         """
-        return await self._batches.found(batch_id, limit=limit, offset=offset)
+        return await self._batches.read(batch_id, limit=limit, offset=offset)
 
     async def cancel_batch(self, batch_id: str) -> FoundBatch:
         """Cancel a batch, and tell how it stands then; one that has ended stays as it is.
@@ -421,7 +421,7 @@ class Studio(Viewer):
             JournalUnavailable: The journal of batches cannot be read or written.
         """
         await self._batches.cancel(batch_id)
-        return await self._batches.found(batch_id, limit=1000, offset=0)
+        return await self._batches.read(batch_id, limit=1000, offset=0)
 
     async def find(
         self,
@@ -531,12 +531,12 @@ class Studio(Viewer):
         return await self._forecast.edit(request)
 
 
-def _recalled(file: Path | str | bytes, folder: Path) -> Recalled:
+def _recall(file: Path | str | bytes, folder: Path) -> RecalledRequest:
     told = recall(file)
-    return replace(told, request=found_in(folder, told.request, told.inputs))
+    return replace(told, request=find_inputs(folder, told.request, told.inputs))
 
 
-def _connected(
+def _connect(
     server: str | Backend, *, api_key: SecretStr | None, timeout: float, max_retries: int
 ) -> Backend:
     if not isinstance(server, str):

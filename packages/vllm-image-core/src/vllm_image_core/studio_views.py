@@ -14,8 +14,8 @@ from vllm_image_core.storage.record import Record
 from vllm_image_core.text import LONGEST_PATH, one_line
 
 __all__ = [
+    "StudioViews",
     "Viewable",
-    "Viewer",
     "picture_of",
     "pictures_of",
 ]
@@ -77,7 +77,7 @@ def _unreadable(message: str) -> BadPicture:
     return BadPicture(message, next_step="Name the file of a picture.")
 
 
-class Viewer:
+class StudioViews:
     """What a studio shows of pictures, its own and others."""
 
     async def preview(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from vllm_image_core.batches.events import Event
-from vllm_image_core.batches.handle import PictureBatch
+from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.worker_pool import Done
 from vllm_image_core.errors import PictureNotSaved
 from vllm_image_core.requests.image_request import ImageRequest
@@ -47,7 +47,7 @@ def studio_of(server: "BatchServer", folder: Path, *, patience: float = 600.0) -
     return studio
 
 
-async def paused(batch: PictureBatch) -> str:
+async def paused(batch: ImageBatch) -> str:
     """Wait until a batch waits, and tell why."""
     heard: asyncio.Queue[str] = asyncio.Queue()
 
@@ -59,7 +59,7 @@ async def paused(batch: PictureBatch) -> str:
     return batch.cause or await heard.get()
 
 
-async def read(batch: PictureBatch) -> list[str]:
+async def read(batch: ImageBatch) -> list[str]:
     """The states of all outcomes, in the order of the requests."""
     outcomes = [outcome async for outcome in batch]
     return [

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 from vllm_image_core.batches.eta import BatchEta
 from vllm_image_core.batches.events import Event
-from vllm_image_core.batches.handle import PictureBatch
+from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.journal import Journal
 from vllm_image_core.batches.queries import JOURNAL
 from vllm_image_core.batches.stored_items import ItemState
@@ -86,7 +86,7 @@ async def killed(studio: Studio) -> None:
         run._working.cancel()
         await run.over.wait()
     database = Database(studio.output_dir, JOURNAL)
-    with database.opened() as connection:
+    with database.open() as connection:
         connection.execute("UPDATE batch SET place = ?, pid = ?", (this_process("").place, _dead_pid()))
 
 
@@ -98,7 +98,7 @@ def _dead_pid() -> int:
 
 def forgotten(folder: Path, *positions: int) -> None:
     """Take outcomes out of the journal, as if the process had died before it wrote them."""
-    with Database(folder, JOURNAL).opened() as connection:
+    with Database(folder, JOURNAL).open() as connection:
         for position in positions:
             connection.execute("DELETE FROM outcome WHERE position = ?", (position,))
 
@@ -478,7 +478,7 @@ async def test_p04_each_request_ends_in_one_state_whenever_the_cancel_comes(
     assert first.done + first.failed + first.cancelled == 4
     assert [states.count(state) for state in ("done", "cancelled")] == [first.done, first.cancelled]
     assert found.state == ("done" if moment == "after" else "cancelled")
-    assert batch.left_running == (2 if moment == "in flight" else batch.left_running)
+    assert batch.running_at_cancel == (2 if moment == "in flight" else batch.running_at_cancel)
     assert batch_server.at_once == 0
     assert len(list(tmp_path.glob("*.png"))) == first.done
 
@@ -576,11 +576,11 @@ def test_p08_a_batch_of_another_event_loop_says_so_and_can_be_resumed_by_its_id(
 ) -> None:
     kept = studio_of(batch_server, tmp_path, stale_seconds=1.0)
 
-    async def begin() -> PictureBatch:
+    async def begin() -> ImageBatch:
         async with asyncio.timeout(DEADLINE_SECONDS):
             return await kept.batch(requests(2))
 
-    async def go_on(batch: PictureBatch) -> int:
+    async def go_on(batch: ImageBatch) -> int:
         with pytest.raises(BatchMoved, match="another event loop"):
             await batch
         async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
@@ -658,7 +658,7 @@ async def test_p11_an_owner_elsewhere_whose_counter_stands_still_is_taken_over(
             batch = await studio.batch(requests(2))
             await batch.wait()
         forgotten(tmp_path, 0, 1)
-        with Database(tmp_path, JOURNAL).opened() as connection:
+        with Database(tmp_path, JOURNAL).open() as connection:
             connection.execute("UPDATE batch SET owner = 'gone', place = 'elsewhere', state = 'open'")
         async with studio_of(batch_server, tmp_path, stale_seconds=0.5) as studio:
             again = await studio.resume(batch.id)
@@ -672,7 +672,7 @@ async def test_p11_an_owner_that_was_taken_over_stops_and_writes_nothing_more(
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
         batch = await studio.batch(requests(2))
         await batch_server.came(1)
-        with Database(tmp_path, JOURNAL).opened() as connection:
+        with Database(tmp_path, JOURNAL).open() as connection:
             connection.execute("UPDATE batch SET owner = 'another'")
         with pytest.raises(BatchInUse):
             _ = [outcome async for outcome in batch]
@@ -735,7 +735,7 @@ async def test_p13_a_journal_that_was_cut_anywhere_opens_with_what_came_before(
         assert {each.id for each in found} <= set(names)
         known.append(len(found))
         for each in found:
-            items = Journal(folder).found(each.id, offset=0, limit=100).items
+            items = Journal(folder).read_batch(each.id, offset=0, limit=100).items
             assert [item.prompt for item in items] == [f"fox {item.position}" for item in items]
     assert known == sorted(known)
     assert known[-1] == 3
@@ -763,7 +763,7 @@ async def test_p14_an_older_journal_is_brought_up_to_date_and_a_newer_one_refuse
     later = replace(
         JOURNAL, migrations=(*JOURNAL.migrations, ("ALTER TABLE batch ADD COLUMN stars INTEGER",))
     )
-    with Database(tmp_path, later).opened() as connection:
+    with Database(tmp_path, later).open() as connection:
         assert connection.execute("SELECT id, stars FROM batch").fetchall() == [(name, None)]
     before = Journal(tmp_path).path.read_bytes()
     async with studio_of(batch_server, tmp_path) as studio:
@@ -996,7 +996,7 @@ async def test_a_request_that_cannot_have_been_written_is_lost_unless_its_pictur
     batch_server: "BatchServer", tmp_path: Path, damage: str
 ) -> None:
     [name] = await _journal_of(batch_server, tmp_path, 1)
-    with Database(tmp_path, JOURNAL).opened() as connection:
+    with Database(tmp_path, JOURNAL).open() as connection:
         connection.execute(damage)
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
         batch = await studio.resume(name)
@@ -1027,7 +1027,7 @@ async def test_a_journal_with_values_that_were_never_written_is_repaired_and_the
     batch_server: "BatchServer", tmp_path: Path, damage: str
 ) -> None:
     [name] = await _journal_of(batch_server, tmp_path, 1)
-    with Database(tmp_path, JOURNAL).opened() as connection:
+    with Database(tmp_path, JOURNAL).open() as connection:
         connection.execute(damage)
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
         assert [each.id for each in await studio.batches()] == [name]

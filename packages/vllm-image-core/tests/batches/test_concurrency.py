@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from vllm_image_core.batches.concurrency import AtOnce, Chooser
+from vllm_image_core.batches.concurrency import Concurrency, ConcurrencyChooser
 from vllm_image_core.batches.journal import Journal
-from vllm_image_core.batches.queries import JOURNAL, Book
+from vllm_image_core.batches.queries import JOURNAL, BatchRow
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.database import Database
@@ -107,7 +107,9 @@ async def test_a_batch_whose_server_is_away_goes_on_with_as_many_as_before(tmp_p
         raise ServerUnreachable(f"nobody answers for {number}")
 
     book = book_of(tmp_path, chosen=None)
-    assert await Chooser(asked, is_set=False).of_left(None, book) == AtOnce(number=2, chosen=None, fixed=True)
+    assert await ConcurrencyChooser(asked, is_set=False).of_left(None, book) == Concurrency(
+        number=2, chosen=None, fixed=True
+    )
 
 
 async def test_a_wrong_number_is_refused_before_a_batch_goes_on(
@@ -123,7 +125,7 @@ async def test_a_wrong_number_is_refused_before_a_batch_goes_on(
 
 def aged(folder: Path) -> None:
     """Make a journal one of the first version, which did not tell who has said how many."""
-    with Database(folder, JOURNAL).opened() as connection:
+    with Database(folder, JOURNAL).open() as connection:
         connection.execute("ALTER TABLE batch DROP COLUMN chosen")
         connection.execute("PRAGMA user_version = 1")
 
@@ -144,7 +146,7 @@ async def test_a_batch_of_an_older_journal_goes_on_also_where_the_file_was_damag
     async with asyncio.timeout(DEADLINE_SECONDS):
         name = await interrupted(batch_server, Studio(batch_server, output_dir=tmp_path), asked=None)
         aged(tmp_path)
-        with Database(tmp_path, replace(JOURNAL, migrations=JOURNAL.migrations[:1])).opened() as connection:
+        with Database(tmp_path, replace(JOURNAL, migrations=JOURNAL.migrations[:1])).open() as connection:
             connection.execute("CREATE TABLE last_page (a)")
             connection.execute("INSERT INTO last_page VALUES (randomblob(4000))")
         harm(Journal(tmp_path).path)
@@ -155,9 +157,9 @@ async def test_a_batch_of_an_older_journal_goes_on_also_where_the_file_was_damag
     assert (tmp_path / ".vllm-image" / "batches.damaged-1.sqlite3").exists() == (harm is damaged)
 
 
-def book_of(folder: Path, *, chosen: str | None) -> Book:
+def book_of(folder: Path, *, chosen: str | None) -> BatchRow:
     journal = Journal(folder)
-    journal.written(
+    journal.write(
         lambda ledger: ledger.connection.execute(
             "INSERT INTO batch (id, created, fresh, at_once, chosen) VALUES ('batch_mine', 0, 0, 2, ?)",
             (chosen,),

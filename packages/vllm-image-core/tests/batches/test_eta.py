@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from vllm_image_core.batches.handle import PictureBatch
+from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.estimation.backlog import Eta
 from vllm_image_core.estimation.estimator import Estimate
 from vllm_image_core.fleet.backend import ServerRequest
@@ -61,7 +61,7 @@ def gpu(
     )
 
 
-async def told_after(count: int, batch: PictureBatch) -> tuple[Eta, float]:
+async def told_after(count: int, batch: ImageBatch) -> tuple[Eta, float]:
     """What a batch tells after so many outcomes, and how long it takes from there."""
     loop = asyncio.get_running_loop()
     told, then, seen = batch.eta, loop.time(), 0

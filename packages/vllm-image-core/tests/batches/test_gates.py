@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from vllm_image_core.batches.gates import LeftWaiting, Patience, Turnstile
+from vllm_image_core.batches.gates import OutageGate, SharedExclusiveGate, StillWaiting
 
 DEADLINE_SECONDS = 20
 
@@ -16,7 +16,7 @@ class Thing:
         self.probes: list[float] = []
         self.told: list[str | None] = []
         self.given_up = asyncio.Event()
-        self.patience = Patience(
+        self.patience = OutageGate(
             self.probe,
             interval_seconds=0.02,
             patience_seconds=patience_seconds,
@@ -45,7 +45,7 @@ async def test_one_is_let_through_as_a_trial_and_all_others_when_that_goes_well(
         passed.append(number)
 
     async with asyncio.timeout(DEADLINE_SECONDS):
-        thing.patience.failed("away")
+        thing.patience.record_failure("away")
         waiting = [asyncio.create_task(go(number)) for number in range(3)]
         while len(thing.probes) < 3:  # noqa: ASYNC110 - nothing tells of a probe but the count
             await asyncio.sleep(0)
@@ -53,7 +53,7 @@ async def test_one_is_let_through_as_a_trial_and_all_others_when_that_goes_well(
         thing.well = True
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         assert len(passed) == 1
-        thing.patience.well()
+        thing.patience.record_success()
         await asyncio.wait(waiting)
     assert sorted(passed) == [0, 1, 2]
     assert thing.told == ["away", None]
@@ -62,7 +62,7 @@ async def test_one_is_let_through_as_a_trial_and_all_others_when_that_goes_well(
 async def test_it_is_probed_no_more_often_than_it_may_be() -> None:
     thing = Thing()
     async with asyncio.timeout(DEADLINE_SECONDS):
-        thing.patience.failed("away")
+        thing.patience.record_failure("away")
         while len(thing.probes) < 5:  # noqa: ASYNC110 - nothing tells of a probe but the count
             await asyncio.sleep(0)
         thing.patience.close()
@@ -73,11 +73,11 @@ async def test_it_is_probed_no_more_often_than_it_may_be() -> None:
 async def test_after_too_long_it_is_given_up_and_who_waits_is_left_waiting() -> None:
     thing = Thing(patience_seconds=0.05)
     async with asyncio.timeout(DEADLINE_SECONDS):
-        thing.patience.failed("away")
+        thing.patience.record_failure("away")
         waiting = asyncio.create_task(thing.patience.enter())
         await thing.given_up.wait()
         thing.patience.close()
-        with pytest.raises(LeftWaiting):
+        with pytest.raises(StillWaiting):
             await waiting
         assert not await thing.patience.well_again()
 
@@ -85,7 +85,7 @@ async def test_after_too_long_it_is_given_up_and_who_waits_is_left_waiting() -> 
 async def test_who_waits_for_the_thing_alone_goes_on_as_soon_as_it_is_back() -> None:
     thing = Thing()
     async with asyncio.timeout(DEADLINE_SECONDS):
-        thing.patience.failed("away")
+        thing.patience.record_failure("away")
         waiting = asyncio.create_task(thing.patience.well_again())
         thing.well = True
         assert await waiting
@@ -93,7 +93,7 @@ async def test_who_waits_for_the_thing_alone_goes_on_as_soon_as_it_is_back() -> 
 
 
 async def test_one_who_is_alone_waits_for_the_others_and_they_for_him() -> None:
-    turnstile, order = Turnstile(), list[str]()
+    turnstile, order = SharedExclusiveGate(), list[str]()
 
     async def alone() -> None:
         await turnstile.enter(alone=True)

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from vllm_image_core.batches.worker_pool import (
-    Batch,
     BatchId,
     Done,
     Failed,
     Outcome,
     Progress,
+    WorkerPool,
     batch_id,
     running,
 )
@@ -73,7 +73,7 @@ async def times_ten(item: int) -> int:
     return item * 10
 
 
-async def read_all(batch: Batch[int, int], seen: list[Outcome[int, int]]) -> None:
+async def read_all(batch: WorkerPool[int, int], seen: list[Outcome[int, int]]) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch:
         async for outcome in batch:
             seen.append(outcome)  # noqa: PERF401 - what was read before an error is what is looked at
@@ -393,7 +393,7 @@ async def test_a_cancel_may_come_twice_at_once_and_after_the_end() -> None:
 
 
 async def test_a_batch_may_be_cancelled_by_its_own_work() -> None:
-    batches: list[Batch[int, int]] = []
+    batches: list[WorkerPool[int, int]] = []
 
     async def work(item: int) -> int:
         await batches[0].cancel()
@@ -402,7 +402,7 @@ async def test_a_batch_may_be_cancelled_by_its_own_work() -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), running(work, range(5), at_once=1, expected=()) as batch:
         batches.append(batch)
         assert [outcome async for outcome in batch] == [] or batch.progress.done == 1
-    assert batch.progress.ended == 5
+    assert batch.progress.ended_count == 5
 
 
 async def test_a_cancel_waits_until_the_cancelled_work_has_cleaned_up() -> None:

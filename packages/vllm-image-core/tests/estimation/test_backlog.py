@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 import pytest
-from vllm_image_core.estimation.backlog import Eta, Remaining, Speed, duration
+from vllm_image_core.estimation.backlog import Backlog, Eta, ServerSpeed, duration
 from vllm_image_core.estimation.predictor import Predictor
 from vllm_image_core.estimation.work import Work
 from vllm_image_core.models.registry import Registry
@@ -19,17 +19,17 @@ class Clock:
         return self.now
 
 
-def speed(seconds: float = 10.0, *, parallelism: int = 1, others: int = 0) -> Speed:
+def speed(seconds: float = 10.0, *, parallelism: int = 1, others: int = 0) -> ServerSpeed:
     """A server that needs so long for `WORK`."""
     predictor = Predictor(KLEIN)
     for _ in range(10):
         predictor.observe(WORK, seconds)
-    return Speed(predictor=predictor, parallelism=parallelism, others=others)
+    return ServerSpeed(predictor=predictor, parallelism=parallelism, others=others)
 
 
-def batch(count: int) -> tuple[Remaining, Clock]:
+def batch(count: int) -> tuple[Backlog, Clock]:
     clock = Clock()
-    remaining = Remaining(timer=clock)
+    remaining = Backlog(timer=clock)
     for _ in range(count):
         remaining.add(WORK)
     return remaining, clock
@@ -47,14 +47,14 @@ def test_a_batch_without_pictures_is_done() -> None:
 
 def test_time_that_a_picture_has_been_worked_on_is_not_left() -> None:
     remaining, clock = batch(4)
-    remaining.began(0, WORK)
+    remaining.mark_sent(0, WORK)
     clock.now += 4
     assert remaining.eta([speed()]).seconds == pytest.approx(36.0)
 
 
 def test_a_picture_that_takes_longer_than_predicted_does_not_make_the_rest_shorter() -> None:
     remaining, clock = batch(4)
-    remaining.began(0, WORK)
+    remaining.mark_sent(0, WORK)
     clock.now += 50
     assert remaining.eta([speed()]).seconds == pytest.approx(30.0)
 
@@ -63,11 +63,11 @@ def test_a_picture_that_takes_longer_than_predicted_does_not_make_the_rest_short
 def test_overdue_pictures_of_a_server_that_was_never_measured_are_not_said_to_be_done_in_a_second(
     parallelism: int,
 ) -> None:
-    unknown = Speed(predictor=Predictor(KLEIN), parallelism=parallelism)
+    unknown = ServerSpeed(predictor=Predictor(KLEIN), parallelism=parallelism)
     [whole] = {unknown.predictor.seconds(WORK)}
     remaining, clock = batch(4)
     for index in range(4):
-        remaining.began(index, WORK)
+        remaining.mark_sent(index, WORK)
     told = [remaining.eta([unknown])]
     for _ in range(100):
         clock.now += whole
@@ -83,9 +83,9 @@ def test_overdue_pictures_of_a_server_that_was_never_measured_are_not_said_to_be
 
 
 def test_the_time_before_the_first_picture_of_an_unknown_server_never_jumps() -> None:
-    unknown = Speed(predictor=Predictor(KLEIN))
+    unknown = ServerSpeed(predictor=Predictor(KLEIN))
     remaining, clock = batch(2)
-    remaining.began(0, WORK)
+    remaining.mark_sent(0, WORK)
     before = remaining.eta([unknown]).seconds
     for _ in range(400):
         clock.now += unknown.predictor.seconds(WORK) / 100
@@ -98,26 +98,26 @@ def test_the_time_before_the_first_picture_of_an_unknown_server_never_jumps() ->
 
 def test_the_last_picture_of_a_known_server_that_is_long_overdue_is_not_said_to_be_done_in_a_second() -> None:
     remaining, clock = batch(1)
-    remaining.began(0, WORK)
+    remaining.mark_sent(0, WORK)
     clock.now += 40
     assert remaining.eta([speed(10.0)]).seconds == pytest.approx(15.0)
 
 
 def test_a_picture_that_waits_at_its_server_has_not_begun() -> None:
     remaining, clock = batch(4)
-    remaining.began(0, WORK)
-    remaining.began(1, WORK)
+    remaining.mark_sent(0, WORK)
+    remaining.mark_sent(1, WORK)
     clock.now += 10
-    remaining.ended(0, made=True)
-    remaining.began(2, WORK)
+    remaining.mark_ended(0, made=True)
+    remaining.mark_sent(2, WORK)
     clock.now += 3
     assert remaining.eta([speed()]).seconds == pytest.approx(27.0)
 
 
 def test_a_picture_that_failed_or_was_there_already_is_not_left() -> None:
     remaining, _ = batch(3)
-    remaining.began(0, WORK)
-    remaining.ended(0, made=False)
+    remaining.mark_sent(0, WORK)
+    remaining.mark_ended(0, made=False)
     assert remaining.eta([speed()]).seconds == pytest.approx(20.0)
     assert remaining.load.pictures == 2
 
@@ -125,11 +125,11 @@ def test_a_picture_that_failed_or_was_there_already_is_not_left() -> None:
 def test_a_picture_that_waits_again_is_left_and_the_pause_counts_for_nothing() -> None:
     remaining, clock = batch(20)
     for index in range(10):
-        remaining.began(index, WORK)
+        remaining.mark_sent(index, WORK)
         clock.now += 10
-        remaining.ended(index, made=True)
-    remaining.began(10, WORK)
-    remaining.returned(10)
+        remaining.mark_ended(index, made=True)
+    remaining.mark_sent(10, WORK)
+    remaining.mark_returned(10)
     clock.now += 10_000
     assert remaining.eta([speed()]).seconds == pytest.approx(100.0)
 
@@ -137,9 +137,9 @@ def test_a_picture_that_waits_again_is_left_and_the_pause_counts_for_nothing() -
 def test_an_outage_while_a_picture_was_under_way_does_not_spoil_the_pace() -> None:
     remaining, clock = batch(40)
     for index in range(20):
-        remaining.began(index, WORK)
+        remaining.mark_sent(index, WORK)
         clock.now += 6_000 if index == 15 else 10
-        remaining.ended(index, made=True)
+        remaining.mark_ended(index, made=True)
     told = remaining.eta([speed()]).seconds
     assert told is not None
     assert 200 <= told < 400
@@ -152,7 +152,7 @@ def test_a_server_that_makes_several_at_a_time_is_done_sooner() -> None:
 
 def test_the_last_picture_takes_its_time_however_many_could_be_made_at_once() -> None:
     remaining, clock = batch(1)
-    remaining.began(0, WORK)
+    remaining.mark_sent(0, WORK)
     clock.now += 2
     assert remaining.eta([speed(parallelism=4)]).seconds == pytest.approx(8.0)
 
@@ -170,9 +170,9 @@ def test_requests_of_others_come_first() -> None:
 def test_a_pace_that_differs_from_the_prediction_is_followed() -> None:
     remaining, clock = batch(130)
     for index in range(100):
-        remaining.began(index, WORK)
+        remaining.mark_sent(index, WORK)
         clock.now += 5
-        remaining.ended(index, made=True)
+        remaining.mark_ended(index, made=True)
     told = remaining.eta([speed(10.0)]).seconds
     assert told is not None
     assert 150 < told < 180
@@ -183,20 +183,20 @@ def test_the_pace_before_a_change_of_the_server_counts_no_more() -> None:
     remaining, clock = batch(60)
     for index in range(50):
         seconds = 10.0 if index < 40 else 5.0
-        remaining.began(index, WORK)
+        remaining.mark_sent(index, WORK)
         clock.now += seconds
         predictor.observe(WORK, seconds)
-        remaining.ended(index, made=True)
-        remaining.eta([Speed(predictor=predictor)])
+        remaining.mark_ended(index, made=True)
+        remaining.eta([ServerSpeed(predictor=predictor)])
     assert predictor.changes == 1
-    assert remaining.eta([Speed(predictor=predictor)]).seconds == pytest.approx(50.0, rel=0.02)
+    assert remaining.eta([ServerSpeed(predictor=predictor)]).seconds == pytest.approx(50.0, rel=0.02)
 
 
 def test_pictures_that_were_never_added_are_taken_to_be_like_the_others() -> None:
     remaining, clock = batch(2)
-    remaining.began(0, WORK)
+    remaining.mark_sent(0, WORK)
     clock.now += 10
-    remaining.ended(0, made=True)
+    remaining.mark_ended(0, made=True)
     assert remaining.eta([speed()], pictures_left=7).seconds == pytest.approx(70.0)
     assert remaining.eta([speed()], pictures_left=1).seconds == pytest.approx(10.0)
     assert remaining.eta([speed()], pictures_left=0).seconds == pytest.approx(0.0)
@@ -226,7 +226,7 @@ def test_the_basis_is_that_of_the_server() -> None:
 
 def test_a_basis_that_is_only_the_profile_is_told() -> None:
     remaining, _ = batch(4)
-    told = remaining.eta([Speed(predictor=Predictor(KLEIN))])
+    told = remaining.eta([ServerSpeed(predictor=Predictor(KLEIN))])
     assert (told.basis, told.measured) == (
         "nothing measured yet: from the profile, may be off by half",
         False,
@@ -236,7 +236,7 @@ def test_a_basis_that_is_only_the_profile_is_told() -> None:
 
 def test_the_basis_of_several_servers_tells_how_many_are_measured() -> None:
     remaining, _ = batch(4)
-    told = remaining.eta([speed(), speed(), Speed(predictor=Predictor(KLEIN))])
+    told = remaining.eta([speed(), speed(), ServerSpeed(predictor=Predictor(KLEIN))])
     assert (told.basis, told.measured) == ("20 pictures on 2 of 3 servers, off by 1 % at worst", False)
 
 
@@ -264,12 +264,12 @@ def test_an_eta_is_a_value() -> None:
     assert Eta(seconds=1.0, basis="x") == Eta(seconds=1.0, basis="x", measured=False)
 
 
-def of_edits(seconds: float, *, edit_seconds: float | None = None) -> Speed:
+def of_edits(seconds: float, *, edit_seconds: float | None = None) -> ServerSpeed:
     """A server that needs so long for `WORK`, and for an edit as large."""
     edits = Predictor(KLEIN)
     for _ in range(10 if edit_seconds else 0):
         edits.observe(EDIT, edit_seconds or 0.0)
-    return Speed(predictor=speed(seconds).predictor, edits=edits)
+    return ServerSpeed(predictor=speed(seconds).predictor, edits=edits)
 
 
 def test_pictures_and_edits_of_one_batch_each_take_their_own_time() -> None:
@@ -293,6 +293,6 @@ def test_edits_that_were_never_measured_go_by_the_other_pictures_and_say_so() ->
 def test_an_edit_under_way_is_counted_by_the_edits_law() -> None:
     remaining, clock = batch(0)
     remaining.add(EDIT)
-    remaining.began(0, EDIT)
+    remaining.mark_sent(0, EDIT)
     clock.now += 20
     assert remaining.eta([of_edits(10.0, edit_seconds=50.0)]).seconds == pytest.approx(30.0)

@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from vllm_image_core.estimation.calibration import Calibration, Made
+from vllm_image_core.estimation.calibration import Calibration, CompletedImage
 from vllm_image_core.estimation.measurements import Measurements, Origin
 from vllm_image_core.estimation.predictor import GB_PER_MIB
 from vllm_image_core.estimation.work import Work
@@ -12,7 +12,9 @@ from vllm_image_core.models.registry import Registry
 KLEIN = Registry.builtin().find("FLUX.2-klein-4B").profile
 WORK = Work(megapixels=1.048576, forwards=4)
 ORIGIN = Origin(server="http://gpu:6655", model="klein", version="0.30.0")
-MADE = Made(origin=ORIGIN, profile=KLEIN, work=WORK, ended=100.0, elapsed_seconds=2.0, peak_mib=20_000.0)
+MADE = CompletedImage(
+    origin=ORIGIN, profile=KLEIN, work=WORK, ended=100.0, elapsed_seconds=2.0, peak_mib=20_000.0
+)
 
 
 def calibration(root: Path) -> Calibration:
@@ -22,7 +24,7 @@ def calibration(root: Path) -> Calibration:
 def test_what_a_studio_learns_the_next_one_on_that_folder_knows(tmp_path: Path) -> None:
     first = calibration(tmp_path)
     for number in range(6):
-        first.made(replace(MADE, ended=100.0 + 10 * number))
+        first.learn(replace(MADE, ended=100.0 + 10 * number))
     for one in (first, calibration(tmp_path)):
         predictor = one.predictor(ORIGIN, KLEIN)
         assert predictor.pictures == 6
@@ -32,17 +34,17 @@ def test_what_a_studio_learns_the_next_one_on_that_folder_knows(tmp_path: Path) 
 
 def test_two_studios_on_one_folder_learn_from_each_other(tmp_path: Path) -> None:
     ours, theirs = calibration(tmp_path), calibration(tmp_path)
-    ours.made(MADE)
-    theirs.made(replace(MADE, ended=110.0))
-    theirs.made(replace(MADE, ended=120.0))
-    ours.made(replace(MADE, ended=130.0))
+    ours.learn(MADE)
+    theirs.learn(replace(MADE, ended=110.0))
+    theirs.learn(replace(MADE, ended=120.0))
+    ours.learn(replace(MADE, ended=130.0))
     assert ours.predictor(ORIGIN, KLEIN).pictures == 4
     assert theirs.predictor(ORIGIN, KLEIN).pictures == 3
 
 
 def test_a_server_of_another_version_is_another_one(tmp_path: Path) -> None:
     one = calibration(tmp_path)
-    one.made(MADE)
+    one.learn(MADE)
     assert one.predictor(replace(ORIGIN, version="0.31.0"), KLEIN).pictures == 0
 
 
@@ -50,31 +52,31 @@ def test_waiting_behind_our_own_pictures_is_not_learned(tmp_path: Path) -> None:
     one = calibration(tmp_path)
     for place in range(1, 9):
         waited = 2.0 * min(place, 4)
-        one.made(replace(MADE, ended=2.0 * place, elapsed_seconds=waited, generation_seconds=waited - 0.001))
+        one.learn(replace(MADE, ended=2.0 * place, elapsed_seconds=waited, generation_seconds=waited - 0.001))
     assert one.predictor(ORIGIN, KLEIN).seconds(WORK) == pytest.approx(2.0, rel=0.01)
 
 
 def test_the_first_picture_of_a_process_does_not_spoil_what_is_known(tmp_path: Path) -> None:
     before = calibration(tmp_path)
     for number in range(10):
-        before.made(replace(MADE, ended=100.0 + 10 * number))
+        before.learn(replace(MADE, ended=100.0 + 10 * number))
     after = calibration(tmp_path)
-    after.made(replace(MADE, ended=1_000.0, elapsed_seconds=60.0))
+    after.learn(replace(MADE, ended=1_000.0, elapsed_seconds=60.0))
     assert after.predictor(ORIGIN, KLEIN).seconds(WORK) == pytest.approx(2.0)
 
 
 def test_a_picture_that_was_sent_again_counts_only_by_what_its_server_tells(tmp_path: Path) -> None:
     one = calibration(tmp_path)
-    one.made(replace(MADE, elapsed_seconds=50.0, attempts=3))
+    one.learn(replace(MADE, elapsed_seconds=50.0, attempts=3))
     assert one.predictor(ORIGIN, KLEIN).pictures == 0
-    one.made(replace(MADE, elapsed_seconds=50.0, attempts=3, generation_seconds=2.0))
+    one.learn(replace(MADE, elapsed_seconds=50.0, attempts=3, generation_seconds=2.0))
     assert one.predictor(ORIGIN, KLEIN).seconds(WORK) == pytest.approx(2.0)
 
 
 def test_a_server_that_makes_several_at_a_time_can_be_told_of(tmp_path: Path) -> None:
     one = calibration(tmp_path)
     for place in range(8):
-        one.made(replace(MADE, ended=4.0 + place, elapsed_seconds=4.0, parallel=4))
+        one.learn(replace(MADE, ended=4.0 + place, elapsed_seconds=4.0, parallel=4))
     assert one.predictor(ORIGIN, KLEIN).seconds(WORK) == pytest.approx(4.0)
 
 
@@ -83,25 +85,25 @@ def test_edits_are_learned_apart_and_share_the_servers_time(tmp_path: Path) -> N
     work = replace(WORK, task="edit")
     one = calibration(tmp_path)
     for place in range(1, 9):  # each picture waits for an edit of 6 s, each edit for a picture of 2 s
-        one.made(replace(MADE, ended=8.0 * place, elapsed_seconds=8.0))
-        one.made(replace(MADE, origin=edits, work=work, ended=8.0 * place + 6.0, elapsed_seconds=8.0))
+        one.learn(replace(MADE, ended=8.0 * place, elapsed_seconds=8.0))
+        one.learn(replace(MADE, origin=edits, work=work, ended=8.0 * place + 6.0, elapsed_seconds=8.0))
     for kept in (one, calibration(tmp_path)):
         assert kept.predictor(ORIGIN, KLEIN).seconds(WORK) == pytest.approx(2.0, rel=0.1)
         assert kept.predictor(edits, KLEIN).seconds(work) == pytest.approx(6.0, rel=0.1)
 
 
 def test_without_the_disk_a_server_is_known_by_its_profile(tmp_path: Path) -> None:
-    calibration(tmp_path).made(MADE)
+    calibration(tmp_path).learn(MADE)
     one = calibration(tmp_path)
-    assert one.known(ORIGIN, KLEIN).pictures == 0
+    assert one.cached_predictor(ORIGIN, KLEIN).pictures == 0
     assert one.predictor(ORIGIN, KLEIN).pictures == 1
-    assert one.known(ORIGIN, KLEIN).pictures == 1
+    assert one.cached_predictor(ORIGIN, KLEIN).pictures == 1
 
 
 def test_a_folder_that_keeps_nothing_stops_no_learning(tmp_path: Path) -> None:
     (tmp_path / ".vllm-image").write_text("a file in the way")
     one = calibration(tmp_path)
-    one.made(MADE)
+    one.learn(MADE)
     assert one.predictor(ORIGIN, KLEIN).seconds(WORK) == pytest.approx(2.0)
 
 
@@ -109,6 +111,6 @@ def test_many_threads_may_tell_of_pictures(tmp_path: Path) -> None:
     one = calibration(tmp_path)
     mades = [replace(MADE, ended=100.0 + 10 * number) for number in range(30)]
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(one.made, mades, timeout=60))
+        list(threads.map(one.learn, mades, timeout=60))
     assert one.predictor(ORIGIN, KLEIN).pictures == 30
     assert calibration(tmp_path).predictor(ORIGIN, KLEIN).pictures == 30

@@ -2,12 +2,12 @@ import math
 import random
 
 import pytest
-from vllm_image_core.estimation.cost_model import WINDOW, Law
+from vllm_image_core.estimation.cost_model import WINDOW, CostModel
 
 ASSUMED = (1.0, 2.0)
 
 
-def told(law: Law, factor: float, count: int, *, seed: int = 0) -> None:
+def told(law: CostModel, factor: float, count: int, *, seed: int = 0) -> None:
     """Measurements of the assumed law times a factor, with 2 % of noise."""
     chance = random.Random(seed)
     for _ in range(count):
@@ -16,19 +16,19 @@ def told(law: Law, factor: float, count: int, *, seed: int = 0) -> None:
 
 
 def test_before_anything_is_measured_the_law_is_the_assumed_one() -> None:
-    law = Law(ASSUMED)
+    law = CostModel(ASSUMED)
     assert (law.value((1.0, 3.0)), law.count, law.errors, law.usual) == (7.0, 0, (), None)
 
 
 def test_the_first_measurement_counts_in_full_while_there_is_no_other() -> None:
-    law = Law(ASSUMED)
+    law = CostModel(ASSUMED)
     law.observe((1.0, 1.0), 30.0, first=True)
     assert law.value((1.0, 1.0)) == pytest.approx(30.0)
     assert law.only_first
 
 
 def test_a_first_picture_that_was_slowed_by_the_start_is_forgotten_with_the_second() -> None:
-    law = Law(ASSUMED)
+    law = CostModel(ASSUMED)
     law.observe((1.0, 1.0), 30.0, first=True)
     law.observe((1.0, 1.0), 3.3)
     assert law.value((1.0, 1.0)) == pytest.approx(3.3)
@@ -37,28 +37,28 @@ def test_a_first_picture_that_was_slowed_by_the_start_is_forgotten_with_the_seco
 
 
 def test_a_first_picture_that_was_not_slow_is_kept() -> None:
-    law = Law(ASSUMED)
+    law = CostModel(ASSUMED)
     law.observe((1.0, 1.0), 3.0, first=True)
     law.observe((1.0, 1.0), 3.3)
     assert law.value((1.0, 1.0)) == pytest.approx(math.sqrt(3.0 * 3.3), rel=0.01)
 
 
 def test_errors_are_of_what_was_said_before_each_measurement() -> None:
-    law = Law(ASSUMED)
+    law = CostModel(ASSUMED)
     law.observe((1.0, 1.0), 6.0)
     law.observe((1.0, 1.0), 5.0)
     assert law.errors == (pytest.approx(0.2),)
 
 
 def test_only_the_last_measurements_are_kept() -> None:
-    law = Law(ASSUMED)
+    law = CostModel(ASSUMED)
     told(law, 1.0, WINDOW + 50)
     assert (law.count, len(law.errors), law.changes) == (WINDOW, 20, 0)
 
 
 @pytest.mark.parametrize("factor", [1.4, 1 / 1.4, 0.6, 3.0, 0.1])
 def test_a_changed_server_is_noticed_within_four_pictures(factor: float) -> None:
-    law = Law(ASSUMED)
+    law = CostModel(ASSUMED)
     told(law, 1.0, 40)
     told(law, factor, 4, seed=1)
     assert law.changes == 1
@@ -67,7 +67,7 @@ def test_a_changed_server_is_noticed_within_four_pictures(factor: float) -> None
 
 
 def test_a_change_is_noticed_with_a_wild_measurement_in_between() -> None:
-    law = Law(ASSUMED)
+    law = CostModel(ASSUMED)
     told(law, 1.0, 40)
     told(law, 0.6, 1, seed=1)
     law.observe((1.0, 1.0), 5.0)
@@ -77,7 +77,7 @@ def test_a_change_is_noticed_with_a_wild_measurement_in_between() -> None:
 
 
 def test_a_small_change_that_stays_is_noticed_too() -> None:
-    law = Law(ASSUMED)
+    law = CostModel(ASSUMED)
     told(law, 1.0, 60)
     told(law, 1.09, 14, seed=1)
     assert law.changes == 1
@@ -85,7 +85,7 @@ def test_a_small_change_that_stays_is_noticed_too() -> None:
 
 
 def test_pictures_of_another_kind_are_no_change_of_the_server() -> None:
-    law, chance = Law(ASSUMED), random.Random(5)
+    law, chance = CostModel(ASSUMED), random.Random(5)
     for size, count in ((1.0, 30), (4.0, 10)):  # the true law has another shape than the assumed one
         for _ in range(count):
             law.observe((1.0, size), (0.5 + 2.5 * size) * math.exp(chance.gauss(0, 0.02)))
@@ -95,13 +95,13 @@ def test_pictures_of_another_kind_are_no_change_of_the_server() -> None:
 
 
 def test_a_steady_server_raises_no_alarm() -> None:
-    law = Law(ASSUMED)
+    law = CostModel(ASSUMED)
     told(law, 2.0, 500)
     assert law.changes == 0
 
 
 def test_single_wild_measurements_raise_no_alarm() -> None:
-    law = Law(ASSUMED)
+    law = CostModel(ASSUMED)
     for number in range(30):
         told(law, 1.0, 3, seed=number)
         law.observe((1.0, 1.0), 9.0)
@@ -110,7 +110,7 @@ def test_single_wild_measurements_raise_no_alarm() -> None:
 
 
 def test_the_shape_that_was_learned_survives_a_change() -> None:
-    law, chance = Law(ASSUMED), random.Random(3)
+    law, chance = CostModel(ASSUMED), random.Random(3)
     for factor, count in ((1.0, 60), (2.0, 4)):
         for _ in range(count):
             size = chance.uniform(0.5, 4.0)

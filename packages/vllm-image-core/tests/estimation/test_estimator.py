@@ -3,7 +3,7 @@ import re
 
 import pytest
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.estimation.backlog import Speed
+from vllm_image_core.estimation.backlog import ServerSpeed
 from vllm_image_core.estimation.estimator import (
     Estimate,
     activation_gb,
@@ -272,7 +272,7 @@ def test_several_servers_share_the_pictures_each_by_its_speed(
         guided=False,
         num_images=num_images,
         requests_ahead=ahead,
-        speeds=[Speed(predictor=measured(each)) for each in (1.0, 2.0, 4.0)],
+        speeds=[ServerSpeed(predictor=measured(each)) for each in (1.0, 2.0, 4.0)],
     )
     assert result.seconds_per_image == pytest.approx(1.0)
     assert (result.total_seconds, result.queue_seconds) == (
@@ -284,7 +284,7 @@ def test_several_servers_share_the_pictures_each_by_its_speed(
 
 
 def test_several_servers_of_which_one_was_measured_are_not_called_measured() -> None:
-    speeds = [Speed(predictor=measured(1.0)), Speed(predictor=Predictor(KLEIN))]
+    speeds = [ServerSpeed(predictor=measured(1.0)), ServerSpeed(predictor=Predictor(KLEIN))]
     result = estimate(
         KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False, num_images=10, speeds=speeds
     )

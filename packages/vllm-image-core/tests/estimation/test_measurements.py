@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from vllm_image_core.estimation.cost_model import WINDOW
-from vllm_image_core.estimation.measurements import Measurement, Measurements, News, Origin
+from vllm_image_core.estimation.measurements import Measurement, Measurements, NewMeasurements, Origin
 from vllm_image_core.estimation.work import Work
 from vllm_image_core.storage.database import Database
 from vllm_image_core.storage.index_tables import INDEX
@@ -40,7 +40,7 @@ def test_what_was_measured_is_there_for_the_next_process(tmp_path: Path) -> None
     measurements = Measurements(tmp_path)
     measurements.add(ORIGIN, ONE)
     measurements.add(ORIGIN, OTHER)
-    assert Measurements(tmp_path).read(ORIGIN) == News(measurements=(ONE, OTHER), read_to=2)
+    assert Measurements(tmp_path).read(ORIGIN) == NewMeasurements(measurements=(ONE, OTHER), read_to=2)
     assert path_of(tmp_path).is_file()
 
 
@@ -72,8 +72,8 @@ def test_the_file_is_bounded(tmp_path: Path) -> None:
 
 def test_nothing_is_made_before_there_is_something_to_keep(tmp_path: Path) -> None:
     missing = Measurements(tmp_path / "missing")
-    assert missing.read(ORIGIN) == News()
-    assert missing.add(ORIGIN, ONE) == News()
+    assert missing.read(ORIGIN) == NewMeasurements()
+    assert missing.add(ORIGIN, ONE) == NewMeasurements()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -97,7 +97,9 @@ def test_rows_that_can_be_no_measurement_are_passed_over(tmp_path: Path) -> None
                 "VALUES ('x', 'http://gpu:6655', 'klein', '0.30.0', 1.0, 4, ?, 0)",
                 (value,),
             )
-    assert Measurements(tmp_path).read(ORIGIN) == News(measurements=(ONE,), read_to=1 + len(values))
+    assert Measurements(tmp_path).read(ORIGIN) == NewMeasurements(
+        measurements=(ONE,), read_to=1 + len(values)
+    )
 
 
 def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -114,7 +116,7 @@ def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path, caplog: pyte
 
 def test_the_index_beside_it_is_another_file(tmp_path: Path) -> None:
     Measurements(tmp_path).add(ORIGIN, ONE)
-    with Database(tmp_path, INDEX).opened() as connection:
+    with Database(tmp_path, INDEX).open() as connection:
         assert connection.execute("SELECT count(*) FROM picture").fetchone() == (0,)
     assert Measurements(tmp_path).read(ORIGIN).measurements == (ONE,)
 
@@ -127,8 +129,8 @@ def test_a_file_of_a_newer_version_is_left_alone_and_told_once(
         connection.execute("PRAGMA user_version = 99")
     before, measurements = path_of(tmp_path).read_bytes(), Measurements(tmp_path)
     with caplog.at_level(logging.WARNING):
-        assert measurements.read(ORIGIN) == News()
-        assert measurements.add(ORIGIN, OTHER) == News()
+        assert measurements.read(ORIGIN) == NewMeasurements()
+        assert measurements.add(ORIGIN, OTHER) == NewMeasurements()
     assert path_of(tmp_path).read_bytes() == before
     assert len(caplog.records) == 1
 

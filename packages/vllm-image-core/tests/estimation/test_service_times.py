@@ -3,11 +3,11 @@ from itertools import count as counting
 from pathlib import Path
 
 import pytest
-from vllm_image_core.estimation.calibration import Calibration, Made
+from vllm_image_core.estimation.calibration import Calibration, CompletedImage
 from vllm_image_core.estimation.measurements import Measurements, Origin
-from vllm_image_core.estimation.service_times import Speeds
+from vllm_image_core.estimation.service_times import ServiceTimes
 from vllm_image_core.estimation.work import Work
-from vllm_image_core.fleet.server import MemberReport
+from vllm_image_core.fleet.server import ServerReport
 from vllm_image_core.models.registry import Registry
 
 KLEIN = Registry.builtin().find("FLUX.2-klein-4B").profile
@@ -18,18 +18,22 @@ _numbers = counting(1)
 SLOW = replace(FAST, server="http://slow:6655")
 
 
-def speeds(folder: Path) -> Speeds:
-    return Speeds(Calibration(Measurements(folder)))
+def speeds(folder: Path) -> ServiceTimes:
+    return ServiceTimes(Calibration(Measurements(folder)))
 
 
-def make(speeds: Speeds, origin: Origin, seconds: float, *, count: int = 5, work: Work = SQUARE) -> None:
+def make(
+    speeds: ServiceTimes, origin: Origin, seconds: float, *, count: int = 5, work: Work = SQUARE
+) -> None:
     for _ in range(count):
         ended = 1_000.0 * next(_numbers)
-        speeds.made(Made(origin=origin, profile=KLEIN, work=work, ended=ended, elapsed_seconds=seconds))
+        speeds.learn(
+            CompletedImage(origin=origin, profile=KLEIN, work=work, ended=ended, elapsed_seconds=seconds)
+        )
 
 
-def report(origin: Origin, *, state: str = "closed", others: int | None = None) -> MemberReport:
-    return MemberReport(
+def report(origin: Origin, *, state: str = "closed", others: int | None = None) -> ServerReport:
+    return ServerReport(
         url=origin.server,
         state="open" if state == "open" else "closed",
         model="klein",

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 from vllm_image_core.errors import CannotSave, InvalidRequest, NotEnoughSpace, PictureNotSaved
 from vllm_image_core.imaging.picture import Picture, with_text
-from vllm_image_core.storage.filename import MAX_BYTES, check_filename, folded
+from vllm_image_core.storage.filename import MAX_BYTES, check_filename, fold_name
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.library import Library
 from vllm_image_core.storage.query import Query
@@ -247,7 +247,7 @@ def test_f05_twins_get_a_number_on_every_file_system(
 ) -> None:
     store.save(small_picture, prompt=PROMPT, now=NOON, filename=first)
     assert store.save(small_picture, prompt=PROMPT, now=NOON, filename=second).name == expected
-    assert len({folded(name) for name in contents(store.root)}) == 2
+    assert len({fold_name(name) for name in contents(store.root)}) == 2
 
 
 def test_f05_a_twin_that_another_program_wrote_decomposed_is_seen(
@@ -276,7 +276,7 @@ def test_f05_twins_written_at_the_same_moment_are_told_apart(small_picture: Pict
     with ThreadPoolExecutor(4) as threads:
         names = list(threads.map(save, range(80), timeout=DEADLINE_SECONDS))
     assert sorted(names) == contents(tmp_path / "pictures")
-    assert len({folded(name) for name in names}) == 80
+    assert len({fold_name(name) for name in names}) == 80
 
 
 def test_f05_wide_dots_and_slashes_are_plain_ones() -> None:

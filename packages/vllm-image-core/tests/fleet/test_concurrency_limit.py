@@ -2,7 +2,7 @@ import asyncio
 import statistics
 
 import pytest
-from vllm_image_core.fleet.concurrency_limit import Limit
+from vllm_image_core.fleet.concurrency_limit import ConcurrencyLimiter
 from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.testing.virtual_server import VirtualServer
 from vllm_image_core.testing.virtual_time import run
@@ -54,10 +54,10 @@ def test_it_is_found_too_where_pictures_differ_by_a_tenth(seed: int) -> None:
 
 
 def test_requests_that_come_one_by_one_are_no_measure_of_how_many_it_works_on() -> None:
-    limit = Limit()
+    limit = ConcurrencyLimiter()
     limit.tell(4)
     for second in range(400):
-        limit.ended(limit.began(float(second)), second + 0.9)
+        limit.record_answered(limit.record_sent(float(second)), second + 0.9)
         assert limit.value == 5
 
 
@@ -100,19 +100,19 @@ def test_a_slower_first_picture_is_no_reason_for_many_requests() -> None:
 
 
 def test_a_server_that_takes_no_more_gets_no_more() -> None:
-    limit = Limit()
+    limit = ConcurrencyLimiter()
     limit.tell(8)
-    sent = [limit.began(0.0) for _ in range(10)]
+    sent = [limit.record_sent(0.0) for _ in range(10)]
     for _ in range(4):
-        limit.refused()
+        limit.record_refused()
     assert limit.value == 6
     assert not limit.has_room
-    limit.ended(sent[0], 1.0)
+    limit.record_answered(sent[0], 1.0)
     assert limit.has_room
 
 
 def test_at_least_one_request_is_always_allowed() -> None:
-    limit = Limit()
-    limit.began(0.0)
-    limit.refused()
+    limit = ConcurrencyLimiter()
+    limit.record_sent(0.0)
+    limit.record_refused()
     assert limit.value == 1

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from vllm_image_core import Studio
 from vllm_omni_client.simulator import SimulatorSettings
-from vllm_omni_client.simulator.http.serving import listen, served, url_of
+from vllm_omni_client.simulator.http.serving import listen, serve_in_thread, url_of
 
 
 async def test_of_a_fleet_each_server_tells_its_own_health(tmp_path: Path) -> None:
     with ExitStack() as stack:  # the address of the closed one stays taken
-        well = stack.enter_context(served(SimulatorSettings()))
+        well = stack.enter_context(serve_in_thread(SimulatorSettings()))
         closed = stack.enter_context(listen("127.0.0.1", 0, refusing=True))
         address = url_of(closed)
         async with Studio([well, address], output_dir=tmp_path) as studio:
@@ -25,6 +25,6 @@ async def test_of_a_fleet_each_server_tells_its_own_health(tmp_path: Path) -> No
 
 
 async def test_a_single_server_has_no_list_of_servers(tmp_path: Path) -> None:
-    with served(SimulatorSettings()) as url:
+    with serve_in_thread(SimulatorSettings()) as url:
         async with Studio(url, output_dir=tmp_path) as studio:
             assert (await studio.health()).servers == ()

@@ -1,29 +1,29 @@
 """The same picture from different seeds."""
 
-from vllm_image_core.imaging.duplicates import Twins
+from vllm_image_core.imaging.duplicates import DuplicateDetector
 
 
 def test_another_seed_with_the_same_picture_is_told() -> None:
-    twins = Twins()
+    twins = DuplicateDetector()
     assert twins.seed_of(b"picture", seed=1) is None
     assert twins.seed_of(b"picture", seed=2) == 1
     assert twins.seed_of(b"picture", seed=3) == 1
 
 
 def test_the_same_seed_may_give_the_same_picture() -> None:
-    twins = Twins()
+    twins = DuplicateDetector()
     assert twins.seed_of(b"picture", seed=1) is None
     assert twins.seed_of(b"picture", seed=1) is None
 
 
 def test_other_pictures_are_no_twins() -> None:
-    twins = Twins()
+    twins = DuplicateDetector()
     assert twins.seed_of(b"one", seed=1) is None
     assert twins.seed_of(b"two", seed=2) is None
 
 
 def test_a_thousand_pictures_are_remembered_and_the_last_seen_longest() -> None:
-    twins = Twins()
+    twins = DuplicateDetector()
     assert twins.seed_of(b"first", seed=-1) is None
     for seed in range(999):
         assert twins.seed_of(b"%d" % seed, seed=seed) is None

@@ -275,7 +275,7 @@ def test_latin_1_that_would_be_sound_utf_8_comes_back_as_it_was_written(text: st
 
 
 def test_exif_is_read_from_its_own_chunk_and_from_imagemagick_s_but_texts_come_first() -> None:
-    block = exif.encoded("a pier\nSteps: 4")
+    block = exif.encode("a pier\nSteps: 4")
     whole = drawn()
     own = chunk(b"eXIf", block)
     digits = f"\nexif\n{len(block) + 6:8}\n{(exif.PREFIX + block).hex()}\n"

@@ -1,7 +1,7 @@
 """What the first bytes say."""
 
 import pytest
-from vllm_image_core.imaging.sniffing import described, picture_format
+from vllm_image_core.imaging.sniffing import describe, picture_format
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,13 @@ def test_the_format_is_what_the_bytes_are(data: bytes, expected: str | None) -> 
     ],
 )
 def test_what_is_no_picture_is_told_in_a_few_words(data: bytes, expected: str) -> None:
-    assert described(data) == expected
+    assert describe(data) == expected
 
 
 @pytest.mark.parametrize(
     "data", [b"x" * 1_000_000, "\u202e狐".encode() * 10_000, b"\x1b[2J" * 500, b"\xff" * 100_000, b"\xc3" * 9]
 )
 def test_what_is_told_is_short_and_printable(data: bytes) -> None:
-    told = described(data)
+    told = describe(data)
     assert len(told) < 130
     assert told.isprintable()

@@ -1,7 +1,7 @@
 """Texts in the one font that is always there."""
 
 import pytest
-from vllm_image_core.imaging.text_drawing import Lettering
+from vllm_image_core.imaging.text_drawing import TextDrawing
 
 
 @pytest.mark.parametrize(
@@ -22,18 +22,18 @@ from vllm_image_core.imaging.text_drawing import Lettering
     ],
 )
 def test_a_text_is_written_in_the_letters_that_the_font_has(text: str, written: str) -> None:
-    assert Lettering().drawable(text) == written
+    assert TextDrawing().drawable(text) == written
 
 
 def test_a_text_is_broken_between_words() -> None:
-    lettering = Lettering()
+    lettering = TextDrawing()
     width = lettering.width("a lighthouse over", 20)
     lines = lettering.lines("a lighthouse over a stormy sea", size=20, width=width, most=3)
     assert lines == ["a lighthouse over", "a stormy sea"]
 
 
 def test_of_too_many_lines_the_last_is_cut_with_a_mark() -> None:
-    lettering = Lettering()
+    lettering = TextDrawing()
     width = lettering.width("a lighthouse over", 20)
     lines = lettering.lines("a lighthouse over a stormy sea at night", size=20, width=width, most=1)
     assert len(lines) == 1
@@ -44,15 +44,15 @@ def test_of_too_many_lines_the_last_is_cut_with_a_mark() -> None:
 @pytest.mark.parametrize("text", ["x" * 400, "word " * 80, "a_long_name_without_a_break and more", "W"])
 @pytest.mark.parametrize("width", [40, 100, 333])
 def test_no_line_is_wider_than_it_may_be(text: str, width: int) -> None:
-    lettering = Lettering()
+    lettering = TextDrawing()
     lines = lettering.lines(text, size=14, width=width, most=3)
     assert 1 <= len(lines) <= 3
     assert all(lettering.width(line, 14) <= width for line in lines)
 
 
 def test_where_not_even_a_letter_fits_one_is_written() -> None:
-    assert Lettering().lines("WW", size=30, width=1, most=2) == ["W", "W"]
+    assert TextDrawing().lines("WW", size=30, width=1, most=2) == ["W", "W"]
 
 
 def test_a_text_of_a_megabyte_is_cut_before_it_is_measured() -> None:
-    assert len(Lettering().drawable("x" * 1_000_000)) == 400
+    assert len(TextDrawing().drawable("x" * 1_000_000)) == 400

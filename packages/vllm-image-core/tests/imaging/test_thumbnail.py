@@ -8,7 +8,7 @@ from PIL.PngImagePlugin import PngInfo
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.size import Size
-from vllm_image_core.imaging.thumbnail import fitted, thumbnail
+from vllm_image_core.imaging.thumbnail import fit, thumbnail
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> Picture:
@@ -84,7 +84,7 @@ def test_a_picture_is_never_enlarged() -> None:
 def test_an_image_fills_a_box_as_far_as_its_shape_allows(
     size: tuple[int, int], box: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    assert fitted(Image.new("RGB", size), Size(*box)).size == expected
+    assert fit(Image.new("RGB", size), Size(*box)).size == expected
 
 
 def test_a_picture_whose_pixels_are_missing_is_refused() -> None:

@@ -5,9 +5,9 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_image_core.estimation.backlog import Remaining, Speed
+from vllm_image_core.estimation.backlog import Backlog, ServerSpeed
 from vllm_image_core.estimation.calibration import ServiceClock
-from vllm_image_core.estimation.cost_model import Sample, fitted, value
+from vllm_image_core.estimation.cost_model import Sample, fit_coefficients, value
 from vllm_image_core.estimation.predictor import Predictor
 from vllm_image_core.estimation.work import Work, coefficients
 from vllm_image_core.models.registry import Registry
@@ -61,7 +61,7 @@ def test_the_order_of_the_measurements_does_not_matter_to_a_fit(
     samples = [Sample(work.terms, taken) for work, taken in measurements]
     shuffled = chance.sample(samples, len(samples))
     for sample in samples:
-        one, other = (value(fitted(assumed, order), sample.terms) for order in (samples, shuffled))
+        one, other = (value(fit_coefficients(assumed, order), sample.terms) for order in (samples, shuffled))
         assert math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-12)
 
 
@@ -81,7 +81,7 @@ def test_service_is_never_negative_and_never_longer_than_the_whole(
 ) -> None:
     clock = ServiceClock()
     for ended, elapsed, generation in pictures:
-        service = clock.finished(ended, elapsed, generation=generation)
+        service = clock.service_seconds(ended, elapsed, generation=generation)
         assert service is None or 0 < service <= elapsed * (1 + 1e-9) + 1e-9
 
 
@@ -98,8 +98,8 @@ def test_a_time_of_arrival_is_never_negative_and_ends_at_nothing(
     measurements: list[tuple[Work, float, float, bool]],
 ) -> None:
     now = 0.0
-    remaining = Remaining(timer=lambda: now)
-    speed = Speed(predictor=learned(REGISTRY.fallback, measurements), parallelism=parallelism)
+    remaining = Backlog(timer=lambda: now)
+    speed = ServerSpeed(predictor=learned(REGISTRY.fallback, measurements), parallelism=parallelism)
     for job in jobs:
         remaining.add(job)
     waiting, under_way = list(range(len(jobs))), list[int]()
@@ -107,12 +107,12 @@ def test_a_time_of_arrival_is_never_negative_and_ends_at_nothing(
         now += passed
         if event == "began" and waiting:
             under_way.append(waiting.pop())
-            remaining.began(under_way[-1], jobs[under_way[-1]])
+            remaining.mark_sent(under_way[-1], jobs[under_way[-1]])
         elif event == "ended" and under_way:
-            remaining.ended(under_way.pop(0), made=True)
+            remaining.mark_ended(under_way.pop(0), made=True)
         elif event == "returned" and under_way:
             waiting.append(under_way.pop(0))
-            remaining.returned(waiting[-1])
+            remaining.mark_returned(waiting[-1])
         told = remaining.eta([speed]).seconds
         assert told is not None
         assert 0 <= told < math.inf

@@ -132,7 +132,7 @@ def test_guidance_that_is_not_sent_is_told_and_would_have_cost_a_distilled_model
     result = resolved(profile, request)
     if request.guidance_scale not in {None, result.guidance_scale}:
         assert profile.type == "distilled"
-        assert profile.guided(float(request.guidance_scale or 0))
+        assert profile.is_guided(float(request.guidance_scale or 0))
         assert not result.guided
         assert "guidance_scale" in {note.parameter for note in result.notes}
 

@@ -164,8 +164,8 @@ def test_a_profile_survives_a_copy_and_a_pickle() -> None:
 
 def test_guidance_runs_above_what_the_pipeline_says() -> None:
     turbo = Registry.builtin().find("Z-Image-Turbo").profile
-    assert [klein().guided(scale) for scale in (0.0, 1.0, 1.01)] == [False, False, True]
-    assert [turbo.guided(scale) for scale in (0.0, 0.01, 1.0)] == [False, True, True]
+    assert [klein().is_guided(scale) for scale in (0.0, 1.0, 1.01)] == [False, False, True]
+    assert [turbo.is_guided(scale) for scale in (0.0, 0.01, 1.0)] == [False, True, True]
 
 
 def test_the_law_of_cost_is_the_one_that_is_written_down() -> None:

@@ -327,14 +327,14 @@ def test_another_name_of_the_same_model_is_an_alias(name: str) -> None:
     ],
 )
 def test_a_profile_is_found_by_the_name_that_a_person_gives(name: str, model: str) -> None:
-    profile = REGISTRY.named(name)
+    profile = REGISTRY.by_name(name)
     assert profile
     assert profile.model == model
 
 
 @pytest.mark.parametrize("name", ["", "qwen", "acme/painter", "Qwen-Image-lora", "Qwen-Image-FP8"])
 def test_no_profile_is_named_so(name: str) -> None:
-    assert REGISTRY.named(name) is None
+    assert REGISTRY.by_name(name) is None
 
 
 def test_a_user_s_own_profiles_win_over_ours(tmp_path: Path) -> None:
@@ -397,7 +397,7 @@ def test_the_fallback_is_the_one_of_the_plan() -> None:
     assert (profile.resolution_multiple, profile.max_resolution_mp) == (16, 4.0)
     assert (profile.guidance_field, profile.negative_prompt) == ("guidance_scale", "optional")
     assert profile.estimated_vram_gb is None
-    assert not profile.known
+    assert not profile.is_known
 
 
 @pytest.mark.parametrize("name", ["", " ", "/", "\\", "--", "models--", "models----", ".", "C:"])

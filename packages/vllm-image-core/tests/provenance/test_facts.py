@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from vllm_image_core.provenance.facts import Facts, bounded_settings, bounded_text, number, request_of
+from vllm_image_core.provenance.facts import Facts, bound_settings, bound_text, number, request_of
 from vllm_image_core.requests.image_request import ImageRequest
 
 
@@ -68,14 +68,14 @@ def test_a_text_is_cleaned_of_what_is_no_text() -> None:
 
 
 def test_a_text_is_cut_to_what_profiles_take() -> None:
-    assert bounded_text("x" * 5_000_000) == "x" * 20_000
-    assert bounded_text("\0" * 5_000_000) == ""
-    assert bounded_text(["a list"]) is None
+    assert bound_text("x" * 5_000_000) == "x" * 20_000
+    assert bound_text("\0" * 5_000_000) == ""
+    assert bound_text(["a list"]) is None
 
 
 def test_settings_are_few_short_and_printable() -> None:
     hostile: dict[str, object] = {f"{n}" * 100: "\x1b\u202e" * 1000 for n in range(1000)}
-    shown = bounded_settings({"sampler": "euler", "list": [1], "huge": 10**5000, "eta": 0.5} | hostile)
+    shown = bound_settings({"sampler": "euler", "list": [1], "huge": 10**5000, "eta": 0.5} | hostile)
     assert list(shown.items())[:2] == [("sampler", "euler"), ("eta", "0.5")]
     assert len(shown) <= 64
     assert all(len(name) <= 60 and len(value) <= 200 for name, value in shown.items())

@@ -20,7 +20,7 @@ from vllm_image_core.errors import NotRecalled
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.provenance.metadata import Metadata
-from vllm_image_core.provenance.recall import Recalled
+from vllm_image_core.provenance.recall import RecalledRequest
 from vllm_image_core.provenance.recipe import recipe_facts, with_recipe
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
@@ -75,7 +75,7 @@ OURS = resolved(
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_picture_of_ours_is_recalled_as_the_request_that_resolves_to_the_same(kind: str) -> None:
     recalled = recall(made(kind, OURS))
-    assert recalled == Recalled(
+    assert recalled == RecalledRequest(
         request=OURS.as_request(),
         tool="vllm-image",
         model=QWEN,
@@ -117,7 +117,7 @@ INFOTEXT = (
     "Steps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 965400086, Size: 512x768, "
     "Model hash: 6ce0161689, Model: v1-5-pruned, Version: v1.10.1"
 )
-BY_AUTOMATIC1111 = Recalled(
+BY_AUTOMATIC1111 = RecalledRequest(
     request=ImageRequest(
         prompt="a red fox, 狐",
         negative_prompt="blurry",
@@ -180,7 +180,7 @@ def comfyui_webp() -> bytes:
 )
 def test_a_picture_of_comfyui_is_recalled_but_for_a_seed_that_no_server_takes(data: bytes) -> None:
     recalled = recall(data)
-    assert recalled == Recalled(
+    assert recalled == RecalledRequest(
         request=ImageRequest(
             prompt="a red fox", width=512, height=768, num_inference_steps=20, guidance_scale=8
         ),
@@ -288,7 +288,7 @@ def test_any_damage_is_survived(kind: str) -> None:
         for _ in range(chance.randint(1, 8)):
             damaged[chance.randrange(min(len(damaged), 3000))] = chance.randrange(256)
         with suppress(NotRecalled):
-            assert isinstance(recall(bytes(damaged)), Recalled)
+            assert isinstance(recall(bytes(damaged)), RecalledRequest)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -31,7 +31,7 @@ def test_a_receipt_is_a_table_of_every_parameter() -> None:
     asked = ImageRequest(
         prompt="a red fox", negative_prompt="blur", aspect_ratio="16:9", width=1000, guidance_scale=7
     )
-    whole = written("FLUX.2-klein-4B", asked).confirmed(size=Size(1024, 512), output_format="png")
+    whole = written("FLUX.2-klein-4B", asked).confirm(size=Size(1024, 512), output_format="png")
     assert [row.rstrip(".") for row in str(whole).splitlines()] == [
         f"{'parameter':<21}{'requested':<11}{'sent':<15}{'confirmed':<11}why",
         f"{'prompt':<21}{'a red fox':<11}{'a red fox':<15}-",
@@ -48,8 +48,8 @@ def test_a_receipt_is_a_table_of_every_parameter() -> None:
 
 def test_only_what_was_drawn_changed_or_dropped_or_differs_is_told() -> None:
     asked = ImageRequest(prompt="a red fox", negative_prompt="blur", aspect_ratio="16:9", width=1000)
-    whole = written("FLUX.2-klein-4B", asked).confirmed(size=Size(1024, 512), output_format="jpeg")
-    assert [(each.parameter, each.outcome) for each in whole.told] == [
+    whole = written("FLUX.2-klein-4B", asked).confirm(size=Size(1024, 512), output_format="jpeg")
+    assert [(each.parameter, each.outcome) for each in whole.notable_lines] == [
         ("negative_prompt", "dropped"),
         ("width", "changed"),
         ("height", "differs"),
@@ -62,8 +62,8 @@ def test_a_request_in_full_has_nothing_to_tell() -> None:
     asked = ImageRequest(
         prompt="a red fox", width=512, height=512, num_inference_steps=4, guidance_scale=1.0, seed=7
     )
-    whole = written("FLUX.2-klein-4B", asked).confirmed(size=Size(512, 512), output_format="png")
-    assert whole.told == ()
+    whole = written("FLUX.2-klein-4B", asked).confirm(size=Size(512, 512), output_format="png")
+    assert whole.notable_lines == ()
     assert {each.outcome for each in whole.lines} == {"as asked", "filled in"}
 
 

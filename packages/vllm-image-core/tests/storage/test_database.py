@@ -39,14 +39,14 @@ def version(path: Path) -> int:
 
 
 def entered(database: Database, name: str) -> None:
-    with database.opened() as connection, writing(connection):
+    with database.open() as connection, writing(connection):
         connection.execute(
             "INSERT INTO picture (name, bytes, modified_ns, created) VALUES (?, 1, 2, 3)", (name,)
         )
 
 
 def names(database: Database) -> list[str]:
-    with database.opened() as connection:
+    with database.open() as connection:
         return [name for (name,) in connection.execute("SELECT name FROM picture ORDER BY name")]
 
 
@@ -65,14 +65,14 @@ def test_the_file_is_made_where_it_is_missing_and_stays(tmp_path: Path) -> None:
 
 
 def test_the_journal_is_one_that_works_on_a_network_share(tmp_path: Path) -> None:
-    with Database(tmp_path, INDEX).opened() as connection:
+    with Database(tmp_path, INDEX).open() as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("truncate",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
 def test_an_older_schema_is_brought_up_to_date_with_what_it_holds(tmp_path: Path) -> None:
     entered(Database(tmp_path, INDEX), "fox.png")
-    with Database(tmp_path, LATER).opened() as connection:
+    with Database(tmp_path, LATER).open() as connection:
         assert connection.execute("SELECT name, stars FROM picture").fetchall() == [("fox.png", 3)]
     assert version(Database(tmp_path, INDEX).path) == len(LATER.migrations)
 
@@ -86,7 +86,7 @@ def test_files_of_different_schemas_lie_beside_each_other(tmp_path: Path) -> Non
         migrations=(("CREATE TABLE mine (a)",),),
     )
     entered(Database(tmp_path, INDEX), "fox.png")
-    with Database(tmp_path, other).opened() as connection, writing(connection):
+    with Database(tmp_path, other).open() as connection, writing(connection):
         connection.execute("INSERT INTO mine VALUES (1)")
     assert names(Database(tmp_path, INDEX)) == ["fox.png"]
     Database(tmp_path, other).path.write_bytes(b"damaged " * 1000)
@@ -125,20 +125,20 @@ def test_many_threads_and_processes_open_and_write_it_at_the_same_time(tmp_path:
 
 def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def enter_and_fail() -> None:
-        with Database(tmp_path, INDEX).opened() as connection, writing(connection):
+        with Database(tmp_path, INDEX).open() as connection, writing(connection):
             connection.execute("INSERT INTO state VALUES ('a', 1)")
             raise KeyError
 
     with pytest.raises(KeyError):
         enter_and_fail()
-    with Database(tmp_path, INDEX).opened() as connection:
+    with Database(tmp_path, INDEX).open() as connection:
         assert connection.execute("SELECT count(*) FROM state").fetchone() == (0,)
 
 
 def test_a_reader_sees_what_was_before_while_another_writes(tmp_path: Path) -> None:
     database = Database(tmp_path, INDEX)
     entered(database, "fox.png")
-    with database.opened() as writer, writing(writer):
+    with database.open() as writer, writing(writer):
         writer.execute("DELETE FROM picture")
         assert names(database) == ["fox.png"]
     assert names(database) == []
@@ -241,7 +241,7 @@ def test_any_name_of_a_folder_is_right(tmp_path: Path, name: str) -> None:
 
 def test_a_connection_stays_with_its_thread(tmp_path: Path) -> None:
     caught: list[Exception] = []
-    with Database(tmp_path, INDEX).opened() as connection:
+    with Database(tmp_path, INDEX).open() as connection:
 
         def use() -> None:
             try:
@@ -294,7 +294,7 @@ def test_a_file_that_may_only_be_read_is_told_with_what_to_do(tmp_path: Path) ->
     entered(database, "fox.png")
 
     def change() -> None:
-        with database.opened() as connection:
+        with database.open() as connection:
             connection.execute("PRAGMA query_only = ON")
             connection.execute("DELETE FROM picture")
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 from vllm_image_core.errors import NotEnoughSpace
-from vllm_image_core.storage.disk_space import check_space, needed_bytes
+from vllm_image_core.storage.disk_space import check_space, required_bytes
 
 
 class Usage(NamedTuple):
@@ -23,7 +23,7 @@ def set_free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 
 
 def test_a_picture_needs_two_bytes_a_pixel_and_a_fifth_more() -> None:
-    assert needed_bytes(1024 * 1024) == 2_516_582
+    assert required_bytes(1024 * 1024) == 2_516_582
 
 
 def test_enough_space_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,12 +41,12 @@ def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def saved_notes(database: Database) -> list[str]:
-    with database.opened() as connection:
+    with database.open() as connection:
         return [text for (text,) in connection.execute("SELECT text FROM note")]
 
 
 def write_note(database: Database, text: str) -> None:
-    with database.opened() as connection, writing(connection):
+    with database.open() as connection, writing(connection):
         connection.execute("INSERT INTO note VALUES (?)", (text,))
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.storage.filename import automatic_stem, check_filename, folded
+from vllm_image_core.storage.filename import automatic_stem, check_filename, fold_name
 
 NOON = datetime(2026, 2, 18, 14, 30, 22)  # noqa: DTZ001 - file names carry local time
 
@@ -164,5 +164,5 @@ def test_a_name_like_an_automatic_one_is_put_in_lower_case(filename: str) -> Non
     ],
 )
 def test_twins_fold_to_the_same_name(name: str, twin: str) -> None:
-    assert folded(name) == folded(twin)
-    assert folded(name) != folded(name + "_2")
+    assert fold_name(name) == fold_name(twin)
+    assert fold_name(name) != fold_name(name + "_2")

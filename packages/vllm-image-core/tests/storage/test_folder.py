@@ -14,7 +14,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[Folder]:
     if request.param == "by its path":
         yield Folder(tmp_path, None)
         return
-    with Folder.opened(tmp_path) as opened:
+    with Folder.open(tmp_path) as opened:
         yield opened
 
 
@@ -57,7 +57,7 @@ def test_a_taken_name_is_told_and_its_file_stays(folder: Folder) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="Windows lets nobody move an open folder")
 def test_a_folder_swapped_for_a_link_after_it_was_opened_is_still_the_one_written_to(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
-    with Folder.opened(tmp_path / "pictures") as folder:
+    with Folder.open(tmp_path / "pictures") as folder:
         (tmp_path / "pictures").rename(tmp_path / "moved")
         (tmp_path / "pictures").symlink_to(tmp_path / "outside", target_is_directory=True)
         with folder.temporary(b"content") as name:

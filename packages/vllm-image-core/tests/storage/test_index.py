@@ -25,7 +25,7 @@ from vllm_image_core.storage.index import Index, Page
 from vllm_image_core.storage.index_tables import INDEX
 from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.record import Record, read_record
-from vllm_image_core.storage.sync import Upkeep
+from vllm_image_core.storage.sync import IndexSync
 
 DEADLINE_SECONDS = 60
 Put = Callable[..., Path]
@@ -562,13 +562,13 @@ def test_a_question_waits_while_the_index_is_made_anew_by_another_thread(
     halfway, indexed = Halfway(monkeypatch, after=2), Index(large, clock_ns=later)
     assert len(indexed.find(Query()).pictures) == 4  # finds the damage, and begins to mend it beside
     assert halfway.reached.wait(DEADLINE_SECONDS)
-    is_whole = Upkeep.is_whole
+    is_whole = IndexSync.is_whole
 
-    def seen_half_made(upkeep: Upkeep, connection: sqlite3.Connection) -> bool:
+    def seen_half_made(upkeep: IndexSync, connection: sqlite3.Connection) -> bool:
         halfway.may_go_on.set()
         return is_whole(upkeep, connection)
 
-    monkeypatch.setattr(Upkeep, "is_whole", seen_half_made)
+    monkeypatch.setattr(IndexSync, "is_whole", seen_half_made)
     with ThreadPoolExecutor(2) as threads:
         page = threads.submit(indexed.find, Query())
         keyed = threads.submit(indexed.with_key, ContentKey("aa"))
@@ -595,16 +595,16 @@ def test_a_question_does_not_believe_an_index_that_another_process_is_making(
 def test_an_index_that_is_put_aside_between_a_look_at_it_and_the_answer_changes_nothing(
     large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, is_current = large / ".vllm-image" / "index.sqlite3", Upkeep.is_current
+    path, is_current = large / ".vllm-image" / "index.sqlite3", IndexSync.is_current
 
-    def put_aside_then(upkeep: Upkeep, connection: sqlite3.Connection) -> bool:
+    def put_aside_then(upkeep: IndexSync, connection: sqlite3.Connection) -> bool:
         if not path.with_name("aside").exists():
             path.rename(path.with_name("aside"))
-            with Database(large, INDEX).opened():
+            with Database(large, INDEX).open():
                 pass  # another process has begun to make a new one
         return is_current(upkeep, connection)
 
-    monkeypatch.setattr(Upkeep, "is_current", put_aside_then)
+    monkeypatch.setattr(IndexSync, "is_current", put_aside_then)
     indexed = Index(large)
     assert len(indexed.find(Query()).pictures) == 4
     wait_for_threads()

@@ -26,7 +26,7 @@ from vllm_image_core.requests.edit_resolver import ResolvedEdit
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage import input_store
 from vllm_image_core.storage.database import Database
-from vllm_image_core.storage.input_store import KeptPicture, inputs_folder
+from vllm_image_core.storage.input_store import StoredInput, inputs_folder
 from vllm_image_core.studio import Studio
 from vllm_omni_client.errors import BadReply
 
@@ -172,7 +172,7 @@ async def test_a_picture_is_copied_once_whole_and_under_its_hash(
     edits = [edit("a"), edit("b"), edit("c", images=[OWL, FOX], mask=MASK)]
     name = await interrupted(batch_server, tmp_path, *edits)
     assert copies(tmp_path) == named(FOX, OWL, MASK)
-    with Database(tmp_path, JOURNAL).opened() as connection:
+    with Database(tmp_path, JOURNAL).open() as connection:
         (told,) = connection.execute("SELECT request FROM item WHERE position = 2").fetchone()
     assert json.loads(told)["inputs"] == [
         {"role": "image", "sha256": hashlib.sha256(OWL).hexdigest()},
@@ -203,7 +203,7 @@ async def test_requests_hold_no_pictures_in_memory_and_work_again_as_they_are(
         (first, second) = batch.requests
         assert isinstance(first, EditRequest)
         [sha256] = named(FOX)
-        assert first.images == (KeptPicture(root=tmp_path, sha256=sha256),)
+        assert first.images == (StoredInput(root=tmp_path, sha256=sha256),)
         assert type(second) is ImageRequest
         again = await studio.make(first)
     assert (again.reused, len(batch_server.edits)) == (True, 1)
@@ -450,8 +450,8 @@ async def test_whatever_a_journal_says_of_an_edit_nothing_else_is_made_of_it(
 
 
 def test_an_edit_is_told_and_read_with_all_of_its_values(tmp_path: Path) -> None:
-    picture = KeptPicture(root=tmp_path, sha256="a" * 64, name="fox.png")
-    mask = KeptPicture(root=tmp_path, sha256="b" * 64)
+    picture = StoredInput(root=tmp_path, sha256="a" * 64, name="fox.png")
+    mask = StoredInput(root=tmp_path, sha256="b" * 64)
     whole = EditRequest(
         prompt="night",
         negative_prompt="stars",

@@ -1,7 +1,7 @@
 """Words: what is indexed of a text, and what a text that is searched for asks for."""
 
 import pytest
-from vllm_image_core.storage.full_text import match_expression, plain_words, spaced
+from vllm_image_core.storage.full_text import add_spaces, match_expression, plain_words
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from vllm_image_core.storage.full_text import match_expression, plain_words, spa
     ],
 )
 def test_signs_of_scripts_without_spaces_and_emoji_are_words_of_their_own(text: str, expected: str) -> None:
-    assert spaced(text) == expected
+    assert add_spaces(text) == expected
 
 
 @pytest.mark.parametrize(

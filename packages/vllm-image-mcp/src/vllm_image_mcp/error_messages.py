@@ -23,8 +23,8 @@ __all__ = [
     "explain_recorded",
     "explain_unknown",
     "in_our_words",
-    "told",
-    "told_notes",
+    "notes_for_model",
+    "sentence",
 ]
 
 _MODELS_NAMED = 4
@@ -48,7 +48,7 @@ def explain(error: ImageError | OmniError, *, server_url: str) -> str:
     return _sentences(_what_happened(error, server_url), *_notes(error))
 
 
-def told(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """The text of an expected failure for a person at a shell: what happened, and the next step."""
     if isinstance(error, UnknownBatch):
         return _sentences(str(error), _BATCHES_AT_A_SHELL)
@@ -56,7 +56,7 @@ def told(error: Exception) -> str:
     return _sentences(str(error), *_notes(error), next_step)
 
 
-def told_notes(notes: Sequence[str]) -> tuple[str, ...]:
+def notes_for_model(notes: Sequence[str]) -> tuple[str, ...]:
     """A picture's notes for the model that called a tool, which has no ``fresh``."""
     return tuple(note.replace("fresh makes it anew", "another seed makes another one") for note in notes)
 

@@ -60,7 +60,7 @@ class InputFolders:
     def __init__(self, output_dir: Path, allowed: Sequence[Path] = ()) -> None:
         self._folders = (output_dir, *_absolute(allowed))
 
-    def named(self, given: object) -> "NamedPicture":
+    def name(self, given: object) -> "NamedPicture":
         """A name, to be read once the model is known to edit.
 
         Args:
@@ -78,14 +78,14 @@ class InputFolders:
         path = self._path(given, parameter)
         for folder, parts in self._candidates(path):
             try:
-                with _opened(folder, parts) as file:
+                with _open(folder, parts) as file:
                     return read_input_file(file, name=parts[-1], parameter=parameter)
             except FileNotFoundError:
                 continue
             except (_NotAllowed, OSError, ValueError) as error:
                 reason = str(error) if isinstance(error, _NotAllowed) else "it cannot be read"
-                raise self._refused(given, parameter, reason) from error
-        raise self._refused(given, parameter, self._not_found(path))
+                raise self._refusal(given, parameter, reason) from error
+        raise self._refusal(given, parameter, self._not_found(path))
 
     def name_of(self, given: object) -> str:
         """The file name of a picture that could be read: with its extension, where it was left out."""
@@ -96,10 +96,10 @@ class InputFolders:
 
     def _path(self, given: object, parameter: str) -> PurePath:
         if not isinstance(given, str) or not given.strip():
-            raise self._refused(given, parameter, "it is no name of a picture")
+            raise self._refusal(given, parameter, "it is no name of a picture")
         name = unquote(given[len(_OURS) :].partition("?")[0]) if given.startswith(_OURS) else given
         if _DATA.match(name):
-            raise self._refused(
+            raise self._refusal(
                 one_line(given, limit=_SHOWN_OF_DATA),
                 parameter,
                 "it is image data, and this tool reads only files",
@@ -107,21 +107,21 @@ class InputFolders:
         if _FILE.match(name):
             name = self._path_of_address(name, parameter)
         elif _ADDRESS.match(name):
-            raise self._refused(
+            raise self._refusal(
                 given,
                 parameter,
                 "it is an address, and nothing is fetched here: an address could lead into private networks",
             )
         if len(name) > LONGEST_PATH:
             reason = "it is too long for a path (image data is not taken, only files)"
-            raise self._refused(one_line(given, limit=_SHOWN_OF_DATA), parameter, reason)
+            raise self._refusal(one_line(given, limit=_SHOWN_OF_DATA), parameter, reason)
         if "\0" in name:
-            raise self._refused(given, parameter, "it is no path")
+            raise self._refusal(given, parameter, "it is no path")
         path = Path(name)
         if ".." in re.split(r"[/\\]", name):
-            raise self._refused(given, parameter, "it leads out of its folder by '..'")
+            raise self._refusal(given, parameter, "it leads out of its folder by '..'")
         if given.startswith(_OURS) and len(path.parts) != 1:
-            raise self._refused(given, parameter, "it is no id of a picture")
+            raise self._refusal(given, parameter, "it is no id of a picture")
         return path
 
     def _path_of_address(self, address: str, parameter: str) -> str:
@@ -132,9 +132,9 @@ class InputFolders:
             host, slash, path = rest[2:].partition("/")
             path = slash + path
         if host.casefold() not in {"", "localhost"}:
-            raise self._refused(address, parameter, "it is a file of another machine")
+            raise self._refusal(address, parameter, "it is a file of another machine")
         if not path.startswith("/"):
-            raise self._refused(address, parameter, "it is not the address of a file: use file:///path")
+            raise self._refusal(address, parameter, "it is not the address of a file: use file:///path")
         path = unquote(path)
         return path[1:] if _DRIVE.match(path) else path
 
@@ -155,7 +155,7 @@ class InputFolders:
         outside = path.is_absolute() and not any(True for _ in self._candidates(path))
         return "it is in none of the folders that may be read" if outside else "there is no such file"
 
-    def _refused(self, given: object, parameter: str, reason: str) -> InvalidRequest:
+    def _refusal(self, given: object, parameter: str, reason: str) -> InvalidRequest:
         value = one_line(given, limit=LONGEST_PATH) if isinstance(given, str) else None
         named = shown(given) if value is None else f"'{value}'"
         folders = ", ".join(one_line(str(folder), limit=LONGEST_PATH) for folder in self._folders)
@@ -200,7 +200,7 @@ def _absolute(folders: Sequence[Path]) -> Generator[Path]:
 
 
 @contextmanager
-def _opened(folder: Path, parts: Sequence[str]) -> Generator[BinaryIO]:
+def _open(folder: Path, parts: Sequence[str]) -> Generator[BinaryIO]:
     """A plain file below a folder, opened without following a link below that folder.
 
     Raises:
@@ -208,27 +208,27 @@ def _opened(folder: Path, parts: Sequence[str]) -> Generator[BinaryIO]:
         _NotAllowed: A link, a folder or a device is there.
         OSError: It cannot be opened.
     """
-    descriptor = _descended(folder, parts) if _RELATIVE else _looked_up(folder, parts)
+    descriptor = _descend(folder, parts) if _RELATIVE else _look_up(folder, parts)
     with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise _NotAllowed("it is no file")
         yield file
 
 
-def _descended(folder: Path, parts: Sequence[str]) -> int:
+def _descend(folder: Path, parts: Sequence[str]) -> int:
     """Open component by component, each relative to the last: what is swapped meanwhile is not followed."""
     at = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
         for part in parts[:-1]:
-            below = _entered(part, _ENTERING, at)
+            below = _enter(part, _ENTERING, at)
             os.close(at)
             at = below
-        return _entered(parts[-1], _READING, at)
+        return _enter(parts[-1], _READING, at)
     finally:
         os.close(at)
 
 
-def _entered(name: str, flags: int, at: int) -> int:
+def _enter(name: str, flags: int, at: int) -> int:
     try:
         return os.open(name, flags, dir_fd=at)
     except FileNotFoundError:
@@ -239,7 +239,7 @@ def _entered(name: str, flags: int, at: int) -> int:
         raise
 
 
-def _looked_up(folder: Path, parts: Sequence[str]) -> int:
+def _look_up(folder: Path, parts: Sequence[str]) -> int:
     """The same where the system cannot open relative to a folder (Windows): looked at before and after."""
     path = folder.joinpath(*parts)
     before = path.lstat()

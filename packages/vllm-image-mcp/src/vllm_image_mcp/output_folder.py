@@ -10,13 +10,13 @@ from vllm_image_core.errors import CannotSave
 from vllm_image_core.storage.store import Store
 from vllm_image_core.text import LONGEST_PATH, one_line
 
-__all__ = ["Folder", "usable_folder"]
+__all__ = ["OutputFolder", "usable_folder"]
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class OutputFolder:
     """A folder, and what there is to say about it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Folder:
             raise CannotSave(self.refusal.message, next_step=self.refusal.next_step)
 
 
-def usable_folder(asked: Path, *, or_elsewhere: bool = True) -> Folder:
+def usable_folder(asked: Path, *, or_elsewhere: bool = True) -> OutputFolder:
     """The folder that was asked for; for a relative one in a working folder that cannot be written, another.
 
     Hosts start servers in ``/`` and the like, or remove the folder: a relative one means nothing there. An
@@ -52,44 +52,44 @@ def usable_folder(asked: Path, *, or_elsewhere: bool = True) -> Folder:
     """
     folder = asked.expanduser()
     if folder.is_absolute():
-        return _checked(folder)
+        return _check(folder)
     try:
         folder = Path.cwd() / folder
     except OSError:
         return _without_working_folder(asked, or_elsewhere=or_elsewhere)
-    here = _checked(folder)
+    here = _check(folder)
     refusal = here.refusal or _refusal(folder)
     if refusal is None or not or_elsewhere:
         return here
     return _instead(asked, f"{one_line(str(folder), limit=LONGEST_PATH)} cannot be written", refusal) or here
 
 
-def _without_working_folder(asked: Path, *, or_elsewhere: bool) -> Folder:
+def _without_working_folder(asked: Path, *, or_elsewhere: bool) -> OutputFolder:
     refusal = CannotSave(
         f"The output folder {one_line(str(asked), limit=LONGEST_PATH)} is relative to the working folder, "
         "which no longer exists. Nothing was sent.",
         next_step="Start this program in a folder that exists, or give an absolute output folder.",
     )
     instead = _instead(asked, "the working folder no longer exists", refusal) if or_elsewhere else None
-    return instead or Folder(Path(asked.anchor or os.sep) / asked, refusal=refusal)
+    return instead or OutputFolder(Path(asked.anchor or os.sep) / asked, refusal=refusal)
 
 
-def _instead(asked: Path, why: str, refusal: CannotSave) -> Folder | None:
+def _instead(asked: Path, why: str, refusal: CannotSave) -> OutputFolder | None:
     """The user's Pictures folder, if images can be saved there."""
     path = user_pictures_path() / asked.name
-    if not path.is_absolute() or _checked(path).refusal or _refusal(path):
+    if not path.is_absolute() or _check(path).refusal or _refusal(path):
         return None
     note = f"Pictures are saved in {path}, because {why}."
     _logger.warning("%s %s", note, refusal.message)
-    return Folder(path, note)
+    return OutputFolder(path, note)
 
 
-def _checked(path: Path) -> Folder:
+def _check(path: Path) -> OutputFolder:
     """The folder, refused if its path is not text: an answer is JSON, and could not say where an image is."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        return Folder(
+        return OutputFolder(
             path,
             refusal=CannotSave(
                 f"The path of the output folder, {one_line(str(path), limit=LONGEST_PATH)}, is not valid "
@@ -97,7 +97,7 @@ def _checked(path: Path) -> Folder:
                 next_step="Choose an output folder whose path is valid UTF-8, or rename that folder.",
             ),
         )
-    return Folder(path)
+    return OutputFolder(path)
 
 
 def _refusal(folder: Path) -> CannotSave | None:

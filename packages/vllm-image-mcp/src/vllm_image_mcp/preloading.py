@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Loading", "needed"]
+__all__ = ["Loading", "modules_needed"]
 
 _logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _NEEDED: Final = (
 _FOR_THE_DEMO: Final = ("vllm_omni_client.simulator", "vllm_omni_client.simulator.http.app")
 
 
-def needed(*, demo: bool) -> tuple[str, ...]:
+def modules_needed(*, demo: bool) -> tuple[str, ...]:
     """The modules of the first call, small steps first."""
     return (*_NEEDED, *(_FOR_THE_DEMO if demo else ()))
 
@@ -54,7 +54,7 @@ class Loading:
             self._thread = threading.Thread(target=self._load, args=(loop,), name="loading")
             self._thread.start()
 
-    async def ended(self) -> None:
+    async def wait(self) -> None:
         """Wait until all is there."""
         self.begin()
         await self._over.wait()

@@ -25,15 +25,15 @@ from vllm_omni_client.errors import OmniError
 from vllm_image_mcp.error_messages import explain, explain_arguments, explain_inability
 from vllm_image_mcp.event_loop import loop_factory
 from vllm_image_mcp.options import with_settings
-from vllm_image_mcp.preloading import Loading, needed
+from vllm_image_mcp.preloading import Loading, modules_needed
 from vllm_image_mcp.resources.completions import add_completions
-from vllm_image_mcp.resources.gallery import gallery, shown_by
+from vllm_image_mcp.resources.gallery import gallery, tool_meta
 from vllm_image_mcp.resources.prompts import PromptServer, add_prompts
 from vllm_image_mcp.resources.resources import ResourceServer, add_resources
 from vllm_image_mcp.resources.subscriptions import Subscriptions
 from vllm_image_mcp.results.tool_reply import with_notes
 from vllm_image_mcp.settings import Settings
-from vllm_image_mcp.shutdown import Ending, ended_by_signals
+from vllm_image_mcp.shutdown import Shutdown, shut_down_on_signals
 from vllm_image_mcp.startup import check_profiles, start_logging
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.arguments import Signature, fit
@@ -76,7 +76,7 @@ class ImageServer(PromptServer, ResourceServer):
             UnexpectedToolError: A bug; its text stays in the log.
         """
         if self.loading is not None:
-            await self.loading.ended()
+            await self.loading.wait()
             self.loading = None
         signatures = await self._all_signatures()
         if name not in signatures:
@@ -90,7 +90,9 @@ class ImageServer(PromptServer, ResourceServer):
                 case ValidationError() as cause:
                     raise ToolError(explain_arguments(name, cause, known)) from cause
                 case (ImageError() | OmniError()) as cause if context is not None:
-                    raise ToolError(_told(name, cause, context.request_context.lifespan_context)) from cause
+                    raise ToolError(
+                        _explain(name, cause, context.request_context.lifespan_context)
+                    ) from cause
                 case _:
                     raise
         return with_notes(result, fitted.notes) if isinstance(result, CallToolResult) else result
@@ -173,7 +175,7 @@ def _tool(
         function,
         title=TITLES[function.__name__],
         annotations=annotations,
-        meta=shown_by(function.__name__),
+        meta=tool_meta(function.__name__),
         structured_output=None if settings.structured_content else False,
     )
     return tool.model_copy(update={"fn_metadata": _TakenAsFitted(**dict(tool.fn_metadata))})
@@ -199,12 +201,12 @@ def serve(settings: Settings) -> None:
     ending.die()
 
 
-async def _serve(server: ImageServer, state: State) -> Ending:
-    loading = server.loading = Loading(needed(demo=state.settings.demo))
+async def _serve(server: ImageServer, state: State) -> Shutdown:
+    loading = server.loading = Loading(modules_needed(demo=state.settings.demo))
     try:
         async with host_on_stdio(on_answer=loading.begin) as host:
-            ending = Ending(state, host)
-            with ended_by_signals(ending):
+            ending = Shutdown(state, host)
+            with shut_down_on_signals(ending):
                 await server.run_for(host)
     finally:
         loading.stop()
@@ -223,7 +225,7 @@ def main(settings: Settings) -> None:
 def _lifespan(state: State) -> Callable[[MCPServer[State]], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(_: MCPServer[State]) -> AsyncGenerator[State]:
-        resuming = asyncio.create_task(_resumed(state)) if state.settings.resume else None
+        resuming = asyncio.create_task(_resume(state)) if state.settings.resume else None
         try:
             yield state
         finally:
@@ -237,7 +239,7 @@ def _lifespan(state: State) -> Callable[[MCPServer[State]], AbstractAsyncContext
     return lifespan
 
 
-async def _resumed(state: State) -> None:
+async def _resume(state: State) -> None:
     """Go on with what was cut off; the server answers its host meanwhile."""
     try:
         await state.floor.resume_all()
@@ -245,7 +247,7 @@ async def _resumed(state: State) -> None:
         _logger.warning("No batch goes on: %s", error)
 
 
-def _told(tool: str, error: ImageError | OmniError, state: State) -> str:
+def _explain(tool: str, error: ImageError | OmniError, state: State) -> str:
     text = explain(error, server_url=state.server_url)
     able = explain_inability(tool, error, state.registry) if isinstance(error, InvalidRequest) else ""
     return f"{text} {able}" if able else text

@@ -30,7 +30,7 @@ def path_as_written(value: str) -> str:
     Raises:
         ValueError: Nobody can tell which one it means.
     """
-    text = _unquoted(value)
+    text = _unquote(value)
     if not text:
         raise ValueError("is empty. Give a folder or a file, or leave the option out")
     if found := _IN_A_PATH.search(text):
@@ -58,7 +58,7 @@ def url_as_written(value: str) -> str:
     Raises:
         ValueError: A part of it is a placeholder.
     """
-    text = _unquoted(value)
+    text = _unquote(value)
     if found := _IN_AN_ADDRESS.search(text):
         raise ValueError(
             f"contains {shown(found[0])}, which the host or the shell did not replace. "
@@ -73,7 +73,7 @@ def key_as_written(value: str) -> str:
     Raises:
         ValueError: It is a placeholder.
     """
-    text = _unquoted(value)
+    text = _unquote(value)
     if _WHOLE.fullmatch(text):
         raise ValueError(
             "is a placeholder, which the host or the shell did not replace. Write the key itself, or leave "
@@ -88,13 +88,13 @@ def text_as_written(value: str) -> str:
     Raises:
         ValueError: It is a placeholder.
     """
-    text = _unquoted(value)
+    text = _unquote(value)
     if _WHOLE.fullmatch(text):
         raise ValueError(f"{shown(text)} is a placeholder, which the host or the shell did not replace")
     return text
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     text = value.strip()
     while len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES:
         text = text[1:-1].strip()

@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_an_address(cls, value: str) -> str:
         """Found at the start, and not at the first picture; the client looks more closely."""
-        urls = [_checked_address(url_as_written(url)) for url in url_as_written(value).split(",")]
+        urls = [_check_address(url_as_written(url)) for url in url_as_written(value).split(",")]
         if len(set(urls)) < len(urls):
             raise ValueError("names a server twice")
         return ",".join(urls)
@@ -150,7 +150,7 @@ class Settings(BaseSettings):
         return cls(**{name: value for name, value in given.items() if value is not None})
 
 
-def _checked_address(url: str) -> str:
+def _check_address(url: str) -> str:
     parts = urlsplit(url.strip())
     if "@" in url:
         raise ValueError("holds a user name or password; give the key with --api-key")

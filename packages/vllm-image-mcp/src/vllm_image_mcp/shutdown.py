@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vllm_image_mcp.state import State
     from vllm_image_mcp.transport.stdio import StdioHost
 
-__all__ = ["Ending", "ended_by_signals"]
+__all__ = ["Shutdown", "shut_down_on_signals"]
 
 
 DRAIN_SECONDS = 10.0
@@ -28,7 +28,7 @@ _ANSWER_SECONDS = 1.0
 """How long the calls whose pictures have ended may take to answer."""
 
 
-class Ending:
+class Shutdown:
     """The end of a server, as signals ask for it.
 
     Attributes:
@@ -41,7 +41,7 @@ class Ending:
         self._host = host
         self._draining: asyncio.Task[None] | None = None
 
-    def come(self, number: int) -> None:
+    def receive(self, number: int) -> None:
         """A signal has come."""
         if self._draining is None:
             self.number = number
@@ -63,19 +63,19 @@ class Ending:
                 DRAIN_SECONDS,
             )
             await self._state.drain(DRAIN_SECONDS)
-            await self._host.answered(_ANSWER_SECONDS)
+            await self._host.wait_for_replies(_ANSWER_SECONDS)
         self._host.end()
 
 
 @contextmanager
-def ended_by_signals(ending: Ending) -> Generator[None]:
+def shut_down_on_signals(ending: Shutdown) -> Generator[None]:
     """Take Ctrl-C and SIGTERM, on the event loop that runs, until the block ends."""
     loop = asyncio.get_running_loop()
     taken: list[int] = []
     # Windows cannot do this; there Ctrl-C ends the process as ever.
     with suppress(NotImplementedError, RuntimeError, ValueError):
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, ending.come, int(number))
+            loop.add_signal_handler(number, ending.receive, int(number))
             taken.append(number)
     try:
         yield

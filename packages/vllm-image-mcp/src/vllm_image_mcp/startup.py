@@ -9,24 +9,24 @@ import click
 from vllm_image_core.errors import ImageError
 from vllm_omni_client.errors import OmniError
 
-from vllm_image_mcp.error_messages import told
+from vllm_image_mcp.error_messages import sentence
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
 
 
 @contextmanager
-def told_as_a_sentence() -> Generator[None]:
+def errors_as_sentences() -> Generator[None]:
     """Turn expected failures into a line on stderr."""
     try:
         yield
     except (ImageError, OmniError) as error:
-        raise click.ClickException(told(error)) from error
+        raise click.ClickException(sentence(error)) from error
 
 
 def check_profiles(settings: Settings) -> None:
     """Find a broken profile at the start, where a person sees it, and not at the first picture."""
     if settings.profiles is not None:
-        with told_as_a_sentence():
+        with errors_as_sentences():
             _ = State(settings).registry
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from vllm_image_core.studio import Studio
 
     from vllm_image_mcp.input_folders import InputFolders
-    from vllm_image_mcp.jobs.batch_tracker import Floor
-    from vllm_image_mcp.output_folder import Folder
+    from vllm_image_mcp.jobs.batch_tracker import BatchTracker
+    from vllm_image_mcp.output_folder import OutputFolder
     from vllm_image_mcp.settings import Settings
 
 __all__ = ["State"]
@@ -47,7 +47,7 @@ class State:
         self._at_shell = at_shell
 
     @cached_property
-    def folder(self) -> Folder:
+    def folder(self) -> OutputFolder:
         """Where pictures go, and why there when it is not where they were asked for."""
         from vllm_image_mcp.output_folder import usable_folder  # noqa: PLC0415 - a server that starts needs no folder
 
@@ -68,16 +68,18 @@ class State:
     @cached_property
     def studio(self) -> Studio:
         """The one studio of this process."""
-        from vllm_image_mcp.studio_factory import opened  # noqa: PLC0415 - nor the core
+        from vllm_image_mcp.studio_factory import create_studio  # noqa: PLC0415 - nor the core
 
-        return opened(self.settings, self.folder.path, self.registry)
+        return create_studio(self.settings, self.folder.path, self.registry)
 
     @cached_property
-    def floor(self) -> Floor:
+    def floor(self) -> BatchTracker:
         """The batches that are made here."""
-        from vllm_image_mcp.jobs.batch_tracker import Floor  # noqa: PLC0415 - nor the core
+        from vllm_image_mcp.jobs.batch_tracker import BatchTracker  # noqa: PLC0415 - nor the core
 
-        return Floor(self.studio, notes=self.notes, patience=self.settings.timeout, listener=self.listener)
+        return BatchTracker(
+            self.studio, notes=self.notes, patience=self.settings.timeout, listener=self.listener
+        )
 
     @cached_property
     def input_folders(self) -> InputFolders:

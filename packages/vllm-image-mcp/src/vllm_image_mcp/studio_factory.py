@@ -13,7 +13,7 @@ from vllm_omni_client import AsyncOmniClient
 from vllm_image_mcp.nvml import gpu_beside
 from vllm_image_mcp.settings import Settings
 
-__all__ = ["opened", "registry_of"]
+__all__ = ["create_studio", "registry_of"]
 
 _METADATA: Final = {
     "all": Metadata(),
@@ -33,7 +33,7 @@ def registry_of(settings: Settings) -> Registry:
     return builtin if settings.profiles is None else builtin.with_profiles(settings.profiles)
 
 
-def opened(settings: Settings, folder: Path, registry: Registry) -> Studio:
+def create_studio(settings: Settings, folder: Path, registry: Registry) -> Studio:
     """The studio of a process.
 
     Args:

@@ -304,14 +304,14 @@ def test_an_image_that_was_removed_while_its_batch_ran_is_not_counted_as_made(
     tmp_path: Path, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "prompts.txt").write_text("a fox\nan owl\n", encoding="utf-8")
-    show = batch_progress.BatchScreen._show
+    show = batch_progress.BatchProgress._show
 
-    def show_and_remove(screen: batch_progress.BatchScreen, outcome: "PictureOutcome") -> None:
+    def show_and_remove(screen: batch_progress.BatchProgress, outcome: "PictureOutcome") -> None:
         show(screen, outcome)
         if isinstance(outcome, Done) and outcome.item.prompt == "a fox":
             outcome.value.path.unlink()
 
-    monkeypatch.setattr(batch_progress.BatchScreen, "_show", show_and_remove)
+    monkeypatch.setattr(batch_progress.BatchProgress, "_show", show_and_remove)
     result = run(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url)
     monkeypatch.undo()
     assert result.exit_code == 1

@@ -12,20 +12,20 @@ import pytest
 from mcp import Client
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult, TextContent
-from vllm_image_core.batches.handle import PictureBatch
+from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.worker_pool import Progress
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.estimation.backlog import Eta
 from vllm_image_mcp.jobs import waiting
-from vllm_image_mcp.jobs.batch_monitor import Watch
-from vllm_image_mcp.jobs.batch_tracker import Floor
+from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
+from vllm_image_mcp.jobs.batch_tracker import BatchTracker
 from vllm_image_mcp.jobs.progress import Reports, duration
 from vllm_image_mcp.jobs.wait_limits import Arrival, answer_by, wait_seconds
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools import calls
-from vllm_omni_client.simulator.http.serving import served
+from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -245,7 +245,7 @@ async def test_a_batch_whose_server_is_away_is_paused_and_says_why_in_the_words_
             paused.set()
 
     with contextlib.ExitStack() as away:
-        url = away.enter_context(served())
+        url = away.enter_context(serve_in_thread())
         async with connect(vllm_url=url) as client, asyncio.timeout(60):
             await client.call_tool("get_model_info")
             await asyncio.to_thread(away.close)
@@ -436,16 +436,16 @@ async def test_the_wait_begins_with_the_call_and_not_when_the_batch_has_begun(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times: list[float] = []
-    begin = Floor.begin
+    begin = BatchTracker.begin
 
-    async def timed(floor: Floor, batch: PictureBatch) -> Watch:
+    async def timed(floor: BatchTracker, batch: ImageBatch) -> BatchMonitor:
         times.append(asyncio.get_running_loop().time())
         return await begin(floor, batch)
 
-    async def asked(_: object, __: Watch, until: float, **___: object) -> None:
+    async def asked(_: object, __: BatchMonitor, until: float, **___: object) -> None:
         times.append(until - 7)
 
-    monkeypatch.setattr(Floor, "begin", timed)
+    monkeypatch.setattr(BatchTracker, "begin", timed)
     monkeypatch.setattr(calls, "waited", asked)
     async with connect() as client, asyncio.timeout(60):
         await client.call_tool("generate_image", {"prompt": "fox", "max_wait": 7, **SMALL})

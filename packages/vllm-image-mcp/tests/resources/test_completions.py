@@ -35,7 +35,7 @@ async def test_the_addresses_are_those_that_are_listed(connect: Connect) -> None
 
 async def test_ratios_are_those_of_the_loaded_model(connect: Connect, omni: "OmniServer") -> None:
     omni.runs("Qwen/Qwen-Image")
-    profile = Registry.builtin().named("Qwen/Qwen-Image")
+    profile = Registry.builtin().by_name("Qwen/Qwen-Image")
     assert profile
 
     async with connect() as client:

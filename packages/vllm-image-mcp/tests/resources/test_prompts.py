@@ -41,7 +41,7 @@ async def test_every_prompt_and_argument_is_described(connect: Connect) -> None:
 
 async def test_a_prompt_is_written_as_the_loaded_model_wants_it(connect: Connect, omni: "OmniServer") -> None:
     omni.runs(QWEN)
-    profile = Registry.builtin().named(QWEN)
+    profile = Registry.builtin().by_name(QWEN)
     assert profile
     assert profile.prompting
 

@@ -263,7 +263,7 @@ async def test_a_profile_is_read_by_the_model_s_name(connect: Connect, name: str
     async with connect() as client:
         profile = await told(client, f"profile://{name}")
 
-    expected = Registry.builtin().named(name)
+    expected = Registry.builtin().by_name(name)
     assert expected
     assert profile["default_steps"] == expected.default_steps
     assert profile["sources"] == dict(expected.sources)

@@ -12,7 +12,7 @@ from PIL import Image
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.preview import Axis
 from vllm_image_mcp.results import previews
-from vllm_image_mcp.results.previews import Drawing, PreviewSize, Shown, drawn, one_picture, sheet
+from vllm_image_mcp.results.previews import Drawing, PreviewSize, SheetEntry, draw_preview, one_picture, sheet
 
 ROOM = 700_000
 
@@ -28,9 +28,9 @@ def opened(content: ImageContent) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(content.data)))
 
 
-def places(parameters: Sequence[Mapping[str, str | int | float]], path: Path | None) -> list[Shown]:
+def places(parameters: Sequence[Mapping[str, str | int | float]], path: Path | None) -> list[SheetEntry]:
     return [
-        Shown(number=number, path=path, prompt="a fox", parameters=each)
+        SheetEntry(number=number, path=path, prompt="a fox", parameters=each)
         for number, each in enumerate(parameters)
     ]
 
@@ -39,7 +39,7 @@ def places(parameters: Sequence[Mapping[str, str | int | float]], path: Path | N
 async def test_one_picture_keeps_its_side_and_its_bytes_whatever_it_shows(
     tmp_path: Path, size: PreviewSize, side: int, most: int
 ) -> None:
-    content = await drawn(one_picture(noise(tmp_path, "a.png", side=2048)), size, room=ROOM)
+    content = await draw_preview(one_picture(noise(tmp_path, "a.png", side=2048)), size, room=ROOM)
     assert content
     assert content.mime_type == "image/jpeg"
     assert most // 2 < len(content.data) <= most
@@ -49,7 +49,7 @@ async def test_one_picture_keeps_its_side_and_its_bytes_whatever_it_shows(
 async def test_a_picture_that_compresses_has_the_full_side(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("L", (1024, 512), 200).save(path)
-    content = await drawn(one_picture(path), "small", room=ROOM)
+    content = await draw_preview(one_picture(path), "small", room=ROOM)
     assert content
     assert opened(content).size == (768, 384)
 
@@ -57,10 +57,10 @@ async def test_a_picture_that_compresses_has_the_full_side(tmp_path: Path) -> No
 async def test_a_sheet_of_twenty_keeps_its_bytes(tmp_path: Path) -> None:
     paths = [noise(tmp_path, f"{number}.png", side=512) for number in range(20)]
     shown = [
-        Shown(number=number, path=path, prompt=f"fox {number}", parameters={})
+        SheetEntry(number=number, path=path, prompt=f"fox {number}", parameters={})
         for number, path in enumerate(paths)
     ]
-    content = await drawn(sheet(shown), "small", room=ROOM)
+    content = await draw_preview(sheet(shown), "small", room=ROOM)
     assert content
     assert 150_000 < len(content.data) <= 300_000
     assert max(opened(content).size) <= 1280
@@ -68,10 +68,10 @@ async def test_a_sheet_of_twenty_keeps_its_bytes(tmp_path: Path) -> None:
 
 async def test_a_preview_takes_no_more_room_than_there_is(tmp_path: Path) -> None:
     drawing = one_picture(noise(tmp_path, "a.png", side=1024))
-    content = await drawn(drawing, "small", room=40_000)
+    content = await draw_preview(drawing, "small", room=40_000)
     assert content
     assert len(content.data) <= 40_000
-    assert await drawn(drawing, "small", room=5_000) is None
+    assert await draw_preview(drawing, "small", room=5_000) is None
 
 
 async def test_a_picture_that_is_gone_or_damaged_has_no_preview_and_an_empty_place_on_a_sheet(
@@ -79,15 +79,15 @@ async def test_a_picture_that_is_gone_or_damaged_has_no_preview_and_an_empty_pla
 ) -> None:
     (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     gone = tmp_path / "gone.png"
-    assert await drawn(one_picture(gone), "small", room=ROOM) is None
-    assert await drawn(one_picture(tmp_path / "damaged.png"), "small", room=ROOM) is None
+    assert await draw_preview(one_picture(gone), "small", room=ROOM) is None
+    assert await draw_preview(one_picture(tmp_path / "damaged.png"), "small", room=ROOM) is None
     assert "There is no preview" in caplog.text
     whole = noise(tmp_path, "a.png", side=64)
     shown = [
-        Shown(number=number, path=path, prompt=str(number), parameters={})
+        SheetEntry(number=number, path=path, prompt=str(number), parameters={})
         for number, path in enumerate([whole, gone, tmp_path / "damaged.png", None])
     ]
-    assert await drawn(sheet(shown), "small", room=ROOM)
+    assert await draw_preview(sheet(shown), "small", room=ROOM)
 
 
 async def test_a_preview_is_drawn_beside_the_event_loop(tmp_path: Path) -> None:
@@ -98,12 +98,12 @@ async def test_a_preview_is_drawn_beside_the_event_loop(tmp_path: Path) -> None:
         return Picture.check((noise(tmp_path, "a.png", side=64)).read_bytes())
 
     async with asyncio.timeout(60):
-        assert await drawn(Drawing(draw, one_picture(tmp_path).limits), "small", room=ROOM)
+        assert await draw_preview(Drawing(draw, one_picture(tmp_path).limits), "small", room=ROOM)
     assert threads
     assert threads[0] != threading.get_ident()
 
 
-def axes(shown: Sequence[Shown]) -> tuple[Axis, Axis] | None:
+def axes(shown: Sequence[SheetEntry]) -> tuple[Axis, Axis] | None:
     return previews._axes(shown)
 
 
@@ -139,7 +139,7 @@ def test_what_is_no_grid_is_a_contact_sheet(cells: list[Mapping[str, str | int |
 
 def test_other_prompts_are_a_contact_sheet_with_the_prompts() -> None:
     shown = [
-        Shown(number=number, path=None, prompt=f"fox {number}", parameters={"seed": number})
+        SheetEntry(number=number, path=None, prompt=f"fox {number}", parameters={"seed": number})
         for number in (0, 1)
     ]
     assert axes(shown) is None

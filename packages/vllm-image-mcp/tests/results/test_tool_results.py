@@ -12,7 +12,7 @@ import pytest
 from mcp import Client
 from mcp.types import CallToolResult, ImageContent, ResourceLink, TextContent
 from PIL import Image
-from vllm_image_mcp.results.previews import Drawing, Shown, sheet
+from vllm_image_mcp.results.previews import Drawing, SheetEntry, sheet
 from vllm_image_mcp.tools import calls
 
 if TYPE_CHECKING:
@@ -132,9 +132,9 @@ async def test_a_sweep_of_what_the_model_ignores_says_that_its_pictures_are_the_
 async def test_a_sweep_of_ratios_is_a_grid_of_sizes(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[Sequence[Shown]] = []
+    drawn: list[Sequence[SheetEntry]] = []
 
-    def noted(places: Sequence[Shown]) -> Drawing:
+    def noted(places: Sequence[SheetEntry]) -> Drawing:
         drawn.append(places)
         return sheet(places)
 

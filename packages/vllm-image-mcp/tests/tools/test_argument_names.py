@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
-from vllm_image_mcp.tools.argument_names import Schema, ignored_note, sort_names
+from vllm_image_mcp.tools.argument_names import Schema, note_on_ignored, sort_names
 from vllm_image_mcp.tools.schemas import short_input
 
 GENERATE: dict[str, object] = {"prompt": "an owl"}
@@ -106,7 +106,7 @@ def test_no_parameter_of_a_tool_is_taken_for_another(tools: Mapping[str, Schema]
 
 
 def test_a_note_of_what_was_ignored_is_short_however_much_that_was() -> None:
-    note = ignored_note("server_health", [f"{place}\n" + "x" * 500 for place in range(500)])
+    note = note_on_ignored("server_health", [f"{place}\n" + "x" * 500 for place in range(500)])
     assert note.startswith("Ignored, because server_health has no such parameter: '0\\nxxx")
     assert note.endswith(" and 492 more.")
     assert len(note) < 1_200

@@ -3,7 +3,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_mcp.tools.sweeps import ordered
+from vllm_image_mcp.tools.sweeps import expand_requests
 
 SHARED = ImageRequest(prompt="", width=64, height=64)
 
@@ -15,7 +15,7 @@ def order(
     seeds: Sequence[int] | None = None,
     shared: ImageRequest = SHARED,
 ) -> list[ImageRequest]:
-    return ordered(prompts, seeds, sweep, shared=shared, draw_seed=lambda: 77)
+    return expand_requests(prompts, seeds, sweep, shared=shared, draw_seed=lambda: 77)
 
 
 def refused(prompts: Sequence[str], sweep: object, *, seeds: Sequence[int] | None = None) -> InvalidRequest:

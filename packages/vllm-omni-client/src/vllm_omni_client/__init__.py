@@ -38,13 +38,14 @@ if TYPE_CHECKING:
         ModelList,
         ReplyImage,
     )
-    from vllm_omni_client.receipt import Receipt
+    from vllm_omni_client.receipt import CallReport
     from vllm_omni_client.saved import SavedImage
 
 __all__ = [
     "AsyncOmniClient",
     "BadReply",
     "BadRequest",
+    "CallReport",
     "Capabilities",
     "ConnectionLost",
     "EngineDead",
@@ -64,7 +65,6 @@ __all__ = [
     "OmniError",
     "OutOfGpuMemory",
     "PictureSize",
-    "Receipt",
     "ReplyImage",
     "RequestTimeout",
     "SavedImage",

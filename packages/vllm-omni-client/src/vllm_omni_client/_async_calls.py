@@ -9,11 +9,11 @@ from typing import Literal, TypeVar, overload
 
 from vllm_omni_client._base import Caller
 from vllm_omni_client._protocol import endpoints
-from vllm_omni_client._protocol.adaptation import fitted_edit, fitted_generation, seeded
+from vllm_omni_client._protocol.adaptation import adapt_edit, adapt_generation, with_seed
 from vllm_omni_client._protocol.attempts import Attempts
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.picture_file import file_for, in_format_of
-from vllm_omni_client._protocol.result import saved, with_receipt
+from vllm_omni_client._protocol.result import finish_file, with_receipt
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.generation_budget import GenerationBudget
@@ -37,7 +37,7 @@ class AsyncCalls(Caller, ABC):
         return OneImage(partial(self._generate, budget=budget), partial(self._edit, budget=budget))
 
     @abstractmethod
-    async def _known(self, attempts: Attempts) -> Capabilities:
+    async def _capabilities(self, attempts: Attempts) -> Capabilities:
         """Return what the server can do, learnt within the call's own time if need be."""
 
     @abstractmethod
@@ -84,17 +84,17 @@ class AsyncCalls(Caller, ABC):
     ) -> ImageGenerationReply | SavedImage:
         with file_for(request, into, overwrite=overwrite) as file:
             request = in_format_of(request, into)
-            wanted = seeded(request)
+            wanted = with_seed(request)
             attempts = self._connection.attempts(endpoints.generate(wanted), budget)
-            server = await self._known(attempts)
-            fitted = fitted_generation(
+            server = await self._capabilities(attempts)
+            fitted = adapt_generation(
                 wanted, server, strict=self._strict, into_file=file is not None, requested=request
             )
             if file is None:
                 reply = await self._send(endpoints.generate(fitted.sent), attempts)
                 return with_receipt(fitted, reply, attempts)
             arrived = await self._send(endpoints.generate_into(fitted.sent, file), attempts)
-            return saved(fitted, file, arrived, attempts)
+            return finish_file(fitted, file, arrived, attempts)
 
     @overload
     async def edit_image(
@@ -165,15 +165,15 @@ class AsyncCalls(Caller, ABC):
     ) -> ImageGenerationReply | SavedImage:
         with file_for(request, into, overwrite=overwrite) as file:
             request = in_format_of(request, into)
-            wanted = seeded(request)
+            wanted = with_seed(request)
             attempts = self._connection.attempts(endpoints.edit(wanted, ()), budget)
-            server = await self._known(attempts)
-            fitted, pictures = fitted_edit(wanted, read, server, strict=self._strict, requested=request)
+            server = await self._capabilities(attempts)
+            fitted, pictures = adapt_edit(wanted, read, server, strict=self._strict, requested=request)
             if file is None:
                 reply = await self._send(endpoints.edit(fitted.sent, pictures), attempts)
                 return with_receipt(fitted, reply, attempts)
             arrived = await self._send(endpoints.edit_into(fitted.sent, pictures, file), attempts)
-            return saved(fitted, file, arrived, attempts)
+            return finish_file(fitted, file, arrived, attempts)
 
     async def capabilities(self) -> Capabilities:
         """Return which fields and routes the server has; asked once, and again when it may have changed.
@@ -181,7 +181,7 @@ class AsyncCalls(Caller, ABC):
         Raises:
             ServerUnreachable: No one answers.
         """
-        known = await self._known(self._connection.attempts(endpoints.openapi()))
+        known = await self._capabilities(self._connection.attempts(endpoints.openapi()))
         if known.source == "unknown":
             await self.health_check()
         return known

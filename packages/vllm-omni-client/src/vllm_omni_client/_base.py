@@ -1,6 +1,6 @@
 """Caller: what both clients have, and how they show themselves."""
 
-from vllm_omni_client._protocol.connection_settings import Connection
+from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.flows import Flows
 from vllm_omni_client._protocol.known_server import KnownServer
 from vllm_omni_client.capabilities import Capabilities
@@ -18,7 +18,9 @@ class Caller:
         base_url: The server's address, without a slash, a `/v1` or a user name.
     """
 
-    def __init__(self, connection: Connection, *, strict: bool, capabilities: Capabilities | None) -> None:
+    def __init__(
+        self, connection: ConnectionSettings, *, strict: bool, capabilities: Capabilities | None
+    ) -> None:
         self.base_url: str = connection.base_url
         self._connection = connection
         self._strict = strict

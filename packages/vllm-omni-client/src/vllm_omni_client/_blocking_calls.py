@@ -7,11 +7,11 @@ from typing import Literal, TypeVar, overload
 
 from vllm_omni_client._base import Caller
 from vllm_omni_client._protocol import endpoints
-from vllm_omni_client._protocol.adaptation import fitted_edit, fitted_generation, seeded
+from vllm_omni_client._protocol.adaptation import adapt_edit, adapt_generation, with_seed
 from vllm_omni_client._protocol.attempts import Attempts
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.picture_file import file_for, in_format_of
-from vllm_omni_client._protocol.result import saved, with_receipt
+from vllm_omni_client._protocol.result import finish_file, with_receipt
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.metrics import ServerMetrics
@@ -26,7 +26,7 @@ class BlockingCalls(Caller, ABC):
     """What a vLLM-Omni server can be asked; documented in full at `AsyncCalls`."""
 
     @abstractmethod
-    def _known(self, attempts: Attempts) -> Capabilities:
+    def _capabilities(self, attempts: Attempts) -> Capabilities:
         """Return what the server can do, learnt within the call's own time if need be."""
 
     @abstractmethod
@@ -47,17 +47,17 @@ class BlockingCalls(Caller, ABC):
         """Draw, also straight into a file; see `AsyncOmniClient.generate_image`."""
         with file_for(request, into, overwrite=overwrite) as file:
             request = in_format_of(request, into)
-            wanted = seeded(request)
+            wanted = with_seed(request)
             attempts = self._connection.attempts(endpoints.generate(wanted))
-            server = self._known(attempts)
-            fitted = fitted_generation(
+            server = self._capabilities(attempts)
+            fitted = adapt_generation(
                 wanted, server, strict=self._strict, into_file=file is not None, requested=request
             )
             if file is None:
                 reply = self._send(endpoints.generate(fitted.sent), attempts)
                 return with_receipt(fitted, reply, attempts)
             arrived = self._send(endpoints.generate_into(fitted.sent, file), attempts)
-            return saved(fitted, file, arrived, attempts)
+            return finish_file(fitted, file, arrived, attempts)
 
     @overload
     def edit_image(
@@ -98,19 +98,19 @@ class BlockingCalls(Caller, ABC):
         read = uploads(image, mask_image=mask_image, reference_image=reference_image)
         with file_for(request, into, overwrite=overwrite) as file:
             request = in_format_of(request, into)
-            wanted = seeded(request)
+            wanted = with_seed(request)
             attempts = self._connection.attempts(endpoints.edit(wanted, ()))
-            server = self._known(attempts)
-            fitted, pictures = fitted_edit(wanted, read, server, strict=self._strict, requested=request)
+            server = self._capabilities(attempts)
+            fitted, pictures = adapt_edit(wanted, read, server, strict=self._strict, requested=request)
             if file is None:
                 reply = self._send(endpoints.edit(fitted.sent, pictures), attempts)
                 return with_receipt(fitted, reply, attempts)
             arrived = self._send(endpoints.edit_into(fitted.sent, pictures, file), attempts)
-            return saved(fitted, file, arrived, attempts)
+            return finish_file(fitted, file, arrived, attempts)
 
     def capabilities(self) -> Capabilities:
         """Return which fields and routes the server has; see `AsyncOmniClient.capabilities`."""
-        known = self._known(self._connection.attempts(endpoints.openapi()))
+        known = self._capabilities(self._connection.attempts(endpoints.openapi()))
         if known.source == "unknown":
             self.health_check()
         return known

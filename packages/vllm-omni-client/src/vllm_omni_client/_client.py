@@ -26,7 +26,7 @@ from vllm_omni_client._async_calls import AsyncCalls
 from vllm_omni_client._blocking_calls import BlockingCalls
 from vllm_omni_client._protocol.attempts import Attempts
 from vllm_omni_client._protocol.connect_errors import first_words, unreachable_reason
-from vllm_omni_client._protocol.connection_settings import Connection, as_secret
+from vllm_omni_client._protocol.connection_settings import ConnectionSettings, as_secret
 from vllm_omni_client._protocol.connection_trace import Deadline, Wire
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.flows import Ask, Flow
@@ -109,7 +109,7 @@ class AsyncOmniClient(AsyncCalls):
         jitter: Callable[[], float] = random.random,
     ) -> None:
         api_key = as_secret(api_key)
-        connection = Connection.checked(
+        connection = ConnectionSettings.from_arguments(
             base_url,
             api_key=api_key,
             timeout=timeout,
@@ -201,15 +201,15 @@ class AsyncOmniClient(AsyncCalls):
         self._loop = loop
         return self._http
 
-    async def _known(self, attempts: Attempts) -> Capabilities:
+    async def _capabilities(self, attempts: Attempts) -> Capabilities:
         """Return what the server can do, learnt within the call's own time if need be."""
         self._of_this_loop()
-        if known := self._server.believed:
+        if known := self._server.current:
             return known
         seconds = self._flows.learning_seconds(attempts)
         try:
             async with asyncio.timeout(seconds), self._learning:
-                return self._server.believed or await self._driven(self._flows.learn(seconds))
+                return self._server.current or await self._drive(self._flows.learn(seconds))
         except TimeoutError:
             return self._server.learn(Capabilities())
 
@@ -222,11 +222,11 @@ class AsyncOmniClient(AsyncCalls):
             async with deadline:
                 value = await self._repeat(call, attempts)
         except TimeoutError as error:
-            ended = _closed_under_way() if self._closed else self._connection.timed_out(attempts)
-            raise attempts.signed(ended) from error
+            ended = _closed_in_flight() if self._closed else self._connection.timeout_error(attempts)
+            raise attempts.sign(ended) from error
         finally:
             self._deadlines.discard(deadline)
-        attempts.succeeded()
+        attempts.record_success()
         return value
 
     async def _repeat(self, call: Call[T], attempts: Attempts) -> T:
@@ -234,10 +234,10 @@ class AsyncOmniClient(AsyncCalls):
         retrying = AsyncRetrying(retry=retry, wait=attempts.wait_seconds, sleep=self._sleep, reraise=True)
         async for attempt in retrying:
             with attempt:
-                return await self._driven(self._flows.attempt(call, attempts))
+                return await self._drive(self._flows.attempt(call, attempts))
         raise AssertionError(_UNREACHABLE)  # pragma: no cover  # what it says
 
-    async def _driven(self, flow: Flow[T]) -> T:
+    async def _drive(self, flow: Flow[T]) -> T:
         """Do what a flow asks for, until it is at its end."""
         try:
             ask = next(flow)
@@ -270,7 +270,7 @@ class AsyncOmniClient(AsyncCalls):
             timeout=_timeouts(self._connection),
             extensions={"trace": ask.wire.note_async},
         )
-        with _translated(self.base_url, ask.wire):
+        with _translate_errors(self.base_url, ask.wire):
             response = await http.send(request, stream=True)
             try:
                 incoming = IncomingReply(call, response.status_code, _lower(response.headers))
@@ -308,7 +308,7 @@ class OmniClient(BlockingCalls):
         jitter: Callable[[], float] = random.random,
     ) -> None:
         api_key = as_secret(api_key)
-        connection = Connection.checked(
+        connection = ConnectionSettings.from_arguments(
             base_url,
             api_key=api_key,
             timeout=timeout,
@@ -365,16 +365,16 @@ class OmniClient(BlockingCalls):
     def _wait(self, seconds: float) -> None:
         self._closing.wait(seconds)
 
-    def _known(self, attempts: Attempts) -> Capabilities:
+    def _capabilities(self, attempts: Attempts) -> Capabilities:
         """Return what the server can do, learnt within the call's own time if need be."""
         self._of_this_process()
         seconds = self._flows.learning_seconds(attempts)
-        if known := self._server.believed:
+        if known := self._server.current:
             return known
         if not self._learning.acquire(timeout=seconds):
             return Capabilities()
         try:
-            return self._server.believed or self._driven(self._flows.learn(seconds))
+            return self._server.current or self._drive(self._flows.learn(seconds))
         finally:
             self._learning.release()
 
@@ -384,22 +384,22 @@ class OmniClient(BlockingCalls):
         try:
             value = self._repeat(call, attempts)
         except TimeoutError as error:
-            raise attempts.signed(self._connection.timed_out(attempts)) from error
+            raise attempts.sign(self._connection.timeout_error(attempts)) from error
         except OmniError as error:
             if self._closing.is_set():
-                raise attempts.signed(_closed_under_way()) from error
+                raise attempts.sign(_closed_in_flight()) from error
             raise
-        attempts.succeeded()
+        attempts.record_success()
         return value
 
     def _repeat(self, call: Call[T], attempts: Attempts) -> T:
         retry = retry_if_exception(attempts.may_follow)
         for attempt in Retrying(retry=retry, wait=attempts.wait_seconds, sleep=self._sleep, reraise=True):
             with attempt:
-                return self._driven(self._flows.attempt(call, attempts))
+                return self._drive(self._flows.attempt(call, attempts))
         raise AssertionError(_UNREACHABLE)  # pragma: no cover  # what it says
 
-    def _driven(self, flow: Flow[T]) -> T:
+    def _drive(self, flow: Flow[T]) -> T:
         """Do what a flow asks for, until it is at its end."""
         try:
             ask = next(flow)
@@ -436,7 +436,7 @@ class OmniClient(BlockingCalls):
             timeout=_timeouts(self._connection, max(seconds, _SHORTEST_SECONDS)),
             extensions={"trace": wire.note},
         )
-        with self._cuttable(wire), _translated(self.base_url, wire), Deadline(wire, seconds):
+        with self._cuttable(wire), _translate_errors(self.base_url, wire), Deadline(wire, seconds):
             response = http.send(request, stream=True)
             try:
                 incoming = IncomingReply(call, response.status_code, _lower(response.headers))
@@ -468,11 +468,11 @@ def _refuse_closed(*, closed: bool) -> None:
         raise InvalidParameter("this client was closed; make a new one")
 
 
-def _closed_under_way() -> ConnectionLost:
+def _closed_in_flight() -> ConnectionLost:
     return ConnectionLost("this client was closed while the call was under way")
 
 
-def _timeouts(connection: Connection, seconds: float = math.inf) -> httpx.Timeout:
+def _timeouts(connection: ConnectionSettings, seconds: float = math.inf) -> httpx.Timeout:
     """Return the limits of one attempt's steps; the total deadline is kept around them, and comes first."""
     read = min(connection.read_seconds, seconds + _AFTER_DEADLINE_SECONDS)
     return httpx.Timeout(
@@ -488,7 +488,7 @@ def _no_cookies() -> CookieJar:
     return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
-def _tls(connection: Connection, proxy: str | None) -> ssl.SSLContext | bool:
+def _tls(connection: ConnectionSettings, proxy: str | None) -> ssl.SSLContext | bool:
     """Return how certificates are checked; without TLS, spare the reading of all that are known."""
     return True if connection.is_encrypted or proxy else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
@@ -506,7 +506,7 @@ def _usable_environment() -> Generator[None]:
 
 
 @contextmanager
-def _translated(base_url: str, wire: Wire) -> Generator[None]:
+def _translate_errors(base_url: str, wire: Wire) -> Generator[None]:
     """Give httpx's errors our names; the rest of this package never sees them."""
     try:
         yield

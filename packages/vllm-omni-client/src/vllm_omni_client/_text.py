@@ -14,11 +14,11 @@ def printable(text: str, *, limit: int) -> str:
     Runs of white space become one space. Control characters, bidirectional overrides, zero-width
     characters and lone surrogates are dropped (whatever `str.isprintable` refuses).
     """
-    line = " ".join("".join(_shown(text[: limit * _LOOK_AHEAD])).split())
+    line = " ".join("".join(_printable(text[: limit * _LOOK_AHEAD])).split())
     return line if len(line) <= limit else line[: limit - len(_CUT_MARK)] + _CUT_MARK
 
 
-def _shown(text: str) -> Iterator[str]:
+def _printable(text: str) -> Iterator[str]:
     for character in text:
         if character.isspace():
             yield " "

@@ -90,7 +90,7 @@ class Capabilities:
         generations = _properties(document, GENERATIONS_PATH, "application/json")
         if not generations:
             return cls.of_version(version)
-        kinds = _member(_resolved(document, generations.get("response_format")), "enum")
+        kinds = _member(_resolve(document, generations.get("response_format")), "enum")
         return cls(
             source="openapi",
             version=version,
@@ -146,7 +146,7 @@ def _member(value: object, *names: str) -> object:
     return value
 
 
-def _resolved(document: object, schema: object) -> object:
+def _resolve(document: object, schema: object) -> object:
     """Follow a reference such as "#/components/schemas/Name", or the one of an `allOf`."""
     parts = _member(schema, "allOf")
     if isinstance(parts, list) and parts:
@@ -159,4 +159,4 @@ def _resolved(document: object, schema: object) -> object:
 
 def _properties(document: object, path: str, kind: str) -> dict[str, object]:
     schema = _member(document, "paths", path, "post", "requestBody", "content", kind, "schema")
-    return _mapping(_member(_resolved(document, schema), "properties"))
+    return _mapping(_member(_resolve(document, schema), "properties"))

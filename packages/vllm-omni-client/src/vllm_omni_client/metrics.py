@@ -61,7 +61,7 @@ def parse(text: str) -> ServerMetrics:
         requests_succeeded=_count(samples, "requests_success_total"),
         requests_failed=_count(samples, "requests_failed_total"),
         images=_count(samples, "image_count_total"),
-        peak_memory_mb=_folded(samples, "peak_memory_mb", max),
+        peak_memory_mb=_fold(samples, "peak_memory_mb", max),
         mean_request_seconds=_mean(samples, "e2e_request_latency_s"),
         mean_queue_wait_seconds=_mean(samples, "request_queue_wait_s"),
         mean_step_seconds=_mean(samples, "denoise_step_latency_s", "diffusion_exec_per_step_s"),
@@ -76,7 +76,7 @@ def _samples(text: str) -> Iterator[tuple[str, float]]:
             yield sample["name"].removeprefix(_PREFIX), value
 
 
-def _folded(
+def _fold(
     samples: Mapping[str, list[float]], name: str, fold: Callable[[Iterable[float]], float]
 ) -> float | None:
     values = samples.get(name)
@@ -84,15 +84,15 @@ def _folded(
 
 
 def _count(samples: Mapping[str, list[float]], name: str) -> int | None:
-    total = _folded(samples, name, math.fsum)
+    total = _fold(samples, name, math.fsum)
     return None if total is None or total < 0 else int(total)
 
 
 def _mean(samples: Mapping[str, list[float]], *names: str) -> float | None:
     """Return the mean of the first of some families that has counted anything."""
     for name in names:
-        total = _folded(samples, f"{name}_sum", math.fsum)
-        count = _folded(samples, f"{name}_count", math.fsum)
+        total = _fold(samples, f"{name}_sum", math.fsum)
+        count = _fold(samples, f"{name}_count", math.fsum)
         if total is not None and count:
             return total / count
     return None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class CallReport:
     """How a reply came about; made by the client, never read from the server.
 
     Attributes:
@@ -26,7 +26,7 @@ class Receipt:
 
     requested: "ImageGenerationRequest | ImageEditRequest"
     sent: "ImageGenerationRequest | ImageEditRequest"
-    ignored: tuple[str, ...] = ()
+    ignored_fields: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     failures: tuple[FailedAttempt, ...] = ()
     elapsed_seconds: float = 0.0

@@ -23,7 +23,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from vllm_omni_client._imaging.base64_text import decoded
+from vllm_omni_client._imaging.base64_text import decode
 from vllm_omni_client._imaging.picture import (
     DamagedPicture,
     PictureFormat,
@@ -32,9 +32,9 @@ from vllm_omni_client._imaging.picture import (
     format_of,
     size_of,
 )
-from vllm_omni_client._imaging.pillow import opened
+from vllm_omni_client._imaging.pillow import open_image
 from vllm_omni_client._imaging.saving import write_whole
-from vllm_omni_client.receipt import Receipt
+from vllm_omni_client.receipt import CallReport
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,10 +49,10 @@ def _strictly_decoded(value: object) -> object:
         return value
     prefix = DATA_URL.match(value)
     text = value[prefix.end() :] if prefix else value
-    return decoded(text.replace("\r", "").replace("\n", ""))  # MIME breaks it into lines
+    return decode(text.replace("\r", "").replace("\n", ""))  # MIME breaks it into lines
 
 
-def _encoded(value: bytes) -> str:
+def _encode(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
@@ -60,7 +60,7 @@ PictureBytes = Annotated[
     bytes,
     Field(min_length=1),
     BeforeValidator(_strictly_decoded),
-    PlainSerializer(_encoded, when_used="json"),
+    PlainSerializer(_encode, when_used="json"),
 ]
 
 
@@ -128,7 +128,7 @@ class ReplyImage(_Reply):
         Raises:
             ImportError: Pillow is not installed.
         """
-        return opened(self.bytes)
+        return open_image(self.bytes)
 
     def _repr_png_(self) -> _Bytes | None:
         return self.bytes if self.format == "png" else None
@@ -186,11 +186,11 @@ class ImageGenerationReply(_Reply):
     output_format: Annotated[str | None, _Lenient] = None
     size: Annotated[str | None, _Lenient] = None
     metrics: Annotated[GenerationMetrics | None, _Lenient] = None
-    _receipt: Receipt | None = PrivateAttr(default=None)
+    _receipt: CallReport | None = PrivateAttr(default=None)
     _left_out: tuple[str, ...] = PrivateAttr(default=())
 
     @property
-    def receipt(self) -> Receipt | None:
+    def receipt(self) -> CallReport | None:
         """What was asked for and what it took; None for a reply that no client has brought."""
         return self._receipt
 
@@ -200,9 +200,9 @@ class ImageGenerationReply(_Reply):
         return self._receipt.seed if self._receipt else None
 
     @property
-    def ignored(self) -> tuple[str, ...]:
+    def ignored_fields(self) -> tuple[str, ...]:
         """Fields that were asked for and that this server would have ignored in silence."""
-        return self._receipt.ignored if self._receipt else ()
+        return self._receipt.ignored_fields if self._receipt else ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -210,7 +210,7 @@ class ImageGenerationReply(_Reply):
         return self._receipt.warnings if self._receipt else ()
 
     @property
-    def left_out(self) -> tuple[str, ...]:
+    def omitted_images(self) -> tuple[str, ...]:
         """What was wrong with pictures that came damaged beside whole ones, and were left out."""
         return self._left_out
 
@@ -223,7 +223,7 @@ class ImageGenerationReply(_Reply):
         )
         return copy
 
-    def with_receipt(self, receipt: Receipt) -> Self:
+    def with_receipt(self, receipt: CallReport) -> Self:
         """Return the same reply with how it came about written on it."""
         copy = self.model_copy()
         copy._receipt = receipt  # noqa: SLF001  # of its own class

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vllm_omni_client._imaging.picture import PictureFormat, PictureSize
-from vllm_omni_client.receipt import Receipt
+from vllm_omni_client.receipt import CallReport
 from vllm_omni_client.replies import GenerationMetrics
 
 
@@ -26,7 +26,7 @@ class SavedImage:
     size: PictureSize
     length: int
     metrics: GenerationMetrics | None
-    receipt: Receipt
+    receipt: CallReport
 
     @property
     def seed(self) -> int | None:
@@ -34,9 +34,9 @@ class SavedImage:
         return self.receipt.seed
 
     @property
-    def ignored(self) -> tuple[str, ...]:
+    def ignored_fields(self) -> tuple[str, ...]:
         """Fields that were asked for and that this server would have ignored in silence."""
-        return self.receipt.ignored
+        return self.receipt.ignored_fields
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -74,9 +74,9 @@ def uploads(
         InvalidParameter: There are none or more than 4, one is an address, cannot be read, is too large,
             or is neither PNG nor JPEG nor WebP.
     """
-    images = _listed(image)
+    images = _as_sequence(image)
     if not 1 <= len(images) <= MOST_IMAGES:
-        raise _refused("image", f"1 to {MOST_IMAGES} pictures are taken, and not {len(images)}")
+        raise _refusal("image", f"1 to {MOST_IMAGES} pictures are taken, and not {len(images)}")
     extras: tuple[tuple[UploadField, InputImage | None], ...] = (
         ("mask_image", mask_image),
         ("reference_image", reference_image),
@@ -87,7 +87,7 @@ def uploads(
     )
 
 
-def _listed(image: InputImage | Sequence[InputImage]) -> Sequence[InputImage]:
+def _as_sequence(image: InputImage | Sequence[InputImage]) -> Sequence[InputImage]:
     return image if isinstance(image, list | tuple) else [cast("InputImage", image)]
 
 
@@ -95,65 +95,65 @@ def _upload(field: UploadField, image: InputImage) -> Upload:
     content = _content(field, image)
     kind = format_of(content)
     if kind is None:
-        raise _refused(field, "is neither PNG nor JPEG nor WebP; open it with Pillow and pass the image")
+        raise _refusal(field, "is neither PNG nor JPEG nor WebP; open it with Pillow and pass the image")
     return Upload(field=field, format=kind, content=content)
 
 
 def _content(field: UploadField, image: InputImage) -> bytes:
     match image:
         case bytes() | bytearray() | memoryview():
-            return _bounded(field, bytes(image))
+            return _bound(field, bytes(image))
         case str() | PathLike():
             return _from_path(field, image)
         case BinaryFile():
-            return _bounded(field, _read(field, image))
+            return _bound(field, _read(field, image))
         case PillowImage():
-            return _encoded(field, image)
+            return _encode(field, image)
         case _:
-            raise _refused(field, f"{type(image).__name__} is no path, bytes, binary file or Pillow image")
+            raise _refusal(field, f"{type(image).__name__} is no path, bytes, binary file or Pillow image")
 
 
 def _from_path(field: UploadField, path: "str | PathLike[str]") -> bytes:
     text = str(path)
     if _ADDRESS.match(text):
-        raise _refused(
+        raise _refusal(
             field,
             f"{printable(text, limit=_SHOWN)!r} is an address. The server would fetch it without any check,"
             " from its own network, and takes no data: URL above 1 MiB; load the picture and pass its bytes",
         )
     try:
         with Path(text).open("rb") as file:
-            return _bounded(field, file.read(MOST_UPLOAD_BYTES + 1))
+            return _bound(field, file.read(MOST_UPLOAD_BYTES + 1))
     except (OSError, ValueError) as error:
-        raise _refused(field, f"{printable(text, limit=_SHOWN)!r} cannot be read: {error}") from error
+        raise _refusal(field, f"{printable(text, limit=_SHOWN)!r} cannot be read: {error}") from error
 
 
 def _read(field: UploadField, file: BinaryFile) -> bytes:
     try:
         content = cast("object", file.read(MOST_UPLOAD_BYTES + 1))
     except (OSError, ValueError) as error:
-        raise _refused(field, f"the file object cannot be read: {error}") from error
+        raise _refusal(field, f"the file object cannot be read: {error}") from error
     if not isinstance(content, bytes):
-        raise _refused(field, "the file object was opened for text; open it in binary mode")
+        raise _refusal(field, "the file object was opened for text; open it in binary mode")
     return content
 
 
-def _encoded(field: UploadField, image: PillowImage) -> bytes:
+def _encode(field: UploadField, image: PillowImage) -> bytes:
     """Write an image as PNG, which loses nothing."""
     buffer = io.BytesIO()
     try:
         image.save(buffer, format="PNG")
     except (OSError, ValueError, SyntaxError, EOFError) as error:  # Pillow reads the file only now
         why = f'the image cannot be sent as PNG: {error}; is it whole, and would image.convert("RGB") do?'
-        raise _refused(field, why) from error
+        raise _refusal(field, why) from error
     return buffer.getvalue()
 
 
-def _bounded(field: UploadField, content: bytes) -> bytes:
+def _bound(field: UploadField, content: bytes) -> bytes:
     if len(content) > MOST_UPLOAD_BYTES:
-        raise _refused(field, f"has more than {MOST_UPLOAD_BYTES} bytes")
+        raise _refusal(field, f"has more than {MOST_UPLOAD_BYTES} bytes")
     return content
 
 
-def _refused(field: UploadField, why: str) -> InvalidParameter:
+def _refusal(field: UploadField, why: str) -> InvalidParameter:
     return InvalidParameter(f"{field}: {why}", parameter=field)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 from vllm_omni_client.simulator import SimulatorSettings
-from vllm_omni_client.simulator.http.serving import served
+from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 REAL_URL = os.environ.get("OMNI_URL")
 REAL_KEY = os.environ.get("OMNI_API_KEY")
@@ -35,7 +35,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
         with _client(REAL_URL, REAL_KEY) as client:
             yield client
         return
-    with served(SimulatorSettings(model=request.param)) as url, _client(url, None) as client:
+    with serve_in_thread(SimulatorSettings(model=request.param)) as url, _client(url, None) as client:
         yield client
 
 
@@ -51,7 +51,7 @@ def slow_url() -> Iterator[str]:
     if REAL_URL:
         yield REAL_URL
         return
-    with served(SimulatorSettings(speed=0.25)) as url:
+    with serve_in_thread(SimulatorSettings(speed=0.25)) as url:
         yield url
 
 
@@ -83,7 +83,7 @@ def guarded(key: str) -> Iterator[httpx.Client]:
             yield client
         return
     settings = SimulatorSettings(api_key=key, served_model_name=("first", "second"))
-    with served(settings) as url, _client(url, None) as client:
+    with serve_in_thread(settings) as url, _client(url, None) as client:
         yield client
 
 

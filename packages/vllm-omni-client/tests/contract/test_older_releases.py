@@ -18,7 +18,7 @@ import httpx
 import pytest
 from PIL import Image
 from vllm_omni_client.simulator import SimulatorSettings
-from vllm_omni_client.simulator.http.serving import served
+from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 FOLDER: Final = Path(__file__).with_name("recorded")
 MEASURED: Final = {"stage_durations", "peak_memory_mb", "metrics"}
@@ -61,7 +61,7 @@ def servers() -> Iterator[dict[str, httpx.Client]]:
         for version in VERSIONS:
             model = recorded(version)[0]["model"]
             settings = SimulatorSettings(model=model, server_version=f"{version}.0")
-            url = opened.enter_context(served(settings))
+            url = opened.enter_context(serve_in_thread(settings))
             headers = {"accept-encoding": "identity", "connection": "close"}
             clients[version] = opened.enter_context(httpx.Client(base_url=url, timeout=60, headers=headers))
         yield clients

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from PIL import Image
 from vllm_omni_client.simulator import SimulatorSettings
-from vllm_omni_client.simulator.http.serving import served
+from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 REAL_URL = os.environ.get("OMNI_URL")
 REAL_KEY = os.environ.get("OMNI_API_KEY")
@@ -405,7 +405,10 @@ def both() -> Iterator[tuple[httpx.Client, httpx.Client]]:
             served_model_name=tuple(card["id"] for card in cards),
             api_key=REAL_KEY,
         )
-        with served(settings) as url, httpx.Client(base_url=url, timeout=60, headers=headers) as simulated:
+        with (
+            serve_in_thread(settings) as url,
+            httpx.Client(base_url=url, timeout=60, headers=headers) as simulated,
+        ):
             yield real, simulated
 
 

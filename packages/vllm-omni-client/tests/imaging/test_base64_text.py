@@ -5,7 +5,7 @@ import os
 
 import pytest
 from vllm_omni_client._imaging import base64_text
-from vllm_omni_client._imaging.base64_text import decoded
+from vllm_omni_client._imaging.base64_text import decode
 
 pytestmark = pytest.mark.usefixtures("decoder")
 
@@ -14,9 +14,9 @@ pytestmark = pytest.mark.usefixtures("decoder")
 def test_what_was_encoded_comes_back(length: int) -> None:
     data = os.urandom(length)
     text = base64.b64encode(data)
-    assert decoded(text) == data
-    assert decoded(text.decode()) == data
-    assert decoded(memoryview(text)) == data
+    assert decode(text) == data
+    assert decode(text.decode()) == data
+    assert decode(memoryview(text)) == data
 
 
 JUNK = {
@@ -40,9 +40,9 @@ JUNK = {
 @pytest.mark.parametrize("text", JUNK.values(), ids=JUNK)
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not base64"):
-        decoded(text)
+        decode(text)
     with pytest.raises(ValueError, match="not base64"):
-        decoded(memoryview(text.encode()))
+        decode(memoryview(text.encode()))
 
 
 def test_both_ways_are_tested_where_both_are_there(decoder: str) -> None:

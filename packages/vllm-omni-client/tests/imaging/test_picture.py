@@ -10,7 +10,7 @@ from vllm_omni_client._imaging.picture import (
     Inspection,
     PictureSize,
     format_of,
-    inspected,
+    inspect,
     size_of,
 )
 
@@ -37,8 +37,8 @@ def test_every_format_is_known_in_pieces_of_any_length(kind: str, data: bytes, s
     inspection = Inspection()
     for start in range(0, len(data), step):
         inspection.feed(data[start : start + step])
-    assert inspection.finish() == inspected(data)
-    assert inspected(data) == Inspected(format=kind, size=PictureSize(40, 30), length=len(data))  # type: ignore[arg-type]  # a str of the table
+    assert inspection.finish() == inspect(data)
+    assert inspect(data) == Inspected(format=kind, size=PictureSize(40, 30), length=len(data))  # type: ignore[arg-type]  # a str of the table
 
 
 @pytest.mark.parametrize(("kind", "data"), KINDS)
@@ -51,7 +51,7 @@ def test_format_and_size_come_from_the_start(kind: str, data: bytes) -> None:
 def test_a_cut_picture_is_refused(data: bytes, left: float) -> None:
     end = int(len(data) * left) if isinstance(left, float) else left
     with pytest.raises(DamagedPicture):
-        inspected(data[:end])
+        inspect(data[:end])
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ def test_a_cut_picture_is_refused(data: bytes, left: float) -> None:
 )
 def test_what_is_no_picture_is_refused(junk: bytes) -> None:
     with pytest.raises(DamagedPicture):
-        inspected(junk)
+        inspect(junk)
 
 
 def test_a_picture_that_says_it_is_far_too_large_is_refused_before_it_is_unpacked() -> None:
     bomb = encoded("PNG", (1000, 1000))
     with pytest.raises(DamagedPicture, match="size is 1000x1000, far more than was asked for"):
-        inspected(bomb, most_pixels=999_999)
-    assert inspected(bomb, most_pixels=1_000_000).size == (1000, 1000)
+        inspect(bomb, most_pixels=999_999)
+    assert inspect(bomb, most_pixels=1_000_000).size == (1000, 1000)

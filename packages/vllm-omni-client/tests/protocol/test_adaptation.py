@@ -1,7 +1,7 @@
 """A request is fitted to a server: what it would ignore is refused, what spares the wire is added."""
 
 import pytest
-from vllm_omni_client._protocol.adaptation import fitted_edit, fitted_generation, seeded
+from vllm_omni_client._protocol.adaptation import adapt_edit, adapt_generation, with_seed
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import UnsupportedParameter
@@ -23,25 +23,25 @@ def with_(request: ImageGenerationRequest, **fields: object) -> ImageGenerationR
 
 @pytest.mark.parametrize("version", ["0.14.0", "0.20.0", "0.26.0"])
 def test_a_plain_request_goes_to_an_older_server_as_it_is(version: str) -> None:
-    assert fitted_generation(FOX, server(version), strict=True).sent == FOX
+    assert adapt_generation(FOX, server(version), strict=True).sent == FOX
 
 
 def test_a_seed_is_drawn_where_there_is_none_and_kept_where_there_is() -> None:
-    assert seeded(FOX) is FOX
-    assert seeded(with_(FOX, seed=0)).seed == 0
-    edit = seeded(ImageEditRequest(prompt="blue"))
+    assert with_seed(FOX) is FOX
+    assert with_seed(with_(FOX, seed=0)).seed == 0
+    edit = with_seed(ImageEditRequest(prompt="blue"))
     assert edit.seed
     assert edit == ImageEditRequest(prompt="blue", seed=edit.seed)
 
 
 def test_a_drawn_seed_is_not_what_the_caller_asked_for() -> None:
     asked = ImageGenerationRequest(prompt="a fox")
-    fitted = fitted_generation(FOX, server("0.20.0"), strict=True, requested=asked)
+    fitted = adapt_generation(FOX, server("0.20.0"), strict=True, requested=asked)
     assert (fitted.requested, fitted.sent) == (asked, FOX)
 
 
 def test_a_compressed_png_is_asked_for_where_the_server_can() -> None:
-    fitted = fitted_generation(FOX, server("0.30.0"), strict=True)
+    fitted = adapt_generation(FOX, server("0.30.0"), strict=True)
     assert fitted.sent == with_(FOX, output_compression=90)
     assert (fitted.requested, fitted.ignored, fitted.warnings) == (FOX, (), ())
 
@@ -49,7 +49,7 @@ def test_a_compressed_png_is_asked_for_where_the_server_can() -> None:
 @pytest.mark.parametrize("fields", [{"output_format": "jpeg"}, {"output_compression": 100}])
 def test_a_quality_or_a_callers_own_choice_is_left_alone(fields: dict[str, object]) -> None:
     request = with_(FOX, **fields)
-    assert fitted_generation(request, server("0.30.0"), strict=True).sent == request
+    assert adapt_generation(request, server("0.30.0"), strict=True).sent == request
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_a_quality_or_a_callers_own_choice_is_left_alone(fields: dict[str, objec
 def test_what_a_server_would_ignore_is_refused_or_reported(version: str, field: str, value: object) -> None:
     request = with_(FOX, **{field: value})
     with pytest.raises(UnsupportedParameter, match=f"vLLM-Omni {version} does not know {field}") as caught:
-        fitted_generation(request, server(version), strict=True)
+        adapt_generation(request, server(version), strict=True)
     assert (caught.value.parameter, caught.value.version) == (field, version)
-    lenient = fitted_generation(request, server(version), strict=False)
+    lenient = adapt_generation(request, server(version), strict=False)
     assert (lenient.sent, lenient.ignored, lenient.requested) == (FOX, (field,), request)
 
 
@@ -87,18 +87,18 @@ def test_a_value_that_says_what_a_server_does_anyway_is_left_out_and_not_refused
     version: str, field: str, value: object
 ) -> None:
     request = with_(FOX, **{field: value})
-    fitted = fitted_generation(request, server(version), strict=True)
+    fitted = adapt_generation(request, server(version), strict=True)
     assert (fitted.requested, fitted.ignored, fitted.warnings) == (request, (), ())
     assert getattr(fitted.sent, field) in {None, "b64_json"}
     edit = ImageEditRequest(prompt="blue", output_format="png", return_stage_metrics=False)
-    assert fitted_edit(edit, (IMAGE,), server("0.14.0"), strict=True)[0].sent == edit.model_copy(
+    assert adapt_edit(edit, (IMAGE,), server("0.14.0"), strict=True)[0].sent == edit.model_copy(
         update={"return_stage_metrics": None}
     )
 
 
 def test_nothing_is_refused_for_a_server_that_tells_nothing() -> None:
     request = with_(FOX, response_format="file", layers=3, output_compression=None)
-    assert fitted_generation(request, Capabilities(), strict=True, into_file=True).sent == request
+    assert adapt_generation(request, Capabilities(), strict=True, into_file=True).sent == request
 
 
 @pytest.mark.parametrize(
@@ -113,27 +113,27 @@ def test_nothing_is_refused_for_a_server_that_tells_nothing() -> None:
 def test_the_pictures_own_bytes_are_asked_for_where_nothing_is_lost(
     version: str, fields: dict[str, object], sent_as: str | None
 ) -> None:
-    fitted = fitted_generation(with_(FOX, **fields), server(version), strict=True, into_file=True)
+    fitted = adapt_generation(with_(FOX, **fields), server(version), strict=True, into_file=True)
     assert fitted.sent.response_format == sent_as
 
 
 @pytest.mark.parametrize(("version", "warned"), [("0.14.0", True), ("0.20.0", True), ("0.26.0", False)])
 def test_a_guidance_of_zero_that_is_taken_for_one_is_told(version: str, *, warned: bool) -> None:
-    fitted = fitted_generation(with_(FOX, guidance_scale=0.0), server(version), strict=True)
+    fitted = adapt_generation(with_(FOX, guidance_scale=0.0), server(version), strict=True)
     assert fitted.warnings == ((f"vLLM-Omni {version} takes a guidance_scale of 0 for 1.",) if warned else ())
 
 
 def test_a_picture_that_an_old_server_would_ignore_is_refused_or_not_sent() -> None:
     request = ImageEditRequest(prompt="blue")
     with pytest.raises(UnsupportedParameter, match="mask_image"):
-        fitted_edit(request, (IMAGE, MASK), server("0.14.0"), strict=True)
-    fitted, pictures = fitted_edit(request, (IMAGE, MASK), server("0.14.0"), strict=False)
+        adapt_edit(request, (IMAGE, MASK), server("0.14.0"), strict=True)
+    fitted, pictures = adapt_edit(request, (IMAGE, MASK), server("0.14.0"), strict=False)
     assert (fitted.ignored, pictures) == (("mask_image",), (IMAGE,))
-    assert fitted_edit(request, (IMAGE, MASK), server("0.20.0"), strict=True)[1] == (IMAGE, MASK)
+    assert adapt_edit(request, (IMAGE, MASK), server("0.20.0"), strict=True)[1] == (IMAGE, MASK)
 
 
 def test_a_seed_of_zero_that_is_taken_for_none_is_refused() -> None:
     request = ImageEditRequest(prompt="blue", seed=0)
     with pytest.raises(UnsupportedParameter, match="seed"):
-        fitted_edit(request, (IMAGE,), server("0.14.0"), strict=True)
-    assert fitted_edit(request, (IMAGE,), server("0.20.0"), strict=True)[0].sent == request
+        adapt_edit(request, (IMAGE,), server("0.14.0"), strict=True)
+    assert adapt_edit(request, (IMAGE,), server("0.20.0"), strict=True)[0].sent == request

@@ -38,7 +38,7 @@ def test_an_error_leaves_with_all_that_was_tried() -> None:
     error = ServerError(
         "x", status=500, exchange=Exchange(method="POST", url="/path", status=500, request_id="r")
     )
-    assert attempts.signed(error) is error
+    assert attempts.sign(error) is error
     assert error.exchange == Exchange(
         method="POST", url=URL, status=500, request_id="r", attempts=2, generations=1, elapsed_seconds=2.5
     )
@@ -46,15 +46,15 @@ def test_an_error_leaves_with_all_that_was_tried() -> None:
 
 def test_the_dearest_attempt_decides_what_was_spent() -> None:
     attempts = attempts_of()
-    assert attempts.signed(ServerBusy("x", status=503)).gpu_spent == "no"
-    assert attempts.signed(ConnectionLost("x")).gpu_spent == "unknown"
-    assert attempts.signed(ServerUnreachable("x")).gpu_spent == "unknown"
-    assert attempts.signed(ServerError("x", status=500)).gpu_spent == "yes"
-    assert attempts.signed(ServerUnreachable("x")).gpu_spent == "yes"
+    assert attempts.sign(ServerBusy("x", status=503)).gpu_spent == "no"
+    assert attempts.sign(ConnectionLost("x")).gpu_spent == "unknown"
+    assert attempts.sign(ServerUnreachable("x")).gpu_spent == "unknown"
+    assert attempts.sign(ServerError("x", status=500)).gpu_spent == "yes"
+    assert attempts.sign(ServerUnreachable("x")).gpu_spent == "yes"
 
 
 def test_a_get_never_costs_gpu_time() -> None:
-    assert attempts_of("GET").signed(ConnectionLost("x")).gpu_spent == "no"
+    assert attempts_of("GET").sign(ConnectionLost("x")).gpu_spent == "no"
 
 
 def test_time_that_is_left_is_never_negative() -> None:
@@ -67,15 +67,15 @@ def test_an_unknown_outcome_is_followed_once() -> None:
     attempts = attempts_of()
     for follows in (True, False):
         attempts.begin()
-        error = attempts.diagnosed(ConnectionLost("x"), healthy=True)
-        assert attempts.may_follow(attempts.signed(error)) is follows
+        error = attempts.diagnose(ConnectionLost("x"), healthy=True)
+        assert attempts.may_follow(attempts.sign(error)) is follows
     assert attempts.wait_seconds(None) == 0.0
 
 
 def test_what_health_said_holds_for_one_attempt() -> None:
     attempts = attempts_of()
     attempts.begin()
-    attempts.diagnosed(BadReply("x"), healthy=True)
+    attempts.diagnose(BadReply("x"), healthy=True)
     attempts.begin()
     assert not attempts.may_follow(BadReply("x"))
 
@@ -99,7 +99,7 @@ def test_a_bug_and_a_cancellation_are_never_followed() -> None:
 
 def test_a_server_error_without_health_is_a_dead_engine() -> None:
     error = ServerError("it failed", status=500, exchange=Exchange(method="POST", url=URL, request_id="r"))
-    dead = attempts_of().diagnosed(error, healthy=False)
+    dead = attempts_of().diagnose(error, healthy=False)
     assert type(dead) is EngineDead
     assert dead.message == "it failed (and /health does not answer 200)"
     assert (dead.status, dead.exchange, dead.__cause__) == (500, error.exchange, error)
@@ -116,4 +116,4 @@ def test_a_server_error_without_health_is_a_dead_engine() -> None:
     ],
 )
 def test_any_other_error_stays_what_it_is(error: OmniError, *, healthy: bool) -> None:
-    assert attempts_of().diagnosed(error, healthy=healthy) is error
+    assert attempts_of().diagnose(error, healthy=healthy) is error

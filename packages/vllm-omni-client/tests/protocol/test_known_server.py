@@ -25,16 +25,16 @@ class Clock:
 def test_it_is_believed_for_five_minutes_and_renewed_by_the_same_version() -> None:
     clock = Clock()
     server = KnownServer(clock)
-    assert server.believed is None
+    assert server.current is None
     assert server.learn(OLD) is OLD
     clock.now = 299.0
-    assert server.believed is OLD
+    assert server.current is OLD
     clock.now = 300.0
-    assert server.believed is None
-    assert server.renewed("0.30.0") is None
-    assert server.renewed(None) is None
-    assert server.renewed("0.26.0") is OLD
-    assert server.believed is OLD
+    assert server.current is None
+    assert server.renew("0.30.0") is None
+    assert server.renew(None) is None
+    assert server.renew("0.26.0") is OLD
+    assert server.current is OLD
 
 
 def test_that_nothing_could_be_learnt_is_believed_for_ten_seconds() -> None:
@@ -43,10 +43,10 @@ def test_that_nothing_could_be_learnt_is_believed_for_ten_seconds() -> None:
     server.learn(Capabilities())
     server.doubt(ServerUnreachable("gone"))
     clock.now = 9.0
-    assert server.believed == Capabilities()
+    assert server.current == Capabilities()
     clock.now = 10.0
-    assert server.believed is None
-    assert server.renewed(None) is None
+    assert server.current is None
+    assert server.renew(None) is None
 
 
 @pytest.mark.parametrize(
@@ -62,15 +62,15 @@ def test_an_error_that_another_server_would_explain_makes_it_ask(error: OmniErro
     server = KnownServer(Clock())
     server.learn(OLD)
     server.doubt(error)
-    assert server.believed is None
-    assert server.renewed("0.26.0") is OLD
+    assert server.current is None
+    assert server.renew("0.26.0") is OLD
 
 
 def test_a_busy_server_is_still_the_same() -> None:
     server = KnownServer(Clock())
     server.learn(OLD)
     server.doubt(ServerBusy("later", status=503))
-    assert server.believed is OLD
+    assert server.current is OLD
 
 
 def test_another_version_heard_in_passing_is_another_server() -> None:
@@ -78,13 +78,13 @@ def test_another_version_heard_in_passing_is_another_server() -> None:
     server.hear("0.26.0")
     server.learn(OLD)
     server.hear("0.26.0")
-    assert server.believed is OLD
+    assert server.current is OLD
     server.hear("0.30.0")
-    assert server.believed is None
-    assert server.renewed("0.26.0") is None
+    assert server.current is None
+    assert server.renew("0.26.0") is None
 
 
 def test_what_the_caller_told_is_believed_for_good() -> None:
     server = KnownServer(Clock(), OLD)
     server.doubt(ServerUnreachable("gone"))
-    assert server.believed is OLD
+    assert server.current is OLD

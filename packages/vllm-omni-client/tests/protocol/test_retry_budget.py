@@ -32,11 +32,11 @@ def test_a_caller_who_allows_more_to_one_call_has_them() -> None:
 def test_a_success_pays_for_one_cheap_retry_up_to_the_capacity() -> None:
     budget = RetryBudget()
     for _ in range(100):
-        budget.succeeded()
+        budget.credit()
     assert budget.tokens == CAPACITY
     assert retries(ServerBusy("later", status=503), budget) == 10
     assert budget.tokens == 0.0
-    budget.succeeded()
+    budget.credit()
     assert retries(ServerBusy("later", status=503), budget) == 1
 
 

@@ -9,14 +9,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from vllm_image_core.batches.concurrency import AtOnce, Chooser
-from vllm_image_core.batches.context import Workshop
+from vllm_image_core.batches.concurrency import Concurrency, ConcurrencyChooser
+from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.events import Events
-from vllm_image_core.batches.handle import Begun, PictureBatch
-from vllm_image_core.batches.ingest import DrawnRequests, Source, check_request, check_source
-from vllm_image_core.batches.item_states import Tally
-from vllm_image_core.batches.lease import Lease, entered, taken_over
-from vllm_image_core.batches.queries import Book, Ledger
+from vllm_image_core.batches.handle import ImageBatch, StartedBatch
+from vllm_image_core.batches.ingest import SeededRequests, Source, check_request, check_source
+from vllm_image_core.batches.item_states import ItemStates
+from vllm_image_core.batches.lease import Lease, record_new_batch, take_over
+from vllm_image_core.batches.queries import BatchRow, JournalQueries
 from vllm_image_core.batches.runner import BatchRun
 from vllm_image_core.batches.summary import BatchSummary, FoundBatch
 from vllm_image_core.batches.worker_pool import BatchId, batch_id
@@ -24,7 +24,7 @@ from vllm_image_core.checks import integer
 from vllm_image_core.errors import InvalidRequest, UnknownBatch
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.storage.input_store import kept
+from vllm_image_core.storage.input_store import store_inputs
 from vllm_image_core.storage.owner import is_dead
 
 __all__ = ["Batches"]
@@ -51,40 +51,40 @@ class Batches:
         at_once: How many pictures each has under way.
     """
 
-    def __init__(self, workshop: Workshop, *, at_once: Chooser) -> None:
+    def __init__(self, workshop: BatchContext, *, at_once: ConcurrencyChooser) -> None:
         self._workshop = workshop
         self._at_once = at_once
-        self._known: dict[str, PictureBatch] = {}
+        self._known: dict[str, ImageBatch] = {}
         self._closed = False
 
     def new(
         self, requests: Source, *, max_concurrent: int | None, fresh: bool, recorded_first: bool
-    ) -> PictureBatch:
+    ) -> ImageBatch:
         """A batch that begins when it is awaited, entered or read."""
         name = batch_id(secrets.randbits(128))
-        return self._remembered(
-            PictureBatch(
+        return self._register(
+            ImageBatch(
                 self._workshop,
                 name,
                 begin=partial(
-                    self._recorded, name, requests, asked=max_concurrent, fresh=fresh, first=recorded_first
+                    self._begin_new, name, requests, asked=max_concurrent, fresh=fresh, first=recorded_first
                 ),
-                again=partial(self._resumed, name, max_concurrent, retried=True),
+                again=partial(self._begin_resumed, name, max_concurrent, retried=True),
             )
         )
 
-    def resume(self, batch_id: str, *, max_concurrent: int | None) -> PictureBatch:
+    def resume(self, batch_id: str, *, max_concurrent: int | None) -> ImageBatch:
         """A batch of any process, which goes on when it is awaited, entered or read."""
         name = BatchId(str(batch_id))
         known = self._known.get(name)
         if known is not None and not known.idle:
             return known
-        return self._remembered(
-            PictureBatch(
+        return self._register(
+            ImageBatch(
                 self._workshop,
                 name,
-                begin=partial(self._resumed, name, max_concurrent, retried=False),
-                again=partial(self._resumed, name, max_concurrent, retried=True),
+                begin=partial(self._begin_resumed, name, max_concurrent, retried=False),
+                again=partial(self._begin_resumed, name, max_concurrent, retried=True),
             )
         )
 
@@ -93,14 +93,14 @@ class Batches:
         most = _count("limit", limit)
         return await asyncio.to_thread(self._workshop.journal.batches, most)
 
-    async def found(self, batch_id: str, *, limit: int, offset: int) -> FoundBatch:
+    async def read(self, batch_id: str, *, limit: int, offset: int) -> FoundBatch:
         """A batch of the folder with some of its requests."""
         most = _count("limit", limit)
         start = integer("offset", offset, 0, 2**31, allowed="a whole number from 0 on")
         journal = self._workshop.journal
-        return await asyncio.to_thread(journal.found, str(batch_id), offset=start, limit=most)
+        return await asyncio.to_thread(journal.read_batch, str(batch_id), offset=start, limit=most)
 
-    async def cancel(self, batch_id: str) -> PictureBatch | None:
+    async def cancel(self, batch_id: str) -> ImageBatch | None:
         """Cancel a batch; where another process works on it, ask that one, and wait a while until it has.
 
         Returns the batch where it is this studio's own.
@@ -124,7 +124,7 @@ class Batches:
         if not book.open:
             return
         number = book.number
-        await asyncio.to_thread(journal.written, lambda ledger: ledger.ask_to_cancel(number))
+        await asyncio.to_thread(journal.write, lambda ledger: ledger.ask_to_cancel(number))
         until = time.monotonic() + workshop.stale_seconds
         while book.open and book.holder is not None and time.monotonic() < until:
             if is_dead(book.holder.owner):
@@ -137,19 +137,21 @@ class Batches:
     async def _cancel_left(self, name: str) -> None:
         """Cancel a batch whose owner is gone."""
         workshop = self._workshop
-        lease = await taken_over(
+        lease = await take_over(
             workshop.journal, name, beat_seconds=workshop.beat_seconds, stale_seconds=workshop.stale_seconds
         )
 
-        def end(ledger: Ledger) -> None:
-            tally = Tally(window=1)
-            book = _reopened(tally, lease.id, ledger, retried=False)
-            counts = replace(book.counts, done=tally.done, failed=tally.failed, running=0, cause=None)
+        def end(ledger: JournalQueries) -> None:
+            tally = ItemStates(window=1)
+            book = _reopen(tally, lease.id, ledger, retried=False)
+            counts = replace(
+                book.counts, done=tally.done_count, failed=tally.failed_count, running=0, cause=None
+            )
             ledger.release(lease.number, "cancelled", counts)
 
-        await asyncio.to_thread(workshop.journal.written, end)
+        await asyncio.to_thread(workshop.journal.write, end)
 
-    async def _recorded(
+    async def _begin_new(
         self,
         name: BatchId,
         requests: Source,
@@ -158,33 +160,33 @@ class Batches:
         asked: int | None,
         fresh: bool,
         first: bool,
-    ) -> Begun:
+    ) -> StartedBatch:
         self._check_open()
         check_source(requests)
         at_once = await self._at_once.of_new(asked)
         maker, workshop = self._workshop.maker, self._workshop
-        drawn: DrawnRequests | None = None
+        drawn: SeededRequests | None = None
         if isinstance(requests, Sequence):
-            drawn = await self._drawn(requests)
+            drawn = await self._draw_seeds(requests)
         else:
-            await maker.known_model()
+            await maker.cached_model()
         await maker.check_writable(drawn or ())
-        lease = await entered(workshop.journal, name, drawn, fresh=fresh, at_once=at_once)
+        lease = await record_new_batch(workshop.journal, name, drawn, fresh=fresh, at_once=at_once)
         tally = _tally(at_once)
         run = self._run(lease, tally, events, at_once)
         if drawn is not None:
             tally.record(len(drawn))
             tally.complete = True
-            async with _given_back(run):
+            async with _release_on_error(run):
                 await run.expect(drawn)
             for position in range(len(drawn)):
                 events.tell("queued", position)
         run.begin(requests if drawn is None else None, recorded_first=first)
         if first:
             await run.recorded.wait()
-        return Begun(tally=tally, run=run, at_once=at_once.number, requests=drawn or ())
+        return StartedBatch(tally=tally, run=run, at_once=at_once.number, requests=drawn or ())
 
-    async def _drawn(self, requests: Sequence[ImageRequest]) -> DrawnRequests:
+    async def _draw_seeds(self, requests: Sequence[ImageRequest]) -> SeededRequests:
         """The requests with their seeds drawn, if each of them fits the loaded model."""
         if not requests:
             raise InvalidRequest(
@@ -192,53 +194,55 @@ class Batches:
             )
         for position, request in enumerate(requests):
             check_request(request, position)
-        drawn = DrawnRequests(tuple(requests))
+        drawn = SeededRequests(tuple(requests))
         for position, request in enumerate(requests):
             try:
-                checked = (await self._workshop.maker.checked(request)).request
+                checked = (await self._workshop.maker.check(request)).request
             except InvalidRequest as error:
                 if len(requests) > 1:
                     error.add_note(
                         f"This is entry {position} of the batch, counted from 0; nothing was sent."
                     )
                 raise
-            checked = await kept(checked, self._workshop.library.root)
+            checked = await store_inputs(checked, self._workshop.library.root)
             edit = checked if isinstance(checked, EditRequest) else None
             drawn.draw(checked.seed or 0, drawn=checked.seed_drawn, edit=edit)
             if position % _BREATH == _BREATH - 1:
                 await asyncio.sleep(0)
         return drawn
 
-    async def _resumed(self, name: BatchId, asked: int | None, events: Events, *, retried: bool) -> Begun:
+    async def _begin_resumed(
+        self, name: BatchId, asked: int | None, events: Events, *, retried: bool
+    ) -> StartedBatch:
         self._check_open()
         workshop = self._workshop
         journal = workshop.journal
         await asyncio.to_thread(journal.check, name)
         book = await asyncio.to_thread(journal.book, name)
         if book.state == "cancelled":
-            return await self._left_cancelled(book)
+            return await self._stay_cancelled(book)
         at_once = await self._at_once.of_left(asked, book)
         tally = _tally(at_once)
-        lease = await taken_over(
+        lease = await take_over(
             journal, name, beat_seconds=workshop.beat_seconds, stale_seconds=workshop.stale_seconds
         )
         await asyncio.to_thread(
-            journal.written, partial(_reopened, tally, name, retried=retried, at_once=at_once)
+            journal.write, partial(_reopen, tally, name, retried=retried, at_once=at_once)
         )
         run = self._run(lease, tally, events, at_once)
-        async with _given_back(run):
+        async with _release_on_error(run):
             await asyncio.to_thread(workshop.library.sweep)
             await run.expect_left()
         run.begin(None)
-        return Begun(tally=tally, run=run, at_once=at_once.number)
+        return StartedBatch(tally=tally, run=run, at_once=at_once.number)
 
-    async def _left_cancelled(self, book: Book) -> Begun:
-        tally = Tally(window=_PICTURES_KEPT)
-        await asyncio.to_thread(self._workshop.journal.read, partial(_known_again, tally, book.id))
+    async def _stay_cancelled(self, book: BatchRow) -> StartedBatch:
+        tally = ItemStates(window=_PICTURES_KEPT)
+        await asyncio.to_thread(self._workshop.journal.read, partial(_add_known_outcomes, tally, book.id))
         tally.cancelled = True
-        return Begun(tally=tally, run=None, at_once=book.at_once)
+        return StartedBatch(tally=tally, run=None, at_once=book.at_once)
 
-    def _run(self, lease: Lease, tally: Tally, events: Events, at_once: AtOnce) -> BatchRun:
+    def _run(self, lease: Lease, tally: ItemStates, events: Events, at_once: Concurrency) -> BatchRun:
         return BatchRun(self._workshop, lease, tally, events, at_once=at_once.number, fixed=at_once.fixed)
 
     def _check_open(self) -> None:
@@ -252,7 +256,7 @@ class Batches:
                 next_step="Make another Studio on the same folder.",
             )
 
-    def _remembered(self, batch: PictureBatch) -> PictureBatch:
+    def _register(self, batch: ImageBatch) -> ImageBatch:
         while len(self._known) >= _KEPT:
             oldest = next((name for name, known in self._known.items() if known.idle), None)
             if oldest is None:
@@ -263,7 +267,7 @@ class Batches:
 
 
 @asynccontextmanager
-async def _given_back(run: BatchRun) -> AsyncGenerator[None]:
+async def _release_on_error(run: BatchRun) -> AsyncGenerator[None]:
     """Give a batch back where it cannot begin: nobody else could go on with it."""
     try:
         yield
@@ -272,11 +276,11 @@ async def _given_back(run: BatchRun) -> AsyncGenerator[None]:
         raise
 
 
-def _tally(at_once: AtOnce) -> Tally:
-    return Tally(window=max(_PICTURES_KEPT, 2 * at_once.number))
+def _tally(at_once: Concurrency) -> ItemStates:
+    return ItemStates(window=max(_PICTURES_KEPT, 2 * at_once.number))
 
 
-def _know(tally: Tally, book: Book, ledger: Ledger) -> None:
+def _know(tally: ItemStates, book: BatchRow, ledger: JournalQueries) -> None:
     tally.begin_again()  # this may be done a second time, with a repaired journal
     tally.record(book.recorded)
     tally.know(ledger.outcomes(book.number))
@@ -284,20 +288,25 @@ def _know(tally: Tally, book: Book, ledger: Ledger) -> None:
     tally.complete = True
 
 
-def _known_again(tally: Tally, name: BatchId, ledger: Ledger) -> None:
+def _add_known_outcomes(tally: ItemStates, name: BatchId, ledger: JournalQueries) -> None:
     _know(tally, _there(name, ledger), ledger)
 
 
-def _there(name: BatchId, ledger: Ledger) -> Book:
+def _there(name: BatchId, ledger: JournalQueries) -> BatchRow:
     book = ledger.book(name)
     if book is None:
         raise UnknownBatch(f"Batch {name} is not in the journal any more.")
     return book
 
 
-def _reopened(
-    tally: Tally, name: BatchId, ledger: Ledger, *, retried: bool, at_once: AtOnce | None = None
-) -> Book:
+def _reopen(
+    tally: ItemStates,
+    name: BatchId,
+    ledger: JournalQueries,
+    *,
+    retried: bool,
+    at_once: Concurrency | None = None,
+) -> BatchRow:
     book = _there(name, ledger)
     if retried:
         ledger.forget_failed(book.number)

@@ -7,9 +7,9 @@ from typing import Final, Literal
 
 from vllm_omni_client.errors import OmniError
 
-from vllm_image_core.batches.queries import Book
+from vllm_image_core.batches.queries import BatchRow
 
-__all__ = ["AtOnce", "Chooser", "Chosen"]
+__all__ = ["Chosen", "Concurrency", "ConcurrencyChooser"]
 
 Chosen = Literal["batch", "studio"]
 """Who has said how many: whoever made the batch or went on with it, or the settings of the studio."""
@@ -19,7 +19,7 @@ _MODEL_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AtOnce:
+class Concurrency:
     """How many, and whether that stays.
 
     Attributes:
@@ -33,7 +33,7 @@ class AtOnce:
     fixed: bool
 
 
-class Chooser:
+class ConcurrencyChooser:
     """Decides for the batches of one studio.
 
     Args:
@@ -46,7 +46,7 @@ class Chooser:
         self._recommended = recommended
         self._is_set = is_set
 
-    async def of_new(self, asked: int | None) -> AtOnce:
+    async def of_new(self, asked: int | None) -> Concurrency:
         """For a batch that is made now.
 
         Raises:
@@ -55,9 +55,9 @@ class Chooser:
         """
         number = await self._recommended(asked)
         chosen: Chosen | None = "studio" if self._is_set else None
-        return _said(number, chosen if asked is None else "batch")
+        return _label(number, chosen if asked is None else "batch")
 
-    async def of_left(self, asked: int | None, book: Book) -> AtOnce:
+    async def of_left(self, asked: int | None, book: BatchRow) -> Concurrency:
         """For a batch that goes on: as many as before, unless something else is said now.
 
         What was said for this batch alone outweighs what a studio is set to; of two studios the last wins.
@@ -66,15 +66,15 @@ class Chooser:
             InvalidRequest: What was asked for is no such number.
         """
         if asked is not None:
-            return _said(await self._recommended(asked), "batch")
+            return _label(await self._recommended(asked), "batch")
         if book.chosen == "batch" or (book.chosen == "studio" and not self._is_set):
-            return _said(book.at_once, book.chosen)
+            return _label(book.at_once, book.chosen)
         try:
             async with asyncio.timeout(_MODEL_SECONDS):
                 return await self.of_new(None)
         except (OmniError, TimeoutError):  # a batch may go on whose server is away
-            return AtOnce(number=book.at_once, chosen=None, fixed=True)
+            return Concurrency(number=book.at_once, chosen=None, fixed=True)
 
 
-def _said(number: int, chosen: Chosen | None) -> AtOnce:
-    return AtOnce(number=number, chosen=chosen, fixed=chosen is not None)
+def _label(number: int, chosen: Chosen | None) -> Concurrency:
+    return Concurrency(number=number, chosen=chosen, fixed=chosen is not None)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from vllm_image_core.batches.journal import Journal
-from vllm_image_core.estimation.backlog import Speed
+from vllm_image_core.estimation.backlog import ServerSpeed
 from vllm_image_core.fleet.backend import Backend
-from vllm_image_core.generation.generator import Maker
+from vllm_image_core.generation.generator import Generator
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.storage.library import Library
 from vllm_image_core.storage.owner import BEAT_SECONDS, STALE_SECONDS
 
-__all__ = ["PATIENCE_SECONDS", "Windowed", "Workshop"]
+__all__ = ["PATIENCE_SECONDS", "BatchContext", "Windowed"]
 
 PATIENCE_SECONDS = 600.0
 """How long a batch waits for a server or a folder that is away before it is stopped."""
@@ -35,7 +35,7 @@ class Windowed(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
+class BatchContext:
     """What a batch works with.
 
     Attributes:
@@ -54,12 +54,12 @@ class Workshop:
     """
 
     backend: Backend
-    maker: Maker
+    maker: Generator
     library: Library
     journal: Journal
     registry: Registry
     timer: Callable[[], float]
-    speeds: Callable[[], Sequence[Speed]]
+    speeds: Callable[[], Sequence[ServerSpeed]]
     patience_seconds: float = PATIENCE_SECONDS
     probe_seconds: float = PROBE_SECONDS
     look_seconds: float = LOOK_SECONDS

@@ -9,11 +9,11 @@ from typing import Final
 
 from vllm_omni_client.errors import OmniError
 
-from vllm_image_core.batches.context import Workshop
-from vllm_image_core.batches.recorder import BatchLog
+from vllm_image_core.batches.context import BatchContext
+from vllm_image_core.batches.recorder import BatchRecorder
 from vllm_image_core.batches.worker_pool import Progress
 from vllm_image_core.errors import JournalUnavailable
-from vllm_image_core.estimation.backlog import Eta, Remaining, Speed
+from vllm_image_core.estimation.backlog import Backlog, Eta, ServerSpeed
 from vllm_image_core.estimation.work import Work
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.image_request import ImageRequest
@@ -37,10 +37,10 @@ class BatchEta:
         workshop: What the batch works with.
     """
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(self, workshop: BatchContext) -> None:
         self._maker = workshop.maker
         self._speeds = workshop.speeds
-        self._remaining = Remaining(timer=workshop.timer)
+        self._remaining = Backlog(timer=workshop.timer)
         self._counting: asyncio.Task[None] | None = None
 
     async def expect(self, requests: Iterable[ImageRequest]) -> None:
@@ -55,14 +55,14 @@ class BatchEta:
         for work, count in counts.items():
             self._remaining.add(work, count)
 
-    async def expect_left(self, log: BatchLog) -> None:
+    async def expect_left(self, log: BatchRecorder) -> None:
         """What waits of a batch that goes on: some of it is counted now, and the rest beside the work."""
         first = next(log.tally.positions("waiting"), None)
         if first is None:
             return
         with suppress(OmniError, TimeoutError):  # a batch may go on whose server is away
             async with asyncio.timeout(_MODEL_SECONDS):
-                await self._maker.met()
+                await self._maker.ready()
         after = await self._expect_some(log, first - 1)
         if after is not None:
             self._counting = asyncio.create_task(self._expect_all(log, after), name="what is left of a batch")
@@ -72,21 +72,21 @@ class BatchEta:
         if self._counting is not None:
             self._counting.cancel()
 
-    async def started(self, position: int, request: ImageRequest) -> None:
+    async def mark_started(self, position: int, request: ImageRequest) -> None:
         """A request is on its way."""
         work = await self._work(request)
         if work is not None:
-            self._remaining.began(position, work)
+            self._remaining.mark_sent(position, work)
 
     def waits_again(self, position: int) -> None:
         """A request that was on its way goes back to those that wait; one that was not stays as it is."""
-        self._remaining.returned(position)
+        self._remaining.mark_returned(position)
 
-    def ended(self, position: int, *, made: bool) -> None:
+    def mark_ended(self, position: int, *, made: bool) -> None:
         """A request will not be sent any more; `made`: because its picture is there, and is a new one."""
-        self._remaining.ended(position, made=made)
+        self._remaining.mark_ended(position, made=made)
 
-    def told(self, progress: Progress, *, at_once: int) -> Eta:
+    def estimate(self, progress: Progress, *, at_once: int) -> Eta:
         """How long the batch will still take, and what that rests on.
 
         Args:
@@ -99,13 +99,13 @@ class BatchEta:
         left = (progress.waiting or 0) + progress.running
         return self._remaining.eta(speeds, pictures_left=left, more=progress.total is None)
 
-    async def _expect_all(self, log: BatchLog, after: int) -> None:
+    async def _expect_all(self, log: BatchRecorder, after: int) -> None:
         rest: int | None = after
         with suppress(JournalUnavailable):  # the batch is over, or waits for its journal: others tell that
             while rest is not None:
                 rest = await self._expect_some(log, rest)
 
-    async def _expect_some(self, log: BatchLog, after: int) -> int | None:
+    async def _expect_some(self, log: BatchRecorder, after: int) -> int | None:
         """Count some requests behind a position, and return the last one's; None where there are none."""
         items = await log.take(after, _BREATH)
         await self.expect(item.request for item in items if log.tally.waits(item.position))
@@ -117,9 +117,9 @@ class BatchEta:
         return self._maker.work(request)
 
 
-def _within(speeds: Sequence[Speed], at_once: int) -> list[Speed]:
+def _within(speeds: Sequence[ServerSpeed], at_once: int) -> list[ServerSpeed]:
     """The servers that work on a batch, the fastest first, with no more requests than it has under way."""
-    kept: list[Speed] = []
+    kept: list[ServerSpeed] = []
     for speed in sorted(speeds, key=lambda speed: speed.predictor.seconds(_USUAL)):
         if at_once > 0:
             kept.append(speed if speed.parallelism <= at_once else replace(speed, parallelism=at_once))

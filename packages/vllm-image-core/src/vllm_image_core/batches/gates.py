@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 __all__ = [
-    "LeftWaiting",
-    "Patience",
-    "Streak",
-    "Turnstile",
+    "ConsecutiveFailureLimit",
+    "OutageGate",
+    "SharedExclusiveGate",
+    "StillWaiting",
 ]
 
 
@@ -18,11 +18,11 @@ _LONGEST_ASKED_SECONDS: Final = 120.0
 _SHORTEST_SECONDS: Final = 0.01
 
 
-class LeftWaiting(Exception):
+class StillWaiting(Exception):
     """Nothing is sent any more; the request stays among those that wait."""
 
 
-class Patience:
+class OutageGate:
     """One thing that everybody needs: all pass while it is well, and nobody after it has failed.
 
     Then it is probed, at once and every `interval_seconds`, and when the probe is good, one is let through as
@@ -77,7 +77,7 @@ class Patience:
         """
         while self._reason is not None or self._closed:
             if self._closed:
-                raise LeftWaiting
+                raise StillWaiting
             if self._trial:
                 self._trial, self._trying = False, True
                 return
@@ -88,13 +88,13 @@ class Patience:
         """Wait until it is back; False where nobody waits for it any longer. The probe alone decides."""
         while self._reason is not None and not self._closed:
             if self._trial:
-                self.well()
+                self.record_success()
                 break
             self._changed.clear()
             await self._changed.wait()
         return not self._closed
 
-    def failed(self, reason: str, *, wait_seconds: float = 0.0) -> None:
+    def record_failure(self, reason: str, *, wait_seconds: float = 0.0) -> None:
         """It is away; `wait_seconds` is how long it asked to be left alone."""
         now = asyncio.get_running_loop().time()
         self._not_before = max(self._not_before, now + min(wait_seconds, _LONGEST_ASKED_SECONDS))
@@ -106,7 +106,7 @@ class Patience:
         if self._watching is None and not self._closed:
             self._watching = asyncio.create_task(self._watch(), name="patience")
 
-    def well(self) -> None:
+    def record_success(self) -> None:
         """It is well: somebody has passed and come back."""
         if self._reason is None:
             return
@@ -140,7 +140,7 @@ class Patience:
             self._watching = None
 
 
-class Turnstile:
+class SharedExclusiveGate:
     """Lets many in at once; one who has to be alone waits until all are out, and is waited for."""
 
     def __init__(self) -> None:
@@ -184,14 +184,14 @@ _SAME_FAILURES: Final = 5
 """So many failures of one kind, with no success between them, stop a batch."""
 
 
-class Streak:
+class ConsecutiveFailureLimit:
     """Counts failures until one is of another kind, or something succeeds."""
 
     def __init__(self) -> None:
         self._kind: type[Exception] | None = None
         self._count = 0
 
-    def failed(self, error: Exception) -> str | None:
+    def count_failure(self, error: Exception) -> str | None:
         """Count a failure; where it was one too many, what is to be told: the others would fail, too."""
         self._count = self._count + 1 if type(error) is self._kind else 1
         self._kind = type(error)
@@ -199,6 +199,6 @@ class Streak:
             return None
         return f"{_SAME_FAILURES} requests in a row have failed in the same way: {error}"
 
-    def broken(self) -> None:
+    def reset(self) -> None:
         """Begin anew: something has succeeded."""
         self._kind, self._count = None, 0

@@ -10,9 +10,9 @@ from typing import Final, Self
 
 from vllm_omni_client.errors import OmniError
 
-from vllm_image_core.batches.context import Workshop
+from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.events import Event, Events, EventStream
-from vllm_image_core.batches.item_states import PictureOutcome, Tally
+from vllm_image_core.batches.item_states import ItemStates, PictureOutcome
 from vllm_image_core.batches.outcomes import Errors, Images, OutcomeReader
 from vllm_image_core.batches.runner import BatchRun
 from vllm_image_core.batches.worker_pool import BatchId, Progress, State
@@ -21,13 +21,13 @@ from vllm_image_core.estimation.backlog import Eta
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 
-__all__ = ["Begun", "PictureBatch"]
+__all__ = ["ImageBatch", "StartedBatch"]
 
 _NOTHING: Final = Progress(total=None, waiting=None, running=0, done=0, failed=0, cancelled=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
+class StartedBatch:
     """A batch that is at work, or that had ended when it was taken up again.
 
     Attributes:
@@ -37,16 +37,16 @@ class Begun:
         requests: All of them, seeds drawn, where they came as a list.
     """
 
-    tally: Tally
+    tally: ItemStates
     run: BatchRun | None
     at_once: int
     requests: Sequence[ImageRequest] = ()
 
 
-Begin = Callable[[Events], Awaitable[Begun]]
+Begin = Callable[[Events], Awaitable[StartedBatch]]
 
 
-class PictureBatch:
+class ImageBatch:
     """Pictures in the making; nothing happens before it is awaited, entered or read.
 
     - ``await batch`` checks the requests, records them in the folder's journal, and begins. The work goes
@@ -60,7 +60,7 @@ class PictureBatch:
 
     def __init__(
         self,
-        workshop: Workshop,
+        workshop: BatchContext,
         batch_id: BatchId,
         *,
         begin: Begin,
@@ -71,8 +71,8 @@ class PictureBatch:
         self._begin = begin
         self._again = again
         self._events = Events()
-        self._beginning: asyncio.Future[Begun] | None = None
-        self._begun: Begun | None = None
+        self._beginning: asyncio.Future[StartedBatch] | None = None
+        self._begun: StartedBatch | None = None
         self._reader: OutcomeReader | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = os.getpid()
@@ -89,7 +89,7 @@ class PictureBatch:
             BatchInUse: To be resumed, and another process works on it.
             JournalUnavailable: The folder's journal of batches cannot be read or written.
         """
-        return self._started().__await__()
+        return self._start().__await__()
 
     async def __aenter__(self) -> Self:
         return await self
@@ -103,7 +103,7 @@ class PictureBatch:
 
     async def __aiter__(self) -> AsyncIterator[PictureOutcome]:
         """Outcomes as they complete; ``index`` is the request's position."""
-        await self._started()
+        await self._start()
         while (outcome := await self._outcomes.next()) is not None:
             yield outcome
         self._raise_error()
@@ -113,7 +113,7 @@ class PictureBatch:
 
         Waits for each; requests that were not made, because the batch was cancelled, are left out.
         """
-        await self._started()
+        await self._start()
         position = 0
         while await self._outcomes.has(position):
             outcome = await self._outcomes.at(position)
@@ -175,18 +175,18 @@ class PictureBatch:
         return run.log.trouble if run else None
 
     @property
-    def left_running(self) -> int:
+    def running_at_cancel(self) -> int:
         """How many were under way when it was cancelled: a GPU may still have finished those."""
         run = self._begun and self._begun.run
         return run.log.left_running if run else 0
 
     @property
-    def unfinished(self) -> int:
+    def unfinished_count(self) -> int:
         """How many of the recorded requests are neither saved nor failed."""
         if self._begun is None:
             return 0
         tally = self._begun.tally
-        return tally.recorded - tally.done - tally.failed
+        return tally.recorded - tally.done_count - tally.failed_count
 
     @property
     def unread(self) -> int:
@@ -224,7 +224,7 @@ class PictureBatch:
 
         Reading it begins the batch if nobody has, and ends at once if the batch is over.
         """
-        stream = self._events.stream(begin=self._started)
+        stream = self._events.stream(begin=self._start)
         if self.over:
             stream.close()
         return stream
@@ -259,7 +259,7 @@ class PictureBatch:
 
     async def wait(self, timeout_seconds: float | None = None) -> bool:
         """Wait until it is over, at most so long; whether it is. Begins it where nobody has."""
-        run = (await self._started())._running  # noqa: SLF001 - its own
+        run = (await self._start())._running  # noqa: SLF001 - its own
         if run is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout_seconds):
@@ -271,7 +271,7 @@ class PictureBatch:
 
         A batch that is over goes on with them.
         """
-        await self._started()
+        await self._start()
         if self._running is not None and not self.over:
             return await self._running.retry_failed()
         count = len(self.errors)
@@ -289,19 +289,19 @@ class PictureBatch:
             raise RuntimeError("the batch has not begun")
         return self._reader
 
-    async def _started(self) -> Self:
+    async def _start(self) -> Self:
         self._check_here()
         if self._beginning is None or _has_failed(self._beginning):
             self._beginning = asyncio.ensure_future(self._begin(self._events))
-            self._beginning.add_done_callback(self._began)
+            self._beginning.add_done_callback(self._on_begun)
         await asyncio.shield(self._beginning)
         return self
 
-    def _began(self, beginning: asyncio.Future[Begun]) -> None:
+    def _on_begun(self, beginning: asyncio.Future[StartedBatch]) -> None:
         if not beginning.cancelled() and beginning.exception() is None:
             self._take(beginning.result())
 
-    def _take(self, begun: Begun) -> None:
+    def _take(self, begun: StartedBatch) -> None:
         before = self._begun
         self._begun = replace(begun, requests=before.requests) if before else begun
         self._reader = OutcomeReader(self._workshop, self.id, begun.tally, begun.run)
@@ -332,5 +332,5 @@ class PictureBatch:
             raise error
 
 
-def _has_failed(beginning: asyncio.Future[Begun]) -> bool:
+def _has_failed(beginning: asyncio.Future[StartedBatch]) -> bool:
     return beginning.done() and (beginning.cancelled() or beginning.exception() is not None)

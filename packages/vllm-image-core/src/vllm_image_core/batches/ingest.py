@@ -18,12 +18,12 @@ from vllm_image_core.text import shown
 
 __all__ = [
     "MOST",
-    "DrawnRequests",
+    "SeededRequests",
     "Source",
     "bites",
     "check_request",
     "check_source",
-    "pulled",
+    "pull_chunks",
 ]
 
 
@@ -49,7 +49,7 @@ _NOTE: Final = (
 Clock = Callable[[], float]
 
 
-async def pulled(
+async def pull_chunks(
     source: Iterable[ImageRequest], *, clock: Clock = time.monotonic
 ) -> AsyncGenerator[list[ImageRequest]]:
     """The requests, some at a time: one at first, then twice as many each time, up to `MOST`.
@@ -160,7 +160,7 @@ def _no_request(value: object, message: str) -> InvalidRequest:
     )
 
 
-class DrawnRequests(Sequence[ImageRequest]):
+class SeededRequests(Sequence[ImageRequest]):
     """The caller's own requests with the seeds that were drawn for them; no generation is copied.
 
     Args:
@@ -207,7 +207,7 @@ async def bites(source: Source) -> AsyncGenerator[list[ImageRequest]]:
     Raises:
         InvalidRequest: Something else came than a request.
     """
-    some, count = _pumped(source) if isinstance(source, AsyncIterable) else pulled(source), 0
+    some, count = _pump(source) if isinstance(source, AsyncIterable) else pull_chunks(source), 0
     try:
         async for bite in some:
             for position, request in enumerate(bite, count):
@@ -218,7 +218,7 @@ async def bites(source: Source) -> AsyncGenerator[list[ImageRequest]]:
         await some.aclose()
 
 
-async def _pumped(source: AsyncIterable[ImageRequest]) -> AsyncGenerator[list[ImageRequest]]:
+async def _pump(source: AsyncIterable[ImageRequest]) -> AsyncGenerator[list[ImageRequest]]:
     most, pile = 1, list[ImageRequest]()
     news, room = asyncio.Event(), asyncio.Event()
 

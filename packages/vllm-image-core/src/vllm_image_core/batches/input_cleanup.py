@@ -6,12 +6,12 @@ from contextlib import suppress
 from typing import Final
 
 from vllm_image_core.batches.journal import Journal
-from vllm_image_core.batches.queries import Ledger
+from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.errors import DatabaseUnavailable
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.input_store import copies_of, inputs_folder
 
-__all__ = ["GRACE_SECONDS", "swept"]
+__all__ = ["GRACE_SECONDS", "remove_unneeded_inputs"]
 
 _logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ GRACE_SECONDS: Final = 3600
 """A copy that is younger may be that of a batch that is being recorded: it is left for another sweep."""
 
 
-def swept(journal: Journal) -> None:
+def remove_unneeded_inputs(journal: Journal) -> None:
     """Remove the copies that nobody needs; waits for the disk.
 
     A batch that may go on needs its copies, and so do the failed requests of the newest batches, which may be
@@ -38,13 +38,13 @@ def swept(journal: Journal) -> None:
 
 def _sweep(folder: Folder, journal: Journal) -> None:
     latest = _latest(folder)
-    free = _older(folder, latest) - journal.read(_needed)
+    free = _older(folder, latest) - journal.read(_needed_hashes)
     if free:
         # One transaction: no batch is recorded between the question and the answer.
-        journal.written(lambda ledger: _remove(folder, free - _needed(ledger), latest))
+        journal.write(lambda ledger: _remove(folder, free - _needed_hashes(ledger), latest))
 
 
-def _needed(ledger: Ledger) -> frozenset[str]:
+def _needed_hashes(ledger: JournalQueries) -> frozenset[str]:
     return copies_of(ledger.edits_to_keep())
 
 

@@ -5,12 +5,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from vllm_image_core.batches.stored_items import ItemState, Told
+from vllm_image_core.batches.stored_items import ItemState, StoredOutcome
 from vllm_image_core.batches.worker_pool import Done, Failed, Outcome, Progress, State
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 
-__all__ = ["PictureOutcome", "Tally"]
+__all__ = ["ItemStates", "PictureOutcome"]
 
 _ERRORS_KEPT: Final = 100
 """Failures that are kept as they were raised; older ones are read from the journal."""
@@ -29,7 +29,7 @@ _STATES: Final[dict[int, State]] = {
 PictureOutcome = Outcome[ImageRequest, GeneratedImage]
 
 
-class Tally:
+class ItemStates:
     """Counts, states, and the last few outcomes with their pictures.
 
     Attributes:
@@ -45,7 +45,7 @@ class Tally:
         self.complete = False
         self.cancelled = False
         self.reused = 0
-        self.unwritten: dict[int, Told] = {}
+        self.unwritten: dict[int, StoredOutcome] = {}
         self._states = bytearray()
         self._counts = [0, 0, 0, 0]
         self._order = array("I")
@@ -76,7 +76,7 @@ class Tally:
         """A request is under way."""
         self._move(position, _RUNNING)
 
-    def put_back(self, position: int) -> None:
+    def return_to_queue(self, position: int) -> None:
         """A request waits again."""
         self._move(position, _WAITING)
 
@@ -95,7 +95,7 @@ class Tally:
             if len(self._errors) > _ERRORS_KEPT:
                 self._errors.popitem(last=False)
 
-    def found(self, position: int) -> None:
+    def mark_found(self, position: int) -> None:
         """A request turns out to be done already; its picture is not at hand."""
         self._move(position, _DONE)
         self._order.append(position)
@@ -115,7 +115,7 @@ class Tally:
         """How many outcomes nobody has taken."""
         return len(self._order) - self._read
 
-    def took(self) -> None:
+    def count_read(self) -> None:
         """The next outcome was taken."""
         self._read += 1
 
@@ -123,7 +123,7 @@ class Tally:
         """An outcome that is still at hand, with its picture or the error as it was raised."""
         return self._recent.get(position) or self._errors.get(position)
 
-    def wrote(self, positions: Iterable[int]) -> None:
+    def mark_written(self, positions: Iterable[int]) -> None:
         """The journal knows what became of some requests now."""
         for position in positions:
             self.unwritten.pop(position, None)
@@ -133,15 +133,15 @@ class Tally:
         """How the batch has ended, in the journal's word; "open" where it has not."""
         if self.waiting or not self.complete:
             return "open"
-        if not self.failed:
+        if not self.failed_count:
             return "done"
-        return "partial" if self.done else "failed"
+        return "partial" if self.done_count else "failed"
 
     def waits(self, position: int) -> bool:
         """Whether a request is neither under way nor ended."""
         return self._states[position] == _WAITING
 
-    def ended(self, position: int) -> bool:
+    def is_ended(self, position: int) -> bool:
         """Whether a request is done or has failed."""
         return self._states[position] in {_DONE, _FAILED}
 
@@ -170,12 +170,12 @@ class Tally:
         return self._counts[_RUNNING]
 
     @property
-    def done(self) -> int:
+    def done_count(self) -> int:
         """How many pictures are saved."""
         return self._counts[_DONE]
 
     @property
-    def failed(self) -> int:
+    def failed_count(self) -> int:
         """How many have failed."""
         return self._counts[_FAILED]
 
@@ -193,8 +193,8 @@ class Tally:
             total=total,
             waiting=None if total is None else waiting,
             running=self.running,
-            done=self.done,
-            failed=self.failed,
+            done=self.done_count,
+            failed=self.failed_count,
             cancelled=self.waiting if self.cancelled else 0,
             reused=self.reused,
         )

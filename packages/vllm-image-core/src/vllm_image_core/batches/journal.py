@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
-from vllm_image_core.batches.queries import JOURNAL, Book, Ledger
-from vllm_image_core.batches.recovery import salvaged
+from vllm_image_core.batches.queries import JOURNAL, BatchRow, JournalQueries
+from vllm_image_core.batches.recovery import recover_journal
 from vllm_image_core.batches.stored_items import BatchItem, ItemState, is_whole
 from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
 from vllm_image_core.batches.worker_pool import State
@@ -64,12 +64,12 @@ class Journal:
         return Database(self.root, JOURNAL).exists()
 
     @contextmanager
-    def opened(self) -> Generator[Ledger]:
+    def open(self) -> Generator[JournalQueries]:
         """A ledger for this thread and this piece of work."""
         database = Database(self.root, JOURNAL)
         try:
-            with database.opened() as connection:
-                yield Ledger(connection, self.root)
+            with database.open() as connection:
+                yield JournalQueries(connection, self.root)
         except OSError as error:  # the folder was removed meanwhile
             raise JournalUnavailable(
                 f"The journal of batches {one_line(str(self.path), limit=300)} cannot be used: "
@@ -77,13 +77,13 @@ class Journal:
                 next_step=next_step_after(error, otherwise=JournalUnavailable.usual_next_step),
             ) from error
 
-    def written(self, work: Callable[[Ledger], T]) -> T:
+    def write(self, work: Callable[[JournalQueries], T]) -> T:
         """Do some work as one transaction."""
-        return self._repaired(lambda ledger: _as_one(ledger, work))
+        return self._run_with_repair(lambda ledger: _as_one(ledger, work))
 
-    def read(self, work: Callable[[Ledger], T]) -> T:
+    def read(self, work: Callable[[JournalQueries], T]) -> T:
         """Do some work that changes nothing."""
-        return self._repaired(work)
+        return self._run_with_repair(work)
 
     def batches(self, limit: int) -> tuple[BatchSummary, ...]:
         """The newest batches, newest first; nothing is made in a folder that has had none."""
@@ -91,14 +91,14 @@ class Journal:
             return ()
         return tuple(_summary(book) for book in self.read(lambda ledger: ledger.books(limit)))
 
-    def found(self, batch_id: str, *, offset: int, limit: int) -> FoundBatch:
+    def read_batch(self, batch_id: str, *, offset: int, limit: int) -> FoundBatch:
         """A batch with some of its requests.
 
         Raises:
             UnknownBatch: No batch of this folder has that id.
         """
 
-        def look(ledger: Ledger) -> tuple[Book | None, list[BatchItem]]:
+        def look(ledger: JournalQueries) -> tuple[BatchRow | None, list[BatchItem]]:
             book = ledger.book(batch_id)
             return book, ledger.take(book.number, offset - 1, limit + 1) if book else []
 
@@ -114,7 +114,7 @@ class Journal:
             next_offset=offset + limit if len(items) > limit else None,
         )
 
-    def book(self, batch_id: str) -> Book:
+    def book(self, batch_id: str) -> BatchRow:
         """A batch by its id.
 
         Raises:
@@ -135,7 +135,7 @@ class Journal:
         """
         number = self.book(batch_id).number
         try:
-            with self.opened() as ledger:
+            with self.open() as ledger:
                 ledger.check(number)
         except DamagedDatabase as error:
             self.repair(error)
@@ -144,7 +144,7 @@ class Journal:
     def owns(self, number: int, token: str) -> bool:
         """Whether the file that is there now has a batch that still belongs to an owner."""
         try:
-            with self.opened() as ledger:
+            with self.open() as ledger:
                 return ledger.is_held(number, token)
         except JournalUnavailable:
             return False
@@ -152,11 +152,11 @@ class Journal:
     def repair(self, damage: DamagedDatabase) -> None:
         """Set the damaged file aside, and go on with what can still be read of it."""
         _logger.warning("%s It is set aside, and what can still be read of it is kept.", damage.message)
-        salvage = salvaged(Database(self.root, JOURNAL), damage.identity)
+        salvage = recover_journal(Database(self.root, JOURNAL), damage.identity)
         if salvage is not None:
             _logger.warning("%s", salvage)
 
-    def restored(self, ledger: Ledger, *, device: int | None) -> bool:
+    def restore(self, ledger: JournalQueries, *, device: int | None) -> bool:
         """Write the file anew from a ledger that is still open, where its folder was removed and made anew.
 
         A folder on another disk was not made anew: there a disk was taken out. Whether it was written.
@@ -164,7 +164,7 @@ class Journal:
         try:
             if self.root.stat().st_dev != device or is_there(self.path):
                 return False
-            with Folder.opened(self.path.parent) as folder, folder.temporary(ledger.copy()) as copy:
+            with Folder.open(self.path.parent) as folder, folder.temporary(ledger.copy()) as copy:
                 return folder.place(copy, self.path.name)
         except OSError:  # it is gone again
             return False
@@ -178,23 +178,23 @@ class Journal:
             )
         return error
 
-    def _repaired(self, work: Callable[[Ledger], T]) -> T:
+    def _run_with_repair(self, work: Callable[[JournalQueries], T]) -> T:
         """Do some work; where the file turns out to be damaged, with what can still be read of it."""
         try:
-            with self.opened() as ledger:
+            with self.open() as ledger:
                 return work(ledger)
         except DamagedDatabase as error:
             self.repair(error)
-            with self.opened() as ledger:
+            with self.open() as ledger:
                 return work(ledger)
 
 
-def _as_one(ledger: Ledger, work: Callable[[Ledger], T]) -> T:
+def _as_one(ledger: JournalQueries, work: Callable[[JournalQueries], T]) -> T:
     with writing(ledger.connection):
         return work(ledger)
 
 
-def _summary(book: Book) -> BatchSummary:
+def _summary(book: BatchRow) -> BatchSummary:
     counts, owner = book.counts, _owner(book)
     ended = counts.done + counts.failed
     running = counts.running if owner else 0
@@ -202,7 +202,7 @@ def _summary(book: Book) -> BatchSummary:
     cancelled = left if book.state == "cancelled" else 0
     return BatchSummary(
         id=book.id,
-        state=_ENDS.get(book.state) or _unended(owner, counts.cause),
+        state=_ENDS.get(book.state) or _state_of_unended(owner, counts.cause),
         created=EPOCH + timedelta(seconds=book.created),
         prompt=book.prompt,
         total=book.recorded if book.complete or owner is None else None,
@@ -222,7 +222,7 @@ def _summary(book: Book) -> BatchSummary:
     )
 
 
-def _owner(book: Book) -> Literal["here", "elsewhere"] | None:
+def _owner(book: BatchRow) -> Literal["here", "elsewhere"] | None:
     if book.holder is None or is_dead(book.holder.owner):
         return None
     me, other = this_process(""), book.holder.owner
@@ -232,13 +232,13 @@ def _owner(book: Book) -> Literal["here", "elsewhere"] | None:
     return "elsewhere" if time.time() - book.beat_at < _SILENT_SECONDS else None
 
 
-def _unended(owner: str | None, cause: str | None) -> BatchState:
+def _state_of_unended(owner: str | None, cause: str | None) -> BatchState:
     if owner is None:
         return "interrupted"
     return "paused" if cause else "running"
 
 
-def _report(item: BatchItem, book: Book, root: Path) -> ItemReport:
+def _report(item: BatchItem, book: BatchRow, root: Path) -> ItemReport:
     told = item.told
     states: dict[ItemState, State] = {
         ItemState.WAITING: "cancelled" if book.state == "cancelled" else "waiting",

@@ -6,16 +6,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vllm_image_core.batches.concurrency import AtOnce
+from vllm_image_core.batches.concurrency import Concurrency
 from vllm_image_core.batches.journal import Journal
-from vllm_image_core.batches.queries import Book, Ledger
+from vllm_image_core.batches.queries import BatchRow, JournalQueries
 from vllm_image_core.batches.stored_items import request_as_json
 from vllm_image_core.batches.worker_pool import BatchId
 from vllm_image_core.errors import BatchInUse
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.owner import Holder, Owner, is_dead, this_process
 
-__all__ = ["Lease", "entered", "taken_over"]
+__all__ = ["Lease", "record_new_batch", "take_over"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +39,13 @@ class Lease:
     seconds: float = 0.0
 
 
-async def entered(
+async def record_new_batch(
     journal: Journal,
     batch_id: BatchId,
     requests: Sequence[ImageRequest] | None,
     *,
     fresh: bool,
-    at_once: AtOnce,
+    at_once: Concurrency,
 ) -> Lease:
     """Enter a new batch in the journal, with all of its requests where they are known; all or nothing.
 
@@ -54,7 +54,7 @@ async def entered(
     """
     owner, created = this_process(secrets.token_hex(16)), int(time.time())
 
-    def enter(ledger: Ledger) -> int:
+    def enter(ledger: JournalQueries) -> int:
         number = ledger.create(
             batch_id, owner, created=created, fresh=fresh, at_once=at_once.number, chosen=at_once.chosen
         )
@@ -63,19 +63,19 @@ async def entered(
             ledger.complete(number)
         return number
 
-    entering = asyncio.ensure_future(asyncio.to_thread(journal.written, enter))
+    entering = asyncio.ensure_future(asyncio.to_thread(journal.write, enter))
     try:
         number = await asyncio.shield(entering)
     except asyncio.CancelledError:
         await asyncio.wait([entering])
         if entering.exception() is None:
             number = entering.result()
-            await asyncio.to_thread(journal.written, lambda ledger: ledger.remove(number))
+            await asyncio.to_thread(journal.write, lambda ledger: ledger.remove(number))
         raise
     return Lease(id=batch_id, number=number, token=owner.token, fresh=fresh)
 
 
-async def taken_over(journal: Journal, batch_id: str, *, beat_seconds: float, stale_seconds: float) -> Lease:
+async def take_over(journal: Journal, batch_id: str, *, beat_seconds: float, stale_seconds: float) -> Lease:
     """Take a batch over that nobody works on: at once where its owner is known to be dead, or after a while.
 
     Raises:
@@ -92,7 +92,7 @@ async def taken_over(journal: Journal, batch_id: str, *, beat_seconds: float, st
         if first is not None and holder is not None and holder != first:
             raise _in_use(book, holder)
         if holder is None or is_dead(holder.owner) or time.monotonic() - since >= stale_seconds:
-            claimed = await asyncio.to_thread(_claimed, journal, book, owner)
+            claimed = await asyncio.to_thread(_try_claim, journal, book, owner)
             if claimed:
                 return Lease(
                     id=book.id,
@@ -106,11 +106,11 @@ async def taken_over(journal: Journal, batch_id: str, *, beat_seconds: float, st
         await asyncio.sleep(min(beat_seconds, stale_seconds) / 4)
 
 
-def _claimed(journal: Journal, book: Book, owner: Owner) -> bool:
-    return journal.written(lambda ledger: ledger.claim(book.number, owner, book.holder))
+def _try_claim(journal: Journal, book: BatchRow, owner: Owner) -> bool:
+    return journal.write(lambda ledger: ledger.claim(book.number, owner, book.holder))
 
 
-def _in_use(book: Book, holder: Holder) -> BatchInUse:
+def _in_use(book: BatchRow, holder: Holder) -> BatchInUse:
     return BatchInUse(
         f"Batch {book.id} is worked on by process {holder.owner.pid} on {holder.owner.host}.",
         batch_id=book.id,

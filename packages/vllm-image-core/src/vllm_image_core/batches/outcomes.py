@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from vllm_image_core.batches.context import Workshop
-from vllm_image_core.batches.item_states import PictureOutcome, Tally
-from vllm_image_core.batches.queries import Ledger
+from vllm_image_core.batches.context import BatchContext
+from vllm_image_core.batches.item_states import ItemStates, PictureOutcome
+from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.runner import BatchRun
 from vllm_image_core.batches.stored_items import BatchItem, failure, image
 from vllm_image_core.batches.worker_pool import BatchId, Done, Failed
@@ -30,7 +30,9 @@ class OutcomeReader:
         run: The work on it; None where there is none.
     """
 
-    def __init__(self, workshop: Workshop, batch_id: BatchId, tally: Tally, run: BatchRun | None) -> None:
+    def __init__(
+        self, workshop: BatchContext, batch_id: BatchId, tally: ItemStates, run: BatchRun | None
+    ) -> None:
         self.tally = tally
         self._workshop = workshop
         self._id = batch_id
@@ -45,13 +47,13 @@ class OutcomeReader:
                 if await self._nothing_more():
                     return None
             outcome = await self._outcome(unread[0], unread)
-            self.tally.took()
+            self.tally.count_read()
             return outcome
 
     async def has(self, position: int) -> bool:
         """Wait until a request has ended, or never will; False where the batch has no such request."""
         while True:
-            if position < self.tally.recorded and self.tally.ended(position):
+            if position < self.tally.recorded and self.tally.is_ended(position):
                 return True
             if self.tally.complete and position >= self.tally.recorded:
                 return False
@@ -60,7 +62,7 @@ class OutcomeReader:
 
     async def at(self, position: int) -> PictureOutcome | None:
         """The outcome of a request; None for one that has none."""
-        if not self.tally.ended(position):
+        if not self.tally.is_ended(position):
             return None
         return await self._outcome(position, range(position, min(position + _AT_ONCE, self.tally.recorded)))
 
@@ -74,7 +76,7 @@ class OutcomeReader:
         if isinstance(recent, Done):
             return recent.value
         [item] = self._items([position]).values()
-        return self._remembered(item)
+        return self._stored_image(item)
 
     def error(self, position: int) -> Exception:
         """Why a request has failed."""
@@ -100,27 +102,27 @@ class OutcomeReader:
         if position not in self._ahead:
             wanted = [place for place in ahead if self.tally.recent(place) is None]
             self._ahead = await asyncio.to_thread(self._items, wanted)
-        item = self._told(self._ahead.pop(position))
+        item = self._with_outcome(self._ahead.pop(position))
         if not self._is_done(position):
             return Failed(position, item.request, failure(item.told))
         try:
-            return Done(position, item.request, await asyncio.to_thread(self._remembered, item))
+            return Done(position, item.request, await asyncio.to_thread(self._stored_image, item))
         except RecordedFailure as error:
             return Failed(position, item.request, error)
 
     def _items(self, positions: Sequence[int]) -> dict[int, BatchItem]:
         journal = self._workshop.journal
 
-        def look(ledger: Ledger) -> dict[int, BatchItem]:
+        def look(ledger: JournalQueries) -> dict[int, BatchItem]:
             book = ledger.book(self._id)
             return {} if book is None else ledger.some(book.number, positions)
 
         found = journal.read(look)
         if not found:
             raise UnknownBatch(f"Batch {self._id} is not in the journal any more.")
-        return {position: self._told(item) for position, item in found.items()}
+        return {position: self._with_outcome(item) for position, item in found.items()}
 
-    def _told(self, item: BatchItem) -> BatchItem:
+    def _with_outcome(self, item: BatchItem) -> BatchItem:
         """The item with what the journal does not know yet."""
         told = self.tally.unwritten.get(item.position)
         return item if told is None else replace(item, told=told)
@@ -128,7 +130,7 @@ class OutcomeReader:
     def _is_done(self, position: int) -> bool:
         return self.tally.state(position) == "done"
 
-    def _remembered(self, item: BatchItem) -> GeneratedImage:
+    def _stored_image(self, item: BatchItem) -> GeneratedImage:
         return image(item, self._workshop.library.root, self._workshop.registry)
 
 
@@ -147,7 +149,7 @@ class Images(Mapping[int, GeneratedImage]):
         return self._reader.tally.positions("done")
 
     def __len__(self) -> int:
-        return self._reader.tally.done
+        return self._reader.tally.done_count
 
 
 class Errors(Mapping[int, Exception]):
@@ -165,8 +167,8 @@ class Errors(Mapping[int, Exception]):
         return self._reader.tally.positions("failed")
 
     def __len__(self) -> int:
-        return self._reader.tally.failed
+        return self._reader.tally.failed_count
 
 
-def _has(tally: Tally, position: int, state: str) -> bool:
+def _has(tally: ItemStates, position: int, state: str) -> bool:
     return 0 <= position < tally.recorded and tally.state(position) == state

@@ -17,11 +17,11 @@ from vllm_image_core.storage.owner import Holder, Owner
 
 __all__ = [
     "JOURNAL",
-    "Book",
+    "BatchRow",
     "Counts",
     "DamagedJournal",
+    "JournalQueries",
     "LeaseLost",
-    "Ledger",
     "OutcomeRow",
     "is_book",
 ]
@@ -89,7 +89,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Book:
+class BatchRow:
     """The row of a batch. Names as in `journal_schema`."""
 
     number: int
@@ -115,7 +115,7 @@ class Book:
         return self.state in {"open", "stopped"}
 
 
-class Ledger:
+class JournalQueries:
     """What is done with one connection; each method is part of the transaction that is open.
 
     Args:
@@ -299,7 +299,7 @@ class Ledger:
         """The edits, as recorded, that may still be made: of batches that may go on, or failed lately."""
         return (request for (request,) in self.connection.execute(_EDITS_TO_KEEP))
 
-    def book(self, batch_id: str) -> Book | None:
+    def book(self, batch_id: str) -> BatchRow | None:
         """A batch by its id; None where there is none."""
         row = self.connection.execute(f"{_SELECT} WHERE id = ?", (batch_id,)).fetchone()
         # Batches are few: a damaged index must not hide one.
@@ -307,7 +307,7 @@ class Ledger:
             raise ImpossibleRow("a batch is missing in the index of batches")
         return None if row is None else _book(row)
 
-    def books(self, limit: int) -> list[Book]:
+    def books(self, limit: int) -> list[BatchRow]:
         """The newest batches, newest first."""
         rows = self.connection.execute(f"{_SELECT} ORDER BY number DESC LIMIT ?", (limit,))
         return [_book(row) for row in rows]
@@ -346,11 +346,11 @@ def _numbers(counts: Counts) -> tuple[object, ...]:
     )
 
 
-def _book(row: tuple[Any, ...]) -> Book:
+def _book(row: tuple[Any, ...]) -> BatchRow:
     found: dict[str, Any] = dict(zip(_BOOK, row, strict=True))
     if not is_book(found):
         raise ImpossibleRow("a batch has impossible values")
-    return Book(
+    return BatchRow(
         **{name: found[name] for name in _FACTS},
         host=found["host"],
         pid=found["pid"],

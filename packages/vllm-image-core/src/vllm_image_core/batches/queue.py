@@ -5,26 +5,26 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
-from vllm_image_core.batches.recorder import BatchLog
+from vllm_image_core.batches.recorder import BatchRecorder
 from vllm_image_core.batches.stored_items import (
     BatchItem,
     ItemState,
-    Told,
+    StoredOutcome,
     is_sound,
     is_whole,
-    told_of_record,
+    stored_record,
 )
 from vllm_image_core.errors import IndexUnavailable
 from vllm_image_core.storage.library import Library
 
-__all__ = ["BatchFeed"]
+__all__ = ["BatchQueue"]
 
 _logger = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 256
 
 
-class BatchFeed:
+class BatchQueue:
     """Hands out what is to be made; each request once, and again after `rewind`.
 
     Args:
@@ -38,7 +38,7 @@ class BatchFeed:
         rewound: Whether all requests are to be gone through once more.
     """
 
-    def __init__(self, log: BatchLog, library: Library, *, resumed: bool) -> None:
+    def __init__(self, log: BatchRecorder, library: Library, *, resumed: bool) -> None:
         self._log = log
         self._library = library
         self._resumed = resumed
@@ -92,7 +92,7 @@ class BatchFeed:
     async def _still_to_make(self, items: Sequence[BatchItem]) -> list[BatchItem]:
         tally = self._log.tally
         if self._resumed:
-            await self._look_at([item for item in items if tally.ended(item.position)])
+            await self._look_at([item for item in items if tally.is_ended(item.position)])
             await self._find([item for item in items if self._may_be_made(item)])
         return [item for item in items if self._may_be_made(item)]
 
@@ -102,27 +102,27 @@ class BatchFeed:
     async def _look_at(self, ended: Sequence[BatchItem]) -> None:
         """Let those wait again whose pictures are not there any more."""
         done = [item for item in ended if item.state == ItemState.DONE]
-        lost = await asyncio.to_thread(self._lost, done)
+        lost = await asyncio.to_thread(self._find_lost, done)
         if lost:
             await self._log.forget(lost)
 
-    def _lost(self, done: Sequence[BatchItem]) -> list[int]:
+    def _find_lost(self, done: Sequence[BatchItem]) -> list[int]:
         return [item.position for item in done if not is_whole(item.told, self._library.root)]
 
     async def _find(self, waiting: Sequence[BatchItem]) -> None:
         """Enter those whose pictures lie in the folder: their process died before it wrote that down."""
         if waiting:
-            for position, told in (await asyncio.to_thread(self._found, waiting)).items():
-                self._log.found(position, told)
+            for position, told in (await asyncio.to_thread(self._find_saved, waiting)).items():
+                self._log.record_found(position, told)
 
-    def _found(self, waiting: Sequence[BatchItem]) -> dict[int, Told]:
+    def _find_saved(self, waiting: Sequence[BatchItem]) -> dict[int, StoredOutcome]:
         try:
             records = self._library.in_batch(self._log.id, [item.position for item in waiting])
         except IndexUnavailable as error:
             _logger.warning("%s", error.message)
             return {}
         return {
-            position: told_of_record(record)
+            position: stored_record(record)
             for position, record in records.items()
             if is_sound(self._library.root / record.path.name)
         }

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_core.batches.events import Events
-from vllm_image_core.batches.item_states import Tally
+from vllm_image_core.batches.item_states import ItemStates
 from vllm_image_core.batches.queries import Counts
 from vllm_image_core.batches.stored_items import (
     BatchItem,
     ItemState,
-    Told,
+    StoredOutcome,
     as_json,
     request_as_json,
-    told_of_error,
+    stored_error,
 )
 from vllm_image_core.batches.worker_pool import BatchId, Done, Failed
 from vllm_image_core.batches.writer import JournalWriter
@@ -23,12 +23,12 @@ from vllm_image_core.errors import ImageError
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 
-__all__ = ["BatchLog"]
+__all__ = ["BatchRecorder"]
 
 _logger = logging.getLogger(__name__)
 
 
-class BatchLog:
+class BatchRecorder:
     """The log of one batch.
 
     Args:
@@ -53,7 +53,7 @@ class BatchLog:
         *,
         id: BatchId,  # noqa: A002 - the field's own name, and keyword-only
         number: int,
-        tally: Tally,
+        tally: ItemStates,
         events: Events,
         seconds: Callable[[], float],
     ) -> None:
@@ -74,8 +74,8 @@ class BatchLog:
         tally = self.tally
         return Counts(
             running=tally.running,
-            done=tally.done,
-            failed=tally.failed,
+            done=tally.done_count,
+            failed=tally.failed_count,
             reused=tally.reused,
             left_running=self.left_running,
             seconds=self._seconds(),
@@ -92,7 +92,7 @@ class BatchLog:
         for position, (request, refusal) in enumerate(requests, first):
             self.events.tell("queued", position)
             if refusal is not None:
-                self.failed(position, request, refusal)
+                self.record_failed(position, request, refusal)
 
     async def complete(self) -> None:
         """Write down that these were all requests."""
@@ -107,37 +107,39 @@ class BatchLog:
         """The requests at some positions, at most 500."""
         return await self._writer.call(lambda ledger: ledger.some(self.number, positions))
 
-    def started(self, position: int, told: Told) -> None:
+    def record_started(self, position: int, told: StoredOutcome) -> None:
         """A request is under way: should this process end now, it may have been sent."""
         self.tally.start(position)
-        self._writer.put((position, int(ItemState.WAITING), as_json(told)))
+        self._writer.write_soon((position, int(ItemState.WAITING), as_json(told)))
         self.events.tell("started", position)
 
-    def done(self, position: int, request: ImageRequest, image: GeneratedImage, told: Told) -> None:
+    def record_done(
+        self, position: int, request: ImageRequest, image: GeneratedImage, told: StoredOutcome
+    ) -> None:
         """A picture is saved, or was found."""
         self.tally.end(Done(position, request, image))
-        self._put(position, ItemState.DONE, told)
+        self._write(position, ItemState.DONE, told)
         self.events.tell("reused" if image.reused else "done", position)
 
-    def failed(self, position: int, request: ImageRequest, error: Exception) -> None:
+    def record_failed(self, position: int, request: ImageRequest, error: Exception) -> None:
         """A request has failed."""
         self.tally.end(Failed(position, request, error))
-        self._put(position, ItemState.FAILED, told_of_error(error))
+        self._write(position, ItemState.FAILED, stored_error(error))
         self.events.tell("failed", position, str(error))
 
-    def found(self, position: int, told: Told) -> None:
+    def record_found(self, position: int, told: StoredOutcome) -> None:
         """A picture lies in the folder that the journal did not know."""
-        self.tally.found(position)
-        self._put(position, ItemState.DONE, told)
+        self.tally.mark_found(position)
+        self._write(position, ItemState.DONE, told)
         self.events.tell("done", position)
 
-    def waits_again(self, position: int, told: Told) -> None:
+    def waits_again(self, position: int, told: StoredOutcome) -> None:
         """A request goes back to those that wait; what is told of it stays."""
-        self.tally.put_back(position)
-        self._put(position, ItemState.WAITING, told)
+        self.tally.return_to_queue(position)
+        self._write(position, ItemState.WAITING, told)
         self.events.tell("retried", position)
 
-    def paused(self, reason: str | None) -> None:
+    def record_pause(self, reason: str | None) -> None:
         """Something that is needed is away, and why; None: one thing of those is back."""
         self.cause = reason
         if reason is None:
@@ -155,7 +157,7 @@ class BatchLog:
             self.tally.forget(position)
         await self._writer.call(lambda ledger: ledger.forget(self.number, positions))
 
-    def _put(self, position: int, state: ItemState, told: Told) -> None:
+    def _write(self, position: int, state: ItemState, told: StoredOutcome) -> None:
         self.tally.unwritten[position] = told
         self.changed.set()
-        self._writer.put((position, int(state), as_json(told)))
+        self._writer.write_soon((position, int(state), as_json(told)))

@@ -13,7 +13,7 @@ from vllm_image_core.batches.stored_items import LOST, ItemState, is_request
 from vllm_image_core.provenance.facts import json_object
 from vllm_image_core.storage.database import Database, file_uri, writing
 
-__all__ = ["Salvage", "salvaged"]
+__all__ = ["Salvage", "recover_journal"]
 
 Row = Mapping[str, Any]
 
@@ -89,7 +89,7 @@ class Salvage:
         return f"The damaged file is kept as {self.aside.name}.{lost}"
 
 
-def salvaged(database: Database, identity: tuple[int, int]) -> Salvage | None:
+def recover_journal(database: Database, identity: tuple[int, int]) -> Salvage | None:
     """Set a damaged journal aside, and put what can be read of it into its place.
 
     Each table is read from both ends up to where the damage is, and then row by row. Rows with impossible
@@ -108,7 +108,7 @@ def salvaged(database: Database, identity: tuple[int, int]) -> Salvage | None:
     name = f"{database.path.stem}.salvaged-{secrets.token_hex(8)}.sqlite3"
     saved = replace(database, schema=replace(database.schema, file=name))
     try:
-        with saved.opened() as connection, writing(connection):
+        with saved.open() as connection, writing(connection):
             damaged = _Damaged(database.path)
             _take_books(damaged, connection)
             _take_rows(damaged, connection, "item")
@@ -121,7 +121,7 @@ def salvaged(database: Database, identity: tuple[int, int]) -> Salvage | None:
             lost = dict(_fill(damaged, connection))
             connection.execute(_COUNTED)
             connection.execute(_ENDS_EARLY)
-        aside = database.put_in_place(identity, name)
+        aside = database.replace_damaged(identity, name)
         return None if aside is None else Salvage(aside=aside, lost=lost, unknown=unknown)
     finally:
         for leftover in (saved.path, Path(f"{saved.path}-journal")):
@@ -145,7 +145,7 @@ class _Damaged:
         """Some rows at a time, from both ends; a file of an earlier version does not have all columns."""
         for direction in ("", " DESC"):
             by = ", ".join(f"{column}{direction}" for column in _KEYS[table])
-            with suppress(sqlite3.Error), self._opened() as connection:
+            with suppress(sqlite3.Error), self._open() as connection:
                 columns = self._columns(connection, table, known)
                 found = connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {by}")  # noqa: S608 - our own names
                 while some := self._some(found):
@@ -156,7 +156,7 @@ class _Damaged:
     ) -> Iterator[Sequence[Row]]:
         """The rows with some keys, one by one: those between two damaged places, too."""
         where = " AND ".join(f"{column} = ?" for column in _KEYS[table])
-        with suppress(sqlite3.Error), self._opened() as connection:
+        with suppress(sqlite3.Error), self._open() as connection:
             columns = self._columns(connection, table, known)
             select = f"SELECT {', '.join(columns)} FROM {table} WHERE {where}"  # noqa: S608 - our own names
             for key in keys:
@@ -180,17 +180,17 @@ class _Damaged:
         return [name for name in known if name in there]
 
     def _is_sound(self) -> bool:
-        with suppress(sqlite3.Error), self._opened() as connection:
+        with suppress(sqlite3.Error), self._open() as connection:
             return connection.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok"
         return False
 
     @contextmanager
-    def _opened(self) -> "Generator[sqlite3.Connection]":
+    def _open(self) -> "Generator[sqlite3.Connection]":
         with closing(sqlite3.connect(f"{file_uri(self._path)}?mode=rw", uri=True)) as connection:
             connection.execute("PRAGMA trusted_schema = OFF")
             # Else a file that is shorter than its head says is refused whole. Nothing is written to it here.
             connection.execute("PRAGMA writable_schema = ON")
-            connection.text_factory = _decoded
+            connection.text_factory = _decode
             yield connection
 
 
@@ -218,7 +218,7 @@ def _fill(damaged: _Damaged, connection: sqlite3.Connection) -> Iterator[tuple[s
     """Look up what is missing in each batch, and put a lost request where there is none."""
     books = connection.execute("SELECT number, id, recorded FROM batch").fetchall()
     for number, name, stated in books:
-        recorded = _recorded(damaged, connection, number, stated)
+        recorded = _request_count(damaged, connection, number, stated)
         for table in ("item", "outcome"):
             connection.execute(f"DELETE FROM {table} WHERE batch = ? AND position >= ?", (number, recorded))  # noqa: S608 - our own names
             known = _columns_of(connection, table)
@@ -238,7 +238,7 @@ def _missing(connection: sqlite3.Connection, table: str, number: int, recorded: 
     return [place for place in range(recorded) if place not in there]
 
 
-def _recorded(damaged: _Damaged, connection: sqlite3.Connection, number: int, stated: int) -> int:
+def _request_count(damaged: _Damaged, connection: sqlite3.Connection, number: int, stated: int) -> int:
     """How many requests a batch has: as its row says, unless the requests say otherwise."""
     within, beyond, last = connection.execute(
         "SELECT count(*) FILTER (WHERE position < ?), count(*) FILTER (WHERE position >= ?), max(position)"
@@ -304,7 +304,7 @@ def _is_text(value: object, *, also: bool = False) -> bool:
     return "\0" not in value and not any("\ud800" <= sign <= "\udfff" for sign in value)
 
 
-def _decoded(data: bytes) -> str:
+def _decode(data: bytes) -> str:
     return data.decode(errors="surrogateescape")
 
 

@@ -8,26 +8,26 @@ from typing import Final, Literal
 
 from vllm_omni_client.errors import OmniError
 
-from vllm_image_core.batches.context import Windowed, Workshop
+from vllm_image_core.batches.context import BatchContext, Windowed
 from vllm_image_core.batches.eta import BatchEta
 from vllm_image_core.batches.events import Events
-from vllm_image_core.batches.gates import LeftWaiting, Streak
+from vllm_image_core.batches.gates import ConsecutiveFailureLimit, StillWaiting
 from vllm_image_core.batches.ingest import Source, bites
-from vllm_image_core.batches.input_cleanup import swept
-from vllm_image_core.batches.item_states import Tally
+from vllm_image_core.batches.input_cleanup import remove_unneeded_inputs
+from vllm_image_core.batches.item_states import ItemStates
 from vllm_image_core.batches.lease import Lease
-from vllm_image_core.batches.queue import BatchFeed
-from vllm_image_core.batches.recorder import BatchLog
-from vllm_image_core.batches.stored_items import BatchItem, lost_request, told_of_image
-from vllm_image_core.batches.worker import BatchAttempts
+from vllm_image_core.batches.queue import BatchQueue
+from vllm_image_core.batches.recorder import BatchRecorder
+from vllm_image_core.batches.stored_items import BatchItem, lost_request_error, stored_image
+from vllm_image_core.batches.worker import BatchWorker
 from vllm_image_core.batches.worker_pool import running
-from vllm_image_core.batches.writer import JournalWriter, News
+from vllm_image_core.batches.writer import JournalWriter, WriterCallbacks
 from vllm_image_core.errors import BatchInUse, CannotSave, DatabaseUnavailable, ImageError, InvalidRequest
 from vllm_image_core.estimation.backlog import Eta
 from vllm_image_core.generation.job import Job
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.storage.input_store import kept
+from vllm_image_core.storage.input_store import store_inputs
 from vllm_image_core.text import sentences
 
 __all__ = ["BatchRun", "Halt"]
@@ -61,7 +61,14 @@ class BatchRun:
     """
 
     def __init__(
-        self, workshop: Workshop, lease: Lease, tally: Tally, events: Events, *, at_once: int, fixed: bool
+        self,
+        workshop: BatchContext,
+        lease: Lease,
+        tally: ItemStates,
+        events: Events,
+        *,
+        at_once: int,
+        fixed: bool,
     ) -> None:
         self.halt: Halt | None = None
         self.error: Exception | None = None
@@ -80,10 +87,12 @@ class BatchRun:
             token=lease.token,
             loop=asyncio.get_running_loop(),
             counts=lambda: self.log.counts,
-            news=News(trouble=self._hear, lost=self._lose, cancel=self._obey, written=tally.wrote),
+            news=WriterCallbacks(
+                trouble=self._hear, lost=self._lose, cancel=self._obey, written=tally.mark_written
+            ),
             beat_seconds=workshop.beat_seconds,
         )
-        self.log = BatchLog(
+        self.log = BatchRecorder(
             self._writer,
             id=lease.id,
             number=lease.number,
@@ -92,10 +101,10 @@ class BatchRun:
             seconds=lambda: self._before + self.seconds,
         )
         self._writer.start()
-        self._feed = BatchFeed(self.log, workshop.library, resumed=lease.resumed)
+        self._feed = BatchQueue(self.log, workshop.library, resumed=lease.resumed)
         self._left = BatchEta(workshop)
-        self._attempts = BatchAttempts(workshop, self.log, self._left, self._give_up)
-        self._streak = Streak()
+        self._attempts = BatchWorker(workshop, self.log, self._left, self._give_up)
+        self._streak = ConsecutiveFailureLimit()
         self._working: asyncio.Task[None] | None = None
         self._ending = False
         self._taken = asyncio.Event()
@@ -164,7 +173,7 @@ class BatchRun:
         """How long it will still take, and what that rests on."""
         if self.over.is_set():
             return Eta(seconds=0.0, basis="nothing is made any more")
-        return self._left.told(self.log.tally.progress, at_once=self._window())
+        return self._left.estimate(self.log.tally.progress, at_once=self._window())
 
     async def _run(self, source: Source | None, *, recorded_first: bool) -> None:
         try:
@@ -201,7 +210,7 @@ class BatchRun:
         try:
             async with aclosing(bites(source)) as some:
                 async for requests in some:
-                    checked = [await self._checked(request) for request in requests]
+                    checked = [await self._check(request) for request in requests]
                     await self.log.record(checked)
                     await self.expect(request for request, refusal in checked if refusal is None)
                     self._feed.more()
@@ -213,18 +222,18 @@ class BatchRun:
             self._feed.more(last=True)
             self.recorded.set()
 
-    async def _checked(self, request: ImageRequest) -> tuple[ImageRequest, Exception | None]:
+    async def _check(self, request: ImageRequest) -> tuple[ImageRequest, Exception | None]:
         """The request with its seed drawn, or as it came with the reason why it is refused."""
         try:
-            return await self._kept((await self._workshop.maker.checked(request)).request), None
+            return await self._keep_inputs((await self._workshop.maker.check(request)).request), None
         except InvalidRequest as error:
             return request, error
 
-    async def _kept(self, request: ImageRequest) -> ImageRequest:
+    async def _keep_inputs(self, request: ImageRequest) -> ImageRequest:
         """The request, the pictures of an edit being kept; a folder that does not take them is waited for."""
         while True:
             try:
-                return await kept(request, self._workshop.library.root)
+                return await store_inputs(request, self._workshop.library.root)
             except CannotSave as error:
                 if not await self._attempts.folder_again(error):
                     raise
@@ -249,33 +258,33 @@ class BatchRun:
     async def _work(self, item: BatchItem) -> None:
         position, ended = item.position, False
         if item.lost:
-            self._left.ended(position, made=False)
-            self.log.failed(position, item.request, lost_request())
+            self._left.mark_ended(position, made=False)
+            self.log.record_failed(position, item.request, lost_request_error())
             self._feed.back(position)
             return
 
-        def saved(image: GeneratedImage) -> None:
+        def save_outcome(image: GeneratedImage) -> None:
             nonlocal ended
             ended = True
-            self._streak.broken()
-            self._left.ended(position, made=not image.reused)
-            told = told_of_image(image, self._workshop.library.root)
-            self.log.done(position, item.request, image, told)
+            self._streak.reset()
+            self._left.mark_ended(position, made=not image.reused)
+            told = stored_image(image, self._workshop.library.root)
+            self.log.record_done(position, item.request, image, told)
 
         try:
-            await self._attempts.made(item, self._job(item), saved)
-        except LeftWaiting:
+            await self._attempts.generate(item, self._job(item), save_outcome)
+        except StillWaiting:
             pass
         except (ImageError, OmniError) as error:
             if not ended:
                 ended = True
-                self._left.ended(position, made=False)
-                self.log.failed(position, item.request, error)
-                if (cause := self._streak.failed(error)) is not None:
+                self._left.mark_ended(position, made=False)
+                self.log.record_failed(position, item.request, error)
+                if (cause := self._streak.count_failure(error)) is not None:
                     self._stop_sending(cause)
         finally:
             if not ended:
-                self.log.tally.put_back(position)
+                self.log.tally.return_to_queue(position)
                 self._left.waits_again(position)
             self._feed.back(position)
 
@@ -332,7 +341,7 @@ class BatchRun:
         if release.exception() is not None:
             _logger.warning("The end of batch %s was not written down: %s", self.log.id, release.exception())
         else:
-            await asyncio.to_thread(swept, self._workshop.journal)
+            await asyncio.to_thread(remove_unneeded_inputs, self._workshop.journal)
 
     def _hear(self, trouble: DatabaseUnavailable | None) -> None:
         """The journal cannot be written, or can be again."""

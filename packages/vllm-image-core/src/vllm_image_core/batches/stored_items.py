@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from vllm_image_core.errors import BadPicture, InvalidRequest, RecordedFailure
-from vllm_image_core.generation.operations import receipt_of, resolved_by
+from vllm_image_core.generation.operations import receipt_of, resolve_operation
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
@@ -27,19 +27,19 @@ __all__ = [
     "LOST",
     "BatchItem",
     "ItemState",
-    "Told",
+    "StoredOutcome",
     "as_json",
     "failure",
     "image",
     "is_request",
     "is_sound",
     "is_whole",
-    "lost_request",
+    "lost_request_error",
     "request_as_json",
     "request_from_json",
-    "told_of_error",
-    "told_of_image",
-    "told_of_record",
+    "stored_error",
+    "stored_image",
+    "stored_record",
 ]
 
 
@@ -47,7 +47,7 @@ LOST: Final = '{"lost":true}'
 """In place of a request that could not be read from a damaged journal."""
 
 
-Told = Mapping[str, object]
+StoredOutcome = Mapping[str, object]
 """What the journal tells of an item: its file, its seconds, its error; by name."""
 
 
@@ -74,7 +74,7 @@ class BatchItem:
     position: int
     request: ImageRequest
     state: ItemState = ItemState.WAITING
-    told: Told
+    told: StoredOutcome
     lost: bool = False
 
 
@@ -95,8 +95,8 @@ def request_as_json(request: ImageRequest) -> str:
     The pictures of an edit are kept already, by `kept_inputs.kept`.
     """
     if isinstance(request, EditRequest):
-        return as_json({**_asked(request, _EDIT_FIELDS), _INPUTS: inputs_told(request)})
-    return as_json(_asked(request, _FIELDS))
+        return as_json({**_changed_fields(request, _EDIT_FIELDS), _INPUTS: inputs_told(request)})
+    return as_json(_changed_fields(request, _FIELDS))
 
 
 def request_from_json(text: str, root: Path) -> ImageRequest:
@@ -127,7 +127,7 @@ def as_json(values: Mapping[str, object]) -> str:
     return _ENCODER.encode(values)
 
 
-def _asked(request: ImageRequest, known: tuple[tuple[str, object], ...]) -> dict[str, object]:
+def _changed_fields(request: ImageRequest, known: tuple[tuple[str, object], ...]) -> dict[str, object]:
     return {name: value for name, default in known if (value := getattr(request, name)) is not default}
 
 
@@ -144,7 +144,7 @@ _MOST_BYTES: Final = 2**30
 """No picture that is read back is larger."""
 
 
-def told_of_image(made: GeneratedImage, root: Path) -> Told:
+def stored_image(made: GeneratedImage, root: Path) -> StoredOutcome:
     """What the journal keeps of a picture."""
     told = {
         "file": _file(made.path, root),
@@ -160,7 +160,7 @@ def told_of_image(made: GeneratedImage, root: Path) -> Told:
     return {name: value for name, value in told.items() if value not in (None, False, [])}
 
 
-def told_of_record(record: Record) -> Told:
+def stored_record(record: Record) -> StoredOutcome:
     """The same of a picture that lies in the folder and that the journal did not know."""
     told = {
         "file": record.path.name,
@@ -171,7 +171,7 @@ def told_of_record(record: Record) -> Told:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def told_of_error(error: Exception) -> Told:
+def stored_error(error: Exception) -> StoredOutcome:
     """What the journal keeps of a failure."""
     notes = getattr(error, "__notes__", [])
     return {
@@ -181,7 +181,7 @@ def told_of_error(error: Exception) -> Told:
     }
 
 
-def failure(told: Told) -> RecordedFailure:
+def failure(told: StoredOutcome) -> RecordedFailure:
     """A failure as the journal tells it."""
     next_step = told.get("next_step")
     return RecordedFailure(
@@ -191,7 +191,7 @@ def failure(told: Told) -> RecordedFailure:
     )
 
 
-def lost_request() -> RecordedFailure:
+def lost_request_error() -> RecordedFailure:
     """Why a request fails that could not be read from a damaged journal, and has no picture in the folder."""
     return RecordedFailure(
         "The journal of batches was damaged, and this request could not be read from it.",
@@ -200,7 +200,7 @@ def lost_request() -> RecordedFailure:
     )
 
 
-def is_whole(told: Told, root: Path) -> bool:
+def is_whole(told: StoredOutcome, root: Path) -> bool:
     """Whether the file of a picture is there with all its bytes: it was made visible whole, or not at all."""
     file = told.get("file")
     try:
@@ -239,9 +239,9 @@ def image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImage:
             next_step="Make it again with retry_failed or in another batch.",
         ) from error
     named = told.get("profile") or facts_in(data).get("profile")
-    profile = registry.named(str(named)) or registry.fallback
+    profile = registry.by_name(str(named)) or registry.fallback
     request = _request_in(data, picture) if item.lost else item.request
-    resolved = _resolved(request, profile, registry, picture)
+    resolved = _resolve_as_sent(request, profile, registry, picture)
     sent = receipt_of(request, resolved)
     seconds = told.get("seconds")
     return GeneratedImage(
@@ -249,7 +249,7 @@ def image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImage:
         path=path,
         request=resolved,
         model=str(told.get("model", profile.model)),
-        receipt=sent.confirmed(size=picture.size, output_format=picture.format),
+        receipt=sent.confirm(size=picture.size, output_format=picture.format),
         seconds=seconds if isinstance(seconds, (int, float)) else 0.0,
         server=_server(told, data),
         notes=tuple(str(note) for note in as_list(told.get("notes"))),
@@ -270,19 +270,19 @@ def _request_in(data: bytes, picture: Picture) -> ImageRequest:
     )
 
 
-def _resolved(
+def _resolve_as_sent(
     request: ImageRequest, profile: Profile, registry: Registry, picture: Picture
 ) -> ResolvedRequest:
     """What was sent; of an edit whose own pictures are gone, as much as can be told without them."""
     with suppress(InvalidRequest):  # of another model, or of a damaged journal
-        return resolved_by(request, profile, registry, draw_seed=lambda: 0)
+        return resolve_operation(request, profile, registry, draw_seed=lambda: 0)
     plain = resolve(
         replace(request, width=None, height=None, aspect_ratio=None), profile, draw_seed=lambda: 0
     )
     return replace(plain, width=picture.size.width, height=picture.size.height)
 
 
-def _server(told: Told, data: bytes) -> str | None:
+def _server(told: StoredOutcome, data: bytes) -> str | None:
     """Who made it: as the journal tells, or the file where the journal did not know the picture."""
     if told.get("reused") is True:
         return None

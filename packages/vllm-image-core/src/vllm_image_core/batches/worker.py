@@ -9,17 +9,17 @@ from typing import Final, Literal
 from vllm_omni_client.errors import EngineDead, OmniError, ServerBusy, ServerUnreachable
 from vllm_omni_client.generation_budget import MOST_GENERATIONS, GenerationBudget
 
-from vllm_image_core.batches.context import Workshop
+from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.eta import BatchEta
-from vllm_image_core.batches.gates import LeftWaiting, Patience, Turnstile
-from vllm_image_core.batches.recorder import BatchLog
-from vllm_image_core.batches.stored_items import BatchItem, Told
+from vllm_image_core.batches.gates import OutageGate, SharedExclusiveGate, StillWaiting
+from vllm_image_core.batches.recorder import BatchRecorder
+from vllm_image_core.batches.stored_items import BatchItem, StoredOutcome
 from vllm_image_core.errors import CannotSave, ImageError, NotEnoughSpace, PictureNotSaved
 from vllm_image_core.generation.job import Job, Record
 from vllm_image_core.storage.disk_space import pixels_for
 from vllm_image_core.text import sentences
 
-__all__ = ["BatchAttempts", "Meaning", "meaning_of"]
+__all__ = ["BatchWorker", "Meaning", "meaning_of"]
 
 Meaning = Literal["failure", "outage", "death", "lost"]
 """What an error means: for this request alone; for the server; that it died on this; that nobody knows."""
@@ -34,7 +34,7 @@ _LOSSES: Final = 2
 """A request whose connection broke so often, though the server is well, has failed."""
 
 
-class BatchAttempts:
+class BatchWorker:
     """Makes the pictures of one batch, and waits where nothing can be made.
 
     Args:
@@ -45,18 +45,18 @@ class BatchAttempts:
     """
 
     def __init__(
-        self, workshop: Workshop, log: BatchLog, eta: BatchEta, given_up: Callable[[str], None]
+        self, workshop: BatchContext, log: BatchRecorder, eta: BatchEta, given_up: Callable[[str], None]
     ) -> None:
         self._workshop = workshop
         self._log = log
         self._eta = eta
-        self._turnstile = Turnstile()
+        self._turnstile = SharedExclusiveGate()
         self._asking = asyncio.Lock()
         self._pixels = 0
         self._journal_is_well = True
 
         patient = functools.partial(
-            Patience, patience_seconds=workshop.patience_seconds, told=log.paused, given_up=given_up
+            OutageGate, patience_seconds=workshop.patience_seconds, told=log.record_pause, given_up=given_up
         )
         self._server = patient(self._is_server_well, interval_seconds=workshop.probe_seconds)
         self._folder = patient(self._is_folder_well, interval_seconds=workshop.look_seconds)
@@ -76,11 +76,11 @@ class BatchAttempts:
         """The journal cannot be written; None: it can be again."""
         self._journal_is_well = reason is None
         if reason is None:
-            self._journal.well()
+            self._journal.record_success()
         else:
-            self._journal.failed(reason)
+            self._journal.record_failure(reason)
 
-    async def made(self, item: BatchItem, job: Job, record: Record) -> None:
+    async def generate(self, item: BatchItem, job: Job, record: Record) -> None:
         """Make a picture.
 
         Raises:
@@ -88,36 +88,36 @@ class BatchAttempts:
             ImageError: The request has failed.
             OmniError: Likewise.
         """
-        tried = _Tried(item)
+        tried = _AttemptRecord(item)
         job = replace(job, budget=tried.budget)
         while True:
             await self._may_send()
             try:
                 await self._turnstile.enter(alone=tried.deaths > 0)
                 try:
-                    self._log.started(item.position, tried.told(sending=True))
-                    await self._eta.started(item.position, item.request)
-                    await self._workshop.maker.made(job, record)
+                    self._log.record_started(item.position, tried.as_outcome(sending=True))
+                    await self._eta.mark_started(item.position, item.request)
+                    await self._workshop.maker.generate(job, record)
                 finally:
                     self._turnstile.leave()
             except OmniError as error:
                 if await self._has_failed(error, tried):
                     raise
-                self._waits_again(item, tried.told())
+                self._waits_again(item, tried.as_outcome())
             except PictureNotSaved:
-                self._server.well()
+                self._server.record_success()
                 raise
             except CannotSave as error:
                 self._folder_failed(error)
-                self._waits_again(item, tried.told())
+                self._waits_again(item, tried.as_outcome())
             except ImageError:
-                self._server.well()
+                self._server.record_success()
                 raise
             else:
-                self._server.well()
+                self._server.record_success()
                 return
 
-    def _waits_again(self, item: BatchItem, told: Told) -> None:
+    def _waits_again(self, item: BatchItem, told: StoredOutcome) -> None:
         self._log.waits_again(item.position, told)
         self._eta.waits_again(item.position)
 
@@ -125,7 +125,7 @@ class BatchAttempts:
         if self._journal.is_well and self._folder.is_well and self._server.is_well:
             return
         if not (await self._journal.well_again() and await self._folder.well_again()):
-            raise LeftWaiting
+            raise StillWaiting
         await self._server.enter()
 
     def _away(self, error: OmniError) -> None:
@@ -134,9 +134,9 @@ class BatchAttempts:
         wait = 0.0 if isinstance(error, ServerUnreachable | EngineDead) else self._workshop.probe_seconds
         if isinstance(error, ServerBusy):
             wait = max(wait, error.retry_after_seconds or 0.0)
-        self._server.failed(sentences(error.message, error.next_step), wait_seconds=wait)
+        self._server.record_failure(sentences(error.message, error.next_step), wait_seconds=wait)
 
-    async def _has_failed(self, error: OmniError, tried: "_Tried") -> bool:
+    async def _has_failed(self, error: OmniError, tried: "_AttemptRecord") -> bool:
         """Say whether a request ends with an error; where it does not, it waits again."""
         meaning = await self._meaning(error)
         tried.deaths += meaning == "death"
@@ -148,7 +148,7 @@ class BatchAttempts:
         if meaning in {"outage", "death"}:
             self._away(error)
         elif ends:
-            self._server.well()
+            self._server.record_success()
         return ends
 
     async def _meaning(self, error: OmniError) -> Meaning:
@@ -172,7 +172,7 @@ class BatchAttempts:
 
     async def hold(self, error: PictureNotSaved) -> bool:
         """Keep a picture that is paid for until the folder takes it."""
-        self._server.well()
+        self._server.record_success()
         self._folder_failed(error)
         return await self._folder.well_again()
 
@@ -190,7 +190,7 @@ class BatchAttempts:
             case _:
                 pass
         self._log.trouble = self._log.trouble or error
-        self._folder.failed(sentences(error.message, error.next_step))
+        self._folder.record_failure(sentences(error.message, error.next_step))
 
     async def _is_folder_well(self) -> bool:
         try:
@@ -220,7 +220,7 @@ def meaning_of(error: OmniError) -> Meaning | None:
             return None
 
 
-class _Tried:
+class _AttemptRecord:
     """What was tried for one request, in this process and in those before it.
 
     Args:
@@ -234,7 +234,7 @@ class _Tried:
         # A batch that goes on sends each request once at least: that is what it was asked for.
         self.budget = GenerationBudget(max(1, MOST_GENERATIONS - self._before))
 
-    def told(self, *, sending: bool = False) -> Told:
+    def as_outcome(self, *, sending: bool = False) -> StoredOutcome:
         """What the journal keeps of it; with `sending`, of a request that may cost GPU time from now on."""
         told = {"deaths": self.deaths, _GENERATIONS: self._before + self.budget.spent + sending}
         return {name: value for name, value in told.items() if value}

@@ -74,7 +74,7 @@ class Progress:
     reused: int = 0
 
     @property
-    def ended(self) -> int:
+    def ended_count(self) -> int:
         """How many items are in a final state."""
         return self.done + self.failed + self.cancelled
 
@@ -87,7 +87,7 @@ def running(
     expected: tuple[type[Exception], ...],
     total: int | None = None,
     id: BatchId | None = None,  # noqa: A002 - the field's own name, and keyword-only
-) -> "Batch[Item, Value]":
+) -> "WorkerPool[Item, Value]":
     """Do `work` on each of `items`, at most `at_once` at a time, inside of an `async with` block.
 
     Items are pulled when there is room for them: no more than `at_once` are ever pulled whose outcome
@@ -107,10 +107,10 @@ def running(
         ValueError: `at_once` is less than 1.
     """
     known = len(items) if total is None and isinstance(items, Sized) else total
-    return Batch(work, items, at_once=at_once, expected=expected, total=known, id=id)
+    return WorkerPool(work, items, at_once=at_once, expected=expected, total=known, id=id)
 
 
-class Batch(Generic[Item, Value]):
+class WorkerPool(Generic[Item, Value]):
     """A batch that runs while its block is open: an async iterator of outcomes, and a handle on it.
 
     Made by `running`. `cancel` and `progress` may be used from any task of the same event loop.
@@ -130,7 +130,7 @@ class Batch(Generic[Item, Value]):
             raise ValueError(f"at_once is {at_once}; at least one item runs at a time")
         self.id = id
         self._work = work
-        self._source = _pulled(items)
+        self._source = _pull(items)
         self._pulling = asyncio.Lock()
         self._expected = expected
         self._total = total
@@ -284,7 +284,7 @@ class Batch(Generic[Item, Value]):
         except self._expected as error:
             self._outcomes.append(Failed(index, item, error))
         except asyncio.CancelledError as error:
-            if not _asked_to_stop():
+            if not _is_cancelling():
                 raise RuntimeError(f"the work of item {index} was cancelled by itself") from error
             end = "cancelled"
             raise
@@ -310,7 +310,7 @@ class Batch(Generic[Item, Value]):
             raise bug
 
 
-async def _pulled(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[Item]:
+async def _pull(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[Item]:
     if isinstance(items, AsyncIterable):
         async for item in items:
             yield item
@@ -319,6 +319,6 @@ async def _pulled(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator
             yield item
 
 
-def _asked_to_stop() -> bool:
+def _is_cancelling() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -11,13 +11,13 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from vllm_image_core.batches.journal import Journal
-from vllm_image_core.batches.queries import Counts, LeaseLost, Ledger, OutcomeRow
+from vllm_image_core.batches.queries import Counts, JournalQueries, LeaseLost, OutcomeRow
 from vllm_image_core.batches.stored_items import ItemState
 from vllm_image_core.errors import DatabaseUnavailable, JournalUnavailable
 from vllm_image_core.storage.database import DamagedDatabase, writing
 from vllm_image_core.storage.owner import BEAT_SECONDS
 
-__all__ = ["JournalWriter", "News"]
+__all__ = ["JournalWriter", "WriterCallbacks"]
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ _WAITING: Final = int(ItemState.WAITING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class News:
+class WriterCallbacks:
     """What the writer tells the batch; each is called on the batch's event loop.
 
     Attributes:
@@ -52,8 +52,8 @@ class _Queue:
     """What is to be written."""
 
     rows: deque[OutcomeRow] = field(default_factory=deque[OutcomeRow])
-    calls: deque[tuple[Callable[[Ledger], Any], "Future[Any]"]] = field(
-        default_factory=deque[tuple[Callable[[Ledger], Any], "Future[Any]"]]
+    calls: deque[tuple[Callable[[JournalQueries], Any], "Future[Any]"]] = field(
+        default_factory=deque[tuple[Callable[[JournalQueries], Any], "Future[Any]"]]
     )
     hurried: bool = False
     closing: bool = False
@@ -79,7 +79,7 @@ class JournalWriter:
         number: int,
         token: str,
         loop: asyncio.AbstractEventLoop,
-        news: News,
+        news: WriterCallbacks,
         counts: Callable[[], Counts],
         beat_seconds: float = BEAT_SECONDS,
     ) -> None:
@@ -101,7 +101,7 @@ class JournalWriter:
         """Begin to write, and to keep the lease."""
         self._thread.start()
 
-    def put(self, row: OutcomeRow) -> None:
+    def write_soon(self, row: OutcomeRow) -> None:
         """Write what became of a request, soon."""
         with self._wake:
             self._queue.rows.append(row)
@@ -114,7 +114,7 @@ class JournalWriter:
             self._queue.hurried = True
             self._wake.notify()
 
-    async def call(self, work: Callable[[Ledger], T], *, last: bool = False) -> T:
+    async def call(self, work: Callable[[JournalQueries], T], *, last: bool = False) -> T:
         """Do some work in the next transaction, after all that was put before, and return what it gives.
 
         Args:
@@ -146,7 +146,7 @@ class JournalWriter:
             while tries < _CLOSING_TRIES:
                 try:
                     self._check_there()
-                    with self._journal.opened() as ledger:
+                    with self._journal.open() as ledger:
                         if self._serve(ledger):
                             return
                 except DatabaseUnavailable as error:
@@ -161,17 +161,17 @@ class JournalWriter:
         finally:
             self._refuse_the_rest()
 
-    def _serve(self, ledger: Ledger) -> bool:
+    def _serve(self, ledger: JournalQueries) -> bool:
         """Commit until the writer is closed and all is written; False: the file is to be opened again."""
         while True:
             rows, calls, counts, closing = self._next()
             try:
                 if not self._is_there(ledger):
-                    self._put_back(rows, calls)
+                    self._requeue(rows, calls)
                     return False
-                results = self._committed(ledger, rows, calls, counts)
+                results = self._commit(ledger, rows, calls, counts)
             except BaseException:  # whatever stops the transaction, what was taken is put back
-                self._put_back(rows, calls)
+                self._requeue(rows, calls)
                 raise
             self._in_trouble(None)
             if ended := [position for position, state, _ in rows if state != _WAITING]:
@@ -190,7 +190,7 @@ class JournalWriter:
 
     def _next(
         self,
-    ) -> tuple[list[OutcomeRow], list[tuple[Callable[[Ledger], Any], "Future[Any]"]], Counts, bool]:
+    ) -> tuple[list[OutcomeRow], list[tuple[Callable[[JournalQueries], Any], "Future[Any]"]], Counts, bool]:
         """What is to be written now: after a while, or at once where somebody waits for it."""
         queue = self._queue
         with self._wake:
@@ -207,11 +207,11 @@ class JournalWriter:
                 queue.calls.clear()
             return rows, calls, self._counts(), queue.closing
 
-    def _committed(
+    def _commit(
         self,
-        ledger: Ledger,
+        ledger: JournalQueries,
         rows: list[OutcomeRow],
-        calls: list[tuple[Callable[[Ledger], Any], "Future[Any]"]],
+        calls: list[tuple[Callable[[JournalQueries], Any], "Future[Any]"]],
         counts: Counts,
     ) -> list[tuple[Any, Exception | None]]:
         with writing(ledger.connection):
@@ -226,7 +226,7 @@ class JournalWriter:
 
     def _check_there(self) -> None:
         if _identity(self._journal) != self._identity and not self._is_replaced():
-            raise self._vanished()
+            raise self._missing_journal_error()
 
     def _is_replaced(self) -> bool:
         """Go on with another file, if it has this batch: somebody has repaired a damaged one."""
@@ -236,13 +236,13 @@ class JournalWriter:
         self._identity = found
         return True
 
-    def _vanished(self) -> JournalUnavailable:
+    def _missing_journal_error(self) -> JournalUnavailable:
         return JournalUnavailable(
             "The folder of the pictures, or the journal of batches in it, is not there any more.",
             next_step="Bring the folder back; the batch goes on when it is there.",
         )
 
-    def _is_there(self, ledger: Ledger) -> bool:
+    def _is_there(self, ledger: JournalQueries) -> bool:
         """Wait for a folder that was moved or removed: a file that is open could be written all the same.
 
         Where the folder was made anew on the same disk, its journal is written into it from the open file, as
@@ -255,10 +255,10 @@ class JournalWriter:
                 self._check_there()
             if self._is_replaced():
                 return False
-            if self._journal.restored(ledger, device=self._identity and self._identity[0]):
+            if self._journal.restore(ledger, device=self._identity and self._identity[0]):
                 self._identity = _identity(self._journal)
                 return False
-            self._in_trouble(self._vanished())
+            self._in_trouble(self._missing_journal_error())
             with self._wake:
                 tries += self._queue.closing
                 self._wake.wait(_TRY_AGAIN_SECONDS)
@@ -269,8 +269,8 @@ class JournalWriter:
             self._journal.repair(error)
             self._identity = _identity(self._journal)
 
-    def _put_back(
-        self, rows: list[OutcomeRow], calls: list[tuple[Callable[[Ledger], Any], "Future[Any]"]]
+    def _requeue(
+        self, rows: list[OutcomeRow], calls: list[tuple[Callable[[JournalQueries], Any], "Future[Any]"]]
     ) -> None:
         with self._wake:
             self._queue.rows.extendleft(reversed(rows))
@@ -298,7 +298,7 @@ class JournalWriter:
                 done.set_exception(JournalUnavailable("The journal of this batch is closed."))
 
 
-def _result(ledger: Ledger, work: Callable[[Ledger], T]) -> tuple[T | None, Exception | None]:
+def _result(ledger: JournalQueries, work: Callable[[JournalQueries], T]) -> tuple[T | None, Exception | None]:
     """What some work gives; an error of the journal ends the transaction, any other is its caller's."""
     try:
         return work(ledger), None

@@ -10,7 +10,7 @@ from typing import Final
 from vllm_image_core.estimation.predictor import Predictor
 from vllm_image_core.estimation.work import NO_LOAD, TASKS, Load, Task, Work
 
-__all__ = ["Eta", "Remaining", "Speed", "basis_of", "duration"]
+__all__ = ["Backlog", "Eta", "ServerSpeed", "basis_of", "duration"]
 
 _PACE_OVER: Final = 100
 """The pictures whose real pace is compared with the predicted one."""
@@ -55,7 +55,7 @@ class Eta:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Speed:
+class ServerSpeed:
     """One server, as far as the time of a batch depends on it.
 
     Attributes:
@@ -93,7 +93,7 @@ class _Running:
     began: float
 
 
-class Remaining:
+class Backlog:
     """What is left of a batch, kept up to date one picture at a time; each call takes microseconds.
 
     Args:
@@ -115,21 +115,21 @@ class Remaining:
         """A picture that will be made, or so many of one kind."""
         self._waiting += Load.of(work) * count
 
-    def began(self, key: Hashable, work: Work) -> None:
+    def mark_sent(self, key: Hashable, work: Work) -> None:
         """A picture that was added has been sent; `key` stands for it from now on."""
         self._pass_time()
         load = Load.of(work)
         self._waiting -= load
         self._running[key] = _Running(work, load, self._seen)
 
-    def returned(self, key: Hashable) -> None:
+    def mark_returned(self, key: Hashable) -> None:
         """A picture that was sent waits again: its server has failed, or is paused."""
         self._pass_time()
         running = self._running.pop(key, None)
         if running is not None:
             self._waiting += running.load
 
-    def ended(self, key: Hashable, *, made: bool) -> None:
+    def mark_ended(self, key: Hashable, *, made: bool) -> None:
         """A picture will not be made any more; `made`: because a server has made it now."""
         self._pass_time()
         running = self._running.pop(key, None)
@@ -145,7 +145,9 @@ class Remaining:
         """What is left, with what is under way."""
         return sum((running.load for running in self._running.values()), self._waiting)
 
-    def eta(self, speeds: Sequence[Speed], *, pictures_left: int | None = None, more: bool = False) -> Eta:
+    def eta(
+        self, speeds: Sequence[ServerSpeed], *, pictures_left: int | None = None, more: bool = False
+    ) -> Eta:
         """The time until the rest is done.
 
         Args:
@@ -165,7 +167,7 @@ class Remaining:
         pace = self._pace(speeds)
         slots = sum(speed.parallelism for speed in speeds)
         under_way = [
-            (_fastest(running.work, speeds), self._worked_on(running, slots))
+            (_fastest(running.work, speeds), self._seconds_worked(running, slots))
             for running in list(self._running.values())[:slots]
         ]
         if not measured and not self._done.pictures:
@@ -200,12 +202,12 @@ class Remaining:
         before, pictures = self._paces[-1][0], self._done.pictures
         return before + _OUTAGE * before / pictures if pictures >= _TRUST else math.inf
 
-    def _worked_on(self, running: _Running, slots: int) -> float:
+    def _seconds_worked(self, running: _Running, slots: int) -> float:
         """Seconds since a server began with it: not before the last one ended, where they queue."""
         queued = len(self._running) > slots and self._last_end is not None
         return self._seen - (max(running.began, self._last_end or 0.0) if queued else running.began)
 
-    def _pace(self, speeds: Sequence[Speed]) -> float:
+    def _pace(self, speeds: Sequence[ServerSpeed]) -> float:
         """Real over predicted seconds of the last pictures, drawn towards 1: whatever the law leaves out."""
         changes = sum(speed.changes for speed in speeds)
         if changes != self._changes:
@@ -227,15 +229,15 @@ def duration(seconds: float) -> str:
     if seconds < 1:
         return "less than 1 s"
     if seconds < _SECONDS:
-        return f"about {_rounded(seconds)} s"
+        return f"about {_round(seconds)} s"
     minutes = round(seconds / _MINUTE)
     if seconds < _SECONDS * _MINUTE:
-        return f"about {_rounded(minutes)} min"
+        return f"about {_round(minutes)} min"
     hours, minutes = divmod(round(minutes / 10) * 10, _MINUTE)
     return f"about {hours} h {minutes} min" if minutes else f"about {hours} h"
 
 
-def _rounded(number: float) -> int:
+def _round(number: float) -> int:
     """To a figure that does not pretend to more than is known: in steps of 1 to 10, of 5 above."""
     return round(number) if number < 10 else 5 * round(number / 5)  # noqa: PLR2004 - as the docstring says
 
@@ -245,17 +247,17 @@ def _still(whole: float, worked: float) -> float:
     return max(whole - worked, (worked - whole) / 2)
 
 
-def _together(load: Load, speeds: Sequence[Speed]) -> float:
+def _together(load: Load, speeds: Sequence[ServerSpeed]) -> float:
     """Seconds of the servers together for a load that each takes its share of."""
     rates = (speed.parallelism / max(speed.seconds(load), 1e-9) for speed in speeds)
     return 1.0 / sum(rates) if load.pictures else 0.0
 
 
-def _fastest(work: Work, speeds: Sequence[Speed]) -> float:
+def _fastest(work: Work, speeds: Sequence[ServerSpeed]) -> float:
     return min(speed.of(work.task).seconds(work) for speed in speeds)
 
 
-def _queue(speeds: Sequence[Speed]) -> float:
+def _queue(speeds: Sequence[ServerSpeed]) -> float:
     """Seconds for what others have waiting there, taken to be like the last pictures."""
     waits = (
         speed.others * (speed.predictor.usual_seconds or 0.0) / speed.parallelism
@@ -265,14 +267,14 @@ def _queue(speeds: Sequence[Speed]) -> float:
     return sum(waits) / len(speeds)
 
 
-def _basis(speeds: Sequence[Speed], left: Load) -> tuple[str, bool]:
+def _basis(speeds: Sequence[ServerSpeed], left: Load) -> tuple[str, bool]:
     """What the time rests on, each kind of what is left by itself, and whether all was measured."""
     tasks: list[Task] = [task for task in TASKS if any(left.of_task(task))] or ["generation"]
     told = [basis_of(speeds, task) for task in tasks]
     return "; of edits: ".join(basis for basis, _ in told), all(measured for _, measured in told)
 
 
-def basis_of(speeds: Sequence[Speed], task: Task) -> tuple[str, bool]:
+def basis_of(speeds: Sequence[ServerSpeed], task: Task) -> tuple[str, bool]:
     """What the time of one kind rests on, and whether each server was measured."""
     predictors = [speed.of(task) for speed in speeds]
     measured = [predictor for predictor in predictors if predictor.pictures]

@@ -14,7 +14,7 @@ from vllm_image_core.models.profile import Profile
 
 __all__ = [
     "Calibration",
-    "Made",
+    "CompletedImage",
     "ServiceClock",
 ]
 
@@ -35,7 +35,9 @@ class ServiceClock:
         self.parallelism = parallelism
         self._ends: list[float] = []
 
-    def finished(self, ended: float, elapsed: float, *, generation: float | None = None) -> float | None:
+    def service_seconds(
+        self, ended: float, elapsed: float, *, generation: float | None = None
+    ) -> float | None:
         """The service time of a picture that has ended; None where it cannot be told.
 
         Args:
@@ -62,7 +64,7 @@ class ServiceClock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class CompletedImage:
     """A picture that a server has just made.
 
     Attributes:
@@ -88,7 +90,7 @@ class Made:
     parallel: int | None = None
 
     @classmethod
-    def told_by(
+    def from_reply(
         cls,
         reply: ImageGenerationReply,
         *,
@@ -98,7 +100,7 @@ class Made:
         ended: float,
         seconds: float,
         parallel: int | None = None,
-    ) -> "Made":
+    ) -> "CompletedImage":
         """What a reply tells of its picture.
 
         Args:
@@ -153,17 +155,17 @@ class Calibration:
         """
         return self._of(origin, profile).predictor
 
-    def known(self, origin: Origin, profile: Profile) -> Predictor:
+    def cached_predictor(self, origin: Origin, profile: Profile) -> Predictor:
         """The same as `predictor`, without the disk: the profile's where nothing was read or learned yet."""
         known = self._known.get(origin)
         return Predictor(profile) if known is None else known.predictor
 
-    def made(self, made: Made) -> None:
+    def learn(self, made: CompletedImage) -> None:
         """Learn from a picture, and from what other processes have written since; waits for the disk."""
         known = self._of(made.origin, made.profile)
         with self._lock:
             clock = self._clocks.setdefault(made.origin.server, ServiceClock())
-            measurement = _measured(made, known, clock)
+            measurement = _measurement(made, known, clock)
             if measurement is None:
                 return
             known.seen = True
@@ -189,10 +191,10 @@ class Calibration:
             return self._known.setdefault(origin, new)
 
 
-def _measured(made: Made, known: _Known, clock: ServiceClock) -> Measurement | None:
+def _measurement(made: CompletedImage, known: _Known, clock: ServiceClock) -> Measurement | None:
     if made.parallel is not None:
         clock.parallelism = max(1, made.parallel)
-    seconds = clock.finished(made.ended, made.elapsed_seconds, generation=made.generation_seconds)
+    seconds = clock.service_seconds(made.ended, made.elapsed_seconds, generation=made.generation_seconds)
     sent_once = made.attempts == 1
     if not sent_once and made.generation_seconds is None:
         return None  # nobody can tell what of that time was waiting between attempts

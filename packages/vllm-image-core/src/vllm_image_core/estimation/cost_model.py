@@ -9,10 +9,10 @@ from statistics import median
 from typing import Final
 
 __all__ = [
-    "Law",
+    "CostModel",
     "Sample",
     "Terms",
-    "fitted",
+    "fit_coefficients",
     "scale",
     "value",
 ]
@@ -67,7 +67,7 @@ def scale(assumed: Terms, samples: Sequence[Sample]) -> float:
     return ratios[middle] if len(ratios) % 2 else math.sqrt(ratios[middle - 1] * ratios[middle])
 
 
-def fitted(assumed: Terms, samples: Sequence[Sample]) -> Terms:
+def fit_coefficients(assumed: Terms, samples: Sequence[Sample]) -> Terms:
     """The law's coefficients after these samples; without any, as assumed. None is negative.
 
     Args:
@@ -84,15 +84,15 @@ def fitted(assumed: Terms, samples: Sequence[Sample]) -> Terms:
         for sample, base in zip(samples, bases, strict=True)
     ]
     values = [sample.value / (base * factor) for sample, base in zip(samples, bases, strict=True)]
-    moved = _moved(shares, values, len(assumed))
+    moved = _multipliers(shares, values, len(assumed))
     return tuple(c * factor * m for c, m in zip(assumed, moved, strict=True))
 
 
-def _moved(shares: Sequence[Terms], values: Sequence[float], size: int) -> list[float]:
+def _multipliers(shares: Sequence[Terms], values: Sequence[float], size: int) -> list[float]:
     """By what each coefficient is multiplied."""
     moved = [1.0] * size
     for _ in range(_REWEIGHTED):
-        before, moved = moved, _solved(*_equations(shares, values, moved))
+        before, moved = moved, _solve_nonnegative(*_equations(shares, values, moved))
         if max(abs(new - old) for new, old in zip(moved, before, strict=True)) <= _SETTLED:
             break
     return moved
@@ -121,18 +121,18 @@ def _equations(
     return matrix, right
 
 
-def _solved(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
+def _solve_nonnegative(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
     """The least squares solution with no negative coefficient.
 
     Args:
         matrix: Of the normal equations, positive definite.
         right: Their right side.
     """
-    found = _eliminated(matrix, right)
-    return found if min(found) >= 0 else _descended(matrix, right, found)
+    found = _eliminate(matrix, right)
+    return found if min(found) >= 0 else _descend(matrix, right, found)
 
 
-def _eliminated(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
+def _eliminate(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
     """The solution by Gauss; a positive definite matrix needs no pivoting."""
     rows = [[*line, value] for line, value in zip(matrix, right, strict=True)]
     for place, pivot in enumerate(rows):
@@ -148,7 +148,7 @@ def _eliminated(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> li
     return found
 
 
-def _descended(
+def _descend(
     matrix: Sequence[Sequence[float]], right: Sequence[float], start: Sequence[float]
 ) -> list[float]:
     """The solution at or above zero, by descent along one coefficient after the other."""
@@ -227,7 +227,7 @@ class _Measured:
     first: bool
 
 
-class Law:
+class CostModel:
     """A linear law, fitted to the last measurements; one thread may ask while another one tells.
 
     Args:
@@ -290,13 +290,13 @@ class Law:
             self._recent.append((math.log(measured / expected), new))
         self._measured.append(new)
         self._unfitted += 1
-        since = self._changed_since()
+        since = self._samples_since_change()
         if since and not self._explains(since):
             self._begin_anew(since)
         elif self._unfitted * _REFITTED_AT >= len(self._measured):
             self._fit()
 
-    def _changed_since(self) -> int:
+    def _samples_since_change(self) -> int:
         """How many of the last measurements show that the server has changed; 0 where it has not."""
         off = [ratio for ratio, _ in self._recent]
         return next((alarm.of_the_last for alarm in _ALARMS if alarm.rings(off)), 0)
@@ -328,13 +328,13 @@ class Law:
         """The law as it was before the change."""
         before = list(self._measured)[:-since]
         if before:
-            self._coefficients = fitted(self._assumed, [measured.sample for measured in before])
+            self._coefficients = fit_coefficients(self._assumed, [measured.sample for measured in before])
 
     def _fit(self) -> None:
-        self._coefficients = fitted(self._assumed, self._believed())
+        self._coefficients = fit_coefficients(self._assumed, self._trusted_samples())
         self._unfitted = 0
 
-    def _believed(self) -> list[Sample]:
+    def _trusted_samples(self) -> list[Sample]:
         others = [measured.sample for measured in self._measured if not measured.first]
         firsts = [measured.sample for measured in self._measured if measured.first]
         if not others or not firsts:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vllm_image_core import checks
-from vllm_image_core.estimation.backlog import Speed, basis_of, duration
+from vllm_image_core.estimation.backlog import ServerSpeed, basis_of, duration
 from vllm_image_core.estimation.predictor import Predictor
 from vllm_image_core.estimation.work import Work, edit_work
 from vllm_image_core.imaging.size import Size
@@ -91,7 +91,7 @@ def estimate(
     predictor: Predictor | None = None,
     requests_ahead: int | None = None,
     work: Work | None = None,
-    speeds: Sequence[Speed] = (),
+    speeds: Sequence[ServerSpeed] = (),
 ) -> Estimate:
     """Time, memory and concurrency for pictures of a resolved request.
 
@@ -169,7 +169,7 @@ def _time_of_one(predictor: Predictor, work: Work, images: int, ahead: int) -> _
     )
 
 
-def _time_of_several(speeds: Sequence[Speed], work: Work, images: int, ahead: int) -> _Time:
+def _time_of_several(speeds: Sequence[ServerSpeed], work: Work, images: int, ahead: int) -> _Time:
     """Each picture goes to the server that has done it first; so does what is ahead of them."""
     known = [(speed.of(work.task), speed.parallelism) for speed in speeds]
     each = [(predictor.seconds(work), at_once) for predictor, at_once in known]
@@ -250,7 +250,7 @@ def misfit(
     image = (predictor or Predictor(profile)).picture_gb(megapixels)
     if needed + image <= total_vram_gb:
         return None
-    name = profile.model if profile.known else "The model"
+    name = profile.model if profile.is_known else "The model"
     alone = needed > total_vram_gb
     needs = f"it needs about {needed if alone else needed + image:.1f} GB of GPU memory"
     when = "" if alone else "with an image in progress "

@@ -19,7 +19,7 @@ from vllm_image_core.estimation.cost_model import WINDOW
 from vllm_image_core.estimation.work import Task, Work
 from vllm_image_core.storage.database import DamagedDatabase, Database, Schema, writing
 
-__all__ = ["MEASUREMENTS", "Measurement", "Measurements", "News", "Origin"]
+__all__ = ["MEASUREMENTS", "Measurement", "Measurements", "NewMeasurements", "Origin"]
 
 _logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class News:
+class NewMeasurements:
     """What was read: measurements, oldest first, and up to where."""
 
     measurements: tuple[Measurement, ...] = ()
@@ -142,7 +142,7 @@ class Measurements:
         self._writer = secrets.token_hex(8)
         self._told = False
 
-    def read(self, origin: Origin, *, after: int = 0) -> News:
+    def read(self, origin: Origin, *, after: int = 0) -> NewMeasurements:
         """The last measurements of a server that others have written, at most 128.
 
         Args:
@@ -150,26 +150,28 @@ class Measurements:
             after: Up to where they were read before.
         """
         if not os.path.exists(self._database.path):  # noqa: PTH110 - a Path raises where it may not look
-            return News(read_to=after)
-        return self._tried(lambda connection: self._read(connection, origin, after), News(read_to=after))
+            return NewMeasurements(read_to=after)
+        return self._run_with_repair(
+            lambda connection: self._read(connection, origin, after), NewMeasurements(read_to=after)
+        )
 
-    def add(self, origin: Origin, measurement: Measurement, *, after: int = 0) -> News:
+    def add(self, origin: Origin, measurement: Measurement, *, after: int = 0) -> NewMeasurements:
         """Write a measurement, and read what others have written since; see `read`."""
         if not os.path.isdir(self._root):  # noqa: PTH112 - likewise
-            return News(read_to=after)
+            return NewMeasurements(read_to=after)
 
-        def change(connection: sqlite3.Connection) -> News:
+        def change(connection: sqlite3.Connection) -> NewMeasurements:
             with writing(connection):
                 news = self._read(connection, origin, after)
                 own = self._insert(connection, origin, measurement)
-            return News(measurements=news.measurements, read_to=own)
+            return NewMeasurements(measurements=news.measurements, read_to=own)
 
-        return self._tried(change, News(read_to=after))
+        return self._run_with_repair(change, NewMeasurements(read_to=after))
 
-    def _read(self, connection: sqlite3.Connection, origin: Origin, after: int) -> News:
+    def _read(self, connection: sqlite3.Connection, origin: Origin, after: int) -> NewMeasurements:
         rows = connection.execute(_SELECT, (*_texts(origin), after, self._writer)).fetchall()
         found = (_measurement(row[1:], origin.task) for row in reversed(rows))
-        return News(
+        return NewMeasurements(
             measurements=tuple(measurement for measurement in found if measurement is not None),
             read_to=max([after, *(int(row[0]) for row in rows)]),
         )
@@ -182,11 +184,13 @@ class Measurements:
         connection.execute(_FORGET_OTHERS)
         return row or 0
 
-    def _tried(self, use: Callable[[sqlite3.Connection], News], otherwise: News) -> News:
+    def _run_with_repair(
+        self, use: Callable[[sqlite3.Connection], NewMeasurements], otherwise: NewMeasurements
+    ) -> NewMeasurements:
         """Use the file, and once more after it was found damaged and set aside."""
         for _ in range(2):
             try:
-                with self._database.opened() as connection:
+                with self._database.open() as connection:
                     return use(connection)
             except DamagedDatabase as error:
                 self._tell(error)

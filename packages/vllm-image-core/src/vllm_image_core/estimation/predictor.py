@@ -4,7 +4,7 @@ import math
 from statistics import fmean
 from typing import Final
 
-from vllm_image_core.estimation.cost_model import Law, Terms
+from vllm_image_core.estimation.cost_model import CostModel, Terms
 from vllm_image_core.estimation.work import (
     Work,
     activation_gb_per_megapixel,
@@ -37,9 +37,9 @@ class Predictor:
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self._time = Law(coefficients(profile.cost))
+        self._time = CostModel(coefficients(profile.cost))
         assumed = memory_coefficients(profile)
-        self._memory = None if assumed is None else Law(assumed)
+        self._memory = None if assumed is None else CostModel(assumed)
         self._peaks = 0
 
     def seconds(self, work: Work) -> float:
@@ -111,7 +111,7 @@ class Predictor:
     def basis(self) -> str:
         """What the time rests on, and how far off it was."""
         if not self._time.count:
-            return BASIS if self._profile.known else UNKNOWN_BASIS
+            return BASIS if self._profile.is_known else UNKNOWN_BASIS
         where = "since this server changed its speed" if self.changes else "on this server"
         told = f"{_pictures(self._time.count)} {where}"
         if self._time.only_first:
@@ -130,11 +130,11 @@ class Predictor:
 
     def _observe_memory(self, work: Work, gb: float) -> None:
         if self._memory is None:
-            self._memory = Law(self._assumed_memory(work, gb))
+            self._memory = CostModel(self._default_memory(work, gb))
         self._memory.observe(work.memory_terms, gb)
         self._peaks = self._memory.count
 
-    def _assumed_memory(self, work: Work, gb: float) -> Terms:
+    def _default_memory(self, work: Work, gb: float) -> Terms:
         """Where nothing is known of the model: the picture's memory by the rule, the rest is the model's."""
         each = activation_gb_per_megapixel(self._profile)
         return max(_LEAST_GB, gb - each * work.megapixels), each

@@ -3,21 +3,21 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from vllm_image_core.estimation.backlog import Speed
-from vllm_image_core.estimation.calibration import Calibration, Made
+from vllm_image_core.estimation.backlog import ServerSpeed
+from vllm_image_core.estimation.calibration import Calibration, CompletedImage
 from vllm_image_core.estimation.measurements import Origin
 from vllm_image_core.estimation.predictor import Predictor
 from vllm_image_core.estimation.work import TASKS, Task, Work
-from vllm_image_core.fleet.server import MemberReport
+from vllm_image_core.fleet.server import ServerReport
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
 
-__all__ = ["Speeds"]
+__all__ = ["ServiceTimes"]
 
 _SQUARE = Size(1024, 1024)
 
 
-class Speeds:
+class ServiceTimes:
     """What is known of each server of a studio; may be used by several threads.
 
     Args:
@@ -42,22 +42,22 @@ class Speeds:
                 self._calibration.predictor(origin, profile)
         self._profile, self._origins = profile, known
 
-    def made(self, made: Made) -> None:
+    def learn(self, made: CompletedImage) -> None:
         """Learn from a picture; waits for the disk."""
-        self._calibration.made(made)
+        self._calibration.learn(made)
         if made.origin.server not in self._origins:
             self._origins = {**self._origins, made.origin.server: _of_each_task(made.origin)}
 
-    def of(self, servers: Sequence[MemberReport]) -> tuple[Speed, ...]:
+    def of(self, servers: Sequence[ServerReport]) -> tuple[ServerSpeed, ...]:
         """The speed of each server that gets work, of all where none does; none before one told its model."""
         profile = self._profile
         if profile is None:
             return ()
         at_work = [server for server in servers if server.state != "open"]
         return tuple(
-            Speed(
-                predictor=self._known(server.url, profile, "generation"),
-                edits=self._known(server.url, profile, "edit"),
+            ServerSpeed(
+                predictor=self._cached_predictor(server.url, profile, "generation"),
+                edits=self._cached_predictor(server.url, profile, "edit"),
                 parallelism=server.parallel or 1,
                 others=server.others or 0,
             )
@@ -71,7 +71,7 @@ class Speeds:
             profile: The model's, for what was not measured yet.
             task: What it is to do.
         """
-        each = [self._known(url, profile, task) for url in self._origins]
+        each = [self._cached_predictor(url, profile, task) for url in self._origins]
         return max(each, key=lambda predictor: predictor.pictures, default=Predictor(profile))
 
     def cost(self, work: Work) -> float | None:
@@ -90,12 +90,12 @@ class Speeds:
         profile = self._profile
         if profile is None or url not in self._origins:
             return None
-        known = self._known(url, profile, "generation")
+        known = self._cached_predictor(url, profile, "generation")
         return known.seconds(_usual(profile)) if known.pictures else None
 
-    def _known(self, url: str, profile: Profile, task: Task) -> Predictor:
+    def _cached_predictor(self, url: str, profile: Profile, task: Task) -> Predictor:
         each = self._origins.get(url)
-        return Predictor(profile) if each is None else self._calibration.known(each[task], profile)
+        return Predictor(profile) if each is None else self._calibration.cached_predictor(each[task], profile)
 
 
 def _of_each_task(origin: Origin) -> Mapping[Task, Origin]:

@@ -9,7 +9,7 @@ A server that keeps failing after it was let in again is left out for longer eac
 
 from typing import Final, Literal
 
-__all__ = ["PROBE_SECONDS", "Circuit", "CircuitState"]
+__all__ = ["PROBE_SECONDS", "CircuitBreaker", "CircuitState"]
 
 CircuitState = Literal["closed", "open", "trial"]
 """closed: it gets work; open: none; trial: one request at a time, until one of them is answered."""
@@ -29,7 +29,7 @@ _RUBBISH_FORGIVEN: Final = 0.1
 """How much of one wrong answer a right one makes up for: half of them being wrong is too much."""
 
 
-class Circuit:
+class CircuitBreaker:
     """The circuit of one server. Times are seconds on a clock that never goes back.
 
     Attributes:
@@ -53,7 +53,7 @@ class Circuit:
         """Whether the server gets no work."""
         return self.state == "open"
 
-    def succeeded(self, now: float) -> None:
+    def record_success(self, now: float) -> None:
         """Take in a right answer; after a trial the server is in again."""
         self._failures = 0
         self._rubbish = max(0.0, self._rubbish - _RUBBISH_FORGIVEN)
@@ -64,13 +64,13 @@ class Circuit:
             self._ejections -= 1
             self._closed_at = now
 
-    def failed(self, now: float, *, surely: bool = False) -> None:
+    def record_failure(self, now: float, *, surely: bool = False) -> None:
         """Take in a failure; `surely` when it leaves no doubt that the server cannot work."""
         self._failures += 1
         if surely or self.state == "trial" or self._failures >= _FAILURES:
             self._open(now, PROBE_SECONDS)
 
-    def answered_rubbish(self, now: float) -> None:
+    def record_bad_reply(self, now: float) -> None:
         """Take in an answer that is no picture, or another one than was asked for."""
         self._rubbish += 1
         if self.state == "trial" or self._rubbish >= _FAILURES:
@@ -104,13 +104,13 @@ class Circuit:
         """Write down that it is asked now."""
         self._probed_at = now
 
-    def found_well(self) -> None:
+    def half_open(self) -> None:
         """Let a server in again whose health is good, for a trial."""
         if self.is_open:
             self.state = "trial"
             self.in_doubt = False
 
-    def found_ill(self, now: float) -> None:
+    def record_ill_health(self, now: float) -> None:
         """Take in that its health is not good; one that was in doubt is out now."""
         if self.in_doubt:
             self.state = "closed"

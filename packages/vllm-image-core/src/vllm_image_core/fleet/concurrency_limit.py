@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-__all__ = ["Limit"]
+__all__ = ["ConcurrencyLimiter"]
 
 _FIRST: Final = 2
 """One running, one waiting."""
@@ -81,7 +81,7 @@ class _Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class RequestToken:
     """What is kept of a request while it is under way."""
 
     at: float
@@ -89,7 +89,7 @@ class Sent:
 
 
 @dataclass(slots=True)
-class Limit:
+class ConcurrencyLimiter:
     """How many requests one server has under way. Times are seconds on a clock that never goes back.
 
     Args:
@@ -133,15 +133,15 @@ class Limit:
         self.parallel = self._least = max(1, parallel)
         self._settle(_with_waiting(self.parallel))
 
-    def began(self, now: float) -> Sent:
+    def record_sent(self, now: float) -> RequestToken:
         """Count a request that is sent now; what is returned is handed to `ended`."""
         self.under_way += 1
         self._look(now)
         if self._round is None:
             self._round = _Round(now)
-        return Sent(now, self._delivered)
+        return RequestToken(now, self._delivered)
 
-    def ended(self, sent: Sent, now: float, work: float = 1.0) -> None:
+    def record_answered(self, sent: RequestToken, now: float, work: float = 1.0) -> None:
         """Count a request that was answered, and the work that was in it, in any unit."""
         self._look(now)
         # A server that works on many together answers them together, before any other can be sent.
@@ -161,12 +161,12 @@ class Limit:
         if measured.count >= self._length:
             self._close(measured, now)
 
-    def broke_off(self) -> None:
+    def record_aborted(self) -> None:
         """Count a request that ended without an answer."""
         self.under_way -= 1
         self._round = None
 
-    def refused(self) -> None:
+    def record_refused(self) -> None:
         """Count a request that the server did not take for want of room: it has as many as it takes."""
         self.under_way -= 1
         self._roof = max(1, self.under_way)
@@ -181,7 +181,7 @@ class Limit:
     def _length(self) -> int:
         return self.value if self._phase == "rising" else _PERIOD * self.value
 
-    def _take(self, measured: _Round, sent: Sent, now: float, work: float) -> None:
+    def _take(self, measured: _Round, sent: RequestToken, now: float, work: float) -> None:
         measured.count += 1
         measured.work += work
         measured.delivered += self._delivered - sent.delivered

@@ -8,7 +8,7 @@ from vllm_omni_client.errors import BadRequest, OmniError, ServerState
 
 from vllm_image_core.errors import BadPicture, ImageError
 
-__all__ = ["Verdict", "verdict_on"]
+__all__ = ["ErrorPolicy", "verdict_on"]
 
 Fault = Literal["none", "charged", "doubtful", "lost", "certain", "busy", "rubbish"]
 """What is held against the server.
@@ -19,7 +19,7 @@ lost: it may have died; certain: it cannot work; busy: it has no room now; rubbi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ErrorPolicy:
     """What an error means in a fleet.
 
     Attributes:
@@ -50,11 +50,11 @@ _FAULTS: Final[Mapping[ServerState, Fault]] = {
     "failing": "charged",
     "wrong": "rubbish",
 }
-_NOT_A_PICTURE: Final = Verdict(fault="rubbish", costly=True)
-_WRONG: Final = Verdict(fault="none", elsewhere=False)
+_NOT_A_PICTURE: Final = ErrorPolicy(fault="rubbish", costly=True)
+_WRONG: Final = ErrorPolicy(fault="none", elsewhere=False)
 
 
-def verdict_on(error: OmniError | ImageError) -> Verdict:
+def verdict_on(error: OmniError | ImageError) -> ErrorPolicy:
     """Say what an error means in a fleet of several servers.
 
     It follows from what the error itself says of the work and of the server; see `vllm_omni_client.errors`.
@@ -63,7 +63,7 @@ def verdict_on(error: OmniError | ImageError) -> Verdict:
         return _NOT_A_PICTURE if isinstance(error, BadPicture) else _WRONG
     state = error.server_state
     certain = error.outcome != "never_sent" or state == "away"
-    return Verdict(
+    return ErrorPolicy(
         fault=_fault(error) if certain else "doubtful",
         elsewhere=error.outcome != "final" or state in {"away", "lacking"},
         costly=may_have_cost(error),

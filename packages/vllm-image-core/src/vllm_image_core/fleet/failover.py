@@ -10,25 +10,25 @@ from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core.errors import BadPicture, ImageError, PoisonRequest
 from vllm_image_core.fleet.backend import ServerRequest
-from vllm_image_core.fleet.error_policy import Verdict, verdict_on
-from vllm_image_core.fleet.health_checks import Checkup
-from vllm_image_core.fleet.scheduler import Dispatch
-from vllm_image_core.fleet.server import Call, Member
-from vllm_image_core.fleet.server_pool import Crew
+from vllm_image_core.fleet.error_policy import ErrorPolicy, verdict_on
+from vllm_image_core.fleet.health_checks import HealthChecks
+from vllm_image_core.fleet.scheduler import Scheduler
+from vllm_image_core.fleet.server import FleetCall, Server
+from vllm_image_core.fleet.server_pool import ServerPool
 from vllm_image_core.imaging.picture import Picture
 
-__all__ = ["Relay", "Send"]
+__all__ = ["Failover", "Send"]
 
 _DEATHS: Final = 2
 _MOST_REMEMBERED: Final = 1_000
 _MOST_REFUSALS: Final = 3
 _MOST_REFUSALS_OF_A_BATCH: Final = 8
 
-Send = Callable[[Member], Awaitable[ImageGenerationReply]]
+Send = Callable[[Server], Awaitable[ImageGenerationReply]]
 """Sends a call to one server."""
 
 
-class Relay:
+class Failover:
     """Brings calls to their end, each on as few servers as will do.
 
     Args:
@@ -38,7 +38,9 @@ class Relay:
         clock: Seconds on a clock that never goes back.
     """
 
-    def __init__(self, crew: Crew, checkup: Checkup, dispatch: Dispatch, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, crew: ServerPool, checkup: HealthChecks, dispatch: Scheduler, clock: Callable[[], float]
+    ) -> None:
         self._crew = crew
         self._checkup = checkup
         self._dispatch = dispatch
@@ -46,9 +48,9 @@ class Relay:
         self._deadly: dict[str, list[str]] = {}
         self._active = 0
 
-    async def served(
-        self, request: ServerRequest, call: Call, send: Send
-    ) -> tuple[ImageGenerationReply, Member]:
+    async def serve(
+        self, request: ServerRequest, call: FleetCall, send: Send
+    ) -> tuple[ImageGenerationReply, Server]:
         """Have a call answered; returns who did it, too.
 
         Raises:
@@ -56,19 +58,19 @@ class Relay:
             ImageError: Likewise.
         """
         with self._remembering_deaths(request, call):
-            return await self._served(call, send)
+            return await self._serve(call, send)
 
-    async def _served(self, call: Call, send: Send) -> tuple[ImageGenerationReply, Member]:
+    async def _serve(self, call: FleetCall, send: Send) -> tuple[ImageGenerationReply, Server]:
         self._active += 1
         if self._active == 1:
             self._checkup.begin()
             self._dispatch.begin()
         try:
-            await self._checkup.introduced()
+            await self._checkup.ensure_models_known()
             while True:
                 member = await self._dispatch.turn(call)
                 try:
-                    reply = await self._sent(call, member, send)
+                    reply = await self._send(call, member, send)
                 except (OmniError, ImageError) as error:
                     await self._consider(call, member, error)
                     call.first = True
@@ -83,7 +85,7 @@ class Relay:
                 self._checkup.end()
 
     @contextlib.contextmanager
-    def _remembering_deaths(self, request: ServerRequest, call: Call) -> Generator[None]:
+    def _remembering_deaths(self, request: ServerRequest, call: FleetCall) -> Generator[None]:
         """Know a request again on which an engine died, when it comes back after an outage."""
         if self._deadly:
             call.deaths = self._deadly.pop(request.model_dump_json(), call.deaths)
@@ -96,33 +98,33 @@ class Relay:
                     del self._deadly[next(iter(self._deadly))]
             raise
 
-    def _settle_charge(self, call: Call) -> None:
+    def _settle_charge(self, call: FleetCall) -> None:
         """Hold a failure against the server that called possible work impossible."""
         if call.blamed_by is not None:
-            call.blamed_by.found_guilty(self._clock())
+            call.blamed_by.record_false_refusal(self._clock())
             call.blamed_by = None
             self._dispatch.lose()
 
-    async def _sent(self, call: Call, member: Member, send: Send) -> ImageGenerationReply:
+    async def _send(self, call: FleetCall, member: Server, send: Send) -> ImageGenerationReply:
         try:
             reply = await send(member)
             self._check(reply, call)
         except (OmniError, ImageError) as error:
-            member.failed(call, error, verdict_on(error), self._clock(), self._crew.usual)
+            member.record_failed(call, error, verdict_on(error), self._clock(), self._crew.usual)
             if member.circuit.in_doubt and not member.probing:
                 member.probing = True
                 self._checkup.start(self._checkup.probe(member))
             self._dispatch.lose()
             raise
         except BaseException:  # cancelled, or a bug: no fault of the server, whose place is free again
-            member.gave_up(call, self._clock(), self._crew.usual)
+            member.record_abandoned(call, self._clock(), self._crew.usual)
             self._dispatch.give_way()
             raise
-        member.answered(call, self._clock(), self._crew.usual)
+        member.record_answered(call, self._clock(), self._crew.usual)
         self._dispatch.give_way()
         return reply
 
-    def _check(self, reply: ImageGenerationReply, call: Call) -> None:
+    def _check(self, reply: ImageGenerationReply, call: FleetCall) -> None:
         """Refuse a reply whose first picture is none, so that another server makes it.
 
         What our own client has brought, it has checked already; only a client writes receipts.
@@ -138,7 +140,7 @@ class Relay:
             call.budget.fail(error, self._clock(), cost="yes")
             raise
 
-    async def _consider(self, call: Call, member: Member, error: OmniError | ImageError) -> None:
+    async def _consider(self, call: FleetCall, member: Server, error: OmniError | ImageError) -> None:
         """Raise an error that no other server would spare the caller."""
         verdict = verdict_on(error)
         call.error = copy.copy(error)
@@ -153,7 +155,7 @@ class Relay:
             raise error
         call.alone |= verdict.deadly
 
-    def _is_enough(self, call: Call, member: Member, verdict: Verdict) -> bool:
+    def _is_enough(self, call: FleetCall, member: Server, verdict: ErrorPolicy) -> bool:
         if verdict.fault == "charged":
             if call.blamed_by is not None:
                 member.acquit()
@@ -168,7 +170,7 @@ class Relay:
             return True
         return call.refusals > (_MOST_REFUSALS_OF_A_BATCH if call.patient else _MOST_REFUSALS)
 
-    async def _has_changed(self, call: Call, member: Member) -> bool:
+    async def _has_changed(self, call: FleetCall, member: Server) -> bool:
         """Say whether a server serves something else than when it got a request, which it has refused."""
         if member.names == call.sent_to:
             await self._checkup.introduce(member)

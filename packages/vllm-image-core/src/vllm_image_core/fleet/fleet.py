@@ -14,15 +14,15 @@ from vllm_omni_client.errors import OmniError
 from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
-from vllm_omni_client.receipt import Receipt
+from vllm_omni_client.receipt import CallReport
 
 from vllm_image_core.fleet.backend import Backend, BudgetedBackend, ImageBackend, ServerRequest
 from vllm_image_core.fleet.error_policy import verdict_on
-from vllm_image_core.fleet.failover import Relay
-from vllm_image_core.fleet.health_checks import Checkup
-from vllm_image_core.fleet.scheduler import Dispatch, rough_cost
-from vllm_image_core.fleet.server import Call, Member, MemberReport
-from vllm_image_core.fleet.server_pool import Crew, Learned
+from vllm_image_core.fleet.failover import Failover
+from vllm_image_core.fleet.health_checks import HealthChecks
+from vllm_image_core.fleet.scheduler import Scheduler, rough_cost
+from vllm_image_core.fleet.server import FleetCall, Server, ServerReport
+from vllm_image_core.fleet.server_pool import Learned, ServerPool
 
 __all__ = ["Fleet"]
 
@@ -63,10 +63,10 @@ class Fleet:
     ) -> None:
         self._cost = cost or rough_cost
         self._clock = clock
-        self._crew = Crew(members, learned=learned, parallel=parallel, ceiling=ceiling)
-        self._checkup = Checkup(self._crew, clock, lose=self._lose, give_way=self._give_way)
-        self._dispatch = Dispatch(self._crew, self._checkup, clock)
-        self._relay = Relay(self._crew, self._checkup, self._dispatch, clock)
+        self._crew = ServerPool(members, learned=learned, parallel=parallel, ceiling=ceiling)
+        self._checkup = HealthChecks(self._crew, clock, lose=self._lose, give_way=self._give_way)
+        self._dispatch = Scheduler(self._crew, self._checkup, clock)
+        self._relay = Failover(self._crew, self._checkup, self._dispatch, clock)
 
     @property
     def base_url(self) -> str:
@@ -74,7 +74,7 @@ class Fleet:
         return self._crew.base_url
 
     @property
-    def members(self) -> tuple[MemberReport, ...]:
+    def members(self) -> tuple[ServerReport, ...]:
         """What is known of each server, in the order in which they were given."""
         return tuple(member.report() for member in self._crew.members)
 
@@ -84,7 +84,7 @@ class Fleet:
         return tuple(member.backend for member in self._crew.members)
 
     @property
-    def at_work(self) -> tuple[MemberReport, ...]:
+    def at_work(self) -> tuple[ServerReport, ...]:
         """The same of those that get work, of all where none does: a server of another model gets none."""
         return tuple(member.report() for member in self._crew.usable() or self._crew.members)
 
@@ -113,7 +113,7 @@ class Fleet:
         Raises:
             InvalidRequest: It is a member already.
         """
-        self._checkup.joined(self._crew.admit(backend))
+        self._checkup.add(self._crew.admit(backend))
 
     async def leave(self, url: str) -> None:
         """Give a server no more work, wait until it has done what it has, and close its connections.
@@ -151,7 +151,7 @@ class Fleet:
             PoisonRequest: Engines died on it twice.
         """
         work = self._cost(request) if cost is None else cost
-        return await self._made(
+        return await self._generate(
             request,
             lambda backend, sent: backend.generate_image(sent),
             work,
@@ -187,7 +187,7 @@ class Fleet:
             return backend.edit_image(sent, image, mask_image=mask_image, reference_image=reference_image)
 
         work = self._cost(request) if cost is None else cost
-        return await self._made(request, send, work, patient=patient, budget=budget or GenerationBudget())
+        return await self._generate(request, send, work, patient=patient, budget=budget or GenerationBudget())
 
     async def get_models(self) -> ModelList:
         """The names of the model of the first server that answers.
@@ -195,7 +195,7 @@ class Fleet:
         Raises:
             OmniError: None answers.
         """
-        return await self._asked(lambda backend: backend.get_models())
+        return await self._ask_any(lambda backend: backend.get_models())
 
     async def health_check(self) -> bool:
         """Whether a server can do what was asked for last; each is asked at most once in five seconds.
@@ -205,7 +205,7 @@ class Fleet:
         """
         if self._crew.alone is not None:
             return await self._crew.alone.backend.health_check()
-        await self._checkup.introduced()
+        await self._checkup.ensure_models_known()
         await asyncio.gather(self._checkup.revive(), *map(self._checkup.look_at, self._crew.members))
         if any(
             member.is_in and self._crew.serves(member, self._crew.wanted) for member in self._crew.members
@@ -219,7 +219,7 @@ class Fleet:
         Raises:
             OmniError: None answers.
         """
-        return await self._asked(lambda backend: backend.get_version())
+        return await self._ask_any(lambda backend: backend.get_version())
 
     async def get_metrics(self) -> ServerMetrics:
         """The counters of all servers together; times are those of the first one.
@@ -228,13 +228,13 @@ class Fleet:
             OmniError: None answers.
         """
         if self._crew.alone is not None:
-            return await self._checkup.counted(self._crew.alone)
-        await self._checkup.introduced()
+            return await self._checkup.count_requests(self._crew.alone)
+        await self._checkup.ensure_models_known()
         told: list[ServerMetrics] = []
         failure: OmniError | None = None
         for member in self._crew.usable():
             try:
-                told.append(await self._checkup.counted(member))
+                told.append(await self._checkup.count_requests(member))
             except OmniError as error:
                 failure = error
         if not told:
@@ -265,7 +265,7 @@ class Fleet:
         """How many requests one server works on at the same time, as it told; None while it has not."""
         return next((member.parallel for member in self._crew.members if member.url == url), None)
 
-    async def _made(
+    async def _generate(
         self,
         request: R,
         call: Callable[[ImageBackend, R], Awaitable[ImageGenerationReply]],
@@ -277,7 +277,7 @@ class Fleet:
         async def spend(backend: Backend, sent: R) -> ImageGenerationReply:
             return await _spend(budget, backend, lambda one: call(one, sent), self._clock)
 
-        async def send(member: Member) -> ImageGenerationReply:
+        async def send(member: Server) -> ImageGenerationReply:
             sent = request
             if request.model is not None and request.model != (
                 model := self._crew.name_at(member, request.model)
@@ -287,17 +287,19 @@ class Fleet:
 
         if self._crew.alone is not None:
             alone = self._crew.alone
-            return await self._passed_on(alone, lambda: spend(alone.backend, request), work, patient=patient)
+            return await self._pass_through(
+                alone, lambda: spend(alone.backend, request), work, patient=patient
+            )
         self._crew.wanted = request.model
-        waiting = Call(
+        waiting = FleetCall(
             work=work,
             model=request.model,
             patient=patient,
             repeatable=request.seed is not None,
             budget=budget,
         )
-        reply, member = await self._relay.served(request, waiting, send)
-        return _signed(reply, request, member.url, budget)
+        reply, member = await self._relay.serve(request, waiting, send)
+        return _with_server(reply, request, member.url, budget)
 
     def _lose(self) -> None:
         self._dispatch.lose()
@@ -305,39 +307,39 @@ class Fleet:
     def _give_way(self) -> None:
         self._dispatch.give_way()
 
-    async def _passed_on(
+    async def _pass_through(
         self,
-        member: Member,
+        member: Server,
         send: Callable[[], Awaitable[ImageGenerationReply]],
         work: float,
         *,
         patient: bool,
     ) -> ImageGenerationReply:
-        sent = member.limit.began(self._clock())
+        sent = member.limit.record_sent(self._clock())
         if patient:
             self._checkup.ask_how_many(member)
         try:
             reply = await send()
         except OmniError as error:
             if verdict_on(error).fault == "busy":
-                member.limit.refused()
+                member.limit.record_refused()
             else:
-                member.limit.broke_off()
+                member.limit.record_aborted()
             raise
         except BaseException:  # cancelled, too: its place is free, and its time tells nothing
-            member.limit.broke_off()
+            member.limit.record_aborted()
             raise
         else:
-            member.limit.ended(sent, self._clock(), work)
-            member.passed()
+            member.limit.record_answered(sent, self._clock(), work)
+            member.record_passed_through()
             return reply
         finally:
-            member.left()
+            member.release()
 
-    async def _asked(self, ask: Callable[[Backend], Awaitable[T]]) -> T:
+    async def _ask_any(self, ask: Callable[[Backend], Awaitable[T]]) -> T:
         if self._crew.alone is not None:
             return await ask(self._crew.alone.backend)
-        await self._checkup.introduced()
+        await self._checkup.ensure_models_known()
         if not self._crew.usable():
             await self._checkup.revive()
         failure: OmniError | None = None
@@ -369,27 +371,27 @@ async def _spend(
     return reply
 
 
-def _signed(
+def _with_server(
     reply: ImageGenerationReply, request: ServerRequest, url: str, budget: GenerationBudget
 ) -> ImageGenerationReply:
     """Write on a reply who made it, and what was tried before, where its client has not."""
     if reply.receipt is not None and reply.receipt.server:
         return reply
-    receipt = reply.receipt or Receipt(requested=request, sent=request, failures=budget.failures)
+    receipt = reply.receipt or CallReport(requested=request, sent=request, failures=budget.failures)
     return reply.with_receipt(replace(receipt, server=url))
 
 
 def _together(told: Sequence[ServerMetrics]) -> ServerMetrics:
-    def added(name: str) -> int | None:
+    def total(name: str) -> int | None:
         counts = [count for each in told if (count := getattr(each, name)) is not None]
         return sum(counts) if counts else None
 
     return replace(
         told[0],
-        requests_running=added("requests_running"),
-        requests_waiting=added("requests_waiting"),
-        requests_succeeded=added("requests_succeeded"),
-        requests_failed=added("requests_failed"),
-        images=added("images"),
+        requests_running=total("requests_running"),
+        requests_waiting=total("requests_waiting"),
+        requests_succeeded=total("requests_succeeded"),
+        requests_failed=total("requests_failed"),
+        images=total("images"),
         peak_memory_mb=max((each.peak_memory_mb for each in told if each.peak_memory_mb), default=None),
     )

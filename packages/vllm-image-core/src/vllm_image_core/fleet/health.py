@@ -56,7 +56,7 @@ async def _examine(backend: Backend, timer: Callable[[], float]) -> Health:
     except OmniError as error:
         return Health(server_url=backend.base_url, status=_status(error), error=error)
     latency = timer() - started
-    model, error = await _loaded_model(backend)
+    model, error = await _read_model(backend)
     return Health(
         server_url=backend.base_url,
         status="healthy" if alive and model else "unhealthy",
@@ -71,7 +71,7 @@ def _status(error: OmniError) -> ServerStatus:
     return "unreachable" if error.exchange is None or error.exchange.status is None else "unhealthy"
 
 
-async def _loaded_model(backend: Backend) -> tuple[str | None, OmniError | None]:
+async def _read_model(backend: Backend) -> tuple[str | None, OmniError | None]:
     try:
         models = await backend.get_models()
     except OmniError as error:

@@ -9,10 +9,10 @@ from vllm_omni_client.errors import EngineDead, OmniError
 from vllm_omni_client.metrics import ServerMetrics
 
 from vllm_image_core.fleet.circuit_breaker import PROBE_SECONDS
-from vllm_image_core.fleet.server import Member, introduction
-from vllm_image_core.fleet.server_pool import Crew
+from vllm_image_core.fleet.server import Server, introduction
+from vllm_image_core.fleet.server_pool import ServerPool
 
-__all__ = ["Checkup"]
+__all__ = ["HealthChecks"]
 
 _TICK_SECONDS: Final = 1.0
 """How often it is looked at whether a server is overdue, while calls wait for others."""
@@ -27,7 +27,7 @@ _GRACE_SECONDS: Final = 1.0
 _UNAVAILABLE: Final = 503
 
 
-class Checkup:
+class HealthChecks:
     """Asks the servers of a crew, each as rarely as will do.
 
     Args:
@@ -39,7 +39,7 @@ class Checkup:
 
     def __init__(
         self,
-        crew: Crew,
+        crew: ServerPool,
         clock: Callable[[], float],
         *,
         lose: Callable[[], object],
@@ -73,7 +73,7 @@ class Checkup:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def joined(self, member: Member) -> None:
+    def add(self, member: Server) -> None:
         """Ask a server that has come what it serves; without calls, the next one will."""
         if self._open:
             self._meet(member)
@@ -83,7 +83,7 @@ class Checkup:
         if self._keeper is None and self._open and (waiting or self._needs_keeping(now)):
             self._keeper = asyncio.get_running_loop().create_task(self._keep())
 
-    async def introduced(self) -> None:
+    async def ensure_models_known(self) -> None:
         """Ask the servers once what they serve; one that is slow to answer holds up nobody for long.
 
         Who comes while they are being asked waits for the first answer, as who has asked them does.
@@ -98,17 +98,17 @@ class Checkup:
         self._crew.met = True
         self._crew.compare()
 
-    async def introduce(self, member: Member) -> bool:
+    async def introduce(self, member: Server) -> bool:
         """Ask a server what it serves; whether it has said so."""
         member.asked = True
         try:
             models, version = await introduction(member.backend)
         except OmniError as error:
             member.last_error = copy.copy(error)
-            member.circuit.failed(self._clock(), surely=True)
+            member.circuit.record_failure(self._clock(), surely=True)
             self._lose()
             return False
-        member.introduced(models, version)
+        member.set_models(models, version)
         member.seen = self._clock()
         if self._crew.met:
             self._crew.compare()
@@ -121,29 +121,29 @@ class Checkup:
             self._reviving = self.start(self._probe_all())
         await asyncio.shield(self._reviving)
 
-    async def look_at(self, member: Member) -> None:
+    async def look_at(self, member: Server) -> None:
         """Ask a server that gets work whether it is well, unless it has shown that just now."""
         if not member.is_in or self._clock() < member.seen + PROBE_SECONDS:
             return
         member.seen = self._clock()
         if not await self._is_well(member):
-            member.circuit.failed(self._clock(), surely=True)
+            member.circuit.record_failure(self._clock(), surely=True)
             self._lose()
 
-    def ask_how_many(self, member: Member) -> None:
+    def ask_how_many(self, member: Server) -> None:
         """Ask a server how many requests it has, where it is time to."""
         if self._crew.parallel is None and member.wants_to_tell(self._clock()):
-            self.start(self._told_how_many(member))
+            self.start(self._refresh_counts(member))
 
-    async def counted(self, member: Member) -> ServerMetrics:
+    async def count_requests(self, member: Server) -> ServerMetrics:
         """Ask a server for its numbers, and note how many of the requests there are not ours."""
         before = member.under_way
         told = await member.backend.get_metrics()
         own = max(before, member.under_way)
-        member.counted(told.requests_running, told.requests_waiting, own=own)
+        member.set_request_counts(told.requests_running, told.requests_waiting, own=own)
         return told
 
-    async def probe(self, member: Member) -> None:
+    async def probe(self, member: Server) -> None:
         """Ask a server that is out, or in doubt, for its health, and let it in where it is well."""
         member.circuit.probing(self._clock())
         member.probing = True
@@ -152,9 +152,9 @@ class Checkup:
         finally:
             member.probing = False
         if well and await self.introduce(member):
-            member.circuit.found_well()
+            member.circuit.half_open()
         else:
-            member.circuit.found_ill(self._clock())
+            member.circuit.record_ill_health(self._clock())
             member.convict()
         self._lose()
 
@@ -165,12 +165,12 @@ class Checkup:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _told_how_many(self, member: Member) -> None:
+    async def _refresh_counts(self, member: Server) -> None:
         try:
-            told = await self.counted(member)
+            told = await self.count_requests(member)
         except OmniError:
             return  # its pictures show whether it is well
-        member.told(told.requests_running, told.requests_waiting)
+        member.observe_parallelism(told.requests_running, told.requests_waiting)
         self._give_way()
 
     async def _probe_all(self) -> None:
@@ -186,7 +186,7 @@ class Checkup:
         others = self._due_to_be_met(now, PROBE_SECONDS if lost else _MEETING_SECONDS)
         await asyncio.gather(*map(self.probe, due), *map(self.introduce, others))
 
-    def _due_to_be_met(self, now: float, seconds: float) -> list[Member]:
+    def _due_to_be_met(self, now: float, seconds: float) -> list[Server]:
         """Return the servers that had another model than is wanted, so many seconds ago."""
         return [
             member
@@ -196,7 +196,7 @@ class Checkup:
             and not self._crew.serves(member, self._crew.wanted)
         ]
 
-    async def _is_well(self, member: Member) -> bool:
+    async def _is_well(self, member: Server) -> bool:
         try:
             well = await member.backend.health_check()
         except OmniError as error:
@@ -206,7 +206,7 @@ class Checkup:
             member.last_error = EngineDead(f"{member.url}: /health does not answer 200", status=_UNAVAILABLE)
         return well
 
-    def _meet(self, member: Member) -> asyncio.Task[None]:
+    def _meet(self, member: Server) -> asyncio.Task[None]:
         member.asked = True
 
         async def meet() -> None:

@@ -13,22 +13,22 @@ from dataclasses import dataclass
 from typing import Final
 
 from vllm_image_core.fleet.backend import ServerRequest
-from vllm_image_core.fleet.health_checks import Checkup
-from vllm_image_core.fleet.server import Call, Member
-from vllm_image_core.fleet.server_pool import Crew
+from vllm_image_core.fleet.health_checks import HealthChecks
+from vllm_image_core.fleet.server import FleetCall, Server
+from vllm_image_core.fleet.server_pool import ServerPool
 from vllm_image_core.imaging.size import PIXELS_PER_MEGAPIXEL
 
 __all__ = [
-    "Dispatch",
-    "Outlook",
-    "Queue",
+    "CallQueue",
+    "Scheduler",
+    "ServerOutlook",
     "others_end",
     "rough_cost",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class ServerOutlook:
     """What is to be expected of a server.
 
     Attributes:
@@ -46,7 +46,7 @@ class Outlook:
         return self.wait + work * self.alone
 
 
-def others_end(others: Sequence[Outlook], work: float) -> float:
+def others_end(others: Sequence[ServerOutlook], work: float) -> float:
     """When these servers would have done some work together, beside what they have; infinity without any."""
     end, rate, busy = float("inf"), 0.0, 0.0
     for other in sorted(others, key=lambda outlook: outlook.wait):
@@ -58,24 +58,24 @@ def others_end(others: Sequence[Outlook], work: float) -> float:
     return end
 
 
-class Queue:
+class CallQueue:
     """The calls that wait: those that somebody waits for by arrival, those of batches by their cost."""
 
     def __init__(self) -> None:
-        self._urgent: deque[Call] = deque()
-        self._patient: list[Call] = []
-        self._arrived: deque[Call] = deque()
+        self._urgent: deque[FleetCall] = deque()
+        self._patient: list[FleetCall] = []
+        self._arrived: deque[FleetCall] = deque()
         self._given_away = 0
         self.work = 0.0
 
     def __len__(self) -> int:
         return len(self._urgent) + len(self._patient)
 
-    def __iter__(self) -> Iterator[Call]:
+    def __iter__(self) -> Iterator[FleetCall]:
         yield from self._urgent
         yield from self._patient
 
-    def add(self, call: Call) -> None:
+    def add(self, call: FleetCall) -> None:
         """Let a call wait."""
         call.number = self._given_away
         self.work += call.work
@@ -87,7 +87,7 @@ class Queue:
         else:
             self._urgent.append(call)
 
-    def remove(self, call: Call) -> None:
+    def remove(self, call: FleetCall) -> None:
         """Take a call out, whether it is given away or given up."""
         if call.patient and not call.first:
             start = bisect_left(self._patient, call.work, key=_work)
@@ -100,11 +100,11 @@ class Queue:
     def best(
         self,
         longest: float,
-        fits: Callable[[Call], bool],
-        sooner: Callable[[Call], bool],
+        fits: Callable[[FleetCall], bool],
+        sooner: Callable[[FleetCall], bool],
         *,
         untried: bool = False,
-    ) -> Call | None:
+    ) -> FleetCall | None:
         """The call that a server takes next; None when it is better left free.
 
         Args:
@@ -129,16 +129,16 @@ class Queue:
         too_long = next((call for call in self._patient[position:] if fits(call)), None)
         return too_long if too_long is not None and sooner(too_long) else None
 
-    def gave_away(self) -> None:
+    def count_assigned(self) -> None:
         """Count a call that was given to a server."""
         self._given_away += 1
 
-    def _is_overdue(self, call: Call) -> bool:
+    def _is_overdue(self, call: FleetCall) -> bool:
         """Whether too many calls that came later, and cost more, have gone before this one."""
         return self._given_away - call.number > max(64, 4 * len(self._patient))
 
 
-def _work(call: Call) -> float:
+def _work(call: FleetCall) -> float:
     return call.work
 
 
@@ -159,7 +159,7 @@ _MOST_WAITING: Final = 256
 """No more calls of a batch are asked for than so many beside those that are sent."""
 
 
-class Dispatch:
+class Scheduler:
     """Gives calls away as long as a server is better taken than left free.
 
     Args:
@@ -168,12 +168,12 @@ class Dispatch:
         clock: Seconds on a clock that never goes back.
     """
 
-    def __init__(self, crew: Crew, checkup: Checkup, clock: Callable[[], float]) -> None:
+    def __init__(self, crew: ServerPool, checkup: HealthChecks, clock: Callable[[], float]) -> None:
         self._crew = crew
         self._checkup = checkup
         self._clock = clock
-        self._queue = Queue()
-        self._turns: dict[Call, asyncio.Future[None]] = {}
+        self._queue = CallQueue()
+        self._turns: dict[FleetCall, asyncio.Future[None]] = {}
         self._giving: asyncio.Handle | None = None
 
     @property
@@ -187,7 +187,7 @@ class Dispatch:
         """There are calls from now on."""
         self._giving = None  # that of an event loop that was closed will not come
 
-    async def turn(self, call: Call) -> Member:
+    async def turn(self, call: FleetCall) -> Server:
         """Wait until a server has room for a call, and nothing better to do."""
         if not any(self._crew.may_serve(member, call) for member in self._crew.members):
             await self._checkup.revive()
@@ -228,12 +228,12 @@ class Dispatch:
                 turn.set_exception(self._crew.refusal(call))
         self.give_way()
 
-    def _withdraw(self, call: Call) -> None:
+    def _withdraw(self, call: FleetCall) -> None:
         if call.member is None:
             with contextlib.suppress(ValueError):  # it was told that no server is left for it
                 self._queue.remove(call)
         else:
-            call.member.gave_up(call, self._clock(), self._crew.usual)
+            call.member.record_abandoned(call, self._clock(), self._crew.usual)
         self.give_way()
 
     def _give_all(self, now: float) -> None:
@@ -252,9 +252,9 @@ class Dispatch:
             self._give(call, member, now, usual)
             outlooks[member] = _outlook(member, now, usual)
 
-    def _reserve(self, outlooks: dict[Member, Outlook], now: float, usual: float) -> set[Member]:
+    def _reserve(self, outlooks: dict[Server, ServerOutlook], now: float, usual: float) -> set[Server]:
         """Keep a server free for each call that must be alone there, and give it away where one is free."""
-        reserved: set[Member] = set()
+        reserved: set[Server] = set()
         for call in [call for call in self._queue if call.alone]:
             able = [
                 member
@@ -270,7 +270,7 @@ class Dispatch:
                 outlooks[member] = _outlook(member, now, usual)
         return reserved
 
-    def _choice(self, member: Member, outlooks: dict[Member, Outlook]) -> Call | None:
+    def _choice(self, member: Server, outlooks: dict[Server, ServerOutlook]) -> FleetCall | None:
         mine = outlooks[member]
         others = [
             outlook
@@ -280,7 +280,7 @@ class Dispatch:
         end = others_end(others, self._queue.work)
         longest = (end - mine.wait) / mine.alone
 
-        def sooner(call: Call) -> bool:
+        def sooner(call: FleetCall) -> bool:
             return mine.ends(call.work) <= min(
                 (outlooks[each].ends(call.work) for each in outlooks if self._crew.can_serve(each, call)),
                 default=math.inf,
@@ -293,16 +293,16 @@ class Dispatch:
             untried=member.pace.seconds is None,
         )
 
-    def _give(self, call: Call, member: Member, now: float, usual: float) -> None:
+    def _give(self, call: FleetCall, member: Server, now: float, usual: float) -> None:
         self._queue.remove(call)
-        self._queue.gave_away()
-        member.began(call, now, usual)
+        self._queue.count_assigned()
+        member.record_sent(call, now, usual)
         self._checkup.ask_how_many(member)
         turn = self._turns.get(call)
         if turn is not None and not turn.done():
             turn.set_result(None)
 
-    def _useful_waiting(self, usable: Sequence[Member]) -> int:
+    def _useful_waiting(self, usable: Sequence[Server]) -> int:
         """Return how many calls the others do while the slowest server does one more."""
         if len(usable) < 2:  # noqa: PLR2004 - one server has no choice
             return len(usable)
@@ -312,7 +312,7 @@ class Dispatch:
         return min(_MOST_WAITING, math.ceil(slowest * sum(1 / pace for pace in paces)))
 
 
-def _outlook(member: Member, now: float, usual: float) -> Outlook:
+def _outlook(member: Server, now: float, usual: float) -> ServerOutlook:
     pace = member.pace.seconds or usual
     parallel = member.limit.parallel or 1
     busy = member.under_way
@@ -321,4 +321,4 @@ def _outlook(member: Member, now: float, usual: float) -> Outlook:
     wait = max(wait, member.paused_until - now)
     if member.is_charged:
         wait = _NOT_SOON_SECONDS
-    return Outlook(wait=wait, pace=pace, alone=pace * parallel)
+    return ServerOutlook(wait=wait, pace=pace, alone=pace * parallel)

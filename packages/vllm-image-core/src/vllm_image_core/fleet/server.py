@@ -12,22 +12,22 @@ from vllm_omni_client.models import ModelList
 
 from vllm_image_core.errors import ImageError
 from vllm_image_core.fleet.backend import Backend
-from vllm_image_core.fleet.circuit_breaker import Circuit, CircuitState
-from vllm_image_core.fleet.concurrency_limit import Limit, Sent
-from vllm_image_core.fleet.error_policy import Verdict
+from vllm_image_core.fleet.circuit_breaker import CircuitBreaker, CircuitState
+from vllm_image_core.fleet.concurrency_limit import ConcurrencyLimiter, RequestToken
+from vllm_image_core.fleet.error_policy import ErrorPolicy
 
 __all__ = [
-    "Call",
-    "Member",
-    "MemberReport",
-    "Pace",
+    "FleetCall",
+    "Server",
+    "ServerReport",
+    "ServiceRate",
     "introduction",
     "usual_seconds",
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemberReport:
+class ServerReport:
     """What is known of one server of a fleet.
 
     Attributes:
@@ -68,7 +68,7 @@ _EXPECTED: Final = 2.0
 """What was learned of a server before counts as so many units of work."""
 
 
-class Pace:
+class ServiceRate:
     """The pace of one server, in seconds for a unit of work. Times are on a clock that never goes back."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class Pace:
         """Take it as known how many seconds a unit of work takes, until its own work shows it."""
         self._work, self._busy = _EXPECTED, _EXPECTED * seconds
 
-    def began(self, now: float, work: float, usual: float) -> None:
+    def record_sent(self, now: float, work: float, usual: float) -> None:
         """Take in that some work was sent.
 
         Args:
@@ -102,7 +102,7 @@ class Pace:
         self._outstanding += work
         self._until = max(self._until, now) + work * (self.seconds or usual)
 
-    def ended(self, now: float, work: float, usual: float, *, done: bool) -> None:
+    def record_ended(self, now: float, work: float, usual: float, *, done: bool) -> None:
         """Take in that some work has ended; `done` when it was answered, so that its time tells something."""
         self._under_way -= 1
         self._outstanding = max(0.0, self._outstanding - work) if self._under_way else 0.0
@@ -131,12 +131,12 @@ _SHOWING: Final = 2
 """So many under way, one of which waits, show how many a server works on at the same time."""
 
 
-def _nobody() -> "set[Member]":
+def _nobody() -> "set[Server]":
     return set()
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class FleetCall:
     """A request on its way through a fleet, from the caller to an answer.
 
     Attributes:
@@ -163,10 +163,10 @@ class Call:
     repeatable: bool
     first: bool = False
     number: int = 0
-    member: "Member | None" = None
-    avoided: "set[Member]" = field(default_factory=_nobody)
+    member: "Server | None" = None
+    avoided: "set[Server]" = field(default_factory=_nobody)
     deaths: list[str] = field(default_factory=list[str])
-    blamed_by: "Member | None" = None
+    blamed_by: "Server | None" = None
     sent_to: Mapping[str, str | None] | None = None
     budget: GenerationBudget = field(default_factory=GenerationBudget)
     alone: bool = False
@@ -174,7 +174,7 @@ class Call:
     error: OmniError | ImageError | None = None
 
 
-class Member:
+class Server:
     """One server of a fleet.
 
     Args:
@@ -198,9 +198,9 @@ class Member:
 
     def __init__(self, backend: Backend, *, parallel: int | None, ceiling: int | None) -> None:
         self.backend = backend
-        self.limit = Limit(parallel, ceiling)
-        self.circuit = Circuit()
-        self.pace = Pace()
+        self.limit = ConcurrencyLimiter(parallel, ceiling)
+        self.circuit = CircuitBreaker()
+        self.pace = ServiceRate()
         self.names: dict[str, str | None] = {}
         self.asked = False
         self.version: str | None = None
@@ -212,8 +212,8 @@ class Member:
         self.parallel = parallel
         self.others: int | None = None
         self.leaving: Callable[[], object] | None = None
-        self._calls: dict[Call, Sent] = {}
-        self._suspects: list[Call] = []
+        self._calls: dict[FleetCall, RequestToken] = {}
+        self._suspects: list[FleetCall] = []
         self._paused_until = 0.0
         self._refusals = 0
         self._tells_at: float | None = -math.inf
@@ -252,7 +252,7 @@ class Member:
             return False
         return not self.under_way if self.circuit.state == "trial" else self.limit.has_room
 
-    def introduced(self, models: ModelList, version: str | None) -> None:
+    def set_models(self, models: ModelList, version: str | None) -> None:
         """Take in what it serves."""
         self.names = {card.id: card.root for card in models.data}
         self.version = version
@@ -269,64 +269,64 @@ class Member:
         known = set(roots)
         return self.model if any(root in known for root in self.names.values()) else None
 
-    def began(self, call: Call, now: float, usual: float) -> None:
+    def record_sent(self, call: FleetCall, now: float, usual: float) -> None:
         """Give it a call."""
         call.member = self
         call.sent_to = self.names
-        self._calls[call] = self.limit.began(now)
-        self.pace.began(now, call.work, usual)
+        self._calls[call] = self.limit.record_sent(now)
+        self.pace.record_sent(now, call.work, usual)
 
-    def answered(self, call: Call, now: float, usual: float) -> None:
+    def record_answered(self, call: FleetCall, now: float, usual: float) -> None:
         """Take in that it made a picture."""
-        self.limit.ended(self._calls.pop(call), now, call.work)
-        self.pace.ended(now, call.work, usual, done=True)
-        self.circuit.succeeded(now)
+        self.limit.record_answered(self._calls.pop(call), now, call.work)
+        self.pace.record_ended(now, call.work, usual, done=True)
+        self.circuit.record_success(now)
         self.seen = now
         self._refusals = 0
         self._suspects = []
         self._done += 1
-        self.left()
+        self.release()
 
-    def gave_up(self, call: Call, now: float, usual: float) -> None:
+    def record_abandoned(self, call: FleetCall, now: float, usual: float) -> None:
         """Take in that whoever waited for a call has gone."""
         del self._calls[call]
-        self.limit.broke_off()
-        self.pace.ended(now, call.work, usual, done=False)
-        self.left()
+        self.limit.record_aborted()
+        self.pace.record_ended(now, call.work, usual, done=False)
+        self.release()
 
-    def failed(
-        self, call: Call, error: OmniError | ImageError, verdict: Verdict, now: float, usual: float
+    def record_failed(
+        self, call: FleetCall, error: OmniError | ImageError, verdict: ErrorPolicy, now: float, usual: float
     ) -> None:
         """Take in that it failed, and hold it against it as the verdict says."""
         if verdict.deadly and not self._suspects:
             self._suspects = list(self._calls)[: self.limit.parallel or 1]
         del self._calls[call]
-        self.pace.ended(now, call.work, usual, done=False)
+        self.pace.record_ended(now, call.work, usual, done=False)
         if verdict.fault != "busy":
             self._failed += 1
             self.last_error = copy.copy(error)
         match verdict.fault:
             case "busy":
-                self._refused(error, now)
+                self._record_refused(error, now)
             case "rubbish":
-                self.limit.broke_off()
-                self.circuit.answered_rubbish(now)
+                self.limit.record_aborted()
+                self.circuit.record_bad_reply(now)
             case "doubtful" | "certain":
-                self.limit.broke_off()
-                self.circuit.failed(now, surely=verdict.fault == "certain")
+                self.limit.record_aborted()
+                self.circuit.record_failure(now, surely=verdict.fault == "certain")
             case "lost":
-                self.limit.broke_off()
+                self.limit.record_aborted()
                 self.circuit.doubt()
             case "charged":
-                self.limit.broke_off()
+                self.limit.record_aborted()
                 self.charges += 1
             case "none":
-                self.limit.broke_off()
+                self.limit.record_aborted()
         if verdict.fault == "certain":
             self.convict()
-        self.left()
+        self.release()
 
-    def left(self) -> None:
+    def release(self) -> None:
         """Take in that a call has ended; the last one of a server that leaves lets it go."""
         if self.leaving is not None and not self.under_way:
             self.leaving()
@@ -336,11 +336,11 @@ class Member:
         """Whether it has failed too often for more, until other servers have tried the same requests."""
         return self.charges >= (1 if self.circuit.state == "trial" else _MOST_CHARGES)
 
-    def may_take(self, call: Call) -> bool:
+    def may_take(self, call: FleetCall) -> bool:
         """Whether it is given this call: one under charges gets only what was charged elsewhere."""
         return self.is_in and self.may_hold(call) and self not in call.avoided
 
-    def may_hold(self, call: Call) -> bool:
+    def may_hold(self, call: FleetCall) -> bool:
         """Whether nothing that it is charged with keeps this call from it."""
         return not self.is_charged or call.blamed_by is not None
 
@@ -348,10 +348,10 @@ class Member:
         """Drop a charge: it was the request's fault, or nobody will know."""
         self.charges -= 1
 
-    def found_guilty(self, now: float) -> None:
+    def record_false_refusal(self, now: float) -> None:
         """Take in that another server has done what this one called impossible."""
         self.charges -= 1
-        self.circuit.failed(now)
+        self.circuit.record_failure(now)
 
     def convict(self) -> None:
         """Hold against the calls that were at work when the server died that it did."""
@@ -368,7 +368,7 @@ class Member:
         self._tells_at = now + _TELLING_SECONDS
         return True
 
-    def counted(self, running: int | None, waiting: int | None, *, own: int) -> None:
+    def set_request_counts(self, running: int | None, waiting: int | None, *, own: int) -> None:
         """Take in how many requests it has; when it does not tell, it is not asked again.
 
         Args:
@@ -383,18 +383,18 @@ class Member:
         if running > 0:
             self.parallel = running if waiting else max(running, self.parallel or 1)
 
-    def told(self, running: int | None, waiting: int | None) -> None:
+    def observe_parallelism(self, running: int | None, waiting: int | None) -> None:
         """Take in how many requests it works on at the same time, where the numbers show that."""
         if running and waiting and self._done and running != self.limit.parallel:
             self.limit.tell(running)
 
-    def passed(self) -> None:
+    def record_passed_through(self) -> None:
         """Take in that it answered a call that was only passed on."""
         self._done += 1
 
-    def report(self) -> MemberReport:
+    def report(self) -> ServerReport:
         """What is known of it."""
-        return MemberReport(
+        return ServerReport(
             url=self.url,
             state=self.circuit.state if self.names or self.circuit.is_open else "unknown",
             model=self.model,
@@ -409,15 +409,15 @@ class Member:
             note=self.note,
         )
 
-    def _refused(self, error: OmniError | ImageError, now: float) -> None:
-        self.limit.refused()
+    def _record_refused(self, error: OmniError | ImageError, now: float) -> None:
+        self.limit.record_refused()
         self._refusals += 1
         asked = error.retry_after_seconds if isinstance(error, ServerBusy) else None
         pause = max(asked or 0.0, _PAUSE_SECONDS * 2.0 ** min(self._refusals - 1, 6))
         self._paused_until = now + min(pause, _LONGEST_PAUSE_SECONDS)
         if self._refusals >= _BUSY_IN_A_ROW and not self.under_way:
             self.last_error = copy.copy(error)
-            self.circuit.failed(now, surely=True)
+            self.circuit.record_failure(now, surely=True)
 
 
 async def introduction(backend: Backend) -> tuple[ModelList, str | None]:
@@ -435,7 +435,7 @@ async def introduction(backend: Backend) -> tuple[ModelList, str | None]:
         return models, None
 
 
-def usual_seconds(members: Iterable[Member]) -> float:
+def usual_seconds(members: Iterable[Server]) -> float:
     """Seconds for a unit of work on the middle one of the servers whose pace is known; 1 when none is."""
     known = sorted(seconds for member in members if (seconds := member.pace.seconds) is not None)
     return known[len(known) // 2] if known else 1.0

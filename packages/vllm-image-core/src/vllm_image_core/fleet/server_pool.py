@@ -8,9 +8,9 @@ from vllm_omni_client.errors import BadRequest, OmniError, ServerBusy, ServerUnr
 
 from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_image_core.fleet.backend import Backend
-from vllm_image_core.fleet.server import Call, Member, usual_seconds
+from vllm_image_core.fleet.server import FleetCall, Server, usual_seconds
 
-__all__ = ["Crew", "Learned", "wrong_servers"]
+__all__ = ["Learned", "ServerPool", "wrong_servers"]
 
 _logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ Learned = Callable[[str], float | None]
 """Seconds of a server, named by its URL, for a unit of work, as far as it was measured before."""
 
 
-class Crew:
+class ServerPool:
     """The servers of one fleet.
 
     Args:
@@ -47,7 +47,7 @@ class Crew:
     ) -> None:
         if not backends:
             raise wrong_servers("A studio needs at least one server.", [])
-        self.members: list[Member] = []
+        self.members: list[Server] = []
         self.parallel = parallel
         self.wanted: str | None = None
         self.met = False
@@ -62,7 +62,7 @@ class Crew:
         return ", ".join(member.url for member in self.members)
 
     @property
-    def alone(self) -> Member | None:
+    def alone(self) -> Server | None:
         """The only server; None where there are several."""
         return self.members[0] if len(self.members) == 1 else None
 
@@ -77,7 +77,7 @@ class Crew:
         for member in self.members:
             member.limit.ceiling = ceiling
 
-    def admit(self, backend: Backend) -> Member:
+    def admit(self, backend: Backend) -> Server:
         """Take in a server.
 
         Raises:
@@ -85,11 +85,11 @@ class Crew:
         """
         if any(member.url == backend.base_url for member in self.members):
             raise wrong_servers(f"{backend.base_url} is named twice.", backend.base_url)
-        member = Member(backend, parallel=self.parallel, ceiling=self._ceiling)
+        member = Server(backend, parallel=self.parallel, ceiling=self._ceiling)
         self.members.append(member)
         return member
 
-    def dismiss(self, url: str) -> Member:
+    def dismiss(self, url: str) -> Server:
         """Let a server go.
 
         Raises:
@@ -107,28 +107,28 @@ class Crew:
         """Seconds for a unit of work on the middle one of those whose pace is known."""
         return usual_seconds(self.members)
 
-    def usable(self) -> list[Member]:
+    def usable(self) -> list[Server]:
         """Return the servers that get work: of those with different models, the ones with the first's."""
         inside = [member for member in self.members if member.is_in]
         model = next((member.model for member in self.members if member.model), None)
         return [member for member in inside if model is None or self.serves(member, model)] or inside
 
-    def serves(self, member: Member, model: str | None) -> bool:
+    def serves(self, member: Server, model: str | None) -> bool:
         """Whether a server has this model; None stands for any."""
         return model is None or self.name_at(member, model) is not None
 
-    def name_at(self, member: Member, model: str) -> str | None:
+    def name_at(self, member: Server, model: str) -> str | None:
         """What a model is called on a server; None where it has another one."""
         if model in member.names:
             return member.model
         roots = (root for each in self.members if (root := each.names.get(model)) is not None)
         return member.name_of(model, roots)
 
-    def can_serve(self, member: Member, call: Call) -> bool:
+    def can_serve(self, member: Server, call: FleetCall) -> bool:
         """Whether a server is given this call."""
         return member.is_in and member not in call.avoided and self.serves(member, call.model)
 
-    def may_serve(self, member: Member, call: Call) -> bool:
+    def may_serve(self, member: Server, call: FleetCall) -> bool:
         """Whether a call may wait for a server that is in, or that is being asked whether it is well."""
         return self.can_serve(member, call) or (
             member.circuit.in_doubt and member not in call.avoided and self.serves(member, call.model)
@@ -151,7 +151,7 @@ class Crew:
                 _logger.warning("%s", note)
             member.note = note
 
-    def refusal(self, call: Call) -> OmniError | ImageError:
+    def refusal(self, call: FleetCall) -> OmniError | ImageError:
         """Return the error of a call that no server is left for."""
         serving = [member for member in self.members if self.serves(member, call.model)]
         if not serving and all(member.names for member in self.members):
@@ -162,7 +162,7 @@ class Crew:
             return copy.copy(call.error)
         return self.outage(left or self.members)
 
-    def outage(self, members: Sequence[Member]) -> OmniError | ImageError:
+    def outage(self, members: Sequence[Server]) -> OmniError | ImageError:
         """Return the error of a call that was not sent, for want of a server that is in."""
         errors = [(member.url, member.last_error) for member in members if member.last_error is not None]
         for _, error in reversed(errors):
@@ -171,7 +171,7 @@ class Crew:
         why = "; ".join(f"{url}: {error}" for url, error in errors) or self.base_url
         return ServerUnreachable(f"No server can be used now. {why}")
 
-    def _difference(self, first: Member, member: Member) -> str:
+    def _difference(self, first: Server, member: Server) -> str:
         if not self.serves(member, first.model):
             return (
                 f"{member.url} serves {member.model} and {first.url} serves {first.model}: "

@@ -10,13 +10,13 @@ from vllm_omni_client.errors import OmniError
 from vllm_omni_client.metrics import ServerMetrics
 
 from vllm_image_core.checks import integer
-from vllm_image_core.estimation.backlog import Speed
+from vllm_image_core.estimation.backlog import ServerSpeed
 from vllm_image_core.estimation.estimator import Estimate, estimate, estimate_edit, recommended_concurrency
 from vllm_image_core.estimation.gpu import Gpu, GpuReport, report
-from vllm_image_core.estimation.service_times import Speeds
+from vllm_image_core.estimation.service_times import ServiceTimes
 from vllm_image_core.estimation.work import Task, Work
 from vllm_image_core.fleet.fleet import Fleet
-from vllm_image_core.generation.generator import Maker
+from vllm_image_core.generation.generator import Generator
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.requests.edit_request import EditRequest
@@ -44,9 +44,9 @@ class Forecast:
 
     def __init__(
         self,
-        maker: Maker,
+        maker: Generator,
         backend: Fleet,
-        speeds: Speeds,
+        speeds: ServiceTimes,
         registry: Registry,
         *,
         gpu: Gpu,
@@ -60,7 +60,7 @@ class Forecast:
         self._max_concurrent = max_concurrent
 
     @property
-    def speeds(self) -> Sequence[Speed]:
+    def speeds(self) -> Sequence[ServerSpeed]:
         """The speed of each server that gets work; none before one has told its model."""
         return self._speeds.of(self._backend.at_work)
 
@@ -71,10 +71,10 @@ class Forecast:
             InvalidRequest: A parameter does not fit the model.
             OmniError: The server does not tell its model.
         """
-        images = _checked_count("num_images", count)
+        images = _check_count("num_images", count)
         profile = await self._profile()
         resolved = resolve(
-            request, profile, draw_seed=_drawn_seed, input_images=0 if profile.text_to_image else 1
+            request, profile, draw_seed=_draw_seed, input_images=0 if profile.text_to_image else 1
         )
         task = _usual_task(profile)
         expected = estimate(
@@ -104,7 +104,7 @@ class Forecast:
         """
         profile = await self._profile()
         resolved = await asyncio.to_thread(
-            resolve_edit, request, profile, draw_seed=_drawn_seed, known=self._registry
+            resolve_edit, request, profile, draw_seed=_draw_seed, known=self._registry
         )
         return estimate_edit(
             resolved,
@@ -135,10 +135,10 @@ class Forecast:
             OmniError: The server does not tell its model.
         """
         if asked is not None:
-            return _checked_count("max_concurrent", asked)
+            return _check_count("max_concurrent", asked)
         if self._max_concurrent is not None:
             return self._max_concurrent
-        profile = (await self._maker.met()).profile
+        profile = (await self._maker.ready()).profile
         self._backend.ceiling = recommended_concurrency(
             self._gpu.total_vram_gb, profile, self._speeds.best(profile, _usual_task(profile))
         )
@@ -146,7 +146,7 @@ class Forecast:
 
     async def _profile(self) -> Profile:
         await self._maker.model()
-        return (await self._maker.met()).profile
+        return (await self._maker.ready()).profile
 
     async def _requests_ahead(self) -> int | None:
         metrics = await self._metrics()
@@ -161,11 +161,11 @@ class Forecast:
             return ServerMetrics()
 
 
-def _drawn_seed() -> int:
+def _draw_seed() -> int:
     return secrets.randbits(32)
 
 
-def _checked_count(parameter: str, value: object) -> int:
+def _check_count(parameter: str, value: object) -> int:
     return integer(parameter, value, 1, _MOST, allowed=f"a whole number from 1 to {_MOST}")
 
 

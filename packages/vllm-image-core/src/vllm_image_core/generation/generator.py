@@ -14,16 +14,16 @@ from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
 
 from vllm_image_core.errors import CannotSave, ImageError, PictureNotSaved
-from vllm_image_core.estimation.calibration import Made
-from vllm_image_core.estimation.service_times import Speeds
+from vllm_image_core.estimation.calibration import CompletedImage
+from vllm_image_core.estimation.service_times import ServiceTimes
 from vllm_image_core.estimation.work import Work, work_of
 from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.generation import warnings
-from vllm_image_core.generation.job import Job, Record, saved
+from vllm_image_core.generation.job import Job, Record, save_guarded
 from vllm_image_core.generation.layers import layers_beside, with_layers
 from vllm_image_core.generation.loaded_model import LoadedModel
-from vllm_image_core.generation.operations import facts_of, metadata_of, readied, receipt_of
-from vllm_image_core.imaging.duplicates import Twins
+from vllm_image_core.generation.operations import facts_of, metadata_of, read_inputs, receipt_of
+from vllm_image_core.imaging.duplicates import DuplicateDetector
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel
@@ -41,20 +41,20 @@ from vllm_image_core.storage.filename import check_filename
 from vllm_image_core.storage.library import Existing, Library, Saved
 
 __all__ = [
-    "Maker",
+    "Generator",
     "receipt",
-    "reused",
-    "sent",
+    "reuse",
+    "send",
 ]
 
 
 def receipt(job: Job, resolved: ResolvedRequest, received: Picture) -> Receipt:
     """The receipt of a job with the picture that it has got."""
     told = receipt_of(job.request, resolved)
-    return told.confirmed(size=received.size, output_format=received.format)
+    return told.confirm(size=received.size, output_format=received.format)
 
 
-def reused(
+def reuse(
     existing: Existing,
     saved: Saved,
     job: Job,
@@ -92,7 +92,7 @@ _ASKED_AS: Final[Mapping[str, str]] = {"extra_params": "guidance_scale", "true_c
 """Fields of the wire by the parameter of a request that fills them; others have the parameter's name."""
 
 
-async def sent(
+async def send(
     fleet: Fleet,
     resolved: ResolvedRequest,
     *,
@@ -159,17 +159,17 @@ async def _without_what_nobody_asked_for(
             dropped = (*dropped, field)
             wire = wire.model_copy(update={field: None})
         else:
-            return _receipted(reply, dropped)
+            return _add_ignored_to_receipt(reply, dropped)
 
 
 def _is_asked(asked: ImageRequest, field: str) -> bool:
     return getattr(asked, _ASKED_AS.get(field, field), None) is not None
 
 
-def _receipted(reply: ImageGenerationReply, dropped: tuple[str, ...]) -> ImageGenerationReply:
+def _add_ignored_to_receipt(reply: ImageGenerationReply, dropped: tuple[str, ...]) -> ImageGenerationReply:
     if not dropped or reply.receipt is None:
         return reply
-    return reply.with_receipt(replace(reply.receipt, ignored=(*reply.receipt.ignored, *dropped)))
+    return reply.with_receipt(replace(reply.receipt, ignored=(*reply.receipt.ignored_fields, *dropped)))
 
 
 _MOST_PIXELS_OVER = 1.1
@@ -179,11 +179,11 @@ _ALWAYS_TAKEN_PIXELS = 4_194_304
 """A picture of up to 2048x2048 is harmless, whatever was asked for: it is kept, and its size told."""
 
 
-def _unrecorded(_: GeneratedImage) -> None:
+def _record_nothing(_: GeneratedImage) -> None:
     """Keep no record."""
 
 
-class Maker:
+class Generator:
     """Makes pictures on one server and saves them in one folder.
 
     Args:
@@ -202,7 +202,7 @@ class Maker:
         backend: Fleet,
         library: Library,
         registry: Registry,
-        speeds: Speeds,
+        speeds: ServiceTimes,
         *,
         now: Callable[[], datetime],
         draw_seed: Callable[[], int],
@@ -216,31 +216,31 @@ class Maker:
         self._timer = timer
         self._metadata = metadata or Metadata()
         self._speeds = speeds
-        self._twins = Twins()
+        self._twins = DuplicateDetector()
         self._loaded = LoadedModel(backend, registry, speeds, draw_seed=draw_seed)
         self._under_way: WeakValueDictionary[ContentKey, asyncio.Lock] = WeakValueDictionary()
 
     async def model(self) -> ServedModel:
         """Ask the server for its model, and find the profile that fits it."""
-        return await self._loaded.asked()
+        return await self._loaded.fetch()
 
-    async def known_model(self) -> ServedModel:
+    async def cached_model(self) -> ServedModel:
         """The model as the server told it last; asked for when it has not told it yet."""
-        return await self._loaded.known()
+        return await self._loaded.cached()
 
-    async def met(self) -> ServedModel:
+    async def ready(self) -> ServedModel:
         """The same, with what is kept of the servers' speed with it, which is read once.
 
         Raises:
             OmniError: The server does not tell its model.
         """
-        return await self._loaded.met()
+        return await self._loaded.ready()
 
     def work(self, request: ImageRequest) -> Work | None:
         """What a checked request asks of a GPU; None while no model is known, or one that cannot do it."""
         return self._loaded.work(request)
 
-    async def checked(self, request: ImageRequest, *, fresh: bool = False) -> Job:
+    async def check(self, request: ImageRequest, *, fresh: bool = False) -> Job:
         """The request with its seed drawn, if it fits the loaded model.
 
         Args:
@@ -253,9 +253,9 @@ class Maker:
         """
         check_filename(request.filename)
         check_tag(request.tag)
-        model = await self.met()
-        request = await readied(request, model.profile, self._registry)
-        resolved = self._resolved(request, model)
+        model = await self.ready()
+        request = await read_inputs(request, model.profile, self._registry)
+        resolved = self._resolve(request, model)
         drawn = request.seed is None or request.seed_drawn
         checked = replace(request, seed=resolved.seed, seed_drawn=drawn)
         return Job(request=checked, reuse=not (fresh or drawn))
@@ -266,15 +266,15 @@ class Maker:
         Raises:
             CannotSave: The folder cannot be written, or has too little space.
         """
-        model = await self.known_model()
+        model = await self.cached_model()
         await asyncio.to_thread(self._check_writable, requests, model)
 
     def _check_writable(self, requests: Iterable[ImageRequest], model: ServedModel) -> None:
         """Look at the folder, in a thread: the pictures of edits tell the sizes of what is made of them."""
-        pixels = sum(self._resolved(request, model).size.pixels for request in requests)
+        pixels = sum(self._resolve(request, model).size.pixels for request in requests)
         self._library.check_writable(pixels=pixels)
 
-    async def made(self, job: Job, record: Record = _unrecorded) -> GeneratedImage:
+    async def generate(self, job: Job, record: Record = _record_nothing) -> GeneratedImage:
         """Send a checked request, and save what comes back; or take the picture that is there.
 
         Of equal requests under way at the same time, one is sent.
@@ -287,20 +287,20 @@ class Maker:
             PictureNotSaved: The picture was made and could not be written; it is in the error.
             OmniError: The server refused, failed, or did not answer.
         """
-        await self.met()  # a batch may go on that has begun while its server was away
+        await self.ready()  # a batch may go on that has begun while its server was away
         job = await self._with_pictures(job)
         if not job.reuse:
-            return await self._made_anew(job, record)
+            return await self._generate_new(job, record)
         started = self._timer()
-        model = await self.known_model()
-        resolved = self._resolved(job.request, model)
+        model = await self.cached_model()
+        resolved = self._resolve(job.request, model)
         key = self._key(resolved, model)
         async with self._under_way.setdefault(key, asyncio.Lock()):
             existing = await asyncio.to_thread(self._library.existing, key)
             if existing is None:
-                return await self._made_anew(job, record)
-            saved = await asyncio.to_thread(self._placed, existing, job.request.filename)
-        image = reused(existing, saved, job, resolved, model, seconds=self._timer() - started)
+                return await self._generate_new(job, record)
+            saved = await asyncio.to_thread(self._place, existing, job.request.filename)
+        image = reuse(existing, saved, job, resolved, model, seconds=self._timer() - started)
         record(image)
         return image
 
@@ -310,28 +310,28 @@ class Maker:
             return job
         if job.hold is not None:  # a folder that is away has its pictures with it
             await asyncio.to_thread(self._library.check_there)
-        model = await self.known_model()
-        return replace(job, request=await readied(job.request, model.profile, self._registry))
+        model = await self.cached_model()
+        return replace(job, request=await read_inputs(job.request, model.profile, self._registry))
 
-    def _placed(self, existing: Existing, filename: str | None) -> Saved:
+    def _place(self, existing: Existing, filename: str | None) -> Saved:
         if filename is None:
             return Saved(path=existing.record.path)
-        return self._library.named(existing, filename=filename, now=self._now())
+        return self._library.place_existing(existing, filename=filename, now=self._now())
 
-    async def _made_anew(self, job: Job, record: Record) -> GeneratedImage:
-        model = await self.known_model()
-        pixels = self._resolved(job.request, model).size.pixels
+    async def _generate_new(self, job: Job, record: Record) -> GeneratedImage:
+        model = await self.cached_model()
+        pixels = self._resolve(job.request, model).size.pixels
         await asyncio.to_thread(self._check_room, job, pixels=pixels)
         started = self._timer()
-        model, resolved, reply = await self._answered(job)
+        model, resolved, reply = await self._send_to_current_model(job)
         ended = self._timer()
         kept = functools.partial(
-            self._kept, job, reply, model=model, resolved=resolved, seconds=ended - started, ended=ended
+            self._save, job, reply, model=model, resolved=resolved, seconds=ended - started, ended=ended
         )
         try:
-            return await saved(kept, record, job.hold)
+            return await save_guarded(kept, record, job.hold)
         except ImageError as error:
-            error.add_note(_asked_for(resolved))
+            error.add_note(_description(resolved))
             raise
 
     def _check_there(self, picture: Picture) -> None:
@@ -345,24 +345,26 @@ class Maker:
             self._library.check_there()
         self._library.check_space(pixels=pixels)
 
-    async def _answered(self, job: Job) -> tuple[ServedModel, ResolvedRequest, ImageGenerationReply]:
+    async def _send_to_current_model(
+        self, job: Job
+    ) -> tuple[ServedModel, ResolvedRequest, ImageGenerationReply]:
         """Send a request, and once more if the server has changed its model meanwhile."""
-        model = await self.known_model()
+        model = await self.cached_model()
         try:
-            return await self._sent(job, model)
+            return await self._send(job, model)
         except BadRequest:
             changed = await self.model()
             if changed.name == model.name:
                 raise
-            return await self._sent(job, changed)
+            return await self._send(job, changed)
 
-    async def _sent(
+    async def _send(
         self, job: Job, model: ServedModel
     ) -> tuple[ServedModel, ResolvedRequest, ImageGenerationReply]:
-        resolved = self._resolved(job.request, model)
+        resolved = self._resolve(job.request, model)
         try:
             cost = self._speeds.cost(work_of(resolved, model.profile))
-            reply = await sent(
+            reply = await send(
                 self._backend,
                 resolved,
                 asked=job.request,
@@ -374,17 +376,17 @@ class Maker:
         except OmniError as error:
             if job.budget.attempts > 1:
                 error.add_note(f"Tried {job.budget.attempts} times.")
-            error.add_note(_asked_for(resolved))
+            error.add_note(_description(resolved))
             raise
         return model, resolved, reply
 
-    def _resolved(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
-        return self._loaded.resolved(request, model)
+    def _resolve(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
+        return self._loaded.resolve(request, model)
 
     def _key(self, resolved: ResolvedRequest, model: ServedModel) -> ContentKey:
         return content_key(resolved, model=model.name, server_version=self._loaded.version)
 
-    def _kept(
+    def _save(
         self,
         job: Job,
         reply: ImageGenerationReply,
@@ -420,8 +422,8 @@ class Maker:
             picture, facts, prompt=resolved.prompt, now=now, filename=job.request.filename, spill=spill
         )
         work, origin = work_of(resolved, model.profile), self._loaded.origin(model, server=server)
-        self._speeds.made(
-            Made.told_by(
+        self._speeds.learn(
+            CompletedImage.from_reply(
                 reply,
                 origin=replace(origin, task=work.task),
                 profile=model.profile,
@@ -441,7 +443,7 @@ class Maker:
             server=server,
             notes=(
                 *saved.notes,
-                *warnings.left_out(picture, resolved, self._metadata),
+                *warnings.omitted_metadata(picture, resolved, self._metadata),
                 *([model.match.warning] if model.match.warning else []),
                 *warnings.in_reply(resolved, reply, received),
                 *warnings.suspicions(received, resolved.seed, self._twins),
@@ -456,7 +458,7 @@ def _server(reply: ImageGenerationReply) -> str | None:
     return reply.receipt.server or None if reply.receipt else None
 
 
-def _asked_for(resolved: ResolvedRequest) -> str:
+def _description(resolved: ResolvedRequest) -> str:
     return f"Asked for: {resolved.size}, {resolved.num_inference_steps} steps, seed {resolved.seed}."
 
 

@@ -15,9 +15,9 @@ from vllm_image_core.requests.image_request import ImageRequest
 __all__ = [
     "Hold",
     "Job",
-    "Kept",
     "Record",
-    "saved",
+    "SaveImage",
+    "save_guarded",
 ]
 
 
@@ -28,7 +28,7 @@ Hold = Callable[[PictureNotSaved], Awaitable[bool]]
 """Waits until a picture that could not be saved may be tried again; False: nobody waits any longer."""
 
 
-class Kept(Protocol):
+class SaveImage(Protocol):
     """Saves a picture; with `spill` elsewhere, where its folder does not take it. Waits for the disk."""
 
     def __call__(self, *, spill: bool) -> GeneratedImage:
@@ -40,7 +40,7 @@ class Kept(Protocol):
         ...
 
 
-async def saved(kept: Kept, record: Record, hold: Hold | None) -> GeneratedImage:
+async def save_guarded(kept: SaveImage, record: Record, hold: Hold | None) -> GeneratedImage:
     """Save a picture: again as long as `hold` says so, and in the spill folder after that.
 
     Raises:

@@ -8,12 +8,12 @@ from vllm_omni_client.errors import BadReply, OmniError, ServerRefused
 
 from vllm_image_core.errors import ImageError
 from vllm_image_core.estimation.measurements import Origin
-from vllm_image_core.estimation.service_times import Speeds
+from vllm_image_core.estimation.service_times import ServiceTimes
 from vllm_image_core.estimation.work import Work, work_of
 from vllm_image_core.fleet.fleet import Fleet
-from vllm_image_core.generation.operations import resolved_by
+from vllm_image_core.generation.operations import resolve_operation
 from vllm_image_core.models.registry import Registry
-from vllm_image_core.models.served import ServedModel, served_model
+from vllm_image_core.models.served import ServedModel, match_served_model
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest
 
@@ -41,7 +41,7 @@ class LoadedModel:
     """
 
     def __init__(
-        self, backend: Fleet, registry: Registry, speeds: Speeds, *, draw_seed: Callable[[], int]
+        self, backend: Fleet, registry: Registry, speeds: ServiceTimes, *, draw_seed: Callable[[], int]
     ) -> None:
         self._backend = backend
         self._registry = registry
@@ -53,9 +53,9 @@ class LoadedModel:
         self._met: ServedModel | None = None
         self._works: dict[tuple[object, ...], Work] = {}
 
-    async def asked(self) -> ServedModel:
+    async def fetch(self) -> ServedModel:
         """Ask the server for its model, and find the profile that fits it."""
-        model = served_model(await self._backend.get_models(), self._registry)
+        model = match_served_model(await self._backend.get_models(), self._registry)
         if model.profile.older_servers is not None:
             await self._read_version()
             model = model.on(self.version)
@@ -64,27 +64,27 @@ class LoadedModel:
         self._model = model
         return model
 
-    async def known(self) -> ServedModel:
+    async def cached(self) -> ServedModel:
         """The model as the server told it last; asked for when it has not told it yet."""
-        return self._model or await self.asked()
+        return self._model or await self.fetch()
 
-    async def met(self) -> ServedModel:
+    async def ready(self) -> ServedModel:
         """The same, with what is kept of the servers' speed with it, which is read once.
 
         Raises:
             OmniError: The server does not tell its model.
         """
         await self._read_version()
-        model = await self.known()
+        model = await self.cached()
         if model is not self._met:
             origins = [self.origin(model, server=member.url) for member in self._backend.members]
             await asyncio.to_thread(self._speeds.meet, model.profile, origins)
             self._met = model
         return model
 
-    def resolved(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
+    def resolve(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
         """A request, checked and completed for a model."""
-        return resolved_by(request, model.profile, self._registry, draw_seed=self._draw_seed)
+        return resolve_operation(request, model.profile, self._registry, draw_seed=self._draw_seed)
 
     def work(self, request: ImageRequest) -> Work | None:
         """What a checked request asks of a GPU; None while no model is known, or one that cannot do it.
@@ -94,7 +94,7 @@ class LoadedModel:
         if self._model is None:
             return None
         try:
-            return self._remembered_work(request, self._model)
+            return self._cached_work(request, self._model)
         except ImageError:
             return None
 
@@ -107,9 +107,9 @@ class LoadedModel:
         """The version of one server, or of all of them where it is not known by itself."""
         return self._backend.version_at(server or "") or self.version
 
-    def _remembered_work(self, request: ImageRequest, model: ServedModel) -> Work:
+    def _cached_work(self, request: ImageRequest, model: ServedModel) -> Work:
         if type(request) is not ImageRequest:
-            return work_of(self.resolved(request, model), model.profile)
+            return work_of(self.resolve(request, model), model.profile)
         alike = (
             *(model.name, request.width, request.height, request.aspect_ratio),
             *(request.num_inference_steps, request.guidance_scale, request.quality),
@@ -117,7 +117,7 @@ class LoadedModel:
         if alike not in self._works:
             if len(self._works) >= _WORKS_KEPT:
                 self._works.clear()
-            self._works[alike] = work_of(self.resolved(request, model), model.profile)
+            self._works[alike] = work_of(self.resolve(request, model), model.profile)
         return self._works[alike]
 
     async def _read_version(self) -> None:

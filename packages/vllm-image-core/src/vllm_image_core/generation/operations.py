@@ -14,10 +14,10 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.receipt import Receipt, receipt
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
 
-__all__ = ["facts_of", "metadata_of", "readied", "receipt_of", "resolved_by"]
+__all__ = ["facts_of", "metadata_of", "read_inputs", "receipt_of", "resolve_operation"]
 
 
-async def readied(request: ImageRequest, profile: Profile, registry: Registry) -> ImageRequest:
+async def read_inputs(request: ImageRequest, profile: Profile, registry: Registry) -> ImageRequest:
     """The request with its pictures read, once for all that follows; a generation as it is.
 
     Raises:
@@ -30,7 +30,7 @@ async def readied(request: ImageRequest, profile: Profile, registry: Registry) -
     return await asyncio.to_thread(request.read)
 
 
-def resolved_by(
+def resolve_operation(
     request: ImageRequest, profile: Profile, registry: Registry, *, draw_seed: Callable[[], int]
 ) -> ResolvedRequest:
     """The checked request, a generation or an edit.

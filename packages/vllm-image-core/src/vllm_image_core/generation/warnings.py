@@ -5,20 +5,20 @@ from collections.abc import Iterator
 from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core.generation.layers import layers_asked
-from vllm_image_core.imaging.duplicates import Twins
+from vllm_image_core.imaging.duplicates import DuplicateDetector
 from vllm_image_core.imaging.flat_colour import flat_colour
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recall import recall
 from vllm_image_core.requests.resolver import ResolvedRequest
 
-__all__ = ["differences", "in_reply", "left_out", "suspicions"]
+__all__ = ["differences", "in_reply", "omitted_metadata", "suspicions"]
 
 
 def in_reply(resolved: ResolvedRequest, reply: ImageGenerationReply, received: Picture) -> Iterator[str]:
     """What came otherwise than it was asked for."""
     yield from differences(resolved, received)
-    for field in () if reply.receipt is None else reply.receipt.ignored:
+    for field in () if reply.receipt is None else reply.receipt.ignored_fields:
         yield f"{field} was left out: this server's release does not know it, and uses its own value."
     layers, came = layers_asked(resolved), len(reply.data)
     if layers is None and came > 1:
@@ -27,7 +27,7 @@ def in_reply(resolved: ResolvedRequest, reply: ImageGenerationReply, received: P
         yield f"The server sent {came} layers instead of {layers}."
 
 
-def left_out(picture: Picture, resolved: ResolvedRequest, metadata: Metadata) -> Iterator[str]:
+def omitted_metadata(picture: Picture, resolved: ResolvedRequest, metadata: Metadata) -> Iterator[str]:
     """Only a JPEG has too little room for a long prompt."""
     room = picture.format != "jpeg" or not (metadata.prompts and metadata.json)
     if not room and recall(picture.bytes).request.prompt != resolved.prompt:
@@ -42,7 +42,7 @@ def differences(resolved: ResolvedRequest, received: Picture) -> Iterator[str]:
         yield f"The server sent {received.format.upper()} instead of {resolved.output_format.upper()}."
 
 
-def suspicions(received: Picture, seed: int, twins: Twins) -> Iterator[str]:
+def suspicions(received: Picture, seed: int, twins: DuplicateDetector) -> Iterator[str]:
     """What hints at a failure of the model or the server that it has not told."""
     colour = flat_colour(received)
     if colour is not None:

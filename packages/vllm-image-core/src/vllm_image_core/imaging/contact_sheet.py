@@ -10,8 +10,8 @@ from vllm_image_core import checks
 from vllm_image_core.errors import BadPicture, InvalidRequest
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.size import Size
-from vllm_image_core.imaging.text_drawing import Lettering, line_height
-from vllm_image_core.imaging.thumbnail import fitted, thumbnail
+from vllm_image_core.imaging.text_drawing import TextDrawing, line_height
+from vllm_image_core.imaging.thumbnail import fit, thumbnail
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -23,7 +23,7 @@ __all__ = [
     "ContactSheet",
     "check_count",
     "draw_cell",
-    "drawn_within",
+    "draw_side",
     "thumbnails",
 ]
 
@@ -79,7 +79,7 @@ class CellShape:
         return Size(max(1, min(math.floor(width), round(high * self.aspect))), high)
 
 
-def drawn_within(side: int, size_of: Callable[[int], tuple[int, int]]) -> int:
+def draw_side(side: int, size_of: Callable[[int], tuple[int, int]]) -> int:
     """The longest side to draw for, before the whole is reduced: larger where letters and gaps need more.
 
     Args:
@@ -112,7 +112,7 @@ def draw_cell(
         pen.line((left, top, right, bottom), fill=_FAINT)
         pen.line((left, bottom, right, top), fill=_FAINT)
         return
-    drawn = fitted(image, box)
+    drawn = fit(image, box)
     if drawn.size != (box.width, box.height):
         pen.rectangle((left, top, right, bottom), fill=_EMPTY)
     corner = (left + (box.width - drawn.width) // 2, top + (box.height - drawn.height) // 2)
@@ -204,13 +204,13 @@ class ContactSheet:
                 value=len(captions),
                 allowed=f"{len(pictures)} texts",
             )
-        self._lettering = Lettering()
+        self._lettering = TextDrawing()
         self._captions = [self._lettering.drawable(caption) for caption in captions or ()]
         self._count = len(pictures)
         self._shape = CellShape.of(pictures)
         self._images = thumbnails(pictures, self._layout(longest_side).box)
 
-    def drawn(self, longest_side: int) -> "Image.Image":
+    def draw(self, longest_side: int) -> "Image.Image":
         """The sheet, at most so many pixels wide and high."""
         from PIL import Image, ImageDraw  # noqa: PLC0415 - starting must not wait for Pillow
 
@@ -222,12 +222,12 @@ class ContactSheet:
             self._draw_number(pen, self._first_number + index, layout.place(index), layout.box)
             if self._captions:
                 self._draw_caption(pen, index, layout)
-        return sheet if max(sheet.size) <= longest_side else fitted(sheet, Size(longest_side, longest_side))
+        return sheet if max(sheet.size) <= longest_side else fit(sheet, Size(longest_side, longest_side))
 
     def _layout(self, side: int) -> _Layout:
-        return self._laid_out(drawn_within(side, lambda within: self._laid_out(within).size))
+        return self._best_layout(draw_side(side, lambda within: self._best_layout(within).size))
 
-    def _laid_out(self, side: int) -> _Layout:
+    def _best_layout(self, side: int) -> _Layout:
         """The layout whose pictures come out largest, with as many lines for captions as these need."""
         if not any(self._captions):
             return self._largest(side, caption_lines=0)

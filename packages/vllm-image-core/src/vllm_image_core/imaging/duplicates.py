@@ -5,13 +5,13 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-__all__ = ["Twins"]
+__all__ = ["DuplicateDetector"]
 
 _REMEMBERED: Final = 1000
 """Pictures that are remembered, some hundred bytes each."""
 
 
-class Twins:
+class DuplicateDetector:
     """Remembers the last pictures by their content; safe in many threads."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from vllm_image_core.imaging.exif_text import Order, comment_text, plain_text, wide_text
 
-__all__ = ["PREFIX", "Exif", "encoded", "read"]
+__all__ = ["PREFIX", "Exif", "encode", "read"]
 
 PREFIX: Final = b"Exif\0\0"
 """What stands before the block in a JPEG, and in some WebP."""
@@ -68,7 +68,7 @@ class Exif:
     named: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def encoded(comment: str, *, orientation: int = 1) -> bytes:
+def encode(comment: str, *, orientation: int = 1) -> bytes:
     """A block with a comment, without PREFIX; lone surrogates, which UTF-16 does not have, become U+FFFD."""
     clean = comment.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "replace")
     content = _UNICODE + clean.encode("utf-16-be")
@@ -100,7 +100,7 @@ def read(block: bytes) -> Exif:
         texts=tuple(islice(texts, _MAX_TEXTS)),
         orientation=turns[0] if turns and turns[0] in _ORIENTATIONS else 1,
         more_comments=comments[1:],
-        named=_named(directories, order),
+        named=_by_name(directories, order),
     )
 
 
@@ -139,7 +139,7 @@ def _rank(number: int, entries: Sequence["_Entry"]) -> int:
     return 0 if is_exif else number + 1
 
 
-def _named(directories: Sequence[Sequence["_Entry"]], order: Order) -> dict[str, str]:
+def _by_name(directories: Sequence[Sequence["_Entry"]], order: Order) -> dict[str, str]:
     named: dict[str, str] = {}
     for entry in (entry for entries in directories for entry in entries):
         keyword = _NAMED.get(entry.tag)

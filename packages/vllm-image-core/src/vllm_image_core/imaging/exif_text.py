@@ -87,10 +87,10 @@ def utf_text(value: bytes, order: Order, *, wide: bool = False) -> str:
     for mark, encoding in _BYTE_ORDER_MARKS:
         if value.startswith(mark):
             text = value[len(mark) :]
-            return _stripped((text if encoding == "utf-8" else _in_pairs(text)).decode(encoding, "replace"))
+            return _strip((text if encoding == "utf-8" else _in_pairs(text)).decode(encoding, "replace"))
     narrow = value.rstrip(b"\0")
     if _is_utf_8(narrow) or not (_shows_utf_16(value) or (wide and not _is_mostly_ascii(narrow))):
-        return _stripped(narrow.decode("utf-8", "replace"))
+        return _strip(narrow.decode("utf-8", "replace"))
     return wide_text(value, order)
 
 
@@ -101,7 +101,7 @@ def wide_text(value: bytes, order: Order) -> str:
     in which more of it is text counts.
     """
     value = _in_pairs(value)
-    return _stripped(value.decode(_UTF_16[_unit_order(value, order)], "replace"))
+    return _strip(value.decode(_UTF_16[_unit_order(value, order)], "replace"))
 
 
 def is_readable(text: str) -> bool:
@@ -125,13 +125,13 @@ def _japanese(value: bytes) -> str:
     """Text after the code JIS: in ISO 2022 by the standard, in Shift JIS, EUC or UTF-8 by some writers."""
     value = value.rstrip(b"\0")
     if b"\x1b" in value:
-        return _stripped(value.decode("iso2022_jp_2", "replace"))
+        return _strip(value.decode("iso2022_jp_2", "replace"))
     if _is_utf_8(value):
-        return _stripped(value.decode("utf-8", "replace"))
+        return _strip(value.decode("utf-8", "replace"))
     texts: list[str] = []
     for encoding in ("cp932", "euc_jp"):
         with suppress(UnicodeDecodeError):
-            texts.append(_stripped(value.decode(encoding)))
+            texts.append(_strip(value.decode(encoding)))
     return max(
         texts, key=lambda text: _sense(text[:_SAMPLED_BYTES]), default=value.decode("utf-8", "replace")
     )
@@ -192,5 +192,5 @@ def _sense(text: str) -> int:
     return 2 * letters + others - 2 * unreadable
 
 
-def _stripped(text: str) -> str:
+def _strip(text: str) -> str:
     return text.strip("\0\ufeff")

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Layout",
-    "filtered_lines",
     "flat_colour",
+    "read_filtered_lines",
 ]
 
 
@@ -65,7 +65,7 @@ class Layout:
         )
 
 
-def filtered_lines(data: bytes, layout: Layout) -> Iterator[bytes]:
+def read_filtered_lines(data: bytes, layout: Layout) -> Iterator[bytes]:
     """Each line as it was packed: its filter, then its bytes. Ends early where the PNG is damaged.
 
     Unpacks as it goes: whatever the size of the picture, little more than a line is held.
@@ -76,23 +76,23 @@ def filtered_lines(data: bytes, layout: Layout) -> Iterator[bytes]:
 def _lines(data: bytes, length: int) -> Iterator[bytes]:
     waiting = b""
     with suppress(zlib.error):
-        for part in _unpacked(data):
+        for part in _unpack(data):
             waiting += part
             whole = len(waiting) // length * length
             yield from (waiting[start : start + length] for start in range(0, whole, length))
             waiting = waiting[whole:]
 
 
-def _unpacked(data: bytes) -> Iterator[bytes]:
+def _unpack(data: bytes) -> Iterator[bytes]:
     unpacking = zlib.decompressobj()
-    for packed in _packed(data):
+    for packed in _packed_chunks(data):
         rest: bytes | memoryview = packed
         while rest and not unpacking.eof:
             yield unpacking.decompress(rest, _PART_BYTES)
             rest = unpacking.unconsumed_tail
 
 
-def _packed(data: bytes) -> Iterator[memoryview]:
+def _packed_chunks(data: bytes) -> Iterator[memoryview]:
     view = memoryview(data)
     for chunk in png.chunks(data):
         if chunk.kind == b"IDAT":
@@ -116,16 +116,16 @@ def flat_colour(picture: Picture) -> str | None:
     """
     layout = Layout.of(picture.bytes) if picture.format == "png" else None
     if layout is None:
-        return _decoded_colour(picture)
+        return _decode_colour(picture)
     pixel = _only_pixel(picture.bytes, layout)
-    return None if pixel is None else _named(pixel, layout)
+    return None if pixel is None else _colour_name(pixel, layout)
 
 
 def _only_pixel(data: bytes, layout: Layout) -> bytes | None:
     """The bytes of the pixel of which a PNG consists, compared while the lines are still filtered."""
     pixel, expected = b"", dict[int, bytes]()
     lines = 0
-    for line in filtered_lines(data, layout):
+    for line in read_filtered_lines(data, layout):
         if not lines:
             pixel = line[1 : 1 + layout.pixel_bytes]
             expected = _flat_lines(pixel, bytes(len(pixel)), layout.width)
@@ -141,25 +141,25 @@ def _flat_lines(pixel: bytes, above: bytes, width: int) -> Mapping[int, bytes]:
     """What a line of one colour under another such line looks like, by its filter."""
     return {
         kind: bytes([kind])
-        + bytes((value - _predicted(kind, 0, up)) % 256 for value, up in zip(pixel, above, strict=True))
-        + bytes((value - _predicted(kind, value, up)) % 256 for value, up in zip(pixel, above, strict=True))
+        + bytes((value - _prediction(kind, 0, up)) % 256 for value, up in zip(pixel, above, strict=True))
+        + bytes((value - _prediction(kind, value, up)) % 256 for value, up in zip(pixel, above, strict=True))
         * (width - 1)
         for kind in _FILTERS
     }
 
 
-def _predicted(kind: int, left: int, up: int) -> int:
+def _prediction(kind: int, left: int, up: int) -> int:
     """What a filter takes off a byte; the last takes `left`, or at the edge, where that is 0, `up`."""
     return (0, left, up, (left + up) // 2, left or up)[kind]
 
 
-def _named(pixel: bytes, layout: Layout) -> str:
+def _colour_name(pixel: bytes, layout: Layout) -> str:
     high = pixel[:: layout.sample_bytes]  # of two bytes the first says nearly all
     red, green, blue = high[:3] if layout.coloured else high[:1] * 3
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def _decoded_colour(picture: Picture) -> str | None:
+def _decode_colour(picture: Picture) -> str | None:
     try:
         image: Image.Image = picture.pil().convert("RGB")
     except BadPicture:

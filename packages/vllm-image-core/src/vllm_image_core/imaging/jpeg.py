@@ -87,7 +87,7 @@ def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) ->
     view = memoryview(data)
     kept_from = _after_jfif(data)
     parts = [view[:kept_from], *_new_segments(new)]
-    for start, end in _foreign(data) if alone else _replaced(data, new):
+    for start, end in _foreign(data) if alone else _replaced_ranges(data, new):
         parts.append(view[kept_from:start])
         kept_from = end
     return b"".join([*parts, view[kept_from:]])
@@ -151,7 +151,7 @@ def _segment(keyword: str, content: bytes) -> bytes:
     return bytes([_FILL, _APP1]) + (len(content) + 2).to_bytes(2) + content
 
 
-def _replaced(data: bytes, new: Blocks) -> Iterator[tuple[int, int]]:
+def _replaced_ranges(data: bytes, new: Blocks) -> Iterator[tuple[int, int]]:
     """Where the segments begin and end that new ones take the place of."""
     prefixes = (exif.PREFIX,) * (new.exif is not None)
     prefixes += (_XMP_PREFIX, _MORE_XMP_PREFIX) * (new.xmp is not None)

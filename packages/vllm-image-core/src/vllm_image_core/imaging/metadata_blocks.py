@@ -47,7 +47,7 @@ def blocks(texts: Mapping[str, str], *, replaced: Blocks, alone: bool = False) -
     if alone and orientation != 1:
         comment = comment or ""
     return Blocks(
-        exif=None if comment is None else exif.encoded(comment, orientation=orientation),
+        exif=None if comment is None else exif.encode(comment, orientation=orientation),
         xmp=None if packet is None else packet.encode("utf-8", "replace"),
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import jpeg, png, webp
 from vllm_image_core.imaging.size import Size
-from vllm_image_core.imaging.sniffing import PictureFormat, described, named_kind, picture_format
+from vllm_image_core.imaging.sniffing import PictureFormat, describe, kind_of, picture_format
 from vllm_image_core.text import one_line
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Picture:
         """
         kind = picture_format(data)
         if kind is None:
-            raise BadPicture(f"Expected a PNG, JPEG or WebP picture, and got {described(data)}.")
+            raise BadPicture(f"Expected a PNG, JPEG or WebP picture, and got {describe(data)}.")
         walker = _WALKERS[kind]
         size = walker.size(data)
         if size.pixels > max_pixels:
@@ -81,7 +81,7 @@ class Picture:
             BadPicture: As `check`.
         """
         if picture_format(data) is None:
-            raise BadPicture(f"The file is not a PNG, JPEG or WebP image; it is {named_kind(data)}.")
+            raise BadPicture(f"The file is not a PNG, JPEG or WebP image; it is {kind_of(data)}.")
         return cls.check(data)
 
     @property
@@ -105,7 +105,7 @@ class Picture:
         Raises:
             BadPicture: The pixels cannot be decoded.
         """
-        image = self._opened()
+        image = self._open()
         try:
             image.load()
         except (OSError, SyntaxError, ValueError) as error:
@@ -126,7 +126,7 @@ class Picture:
         return image if turn is None else image.transpose(Image.Transpose[turn])
 
     def _verify(self) -> None:
-        image = self._opened()
+        image = self._open()
         try:
             image.verify()
         except (OSError, SyntaxError, ValueError) as error:
@@ -134,7 +134,7 @@ class Picture:
         if image.size != (self.width, self.height):
             raise BadPicture(f"The {self.format.upper()} has two sizes: {self.size} and {Size(*image.size)}.")
 
-    def _opened(self) -> "Image.Image":
+    def _open(self) -> "Image.Image":
         """In Pillow, without texts and EXIF: of damaged ones it warns, or fails in ways of its own."""
         from PIL import Image  # noqa: PLC0415 - starting must not wait for Pillow
 

@@ -219,7 +219,7 @@ def _bad(error: DamagedPicture) -> BadPicture:
 
 def _text_chunk(keyword: str, text: str) -> bytes:
     """A tEXt or an iTXt chunk. Zero bytes and lone surrogates, which neither can hold, become U+FFFD."""
-    name = _encoded_keyword(keyword)
+    name = _encode_keyword(keyword)
     clean = text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if (
         keyword != _ALWAYS_INTERNATIONAL
@@ -238,7 +238,7 @@ def _is_latin_1(text: str) -> bool:
     return max(text, default="") <= "\xff"
 
 
-def _encoded_keyword(keyword: str) -> bytes:
+def _encode_keyword(keyword: str) -> bytes:
     if not 1 <= len(keyword) <= 79 or keyword != keyword.strip() or not keyword.isprintable():  # noqa: PLR2004 - 11.3.3.2
         raise ValueError(f"{keyword!r} is no keyword of 1 to 79 printable characters")
     return keyword.encode("latin-1")  # UnicodeEncodeError is a ValueError
@@ -256,7 +256,7 @@ def _text(kind: bytes, content: bytes) -> str | None:
     if kind == b"tEXt":
         return _latin_1_or_utf_8(rest)
     if kind == b"zTXt":
-        unpacked = _unpacked(rest[1:]) if rest[:1] == b"\0" else None
+        unpacked = _unpack(rest[1:]) if rest[:1] == b"\0" else None
         return None if unpacked is None else _latin_1_or_utf_8(unpacked)
     return _international_text(rest)
 
@@ -287,11 +287,11 @@ def _international_text(content: bytes) -> str | None:
     _, second_zero, text = rest.partition(b"\0")
     if flags not in (b"\0\0", b"\0\1", b"\1\0") or not zero or not second_zero:
         return None
-    unpacked = _unpacked(text) if flags == b"\1\0" else text
+    unpacked = _unpack(text) if flags == b"\1\0" else text
     return None if unpacked is None else unpacked.decode("utf-8-sig", "replace")
 
 
-def _unpacked(packed: bytes) -> bytes | None:
+def _unpack(packed: bytes) -> bytes | None:
     unpacking = zlib.decompressobj()
     try:
         content = unpacking.decompress(packed, MAX_TEXT_BYTES + 1)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vllm_image_core.imaging.contact_sheet import ContactSheet
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.size import Size
-from vllm_image_core.imaging.thumbnail import ByteBudget, PreviewFormat, fitted, thumbnail
+from vllm_image_core.imaging.thumbnail import ByteBudget, PreviewFormat, fit, thumbnail
 from vllm_image_core.imaging.xy_grid import Axis, XYGrid
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def preview(
     largest = thumbnail(picture, Size(longest_side, longest_side))
 
     def draw(side: int) -> "Image.Image":
-        return fitted(largest, Size(side, side)) if max(largest.size) > side else largest
+        return fit(largest, Size(side, side)) if max(largest.size) > side else largest
 
     return budget.keep(draw)
 
@@ -75,7 +75,7 @@ def contact_sheet(
     """
     budget = ByteBudget(longest_side=longest_side, max_bytes=max_bytes, format=format)
     sheet = ContactSheet(pictures, captions=captions, first_number=first_number, longest_side=longest_side)
-    return budget.keep(sheet.drawn)
+    return budget.keep(sheet.draw)
 
 
 def xy_grid(
@@ -104,4 +104,4 @@ def xy_grid(
     """
     budget = ByteBudget(longest_side=longest_side, max_bytes=max_bytes, format=format)
     grid = XYGrid(pictures, x=x, y=y, longest_side=longest_side)
-    return budget.keep(grid.drawn)
+    return budget.keep(grid.draw)

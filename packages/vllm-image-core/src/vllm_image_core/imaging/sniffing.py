@@ -32,7 +32,7 @@ def picture_format(data: bytes) -> PictureFormat | None:
     return "webp" if webp.is_webp(data) else None
 
 
-def described(data: bytes) -> str:
+def describe(data: bytes) -> str:
     """What some bytes that are no picture are, in a few printable words: "an HTML page: '<html>...'"."""
     if not data:
         return "nothing (0 bytes)"
@@ -41,16 +41,16 @@ def described(data: bytes) -> str:
             return f"{name} ({len(data)} bytes)"
     if data[4:12] in (b"ftypavif", b"ftypheic", b"ftypmif1"):
         return f"an AVIF or HEIC picture ({len(data)} bytes)"
-    return _described_text(data) or f"{len(data)} bytes that begin with {data[:_SHOWN_BYTES].hex(' ')}"
+    return _describe_text(data) or f"{len(data)} bytes that begin with {data[:_SHOWN_BYTES].hex(' ')}"
 
 
-def named_kind(data: bytes) -> str:
+def kind_of(data: bytes) -> str:
     """What some bytes that are not a picture are, without quoting them: a file may hold a secret."""
-    kind, named, _ = described(data).partition(" (")
+    kind, named, _ = describe(data).partition(" (")
     return kind if named else "something else"
 
 
-def _described_text(data: bytes) -> str | None:
+def _describe_text(data: bytes) -> str | None:
     """The same for text, which has no zero byte and is valid UTF-8; None for other data."""
     head = data[: 4 * _SHOWN_CHARACTERS]
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from PIL import ImageFont
 
-__all__ = ["Lettering", "line_height"]
+__all__ = ["TextDrawing", "line_height"]
 
 _NO_CHARACTER: Final = "\uffff"
 _MAX_CHARACTERS: Final = 400
@@ -54,7 +54,7 @@ def line_height(size: int) -> int:
     return size * 5 // 4
 
 
-class Lettering:
+class TextDrawing:
     """Measures and breaks texts in the sizes that are asked for; for one drawing, in one thread."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Lettering:
     def drawable(self, text: str) -> str:
         """A text on one line in the font's letters; empty where most of its letters are of another script."""
         words = " ".join(unicodedata.normalize("NFKC", text[:_MAX_CHARACTERS]).split())
-        written = "".join(self._written(character) for character in words.translate(_WRITTEN_AS))
+        written = "".join(self._drawable(character) for character in words.translate(_WRITTEN_AS))
         missing = written.count(_MISSING) - words.count(_MISSING)
         letters = sum(character.isalnum() for character in written)
         while _MISSING * 2 in written and missing > 1:
@@ -93,7 +93,7 @@ class Lettering:
             while waiting and self.width(f"{line} {waiting[0]}", size) <= width:
                 line = f"{line} {waiting.pop(0)}"
             if self.width(line, size) > width:
-                line, rest = self._broken(line, size, width)
+                line, rest = self._split_word(line, size, width)
                 waiting = [rest, *waiting] if rest else waiting
             lines.append(line)
         if waiting and lines:
@@ -104,7 +104,7 @@ class Lettering:
         """How wide a text is, in pixels."""
         return round(self.font(size).getlength(text))
 
-    def _broken(self, word: str, size: int, width: int) -> tuple[str, str]:
+    def _split_word(self, word: str, size: int, width: int) -> tuple[str, str]:
         """A word that is too long for a line, in two; at least one letter stays."""
         length = self._fitting(word, "", size, width)
         return word[:length], word[length:]
@@ -123,7 +123,7 @@ class Lettering:
                 high = middle - 1
         return low
 
-    def _written(self, character: str) -> str:
+    def _drawable(self, character: str) -> str:
         if self._is_there(character):
             return character
         bases = [base for base in unicodedata.normalize("NFKD", character) if not unicodedata.combining(base)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ByteBudget",
     "PreviewFormat",
-    "fitted",
+    "fit",
     "thumbnail",
 ]
 
@@ -39,7 +39,7 @@ def thumbnail(picture: Picture, box: Size) -> "Image.Image":
     return _opaque(image)
 
 
-def fitted(image: "Image.Image", box: Size) -> "Image.Image":
+def fit(image: "Image.Image", box: Size) -> "Image.Image":
     """An image enlarged or reduced to fill a box as far as its shape allows."""
     scale = min(box.width / image.width, box.height / image.height)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -126,30 +126,30 @@ class ByteBudget:
                 return picture
             longest = max(image.size)
             if longest <= _LEAST_SIDE:
-                raise _refused("max_bytes", self.max_bytes, f"more than {worst_bytes}")
+                raise _refusal("max_bytes", self.max_bytes, f"more than {worst_bytes}")
             wanted = math.sqrt(self.max_bytes / worst_bytes)
             side = max(_LEAST_SIDE, int(longest * min(_SHRINK_AT_LEAST, max(_SHRINK_AT_MOST, wanted))))
 
     def _within(self, image: "Image.Image") -> tuple[Picture | None, int]:
         """The best quality that fits, and the bytes of the worst that was tried."""
-        best = self._encoded(image, _BEST_QUALITY)
+        best = self._encode(image, _BEST_QUALITY)
         if len(best.bytes) <= self.max_bytes:
             return best, len(best.bytes)
-        found = self._encoded(image, _WORST_QUALITY)
+        found = self._encode(image, _WORST_QUALITY)
         worst_bytes = len(found.bytes)
         if worst_bytes > self.max_bytes:
             return None, worst_bytes
         low, high = _WORST_QUALITY, _BEST_QUALITY
         for _ in range(_SEARCH_STEPS):
             middle = (low + high) // 2
-            tried = self._encoded(image, middle)
+            tried = self._encode(image, middle)
             if len(tried.bytes) <= self.max_bytes:
                 low, found = middle, tried
             else:
                 high = middle
         return found, worst_bytes
 
-    def _encoded(self, image: "Image.Image", quality: int) -> Picture:
+    def _encode(self, image: "Image.Image", quality: int) -> Picture:
         file = io.BytesIO()
         options = {"method": 3} if self.format == "webp" else {"optimize": True}
         image.save(file, self.format, quality=quality, **options)
@@ -160,7 +160,7 @@ def _check(parameter: str, value: object, least: int, most: int) -> None:
     checks.integer(parameter, value, least, most, allowed=f"an integer from {least} to {most}")
 
 
-def _refused(parameter: str, value: object, allowed: str) -> InvalidRequest:
+def _refusal(parameter: str, value: object, allowed: str) -> InvalidRequest:
     return InvalidRequest(
         f"{parameter} {shown(value)} is too little for any picture.",
         parameter=parameter,

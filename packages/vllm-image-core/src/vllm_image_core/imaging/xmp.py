@@ -70,9 +70,9 @@ def packet(properties: Properties) -> str:
             f"<Iptc4xmpExt:DigitalSourceType>{_SOURCES}{properties.source}</Iptc4xmpExt:DigitalSourceType>"
         )
     if properties.creator is not None:
-        elements.append(f"<xmp:CreatorTool>{_escaped(properties.creator)}</xmp:CreatorTool>")
+        elements.append(f"<xmp:CreatorTool>{_escape(properties.creator)}</xmp:CreatorTool>")
     if properties.json is not None:
-        elements.append(f"<vllmimage:parameters>{_escaped(properties.json)}</vllmimage:parameters>")
+        elements.append(f"<vllmimage:parameters>{_escape(properties.json)}</vllmimage:parameters>")
     inner = "".join(f"\n   {element}" for element in elements)
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
@@ -150,7 +150,7 @@ class _Reader:
         self._parts.clear()
 
 
-def _escaped(json: str) -> str:
+def _escape(json: str) -> str:
     return escape(_NO_XML.sub(lambda found: _as_json_escape(found[0]), json))
 
 

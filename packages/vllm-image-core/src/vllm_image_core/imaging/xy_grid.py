@@ -11,13 +11,13 @@ from vllm_image_core.imaging.contact_sheet import (
     CellShape,
     check_count,
     draw_cell,
-    drawn_within,
+    draw_side,
     thumbnails,
 )
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.size import Size
-from vllm_image_core.imaging.text_drawing import Lettering, line_height
-from vllm_image_core.imaging.thumbnail import fitted
+from vllm_image_core.imaging.text_drawing import TextDrawing, line_height
+from vllm_image_core.imaging.thumbnail import fit
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -79,14 +79,14 @@ class XYGrid:
                     allowed="1 value or more",
                 )
         check_count(pictures, expected=len(x.values) * len(y.values))
-        self._lettering = Lettering()
+        self._lettering = TextDrawing()
         self._columns, self._rows = len(x.values), len(y.values)
         self._x_name, self._y_name = map(self._lettering.drawable, (x.name, y.name))
         self._x_labels, self._y_labels = self._labels(x, "x"), self._labels(y, "y")
         self._shape = CellShape.of(pictures)
         self._images = thumbnails(pictures, self._layout(longest_side).box)
 
-    def drawn(self, longest_side: int) -> "Image.Image":
+    def draw(self, longest_side: int) -> "Image.Image":
         """The grid, at most so many pixels wide and high."""
         from PIL import Image, ImageDraw  # noqa: PLC0415 - starting must not wait for Pillow
 
@@ -98,19 +98,19 @@ class XYGrid:
             draw_cell(grid, pen, image, at=layout.place(row, column), box=layout.box)
         self._draw_columns(pen, layout)
         self._draw_rows(pen, layout)
-        return grid if max(grid.size) <= longest_side else fitted(grid, Size(longest_side, longest_side))
+        return grid if max(grid.size) <= longest_side else fit(grid, Size(longest_side, longest_side))
 
     def _labels(self, axis: Axis, letter: str) -> list[str]:
         written = (self._lettering.drawable(str(value)) for value in axis.values)
         return [label or f"{letter}{number}" for number, label in enumerate(written, start=1)]
 
     def _layout(self, side: int) -> _Layout:
-        return self._laid_out(drawn_within(side, lambda within: self._size(self._laid_out(within))))
+        return self._best_layout(draw_side(side, lambda within: self._size(self._best_layout(within))))
 
     def _size(self, layout: _Layout) -> tuple[int, int]:
         return layout.place(self._rows, self._columns)
 
-    def _laid_out(self, side: int) -> _Layout:
+    def _best_layout(self, side: int) -> _Layout:
         """The layout with as many lines above the columns as their labels need beside one another."""
         layout = self._with_lines(side, 1)
         for lines in range(2, _LABEL_LINES + 1):
@@ -124,12 +124,12 @@ class XYGrid:
     def _with_lines(self, side: int, lines: int) -> _Layout:
         gap = max(4, min(32, side // 160))
         letters = max(12, min(24, round(side / max(self._columns, self._rows) / 14)))
-        left = self._left(side, letters, gap)
+        left = self._label_width(side, letters, gap)
         top = gap + (lines + bool(self._x_name)) * line_height(letters) + gap
         box = self._shape.within((side - left) / self._columns - gap, (side - top) / self._rows - gap)
         return _Layout(box=box, gap=gap, letters=letters, left=left, top=top)
 
-    def _left(self, side: int, letters: int, gap: int) -> int:
+    def _label_width(self, side: int, letters: int, gap: int) -> int:
         """As wide as the widest label and the axis's name, up to a limit at which they are broken."""
         texts = [*self._y_labels, self._y_name]
         widest = max(self._lettering.width(text, letters) for text in texts)

@@ -66,7 +66,7 @@ def read_profile(text: str, *, file: str) -> Profile:
     Raises:
         BadProfile: It is no TOML, a key is missing, unknown or out of range, or a number has no source.
     """
-    return _validated(_parsed(text, file), file)
+    return _validate(_parse(text, file), file)
 
 
 def own_profiles(path: Path, *, known: Mapping[str, Profile]) -> tuple[Profile, ...]:
@@ -80,13 +80,13 @@ def own_profiles(path: Path, *, known: Mapping[str, Profile]) -> tuple[Profile, 
         BadProfile: A file cannot be read, or does not hold a profile; two are of the same model; or a profile
             extends one that is not known, or itself in the end.
     """
-    tables = {str(file): _parsed(_text(file), str(file)) for file in _files(path)}
+    tables = {str(file): _parse(_text(file), str(file)) for file in _files(path)}
     extender = _Extender(tables, known)
     profiles: dict[str, Profile] = {}
     for file in tables:
         profile = extender.profile(file)
         if profile.model in profiles:
-            raise BadProfile(f"{_named(file)}: model: there is another file for {shown(profile.model)}")
+            raise BadProfile(f"{_file_name(file)}: model: there is another file for {shown(profile.model)}")
         profiles[profile.model] = profile
     return tuple(profiles.values())
 
@@ -103,26 +103,28 @@ class _Extender:
         table = dict(self._tables[file])
         _check_said(table, file)
         if _EXTENDS not in table:
-            return _validated(_sourced(table, table, file), file)
+            return _validate(_with_sources(table, table, file), file)
         base = self._base(file, table.pop(_EXTENDS), table.get("model"))
         inherited = _table_of(base)
         if table.get("model", base.model) != base.model:
             inherited.pop("aliases", None)
-        return _validated(_sourced(_merged(inherited, table), table, file), file)
+        return _validate(_with_sources(_merge(inherited, table), table, file), file)
 
     def _base(self, file: str, name: object, model: object) -> Profile:
         if not isinstance(name, str):
-            raise BadProfile(f"{_named(file)}: extends: {shown(name)} is no text; allowed is a model's name")
+            raise BadProfile(
+                f"{_file_name(file)}: extends: {shown(name)} is no text; allowed is a model's name"
+            )
         if name != model and (other := self._file_of(name)):
-            return self._extended(file, other)
+            return self._extend(file, other)
         base = self._known.get(name.casefold())
         if base is None and name == model:
             raise BadProfile(
-                f"{_named(file)}: extends: {shown(name)} is the profile itself; allowed is another model"
+                f"{_file_name(file)}: extends: {shown(name)} is the profile itself; allowed is another model"
             )
         if base is None:
             raise BadProfile(
-                f"{_named(file)}: extends: {shown(name)} is not known; allowed are "
+                f"{_file_name(file)}: extends: {shown(name)} is not known; allowed are "
                 f"{', '.join(profile.model for profile in self._known.values())}"
             )
         return base
@@ -130,12 +132,12 @@ class _Extender:
     def _file_of(self, model: str) -> str | None:
         return next((file for file, table in self._tables.items() if table.get("model") == model), None)
 
-    def _extended(self, file: str, other: str) -> Profile:
+    def _extend(self, file: str, other: str) -> Profile:
         self._under_way.append(file)
         try:
             if other in self._under_way:
                 raise BadProfile(
-                    f"{_named(self._under_way[0])}: extends: {self._chain(other)}; allowed is a chain that "
+                    f"{_file_name(self._under_way[0])}: extends: {self._chain(other)}; allowed is a chain that "
                     "ends at a profile without extends"
                 )
             return self.profile(other)
@@ -153,18 +155,18 @@ def _files(path: Path) -> list[Path]:
         files = sorted(path.glob("*.toml")) if path.is_dir() else None
     except (OSError, ValueError) as error:  # a path that is too long, or may not be entered; a zero byte
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise BadProfile(f"{_named(path)} cannot be read: {one_line(reason)}") from error
+        raise BadProfile(f"{_file_name(path)} cannot be read: {one_line(reason)}") from error
     if files is not None:
         if not files:
-            raise BadProfile(f"{_named(path)} has no profile; allowed are files named *.toml")
+            raise BadProfile(f"{_file_name(path)} has no profile; allowed are files named *.toml")
         if len(files) > _MOST_FILES:
-            raise BadProfile(f"{_named(path)} has {len(files)} files; allowed are {_MOST_FILES}")
+            raise BadProfile(f"{_file_name(path)} has {len(files)} files; allowed are {_MOST_FILES}")
         return files
     return [path]
 
 
 def _text(file: Path) -> str:
-    shown_file = _named(file)
+    shown_file = _file_name(file)
     try:
         with file.open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
@@ -180,11 +182,11 @@ def _text(file: Path) -> str:
         raise BadProfile(f"{shown_file} is no UTF-8 text: byte {error.start} is wrong") from error
 
 
-def _parsed(text: str, file: str) -> Table:
+def _parse(text: str, file: str) -> Table:
     try:
         return cast("Table", tomllib.loads(text))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise BadProfile(f"{_named(file)} is no TOML: {one_line(str(error))}") from error
+        raise BadProfile(f"{_file_name(file)} is no TOML: {one_line(str(error))}") from error
 
 
 def _check_said(table: Table, file: str) -> None:
@@ -195,30 +197,30 @@ def _check_said(table: Table, file: str) -> None:
     """
     if not table:
         raise BadProfile(
-            f"{_named(file)} is empty; allowed are extends and what differs, or all of "
-            f"{', '.join(_needed_keys())}"
+            f"{_file_name(file)} is empty; allowed are extends and what differs, or all of "
+            f"{', '.join(_required_keys())}"
         )
     for key, keys in _TABLES.items():
         if table.get(key) == {}:
-            raise BadProfile(f"{_named(file)}: {key}: the table is empty; allowed are {keys}")
+            raise BadProfile(f"{_file_name(file)}: {key}: the table is empty; allowed are {keys}")
     quality = table.get("quality")
     for name, preset in cast("Table", quality).items() if isinstance(quality, dict) else ():
         if preset == {}:
             allowed = ", ".join(Preset.model_fields)
             raise BadProfile(
-                f"{_named(file)}: quality.{one_line(name)}: the table is empty; allowed are {allowed}"
+                f"{_file_name(file)}: quality.{one_line(name)}: the table is empty; allowed are {allowed}"
             )
 
 
-def _needed_keys() -> Iterator[str]:
+def _required_keys() -> Iterator[str]:
     return (name for name, field in Profile.model_fields.items() if field.is_required())
 
 
-def _validated(table: Table, file: str) -> Profile:
+def _validate(table: Table, file: str) -> Profile:
     try:
         return Profile.model_validate(table)
     except ValidationError as error:
-        raise BadProfile(f"{_named(file)}: {_faults(error)}") from error
+        raise BadProfile(f"{_file_name(file)}: {_faults(error)}") from error
 
 
 def _table_of(profile: Profile) -> Table:
@@ -230,7 +232,7 @@ def _plain(value: object) -> object:
     return dict(cast("Mapping[str, object]", value)) if isinstance(value, Mapping) else value
 
 
-def _merged(base: Table, own: Table) -> Table:
+def _merge(base: Table, own: Table) -> Table:
     """One table over another, key by key also in the tables within."""
     merged = dict(base)
     for key, value in own.items():
@@ -244,14 +246,14 @@ def _over(base: object, own: object) -> object:
         return own
     match base:
         case dict():
-            return _merged(cast("Table", base), cast("Table", own))
+            return _merge(cast("Table", base), cast("Table", own))
         case CostLaw() | Preset() | EditRules():
-            return _merged(base.model_dump(exclude_unset=True), cast("Table", own))
+            return _merge(base.model_dump(exclude_unset=True), cast("Table", own))
         case _:
             return cast("Table", own)
 
 
-def _sourced(table: Table, own: Table, file: str) -> Table:
+def _with_sources(table: Table, own: Table, file: str) -> Table:
     """The table with the file as the source of all that the file says and gives no other source for."""
     given, told = own.get("sources", {}), table.get("sources", {})
     if not isinstance(given, dict) or not isinstance(told, dict):
@@ -259,7 +261,7 @@ def _sourced(table: Table, own: Table, file: str) -> Table:
     said = [key for key in own if key not in _UNSOURCED and key not in given]
     sources: Table = {
         **cast("Table", told),
-        **dict.fromkeys(said, f"Your own profile, {_named(file)}."),
+        **dict.fromkeys(said, f"Your own profile, {_file_name(file)}."),
     }
     facts = table.keys() - _UNSOURCED
     return {
@@ -287,10 +289,10 @@ def _fault(fault: ErrorDetails) -> str:
         case "value_error":
             return f"{key}: {_message(fault)}" if key else _message(fault)
         case _:
-            return f"{key}: {shown(fault['input'])} is not allowed; allowed is {_allowed(fault)}"
+            return f"{key}: {shown(fault['input'])} is not allowed; allowed is {_allowed_values(fault)}"
 
 
-def _allowed(fault: ErrorDetails) -> str:
+def _allowed_values(fault: ErrorDetails) -> str:
     """What a value must be, by the library's name for the fault."""
     context = fault.get("ctx", {})
     kind = fault["type"]
@@ -331,6 +333,6 @@ def _siblings(fault: ErrorDetails) -> Iterator[str]:
             yield from Profile.model_fields
 
 
-def _named(file: Path | str) -> str:
+def _file_name(file: Path | str) -> str:
     """A file in a message: whole, since the end of its path is what tells it from another."""
     return one_line(str(file), limit=LONGEST_PATH)

@@ -55,15 +55,15 @@ def _size(value: object) -> object:
             return value
 
 
-def _frozen_sizes(sizes: Mapping[str, Size]) -> Mapping[str, Size]:
+def _freeze_sizes(sizes: Mapping[str, Size]) -> Mapping[str, Size]:
     return MappingProxyType(dict(sizes))
 
 
-def _frozen_texts(texts: Mapping[str, str]) -> Mapping[str, str]:
+def _freeze_texts(texts: Mapping[str, str]) -> Mapping[str, str]:
     return MappingProxyType(dict(texts))
 
 
-def _frozen_presets(presets: Mapping[PresetName, Preset]) -> Mapping[PresetName, Preset]:
+def _freeze_presets(presets: Mapping[PresetName, Preset]) -> Mapping[PresetName, Preset]:
     return MappingProxyType(dict(presets))
 
 
@@ -181,11 +181,11 @@ class Profile(BaseModel):
     size_rule: SizeRule
     supported_aspect_ratios: Annotated[
         Mapping[str, Annotated[Size, BeforeValidator(_size)]],
-        AfterValidator(_frozen_sizes),
+        AfterValidator(_freeze_sizes),
         PlainSerializer(dict),
     ]
     quality: Annotated[
-        Mapping[PresetName, Preset], AfterValidator(_frozen_presets), PlainSerializer(dict)
+        Mapping[PresetName, Preset], AfterValidator(_freeze_presets), PlainSerializer(dict)
     ] = Field(default_factory=_no_presets)
     text_to_image: bool
     max_input_images: Annotated[int, Field(ge=0, le=100)]
@@ -199,7 +199,7 @@ class Profile(BaseModel):
     cost: CostLaw
     prompting: Annotated[str, Field(min_length=1, max_length=800)] | None = None
     licence: Annotated[str, Field(min_length=1, max_length=800)] | None = None
-    sources: Annotated[Mapping[str, str], AfterValidator(_frozen_texts), PlainSerializer(dict)]
+    sources: Annotated[Mapping[str, str], AfterValidator(_freeze_texts), PlainSerializer(dict)]
 
     def on(self, version: str | None) -> Self:
         """The profile as it holds on a server of this version; itself where nothing differs."""
@@ -219,7 +219,7 @@ class Profile(BaseModel):
         return self.edit or NO_RULES
 
     @property
-    def known(self) -> bool:
+    def is_known(self) -> bool:
         """Whether this is the profile of one model; False for the fallback."""
         return self.model != FALLBACK
 
@@ -233,7 +233,7 @@ class Profile(BaseModel):
         """The most pixels a picture may have."""
         return int(self.max_resolution_mp * PIXELS_PER_MEGAPIXEL)
 
-    def guided(self, guidance_scale: float) -> bool:
+    def is_guided(self, guidance_scale: float) -> bool:
         """Whether this guidance runs a second forward pass at each step."""
         return guidance_scale > self.guidance_off_at
 

@@ -155,13 +155,13 @@ class Registry:
         return replace(
             self,
             profiles=(
-                *(profile for profile in own if profile.known),
+                *(profile for profile in own if profile.is_known),
                 *(profile for profile in self.profiles if profile.model.casefold() not in models),
             ),
-            fallback=next((profile for profile in own if not profile.known), self.fallback),
+            fallback=next((profile for profile in own if not profile.is_known), self.fallback),
         )
 
-    def named(self, model: str) -> Profile | None:
+    def by_name(self, model: str) -> Profile | None:
         """The profile that a person means by a name, in any case and with or without the publisher."""
         wanted = model.strip().casefold()
         if wanted == FALLBACK:
@@ -183,7 +183,7 @@ class Registry:
             root: What the server was started with, where it tells; asked before `id`.
         """
         for told in (root, id):
-            found = self._known(told) if told else None
+            found = self._match_known(told) if told else None
             if found:
                 return Match(name=one_line(id), profile=found[0], how=found[1])
         for told in (root, id):
@@ -192,7 +192,7 @@ class Registry:
                 return _of_family(one_line(id), relative)
         return self._unknown(one_line(id or root or ""))
 
-    def _known(self, told: str) -> tuple[Profile, How] | None:
+    def _match_known(self, told: str) -> tuple[Profile, How] | None:
         name = _normal(told)
         for profile in self.profiles:
             if name == profile.model.casefold():
@@ -219,7 +219,7 @@ class Registry:
         if not rests:
             return None
         rest, profile = min(rests, key=lambda each: len(each[0]))
-        return profile if _trained_on(rest) else None
+        return profile if _is_finetune(rest) else None
 
     def _unknown(self, name: str) -> Match:
         steps, guidance = self.fallback.default_steps, self.fallback.default_guidance_scale
@@ -300,7 +300,7 @@ def _any_spelling(known: str) -> str:
     return re.escape(words).replace(r"\-", "[-_. ]+").replace(r"\?", "[-_. ]*")
 
 
-def _trained_on(rest: str) -> bool:
+def _is_finetune(rest: str) -> bool:
     """Whether the rest of a name says that the model was trained on, and nothing that alters settings."""
     glued, *words = rest.split("-")
     if glued or not words or _VERSION.fullmatch(words[0]):

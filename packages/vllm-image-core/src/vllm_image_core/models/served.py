@@ -8,7 +8,7 @@ from vllm_omni_client.models import ModelList
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Match, Registry
 
-__all__ = ["ServedModel", "served_model"]
+__all__ = ["ServedModel", "match_served_model"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class ServedModel:
         return self if profile is self.profile else replace(self, match=replace(self.match, profile=profile))
 
 
-def served_model(models: ModelList, registry: Registry) -> ServedModel:
+def match_served_model(models: ModelList, registry: Registry) -> ServedModel:
     """The first served model with its profile; a vLLM-Omni server has one model under one or more names.
 
     Raises:

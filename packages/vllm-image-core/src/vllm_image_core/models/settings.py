@@ -62,9 +62,9 @@ class EditRules(BaseModel):
         return self
 
     def __str__(self) -> str:
-        return ", ".join(self._told()) or "pictures alone"
+        return ", ".join(self._descriptions()) or "pictures alone"
 
-    def _told(self) -> Iterator[str]:
+    def _descriptions(self) -> Iterator[str]:
         if self.mask:
             yield "a mask"
         if self.reference_image:

@@ -129,7 +129,7 @@ class Graph:
         samplers = islice((node for node in self.nodes.values() if _samples(node)), _MAX_SAMPLERS)
         texts: _Read = {}
         facts = (self._facts(node, texts) for node in samplers)
-        return max(facts, key=_told, default=Facts(tool="comfyui"))
+        return max(facts, key=_weight, default=Facts(tool="comfyui"))
 
     def _facts(self, sampler: Node, texts: "_Read") -> Facts:
         guider = self._node(sampler.link("guider")) or sampler
@@ -222,14 +222,14 @@ class Graph:
             names = comfyui_strings.INPUTS[node.kind]
             inputs = {name: self._input(node, name, side, texts, depth) for name in names}
             return comfyui_strings.output(node.kind, inputs) or ""
-        chosen = _chosen(node)
+        chosen = _switch_input(node)
         if chosen is not None:
             return _as_text(self._input(node, chosen, side, texts, depth)) or ""
         for name in (*_TEXTS, *_SIDES[side]):
             text = self._input(node, name, side, texts, depth) if name in _TEXTS else node.inputs.get(name)
             if isinstance(text, str) and text:
                 return text
-        return self._joined(node, side, texts, depth)
+        return self._join(node, side, texts, depth)
 
     def _input(self, node: Node, name: str, side: Side, texts: "_Read", depth: int) -> object:
         """An input's value, or the text that it is linked to."""
@@ -237,7 +237,7 @@ class Graph:
         link = _link(value)
         return value if link is None else self._text(link, side, texts, depth + 1)
 
-    def _joined(self, node: Node, side: Side, texts: "_Read", depth: int) -> str | None:
+    def _join(self, node: Node, side: Side, texts: "_Read", depth: int) -> str | None:
         """The parts of a node that joins texts, each written in it or linked."""
         if depth == _MAX_JOINTS or len(texts) > _MAX_VISITED:
             return None
@@ -289,7 +289,7 @@ def _further(node: Node, link: Link, via: tuple[str, ...]) -> Iterator[Link]:
         via = tuple(node.inputs)[:1]
     elif _CONDITIONS[0] in via and all(name in node.inputs for name in passed):
         via = (passed[link.output % len(passed)],)
-    elif (chosen := _chosen(node)) is not None:
+    elif (chosen := _switch_input(node)) is not None:
         via = (chosen,)
     for name in via:
         further = _link(node.inputs.get(name))
@@ -297,7 +297,7 @@ def _further(node: Node, link: Link, via: tuple[str, ...]) -> Iterator[Link]:
             yield further
 
 
-def _chosen(node: Node) -> str | None:
+def _switch_input(node: Node) -> str | None:
     """The input that a switch passes on; None for any other node, and a switch whose choice is not told.
 
     ComfyUI's own choose by yes or no, those of others by a number, or take the first that is there.
@@ -322,7 +322,7 @@ def _samples(node: Node) -> bool:
     return seeded and not node.inputs.keys().isdisjoint(("positive", "guider"))
 
 
-def _told(facts: Facts) -> tuple[int, float]:
+def _weight(facts: Facts) -> tuple[int, float]:
     """How much a sampler tells, and from how much noise it began."""
     told = (facts.prompt, facts.seed, facts.width, facts.num_inference_steps, facts.guidance_scale)
     denoise = facts.settings.get("denoise")
@@ -419,20 +419,20 @@ def facts_of_workflow(workflow: Mapping[str, object]) -> Facts:
     """What the text `workflow` of a file tells, as far as ComfyUI's own nodes say it, but for muted ones."""
     sources = dict(_sources(workflow))
     nodes = [as_object(node) for node in islice(as_list(workflow.get("nodes")), _MAX_DRAWN_NODES)]
-    stored = dict(_stored(nodes, sources))
+    stored = dict(_set_node_values(nodes, sources))
     return Graph(
         {str(node.get("id")): _node(node, sources, stored) for node in nodes if node.get("mode") != _MUTED}
     ).facts()
 
 
-def _stored(
+def _set_node_values(
     nodes: Sequence[Mapping[str, object]], sources: Mapping[int, list[object]]
 ) -> Iterator[tuple[str, list[object]]]:
     """What KJNodes' `SetNode` stores under a name, for `GetNode` to take up elsewhere in the drawing."""
     for node in nodes:
         match as_list(node.get("widgets_values")):
             case [str() as name, *_] if node.get("type") == "SetNode":
-                yield from ((name, source) for source in _linked(node, sources).values())
+                yield from ((name, source) for source in _links(node, sources).values())
             case _:
                 continue
 
@@ -453,7 +453,7 @@ def _node(
     node: Mapping[str, object], sources: Mapping[int, list[object]], stored: Mapping[str, list[object]]
 ) -> Node:
     kind = str(node.get("type", ""))
-    linked = _linked(node, sources)
+    linked = _links(node, sources)
     if node.get("mode") == _BYPASSED:
         return Node("", {name: link for name, link in linked.items() if name not in _OF_SAMPLERS})
     values = node.get("widgets_values")  # a row; some programs write the names, too
@@ -465,7 +465,7 @@ def _node(
             return Node(kind, {**widgets, **linked})
 
 
-def _linked(node: Mapping[str, object], sources: Mapping[int, list[object]]) -> dict[str, list[object]]:
+def _links(node: Mapping[str, object], sources: Mapping[int, list[object]]) -> dict[str, list[object]]:
     linked: dict[str, list[object]] = {}
     for entry in as_list(node.get("inputs")):
         entry_object = as_object(entry)

@@ -32,7 +32,7 @@ def output(kind: str, inputs: Mapping[str, object]) -> str | None:
         return None
     match kind:
         case "StringReplace":
-            made = _replaced(text, inputs.get("find"), inputs.get("replace"))
+            made = _replace(text, inputs.get("find"), inputs.get("replace"))
         case "StringTrim":
             made = {"left": text.lstrip, "right": text.rstrip}.get(mode, text.strip)()
         case "CaseConverter":
@@ -44,7 +44,7 @@ def output(kind: str, inputs: Mapping[str, object]) -> str | None:
     return None if made is None else made[:_MAX_CHARACTERS]
 
 
-def _replaced(text: str, old: object, new: object) -> str | None:
+def _replace(text: str, old: object, new: object) -> str | None:
     if not (isinstance(old, str) and isinstance(new, str)) or len(text) * len(new) > _MAX_PRODUCT:
         return None
     return text.replace(old, new)

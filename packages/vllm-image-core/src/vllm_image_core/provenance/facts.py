@@ -19,8 +19,8 @@ __all__ = [
     "Tool",
     "as_list",
     "as_object",
-    "bounded_settings",
-    "bounded_text",
+    "bound_settings",
+    "bound_text",
     "is_json",
     "json_object",
     "number",
@@ -108,7 +108,7 @@ def request_of(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
     """
     notes = list(facts.notes)
 
-    def checked(name: str, value: object, check: Callable[[object], T]) -> T | None:
+    def check_value(name: str, value: object, check: Callable[[object], T]) -> T | None:
         if value is None:
             return None
         try:
@@ -118,7 +118,7 @@ def request_of(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
             return None
 
     def text(name: str, value: object) -> str | None:
-        kept = bounded_text(value)
+        kept = bound_text(value)
         if value is not None and kept != value:
             notes.append(f"The file's {name} was cleaned of what is no text, or cut.")
         if kept and "\ufffd" in kept:
@@ -131,23 +131,23 @@ def request_of(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
     request = ImageRequest(
         prompt=prompt or "",
         negative_prompt=text("negative prompt", facts.negative_prompt) or None,
-        width=checked("width", facts.width, _side),
-        height=checked("height", facts.height, _side),
-        num_inference_steps=checked("number of steps", facts.num_inference_steps, limits.steps),
-        guidance_scale=checked("guidance scale", facts.guidance_scale, limits.guidance_scale),
-        seed=checked("seed", facts.seed, limits.seed),
+        width=check_value("width", facts.width, _side),
+        height=check_value("height", facts.height, _side),
+        num_inference_steps=check_value("number of steps", facts.num_inference_steps, limits.steps),
+        guidance_scale=check_value("guidance scale", facts.guidance_scale, limits.guidance_scale),
+        seed=check_value("seed", facts.seed, limits.seed),
     )
     return request, tuple(notes)
 
 
-def bounded_text(value: object) -> str | None:
+def bound_text(value: object) -> str | None:
     """A text without what is no text, of at most 20,000 characters; None for what is none."""
     if not isinstance(value, str):
         return None
     return _NO_TEXT.sub("", value[: 2 * _MAX_PROMPT_CHARACTERS])[:_MAX_PROMPT_CHARACTERS]
 
 
-def bounded_settings(settings: Mapping[str, object]) -> dict[str, str]:
+def bound_settings(settings: Mapping[str, object]) -> dict[str, str]:
     """Settings for a person to read: at most 64, each name and value on one short line."""
     shown: dict[str, str] = {}
     for name, value in settings.items():

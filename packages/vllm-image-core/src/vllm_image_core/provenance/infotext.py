@@ -95,7 +95,7 @@ def parameters_text(
     lines = [prompt] if prompt else []
     if negative_prompt and negative_prompt.strip():
         lines.append(f"Negative prompt: {negative_prompt}")
-    lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in settings.items()))
+    lines.append(", ".join(f"{name}: {_quote(value)}" for name, value in settings.items()))
     return "\n".join(lines)
 
 
@@ -107,7 +107,7 @@ def facts_of_parameters(text: str) -> Facts:
     as Civitai's resources, comes after. JSON, which some tools have under the same keyword, tells nothing.
     """
     text = _LINE_BREAKS.sub("\n", text[:_MAX_CHARACTERS]).strip()
-    found = _found(text)
+    found = _find_settings(text)
     if found is None and is_json(text):
         return Facts(tool="automatic1111")
     settings: Mapping[str, str] = found.settings if found else {}
@@ -129,13 +129,13 @@ def facts_of_parameters(text: str) -> Facts:
 
 def has_settings(text: str) -> bool:
     """Whether a text has a line of settings, so that it was written by a tool and not by hand."""
-    return _found(_LINE_BREAKS.sub("\n", text[:_MAX_CHARACTERS]).strip()) is not None
+    return _find_settings(_LINE_BREAKS.sub("\n", text[:_MAX_CHARACTERS]).strip()) is not None
 
 
 def unread_lines(text: str) -> str:
     """What stands below the settings and is neither a setting nor a template; empty if nothing does."""
     text = _LINE_BREAKS.sub("\n", text[:_MAX_CHARACTERS]).strip()
-    found = _found(text)
+    found = _find_settings(text)
     below = "" if found is None else text[found.end :].strip()
     return "" if below.startswith(_TEMPLATES) else below
 
@@ -151,7 +151,7 @@ class _Found:
     """Whether all quotation marks are in pairs: these are not the end of a value that began further up."""
 
 
-def _found(text: str) -> _Found | None:
+def _find_settings(text: str) -> _Found | None:
     """The settings that begin at the last line that is one.
 
     First those after which nothing else follows, but for the templates that an extension writes below them;
@@ -167,7 +167,7 @@ def _found(text: str) -> _Found | None:
             continue
         below = text[found.end :].strip()
         if found.sound and (not below or below.startswith(_TEMPLATES)):
-            return _extended(text, found, candidates)
+            return _extend(text, found, candidates)
         if start > after_negative:
             doubtful.append(found)
     sure = (found for found in doubtful if _is_settings(found.settings, least=3))
@@ -189,7 +189,7 @@ def _starts(text: str) -> list[int]:
     return starts
 
 
-def _extended(text: str, found: _Found, candidates: list[int]) -> _Found:
+def _extend(text: str, found: _Found, candidates: list[int]) -> _Found:
     """Settings with the lines just above them, if those are settings that the others do not have.
 
     A line that begins with the steps, as that of most tools does, is the first.
@@ -233,7 +233,7 @@ def _read(text: str, start: int, stop: int | None = None) -> _Found:
         else:
             value = found[2].strip()
             sound = sound and (value.startswith('"') or value.count('"') % 2 == 0)
-            settings.setdefault(found[1], _unquoted(value))
+            settings.setdefault(found[1], _unquote(value))
             position = found.end()
         if position >= len(text) or text[position - 1] == "\n":
             end = position
@@ -262,7 +262,7 @@ def _prompts(lines: list[str]) -> tuple[str, str]:
     return "\n".join(lines[:start]).strip(), _NEGATIVE_LINE.sub("", negative, count=1).strip()
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     if not value.startswith('"'):
         return value
     try:
@@ -292,7 +292,7 @@ def _tool(settings: Mapping[str, str]) -> Tool:
     return "forge" if re.match(r"(f\d|neo|forge)", settings.get("Version", "")) else "automatic1111"
 
 
-def _quoted(value: str | float) -> str:
+def _quote(value: str | float) -> str:
     """A value as it is, or as a JSON string where a comma, colon or line break in it would end it early."""
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:\n"') else text

@@ -40,7 +40,7 @@ def facts_of_metadata(metadata: Mapping[str, object]) -> Facts:
 def facts_of_node(found: Mapping[str, object]) -> Facts:
     """What `invokeai` tells, which is the node that made the picture."""
     node = as_object(found.get("node"))
-    words, avoided = _divided(_words(node.get("prompt")))
+    words, avoided = _split_prompt(_words(node.get("prompt")))
     return replace(
         facts_of_metadata(node),
         prompt=_first({"words": words, **node}, "positive_prompt", "words"),
@@ -52,7 +52,7 @@ def facts_of_sd_metadata(metadata: Mapping[str, object]) -> Facts:
     """What `sd-metadata` tells; what is to be avoided stands in brackets within the prompt."""
     images = as_list(metadata.get("images"))
     image = as_object(metadata.get("image")) or as_object(images[0] if len(images) == 1 else None)
-    words, avoided = _divided(_words(image.get("prompt")))
+    words, avoided = _split_prompt(_words(image.get("prompt")))
     return Facts(
         tool="invokeai",
         prompt=words,
@@ -70,7 +70,7 @@ def facts_of_sd_metadata(metadata: Mapping[str, object]) -> Facts:
 def facts_of_dream(text: str) -> Facts:
     """What `Dream` tells: a command line such as ``"a fox [blurry]" -s 50 -S 42 -W 512 -H 512 -C 7.5``."""
     quoted, _, options = text[:_MAX_DREAM_CHARACTERS].rpartition('"')
-    words, avoided = _divided(quoted.removeprefix('"') if quoted else None)
+    words, avoided = _split_prompt(quoted.removeprefix('"') if quoted else None)
     found: dict[str, str] = {}
     for name, value in _OPTION.findall(options[:_MAX_OPTIONS_CHARACTERS]):
         found.setdefault(name, value)
@@ -95,7 +95,7 @@ def _words(prompt: object) -> str | None:
     return prompt if isinstance(prompt, str) else None
 
 
-def _divided(prompt: str | None) -> tuple[str | None, str | None]:
+def _split_prompt(prompt: str | None) -> tuple[str | None, str | None]:
     """The prompt without its brackets, and what stands in them."""
     if prompt is None:
         return None, None

@@ -12,10 +12,10 @@ from vllm_image_core.errors import InvalidRequest, NotRecalled
 from vllm_image_core.imaging import metadata_blocks, xmp
 from vllm_image_core.imaging.exif_text import is_readable
 from vllm_image_core.imaging.picture import read_text
-from vllm_image_core.imaging.sniffing import described, picture_format
+from vllm_image_core.imaging.sniffing import describe, picture_format
 from vllm_image_core.provenance import infotext, recipe
 from vllm_image_core.provenance.comfyui import facts_of_prompt, facts_of_workflow
-from vllm_image_core.provenance.facts import Facts, Tool, bounded_settings, is_json, json_object, request_of
+from vllm_image_core.provenance.facts import Facts, Tool, bound_settings, is_json, json_object, request_of
 from vllm_image_core.provenance.invokeai import (
     facts_of_dream,
     facts_of_metadata,
@@ -28,7 +28,7 @@ from vllm_image_core.requests.edit_request import MOST_INPUTS, EditRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line
 
-__all__ = ["Recalled", "RecalledInput", "as_edit", "recall", "recalled_inputs"]
+__all__ = ["RecalledInput", "RecalledRequest", "as_edit", "read_inputs", "recall"]
 
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class RecalledInput:
         return f"{self.role.replace('_', ' ')} {self.name or 'without a name'}, SHA-256 {self.sha256[:12]}…"
 
 
-def recalled_inputs(edit: Mapping[str, object]) -> tuple[RecalledInput, ...]:
+def read_inputs(edit: Mapping[str, object]) -> tuple[RecalledInput, ...]:
     """The pictures of an edit, at most as many as an edit has; what is no such entry is left out."""
     told = edit.get("inputs")
     entries = cast("list[object]", told)[:_MOST] if isinstance(told, list) else []
@@ -76,7 +76,7 @@ def as_edit(
     """
     notes: list[str] = []
 
-    def checked(name: str, check: Callable[[object], T]) -> T | None:
+    def check_value(name: str, check: Callable[[object], T]) -> T | None:
         if edit.get(name) is None:
             return None
         try:
@@ -89,9 +89,9 @@ def as_edit(
         request = replace(request, width=None, height=None)
     recalled = EditRequest(
         **{field.name: getattr(request, field.name) for field in fields(ImageRequest)},
-        strength=checked("strength", limits.strength),
-        layers=checked("layers", _layers),
-        resolution=checked("resolution", _resolution),
+        strength=check_value("strength", limits.strength),
+        layers=check_value("layers", _layers),
+        resolution=check_value("resolution", _resolution),
     )
     named = "; ".join(map(str, inputs)) or "pictures that the file does not name"
     notes.append(f"The picture was edited from {named}. Give these as images to make it again.")
@@ -132,7 +132,7 @@ _MAX_MODEL_CHARACTERS: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recalled:
+class RecalledRequest:
     """How a picture was made, as its file says it; anybody may have written that.
 
     Attributes:
@@ -154,7 +154,7 @@ class Recalled:
     inputs: tuple[RecalledInput, ...] = ()
 
 
-def recall(file: Path | str | bytes) -> Recalled:
+def recall(file: Path | str | bytes) -> RecalledRequest:
     """Read how a picture was made from its own file: ours, or one of AUTOMATIC1111 and those like it.
 
     Those are Forge, SD.Next, ComfyUI, SwarmUI, InvokeAI, Fooocus, RuinedFooocus, Civitai, NovelAI, Draw
@@ -173,18 +173,18 @@ def recall(file: Path | str | bytes) -> Recalled:
     texts = read_text(data)
     facts = next((facts for facts in _readings(texts) if facts.some), None)
     if facts is None:
-        what = "The picture" if picture_format(data) else f"What is no picture, {described(data)},"
+        what = "The picture" if picture_format(data) else f"What is no picture, {describe(data)},"
         raise NotRecalled(f"{what} does not tell how it was made{_unread(texts)}.")
     request, notes = request_of(facts)
-    inputs = recalled_inputs(facts.edit)
+    inputs = read_inputs(facts.edit)
     if facts.edit:
         request, told = as_edit(request, facts.edit, inputs)
         notes = (*notes, *told)
-    return Recalled(
+    return RecalledRequest(
         request=request,
         tool=facts.tool,
         model=_model(facts.model),
-        settings=bounded_settings(facts.settings),
+        settings=bound_settings(facts.settings),
         notes=notes,
         inputs=inputs,
     )

@@ -20,7 +20,7 @@ def edit_receipt(request: EditRequest, resolved: ResolvedEdit) -> Receipt:
     return Receipt(
         (
             *_pictures(resolved),
-            *(_guided(_sized(line, request, resolved), request, resolved) for line in lines),
+            *(_guidance_line(_size_line(line, request, resolved), request, resolved) for line in lines),
             *_settings(request, resolved),
         )
     )
@@ -36,7 +36,7 @@ def _pictures(resolved: ResolvedEdit) -> Iterator[Line]:
             yield Line(parameter=role, requested=str(one), sent=str(one), why=why.removesuffix("."))
 
 
-def _sized(line: Line, request: EditRequest, resolved: ResolvedEdit) -> Line:
+def _size_line(line: Line, request: EditRequest, resolved: ResolvedEdit) -> Line:
     """A size that nobody asked for is the first picture's, and not the model's."""
     if line.parameter not in _SIZE or line.outcome != "filled in" or request.aspect_ratio is not None:
         return line
@@ -46,7 +46,7 @@ def _sized(line: Line, request: EditRequest, resolved: ResolvedEdit) -> Line:
     return replace(line, why=told.removesuffix(".") or "the size of the picture")
 
 
-def _guided(line: Line, request: EditRequest, resolved: ResolvedEdit) -> Line:
+def _guidance_line(line: Line, request: EditRequest, resolved: ResolvedEdit) -> Line:
     """Guidance for which the form has no field is not sent; the server takes its own."""
     if line.parameter != "guidance_scale" or not has_no_place(resolved):
         return line

@@ -5,7 +5,7 @@ from typing import Final, Self
 
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.requests.input_picture import InputImage, InputPicture, listed, read_input
+from vllm_image_core.requests.input_picture import InputImage, InputPicture, as_sequence, read_input
 
 __all__ = ["MOST_INPUTS", "EditRequest", "Inputs"]
 
@@ -38,7 +38,7 @@ class EditRequest(ImageRequest):
     @property
     def count(self) -> int:
         """How many pictures are to be changed or combined."""
-        return len(listed(self.images))
+        return len(as_sequence(self.images))
 
     def read(self) -> Self:
         """The same with its pictures read and checked; waits for the disk.
@@ -71,7 +71,7 @@ class Inputs:
         Raises:
             InvalidRequest: There are none or more than 4, or one cannot be used.
         """
-        given = listed(request.images)
+        given = as_sequence(request.images)
         if not 1 <= len(given) <= MOST_INPUTS:
             raise InvalidRequest(
                 f"An edit starts from 1 to {MOST_INPUTS} pictures, and not from {len(given)}.",

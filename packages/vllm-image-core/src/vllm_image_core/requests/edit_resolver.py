@@ -50,7 +50,7 @@ def in_an_edit(resolved: ResolvedRequest, asked: object, profile: Profile) -> Re
     if asked is not None and resolved.guidance_scale != usual:
         notes = (*notes, _not_sent(resolved.guidance_scale, profile))
     return replace(
-        resolved, guidance_scale=usual, sent_guidance=usual, guided=profile.guided(usual), notes=notes
+        resolved, guidance_scale=usual, sent_guidance=usual, guided=profile.is_guided(usual), notes=notes
     )
 
 
@@ -86,7 +86,7 @@ def check_editor(request: EditRequest, profile: Profile, known: Iterable[Profile
         ("resolution", request.resolution, _has_resolutions),
     ):
         if given is not None and not reads(profile.edit_rules):
-            raise _refused(parameter, given, profile, _named(profiles, reads))
+            raise _refusal(parameter, given, profile, _names_of_able(profiles, reads))
 
 
 def _reads_mask(rules: EditRules) -> bool:
@@ -117,12 +117,12 @@ def _check_count(count: int, profile: Profile, profiles: tuple[Profile, ...]) ->
         message = (
             f"{profile.model} edits at most {most} {'picture' if most == 1 else 'pictures'}, not {count}."
         )
-    elif profile.known:
+    elif profile.is_known:
         message = f"{profile.model} edits no pictures: it makes them from a text alone."
     else:
         message = "The loaded model is not known, and so it is not known whether it edits pictures."
     raise InvalidRequest(
-        f"{message} Models that edit {pictures}: {_listed(able)}." if able else message,
+        f"{message} Models that edit {pictures}: {_list(able)}." if able else message,
         parameter="images",
         value=count,
         allowed=f"at most {most} input pictures" if most else "no input pictures with this model",
@@ -133,16 +133,16 @@ def _check_count(count: int, profile: Profile, profiles: tuple[Profile, ...]) ->
 def _next_step(profile: Profile, most: int) -> str:
     if most:
         return "Give fewer pictures, or use a server with one of these models."
-    if profile.known:
+    if profile.is_known:
         return "Use a server with one of these models, or describe the whole picture and generate it."
     return "Use a server with one of these models, or give the model a profile with max_input_images."
 
 
-def _named(profiles: tuple[Profile, ...], reads: Callable[[EditRules], bool]) -> str:
-    return _listed([each.model for each in profiles if each.max_input_images and reads(each.edit_rules)])
+def _names_of_able(profiles: tuple[Profile, ...], reads: Callable[[EditRules], bool]) -> str:
+    return _list([each.model for each in profiles if each.max_input_images and reads(each.edit_rules)])
 
 
-def _refused(parameter: str, value: object, profile: Profile, able: str) -> InvalidRequest:
+def _refusal(parameter: str, value: object, profile: Profile, able: str) -> InvalidRequest:
     return InvalidRequest(
         f"{profile.model} reads no {parameter}, and would ignore it. Models that do: {able}.",
         parameter=parameter,
@@ -152,7 +152,7 @@ def _refused(parameter: str, value: object, profile: Profile, able: str) -> Inva
     )
 
 
-def _listed(names: list[str]) -> str:
+def _list(names: list[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}" if names else "none that is known"
 
@@ -234,7 +234,7 @@ def resolve_edit(
     inputs, rules = Inputs.of(request), profile.edit_rules
     for place, one in enumerate(inputs.images):
         _check_input(one, profile, "images" if len(inputs.images) == 1 else f"images[{place}]")
-    resolution = _chosen_resolution(request, profile)
+    resolution = _choose_resolution(request, profile)
     first = inputs.images[0].picture.size
     if resolution is None:
         size, size_notes = choose_edit_size(request, profile, first)
@@ -247,7 +247,7 @@ def resolve_edit(
         input_images=len(inputs.images),
     )
     base = in_an_edit(base, request.guidance_scale, profile)
-    strength, strength_notes = _chosen_strength(request, profile, base.num_inference_steps)
+    strength, strength_notes = _choose_strength(request, profile, base.num_inference_steps)
     values = _values_of(base)
     values.update(
         width=size.width,
@@ -258,7 +258,7 @@ def resolve_edit(
         **values,
         inputs=inputs,
         strength=strength,
-        layers=_chosen_layers(request, rules),
+        layers=_choose_layers(request, rules),
         resolution=resolution,
     )
 
@@ -286,7 +286,7 @@ def _check_input(one: InputPicture, profile: Profile, parameter: str) -> None:
     )
 
 
-def _chosen_resolution(request: EditRequest, profile: Profile) -> Resolution | None:
+def _choose_resolution(request: EditRequest, profile: Profile) -> Resolution | None:
     allowed = profile.edit_rules.resolutions
     if not allowed:
         return None
@@ -317,13 +317,13 @@ def _chosen_resolution(request: EditRequest, profile: Profile) -> Resolution | N
     )
 
 
-def _chosen_layers(request: EditRequest, rules: EditRules) -> int | None:
+def _choose_layers(request: EditRequest, rules: EditRules) -> int | None:
     if request.layers is None:
         return rules.default_layers
     return checks.integer("layers", request.layers, 2, 10, allowed="a whole number from 2 to 10")
 
 
-def _chosen_strength(
+def _choose_strength(
     request: EditRequest, profile: Profile, steps: int
 ) -> tuple[float | None, tuple[Note, ...]]:
     """The strength to send, None for none, and a note where the caller's is not sent."""

@@ -38,16 +38,16 @@ def choose_edit_size(request: ImageRequest, profile: Profile, first: Size) -> tu
     """
     longest = profile.edit_rules.size_follows_up_to
     if longest is not None:
-        return _followed(request, profile, first, longest)
+        return _input_size(request, profile, first, longest)
     if request.aspect_ratio is not None or (request.width is not None and request.height is not None):
         return choose_size(request, profile)
     if profile.size_rule == "listed":
-        return _listed(request, profile, first)
+        return _listed_size(request, profile, first)
     if request.width is not None:
-        return _completed(request, "height", request.width, profile, first)
+        return _complete_side(request, "height", request.width, profile, first)
     if request.height is not None:
-        return _completed(request, "width", request.height, profile, first)
-    return _fitted(profile, first)
+        return _complete_side(request, "width", request.height, profile, first)
+    return _fit(profile, first)
 
 
 def size_of_resolution(resolution: int, first: Size) -> Size:
@@ -57,7 +57,7 @@ def size_of_resolution(resolution: int, first: Size) -> Size:
     return Size(*(max(_LAYERED_MULTIPLE // 2, side) for side in sides))
 
 
-def _followed(
+def _input_size(
     request: ImageRequest, profile: Profile, first: Size, longest: int
 ) -> tuple[Size, tuple[Note, ...]]:
     """The size that the server makes of the first picture; another that was asked for it would ignore."""
@@ -88,7 +88,7 @@ def _followed(
     )
 
 
-def _fitted(profile: Profile, first: Size) -> tuple[Size, tuple[Note, ...]]:
+def _fit(profile: Profile, first: Size) -> tuple[Size, tuple[Note, ...]]:
     multiple = profile.resolution_multiple
     size = Size(*(max(multiple, side // multiple * multiple) for side in (first.width, first.height)))
     if size.pixels > profile.max_pixels:
@@ -103,7 +103,7 @@ def _fitted(profile: Profile, first: Size) -> tuple[Size, tuple[Note, ...]]:
     return size, () if size == first else _notes(size, first, why)
 
 
-def _listed(request: ImageRequest, profile: Profile, first: Size) -> tuple[Size, tuple[Note, ...]]:
+def _listed_size(request: ImageRequest, profile: Profile, first: Size) -> tuple[Size, tuple[Note, ...]]:
     if request.width is not None or request.height is not None:
         return choose_size(request, profile)
     sizes = dict.fromkeys((profile.default_size, *profile.supported_aspect_ratios.values()))
@@ -116,7 +116,7 @@ def _notes(size: Size, first: Size, why: str) -> tuple[Note, ...]:
     return (Note(parameter="width" if size.width != first.width else "height", message=message),)
 
 
-def _completed(
+def _complete_side(
     request: ImageRequest, missing: Literal["width", "height"], given: object, profile: Profile, first: Size
 ) -> tuple[Size, tuple[Note, ...]]:
     """One side as given, the other from the first picture's shape."""

@@ -46,10 +46,12 @@ def choose_guidance(asked: object, profile: Profile, preset: Preset | None = Non
         InvalidRequest: It is not a number from 0 to 20.
     """
     scale = _usual(profile, preset) if asked is None else limits.guidance_scale(asked)
-    if profile.type == "distilled" and profile.guided(scale) > profile.guided(profile.default_guidance_scale):
+    if profile.type == "distilled" and profile.is_guided(scale) > profile.is_guided(
+        profile.default_guidance_scale
+    ):
         usual = profile.default_guidance_scale
         return Guidance(scale=usual, sent=usual, runs=False, notes=(_not_sent(scale, profile),))
-    runs = profile.guided(scale)
+    runs = profile.is_guided(scale)
     sent = scale if runs or not _off_in_one_way(profile) else profile.guidance_off_at
     return Guidance(scale=scale, sent=sent, runs=runs, notes=_guidance_notes(scale, sent, profile))
 
@@ -74,19 +76,19 @@ def choose_negative_prompt(
         InvalidRequest: It is no text, too long, or has characters that no prompt has.
     """
     if asked is None:
-        return (BLANK if guided and _needed(profile) else None), ()
+        return (BLANK if guided and _is_needed(profile) else None), ()
     given = limits.text("negative_prompt", asked, max_characters=profile.max_prompt_characters)
     named = bool(given.strip())
     if not profile.supports_negative_prompt:
         return None, (_negative_note(f"was dropped: {profile.model} reads none."),) if named else ()
-    if not named and _needed(profile):
+    if not named and _is_needed(profile):
         return (BLANK if guided else None), ()
     if named and not guided:
         return given, (_negative_note("has no effect: this guidance_scale turns guidance off."),)
     return given, ()
 
 
-def _needed(profile: Profile) -> bool:
+def _is_needed(profile: Profile) -> bool:
     return profile.negative_prompt == "needed_for_guidance"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, TypeAlias, Union, r
 
 from vllm_image_core.errors import BadPicture, InvalidRequest
 from vllm_image_core.imaging.picture import MAX_PIXELS, Picture
-from vllm_image_core.imaging.sniffing import named_kind, picture_format
+from vllm_image_core.imaging.sniffing import kind_of, picture_format
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.text import LONGEST_PATH, one_line, shown
 
@@ -104,7 +104,7 @@ def read_input(source: object, *, parameter: str) -> InputPicture:
         case Picture():
             return InputPicture.of(source)
         case bytes() | bytearray() | memoryview():
-            return _checked(bytes(source), name=None, parameter=parameter)  # pyright: ignore[reportUnknownArgumentType] - of any layout
+            return _check(bytes(source), name=None, parameter=parameter)  # pyright: ignore[reportUnknownArgumentType] - of any layout
         case str() | os.PathLike():
             return _from_path(os.fspath(source), parameter)  # pyright: ignore[reportUnknownArgumentType] - checked there
         case _:
@@ -119,19 +119,19 @@ def read_input_file(file: BinaryIO, *, name: str | None, parameter: str) -> Inpu
     """
     head = file.read(_HEAD_BYTES)
     if picture_format(head) is None:
-        raise _refused(parameter, name, f"is no picture that can be edited, but {named_kind(head)}")
+        raise _refusal(parameter, name, f"is no picture that can be edited, but {kind_of(head)}")
     data = head + file.read(MOST_INPUT_BYTES + 1 - len(head))
-    return _checked(data, name=name, parameter=parameter)
+    return _check(data, name=name, parameter=parameter)
 
 
-def listed(images: object) -> Sequence[object]:
+def as_sequence(images: object) -> Sequence[object]:
     """The pictures of an argument that takes one or several."""
     return images if isinstance(images, list | tuple) else (images,)  # pyright: ignore[reportUnknownVariableType] - a caller's values
 
 
 def _from_path(path: object, parameter: str) -> InputPicture:
     if not isinstance(path, str):
-        raise _refused(parameter, None, "is a path of bytes, and no text")
+        raise _refusal(parameter, None, "is a path of bytes, and no text")
     if path.lower().startswith(_ADDRESSES):
         raise InvalidRequest(
             f"{parameter}: '{one_line(path)}' is an address. Nothing is fetched here: the server would do it "
@@ -146,11 +146,11 @@ def _from_path(path: object, parameter: str) -> InputPicture:
         descriptor = os.open(path, _READING)
         with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _refused(parameter, told, "is no file")
+                raise _refusal(parameter, told, "is no file")
             return read_input_file(file, name=Path(path).name, parameter=parameter)
     except (OSError, ValueError) as error:  # a zero byte in a path is a ValueError
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise _refused(
+        raise _refusal(
             parameter,
             told,
             f"cannot be read: {one_line(reason)}",
@@ -158,13 +158,13 @@ def _from_path(path: object, parameter: str) -> InputPicture:
         ) from error
 
 
-def _checked(data: bytes, *, name: str | None, parameter: str) -> InputPicture:
+def _check(data: bytes, *, name: str | None, parameter: str) -> InputPicture:
     if len(data) > MOST_INPUT_BYTES:
-        raise _refused(parameter, name, f"has more than {MOST_INPUT_BYTES} bytes")
+        raise _refusal(parameter, name, f"has more than {MOST_INPUT_BYTES} bytes")
     try:
         return InputPicture.of(Picture.check(data), name=name)
     except BadPicture as error:
-        raise _refused(parameter, name, f"cannot be used: {error.message.removesuffix('.')}") from error
+        raise _refusal(parameter, name, f"cannot be used: {error.message.removesuffix('.')}") from error
 
 
 def _from_pillow(source: object, parameter: str) -> InputPicture:
@@ -177,12 +177,12 @@ def _from_pillow(source: object, parameter: str) -> InputPicture:
         )
     width, height = source.size
     if not 0 < width * height <= MAX_PIXELS:
-        raise _refused(parameter, None, f"has {width}x{height} pixels")
+        raise _refusal(parameter, None, f"has {width}x{height} pixels")
     try:
         content = _as_png(source)
     except (OSError, SyntaxError, ValueError) as error:  # a file of Pillow's is decoded only now
-        raise _refused(parameter, None, f"cannot be written as PNG: {one_line(str(error))}") from error
-    return _checked(content, name=None, parameter=parameter)
+        raise _refusal(parameter, None, f"cannot be written as PNG: {one_line(str(error))}") from error
+    return _check(content, name=None, parameter=parameter)
 
 
 def _upright(picture: Picture) -> Picture:
@@ -205,7 +205,7 @@ def _plain(name: str | None) -> str | None:
     return one_line(name.replace("\\", "/").rpartition("/")[2], limit=_NAME_CHARACTERS) or None
 
 
-def _refused(parameter: str, name: str | None, fault: str, *, next_step: str | None = None) -> InvalidRequest:
+def _refusal(parameter: str, name: str | None, fault: str, *, next_step: str | None = None) -> InvalidRequest:
     what = f"'{name}'" if name else "the picture"
     return InvalidRequest(
         f"{parameter}: {what} {fault}. Allowed is {_ALLOWED}.",

@@ -56,8 +56,10 @@ class Line:
     @property
     def cells(self) -> tuple[str, ...]:
         """The line as a row of the table."""
-        sent = _shown(self.sent) if self.sent_as is None else f"{self.sent_as}={_shown(self.sent)}"
-        return self.parameter, _shown(self.requested), sent, _shown(self.confirmed), self.why
+        sent = (
+            _format_value(self.sent) if self.sent_as is None else f"{self.sent_as}={_format_value(self.sent)}"
+        )
+        return self.parameter, _format_value(self.requested), sent, _format_value(self.confirmed), self.why
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +69,18 @@ class Receipt:
     lines: tuple[Line, ...]
 
     @property
-    def told(self) -> tuple[Line, ...]:
+    def notable_lines(self) -> tuple[Line, ...]:
         """The lines that a caller should hear of: what was drawn, changed or dropped, and what differs."""
         return tuple(line for line in self.lines if line.outcome in _TOLD)
 
-    def confirmed(self, *, size: Size, output_format: str) -> "Receipt":
+    def confirm(self, *, size: Size, output_format: str) -> "Receipt":
         """The same, compared with the picture that came."""
         found: Mapping[str, Value] = {
             "width": size.width,
             "height": size.height,
             "output_format": output_format,
         }
-        return Receipt(tuple(_compared(line, found.get(line.parameter)) for line in self.lines))
+        return Receipt(tuple(_compare(line, found.get(line.parameter)) for line in self.lines))
 
     def facts(self) -> list[dict[str, Value | None]]:
         """All lines as plain values, for JSON."""
@@ -144,11 +146,13 @@ def _lines(request: ImageRequest, resolved: ResolvedRequest) -> Iterator[Line]:
             parameter="aspect_ratio", requested=request.aspect_ratio, sent=str(resolved.size), sent_as="size"
         )
     filled = (
-        f"the aspect_ratio means {resolved.size} here" if request.aspect_ratio else _filled(resolved, "size")
+        f"the aspect_ratio means {resolved.size} here"
+        if request.aspect_ratio
+        else _filled_reason(resolved, "size")
     )
     yield _line("width", request.width, resolved.width, reasons("width"), filled)
     yield _line("height", request.height, resolved.height, reasons("height"), filled)
-    steps = _filled(resolved, "setting")
+    steps = _filled_reason(resolved, "setting")
     yield _line("num_inference_steps", request.num_inference_steps, resolved.num_inference_steps, "", steps)
     yield _guidance(request.guidance_scale, resolved, reasons("guidance_scale"))
     yield _seed(request, resolved)
@@ -167,7 +171,7 @@ class _Reasons:
         return told.removesuffix(".")
 
 
-def _filled(resolved: ResolvedRequest, what: str) -> str:
+def _filled_reason(resolved: ResolvedRequest, what: str) -> str:
     return f"the model's {resolved.quality or 'standard'} {what}"
 
 
@@ -199,7 +203,9 @@ def _quality(requested: str, why: str) -> Line:
 
 
 def _guidance(requested: float | None, resolved: ResolvedRequest, why: str) -> Line:
-    line = _line("guidance_scale", requested, resolved.sent_guidance, why, _filled(resolved, "setting"))
+    line = _line(
+        "guidance_scale", requested, resolved.sent_guidance, why, _filled_reason(resolved, "setting")
+    )
     same = resolved.guidance_field == "guidance_scale"
     return line if same else replace(line, sent_as=resolved.guidance_field)
 
@@ -210,7 +216,7 @@ def _seed(request: ImageRequest, resolved: ResolvedRequest) -> Line:
     return Line(parameter="seed", requested=request.seed, sent=resolved.seed)
 
 
-def _compared(line: Line, found: Value | None) -> Line:
+def _compare(line: Line, found: Value | None) -> Line:
     if found is None:
         return line
     if found == line.sent:
@@ -219,7 +225,7 @@ def _compared(line: Line, found: Value | None) -> Line:
     return replace(line, confirmed=found, outcome="differs", why=f"{line.why}; {why}" if line.why else why)
 
 
-def _shown(value: Value | None) -> str:
+def _format_value(value: Value | None) -> str:
     match value:
         case None:
             return "-"

@@ -50,9 +50,9 @@ def choose_size(
     if profile.size_rule == "listed":
         return _one_of_the_listed(request, profile)
     if request.height is None:
-        return _completed("width", request.width, profile)
+        return _complete_side("width", request.width, profile)
     if request.width is None:
-        return _completed("height", request.height, profile)
+        return _complete_side("height", request.height, profile)
     multiple = profile.resolution_multiple
     size = Size(
         limits.side("width", request.width, multiple=multiple),
@@ -68,7 +68,7 @@ def _of_ratio(asked: object, profile: Profile) -> Size:
     found = next((size for name, size in supported.items() if ratio and aspect_ratio(name) == ratio), None)
     if found is not None:
         return found
-    allowed = _listed(supported)
+    allowed = _list_sizes(supported)
     shaped = _of_shape(ratio, profile) if ratio else None
     sides = f"width={shaped.width} and height={shaped.height}" if shaped else "width and height"
     raise InvalidRequest(
@@ -92,7 +92,7 @@ def _of_shape(ratio: Fraction, profile: Profile) -> Size | None:
     return size if abs(size.aspect / float(ratio) - 1) <= MOST_OFF_SHAPE else None
 
 
-def _listed(supported: Mapping[str, Size]) -> str:
+def _list_sizes(supported: Mapping[str, Size]) -> str:
     return ", ".join(f"{name} ({size})" for name, size in supported.items())
 
 
@@ -133,7 +133,7 @@ def _one_of_the_listed(request: ImageRequest, profile: Profile) -> tuple[Size, t
         f"makes: the server would change it. Nearest valid size is {nearest}.",
         parameter=side,
         value=length,
-        allowed=_listed(profile.supported_aspect_ratios),
+        allowed=_list_sizes(profile.supported_aspect_ratios),
         next_step=f"Give width={nearest.width} and height={nearest.height}.",
     )
 
@@ -142,7 +142,7 @@ def _distance(size: Size, asked: Mapping[Side, int]) -> int:
     return sum(abs(getattr(size, side) - length) for side, length in asked.items())
 
 
-def _completed(side: Side, given: object, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
+def _complete_side(side: Side, given: object, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
     """One side as given, the other that of the default size."""
     multiple = profile.resolution_multiple
     length = limits.side(side, given, multiple=multiple)

@@ -117,23 +117,23 @@ class Database:
         try:
             return is_there(self.path)
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._refusal(error) from error
 
     @contextmanager
-    def opened(self) -> "Generator[sqlite3.Connection]":
+    def open(self) -> "Generator[sqlite3.Connection]":
         """A connection for this thread and this piece of work; made with its tables where it is missing.
 
         Raises:
             DamagedDatabase: The file is damaged, or not ours.
             DatabaseUnavailable: It cannot be opened, is locked for long, or was written by a newer version.
         """
-        identity = self._made()
+        identity = self._create()
         try:
-            with closing(self._connected()) as connection:
+            with closing(self._connect()) as connection:
                 self._migrate(connection)
                 yield connection
         except sqlite3.DatabaseError as error:
-            raise self._translated(error, identity) from error
+            raise self._translate(error, identity) from error
 
     def check_whole(self, connection: sqlite3.Connection) -> None:
         """Look through the whole file for damage: a tenth of a second for 100,000 pictures.
@@ -175,10 +175,10 @@ class Database:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._refusal(error) from error
         return aside
 
-    def put_in_place(self, identity: tuple[int, int], name: str) -> Path | None:
+    def replace_damaged(self, identity: tuple[int, int], name: str) -> Path | None:
         """Set a damaged file aside and give another one its name, so that nobody ever finds neither.
 
         Args:
@@ -205,10 +205,10 @@ class Database:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._refusal(error) from error
         return aside
 
-    def _made(self) -> tuple[int, int]:
+    def _create(self) -> tuple[int, int]:
         """Make the file where it is missing, and return its identity; never through a link.
 
         An empty file is linked into place, and SQLite opens it without making any: so no link that is put
@@ -218,11 +218,11 @@ class Database:
             if self.path.parent.is_symlink() or self.path.is_symlink():
                 raise self._unavailable("it is a link to another place")
             if not is_there(self.path):
-                with Folder.opened(self.path.parent) as folder, folder.temporary(b"") as empty:
+                with Folder.open(self.path.parent) as folder, folder.temporary(b"") as empty:
                     folder.place(empty, self.schema.file)
             return self._identity()
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._refusal(error) from error
 
     def _identity(self) -> tuple[int, int]:
         status = self.path.lstat()
@@ -234,7 +234,7 @@ class Database:
             number += 1
         return aside
 
-    def _connected(self) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         connection = self._locking()
         try:
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
@@ -306,7 +306,7 @@ class Database:
             raise self._damage(f"is damaged: its schema is {version}", self._identity())
         if version > len(self.schema.migrations):
             raise self.schema.unavailable(
-                f"{self._named} was written by a newer version of this package: its schema is "
+                f"{self._display_name} was written by a newer version of this package: its schema is "
                 f"{version}, this version knows {len(self.schema.migrations)}. It is left as it is.",
                 next_step="Upgrade vllm-image-core, or choose another output folder.",
             )
@@ -324,7 +324,7 @@ class Database:
         ).fetchone()[0]
         return found == len(self.schema.tables)
 
-    def _translated(self, error: sqlite3.DatabaseError, identity: tuple[int, int]) -> Exception:
+    def _translate(self, error: sqlite3.DatabaseError, identity: tuple[int, int]) -> Exception:
         """What SQLite's error means: a damaged file, a place that does not work now, or a bug of ours."""
         code = _code(error)
         is_strange = code in {sqlite3.SQLITE_OK, sqlite3.SQLITE_ERROR} and _STRANGE.search(str(error))
@@ -333,23 +333,23 @@ class Database:
             return self._damage(f"is damaged: {one_line(str(error))}", identity)
         if code == sqlite3.SQLITE_READONLY:
             return self.schema.unavailable(
-                f"{self._named} cannot be used: it cannot be written.",
+                f"{self._display_name} cannot be used: it cannot be written.",
                 next_step="Make the file and its folder writable for this program, or choose another output "
                 "folder.",
             )
         if code == sqlite3.SQLITE_CANTOPEN and (length := self._path_bytes()) > _LONGEST_PATH:
             return self.schema.unavailable(
-                f"{self._named} cannot be used: its path has {length} bytes, and SQLite takes at most "
+                f"{self._display_name} cannot be used: its path has {length} bytes, and SQLite takes at most "
                 f"{_LONGEST_PATH}.",
                 next_step=f"Choose an output folder whose path is at least {length - _LONGEST_PATH} bytes "
                 "shorter.",
             )
         return self._unavailable(str(error)) if isinstance(error, sqlite3.OperationalError) else error
 
-    def _refused(self, error: OSError) -> DatabaseUnavailable:
+    def _refusal(self, error: OSError) -> DatabaseUnavailable:
         """The error for what the system does not allow."""
         return self.schema.unavailable(
-            f"{self._named} cannot be used: {reason_of(error)}.",
+            f"{self._display_name} cannot be used: {reason_of(error)}.",
             next_step=next_step_after(error, otherwise=self.schema.unavailable.usual_next_step),
         )
 
@@ -358,13 +358,13 @@ class Database:
         return len(os.fsencode(os.path.realpath(self.path)))
 
     def _unavailable(self, reason: str) -> DatabaseUnavailable:
-        return self.schema.unavailable(f"{self._named} cannot be used: {one_line(reason)}.")
+        return self.schema.unavailable(f"{self._display_name} cannot be used: {one_line(reason)}.")
 
     def _damage(self, what: str, identity: tuple[int, int]) -> DamagedDatabase:
-        return self.schema.damaged(f"{self._named} {what}.", identity=identity)
+        return self.schema.damaged(f"{self._display_name} {what}.", identity=identity)
 
     @property
-    def _named(self) -> str:
+    def _display_name(self) -> str:
         return f"The {self.schema.name} {one_line(str(self.path), limit=300)}"
 
 

@@ -14,7 +14,7 @@ MARGIN: Final = 1.2
 """How much more must be free than the pictures are thought to need."""
 
 
-def needed_bytes(pixels: int) -> int:
+def required_bytes(pixels: int) -> int:
     """What pictures with so many pixels together will need on a disk, with the margin."""
     return int(pixels * BYTES_PER_PIXEL * MARGIN)
 
@@ -35,15 +35,15 @@ def check_space(folder: Path, *, pixels: int) -> None:
         NotEnoughSpace: Less is free than they need.
         OSError: The folder cannot be asked.
     """
-    free, needed = shutil.disk_usage(folder).free, needed_bytes(pixels)
+    free, needed = shutil.disk_usage(folder).free, required_bytes(pixels)
     if free < needed:
         raise NotEnoughSpace(
-            f"Not enough space in {one_line(str(folder), limit=300)}: {_shown(free)} are free, about "
-            f"{_shown(needed)} are needed. Nothing was sent.",
+            f"Not enough space in {one_line(str(folder), limit=300)}: {_format_size(free)} are free, about "
+            f"{_format_size(needed)} are needed. Nothing was sent.",
             free_bytes=free,
             needed_bytes=needed,
         )
 
 
-def _shown(size: int) -> str:
+def _format_size(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"  # noqa: PLR2004 - a gigabyte

@@ -9,10 +9,10 @@ from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputPicture, read_input_file
 from vllm_image_core.storage.folder import Folder
-from vllm_image_core.storage.input_store import KeptPicture
+from vllm_image_core.storage.input_store import StoredInput
 
 
-def found_in(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput, ...]) -> ImageRequest:
+def find_inputs(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput, ...]) -> ImageRequest:
     """The edit with those of its pictures that are still in a folder, under their names and unchanged.
 
     Else the copies that the folder's batches keep are looked at. Only when all pictures are found; nothing
@@ -20,7 +20,7 @@ def found_in(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput, .
     """
     if not isinstance(request, EditRequest) or not inputs:
         return request
-    found = [_found(folder, one) or _kept(folder, one) for one in inputs]
+    found = [_find(folder, one) or _find_copy(folder, one) for one in inputs]
     pictures = [one for one in found if one is not None]
     if len(pictures) < len(found):
         return request
@@ -35,7 +35,7 @@ def found_in(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput, .
     )
 
 
-def _found(folder: Path, told: RecalledInput) -> InputPicture | None:
+def _find(folder: Path, told: RecalledInput) -> InputPicture | None:
     if told.name is None or told.name in {".", ".."} or not _is_plain(told.name):
         return None
     try:
@@ -46,9 +46,9 @@ def _found(folder: Path, told: RecalledInput) -> InputPicture | None:
     return picture if picture is not None and picture.sha256 == told.sha256 else None
 
 
-def _kept(folder: Path, told: RecalledInput) -> InputPicture | None:
+def _find_copy(folder: Path, told: RecalledInput) -> InputPicture | None:
     try:
-        return KeptPicture(root=folder, sha256=told.sha256, name=told.name).input_picture(parameter="images")
+        return StoredInput(root=folder, sha256=told.sha256, name=told.name).input_picture(parameter="images")
     except InvalidRequest:
         return None
 
@@ -58,7 +58,7 @@ def _is_plain(name: str) -> bool:
     return not set(name) & set("/\\:\0")
 
 
-def recalled_edit(path: Path) -> EditRequest | None:
+def recall_edit(path: Path) -> EditRequest | None:
     """The edit that a picture was made by, with its pictures from the same folder; waits for the disk.
 
     None where one of these is not there any more, or the file does not tell of an edit.
@@ -67,5 +67,5 @@ def recalled_edit(path: Path) -> EditRequest | None:
         recalled = recall(path)
     except NotRecalled:
         return None
-    request = found_in(path.parent, recalled.request, recalled.inputs)
+    request = find_inputs(path.parent, recalled.request, recalled.inputs)
     return request if isinstance(request, EditRequest) and request.images else None

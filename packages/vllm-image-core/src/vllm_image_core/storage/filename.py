@@ -58,26 +58,26 @@ def check_filename(filename: str | None) -> str | None:
     if filename is None:
         return None
     if not isinstance(filename, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- a caller's value, unchecked
-        raise _refused(filename, "is no text")
-    name = _normalised(filename)
+        raise _refusal(filename, "is no text")
+    name = _normalise(filename)
     stem = _without_picture_extension(name)
     for text in (name, stem):
         if fault := _fault(text):
-            raise _refused(filename, fault)
+            raise _refusal(filename, fault)
     if not is_encodable(stem):
-        raise _refused(filename, "has a character that this system's file names cannot have")
+        raise _refusal(filename, "has a character that this system's file names cannot have")
     return stem.lower() if _AUTOMATIC.fullmatch(stem) else stem
 
 
-def folded(name: str) -> str:
+def fold_name(name: str) -> str:
     """What a name has in common with its twins: those that some file system takes for the same name."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
-def _normalised(filename: str) -> str:
+def _normalise(filename: str) -> str:
     """The name in the one form that its Unicode twins share; U+FF0F becomes a plain slash."""
     if len(filename) > MAX_BYTES:
-        raise _refused(filename, f"has {len(filename)} characters")
+        raise _refusal(filename, f"has {len(filename)} characters")
     return unicodedata.normalize("NFKC", filename)
 
 
@@ -104,7 +104,7 @@ def _fault(name: str) -> str | None:
     return f"has {size} bytes" if size > MAX_BYTES else None
 
 
-def _refused(filename: object, fault: str) -> InvalidRequest:
+def _refusal(filename: object, fault: str) -> InvalidRequest:
     shown = f" '{one_line(filename, limit=60)}'" if isinstance(filename, str) else ""
     return InvalidRequest(
         f"The filename{shown} {fault}. Allowed is {ALLOWED}.",

@@ -50,7 +50,7 @@ class Folder:
 
     @classmethod
     @contextmanager
-    def opened(cls, path: Path) -> "Generator[Folder]":
+    def open(cls, path: Path) -> "Generator[Folder]":
         """Open a folder, made with its parents where it is missing.
 
         Raises:

@@ -21,7 +21,7 @@ _UNSPACED: Final = re.compile(
 )
 
 
-def spaced(text: str) -> str:
+def add_spaces(text: str) -> str:
     """The text with a space around each sign of a script without spaces, and around each emoji."""
     normal = unicodedata.normalize("NFKC", text)
     if normal.isascii():
@@ -54,7 +54,7 @@ def _phrase(word: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    return [word for word in spaced(text).split() for word in _parts(word)]
+    return [word for word in add_spaces(text).split() for word in _parts(word)]
 
 
 def _parts(word: str) -> list[str]:
@@ -82,7 +82,7 @@ _BEHIND: Final = f"SELECT max(id) > {_UNTIL} FROM picture"  # noqa: S608 - our o
 
 def prepare(connection: sqlite3.Connection) -> bool:
     """Make full-text search ready; False where this SQLite has none, or not one that knows our tokenizer."""
-    connection.create_function("spaced", 1, spaced, deterministic=True)
+    connection.create_function("spaced", 1, add_spaces, deterministic=True)
     try:
         connection.execute(_TABLE)
     except sqlite3.OperationalError as error:

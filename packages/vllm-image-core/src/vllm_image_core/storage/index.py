@@ -27,7 +27,7 @@ from vllm_image_core.storage.index_tables import INDEX
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.record import Record
-from vllm_image_core.storage.sync import Upkeep, changing, looks_like_picture
+from vllm_image_core.storage.sync import IndexSync, changing, looks_like_picture
 from vllm_image_core.text import one_line
 
 __all__ = ["Index", "Page"]
@@ -82,7 +82,7 @@ class Index:
     def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._root = root
         self._database = Database(root, INDEX)
-        self._upkeep = Upkeep(root, clock_ns=clock_ns)
+        self._upkeep = IndexSync(root, clock_ns=clock_ns)
         self._following = threading.Lock()
         self._looking = threading.Lock()
         self._looked_through = False
@@ -94,7 +94,7 @@ class Index:
             with changing(connection) as fts:
                 index_tables.enter(connection, [record], fts=fts)
 
-        self._repaired(enter)
+        self._run_with_repair(enter)
 
     def with_key(self, key: ContentKey) -> tuple[Record, ...]:
         """The pictures of one key as they were last seen, newest first; at most 8.
@@ -131,7 +131,7 @@ class Index:
         """
         if self._is_empty():
             return Page(pictures=())
-        page = self._repaired(lambda connection: self._answered(connection, query))
+        page = self._run_with_repair(lambda connection: self._answer(connection, query))
         self._look_through_meanwhile()
         return page
 
@@ -149,7 +149,7 @@ class Index:
             else:
                 self._follow_names(connection)
 
-        self._repaired(follow)
+        self._run_with_repair(follow)
 
     def _is_empty(self) -> bool:
         """Whether there is neither an index nor a picture; nothing is made in such a folder."""
@@ -160,7 +160,7 @@ class Index:
         except FileNotFoundError:  # there is no such folder
             return True
         except OSError as error:
-            raise self._unlisted(error) from error
+            raise self._listing_error(error) from error
 
     def _as_last_seen(self, found: str, values: Sequence[object]) -> tuple[Record, ...]:
         def answer(connection: sqlite3.Connection) -> tuple[Record, ...]:
@@ -168,11 +168,11 @@ class Index:
                 self._keep_up(connection)
             return self._records(connection, found, values)
 
-        records = self._repaired(answer)
+        records = self._run_with_repair(answer)
         self._look_through_meanwhile()
         return records
 
-    def _answered(self, connection: sqlite3.Connection, query: Query) -> Page:
+    def _answer(self, connection: sqlite3.Connection, query: Query) -> Page:
         self._keep_up(connection)
         for _ in range(_LOOKS_AGAIN):
             page = self._page(connection, query)
@@ -225,7 +225,7 @@ class Index:
             for work in (self._check, self._compare_names, self._upkeep.look_through):
                 if self._is_empty():  # it was removed meanwhile, and is not to be made again
                     return
-                self._repaired(work)
+                self._run_with_repair(work)
             self._looked_through = True
         except IndexUnavailable as error:  # the next question meets it again
             _logger.info("%s", error.message)
@@ -260,7 +260,7 @@ class Index:
         return Page(
             pictures=found[: query.limit],
             next_offset=query.offset + query.limit if more else None,
-            unnamed=self._upkeep.unnamed(connection),
+            unnamed=self._upkeep.unnameable_count(connection),
         )
 
     def _records(
@@ -269,24 +269,24 @@ class Index:
         rows = connection.execute(f"{index_tables.SELECT} WHERE {condition}", tuple(values))
         return tuple(index_tables.record_of(self._root, row) for row in rows)
 
-    def _repaired(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _run_with_repair(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do some work; where the file turns out to be damaged, with a new one, made from the pictures."""
         try:
-            return self._done(work)
+            return self._run(work)
         except DamagedDatabase as error:
             with self._following:
                 self._database.set_aside(error.identity)
-            self._done(self._follow_names)
-            return self._done(work)
+            self._run(self._follow_names)
+            return self._run(work)
 
-    def _done(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            with self._database.opened() as connection:
+            with self._database.open() as connection:
                 return work(connection)
         except OSError as error:  # the folder was removed, or cannot be read
-            raise self._unlisted(error) from error
+            raise self._listing_error(error) from error
 
-    def _unlisted(self, error: OSError) -> IndexUnavailable:
+    def _listing_error(self, error: OSError) -> IndexUnavailable:
         return IndexUnavailable(
             f"The pictures in {one_line(str(self._root), limit=300)} cannot be listed: {reason_of(error)}.",
             next_step=next_step_after(error, otherwise=IndexUnavailable.usual_next_step),

@@ -21,8 +21,8 @@ __all__ = [
     "enter",
     "enter_no_pictures",
     "forget",
-    "known_states",
     "last_id",
+    "read_states",
     "record_of",
     "states_between",
 ]
@@ -144,7 +144,7 @@ def _is_plain(name: str) -> bool:
     return bool(name) and "/" not in name and "\0" not in name and name not in {".", ".."}
 
 
-def known_states(connection: sqlite3.Connection) -> dict[str, State]:
+def read_states(connection: sqlite3.Connection) -> dict[str, State]:
     """The files that are entered, by name, each with its state."""
     rows = connection.execute("SELECT name, bytes, modified_ns FROM picture")
     return {name: (size, modified_ns) for name, size, modified_ns in rows}

@@ -15,18 +15,18 @@ from vllm_image_core.errors import CannotSave, InvalidRequest
 from vllm_image_core.provenance.facts import as_list, as_object
 from vllm_image_core.requests.edit_request import EditRequest, Inputs
 from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.requests.input_picture import InputPicture, listed, read_input_file
+from vllm_image_core.requests.input_picture import InputPicture, as_sequence, read_input_file
 from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.text import LONGEST_PATH, one_line
 
 __all__ = [
     "MOST_KEPT_BYTES",
-    "KeptPicture",
+    "StoredInput",
     "copies_of",
     "inputs_folder",
     "inputs_told",
-    "kept",
+    "store_inputs",
     "with_inputs",
 ]
 
@@ -39,7 +39,7 @@ _ROLES: Final = ("image", "mask", "reference_image")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptPicture:
+class StoredInput:
     """A picture of an edit as the journal knows it: which one it was, and where it is; unread.
 
     Attributes:
@@ -65,17 +65,17 @@ class KeptPicture:
             InvalidRequest: It is not there any more, or was changed.
         """
         if self.sha256 is None:
-            raise self._refused(parameter, "could not be used when the batch was recorded")
+            raise self._refusal(parameter, "could not be used when the batch was recorded")
         try:
             with Folder.existing(self.path.parent) as folder, folder.reading(self.path.name) as file:
                 found = None if file is None else self._read(file, parameter)
         except FileNotFoundError as error:
-            raise self._refused(parameter, "is not there any more") from error
+            raise self._refusal(parameter, "is not there any more") from error
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise self._refused(parameter, f"cannot be read: {one_line(reason)}") from error
+            raise self._refusal(parameter, f"cannot be read: {one_line(reason)}") from error
         if found is None or found.sha256 != self.sha256:
-            raise self._refused(parameter, "has changed since the batch was recorded")
+            raise self._refusal(parameter, "has changed since the batch was recorded")
         return found
 
     def _read(self, file: BinaryIO, parameter: str) -> InputPicture | None:
@@ -84,7 +84,7 @@ class KeptPicture:
         except InvalidRequest:  # it is no picture any more
             return None
 
-    def _refused(self, parameter: str, fault: str) -> InvalidRequest:
+    def _refusal(self, parameter: str, fault: str) -> InvalidRequest:
         named = f"'{one_line(self.name)}', from which this edit starts," if self.name else "of this edit"
         where = "" if self.sha256 is None else f" ({one_line(str(self.path), limit=LONGEST_PATH)})"
         return InvalidRequest(
@@ -96,7 +96,7 @@ class KeptPicture:
         )
 
 
-async def kept(request: ImageRequest, root: Path) -> ImageRequest:
+async def store_inputs(request: ImageRequest, root: Path) -> ImageRequest:
     """The request, an edit's pictures being kept whole, or not at all; a generation as it is.
 
     Args:
@@ -109,17 +109,19 @@ async def kept(request: ImageRequest, root: Path) -> ImageRequest:
     """
     if not isinstance(request, EditRequest):
         return request
-    return await asyncio.to_thread(_kept, request, root)
+    return await asyncio.to_thread(_store_inputs, request, root)
 
 
 def inputs_told(request: EditRequest) -> list[dict[str, object]]:
     """The pictures of an edit as the journal has them; of one that is not kept only what it was for."""
     extras = (("mask", request.mask), ("reference_image", request.reference_image))
     by_role = (
-        *(("image", one) for one in listed(request.images)),
+        *(("image", one) for one in as_sequence(request.images)),
         *((role, one) for role, one in extras if one is not None),
     )
-    return [{"role": role, **(_told(one) if isinstance(one, KeptPicture) else {})} for role, one in by_role]
+    return [
+        {"role": role, **(_as_json(one) if isinstance(one, StoredInput) else {})} for role, one in by_role
+    ]
 
 
 def with_inputs(request: EditRequest, told: object, root: Path) -> EditRequest:
@@ -146,17 +148,17 @@ def inputs_folder(root: Path) -> Path:
     return root / FOLDER / "inputs"
 
 
-def _kept(request: EditRequest, root: Path) -> EditRequest:
+def _store_inputs(request: EditRequest, root: Path) -> EditRequest:
     inputs = Inputs.of(request)
     return replace(
         request,
-        images=tuple(_kept_picture(one, root) for one in inputs.images),
-        mask=inputs.mask and _kept_picture(inputs.mask, root),
-        reference_image=inputs.reference_image and _kept_picture(inputs.reference_image, root),
+        images=tuple(_store(one, root) for one in inputs.images),
+        mask=inputs.mask and _store(inputs.mask, root),
+        reference_image=inputs.reference_image and _store(inputs.reference_image, root),
     )
 
 
-def _kept_picture(one: InputPicture, root: Path) -> KeptPicture:
+def _store(one: InputPicture, root: Path) -> StoredInput:
     path = inputs_folder(root)
     try:
         _copy(one, path)
@@ -165,12 +167,12 @@ def _kept_picture(one: InputPicture, root: Path) -> KeptPicture:
             f"Cannot keep the pictures of an edit in {one_line(str(path), limit=300)}: "
             f"{one_line(error.strerror or str(error))}."
         ) from error
-    return KeptPicture(root=root, sha256=one.sha256, name=one.name)
+    return StoredInput(root=root, sha256=one.sha256, name=one.name)
 
 
 def _copy(one: InputPicture, path: Path) -> None:
     is_new = not path.exists()
-    with Folder.opened(path) as folder:
+    with Folder.open(path) as folder:
         if folder.has(one.sha256):
             if _holds(folder, one):
                 folder.touch(one.sha256)  # it is needed anew: nobody removes it before that is recorded
@@ -214,13 +216,13 @@ def _size(folder: Folder, name: str) -> int:
         return 0
 
 
-def _told(one: KeptPicture) -> dict[str, object]:
+def _as_json(one: StoredInput) -> dict[str, object]:
     return {name: value for name, value in (("sha256", one.sha256), ("name", one.name)) if value}
 
 
-def _picture(entry: Mapping[str, object], root: Path) -> KeptPicture:
+def _picture(entry: Mapping[str, object], root: Path) -> StoredInput:
     digest, name = entry.get("sha256"), entry.get("name")
-    return KeptPicture(
+    return StoredInput(
         root=root,
         sha256=digest if isinstance(digest, str) and _HASH.fullmatch(digest) else None,
         name=one_line(name) if isinstance(name, str) and name else None,

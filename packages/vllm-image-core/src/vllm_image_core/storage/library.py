@@ -168,8 +168,8 @@ class Library:
         except PictureNotSaved as error:
             if not spill:
                 raise
-            return self._spilled(error, prompt=prompt, now=now, filename=filename)
-        return Saved(path=path, notes=(*self._entered(path, picture, facts), *self._about_locks()))
+            return self._save_to_spill(error, prompt=prompt, now=now, filename=filename)
+        return Saved(path=path, notes=(*self._add_to_index(path, picture, facts), *self._about_locks()))
 
     def in_batch(self, batch: str, positions: Sequence[int]) -> Mapping[int, Record]:
         """The pictures of some requests of a batch that are in the folder, by their positions; at most 500.
@@ -192,7 +192,7 @@ class Library:
         wholes = (self._whole(candidate) for candidate in candidates)
         return next((whole for whole in wholes if whole is not None), None)
 
-    def named(self, existing: Existing, *, filename: str, now: datetime) -> Saved:
+    def place_existing(self, existing: Existing, *, filename: str, now: datetime) -> Saved:
         """A picture that is there already, under a name that was asked for: a copy, unless it has that name.
 
         Raises:
@@ -226,7 +226,7 @@ class Library:
         _logger.warning("%s", note)
         return (note,)
 
-    def _entered(self, path: Path, picture: Picture, facts: Facts) -> tuple[str, ...]:
+    def _add_to_index(self, path: Path, picture: Picture, facts: Facts) -> tuple[str, ...]:
         """Enter a picture that is saved; nothing that goes wrong here takes it away again."""
         try:
             self._index.add(record(path, path.lstat(), picture.size, facts))
@@ -238,7 +238,9 @@ class Library:
             return (f"The picture is saved, but not in the index: {reason_of(error)}.",)
         return ()
 
-    def _spilled(self, error: PictureNotSaved, *, prompt: str, now: datetime, filename: str | None) -> Saved:
+    def _save_to_spill(
+        self, error: PictureNotSaved, *, prompt: str, now: datetime, filename: str | None
+    ) -> Saved:
         try:
             path = self._spill_store().save(error.picture, prompt=prompt, now=now, filename=filename)
         except (CannotSave, OSError, UnicodeError) as second:

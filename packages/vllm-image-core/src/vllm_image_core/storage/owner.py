@@ -52,7 +52,7 @@ class Holder:
 def this_process(token: str) -> Owner:
     """This process as an owner."""
     pid = os.getpid()
-    return Owner(token=token, host=socket.gethostname(), place=_place(), pid=pid, born=_born(pid))
+    return Owner(token=token, host=socket.gethostname(), place=_place(), pid=pid, born=_start_time(pid))
 
 
 def is_dead(owner: Owner) -> bool:
@@ -65,7 +65,7 @@ def is_dead(owner: Owner) -> bool:
         return True
     except PermissionError:
         pass  # it is another user's
-    return bool(owner.born) and _born(owner.pid) != owner.born
+    return bool(owner.born) and _start_time(owner.pid) != owner.born
 
 
 def _place() -> str:
@@ -84,7 +84,7 @@ def _namespace() -> str:
         return ""
 
 
-def _born(pid: int) -> str:
+def _start_time(pid: int) -> str:
     """The 22nd field of /proc/PID/stat; the second, a name in brackets, may hold anything."""
     _, _, rest = _read(Path(f"/proc/{pid}/stat")).rpartition(")")
     found = rest.split()

@@ -128,12 +128,12 @@ def _check(name: str, value: object) -> None:
         least, most = _INTEGERS[name]
         checks.integer(name, value, least, most, allowed=f"an integer from {least} to {most}")
     elif name in _TEXTS and not isinstance(value, str):
-        raise _refused(name, value, "a text")
+        raise _refusal(name, value, "a text")
     elif name in _TIMES and not isinstance(value, datetime):
-        raise _refused(name, value, "a datetime")
+        raise _refusal(name, value, "a datetime")
 
 
-def _refused(name: str, value: object, allowed: str) -> InvalidRequest:
+def _refusal(name: str, value: object, allowed: str) -> InvalidRequest:
     return InvalidRequest(
         f"{name}: {shown(value)} is no {allowed.removeprefix('a ')}. Allowed is {allowed}.",
         parameter=name,

@@ -17,7 +17,7 @@ from vllm_image_core.imaging.sniffing import picture_format
 from vllm_image_core.provenance.recipe import KEYWORD, recipe_in
 from vllm_image_core.requests.image_request import ImageRequest, OutputFormat
 from vllm_image_core.requests.limits import MAX_SEED, MIN_SEED
-from vllm_image_core.storage.edit_inputs import recalled_edit
+from vllm_image_core.storage.edit_inputs import recall_edit
 from vllm_image_core.storage.folder import Folder
 
 __all__ = ["Facts", "Record", "read_record", "record"]
@@ -106,7 +106,7 @@ class Record:
         if self.prompt is None:
             return None
         if self.operation == "edit":
-            edit = recalled_edit(self.path)
+            edit = recall_edit(self.path)
             return edit and replace(edit, tag=self.tag, output_format=self.output_format)
         return ImageRequest(
             prompt=self.prompt,
@@ -127,7 +127,7 @@ def record(path: Path, status: os.stat_result, size: Size, facts: Facts) -> Reco
         path=path,
         bytes=status.st_size,
         modified_ns=status.st_mtime_ns,
-        created=_time(facts.get("created")) or _written(status),
+        created=_time(facts.get("created")) or _written_at(status),
         width=size.width,
         height=size.height,
         key=_text(facts.get("key")),
@@ -176,7 +176,7 @@ def facts_in(data: bytes) -> Facts:
     return cast("dict[str, object]", facts) if isinstance(facts, dict) else {}
 
 
-def _written(status: os.stat_result) -> datetime:
+def _written_at(status: os.stat_result) -> datetime:
     try:
         return EPOCH + timedelta(seconds=status.st_mtime_ns // 10**9)
     except OverflowError:  # after the year 9999

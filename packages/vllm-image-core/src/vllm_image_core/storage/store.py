@@ -11,7 +11,7 @@ from vllm_image_core.errors import CannotSave, PictureNotSaved
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.disk_space import check_space
-from vllm_image_core.storage.filename import automatic_stem, check_filename, folded
+from vllm_image_core.storage.filename import automatic_stem, check_filename, fold_name
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.text import one_line
@@ -47,7 +47,7 @@ class Store:
                 next_step="Give an absolute output folder, or start again in a folder that exists.",
             ) from error
         except (OSError, UnicodeError) as error:
-            message, next_step = _told(error, Path(root))
+            message, next_step = _explain(error, Path(root))
             raise CannotSave(message, next_step=next_step) from error
         self._swept = False
         self._naming = threading.Lock()
@@ -61,13 +61,13 @@ class Store:
             CannotSave: The folder cannot be made or written.
         """
         try:
-            with Folder.opened(self.root) as folder, folder.temporary(_PROBE) as probe:
+            with Folder.open(self.root) as folder, folder.temporary(_PROBE) as probe:
                 if not self._swept:
                     folder.sweep(like=probe, finish=True)
                     _sweep_below(self.root)
                     self._swept = True
         except OSError as error:
-            message, next_step = _told(error, self.root)
+            message, next_step = _explain(error, self.root)
             raise CannotSave(message, next_step=next_step) from error
 
     def sweep(self) -> None:
@@ -87,7 +87,7 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
             check_space(self.root, pixels=pixels)
         except OSError as error:
-            message, next_step = _told(error, self.root)
+            message, next_step = _explain(error, self.root)
             raise CannotSave(message, next_step=next_step) from error
 
     def save(self, picture: Picture, *, prompt: str, now: datetime, filename: str | None = None) -> Path:
@@ -111,14 +111,14 @@ class Store:
         given = check_filename(filename)
         try:
             if given is None:
-                return self.root / self._written(picture, automatic_stem(prompt, now), _write)
+                return self.root / self._write(picture, automatic_stem(prompt, now), _write)
             with self._naming:
-                return self.root / self._written(picture, given, _write_without_twin)
+                return self.root / self._write(picture, given, _write_without_twin)
         except (OSError, UnicodeError) as error:
-            message, next_step = _told(error, self.root)
+            message, next_step = _explain(error, self.root)
             raise PictureNotSaved(message, picture=picture, next_step=next_step) from error
 
-    def _written(self, picture: Picture, stem: str, write: Callable[[Path, Picture, str], str]) -> str:
+    def _write(self, picture: Picture, stem: str, write: Callable[[Path, Picture, str], str]) -> str:
         try:
             return write(self.root, picture, stem)
         except FileNotFoundError:  # the folder was removed under us
@@ -132,9 +132,9 @@ def _sweep_below(root: Path) -> None:
 
 
 def _write(root: Path, picture: Picture, stem: str) -> str:
-    with Folder.opened(root) as folder:
+    with Folder.open(root) as folder:
         with folder.temporary(picture.bytes) as temporary:
-            name = _placed(folder, temporary, stem, picture.extension, folder.has)
+            name = _place(folder, temporary, stem, picture.extension, folder.has)
         folder.sync()
         return name
 
@@ -145,27 +145,27 @@ def _write_without_twin(root: Path, picture: Picture, stem: str) -> str:
     Two processes may write twins at the same moment: of two files whose writers both look once more after
     writing, at least one is seen, and moves on before anybody was told of it.
     """
-    with Folder.opened(root) as folder:
+    with Folder.open(root) as folder:
         with folder.temporary(picture.bytes) as temporary:
-            name = _placed(folder, temporary, stem, picture.extension, _with_twins(folder))
+            name = _place(folder, temporary, stem, picture.extension, _with_twins(folder))
             while _has_twin(folder, name):
                 folder.remove(name)
-                name = _placed(folder, temporary, stem, picture.extension, _with_twins(folder))
+                name = _place(folder, temporary, stem, picture.extension, _with_twins(folder))
         folder.sync()
         return name
 
 
 def _with_twins(folder: Folder) -> _Taken:
-    twins = frozenset(map(folded, folder.names()))
-    return lambda name: folded(name) in twins or folder.has(name)
+    twins = frozenset(map(fold_name, folder.names()))
+    return lambda name: fold_name(name) in twins or folder.has(name)
 
 
 def _has_twin(folder: Folder, name: str) -> bool:
-    fold = folded(name)
-    return any(other != name and folded(other) == fold for other in folder.names())
+    fold = fold_name(name)
+    return any(other != name and fold_name(other) == fold for other in folder.names())
 
 
-def _placed(folder: Folder, temporary: str, stem: str, extension: str, is_taken: _Taken) -> str:
+def _place(folder: Folder, temporary: str, stem: str, extension: str, is_taken: _Taken) -> str:
     number = _first_free(stem, extension, is_taken)
     while is_taken(_name(stem, number, extension)) or not folder.place(
         temporary, _name(stem, number, extension)
@@ -189,7 +189,7 @@ def _name(stem: str, number: int, extension: str) -> str:
     return f"{stem}.{extension}" if number == 1 else f"{stem}_{number}.{extension}"
 
 
-def _told(error: OSError | UnicodeError, root: Path) -> tuple[str, str]:
+def _explain(error: OSError | UnicodeError, root: Path) -> tuple[str, str]:
     """What a system's error means for the user, and what to do next."""
     message = f"Cannot save pictures in {one_line(str(root), limit=300)}: {reason_of(error)}."
     return message, next_step_after(error, otherwise=CannotSave.usual_next_step)

@@ -18,8 +18,8 @@ from vllm_image_core.storage.index_tables import State
 from vllm_image_core.storage.record import Record, read_record
 
 __all__ = [
+    "IndexSync",
     "KnownNames",
-    "Upkeep",
     "changing",
     "is_picture_name",
     "looks_like_picture",
@@ -125,7 +125,7 @@ class _Contents:
         index_tables.enter_no_pictures(connection, self.grown)
 
 
-class Upkeep:
+class IndexSync:
     """Brings an index up to the files of one folder; each method works on an open connection.
 
     The methods raise `OSError` where the folder is gone or cannot be read.
@@ -171,7 +171,9 @@ class Upkeep:
                 settled = self._is_settled(modified_ns) and set(folder.names()) == names
         seen = modified_ns if settled and whole and contents.whole else None
         unnamed = sum(looks_like_picture(name) and not _is_text(name) for name in names)
-        is_news = connection.execute(_SEEN).fetchone() != (seen,) or self.unnamed(connection) != unnamed
+        is_news = (
+            connection.execute(_SEEN).fetchone() != (seen,) or self.unnameable_count(connection) != unnamed
+        )
         if changed or gone or is_news:
             with changing(connection) as fts:
                 index_tables.forget(connection, gone, fts=fts)
@@ -179,7 +181,7 @@ class Upkeep:
                 connection.execute(_SEEN_NOW, (seen,))
                 connection.execute(_UNNAMED_NOW, (unnamed,))
 
-    def unnamed(self, connection: sqlite3.Connection) -> int:
+    def unnameable_count(self, connection: sqlite3.Connection) -> int:
         """How many files may be pictures, and cannot be entered for their names."""
         found = connection.execute(_UNNAMED).fetchone()
         return int(found[0]) if found else 0
@@ -210,7 +212,7 @@ class Upkeep:
         self, connection: sqlite3.Connection, folder: Folder, names: set[str]
     ) -> tuple[Sequence[_File], Sequence[str]]:
         """The files that are new or changed, the oldest first, and the names of those that are gone."""
-        known, states = index_tables.known_states(connection), _states(folder, names)
+        known, states = index_tables.read_states(connection), _states(folder, names)
         changed = (file for file in states.items() if known.get(file[0]) != file[1])
         return sorted(changed, key=_when_written), sorted(known.keys() - states.keys())
 

@@ -76,18 +76,18 @@ def play(seed: int) -> Played:
         fleet = Fleet(servers, cost=_work, clock=loop.time)
         try:
             async with asyncio.timeout(LONGEST_SECONDS):
-                return await VirtualBatch(fleet).made(requests)
+                return await VirtualBatch(fleet).run(requests)
         finally:
             await fleet.aclose()
 
     try:
         batch = run(main())
     except (NothingWillHappen, TimeoutError) as error:
-        return _played(seed, servers, faults, VirtualBatch(Fleet(servers)), [f"it hangs: {error!r}"])
-    return _played(seed, servers, faults, batch, _wrongs(batch))
+        return _play(seed, servers, faults, VirtualBatch(Fleet(servers)), [f"it hangs: {error!r}"])
+    return _play(seed, servers, faults, batch, _wrongs(batch))
 
 
-def _played(
+def _play(
     seed: int, servers: list[VirtualServer], faults: Counter[str], batch: VirtualBatch, wrong: list[str]
 ) -> Played:
     return Played(

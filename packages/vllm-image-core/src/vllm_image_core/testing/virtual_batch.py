@@ -46,7 +46,7 @@ class VirtualBatch:
         self._waiting: list[tuple[int, ImageGenerationRequest]] = []
         self._open: dict[asyncio.Task[ImageGenerationReply], tuple[int, ImageGenerationRequest]] = {}
 
-    async def made(self, requests: Iterable[ImageGenerationRequest]) -> "VirtualBatch":
+    async def run(self, requests: Iterable[ImageGenerationRequest]) -> "VirtualBatch":
         """Make all of them, and return the batch when each has ended.
 
         Raises:

@@ -114,7 +114,7 @@ class VirtualServer:
 
     async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
         """Make one picture of one pixel."""
-        return await self._answered(request)
+        return await self._answer(request)
 
     async def edit_image(
         self,
@@ -127,9 +127,9 @@ class VirtualServer:
     ) -> ImageGenerationReply:
         """Make one picture of one pixel, whatever it is made from."""
         del image, mask_image, reference_image
-        return await self._answered(request)
+        return await self._answer(request)
 
-    async def _answered(self, request: ServerRequest) -> ImageGenerationReply:
+    async def _answer(self, request: ServerRequest) -> ImageGenerationReply:
         began = self._now()
         self.sent += 1
         number = self.sent
@@ -206,7 +206,7 @@ class VirtualServer:
         try:
             await task
         except asyncio.CancelledError:
-            if _asked_to_stop() or (self.is_up and self.engine_alive):
+            if _is_cancelling() or (self.is_up and self.engine_alive):
                 task.cancel()
                 raise
             if not self.is_up:
@@ -262,6 +262,6 @@ class VirtualServer:
                 pass
 
 
-def _asked_to_stop() -> bool:
+def _is_cancelling() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -13,10 +13,10 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line
 
 from vllm_image_mcp.cli.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
-from vllm_image_mcp.cli.batch_progress import BatchScreen, on_gpu
+from vllm_image_mcp.cli.batch_progress import BatchProgress, on_gpu
 from vllm_image_mcp.cli.command import run
 from vllm_image_mcp.cli.json_line import json_line
-from vllm_image_mcp.error_messages import in_our_words, told
+from vllm_image_mcp.error_messages import in_our_words, sentence
 from vllm_image_mcp.options import with_settings
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def batch(
     that cannot be used are named by their line, and the others are made. Ctrl-C lets pictures under way end;
     twice closes at once. The exit status is 1 when a row was refused or a picture failed.
     """
-    order = _Order(file, kind or format_of(_name_of(file)), options, fresh=fresh, as_json=as_json)
+    order = _BatchOrder(file, kind or format_of(_name_of(file)), options, fresh=fresh, as_json=as_json)
     run(settings, lambda state: _make(state, order))
 
 
@@ -106,7 +106,7 @@ COMMANDS = (batch, batches, resume, cancel)
 """The commands of this module."""
 
 
-class _Order:
+class _BatchOrder:
     """What was asked for at the shell, and which of its rows cannot be used."""
 
     def __init__(
@@ -167,7 +167,7 @@ class _Order:
     def _tell_refused(self) -> None:
         self._reasons_told |= self._reasons.keys()
         for why, lines in self._reasons.items():
-            click.echo(f"{_listed(lines)}: {why}", err=True)
+            click.echo(f"{_format_lines(lines)}: {why}", err=True)
         self._reasons.clear()
 
 
@@ -176,11 +176,11 @@ async def _refusal(state: State, request: ImageRequest) -> str | None:
     try:
         await state.studio.check(request)
     except InvalidRequest as error:
-        return told(error)
+        return sentence(error)
     return None
 
 
-def _listed(lines: Sequence[int]) -> str:
+def _format_lines(lines: Sequence[int]) -> str:
     """The lines of one refusal, as a person would name them."""
     if len(lines) == 1:
         return f"line {lines[0]} refused"
@@ -189,7 +189,7 @@ def _listed(lines: Sequence[int]) -> str:
     return f"lines {first}{more} refused"
 
 
-async def _make(state: State, order: _Order) -> int:
+async def _make(state: State, order: _BatchOrder) -> int:
     state.check_folder()
     requests = order.requests(state)
     first = await anext(requests, None)
@@ -203,14 +203,14 @@ async def _make(state: State, order: _Order) -> int:
             yield request
 
     made = state.studio.batch(all_of_them(), fresh=order.fresh, recorded_first=True)
-    status = await BatchScreen(state, made, as_json=order.as_json, lines=order.lines).show()
+    status = await BatchProgress(state, made, as_json=order.as_json, lines=order.lines).show()
     return status or (1 if order.refused else 0)
 
 
 async def _resume(state: State, batch_id: str, *, as_json: bool) -> int:
     state.check_folder()
     resumed = state.studio.resume(batch_id, max_concurrent=state.settings.max_concurrent)
-    return await BatchScreen(state, resumed, as_json=as_json).show()
+    return await BatchProgress(state, resumed, as_json=as_json).show()
 
 
 async def _list(state: State, limit: int, *, as_json: bool) -> int:

@@ -149,7 +149,7 @@ def _object(found: JsonValue) -> Row:
         if _name(name) in values:
             return Row(found.line, {}, f"It gives {_name(name)} twice, under two names.")
         values[_name(name)] = value
-    return _checked(found.line, values)
+    return _check(found.line, values)
 
 
 def _cells(lines: TextLines) -> Iterator[Row]:
@@ -233,7 +233,7 @@ def _record(number: int, header: Sequence[str], cells: Sequence[str], *, decimal
         values[name] = value
     if [cell.strip().lower() for cell in cells] == list(header):
         return Row(number, {}, "It repeats the header.")
-    return _checked(number, values)
+    return _check(number, values)
 
 
 def _is_row(header: Sequence[str], cells: Sequence[str]) -> bool:
@@ -266,7 +266,7 @@ def _value(name: str, cell: str, *, decimal_comma: bool) -> str | int | float | 
     return cell
 
 
-def _checked(number: int, values: Mapping[str, object]) -> Row:
+def _check(number: int, values: Mapping[str, object]) -> Row:
     unknown = [name for name in values if name not in _NAMES]
     if unknown:
         return Row(number, {}, f"A request has no {shown(unknown[0])}; it has {', '.join(_NAMES)}.")

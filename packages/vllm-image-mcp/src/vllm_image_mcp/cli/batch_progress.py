@@ -13,25 +13,25 @@ from vllm_image_core.text import path_text
 
 from vllm_image_mcp.cli.interrupts import interruptible
 from vllm_image_mcp.cli.json_line import json_line
-from vllm_image_mcp.error_messages import in_our_words, told
+from vllm_image_mcp.error_messages import in_our_words, sentence
 from vllm_image_mcp.options import how_to_resume
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from vllm_image_core.batches.handle import PictureBatch
+    from vllm_image_core.batches.handle import ImageBatch
     from vllm_image_core.batches.item_states import PictureOutcome
 
     from vllm_image_mcp.state import State
 
-__all__ = ["BatchScreen", "on_gpu", "time_left"]
+__all__ = ["BatchProgress", "on_gpu", "time_left"]
 
 _MOST_NOTES = 100
 _PROGRESS_SECONDS = 5.0
 
 
-class BatchScreen:
+class BatchProgress:
     """Shows one batch.
 
     Args:
@@ -41,7 +41,7 @@ class BatchScreen:
         lines: The lines of the file that the requests stand in, where they came from one.
     """
 
-    def __init__(self, state: State, made: PictureBatch, *, as_json: bool, lines: Sequence[int] = ()) -> None:
+    def __init__(self, state: State, made: ImageBatch, *, as_json: bool, lines: Sequence[int] = ()) -> None:
         self._state = state
         self._batch = made
         self._as_json = as_json
@@ -62,7 +62,7 @@ class BatchScreen:
             async for outcome in made:
                 self._show(outcome)
                 self._show_progress()
-            await interrupts.ended()
+            await interrupts.wait()
         self._removed = await asyncio.to_thread(_missing, self._paths)
         self._show_end()
         is_complete = made.progress.done == made.progress.total and not (self._removed or self._spilled)
@@ -82,8 +82,8 @@ class BatchScreen:
             image = outcome.value
             click.echo(f"{self._count()} {path_text(image.path)}  seed {image.seed}  {image.seconds:.2f} s")
         if not isinstance(outcome, Done):
-            where = self._named(outcome.index)
-            click.echo(f"{self._count()} {where} failed: {told(outcome.error)}", err=True)
+            where = self._label(outcome.index)
+            click.echo(f"{self._count()} {where} failed: {sentence(outcome.error)}", err=True)
 
     def _object(self, outcome: PictureOutcome) -> dict[str, object]:
         about = {
@@ -95,7 +95,7 @@ class BatchScreen:
             "seed": outcome.item.seed,
         }
         if not isinstance(outcome, Done):
-            return {**about, "error": told(outcome.error)}
+            return {**about, "error": sentence(outcome.error)}
         image = outcome.value
         return {
             **about,
@@ -107,7 +107,7 @@ class BatchScreen:
             "reused": image.reused,
         }
 
-    def _named(self, index: int) -> str:
+    def _label(self, index: int) -> str:
         return f"line {self._lines[index]}" if index < len(self._lines) else f"request {index}"
 
     def _count(self) -> str:
@@ -140,7 +140,7 @@ class BatchScreen:
             images = "1 image was" if removed == 1 else f"{removed} images were"
             click.echo(f"{images} made and then removed from the folder, by something else.", err=True)
         if made.cancelled:
-            why = f" {on_gpu(made.left_running)}" if made.left_running else ""
+            why = f" {on_gpu(made.running_at_cancel)}" if made.running_at_cancel else ""
             click.echo(f"The batch is cancelled: {progress.cancelled} were not made.{why}", err=True)
         elif progress.waiting:
             why = f" {in_our_words(made.cause)}" if made.cause else ""

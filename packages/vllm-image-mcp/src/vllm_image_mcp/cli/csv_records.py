@@ -84,19 +84,19 @@ class _Reader:
     def _record(self, first: Line) -> Record:
         taken = [first]
         try:
-            cells = next(self._parsed(self._fed(taken), strict=True))
+            cells = next(self._parse(self._feed(taken), strict=True))
         except csv.Error as error:
-            return self._broken(taken, _meaning(error))
+            return self._refuse(taken, _meaning(error))
         if refused := next((line.refusal for line in taken if line.refusal), None):
             return Record(first.number, (), refused)
         if why := self._doubts(taken, cells):
-            return self._broken(taken, why)
+            return self._refuse(taken, why)
         if self._in_doubt and not self._is_sure(taken, cells):
             return Record(first.number, (), _MAYBE_TEXT)
         self._in_doubt = False
         return Record(first.number, cells)
 
-    def _fed(self, taken: list[Line]) -> Iterator[str]:
+    def _feed(self, taken: list[Line]) -> Iterator[str]:
         """The text of the first line, and of as many more as the record has."""
         length = len(taken[0].text)
         yield taken[0].text
@@ -105,7 +105,7 @@ class _Reader:
             length += len(line.text)
             yield line.text or "\n"
 
-    def _broken(self, taken: Sequence[Line], why: str) -> Record:
+    def _refuse(self, taken: Sequence[Line], why: str) -> Record:
         """Refuse a record, and read again what it has taken with it."""
         self._again.extendleft(reversed(taken[1:]))
         # A line whose quotes match is complete, whatever is wrong with it.
@@ -122,7 +122,7 @@ class _Reader:
     def _swallows(self, lines: Sequence[str]) -> bool:
         """Whether one of several lines of a record looks like a row."""
         first, *middle, last = lines
-        opened = len(next(self._parsed([first], strict=False))) - 1
+        opened = len(next(self._parse([first], strict=False))) - 1
         return (
             (opened < self._columns - 1 and self._looks_like_row(first))
             or (opened > 0 and self._looks_like_row(last))
@@ -135,7 +135,7 @@ class _Reader:
     def _is_sure(self, taken: Sequence[Line], cells: Sequence[str]) -> bool:
         return self._is_row(cells) or (self._columns == 1 and taken[0].text.startswith('"'))
 
-    def _parsed(self, lines: Iterable[str], *, strict: bool) -> Iterator[Sequence[str]]:
+    def _parse(self, lines: Iterable[str], *, strict: bool) -> Iterator[Sequence[str]]:
         return csv.reader(lines, delimiter=self._separator, strict=strict, skipinitialspace=True)
 
 

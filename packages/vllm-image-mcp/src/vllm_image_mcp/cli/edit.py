@@ -68,12 +68,12 @@ def edit_command(run: Run, show: Callable[[GeneratedImage, tuple[str, ...]], Non
     @with_settings
     def edit(settings: Settings, prompt: str, *, fresh: bool, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name
         """Change a picture, or combine up to 4, as PROMPT says; the result has the size of the first."""
-        run(settings, lambda state: _edited(state, show, prompt, fresh=fresh, **parameters))
+        run(settings, lambda state: _edit(state, show, prompt, fresh=fresh, **parameters))
 
     return edit
 
 
-async def _edited(
+async def _edit(
     state: State,
     show: Callable[[GeneratedImage, tuple[str, ...]], None],
     prompt: str,
@@ -83,9 +83,9 @@ async def _edited(
 ) -> int:
     from vllm_image_core.requests.edit_request import EditRequest  # noqa: PLC0415 - the server starts without it
 
-    from vllm_image_mcp.cli.single_image import made_at_shell  # noqa: PLC0415 - likewise
+    from vllm_image_mcp.cli.single_image import generate_at_shell  # noqa: PLC0415 - likewise
 
-    made = await made_at_shell(state, EditRequest(prompt=prompt, **parameters), fresh=fresh)
+    made = await generate_at_shell(state, EditRequest(prompt=prompt, **parameters), fresh=fresh)
     if isinstance(made, int):
         return made
     show(made, state.notes)

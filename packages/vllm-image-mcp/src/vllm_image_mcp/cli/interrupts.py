@@ -14,7 +14,7 @@ from vllm_image_mcp.shutdown import DRAIN_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from vllm_image_core.batches.handle import PictureBatch
+    from vllm_image_core.batches.handle import ImageBatch
 
 __all__ = ["Interrupts", "interruptible"]
 
@@ -26,12 +26,12 @@ class Interrupts:
         status: The exit status for it, 128 and the signal's number; 0 while nothing came.
     """
 
-    def __init__(self, batch: PictureBatch) -> None:
+    def __init__(self, batch: ImageBatch) -> None:
         self.status = 0
         self._batch = batch
         self._ending: list[asyncio.Task[object]] = []
 
-    def come(self, number: int) -> None:
+    def receive(self, number: int) -> None:
         """A signal has come."""
         if not self.status:
             self.status = 128 + number
@@ -43,20 +43,20 @@ class Interrupts:
         else:
             self._ending.append(asyncio.create_task(self._batch.close()))
 
-    async def ended(self) -> None:
+    async def wait(self) -> None:
         """Wait until what was begun for a signal has ended."""
         await asyncio.gather(*self._ending)
 
 
 @contextmanager
-def interruptible(batch: PictureBatch) -> Generator[Interrupts]:
+def interruptible(batch: ImageBatch) -> Generator[Interrupts]:
     """Take Ctrl-C and SIGTERM, on the event loop that runs, until the block ends."""
     interrupts, loop = Interrupts(batch), asyncio.get_running_loop()
     taken: list[int] = []
     # Neither Windows nor a thread beside the main one can do this; there Ctrl-C ends the process as ever.
     with suppress(NotImplementedError, RuntimeError, ValueError):
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, interrupts.come, int(number))
+            loop.add_signal_handler(number, interrupts.receive, int(number))
             taken.append(number)
     try:
         yield interrupts

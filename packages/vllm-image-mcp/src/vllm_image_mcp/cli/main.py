@@ -14,15 +14,15 @@ from vllm_image_core.text import path_text, shown
 from vllm_image_mcp.cli.batch_commands import COMMANDS
 from vllm_image_mcp.cli.command import run
 from vllm_image_mcp.cli.edit import edit_command
-from vllm_image_mcp.error_messages import diagnosis, told
+from vllm_image_mcp.error_messages import diagnosis, sentence
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.settings import Settings
-from vllm_image_mcp.startup import check_profiles, start_logging, told_as_a_sentence
+from vllm_image_mcp.startup import check_profiles, errors_as_sentences, start_logging
 from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
     from vllm_image_core.fleet.health import Health
-    from vllm_image_core.fleet.server import MemberReport
+    from vllm_image_core.fleet.server import ServerReport
     from vllm_image_core.models.profile import Profile
     from vllm_image_core.models.registry import Registry
     from vllm_image_core.requests.generated_image import GeneratedImage
@@ -88,21 +88,21 @@ def models(settings: Settings, name: str | None, file: Path | None) -> None:
 
     from vllm_image_mcp.cli import model_card  # noqa: PLC0415 - likewise
 
-    with told_as_a_sentence():
+    with errors_as_sentences():
         registry = State(settings).registry
         if file is not None:
             known = {profile.model: profile for profile in (*registry, registry.fallback)}
             for profile in own_profiles(file, known=known):
                 click.echo(f"{profile.model} is right.")
         if name is not None:
-            click.echo(model_card.whole(_named(registry, name)))
+            click.echo(model_card.whole(_find_profile(registry, name)))
         if name is None and file is None:
             for profile in registry:
                 click.echo(model_card.brief(profile))
 
 
-def _named(registry: Registry, name: str) -> Profile:
-    profile = registry.named(name)
+def _find_profile(registry: Registry, name: str) -> Profile:
+    profile = registry.by_name(name)
     if profile is None:
         raise click.UsageError(f"No profile is named {shown(name)}; `vllm-image-mcp models` lists them.")
     return profile
@@ -119,9 +119,9 @@ def health(settings: Settings) -> None:
 
 
 async def _generate(state: State, request: ImageRequest, *, fresh: bool) -> int:
-    from vllm_image_mcp.cli.single_image import made_at_shell  # noqa: PLC0415 - the server starts without it
+    from vllm_image_mcp.cli.single_image import generate_at_shell  # noqa: PLC0415 - the server starts without it
 
-    made = await made_at_shell(state, request, fresh=fresh)
+    made = await generate_at_shell(state, request, fresh=fresh)
     if isinstance(made, int):
         return made
     _show(made, notes=state.notes)
@@ -165,12 +165,12 @@ def _show_health(found: Health) -> None:
         click.echo(why, err=True)
 
 
-def _show_servers(servers: tuple[MemberReport, ...]) -> None:
+def _show_servers(servers: tuple[ServerReport, ...]) -> None:
     """A line for each of several servers, and what keeps one from being used as the others."""
     for each in servers:
         state = {"closed": "in", "trial": "in again", "open": "out", "unknown": "not asked"}[each.state]
         click.echo(f"  {each.url}  {state}  {each.model or 'no model'}  {each.version or 'unknown version'}")
-        if why := each.note or (told(each.error) if each.error else ""):
+        if why := each.note or (sentence(each.error) if each.error else ""):
             click.echo(why, err=True)
 
 

@@ -22,14 +22,14 @@ def brief(profile: Profile) -> str:
 
 def whole(profile: Profile) -> str:
     """Everything that is known of the model, each fact with its source below it."""
-    return "\n".join([profile.model, *_told(profile)])
+    return "\n".join([profile.model, *_lines(profile)])
 
 
-def _told(profile: Profile) -> Iterator[str]:
+def _lines(profile: Profile) -> Iterator[str]:
     for name, value in _facts(profile):
-        yield _wrapped(f"  {name:<{_NAME}} {value}", indent=_NAME + 3)
+        yield _wrap(f"  {name:<{_NAME}} {value}", indent=_NAME + 3)
         if source := profile.sources.get(name):
-            yield _wrapped(source, indent=_NAME + 5)
+            yield _wrap(source, indent=_NAME + 5)
 
 
 def _facts(profile: Profile) -> Iterator[tuple[str, str]]:
@@ -89,7 +89,7 @@ def _editing(profile: Profile) -> str:
     return f", {what} up to {profile.max_input_images} {many}"
 
 
-def _wrapped(text: str, *, indent: int) -> str:
+def _wrap(text: str, *, indent: int) -> str:
     return fill(
         text,
         width=_WIDTH,

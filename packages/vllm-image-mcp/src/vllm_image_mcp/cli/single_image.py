@@ -14,19 +14,19 @@ from vllm_image_mcp.options import how_to_resume
 
 if TYPE_CHECKING:
     from vllm_image_core.batches.events import Event
-    from vllm_image_core.batches.handle import PictureBatch
+    from vllm_image_core.batches.handle import ImageBatch
     from vllm_image_core.batches.item_states import PictureOutcome
     from vllm_image_core.requests.generated_image import GeneratedImage
     from vllm_image_core.requests.image_request import ImageRequest
 
     from vllm_image_mcp.state import State
 
-__all__ = ["made_at_shell"]
+__all__ = ["generate_at_shell"]
 
 PROGRESS_SECONDS: Final = 5.0
 
 
-async def made_at_shell(state: State, request: ImageRequest, *, fresh: bool) -> GeneratedImage | int:
+async def generate_at_shell(state: State, request: ImageRequest, *, fresh: bool) -> GeneratedImage | int:
     """Make a picture, and tell on stderr that it is on its way; where it is not made, the exit status.
 
     A server or a folder that is away is told at once, and the picture is taken out of the queue.
@@ -53,7 +53,7 @@ async def made_at_shell(state: State, request: ImageRequest, *, fresh: bool) -> 
     await batch
     with interruptible(batch) as interrupts:
         outcome = await _first_of(batch, paused)
-        await interrupts.ended()
+        await interrupts.wait()
     if outcome is not None:
         await batch.wait()  # until its end is written down, too
     match outcome:
@@ -69,7 +69,7 @@ async def made_at_shell(state: State, request: ImageRequest, *, fresh: bool) -> 
             return interrupts.status or INTERRUPTED
 
 
-async def _first_of(batch: PictureBatch, paused: asyncio.Event) -> PictureOutcome | None:
+async def _first_of(batch: ImageBatch, paused: asyncio.Event) -> PictureOutcome | None:
     """The outcome; None where there is none, or the batch waits for something that is away."""
     outcome = asyncio.ensure_future(anext(aiter(batch), None))
     away = asyncio.ensure_future(paused.wait())

@@ -95,7 +95,7 @@ class TextLines:
         while text := self._text.readline(_LONGEST_LINE):
             number += 1
             if len(text) >= _LONGEST_LINE and not text.endswith("\n"):
-                yield Line(number, "", _too_long(self._skipped(len(text))))
+                yield Line(number, "", _too_long(self._skip(len(text))))
             else:
                 # Files that were put together have marks within.
                 yield Line(number, text.removeprefix(_MARK), self._refusal(text))
@@ -116,7 +116,7 @@ class TextLines:
             return _NOT_UTF16 if "\ufffd" in text else None
         return None if _is_utf8(text) else NOT_UTF8
 
-    def _skipped(self, length: int) -> int:
+    def _skip(self, length: int) -> int:
         """Go to the end of a line without keeping it, and return its length."""
         while (more := self._text.readline(_LONGEST_LINE)) and not more.endswith("\n"):
             length += len(more)

@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING
 
 from vllm_image_core.batches.worker_pool import Done, Failed
 
-from vllm_image_mcp.error_messages import told_notes
-from vllm_image_mcp.results.image_results import described, image_result
-from vllm_image_mcp.results.parameters_used import Parameters, sent_settings
+from vllm_image_mcp.error_messages import notes_for_model
+from vllm_image_mcp.results.image_results import describe, image_result
+from vllm_image_mcp.results.parameters_used import Parameters, parameters_of_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from vllm_image_core.batches.events import Event
-    from vllm_image_core.batches.handle import PictureBatch
+    from vllm_image_core.batches.handle import ImageBatch
 
     from vllm_image_mcp.results.tool_results import ImageResult
 
-__all__ = ["Seen", "Watch"]
+__all__ = ["BatchMonitor", "SavedImage"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class SavedImage:
     """A picture as it was when it was saved.
 
     Attributes:
@@ -42,7 +42,7 @@ class Seen:
     notes: tuple[str, ...]
 
 
-class Watch:
+class BatchMonitor:
     """A batch of this process, followed to its end whether anybody waits for it or not.
 
     Args:
@@ -58,9 +58,9 @@ class Watch:
         fault: What ended the work as a whole: a bug, or another process that took the batch over.
     """
 
-    def __init__(self, batch: PictureBatch, *, folder: Path, notes: Sequence[str]) -> None:
+    def __init__(self, batch: ImageBatch, *, folder: Path, notes: Sequence[str]) -> None:
         self.batch = batch
-        self.seen: dict[int, Seen] = {}
+        self.seen: dict[int, SavedImage] = {}
         self.errors: dict[int, Exception] = {}
         self.over = False
         self.fault: Exception | None = None
@@ -70,7 +70,7 @@ class Watch:
         batch.listen(self._hear)
 
     @property
-    def ended(self) -> int:
+    def ended_count(self) -> int:
         """How many pictures have ended, those from before the watch included."""
         progress = self.batch.progress
         return progress.done + progress.failed
@@ -81,17 +81,17 @@ class Watch:
             async for outcome in self.batch:
                 match outcome:
                     case Done(index=index, value=image):
-                        self.seen[index] = Seen(
+                        self.seen[index] = SavedImage(
                             answer=image_result(
                                 image, batch_id=self.batch.id, notes=self._notes, folder=self._folder
                             ),
-                            described=described(image),
-                            parameters=sent_settings(image),
-                            notes=told_notes(image.notes),
+                            described=describe(image),
+                            parameters=parameters_of_image(image),
+                            notes=notes_for_model(image.notes),
                         )
                     case Failed(index=index, error=error):
                         self.errors[index] = error
-                if self.ended != self.batch.progress.total:  # the end is told in a moment
+                if self.ended_count != self.batch.progress.total:  # the end is told in a moment
                     self._tell()
         except Exception as error:  # noqa: BLE001 - nobody waits for this task: who asks for the batch is told
             self.fault = error

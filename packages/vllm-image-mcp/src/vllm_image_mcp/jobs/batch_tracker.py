@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Final
 from vllm_image_core.errors import ImageError
 from vllm_omni_client.errors import OmniError
 
-from vllm_image_mcp.jobs.batch_monitor import Watch
+from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from vllm_image_core.batches.events import Event
-    from vllm_image_core.batches.handle import PictureBatch
+    from vllm_image_core.batches.handle import ImageBatch
     from vllm_image_core.studio import Studio
 
-__all__ = ["Floor", "ServerEnding"]
+__all__ = ["BatchTracker", "ServerEnding"]
 
 _logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class ServerEnding(ImageError):
     )
 
 
-class Floor:
+class BatchTracker:
     """The batches of one server process.
 
     Args:
@@ -65,15 +65,15 @@ class Floor:
         self._studio = studio
         self._notes = tuple(notes)
         self._patience = patience
-        self._watches: dict[str, Watch] = {}
+        self._watches: dict[str, BatchMonitor] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._given_up: dict[str, asyncio.Task[None]] = {}
 
-    def known(self, batch_id: str) -> Watch | None:
+    def monitor_of(self, batch_id: str) -> BatchMonitor | None:
         """The watch on a batch that began or went on here; None for any other."""
         return self._watches.get(batch_id)
 
-    async def begin(self, batch: PictureBatch) -> Watch:
+    async def begin(self, batch: ImageBatch) -> BatchMonitor:
         """Begin a batch, or go on with one, and follow it; cancelled meanwhile, it does not begin.
 
         Raises:
@@ -88,26 +88,26 @@ class Floor:
         try:
             await batch
         except asyncio.CancelledError:
-            self._do(_cancelled(batch))
+            self._do(_cancel(batch))
             raise
-        watch = Watch(batch, folder=self._studio.output_dir, notes=self._notes)
+        watch = BatchMonitor(batch, folder=self._studio.output_dir, notes=self._notes)
         if self._listener is not None:
             batch.listen(functools.partial(self._listener, batch.id))
         self._remember(watch)
         self._do(watch.follow())
         return watch
 
-    def wind_down(self, watch: Watch) -> None:
+    def wind_down(self, watch: BatchMonitor) -> None:
         """Send no more, and let what is under way end: it is paid for."""
         task = self._do(self._wound_down(watch.batch))
         self._given_up[watch.batch.id] = task
         task.add_done_callback(lambda _: self._given_up.pop(watch.batch.id, None))
 
-    def given_up(self, batch_id: str) -> bool:
+    def is_given_up(self, batch_id: str) -> bool:
         """Whether no more is sent of a batch, and what is under way has not ended yet."""
         return batch_id in self._given_up
 
-    async def settled(self, watch: Watch) -> None:
+    async def wait_until_settled(self, watch: BatchMonitor) -> None:
         """Wait until the journal says how a batch ended that was given up, if its last picture has ended."""
         task = self._given_up.get(watch.batch.id)
         if watch.over and task is not None:
@@ -131,7 +131,7 @@ class Floor:
         """Begin nothing more, and give what is in progress some time to end; the batches can be resumed."""
         self.ending = True
         watches = [each for each in self._watches.values() if not each.over]
-        drained = [_told(each.batch.drain(seconds)) for each in watches]
+        drained = [_log_failure(each.batch.drain(seconds)) for each in watches]
         await asyncio.gather(*drained)
         async with asyncio.timeout(_FOLLOW_SECONDS):
             while any(not each.over for each in watches):
@@ -143,18 +143,18 @@ class Floor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _wound_down(self, batch: PictureBatch) -> None:
+    async def _wound_down(self, batch: ImageBatch) -> None:
         await batch.drain(self._patience)
         if not self.ending:
             await self._studio.cancel_batch(batch.id)
 
     def _do(self, work: Coroutine[None, None, object]) -> asyncio.Task[None]:
-        task = asyncio.create_task(_told(work))
+        task = asyncio.create_task(_log_failure(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _remember(self, watch: Watch) -> None:
+    def _remember(self, watch: BatchMonitor) -> None:
         while len(self._watches) >= _KEPT:
             oldest = next((name for name, each in self._watches.items() if each.over), None)
             if oldest is None:
@@ -163,11 +163,11 @@ class Floor:
         self._watches[watch.batch.id] = watch
 
 
-async def _cancelled(batch: PictureBatch) -> None:
+async def _cancel(batch: ImageBatch) -> None:
     await batch.cancel()
 
 
-async def _told(work: Coroutine[None, None, object]) -> None:
+async def _log_failure(work: Coroutine[None, None, object]) -> None:
     """Nobody waits for this work: what goes wrong is told in the log."""
     try:
         await work

@@ -53,7 +53,7 @@ async def consent(
         return Consent()  # what is wrong is told by the call itself
     if estimate.total_seconds <= limit:
         return Consent()
-    about = _told(estimate.total_seconds)
+    about = _format_seconds(estimate.total_seconds)
     if not _can_ask(ctx):
         allowed = f"a batch that is estimated to take at most {limit:g} s"
         raise InvalidRequest(
@@ -79,7 +79,7 @@ def _pictures(prompts: object, sweep: object) -> int:
     return math.prod(len(cast("list[object]", each)) if isinstance(each, list) else 0 for each in lists)
 
 
-def _told(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     step = next((step for step in _STEPS if seconds <= step), None)
     if step is None:
         return f"{round(seconds / 3_600) or 1} h"

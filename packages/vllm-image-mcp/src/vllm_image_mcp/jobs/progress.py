@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
     from vllm_image_core.estimation.backlog import Eta
 
-    from vllm_image_mcp.jobs.batch_monitor import Watch
+    from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
     from vllm_image_mcp.state import State
 
 __all__ = ["Reports", "between", "duration"]
@@ -34,13 +34,13 @@ class Reports:
         ticks: Messages that were sent before the batch began.
     """
 
-    def __init__(self, ctx: Context[State], watch: Watch, *, wait: float, ticks: int = 0) -> None:
+    def __init__(self, ctx: Context[State], watch: BatchMonitor, *, wait: float, ticks: int = 0) -> None:
         self._ctx = ctx
         self._watch = watch
         self._wait = wait
         self._asked = "progress_token" in (ctx.request_context.meta or {})
         self._heard = self._asked or not ctx.request_context.lifespan_context.wired
-        self._told = watch.ended
+        self._told = watch.ended_count
         self._ticks = ticks
 
     async def first(self) -> None:
@@ -57,7 +57,7 @@ class Reports:
         """Tell each picture that has ended since; where none has, that the work goes on."""
         if not self._heard:
             return
-        ended = self._watch.ended
+        ended = self._watch.ended_count
         if ended <= self._told:
             if self._watch.over or ended == self._watch.batch.progress.total:
                 return

@@ -60,7 +60,7 @@ def wait_seconds(ctx: Context[State], asked: object) -> float:
         InvalidRequest: What was asked is not a number of seconds from 0 to 86400.
     """
     if asked is not None:
-        return _checked(asked)
+        return _check(asked)
     usual = ctx.request_context.lifespan_context.settings.max_wait
     return _of_host(ctx) if usual is None else usual
 
@@ -73,7 +73,7 @@ def _of_host(ctx: Context[State]) -> float:
     return _KEPT_ALIVE.get(client.client_info.name, USUAL_SECONDS)
 
 
-def _checked(asked: object) -> float:
+def _check(asked: object) -> float:
     if isinstance(asked, int | float) and not isinstance(asked, bool) and 0 <= asked <= _MOST:
         return float(asked)
     allowed = f"a number of seconds from 0 to {_MOST:g}"

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
     from vllm_image_core.batches.summary import FoundBatch
 
-    from vllm_image_mcp.jobs.batch_monitor import Watch
+    from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
     from vllm_image_mcp.state import State
 
-__all__ = ["Beginning", "NotBegun", "waited", "waited_elsewhere"]
+__all__ = ["Beginning", "NotBegun", "wait_for_batch", "wait_for_other_process"]
 
 TICK_SECONDS: Final = 2.5
 """Between two messages; hosts are promised one every 3 s."""
@@ -98,8 +98,8 @@ class Beginning:
         self._wait()
 
 
-async def waited(
-    ctx: Context[State], watch: Watch, until: float, *, through_trouble: bool = True, ticks: int = 0
+async def wait_for_batch(
+    ctx: Context[State], watch: BatchMonitor, until: float, *, through_trouble: bool = True, ticks: int = 0
 ) -> None:
     """Wait until a batch of this process is over, or the time is.
 
@@ -122,7 +122,7 @@ async def waited(
         await reports.next()  # what ended while the last message was on its way
 
 
-async def waited_elsewhere(ctx: Context[State], found: FoundBatch, until: float) -> None:
+async def wait_for_other_process(ctx: Context[State], found: FoundBatch, until: float) -> None:
     """The same for a batch that another process works on."""
     loop = asyncio.get_running_loop()
     studio = ctx.request_context.lifespan_context.studio

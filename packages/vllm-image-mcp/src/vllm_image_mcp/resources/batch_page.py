@@ -10,7 +10,7 @@ from vllm_image_core.text import one_line, path_text
 from vllm_image_mcp.error_messages import in_our_words
 from vllm_image_mcp.resources import stored_images
 from vllm_image_mcp.results.links import picture_uri
-from vllm_image_mcp.results.parameters_used import recorded_settings
+from vllm_image_mcp.results.parameters_used import parameters_of_record
 
 __all__ = ["batch_page"]
 
@@ -48,6 +48,6 @@ def _image(item: ItemReport, records: Mapping[Path, Record], *, folder: Path) ->
         "uri": picture_uri(item.path, folder=folder) if item.path else None,
         "model": record.model and one_line(record.model) if record else None,
         "tool": "edit_image" if item.operation == "edit" else "generate_image",
-        "parameters": {**(recorded_settings(record) if record else {}), **asked},
+        "parameters": {**(parameters_of_record(record) if record else {}), **asked},
         "error": one_line(in_our_words(item.error), limit=500) if item.error else None,
     }

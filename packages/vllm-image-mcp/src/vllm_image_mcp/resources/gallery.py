@@ -12,7 +12,7 @@ from typing import Final
 from mcp.server.apps import APP_MIME_TYPE, Apps
 from mcp.server.mcpserver.resources import FunctionResource
 
-__all__ = ["GALLERY", "gallery", "page", "shown_by"]
+__all__ = ["GALLERY", "gallery", "page", "tool_meta"]
 
 GALLERY: Final = "ui://vllm-image/gallery.html"
 """The page's address."""
@@ -38,7 +38,7 @@ def gallery() -> Apps:
     return apps
 
 
-def shown_by(tool: str) -> dict[str, object] | None:
+def tool_meta(tool: str) -> dict[str, object] | None:
     """What a tool's listing says of the page; None where its results are none of a batch."""
     return {"ui": {"resourceUri": GALLERY}} if tool in _SHOWN else None
 

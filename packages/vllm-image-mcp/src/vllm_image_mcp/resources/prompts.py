@@ -163,11 +163,11 @@ class Prompts:
 
     async def write(self, idea: Idea, aspect_ratio: Ratio = None) -> str:
         """The idea, and how this model wants to be told."""
-        loaded = await self._loaded()
+        loaded = await self._describe_model()
         edits = loaded.only_edits
-        given = _checked("aspect_ratio", aspect_ratio) if aspect_ratio else None
+        given = _check("aspect_ratio", aspect_ratio) if aspect_ratio else None
         return _WRITE.format(
-            idea=_checked("idea", idea),
+            idea=_check("idea", idea),
             call=_EDIT_ONE if edits else _MAKE_ONE,
             ratio=f' Use aspect_ratio "{given}".' if given and not edits else "",
             model=loaded.told,
@@ -175,9 +175,9 @@ class Prompts:
 
     async def explore(self, prompt: Idea, count: Count = None) -> str:
         """A batch of pictures that differ in one thing each."""
-        loaded = await self._loaded()
+        loaded = await self._describe_model()
         return _EXPLORE.format(
-            prompt=_checked("prompt", prompt),
+            prompt=_check("prompt", prompt),
             count=_count(count),
             call=_EDIT_EACH if loaded.only_edits else _MAKE_EACH,
             model=loaded.told,
@@ -187,20 +187,18 @@ class Prompts:
         """The same picture with several values of one setting."""
         name = setting or SETTINGS[0]
         if name not in SETTINGS:
-            raise _refused("setting", name, ", ".join(SETTINGS))
-        asked = (
-            f"these values of {name}: {_checked('values', values)}" if values else _CHOSEN.format(name=name)
-        )
-        loaded = await self._loaded()
+            raise _refusal("setting", name, ", ".join(SETTINGS))
+        asked = f"these values of {name}: {_check('values', values)}" if values else _CHOSEN.format(name=name)
+        loaded = await self._describe_model()
         return _COMPARE.format(
             asked=asked,
             call=_EDIT_WITH_EACH if loaded.only_edits else _SWEEP.format(name=name),
-            prompt=_checked("prompt", prompt),
+            prompt=_check("prompt", prompt),
             seed="" if name == "seed" else ", the seed too",
             model=loaded.told,
         )
 
-    async def _loaded(self) -> _Loaded:
+    async def _describe_model(self) -> _Loaded:
         """What is known of the loaded model, in a few lines; why nothing is known, where that is so."""
         from vllm_image_core.errors import ImageError  # noqa: PLC0415 - a server that starts needs no core
         from vllm_omni_client.errors import OmniError  # noqa: PLC0415 - likewise
@@ -251,9 +249,9 @@ def _about_lengths(profile: Profile) -> str:
     return f"It reads at most {profile.max_prompt_tokens} tokens of a prompt. {negative}"
 
 
-def _checked(name: str, value: str) -> str:
+def _check(name: str, value: str) -> str:
     if not 1 <= len(value.strip()) <= _LONGEST:
-        raise _refused(name, value, f"1 to {_LONGEST} characters")
+        raise _refusal(name, value, f"1 to {_LONGEST} characters")
     return value.strip()
 
 
@@ -261,9 +259,9 @@ def _count(count: str | None) -> int:
     if count is None or not count.strip():
         return 4
     if not (count.strip().isdecimal() and _LEAST_VARIATIONS <= int(count.strip()[:4]) <= _MOST_VARIATIONS):
-        raise _refused("count", count, f"a number from {_LEAST_VARIATIONS} to {_MOST_VARIATIONS}")
+        raise _refusal("count", count, f"a number from {_LEAST_VARIATIONS} to {_MOST_VARIATIONS}")
     return int(count.strip())
 
 
-def _refused(name: str, value: str, allowed: str) -> MCPError:
+def _refusal(name: str, value: str, allowed: str) -> MCPError:
     return _invalid(f"{name} is {value[:_SHOWN]!r}. Allowed is {allowed}.")

@@ -45,12 +45,12 @@ _MIME_TYPES: Final = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"
 class ResourceServer(MCPServer[State]):
     """An MCP server that lists the latest pictures among its resources, and tells the true type of each."""
 
-    pictures: Pictures | None = None
+    pictures: ImageResources | None = None
 
     async def list_resources(self) -> list[Resource]:
         """What was added, and the last pictures of the output folder."""
         added = await super().list_resources()
-        return [*added, *(await self.pictures.listed() if self.pictures else ())]
+        return [*added, *(await self.pictures.list() if self.pictures else ())]
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[State] | None = None
@@ -67,7 +67,7 @@ class ResourceServer(MCPServer[State]):
 
 def add_resources(server: ResourceServer, state: State) -> None:
     """Add the resources; nothing is opened before one is listed or read."""
-    pictures = server.pictures = Pictures(state)
+    pictures = server.pictures = ImageResources(state)
     server.resource(
         LATEST,
         name="latest_images",
@@ -98,16 +98,16 @@ def add_resources(server: ResourceServer, state: State) -> None:
         title="A model's profile",
         description="What is known of a model: settings, sizes, limits, how to prompt it, and the sources.",
         mime_type=_JSON,
-    )(Profiles(state).profile)
+    )(ProfileResources(state).profile)
 
 
-class Pictures:
+class ImageResources:
     """The resources that come from the output folder."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
-    async def listed(self) -> list[Resource]:
+    async def list(self) -> list[Resource]:
         """The latest pictures as resources of their own, for hosts in which a person picks one.
 
         None where the folder cannot be used: the list has more than pictures.
@@ -164,7 +164,7 @@ class Pictures:
         """
         from vllm_image_core.errors import BadPicture  # noqa: PLC0415 - a server that starts needs no core
 
-        wanted_width, wanted_format = _checked_width(width), _checked_format(format)
+        wanted_width, wanted_format = _check_width(width), _check_format(format)
         try:
             picture = await asyncio.to_thread(self._picture, id, wanted_width, wanted_format)
         except BadPicture as error:
@@ -228,7 +228,7 @@ class Pictures:
         return await asyncio.to_thread(lambda: stored_images.latest(self._state.folder.path, count))
 
 
-class Profiles:
+class ProfileResources:
     """The resources that come from the models' profiles."""
 
     def __init__(self, state: State) -> None:
@@ -244,7 +244,7 @@ class Profiles:
         from vllm_image_core.errors import ImageError  # noqa: PLC0415 - a server that starts needs no core
 
         try:
-            found = (await asyncio.to_thread(lambda: self._state.registry)).named(model)
+            found = (await asyncio.to_thread(lambda: self._state.registry)).by_name(model)
         except ImageError as error:
             raise ResourceError(error.message) from error
         if found is None:
@@ -271,15 +271,15 @@ def _text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1)
 
 
-def _checked_width(width: str | None) -> int | None:
+def _check_width(width: str | None) -> int | None:
     if not width:
         return None
     if not (width.isascii() and width.isdigit() and 1 <= int(width[:9]) <= _MOST_WIDTH):
-        raise _refused("width", width, f"a number of pixels from 1 to {_MOST_WIDTH}")
+        raise _refusal("width", width, f"a number of pixels from 1 to {_MOST_WIDTH}")
     return int(width)
 
 
-def _checked_format(wanted: str | None) -> Literal["png", "webp", "jpeg"] | None:
+def _check_format(wanted: str | None) -> Literal["png", "webp", "jpeg"] | None:
     match wanted:
         case None | "":
             return None
@@ -288,8 +288,8 @@ def _checked_format(wanted: str | None) -> Literal["png", "webp", "jpeg"] | None
         case "jpg":
             return "jpeg"
         case _:
-            raise _refused("format", wanted, "png, webp or jpeg")
+            raise _refusal("format", wanted, "png, webp or jpeg")
 
 
-def _refused(name: str, value: str, allowed: str) -> MCPError:
+def _refusal(name: str, value: str, allowed: str) -> MCPError:
     return MCPError(code=INVALID_PARAMS, message=f"{name} is {value[:_TITLE]!r}. Allowed is {allowed}.")

@@ -112,7 +112,7 @@ def latest(root: Path, count: int) -> tuple[Record, ...]:
     """
     try:
         with Folder.existing(root) as folder:
-            newest = heapq.nlargest(2 * count, _written(folder))
+            newest = heapq.nlargest(2 * count, _written_at(folder))
             return tuple(_records(folder, [name for _, name in newest]))[:count]
     except FileNotFoundError:  # there is no such folder yet
         return ()
@@ -127,7 +127,7 @@ def records(root: Path, names: Iterable[str]) -> tuple[Record, ...]:
         return ()
 
 
-def _written(folder: Folder) -> Iterator[tuple[int, str]]:
+def _written_at(folder: Folder) -> Iterator[tuple[int, str]]:
     """When each file was written, in nanoseconds since 1970, with its name."""
     for name in folder.names():
         if _is_picture_name(name):

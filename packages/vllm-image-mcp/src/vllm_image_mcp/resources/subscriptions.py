@@ -58,7 +58,7 @@ class Subscriptions:
         server.add_request_handler("resources/subscribe", SubscribeRequestParams, self._subscribe)
         server.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, self._unsubscribe)
         server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, self._listening)
-        server.add_notification_handler("notifications/initialized", NotificationParams, self._initialized)
+        server.add_notification_handler("notifications/initialized", NotificationParams, self._on_initialized)
         announced = server.get_capabilities
 
         def announce(*args: Any, **kwargs: Any) -> ServerCapabilities:  # noqa: ANN401 - passed on as they came
@@ -117,7 +117,7 @@ class Subscriptions:
         )
         return await self._listen(ctx, params.model_copy(update={"notifications": asked}))
 
-    async def _initialized(self, ctx: ServerRequestContext[State], _: NotificationParams) -> None:
+    async def _on_initialized(self, ctx: ServerRequestContext[State], _: NotificationParams) -> None:
         self._session = ctx.session
 
 

@@ -16,11 +16,11 @@ from vllm_image_mcp.results.parameters_used import (
     LONGEST_PROMPT,
     Parameters,
     brief,
+    common_parameters,
     other_than,
-    recorded_settings,
-    shared,
+    parameters_of_record,
 )
-from vllm_image_mcp.results.previews import Shown
+from vllm_image_mcp.results.previews import SheetEntry
 from vllm_image_mcp.results.tool_results import (
     BatchCancelled,
     BatchEntry,
@@ -37,9 +37,17 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
     from vllm_image_core.storage.record import Record
 
-    from vllm_image_mcp.jobs.batch_monitor import Watch
+    from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
 
-__all__ = ["batch_cancelled", "batch_list", "batch_result", "lacks_files", "links_of", "listed", "shown_of"]
+__all__ = [
+    "batch_cancelled",
+    "batch_list",
+    "batch_result",
+    "lacks_files",
+    "links_of",
+    "recent_batches",
+    "sheet_entries",
+]
 
 _CUT: Final = "Long prompts are cut in this list; the pictures' files have them whole."
 _REMOVED: Final = (
@@ -63,7 +71,7 @@ _NEXT: Final[dict[str, str]] = {
 
 def batch_result(
     found: FoundBatch,
-    watch: Watch | None,
+    watch: BatchMonitor | None,
     records: Sequence[Record],
     *,
     notes: Sequence[str],
@@ -83,7 +91,7 @@ def batch_result(
         folder: The output folder.
     """
     settings = _settings(found.items, watch, records)
-    same = shared(settings.values())
+    same = common_parameters(settings.values())
     told = {note: None for seen in watch.seen.values() for note in seen.notes} if watch else {}
     models = list(dict.fromkeys(_models(watch, records)))
     live = watch.batch if watch and not watch.over else None
@@ -116,10 +124,10 @@ def batch_result(
         notes=[
             *notes,
             *_outlook(found, given_up=given_up),
-            *_mixed(models),
+            *_mixed_models_note(models),
             *_alike(found.items, results),
             *told,
-            *_left_out(found),
+            *_omitted_note(found),
         ],
     )
 
@@ -139,7 +147,7 @@ def _outlook(found: FoundBatch, *, given_up: bool) -> list[str]:
     return [*([cause] if cause else []), *([next_step] if next_step else [])]
 
 
-def _mixed(models: Sequence[str]) -> list[str]:
+def _mixed_models_note(models: Sequence[str]) -> list[str]:
     """Said of a batch that went on after its server was given another model."""
     if len(models) < 2:  # noqa: PLR2004 - more than one
         return []
@@ -164,7 +172,7 @@ def _alike(items: Sequence[ItemReport], results: Sequence[BatchImage]) -> list[s
     ]
 
 
-def _left_out(found: FoundBatch) -> list[str]:
+def _omitted_note(found: FoundBatch) -> list[str]:
     cut = any(len(item.prompt) > LONGEST_PROMPT for item in found.items)
     more = found.recorded - len(found.items)
     return [
@@ -174,13 +182,13 @@ def _left_out(found: FoundBatch) -> list[str]:
 
 
 def _settings(
-    items: Sequence[ItemReport], watch: Watch | None, records: Sequence[Record]
+    items: Sequence[ItemReport], watch: BatchMonitor | None, records: Sequence[Record]
 ) -> dict[int, Parameters]:
     """What each picture was made with, beside its prompt and seed: as it was told here, or by its file."""
     seen: Mapping[int, Parameters] = (
         {index: each.parameters for index, each in watch.seen.items()} if watch else {}
     )
-    files = {record.path: recorded_settings(record) for record in records}
+    files = {record.path: parameters_of_record(record) for record in records}
     found = {
         item.position: seen.get(item.position) or (files.get(item.path) if item.path else None)
         for item in items
@@ -193,14 +201,14 @@ def _settings(
     }
 
 
-def _models(watch: Watch | None, records: Sequence[Record]) -> Iterator[str]:
+def _models(watch: BatchMonitor | None, records: Sequence[Record]) -> Iterator[str]:
     told = (seen.answer.parameters_used for seen in watch.seen.values()) if watch else ()
     yield from (used.model for used in told if used)
     yield from (one_line(record.model) for record in records if record.model)
 
 
 def _image(
-    item: ItemReport, watch: Watch | None, parameters: Parameters, *, server_url: str, folder: Path
+    item: ItemReport, watch: BatchMonitor | None, parameters: Parameters, *, server_url: str, folder: Path
 ) -> BatchImage:
     """One picture: as it was told here, which is newer, or as the journal has it."""
     seen = watch.seen.get(item.position) if watch else None
@@ -225,7 +233,7 @@ def _image(
 
 
 def _item_status(
-    item: ItemReport, watch: Watch | None, *, error: str | None, path: Path | None
+    item: ItemReport, watch: BatchMonitor | None, *, error: str | None, path: Path | None
 ) -> Literal["success", "failed", "cancelled", "running", "waiting"]:
     if path is not None:
         return "success"
@@ -235,7 +243,7 @@ def _item_status(
     return "running" if state == "done" else state  # its outcome is on its way
 
 
-def _error(item: ItemReport, watch: Watch | None, *, server_url: str) -> str | None:
+def _error(item: ItemReport, watch: BatchMonitor | None, *, server_url: str) -> str | None:
     live = watch.errors.get(item.position) if watch else None
     if isinstance(live, (ImageError, OmniError)):
         return explain(live, server_url=server_url)
@@ -244,10 +252,10 @@ def _error(item: ItemReport, watch: Watch | None, *, server_url: str) -> str | N
     return explain_recorded(item.kind, item.error, item.next_step, server_url=server_url)
 
 
-def shown_of(answer: BatchResult) -> list[Shown]:
+def sheet_entries(answer: BatchResult) -> list[SheetEntry]:
     """The pictures of a batch as the places of a sheet, each numbered by its index."""
     return [
-        Shown(
+        SheetEntry(
             number=image.index,
             path=Path(image.file_path) if image.file_path else None,
             prompt=image.prompt,
@@ -276,7 +284,7 @@ def links_of(answer: BatchResult) -> list[ResourceLink]:
     ]
 
 
-def listed(known: Sequence[BatchSummary], *, most: int) -> Sequence[BatchSummary]:
+def recent_batches(known: Sequence[BatchSummary], *, most: int) -> Sequence[BatchSummary]:
     """The batches that are not over, and the last ones.
 
     Args:

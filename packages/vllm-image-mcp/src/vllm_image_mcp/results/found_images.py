@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.input_picture import InputPicture, listed
+from vllm_image_core.requests.input_picture import InputPicture, as_sequence
 from vllm_image_core.text import LONGEST_PATH, one_line, path_text
 
 from vllm_image_mcp.input_folders import InputFolders
 from vllm_image_mcp.results.links import picture_link, picture_uri
-from vllm_image_mcp.results.parameters_used import recorded_settings
-from vllm_image_mcp.results.previews import Shown
+from vllm_image_mcp.results.parameters_used import parameters_of_record
+from vllm_image_mcp.results.previews import SheetEntry
 from vllm_image_mcp.results.tool_results import FoundImage, FoundImages
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vllm_image_core.storage.index import Page
     from vllm_image_core.storage.record import Record
 
-__all__ = ["found_images", "found_links", "nothing_found", "shown_found"]
+__all__ = ["found_images", "links_of", "nothing_found", "sheet_entries"]
 
 _NOT_OF_EDITS: Final = frozenset({"width", "height", "output_format"})
 """What edit_image does not take."""
@@ -32,13 +32,13 @@ _NOT_OF_EDITS: Final = frozenset({"width", "height", "output_format"})
 def found_images(page: Page, *, folder: Path) -> FoundImages:
     """Pictures of the folder, with what makes each again; reads the files of edits: call it in a thread."""
     return FoundImages(
-        images=[_found(record, folder=folder) for record in page.pictures],
+        images=[_found_image(record, folder=folder) for record in page.pictures],
         next_offset=page.next_offset,
         notes=list(page.notes),
     )
 
 
-def _found(record: Record, *, folder: Path) -> FoundImage:
+def _found_image(record: Record, *, folder: Path) -> FoundImage:
     return FoundImage(
         file_path=path_text(record.path),
         uri=picture_uri(record.path, folder=folder),
@@ -53,14 +53,14 @@ def _found(record: Record, *, folder: Path) -> FoundImage:
 
 def _parameters(record: Record, folder: Path) -> dict[str, str | int | float | list[str]]:
     """What the tool takes; the pictures of an edit are named where it finds each of them as it was."""
-    told = recorded_settings(record)
+    told = parameters_of_record(record)
     if record.operation != "edit":
         return {**told}
     told = {name: value for name, value in told.items() if name not in _NOT_OF_EDITS}
     edit = record.as_request()
     if not isinstance(edit, EditRequest):
         return {**told}
-    images = [_name(one, folder) for one in listed(edit.images)]
+    images = [_name(one, folder) for one in as_sequence(edit.images)]
     mask = None if edit.mask is None else _name(edit.mask, folder)
     if None in images or (edit.mask and not mask) or edit.reference_image or edit.layers or edit.resolution:
         return {**told}
@@ -105,7 +105,7 @@ def nothing_found(given: Mapping[str, object], *, offset: int, folder: Path) -> 
     )
 
 
-def found_links(answer: FoundImages) -> list[ResourceLink]:
+def links_of(answer: FoundImages) -> list[ResourceLink]:
     """A link to each picture of an answer."""
     return [
         picture_link(Path(image.file_path), uri=image.uri, description=f"{index}: {image.size}")
@@ -113,9 +113,9 @@ def found_links(answer: FoundImages) -> list[ResourceLink]:
     ]
 
 
-def shown_found(page: Page) -> list[Shown]:
+def sheet_entries(page: Page) -> list[SheetEntry]:
     """The pictures of a page as the places of a sheet, in order, from 0."""
     return [
-        Shown(number=index, path=record.path, prompt=record.prompt or record.path.name, parameters={})
+        SheetEntry(number=index, path=record.path, prompt=record.prompt or record.path.name, parameters={})
         for index, record in enumerate(page.pictures)
     ]

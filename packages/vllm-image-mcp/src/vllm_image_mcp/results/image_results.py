@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vllm_image_core.text import one_line, path_text
 
-from vllm_image_mcp.error_messages import diagnosis, explain, in_our_words, told_notes
+from vllm_image_mcp.error_messages import diagnosis, explain, in_our_words, notes_for_model
 from vllm_image_mcp.results.links import picture_uri
 from vllm_image_mcp.results.parameters_used import LONGEST_PROMPT, brief
 from vllm_image_mcp.results.tool_results import (
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from vllm_image_core.batches.handle import PictureBatch
+    from vllm_image_core.batches.handle import ImageBatch
     from vllm_image_core.estimation.estimator import Estimate
     from vllm_image_core.estimation.gpu import GpuReport
     from vllm_image_core.fleet.health import Health
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from vllm_image_core.requests.resolver import ResolvedRequest
 
 __all__ = [
-    "described",
+    "describe",
     "generation_estimate",
     "gpu_status",
     "image_result",
@@ -89,9 +89,9 @@ def _image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str],
             guidance_scale=sent.guidance_scale,
             seed=sent.seed,
         ),
-        receipt=[_change(line) for line in image.receipt.told],
+        receipt=[_change(line) for line in image.receipt.notable_lines],
         reused=image.reused,
-        notes=[*notes, *told_notes(image.notes), *_cut(sent)],
+        notes=[*notes, *notes_for_model(image.notes), *_cut(sent)],
     )
 
 
@@ -101,7 +101,7 @@ def _cut(sent: ResolvedRequest) -> list[str]:
 
 
 def image_waiting(
-    batch: PictureBatch, *, inputs: Sequence[str] | None, over: bool, notes: Sequence[str]
+    batch: ImageBatch, *, inputs: Sequence[str] | None, over: bool, notes: Sequence[str]
 ) -> ImageResult:
     """A picture that is not there: still being made, or never to be.
 
@@ -128,13 +128,13 @@ def image_waiting(
     return told if inputs is None else EditResult(**dict(told), inputs=list(inputs))
 
 
-def seconds_left(batch: PictureBatch) -> float | None:
+def seconds_left(batch: ImageBatch) -> float | None:
     """What is left of a batch at work; None where nobody knows, or where it should have ended by now."""
     seconds = batch.eta.seconds
     return round(seconds, 1) or None if seconds is not None else None
 
 
-def described(image: GeneratedImage) -> str:
+def describe(image: GeneratedImage) -> str:
     """A picture in a few words."""
     return f"{image.picture.size}, seed {image.seed}"
 

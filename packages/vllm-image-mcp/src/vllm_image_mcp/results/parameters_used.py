@@ -10,12 +10,12 @@ from vllm_image_core.storage.record import Record
 __all__ = [
     "LONGEST_PROMPT",
     "Parameters",
-    "asked_settings",
     "brief",
+    "common_parameters",
     "other_than",
-    "recorded_settings",
-    "sent_settings",
-    "shared",
+    "parameters_of_image",
+    "parameters_of_record",
+    "parameters_of_request",
 ]
 
 Parameters = dict[str, str | int | float]
@@ -29,10 +29,10 @@ def brief(text: str) -> str:
     return text if len(text) <= LONGEST_PROMPT else f"{text[: LONGEST_PROMPT - 1]}…"
 
 
-def sent_settings(image: GeneratedImage) -> Parameters:
+def parameters_of_image(image: GeneratedImage) -> Parameters:
     """What a picture was made with, beside its prompt and seed."""
     sent = image.request
-    return _told(
+    return _without_none(
         negative_prompt=sent.negative_prompt,
         width=sent.width,
         height=sent.height,
@@ -42,9 +42,9 @@ def sent_settings(image: GeneratedImage) -> Parameters:
     )
 
 
-def asked_settings(request: ImageRequest) -> Parameters:
+def parameters_of_request(request: ImageRequest) -> Parameters:
     """The same of a picture that is not made, as far as it was asked for."""
-    return _told(
+    return _without_none(
         negative_prompt=request.negative_prompt,
         width=request.width,
         height=request.height,
@@ -54,12 +54,12 @@ def asked_settings(request: ImageRequest) -> Parameters:
     )
 
 
-def recorded_settings(record: Record) -> Parameters:
+def parameters_of_record(record: Record) -> Parameters:
     """Everything that makes a picture of the folder again, as far as its file tells it.
 
     Of an edit what it started from is left out.
     """
-    return _told(
+    return _without_none(
         prompt=record.prompt,
         negative_prompt=record.negative_prompt,
         width=record.width,
@@ -71,7 +71,7 @@ def recorded_settings(record: Record) -> Parameters:
     )
 
 
-def shared(settings: Iterable[Mapping[str, str | int | float]]) -> Parameters:
+def common_parameters(settings: Iterable[Mapping[str, str | int | float]]) -> Parameters:
     """What is the same in all of them."""
     first, *others = list(settings) or [Parameters()]
     return {
@@ -86,7 +86,7 @@ def other_than(same: Mapping[str, str | int | float], settings: Parameters) -> P
     return {name: value for name, value in settings.items() if same.get(name) != value}
 
 
-def _told(**values: str | float | None) -> Parameters:
+def _without_none(**values: str | float | None) -> Parameters:
     return {
         name: brief(value) if isinstance(value, str) else value
         for name, value in values.items()

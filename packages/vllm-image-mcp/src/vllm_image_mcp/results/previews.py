@@ -15,7 +15,7 @@ from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.preview import Axis, contact_sheet, preview, xy_grid
 from vllm_image_core.text import one_line
 
-__all__ = ["Drawing", "PreviewSize", "Shown", "drawn", "one_picture", "sheet"]
+__all__ = ["Drawing", "PreviewSize", "SheetEntry", "draw_preview", "one_picture", "sheet"]
 
 _logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ _SHEET: Final[Mapping[PreviewSize, _Limits]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class SheetEntry:
     """One place of a sheet.
 
     Attributes:
@@ -84,14 +84,14 @@ def one_picture(path: Path) -> Drawing:
     return Drawing(lambda side, most: _one(path, side, most), _ONE)
 
 
-def sheet(places: Sequence[Shown]) -> Drawing:
+def sheet(places: Sequence[SheetEntry]) -> Drawing:
     """A numbered contact sheet; a labelled grid where all differ in one or two parameters alone."""
     if len(places) == 1 and (path := places[0].path):
         return one_picture(path)
     return Drawing(lambda side, most: _many(places, side, most), _SHEET)
 
 
-async def drawn(drawing: Drawing, size: PreviewSize, *, room: int) -> ImageContent | None:
+async def draw_preview(drawing: Drawing, size: PreviewSize, *, room: int) -> ImageContent | None:
     """A preview as a tool's result has it; None where there is too little room, or nothing to be drawn.
 
     Args:
@@ -120,7 +120,7 @@ def _one(path: Path, side: int, most: int) -> Picture:
     return preview(_read(path), longest_side=side, max_bytes=most, format=_FORMAT)
 
 
-def _many(places: Sequence[Shown], side: int, most: int) -> Picture:
+def _many(places: Sequence[SheetEntry], side: int, most: int) -> Picture:
     pictures = [_read_if_there(place.path) for place in places]
     if axes := _axes(places):
         x, y = axes
@@ -150,7 +150,7 @@ def _read_if_there(path: Path | None) -> Picture | None:
         return None
 
 
-def _captions(places: Sequence[Shown]) -> list[str]:
+def _captions(places: Sequence[SheetEntry]) -> list[str]:
     """What tells one place from another: the prompt, or the parameters of the same prompt."""
     if len({place.prompt for place in places}) > 1:
         return [one_line(place.prompt, limit=_CAPTION) for place in places]
@@ -161,12 +161,12 @@ def _captions(places: Sequence[Shown]) -> list[str]:
     ]
 
 
-def _differing(places: Sequence[Shown]) -> list[str]:
+def _differing(places: Sequence[SheetEntry]) -> list[str]:
     names = dict.fromkeys(name for place in places for name in place.parameters)
     return [name for name in names if len({place.parameters.get(name) for place in places}) > 1]
 
 
-def _axes(places: Sequence[Shown]) -> tuple[Axis, Axis] | None:
+def _axes(places: Sequence[SheetEntry]) -> tuple[Axis, Axis] | None:
     """The columns and rows of a grid, where the places are just that: the same prompt, row by row."""
     names = _differing(places)
     if len({place.prompt for place in places}) > 1 or not 1 <= len(names) <= 2:  # noqa: PLR2004 - two axes
@@ -185,14 +185,14 @@ def _axes(places: Sequence[Shown]) -> tuple[Axis, Axis] | None:
     return _axis(across, columns), _axis(down, rows)
 
 
-def _row(name: str, places: Sequence[Shown]) -> tuple[Axis, Axis] | None:
+def _row(name: str, places: Sequence[SheetEntry]) -> tuple[Axis, Axis] | None:
     values = _values(name, places)
     if len(values) != len(places) or len(values) > _MOST_COLUMNS:
         return None
     return _axis(name, values), Axis(name="", values=[one_line(places[0].prompt, limit=_CAPTION)])
 
 
-def _values(name: str, places: Sequence[Shown]) -> list[Value]:
+def _values(name: str, places: Sequence[SheetEntry]) -> list[Value]:
     return list(dict.fromkeys(place.parameters[name] for place in places))
 
 

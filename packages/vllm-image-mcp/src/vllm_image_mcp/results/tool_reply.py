@@ -8,7 +8,7 @@ from mcp.types import CallToolResult, ContentBlock, ResourceLink, TextContent
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from vllm_image_mcp.results.previews import Drawing, drawn
+from vllm_image_mcp.results.previews import Drawing, draw_preview
 from vllm_image_mcp.settings import Settings
 
 __all__ = ["MOST_BYTES", "reply", "with_notes"]
@@ -45,7 +45,7 @@ async def reply(
     text = to_json(structured).decode()
     content: list[ContentBlock] = [TextContent(type="text", text=text)]
     if drawing is not None and settings.preview != "none":
-        preview = await drawn(drawing, settings.preview, room=MOST_BYTES - _spent(text, links))
+        preview = await draw_preview(drawing, settings.preview, room=MOST_BYTES - _bytes_spent(text, links))
         content += [preview] if preview else []
     return CallToolResult(
         content=[*content, *links],
@@ -74,7 +74,7 @@ def with_notes(result: CallToolResult, notes: Sequence[str]) -> CallToolResult:
     )
 
 
-def _spent(text: str, links: Sequence[ResourceLink]) -> int:
+def _bytes_spent(text: str, links: Sequence[ResourceLink]) -> int:
     """Bytes of a result without its preview: the text once as it is and once inside of a string."""
     linked = sum(_LINK + len(to_json([link.uri, link.name, link.description])) for link in links)
     return _FRAME + len(text.encode()) + len(to_json(text)) + linked

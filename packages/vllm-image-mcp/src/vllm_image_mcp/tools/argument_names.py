@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from vllm_image_core.text import one_line
 
-__all__ = ["SortedNames", "ignored_note", "sort_names"]
+__all__ = ["SortedNames", "note_on_ignored", "sort_names"]
 
 _SEVERAL: Final = "several images"
 _SIZE: Final = "a size"
@@ -201,7 +201,7 @@ def sort_names(tool: str, arguments: Mapping[str, object], tools: Mapping[str, S
     )
 
 
-def ignored_note(tool: str, names: Iterable[str]) -> str:
+def note_on_ignored(tool: str, names: Iterable[str]) -> str:
     """What is said of fields that a tool does not have and did not need."""
     listed = [f"'{one_line(name)}'" for name in names]
     more = f" and {len(listed) - _MOST_NAMED} more" if len(listed) > _MOST_NAMED else ""
@@ -216,7 +216,7 @@ def _hint(tool: str, name: str, value: object, given: set[str], tools: Mapping[s
     words, others = _words(known), _words_of_others(tool, tools)
     if meant := _same(plain, words) or _missing(plain, known, given):
         return _use(tool, meant)
-    if wrapped := _wrapped(plain, value, known, given):
+    if wrapped := _nested_names(plain, value, known, given):
         return f"Pass {', '.join(wrapped)} at the top level, not inside it"
     if plain in _HOSTS:
         return None
@@ -286,7 +286,7 @@ def _aliases_of(known: Schema) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _wrapped(plain: str, value: object, known: Schema, given: set[str]) -> list[str]:
+def _nested_names(plain: str, value: object, known: Schema, given: set[str]) -> list[str]:
     """The tool's parameters that stand inside of a field and nowhere else."""
     if plain not in _WRAPPERS:
         return []

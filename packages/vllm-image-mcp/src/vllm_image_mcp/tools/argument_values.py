@@ -51,7 +51,7 @@ def convert_arguments(
         required: The parameters that have to be there, whatever they say.
     """
     return {
-        name: _converted(value, parameters[name])
+        name: _convert(value, parameters[name])
         for name, value in arguments.items()
         if name in required or not _says_nothing(name, value, parameters[name])
     }
@@ -67,10 +67,10 @@ def draw_random_seeds(arguments: Mapping[str, object]) -> tuple[dict[str, object
         del drawn["seed"]
     seeds, sweep = drawn.get("seeds"), drawn.get("sweep")
     if isinstance(seeds, list):
-        drawn["seeds"] = _drawn(cast("list[object]", seeds))
+        drawn["seeds"] = _draw(cast("list[object]", seeds))
     if isinstance(sweep, dict):
         drawn["sweep"] = {
-            name: _drawn(cast("list[object]", values))
+            name: _draw(cast("list[object]", values))
             if name in _SEEDS and isinstance(values, list)
             else values
             for name, values in cast("dict[object, object]", sweep).items()
@@ -78,7 +78,7 @@ def draw_random_seeds(arguments: Mapping[str, object]) -> tuple[dict[str, object
     return drawn, drawn != dict(arguments)
 
 
-def _drawn(seeds: list[object]) -> list[object]:
+def _draw(seeds: list[object]) -> list[object]:
     return [secrets.randbelow(_MOST_SEEDS) if _is_random(seed) else seed for seed in seeds]
 
 
@@ -94,7 +94,7 @@ def _says_nothing(name: str, value: object, schema: Schema) -> bool:
     return value.strip() in {"", "null"} | _DEFAULTS.get(name, frozenset())
 
 
-def _converted(value: object, schema: Schema) -> object:
+def _convert(value: object, schema: Schema) -> object:
     match schema.get("type"):
         case "array":
             items = cast("Schema", schema.get("items", {}))

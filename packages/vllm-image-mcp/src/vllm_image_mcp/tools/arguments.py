@@ -7,7 +7,7 @@ from typing import Any, Final, Self, cast
 from mcp.server.mcpserver.exceptions import ToolError
 
 from vllm_image_mcp.error_messages import explain_unknown
-from vllm_image_mcp.tools.argument_names import ignored_note, sort_names
+from vllm_image_mcp.tools.argument_names import note_on_ignored, sort_names
 from vllm_image_mcp.tools.argument_values import RANDOM_SEED, convert_arguments, draw_random_seeds
 from vllm_image_mcp.tools.schemas import short_input
 
@@ -73,6 +73,6 @@ def fit(tool: str, arguments: Mapping[str, object], signatures: Mapping[str, Sig
         arguments=values,
         notes=(
             *([_RANDOM_NOTE] if drawn else []),
-            *([ignored_note(tool, names.ignored)] if names.ignored else []),
+            *([note_on_ignored(tool, names.ignored)] if names.ignored else []),
         ),
     )

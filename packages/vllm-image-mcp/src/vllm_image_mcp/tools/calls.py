@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Final
 
 from vllm_image_core.errors import ImageError
 from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.input_picture import listed
+from vllm_image_core.requests.input_picture import as_sequence
 
 from vllm_image_mcp.input_folders import NamedPicture
 from vllm_image_mcp.jobs.folder_outcomes import with_folder
 from vllm_image_mcp.jobs.wait_limits import answer_by
-from vllm_image_mcp.jobs.waiting import GOING_ON, Beginning, waited, waited_elsewhere
+from vllm_image_mcp.jobs.waiting import GOING_ON, Beginning, wait_for_batch, wait_for_other_process
 from vllm_image_mcp.results import batch_results, found_images
 from vllm_image_mcp.results.image_results import image_waiting
 from vllm_image_mcp.results.links import picture_link
 from vllm_image_mcp.results.previews import one_picture, sheet
 from vllm_image_mcp.results.tool_reply import reply, with_notes
 from vllm_image_mcp.tools import sweeps
-from vllm_image_mcp.tools.checks import found_at_once, yes_or_no
+from vllm_image_mcp.tools.checks import check_limit, yes_or_no
 from vllm_image_mcp.tools.dates import begin_of, end_of
 
 if TYPE_CHECKING:
@@ -29,16 +29,24 @@ if TYPE_CHECKING:
 
     from mcp.server.mcpserver import Context
     from mcp.types import CallToolResult
-    from vllm_image_core.batches.handle import PictureBatch
+    from vllm_image_core.batches.handle import ImageBatch
     from vllm_image_core.batches.summary import BatchSummary, FoundBatch
     from vllm_image_core.requests.image_request import ImageRequest
     from vllm_image_core.storage.record import Record
 
-    from vllm_image_mcp.jobs.batch_monitor import Watch
+    from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
     from vllm_image_mcp.results.tool_results import BatchResult
     from vllm_image_mcp.state import State
 
-__all__ = ["batch_cancelled", "batch_got", "batches_listed", "images_found", "made", "many_made", "ordered"]
+__all__ = [
+    "batch_cancelled",
+    "batch_got",
+    "batches_listed",
+    "expand_requests",
+    "generate",
+    "images_found",
+    "many_made",
+]
 
 MOST_LISTED: Final = 20
 """Pictures of a batch that one answer tells of; a batch from here has no more."""
@@ -53,7 +61,7 @@ _FOR_GOOD: Final = (
 _RETRIABLE: Final = frozenset({"partial", "failed"})
 
 
-async def made(ctx: Context[State], request: ImageRequest, *, max_wait: object) -> CallToolResult:
+async def generate(ctx: Context[State], request: ImageRequest, *, max_wait: object) -> CallToolResult:
     """Make one picture, from a text or from others, as a batch of one: it is not lost when the call is.
 
     Raises:
@@ -63,7 +71,7 @@ async def made(ctx: Context[State], request: ImageRequest, *, max_wait: object) 
     """
     state = _with_folder(ctx)
     batch = state.studio.batch([request])
-    watch = await _begun_and_waited(ctx, batch, [request], max_wait=max_wait, through_trouble=False)
+    watch = await _begin_and_wait(ctx, batch, [request], max_wait=max_wait, through_trouble=False)
     if error := watch.errors.get(0) or batch.trouble:
         await batch.cancel()  # who is told of an error may call again, and must not get two pictures
         raise error
@@ -82,7 +90,7 @@ class NotAgreed(ImageError):
     usual_next_step = "Ask the user what they want instead."
 
 
-def ordered(
+def expand_requests(
     prompts: Sequence[str], seeds: Sequence[int] | None, sweep: object, *, shared: ImageRequest
 ) -> list[ImageRequest]:
     """The requests of a batch, in order.
@@ -90,7 +98,9 @@ def ordered(
     Raises:
         InvalidRequest: Too many or too few of something, or a sweep that is none.
     """
-    return sweeps.ordered(prompts, seeds, sweep, shared=shared, draw_seed=lambda: secrets.randbelow(2**32))
+    return sweeps.expand_requests(
+        prompts, seeds, sweep, shared=shared, draw_seed=lambda: secrets.randbelow(2**32)
+    )
 
 
 async def many_made(
@@ -113,8 +123,8 @@ async def many_made(
         raise NotAgreed(f"The user does not want these {len(requests)} pictures; nothing was sent.")
     studio = _with_folder(ctx).studio
     batch = studio.batch(requests, max_concurrent=max_concurrent)
-    await _begun_and_waited(ctx, batch, requests, max_wait=max_wait)
-    return await _told(ctx, await studio.find_batch(batch.id, limit=MOST_LISTED), failing=True)
+    await _begin_and_wait(ctx, batch, requests, max_wait=max_wait)
+    return await _batch_reply(ctx, await studio.find_batch(batch.id, limit=MOST_LISTED), failing=True)
 
 
 async def batch_got(
@@ -132,14 +142,14 @@ async def batch_got(
     waiting, resuming = yes_or_no("wait", wait, usual=True), yes_or_no("resume", resume, usual=False)
     until = answer_by(ctx, max_wait) if waiting else asyncio.get_running_loop().time()
     found_batch = await state.studio.find_batch(batch_id, limit=MOST_LISTED)
-    watch = await _resumed(state, found_batch) if resuming else state.floor.known(found_batch.id)
+    watch = await _resume(state, found_batch) if resuming else state.floor.monitor_of(found_batch.id)
     if watch is not None and waiting:
-        await waited(ctx, watch, until)
+        await wait_for_batch(ctx, watch, until)
     elif watch is None and waiting and found_batch.state in GOING_ON:
-        await waited_elsewhere(ctx, found_batch, until)
+        await wait_for_other_process(ctx, found_batch, until)
     if watch is not None:
-        await state.floor.settled(watch)
-    told = await _told(ctx, await state.studio.find_batch(batch_id, limit=MOST_LISTED))
+        await state.floor.wait_until_settled(watch)
+    told = await _batch_reply(ctx, await state.studio.find_batch(batch_id, limit=MOST_LISTED))
     return with_notes(told, [_FOR_GOOD]) if resuming and found_batch.state == "cancelled" else told
 
 
@@ -151,8 +161,11 @@ async def batches_listed(ctx: Context[State]) -> CallToolResult:
     """
     state = _with_folder(ctx)
     known = await state.studio.batches(_MOST_BATCHES)
-    listed_batches = batch_results.listed(known, most=MOST_LISTED)
-    told = [await _salvaged(state, each) if each.state in _CUT_OFF else each for each in listed_batches]
+    listed_batches = batch_results.recent_batches(known, most=MOST_LISTED)
+    told = [
+        await _with_folder_outcomes(state, each) if each.state in _CUT_OFF else each
+        for each in listed_batches
+    ]
     return await reply(batch_results.batch_list(told), state.settings)
 
 
@@ -194,7 +207,7 @@ async def images_found(
         seed=seed,
         since=begin_of("since", since),
         until=end_of("until", until),
-        limit=found_at_once(limit),
+        limit=check_limit(limit),
         offset=0 if offset is None else offset,
     )
     answer = await asyncio.to_thread(found_images.found_images, page, folder=folder)
@@ -205,8 +218,8 @@ async def images_found(
     return await reply(
         answer,
         state.settings,
-        links=found_images.found_links(answer),
-        drawing=sheet(found_images.shown_found(page)) if page.pictures else None,
+        links=found_images.links_of(answer),
+        drawing=sheet(found_images.sheet_entries(page)) if page.pictures else None,
     )
 
 
@@ -219,25 +232,25 @@ def _with_folder(ctx: Context[State]) -> State:
 
 def _input_names(edit: EditRequest) -> list[str]:
     """The names of the pictures of an edit, as its finished picture will tell them."""
-    given = [*listed(edit.images), *([] if edit.mask is None else [edit.mask])]
+    given = [*as_sequence(edit.images), *([] if edit.mask is None else [edit.mask])]
     return [one.name for one in given if isinstance(one, NamedPicture)]
 
 
-async def _begun_and_waited(
+async def _begin_and_wait(
     ctx: Context[State],
-    batch: PictureBatch,
+    batch: ImageBatch,
     requests: Sequence[ImageRequest],
     *,
     max_wait: object,
     through_trouble: bool = True,
-) -> Watch:
+) -> BatchMonitor:
     """Begin a batch of some requests and wait; where the host gives up, what was not sent is cancelled."""
     floor = ctx.request_context.lifespan_context.floor
     until = answer_by(ctx, max_wait)
     async with Beginning(ctx, batch.id, total=len(requests), until=until) as beginning:
         watch = await floor.begin(batch)
     try:
-        await waited(ctx, watch, until, through_trouble=through_trouble, ticks=beginning.ticks)
+        await wait_for_batch(ctx, watch, until, through_trouble=through_trouble, ticks=beginning.ticks)
     except asyncio.CancelledError:
         floor.wind_down(watch)
         raise
@@ -246,11 +259,11 @@ async def _begun_and_waited(
     return watch
 
 
-async def _resumed(state: State, found_batch: FoundBatch) -> Watch | None:
+async def _resume(state: State, found_batch: FoundBatch) -> BatchMonitor | None:
     """Go on with a batch that was cut off, has failures, or lacks files; any other stays as it is."""
     lacks_files = found_batch.state == "done" and batch_results.lacks_files(found_batch)
     if found_batch.state not in _RESUMABLE | _RETRIABLE and not lacks_files:
-        return state.floor.known(found_batch.id)
+        return state.floor.monitor_of(found_batch.id)
     batch = state.studio.resume(found_batch.id)
     if found_batch.state in _RETRIABLE:
         await batch
@@ -258,7 +271,9 @@ async def _resumed(state: State, found_batch: FoundBatch) -> Watch | None:
     return await state.floor.begin(batch)
 
 
-async def _told(ctx: Context[State], found_batch: FoundBatch, *, failing: bool = False) -> CallToolResult:
+async def _batch_reply(
+    ctx: Context[State], found_batch: FoundBatch, *, failing: bool = False
+) -> CallToolResult:
     """The reply on a batch; one of which nothing came is an error for the call that asked for it."""
     answer = await _answer(ctx.request_context.lifespan_context, found_batch)
     state = ctx.request_context.lifespan_context
@@ -266,12 +281,12 @@ async def _told(ctx: Context[State], found_batch: FoundBatch, *, failing: bool =
         answer,
         state.settings,
         links=batch_results.links_of(answer),
-        drawing=sheet(batch_results.shown_of(answer)) if answer.images_generated else None,
+        drawing=sheet(batch_results.sheet_entries(answer)) if answer.images_generated else None,
         is_error=failing and answer.status == "failed",
     )
 
 
-async def _salvaged(state: State, batch: BatchSummary) -> BatchSummary:
+async def _with_folder_outcomes(state: State, batch: BatchSummary) -> BatchSummary:
     """A batch that was cut off, with the pictures that the folder has and its journal has not."""
     found_batch = await state.studio.find_batch(batch.id, limit=MOST_LISTED)
     records = (await state.studio.find(batch=batch.id, limit=_MOST_BATCHES)).pictures
@@ -279,7 +294,7 @@ async def _salvaged(state: State, batch: BatchSummary) -> BatchSummary:
 
 
 async def _answer(state: State, found_batch: FoundBatch) -> BatchResult:
-    watch = state.floor.known(found_batch.id)
+    watch = state.floor.monitor_of(found_batch.id)
     done = {item.position for item in found_batch.items if item.path is not None}
     records: Sequence[Record] = ()
     if found_batch.state in _CUT_OFF or done - (watch.seen.keys() if watch else set()):
@@ -289,7 +304,7 @@ async def _answer(state: State, found_batch: FoundBatch) -> BatchResult:
         watch,
         records,
         notes=state.notes,
-        given_up=state.floor.given_up(found_batch.id),
+        given_up=state.floor.is_given_up(found_batch.id),
         server_url=state.server_url,
         folder=state.studio.output_dir,
     )

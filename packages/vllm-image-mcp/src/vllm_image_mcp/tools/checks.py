@@ -8,7 +8,7 @@ from vllm_image_core.text import shown
 
 from vllm_image_mcp.tools.parameters import USUALLY_FOUND
 
-__all__ = ["MOST_PROMPTS", "found_at_once", "prompts_with_seeds", "yes_or_no"]
+__all__ = ["MOST_PROMPTS", "check_limit", "prompts_with_seeds", "yes_or_no"]
 
 MOST_PROMPTS = 20
 """Prompts in one call of batch_generate."""
@@ -25,7 +25,7 @@ def prompts_with_seeds(
     Raises:
         InvalidRequest: There are no prompts, more than 20, or not one seed for each.
     """
-    count = _counted(prompts, "prompts")
+    count = _count(prompts, "prompts")
     if not 1 <= count <= MOST_PROMPTS:
         raise InvalidRequest(
             f"prompts has {count} entries; a batch takes 1 to {MOST_PROMPTS}.",
@@ -36,7 +36,7 @@ def prompts_with_seeds(
         )
     if seeds is None:
         return prompts, [None] * count
-    if _counted(seeds, "seeds") != count:
+    if _count(seeds, "seeds") != count:
         raise InvalidRequest(
             f"seeds has {len(seeds)} entries for {count} prompts. "
             "Allowed is one seed for each prompt, or no seeds at all.",
@@ -65,7 +65,7 @@ def yes_or_no(parameter: str, given: object, *, usual: bool) -> bool:
     )
 
 
-def found_at_once(limit: object) -> int:
+def check_limit(limit: object) -> int:
     """How many pictures one call of find_images tells of; the usual number where null was given.
 
     Raises:
@@ -76,7 +76,7 @@ def found_at_once(limit: object) -> int:
     return checks.integer("limit", limit, 1, MOST_FOUND, allowed=f"an integer from 1 to {MOST_FOUND}")
 
 
-def _counted(values: object, parameter: str) -> int:
+def _count(values: object, parameter: str) -> int:
     """How many values a list has; a host may send anything."""
     if isinstance(values, list):
         return len(values)  # pyright: ignore[reportUnknownArgumentType] - a host's list holds anything

@@ -72,8 +72,8 @@ async def edit_image(
     folders = ctx.request_context.lifespan_context.input_folders
     request = EditRequest(
         prompt=prompt,
-        images=[folders.named(name) for name in _listed(images)],
-        mask=None if mask is None else folders.named(mask),
+        images=[folders.name(name) for name in _as_list(images)],
+        mask=None if mask is None else folders.name(mask),
         strength=strength,
         negative_prompt=negative_prompt,
         num_inference_steps=num_inference_steps,
@@ -82,10 +82,10 @@ async def edit_image(
         filename=filename,
         quality=quality,
     )
-    return await calls.made(ctx, request, max_wait=max_wait)
+    return await calls.generate(ctx, request, max_wait=max_wait)
 
 
-def _listed(images: object) -> list[object]:
+def _as_list(images: object) -> list[object]:
     """The names of a call; a host may send anything, and one name alone is a list of one."""
     given = cast("list[object]", images) if isinstance(images, list) else [images]
     if 1 <= len(given) <= MOST_IMAGES:

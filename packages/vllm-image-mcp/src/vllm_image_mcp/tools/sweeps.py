@@ -11,7 +11,7 @@ from vllm_image_core.text import shown
 
 from vllm_image_mcp.tools.checks import MOST_PROMPTS, prompts_with_seeds
 
-__all__ = ["SWEPT", "ordered"]
+__all__ = ["SWEPT", "expand_requests"]
 
 SWEPT: Final = (
     *("seed", "guidance_scale", "num_inference_steps", "quality", "aspect_ratio", "negative_prompt"),
@@ -23,7 +23,7 @@ _MOST_PARAMETERS: Final = 2
 _EXAMPLE: Final = '{"guidance_scale": [3, 5], "seed": [1, 2]}'
 
 
-def ordered(
+def expand_requests(
     prompts: Sequence[str],
     seeds: Sequence[int] | None,
     sweep: object,
@@ -47,17 +47,17 @@ def ordered(
     if sweep is None:
         return [replace(shared, prompt=text, seed=seed) for text, seed in zip(texts, drawn, strict=True)]
     if len(texts) != 1:
-        raise _refused(
+        raise _refusal(
             f"A sweep varies one prompt, and prompts has {len(texts)} entries.",
             "prompts",
             len(texts),
             "one prompt beside a sweep",
         )
-    values = _checked(sweep)
+    values = _check(sweep)
     for name in values:
         if getattr(shared, name) is not None or (name == "seed" and seeds is not None):
             given = "seeds" if name == "seed" else name
-            raise _refused(f"{given} is given, and swept too.", given, None, "one of the two")
+            raise _refusal(f"{given} is given, and swept too.", given, None, "one of the two")
     fixed = replace(shared, prompt=texts[0], seed=drawn[0])
     if fixed.seed is None and "seed" not in values:
         fixed = replace(fixed, seed=draw_seed(), seed_drawn=True)
@@ -71,22 +71,22 @@ def _cells(values: Mapping[str, Sequence[object]]) -> list[Mapping[str, object]]
     return [dict(zip(reversed(names), row, strict=True)) for row in rows]
 
 
-def _checked(sweep: object) -> dict[str, Sequence[object]]:
+def _check(sweep: object) -> dict[str, Sequence[object]]:
     if not isinstance(sweep, Mapping):
-        raise _refused(
+        raise _refusal(
             f"sweep: {shown(sweep)} is no object.", "sweep", sweep, f"an object such as {_EXAMPLE}"
         )
     given = cast("Mapping[object, object]", sweep)
-    values = {_name(name): _listed(name, value) for name, value in given.items()}
+    values = {_name(name): _values(name, value) for name, value in given.items()}
     if not 1 <= len(given) <= _MOST_PARAMETERS or len(values) < len(given):
-        raise _refused(
+        raise _refusal(
             f"sweep has {len(given)} parameters.", "sweep", len(given), "one or two different parameters"
         )
     counts = [len(each) for each in values.values()]
     total = counts[0] * (counts[1] if len(counts) > 1 else 1)
     if total > MOST_PROMPTS:
         product = " x ".join(map(str, counts))
-        raise _refused(
+        raise _refusal(
             f"sweep makes {product} pictures, {total} in all; a batch takes at most {MOST_PROMPTS}.",
             "sweep",
             total,
@@ -98,7 +98,7 @@ def _checked(sweep: object) -> dict[str, Sequence[object]]:
 def _name(name: object) -> str:
     known = _ALIASES.get(str(name), str(name))
     if known not in SWEPT:
-        raise _refused(
+        raise _refusal(
             f"sweep has {shown(name)}, which cannot be swept.",
             "sweep",
             name,
@@ -107,10 +107,10 @@ def _name(name: object) -> str:
     return known
 
 
-def _listed(name: object, values: object) -> Sequence[object]:
+def _values(name: object, values: object) -> Sequence[object]:
     if isinstance(values, list) and values:
         return cast("list[object]", values)
-    raise _refused(
+    raise _refusal(
         f"sweep has no list of values for {shown(name)}.",
         "sweep",
         name,
@@ -118,7 +118,7 @@ def _listed(name: object, values: object) -> Sequence[object]:
     )
 
 
-def _refused(message: str, parameter: str, value: object, allowed: str) -> InvalidRequest:
+def _refusal(message: str, parameter: str, value: object, allowed: str) -> InvalidRequest:
     return InvalidRequest(
         f"{message} Allowed is {allowed}.", parameter=parameter, value=value, allowed=allowed
     )

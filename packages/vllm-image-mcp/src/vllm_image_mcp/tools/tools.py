@@ -93,7 +93,7 @@ async def generate_image(
         quality=quality,
         output_format=output_format,
     )
-    return await _calls().made(ctx, request, max_wait=max_wait)
+    return await _calls().generate(ctx, request, max_wait=max_wait)
 
 
 async def batch_generate(
@@ -131,7 +131,7 @@ async def batch_generate(
     )
     return await _calls().many_made(
         ctx,
-        _calls().ordered(prompts, seeds, sweep, shared=shared),
+        _calls().expand_requests(prompts, seeds, sweep, shared=shared),
         agreed=agreed.action == "accept" and agreed.data.go_on,
         max_concurrent=max_concurrent,
         max_wait=max_wait,

@@ -70,7 +70,7 @@ class Pipes:
         Raises:
             OSError: One of them is closed.
         """
-        incoming, outgoing = _copied(0), _copied(1)
+        incoming, outgoing = _copy_descriptor(0), _copy_descriptor(1)
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, 0)
         try:
@@ -127,7 +127,7 @@ class StdioHost:
         """Read no more; the SDK takes it as the end of the connection."""
         self._arrived.close()
 
-    async def answered(self, seconds: float) -> None:
+    async def wait_for_replies(self, seconds: float) -> None:
         """Wait until every request has its answer, at most so long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -138,7 +138,7 @@ class StdioHost:
         async with self._leaving:
             async for each in self._leaving:
                 if not self._is_progress_of_a_cancelled_call(each.message):
-                    await self._written(_line_of(each.message))
+                    await self._write_line(_line_of(each.message))
                 if isinstance(each.message, JSONRPCResponse | JSONRPCError):
                     self._settle(each.message.id)
 
@@ -171,7 +171,7 @@ class StdioHost:
             on_answer, self._on_answer = self._on_answer, None
             on_answer()
 
-    async def _written(self, line: bytes) -> None:
+    async def _write_line(self, line: bytes) -> None:
         if self._closed:
             return
         written = self._loop.create_future()
@@ -276,7 +276,7 @@ def _line_of(message: JSONRPCMessage) -> bytes:
     return _line_of(JSONRPCError(jsonrpc="2.0", id=message.id, error=error))
 
 
-def _copied(fd: int) -> int:
+def _copy_descriptor(fd: int) -> int:
     """A copy of a file descriptor beyond those of the standard streams."""
     if sys.platform == "win32":
         return os.dup(fd)

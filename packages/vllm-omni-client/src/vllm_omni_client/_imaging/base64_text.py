@@ -19,7 +19,7 @@ def _from_pybase64() -> _Decode | None:
 _fast = _from_pybase64()
 
 
-def decoded(text: str | bytes | memoryview) -> bytes:
+def decode(text: str | bytes | memoryview) -> bytes:
     """Return what the base64 stands for.
 
     Raises:

@@ -90,12 +90,12 @@ class Flatness:
         pairs = tuple(zip(self._pixel, above, strict=True))
         return {
             kind: bytes([kind])
-            + bytes((value - _predicted(kind, 0, up)) % 256 for value, up in pairs)
-            + bytes((value - _predicted(kind, value, up)) % 256 for value, up in pairs) * (self._width - 1)
+            + bytes((value - _prediction(kind, 0, up)) % 256 for value, up in pairs)
+            + bytes((value - _prediction(kind, value, up)) % 256 for value, up in pairs) * (self._width - 1)
             for kind in _FILTERS
         }
 
 
-def _predicted(kind: int, left: int, up: int) -> int:
+def _prediction(kind: int, left: int, up: int) -> int:
     """Return what a filter takes off a byte; the last one takes `left`, or where that is 0, `up`."""
     return (0, left, up, (left + up) // 2, left or up)[kind]

@@ -81,9 +81,9 @@ def size_of(data: bytes) -> PictureSize:
             header = png_header(data[:_SNIFFED_BYTES])
             return PictureSize(header.width, header.height)
         case "jpeg":
-            return _checked(_jpeg_size(data))
+            return _check(_jpeg_size(data))
         case "webp":
-            return _checked(_webp_size(data))
+            return _check(_webp_size(data))
         case None:
             if data.lstrip()[:1] == b"<":
                 raise DamagedPicture("got an HTML page where a picture was promised")
@@ -103,7 +103,7 @@ def flat_colour_of(data: bytes) -> str | None:
     return flatness.colour
 
 
-def _checked(size: PictureSize | None) -> PictureSize:
+def _check(size: PictureSize | None) -> PictureSize:
     if size is None or not (size.width and size.height):
         raise DamagedPicture("the picture's header does not tell its size")
     return size
@@ -203,17 +203,15 @@ class Inspection:
             header = self._png.finish()
             flatness = self._png.flatness
             size = PictureSize(header.width, header.height)
-            return self._inspected("png", size, flat_colour=flatness.colour if flatness else None)
+            return self._result("png", size, flat_colour=flatness.colour if flatness else None)
         start = bytes(self._start)
         size, kind = size_of(start), format_of(start)
         whole = self._is_whole_jpeg() if kind == "jpeg" else self._is_whole_webp(start)
         if kind is None or not whole:
             raise DamagedPicture(f"the picture is cut off after {self._length} bytes: its end is missing")
-        return self._inspected(kind, size)
+        return self._result(kind, size)
 
-    def _inspected(
-        self, kind: PictureFormat, size: PictureSize, *, flat_colour: str | None = None
-    ) -> Inspected:
+    def _result(self, kind: PictureFormat, size: PictureSize, *, flat_colour: str | None = None) -> Inspected:
         if size.width * size.height > self._most_pixels:
             raise DamagedPicture(f"the picture says that its size is {size}, far more than was asked for")
         return Inspected(format=kind, size=size, length=self._length, flat_colour=flat_colour)
@@ -226,7 +224,7 @@ class Inspection:
         return self._length in {told, told + told % 2}
 
 
-def inspected(data: bytes, *, most_pixels: int = MOST_PIXELS) -> Inspected:
+def inspect(data: bytes, *, most_pixels: int = MOST_PIXELS) -> Inspected:
     """Look at a whole picture at once.
 
     Raises:

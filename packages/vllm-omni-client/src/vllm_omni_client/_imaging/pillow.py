@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def opened(data: bytes) -> "Image.Image":
+def open_image(data: bytes) -> "Image.Image":
     """Unpack a PNG, JPEG or WebP with Pillow, which is asked for here and nowhere else.
 
     Raises:

@@ -116,7 +116,7 @@ class PngWalk:
         view = memoryview(data)
         self._seen += len(view)
         while view:
-            view = self._content(view) if self._step == "content" else self._fixed(view)
+            view = self._content(view) if self._step == "content" else self._gather(view)
 
     def finish(self) -> PngHeader:
         """Return the header of a file that is whole.
@@ -147,7 +147,7 @@ class PngWalk:
             self._expect("checksum", _SUM_BYTES)
         return rest
 
-    def _fixed(self, view: memoryview) -> memoryview:
+    def _gather(self, view: memoryview) -> memoryview:
         """Gather a piece of known length, then read it."""
         if self._step == "after":
             if bytes(view).strip(b"\0 \t\r\n"):

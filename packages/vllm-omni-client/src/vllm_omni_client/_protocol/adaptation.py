@@ -48,7 +48,7 @@ _ZERO_SEED_SINCE: Final = (0, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted(Generic[Request]):
+class Adapted(Generic[Request]):
     """A request that can be sent.
 
     Attributes:
@@ -64,7 +64,7 @@ class Fitted(Generic[Request]):
     warnings: tuple[str, ...] = ()
 
 
-def seeded(request: Request) -> Request:
+def with_seed(request: Request) -> Request:
     """Return a request with a seed, drawn where the caller left it out: servers never tell the one they draw.
 
     It has 32 bits, as the servers' own. 0 is not drawn: some servers take it for none.
@@ -74,14 +74,14 @@ def seeded(request: Request) -> Request:
     )
 
 
-def fitted_generation(
+def adapt_generation(
     request: ImageGenerationRequest,
     server: Capabilities,
     *,
     strict: bool,
     into_file: bool = False,
     requested: ImageGenerationRequest | None = None,
-) -> Fitted[ImageGenerationRequest]:
+) -> Adapted[ImageGenerationRequest]:
     """Return a generation as this server takes it.
 
     Args:
@@ -95,13 +95,13 @@ def fitted_generation(
         UnsupportedParameter: In strict mode: this server would ignore a field in silence.
     """
     unknown = _unknown(request, "generations", server)
-    ignored = _ignored(request, unknown)
+    ignored = _ignored_fields(request, unknown)
     if request.response_format == "file" and not _may_send_files(server):
         ignored = (*ignored, "response_format")
     _refuse(ignored, server, strict=strict)
     sent = request.model_copy(update=dict.fromkeys((*unknown, *ignored)))
-    chosen = {**_compressed(sent, "generations", server), **(_as_file(sent, server) if into_file else {})}
-    return Fitted(
+    chosen = {**_compression(sent, "generations", server), **(_as_file(sent, server) if into_file else {})}
+    return Adapted(
         requested=requested or request,
         sent=sent.model_copy(update=chosen),
         ignored=ignored,
@@ -109,29 +109,29 @@ def fitted_generation(
     )
 
 
-def fitted_edit(
+def adapt_edit(
     request: ImageEditRequest,
     uploads: tuple[Upload, ...],
     server: Capabilities,
     *,
     strict: bool,
     requested: ImageEditRequest | None = None,
-) -> tuple[Fitted[ImageEditRequest], tuple[Upload, ...]]:
+) -> tuple[Adapted[ImageEditRequest], tuple[Upload, ...]]:
     """Return an edit and its pictures as this server takes them.
 
     Raises:
         UnsupportedParameter: In strict mode: this server would ignore a field or a picture in silence.
     """
     unknown = _unknown(request, "edits", server)
-    fields = _ignored(request, unknown)
+    fields = _ignored_fields(request, unknown)
     pictures = tuple(dict.fromkeys(one.field for one in uploads if not server.takes("edits", one.field)))
     if request.seed == 0 and _is_before(server, _ZERO_SEED_SINCE):
         fields = (*fields, "seed")
     _refuse((*fields, *pictures), server, strict=strict)
     sent = request.model_copy(update=dict.fromkeys((*unknown, *fields)))
-    fitted = Fitted(
+    fitted = Adapted(
         requested=requested or request,
-        sent=sent.model_copy(update=_compressed(sent, "edits", server)),
+        sent=sent.model_copy(update=_compression(sent, "edits", server)),
         ignored=(*fields, *pictures),
         warnings=_quirks(request, server),
     )
@@ -145,7 +145,9 @@ def _unknown(
     return tuple(name for name, value in request if value is not None and not server.takes(route, name))
 
 
-def _ignored(request: ImageGenerationRequest | ImageEditRequest, unknown: tuple[str, ...]) -> tuple[str, ...]:
+def _ignored_fields(
+    request: ImageGenerationRequest | ImageEditRequest, unknown: tuple[str, ...]
+) -> tuple[str, ...]:
     """Those of them whose value asks for something that the server does not do anyway."""
     return tuple(
         name
@@ -173,7 +175,7 @@ def _may_send_files(server: Capabilities) -> bool:
     return server.sends_files or server.source == "unknown"
 
 
-def _compressed(
+def _compression(
     request: ImageGenerationRequest | ImageEditRequest, route: Route, server: Capabilities
 ) -> dict[str, object]:
     """Ask for PNGs that are compressed, where the server lets itself be asked.

@@ -25,16 +25,16 @@ def base_url_of(text: str) -> str:
     """
     text = text.strip()
     if not text.isprintable():
-        raise _refused("", f"{_ALLOWED}, without control characters")
+        raise _refusal("", f"{_ALLOWED}, without control characters")
     parts = _split(text)
     if "@" in text:
-        raise _refused("", "holds a user name or password; pass the key as api_key")
+        raise _refusal("", "holds a user name or password; pass the key as api_key")
     if parts.scheme not in {"http", "https"}:
-        raise _refused(text, f'{_ALLOWED}; did you forget "http://"?')
+        raise _refusal(text, f'{_ALLOWED}; did you forget "http://"?')
     if "?" in text or "#" in text:
-        raise _refused(text, f"{_ALLOWED}, without a query")
+        raise _refusal(text, f"{_ALLOWED}, without a query")
     if not (_is_host(parts.hostname or "") and parts.port != 0 and _PATH.fullmatch(parts.path)):
-        raise _refused(text, _ALLOWED)
+        raise _refusal(text, _ALLOWED)
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     return f"{parts.scheme}://{parts.netloc.rstrip(':').lower()}{path}"
 
@@ -44,7 +44,7 @@ def _split(text: str) -> SplitResult:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError as error:
-        raise _refused("" if "@" in text else text, f"{_ALLOWED} ({error})") from None
+        raise _refusal("" if "@" in text else text, f"{_ALLOWED} ({error})") from None
     return parts
 
 
@@ -62,7 +62,7 @@ def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | No
         return None
 
 
-def _refused(text: str, why: str) -> InvalidParameter:
+def _refusal(text: str, why: str) -> InvalidParameter:
     shown = repr(printable(re.split(r"[?#]", text)[0], limit=_SHOWN)) + " " if text else ""
     return InvalidParameter(f"base_url {shown}{why}", parameter="base_url")
 

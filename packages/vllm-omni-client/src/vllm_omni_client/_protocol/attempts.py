@@ -87,7 +87,7 @@ class Attempts:
         left = self._image.left - (self._cost(error) != "no")
         return is_stale(error, generations_left=left, stale_resends=self._stale_resends)
 
-    def diagnosed(self, error: OmniError, *, healthy: bool) -> OmniError:
+    def diagnose(self, error: OmniError, *, healthy: bool) -> OmniError:
         """Take in what `/health` said after a failure; a server error without health is a dead engine."""
         self._healthy = healthy
         if not healthy:
@@ -100,7 +100,7 @@ class Attempts:
         dead.__cause__ = error
         return dead
 
-    def signed(self, error: OmniError) -> OmniError:
+    def sign(self, error: OmniError) -> OmniError:
         """Write what was tried and what it cost, over all attempts, on an error that may leave the client."""
         last, elapsed = error.exchange, self.elapsed_seconds
         self._image.fail(error, self._began + elapsed, cost=self._cost(error))
@@ -114,9 +114,9 @@ class Attempts:
         )
         return error.after(exchange, gpu_spent=self._image.gpu_spent, failures=self.failures)
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """Write down that the call got its answer."""
-        self._budget.succeeded()
+        self._budget.credit()
         self._image.charge("no" if self._exchange.method == "GET" else "yes")
 
     def _cost(self, error: OmniError) -> GpuSpent:
@@ -124,7 +124,7 @@ class Attempts:
 
     def may_follow(self, error: BaseException) -> bool:
         """Say whether another attempt follows a failure; whatever is no OmniError ends the call."""
-        self._next = self._decided(error) if isinstance(error, OmniError) else Stop()
+        self._next = self._decide(error) if isinstance(error, OmniError) else Stop()
         if isinstance(self._next, Wait):
             self._follow(self._next)
         return isinstance(self._next, Wait)
@@ -139,7 +139,7 @@ class Attempts:
         """Return the wait that `may_follow` decided on."""
         return self._next.seconds if isinstance(self._next, Wait) else 0.0
 
-    def _decided(self, error: OmniError) -> Wait | Stop:
+    def _decide(self, error: OmniError) -> Wait | Stop:
         history = History(
             attempts=self._made,
             costly_retries=self._costly_retries,

@@ -28,7 +28,7 @@ _SHOWN: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class ConnectionSettings:
     """Where the server is, the key, and what is allowed.
 
     Attributes:
@@ -56,7 +56,7 @@ class Connection:
     budget: RetryBudget
 
     @classmethod
-    def checked(
+    def from_arguments(
         cls,
         base_url: str,
         *,
@@ -76,14 +76,14 @@ class Connection:
         """
         return cls(
             base_url=base_url_of(base_url),
-            key=_checked_key(as_secret(api_key)),
-            timeout_seconds=_checked_timeout(
+            key=_check_key(as_secret(api_key)),
+            timeout_seconds=_check_timeout(
                 "timeout", timeout, hint="; a call without a deadline could hang for ever"
             ),
-            connect_seconds=_checked_timeout("connect_timeout", connect_timeout),
-            read_seconds=math.inf if read_timeout is None else _checked_timeout("read_timeout", read_timeout),
-            max_retries=_checked_number("max_retries", max_retries, least=0, most=_MOST_RETRIES),
-            max_connections=_checked_number(
+            connect_seconds=_check_timeout("connect_timeout", connect_timeout),
+            read_seconds=math.inf if read_timeout is None else _check_timeout("read_timeout", read_timeout),
+            max_retries=_check_number("max_retries", max_retries, least=0, most=_MOST_RETRIES),
+            max_connections=_check_number(
                 "max_connections", max_connections, least=1, most=_MOST_CONNECTIONS
             ),
             clock=clock,
@@ -148,7 +148,7 @@ class Connection:
         """Return a foreign text with the key hidden, should the server repeat it."""
         return text if self.key is None else hidden(text, self.key.get_secret_value())
 
-    def timed_out(self, attempts: Attempts) -> OmniError:
+    def timeout_error(self, attempts: Attempts) -> OmniError:
         """Return the error of a call that reached its total deadline."""
         within = f"within {attempts.policy.timeout_seconds:g} s"
         if attempts.wire.waiting:
@@ -164,7 +164,7 @@ def as_secret(api_key: str | SecretStr | None) -> SecretStr | None:
     return SecretStr(api_key) if isinstance(api_key, str) else api_key
 
 
-def _checked_key(api_key: SecretStr | None) -> SecretStr | None:
+def _check_key(api_key: SecretStr | None) -> SecretStr | None:
     """Return the key; an empty one is none. Raises InvalidParameter when no header can carry it."""
     if api_key is None or (isinstance(api_key, SecretStr) and not api_key.get_secret_value()):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller's value, unchecked
         return None
@@ -178,7 +178,7 @@ def _fits_a_header(key: SecretStr) -> bool:
     return text.isascii() and text.isprintable() and " " not in text
 
 
-def _checked_timeout(name: str, timeout: float, *, hint: str = "") -> float:
+def _check_timeout(name: str, timeout: float, *, hint: str = "") -> float:
     """Return seconds. Raises InvalidParameter unless they are finite and more than 0."""
     if not (_is_a(timeout, int, float) and math.isfinite(timeout) and timeout > 0):
         shown = printable(repr(timeout), limit=_SHOWN)
@@ -187,7 +187,7 @@ def _checked_timeout(name: str, timeout: float, *, hint: str = "") -> float:
     return float(timeout)
 
 
-def _checked_number(name: str, number: int, *, least: int, most: int) -> int:
+def _check_number(name: str, number: int, *, least: int, most: int) -> int:
     """Return a whole number. Raises InvalidParameter unless it is from `least` to `most`."""
     if not (_is_a(number, int) and least <= number <= most):
         shown = printable(repr(number), limit=_SHOWN)

@@ -15,14 +15,14 @@ def differences(request: Request, reply: ImageGenerationReply) -> tuple[str, ...
     """Compare the pictures of a reply with what was asked for."""
     images = reply.data
     return (
-        *reply.left_out,
-        *_of_number(request, len(images) + len(reply.left_out)),
+        *reply.omitted_images,
+        *_of_number(request, len(images) + len(reply.omitted_images)),
         *(
             words
             for number, image in enumerate(images)
             for words in difference(request, image, f"Picture {number}")
         ),
-        *_repeated(images),
+        *_repeats(images),
     )
 
 
@@ -63,7 +63,7 @@ def _of_number(request: Request, number: int) -> Iterator[str]:
         yield f"{number} pictures came, and {request.n} was asked for."
 
 
-def _repeated(images: Sequence[ReplyImage]) -> Iterator[str]:
+def _repeats(images: Sequence[ReplyImage]) -> Iterator[str]:
     first: dict[bytes, int] = {}
     for number, image in enumerate(images):
         same = first.setdefault(image.bytes, number)

@@ -8,10 +8,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from vllm_omni_client import metrics
 from vllm_omni_client._imaging.archive import pictures_in
-from vllm_omni_client._imaging.picture import DamagedPicture, inspected, most_pixels, pixels_of
+from vllm_omni_client._imaging.picture import DamagedPicture, inspect, most_pixels, pixels_of
 from vllm_omni_client._protocol.multipart import multipart
-from vllm_omni_client._protocol.picture_file import Arrived, PictureFile
-from vllm_omni_client._protocol.refusal import excerpt, failure_within, refusal, request_id, told
+from vllm_omni_client._protocol.picture_file import PictureFile, ReceivedFile
+from vllm_omni_client._protocol.refusal import error_message, excerpt, failure_within, refusal, request_id
 from vllm_omni_client.capabilities import EDITS_PATH, GENERATIONS_PATH, SLEEP_PATH, WAKE_UP_PATH
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import BadReply, Exchange
@@ -83,9 +83,9 @@ def generate(request: ImageGenerationRequest) -> Call[ImageGenerationReply]:
     return _drawing(GENERATIONS_PATH, request, decode, content=request.to_json())
 
 
-def generate_into(request: ImageGenerationRequest, file: PictureFile) -> Call[Arrived]:
+def generate_into(request: ImageGenerationRequest, file: PictureFile) -> Call[ReceivedFile]:
     """`POST /v1/images/generations`, with the picture written to a file while it comes in."""
-    return _drawing(GENERATIONS_PATH, request, file.arrived, content=request.to_json(), file=file)
+    return _drawing(GENERATIONS_PATH, request, file.receive_rest, content=request.to_json(), file=file)
 
 
 def edit(request: ImageEditRequest, uploads: Sequence[Upload]) -> Call[ImageGenerationReply]:
@@ -94,10 +94,12 @@ def edit(request: ImageEditRequest, uploads: Sequence[Upload]) -> Call[ImageGene
     return _drawing(EDITS_PATH, request, _pictures(request), content=content, content_type=content_type)
 
 
-def edit_into(request: ImageEditRequest, uploads: Sequence[Upload], file: PictureFile) -> Call[Arrived]:
+def edit_into(request: ImageEditRequest, uploads: Sequence[Upload], file: PictureFile) -> Call[ReceivedFile]:
     """`POST /v1/images/edits`, with the picture written to a file while it comes in."""
     content_type, content = multipart(request.to_form(), uploads)
-    return _drawing(EDITS_PATH, request, file.arrived, content=content, content_type=content_type, file=file)
+    return _drawing(
+        EDITS_PATH, request, file.receive_rest, content=content, content_type=content_type, file=file
+    )
 
 
 def _drawing(
@@ -266,7 +268,7 @@ def _sound(
     damage: dict[int, DamagedPicture] = {}
     for number, image in enumerate(reply.data):
         try:
-            inspected(image.bytes, most_pixels=most_pixels(request.size))
+            inspect(image.bytes, most_pixels=most_pixels(request.size))
         except DamagedPicture as error:
             damage[number] = error
     if len(damage) == len(reply.data):
@@ -311,7 +313,7 @@ def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes)
 
 
 def _what_is_wrong(content: bytes, error: ValueError) -> str:
-    if text := told(content):
+    if text := error_message(content):
         return f"with an error inside: {text}"
     if isinstance(error, UnicodeDecodeError):
         return f"with text that is not UTF-8{excerpt(content)}"

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from vllm_omni_client._protocol import endpoints
 from vllm_omni_client._protocol.attempts import Attempts
-from vllm_omni_client._protocol.connection_settings import Connection
+from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.connection_trace import Wire
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.known_server import KnownServer
@@ -60,7 +60,7 @@ class Flows:
         server: What is known of it.
     """
 
-    def __init__(self, connection: Connection, server: KnownServer) -> None:
+    def __init__(self, connection: ConnectionSettings, server: KnownServer) -> None:
         self._connection = connection
         self._server = server
 
@@ -83,21 +83,21 @@ class Flows:
         seconds = min(_HEALTH_SECONDS, attempts.remaining_seconds / 2)
         if attempts.depend_on_health(failure):
             healthy = yield from self._quietly(endpoints.health(closes=True), seconds)
-            failure = attempts.diagnosed(failure, healthy=healthy is True)
+            failure = attempts.diagnose(failure, healthy=healthy is True)
         if isinstance(failure, ModelChanged):
-            failure.served = (yield from self._listed(seconds)) or failure.served
+            failure.served = (yield from self._list_models(seconds)) or failure.served
         if isinstance(failure, NotFound) and call.draws:
-            failure = yield from self._located(failure, seconds)
-        raise attempts.signed(failure)
+            failure = yield from self._locate(failure, seconds)
+        raise attempts.sign(failure)
 
-    def _located(self, error: NotFound, seconds: float) -> Flow[NotFound]:
+    def _locate(self, error: NotFound, seconds: float) -> Flow[NotFound]:
         """Say where it was that there are no pictures, and what is there instead."""
-        names = ", ".join((yield from self._listed(seconds)))
+        names = ", ".join((yield from self._list_models(seconds)))
         shown = f"lists {names}" if names else "lists no model"
         message = f"{error.message}; {self._connection.base_url} {shown} under /v1/models"
         return NotFound(message, status=error.status, exchange=error.exchange)
 
-    def _listed(self, seconds: float) -> Flow[tuple[str, ...]]:
+    def _list_models(self, seconds: float) -> Flow[tuple[str, ...]]:
         """Return the names that the server has now; none where it tells none."""
         listed = yield from self._quietly(endpoints.models(), seconds)
         return tuple(self._connection.without_key(card.id) for card in listed.data) if listed else ()
@@ -112,7 +112,7 @@ class Flows:
             version = yield from self._quietly(endpoints.version(), seconds / 2, but=_NO_ONE_THERE)
         except _NO_ONE_THERE:
             return self._server.learn(Capabilities())
-        if renewed := self._server.renewed(version):
+        if renewed := self._server.renew(version):
             return renewed
         description = yield from self._quietly(endpoints.openapi(), seconds / 2)
         return self._server.learn(Capabilities.of_openapi(description or b"", version))

@@ -30,7 +30,7 @@ class KnownServer:
         self._until = 0.0
 
     @property
-    def believed(self) -> Capabilities | None:
+    def current(self) -> Capabilities | None:
         """What is known; None when it has to be asked for."""
         if self._fixed is not None:
             return self._fixed
@@ -43,7 +43,7 @@ class KnownServer:
         self._until = self._clock() + (_UNKNOWN_SECONDS if unknown else _BELIEVED_SECONDS)
         return capabilities
 
-    def renewed(self, version: str | None) -> Capabilities | None:
+    def renew(self, version: str | None) -> Capabilities | None:
         """Return what was learnt before, believed anew, if the server is still of the same version."""
         learnt = self._learnt
         if learnt is None or learnt.source == "unknown" or version is None or learnt.version != version:

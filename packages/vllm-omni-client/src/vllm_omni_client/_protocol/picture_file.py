@@ -24,7 +24,7 @@ _FORMATS: Final = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arrived:
+class ReceivedFile:
     """A picture that is whole, in a file that still has its temporary name.
 
     Attributes:
@@ -79,14 +79,14 @@ class PictureFile:
         """Return what stands around the picture. Raises ValueError when the body is not whole."""
         return self._stream.finish()
 
-    def arrived(self, around: bytes) -> Arrived:
+    def receive_rest(self, around: bytes) -> ReceivedFile:
         """Return what has come.
 
         Raises:
             ValueError: No whole picture has.
         """
         metrics = None if self._stream.is_raw else _metrics(around)
-        return Arrived(picture=self._inspection.finish(), metrics=metrics, surplus=self._stream.surplus)
+        return ReceivedFile(picture=self._inspection.finish(), metrics=metrics, surplus=self._stream.surplus)
 
     def commit(self) -> Path:
         """Give the file its name; see `NewFile.commit`."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Final, Literal
 
-from vllm_omni_client._imaging.base64_text import decoded
+from vllm_omni_client._imaging.base64_text import decode
 from vllm_omni_client.replies import DATA_URL
 
 # Quotation marks within a JSON text are escaped, so this can be nothing but a key and its text.
@@ -122,20 +122,20 @@ class PictureStream:
         end = self._chunk.find(b'"', start)
         text = view if end < 0 else view[: end - start]
         if self._state != "surplus":
-            self._decode(self._unescaped(text, start, ended=end >= 0), ended=end >= 0)
+            self._decode(self._unescape(text, start, ended=end >= 0), ended=end >= 0)
         if end < 0:
             return view[:0]
         self._state = "rest"
         return view[len(text) :]
 
-    def _unescaped(self, text: memoryview, start: int, *, ended: bool) -> memoryview:
+    def _unescape(self, text: memoryview, start: int, *, ended: bool) -> memoryview:
         """Return the text, escapes read and line ends left out; an escape that is cut waits for the rest."""
         if not self._escape and self._chunk.find(b"\\", start, start + len(text)) < 0:
             return text
         joined = self._escape + text
         cut = None if ended else _UNFINISHED_ESCAPE.search(joined)
         self._escape = cut[0] if cut else b""
-        return memoryview(_ESCAPE.sub(_meant, joined[: len(joined) - len(self._escape)]))
+        return memoryview(_ESCAPE.sub(_unescape_match, joined[: len(joined) - len(self._escape)]))
 
     def _decode(self, text: memoryview, *, ended: bool) -> None:
         """Decode whole groups of four, and carry what is over to the next part."""
@@ -159,10 +159,10 @@ class PictureStream:
         if self._padded:
             raise ValueError("not base64: something follows its end")
         self._padded = text[-1] == b"="[0]
-        self._write(decoded(text))
+        self._write(decode(text))
 
 
-def _meant(escape: re.Match[bytes]) -> bytes:
+def _unescape_match(escape: re.Match[bytes]) -> bytes:
     if escape[2]:
         return b""
     return escape[1] or bytes.fromhex(escape[3].decode())

@@ -81,7 +81,7 @@ def refusal(headers: Mapping[str, str], content: bytes, *, exchange: Exchange, s
     """Return the error that a status of 300 and above means."""
     if status in _REDIRECTS:
         return ServerRefused(_redirect(status, headers), status=status, exchange=exchange)
-    text = told(content)
+    text = error_message(content)
     message = (
         f"the server answered {status}: {text}" if text else f"the server answered {status}{excerpt(content)}"
     )
@@ -112,7 +112,7 @@ def failure_within(content: bytes, *, exchange: Exchange) -> ServerRefused | Non
 
     Some servers and proxies answer 200 and write the error, and often its status as `code`, into the body.
     """
-    text = told(content)
+    text = error_message(content)
     code = _member(_member(_json(content), "error"), "code")
     status = int(code) if isinstance(code, int | str) and str(code).isdecimal() else 0
     message = f"the server answered {exchange.status}, but with an error inside: {text}"
@@ -149,7 +149,7 @@ def _plain(content: bytes) -> str:
     return "" if content.lstrip()[:1] == b"<" else content[:_TEXT_BYTES].decode(errors="ignore")
 
 
-def told(content: bytes) -> str:
+def error_message(content: bytes) -> str:
     """Return the message of an error body in any of the server's shapes; empty when there is none."""
     body = _json(content)
     error = _member(body, "error")

@@ -62,7 +62,7 @@ class IncomingReply:
         encoding = headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"", "identity"}:
             name = encoding if encoding in _ENCODINGS else "something unknown"
-            raise self._refused(f"encoded as {name}, which was not asked for")
+            raise self._refusal(f"encoded as {name}, which was not asked for")
         self._file = call.file if status == _OK else None
         if self._file is not None:
             self._file.begin()
@@ -84,7 +84,7 @@ class IncomingReply:
     def whole(self) -> Reply:
         """Return the answer after its last part; of one that went to a file, what is left over."""
         if self._file is not None:
-            return Reply(status=self._status, headers=self._headers, content=self._left_over(self._file))
+            return Reply(status=self._status, headers=self._headers, content=self._remainder(self._file))
         return Reply(
             status=self._status, headers=self._headers, content=b"".join(self._chunks)[: self._limit]
         )
@@ -95,7 +95,7 @@ class IncomingReply:
         except ValueError as error:
             raise self._wrong(error, chunk) from error
 
-    def _left_over(self, file: PictureFile) -> bytes:
+    def _remainder(self, file: PictureFile) -> bytes:
         try:
             return file.finish()
         except ValueError as error:
@@ -106,7 +106,7 @@ class IncomingReply:
         return BadReply(f"the server answered 200, but {error}{text}", exchange=self._exchange)
 
     def _too_long(self) -> BadReply:
-        return self._refused(f"more than {self._limit} bytes long")
+        return self._refusal(f"more than {self._limit} bytes long")
 
-    def _refused(self, why: str) -> BadReply:
+    def _refusal(self, why: str) -> BadReply:
         return BadReply(f"the server's answer is {why}", exchange=self._exchange)

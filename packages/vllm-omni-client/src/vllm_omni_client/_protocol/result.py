@@ -2,26 +2,28 @@
 
 from typing import TypeVar
 
-from vllm_omni_client._protocol.adaptation import Fitted
+from vllm_omni_client._protocol.adaptation import Adapted
 from vllm_omni_client._protocol.attempts import Attempts
 from vllm_omni_client._protocol.differences import difference, differences
-from vllm_omni_client._protocol.picture_file import Arrived, PictureFile
+from vllm_omni_client._protocol.picture_file import PictureFile, ReceivedFile
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
-from vllm_omni_client.receipt import Receipt
+from vllm_omni_client.receipt import CallReport
 from vllm_omni_client.saved import SavedImage
 
 Request = TypeVar("Request", ImageGenerationRequest, ImageEditRequest)
 
 
 def with_receipt(
-    fitted: Fitted[Request], reply: ImageGenerationReply, attempts: Attempts
+    fitted: Adapted[Request], reply: ImageGenerationReply, attempts: Attempts
 ) -> ImageGenerationReply:
     """Write on a reply how it came about."""
     return reply.with_receipt(_receipt(fitted, attempts, differences(fitted.requested, reply)))
 
 
-def saved(fitted: Fitted[Request], file: PictureFile, arrived: Arrived, attempts: Attempts) -> SavedImage:
+def finish_file(
+    fitted: Adapted[Request], file: PictureFile, arrived: ReceivedFile, attempts: Attempts
+) -> SavedImage:
     """Give the file its name, and say how it came about.
 
     Raises:
@@ -41,11 +43,11 @@ def saved(fitted: Fitted[Request], file: PictureFile, arrived: Arrived, attempts
     )
 
 
-def _receipt(fitted: Fitted[Request], attempts: Attempts, warnings: tuple[str, ...]) -> Receipt:
-    return Receipt(
+def _receipt(fitted: Adapted[Request], attempts: Attempts, warnings: tuple[str, ...]) -> CallReport:
+    return CallReport(
         requested=fitted.requested,
         sent=fitted.sent,
-        ignored=fitted.ignored,
+        ignored_fields=fitted.ignored,
         warnings=(*fitted.warnings, *warnings),
         failures=attempts.failures,
         elapsed_seconds=attempts.elapsed_seconds,

@@ -153,12 +153,12 @@ def _wait(error: OmniError, *, policy: Policy, history: History, backoff: float)
             repeatable = policy.repeatable or outcome == "failed"
             unspent = history.costly_retries == 0 and history.generations_left > 0
             allowed = repeatable and unspent and history.healthy is True and error.server_state != "dead"
-            return Wait(_asked_or(error, backoff), costly=True) if allowed else Stop()
+            return Wait(_requested_or(error, backoff), costly=True) if allowed else Stop()
         case _:
             assert_never(outcome)
 
 
-def _asked_or(error: OmniError, backoff: float) -> float:
+def _requested_or(error: OmniError, backoff: float) -> float:
     """Return how long to wait: what the server asked for, where that is longer and not too long."""
     asked = error.retry_after_seconds if isinstance(error, ServerBusy) else None
     return max(asked, backoff) if asked is not None and asked <= LONGEST_RETRY_AFTER_SECONDS else backoff

@@ -42,7 +42,7 @@ class RetryBudget:
         with self._lock:
             self._tokens = max(0.0, self._tokens - tokens)
 
-    def succeeded(self) -> None:
+    def credit(self) -> None:
         """Earn for a call that got its answer."""
         with self._lock:
             self._tokens = min(self._capacity, self._tokens + _SUCCESS)

@@ -1,6 +1,6 @@
 import pytest
 from PIL import Image, ImageChops
-from vllm_omni_client.simulator.drawing.drawing import Subject, draw, marked, paint
+from vllm_omni_client.simulator.drawing.drawing import Subject, draw, mark, paint
 from vllm_omni_client.simulator.engine.model_rules import Guidance
 
 
@@ -65,7 +65,7 @@ def test_the_mark_stands_in_the_lower_left_corner_and_leaves_the_rest_alone(size
 
 def test_the_mark_is_white_letters_on_a_dark_plate_whatever_the_picture() -> None:
     for tone in (0, 128, 255):
-        picture = marked(Image.new("RGB", (256, 256), (tone, tone, tone)))
+        picture = mark(Image.new("RGB", (256, 256), (tone, tone, tone)))
         corner = picture.crop((0, 220, 110, 256)).convert("L")
         darkest, brightest = corner.getextrema()
         assert brightest == 255

@@ -88,7 +88,7 @@ def test_of_several_faults_the_first_one_happens_and_all_count() -> None:
     plan = FaultPlan([Fault.parse("black@2"), Fault.parse("status@1-3")])
     kinds = [fault.kind for fault in (plan.meet(PATH) for _ in range(3)) if fault is not None]
     assert kinds == ["status", "black", "status"]
-    assert plan.met() == {"black@2": 1, "status@1-3": 2}
+    assert plan.counts() == {"black@2": 1, "status@1-3": 2}
 
 
 def test_faults_are_added_and_cleared_while_it_runs() -> None:
@@ -101,14 +101,14 @@ def test_faults_are_added_and_cleared_while_it_runs() -> None:
     ]
     plan.clear()
     assert plan.meet(PATH) is None
-    assert plan.met() == {}
+    assert plan.counts() == {}
 
 
 def test_nothing_is_added_where_one_of_several_is_no_fault() -> None:
     plan = FaultPlan()
     with pytest.raises(ValueError, match="no fault"):
         plan.add("status", "nonsense")
-    assert plan.met() == {}
+    assert plan.counts() == {}
 
 
 def test_settings_take_faults_as_text_or_as_values() -> None:

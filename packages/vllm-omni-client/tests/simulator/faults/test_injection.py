@@ -11,7 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 from vllm_omni_client.simulator import Simulation, SimulatorSettings
-from vllm_omni_client.simulator.http.serving import served, serving
+from vllm_omni_client.simulator.http.serving import serve_in_thread, serving
 
 PATH = "/v1/images/generations"
 REQUEST = {"prompt": "a red fox", "size": "64x64", "num_inference_steps": 1, "seed": 7}
@@ -22,7 +22,7 @@ SECONDS = 20.0
 def broken(*faults: str, **settings: object) -> Generator[httpx.Client]:
     """A connection to a server on a port that has these faults."""
     chosen = SimulatorSettings.model_validate({"faults": faults, **settings})
-    with served(chosen) as url, httpx.Client(base_url=url, timeout=SECONDS) as client:
+    with serve_in_thread(chosen) as url, httpx.Client(base_url=url, timeout=SECONDS) as client:
         yield client
 
 
@@ -258,7 +258,7 @@ def test_a_simulation_is_steered_while_it_runs() -> None:
         assert ask(client).status_code == 200
         simulation.faults.add("status@1")
         assert [ask(client).status_code for _ in range(2)] == [503, 200]
-        assert simulation.faults.met() == {"status@1": 1}
+        assert simulation.faults.counts() == {"status@1": 1}
 
 
 @pytest.mark.parametrize("kind", ["fewer", "black", "junk-base64", "wrong-size"])

@@ -276,7 +276,7 @@ async def test_a_broken_request_is_told_in_the_words_of_each_release() -> None:
 
 def test_a_route_that_no_line_is_known_of_is_told_without_one() -> None:
     missing = {"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}
-    told = Complaint([missing]).told(release_for("0.20.0"), "POST /v1/unknown")
+    told = Complaint([missing]).message_for(release_for("0.20.0"), "POST /v1/unknown")
     assert told == f"1 validation error:\n  {missing} [{missing}]"
 
 

@@ -4,7 +4,7 @@ import time
 import httpx
 import pytest
 from vllm_omni_client.simulator import SimulatorSettings
-from vllm_omni_client.simulator.http.serving import served
+from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 
 def healthy(url: str) -> bool:
@@ -15,7 +15,7 @@ def healthy(url: str) -> bool:
 
 
 def test_a_server_that_starts_refuses_connections_until_it_is_ready() -> None:
-    with served(SimulatorSettings(startup_seconds=0.5)) as url:
+    with serve_in_thread(SimulatorSettings(startup_seconds=0.5)) as url:
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{url}/health")
         deadline = time.monotonic() + 20
@@ -25,13 +25,13 @@ def test_a_server_that_starts_refuses_connections_until_it_is_ready() -> None:
 
 def test_a_server_may_be_stopped_before_it_is_ready() -> None:
     began = time.monotonic()
-    with served(SimulatorSettings(startup_seconds=60.0)) as url:
+    with serve_in_thread(SimulatorSettings(startup_seconds=60.0)) as url:
         assert url.startswith("http://127.0.0.1:")
     assert time.monotonic() - began < 20
 
 
 def test_a_port_is_taken_while_the_server_starts() -> None:
-    with served(SimulatorSettings(startup_seconds=60.0)) as url:
+    with serve_in_thread(SimulatorSettings(startup_seconds=60.0)) as url:
         port = int(url.rpartition(":")[2])
         with pytest.raises(OSError, match="in use"), socket.create_server(("127.0.0.1", port)):
             pass

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from vllm_omni_client.simulator.drawing.editing import Sources, edited
+from vllm_omni_client.simulator.drawing.editing import Sources, edit
 from vllm_omni_client.simulator.drawing.palette import Palette, palette_for
-from vllm_omni_client.simulator.drawing.raster import resized
+from vllm_omni_client.simulator.drawing.raster import resize
 from vllm_omni_client.simulator.drawing.scenery import Canvas, grain, scene
 from vllm_omni_client.simulator.engine.model_rules import Guidance
 from vllm_omni_client.simulator.http.parsed_request import Adapter
@@ -51,22 +51,22 @@ class Subject:
 
 def draw(subject: Subject) -> Image.Image:
     """The picture, marked: RGB, of exactly the subject's size."""
-    return marked(paint(subject))
+    return mark(paint(subject))
 
 
 def paint(subject: Subject) -> Image.Image:
     """The picture without its mark."""
     canvas = _canvas(subject)
     scene(canvas)
-    tones = resized(canvas.image, (subject.width, subject.height), Image.Resampling.BOX)
+    tones = resize(canvas.image, (subject.width, subject.height), Image.Resampling.BOX)
     textured = grain(tones, subject.detail())
-    imagined = _palette(subject).coloured(textured)
+    imagined = _palette(subject).colour(textured)
     if subject.sources is None:
         return imagined
-    return edited(subject.sources, imagined, _palette(subject))
+    return edit(subject.sources, imagined, _palette(subject))
 
 
-def marked(picture: Image.Image) -> Image.Image:
+def mark(picture: Image.Image) -> Image.Image:
     """The picture with the word that says what it is, in a lower corner, as large as is legible."""
     font, box = _mark_font(picture.width, picture.height)
     left, top, right, bottom = box

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageOps
 
 from vllm_omni_client.simulator.drawing.palette import Palette
-from vllm_omni_client.simulator.drawing.raster import resized
+from vllm_omni_client.simulator.drawing.raster import resize
 
 _INSET = 5  # a further picture takes this part of the shorter side
 _LEAST_CHANGE = 0.25  # of an edit at the least strength: it is to be seen that something was done
@@ -33,26 +33,26 @@ class Sources:
         return f"{self.strength} {' '.join(hashes)}"
 
 
-def edited(sources: Sources, imagined: Image.Image, palette: Palette) -> Image.Image:
+def edit(sources: Sources, imagined: Image.Image, palette: Palette) -> Image.Image:
     """The first picture in the colours of the prompt, with a breath of the imagined scene; RGB."""
     size = imagined.size
-    original = fitted(sources.pictures[0], size)
-    recoloured = palette.coloured(ImageOps.autocontrast(original.convert("L")))
+    original = fit(sources.pictures[0], size)
+    recoloured = palette.colour(ImageOps.autocontrast(original.convert("L")))
     change = _LEAST_CHANGE + (0.75 - _LEAST_CHANGE) * sources.strength
     changed = Image.blend(original, Image.blend(recoloured, imagined, 0.35), change)
     for place, picture in enumerate(sources.pictures[1:]):
         _lay_in(changed, picture, place)
     if sources.mask is None:
         return changed
-    mask = resized(sources.mask.convert("L"), size, Image.Resampling.NEAREST)
+    mask = resize(sources.mask.convert("L"), size, Image.Resampling.NEAREST)
     return Image.composite(changed, original, mask)
 
 
-def fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The picture (RGB) in this size, its middle cut out where the shape is another."""
     return ImageOps.fit(picture.convert("RGB"), size, Image.Resampling.BICUBIC)
 
 
 def _lay_in(picture: Image.Image, further: Image.Image, place: int) -> None:
     side = max(1, min(picture.size) // _INSET)
-    picture.paste(fitted(further, (side, side)), (picture.width - side * (place + 1), 0))
+    picture.paste(fit(further, (side, side)), (picture.width - side * (place + 1), 0))

@@ -21,12 +21,12 @@ class PictureFormat:
     name: str
 
     @classmethod
-    def chosen(cls, requested: str | None) -> "PictureFormat":
+    def choose(cls, requested: str | None) -> "PictureFormat":
         """The format for `output_format`: PNG where it is empty, JPEG where it is unknown."""
-        return cls(name=cls.known(requested or "png") or _FALLBACK)
+        return cls(name=cls.spelling(requested or "png") or _FALLBACK)
 
     @classmethod
-    def known(cls, requested: str | None) -> str | None:
+    def spelling(cls, requested: str | None) -> str | None:
         """The name of a format as the server spells it; None for one that it does not know."""
         name = (requested or "").lower()
         return name if name in _FORMATS else None
@@ -36,7 +36,7 @@ class PictureFormat:
         """The content type of one picture."""
         return "image/jpeg" if self.name == "jpg" else f"image/{self.name}"
 
-    def encoded(self, image: Image.Image, *, output_compression: int) -> bytes:
+    def encode(self, image: Image.Image, *, output_compression: int) -> bytes:
         """The picture's bytes.
 
         Args:

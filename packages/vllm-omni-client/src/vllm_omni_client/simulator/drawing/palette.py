@@ -10,7 +10,7 @@ from typing import ClassVar
 from PIL import Image, ImageColor
 from pydantic import BaseModel, ConfigDict
 
-from vllm_omni_client.simulator.drawing.raster import mapped
+from vllm_omni_client.simulator.drawing.raster import map_tones
 
 _TONES = 256
 
@@ -23,10 +23,10 @@ class Palette(BaseModel):
     words: tuple[str, ...]
     tones: tuple[str, ...]
 
-    def coloured(self, tones: Image.Image) -> Image.Image:
+    def colour(self, tones: Image.Image) -> Image.Image:
         """A picture in tones of grey (mode L), in colours (RGB)."""
         stops = [ImageColor.getrgb(tone) for tone in self.tones]
-        channels = [mapped(tones, _scale([stop[channel] for stop in stops])) for channel in range(3)]
+        channels = [map_tones(tones, _scale([stop[channel] for stop in stops])) for channel in range(3)]
         return Image.merge("RGB", channels)
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from PIL import Image
 
 
-def resized(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
+def resize(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
     """The picture in another size."""
     return image.resize(size, resampling)  # pyright: ignore[reportUnknownMemberType] - numpy's types
 
 
-def mapped(image: Image.Image, table: Sequence[int]) -> Image.Image:
+def map_tones(image: Image.Image, table: Sequence[int]) -> Image.Image:
     """The picture (mode L) with each of its 256 tones replaced by the table's."""
     return image.point(table)  # pyright: ignore[reportUnknownMemberType] - numpy's types

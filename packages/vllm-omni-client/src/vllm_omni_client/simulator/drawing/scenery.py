@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from PIL import Image, ImageChops, ImageDraw
 
-from vllm_omni_client.simulator.drawing.raster import mapped, resized
+from vllm_omni_client.simulator.drawing.raster import map_tones, resize
 
 Point = tuple[float, float]
 _GRAIN_SIDE = 128
@@ -76,9 +76,9 @@ def vertical_gradient(size: tuple[int, int], stops: Sequence[float]) -> Image.Im
     """Tones from the top to the bottom, evenly spaced."""
     column = Image.new("L", (1, len(stops)))
     column.frombytes(bytes(round(min(255.0, max(0.0, stop))) for stop in stops))
-    smooth = resized(column, (1, 256), Image.Resampling.BICUBIC)
-    tall = resized(smooth, (1, size[1]), Image.Resampling.BILINEAR)
-    return resized(tall, size, Image.Resampling.NEAREST)
+    smooth = resize(column, (1, 256), Image.Resampling.BICUBIC)
+    tall = resize(smooth, (1, size[1]), Image.Resampling.BILINEAR)
+    return resize(tall, size, Image.Resampling.NEAREST)
 
 
 def _mountains(canvas: Canvas) -> None:
@@ -174,10 +174,10 @@ def _glow(canvas: Canvas, *, x: float, y: float, radius: float, strength: float)
     """Light that fades with the distance from a point; positions and radius in units of the picture."""
     side = max(2, round(2 * radius * canvas.unit))
     fading = [round(strength * max(0.0, 1 - tone / 181) ** 2) for tone in range(256)]
-    light = mapped(Image.radial_gradient("L"), fading)
+    light = map_tones(Image.radial_gradient("L"), fading)
     left, top = round(x * canvas.width - side / 2), round(y * canvas.height - side / 2)
     layer = Image.new("L", canvas.image.size)
-    layer.paste(resized(light, (side, side), Image.Resampling.BILINEAR), (left, top))
+    layer.paste(resize(light, (side, side), Image.Resampling.BILINEAR), (left, top))
     canvas.image.paste(ImageChops.add(canvas.image, layer))
 
 
@@ -199,22 +199,22 @@ def _world(
     if rings:
         _ring(canvas, middle, size, behind=True)
     corner = (round(middle[0] - size), round(middle[1] - size))
-    canvas.image.paste(_banded(canvas, _lit(side, brightness)), corner, shape)
+    canvas.image.paste(_add_bands(canvas, _lit_ball(side, brightness)), corner, shape)
     if rings:
         _ring(canvas, middle, size, behind=False)
 
 
-def _lit(side: int, brightness: float) -> Image.Image:
+def _lit_ball(side: int, brightness: float) -> Image.Image:
     """A square of light that comes from the upper left: the face of a ball."""
     tones = [round(brightness - (brightness - 14) * min(1.0, tone / 165) ** 1.35) for tone in range(256)]
-    light = resized(
-        mapped(Image.radial_gradient("L"), tones), (side * 2, side * 2), Image.Resampling.BILINEAR
+    light = resize(
+        map_tones(Image.radial_gradient("L"), tones), (side * 2, side * 2), Image.Resampling.BILINEAR
     )
     corner = side * 2 // 3
     return light.crop((corner, corner, corner + side, corner + side))
 
 
-def _banded(canvas: Canvas, ball: Image.Image) -> Image.Image:
+def _add_bands(canvas: Canvas, ball: Image.Image) -> Image.Image:
     """A ball with bands of weather; more of them with more steps."""
     bands = [canvas.composition.uniform(-14, 14) for _ in range(8)]
     bands += [canvas.detail.uniform(-9, 9) for _ in range(4 * canvas.octaves)]

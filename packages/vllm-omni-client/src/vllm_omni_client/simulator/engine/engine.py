@@ -137,7 +137,7 @@ class Engine(Generic[T]):
         finally:
             self._task, self._running = None, ()
         for job, value in zip(wave, values, strict=True):
-            job.settle(self._finished(job, value, wave, started))
+            job.settle(self._finish(job, value, wave, started))
         self._start_next()
 
     async def _carry_out(self, wave: tuple[_Job[T], ...], started: float) -> list[T | Exception]:
@@ -160,7 +160,7 @@ class Engine(Generic[T]):
         if self._gpu_gib is not None and self._rules.gib(pixels=pixels) > self._gpu_gib:
             raise WorkerError(_out_of_memory(self._rules, pixels=pixels, gpu_gib=self._gpu_gib))
 
-    def _finished(
+    def _finish(
         self, job: _Job[T], value: T | Exception, wave: tuple[_Job[T], ...], started: float
     ) -> Finished[T] | Exception:
         if isinstance(value, Exception):

@@ -12,7 +12,7 @@ from vllm_omni_client.simulator.engine.device import check_device
 from vllm_omni_client.simulator.engine.engine import Work
 from vllm_omni_client.simulator.engine.model_rules import DEFAULT_STEPS, ModelRules, WorkerError
 from vllm_omni_client.simulator.http.adapter_path import no_adapter
-from vllm_omni_client.simulator.http.parsed_request import Wish
+from vllm_omni_client.simulator.http.parsed_request import ParsedRequest
 
 Pictures = tuple[bytes, ...]
 _LEAST_SEED, _SEED_LIMIT = -(2**63), 2**64  # what PyTorch takes, signed or not
@@ -21,7 +21,7 @@ _MOST_PICTURES = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class EngineJob:
     """What a request comes to on this model."""
 
     subjects: tuple[Subject, ...]
@@ -41,7 +41,7 @@ class Order:
     def pictures(self) -> Pictures:
         """Draw and encode: some ten milliseconds of CPU for a megapixel."""
         return tuple(
-            self.format.encoded(draw(subject), output_compression=self.output_compression)
+            self.format.encode(draw(subject), output_compression=self.output_compression)
             for subject in self.subjects
         )
 
@@ -60,7 +60,7 @@ class Order:
         )
 
 
-def order(wish: Wish, rules: ModelRules, *, adapters: Collection[str]) -> Order:
+def order(wish: ParsedRequest, rules: ModelRules, *, adapters: Collection[str]) -> EngineJob:
     """What the model makes of the request: of the fields that it reads, and of no other.
 
     Raises:
@@ -74,11 +74,11 @@ def order(wish: Wish, rules: ModelRules, *, adapters: Collection[str]) -> Order:
     if not _LEAST_SEED <= seed < _SEED_LIMIT:
         raise WorkerError("Overflow when unpacking long long")
     subjects = _subjects(wish, rules, seed)
-    picture_format = PictureFormat.chosen(wish.output_format)
-    return Order(subjects=subjects, format=picture_format, output_compression=wish.output_compression)
+    picture_format = PictureFormat.choose(wish.output_format)
+    return EngineJob(subjects=subjects, format=picture_format, output_compression=wish.output_compression)
 
 
-def _subjects(wish: Wish, rules: ModelRules, seed: int) -> tuple[Subject, ...]:
+def _subjects(wish: ParsedRequest, rules: ModelRules, seed: int) -> tuple[Subject, ...]:
     steps = DEFAULT_STEPS if wish.steps is None else wish.steps
     rules.check_edit(steps=steps, strength=wish.strength, edits=bool(wish.pictures))
     prompt = rules.prompt(wish.prompt)
@@ -110,7 +110,7 @@ def _subjects(wish: Wish, rules: ModelRules, seed: int) -> tuple[Subject, ...]:
     )
 
 
-def _size(wish: Wish, rules: ModelRules) -> tuple[int, int]:
+def _size(wish: ParsedRequest, rules: ModelRules) -> tuple[int, int]:
     """The size of the pictures: that of the first input where the model takes it from there."""
     width, height = wish.width, wish.height
     if wish.pictures and rules.family.reads_pictures:
@@ -127,7 +127,7 @@ def _within_megapixel(width: int, height: int) -> tuple[int, int]:
     return int(width * scale), int(height * scale)
 
 
-def _sources(wish: Wish, rules: ModelRules, steps: int, *, size: tuple[int, int]) -> Sources | None:
+def _sources(wish: ParsedRequest, rules: ModelRules, steps: int, *, size: tuple[int, int]) -> Sources | None:
     if not wish.pictures or not rules.family.reads_pictures:
         return None
     guided = wish.mask is not None or wish.reference is not None

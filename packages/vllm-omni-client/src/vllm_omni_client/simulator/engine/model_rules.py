@@ -264,7 +264,7 @@ class ModelRules:
         return self._read(prompt, "prompt")
 
     def _read(self, prompt: str, name: str) -> str:
-        text = _encoded(prompt)
+        text = _encode(prompt)
         limit = self.family.prompt_tokens
         tokens = math.ceil(len(text) / _UTF8_BYTES_PER_TOKEN)
         if tokens > limit and self.family.long_prompt == "fails":
@@ -348,7 +348,7 @@ def _check_divisible(side: str, value: int) -> None:
         )
 
 
-def _encoded(prompt: str) -> bytes:
+def _encode(prompt: str) -> bytes:
     try:
         return prompt.encode()
     except UnicodeEncodeError as error:  # a lone surrogate: the tokenizer refuses it in these words

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from vllm_omni_client.simulator.http.http_error import Refusal
+from vllm_omni_client.simulator.http.http_error import HttpError
 
 _STAGES = (0,)  # a server of one diffusion stage
 _BYTES_PER_GIB = 1024**3
@@ -32,7 +32,7 @@ class WakeupRequest(BaseModel):
     stage_ids: list[int]
 
 
-class Condition:
+class ServerState:
     """How the server is at the moment; requests that come while it sleeps wait until it wakes.
 
     Args:
@@ -76,14 +76,14 @@ class Condition:
         unknown = [stage for stage in request.stage_ids if stage not in _STAGES]
         if unknown:
             valid = f"valid range is {_STAGES[0]}..{_STAGES[-1]}"
-            raise Refusal(
+            raise HttpError(
                 HTTPStatus.BAD_REQUEST,
                 f"Invalid stage_ids {unknown}; {valid}",
                 kind="BadRequestError",
             )
         self._sleeping.update(request.stage_ids)
         self._discarded = self._discarded or request.level == _DISCARDED
-        return {"status": "SUCCESS", "acks": [self._slept()]}
+        return {"status": "SUCCESS", "acks": [self._sleep_reply()]}
 
     def wake_up(self, request: WakeupRequest) -> Mapping[str, object]:
         """Load the model onto the GPU again.
@@ -94,7 +94,7 @@ class Condition:
         if not self._sleeping.intersection(request.stage_ids):
             return {"status": "SKIPPED", "reason": "Target stages are not sleeping."}
         if self._discarded:
-            raise Refusal(
+            raise HttpError(
                 HTTPStatus.NOT_IMPLEMENTED,
                 "wake_up() after sleep(level=2) is not yet implemented: weights were discarded from GPU "
                 "and reloading from disk is not yet supported. Use sleep(level=1) instead, which offloads "
@@ -110,9 +110,9 @@ class Condition:
             "source": "Platform_Simulated",
             "current_vram_gib": f"{self._resident_gib:.2f}",
         }
-        return {"status": "SUCCESS", "acks": [_acknowledged(metadata, freed_bytes=0)]}
+        return {"status": "SUCCESS", "acks": [_acknowledgement(metadata, freed_bytes=0)]}
 
-    def _slept(self) -> Mapping[str, object]:
+    def _sleep_reply(self) -> Mapping[str, object]:
         freed = f"{self._resident_gib:.2f}"
         metadata = {
             "source": "Platform_Simulated",
@@ -121,10 +121,10 @@ class Condition:
             "physical_freed_gib": freed,
             "rank_residual_gib": "0.00",
         }
-        return _acknowledged(metadata, freed_bytes=int(self._resident_gib * _BYTES_PER_GIB))
+        return _acknowledgement(metadata, freed_bytes=int(self._resident_gib * _BYTES_PER_GIB))
 
 
-def _acknowledged(metadata: Mapping[str, str], *, freed_bytes: int) -> Mapping[str, object]:
+def _acknowledgement(metadata: Mapping[str, str], *, freed_bytes: int) -> Mapping[str, object]:
     return {
         "task_id": str(uuid.uuid4()),
         "status": "SUCCESS",

@@ -47,7 +47,7 @@ class Reply:
         return replace(self, headers=(*kept, *added), body=body)
 
 
-def spoilt(fault: Fault, reply: Reply) -> Reply:
+def corrupt(fault: Fault, reply: Reply) -> Reply:
     """The reply after the fault; an error stays what it is, and so does a fault that has nothing to spoil."""
     spoil = _SPOILERS.get(fault.kind)
     if spoil is None or reply.status != 200:  # noqa: PLR2004 - only pictures are spoilt

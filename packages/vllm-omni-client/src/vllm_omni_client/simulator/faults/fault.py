@@ -167,7 +167,7 @@ class FaultPlan:
         """Let nothing go wrong any more."""
         self._armed.clear()
 
-    def met(self) -> Mapping[str, int]:
+    def counts(self) -> Mapping[str, int]:
         """How often each fault has happened, by its text."""
         return {str(armed.fault): armed.met for armed in self._armed}
 

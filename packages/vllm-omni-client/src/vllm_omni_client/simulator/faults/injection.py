@@ -6,11 +6,11 @@ from http import HTTPStatus
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vllm_omni_client.simulator.engine.state import Condition
+from vllm_omni_client.simulator.engine.state import ServerState
 from vllm_omni_client.simulator.faults.connection import Connection
-from vllm_omni_client.simulator.faults.corruption import Reply, spoilt
+from vllm_omni_client.simulator.faults.corruption import Reply, corrupt
 from vllm_omni_client.simulator.faults.fault import Fault, FaultPlan
-from vllm_omni_client.simulator.http.http_error import Refusal
+from vllm_omni_client.simulator.http.http_error import HttpError
 from vllm_omni_client.simulator.http.release import Release
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
@@ -19,7 +19,7 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 class FaultInjector:
     """An ASGI application that answers as another one does, but for the faults of a plan."""
 
-    def __init__(self, app: ASGIApp, *, plan: FaultPlan, condition: Condition, release: Release) -> None:
+    def __init__(self, app: ASGIApp, *, plan: FaultPlan, condition: ServerState, release: Release) -> None:
         self._app = app
         self._release = release
         self._plan = plan
@@ -48,7 +48,7 @@ class FaultInjector:
                 await _read(receive)
                 await _break(scope, receive)
             case _:
-                reply = await asyncio.to_thread(spoilt, fault, await self._reply(scope, receive))
+                reply = await asyncio.to_thread(corrupt, fault, await self._reply(scope, receive))
                 await _send(reply, fault, scope, receive, send)
 
     async def _reply(self, scope: Scope, receive: Receive) -> Reply:
@@ -74,7 +74,7 @@ async def _send(reply: Reply, fault: Fault, scope: Scope, receive: Receive, send
     match fault.kind:
         case "trickle":
             trickling = asyncio.create_task(_trickle(reply.body, fault.seconds, send))
-            leaving = asyncio.create_task(_left(receive))
+            leaving = asyncio.create_task(_wait_for_disconnect(receive))
             try:
                 await asyncio.wait((trickling, leaving), return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -111,10 +111,10 @@ async def _break(scope: Scope, receive: Receive, *, gently: bool = False) -> Non
         connection.close()
     else:
         connection.reset()
-    await _left(receive)
+    await _wait_for_disconnect(receive)
 
 
-async def _left(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     """Return when the connection is gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -131,7 +131,7 @@ async def _read(receive: Receive) -> None:
 def _error(fault: Fault, release: Release) -> Response:
     """An error of the server itself, or of a proxy before it."""
     if fault.kind == "out-of-memory":
-        return Refusal(
+        return HttpError(
             HTTPStatus.INTERNAL_SERVER_ERROR,
             "Image generation failed: CUDA out of memory. Tried to allocate 2.00 GiB.",
         ).response(release)

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vllm_omni_client.simulator.engine.state import Condition
+from vllm_omni_client.simulator.engine.state import ServerState
 from vllm_omni_client.simulator.faults.control import control_routes
 from vllm_omni_client.simulator.faults.fault import FaultPlan
 from vllm_omni_client.simulator.faults.injection import FaultInjector
@@ -22,7 +22,7 @@ from vllm_omni_client.simulator.http.http_error import Crash
 from vllm_omni_client.simulator.http.http_metrics import Instrumented
 from vllm_omni_client.simulator.http.openapi import openapi_document
 from vllm_omni_client.simulator.http.release import Release
-from vllm_omni_client.simulator.http.server import Server, load, ping
+from vllm_omni_client.simulator.http.server import SimulatedServer, load, ping
 from vllm_omni_client.simulator.http.unimplemented import unimplemented_routes
 from vllm_omni_client.simulator.settings import SimulatorSettings
 
@@ -41,8 +41,8 @@ class Simulation:
         self.settings: SimulatorSettings = settings or SimulatorSettings()
         self.faults: FaultPlan = FaultPlan(self.settings.faults, seed=self.settings.fault_seed)
         """What goes wrong from now on."""
-        server = Server(self.settings)
-        self.condition: Condition = server.condition
+        server = SimulatedServer(self.settings)
+        self.condition: ServerState = server.condition
         """Whether the engine lives, and under which names the model is served."""
         self.app: Starlette = _application(self.settings, server, self.faults)
         """The ASGI application; it needs no lifespan."""
@@ -59,7 +59,7 @@ def create_app(settings: SimulatorSettings | None = None) -> Starlette:
     return Simulation(settings).app
 
 
-def _application(settings: SimulatorSettings, server: Server, plan: FaultPlan) -> Starlette:
+def _application(settings: SimulatorSettings, server: SimulatedServer, plan: FaultPlan) -> Starlette:
     control = control_routes(plan, server.condition) if settings.control else ()
     faults = Middleware(FaultInjector, plan=plan, condition=server.condition, release=server.release)
     guard = [] if settings.api_key is None else [Middleware(_KeyGuard, api_key=settings.api_key)]
@@ -74,7 +74,7 @@ def _application(settings: SimulatorSettings, server: Server, plan: FaultPlan) -
     )
 
 
-def _routes(server: Server) -> list[Route]:
+def _routes(server: SimulatedServer) -> list[Route]:
     others = unimplemented_routes(server.release)
 
     async def openapi(_: Request) -> Response:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from vllm_omni_client.simulator.http.edit_request import LISTS, ImageEditRequest
 from vllm_omni_client.simulator.http.generation_request import ImageGenerationRequest, request_type
-from vllm_omni_client.simulator.http.http_error import Complaint, Refusal
+from vllm_omni_client.simulator.http.http_error import Complaint, HttpError
 from vllm_omni_client.simulator.http.release import Release
 
 M = TypeVar("M", bound=BaseModel)
@@ -30,11 +30,11 @@ async def read_generation_request(request: Request, release: Release) -> ImageGe
     document = await _plain_document(request)
     lacking = release.lacks_generation_fields
     if not isinstance(document, dict):
-        return _validated(request_type(release), document, context=release)
+        return _validate(request_type(release), document, context=release)
     fields = cast("dict[str, object]", document)
     known = {name: value for name, value in fields.items() if name not in lacking}
     try:
-        return _validated(request_type(release), known, context=release)
+        return _validate(request_type(release), known, context=release)
     except Complaint as complaint:
         raise complaint.about(known, fields) from complaint
 
@@ -47,7 +47,7 @@ async def read_json(request: Request, model: type[M]) -> M:
         HTTPException: It cannot be decoded at all.
         starlette.requests.ClientDisconnect: The client left before the body had arrived.
     """
-    return _validated(model, await _document(request))
+    return _validate(model, await _document(request))
 
 
 async def read_edit_request(request: Request, release: Release) -> ImageEditRequest:
@@ -65,7 +65,7 @@ async def read_edit_request(request: Request, release: Release) -> ImageEditRequ
         if name in release.lacks_edit_fields or (name not in LISTS and values[-1] == ""):
             continue
         fields[name] = values if name in LISTS else values[-1]
-    return _validated(ImageEditRequest, fields, form=True)
+    return _validate(ImageEditRequest, fields, form=True)
 
 
 async def _plain_document(request: Request) -> object:
@@ -82,7 +82,7 @@ async def _document(request: Request) -> object:
     content = await request.body()
     if not _is_json(request.headers.get("content-type", "")):
         return content or None
-    return _decoded(content) if content else None
+    return _decode(content) if content else None
 
 
 def _is_json(content_type: str) -> bool:
@@ -95,7 +95,7 @@ def _is_json(content_type: str) -> bool:
     )
 
 
-def _decoded(content: bytes) -> object:
+def _decode(content: bytes) -> object:
     try:
         return json.loads(content)
     except json.JSONDecodeError as error:
@@ -111,14 +111,14 @@ def _decoded(content: bytes) -> object:
         raise HTTPException(HTTPStatus.BAD_REQUEST, "There was an error parsing the body") from error
 
 
-def _validated(model: type[M], document: object, *, context: object = None, form: bool = False) -> M:
+def _validate(model: type[M], document: object, *, context: object = None, form: bool = False) -> M:
     if document is None:
         missing = {"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}
         raise Complaint([missing])
     try:
         return model.model_validate(document, from_attributes=True, context=context)
     except UnicodeEncodeError as error:  # pydantic cannot hand on a message with half a character
-        raise Refusal(HTTPStatus.BAD_REQUEST, str(error), kind="BadRequestError") from error
+        raise HttpError(HTTPStatus.BAD_REQUEST, str(error), kind="BadRequestError") from error
     except ValidationError as error:
         raise Complaint([_placed(dict(each), form=form) for each in error.errors()]) from error
 

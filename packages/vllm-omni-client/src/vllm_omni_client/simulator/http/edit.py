@@ -11,9 +11,15 @@ from vllm_omni_client.simulator.drawing.encoding import PictureFormat
 from vllm_omni_client.simulator.engine.model_rules import ModelRules
 from vllm_omni_client.simulator.http.edit_request import ImageEditRequest
 from vllm_omni_client.simulator.http.generation_request import check_layers, check_lora, parse_size
-from vllm_omni_client.simulator.http.http_error import Refusal
-from vllm_omni_client.simulator.http.input_picture import opened
-from vllm_omni_client.simulator.http.parsed_request import Adapter, Wish, check_model, check_size, failure
+from vllm_omni_client.simulator.http.http_error import HttpError
+from vllm_omni_client.simulator.http.input_picture import open_images
+from vllm_omni_client.simulator.http.parsed_request import (
+    Adapter,
+    ParsedRequest,
+    check_model,
+    check_size,
+    failure,
+)
 from vllm_omni_client.simulator.http.release import Release
 
 ROUTE = "Image edit"
@@ -23,7 +29,7 @@ _BOT_TASKS = (None, "recaption", "think", "think_recaption", "vanilla")
 
 async def wish_for(
     request: ImageEditRequest, rules: ModelRules, *, model: str, max_pixels: int | None, release: Release
-) -> Wish:
+) -> ParsedRequest:
     """What the request asks for, after every check that the server makes, in its order.
 
     Raises:
@@ -32,18 +38,18 @@ async def wish_for(
     check_model(request.model, served=model, release=release)
     _check_form(request, rules, release)
     try:
-        pictures = await opened(request.inputs)
-        mask = await _opened_one(request.mask_image)
-        reference = await _opened_one(request.reference_image)
+        pictures = await open_images(request.inputs)
+        mask = await _open_one(request.mask_image)
+        reference = await _open_one(request.reference_image)
         adapter = _adapter(request.lora)
         width, height = _size(request, pictures[0], release)
         check_size(width, height, resolution=request.resolution, max_pixels=max_pixels, release=release)
         _check_task(request)
     except ValueError as error:
-        raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
+        raise HttpError(HTTPStatus.BAD_REQUEST, str(error)) from error
     except (TypeError, OverflowError, RecursionError) as error:
         raise failure(ROUTE, error) from error
-    return Wish(
+    return ParsedRequest(
         route=ROUTE,
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
@@ -69,22 +75,22 @@ async def wish_for(
 def _check_form(request: ImageEditRequest, rules: ModelRules, release: Release) -> None:
     """What is refused before any picture is opened."""
     if request.response_format != "b64_json":
-        raise Refusal(HTTPStatus.BAD_REQUEST, "Only response_format 'b64_json' is supported now.")
+        raise HttpError(HTTPStatus.BAD_REQUEST, "Only response_format 'b64_json' is supported now.")
     if request.stream:
-        raise Refusal(
+        raise HttpError(
             HTTPStatus.BAD_REQUEST,
             "stream=true is only supported for multi-stage image editing pipelines.",
         )
     given, most = len(request.inputs), rules.family.input_pictures
     if not given:
         # The phrase is spelt out: newer Pythons have another one for this status.
-        raise Refusal(
+        raise HttpError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "Field 'image' or 'url' is required",
             kind="Unprocessable Entity",
         )
     if release.limits_input_pictures and given > most:
-        raise Refusal(
+        raise HttpError(
             HTTPStatus.BAD_REQUEST,
             "Received multiple input images. Only a single image is supported by this model."
             if most == 1
@@ -92,8 +98,8 @@ def _check_form(request: ImageEditRequest, rules: ModelRules, release: Release) 
         )
 
 
-async def _opened_one(source: object) -> Image.Image | None:
-    return None if source is None else (await opened([source]))[0]  # pyright: ignore[reportArgumentType] - a field of the form
+async def _open_one(source: object) -> Image.Image | None:
+    return None if source is None else (await open_images([source]))[0]  # pyright: ignore[reportArgumentType] - a field of the form
 
 
 def _adapter(text: str | None) -> Adapter | None:
@@ -131,6 +137,6 @@ def _check_task(request: ImageEditRequest) -> None:
 
 def _format(request: ImageEditRequest) -> str:
     """PNG where the picture is to be transparent and no format that the server knows is named."""
-    known = PictureFormat.known(request.output_format)
+    known = PictureFormat.spelling(request.output_format)
     transparent = (request.background or "auto").lower() == "transparent"
     return known or ("png" if transparent else "jpeg")

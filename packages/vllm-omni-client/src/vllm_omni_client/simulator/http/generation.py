@@ -10,8 +10,14 @@ from vllm_omni_client.simulator.http.generation_request import (
     check_lora,
     parse_size,
 )
-from vllm_omni_client.simulator.http.http_error import Refusal
-from vllm_omni_client.simulator.http.parsed_request import Adapter, Wish, check_model, check_size, failure
+from vllm_omni_client.simulator.http.http_error import HttpError
+from vllm_omni_client.simulator.http.parsed_request import (
+    Adapter,
+    ParsedRequest,
+    check_model,
+    check_size,
+    failure,
+)
 from vllm_omni_client.simulator.http.release import Release
 
 ROUTE = "Image generation"
@@ -19,7 +25,7 @@ ROUTE = "Image generation"
 
 def wish_for(
     request: ImageGenerationRequest, *, model: str, max_pixels: int | None, release: Release
-) -> Wish:
+) -> ParsedRequest:
     """What the request asks for, after every check that the server makes before it queues a request.
 
     Raises:
@@ -30,7 +36,7 @@ def wish_for(
         adapter = check_lora(request.lora) if request.lora is not None else None
         size = parse_size(request.size) if request.size is not None else (None, None)
     except ValueError as error:
-        raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
+        raise HttpError(HTTPStatus.BAD_REQUEST, str(error)) from error
     except (TypeError, OverflowError) as error:
         raise failure(ROUTE, error) from error
     if release.limits_generated_size:
@@ -43,9 +49,9 @@ def _wish(
     adapter: Adapter | None,
     size: tuple[int | None, int | None],
     release: Release,
-) -> Wish:
+) -> ParsedRequest:
     tunable = "output_compression" not in release.lacks_generation_fields
-    return Wish(
+    return ParsedRequest(
         route=ROUTE,
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,

@@ -32,7 +32,7 @@ _PATHS = (
 )
 
 
-class Refusal(Exception):
+class HttpError(Exception):
     """A request ends with this status and message instead of a picture."""
 
     def __init__(
@@ -57,33 +57,33 @@ class Refusal(Exception):
         try:
             return JSONResponse(self._body(release, f"{method} {path}"), status_code=self.status)
         except UnicodeEncodeError as error:
-            return Refusal(HTTPStatus.BAD_REQUEST, str(error), kind="BadRequestError").response(release)
+            return HttpError(HTTPStatus.BAD_REQUEST, str(error), kind="BadRequestError").response(release)
 
     def _body(self, release: Release, route: str) -> Mapping[str, object]:
-        message = self.told(release, route)
+        message = self.message_for(release, route)
         if not self.is_plain:
-            message = sanitised(message) if release.hides_paths else _ADDRESS.sub(">", message)
-        param = self.named_param(release)
+            message = sanitise(message) if release.hides_paths else _ADDRESS.sub(">", message)
+        param = self.parameter_name(release)
         error = {"message": message, "type": self.kind, "param": param, "code": int(self.status)}
         return {"error": error}
 
-    def named_param(self, release: Release) -> str | None:
+    def parameter_name(self, release: Release) -> str | None:
         """The parameter, as far as a release names it."""
         return self.param if release.names_params else None
 
-    def told(self, release: Release, route: str) -> str:  # noqa: ARG002  # other refusals are worded by them
+    def message_for(self, release: Release, route: str) -> str:  # noqa: ARG002  # other refusals are worded by them
         """The message, as a release words it."""
         return self.message
 
 
-class Crash(Refusal):
+class Crash(HttpError):
     """A fault of the server's own code: answered outside of all else, also of the headers for browsers."""
 
     def __init__(self, message: str) -> None:
         super().__init__(HTTPStatus.INTERNAL_SERVER_ERROR, message, kind="InternalServerError")
 
 
-class Complaint(Refusal):
+class Complaint(HttpError):
     """The refusal of a request that broke the schema: an error a line, the first one's place as `param`."""
 
     def __init__(self, errors: Sequence[Mapping[str, object] | str]) -> None:
@@ -92,11 +92,11 @@ class Complaint(Refusal):
         super().__init__(HTTPStatus.BAD_REQUEST, "", param=param)
         self.errors = errors
 
-    def named_param(self, release: Release) -> str | None:
+    def parameter_name(self, release: Release) -> str | None:
         """The parameter, as far as a release names it."""
         first = self.errors[0]
         if release.cleans_params or not release.names_params or isinstance(first, str):
-            return super().named_param(release)
+            return super().parameter_name(release)
         return _place(first, clean=False)
 
     def about(self, read: object, given: object) -> "Complaint":
@@ -109,7 +109,7 @@ class Complaint(Refusal):
         ]
         return Complaint(errors)
 
-    def told(self, release: Release, route: str) -> str:
+    def message_for(self, release: Release, route: str) -> str:
         """The message, as a release words it."""
         label = "error" if len(self.errors) == 1 else "errors"
         head = f"{len(self.errors)} validation {label}:"
@@ -136,7 +136,7 @@ def _code_place(release: Release, route: str) -> str:
     return f'\n\n  File "{_PACKAGES}/{place.file}", line {place.line}, in {place.function}\n    {route}'
 
 
-def sanitised(message: str) -> str:
+def sanitise(message: str) -> str:
     """The message without file paths, memory addresses and stack frames, as the server sends it."""
     message = _FRAME.sub("", _ADDRESS.sub(">", message))
     for path in _PATHS:
@@ -157,12 +157,12 @@ def _line(error: Mapping[str, object] | str) -> str:
         return error
     shown = dict(error) | {"loc": _place(error)}
     if "input" in error:
-        shown["input"] = _shown_input(error["input"])
+        shown["input"] = _describe_input(error["input"])
     text = str(shown)
     return text if len(text) <= _MAX_ERROR_CHARS else text[:_MAX_ERROR_CHARS] + "...[truncated]"
 
 
-def _shown_input(value: object) -> str:
+def _describe_input(value: object) -> str:
     """The offending value, described rather than repeated where it is a container, cut where it is long."""
     if isinstance(value, list | dict | bytes):
         unit = "bytes" if isinstance(value, bytes) else "items"

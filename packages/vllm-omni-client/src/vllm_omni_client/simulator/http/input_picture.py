@@ -15,20 +15,20 @@ _ONE_TOO_MANY = "cannot be 1 more than a multiple of 4"
 UNREADABLE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
-async def opened(sources: Sequence[Source]) -> tuple[Image.Image, ...]:
+async def open_images(sources: Sequence[Source]) -> tuple[Image.Image, ...]:
     """The pictures, of which only the heads have been read.
 
     Raises:
         ValueError: One is no picture, in the server's words, for a reply of 400.
     """
-    return tuple([await _opened(source) for source in sources])
+    return tuple([await _open(source) for source in sources])
 
 
-async def _opened(source: Source) -> Image.Image:
+async def _open(source: Source) -> Image.Image:
     if isinstance(source, UploadFile):
         content, complaint = await source.read(), "Failed to open uploaded file"
     elif source.startswith("data:image"):
-        content, complaint = _decoded(source), "Invalid base64 image"
+        content, complaint = _decode(source), "Invalid base64 image"
     elif source.startswith("http"):
         raise ValueError(f"Failed to download image from URL {source}: {why_unreachable(source)}")
     else:
@@ -39,7 +39,7 @@ async def _opened(source: Source) -> Image.Image:
         raise ValueError(f"{complaint}: {error}") from error
 
 
-def _decoded(address: str) -> bytes:
+def _decode(address: str) -> bytes:
     """The content of a data URL, as leniently as the server decodes it."""
     _, comma, text = address.partition(",")
     if not comma:

@@ -29,7 +29,7 @@ class Completion:
     peak_memory_mib: float
 
 
-class Telemetry:
+class Metrics:
     """What a server has done since it started.
 
     Args:
@@ -84,7 +84,7 @@ class Telemetry:
         for family in (self._images, *self._tokens):
             family.set(model, 0.0)
 
-    def completed(self, done: Completion) -> None:
+    def count_completed(self, done: Completion) -> None:
         """Count a request that made its pictures."""
         if not self._counts_images:
             return
@@ -105,7 +105,7 @@ class Telemetry:
         self._exec.observe(done.run_seconds)
         self._per_step.observe(done.run_seconds / max(1, done.steps))
 
-    def failed(self, reason: Literal["stage_error", "client_disconnect"]) -> None:
+    def count_failed(self, reason: Literal["stage_error", "client_disconnect"]) -> None:
         """Count a request that ended without pictures."""
         if not self._counts_images:
             return

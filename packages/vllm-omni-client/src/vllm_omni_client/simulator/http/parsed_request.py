@@ -8,7 +8,7 @@ from typing import Literal
 
 from PIL import Image
 
-from vllm_omni_client.simulator.http.http_error import Refusal
+from vllm_omni_client.simulator.http.http_error import HttpError
 from vllm_omni_client.simulator.http.release import Release
 
 
@@ -21,7 +21,7 @@ class Adapter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Wish:
+class ParsedRequest:
     """A request for pictures that passed every check made before it is queued."""
 
     route: str
@@ -65,13 +65,13 @@ class Wish:
             if image is not None:
                 image.load()
 
-    def failed(self, error: Exception, release: Release) -> Refusal:
+    def server_error(self, error: Exception, release: Release) -> HttpError:
         """The reply of 500 for whatever goes wrong in the making of images."""
         prefix: Literal["img_edit", "img_gen"] = "img_edit" if self.pictures else "img_gen"
-        return failure(self.route, told_by_engine(error, prefix, release))
+        return failure(self.route, engine_message(error, prefix, release))
 
 
-def told_by_engine(error: Exception, prefix: Literal["img_edit", "img_gen"], release: Release) -> object:
+def engine_message(error: Exception, prefix: Literal["img_edit", "img_gen"], release: Release) -> object:
     """An error as the engine tells it to the routes: older ones together with the request's id.
 
     Args:
@@ -93,9 +93,9 @@ def told_by_engine(error: Exception, prefix: Literal["img_edit", "img_gen"], rel
             return f"Worker failed with error '{error}', {advice}"
 
 
-def failure(route: str, error: object) -> Refusal:
+def failure(route: str, error: object) -> HttpError:
     """The reply of 500 of a route, such as "Image edit"."""
-    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"{route} failed: {error}")
+    return HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, f"{route} failed: {error}")
 
 
 def check_model(requested: str | None, *, served: str, release: Release) -> None:
@@ -105,7 +105,7 @@ def check_model(requested: str | None, *, served: str, release: Release) -> None
         Refusal: It names another one than the first served, and the release minds.
     """
     if requested is not None and requested != served and release.refuses_other_models:
-        raise Refusal(
+        raise HttpError(
             HTTPStatus.BAD_REQUEST,
             f"Model mismatch: request specifies '{requested}' but server is running '{served}'.",
         )
@@ -137,7 +137,7 @@ def check_size(
         if release.advises_on_size_limit
         else ""
     )
-    raise Refusal(
+    raise HttpError(
         HTTPStatus.BAD_REQUEST,
         f"Requested {what} exceeds the maximum allowed size of {max_pixels} pixels.{advice}",
     )

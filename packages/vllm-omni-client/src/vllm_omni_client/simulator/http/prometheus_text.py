@@ -36,7 +36,7 @@ class Family:
         for labels, value in self.values.items():
             yield _sample(name, labels, value)
         if self.kind == "counter" and self.tells_birth:
-            yield from _created(self.name, self.about, self.born, tuple(self.values))
+            yield from _created_lines(self.name, self.about, self.born, tuple(self.values))
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Summary:
         for labels, (count, total) in self.values.items():
             yield _sample(f"{self.name}_count", labels, count)
             yield _sample(f"{self.name}_sum", labels, total)
-        yield from _created(self.name, self.about, self.born, tuple(self.values))
+        yield from _created_lines(self.name, self.about, self.born, tuple(self.values))
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ class Histogram:
                 yield _sample(f"{self.name}_bucket", _with_bound(labels, bound), count)
             yield _sample(f"{self.name}_count", labels, seen.count)
             yield _sample(f"{self.name}_sum", labels, seen.total)
-        yield from _created(self.name, self.about, self.born, tuple(self.values))
+        yield from _created_lines(self.name, self.about, self.born, tuple(self.values))
 
     def _of(self, labels: Labels) -> _Observed:
         return self.values.setdefault(labels, _Observed(counts=[0] * len(self.bounds)))
@@ -133,7 +133,7 @@ def _head(name: str, about: str, kind: str) -> Iterator[str]:
     yield f"# TYPE {name} {kind}"
 
 
-def _created(name: str, about: str, born: float, series: Sequence[Labels]) -> Iterator[str]:
+def _created_lines(name: str, about: str, born: float, series: Sequence[Labels]) -> Iterator[str]:
     if series:
         yield from _head(f"{name}_created", about, "gauge")
     for labels in series:
@@ -141,9 +141,9 @@ def _created(name: str, about: str, born: float, series: Sequence[Labels]) -> It
 
 
 def _sample(name: str, labels: Labels, value: float) -> str:
-    pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels)
+    pairs = ",".join(f'{key}="{_escape(text)}"' for key, text in labels)
     return f"{name}{{{pairs}}} {float(value)}" if pairs else f"{name} {float(value)}"
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

@@ -103,7 +103,7 @@ class _Releases(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _completed(cls, tables: object) -> object:
+    def _complete(cls, tables: object) -> object:
         """Each entry with what it shares with the one before it, where it says that it does."""
         complete: list[dict[str, object]] = []
         for entry in cast("dict[str, list[dict[str, object]]]", tables)["release"]:

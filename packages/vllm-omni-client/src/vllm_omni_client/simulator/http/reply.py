@@ -9,13 +9,18 @@ from starlette.responses import JSONResponse, Response
 
 from vllm_omni_client.simulator.drawing.encoding import PictureFormat, archive
 from vllm_omni_client.simulator.engine.engine import Finished
-from vllm_omni_client.simulator.engine.job import Order, Pictures
-from vllm_omni_client.simulator.http.parsed_request import Wish
+from vllm_omni_client.simulator.engine.job import EngineJob, Pictures
+from vllm_omni_client.simulator.http.parsed_request import ParsedRequest
 from vllm_omni_client.simulator.http.release import Release
 
 
 def reply(
-    wish: Wish, made: Order, finished: Finished[Pictures], *, submit_seconds: float, release: Release
+    wish: ParsedRequest,
+    made: EngineJob,
+    finished: Finished[Pictures],
+    *,
+    submit_seconds: float,
+    release: Release,
 ) -> Response:
     """The pictures, as JSON or as a file.
 
@@ -31,7 +36,7 @@ def reply(
         return _file_reply(finished.value, named)
     body: dict[str, object] = {
         "created": int(time.time()),
-        "data": [_shown(picture) for picture in finished.value],
+        "data": [_as_json(picture) for picture in finished.value],
         "output_format": made.format.name if release.reports_format or wish.pictures else None,
         "size": _size(wish, made, release),
     }
@@ -43,7 +48,7 @@ def reply(
     return JSONResponse(body)
 
 
-def _size(wish: Wish, made: Order, release: Release) -> str | None:
+def _size(wish: ParsedRequest, made: EngineJob, release: Release) -> str | None:
     """Newer releases report the size of the pictures, older ones what was asked for or nothing."""
     if release.reported_size == "made":
         return "x".join(map(str, made.size))
@@ -55,7 +60,7 @@ def _size(wish: Wish, made: Order, release: Release) -> str | None:
 
 
 def _metrics(
-    wish: Wish, made: Order, finished: Finished[Pictures], submit_seconds: float
+    wish: ParsedRequest, made: EngineJob, finished: Finished[Pictures], submit_seconds: float
 ) -> Mapping[str, object]:
     metrics: dict[str, object] = _stage_metrics(made, finished) if wish.stage_metrics else {}
     metrics["stage_durations"] = {
@@ -66,7 +71,7 @@ def _metrics(
     return metrics
 
 
-def _shown(picture: bytes) -> Mapping[str, object]:
+def _as_json(picture: bytes) -> Mapping[str, object]:
     return {"b64_json": base64.b64encode(picture).decode(), "url": None, "revised_prompt": None}
 
 
@@ -81,7 +86,7 @@ def _file_reply(pictures: Sequence[bytes], picture_format: PictureFormat) -> Res
     return Response(content, media_type=media_type, headers={"Content-Disposition": disposition})
 
 
-def _stage_metrics(made: Order, finished: Finished[Pictures]) -> dict[str, object]:
+def _stage_metrics(made: EngineJob, finished: Finished[Pictures]) -> dict[str, object]:
     """What `return_stage_metrics` adds; all that is about sound and text is zero for a picture."""
     milliseconds = finished.generation_seconds * 1000
     width, height = made.size

@@ -11,16 +11,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
 from vllm_omni_client.simulator.engine.engine import Engine, Finished
-from vllm_omni_client.simulator.engine.job import Order, Pictures, order
+from vllm_omni_client.simulator.engine.job import EngineJob, Pictures, order
 from vllm_omni_client.simulator.engine.model_rules import ModelRules, rules_for
-from vllm_omni_client.simulator.engine.state import Condition, SleepRequest, WakeupRequest
+from vllm_omni_client.simulator.engine.state import ServerState, SleepRequest, WakeupRequest
 from vllm_omni_client.simulator.http import edit, generation
 from vllm_omni_client.simulator.http.body import read_edit_request, read_generation_request, read_json
-from vllm_omni_client.simulator.http.http_error import Crash, Refusal
+from vllm_omni_client.simulator.http.http_error import Crash, HttpError
 from vllm_omni_client.simulator.http.http_metrics import Traffic
-from vllm_omni_client.simulator.http.metrics import Completion, Telemetry
+from vllm_omni_client.simulator.http.metrics import Completion, Metrics
 from vllm_omni_client.simulator.http.model_card import model_card
-from vllm_omni_client.simulator.http.parsed_request import Wish, failure
+from vllm_omni_client.simulator.http.parsed_request import ParsedRequest, failure
 from vllm_omni_client.simulator.http.process_metrics import process_families
 from vllm_omni_client.simulator.http.prometheus_text import text_of
 from vllm_omni_client.simulator.http.release import Release, release_for
@@ -34,7 +34,7 @@ _DEEPEST_COPY = 488
 _LARGE_GPU_GIB = 80.0  # the H100 on which the costs of models.toml were measured
 
 
-class Server:
+class SimulatedServer:
     """One model behind the routes of vLLM-Omni, as the release that the settings name has them.
 
     Raises:
@@ -58,10 +58,10 @@ class Server:
             speed=settings.speed,
             gpu_gib=_gpu_gib(settings, self._rules),
         )
-        self.condition: Condition = Condition(
+        self.condition: ServerState = ServerState(
             settings.served_names, resident_gib=self._rules.family.resident_gib
         )
-        self._telemetry = Telemetry(settings.model, counts_images=self.release.counts_images)
+        self._telemetry = Metrics(settings.model, counts_images=self.release.counts_images)
         self.traffic: Traffic = Traffic()
         self._undropped: set[asyncio.Task[Response]] = set()
 
@@ -79,7 +79,7 @@ class Server:
             return await self._while_connected(self._reply(wish, arrived), request)
         except ClientDisconnect:
             return Response()
-        except Refusal as refusal:
+        except HttpError as refusal:
             return refusal.response(self.release, path=request.url.path)
 
     async def edit(self, request: Request) -> Response:
@@ -97,7 +97,7 @@ class Server:
             return await self._to_the_end(self._reply(wish, arrived))
         except ClientDisconnect:
             return Response()
-        except Refusal as refusal:
+        except HttpError as refusal:
             return refusal.response(self.release, path=request.url.path)
         finally:
             await request.close()  # and with it the files of the form
@@ -106,7 +106,7 @@ class Server:
         """Free the GPU; generations wait from now on."""
         try:
             return JSONResponse(self.condition.sleep(await read_json(request, SleepRequest)))
-        except Refusal as refusal:
+        except HttpError as refusal:
             return refusal.response(self.release, path=request.url.path)
 
     async def wake_up(self, request: Request) -> Response:
@@ -117,7 +117,7 @@ class Server:
             return JSONResponse(self.condition.wake_up(wanted))
         except Crash:
             raise
-        except Refusal as refusal:
+        except HttpError as refusal:
             return refusal.response(self.release, path=request.url.path)
 
     def _check_slept(self) -> None:
@@ -176,15 +176,15 @@ class Server:
         self, reply: Coroutine[object, object, Response], receive: Receive
     ) -> Response:
         making = asyncio.create_task(reply)
-        leaving = asyncio.create_task(_disconnected(receive))
+        leaving = asyncio.create_task(_wait_for_disconnect(receive))
         try:
             await asyncio.wait((making, leaving), return_when=asyncio.FIRST_COMPLETED)
             if making.done():
                 return making.result()
-            self._telemetry.failed("client_disconnect")
+            self._telemetry.count_failed("client_disconnect")
             raise ClientDisconnect
         except asyncio.CancelledError:  # in the same process a client leaves by cancelling the call itself
-            self._telemetry.failed("client_disconnect")
+            self._telemetry.count_failed("client_disconnect")
             raise
         finally:
             making.cancel()
@@ -196,18 +196,18 @@ class Server:
         making.add_done_callback(self._undropped.discard)
         return await asyncio.shield(making)
 
-    async def _reply(self, wish: Wish, arrived: float) -> Response:
+    async def _reply(self, wish: ParsedRequest, arrived: float) -> Response:
         if not self.condition.alive:
             return _engine_error(wish, _DEAD, stage=0)
         if wish.nesting > _DEEPEST_COPY:
             self.condition.alive = False  # the engine's process dies of it, and nothing starts another one
             return _engine_error(wish, _TOO_DEEP, stage=None)
-        made, finished, seconds = await self._made(wish, arrived)
+        made, finished, seconds = await self._generate(wish, arrived)
         if made.format.name == "jpg" and not self.release.knows_jpg:
             raise failure(wish.route, "'JPG'")  # Pillow's own name is JPEG
         return reply(wish, made, finished, submit_seconds=seconds, release=self.release)
 
-    def _load(self, wish: Wish) -> None:
+    def _load(self, wish: ParsedRequest) -> None:
         """Decode the input images, where a release does it before it looks at anything else."""
         if not self.release.loads_unread_images:
             return
@@ -218,7 +218,9 @@ class Server:
                 raise failure(wish.route, error) from error
             raise
 
-    async def _made(self, wish: Wish, arrived: float) -> tuple[Order, Finished[Pictures], float]:
+    async def _generate(
+        self, wish: ParsedRequest, arrived: float
+    ) -> tuple[EngineJob, Finished[Pictures], float]:
         """What became of a wish, and after how many seconds it entered the queue."""
         await self.condition.until_awake()
         try:
@@ -226,12 +228,14 @@ class Server:
             made = order(wish, self._rules, adapters=self._settings.lora_paths)
             submitted = time.monotonic()
             finished = await self._engine.run(made.work(self._rules))
-        except Refusal:
+        except HttpError:
             raise
         except Exception as error:  # the server's own boundary: whatever fails here is a reply of 500
-            self._telemetry.failed("stage_error")
-            raise wish.failed(error, self.release) from error
-        self._telemetry.completed(_completion(wish, made, finished, total_seconds=time.monotonic() - arrived))
+            self._telemetry.count_failed("stage_error")
+            raise wish.server_error(error, self.release) from error
+        self._telemetry.count_completed(
+            _completion(wish, made, finished, total_seconds=time.monotonic() - arrived)
+        )
         return made, finished, submitted - arrived
 
 
@@ -245,12 +249,12 @@ async def load(_: Request) -> Response:
     return JSONResponse({"server_load": 0})
 
 
-async def _disconnected(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def _engine_error(wish: Wish, message: str, *, stage: int | None) -> Response:
+def _engine_error(wish: ParsedRequest, message: str, *, stage: int | None) -> Response:
     """An error of the engine itself: unlike others it has the request's id."""
     error: dict[str, object] = {
         "message": message,
@@ -269,7 +273,9 @@ def _gpu_gib(settings: SimulatorSettings, rules: ModelRules) -> float | None:
     return _LARGE_GPU_GIB if small and "vram_gib" not in settings.model_fields_set else settings.vram_gib
 
 
-def _completion(wish: Wish, made: Order, finished: Finished[Pictures], *, total_seconds: float) -> Completion:
+def _completion(
+    wish: ParsedRequest, made: EngineJob, finished: Finished[Pictures], *, total_seconds: float
+) -> Completion:
     width, height = made.size
     return Completion(
         images=len(finished.value),

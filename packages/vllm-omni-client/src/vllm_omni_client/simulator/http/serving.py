@@ -56,7 +56,7 @@ def server_of(app: ASGIApp) -> uvicorn.Server:
 
 
 @contextmanager
-def served(
+def serve_in_thread(
     settings: SimulatorSettings | None = None, *, host: str = "127.0.0.1", port: int = 0
 ) -> Generator[str]:
     """A simulated server in a thread of its own, for the length of a `with` block.

@@ -7,7 +7,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from vllm_omni_client.simulator.http.http_error import Refusal
+from vllm_omni_client.simulator.http.http_error import HttpError
 from vllm_omni_client.simulator.http.openapi import Operation
 from vllm_omni_client.simulator.http.release import Release
 
@@ -106,7 +106,7 @@ def _endpoint(method: str, path: str, release: Release) -> Endpoint:
 def _refusing(release: Release, status: HTTPStatus, message: str) -> Endpoint:
     # A type of its own keeps the message as it is: there is no path of a machine to be hidden in it.
     async def refuse(_: Request) -> Response:
-        return Refusal(status, message, kind=status.phrase).response(release)
+        return HttpError(status, message, kind=status.phrase).response(release)
 
     return refuse
 
