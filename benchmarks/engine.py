@@ -349,7 +349,7 @@ async def _no_ops(servers: Sequence[VirtualServer], count: int) -> float:
     fleet = Fleet(servers, cost=work)
 
     async def one(request: ImageGenerationRequest) -> ImageGenerationReply:
-        return await fleet.generate_image(request, patient=True)
+        return await fleet.generate_image(request, low_priority=True)
 
     began = time.process_time()
     ended = 0

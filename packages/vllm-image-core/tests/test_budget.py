@@ -170,7 +170,7 @@ async def test_no_image_of_a_batch_is_sent_more_than_twice(tmp_path: Path, fault
     async with serving(*those) as urls:
         seconds = 2.0 if those[0].reply is None else 20.0
         async with Studio(
-            urls if servers > 1 else urls[0], output_dir=tmp_path, timeout=seconds, patience=1.0
+            urls if servers > 1 else urls[0], output_dir=tmp_path, timeout=seconds, outage_timeout=1.0
         ) as studio:
             batch = await studio.batch(requests, max_concurrent=1)
             await batch.wait()
@@ -203,9 +203,9 @@ async def test_a_batch_that_goes_on_knows_what_was_under_way_when_its_process_en
             while not server.generations["fox"]:  # noqa: ASYNC110 - nothing tells of a request but the count
                 await asyncio.sleep(0)
         server.reply, server.breaks = b"", "end"  # from now on it breaks off
-        async with Studio(urls[0], output_dir=tmp_path, patience=1.0) as studio:
-            journal = studio._batches._workshop.journal
-            [item] = journal.read(lambda ledger: ledger.take(1, -1, 1))
+        async with Studio(urls[0], output_dir=tmp_path, outage_timeout=1.0) as studio:
+            journal = studio._batches._context.journal
+            [item] = journal.read(lambda queries: queries.take(1, -1, 1))
             assert (item.state, item.told) == (ItemState.WAITING, {"generations": 1})
             again = await studio.resume(batch.id)
             await again.wait()

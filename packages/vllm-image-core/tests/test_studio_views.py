@@ -13,17 +13,19 @@ from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.preview import Axis
 from vllm_image_core.storage.index import Index
 from vllm_image_core.storage.query import Query
-from vllm_image_core.studio_views import StudioViews, Viewable
+from vllm_image_core.studio_views import ImageSource, StudioViews
 
 Put = Callable[..., Path]
 
 
 @pytest.fixture(params=["picture", "path", "text", "bytes", "record"])
-def viewable(request: pytest.FixtureRequest, small_picture: Picture, put: Put, tmp_path: Path) -> Viewable:
+def image_source(
+    request: pytest.FixtureRequest, small_picture: Picture, put: Put, tmp_path: Path
+) -> ImageSource:
     """The same picture, at hand in each way."""
     path = put(tmp_path / "fox.png", prompt="a red fox")
     [record] = Index(tmp_path).find(Query()).pictures
-    ways: dict[str, Viewable] = {
+    ways: dict[str, ImageSource] = {
         "picture": small_picture,
         "path": path,
         "text": str(path),
@@ -33,14 +35,16 @@ def viewable(request: pytest.FixtureRequest, small_picture: Picture, put: Put, t
     return ways[request.param]
 
 
-async def test_a_picture_is_shown_however_it_is_at_hand(viewable: Viewable, small_picture: Picture) -> None:
+async def test_a_picture_is_shown_however_it_is_at_hand(
+    image_source: ImageSource, small_picture: Picture
+) -> None:
     viewer = StudioViews()
-    assert await viewer.preview(viewable) == previews.preview(small_picture)
-    assert await viewer.contact_sheet([viewable, None], captions=["a", "b"]) == previews.contact_sheet(
+    assert await viewer.preview(image_source) == previews.preview(small_picture)
+    assert await viewer.contact_sheet([image_source, None], captions=["a", "b"]) == previews.contact_sheet(
         [small_picture, None], captions=["a", "b"]
     )
     x, y = Axis(name="seed", values=["1", "2"]), Axis(name="", values=["4"])
-    assert await viewer.xy_grid([viewable, None], x=x, y=y) == previews.xy_grid(
+    assert await viewer.xy_grid([image_source, None], x=x, y=y) == previews.xy_grid(
         [small_picture, None], x=x, y=y
     )
 

@@ -197,9 +197,9 @@ async def test_progress_rises_by_one_with_each_picture_also_where_all_are_saved_
 
     async def slow_host(progress: float, total: float, message: str) -> None:
         heard.append((progress, total))
-        (watch,) = state.floor._watches.values()
-        while watch.ended_count < 4:
-            await watch.news(DEADLINE_SECONDS)
+        (monitor,) = state.tracker._monitors.values()
+        while monitor.ended_count < 4:
+            await monitor.news(DEADLINE_SECONDS)
 
     request_context = SimpleNamespace(lifespan_context=state, meta=None, request=None)
     context = SimpleNamespace(

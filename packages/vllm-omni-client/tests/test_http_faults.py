@@ -91,14 +91,14 @@ def draw(request: pytest.FixtureRequest, serve: Serve, asked: Asked) -> Draw:
     """Ask one of the two clients for a picture of a server that answers by a list; the last one for ever."""
 
     async def in_async(
-        url: str, wish: ImageGenerationRequest, settings: Mapping[str, object], where: Mapping[str, Path]
+        url: str, parsed: ImageGenerationRequest, settings: Mapping[str, object], where: Mapping[str, Path]
     ) -> object:
         async with AsyncOmniClient(url, **settings) as client:  # type: ignore[arg-type]  # settings of a test
-            return await client.generate_image(wish, **where)
+            return await client.generate_image(parsed, **where)
 
     def drawn(
         *answers: bytes,
-        wish: ImageGenerationRequest = REQUEST,
+        parsed: ImageGenerationRequest = REQUEST,
         health: bytes = http(b"{}"),
         models: bytes = http(b"{}"),
         into: Path | None = None,
@@ -115,9 +115,9 @@ def draw(request: pytest.FixtureRequest, serve: Serve, asked: Asked) -> Draw:
         settings = {"timeout": 10.0, "jitter": lambda: 0.0, "capabilities": Capabilities(), **settings}
         where = {} if into is None else {"into": into.with_name(f"{len(asked)}.png")}
         if request.param == "async":
-            return asyncio.run(in_async(serve(script), wish, settings, where))
+            return asyncio.run(in_async(serve(script), parsed, settings, where))
         with OmniClient(serve(script), **settings) as client:  # type: ignore[arg-type]  # settings of a test
-            return client.generate_image(wish, **where)
+            return client.generate_image(parsed, **where)
 
     return cast("Draw", drawn)
 
@@ -366,13 +366,13 @@ def test_h18_another_size_is_kept_and_told(draw: Draw) -> None:
 )
 def test_h19_another_number_is_kept_and_told(draw: Draw, colours: list[str], words: str) -> None:
     data = [encoded(colour=colour) for colour in colours]
-    reply = draw(http(pictures(*data)), wish=REQUEST.model_copy(update={"n": 2}))
+    reply = draw(http(pictures(*data)), parsed=REQUEST.model_copy(update={"n": 2}))
     assert [image.bytes for image in reply.data] == data
     assert reply.warnings == (words,)
 
 
 def test_h20_the_same_picture_twice_is_told(draw: Draw) -> None:
-    reply = draw(http(pictures(PNG, PNG)), wish=REQUEST.model_copy(update={"n": 2}))
+    reply = draw(http(pictures(PNG, PNG)), parsed=REQUEST.model_copy(update={"n": 2}))
     assert reply.warnings == ("Pictures 0 and 1 are the same, byte for byte.",)
 
 
@@ -388,11 +388,11 @@ COLOURS = ("#000000", "#000000", "#000000", "#777777", "#ff0000")
 
 @pytest.mark.parametrize(("data", "colour"), list(zip(FLAT.values(), COLOURS, strict=True)), ids=FLAT)
 def test_h21_a_picture_of_one_colour_is_told(draw: Draw, tmp_path: Path, data: bytes, colour: str) -> None:
-    reply = draw(http(pictures(PNG, data)), wish=REQUEST.model_copy(update={"n": 2, "size": None}))
+    reply = draw(http(pictures(PNG, data)), parsed=REQUEST.model_copy(update={"n": 2, "size": None}))
     assert [image.flat_colour for image in reply.data] == [None, colour]
     assert reply.warnings == (f"Picture 1 is one colour all over, {colour}; something may have failed.",)
     kept = draw(
-        http(pictures(data)), into=tmp_path / "flat.png", wish=REQUEST.model_copy(update={"size": None})
+        http(pictures(data)), into=tmp_path / "flat.png", parsed=REQUEST.model_copy(update={"size": None})
     )
     assert kept.warnings == (f"The picture is one colour all over, {colour}; something may have failed.",)
 
@@ -400,7 +400,7 @@ def test_h21_a_picture_of_one_colour_is_told(draw: Draw, tmp_path: Path, data: b
 def test_h21_a_picture_with_one_other_pixel_is_not_told(draw: Draw) -> None:
     for level in (0, 1, 9):
         data = encoded(size=(64, 48), colour="black", compress_level=level)
-        reply = draw(http(pictures(data)), wish=REQUEST.model_copy(update={"size": None}))
+        reply = draw(http(pictures(data)), parsed=REQUEST.model_copy(update={"size": None}))
         assert reply.warnings == ()
 
 

@@ -17,7 +17,7 @@ from vllm_omni_client.models import OutputFormat
 
 from vllm_image_core.batches.batches import Batches
 from vllm_image_core.batches.concurrency import ConcurrencyChooser
-from vllm_image_core.batches.context import PATIENCE_SECONDS, BatchContext
+from vllm_image_core.batches.context import OUTAGE_SECONDS, BatchContext
 from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.ingest import Source
 from vllm_image_core.batches.journal import Journal
@@ -81,7 +81,7 @@ class Studio(StudioViews):
         now: The local time, for file names.
         draw_seed: A seed for a request without one, 0 to 4294967295.
         timer: Seconds on a clock that never goes back.
-        patience: Seconds that a batch waits for a server or a folder that is away, before it is stopped.
+        outage_timeout: Seconds that a batch waits for a server or a folder that is away, before it is stopped.
 
     Used as ``async with Studio(url) as studio``, or closed with ``aclose()``.
     """
@@ -102,7 +102,7 @@ class Studio(StudioViews):
         now: Callable[[], datetime] = _local_time,
         draw_seed: Callable[[], int] = _draw_seed,
         timer: Callable[[], float] = time.perf_counter,
-        patience: float = PATIENCE_SECONDS,
+        outage_timeout: float = OUTAGE_SECONDS,
     ) -> None:
         # No frame and no attribute shows the key from here on: error reporters write their reprs.
         api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
@@ -121,7 +121,7 @@ class Studio(StudioViews):
         self._backend = Fleet(
             [self._connect(each, max_retries=retries) for each in servers], learned=speeds.pace
         )
-        self._maker = Generator(
+        self._generator = Generator(
             self._backend,
             self._library,
             known,
@@ -132,18 +132,18 @@ class Studio(StudioViews):
             metadata=metadata,
         )
         self._forecast = Forecast(
-            self._maker, self._backend, speeds, known, gpu=gpu or Gpu(), max_concurrent=max_concurrent
+            self._generator, self._backend, speeds, known, gpu=gpu or Gpu(), max_concurrent=max_concurrent
         )
         self._batches = Batches(
             BatchContext(
                 backend=self._backend,
-                maker=self._maker,
+                generator=self._generator,
                 library=self._library,
                 journal=Journal(self._library.root),
                 registry=known,
                 timer=timer,
                 speeds=lambda: self._forecast.speeds,
-                patience_seconds=patience,
+                outage_seconds=outage_timeout,
             ),
             at_once=ConcurrencyChooser(self._forecast.at_once, is_set=max_concurrent is not None),
         )
@@ -336,13 +336,13 @@ class Studio(StudioViews):
             InvalidRequest: It cannot.
             OmniError: The server does not tell its model.
         """
-        await self._maker.check(request)
+        await self._generator.check(request)
 
     async def make(self, request: ImageRequest, *, fresh: bool = False) -> GeneratedImage:
         """Make the picture of a request and save it; raises as ``generate`` does."""
-        job = await self._maker.check(request, fresh=fresh)
-        await self._maker.check_writable([job.request])
-        return await self._maker.generate(job)
+        job = await self._generator.check(request, fresh=fresh)
+        await self._generator.check_writable([job.request])
+        return await self._generator.generate(job)
 
     async def recall(self, file: Path | str | bytes) -> RecalledRequest:
         """Read how a picture was made from its own file; ``make(recalled.request)`` makes it again.
@@ -475,7 +475,7 @@ class Studio(StudioViews):
 
     async def model(self) -> ServedModel:
         """Ask the server for its model, and find the profile that fits it."""
-        return await self._maker.model()
+        return await self._generator.model()
 
     async def health(self) -> Health:
         """Whether the server can make pictures; an unreachable server is an answer, not an error."""

@@ -14,47 +14,49 @@ from vllm_image_core.storage.record import Record
 from vllm_image_core.text import LONGEST_PATH, one_line
 
 __all__ = [
+    "ImageSource",
     "StudioViews",
-    "Viewable",
     "picture_of",
     "pictures_of",
 ]
 
 
-Viewable = GeneratedImage | Record | Picture | Path | str | bytes
+ImageSource = GeneratedImage | Record | Picture | Path | str | bytes
 """A picture that was made or found, a checked one, a file's path or its content."""
 
 _MOST_BYTES: Final = 268_435_456
 """256 MiB: the largest picture that a server makes has 146 MB, unpacked."""
 
 
-def picture_of(viewable: Viewable) -> Picture:
+def picture_of(image_source: ImageSource) -> Picture:
     """The picture, read from its file where that is where it is, and checked; waits for the disk.
 
     Raises:
         BadPicture: The file cannot be read, or is no whole PNG, JPEG or WebP.
     """
-    match viewable:
+    match image_source:
         case Picture():
-            return viewable
+            return image_source
         case GeneratedImage():
-            return viewable.picture
+            return image_source.picture
         case Record():
-            return Picture.check_file(_content(viewable.path))
+            return Picture.check_file(_content(image_source.path))
         case bytes():
-            return Picture.check(viewable)
+            return Picture.check(image_source)
         case _:
-            return Picture.check_file(_content(Path(viewable)))
+            return Picture.check_file(_content(Path(image_source)))
 
 
-def pictures_of(viewables: Sequence[Viewable | None]) -> list[Picture | None]:
+def pictures_of(image_sources: Sequence[ImageSource | None]) -> list[Picture | None]:
     """The pictures of many; None for those that are None, or no pictures any more."""
-    return [None if viewable is None else _picture_or_none(viewable) for viewable in viewables]
+    return [
+        None if image_source is None else _picture_or_none(image_source) for image_source in image_sources
+    ]
 
 
-def _picture_or_none(viewable: Viewable) -> Picture | None:
+def _picture_or_none(image_source: ImageSource) -> Picture | None:
     try:
-        return picture_of(viewable)
+        return picture_of(image_source)
     except BadPicture:
         return None
 
@@ -82,7 +84,7 @@ class StudioViews:
 
     async def preview(
         self,
-        picture: Viewable,
+        picture: ImageSource,
         *,
         longest_side: int = 768,
         max_bytes: int = 98_304,
@@ -108,7 +110,7 @@ class StudioViews:
 
     async def contact_sheet(
         self,
-        pictures: Sequence[Viewable | None],
+        pictures: Sequence[ImageSource | None],
         *,
         captions: Sequence[str] | None = None,
         first_number: int = 1,
@@ -144,7 +146,7 @@ class StudioViews:
 
     async def xy_grid(
         self,
-        pictures: Sequence[Viewable | None],
+        pictures: Sequence[ImageSource | None],
         *,
         x: Axis,
         y: Axis,

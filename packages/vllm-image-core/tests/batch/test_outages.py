@@ -39,11 +39,11 @@ def requests(count: int) -> list[ImageRequest]:
     return [ImageRequest(prompt=f"fox {number}", width=64, height=64) for number in range(count)]
 
 
-def studio_of(server: "BatchServer", folder: Path, *, patience: float = 600.0) -> Studio:
+def studio_of(server: "BatchServer", folder: Path, *, outage_timeout: float = 600.0) -> Studio:
     """A studio that looks often at what is away."""
-    studio = Studio(server, output_dir=folder, patience=patience)
+    studio = Studio(server, output_dir=folder, outage_timeout=outage_timeout)
     batches = studio._batches
-    batches._workshop = replace(batches._workshop, probe_seconds=0.02, look_seconds=0.02)
+    batches._context = replace(batches._context, probe_seconds=0.02, look_seconds=0.02)
     return studio
 
 
@@ -108,7 +108,10 @@ async def test_a_batch_whose_patience_is_over_is_stopped_with_the_cause_and_can_
 ) -> None:
     batch_server.fails = lambda prompt, _times: unreachable() if prompt != "fox 0" else None
     batch_server.healthy = False
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path, patience=0.2) as studio:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        studio_of(batch_server, tmp_path, outage_timeout=0.2) as studio,
+    ):
         batch = await studio.batch(requests(3), max_concurrent=1)
         assert await read(batch) == ["done"]
         assert "in vain: http://gpu:6655 cannot be reached" in (batch.cause or "")
@@ -298,7 +301,7 @@ async def test_a_picture_that_nobody_waits_for_any_longer_is_in_the_spill_folder
 ) -> None:
     folder = tmp_path / "pictures"
     async with asyncio.timeout(DEADLINE_SECONDS):
-        studio = Studio(batch_server, output_dir=folder, spill_dir=tmp_path / "spill", patience=0.1)
+        studio = Studio(batch_server, output_dir=folder, spill_dir=tmp_path / "spill", outage_timeout=0.1)
         async with studio:
             batch_server.gate.clear()
             batch = await studio.batch(requests(3), max_concurrent=1)

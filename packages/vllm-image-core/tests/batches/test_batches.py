@@ -72,7 +72,7 @@ def requests(count: int) -> list[ImageRequest]:
 def studio_of(server: "BatchServer", folder: Path, *, stale_seconds: float = 15.0) -> Studio:
     studio = Studio(server, output_dir=folder)
     batches = studio._batches
-    batches._workshop = replace(batches._workshop, beat_seconds=0.2, stale_seconds=stale_seconds)
+    batches._context = replace(batches._context, beat_seconds=0.2, stale_seconds=stale_seconds)
     return studio
 
 
@@ -676,7 +676,7 @@ async def test_p11_an_owner_that_was_taken_over_stops_and_writes_nothing_more(
             connection.execute("UPDATE batch SET owner = 'another'")
         with pytest.raises(BatchInUse):
             _ = [outcome async for outcome in batch]
-        assert Journal(tmp_path).book(batch.id).holder is not None
+        assert Journal(tmp_path).batch_row(batch.id).holder is not None
     assert batch_server.at_once == 0
 
 
@@ -703,7 +703,7 @@ async def test_p12_memory_descriptors_and_tasks_stay_as_they_are_however_many_pi
             tracemalloc.stop()
         await batch.wait()
         assert batch._begun is not None
-        assert not batch._begun.tally.unwritten
+        assert not batch._begun.states.unwritten
     (early, descriptors, tasks), (late, later_descriptors, later_tasks) = seen[0], seen[-1]
     assert late - early < 300_000
     assert later_descriptors <= descriptors + 2

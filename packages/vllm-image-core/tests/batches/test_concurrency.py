@@ -106,8 +106,8 @@ async def test_a_batch_whose_server_is_away_goes_on_with_as_many_as_before(tmp_p
     async def asked(number: int | None) -> int:
         raise ServerUnreachable(f"nobody answers for {number}")
 
-    book = book_of(tmp_path, chosen=None)
-    assert await ConcurrencyChooser(asked, is_set=False).of_left(None, book) == Concurrency(
+    batch_row = batch_row_of(tmp_path, chosen=None)
+    assert await ConcurrencyChooser(asked, is_set=False).of_left(None, batch_row) == Concurrency(
         number=2, chosen=None, fixed=True
     )
 
@@ -157,12 +157,12 @@ async def test_a_batch_of_an_older_journal_goes_on_also_where_the_file_was_damag
     assert (tmp_path / ".vllm-image" / "batches.damaged-1.sqlite3").exists() == (harm is damaged)
 
 
-def book_of(folder: Path, *, chosen: str | None) -> BatchRow:
+def batch_row_of(folder: Path, *, chosen: str | None) -> BatchRow:
     journal = Journal(folder)
     journal.write(
-        lambda ledger: ledger.connection.execute(
+        lambda queries: queries.connection.execute(
             "INSERT INTO batch (id, created, fresh, at_once, chosen) VALUES ('batch_mine', 0, 0, 2, ?)",
             (chosen,),
         )
     )
-    return journal.book("batch_mine")
+    return journal.batch_row("batch_mine")

@@ -11,15 +11,15 @@ DEADLINE_SECONDS = 20
 class Thing:
     """Something that is away until a test brings it back."""
 
-    def __init__(self, *, patience_seconds: float = 600.0) -> None:
+    def __init__(self, *, outage_seconds: float = 600.0) -> None:
         self.well = False
         self.probes: list[float] = []
         self.told: list[str | None] = []
         self.given_up = asyncio.Event()
-        self.patience = OutageGate(
+        self.outage_timeout = OutageGate(
             self.probe,
             interval_seconds=0.02,
-            patience_seconds=patience_seconds,
+            outage_seconds=outage_seconds,
             told=self.told.append,
             given_up=lambda _reason: self.given_up.set(),
         )
@@ -33,7 +33,7 @@ async def test_all_pass_while_it_is_well() -> None:
     thing = Thing()
     async with asyncio.timeout(DEADLINE_SECONDS):
         for _ in range(3):
-            await thing.patience.enter()
+            await thing.outage_timeout.enter()
     assert (thing.probes, thing.told) == ([], [])
 
 
@@ -41,11 +41,11 @@ async def test_one_is_let_through_as_a_trial_and_all_others_when_that_goes_well(
     thing, passed = Thing(), list[int]()
 
     async def go(number: int) -> None:
-        await thing.patience.enter()
+        await thing.outage_timeout.enter()
         passed.append(number)
 
     async with asyncio.timeout(DEADLINE_SECONDS):
-        thing.patience.record_failure("away")
+        thing.outage_timeout.record_failure("away")
         waiting = [asyncio.create_task(go(number)) for number in range(3)]
         while len(thing.probes) < 3:  # noqa: ASYNC110 - nothing tells of a probe but the count
             await asyncio.sleep(0)
@@ -53,7 +53,7 @@ async def test_one_is_let_through_as_a_trial_and_all_others_when_that_goes_well(
         thing.well = True
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         assert len(passed) == 1
-        thing.patience.record_success()
+        thing.outage_timeout.record_success()
         await asyncio.wait(waiting)
     assert sorted(passed) == [0, 1, 2]
     assert thing.told == ["away", None]
@@ -62,34 +62,34 @@ async def test_one_is_let_through_as_a_trial_and_all_others_when_that_goes_well(
 async def test_it_is_probed_no_more_often_than_it_may_be() -> None:
     thing = Thing()
     async with asyncio.timeout(DEADLINE_SECONDS):
-        thing.patience.record_failure("away")
+        thing.outage_timeout.record_failure("away")
         while len(thing.probes) < 5:  # noqa: ASYNC110 - nothing tells of a probe but the count
             await asyncio.sleep(0)
-        thing.patience.close()
+        thing.outage_timeout.close()
     gaps = [later - earlier for earlier, later in zip(thing.probes, thing.probes[1:], strict=False)]
     assert min(gaps) >= 0.02 - 0.001
 
 
 async def test_after_too_long_it_is_given_up_and_who_waits_is_left_waiting() -> None:
-    thing = Thing(patience_seconds=0.05)
+    thing = Thing(outage_seconds=0.05)
     async with asyncio.timeout(DEADLINE_SECONDS):
-        thing.patience.record_failure("away")
-        waiting = asyncio.create_task(thing.patience.enter())
+        thing.outage_timeout.record_failure("away")
+        waiting = asyncio.create_task(thing.outage_timeout.enter())
         await thing.given_up.wait()
-        thing.patience.close()
+        thing.outage_timeout.close()
         with pytest.raises(StillWaiting):
             await waiting
-        assert not await thing.patience.well_again()
+        assert not await thing.outage_timeout.well_again()
 
 
 async def test_who_waits_for_the_thing_alone_goes_on_as_soon_as_it_is_back() -> None:
     thing = Thing()
     async with asyncio.timeout(DEADLINE_SECONDS):
-        thing.patience.record_failure("away")
-        waiting = asyncio.create_task(thing.patience.well_again())
+        thing.outage_timeout.record_failure("away")
+        waiting = asyncio.create_task(thing.outage_timeout.well_again())
         thing.well = True
         assert await waiting
-    assert thing.patience.is_well
+    assert thing.outage_timeout.is_well
 
 
 async def test_one_who_is_alone_waits_for_the_others_and_they_for_him() -> None:

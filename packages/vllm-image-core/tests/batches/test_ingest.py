@@ -44,7 +44,7 @@ class Source:
 
 async def count_of(source: Source) -> int:
     async with asyncio.timeout(DEADLINE_SECONDS):
-        return sum([len(bite) async for bite in pull_chunks(source, clock=source.clock)])
+        return sum([len(chunk) async for chunk in pull_chunks(source, clock=source.clock)])
 
 
 async def test_an_iterator_that_blocks_twice_in_a_row_is_pulled_in_one_other_thread_from_then_on() -> None:
@@ -75,7 +75,7 @@ async def test_an_iterator_that_does_not_block_again_and_again_stays_in_its_own_
 async def test_many_are_taken_at_once_in_the_thread_too() -> None:
     source = Source(0.2, 0.2, *(0.0,) * 1_000)
     async with asyncio.timeout(DEADLINE_SECONDS):
-        sizes = [len(bite) async for bite in pull_chunks(source, clock=source.clock)]
+        sizes = [len(chunk) async for chunk in pull_chunks(source, clock=source.clock)]
     assert sizes == [1, 1, 4, 8, 16, 32, 64, 128, 256, 492]
 
 
@@ -148,5 +148,5 @@ async def test_the_thread_has_the_context_of_its_caller(monkeypatch: pytest.Monk
     animal = contextvars.ContextVar("animal", default="none")
     animal.set("fox")
     async with asyncio.timeout(DEADLINE_SECONDS):
-        bites = [bite async for bite in pull_chunks(ImageRequest(prompt=animal.get()) for _ in range(2))]
-    assert [request.prompt for bite in bites for request in bite] == ["fox", "fox"]
+        chunks = [chunk async for chunk in pull_chunks(ImageRequest(prompt=animal.get()) for _ in range(2))]
+    assert [request.prompt for chunk in chunks for request in chunk] == ["fox", "fox"]

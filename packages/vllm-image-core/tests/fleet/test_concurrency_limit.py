@@ -22,7 +22,7 @@ def made(
             request = ImageGenerationRequest(prompt="fox", seed=seed)
             while len(open_calls) >= fleet.window:
                 _, open_calls = await asyncio.wait(open_calls, return_when=asyncio.FIRST_COMPLETED)
-            open_calls.add(asyncio.create_task(fleet.generate_image(request, patient=True)))
+            open_calls.add(asyncio.create_task(fleet.generate_image(request, low_priority=True)))
         await asyncio.wait(open_calls)
         return loop.time(), fleet
 

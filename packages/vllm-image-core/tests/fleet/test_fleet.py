@@ -59,7 +59,7 @@ def error(_request: ServerRequest, _number: int) -> str:
 
 
 def rubbish(_request: ServerRequest, _number: int) -> str:
-    return "rubbish"
+    return "bad_reply"
 
 
 class Batch:
@@ -79,7 +79,7 @@ class Batch:
         while self.waiting or self.open:
             while self.waiting and len(self.open) < self.fleet.window:
                 request = self.waiting.pop()
-                task = asyncio.create_task(self.fleet.generate_image(request, patient=True))
+                task = asyncio.create_task(self.fleet.generate_image(request, low_priority=True))
                 self.open[task] = request
             ended, _ = await asyncio.wait(self.open, return_when=asyncio.FIRST_COMPLETED)
             if sum(self._took(task) for task in ended):
@@ -471,7 +471,7 @@ def test_a_call_that_is_cancelled_leaves_no_trace() -> None:
 
     async def main() -> tuple[int, ...]:
         fleet = fleet_of(members)
-        calls = [asyncio.create_task(fleet.generate_image(each, patient=True)) for each in jobs(20)]
+        calls = [asyncio.create_task(fleet.generate_image(each, low_priority=True)) for each in jobs(20)]
         await asyncio.sleep(1.0)
         for call in calls:
             call.cancel()
@@ -489,7 +489,7 @@ def test_a_call_that_is_cancelled_at_any_moment_gives_its_place_back(turns: int)
     async def main() -> tuple[int, ...]:
         fleet = fleet_of(members)
         await fleet.get_models()
-        calls = [asyncio.create_task(fleet.generate_image(each, patient=True)) for each in jobs(3)]
+        calls = [asyncio.create_task(fleet.generate_image(each, low_priority=True)) for each in jobs(3)]
         for _ in range(turns):
             await asyncio.sleep(0)
         for call in calls:
@@ -586,7 +586,7 @@ def test_a_fleet_outlives_the_event_loop_that_it_was_used_in() -> None:
 
     async def interrupted() -> None:
         async with asyncio.timeout(0.5):
-            await asyncio.gather(*(fleet.generate_image(each, patient=True) for each in jobs(9)))
+            await asyncio.gather(*(fleet.generate_image(each, low_priority=True) for each in jobs(9)))
 
     async def whole() -> int:
         return len(await asyncio.gather(*(fleet.generate_image(each) for each in jobs(9))))
@@ -623,7 +623,9 @@ def test_a_server_that_was_measured_to_be_slow_gets_nothing_that_another_would_h
     async def main() -> None:
         clock = asyncio.get_running_loop().time
         fleet = Fleet(members, cost=work, learned=learned.get if learned else None, clock=clock)
-        await asyncio.gather(*(fleet.generate_image(each, patient=True) for each in jobs(4, sizes=[1.0])))
+        await asyncio.gather(
+            *(fleet.generate_image(each, low_priority=True) for each in jobs(4, sizes=[1.0]))
+        )
 
     run(main())
     assert members[0].made == by_the_slow_one

@@ -172,7 +172,8 @@ def test_a_notebook_shows_each_format() -> None:
 
 def test_importing_this_module_and_checking_a_png_does_not_import_pillow() -> None:
     program = (
-        "import sys; from vllm_image_core.imaging.picture import Picture, with_text; import vllm_image_core.storage.store;"
+        "import sys; from vllm_image_core.imaging.picture import Picture, with_text;"
+        "import vllm_image_core.storage.store;"
         "with_text(Picture.check(bytes.fromhex(sys.argv[1])), {'a': 'b'}); sys.exit('PIL' in sys.modules)"
     )
     assert (

@@ -214,9 +214,9 @@ async def test_a_file_that_changes_after_the_check_is_sent_as_it_was_checked(
 ) -> None:
     source = tmp_path / "fox.png"
     source.write_bytes(png())
-    job = await studio._maker.check(EditRequest(prompt="x", images=source, seed=1))
+    job = await studio._generator.check(EditRequest(prompt="x", images=source, seed=1))
     source.write_bytes(b"something else")
-    image = await studio._maker.generate(job)
+    image = await studio._generator.generate(job)
     assert server.edits[0][1] == (png(),)
     assert hashlib.sha256(png()).hexdigest() in json.dumps(recipe_of(image))
 

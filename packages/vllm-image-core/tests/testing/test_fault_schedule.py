@@ -17,6 +17,6 @@ def test_a_schedule_is_the_same_each_time() -> None:
 def test_all_kinds_of_faults_are_in_the_schedules() -> None:
     met = {kind for seed in range(30) for kind in play(seed).faults}
     assert met == {
-        *("unreachable", "busy", "lost", "timeout", "rubbish", "error", "memory", "dead"),
+        *("unreachable", "busy", "lost", "timeout", "bad_reply", "error", "memory", "dead"),
         *("down", "slow", "garbled", "replaced"),
     }

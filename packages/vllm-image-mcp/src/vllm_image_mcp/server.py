@@ -242,7 +242,7 @@ def _lifespan(state: State) -> Callable[[MCPServer[State]], AbstractAsyncContext
 async def _resume(state: State) -> None:
     """Go on with what was cut off; the server answers its host meanwhile."""
     try:
-        await state.floor.resume_all()
+        await state.tracker.resume_all()
     except (ImageError, OmniError) as error:
         _logger.warning("No batch goes on: %s", error)
 

@@ -73,12 +73,12 @@ class State:
         return create_studio(self.settings, self.folder.path, self.registry)
 
     @cached_property
-    def floor(self) -> BatchTracker:
+    def tracker(self) -> BatchTracker:
         """The batches that are made here."""
         from vllm_image_mcp.jobs.batch_tracker import BatchTracker  # noqa: PLC0415 - nor the core
 
         return BatchTracker(
-            self.studio, notes=self.notes, patience=self.settings.timeout, listener=self.listener
+            self.studio, notes=self.notes, outage_timeout=self.settings.timeout, listener=self.listener
         )
 
     @cached_property
@@ -112,19 +112,19 @@ class State:
     @property
     def is_working(self) -> bool:
         """Whether a batch of this process is in progress."""
-        return "floor" in self.__dict__ and self.floor.is_working
+        return "floor" in self.__dict__ and self.tracker.is_working
 
     async def drain(self, seconds: float) -> None:
         """Begin nothing more, and give what is in progress some time to end; the batches can be resumed."""
         if "floor" in self.__dict__:
-            await self.floor.drain(seconds)
+            await self.tracker.drain(seconds)
 
     async def aclose(self) -> None:
         """Close the studio, if it was opened; its batches can be resumed, and the next use opens another."""
         if "floor" in self.__dict__:
-            floor = self.floor
-            del self.floor
-            await floor.aclose()
+            tracker = self.tracker
+            del self.tracker
+            await tracker.aclose()
         if "studio" in self.__dict__:
             studio = self.studio
             del self.studio

@@ -385,7 +385,7 @@ class Heard:
         self.messages: list[str] = []
         counted = Progress(total=8, waiting=4, running=1, done=3, failed=0, cancelled=0)
         batch = SimpleNamespace(id="batch_1", progress=counted, eta=eta, cause=None)
-        self.watch = cast("Watch", SimpleNamespace(batch=batch, ended=3, over=False))
+        self.monitor = cast("BatchMonitor", SimpleNamespace(batch=batch, ended=3, over=False))
         self._others = others
 
     async def requests_of_others(self) -> int | None:
@@ -399,7 +399,7 @@ class Heard:
         state = SimpleNamespace(studio=self, wired=wired)
         request = SimpleNamespace(lifespan_context=state, meta={"progress_token": 1} if token else None)
         told_to = SimpleNamespace(request_context=request, report_progress=self.report_progress)
-        return Reports(cast("Context[State]", told_to), self.watch, wait=wait)
+        return Reports(cast("Context[State]", told_to), self.monitor, wait=wait)
 
 
 MEASURED = Eta(seconds=40.0, basis="23 pictures on this server, off by 5 % on the last 20", measured=True)
@@ -438,9 +438,9 @@ async def test_the_wait_begins_with_the_call_and_not_when_the_batch_has_begun(
     times: list[float] = []
     begin = BatchTracker.begin
 
-    async def timed(floor: BatchTracker, batch: ImageBatch) -> BatchMonitor:
+    async def timed(tracker: BatchTracker, batch: ImageBatch) -> BatchMonitor:
         times.append(asyncio.get_running_loop().time())
-        return await begin(floor, batch)
+        return await begin(tracker, batch)
 
     async def asked(_: object, __: BatchMonitor, until: float, **___: object) -> None:
         times.append(until - 7)

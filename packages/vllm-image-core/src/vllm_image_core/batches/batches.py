@@ -47,12 +47,12 @@ class Batches:
     """All batches of one studio.
 
     Args:
-        workshop: What they work with.
+        context: What they work with.
         at_once: How many pictures each has under way.
     """
 
-    def __init__(self, workshop: BatchContext, *, at_once: ConcurrencyChooser) -> None:
-        self._workshop = workshop
+    def __init__(self, context: BatchContext, *, at_once: ConcurrencyChooser) -> None:
+        self._context = context
         self._at_once = at_once
         self._known: dict[str, ImageBatch] = {}
         self._closed = False
@@ -64,7 +64,7 @@ class Batches:
         name = batch_id(secrets.randbits(128))
         return self._register(
             ImageBatch(
-                self._workshop,
+                self._context,
                 name,
                 begin=partial(
                     self._begin_new, name, requests, asked=max_concurrent, fresh=fresh, first=recorded_first
@@ -81,7 +81,7 @@ class Batches:
             return known
         return self._register(
             ImageBatch(
-                self._workshop,
+                self._context,
                 name,
                 begin=partial(self._begin_resumed, name, max_concurrent, retried=False),
                 again=partial(self._begin_resumed, name, max_concurrent, retried=True),
@@ -91,13 +91,13 @@ class Batches:
     async def newest(self, limit: int) -> tuple[BatchSummary, ...]:
         """The newest batches of the folder, newest first."""
         most = _count("limit", limit)
-        return await asyncio.to_thread(self._workshop.journal.batches, most)
+        return await asyncio.to_thread(self._context.journal.batches, most)
 
     async def read(self, batch_id: str, *, limit: int, offset: int) -> FoundBatch:
         """A batch of the folder with some of its requests."""
         most = _count("limit", limit)
         start = integer("offset", offset, 0, 2**31, allowed="a whole number from 0 on")
-        journal = self._workshop.journal
+        journal = self._context.journal
         return await asyncio.to_thread(journal.read_batch, str(batch_id), offset=start, limit=most)
 
     async def cancel(self, batch_id: str) -> ImageBatch | None:
@@ -119,37 +119,37 @@ class Batches:
             await batch.close()
 
     async def _cancel_elsewhere(self, name: str) -> None:
-        journal, workshop = self._workshop.journal, self._workshop
-        book = await asyncio.to_thread(journal.book, name)
-        if not book.open:
+        journal, context = self._context.journal, self._context
+        batch_row = await asyncio.to_thread(journal.batch_row, name)
+        if not batch_row.open:
             return
-        number = book.number
-        await asyncio.to_thread(journal.write, lambda ledger: ledger.ask_to_cancel(number))
-        until = time.monotonic() + workshop.stale_seconds
-        while book.open and book.holder is not None and time.monotonic() < until:
-            if is_dead(book.holder.owner):
+        number = batch_row.number
+        await asyncio.to_thread(journal.write, lambda queries: queries.ask_to_cancel(number))
+        until = time.monotonic() + context.stale_seconds
+        while batch_row.open and batch_row.holder is not None and time.monotonic() < until:
+            if is_dead(batch_row.holder.owner):
                 break
-            await asyncio.sleep(workshop.beat_seconds / 8)
-            book = await asyncio.to_thread(journal.book, name)
-        if book.open:
+            await asyncio.sleep(context.beat_seconds / 8)
+            batch_row = await asyncio.to_thread(journal.batch_row, name)
+        if batch_row.open:
             await self._cancel_left(name)
 
     async def _cancel_left(self, name: str) -> None:
         """Cancel a batch whose owner is gone."""
-        workshop = self._workshop
+        context = self._context
         lease = await take_over(
-            workshop.journal, name, beat_seconds=workshop.beat_seconds, stale_seconds=workshop.stale_seconds
+            context.journal, name, beat_seconds=context.beat_seconds, stale_seconds=context.stale_seconds
         )
 
-        def end(ledger: JournalQueries) -> None:
-            tally = ItemStates(window=1)
-            book = _reopen(tally, lease.id, ledger, retried=False)
+        def end(queries: JournalQueries) -> None:
+            states = ItemStates(window=1)
+            batch_row = _reopen(states, lease.id, queries, retried=False)
             counts = replace(
-                book.counts, done=tally.done_count, failed=tally.failed_count, running=0, cause=None
+                batch_row.counts, done=states.done_count, failed=states.failed_count, running=0, cause=None
             )
-            ledger.release(lease.number, "cancelled", counts)
+            queries.release(lease.number, "cancelled", counts)
 
-        await asyncio.to_thread(workshop.journal.write, end)
+        await asyncio.to_thread(context.journal.write, end)
 
     async def _begin_new(
         self,
@@ -164,19 +164,19 @@ class Batches:
         self._check_open()
         check_source(requests)
         at_once = await self._at_once.of_new(asked)
-        maker, workshop = self._workshop.maker, self._workshop
+        generator, context = self._context.generator, self._context
         drawn: SeededRequests | None = None
         if isinstance(requests, Sequence):
             drawn = await self._draw_seeds(requests)
         else:
-            await maker.cached_model()
-        await maker.check_writable(drawn or ())
-        lease = await record_new_batch(workshop.journal, name, drawn, fresh=fresh, at_once=at_once)
-        tally = _tally(at_once)
-        run = self._run(lease, tally, events, at_once)
+            await generator.cached_model()
+        await generator.check_writable(drawn or ())
+        lease = await record_new_batch(context.journal, name, drawn, fresh=fresh, at_once=at_once)
+        states = _states(at_once)
+        run = self._run(lease, states, events, at_once)
         if drawn is not None:
-            tally.record(len(drawn))
-            tally.complete = True
+            states.record(len(drawn))
+            states.complete = True
             async with _release_on_error(run):
                 await run.expect(drawn)
             for position in range(len(drawn)):
@@ -184,7 +184,7 @@ class Batches:
         run.begin(requests if drawn is None else None, recorded_first=first)
         if first:
             await run.recorded.wait()
-        return StartedBatch(tally=tally, run=run, at_once=at_once.number, requests=drawn or ())
+        return StartedBatch(states=states, run=run, at_once=at_once.number, requests=drawn or ())
 
     async def _draw_seeds(self, requests: Sequence[ImageRequest]) -> SeededRequests:
         """The requests with their seeds drawn, if each of them fits the loaded model."""
@@ -197,14 +197,14 @@ class Batches:
         drawn = SeededRequests(tuple(requests))
         for position, request in enumerate(requests):
             try:
-                checked = (await self._workshop.maker.check(request)).request
+                checked = (await self._context.generator.check(request)).request
             except InvalidRequest as error:
                 if len(requests) > 1:
                     error.add_note(
                         f"This is entry {position} of the batch, counted from 0; nothing was sent."
                     )
                 raise
-            checked = await store_inputs(checked, self._workshop.library.root)
+            checked = await store_inputs(checked, self._context.library.root)
             edit = checked if isinstance(checked, EditRequest) else None
             drawn.draw(checked.seed or 0, drawn=checked.seed_drawn, edit=edit)
             if position % _BREATH == _BREATH - 1:
@@ -215,35 +215,37 @@ class Batches:
         self, name: BatchId, asked: int | None, events: Events, *, retried: bool
     ) -> StartedBatch:
         self._check_open()
-        workshop = self._workshop
-        journal = workshop.journal
+        context = self._context
+        journal = context.journal
         await asyncio.to_thread(journal.check, name)
-        book = await asyncio.to_thread(journal.book, name)
-        if book.state == "cancelled":
-            return await self._stay_cancelled(book)
-        at_once = await self._at_once.of_left(asked, book)
-        tally = _tally(at_once)
+        batch_row = await asyncio.to_thread(journal.batch_row, name)
+        if batch_row.state == "cancelled":
+            return await self._stay_cancelled(batch_row)
+        at_once = await self._at_once.of_left(asked, batch_row)
+        states = _states(at_once)
         lease = await take_over(
-            journal, name, beat_seconds=workshop.beat_seconds, stale_seconds=workshop.stale_seconds
+            journal, name, beat_seconds=context.beat_seconds, stale_seconds=context.stale_seconds
         )
         await asyncio.to_thread(
-            journal.write, partial(_reopen, tally, name, retried=retried, at_once=at_once)
+            journal.write, partial(_reopen, states, name, retried=retried, at_once=at_once)
         )
-        run = self._run(lease, tally, events, at_once)
+        run = self._run(lease, states, events, at_once)
         async with _release_on_error(run):
-            await asyncio.to_thread(workshop.library.sweep)
+            await asyncio.to_thread(context.library.sweep)
             await run.expect_left()
         run.begin(None)
-        return StartedBatch(tally=tally, run=run, at_once=at_once.number)
+        return StartedBatch(states=states, run=run, at_once=at_once.number)
 
-    async def _stay_cancelled(self, book: BatchRow) -> StartedBatch:
-        tally = ItemStates(window=_PICTURES_KEPT)
-        await asyncio.to_thread(self._workshop.journal.read, partial(_add_known_outcomes, tally, book.id))
-        tally.cancelled = True
-        return StartedBatch(tally=tally, run=None, at_once=book.at_once)
+    async def _stay_cancelled(self, batch_row: BatchRow) -> StartedBatch:
+        states = ItemStates(window=_PICTURES_KEPT)
+        await asyncio.to_thread(
+            self._context.journal.read, partial(_add_known_outcomes, states, batch_row.id)
+        )
+        states.cancelled = True
+        return StartedBatch(states=states, run=None, at_once=batch_row.at_once)
 
-    def _run(self, lease: Lease, tally: ItemStates, events: Events, at_once: Concurrency) -> BatchRun:
-        return BatchRun(self._workshop, lease, tally, events, at_once=at_once.number, fixed=at_once.fixed)
+    def _run(self, lease: Lease, states: ItemStates, events: Events, at_once: Concurrency) -> BatchRun:
+        return BatchRun(self._context, lease, states, events, at_once=at_once.number, fixed=at_once.fixed)
 
     def _check_open(self) -> None:
         """Begin nothing on closed connections: each request would fail, and be recorded as failed."""
@@ -276,45 +278,45 @@ async def _release_on_error(run: BatchRun) -> AsyncGenerator[None]:
         raise
 
 
-def _tally(at_once: Concurrency) -> ItemStates:
+def _states(at_once: Concurrency) -> ItemStates:
     return ItemStates(window=max(_PICTURES_KEPT, 2 * at_once.number))
 
 
-def _know(tally: ItemStates, book: BatchRow, ledger: JournalQueries) -> None:
-    tally.begin_again()  # this may be done a second time, with a repaired journal
-    tally.record(book.recorded)
-    tally.know(ledger.outcomes(book.number))
-    tally.reused = book.counts.reused
-    tally.complete = True
+def _know(states: ItemStates, batch_row: BatchRow, queries: JournalQueries) -> None:
+    states.begin_again()  # this may be done a second time, with a repaired journal
+    states.record(batch_row.recorded)
+    states.know(queries.outcomes(batch_row.number))
+    states.reused = batch_row.counts.reused
+    states.complete = True
 
 
-def _add_known_outcomes(tally: ItemStates, name: BatchId, ledger: JournalQueries) -> None:
-    _know(tally, _there(name, ledger), ledger)
+def _add_known_outcomes(states: ItemStates, name: BatchId, queries: JournalQueries) -> None:
+    _know(states, _there(name, queries), queries)
 
 
-def _there(name: BatchId, ledger: JournalQueries) -> BatchRow:
-    book = ledger.book(name)
-    if book is None:
+def _there(name: BatchId, queries: JournalQueries) -> BatchRow:
+    batch_row = queries.batch_row(name)
+    if batch_row is None:
         raise UnknownBatch(f"Batch {name} is not in the journal any more.")
-    return book
+    return batch_row
 
 
 def _reopen(
-    tally: ItemStates,
+    states: ItemStates,
     name: BatchId,
-    ledger: JournalQueries,
+    queries: JournalQueries,
     *,
     retried: bool,
     at_once: Concurrency | None = None,
 ) -> BatchRow:
-    book = _there(name, ledger)
+    batch_row = _there(name, queries)
     if retried:
-        ledger.forget_failed(book.number)
-    ledger.reopen(book.number)
+        queries.forget_failed(batch_row.number)
+    queries.reopen(batch_row.number)
     if at_once is not None:
-        ledger.choose(book.number, at_once.number, at_once.chosen)
-    _know(tally, book, ledger)
-    return book
+        queries.choose(batch_row.number, at_once.number, at_once.chosen)
+    _know(states, batch_row, queries)
+    return batch_row
 
 
 def _count(parameter: str, value: object) -> int:

@@ -57,7 +57,7 @@ class ConcurrencyChooser:
         chosen: Chosen | None = "studio" if self._is_set else None
         return _label(number, chosen if asked is None else "batch")
 
-    async def of_left(self, asked: int | None, book: BatchRow) -> Concurrency:
+    async def of_left(self, asked: int | None, batch_row: BatchRow) -> Concurrency:
         """For a batch that goes on: as many as before, unless something else is said now.
 
         What was said for this batch alone outweighs what a studio is set to; of two studios the last wins.
@@ -67,13 +67,13 @@ class ConcurrencyChooser:
         """
         if asked is not None:
             return _label(await self._recommended(asked), "batch")
-        if book.chosen == "batch" or (book.chosen == "studio" and not self._is_set):
-            return _label(book.at_once, book.chosen)
+        if batch_row.chosen == "batch" or (batch_row.chosen == "studio" and not self._is_set):
+            return _label(batch_row.at_once, batch_row.chosen)
         try:
             async with asyncio.timeout(_MODEL_SECONDS):
                 return await self.of_new(None)
         except (OmniError, TimeoutError):  # a batch may go on whose server is away
-            return Concurrency(number=book.at_once, chosen=None, fixed=True)
+            return Concurrency(number=batch_row.at_once, chosen=None, fixed=True)
 
 
 def _label(number: int, chosen: Chosen | None) -> Concurrency:

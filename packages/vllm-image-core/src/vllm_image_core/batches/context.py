@@ -12,9 +12,9 @@ from vllm_image_core.models.registry import Registry
 from vllm_image_core.storage.library import Library
 from vllm_image_core.storage.owner import BEAT_SECONDS, STALE_SECONDS
 
-__all__ = ["PATIENCE_SECONDS", "BatchContext", "Windowed"]
+__all__ = ["OUTAGE_SECONDS", "BatchContext", "Windowed"]
 
-PATIENCE_SECONDS = 600.0
+OUTAGE_SECONDS = 600.0
 """How long a batch waits for a server or a folder that is away before it is stopped."""
 
 PROBE_SECONDS = 5.0
@@ -40,7 +40,7 @@ class BatchContext:
 
     Attributes:
         backend: The server.
-        maker: Makes the pictures.
+        generator: Makes the pictures.
         library: The folder.
         journal: The folder's.
         registry: The models' profiles.
@@ -54,13 +54,13 @@ class BatchContext:
     """
 
     backend: Backend
-    maker: Generator
+    generator: Generator
     library: Library
     journal: Journal
     registry: Registry
     timer: Callable[[], float]
     speeds: Callable[[], Sequence[ServerSpeed]]
-    patience_seconds: float = PATIENCE_SECONDS
+    outage_seconds: float = OUTAGE_SECONDS
     probe_seconds: float = PROBE_SECONDS
     look_seconds: float = LOOK_SECONDS
     beat_seconds: float = BEAT_SECONDS

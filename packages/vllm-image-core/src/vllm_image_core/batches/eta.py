@@ -34,13 +34,13 @@ class BatchEta:
     """The end of one batch in time, kept up to date with each of its requests.
 
     Args:
-        workshop: What the batch works with.
+        context: What the batch works with.
     """
 
-    def __init__(self, workshop: BatchContext) -> None:
-        self._maker = workshop.maker
-        self._speeds = workshop.speeds
-        self._remaining = Backlog(timer=workshop.timer)
+    def __init__(self, context: BatchContext) -> None:
+        self._generator = context.generator
+        self._speeds = context.speeds
+        self._remaining = Backlog(timer=context.timer)
         self._counting: asyncio.Task[None] | None = None
 
     async def expect(self, requests: Iterable[ImageRequest]) -> None:
@@ -57,12 +57,12 @@ class BatchEta:
 
     async def expect_left(self, log: BatchRecorder) -> None:
         """What waits of a batch that goes on: some of it is counted now, and the rest beside the work."""
-        first = next(log.tally.positions("waiting"), None)
+        first = next(log.states.positions("waiting"), None)
         if first is None:
             return
         with suppress(OmniError, TimeoutError):  # a batch may go on whose server is away
             async with asyncio.timeout(_MODEL_SECONDS):
-                await self._maker.ready()
+                await self._generator.ready()
         after = await self._expect_some(log, first - 1)
         if after is not None:
             self._counting = asyncio.create_task(self._expect_all(log, after), name="what is left of a batch")
@@ -108,13 +108,13 @@ class BatchEta:
     async def _expect_some(self, log: BatchRecorder, after: int) -> int | None:
         """Count some requests behind a position, and return the last one's; None where there are none."""
         items = await log.take(after, _BREATH)
-        await self.expect(item.request for item in items if log.tally.waits(item.position))
+        await self.expect(item.request for item in items if log.states.waits(item.position))
         return items[-1].position if items else None
 
     async def _work(self, request: ImageRequest) -> Work | None:
         if isinstance(request, EditRequest):  # its pictures are read for it
-            return await asyncio.to_thread(self._maker.work, request)
-        return self._maker.work(request)
+            return await asyncio.to_thread(self._generator.work, request)
+        return self._generator.work(request)
 
 
 def _within(speeds: Sequence[ServerSpeed], at_once: int) -> list[ServerSpeed]:

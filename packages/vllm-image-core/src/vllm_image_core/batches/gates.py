@@ -41,13 +41,13 @@ class OutageGate:
         probe: Callable[[], Awaitable[bool]],
         *,
         interval_seconds: float,
-        patience_seconds: float,
+        outage_seconds: float,
         told: Callable[[str | None], None],
         given_up: Callable[[str], None],
     ) -> None:
         self._probe = probe
         self._interval = interval_seconds
-        self._patience = patience_seconds
+        self._outage_gate = outage_seconds
         self._told = told
         self._given_up = given_up
         self._reason: str | None = None
@@ -126,7 +126,7 @@ class OutageGate:
         loop = asyncio.get_running_loop()
         try:
             while self._reason is not None:
-                now, end = loop.time(), self._since + self._patience
+                now, end = loop.time(), self._since + self._outage_gate
                 if now >= end and not self._trying:
                     self._given_up(self._reason)
                     return

@@ -31,13 +31,13 @@ class StartedBatch:
     """A batch that is at work, or that had ended when it was taken up again.
 
     Attributes:
-        tally: What is known of its requests.
+        states: What is known of its requests.
         run: The work; None for a batch that was cancelled before.
         at_once: How many pictures are under way at the same time.
         requests: All of them, seeds drawn, where they came as a list.
     """
 
-    tally: ItemStates
+    states: ItemStates
     run: BatchRun | None
     at_once: int
     requests: Sequence[ImageRequest] = ()
@@ -60,14 +60,14 @@ class ImageBatch:
 
     def __init__(
         self,
-        workshop: BatchContext,
+        context: BatchContext,
         batch_id: BatchId,
         *,
         begin: Begin,
         again: Begin,
     ) -> None:
         self.id = batch_id
-        self._workshop = workshop
+        self._context = context
         self._begin = begin
         self._again = again
         self._events = Events()
@@ -134,7 +134,7 @@ class ImageBatch:
     @property
     def progress(self) -> Progress:
         """The counts at this moment."""
-        return self._begun.tally.progress if self._begun else _NOTHING
+        return self._begun.states.progress if self._begun else _NOTHING
 
     @property
     def eta(self) -> Eta:
@@ -160,7 +160,7 @@ class ImageBatch:
     @property
     def cancelled(self) -> bool:
         """Whether it was cancelled before its end."""
-        return self._begun is not None and self._begun.tally.cancelled
+        return self._begun is not None and self._begun.states.cancelled
 
     @property
     def cause(self) -> str | None:
@@ -185,13 +185,13 @@ class ImageBatch:
         """How many of the recorded requests are neither saved nor failed."""
         if self._begun is None:
             return 0
-        tally = self._begun.tally
-        return tally.recorded - tally.done_count - tally.failed_count
+        states = self._begun.states
+        return states.recorded - states.done_count - states.failed_count
 
     @property
     def unread(self) -> int:
         """How many outcomes nobody has taken yet."""
-        return self._begun.tally.unread if self._begun else 0
+        return self._begun.states.unread if self._begun else 0
 
     @property
     def seconds(self) -> float:
@@ -217,7 +217,7 @@ class ImageBatch:
         """
         if self._begun is None:
             raise IndexError(f"the batch has no request {index}")
-        return self._begun.tally.state(index)
+        return self._begun.states.state(index)
 
     def events(self) -> EventStream:
         """What happens from now on, as an async iterator; at most 10,000 unread events are kept.
@@ -304,7 +304,7 @@ class ImageBatch:
     def _take(self, begun: StartedBatch) -> None:
         before = self._begun
         self._begun = replace(begun, requests=before.requests) if before else begun
-        self._reader = OutcomeReader(self._workshop, self.id, begun.tally, begun.run)
+        self._reader = OutcomeReader(self._context, self.id, begun.states, begun.run)
         if begun.run is None:  # it was cancelled before
             self._events.tell("ended")
             self._events.close()

@@ -20,9 +20,9 @@ __all__ = [
     "MOST",
     "SeededRequests",
     "Source",
-    "bites",
     "check_request",
     "check_source",
+    "chunks",
     "pull_chunks",
 ]
 
@@ -62,31 +62,31 @@ async def pull_chunks(
     blocked: list[float] = []
     while len(blocked) < _IN_A_ROW or sum(blocked) < _BLOCKED_SECONDS:
         before = clock()
-        bite = _bite(rest, most, clock)
-        if not bite:
+        chunk = _chunk(rest, most, clock)
+        if not chunk:
             return
         seconds = clock() - before
         blocked = [*blocked, seconds] if seconds >= _SLOW_SECONDS else []
-        yield bite
+        yield chunk
         most = min(MOST, 2 * most)
         await asyncio.sleep(0)
     thread = _Thread(rest, clock)
     try:
-        while bite := await thread.bite(most):
-            yield bite
+        while chunk := await thread.chunk(most):
+            yield chunk
             most = min(MOST, 2 * most)
     finally:
         thread.close()
 
 
-def _bite(rest: Iterator[ImageRequest], most: int, clock: Clock) -> list[ImageRequest]:
-    bite: list[ImageRequest] = []
+def _chunk(rest: Iterator[ImageRequest], most: int, clock: Clock) -> list[ImageRequest]:
+    chunk: list[ImageRequest] = []
     until = clock() + _LONGEST_SECONDS
     for request in rest:
-        bite.append(request)
-        if len(bite) >= most or clock() > until:
+        chunk.append(request)
+        if len(chunk) >= most or clock() > until:
             break
-    return bite
+    return chunk
 
 
 class _Thread:
@@ -99,7 +99,7 @@ class _Thread:
         run = contextvars.copy_context().run
         threading.Thread(target=run, args=(self._run,), name="requests of a batch", daemon=True).start()
 
-    async def bite(self, most: int) -> list[ImageRequest]:
+    async def chunk(self, most: int) -> list[ImageRequest]:
         """The next requests, none at the end."""
         taken: Future[list[ImageRequest]] = Future()
         self._asked.put((most, taken))
@@ -115,7 +115,7 @@ class _Thread:
             if not taken.set_running_or_notify_cancel():
                 continue
             try:
-                taken.set_result(_bite(self._rest, most, self._clock))
+                taken.set_result(_chunk(self._rest, most, self._clock))
             except BaseException as error:  # noqa: BLE001 - the caller's own iterator: whatever it raises is told
                 error.add_note(_NOTE)
                 taken.set_exception(error)
@@ -198,7 +198,7 @@ class SeededRequests(Sequence[ImageRequest]):
         return replace(request, seed=seed, seed_drawn=bool(self._drawn[place]))
 
 
-async def bites(source: Source) -> AsyncGenerator[list[ImageRequest]]:
+async def chunks(source: Source) -> AsyncGenerator[list[ImageRequest]]:
     """The requests, some at a time: one at first, then twice as many each time, up to 500.
 
     Those of an async source come as soon as there is one, however long the next may take. Those of an
@@ -209,11 +209,11 @@ async def bites(source: Source) -> AsyncGenerator[list[ImageRequest]]:
     """
     some, count = _pump(source) if isinstance(source, AsyncIterable) else pull_chunks(source), 0
     try:
-        async for bite in some:
-            for position, request in enumerate(bite, count):
+        async for chunk in some:
+            for position, request in enumerate(chunk, count):
                 check_request(request, position)
-            count += len(bite)
-            yield bite
+            count += len(chunk)
+            yield chunk
     finally:
         await some.aclose()
 
@@ -236,11 +236,11 @@ async def _pump(source: AsyncIterable[ImageRequest]) -> AsyncGenerator[list[Imag
         while not pumping.done() or pile:
             await news.wait()
             news.clear()
-            bite, pile = pile, []
+            chunk, pile = pile, []
             most = min(MOST, 2 * most)
             room.set()
-            if bite:
-                yield bite
+            if chunk:
+                yield chunk
         pumping.result()
     finally:
         pumping.cancel()

@@ -41,11 +41,11 @@ def _sweep(folder: Folder, journal: Journal) -> None:
     free = _older(folder, latest) - journal.read(_needed_hashes)
     if free:
         # One transaction: no batch is recorded between the question and the answer.
-        journal.write(lambda ledger: _remove(folder, free - _needed_hashes(ledger), latest))
+        journal.write(lambda queries: _remove(folder, free - _needed_hashes(queries), latest))
 
 
-def _needed_hashes(ledger: JournalQueries) -> frozenset[str]:
-    return copies_of(ledger.edits_to_keep())
+def _needed_hashes(queries: JournalQueries) -> frozenset[str]:
+    return copies_of(queries.edits_to_keep())
 
 
 def _latest(folder: Folder) -> float:

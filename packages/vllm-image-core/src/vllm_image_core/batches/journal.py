@@ -79,7 +79,7 @@ class Journal:
 
     def write(self, work: Callable[[JournalQueries], T]) -> T:
         """Do some work as one transaction."""
-        return self._run_with_repair(lambda ledger: _as_one(ledger, work))
+        return self._run_with_repair(lambda queries: _as_one(queries, work))
 
     def read(self, work: Callable[[JournalQueries], T]) -> T:
         """Do some work that changes nothing."""
@@ -89,7 +89,9 @@ class Journal:
         """The newest batches, newest first; nothing is made in a folder that has had none."""
         if not self.exists():
             return ()
-        return tuple(_summary(book) for book in self.read(lambda ledger: ledger.books(limit)))
+        return tuple(
+            _summary(batch_row) for batch_row in self.read(lambda queries: queries.batch_rows(limit))
+        )
 
     def read_batch(self, batch_id: str, *, offset: int, limit: int) -> FoundBatch:
         """A batch with some of its requests.
@@ -98,32 +100,32 @@ class Journal:
             UnknownBatch: No batch of this folder has that id.
         """
 
-        def look(ledger: JournalQueries) -> tuple[BatchRow | None, list[BatchItem]]:
-            book = ledger.book(batch_id)
-            return book, ledger.take(book.number, offset - 1, limit + 1) if book else []
+        def look(queries: JournalQueries) -> tuple[BatchRow | None, list[BatchItem]]:
+            batch_row = queries.batch_row(batch_id)
+            return batch_row, queries.take(batch_row.number, offset - 1, limit + 1) if batch_row else []
 
-        book, items = self.read(look) if self.exists() else (None, [])
-        if book is None:
+        batch_row, items = self.read(look) if self.exists() else (None, [])
+        if batch_row is None:
             raise self._unknown(batch_id)
-        summary = _summary(book)
+        summary = _summary(batch_row)
         return FoundBatch(
             **{name: getattr(summary, name) for name in BatchSummary.__dataclass_fields__},
             items=tuple(
-                _report(item, book, self.root) for item in items[:limit] if not _is_gone(item, self.root)
+                _report(item, batch_row, self.root) for item in items[:limit] if not _is_gone(item, self.root)
             ),
             next_offset=offset + limit if len(items) > limit else None,
         )
 
-    def book(self, batch_id: str) -> BatchRow:
+    def batch_row(self, batch_id: str) -> BatchRow:
         """A batch by its id.
 
         Raises:
             UnknownBatch: No batch of this folder has that id.
         """
-        book = self.read(lambda ledger: ledger.book(batch_id)) if self.exists() else None
-        if book is None:
+        batch_row = self.read(lambda queries: queries.batch_row(batch_id)) if self.exists() else None
+        if batch_row is None:
             raise self._unknown(batch_id)
-        return book
+        return batch_row
 
     def check(self, batch_id: str) -> None:
         """Look through the file for damage, and whether all requests of a batch are there; repair it if not.
@@ -133,30 +135,30 @@ class Journal:
         Raises:
             UnknownBatch: No batch of this folder has that id, or not any more.
         """
-        number = self.book(batch_id).number
+        number = self.batch_row(batch_id).number
         try:
-            with self.open() as ledger:
-                ledger.check(number)
+            with self.open() as queries:
+                queries.check(number)
         except DamagedDatabase as error:
             self.repair(error)
-            self.book(batch_id)
+            self.batch_row(batch_id)
 
     def owns(self, number: int, token: str) -> bool:
         """Whether the file that is there now has a batch that still belongs to an owner."""
         try:
-            with self.open() as ledger:
-                return ledger.is_held(number, token)
+            with self.open() as queries:
+                return queries.is_held(number, token)
         except JournalUnavailable:
             return False
 
     def repair(self, damage: DamagedDatabase) -> None:
         """Set the damaged file aside, and go on with what can still be read of it."""
         _logger.warning("%s It is set aside, and what can still be read of it is kept.", damage.message)
-        salvage = recover_journal(Database(self.root, JOURNAL), damage.identity)
-        if salvage is not None:
-            _logger.warning("%s", salvage)
+        recovery = recover_journal(Database(self.root, JOURNAL), damage.identity)
+        if recovery is not None:
+            _logger.warning("%s", recovery)
 
-    def restore(self, ledger: JournalQueries, *, device: int | None) -> bool:
+    def restore(self, queries: JournalQueries, *, device: int | None) -> bool:
         """Write the file anew from a ledger that is still open, where its folder was removed and made anew.
 
         A folder on another disk was not made anew: there a disk was taken out. Whether it was written.
@@ -164,7 +166,7 @@ class Journal:
         try:
             if self.root.stat().st_dev != device or is_there(self.path):
                 return False
-            with Folder.open(self.path.parent) as folder, folder.temporary(ledger.copy()) as copy:
+            with Folder.open(self.path.parent) as folder, folder.temporary(queries.copy()) as copy:
                 return folder.place(copy, self.path.name)
         except OSError:  # it is gone again
             return False
@@ -181,32 +183,32 @@ class Journal:
     def _run_with_repair(self, work: Callable[[JournalQueries], T]) -> T:
         """Do some work; where the file turns out to be damaged, with what can still be read of it."""
         try:
-            with self.open() as ledger:
-                return work(ledger)
+            with self.open() as queries:
+                return work(queries)
         except DamagedDatabase as error:
             self.repair(error)
-            with self.open() as ledger:
-                return work(ledger)
+            with self.open() as queries:
+                return work(queries)
 
 
-def _as_one(ledger: JournalQueries, work: Callable[[JournalQueries], T]) -> T:
-    with writing(ledger.connection):
-        return work(ledger)
+def _as_one(queries: JournalQueries, work: Callable[[JournalQueries], T]) -> T:
+    with writing(queries.connection):
+        return work(queries)
 
 
-def _summary(book: BatchRow) -> BatchSummary:
-    counts, owner = book.counts, _owner(book)
+def _summary(batch_row: BatchRow) -> BatchSummary:
+    counts, owner = batch_row.counts, _owner(batch_row)
     ended = counts.done + counts.failed
     running = counts.running if owner else 0
-    left = max(0, book.recorded - ended - running)
-    cancelled = left if book.state == "cancelled" else 0
+    left = max(0, batch_row.recorded - ended - running)
+    cancelled = left if batch_row.state == "cancelled" else 0
     return BatchSummary(
-        id=book.id,
-        state=_ENDS.get(book.state) or _state_of_unended(owner, counts.cause),
-        created=EPOCH + timedelta(seconds=book.created),
-        prompt=book.prompt,
-        total=book.recorded if book.complete or owner is None else None,
-        recorded=book.recorded,
+        id=batch_row.id,
+        state=_ENDS.get(batch_row.state) or _state_of_unended(owner, counts.cause),
+        created=EPOCH + timedelta(seconds=batch_row.created),
+        prompt=batch_row.prompt,
+        total=batch_row.recorded if batch_row.complete or owner is None else None,
+        recorded=batch_row.recorded,
         waiting=left - cancelled,
         running=running,
         done=counts.done,
@@ -217,19 +219,19 @@ def _summary(book: BatchRow) -> BatchSummary:
         seconds=counts.seconds,
         cause=counts.cause,
         owner=owner,
-        host=book.host,
-        pid=book.pid,
+        host=batch_row.host,
+        pid=batch_row.pid,
     )
 
 
-def _owner(book: BatchRow) -> Literal["here", "elsewhere"] | None:
-    if book.holder is None or is_dead(book.holder.owner):
+def _owner(batch_row: BatchRow) -> Literal["here", "elsewhere"] | None:
+    if batch_row.holder is None or is_dead(batch_row.holder.owner):
         return None
-    me, other = this_process(""), book.holder.owner
+    me, other = this_process(""), batch_row.holder.owner
     if other.place == me.place and (other.host, other.pid, other.born) == (me.host, me.pid, me.born):
         return "here"
     # By the clocks of two machines, and only to tell it: who takes a batch over looks at its counter.
-    return "elsewhere" if time.time() - book.beat_at < _SILENT_SECONDS else None
+    return "elsewhere" if time.time() - batch_row.beat_at < _SILENT_SECONDS else None
 
 
 def _state_of_unended(owner: str | None, cause: str | None) -> BatchState:
@@ -238,10 +240,10 @@ def _state_of_unended(owner: str | None, cause: str | None) -> BatchState:
     return "paused" if cause else "running"
 
 
-def _report(item: BatchItem, book: BatchRow, root: Path) -> ItemReport:
+def _report(item: BatchItem, batch_row: BatchRow, root: Path) -> ItemReport:
     told = item.told
     states: dict[ItemState, State] = {
-        ItemState.WAITING: "cancelled" if book.state == "cancelled" else "waiting",
+        ItemState.WAITING: "cancelled" if batch_row.state == "cancelled" else "waiting",
         ItemState.DONE: "done",
         ItemState.FAILED: "failed",
     }

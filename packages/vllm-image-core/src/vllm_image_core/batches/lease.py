@@ -54,13 +54,13 @@ async def record_new_batch(
     """
     owner, created = this_process(secrets.token_hex(16)), int(time.time())
 
-    def enter(ledger: JournalQueries) -> int:
-        number = ledger.create(
+    def enter(queries: JournalQueries) -> int:
+        number = queries.create(
             batch_id, owner, created=created, fresh=fresh, at_once=at_once.number, chosen=at_once.chosen
         )
         if requests is not None:
-            ledger.append(number, 0, map(request_as_json, requests), requests[0].prompt)
-            ledger.complete(number)
+            queries.append(number, 0, map(request_as_json, requests), requests[0].prompt)
+            queries.complete(number)
         return number
 
     entering = asyncio.ensure_future(asyncio.to_thread(journal.write, enter))
@@ -70,7 +70,7 @@ async def record_new_batch(
         await asyncio.wait([entering])
         if entering.exception() is None:
             number = entering.result()
-            await asyncio.to_thread(journal.write, lambda ledger: ledger.remove(number))
+            await asyncio.to_thread(journal.write, lambda queries: queries.remove(number))
         raise
     return Lease(id=batch_id, number=number, token=owner.token, fresh=fresh)
 
@@ -87,33 +87,33 @@ async def take_over(journal: Journal, batch_id: str, *, beat_seconds: float, sta
     first: Holder | None = None
     since = time.monotonic()
     while True:
-        book = await asyncio.to_thread(journal.book, batch_id)
-        holder = book.holder
+        batch_row = await asyncio.to_thread(journal.batch_row, batch_id)
+        holder = batch_row.holder
         if first is not None and holder is not None and holder != first:
-            raise _in_use(book, holder)
+            raise _in_use(batch_row, holder)
         if holder is None or is_dead(holder.owner) or time.monotonic() - since >= stale_seconds:
-            claimed = await asyncio.to_thread(_try_claim, journal, book, owner)
+            claimed = await asyncio.to_thread(_try_claim, journal, batch_row, owner)
             if claimed:
                 return Lease(
-                    id=book.id,
-                    number=book.number,
+                    id=batch_row.id,
+                    number=batch_row.number,
                     token=owner.token,
-                    fresh=book.fresh,
+                    fresh=batch_row.fresh,
                     resumed=True,
-                    seconds=book.counts.seconds,
+                    seconds=batch_row.counts.seconds,
                 )
         first = first or holder
         await asyncio.sleep(min(beat_seconds, stale_seconds) / 4)
 
 
-def _try_claim(journal: Journal, book: BatchRow, owner: Owner) -> bool:
-    return journal.write(lambda ledger: ledger.claim(book.number, owner, book.holder))
+def _try_claim(journal: Journal, batch_row: BatchRow, owner: Owner) -> bool:
+    return journal.write(lambda queries: queries.claim(batch_row.number, owner, batch_row.holder))
 
 
-def _in_use(book: BatchRow, holder: Holder) -> BatchInUse:
+def _in_use(batch_row: BatchRow, holder: Holder) -> BatchInUse:
     return BatchInUse(
-        f"Batch {book.id} is worked on by process {holder.owner.pid} on {holder.owner.host}.",
-        batch_id=book.id,
+        f"Batch {batch_row.id} is worked on by process {holder.owner.pid} on {holder.owner.host}.",
+        batch_id=batch_row.id,
         host=holder.owner.host,
         pid=holder.owner.pid,
     )

@@ -24,17 +24,17 @@ class OutcomeReader:
     """Reads the outcomes of one batch.
 
     Args:
-        workshop: Where its pictures and its journal are.
+        context: Where its pictures and its journal are.
         batch_id: What it is called by.
-        tally: What is known of its requests.
+        states: What is known of its requests.
         run: The work on it; None where there is none.
     """
 
     def __init__(
-        self, workshop: BatchContext, batch_id: BatchId, tally: ItemStates, run: BatchRun | None
+        self, context: BatchContext, batch_id: BatchId, states: ItemStates, run: BatchRun | None
     ) -> None:
-        self.tally = tally
-        self._workshop = workshop
+        self.states = states
+        self._context = context
         self._id = batch_id
         self._run = run
         self._reading = asyncio.Lock()
@@ -43,28 +43,28 @@ class OutcomeReader:
     async def next(self) -> PictureOutcome | None:
         """The next outcome that nobody has taken, in the order of their ends; None when none is left."""
         async with self._reading:
-            while not (unread := self.tally.next_unread(_AT_ONCE)):
+            while not (unread := self.states.next_unread(_AT_ONCE)):
                 if await self._nothing_more():
                     return None
             outcome = await self._outcome(unread[0], unread)
-            self.tally.count_read()
+            self.states.count_read()
             return outcome
 
     async def has(self, position: int) -> bool:
         """Wait until a request has ended, or never will; False where the batch has no such request."""
         while True:
-            if position < self.tally.recorded and self.tally.is_ended(position):
+            if position < self.states.recorded and self.states.is_ended(position):
                 return True
-            if self.tally.complete and position >= self.tally.recorded:
+            if self.states.complete and position >= self.states.recorded:
                 return False
             if await self._nothing_more():
-                return position < self.tally.recorded
+                return position < self.states.recorded
 
     async def at(self, position: int) -> PictureOutcome | None:
         """The outcome of a request; None for one that has none."""
-        if not self.tally.is_ended(position):
+        if not self.states.is_ended(position):
             return None
-        return await self._outcome(position, range(position, min(position + _AT_ONCE, self.tally.recorded)))
+        return await self._outcome(position, range(position, min(position + _AT_ONCE, self.states.recorded)))
 
     def image(self, position: int) -> GeneratedImage:
         """The picture of a request that is done; waits for the disk where it is not at hand.
@@ -72,7 +72,7 @@ class OutcomeReader:
         Raises:
             RecordedFailure: Its file is not there any more.
         """
-        recent = self.tally.recent(position)
+        recent = self.states.recent(position)
         if isinstance(recent, Done):
             return recent.value
         [item] = self._items([position]).values()
@@ -80,7 +80,7 @@ class OutcomeReader:
 
     def error(self, position: int) -> Exception:
         """Why a request has failed."""
-        recent = self.tally.recent(position)
+        recent = self.states.recent(position)
         if isinstance(recent, Failed):
             return recent.error
         [item] = self._items([position]).values()
@@ -96,11 +96,11 @@ class OutcomeReader:
         return False
 
     async def _outcome(self, position: int, ahead: Sequence[int]) -> PictureOutcome:
-        recent = self.tally.recent(position)
+        recent = self.states.recent(position)
         if recent is not None:
             return recent
         if position not in self._ahead:
-            wanted = [place for place in ahead if self.tally.recent(place) is None]
+            wanted = [place for place in ahead if self.states.recent(place) is None]
             self._ahead = await asyncio.to_thread(self._items, wanted)
         item = self._with_outcome(self._ahead.pop(position))
         if not self._is_done(position):
@@ -111,11 +111,11 @@ class OutcomeReader:
             return Failed(position, item.request, error)
 
     def _items(self, positions: Sequence[int]) -> dict[int, BatchItem]:
-        journal = self._workshop.journal
+        journal = self._context.journal
 
-        def look(ledger: JournalQueries) -> dict[int, BatchItem]:
-            book = ledger.book(self._id)
-            return {} if book is None else ledger.some(book.number, positions)
+        def look(queries: JournalQueries) -> dict[int, BatchItem]:
+            batch_row = queries.batch_row(self._id)
+            return {} if batch_row is None else queries.some(batch_row.number, positions)
 
         found = journal.read(look)
         if not found:
@@ -124,14 +124,14 @@ class OutcomeReader:
 
     def _with_outcome(self, item: BatchItem) -> BatchItem:
         """The item with what the journal does not know yet."""
-        told = self.tally.unwritten.get(item.position)
+        told = self.states.unwritten.get(item.position)
         return item if told is None else replace(item, told=told)
 
     def _is_done(self, position: int) -> bool:
-        return self.tally.state(position) == "done"
+        return self.states.state(position) == "done"
 
     def _stored_image(self, item: BatchItem) -> GeneratedImage:
-        return image(item, self._workshop.library.root, self._workshop.registry)
+        return image(item, self._context.library.root, self._context.registry)
 
 
 class Images(Mapping[int, GeneratedImage]):
@@ -141,15 +141,15 @@ class Images(Mapping[int, GeneratedImage]):
         self._reader = reader
 
     def __getitem__(self, position: int) -> GeneratedImage:
-        if not _has(self._reader.tally, position, "done"):
+        if not _has(self._reader.states, position, "done"):
             raise KeyError(position)
         return self._reader.image(position)
 
     def __iter__(self) -> Iterator[int]:
-        return self._reader.tally.positions("done")
+        return self._reader.states.positions("done")
 
     def __len__(self) -> int:
-        return self._reader.tally.done_count
+        return self._reader.states.done_count
 
 
 class Errors(Mapping[int, Exception]):
@@ -159,16 +159,16 @@ class Errors(Mapping[int, Exception]):
         self._reader = reader
 
     def __getitem__(self, position: int) -> Exception:
-        if not _has(self._reader.tally, position, "failed"):
+        if not _has(self._reader.states, position, "failed"):
             raise KeyError(position)
         return self._reader.error(position)
 
     def __iter__(self) -> Iterator[int]:
-        return self._reader.tally.positions("failed")
+        return self._reader.states.positions("failed")
 
     def __len__(self) -> int:
-        return self._reader.tally.failed_count
+        return self._reader.states.failed_count
 
 
-def _has(tally: ItemStates, position: int, state: str) -> bool:
-    return 0 <= position < tally.recorded and tally.state(position) == state
+def _has(states: ItemStates, position: int, state: str) -> bool:
+    return 0 <= position < states.recorded and states.state(position) == state

@@ -23,7 +23,7 @@ __all__ = [
     "JournalQueries",
     "LeaseLost",
     "OutcomeRow",
-    "is_book",
+    "is_batch_row",
 ]
 
 
@@ -33,8 +33,8 @@ OutcomeRow = tuple[int, int, str]
 _COUNTS: Final = ("running", "done", "failed", "reused", "left_running", "seconds", "cause")
 _FACTS: Final = ("number", "id", "created", "at_once", "chosen", "prompt", "recorded", "state")
 _REST: Final = ("host", "pid", "beat_at", "fresh", "complete", "cancel", "owner", "place", "born", "beat")
-_BOOK: Final = (*_COUNTS, *_FACTS, *_REST)
-_SELECT: Final = f"SELECT {', '.join(_BOOK)} FROM batch"  # noqa: S608 - names of columns
+_BATCH_ROW: Final = (*_COUNTS, *_FACTS, *_REST)
+_SELECT: Final = f"SELECT {', '.join(_BATCH_ROW)} FROM batch"  # noqa: S608 - names of columns
 _NEWEST: Final = 100
 """Of so many batches the failed edits can be tried again; older ones' pictures are not kept for that."""
 
@@ -299,18 +299,18 @@ class JournalQueries:
         """The edits, as recorded, that may still be made: of batches that may go on, or failed lately."""
         return (request for (request,) in self.connection.execute(_EDITS_TO_KEEP))
 
-    def book(self, batch_id: str) -> BatchRow | None:
+    def batch_row(self, batch_id: str) -> BatchRow | None:
         """A batch by its id; None where there is none."""
         row = self.connection.execute(f"{_SELECT} WHERE id = ?", (batch_id,)).fetchone()
         # Batches are few: a damaged index must not hide one.
         if row is None and self.connection.execute(_WITHOUT_INDEX, (batch_id,)).fetchone():
             raise ImpossibleRow("a batch is missing in the index of batches")
-        return None if row is None else _book(row)
+        return None if row is None else _batch_row(row)
 
-    def books(self, limit: int) -> list[BatchRow]:
+    def batch_rows(self, limit: int) -> list[BatchRow]:
         """The newest batches, newest first."""
         rows = self.connection.execute(f"{_SELECT} ORDER BY number DESC LIMIT ?", (limit,))
-        return [_book(row) for row in rows]
+        return [_batch_row(row) for row in rows]
 
 
 def _item(row: tuple[Any, ...], root: Path) -> BatchItem:
@@ -346,9 +346,9 @@ def _numbers(counts: Counts) -> tuple[object, ...]:
     )
 
 
-def _book(row: tuple[Any, ...]) -> BatchRow:
-    found: dict[str, Any] = dict(zip(_BOOK, row, strict=True))
-    if not is_book(found):
+def _batch_row(row: tuple[Any, ...]) -> BatchRow:
+    found: dict[str, Any] = dict(zip(_BATCH_ROW, row, strict=True))
+    if not is_batch_row(found):
         raise ImpossibleRow("a batch has impossible values")
     return BatchRow(
         **{name: found[name] for name in _FACTS},
@@ -363,7 +363,7 @@ def _book(row: tuple[Any, ...]) -> BatchRow:
     )
 
 
-def is_book(found: Mapping[str, object]) -> bool:
+def is_batch_row(found: Mapping[str, object]) -> bool:
     """Whether the row of a batch, by its columns, has values that we may have written."""
     return (
         all(_is_count(found[name]) for name in _WHOLE)

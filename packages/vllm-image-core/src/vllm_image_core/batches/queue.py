@@ -90,14 +90,14 @@ class BatchQueue:
                 await self._news.wait()
 
     async def _still_to_make(self, items: Sequence[BatchItem]) -> list[BatchItem]:
-        tally = self._log.tally
+        states = self._log.states
         if self._resumed:
-            await self._look_at([item for item in items if tally.is_ended(item.position)])
+            await self._look_at([item for item in items if states.is_ended(item.position)])
             await self._find([item for item in items if self._may_be_made(item)])
         return [item for item in items if self._may_be_made(item)]
 
     def _may_be_made(self, item: BatchItem) -> bool:
-        return self._log.tally.waits(item.position) and item.position not in self._out
+        return self._log.states.waits(item.position) and item.position not in self._out
 
     async def _look_at(self, ended: Sequence[BatchItem]) -> None:
         """Let those wait again whose pictures are not there any more."""

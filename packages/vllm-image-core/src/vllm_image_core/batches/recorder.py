@@ -35,7 +35,7 @@ class BatchRecorder:
         id: What the batch is called by.
         number: That in the journal.
         writer: Holds its lease, and writes.
-        tally: What is known of each request.
+        states: What is known of each request.
         events: Who is told.
         seconds: For how long the batch was worked on, before and now.
 
@@ -53,12 +53,12 @@ class BatchRecorder:
         *,
         id: BatchId,  # noqa: A002 - the field's own name, and keyword-only
         number: int,
-        tally: ItemStates,
+        states: ItemStates,
         events: Events,
         seconds: Callable[[], float],
     ) -> None:
         self.id = id
-        self.tally = tally
+        self.states = states
         self.events = events
         self.changed = asyncio.Event()
         self.left_running = 0
@@ -71,12 +71,12 @@ class BatchRecorder:
     @property
     def counts(self) -> Counts:
         """How the batch stands, for the journal."""
-        tally = self.tally
+        states = self.states
         return Counts(
-            running=tally.running,
-            done=tally.done_count,
-            failed=tally.failed_count,
-            reused=tally.reused,
+            running=states.running,
+            done=states.done_count,
+            failed=states.failed_count,
+            reused=states.reused,
             left_running=self.left_running,
             seconds=self._seconds(),
             cause=self.cause,
@@ -84,11 +84,11 @@ class BatchRecorder:
 
     async def record(self, requests: Sequence[tuple[ImageRequest, Exception | None]]) -> None:
         """Write requests down, each with the reason why it is refused, if it is."""
-        first, number = self.tally.recorded, self.number
+        first, number = self.states.recorded, self.number
         texts = [request_as_json(request) for request, _ in requests]
         prompt = None if first else requests[0][0].prompt
-        await self._writer.call(lambda ledger: ledger.append(number, first, texts, prompt))
-        self.tally.record(len(requests))
+        await self._writer.call(lambda queries: queries.append(number, first, texts, prompt))
+        self.states.record(len(requests))
         for position, (request, refusal) in enumerate(requests, first):
             self.events.tell("queued", position)
             if refusal is not None:
@@ -96,20 +96,20 @@ class BatchRecorder:
 
     async def complete(self) -> None:
         """Write down that these were all requests."""
-        self.tally.complete = True
-        await self._writer.call(lambda ledger: ledger.complete(self.number))
+        self.states.complete = True
+        await self._writer.call(lambda queries: queries.complete(self.number))
 
     async def take(self, after: int, limit: int) -> list[BatchItem]:
         """Some requests behind a position, in order."""
-        return await self._writer.call(lambda ledger: ledger.take(self.number, after, limit))
+        return await self._writer.call(lambda queries: queries.take(self.number, after, limit))
 
     async def some(self, positions: Sequence[int]) -> dict[int, BatchItem]:
         """The requests at some positions, at most 500."""
-        return await self._writer.call(lambda ledger: ledger.some(self.number, positions))
+        return await self._writer.call(lambda queries: queries.some(self.number, positions))
 
     def record_started(self, position: int, told: StoredOutcome) -> None:
         """A request is under way: should this process end now, it may have been sent."""
-        self.tally.start(position)
+        self.states.start(position)
         self._writer.write_soon((position, int(ItemState.WAITING), as_json(told)))
         self.events.tell("started", position)
 
@@ -117,25 +117,25 @@ class BatchRecorder:
         self, position: int, request: ImageRequest, image: GeneratedImage, told: StoredOutcome
     ) -> None:
         """A picture is saved, or was found."""
-        self.tally.end(Done(position, request, image))
+        self.states.end(Done(position, request, image))
         self._write(position, ItemState.DONE, told)
         self.events.tell("reused" if image.reused else "done", position)
 
     def record_failed(self, position: int, request: ImageRequest, error: Exception) -> None:
         """A request has failed."""
-        self.tally.end(Failed(position, request, error))
+        self.states.end(Failed(position, request, error))
         self._write(position, ItemState.FAILED, stored_error(error))
         self.events.tell("failed", position, str(error))
 
     def record_found(self, position: int, told: StoredOutcome) -> None:
         """A picture lies in the folder that the journal did not know."""
-        self.tally.mark_found(position)
+        self.states.mark_found(position)
         self._write(position, ItemState.DONE, told)
         self.events.tell("done", position)
 
     def waits_again(self, position: int, told: StoredOutcome) -> None:
         """A request goes back to those that wait; what is told of it stays."""
-        self.tally.return_to_queue(position)
+        self.states.return_to_queue(position)
         self._write(position, ItemState.WAITING, told)
         self.events.tell("retried", position)
 
@@ -154,10 +154,10 @@ class BatchRecorder:
     async def forget(self, positions: Sequence[int]) -> None:
         """Let requests wait again as if they had never been tried."""
         for position in positions:
-            self.tally.forget(position)
-        await self._writer.call(lambda ledger: ledger.forget(self.number, positions))
+            self.states.forget(position)
+        await self._writer.call(lambda queries: queries.forget(self.number, positions))
 
     def _write(self, position: int, state: ItemState, told: StoredOutcome) -> None:
-        self.tally.unwritten[position] = told
+        self.states.unwritten[position] = told
         self.changed.set()
         self._writer.write_soon((position, int(state), as_json(told)))

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from vllm_image_core.batches.queries import is_book
+from vllm_image_core.batches.queries import is_batch_row
 from vllm_image_core.batches.stored_items import LOST, ItemState, is_request
 from vllm_image_core.provenance.facts import json_object
 from vllm_image_core.storage.database import Database, file_uri, writing
 
-__all__ = ["Salvage", "recover_journal"]
+__all__ = ["Recovery", "recover_journal"]
 
 Row = Mapping[str, Any]
 
@@ -69,7 +69,7 @@ _COUNTED: Final = """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Salvage:
+class Recovery:
     """What was saved of a damaged journal.
 
     Attributes:
@@ -89,7 +89,7 @@ class Salvage:
         return f"The damaged file is kept as {self.aside.name}.{lost}"
 
 
-def recover_journal(database: Database, identity: tuple[int, int]) -> Salvage | None:
+def recover_journal(database: Database, identity: tuple[int, int]) -> Recovery | None:
     """Set a damaged journal aside, and put what can be read of it into its place.
 
     Each table is read from both ends up to where the damage is, and then row by row. Rows with impossible
@@ -110,7 +110,7 @@ def recover_journal(database: Database, identity: tuple[int, int]) -> Salvage | 
     try:
         with saved.open() as connection, writing(connection):
             damaged = _Damaged(database.path)
-            _take_books(damaged, connection)
+            _take_batch_rows(damaged, connection)
             _take_rows(damaged, connection, "item")
             _take_rows(damaged, connection, "outcome")
             unknown = connection.execute(
@@ -122,7 +122,7 @@ def recover_journal(database: Database, identity: tuple[int, int]) -> Salvage | 
             connection.execute(_COUNTED)
             connection.execute(_ENDS_EARLY)
         aside = database.replace_damaged(identity, name)
-        return None if aside is None else Salvage(aside=aside, lost=lost, unknown=unknown)
+        return None if aside is None else Recovery(aside=aside, lost=lost, unknown=unknown)
     finally:
         for leftover in (saved.path, Path(f"{saved.path}-journal")):
             leftover.unlink(missing_ok=True)
@@ -194,16 +194,16 @@ class _Damaged:
             yield connection
 
 
-def _take_books(damaged: _Damaged, connection: sqlite3.Connection) -> None:
+def _take_batch_rows(damaged: _Damaged, connection: sqlite3.Connection) -> None:
     known = _columns_of(connection, "batch")
     for some in damaged.rows("batch", known):
-        _enter(connection, "batch", [book for row in some if (book := _book(row))])
+        _enter(connection, "batch", [batch_row for row in some if (batch_row := _batch_row(row))])
     there = {number for (number,) in connection.execute("SELECT number FROM batch")}
     missing = (
         (number,) for number in range(1, min(max(there, default=0), _MOST_NUMBERS)) if number not in there
     )
     for some in damaged.single("batch", known, missing):
-        _enter(connection, "batch", [book for row in some if (book := _book(row))])
+        _enter(connection, "batch", [batch_row for row in some if (batch_row := _batch_row(row))])
 
 
 def _take_rows(damaged: _Damaged, connection: sqlite3.Connection, table: str) -> None:
@@ -216,8 +216,8 @@ def _take_rows(damaged: _Damaged, connection: sqlite3.Connection, table: str) ->
 
 def _fill(damaged: _Damaged, connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
     """Look up what is missing in each batch, and put a lost request where there is none."""
-    books = connection.execute("SELECT number, id, recorded FROM batch").fetchall()
-    for number, name, stated in books:
+    batch_rows = connection.execute("SELECT number, id, recorded FROM batch").fetchall()
+    for number, name, stated in batch_rows:
         recorded = _request_count(damaged, connection, number, stated)
         for table in ("item", "outcome"):
             connection.execute(f"DELETE FROM {table} WHERE batch = ? AND position >= ?", (number, recorded))  # noqa: S608 - our own names
@@ -258,18 +258,18 @@ def _enter(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> N
         )
 
 
-def _book(row: Row) -> Row | None:
+def _batch_row(row: Row) -> Row | None:
     """The row of a batch, what is impossible in it set right; None if nobody can tell which batch it is."""
     if not (_is_text(row.get("id")) and row["id"] and isinstance(row.get("number"), int)):
         return None
     full = {**_USUAL, **row}
-    if not is_book({**_USUAL, "id": row["id"], "number": row["number"]}):
+    if not is_batch_row({**_USUAL, "id": row["id"], "number": row["number"]}):
         return None
     bad = [
         name
         for name, value in row.items()
         if name in _USUAL
-        and not (is_book({**_USUAL, "id": "", "number": 1, name: value}) and _is_text(value, also=True))
+        and not (is_batch_row({**_USUAL, "id": "", "number": 1, name: value}) and _is_text(value, also=True))
     ]
     if set(bad) & set(_HOLDER):
         bad += _HOLDER

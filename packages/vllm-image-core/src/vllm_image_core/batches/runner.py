@@ -12,7 +12,7 @@ from vllm_image_core.batches.context import BatchContext, Windowed
 from vllm_image_core.batches.eta import BatchEta
 from vllm_image_core.batches.events import Events
 from vllm_image_core.batches.gates import ConsecutiveFailureLimit, StillWaiting
-from vllm_image_core.batches.ingest import Source, bites
+from vllm_image_core.batches.ingest import Source, chunks
 from vllm_image_core.batches.input_cleanup import remove_unneeded_inputs
 from vllm_image_core.batches.item_states import ItemStates
 from vllm_image_core.batches.lease import Lease
@@ -45,9 +45,9 @@ class BatchRun:
     """The work on one batch, from its beginning or from where it was left, to an end.
 
     Args:
-        workshop: What it works with.
+        context: What it works with.
         lease: The batch.
-        tally: What is known of its requests.
+        states: What is known of its requests.
         events: Who listens.
         at_once: How many pictures are under way.
         fixed: Whether that number was asked for; otherwise the backend's own window wins, if it has one.
@@ -62,9 +62,9 @@ class BatchRun:
 
     def __init__(
         self,
-        workshop: BatchContext,
+        context: BatchContext,
         lease: Lease,
-        tally: ItemStates,
+        states: ItemStates,
         events: Events,
         *,
         at_once: int,
@@ -72,39 +72,39 @@ class BatchRun:
     ) -> None:
         self.halt: Halt | None = None
         self.error: Exception | None = None
-        self._workshop = workshop
+        self._context = context
         self.over = asyncio.Event()
         self.recorded = asyncio.Event()
         self._at_once = at_once
-        self._windowed = None if fixed or not isinstance(workshop.backend, Windowed) else workshop.backend
+        self._windowed = None if fixed or not isinstance(context.backend, Windowed) else context.backend
         self._fresh = lease.fresh
-        self._began = workshop.timer()
+        self._began = context.timer()
         self._ended: float | None = None
         self._before = lease.seconds
         self._writer = JournalWriter(
-            workshop.journal,
+            context.journal,
             number=lease.number,
             token=lease.token,
             loop=asyncio.get_running_loop(),
             counts=lambda: self.log.counts,
             news=WriterCallbacks(
-                trouble=self._hear, lost=self._lose, cancel=self._obey, written=tally.mark_written
+                trouble=self._hear, lost=self._lose, cancel=self._obey, written=states.mark_written
             ),
-            beat_seconds=workshop.beat_seconds,
+            beat_seconds=context.beat_seconds,
         )
         self.log = BatchRecorder(
             self._writer,
             id=lease.id,
             number=lease.number,
-            tally=tally,
+            states=states,
             events=events,
             seconds=lambda: self._before + self.seconds,
         )
         self._writer.start()
-        self._feed = BatchQueue(self.log, workshop.library, resumed=lease.resumed)
-        self._left = BatchEta(workshop)
-        self._attempts = BatchWorker(workshop, self.log, self._left, self._give_up)
-        self._streak = ConsecutiveFailureLimit()
+        self._feed = BatchQueue(self.log, context.library, resumed=lease.resumed)
+        self._left = BatchEta(context)
+        self._attempts = BatchWorker(context, self.log, self._left, self._give_up)
+        self._failure_limit = ConsecutiveFailureLimit()
         self._working: asyncio.Task[None] | None = None
         self._ending = False
         self._taken = asyncio.Event()
@@ -126,7 +126,7 @@ class BatchRun:
         if not self._ending and self.halt in {None, "stopped"} and self._working is not None:
             self.halt = why if self.halt is None or why == "cancelled" else self.halt
             if why == "cancelled":
-                self.log.left_running = self.log.tally.running
+                self.log.left_running = self.log.states.running
             # Soon, and not now: a task that is cancelled before its first step would never end the batch.
             asyncio.get_running_loop().call_soon(self._cut_short)
 
@@ -150,7 +150,7 @@ class BatchRun:
 
     async def retry_failed(self) -> int:
         """Let those that have failed be made once more, and return how many there are."""
-        failed = list(self.log.tally.positions("failed"))
+        failed = list(self.log.states.positions("failed"))
         await self.log.forget(failed)
         self._feed.rewind()
         return len(failed)
@@ -158,7 +158,7 @@ class BatchRun:
     @property
     def seconds(self) -> float:
         """From its beginning to its end, or to now."""
-        return (self._workshop.timer() if self._ended is None else self._ended) - self._began
+        return (self._context.timer() if self._ended is None else self._ended) - self._began
 
     async def expect(self, requests: Iterable[ImageRequest]) -> None:
         """Requests that will be made: how long they take is part of the time that is left."""
@@ -173,7 +173,7 @@ class BatchRun:
         """How long it will still take, and what that rests on."""
         if self.over.is_set():
             return Eta(seconds=0.0, basis="nothing is made any more")
-        return self._left.estimate(self.log.tally.progress, at_once=self._window())
+        return self._left.estimate(self.log.states.progress, at_once=self._window())
 
     async def _run(self, source: Source | None, *, recorded_first: bool) -> None:
         try:
@@ -208,13 +208,13 @@ class BatchRun:
     async def _record(self, source: Source, *, ahead: int | None) -> None:
         """Write requests down ahead of what is sent, as they come."""
         try:
-            async with aclosing(bites(source)) as some:
+            async with aclosing(chunks(source)) as some:
                 async for requests in some:
                     checked = [await self._check(request) for request in requests]
                     await self.log.record(checked)
                     await self.expect(request for request, refusal in checked if refusal is None)
                     self._feed.more()
-                    while ahead is not None and self.log.tally.recorded - self._feed.taken > ahead:
+                    while ahead is not None and self.log.states.recorded - self._feed.taken > ahead:
                         self._taken.clear()
                         await self._taken.wait()
             await self.log.complete()
@@ -225,7 +225,7 @@ class BatchRun:
     async def _check(self, request: ImageRequest) -> tuple[ImageRequest, Exception | None]:
         """The request with its seed drawn, or as it came with the reason why it is refused."""
         try:
-            return await self._keep_inputs((await self._workshop.maker.check(request)).request), None
+            return await self._keep_inputs((await self._context.generator.check(request)).request), None
         except InvalidRequest as error:
             return request, error
 
@@ -233,7 +233,7 @@ class BatchRun:
         """The request, the pictures of an edit being kept; a folder that does not take them is waited for."""
         while True:
             try:
-                return await store_inputs(request, self._workshop.library.root)
+                return await store_inputs(request, self._context.library.root)
             except CannotSave as error:
                 if not await self._attempts.folder_again(error):
                     raise
@@ -266,9 +266,9 @@ class BatchRun:
         def save_outcome(image: GeneratedImage) -> None:
             nonlocal ended
             ended = True
-            self._streak.reset()
+            self._failure_limit.reset()
             self._left.mark_ended(position, made=not image.reused)
-            told = stored_image(image, self._workshop.library.root)
+            told = stored_image(image, self._context.library.root)
             self.log.record_done(position, item.request, image, told)
 
         try:
@@ -280,11 +280,11 @@ class BatchRun:
                 ended = True
                 self._left.mark_ended(position, made=False)
                 self.log.record_failed(position, item.request, error)
-                if (cause := self._streak.count_failure(error)) is not None:
+                if (cause := self._failure_limit.count_failure(error)) is not None:
                     self._stop_sending(cause)
         finally:
             if not ended:
-                self.log.tally.return_to_queue(position)
+                self.log.states.return_to_queue(position)
                 self._left.waits_again(position)
             self._feed.back(position)
 
@@ -297,7 +297,7 @@ class BatchRun:
             self._feed.stop()
 
     def _give_up(self, reason: str) -> None:
-        self._stop_sending(f"Waited for {self._workshop.patience_seconds:.0f} s in vain: {reason}")
+        self._stop_sending(f"Waited for {self._context.outage_seconds:.0f} s in vain: {reason}")
         if self._working is not None and not (self._ending or self._attempts.can_be_written):
             self._working.cancel()  # what waits for the journal would wait for ever
 
@@ -316,9 +316,9 @@ class BatchRun:
         self._ending = True
         self._attempts.close()
         self._left.close()
-        self._ended = self._workshop.timer()
-        self.log.tally.cancelled = self.halt == "cancelled"
-        self.log.tally.complete = True
+        self._ended = self._context.timer()
+        self.log.states.cancelled = self.halt == "cancelled"
+        self.log.states.complete = True
         try:
             await self._give_back()
         finally:
@@ -333,7 +333,7 @@ class BatchRun:
             return
         number, state, counts = self.log.number, self._state(), self.log.counts
         release = asyncio.ensure_future(
-            self._writer.call(lambda ledger: ledger.release(number, state, counts), last=True)
+            self._writer.call(lambda queries: queries.release(number, state, counts), last=True)
         )
         await asyncio.sleep(0)  # the call is in the queue before that is closed
         await self._writer.aclose()
@@ -341,7 +341,7 @@ class BatchRun:
         if release.exception() is not None:
             _logger.warning("The end of batch %s was not written down: %s", self.log.id, release.exception())
         else:
-            await asyncio.to_thread(remove_unneeded_inputs, self._workshop.journal)
+            await asyncio.to_thread(remove_unneeded_inputs, self._context.journal)
 
     def _hear(self, trouble: DatabaseUnavailable | None) -> None:
         """The journal cannot be written, or can be again."""
@@ -361,4 +361,4 @@ class BatchRun:
     def _state(self) -> str:
         if self.halt in {"cancelled", "stopped"}:
             return self.halt
-        return self.log.tally.verdict
+        return self.log.states.verdict

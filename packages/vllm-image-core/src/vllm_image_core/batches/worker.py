@@ -38,29 +38,29 @@ class BatchWorker:
     """Makes the pictures of one batch, and waits where nothing can be made.
 
     Args:
-        workshop: What the batch works with.
+        context: What the batch works with.
         log: The batch's.
         eta: Told of what is under way, and what is not any more.
         given_up: Called with the reason when something has been away for too long.
     """
 
     def __init__(
-        self, workshop: BatchContext, log: BatchRecorder, eta: BatchEta, given_up: Callable[[str], None]
+        self, context: BatchContext, log: BatchRecorder, eta: BatchEta, given_up: Callable[[str], None]
     ) -> None:
-        self._workshop = workshop
+        self._context = context
         self._log = log
         self._eta = eta
-        self._turnstile = SharedExclusiveGate()
+        self._gate = SharedExclusiveGate()
         self._asking = asyncio.Lock()
         self._pixels = 0
         self._journal_is_well = True
 
-        patient = functools.partial(
-            OutageGate, patience_seconds=workshop.patience_seconds, told=log.record_pause, given_up=given_up
+        low_priority = functools.partial(
+            OutageGate, outage_seconds=context.outage_seconds, told=log.record_pause, given_up=given_up
         )
-        self._server = patient(self._is_server_well, interval_seconds=workshop.probe_seconds)
-        self._folder = patient(self._is_folder_well, interval_seconds=workshop.look_seconds)
-        self._journal = patient(self._is_journal_well, interval_seconds=workshop.look_seconds)
+        self._server = low_priority(self._is_server_well, interval_seconds=context.probe_seconds)
+        self._folder = low_priority(self._is_folder_well, interval_seconds=context.look_seconds)
+        self._journal = low_priority(self._is_journal_well, interval_seconds=context.look_seconds)
 
     @property
     def can_be_written(self) -> bool:
@@ -69,8 +69,8 @@ class BatchWorker:
 
     def close(self) -> None:
         """Send nothing any more; requests that wait for something are left waiting."""
-        for patience in (self._server, self._folder, self._journal):
-            patience.close()
+        for outage_timeout in (self._server, self._folder, self._journal):
+            outage_timeout.close()
 
     def journal_failed(self, reason: str | None) -> None:
         """The journal cannot be written; None: it can be again."""
@@ -93,13 +93,13 @@ class BatchWorker:
         while True:
             await self._may_send()
             try:
-                await self._turnstile.enter(alone=tried.deaths > 0)
+                await self._gate.enter(alone=tried.deaths > 0)
                 try:
                     self._log.record_started(item.position, tried.as_outcome(sending=True))
                     await self._eta.mark_started(item.position, item.request)
-                    await self._workshop.maker.generate(job, record)
+                    await self._context.generator.generate(job, record)
                 finally:
-                    self._turnstile.leave()
+                    self._gate.leave()
             except OmniError as error:
                 if await self._has_failed(error, tried):
                     raise
@@ -131,7 +131,7 @@ class BatchWorker:
     def _away(self, error: OmniError) -> None:
         """Nothing is sent until the server is back; one that was just asked, or is busy, gets some time."""
         self._log.trouble = self._log.trouble or error
-        wait = 0.0 if isinstance(error, ServerUnreachable | EngineDead) else self._workshop.probe_seconds
+        wait = 0.0 if isinstance(error, ServerUnreachable | EngineDead) else self._context.probe_seconds
         if isinstance(error, ServerBusy):
             wait = max(wait, error.retry_after_seconds or 0.0)
         self._server.record_failure(sentences(error.message, error.next_step), wait_seconds=wait)
@@ -166,7 +166,7 @@ class BatchWorker:
 
     async def _is_server_well(self) -> bool:
         try:
-            return await self._workshop.backend.health_check()
+            return await self._context.backend.health_check()
         except OmniError:
             return False
 
@@ -194,7 +194,7 @@ class BatchWorker:
 
     async def _is_folder_well(self) -> bool:
         try:
-            await asyncio.to_thread(self._workshop.library.check_again, pixels=self._pixels)
+            await asyncio.to_thread(self._context.library.check_again, pixels=self._pixels)
         except CannotSave:
             return False
         return True

@@ -146,8 +146,8 @@ class JournalWriter:
             while tries < _CLOSING_TRIES:
                 try:
                     self._check_there()
-                    with self._journal.open() as ledger:
-                        if self._serve(ledger):
+                    with self._journal.open() as queries:
+                        if self._serve(queries):
                             return
                 except DatabaseUnavailable as error:
                     self._in_trouble(error)
@@ -161,15 +161,15 @@ class JournalWriter:
         finally:
             self._refuse_the_rest()
 
-    def _serve(self, ledger: JournalQueries) -> bool:
+    def _serve(self, queries: JournalQueries) -> bool:
         """Commit until the writer is closed and all is written; False: the file is to be opened again."""
         while True:
             rows, calls, counts, closing = self._next()
             try:
-                if not self._is_there(ledger):
+                if not self._is_there(queries):
                     self._requeue(rows, calls)
                     return False
-                results = self._commit(ledger, rows, calls, counts)
+                results = self._commit(queries, rows, calls, counts)
             except BaseException:  # whatever stops the transaction, what was taken is put back
                 self._requeue(rows, calls)
                 raise
@@ -185,7 +185,7 @@ class JournalWriter:
                     done.set_exception(error)
             if closing and not self._has_more():
                 if self._loop.is_closed():
-                    ledger.release(self._number, "open", counts)
+                    queries.release(self._number, "open", counts)
                 return True
 
     def _next(
@@ -209,16 +209,16 @@ class JournalWriter:
 
     def _commit(
         self,
-        ledger: JournalQueries,
+        queries: JournalQueries,
         rows: list[OutcomeRow],
         calls: list[tuple[Callable[[JournalQueries], Any], "Future[Any]"]],
         counts: Counts,
     ) -> list[tuple[Any, Exception | None]]:
-        with writing(ledger.connection):
-            asked = ledger.beat(self._number, self._token, counts)
+        with writing(queries.connection):
+            asked = queries.beat(self._number, self._token, counts)
             if rows:
-                ledger.finish(self._number, rows)
-            results = [_result(ledger, work) for work, _ in calls]
+                queries.finish(self._number, rows)
+            results = [_result(queries, work) for work, _ in calls]
         if asked and not self._cancel_told:
             self._cancel_told = True
             self._tell(self._news.cancel)
@@ -242,7 +242,7 @@ class JournalWriter:
             next_step="Bring the folder back; the batch goes on when it is there.",
         )
 
-    def _is_there(self, ledger: JournalQueries) -> bool:
+    def _is_there(self, queries: JournalQueries) -> bool:
         """Wait for a folder that was moved or removed: a file that is open could be written all the same.
 
         Where the folder was made anew on the same disk, its journal is written into it from the open file, as
@@ -255,7 +255,7 @@ class JournalWriter:
                 self._check_there()
             if self._is_replaced():
                 return False
-            if self._journal.restore(ledger, device=self._identity and self._identity[0]):
+            if self._journal.restore(queries, device=self._identity and self._identity[0]):
                 self._identity = _identity(self._journal)
                 return False
             self._in_trouble(self._missing_journal_error())
@@ -298,10 +298,12 @@ class JournalWriter:
                 done.set_exception(JournalUnavailable("The journal of this batch is closed."))
 
 
-def _result(ledger: JournalQueries, work: Callable[[JournalQueries], T]) -> tuple[T | None, Exception | None]:
+def _result(
+    queries: JournalQueries, work: Callable[[JournalQueries], T]
+) -> tuple[T | None, Exception | None]:
     """What some work gives; an error of the journal ends the transaction, any other is its caller's."""
     try:
-        return work(ledger), None
+        return work(queries), None
     except (ValueError, TypeError, KeyError) as error:
         return None, error
 

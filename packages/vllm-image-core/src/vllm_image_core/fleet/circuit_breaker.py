@@ -22,10 +22,10 @@ _FAILURES: Final = 3
 
 _LONGEST_SECONDS: Final = 300.0
 
-_RUBBISH_SECONDS: Final = 60.0
+_BAD_REPLY_SECONDS: Final = 60.0
 """How long a server that answers rubbish is left out at first: its health is good, and tells nothing."""
 
-_RUBBISH_FORGIVEN: Final = 0.1
+_BAD_REPLIES_FORGIVEN: Final = 0.1
 """How much of one wrong answer a right one makes up for: half of them being wrong is too much."""
 
 
@@ -41,7 +41,7 @@ class CircuitBreaker:
         self.state: CircuitState = "closed"
         self.in_doubt = False
         self._failures = 0
-        self._rubbish = 0.0
+        self._bad_replies = 0.0
         self._ejections = 0
         self._distrusted = False
         self._out_until = 0.0
@@ -56,7 +56,7 @@ class CircuitBreaker:
     def record_success(self, now: float) -> None:
         """Take in a right answer; after a trial the server is in again."""
         self._failures = 0
-        self._rubbish = max(0.0, self._rubbish - _RUBBISH_FORGIVEN)
+        self._bad_replies = max(0.0, self._bad_replies - _BAD_REPLIES_FORGIVEN)
         if self.state == "trial":
             self.state = "closed"
             self._closed_at = now
@@ -72,10 +72,10 @@ class CircuitBreaker:
 
     def record_bad_reply(self, now: float) -> None:
         """Take in an answer that is no picture, or another one than was asked for."""
-        self._rubbish += 1
-        if self.state == "trial" or self._rubbish >= _FAILURES:
-            self._rubbish = 0.0
-            self._open(now, _RUBBISH_SECONDS)
+        self._bad_replies += 1
+        if self.state == "trial" or self._bad_replies >= _FAILURES:
+            self._bad_replies = 0.0
+            self._open(now, _BAD_REPLY_SECONDS)
             self._distrusted = True
 
     def doubt(self) -> None:

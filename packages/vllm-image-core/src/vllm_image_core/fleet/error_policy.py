@@ -8,13 +8,13 @@ from vllm_omni_client.errors import BadRequest, OmniError, ServerState
 
 from vllm_image_core.errors import BadPicture, ImageError
 
-__all__ = ["ErrorPolicy", "verdict_on"]
+__all__ = ["ErrorPolicy", "policy_for"]
 
-Fault = Literal["none", "charged", "doubtful", "lost", "certain", "busy", "rubbish"]
+Fault = Literal["none", "suspect", "doubtful", "lost", "down", "busy", "bad_reply"]
 """What is held against the server.
 
-none: nothing; charged: a failure, once another server has done the same request; doubtful: a failure;
-lost: it may have died; certain: it cannot work; busy: it has no room now; rubbish: a wrong answer.
+none: nothing; suspect: a failure, once another server has done the same request; doubtful: a failure;
+lost: it may have died; down: it cannot work; busy: it has no room now; bad_reply: a wrong answer.
 """
 
 
@@ -43,18 +43,18 @@ _FAULTS: Final[Mapping[ServerState, Fault]] = {
     "well": "none",
     "lacking": "none",
     "busy": "busy",
-    "away": "certain",
-    "dead": "certain",
+    "away": "down",
+    "dead": "down",
     "lost": "lost",
     "silent": "doubtful",
-    "failing": "charged",
-    "wrong": "rubbish",
+    "failing": "suspect",
+    "wrong": "bad_reply",
 }
-_NOT_A_PICTURE: Final = ErrorPolicy(fault="rubbish", costly=True)
+_NOT_A_PICTURE: Final = ErrorPolicy(fault="bad_reply", costly=True)
 _WRONG: Final = ErrorPolicy(fault="none", elsewhere=False)
 
 
-def verdict_on(error: OmniError | ImageError) -> ErrorPolicy:
+def policy_for(error: OmniError | ImageError) -> ErrorPolicy:
     """Say what an error means in a fleet of several servers.
 
     It follows from what the error itself says of the work and of the server; see `vllm_omni_client.errors`.

@@ -10,7 +10,7 @@ from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core.errors import BadPicture, ImageError, PoisonRequest
 from vllm_image_core.fleet.backend import ServerRequest
-from vllm_image_core.fleet.error_policy import ErrorPolicy, verdict_on
+from vllm_image_core.fleet.error_policy import ErrorPolicy, policy_for
 from vllm_image_core.fleet.health_checks import HealthChecks
 from vllm_image_core.fleet.scheduler import Scheduler
 from vllm_image_core.fleet.server import FleetCall, Server
@@ -32,18 +32,18 @@ class Failover:
     """Brings calls to their end, each on as few servers as will do.
 
     Args:
-        crew: The servers.
-        checkup: Asks them.
-        dispatch: Says whose turn it is.
+        pool: The servers.
+        health_checks: Asks them.
+        scheduler: Says whose turn it is.
         clock: Seconds on a clock that never goes back.
     """
 
     def __init__(
-        self, crew: ServerPool, checkup: HealthChecks, dispatch: Scheduler, clock: Callable[[], float]
+        self, pool: ServerPool, health_checks: HealthChecks, scheduler: Scheduler, clock: Callable[[], float]
     ) -> None:
-        self._crew = crew
-        self._checkup = checkup
-        self._dispatch = dispatch
+        self._pool = pool
+        self._health_checks = health_checks
+        self._scheduler = scheduler
         self._clock = clock
         self._deadly: dict[str, list[str]] = {}
         self._active = 0
@@ -63,26 +63,26 @@ class Failover:
     async def _serve(self, call: FleetCall, send: Send) -> tuple[ImageGenerationReply, Server]:
         self._active += 1
         if self._active == 1:
-            self._checkup.begin()
-            self._dispatch.begin()
+            self._health_checks.begin()
+            self._scheduler.begin()
         try:
-            await self._checkup.ensure_models_known()
+            await self._health_checks.ensure_models_known()
             while True:
-                member = await self._dispatch.turn(call)
+                member = await self._scheduler.turn(call)
                 try:
                     reply = await self._send(call, member, send)
                 except (OmniError, ImageError) as error:
                     await self._consider(call, member, error)
                     call.first = True
                 else:
-                    self._settle_charge(call)
+                    self._settle_suspicion(call)
                     return reply, member
         finally:
-            if call.blamed_by is not None:
-                call.blamed_by.acquit()
+            if call.suspects is not None:
+                call.suspects.clear_suspicion()
             self._active -= 1
             if not self._active:
-                self._checkup.end()
+                self._health_checks.end()
 
     @contextlib.contextmanager
     def _remembering_deaths(self, request: ServerRequest, call: FleetCall) -> Generator[None]:
@@ -98,30 +98,30 @@ class Failover:
                     del self._deadly[next(iter(self._deadly))]
             raise
 
-    def _settle_charge(self, call: FleetCall) -> None:
+    def _settle_suspicion(self, call: FleetCall) -> None:
         """Hold a failure against the server that called possible work impossible."""
-        if call.blamed_by is not None:
-            call.blamed_by.record_false_refusal(self._clock())
-            call.blamed_by = None
-            self._dispatch.lose()
+        if call.suspects is not None:
+            call.suspects.record_false_refusal(self._clock())
+            call.suspects = None
+            self._scheduler.lose()
 
     async def _send(self, call: FleetCall, member: Server, send: Send) -> ImageGenerationReply:
         try:
             reply = await send(member)
             self._check(reply, call)
         except (OmniError, ImageError) as error:
-            member.record_failed(call, error, verdict_on(error), self._clock(), self._crew.usual)
+            member.record_failed(call, error, policy_for(error), self._clock(), self._pool.usual)
             if member.circuit.in_doubt and not member.probing:
                 member.probing = True
-                self._checkup.start(self._checkup.probe(member))
-            self._dispatch.lose()
+                self._health_checks.start(self._health_checks.probe(member))
+            self._scheduler.lose()
             raise
         except BaseException:  # cancelled, or a bug: no fault of the server, whose place is free again
-            member.record_abandoned(call, self._clock(), self._crew.usual)
-            self._dispatch.give_way()
+            member.record_abandoned(call, self._clock(), self._pool.usual)
+            self._scheduler.give_way()
             raise
-        member.record_answered(call, self._clock(), self._crew.usual)
-        self._dispatch.give_way()
+        member.record_answered(call, self._clock(), self._pool.usual)
+        self._scheduler.give_way()
         return reply
 
     def _check(self, reply: ImageGenerationReply, call: FleetCall) -> None:
@@ -142,36 +142,36 @@ class Failover:
 
     async def _consider(self, call: FleetCall, member: Server, error: OmniError | ImageError) -> None:
         """Raise an error that no other server would spare the caller."""
-        verdict = verdict_on(error)
+        policy = policy_for(error)
         call.error = copy.copy(error)
-        if verdict.changed and await self._has_changed(call, member):
+        if policy.changed and await self._has_changed(call, member):
             return
-        if not verdict.elsewhere:
+        if not policy.elsewhere:
             raise error
         if len(call.deaths) >= _DEATHS:
             died = " and ".join(sorted(set(call.deaths)))
             raise PoisonRequest(f"The engine died on this request twice: {died}.") from error
-        if self._is_enough(call, member, verdict):
+        if self._is_enough(call, member, policy):
             raise error
-        call.alone |= verdict.deadly
+        call.alone |= policy.deadly
 
-    def _is_enough(self, call: FleetCall, member: Server, verdict: ErrorPolicy) -> bool:
-        if verdict.fault == "charged":
-            if call.blamed_by is not None:
-                member.acquit()
+    def _is_enough(self, call: FleetCall, member: Server, policy: ErrorPolicy) -> bool:
+        if policy.fault == "suspect":
+            if call.suspects is not None:
+                member.clear_suspicion()
                 return True
-            call.blamed_by = member
-        elif verdict.shared and call.avoided:
+            call.suspects = member
+        elif policy.shared and call.avoided:
             return True
-        if verdict.shared or verdict.fault == "rubbish":
+        if policy.shared or policy.fault == "bad_reply":
             call.avoided.add(member)
-        call.refusals += verdict.fault == "busy"
-        if verdict.costly and not (call.repeatable and call.budget.left):
+        call.refusals += policy.fault == "busy"
+        if policy.costly and not (call.repeatable and call.budget.left):
             return True
-        return call.refusals > (_MOST_REFUSALS_OF_A_BATCH if call.patient else _MOST_REFUSALS)
+        return call.refusals > (_MOST_REFUSALS_OF_A_BATCH if call.low_priority else _MOST_REFUSALS)
 
     async def _has_changed(self, call: FleetCall, member: Server) -> bool:
         """Say whether a server serves something else than when it got a request, which it has refused."""
         if member.names == call.sent_to:
-            await self._checkup.introduce(member)
+            await self._health_checks.introduce(member)
         return member.names != call.sent_to

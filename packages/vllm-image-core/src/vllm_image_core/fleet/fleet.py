@@ -17,7 +17,7 @@ from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
 from vllm_omni_client.receipt import CallReport
 
 from vllm_image_core.fleet.backend import Backend, BudgetedBackend, ImageBackend, ServerRequest
-from vllm_image_core.fleet.error_policy import verdict_on
+from vllm_image_core.fleet.error_policy import policy_for
 from vllm_image_core.fleet.failover import Failover
 from vllm_image_core.fleet.health_checks import HealthChecks
 from vllm_image_core.fleet.scheduler import Scheduler, rough_cost
@@ -63,30 +63,30 @@ class Fleet:
     ) -> None:
         self._cost = cost or rough_cost
         self._clock = clock
-        self._crew = ServerPool(members, learned=learned, parallel=parallel, ceiling=ceiling)
-        self._checkup = HealthChecks(self._crew, clock, lose=self._lose, give_way=self._give_way)
-        self._dispatch = Scheduler(self._crew, self._checkup, clock)
-        self._relay = Failover(self._crew, self._checkup, self._dispatch, clock)
+        self._pool = ServerPool(members, learned=learned, parallel=parallel, ceiling=ceiling)
+        self._health_checks = HealthChecks(self._pool, clock, lose=self._lose, give_way=self._give_way)
+        self._scheduler = Scheduler(self._pool, self._health_checks, clock)
+        self._failover = Failover(self._pool, self._health_checks, self._scheduler, clock)
 
     @property
     def base_url(self) -> str:
         """Where its servers are, without credentials."""
-        return self._crew.base_url
+        return self._pool.base_url
 
     @property
     def members(self) -> tuple[ServerReport, ...]:
         """What is known of each server, in the order in which they were given."""
-        return tuple(member.report() for member in self._crew.members)
+        return tuple(member.report() for member in self._pool.members)
 
     @property
     def backends(self) -> tuple[Backend, ...]:
         """The servers themselves, in the order in which they were given."""
-        return tuple(member.backend for member in self._crew.members)
+        return tuple(member.backend for member in self._pool.members)
 
     @property
     def at_work(self) -> tuple[ServerReport, ...]:
         """The same of those that get work, of all where none does: a server of another model gets none."""
-        return tuple(member.report() for member in self._crew.usable() or self._crew.members)
+        return tuple(member.report() for member in self._pool.usable() or self._pool.members)
 
     @property
     def window(self) -> int:
@@ -95,17 +95,17 @@ class Fleet:
         So many wait that the order by cost, and the choice for the slowest server, have something to choose
         from.
         """
-        alone = self._crew.alone
-        return self._dispatch.window if alone is None else alone.limit.value
+        alone = self._pool.alone
+        return self._scheduler.window if alone is None else alone.limit.value
 
     @property
     def ceiling(self) -> int | None:
         """Never more than so many requests at once on each server; None for no bound."""
-        return self._crew.ceiling
+        return self._pool.ceiling
 
     @ceiling.setter
     def ceiling(self, ceiling: int | None) -> None:
-        self._crew.ceiling = ceiling
+        self._pool.ceiling = ceiling
 
     def join(self, backend: Backend) -> None:
         """Take in another server; it gets work as soon as it has said what it serves.
@@ -113,7 +113,7 @@ class Fleet:
         Raises:
             InvalidRequest: It is a member already.
         """
-        self._checkup.add(self._crew.admit(backend))
+        self._health_checks.add(self._pool.admit(backend))
 
     async def leave(self, url: str) -> None:
         """Give a server no more work, wait until it has done what it has, and close its connections.
@@ -121,10 +121,10 @@ class Fleet:
         Raises:
             InvalidRequest: It is no member, or the last one.
         """
-        member = self._crew.dismiss(url)
+        member = self._pool.dismiss(url)
         gone = asyncio.Event()
         member.leaving = gone.set
-        self._dispatch.lose()
+        self._scheduler.lose()
         if member.under_way:
             await gone.wait()
         await member.backend.aclose()
@@ -135,7 +135,7 @@ class Fleet:
         /,
         *,
         cost: float | None = None,
-        patient: bool = False,
+        low_priority: bool = False,
         budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply:
         """Make the pictures of one request on the server that will have made them first.
@@ -143,7 +143,7 @@ class Fleet:
         Args:
             request: What to draw.
             cost: What it costs, for whoever knows better than the fleet's own `cost`.
-            patient: Whether it belongs to a batch: it gives way to what somebody waits for.
+            low_priority: Whether it belongs to a batch: it gives way to what somebody waits for.
             budget: What the image may still cost; None for one that is begun with this call.
 
         Raises:
@@ -155,7 +155,7 @@ class Fleet:
             request,
             lambda backend, sent: backend.generate_image(sent),
             work,
-            patient=patient,
+            low_priority=low_priority,
             budget=budget or GenerationBudget(),
         )
 
@@ -168,7 +168,7 @@ class Fleet:
         mask_image: bytes | None = None,
         reference_image: bytes | None = None,
         cost: float | None = None,
-        patient: bool = False,
+        low_priority: bool = False,
         budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply:
         """Change pictures on the server that will have done it first; raises as `generate_image` does.
@@ -179,7 +179,7 @@ class Fleet:
             mask_image: Where to change them.
             reference_image: What to take as a model.
             cost: As for `generate_image`.
-            patient: Whether it belongs to a batch: it gives way to what somebody waits for.
+            low_priority: Whether it belongs to a batch: it gives way to what somebody waits for.
             budget: As for `generate_image`.
         """
 
@@ -187,7 +187,9 @@ class Fleet:
             return backend.edit_image(sent, image, mask_image=mask_image, reference_image=reference_image)
 
         work = self._cost(request) if cost is None else cost
-        return await self._generate(request, send, work, patient=patient, budget=budget or GenerationBudget())
+        return await self._generate(
+            request, send, work, low_priority=low_priority, budget=budget or GenerationBudget()
+        )
 
     async def get_models(self) -> ModelList:
         """The names of the model of the first server that answers.
@@ -203,15 +205,17 @@ class Fleet:
         Raises:
             OmniError: None answers.
         """
-        if self._crew.alone is not None:
-            return await self._crew.alone.backend.health_check()
-        await self._checkup.ensure_models_known()
-        await asyncio.gather(self._checkup.revive(), *map(self._checkup.look_at, self._crew.members))
+        if self._pool.alone is not None:
+            return await self._pool.alone.backend.health_check()
+        await self._health_checks.ensure_models_known()
+        await asyncio.gather(
+            self._health_checks.revive(), *map(self._health_checks.look_at, self._pool.members)
+        )
         if any(
-            member.is_in and self._crew.serves(member, self._crew.wanted) for member in self._crew.members
+            member.is_in and self._pool.serves(member, self._pool.wanted) for member in self._pool.members
         ):
             return True
-        raise self._crew.outage(self._crew.members)
+        raise self._pool.outage(self._pool.members)
 
     async def get_version(self) -> str:
         """The version of the first server that answers.
@@ -227,18 +231,18 @@ class Fleet:
         Raises:
             OmniError: None answers.
         """
-        if self._crew.alone is not None:
-            return await self._checkup.count_requests(self._crew.alone)
-        await self._checkup.ensure_models_known()
+        if self._pool.alone is not None:
+            return await self._health_checks.count_requests(self._pool.alone)
+        await self._health_checks.ensure_models_known()
         told: list[ServerMetrics] = []
         failure: OmniError | None = None
-        for member in self._crew.usable():
+        for member in self._pool.usable():
             try:
-                told.append(await self._checkup.count_requests(member))
+                told.append(await self._health_checks.count_requests(member))
             except OmniError as error:
                 failure = error
         if not told:
-            raise failure or self._crew.outage(self._crew.members)
+            raise failure or self._pool.outage(self._pool.members)
         return _together(told)
 
     async def requests_of_others(self) -> int | None:
@@ -248,22 +252,22 @@ class Fleet:
             OmniError: None answers.
         """
         await self.get_metrics()
-        told = [member.others for member in self._crew.members if member.others is not None]
+        told = [member.others for member in self._pool.members if member.others is not None]
         return sum(told) if told else None
 
     async def aclose(self) -> None:
         """Close the connections to all servers."""
-        await self._checkup.aclose()
-        for member in self._crew.members:
+        await self._health_checks.aclose()
+        for member in self._pool.members:
             await member.backend.aclose()
 
     def version_at(self, url: str) -> str | None:
         """The version of one server; None where it is not known."""
-        return next((member.version for member in self._crew.members if member.url == url), None)
+        return next((member.version for member in self._pool.members if member.url == url), None)
 
     def parallel_at(self, url: str) -> int | None:
         """How many requests one server works on at the same time, as it told; None while it has not."""
-        return next((member.parallel for member in self._crew.members if member.url == url), None)
+        return next((member.parallel for member in self._pool.members if member.url == url), None)
 
     async def _generate(
         self,
@@ -271,7 +275,7 @@ class Fleet:
         call: Callable[[ImageBackend, R], Awaitable[ImageGenerationReply]],
         work: float,
         *,
-        patient: bool,
+        low_priority: bool,
         budget: GenerationBudget,
     ) -> ImageGenerationReply:
         async def spend(backend: Backend, sent: R) -> ImageGenerationReply:
@@ -280,32 +284,32 @@ class Fleet:
         async def send(member: Server) -> ImageGenerationReply:
             sent = request
             if request.model is not None and request.model != (
-                model := self._crew.name_at(member, request.model)
+                model := self._pool.name_at(member, request.model)
             ):
                 sent = request.model_copy(update={"model": model})
             return await spend(member.backend, sent)
 
-        if self._crew.alone is not None:
-            alone = self._crew.alone
+        if self._pool.alone is not None:
+            alone = self._pool.alone
             return await self._pass_through(
-                alone, lambda: spend(alone.backend, request), work, patient=patient
+                alone, lambda: spend(alone.backend, request), work, low_priority=low_priority
             )
-        self._crew.wanted = request.model
+        self._pool.wanted = request.model
         waiting = FleetCall(
             work=work,
             model=request.model,
-            patient=patient,
+            low_priority=low_priority,
             repeatable=request.seed is not None,
             budget=budget,
         )
-        reply, member = await self._relay.serve(request, waiting, send)
+        reply, member = await self._failover.serve(request, waiting, send)
         return _with_server(reply, request, member.url, budget)
 
     def _lose(self) -> None:
-        self._dispatch.lose()
+        self._scheduler.lose()
 
     def _give_way(self) -> None:
-        self._dispatch.give_way()
+        self._scheduler.give_way()
 
     async def _pass_through(
         self,
@@ -313,15 +317,15 @@ class Fleet:
         send: Callable[[], Awaitable[ImageGenerationReply]],
         work: float,
         *,
-        patient: bool,
+        low_priority: bool,
     ) -> ImageGenerationReply:
         sent = member.limit.record_sent(self._clock())
-        if patient:
-            self._checkup.ask_how_many(member)
+        if low_priority:
+            self._health_checks.ask_how_many(member)
         try:
             reply = await send()
         except OmniError as error:
-            if verdict_on(error).fault == "busy":
+            if policy_for(error).fault == "busy":
                 member.limit.record_refused()
             else:
                 member.limit.record_aborted()
@@ -337,18 +341,18 @@ class Fleet:
             member.release()
 
     async def _ask_any(self, ask: Callable[[Backend], Awaitable[T]]) -> T:
-        if self._crew.alone is not None:
-            return await ask(self._crew.alone.backend)
-        await self._checkup.ensure_models_known()
-        if not self._crew.usable():
-            await self._checkup.revive()
+        if self._pool.alone is not None:
+            return await ask(self._pool.alone.backend)
+        await self._health_checks.ensure_models_known()
+        if not self._pool.usable():
+            await self._health_checks.revive()
         failure: OmniError | None = None
-        for member in self._crew.usable():
+        for member in self._pool.usable():
             try:
                 return await ask(member.backend)
             except OmniError as error:
                 failure = error
-        raise failure or self._crew.outage(self._crew.members)
+        raise failure or self._pool.outage(self._pool.members)
 
 
 async def _spend(

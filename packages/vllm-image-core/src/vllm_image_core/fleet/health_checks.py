@@ -31,7 +31,7 @@ class HealthChecks:
     """Asks the servers of a crew, each as rarely as will do.
 
     Args:
-        crew: The servers.
+        pool: The servers.
         clock: Seconds on a clock that never goes back.
         lose: Called when a server may have been lost or won.
         give_way: Called when a server may have room.
@@ -39,13 +39,13 @@ class HealthChecks:
 
     def __init__(
         self,
-        crew: ServerPool,
+        pool: ServerPool,
         clock: Callable[[], float],
         *,
         lose: Callable[[], object],
         give_way: Callable[[], object],
     ) -> None:
-        self._crew = crew
+        self._pool = pool
         self._clock = clock
         self._lose = lose
         self._give_way = give_way
@@ -88,15 +88,15 @@ class HealthChecks:
 
         Who comes while they are being asked waits for the first answer, as who has asked them does.
         """
-        asked = [self._meet(member) for member in self._crew.members if not member.asked]
-        while self._meetings and not any(member.names for member in self._crew.members):
+        asked = [self._meet(member) for member in self._pool.members if not member.asked]
+        while self._meetings and not any(member.names for member in self._pool.members):
             await asyncio.wait(self._meetings, return_when=asyncio.FIRST_COMPLETED)
         if not asked:
             return
         if pending := [task for task in asked if not task.done()]:
             await asyncio.wait(pending, timeout=_GRACE_SECONDS)
-        self._crew.met = True
-        self._crew.compare()
+        self._pool.met = True
+        self._pool.compare()
 
     async def introduce(self, member: Server) -> bool:
         """Ask a server what it serves; whether it has said so."""
@@ -110,8 +110,8 @@ class HealthChecks:
             return False
         member.set_models(models, version)
         member.seen = self._clock()
-        if self._crew.met:
-            self._crew.compare()
+        if self._pool.met:
+            self._pool.compare()
         self._lose()
         return True
 
@@ -132,7 +132,7 @@ class HealthChecks:
 
     def ask_how_many(self, member: Server) -> None:
         """Ask a server how many requests it has, where it is time to."""
-        if self._crew.parallel is None and member.wants_to_tell(self._clock()):
+        if self._pool.parallel is None and member.wants_to_tell(self._clock()):
             self.start(self._refresh_counts(member))
 
     async def count_requests(self, member: Server) -> ServerMetrics:
@@ -155,7 +155,7 @@ class HealthChecks:
             member.circuit.half_open()
         else:
             member.circuit.record_ill_health(self._clock())
-            member.convict()
+            member.record_crash()
         self._lose()
 
     def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -176,11 +176,11 @@ class HealthChecks:
     async def _probe_all(self) -> None:
         now = self._clock()
         lost = not any(
-            member.is_in and self._crew.serves(member, self._crew.wanted) for member in self._crew.members
+            member.is_in and self._pool.serves(member, self._pool.wanted) for member in self._pool.members
         )
         due = [
             member
-            for member in self._crew.members
+            for member in self._pool.members
             if not member.probing and member.circuit.may_probe(now, last_hope=lost)
         ]
         others = self._due_to_be_met(now, PROBE_SECONDS if lost else _MEETING_SECONDS)
@@ -190,10 +190,10 @@ class HealthChecks:
         """Return the servers that had another model than is wanted, so many seconds ago."""
         return [
             member
-            for member in self._crew.members
+            for member in self._pool.members
             if member.is_in
             and now >= member.seen + seconds
-            and not self._crew.serves(member, self._crew.wanted)
+            and not self._pool.serves(member, self._pool.wanted)
         ]
 
     async def _is_well(self, member: Server) -> bool:
@@ -221,18 +221,18 @@ class HealthChecks:
         return any(
             member.circuit.is_open
             or member.paused_until > now
-            or (member.is_in and not self._crew.serves(member, self._crew.wanted))
-            for member in self._crew.members
+            or (member.is_in and not self._pool.serves(member, self._pool.wanted))
+            for member in self._pool.members
         )
 
     async def _keep(self) -> None:
         """Probe servers that are out, wake those that were paused, and notice those that are overdue."""
         while True:
             now = self._clock()
-            times = [member.paused_until - now for member in self._crew.members if member.paused_until > now]
+            times = [member.paused_until - now for member in self._pool.members if member.paused_until > now]
             await asyncio.sleep(max(_SHORTEST_TICK_SECONDS, min([*times, _TICK_SECONDS])))
             now = self._clock()
-            probes = any(member.circuit.may_probe(now) for member in self._crew.members)
+            probes = any(member.circuit.may_probe(now) for member in self._pool.members)
             if probes or self._due_to_be_met(now, _MEETING_SECONDS):
                 await self.revive()
             self._give_way()

@@ -63,17 +63,17 @@ class CallQueue:
 
     def __init__(self) -> None:
         self._urgent: deque[FleetCall] = deque()
-        self._patient: list[FleetCall] = []
+        self._low_priority: list[FleetCall] = []
         self._arrived: deque[FleetCall] = deque()
         self._given_away = 0
         self.work = 0.0
 
     def __len__(self) -> int:
-        return len(self._urgent) + len(self._patient)
+        return len(self._urgent) + len(self._low_priority)
 
     def __iter__(self) -> Iterator[FleetCall]:
         yield from self._urgent
-        yield from self._patient
+        yield from self._low_priority
 
     def add(self, call: FleetCall) -> None:
         """Let a call wait."""
@@ -81,17 +81,17 @@ class CallQueue:
         self.work += call.work
         if call.first:
             self._urgent.appendleft(call)
-        elif call.patient:
-            insort(self._patient, call, key=_work)
+        elif call.low_priority:
+            insort(self._low_priority, call, key=_work)
             self._arrived.append(call)
         else:
             self._urgent.append(call)
 
     def remove(self, call: FleetCall) -> None:
         """Take a call out, whether it is given away or given up."""
-        if call.patient and not call.first:
-            start = bisect_left(self._patient, call.work, key=_work)
-            del self._patient[self._patient.index(call, start)]
+        if call.low_priority and not call.first:
+            start = bisect_left(self._low_priority, call.work, key=_work)
+            del self._low_priority[self._low_priority.index(call, start)]
             self._arrived.remove(call)
         else:
             self._urgent.remove(call)
@@ -120,13 +120,13 @@ class CallQueue:
         if oldest is not None and self._is_overdue(oldest) and oldest.work <= longest and fits(oldest):
             return oldest
         if untried:
-            chosen = next((call for call in self._patient if fits(call)), None)
+            chosen = next((call for call in self._low_priority if fits(call)), None)
             return chosen if chosen and (chosen.work <= longest or sooner(chosen)) else None
-        position = bisect_right(self._patient, longest, key=_work)
-        chosen = next((call for call in reversed(self._patient[:position]) if fits(call)), None)
+        position = bisect_right(self._low_priority, longest, key=_work)
+        chosen = next((call for call in reversed(self._low_priority[:position]) if fits(call)), None)
         if chosen is not None:
             return chosen
-        too_long = next((call for call in self._patient[position:] if fits(call)), None)
+        too_long = next((call for call in self._low_priority[position:] if fits(call)), None)
         return too_long if too_long is not None and sooner(too_long) else None
 
     def count_assigned(self) -> None:
@@ -135,7 +135,7 @@ class CallQueue:
 
     def _is_overdue(self, call: FleetCall) -> bool:
         """Whether too many calls that came later, and cost more, have gone before this one."""
-        return self._given_away - call.number > max(64, 4 * len(self._patient))
+        return self._given_away - call.number > max(64, 4 * len(self._low_priority))
 
 
 def _work(call: FleetCall) -> float:
@@ -163,14 +163,14 @@ class Scheduler:
     """Gives calls away as long as a server is better taken than left free.
 
     Args:
-        crew: The servers.
-        checkup: Asks them.
+        pool: The servers.
+        health_checks: Asks them.
         clock: Seconds on a clock that never goes back.
     """
 
-    def __init__(self, crew: ServerPool, checkup: HealthChecks, clock: Callable[[], float]) -> None:
-        self._crew = crew
-        self._checkup = checkup
+    def __init__(self, pool: ServerPool, health_checks: HealthChecks, clock: Callable[[], float]) -> None:
+        self._pool = pool
+        self._health_checks = health_checks
         self._clock = clock
         self._queue = CallQueue()
         self._turns: dict[FleetCall, asyncio.Future[None]] = {}
@@ -179,7 +179,7 @@ class Scheduler:
     @property
     def window(self) -> int:
         """How many calls of a batch should be open now, at least 1: what is sent, and a few that wait."""
-        usable = [member for member in self._crew.members if member.is_in or not member.asked]
+        usable = [member for member in self._pool.members if member.is_in or not member.asked]
         limits = sum(1 if each.circuit.state == "trial" else each.limit.value for each in usable)
         return max(1, limits + self._useful_waiting(usable))
 
@@ -189,10 +189,10 @@ class Scheduler:
 
     async def turn(self, call: FleetCall) -> Server:
         """Wait until a server has room for a call, and nothing better to do."""
-        if not any(self._crew.may_serve(member, call) for member in self._crew.members):
-            await self._checkup.revive()
-            if not any(self._crew.may_serve(member, call) for member in self._crew.members):
-                raise self._crew.refusal(call)
+        if not any(self._pool.may_serve(member, call) for member in self._pool.members):
+            await self._health_checks.revive()
+            if not any(self._pool.may_serve(member, call) for member in self._pool.members):
+                raise self._pool.refusal(call)
         call.member = None
         loop = asyncio.get_running_loop()
         self._queue.add(call)
@@ -214,18 +214,18 @@ class Scheduler:
         """Give calls away as long as a server is better taken than left free."""
         self._giving = None
         now = self._clock()
-        if len(self._queue) and any(member.has_room(now) for member in self._crew.members):
+        if len(self._queue) and any(member.has_room(now) for member in self._pool.members):
             self._give_all(now)
-        self._checkup.keep(now, waiting=bool(len(self._queue)))
+        self._health_checks.keep(now, waiting=bool(len(self._queue)))
 
     def lose(self) -> None:
         """Let calls go that no server is left for, and give the others away."""
         for call in list(self._queue):
             turn = self._turns.get(call)
-            left = any(self._crew.may_serve(member, call) for member in self._crew.members)
+            left = any(self._pool.may_serve(member, call) for member in self._pool.members)
             if not left and turn is not None and not turn.done():
                 self._queue.remove(call)
-                turn.set_exception(self._crew.refusal(call))
+                turn.set_exception(self._pool.refusal(call))
         self.give_way()
 
     def _withdraw(self, call: FleetCall) -> None:
@@ -233,13 +233,13 @@ class Scheduler:
             with contextlib.suppress(ValueError):  # it was told that no server is left for it
                 self._queue.remove(call)
         else:
-            call.member.record_abandoned(call, self._clock(), self._crew.usual)
+            call.member.record_abandoned(call, self._clock(), self._pool.usual)
         self.give_way()
 
     def _give_all(self, now: float) -> None:
-        self._crew.recall_paces()
-        usual = self._crew.usual
-        outlooks = {member: _outlook(member, now, usual) for member in self._crew.members if member.is_in}
+        self._pool.recall_paces()
+        usual = self._pool.usual
+        outlooks = {member: _outlook(member, now, usual) for member in self._pool.members if member.is_in}
         reserved = self._reserve(outlooks, now, usual)
         while len(self._queue):
             mean = self._queue.work / len(self._queue)
@@ -259,7 +259,7 @@ class Scheduler:
             able = [
                 member
                 for member in outlooks
-                if member not in reserved and self._crew.can_serve(member, call) and member.may_hold(call)
+                if member not in reserved and self._pool.can_serve(member, call) and member.may_hold(call)
             ]
             if not able:
                 continue
@@ -275,20 +275,20 @@ class Scheduler:
         others = [
             outlook
             for each, outlook in outlooks.items()
-            if each is not member and self._crew.serves(each, member.model)
+            if each is not member and self._pool.serves(each, member.model)
         ]
         end = others_end(others, self._queue.work)
         longest = (end - mine.wait) / mine.alone
 
         def sooner(call: FleetCall) -> bool:
             return mine.ends(call.work) <= min(
-                (outlooks[each].ends(call.work) for each in outlooks if self._crew.can_serve(each, call)),
+                (outlooks[each].ends(call.work) for each in outlooks if self._pool.can_serve(each, call)),
                 default=math.inf,
             )
 
         return self._queue.best(
             longest,
-            lambda call: not call.alone and member.may_take(call) and self._crew.serves(member, call.model),
+            lambda call: not call.alone and member.may_take(call) and self._pool.serves(member, call.model),
             sooner,
             untried=member.pace.seconds is None,
         )
@@ -297,7 +297,7 @@ class Scheduler:
         self._queue.remove(call)
         self._queue.count_assigned()
         member.record_sent(call, now, usual)
-        self._checkup.ask_how_many(member)
+        self._health_checks.ask_how_many(member)
         turn = self._turns.get(call)
         if turn is not None and not turn.done():
             turn.set_result(None)
@@ -306,7 +306,7 @@ class Scheduler:
         """Return how many calls the others do while the slowest server does one more."""
         if len(usable) < 2:  # noqa: PLR2004 - one server has no choice
             return len(usable)
-        usual = self._crew.usual
+        usual = self._pool.usual
         paces = [member.pace.seconds or usual for member in usable]
         slowest = max(pace * (each.limit.value + 1) for pace, each in zip(paces, usable, strict=True))
         return min(_MOST_WAITING, math.ceil(slowest * sum(1 / pace for pace in paces)))
@@ -319,6 +319,6 @@ def _outlook(member: Server, now: float, usual: float) -> ServerOutlook:
     free_slots = max(0, parallel - busy)
     wait = 0.0 if free_slots else member.pace.seconds_left(now) * (busy - parallel + 1) / busy
     wait = max(wait, member.paused_until - now)
-    if member.is_charged:
+    if member.is_suspect:
         wait = _NOT_SOON_SECONDS
     return ServerOutlook(wait=wait, pace=pace, alone=pace * parallel)

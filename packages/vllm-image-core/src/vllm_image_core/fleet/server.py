@@ -142,7 +142,7 @@ class FleetCall:
     Attributes:
         work: What it costs, in any unit that is the same for all calls.
         model: The served name that it asks for; None for any.
-        patient: Whether it belongs to a batch, and gives way to what somebody waits for.
+        low_priority: Whether it belongs to a batch, and gives way to what somebody waits for.
         repeatable: Whether another answer would be the same picture.
         first: Whether it goes before all that waits, as it was sent before.
         number: How many calls had been given away when it came.
@@ -159,14 +159,14 @@ class FleetCall:
 
     work: float
     model: str | None
-    patient: bool
+    low_priority: bool
     repeatable: bool
     first: bool = False
     number: int = 0
     member: "Server | None" = None
     avoided: "set[Server]" = field(default_factory=_nobody)
     deaths: list[str] = field(default_factory=list[str])
-    blamed_by: "Server | None" = None
+    suspects: "Server | None" = None
     sent_to: Mapping[str, str | None] | None = None
     budget: GenerationBudget = field(default_factory=GenerationBudget)
     alone: bool = False
@@ -295,35 +295,35 @@ class Server:
         self.release()
 
     def record_failed(
-        self, call: FleetCall, error: OmniError | ImageError, verdict: ErrorPolicy, now: float, usual: float
+        self, call: FleetCall, error: OmniError | ImageError, policy: ErrorPolicy, now: float, usual: float
     ) -> None:
         """Take in that it failed, and hold it against it as the verdict says."""
-        if verdict.deadly and not self._suspects:
+        if policy.deadly and not self._suspects:
             self._suspects = list(self._calls)[: self.limit.parallel or 1]
         del self._calls[call]
         self.pace.record_ended(now, call.work, usual, done=False)
-        if verdict.fault != "busy":
+        if policy.fault != "busy":
             self._failed += 1
             self.last_error = copy.copy(error)
-        match verdict.fault:
+        match policy.fault:
             case "busy":
                 self._record_refused(error, now)
-            case "rubbish":
+            case "bad_reply":
                 self.limit.record_aborted()
                 self.circuit.record_bad_reply(now)
-            case "doubtful" | "certain":
+            case "doubtful" | "down":
                 self.limit.record_aborted()
-                self.circuit.record_failure(now, surely=verdict.fault == "certain")
+                self.circuit.record_failure(now, surely=policy.fault == "down")
             case "lost":
                 self.limit.record_aborted()
                 self.circuit.doubt()
-            case "charged":
+            case "suspect":
                 self.limit.record_aborted()
                 self.charges += 1
             case "none":
                 self.limit.record_aborted()
-        if verdict.fault == "certain":
-            self.convict()
+        if policy.fault == "down":
+            self.record_crash()
         self.release()
 
     def release(self) -> None:
@@ -332,7 +332,7 @@ class Server:
             self.leaving()
 
     @property
-    def is_charged(self) -> bool:
+    def is_suspect(self) -> bool:
         """Whether it has failed too often for more, until other servers have tried the same requests."""
         return self.charges >= (1 if self.circuit.state == "trial" else _MOST_CHARGES)
 
@@ -342,9 +342,9 @@ class Server:
 
     def may_hold(self, call: FleetCall) -> bool:
         """Whether nothing that it is charged with keeps this call from it."""
-        return not self.is_charged or call.blamed_by is not None
+        return not self.is_suspect or call.suspects is not None
 
-    def acquit(self) -> None:
+    def clear_suspicion(self) -> None:
         """Drop a charge: it was the request's fault, or nobody will know."""
         self.charges -= 1
 
@@ -353,7 +353,7 @@ class Server:
         self.charges -= 1
         self.circuit.record_failure(now)
 
-    def convict(self) -> None:
+    def record_crash(self) -> None:
         """Hold against the calls that were at work when the server died that it did."""
         for call in self._suspects:
             call.deaths.append(self.url)

@@ -34,7 +34,7 @@ class Forecast:
     """What can be told of pictures before they are made.
 
     Args:
-        maker: Knows the loaded model.
+        generator: Knows the loaded model.
         backend: The servers.
         speeds: What is known of each of them.
         registry: The models' profiles.
@@ -44,7 +44,7 @@ class Forecast:
 
     def __init__(
         self,
-        maker: Generator,
+        generator: Generator,
         backend: Fleet,
         speeds: ServiceTimes,
         registry: Registry,
@@ -52,7 +52,7 @@ class Forecast:
         gpu: Gpu,
         max_concurrent: int | None,
     ) -> None:
-        self._maker = maker
+        self._generator = generator
         self._backend = backend
         self._speeds = speeds
         self._registry = registry
@@ -138,15 +138,15 @@ class Forecast:
             return _check_count("max_concurrent", asked)
         if self._max_concurrent is not None:
             return self._max_concurrent
-        profile = (await self._maker.ready()).profile
+        profile = (await self._generator.ready()).profile
         self._backend.ceiling = recommended_concurrency(
             self._gpu.total_vram_gb, profile, self._speeds.best(profile, _usual_task(profile))
         )
         return self._backend.ceiling if len(self._backend.members) == 1 else self._backend.window
 
     async def _profile(self) -> Profile:
-        await self._maker.model()
-        return (await self._maker.ready()).profile
+        await self._generator.model()
+        return (await self._generator.ready()).profile
 
     async def _requests_ahead(self) -> int | None:
         metrics = await self._metrics()

@@ -99,7 +99,7 @@ async def send(
     asked: ImageRequest,
     model: str,
     cost: float | None = None,
-    patient: bool = False,
+    low_priority: bool = False,
     budget: GenerationBudget | None = None,
 ) -> ImageGenerationReply:
     """Send a request, and return the server's reply.
@@ -113,7 +113,7 @@ async def send(
         asked: What the caller asked for.
         model: The served name.
         cost: What it costs beside others; None where nobody knows.
-        patient: Whether it gives way to what somebody waits for.
+        low_priority: Whether it gives way to what somebody waits for.
         budget: What the image may still cost; None for one that is begun with this call.
 
     Raises:
@@ -123,7 +123,7 @@ async def send(
         wire = resolved.to_wire().model_copy(update={"model": model})
 
         def generate(request: ImageGenerationRequest) -> Awaitable[ImageGenerationReply]:
-            return fleet.generate_image(request, cost=cost, patient=patient, budget=budget)
+            return fleet.generate_image(request, cost=cost, low_priority=low_priority, budget=budget)
 
         return await _without_what_nobody_asked_for(wire, generate, asked)
     inputs = resolved.inputs
@@ -135,7 +135,7 @@ async def send(
             mask_image=inputs.mask.picture.bytes if inputs.mask else None,
             reference_image=inputs.reference_image.picture.bytes if inputs.reference_image else None,
             cost=cost,
-            patient=patient,
+            low_priority=low_priority,
             budget=budget,
         )
 
@@ -216,7 +216,7 @@ class Generator:
         self._timer = timer
         self._metadata = metadata or Metadata()
         self._speeds = speeds
-        self._twins = DuplicateDetector()
+        self._duplicates = DuplicateDetector()
         self._loaded = LoadedModel(backend, registry, speeds, draw_seed=draw_seed)
         self._under_way: WeakValueDictionary[ContentKey, asyncio.Lock] = WeakValueDictionary()
 
@@ -370,7 +370,7 @@ class Generator:
                 asked=job.request,
                 model=model.name,
                 cost=cost,
-                patient=job.batch is not None,
+                low_priority=job.batch is not None,
                 budget=job.budget,
             )
         except OmniError as error:
@@ -446,7 +446,7 @@ class Generator:
                 *warnings.omitted_metadata(picture, resolved, self._metadata),
                 *([model.match.warning] if model.match.warning else []),
                 *warnings.in_reply(resolved, reply, received),
-                *warnings.suspicions(received, resolved.seed, self._twins),
+                *warnings.suspicions(received, resolved.seed, self._duplicates),
                 *map(str, resolved.notes),
             ),
             spilled=saved.spilled,

@@ -48,6 +48,6 @@ def suspicions(received: Picture, seed: int, twins: DuplicateDetector) -> Iterat
     if colour is not None:
         looks = "all black" if colour == "#000000" else f"one flat colour, {colour}"
         yield f"The picture is {looks}: the model may have failed without telling. Look at the server's log."
-    twin = twins.seed_of(received.bytes, seed=seed)
-    if twin is not None:
-        yield f"Seed {seed} gave the very same picture as seed {twin}: the server may ignore the seed."
+    same_image = twins.seed_of(received.bytes, seed=seed)
+    if same_image is not None:
+        yield f"Seed {seed} gave the very same picture as seed {same_image}: the server may ignore the seed."

@@ -204,8 +204,8 @@ class ContactSheet:
                 value=len(captions),
                 allowed=f"{len(pictures)} texts",
             )
-        self._lettering = TextDrawing()
-        self._captions = [self._lettering.drawable(caption) for caption in captions or ()]
+        self._text = TextDrawing()
+        self._captions = [self._text.drawable(caption) for caption in captions or ()]
         self._count = len(pictures)
         self._shape = CellShape.of(pictures)
         self._images = thumbnails(pictures, self._layout(longest_side).box)
@@ -232,7 +232,7 @@ class ContactSheet:
         if not any(self._captions):
             return self._largest(side, caption_lines=0)
         layout = self._largest(side, caption_lines=1)
-        widest = max(self._lettering.width(caption, layout.letters) for caption in self._captions)
+        widest = max(self._text.width(caption, layout.letters) for caption in self._captions)
         return layout if widest <= layout.box.width else self._largest(side, caption_lines=_CAPTION_LINES)
 
     def _largest(self, side: int, *, caption_lines: int) -> _Layout:
@@ -250,7 +250,7 @@ class ContactSheet:
     ) -> None:
         size = _number_size(box)
         text = str(number)
-        width = max(self._lettering.width(text, size) + size * 3 // 4, size * 3 // 2)
+        width = max(self._text.width(text, size) + size * 3 // 4, size * 3 // 2)
         height = size * 3 // 2
         left, top = corner
         pen.rectangle((left, top, left + width, top + height), fill=_BADGE, outline=PAPER)
@@ -258,18 +258,18 @@ class ContactSheet:
             (left + width / 2, top + height / 2),
             text,
             fill="white",
-            font=self._lettering.font(size),
+            font=self._text.font(size),
             anchor="mm",
         )
 
     def _draw_caption(self, pen: "ImageDraw.ImageDraw", index: int, layout: _Layout) -> None:
         left, top = layout.place(index)
-        lines = self._lettering.lines(
+        lines = self._text.lines(
             self._captions[index], size=layout.letters, width=layout.box.width, most=_CAPTION_LINES
         )
         for number, line in enumerate(lines):
             y = top + layout.box.height + layout.letters // 3 + number * line_height(layout.letters)
-            pen.text((left, y), line, fill=INK, font=self._lettering.font(layout.letters))
+            pen.text((left, y), line, fill=INK, font=self._text.font(layout.letters))
 
 
 def _number_size(box: Size) -> int:

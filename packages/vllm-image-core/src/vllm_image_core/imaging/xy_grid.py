@@ -79,9 +79,9 @@ class XYGrid:
                     allowed="1 value or more",
                 )
         check_count(pictures, expected=len(x.values) * len(y.values))
-        self._lettering = TextDrawing()
+        self._text = TextDrawing()
         self._columns, self._rows = len(x.values), len(y.values)
-        self._x_name, self._y_name = map(self._lettering.drawable, (x.name, y.name))
+        self._x_name, self._y_name = map(self._text.drawable, (x.name, y.name))
         self._x_labels, self._y_labels = self._labels(x, "x"), self._labels(y, "y")
         self._shape = CellShape.of(pictures)
         self._images = thumbnails(pictures, self._layout(longest_side).box)
@@ -101,7 +101,7 @@ class XYGrid:
         return grid if max(grid.size) <= longest_side else fit(grid, Size(longest_side, longest_side))
 
     def _labels(self, axis: Axis, letter: str) -> list[str]:
-        written = (self._lettering.drawable(str(value)) for value in axis.values)
+        written = (self._text.drawable(str(value)) for value in axis.values)
         return [label or f"{letter}{number}" for number, label in enumerate(written, start=1)]
 
     def _layout(self, side: int) -> _Layout:
@@ -132,18 +132,18 @@ class XYGrid:
     def _label_width(self, side: int, letters: int, gap: int) -> int:
         """As wide as the widest label and the axis's name, up to a limit at which they are broken."""
         texts = [*self._y_labels, self._y_name]
-        widest = max(self._lettering.width(text, letters) for text in texts)
+        widest = max(self._text.width(text, letters) for text in texts)
         return min(widest, round(side * _WIDEST_LABELS)) + 2 * gap
 
     def _lines(self, label: str, letters: int, width: int) -> list[str]:
-        return self._lettering.lines(label, size=letters, width=width, most=_LABEL_LINES)
+        return self._text.lines(label, size=letters, width=width, most=_LABEL_LINES)
 
     def _draw_columns(self, pen: "ImageDraw.ImageDraw", layout: _Layout) -> None:
-        font = self._lettering.font(layout.letters)
+        font = self._text.font(layout.letters)
         if self._x_name:
             right, _ = layout.place(0, self._columns)
             middle = (layout.left + right - layout.gap) / 2
-            name = self._lettering.lines(self._x_name, size=layout.letters, width=right - layout.left, most=1)
+            name = self._text.lines(self._x_name, size=layout.letters, width=right - layout.left, most=1)
             pen.text((middle, layout.gap), name[0], fill=_NAME_INK, font=font, anchor="ma")
         for column, label in enumerate(self._x_labels):
             left, top = layout.place(0, column)
@@ -153,10 +153,10 @@ class XYGrid:
                 pen.text((left + layout.box.width / 2, y), line, fill=INK, font=font, anchor="ma")
 
     def _draw_rows(self, pen: "ImageDraw.ImageDraw", layout: _Layout) -> None:
-        font = self._lettering.font(layout.letters)
+        font = self._text.font(layout.letters)
         width = layout.left - 2 * layout.gap
         if self._y_name:
-            name = self._lettering.lines(self._y_name, size=layout.letters, width=width, most=1)
+            name = self._text.lines(self._y_name, size=layout.letters, width=width, most=1)
             y = layout.top - layout.gap // 2 - line_height(layout.letters)
             pen.text((layout.gap, y), name[0], fill=_NAME_INK, font=font)
         for row, label in enumerate(self._y_labels):

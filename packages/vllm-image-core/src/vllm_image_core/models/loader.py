@@ -137,8 +137,8 @@ class _Extender:
         try:
             if other in self._under_way:
                 raise BadProfile(
-                    f"{_file_name(self._under_way[0])}: extends: {self._chain(other)}; allowed is a chain that "
-                    "ends at a profile without extends"
+                    f"{_file_name(self._under_way[0])}: extends: {self._chain(other)}; allowed is a "
+                    "chain that ends at a profile without extends"
                 )
             return self.profile(other)
         finally:

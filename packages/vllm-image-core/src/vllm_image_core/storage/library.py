@@ -120,7 +120,8 @@ class Library:
             there = is_there(journal)
         except OSError as error:
             raise CannotSave(
-                f"The journal of batches {one_line(str(journal), limit=300)} cannot be used: {reason_of(error)}.",
+                f"The journal of batches {one_line(str(journal), limit=300)} cannot be used: "
+                f"{reason_of(error)}.",
                 next_step=next_step_after(error, otherwise=JournalUnavailable.usual_next_step),
             ) from error
         if not there:

@@ -113,7 +113,7 @@ class Store:
             if given is None:
                 return self.root / self._write(picture, automatic_stem(prompt, now), _write)
             with self._naming:
-                return self.root / self._write(picture, given, _write_without_twin)
+                return self.root / self._write(picture, given, _write_without_equal_name)
         except (OSError, UnicodeError) as error:
             message, next_step = _explain(error, self.root)
             raise PictureNotSaved(message, picture=picture, next_step=next_step) from error
@@ -139,7 +139,7 @@ def _write(root: Path, picture: Picture, stem: str) -> str:
         return name
 
 
-def _write_without_twin(root: Path, picture: Picture, stem: str) -> str:
+def _write_without_equal_name(root: Path, picture: Picture, stem: str) -> str:
     """The same, where a name is taken by its twins, too.
 
     Two processes may write twins at the same moment: of two files whose writers both look once more after
@@ -147,20 +147,20 @@ def _write_without_twin(root: Path, picture: Picture, stem: str) -> str:
     """
     with Folder.open(root) as folder:
         with folder.temporary(picture.bytes) as temporary:
-            name = _place(folder, temporary, stem, picture.extension, _with_twins(folder))
-            while _has_twin(folder, name):
+            name = _place(folder, temporary, stem, picture.extension, _with_equal_names(folder))
+            while _has_equal_name(folder, name):
                 folder.remove(name)
-                name = _place(folder, temporary, stem, picture.extension, _with_twins(folder))
+                name = _place(folder, temporary, stem, picture.extension, _with_equal_names(folder))
         folder.sync()
         return name
 
 
-def _with_twins(folder: Folder) -> _Taken:
-    twins = frozenset(map(fold_name, folder.names()))
-    return lambda name: fold_name(name) in twins or folder.has(name)
+def _with_equal_names(folder: Folder) -> _Taken:
+    equal_names = frozenset(map(fold_name, folder.names()))
+    return lambda name: fold_name(name) in equal_names or folder.has(name)
 
 
-def _has_twin(folder: Folder, name: str) -> bool:
+def _has_equal_name(folder: Folder, name: str) -> bool:
     fold = fold_name(name)
     return any(other != name and fold_name(other) == fold for other in folder.names())
 

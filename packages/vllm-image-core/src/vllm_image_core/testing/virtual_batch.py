@@ -18,7 +18,7 @@ from vllm_image_core.fleet.fleet import Fleet
 
 __all__ = ["VirtualBatch"]
 
-PATIENCE_SECONDS: Final = 600.0
+OUTAGE_SECONDS: Final = 600.0
 
 
 @dataclass
@@ -27,7 +27,7 @@ class VirtualBatch:
 
     Attributes:
         fleet: The servers.
-        patience: Seconds that an outage may last; then every request that is left fails with its error.
+        outage_timeout: Seconds that an outage may last; then every request that is left fails with its error.
         replies: What was made, by position.
         errors: What failed, by position.
         seconds: How long it took.
@@ -35,7 +35,7 @@ class VirtualBatch:
     """
 
     fleet: Fleet
-    patience: float = PATIENCE_SECONDS
+    outage_timeout: float = OUTAGE_SECONDS
     replies: dict[int, ImageGenerationReply] = field(default_factory=dict[int, ImageGenerationReply])
     errors: dict[int, OmniError | ImageError] = field(default_factory=dict[int, OmniError | ImageError])
     seconds: float = 0.0
@@ -69,7 +69,7 @@ class VirtualBatch:
     def _send(self) -> None:
         while self._waiting and len(self._open) < self.fleet.window:
             item = self._waiting.pop()
-            self._open[asyncio.create_task(self.fleet.generate_image(item[1], patient=True))] = item
+            self._open[asyncio.create_task(self.fleet.generate_image(item[1], low_priority=True))] = item
 
     def _take(self, task: asyncio.Task[ImageGenerationReply]) -> OmniError | None:
         """Write down how a call ended; of one that ended in an outage, return the error."""
@@ -101,7 +101,7 @@ class VirtualBatch:
             for task in list(self._open):
                 self._take(task)
         loop = asyncio.get_running_loop()
-        until = loop.time() + self.patience
+        until = loop.time() + self.outage_timeout
         while loop.time() < until:
             await asyncio.sleep(max(0.0, self._checked + PROBE_SECONDS - loop.time()))
             self._checked = loop.time()

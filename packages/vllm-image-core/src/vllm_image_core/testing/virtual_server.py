@@ -40,7 +40,7 @@ _PNG: Final = bytes.fromhex(
 
 _BUSY: Final = 503
 
-FAULTS: Final = ("unreachable", "busy", "lost", "timeout", "rubbish", "error", "memory", "dead")
+FAULTS: Final = ("unreachable", "busy", "lost", "timeout", "bad_reply", "error", "memory", "dead")
 """What can go wrong with a request, by name."""
 
 
@@ -254,7 +254,7 @@ class VirtualServer:
                 raise ConnectionLost(f"{self.base_url} closed the connection")
             case "timeout":
                 raise RequestTimeout(f"no whole answer from {self.base_url}")
-            case "rubbish":
+            case "bad_reply":
                 raise BadReply(f"{self.base_url} answered 200, but with a page")
             case "error":
                 raise ServerError(f"{self.base_url} failed", status=500)

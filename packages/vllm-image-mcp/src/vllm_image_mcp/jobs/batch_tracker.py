@@ -45,7 +45,7 @@ class BatchTracker:
     Args:
         studio: Who makes them.
         notes: The server's own, told with every picture.
-        patience: Seconds that pictures under way may take when nobody waits for them any more.
+        outage_timeout: Seconds that pictures under way may take when nobody waits for them any more.
         listener: Called with a batch's id and each of its events.
 
     Attributes:
@@ -57,21 +57,21 @@ class BatchTracker:
         studio: Studio,
         *,
         notes: Sequence[str],
-        patience: float,
+        outage_timeout: float,
         listener: Callable[[str, Event], None] | None = None,
     ) -> None:
         self.ending = False
         self._listener = listener
         self._studio = studio
         self._notes = tuple(notes)
-        self._patience = patience
-        self._watches: dict[str, BatchMonitor] = {}
+        self._outage_gate = outage_timeout
+        self._monitors: dict[str, BatchMonitor] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._given_up: dict[str, asyncio.Task[None]] = {}
 
     def monitor_of(self, batch_id: str) -> BatchMonitor | None:
         """The watch on a batch that began or went on here; None for any other."""
-        return self._watches.get(batch_id)
+        return self._monitors.get(batch_id)
 
     async def begin(self, batch: ImageBatch) -> BatchMonitor:
         """Begin a batch, or go on with one, and follow it; cancelled meanwhile, it does not begin.
@@ -82,7 +82,7 @@ class BatchTracker:
         """
         if self.ending:
             raise ServerEnding("This MCP server is shutting down, so nothing was sent.")
-        known = self._watches.get(batch.id)
+        known = self._monitors.get(batch.id)
         if known is not None and not known.over and known.batch is batch:
             return known
         try:
@@ -90,27 +90,27 @@ class BatchTracker:
         except asyncio.CancelledError:
             self._do(_cancel(batch))
             raise
-        watch = BatchMonitor(batch, folder=self._studio.output_dir, notes=self._notes)
+        monitor = BatchMonitor(batch, folder=self._studio.output_dir, notes=self._notes)
         if self._listener is not None:
             batch.listen(functools.partial(self._listener, batch.id))
-        self._remember(watch)
-        self._do(watch.follow())
-        return watch
+        self._remember(monitor)
+        self._do(monitor.follow())
+        return monitor
 
-    def wind_down(self, watch: BatchMonitor) -> None:
+    def wind_down(self, monitor: BatchMonitor) -> None:
         """Send no more, and let what is under way end: it is paid for."""
-        task = self._do(self._wound_down(watch.batch))
-        self._given_up[watch.batch.id] = task
-        task.add_done_callback(lambda _: self._given_up.pop(watch.batch.id, None))
+        task = self._do(self._wound_down(monitor.batch))
+        self._given_up[monitor.batch.id] = task
+        task.add_done_callback(lambda _: self._given_up.pop(monitor.batch.id, None))
 
     def is_given_up(self, batch_id: str) -> bool:
         """Whether no more is sent of a batch, and what is under way has not ended yet."""
         return batch_id in self._given_up
 
-    async def wait_until_settled(self, watch: BatchMonitor) -> None:
+    async def wait_until_settled(self, monitor: BatchMonitor) -> None:
         """Wait until the journal says how a batch ended that was given up, if its last picture has ended."""
-        task = self._given_up.get(watch.batch.id)
-        if watch.over and task is not None:
+        task = self._given_up.get(monitor.batch.id)
+        if monitor.over and task is not None:
             await asyncio.wait([task])
 
     async def resume_all(self) -> None:
@@ -125,17 +125,17 @@ class BatchTracker:
     @property
     def is_working(self) -> bool:
         """Whether a batch is in progress."""
-        return any(not each.over for each in self._watches.values())
+        return any(not each.over for each in self._monitors.values())
 
     async def drain(self, seconds: float) -> None:
         """Begin nothing more, and give what is in progress some time to end; the batches can be resumed."""
         self.ending = True
-        watches = [each for each in self._watches.values() if not each.over]
-        drained = [_log_failure(each.batch.drain(seconds)) for each in watches]
+        monitors = [each for each in self._monitors.values() if not each.over]
+        drained = [_log_failure(each.batch.drain(seconds)) for each in monitors]
         await asyncio.gather(*drained)
         async with asyncio.timeout(_FOLLOW_SECONDS):
-            while any(not each.over for each in watches):
-                await asyncio.gather(*(each.news(_FOLLOW_SECONDS) for each in watches))
+            while any(not each.over for each in monitors):
+                await asyncio.gather(*(each.news(_FOLLOW_SECONDS) for each in monitors))
 
     async def aclose(self) -> None:
         """Leave the batches as they are; the studio makes them resumable when it closes."""
@@ -144,7 +144,7 @@ class BatchTracker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _wound_down(self, batch: ImageBatch) -> None:
-        await batch.drain(self._patience)
+        await batch.drain(self._outage_gate)
         if not self.ending:
             await self._studio.cancel_batch(batch.id)
 
@@ -154,13 +154,13 @@ class BatchTracker:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _remember(self, watch: BatchMonitor) -> None:
-        while len(self._watches) >= _KEPT:
-            oldest = next((name for name, each in self._watches.items() if each.over), None)
+    def _remember(self, monitor: BatchMonitor) -> None:
+        while len(self._monitors) >= _KEPT:
+            oldest = next((name for name, each in self._monitors.items() if each.over), None)
             if oldest is None:
                 break
-            del self._watches[oldest]
-        self._watches[watch.batch.id] = watch
+            del self._monitors[oldest]
+        self._monitors[monitor.batch.id] = monitor
 
 
 async def _cancel(batch: ImageBatch) -> None:

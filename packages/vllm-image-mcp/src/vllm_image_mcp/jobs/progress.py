@@ -29,25 +29,25 @@ class Reports:
 
     Args:
         ctx: The call.
-        watch: The batch that it waits for.
+        monitor: The batch that it waits for.
         wait: Seconds that it will wait at most.
         ticks: Messages that were sent before the batch began.
     """
 
-    def __init__(self, ctx: Context[State], watch: BatchMonitor, *, wait: float, ticks: int = 0) -> None:
+    def __init__(self, ctx: Context[State], monitor: BatchMonitor, *, wait: float, ticks: int = 0) -> None:
         self._ctx = ctx
-        self._watch = watch
+        self._monitor = monitor
         self._wait = wait
         self._asked = "progress_token" in (ctx.request_context.meta or {})
         self._heard = self._asked or not ctx.request_context.lifespan_context.wired
-        self._told = watch.ended_count
+        self._told = monitor.ended_count
         self._ticks = ticks
 
     async def first(self) -> None:
         """Tell the batch's id, how it stands, and whether it will take longer than the call waits."""
         if not self._heard:
             return
-        eta = self._watch.batch.eta
+        eta = self._monitor.batch.eta
         late = eta.seconds is not None and eta.seconds > self._wait
         more = f". This call answers within {duration(self._wait)}; get_batch waits on" if late else ""
         others = await self._others() if self._asked else 0
@@ -57,9 +57,9 @@ class Reports:
         """Tell each picture that has ended since; where none has, that the work goes on."""
         if not self._heard:
             return
-        ended = self._watch.ended_count
+        ended = self._monitor.ended_count
         if ended <= self._told:
-            if self._watch.over or ended == self._watch.batch.progress.total:
+            if self._monitor.over or ended == self._monitor.batch.progress.total:
                 return
             self._ticks += 1
             await self._report(self._told + between(self._ticks), await self._others())
@@ -70,19 +70,19 @@ class Reports:
             await self._report(self._told)
 
     async def _report(self, value: float, others: int = 0, *, eta: Eta | None = None, more: str = "") -> None:
-        progress = self._watch.batch.progress
+        progress = self._monitor.batch.progress
         total = progress.total
         parts = [
             f"{int(value)} of {'?' if total is None else total}",
             *([f"{progress.failed} failed"] if progress.failed else []),
             *self._outlook(value, others, eta),
         ]
-        await self._ctx.report_progress(value, total, f"{self._watch.batch.id}: {', '.join(parts)}{more}")
+        await self._ctx.report_progress(value, total, f"{self._monitor.batch.id}: {', '.join(parts)}{more}")
 
     def _outlook(self, value: float, others: int, eta: Eta | None) -> list[str]:
         """What is still to come; nothing after the last picture."""
-        batch = self._watch.batch
-        if value == batch.progress.total or self._watch.over:
+        batch = self._monitor.batch
+        if value == batch.progress.total or self._monitor.over:
             return []
         if cause := batch.cause:
             return [f"paused: {in_our_words(cause)}"]

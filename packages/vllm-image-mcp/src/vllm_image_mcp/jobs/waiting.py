@@ -99,26 +99,26 @@ class Beginning:
 
 
 async def wait_for_batch(
-    ctx: Context[State], watch: BatchMonitor, until: float, *, through_trouble: bool = True, ticks: int = 0
+    ctx: Context[State], monitor: BatchMonitor, until: float, *, through_trouble: bool = True, ticks: int = 0
 ) -> None:
     """Wait until a batch of this process is over, or the time is.
 
     Args:
         ctx: The call.
-        watch: The batch.
+        monitor: The batch.
         until: When the call has to answer, by the event loop's clock.
         through_trouble: Whether to wait on while the server or the folder is away.
         ticks: Progress messages that the call has sent before.
     """
     loop = asyncio.get_running_loop()
-    reports = Reports(ctx, watch, wait=until - loop.time(), ticks=ticks)
+    reports = Reports(ctx, monitor, wait=until - loop.time(), ticks=ticks)
     await reports.first()
-    while not watch.over and (left := until - loop.time()) > 0:
-        if watch.batch.trouble and not through_trouble:
+    while not monitor.over and (left := until - loop.time()) > 0:
+        if monitor.batch.trouble and not through_trouble:
             return
-        await watch.news(min(left, TICK_SECONDS))
+        await monitor.news(min(left, TICK_SECONDS))
         await reports.next()
-    if watch.over:
+    if monitor.over:
         await reports.next()  # what ended while the last message was on its way
 
 

@@ -24,7 +24,7 @@ __all__ = ["Completions", "add_completions"]
 
 _MOST: Final = 100
 """The protocol's own limit."""
-_PATIENCE_SECONDS: Final = 2.0
+_WAIT_SECONDS: Final = 2.0
 """Somebody is typing."""
 _LOOKED_AT: Final = 200
 
@@ -72,7 +72,7 @@ class Completions:
         from vllm_omni_client.errors import OmniError  # noqa: PLC0415 - likewise
 
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_WAIT_SECONDS):
                 profile = (await self._state.studio.model()).profile
         except (TimeoutError, ImageError, OmniError):
             profile = self._state.registry.fallback

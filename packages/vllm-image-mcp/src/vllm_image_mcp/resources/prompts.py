@@ -24,7 +24,7 @@ __all__ = ["SETTINGS", "PromptServer", "Prompts", "add_prompts"]
 SETTINGS: Final = ("num_inference_steps", "guidance_scale", "quality", "aspect_ratio", "seed")
 """What can be compared."""
 
-_PATIENCE_SECONDS: Final = 5.0
+_WAIT_SECONDS: Final = 5.0
 """A person waits for a prompt; a server that does not answer is told of in its text."""
 _LEAST_VARIATIONS: Final = 2
 _MOST_VARIATIONS: Final = 20
@@ -204,11 +204,11 @@ class Prompts:
         from vllm_omni_client.errors import OmniError  # noqa: PLC0415 - likewise
 
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_WAIT_SECONDS):
                 model = await self._state.studio.model()
                 return _Loaded(told=_model_told(model), only_edits=not model.profile.text_to_image)
         except TimeoutError:
-            why = f"it did not answer within {_PATIENCE_SECONDS:.0f} s"
+            why = f"it did not answer within {_WAIT_SECONDS:.0f} s"
         except (ImageError, OmniError) as error:
             why = error.message.rstrip(".")
         return _Loaded(

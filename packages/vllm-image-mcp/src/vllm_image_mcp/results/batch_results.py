@@ -71,7 +71,7 @@ _NEXT: Final[dict[str, str]] = {
 
 def batch_result(
     found: FoundBatch,
-    watch: BatchMonitor | None,
+    monitor: BatchMonitor | None,
     records: Sequence[Record],
     *,
     notes: Sequence[str],
@@ -83,23 +83,23 @@ def batch_result(
 
     Args:
         found: As the journal has it.
-        watch: What its pictures told here; None where another process made them.
+        monitor: What its pictures told here; None where another process made them.
         records: What the folder tells of those that it has.
         notes: The server's own.
         given_up: Whether its call was, and only what was sent is still waited for.
         server_url: The server's base URL.
         folder: The output folder.
     """
-    settings = _settings(found.items, watch, records)
+    settings = _settings(found.items, monitor, records)
     same = common_parameters(settings.values())
-    told = {note: None for seen in watch.seen.values() for note in seen.notes} if watch else {}
-    models = list(dict.fromkeys(_models(watch, records)))
-    live = watch.batch if watch and not watch.over else None
+    told = {note: None for seen in monitor.seen.values() for note in seen.notes} if monitor else {}
+    models = list(dict.fromkeys(_models(monitor, records)))
+    live = monitor.batch if monitor and not monitor.over else None
     counts = live.progress if live else found
     results = [
         _image(
             item,
-            watch,
+            monitor,
             other_than(same, settings.get(item.position, {})),
             server_url=server_url,
             folder=folder,
@@ -117,7 +117,7 @@ def batch_result(
         images_cancelled=counts.cancelled,
         images_left=(counts.waiting or 0) + counts.running,
         seconds_left=seconds_left(live) if live else None,
-        max_concurrent=watch.batch.at_once if watch else None,
+        max_concurrent=monitor.batch.at_once if monitor else None,
         model=models[0] if len(models) == 1 else None,
         parameters=same,
         results=results,
@@ -182,11 +182,11 @@ def _omitted_note(found: FoundBatch) -> list[str]:
 
 
 def _settings(
-    items: Sequence[ItemReport], watch: BatchMonitor | None, records: Sequence[Record]
+    items: Sequence[ItemReport], monitor: BatchMonitor | None, records: Sequence[Record]
 ) -> dict[int, Parameters]:
     """What each picture was made with, beside its prompt and seed: as it was told here, or by its file."""
     seen: Mapping[int, Parameters] = (
-        {index: each.parameters for index, each in watch.seen.items()} if watch else {}
+        {index: each.parameters for index, each in monitor.seen.items()} if monitor else {}
     )
     files = {record.path: parameters_of_record(record) for record in records}
     found = {
@@ -201,26 +201,26 @@ def _settings(
     }
 
 
-def _models(watch: BatchMonitor | None, records: Sequence[Record]) -> Iterator[str]:
-    told = (seen.answer.parameters_used for seen in watch.seen.values()) if watch else ()
+def _models(monitor: BatchMonitor | None, records: Sequence[Record]) -> Iterator[str]:
+    told = (seen.answer.parameters_used for seen in monitor.seen.values()) if monitor else ()
     yield from (used.model for used in told if used)
     yield from (one_line(record.model) for record in records if record.model)
 
 
 def _image(
-    item: ItemReport, watch: BatchMonitor | None, parameters: Parameters, *, server_url: str, folder: Path
+    item: ItemReport, monitor: BatchMonitor | None, parameters: Parameters, *, server_url: str, folder: Path
 ) -> BatchImage:
     """One picture: as it was told here, which is newer, or as the journal has it."""
-    seen = watch.seen.get(item.position) if watch else None
+    seen = monitor.seen.get(item.position) if monitor else None
     path = Path(seen.answer.file_path) if seen and seen.answer.file_path else item.path
     seconds = seen.answer.generation_time_seconds if seen else item.seconds
-    error = None if seen else _error(item, watch, server_url=server_url)
+    error = None if seen else _error(item, monitor, server_url=server_url)
     if path is not None and not path.exists():
         path, error = None, _REMOVED
     return BatchImage(
         index=item.position,
         prompt=brief(item.prompt),
-        status=_item_status(item, watch, error=error, path=path),
+        status=_item_status(item, monitor, error=error, path=path),
         file_path=path_text(path) if path else None,
         generation_time_seconds=None if seconds is None else round(seconds, 3),
         seed=item.seed,
@@ -233,18 +233,18 @@ def _image(
 
 
 def _item_status(
-    item: ItemReport, watch: BatchMonitor | None, *, error: str | None, path: Path | None
+    item: ItemReport, monitor: BatchMonitor | None, *, error: str | None, path: Path | None
 ) -> Literal["success", "failed", "cancelled", "running", "waiting"]:
     if path is not None:
         return "success"
     if error is not None:
         return "failed"
-    state = watch.batch.state(item.position) if watch and not watch.over else item.state
+    state = monitor.batch.state(item.position) if monitor and not monitor.over else item.state
     return "running" if state == "done" else state  # its outcome is on its way
 
 
-def _error(item: ItemReport, watch: BatchMonitor | None, *, server_url: str) -> str | None:
-    live = watch.errors.get(item.position) if watch else None
+def _error(item: ItemReport, monitor: BatchMonitor | None, *, server_url: str) -> str | None:
+    live = monitor.errors.get(item.position) if monitor else None
     if isinstance(live, (ImageError, OmniError)):
         return explain(live, server_url=server_url)
     if item.error is None or item.path is not None:

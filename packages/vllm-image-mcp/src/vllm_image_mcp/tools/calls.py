@@ -71,16 +71,16 @@ async def generate(ctx: Context[State], request: ImageRequest, *, max_wait: obje
     """
     state = _with_folder(ctx)
     batch = state.studio.batch([request])
-    watch = await _begin_and_wait(ctx, batch, [request], max_wait=max_wait, through_trouble=False)
-    if error := watch.errors.get(0) or batch.trouble:
+    monitor = await _begin_and_wait(ctx, batch, [request], max_wait=max_wait, through_trouble=False)
+    if error := monitor.errors.get(0) or batch.trouble:
         await batch.cancel()  # who is told of an error may call again, and must not get two pictures
         raise error
-    if seen := watch.seen.get(0):
+    if seen := monitor.seen.get(0):
         path = Path(seen.answer.file_path or "")
         link = picture_link(path, uri=seen.answer.uri or "", description=seen.described)
         return await reply(seen.answer, state.settings, links=[link], drawing=one_picture(path))
     inputs = _input_names(request) if isinstance(request, EditRequest) else None
-    answer = image_waiting(watch.batch, inputs=inputs, over=watch.over, notes=state.notes)
+    answer = image_waiting(monitor.batch, inputs=inputs, over=monitor.over, notes=state.notes)
     return await reply(answer, state.settings)
 
 
@@ -142,13 +142,13 @@ async def batch_got(
     waiting, resuming = yes_or_no("wait", wait, usual=True), yes_or_no("resume", resume, usual=False)
     until = answer_by(ctx, max_wait) if waiting else asyncio.get_running_loop().time()
     found_batch = await state.studio.find_batch(batch_id, limit=MOST_LISTED)
-    watch = await _resume(state, found_batch) if resuming else state.floor.monitor_of(found_batch.id)
-    if watch is not None and waiting:
-        await wait_for_batch(ctx, watch, until)
-    elif watch is None and waiting and found_batch.state in GOING_ON:
+    monitor = await _resume(state, found_batch) if resuming else state.tracker.monitor_of(found_batch.id)
+    if monitor is not None and waiting:
+        await wait_for_batch(ctx, monitor, until)
+    elif monitor is None and waiting and found_batch.state in GOING_ON:
         await wait_for_other_process(ctx, found_batch, until)
-    if watch is not None:
-        await state.floor.wait_until_settled(watch)
+    if monitor is not None:
+        await state.tracker.wait_until_settled(monitor)
     told = await _batch_reply(ctx, await state.studio.find_batch(batch_id, limit=MOST_LISTED))
     return with_notes(told, [_FOR_GOOD]) if resuming and found_batch.state == "cancelled" else told
 
@@ -245,30 +245,30 @@ async def _begin_and_wait(
     through_trouble: bool = True,
 ) -> BatchMonitor:
     """Begin a batch of some requests and wait; where the host gives up, what was not sent is cancelled."""
-    floor = ctx.request_context.lifespan_context.floor
+    tracker = ctx.request_context.lifespan_context.tracker
     until = answer_by(ctx, max_wait)
     async with Beginning(ctx, batch.id, total=len(requests), until=until) as beginning:
-        watch = await floor.begin(batch)
+        monitor = await tracker.begin(batch)
     try:
-        await wait_for_batch(ctx, watch, until, through_trouble=through_trouble, ticks=beginning.ticks)
+        await wait_for_batch(ctx, monitor, until, through_trouble=through_trouble, ticks=beginning.ticks)
     except asyncio.CancelledError:
-        floor.wind_down(watch)
+        tracker.wind_down(monitor)
         raise
-    if watch.fault is not None:
-        raise watch.fault
-    return watch
+    if monitor.fault is not None:
+        raise monitor.fault
+    return monitor
 
 
 async def _resume(state: State, found_batch: FoundBatch) -> BatchMonitor | None:
     """Go on with a batch that was cut off, has failures, or lacks files; any other stays as it is."""
     lacks_files = found_batch.state == "done" and batch_results.lacks_files(found_batch)
     if found_batch.state not in _RESUMABLE | _RETRIABLE and not lacks_files:
-        return state.floor.monitor_of(found_batch.id)
+        return state.tracker.monitor_of(found_batch.id)
     batch = state.studio.resume(found_batch.id)
     if found_batch.state in _RETRIABLE:
         await batch
         await batch.retry_failed()
-    return await state.floor.begin(batch)
+    return await state.tracker.begin(batch)
 
 
 async def _batch_reply(
@@ -294,17 +294,17 @@ async def _with_folder_outcomes(state: State, batch: BatchSummary) -> BatchSumma
 
 
 async def _answer(state: State, found_batch: FoundBatch) -> BatchResult:
-    watch = state.floor.monitor_of(found_batch.id)
+    monitor = state.tracker.monitor_of(found_batch.id)
     done = {item.position for item in found_batch.items if item.path is not None}
     records: Sequence[Record] = ()
-    if found_batch.state in _CUT_OFF or done - (watch.seen.keys() if watch else set()):
+    if found_batch.state in _CUT_OFF or done - (monitor.seen.keys() if monitor else set()):
         records = (await state.studio.find(batch=found_batch.id, limit=_MOST_BATCHES)).pictures
     return batch_results.batch_result(
         with_folder(found_batch, records) if found_batch.state in _CUT_OFF else found_batch,
-        watch,
+        monitor,
         records,
         notes=state.notes,
-        given_up=state.floor.is_given_up(found_batch.id),
+        given_up=state.tracker.is_given_up(found_batch.id),
         server_url=state.server_url,
         folder=state.studio.output_dir,
     )

@@ -60,38 +60,38 @@ class EngineJob:
         )
 
 
-def order(wish: ParsedRequest, rules: ModelRules, *, adapters: Collection[str]) -> EngineJob:
+def order(parsed: ParsedRequest, rules: ModelRules, *, adapters: Collection[str]) -> EngineJob:
     """What the model makes of the request: of the fields that it reads, and of no other.
 
     Raises:
         WorkerError: The model cannot do it.
     """
-    if wish.adapter is not None and wish.adapter.path not in adapters:
-        raise no_adapter(wish.adapter.path)
-    if wish.generator_device is not None:
-        check_device(wish.generator_device)
-    seed = secrets.randbelow(2**32) if wish.seed is None else wish.seed
+    if parsed.adapter is not None and parsed.adapter.path not in adapters:
+        raise no_adapter(parsed.adapter.path)
+    if parsed.generator_device is not None:
+        check_device(parsed.generator_device)
+    seed = secrets.randbelow(2**32) if parsed.seed is None else parsed.seed
     if not _LEAST_SEED <= seed < _SEED_LIMIT:
         raise WorkerError("Overflow when unpacking long long")
-    subjects = _subjects(wish, rules, seed)
-    picture_format = PictureFormat.choose(wish.output_format)
-    return EngineJob(subjects=subjects, format=picture_format, output_compression=wish.output_compression)
+    subjects = _subjects(parsed, rules, seed)
+    picture_format = PictureFormat.choose(parsed.output_format)
+    return EngineJob(subjects=subjects, format=picture_format, output_compression=parsed.output_compression)
 
 
-def _subjects(wish: ParsedRequest, rules: ModelRules, seed: int) -> tuple[Subject, ...]:
-    steps = DEFAULT_STEPS if wish.steps is None else wish.steps
-    rules.check_edit(steps=steps, strength=wish.strength, edits=bool(wish.pictures))
-    prompt = rules.prompt(wish.prompt)
+def _subjects(parsed: ParsedRequest, rules: ModelRules, seed: int) -> tuple[Subject, ...]:
+    steps = DEFAULT_STEPS if parsed.steps is None else parsed.steps
+    rules.check_edit(steps=steps, strength=parsed.strength, edits=bool(parsed.pictures))
+    prompt = rules.prompt(parsed.prompt)
     guidance = rules.guidance(
-        guidance_scale=wish.guidance_scale,
-        true_cfg_scale=wish.true_cfg_scale,
-        negative_prompt=wish.negative_prompt,
+        guidance_scale=parsed.guidance_scale,
+        true_cfg_scale=parsed.true_cfg_scale,
+        negative_prompt=parsed.negative_prompt,
     )
     if guidance is not None:
         rules.check_negative_prompt(guidance.negative_prompt)
-    width, height = _size(wish, rules)
-    sources = _sources(wish, rules, steps, size=(width, height))
-    n = max(1, wish.n)
+    width, height = _size(parsed, rules)
+    sources = _sources(parsed, rules, steps, size=(width, height))
+    n = max(1, parsed.n)
     if n > _MOST_PICTURES:
         raise WorkerError(f"CUDA out of memory. There is no room for {n} pictures.")
     return tuple(
@@ -103,21 +103,21 @@ def _subjects(wish: ParsedRequest, rules: ModelRules, seed: int) -> tuple[Subjec
             steps=steps,
             seed=seed,
             place=None if n == 1 else index,
-            adapter=wish.adapter,
+            adapter=parsed.adapter,
             sources=sources,
         )
         for index in range(n)
     )
 
 
-def _size(wish: ParsedRequest, rules: ModelRules) -> tuple[int, int]:
+def _size(parsed: ParsedRequest, rules: ModelRules) -> tuple[int, int]:
     """The size of the pictures: that of the first input where the model takes it from there."""
-    width, height = wish.width, wish.height
-    if wish.pictures and rules.family.reads_pictures:
-        for picture in wish.pictures:
+    width, height = parsed.width, parsed.height
+    if parsed.pictures and rules.family.reads_pictures:
+        for picture in parsed.pictures:
             rules.check_input(*picture.size)
         if width is None or height is None:
-            width, height = _within_megapixel(*wish.pictures[0].size)
+            width, height = _within_megapixel(*parsed.pictures[0].size)
     return rules.size(width, height)
 
 
@@ -127,14 +127,16 @@ def _within_megapixel(width: int, height: int) -> tuple[int, int]:
     return int(width * scale), int(height * scale)
 
 
-def _sources(wish: ParsedRequest, rules: ModelRules, steps: int, *, size: tuple[int, int]) -> Sources | None:
-    if not wish.pictures or not rules.family.reads_pictures:
+def _sources(
+    parsed: ParsedRequest, rules: ModelRules, steps: int, *, size: tuple[int, int]
+) -> Sources | None:
+    if not parsed.pictures or not rules.family.reads_pictures:
         return None
-    guided = wish.mask is not None or wish.reference is not None
-    strength = rules.strength(wish.strength, steps=steps, guided=guided)
-    if wish.reference is not None and rules.family.strength == "read_with_mask":
-        rules.check_reference(*wish.reference.size)
-    if wish.mask is not None:
-        rules.check_mask([_within_megapixel(*picture.size) for picture in wish.pictures], size)
-    further = () if wish.reference is None else (wish.reference,)
-    return Sources(pictures=(*wish.pictures, *further), mask=wish.mask, strength=strength)
+    guided = parsed.mask is not None or parsed.reference is not None
+    strength = rules.strength(parsed.strength, steps=steps, guided=guided)
+    if parsed.reference is not None and rules.family.strength == "read_with_mask":
+        rules.check_reference(*parsed.reference.size)
+    if parsed.mask is not None:
+        rules.check_mask([_within_megapixel(*picture.size) for picture in parsed.pictures], size)
+    further = () if parsed.reference is None else (parsed.reference,)
+    return Sources(pictures=(*parsed.pictures, *further), mask=parsed.mask, strength=strength)

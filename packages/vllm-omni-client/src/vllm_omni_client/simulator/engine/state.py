@@ -32,7 +32,7 @@ class WakeupRequest(BaseModel):
     stage_ids: list[int]
 
 
-class ServerState:
+class EngineState:
     """How the server is at the moment; requests that come while it sleeps wait until it wakes.
 
     Args:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from vllm_omni_client.simulator.engine.state import ServerState
+from vllm_omni_client.simulator.engine.state import EngineState
 from vllm_omni_client.simulator.faults.fault import AsFault, FaultPlan
 
 PATH = "/simulator/faults"
@@ -23,11 +23,11 @@ class Orders(BaseModel):
     faults: tuple[AsFault, ...]
 
 
-def control_routes(plan: FaultPlan, condition: ServerState) -> Sequence[Route]:
+def control_routes(plan: FaultPlan, engine_state: EngineState) -> Sequence[Route]:
     """GET tells how often each fault has happened, POST adds some, DELETE ends all and heals the server."""
 
     def state() -> Response:
-        return JSONResponse({"faults": dict(plan.counts()), "alive": condition.alive})
+        return JSONResponse({"faults": dict(plan.counts()), "alive": engine_state.alive})
 
     async def show(_: Request) -> Response:
         return state()
@@ -43,7 +43,7 @@ def control_routes(plan: FaultPlan, condition: ServerState) -> Sequence[Route]:
 
     async def clear(_: Request) -> Response:
         plan.clear()
-        condition.heal()
+        engine_state.heal()
         return state()
 
     return [

@@ -49,10 +49,10 @@ class Reply:
 
 def corrupt(fault: Fault, reply: Reply) -> Reply:
     """The reply after the fault; an error stays what it is, and so does a fault that has nothing to spoil."""
-    spoil = _SPOILERS.get(fault.kind)
-    if spoil is None or reply.status != 200:  # noqa: PLR2004 - only pictures are spoilt
+    corrupt_bytes = _CORRUPTIONS.get(fault.kind)
+    if corrupt_bytes is None or reply.status != 200:  # noqa: PLR2004 - only pictures are spoilt
         return reply
-    return spoil(fault, reply)
+    return corrupt_bytes(fault, reply)
 
 
 def gzip_bomb(mebibytes: int) -> bytes:
@@ -99,7 +99,7 @@ def _redrawn(reply: Reply, change: Callable[[Image.Image], Image.Image]) -> Repl
     )
 
 
-_SPOILERS: Mapping[str, Callable[[Fault, Reply], Reply]] = {
+_CORRUPTIONS: Mapping[str, Callable[[Fault, Reply], Reply]] = {
     "no-json": lambda _, reply: reply.with_body(b'{"created": 17, "data": ['),
     "wrong-types": lambda _, reply: reply.with_body(json.dumps(_WRONG_TYPES).encode()),
     "gzip-bomb": lambda fault, reply: reply.with_body(gzip_bomb(fault.mebibytes), content_encoding="gzip"),

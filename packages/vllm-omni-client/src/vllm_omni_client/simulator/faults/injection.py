@@ -6,7 +6,7 @@ from http import HTTPStatus
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vllm_omni_client.simulator.engine.state import ServerState
+from vllm_omni_client.simulator.engine.state import EngineState
 from vllm_omni_client.simulator.faults.connection import Connection
 from vllm_omni_client.simulator.faults.corruption import Reply, corrupt
 from vllm_omni_client.simulator.faults.fault import Fault, FaultPlan
@@ -19,11 +19,11 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 class FaultInjector:
     """An ASGI application that answers as another one does, but for the faults of a plan."""
 
-    def __init__(self, app: ASGIApp, *, plan: FaultPlan, condition: ServerState, release: Release) -> None:
+    def __init__(self, app: ASGIApp, *, plan: FaultPlan, engine_state: EngineState, release: Release) -> None:
         self._app = app
         self._release = release
         self._plan = plan
-        self._condition = condition
+        self._engine_state = engine_state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, well or badly."""
@@ -39,10 +39,10 @@ class FaultInjector:
                 await asyncio.sleep(fault.seconds)
                 await self._app(scope, receive, send)
             case "engine-death":
-                self._condition.alive = False
+                self._engine_state.alive = False
                 await self._app(scope, receive, send)
             case "model-swap":
-                self._condition.names = (fault.name,)
+                self._engine_state.names = (fault.name,)
                 await self._app(scope, receive, send)
             case "reset-before":
                 await _read(receive)

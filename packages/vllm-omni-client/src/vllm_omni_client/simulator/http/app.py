@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vllm_omni_client.simulator.engine.state import ServerState
+from vllm_omni_client.simulator.engine.state import EngineState
 from vllm_omni_client.simulator.faults.control import control_routes
 from vllm_omni_client.simulator.faults.fault import FaultPlan
 from vllm_omni_client.simulator.faults.injection import FaultInjector
@@ -42,7 +42,7 @@ class Simulation:
         self.faults: FaultPlan = FaultPlan(self.settings.faults, seed=self.settings.fault_seed)
         """What goes wrong from now on."""
         server = SimulatedServer(self.settings)
-        self.condition: ServerState = server.condition
+        self.engine_state: EngineState = server.engine_state
         """Whether the engine lives, and under which names the model is served."""
         self.app: Starlette = _application(self.settings, server, self.faults)
         """The ASGI application; it needs no lifespan."""
@@ -60,8 +60,8 @@ def create_app(settings: SimulatorSettings | None = None) -> Starlette:
 
 
 def _application(settings: SimulatorSettings, server: SimulatedServer, plan: FaultPlan) -> Starlette:
-    control = control_routes(plan, server.condition) if settings.control else ()
-    faults = Middleware(FaultInjector, plan=plan, condition=server.condition, release=server.release)
+    control = control_routes(plan, server.engine_state) if settings.control else ()
+    faults = Middleware(FaultInjector, plan=plan, engine_state=server.engine_state, release=server.release)
     guard = [] if settings.api_key is None else [Middleware(_KeyGuard, api_key=settings.api_key)]
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
     routes = [*_routes(server), *control]

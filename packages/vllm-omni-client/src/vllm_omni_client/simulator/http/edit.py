@@ -27,7 +27,7 @@ _RESOLUTIONS = (640, 1024)
 _BOT_TASKS = (None, "recaption", "think", "think_recaption", "vanilla")
 
 
-async def wish_for(
+async def parse(
     request: ImageEditRequest, rules: ModelRules, *, model: str, max_pixels: int | None, release: Release
 ) -> ParsedRequest:
     """What the request asks for, after every check that the server makes, in its order.

@@ -23,7 +23,7 @@ from vllm_omni_client.simulator.http.release import Release
 ROUTE = "Image generation"
 
 
-def wish_for(
+def parse(
     request: ImageGenerationRequest, *, model: str, max_pixels: int | None, release: Release
 ) -> ParsedRequest:
     """What the request asks for, after every check that the server makes before it queues a request.
@@ -41,10 +41,10 @@ def wish_for(
         raise failure(ROUTE, error) from error
     if release.limits_generated_size:
         check_size(*size, max_pixels=max_pixels, release=release)
-    return _wish(request, adapter, size, release)
+    return _parsed(request, adapter, size, release)
 
 
-def _wish(
+def _parsed(
     request: ImageGenerationRequest,
     adapter: Adapter | None,
     size: tuple[int | None, int | None],

@@ -15,7 +15,7 @@ from vllm_omni_client.simulator.http.release import Release
 
 
 def reply(
-    wish: ParsedRequest,
+    parsed: ParsedRequest,
     made: EngineJob,
     finished: Finished[Pictures],
     *,
@@ -25,44 +25,44 @@ def reply(
     """The pictures, as JSON or as a file.
 
     Args:
-        wish: How they are to be sent.
+        parsed: How they are to be sent.
         made: What was asked of the engine.
         finished: What came of it.
         submit_seconds: From the request's arrival until it entered the queue.
         release: Which fields there are.
     """
-    if wish.as_file:
+    if parsed.as_file:
         named = PictureFormat(name="png") if release.names_files_png else made.format
         return _file_reply(finished.value, named)
     body: dict[str, object] = {
         "created": int(time.time()),
         "data": [_as_json(picture) for picture in finished.value],
-        "output_format": made.format.name if release.reports_format or wish.pictures else None,
-        "size": _size(wish, made, release),
+        "output_format": made.format.name if release.reports_format or parsed.pictures else None,
+        "size": _size(parsed, made, release),
     }
     if release.reports_cot:
         body["cot_output"] = None
     if release.reports_metrics:
-        told = release.reports_edit_metrics or not wish.pictures
-        body["metrics"] = _metrics(wish, made, finished, submit_seconds) if told else None
+        told = release.reports_edit_metrics or not parsed.pictures
+        body["metrics"] = _metrics(parsed, made, finished, submit_seconds) if told else None
     return JSONResponse(body)
 
 
-def _size(wish: ParsedRequest, made: EngineJob, release: Release) -> str | None:
+def _size(parsed: ParsedRequest, made: EngineJob, release: Release) -> str | None:
     """Newer releases report the size of the pictures, older ones what was asked for or nothing."""
     if release.reported_size == "made":
         return "x".join(map(str, made.size))
-    if wish.pictures:
-        return wish.requested_size or "auto"
+    if parsed.pictures:
+        return parsed.requested_size or "auto"
     if release.reported_size == "written":
-        return wish.written_size
-    return wish.requested_size if release.reported_size == "requested" else None
+        return parsed.written_size
+    return parsed.requested_size if release.reported_size == "requested" else None
 
 
 def _metrics(
-    wish: ParsedRequest, made: EngineJob, finished: Finished[Pictures], submit_seconds: float
+    parsed: ParsedRequest, made: EngineJob, finished: Finished[Pictures], submit_seconds: float
 ) -> Mapping[str, object]:
-    metrics: dict[str, object] = _stage_metrics(made, finished) if wish.stage_metrics else {}
+    metrics: dict[str, object] = _stage_metrics(made, finished) if parsed.stage_metrics else {}
     metrics["stage_durations"] = {
         "queue_wait_ms": submit_seconds * 1000,
         "stage_0_gen_ms": finished.generation_seconds * 1000,

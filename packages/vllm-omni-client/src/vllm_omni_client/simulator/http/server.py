@@ -13,7 +13,7 @@ from starlette.types import Receive
 from vllm_omni_client.simulator.engine.engine import Engine, Finished
 from vllm_omni_client.simulator.engine.job import EngineJob, Pictures, order
 from vllm_omni_client.simulator.engine.model_rules import ModelRules, rules_for
-from vllm_omni_client.simulator.engine.state import ServerState, SleepRequest, WakeupRequest
+from vllm_omni_client.simulator.engine.state import EngineState, SleepRequest, WakeupRequest
 from vllm_omni_client.simulator.http import edit, generation
 from vllm_omni_client.simulator.http.body import read_edit_request, read_generation_request, read_json
 from vllm_omni_client.simulator.http.http_error import Crash, HttpError
@@ -58,7 +58,7 @@ class SimulatedServer:
             speed=settings.speed,
             gpu_gib=_gpu_gib(settings, self._rules),
         )
-        self.condition: ServerState = ServerState(
+        self.engine_state: EngineState = EngineState(
             settings.served_names, resident_gib=self._rules.family.resident_gib
         )
         self._telemetry = Metrics(settings.model, counts_images=self.release.counts_images)
@@ -70,13 +70,13 @@ class SimulatedServer:
         arrived = time.monotonic()
         try:
             wanted = await read_generation_request(request, self.release)
-            wish = generation.wish_for(
+            parsed = generation.parse(
                 wanted,
-                model=self.condition.names[0],
+                model=self.engine_state.names[0],
                 max_pixels=self._max_pixels,
                 release=self.release,
             )
-            return await self._while_connected(self._reply(wish, arrived), request)
+            return await self._while_connected(self._reply(parsed, arrived), request)
         except ClientDisconnect:
             return Response()
         except HttpError as refusal:
@@ -87,14 +87,14 @@ class SimulatedServer:
         arrived = time.monotonic()
         try:
             wanted = await read_edit_request(request, self.release)
-            wish = await edit.wish_for(
+            parsed = await edit.parse(
                 wanted,
                 self._rules,
-                model=self.condition.names[0],
+                model=self.engine_state.names[0],
                 max_pixels=self._max_pixels,
                 release=self.release,
             )
-            return await self._to_the_end(self._reply(wish, arrived))
+            return await self._to_the_end(self._reply(parsed, arrived))
         except ClientDisconnect:
             return Response()
         except HttpError as refusal:
@@ -105,7 +105,7 @@ class SimulatedServer:
     async def sleep(self, request: Request) -> Response:
         """Free the GPU; generations wait from now on."""
         try:
-            return JSONResponse(self.condition.sleep(await read_json(request, SleepRequest)))
+            return JSONResponse(self.engine_state.sleep(await read_json(request, SleepRequest)))
         except HttpError as refusal:
             return refusal.response(self.release, path=request.url.path)
 
@@ -114,19 +114,19 @@ class SimulatedServer:
         try:
             wanted = await read_json(request, WakeupRequest)
             self._check_slept()
-            return JSONResponse(self.condition.wake_up(wanted))
+            return JSONResponse(self.engine_state.wake_up(wanted))
         except Crash:
             raise
         except HttpError as refusal:
             return refusal.response(self.release, path=request.url.path)
 
     def _check_slept(self) -> None:
-        if self.release.wake_needs_sleep and not self.condition.has_slept:
+        if self.release.wake_needs_sleep and not self.engine_state.has_slept:
             raise Crash("'State' object has no attribute 'sleeping_stages'")
 
     async def models(self, _: Request) -> Response:
         """A card for each served name; all have the same root."""
-        cards = [model_card(name, root=self._settings.model) for name in self.condition.names]
+        cards = [model_card(name, root=self._settings.model) for name in self.engine_state.names]
         return JSONResponse({"object": "list", "data": cards})
 
     async def version(self, _: Request) -> Response:
@@ -136,9 +136,9 @@ class SimulatedServer:
     async def health(self, _: Request) -> Response:
         """Whether the engine is alive; a sleeping one is."""
         if not self.release.tells_health:
-            alive = self.condition.alive
+            alive = self.engine_state.alive
             return Response(status_code=HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE)
-        if self.condition.alive:
+        if self.engine_state.alive:
             return JSONResponse({"status": "healthy"})
         return JSONResponse({"status": "unhealthy"}, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
 
@@ -196,45 +196,45 @@ class SimulatedServer:
         making.add_done_callback(self._undropped.discard)
         return await asyncio.shield(making)
 
-    async def _reply(self, wish: ParsedRequest, arrived: float) -> Response:
-        if not self.condition.alive:
-            return _engine_error(wish, _DEAD, stage=0)
-        if wish.nesting > _DEEPEST_COPY:
-            self.condition.alive = False  # the engine's process dies of it, and nothing starts another one
-            return _engine_error(wish, _TOO_DEEP, stage=None)
-        made, finished, seconds = await self._generate(wish, arrived)
+    async def _reply(self, parsed: ParsedRequest, arrived: float) -> Response:
+        if not self.engine_state.alive:
+            return _engine_error(parsed, _DEAD, stage=0)
+        if parsed.nesting > _DEEPEST_COPY:
+            self.engine_state.alive = False  # the engine's process dies of it, and nothing starts another one
+            return _engine_error(parsed, _TOO_DEEP, stage=None)
+        made, finished, seconds = await self._generate(parsed, arrived)
         if made.format.name == "jpg" and not self.release.knows_jpg:
-            raise failure(wish.route, "'JPG'")  # Pillow's own name is JPEG
-        return reply(wish, made, finished, submit_seconds=seconds, release=self.release)
+            raise failure(parsed.route, "'JPG'")  # Pillow's own name is JPEG
+        return reply(parsed, made, finished, submit_seconds=seconds, release=self.release)
 
-    def _load(self, wish: ParsedRequest) -> None:
+    def _load(self, parsed: ParsedRequest) -> None:
         """Decode the input images, where a release does it before it looks at anything else."""
         if not self.release.loads_unread_images:
             return
         try:
-            wish.load()
+            parsed.load()
         except OSError as error:
             if self.release.engine_errors == "of_worker":  # not the worker's: it is found before that
-                raise failure(wish.route, error) from error
+                raise failure(parsed.route, error) from error
             raise
 
     async def _generate(
-        self, wish: ParsedRequest, arrived: float
+        self, parsed: ParsedRequest, arrived: float
     ) -> tuple[EngineJob, Finished[Pictures], float]:
         """What became of a wish, and after how many seconds it entered the queue."""
-        await self.condition.until_awake()
+        await self.engine_state.until_awake()
         try:
-            self._load(wish)
-            made = order(wish, self._rules, adapters=self._settings.lora_paths)
+            self._load(parsed)
+            made = order(parsed, self._rules, adapters=self._settings.lora_paths)
             submitted = time.monotonic()
             finished = await self._engine.run(made.work(self._rules))
         except HttpError:
             raise
         except Exception as error:  # the server's own boundary: whatever fails here is a reply of 500
             self._telemetry.count_failed("stage_error")
-            raise wish.server_error(error, self.release) from error
+            raise parsed.server_error(error, self.release) from error
         self._telemetry.count_completed(
-            _completion(wish, made, finished, total_seconds=time.monotonic() - arrived)
+            _completion(parsed, made, finished, total_seconds=time.monotonic() - arrived)
         )
         return made, finished, submitted - arrived
 
@@ -254,14 +254,14 @@ async def _wait_for_disconnect(receive: Receive) -> None:
         pass
 
 
-def _engine_error(wish: ParsedRequest, message: str, *, stage: int | None) -> Response:
+def _engine_error(parsed: ParsedRequest, message: str, *, stage: int | None) -> Response:
     """An error of the engine itself: unlike others it has the request's id."""
     error: dict[str, object] = {
         "message": message,
         "type": "InternalServerError",
         "param": None,
         "code": 500,
-        "request_id": f"{'img_edit' if wish.pictures else 'img_gen'}-{uuid.uuid4().hex[:16]}",
+        "request_id": f"{'img_edit' if parsed.pictures else 'img_gen'}-{uuid.uuid4().hex[:16]}",
         "error_stage_id": stage,
     }
     return JSONResponse({"error": error}, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -274,14 +274,14 @@ def _gpu_gib(settings: SimulatorSettings, rules: ModelRules) -> float | None:
 
 
 def _completion(
-    wish: ParsedRequest, made: EngineJob, finished: Finished[Pictures], *, total_seconds: float
+    parsed: ParsedRequest, made: EngineJob, finished: Finished[Pictures], *, total_seconds: float
 ) -> Completion:
     width, height = made.size
     return Completion(
         images=len(finished.value),
         pixels=width * height * len(finished.value),
         steps=made.steps,
-        steps_given=wish.steps is not None,
+        steps_given=parsed.steps is not None,
         queue_seconds=finished.queue_seconds,
         run_seconds=finished.run_seconds,
         total_seconds=total_seconds,
