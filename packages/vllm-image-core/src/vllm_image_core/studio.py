@@ -81,7 +81,7 @@ class Studio(StudioViews):
         now: The local time, for file names.
         draw_seed: A seed for a request without one, 0 to 4294967295.
         timer: Seconds on a clock that never goes back.
-        outage_timeout: Seconds that a batch waits for a server or a folder that is away, before it is stopped.
+        outage_timeout: Seconds for which a batch waits for an unavailable server or folder before it stops.
 
     Used as ``async with Studio(url) as studio``, or closed with ``aclose()``.
     """
