@@ -16,7 +16,7 @@ def test_every_module_has_its_line_in_its_room(package: str, root: Path) -> None
     [folder] = root.glob(f"packages/*/src/{package}")
 
     top, *rooms = re.split(r"^### (?=\w+/)", section, flags=re.MULTILINE)
-    named = _names(top) + [f"{room.partition('/')[0]}/{name}" for room in rooms for name in _names(room)]
+    named = _names(top) + [f"{room.partition('/: ')[0]}/{name}" for room in rooms for name in _names(room)]
 
     modules = [path.relative_to(folder).as_posix() for path in folder.rglob("*.py")]
     assert sorted(name for name in named if name.endswith(".py")) == sorted(
