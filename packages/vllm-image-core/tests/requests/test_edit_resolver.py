@@ -251,3 +251,23 @@ def test_other_models_have_no_layers_and_say_who_has(asked: dict[str, Any]) -> N
 )
 def test_an_edit_has_the_bounds_of_a_generation(asked: dict[str, Any], parameter: str) -> None:
     assert refused(**asked).parameter == parameter
+
+
+@pytest.mark.parametrize(
+    ("images", "size", "words"),
+    [
+        (1, {"width": 64, "height": 48}, "the result has the size of its image, 128x96; 64x48 was asked for"),
+        (1, {"width": 128, "height": 128}, "the result has the size of its image, 128x96"),
+        (2, {}, "takes a mask with a single image; 2 were given"),
+    ],
+)
+def test_a_mask_that_the_server_could_not_lay_over_its_image_is_refused(
+    images: int, size: dict[str, int], words: str
+) -> None:
+    given = (png(128, 96), png(96, 96))[:images]
+    assert words in refused(images=given, mask=png(128, 96), **size).message
+
+
+@pytest.mark.parametrize(("width", "height"), [(128, 96), (130, 97), (2048, 1024)])
+def test_a_mask_is_taken_over_an_image_of_any_size(width: int, height: int) -> None:
+    assert resolved(images=png(width, height), mask=png(width, height)).inputs.mask is not None

@@ -1,5 +1,6 @@
 """A resolved edit: the caller's values over the profile's, its pictures read, and ready to be sent."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
@@ -240,6 +241,7 @@ def resolve_edit(
         size, size_notes = choose_edit_size(request, profile, first)
     else:
         size, size_notes = size_of_resolution(resolution, first), ()
+    _check_mask(inputs, size, profile)
     base = resolve(
         replace(request, width=None, height=None, aspect_ratio=None),
         profile,
@@ -355,6 +357,40 @@ def _check_steps_left(strength: float, steps: int) -> None:
 def _steps_left(strength: float, steps: int) -> int:
     """The rule of the pipelines (source: `get_timesteps` of vLLM-Omni 0.30.0's klein and Z-Image)."""
     return steps - int(max(steps - min(steps * strength, steps), 0))
+
+
+def _check_mask(inputs: Inputs, size: Size, profile: Profile) -> None:
+    """Refuse a mask that the pipeline cannot lay over its input.
+
+    Source: Flux2KleinPipeline of vLLM-Omni 0.30.0 multiplies the mask with the latents of its inputs; with
+    several inputs, or with a result of another size than the input, the server answers 500.
+    """
+    if inputs.mask is None:
+        return
+    count = len(inputs.images)
+    if count > 1:
+        raise InvalidRequest(
+            f"mask: {profile.model} takes a mask with a single image; {count} were given.",
+            parameter="mask",
+            value=count,
+            allowed="a mask with one image",
+            next_step="Give one image, or leave out the mask.",
+        )
+    picture, most = inputs.images[0].picture.size, profile.edit_rules.masked_pixels
+    scale = 1.0 if most is None else min(1.0, math.sqrt(most / picture.pixels))
+    multiple = profile.resolution_multiple
+    covered = Size(int(picture.width * scale), int(picture.height * scale))
+    if (covered.width // multiple, covered.height // multiple) != (
+        size.width // multiple,
+        size.height // multiple,
+    ):
+        raise InvalidRequest(
+            f"mask: with a mask, the result has the size of its image, {covered}; {size} was asked for.",
+            parameter="mask",
+            value=str(size),
+            allowed=f"the image's own size, {covered}",
+            next_step="Leave out width, height and aspect_ratio, or leave out the mask.",
+        )
 
 
 def _mask_notes(inputs: Inputs) -> tuple[Note, ...]:
