@@ -3,7 +3,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from vllm_omni_client.simulator.engine.engine import Engine, EngineTask, Finished
+from vllm_omni_client.simulator.engine.engine import Engine, EngineTask, TaskResult
 from vllm_omni_client.simulator.engine.model_rules import WorkerError, rules_for
 
 MEGAPIXEL = 1024 * 1024
@@ -130,7 +130,7 @@ async def test_work_that_fails_fails_alone() -> None:
             machine.run(task(broken)), machine.run(task(lambda: "done")), return_exceptions=True
         )
     assert isinstance(outcomes[0], RuntimeError)
-    assert isinstance(outcomes[1], Finished)
+    assert isinstance(outcomes[1], TaskResult)
 
 
 async def test_equal_requests_run_in_one_batch_if_there_is_room() -> None:

@@ -29,7 +29,7 @@ class EngineTask(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finished(Generic[T]):
+class TaskResult(Generic[T]):
     """The result of a request, with its timing."""
 
     value: T
@@ -49,9 +49,9 @@ class Finished(Generic[T]):
 class _QueuedTask(Generic[T]):
     task: EngineTask[T]
     arrived: float
-    outcome: asyncio.Future[Finished[T] | Exception]
+    outcome: asyncio.Future[TaskResult[T] | Exception]
 
-    def settle(self, outcome: Finished[T] | Exception) -> None:
+    def settle(self, outcome: TaskResult[T] | Exception) -> None:
         """Set the outcome, as a plain value even for an error, since the caller may never retrieve it."""
         if not self.outcome.done():
             self.outcome.set_result(outcome)
@@ -86,7 +86,7 @@ class Engine(Generic[T]):
         """Number of requests in the queue."""
         return len(self._waiting)
 
-    async def run(self, task: EngineTask[T]) -> Finished[T]:
+    async def run(self, task: EngineTask[T]) -> TaskResult[T]:
         """Run a task when its turn comes.
 
         A call that is cancelled while it waits leaves the queue; one that is already running runs to its end.
@@ -95,7 +95,7 @@ class Engine(Generic[T]):
             WorkerError: The GPU is out of memory.
             Exception: Whatever the task itself raised.
         """
-        outcome: asyncio.Future[Finished[T] | Exception] = asyncio.get_running_loop().create_future()
+        outcome: asyncio.Future[TaskResult[T] | Exception] = asyncio.get_running_loop().create_future()
         queued = _QueuedTask(task=task, arrived=time.monotonic(), outcome=outcome)
         self._forget_closed_loops()
         self._waiting.append(queued)
@@ -160,11 +160,11 @@ class Engine(Generic[T]):
 
     def _finish(
         self, queued: _QueuedTask[T], value: T | Exception, batch: tuple[_QueuedTask[T], ...], started: float
-    ) -> Finished[T] | Exception:
+    ) -> TaskResult[T] | Exception:
         if isinstance(value, Exception):
             return value
         gib = self._rules.gib(pixels=_pixels(batch))
-        return Finished(
+        return TaskResult(
             value=value,
             queue_seconds=started - queued.arrived,
             run_seconds=time.monotonic() - started,

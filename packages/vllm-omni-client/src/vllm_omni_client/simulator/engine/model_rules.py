@@ -90,7 +90,7 @@ class ModelRules:
     ratios: Ratios
     zero_guidance_is_one: bool = False
 
-    def under(self, release: Release) -> "ModelRules":
+    def for_release(self, release: Release) -> "ModelRules":
         """Return the rules as they were in an older release."""
         family = self.family
         if family.guidance == "guidance_scale_above_zero":

@@ -53,7 +53,7 @@ class EngineState:
         self._discarded = False
         self._awake: asyncio.Event | None = None
 
-    def heal(self) -> None:
+    def restore(self) -> None:
         """Restore the state at startup, except sleep."""
         self.alive = True
         self.names = self._first_names

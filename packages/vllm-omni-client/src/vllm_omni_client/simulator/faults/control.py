@@ -46,7 +46,7 @@ def control_routes(plan: FaultPlan, engine_state: EngineState) -> Sequence[Route
 
     async def clear(_: Request) -> Response:
         plan.clear()
-        engine_state.heal()
+        engine_state.restore()
         return state()
 
     return [

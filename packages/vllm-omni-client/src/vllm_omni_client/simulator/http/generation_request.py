@@ -80,7 +80,7 @@ class ImageGenerationRequest(BaseModel):
 
     @field_validator("response_format")
     @classmethod
-    def _response_format_is_no_url(cls, value: ResponseFormat, info: ValidationInfo) -> ResponseFormat:
+    def _response_format_is_not_url(cls, value: ResponseFormat, info: ValidationInfo) -> ResponseFormat:
         if value == ResponseFormat.URL:
             known = "'b64_json' or 'file'" if _release(info).sends_files else "'b64_json'"
             raise ValueError(f"Only {known} response format is supported, got: ResponseFormat.URL")

@@ -104,11 +104,11 @@ class _Releases(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, tables: object) -> object:
-        """Fill in each entry from the one before it, if it says `like_the_one_before`."""
+        """Fill in each entry from the one before it, if it says `inherits_previous`."""
         complete: list[dict[str, object]] = []
         for entry in cast("dict[str, list[dict[str, object]]]", tables)["release"]:
             own = dict(entry)
-            shared = complete[-1] if own.pop("like_the_one_before", False) else {}
+            shared = complete[-1] if own.pop("inherits_previous", False) else {}
             complete.append({**shared, **own})
         return {"release": complete}
 

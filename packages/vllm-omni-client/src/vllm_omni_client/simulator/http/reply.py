@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from starlette.responses import JSONResponse, Response
 
 from vllm_omni_client.simulator.drawing.encoding import PictureFormat, archive
-from vllm_omni_client.simulator.engine.engine import Finished
+from vllm_omni_client.simulator.engine.engine import TaskResult
 from vllm_omni_client.simulator.engine.job import EngineJob, Pictures
 from vllm_omni_client.simulator.http.parsed_request import ParsedRequest
 from vllm_omni_client.simulator.http.release import Release
 
 
-def reply(
+def build_reply(
     parsed: ParsedRequest,
     job: EngineJob,
-    finished: Finished[Pictures],
+    result: TaskResult[Pictures],
     *,
     submit_seconds: float,
     release: Release,
@@ -27,16 +27,16 @@ def reply(
     Args:
         parsed: The request, which says how to send the images.
         job: The job that the engine ran.
-        finished: The job's result.
+        result: The job's result.
         submit_seconds: Time from the request's arrival until it entered the queue.
         release: The release whose fields to send.
     """
     if parsed.as_file:
         named = PictureFormat(name="png") if release.names_files_png else job.format
-        return _file_reply(finished.value, named)
+        return _file_reply(result.value, named)
     body: dict[str, object] = {
         "created": int(time.time()),
-        "data": [_as_json(picture) for picture in finished.value],
+        "data": [_as_json(picture) for picture in result.value],
         "output_format": job.format.name if release.reports_format or parsed.pictures else None,
         "size": _size(parsed, job, release),
     }
@@ -44,7 +44,7 @@ def reply(
         body["cot_output"] = None
     if release.reports_metrics:
         has_metrics = release.reports_edit_metrics or not parsed.pictures
-        body["metrics"] = _metrics(parsed, job, finished, submit_seconds) if has_metrics else None
+        body["metrics"] = _metrics(parsed, job, result, submit_seconds) if has_metrics else None
     return JSONResponse(body)
 
 
@@ -60,14 +60,14 @@ def _size(parsed: ParsedRequest, job: EngineJob, release: Release) -> str | None
 
 
 def _metrics(
-    parsed: ParsedRequest, job: EngineJob, finished: Finished[Pictures], submit_seconds: float
+    parsed: ParsedRequest, job: EngineJob, result: TaskResult[Pictures], submit_seconds: float
 ) -> Mapping[str, object]:
-    metrics: dict[str, object] = _stage_metrics(job, finished) if parsed.stage_metrics else {}
+    metrics: dict[str, object] = _stage_metrics(job, result) if parsed.stage_metrics else {}
     metrics["stage_durations"] = {
         "queue_wait_ms": submit_seconds * 1000,
-        "stage_0_gen_ms": finished.generation_seconds * 1000,
+        "stage_0_gen_ms": result.generation_seconds * 1000,
     }
-    metrics["peak_memory_mb"] = finished.peak_memory_mib
+    metrics["peak_memory_mb"] = result.peak_memory_mib
     return metrics
 
 
@@ -86,9 +86,9 @@ def _file_reply(pictures: Sequence[bytes], picture_format: PictureFormat) -> Res
     return Response(content, media_type=media_type, headers={"Content-Disposition": disposition})
 
 
-def _stage_metrics(job: EngineJob, finished: Finished[Pictures]) -> dict[str, object]:
+def _stage_metrics(job: EngineJob, result: TaskResult[Pictures]) -> dict[str, object]:
     """Return what `return_stage_metrics` adds; everything about audio and text is zero for an image."""
-    milliseconds = finished.generation_seconds * 1000
+    milliseconds = result.generation_seconds * 1000
     width, height = job.size
     stage: dict[str, object] = {
         "stage_id": 0,

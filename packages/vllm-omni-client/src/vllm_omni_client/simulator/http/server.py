@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
-from vllm_omni_client.simulator.engine.engine import Engine, Finished
+from vllm_omni_client.simulator.engine.engine import Engine, TaskResult
 from vllm_omni_client.simulator.engine.job import EngineJob, Pictures, create_job
 from vllm_omni_client.simulator.engine.model_rules import ModelRules, rules_for
 from vllm_omni_client.simulator.engine.state import EngineState, SleepRequest, WakeupRequest
@@ -24,7 +24,7 @@ from vllm_omni_client.simulator.http.parsed_request import ParsedRequest, failur
 from vllm_omni_client.simulator.http.process_metrics import process_families
 from vllm_omni_client.simulator.http.prometheus_text import text_of
 from vllm_omni_client.simulator.http.release import Release, release_for
-from vllm_omni_client.simulator.http.reply import reply
+from vllm_omni_client.simulator.http.reply import build_reply
 from vllm_omni_client.simulator.settings import SimulatorSettings
 
 _DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
@@ -45,7 +45,7 @@ class SimulatedServer:
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
         self.release: Release = release_for(settings.server_version)
-        self._rules = rules_for(settings.model).under(self.release)
+        self._rules = rules_for(settings.model).for_release(self.release)
         if settings.max_num_seqs > 1 and not self._rules.family.batches:
             raise ValueError(
                 f"{self._rules.family.pipeline!r} does not support request-level batching. "
@@ -94,7 +94,7 @@ class SimulatedServer:
                 max_pixels=self._max_pixels,
                 release=self.release,
             )
-            return await self._to_the_end(self._reply(parsed, arrived))
+            return await self._run_to_completion(self._reply(parsed, arrived))
         except ClientDisconnect:
             return Response()
         except HttpError as refusal:
@@ -170,7 +170,7 @@ class SimulatedServer:
         """Wait for the reply; on releases that notice a disconnect, cancel it if the client leaves first."""
         if self.release.drops_disconnected:
             return await self._unless_disconnected(reply_task, request.receive)
-        return await self._to_the_end(reply_task)
+        return await self._run_to_completion(reply_task)
 
     async def _unless_disconnected(
         self, reply: Coroutine[object, object, Response], receive: Receive
@@ -190,7 +190,7 @@ class SimulatedServer:
             reply_task.cancel()
             disconnect_task.cancel()
 
-    async def _to_the_end(self, reply: Coroutine[object, object, Response]) -> Response:
+    async def _run_to_completion(self, reply: Coroutine[object, object, Response]) -> Response:
         reply_task = asyncio.create_task(reply)
         self._unfinished.add(reply_task)
         reply_task.add_done_callback(self._unfinished.discard)
@@ -202,10 +202,10 @@ class SimulatedServer:
         if parsed.nesting > _DEEPEST_COPY:
             self.engine_state.alive = False  # the engine's process dies and is not restarted
             return _engine_error(parsed, _TOO_DEEP, stage=None)
-        job, finished, seconds = await self._generate(parsed, arrived)
+        job, result, seconds = await self._generate(parsed, arrived)
         if job.format.name == "jpg" and not self.release.encodes_jpg:
             raise failure(parsed.route, "'JPG'")  # Pillow's own name is JPEG
-        return reply(parsed, job, finished, submit_seconds=seconds, release=self.release)
+        return build_reply(parsed, job, result, submit_seconds=seconds, release=self.release)
 
     def _load(self, parsed: ParsedRequest) -> None:
         """Decode the input images, if the release does so before anything else."""
@@ -220,23 +220,23 @@ class SimulatedServer:
 
     async def _generate(
         self, parsed: ParsedRequest, arrived: float
-    ) -> tuple[EngineJob, Finished[Pictures], float]:
+    ) -> tuple[EngineJob, TaskResult[Pictures], float]:
         """Run a request; return its job, the result, and the seconds before it entered the queue."""
         await self.engine_state.until_awake()
         try:
             self._load(parsed)
             job = create_job(parsed, self._rules, adapters=self._settings.lora_paths)
             submitted = time.monotonic()
-            finished = await self._engine.run(job.task(self._rules))
+            result = await self._engine.run(job.task(self._rules))
         except HttpError:
             raise
         except Exception as error:  # like the server: any failure here is a 500 reply
             self._metrics.count_failed("stage_error")
             raise parsed.server_error(error, self.release) from error
         self._metrics.count_completed(
-            _completion(parsed, job, finished, total_seconds=time.monotonic() - arrived)
+            _completion(parsed, job, result, total_seconds=time.monotonic() - arrived)
         )
-        return job, finished, submitted - arrived
+        return job, result, submitted - arrived
 
 
 async def ping(_: Request) -> Response:
@@ -274,16 +274,16 @@ def _gpu_gib(settings: SimulatorSettings, rules: ModelRules) -> float | None:
 
 
 def _completion(
-    parsed: ParsedRequest, job: EngineJob, finished: Finished[Pictures], *, total_seconds: float
+    parsed: ParsedRequest, job: EngineJob, result: TaskResult[Pictures], *, total_seconds: float
 ) -> Completion:
     width, height = job.size
     return Completion(
-        images=len(finished.value),
-        pixels=width * height * len(finished.value),
+        images=len(result.value),
+        pixels=width * height * len(result.value),
         steps=job.steps,
         steps_given=parsed.steps is not None,
-        queue_seconds=finished.queue_seconds,
-        run_seconds=finished.run_seconds,
+        queue_seconds=result.queue_seconds,
+        run_seconds=result.run_seconds,
         total_seconds=total_seconds,
-        peak_memory_mib=finished.peak_memory_mib,
+        peak_memory_mib=result.peak_memory_mib,
     )
