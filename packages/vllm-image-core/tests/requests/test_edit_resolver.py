@@ -268,6 +268,10 @@ def test_a_mask_that_the_server_could_not_lay_over_its_image_is_refused(
     assert words in refused(images=given, mask=png(128, 96), **size).message
 
 
-@pytest.mark.parametrize(("width", "height"), [(128, 96), (130, 97), (2048, 1024)])
-def test_a_mask_is_taken_over_an_image_of_any_size(width: int, height: int) -> None:
-    assert resolved(images=png(width, height), mask=png(width, height)).inputs.mask is not None
+@pytest.mark.parametrize(
+    ("width", "height", "size"), [(128, 96, "128x96"), (130, 97, "128x96"), (2048, 1024, "1440x720")]
+)
+def test_with_a_mask_the_result_has_the_size_that_the_server_reduces_the_image_to(
+    width: int, height: int, size: str
+) -> None:
+    assert str(resolved(images=png(width, height), mask=png(width, height)).size) == size

@@ -31,8 +31,8 @@ class EditRules(BaseModel):
 
     Attributes:
         mask: Whether it paints only where a mask is white.
-        masked_pixels: The server reduces an image to at most so many pixels before it lays a mask over it; None
-            for a model that keeps any size.
+        masked_pixels: The server reduces an image to at most this many pixels before it lays a mask over it;
+            None for a model that keeps any size.
         reference_image: Whether it takes over from a further picture of its own role.
         strength: Whether it reads a strength, from 0 to 1.
         default_strength: The strength that is sent when the caller gives none; None where none is read.

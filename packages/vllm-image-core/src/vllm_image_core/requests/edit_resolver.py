@@ -241,6 +241,12 @@ def resolve_edit(
         size, size_notes = choose_edit_size(request, profile, first)
     else:
         size, size_notes = size_of_resolution(resolution, first), ()
+    if inputs.mask is not None and (request.width, request.height, request.aspect_ratio) == (
+        None,
+        None,
+        None,
+    ):
+        size, size_notes = _masked_size(inputs, profile), ()
     _check_mask(inputs, size, profile)
     base = resolve(
         replace(request, width=None, height=None, aspect_ratio=None),
@@ -359,6 +365,15 @@ def _steps_left(strength: float, steps: int) -> int:
     return steps - int(max(steps - min(steps * strength, steps), 0))
 
 
+def _masked_size(inputs: Inputs, profile: Profile) -> Size:
+    """The size of the first image as the pipeline lays a mask over it: reduced, each side rounded down."""
+    picture, most = inputs.images[0].picture.size, profile.edit_rules.masked_pixels
+    scale = 1.0 if most is None else min(1.0, math.sqrt(most / picture.pixels))
+    multiple = profile.resolution_multiple
+    width, height = (int(side * scale) // multiple * multiple for side in (picture.width, picture.height))
+    return Size(width, height)
+
+
 def _check_mask(inputs: Inputs, size: Size, profile: Profile) -> None:
     """Refuse a mask that the pipeline cannot lay over its input.
 
@@ -376,13 +391,10 @@ def _check_mask(inputs: Inputs, size: Size, profile: Profile) -> None:
             allowed="a mask with one image",
             next_step="Give one image, or leave out the mask.",
         )
-    picture, most = inputs.images[0].picture.size, profile.edit_rules.masked_pixels
-    scale = 1.0 if most is None else min(1.0, math.sqrt(most / picture.pixels))
-    multiple = profile.resolution_multiple
-    covered = Size(int(picture.width * scale), int(picture.height * scale))
-    if (covered.width // multiple, covered.height // multiple) != (
-        size.width // multiple,
-        size.height // multiple,
+    multiple, covered = profile.resolution_multiple, _masked_size(inputs, profile)
+    if (
+        size.width // multiple * multiple != covered.width
+        or size.height // multiple * multiple != covered.height
     ):
         raise InvalidRequest(
             f"mask: with a mask, the result has the size of its image, {covered}; {size} was asked for.",
