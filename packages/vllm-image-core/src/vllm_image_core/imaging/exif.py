@@ -84,7 +84,7 @@ def encode(comment: str, *, orientation: int = 1) -> bytes:
 
 
 def read(block: bytes) -> Exif:
-    """Read a block, with or without PREFIX; of a damaged one, whatever can be read."""
+    """Read a block, with or without PREFIX; if it is damaged, read as much as possible."""
     tiff = memoryview(block.removeprefix(PREFIX))
     start = bytes(tiff[:4])
     order: Order = "<" if start == _LITTLE_ENDIAN else ">"

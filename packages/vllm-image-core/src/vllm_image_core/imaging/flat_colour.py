@@ -1,4 +1,4 @@
-"""Detect an image that is one colour all over, as a model that failed silently generates it."""
+"""Detect an image that is one colour all over, the usual output of a model that fails silently."""
 
 import zlib
 from collections.abc import Iterator, Mapping

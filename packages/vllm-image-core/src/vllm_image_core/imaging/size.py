@@ -50,7 +50,7 @@ def nearest_multiple(length: int, multiple: int) -> int:
 
 
 def longest_beside(other: int, *, multiple: int, max_pixels: int) -> int:
-    """Return the longest side, a multiple, that keeps an area within max_pixels; 0 if none does."""
+    """Return the longest side, a multiple, that together with the other fits max_pixels; 0 if none does."""
     return max_pixels // other // multiple * multiple
 
 

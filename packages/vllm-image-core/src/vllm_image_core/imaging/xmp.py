@@ -89,7 +89,7 @@ def packet(properties: Properties) -> str:
 
 
 def read(text: str) -> Properties:
-    """Read the properties of a packet; of a damaged one, those before the damage.
+    """Read the properties of a packet; if it is damaged, read those before the damage.
 
     Documents that define entities are not read, and nothing outside the packet is ever fetched.
     """

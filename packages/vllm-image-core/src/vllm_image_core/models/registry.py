@@ -190,7 +190,7 @@ class Registry:
         for name in (root, id):
             relative = self._relative(name) if name else None
             if relative:
-                return _of_family(one_line(id), relative)
+                return _family_match(one_line(id), relative)
         return self._unknown(one_line(id or root or ""))
 
     def _match_known(self, served: str) -> tuple[Profile, How] | None:
@@ -237,11 +237,11 @@ class Registry:
 def _normal(served: str) -> str:
     """Normalise a name: lower case, forward slashes, no trailing slash, no file suffix."""
     path = served[-_LONGEST_NAME:].strip().casefold().replace("\\", "/").rstrip("/")
-    plain = _TAG.sub(_as_a_part, _REVISION.sub("", path))
+    plain = _TAG.sub(_tag_suffix, _REVISION.sub("", path))
     return _WEIGHTS_FILE.sub("", plain)
 
 
-def _as_a_part(tag: re.Match[str]) -> str:
+def _tag_suffix(tag: re.Match[str]) -> str:
     """Turn a tag into a part of the name; drop it if it names a copy rather than a model."""
     return "" if tag["tag"] in _NO_TAG else f"-{tag['tag']}"
 
@@ -314,7 +314,7 @@ def _keeps_settings(words: Iterable[str]) -> bool:
     return all(word not in _OTHER_NETWORK and not _NUMBER.fullmatch(word) for word in words)
 
 
-def _of_family(name: str, profile: Profile) -> Match:
+def _family_match(name: str, profile: Profile) -> Match:
     warning = (
         f"Model '{name}' is not in the known profiles. Its name says it was made from {profile.model}, so "
         f"that model's settings are used (steps={profile.default_steps}, "

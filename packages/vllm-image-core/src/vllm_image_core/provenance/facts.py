@@ -103,7 +103,7 @@ class Facts:
 def request_of(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
     """Build a request from the facts, and note what could not be used, one sentence each.
 
-    A value that a request cannot have is left out; text loses invalid characters and what exceeds the limit.
+    A value that a request cannot have is ignored; invalid characters and excess length are cut from text.
     """
     notes = list(facts.notes)
 

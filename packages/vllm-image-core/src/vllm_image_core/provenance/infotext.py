@@ -214,7 +214,7 @@ def _first_name(text: str, start: int) -> tuple[str, ...]:
 
 
 def _is_settings(settings: Mapping[str, str], *, least: int) -> bool:
-    """Whether at least that many of an image's settings have a value of the right form."""
+    """Whether enough of an image's settings have a value of the right form."""
     sound = sum(1 for name, kind in _KINDS.items() if kind.fullmatch(settings.get(name, "")))
     return sound >= least or (sound == least - 1 and len(_USUAL & settings.keys()) > least)
 

@@ -52,10 +52,10 @@ _NO_LETTERS: Final = re.compile("[^a-z0-9]")
 def facts_of_json(found: Mapping[str, object]) -> Facts:
     """Read a JSON object that is a text of its own, as the program that its keys point to."""
     if "extraMetadata" in found:
-        return _of_civitai(found)
+        return _facts_of_civitai(found)
     swarm = as_object(found.get("sui_image_params"))
     if swarm:
-        return _of_swarmui(swarm, as_object(found.get("sui_extra_data")))
+        return _facts_of_swarmui(swarm, as_object(found.get("sui_extra_data")))
     comment = found.get("Comment")
     if isinstance(comment, str):
         return facts_of_comment(json_object(comment), description=found.get("Description"))
@@ -63,7 +63,7 @@ def facts_of_json(found: Mapping[str, object]) -> Facts:
         return _by_names({**found, "prompt": found["c"], "negative": found["uc"]}, "draw-things")
     if found.keys() >= _NOVELAI:
         return facts_of_comment(found)
-    return _of_graph(found) or _by_names(found, _tool(found))
+    return _facts_of_graph(found) or _by_names(found, _tool(found))
 
 
 def facts_of_texts(texts: Mapping[str, str]) -> Facts:
@@ -116,14 +116,14 @@ def _by_names(found: Mapping[str, object], tool: Tool) -> Facts:
 
 
 def _plain(found: Mapping[str, object]) -> dict[str, object]:
-    """Normalise the names to lower case without spaces and underscores; of duplicates the first counts."""
+    """Normalise names to lower case without spaces and underscores; if two become equal, the first counts."""
     plain: dict[str, object] = {}
     for name, value in islice(found.items(), _MAX_NAMES):
         plain.setdefault(_NO_LETTERS.sub("", name.casefold()[:40]), value)
     return plain
 
 
-def _of_swarmui(found: Mapping[str, object], more: Mapping[str, object]) -> Facts:
+def _facts_of_swarmui(found: Mapping[str, object], more: Mapping[str, object]) -> Facts:
     """Read the parameters; the prompt as it was typed may be next to them."""
     return Facts(
         tool="swarmui",
@@ -139,7 +139,7 @@ def _of_swarmui(found: Mapping[str, object], more: Mapping[str, object]) -> Fact
     )
 
 
-def _of_graph(found: Mapping[str, object]) -> Facts | None:
+def _facts_of_graph(found: Mapping[str, object]) -> Facts | None:
     """Read a ComfyUI graph, which some of its nodes write into EXIF; None if this is not one."""
     inner, workflow = found.get("prompt"), found.get("workflow")
     graph = as_object(inner) or json_object(inner)
@@ -152,7 +152,7 @@ def _of_graph(found: Mapping[str, object]) -> Facts | None:
     return facts
 
 
-def _of_civitai(found: Mapping[str, object]) -> Facts:
+def _facts_of_civitai(found: Mapping[str, object]) -> Facts:
     """Read Civitai's summary, and whatever it lacks from the graph next to it."""
     summary, graph = json_object(found.get("extraMetadata")), facts_of_prompt(found)
     return Facts(

@@ -171,7 +171,7 @@ def recall(file: Path | str | bytes) -> RecalledRequest:
     """
     data = file if isinstance(file, bytes) else _content(Path(file))
     texts = read_text(data)
-    facts = next((facts for facts in _readings(texts) if facts.some), None)
+    facts = next((facts for facts in _facts_by_text(texts) if facts.some), None)
     if facts is None:
         if picture_format(data) is None:
             raise NotRecalled(f"The file is not an image that can be recalled: it is {describe(data)}.")
@@ -191,31 +191,31 @@ def recall(file: Path | str | bytes) -> RecalledRequest:
     )
 
 
-def _readings(texts: Mapping[str, str]) -> Iterator[Facts]:
+def _facts_by_text(texts: Mapping[str, str]) -> Iterator[Facts]:
     """Yield the facts of each text, the most exact first; a text is read only if none before had any."""
     yield recipe.facts_of_recipe(json_object(recipe.recipe_in(texts)))
-    yield from (facts.without_nothing() for facts in _of_others(texts))
+    yield from (facts.without_nothing() for facts in _facts_of_other_tools(texts))
 
 
-def _of_others(texts: Mapping[str, str]) -> Iterator[Facts]:
+def _facts_of_other_tools(texts: Mapping[str, str]) -> Iterator[Facts]:
     """Yield the facts of other programs' texts: first those known by name, then those known by content."""
-    yield from _of_parameters(texts.get(metadata_blocks.KEYWORD, ""))
+    yield from _facts_of_settings(texts.get(metadata_blocks.KEYWORD, ""))
     yield facts_of_metadata(json_object(texts.get("invokeai_metadata")))
     yield facts_of_prompt(json_object(texts.get("prompt")))
     yield facts_of_workflow(json_object(texts.get("workflow")))
     yield facts_of_sd_metadata(json_object(texts.get("sd-metadata")))
     yield facts_of_node(json_object(texts.get("invokeai")))
     yield facts_of_dream(texts.get("Dream", ""))
-    yield _of_novelai(texts)
+    yield _facts_of_novelai(texts)
     yield facts_of_texts(texts)
     packet = xmp.read(texts.get(xmp.KEYWORD, ""))
     others = (text for name, text in texts.items() if name not in _NAMED)
     for text in (packet.comment, packet.description, *islice(others, _MAX_TEXTS)):
-        yield from (facts for facts in _of_parameters(text or "") if _is_certain(facts))
-    yield _of_prompt_alone(texts.get(metadata_blocks.KEYWORD, ""))
+        yield from (facts for facts in _facts_of_settings(text or "") if _is_certain(facts))
+    yield _facts_of_bare_prompt(texts.get(metadata_blocks.KEYWORD, ""))
 
 
-def _of_parameters(text: str) -> Iterator[Facts]:
+def _facts_of_settings(text: str) -> Iterator[Facts]:
     """Read JSON, or a text with a line of settings."""
     found = json_object(text, wrapped=True)
     if found:
@@ -231,7 +231,7 @@ def _is_certain(facts: Facts) -> bool:
     return facts.tool != "automatic1111" or facts.seed is not None or facts.num_inference_steps is not None
 
 
-def _of_novelai(texts: Mapping[str, str]) -> Facts:
+def _facts_of_novelai(texts: Mapping[str, str]) -> Facts:
     """Read NovelAI's settings from Comment; the prompt is there, too, or in Description."""
     comment = json_object(texts.get("Comment"))
     if not (
@@ -243,7 +243,7 @@ def _of_novelai(texts: Mapping[str, str]) -> Facts:
     return facts if comment or not texts.get("Comment") else replace(facts, notes=(note,))
 
 
-def _of_prompt_alone(text: str) -> Facts:
+def _facts_of_bare_prompt(text: str) -> Facts:
     """Read a text without settings as a prompt, unless it is in an unknown encoding."""
     if not is_readable(text):
         return Facts(tool="automatic1111")
