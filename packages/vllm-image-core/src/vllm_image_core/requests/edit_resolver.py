@@ -374,6 +374,10 @@ def _masked_size(inputs: Inputs, profile: Profile) -> Size:
     return Size(width, height)
 
 
+def _multiples(size: Size, multiple: int) -> tuple[int, int]:
+    return size.width // multiple, size.height // multiple
+
+
 def _check_mask(inputs: Inputs, size: Size, profile: Profile) -> None:
     """Refuse a mask that the pipeline cannot lay over its input.
 
