@@ -169,14 +169,13 @@ async def test_the_same_edits_are_made_by_another_process_after_kill_9(
 async def test_a_picture_is_copied_once_whole_and_under_its_hash(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    edits = [edit("a"), edit("b"), edit("c", images=[OWL, FOX], mask=MASK)]
+    edits = [edit("a"), edit("b"), edit("c", images=[OWL], mask=MASK)]
     name = await interrupted(batch_server, tmp_path, *edits)
     assert copies(tmp_path) == named(FOX, OWL, MASK)
     with Database(tmp_path, JOURNAL).open() as connection:
         (told,) = connection.execute("SELECT request FROM item WHERE position = 2").fetchone()
     assert json.loads(told)["inputs"] == [
         {"role": "image", "sha256": hashlib.sha256(OWL).hexdigest()},
-        {"role": "image", "sha256": hashlib.sha256(FOX).hexdigest()},
         {"role": "mask", "sha256": hashlib.sha256(MASK).hexdigest()},
     ]
     assert name.startswith("batch_")
