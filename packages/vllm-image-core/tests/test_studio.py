@@ -191,7 +191,7 @@ async def test_a_model_that_only_edits_is_refused_before_anything_is_sent_but_ca
 ) -> None:
     server = Server("Qwen/Qwen-Image-Edit")
     studio = studio_of(server, tmp_path)
-    with pytest.raises(InvalidRequest, match="edits pictures, and makes none from a text alone"):
+    with pytest.raises(InvalidRequest, match="edits images; it does not generate them from text alone"):
         await studio.generate("a red fox")
     assert server.requests == []
     assert (await studio.estimate()).seconds_per_image > 0
