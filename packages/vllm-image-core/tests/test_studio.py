@@ -658,7 +658,7 @@ async def test_a_picture_that_the_folder_does_not_take_is_in_the_spill_folder(tm
     assert image.spilled
     assert image.path.parent == tmp_path / "spill"
     assert image.path.read_bytes() == image.picture.bytes
-    assert "not in the output folder" in image.notes[0]
+    assert "instead of the output folder" in image.notes[0]
 
 
 async def test_a_disk_that_is_too_full_costs_no_gpu_time(
@@ -672,7 +672,7 @@ async def test_a_disk_that_is_too_full_costs_no_gpu_time(
     await studio_of(server, tmp_path).make(requests[0])
     with pytest.raises(NotEnoughSpace):
         await studio_of(server, tmp_path).batch(requests)
-    with pytest.raises(NotEnoughSpace, match=r"1\.0 MB are free, about 2\.5 MB are needed"):
+    with pytest.raises(NotEnoughSpace, match=r"1\.0 MB is free, about 2\.5 MB is needed"):
         await studio_of(server, tmp_path).generate("a red fox")
     assert len(server.requests) == 1
     await studio_of(server, tmp_path, check_space=False).generate("a red fox")

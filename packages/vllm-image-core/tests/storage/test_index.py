@@ -415,7 +415,7 @@ def test_a_newer_index_is_refused_and_left_alone(root: Path, put: Put) -> None:
     with closing(sqlite3.connect(root / ".vllm-image" / "index.sqlite3")) as connection:
         connection.execute("PRAGMA user_version = 99")
     before = (root / ".vllm-image" / "index.sqlite3").read_bytes()
-    with pytest.raises(IndexUnavailable, match="its schema is 99"):
+    with pytest.raises(IndexUnavailable, match="its schema version is 99"):
         found(root)
     assert (root / ".vllm-image" / "index.sqlite3").read_bytes() == before
 
