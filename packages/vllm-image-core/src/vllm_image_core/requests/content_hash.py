@@ -39,7 +39,7 @@ def content_key(request: ResolvedRequest, *, model: str, server_version: str | N
 
 
 def _what_is_sent(request: ResolvedRequest) -> dict[str, object]:
-    """Return the fields that are sent and, for an edit, the hash of each input image, whatever its name."""
+    """Return the fields that are sent and, for an edit, the hash of each input image, ignoring its name."""
     unkeyed = {"model", "user"}
     if not isinstance(request, ResolvedEdit):
         return {"request": request.to_wire().model_dump(mode="json", exclude_none=True, exclude=unkeyed)}

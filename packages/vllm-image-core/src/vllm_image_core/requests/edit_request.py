@@ -1,4 +1,4 @@
-"""Hold what a caller asks of an edit, unchecked, and read its input images."""
+"""Define the edit request (the caller's own values, unchecked), and read its input images."""
 
 from dataclasses import dataclass, replace
 from typing import Final, Self

@@ -35,19 +35,19 @@ def has_no_place(resolved: ResolvedRequest) -> bool:
     return resolved.guidance_field.startswith(EXTRA)
 
 
-def in_an_edit(resolved: ResolvedRequest, asked: object, profile: Profile) -> ResolvedRequest:
+def in_an_edit(resolved: ResolvedRequest, requested: object, profile: Profile) -> ResolvedRequest:
     """Return the request with the server's own guidance if an edit request cannot send another value.
 
     Args:
         resolved: The request, resolved as for a generation.
-        asked: The caller's guidance scale, or None.
+        requested: The caller's guidance scale, or None.
         profile: The model's profile.
     """
     if not has_no_place(resolved):
         return resolved
     usual = profile.default_guidance_scale
     notes = tuple(note for note in resolved.notes if note.parameter != "guidance_scale")
-    if asked is not None and resolved.guidance_scale != usual:
+    if requested is not None and resolved.guidance_scale != usual:
         notes = (*notes, _not_sent(resolved.guidance_scale, profile))
     return replace(
         resolved, guidance_scale=usual, sent_guidance=usual, guided=profile.is_guided(usual), notes=notes
@@ -289,12 +289,12 @@ def _choose_resolution(request: EditRequest, profile: Profile) -> Resolution | N
     allowed = profile.edit_rules.resolutions
     if not allowed:
         return None
-    asked = {
+    requested = {
         "aspect_ratio": request.aspect_ratio,
         "width": request.width,
         "height": request.height,
     }
-    for parameter, value in asked.items():
+    for parameter, value in requested.items():
         if value is not None:
             raise InvalidRequest(
                 f"{profile.model} does not accept {parameter}: the size follows from the input image and the "
@@ -328,14 +328,14 @@ def _choose_strength(
 ) -> tuple[float | None, tuple[Note, ...]]:
     """Return the strength to send (None to send none), and a note if the caller's is not sent."""
     rules = profile.edit_rules
-    asked = None if request.strength is None else limits.strength(request.strength)
+    requested = None if request.strength is None else limits.strength(request.strength)
     has_extra = request.mask is not None or request.reference_image is not None
     if rules.strength == "read" or (rules.strength == "with_mask_or_reference" and has_extra):
-        strength = rules.default_strength if asked is None else asked
+        strength = rules.default_strength if requested is None else requested
         if strength is not None:
             _check_steps_left(strength, steps)
         return strength, ()
-    if asked is None:
+    if requested is None:
         return None, ()
     only = "" if rules.strength == "unread" else " without a mask or a reference_image"
     message = f"strength was dropped: {profile.model} does not support it{only}."

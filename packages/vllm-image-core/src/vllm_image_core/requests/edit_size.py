@@ -67,12 +67,12 @@ def _input_size(
     size = Size(*(max(multiple, side) for side in sides))
     ratio = None if request.aspect_ratio is None else aspect_ratio(str(request.aspect_ratio))
     shaped = ratio is not None and abs(size.aspect / ratio - 1) <= MOST_OFF_SHAPE
-    asked = {
+    requested = {
         "aspect_ratio": None if shaped else request.aspect_ratio,
         "width": None if request.width == size.width else request.width,
         "height": None if request.height == size.height else request.height,
     }
-    wrong = {parameter: value for parameter, value in asked.items() if value is not None}
+    wrong = {parameter: value for parameter, value in requested.items() if value is not None}
     for parameter, value in wrong.items():
         names = " and ".join(wrong)
         raise InvalidRequest(

@@ -37,7 +37,7 @@ class Guidance:
     notes: tuple[Note, ...] = ()
 
 
-def choose_guidance(asked: object, profile: Profile, preset: Preset | None = None) -> Guidance:
+def choose_guidance(requested: object, profile: Profile, preset: Preset | None = None) -> Guidance:
     """Use the caller's guidance scale; if it is None, the preset's, or otherwise the profile's.
 
     Guidance is never switched on for a distilled model: it would take twice the time for a worse image.
@@ -45,7 +45,7 @@ def choose_guidance(asked: object, profile: Profile, preset: Preset | None = Non
     Raises:
         InvalidRequest: The guidance scale is not a number from 0 to 20.
     """
-    scale = _usual(profile, preset) if asked is None else limits.guidance_scale(asked)
+    scale = _usual(profile, preset) if requested is None else limits.guidance_scale(requested)
     if profile.type == "distilled" and profile.is_guided(scale) > profile.is_guided(
         profile.default_guidance_scale
     ):
@@ -68,16 +68,16 @@ def _usual(profile: Profile, preset: Preset | None) -> float:
 
 
 def choose_negative_prompt(
-    asked: object, profile: Profile, *, guided: bool
+    requested: object, profile: Profile, *, guided: bool
 ) -> tuple[str | None, tuple[Note, ...]]:
     """Return the negative prompt to send (None to send none), and notes on what was changed.
 
     Raises:
         InvalidRequest: It is not a string, is too long, or has characters that are not allowed in a prompt.
     """
-    if asked is None:
+    if requested is None:
         return (BLANK if guided and _is_needed(profile) else None), ()
-    given = limits.text("negative_prompt", asked, max_characters=profile.max_prompt_characters)
+    given = limits.text("negative_prompt", requested, max_characters=profile.max_prompt_characters)
     named = bool(given.strip())
     if not profile.supports_negative_prompt:
         return None, (_not_supported(profile),) if named else ()

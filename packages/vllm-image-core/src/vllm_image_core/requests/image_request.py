@@ -1,4 +1,4 @@
-"""Hold what a caller asks for, before anything is checked or filled in."""
+"""Define the image request: the caller's own values, before anything is checked or filled in."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -30,7 +30,7 @@ class ImageRequest:
         filename: The file's name in the output folder; the store checks it.
         quality: "draft", "standard" or "best": the profile's settings for it fill in what the request
             does not set.
-        seed_drawn: Whether the seed was drawn for this request rather than asked for.
+        seed_drawn: Whether the seed was drawn for this request, not given by the caller.
         tag: The caller's own label, to find the image by: 1 to 100 characters. It is not sent.
         output_format: How the server encodes the image: "png", "jpeg" or "webp". If None, the format of the
             filename's extension, or PNG. Only PNG is lossless.

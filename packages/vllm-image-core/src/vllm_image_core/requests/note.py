@@ -1,4 +1,4 @@
-"""Report one thing that was changed in a request, or that its caller should know."""
+"""Define a note: one thing about a request that was changed, or that its caller should know."""
 
 from dataclasses import dataclass
 

@@ -156,8 +156,8 @@ def _lines(request: ImageRequest, resolved: ResolvedRequest) -> Iterator[Line]:
     yield _line("num_inference_steps", request.num_inference_steps, resolved.num_inference_steps, "", steps)
     yield _guidance(request.guidance_scale, resolved, reasons("guidance_scale"))
     yield _seed(request, resolved)
-    asked_format = None if request.output_format is None else resolved.output_format
-    yield _line("output_format", asked_format, resolved.output_format, "", "")
+    requested_format = None if request.output_format is None else resolved.output_format
+    yield _line("output_format", requested_format, resolved.output_format, "", "")
 
 
 class _Reasons:

@@ -155,18 +155,20 @@ def resolve(
 
 def _output_format(request: ImageRequest) -> tuple[OutputFormat, tuple[Note, ...]]:
     """Choose the format that was requested by name, or by the extension of the filename."""
-    asked = None if request.output_format is None else limits.output_format(request.output_format)
+    requested = None if request.output_format is None else limits.output_format(request.output_format)
     named = extension_format(request.filename)
     if named is None:
-        return asked or "png", ()
+        return requested or "png", ()
     extension, meant = named
     if meant is None:
-        return asked or "png", (
-            _extension_note(extension, asked or "png", "images can be png, jpeg or webp"),
+        return requested or "png", (
+            _extension_note(extension, requested or "png", "images can be png, jpeg or webp"),
         )
-    if asked in {None, meant}:
+    if requested in {None, meant}:
         return meant, ()
-    return asked or meant, (_extension_note(extension, asked or meant, f"output_format is {asked}"),)
+    return requested or meant, (
+        _extension_note(extension, requested or meant, f"output_format is {requested}"),
+    )
 
 
 def _extension_note(extension: str, chosen: OutputFormat, why: str) -> Note:
@@ -174,9 +176,9 @@ def _extension_note(extension: str, chosen: OutputFormat, why: str) -> Note:
     return Note(parameter="filename", message=message)
 
 
-def _steps(asked: object, profile: Profile, preset: Preset | None) -> int:
-    if asked is not None:
-        return limits.steps(asked)
+def _steps(requested: object, profile: Profile, preset: Preset | None) -> int:
+    if requested is not None:
+        return limits.steps(requested)
     usual = None if preset is None else preset.num_inference_steps
     return profile.default_steps if usual is None else usual
 

@@ -43,12 +43,12 @@ def choose_size(
         InvalidRequest: `aspect_ratio`, `width` or `height` cannot be used; the error says what is allowed.
     """
     if request.aspect_ratio is not None:
-        size = _of_ratio(request.aspect_ratio, profile)
-        return size, _overridden(request, size)
+        size = _size_of_ratio(request.aspect_ratio, profile)
+        return size, _override_notes(request, size)
     if request.width is None and request.height is None:
         return (preset and preset.size) or profile.default_size, ()
     if profile.size_rule == "listed":
-        return _one_of_the_listed(request, profile)
+        return _listed_size(request, profile)
     if request.height is None:
         return _complete_side("width", request.width, profile)
     if request.width is None:
@@ -62,25 +62,25 @@ def choose_size(
     return size, ()
 
 
-def _of_ratio(asked: object, profile: Profile) -> Size:
+def _size_of_ratio(requested: object, profile: Profile) -> Size:
     supported = profile.supported_aspect_ratios
-    ratio = aspect_ratio(asked) if isinstance(asked, str) else None
+    ratio = aspect_ratio(requested) if isinstance(requested, str) else None
     found = next((size for name, size in supported.items() if ratio and aspect_ratio(name) == ratio), None)
     if found is not None:
         return found
     allowed = _list_sizes(supported)
-    shaped = _of_shape(ratio, profile) if ratio else None
+    shaped = _size_of_shape(ratio, profile) if ratio else None
     sides = f"width={shaped.width} and height={shaped.height}" if shaped else "width and height"
     raise InvalidRequest(
-        f"Aspect ratio {shown(asked)} is not supported by this model. Supported: {allowed}.",
+        f"Aspect ratio {shown(requested)} is not supported by this model. Supported: {allowed}.",
         parameter="aspect_ratio",
-        value=asked,
+        value=requested,
         allowed=allowed,
         next_step=f"Give one of the supported aspect ratios, or give {sides} instead.",
     )
 
 
-def _of_shape(ratio: Fraction, profile: Profile) -> Size | None:
+def _size_of_shape(ratio: Fraction, profile: Profile) -> Size | None:
     """Return a size of this shape with about as many pixels as the default; None if there is none."""
     if profile.size_rule == "listed":
         return None
@@ -96,8 +96,8 @@ def _list_sizes(supported: Mapping[str, Size]) -> str:
     return ", ".join(f"{name} ({size})" for name, size in supported.items())
 
 
-def _overridden(request: ImageRequest, size: Size) -> tuple[Note, ...]:
-    asked: tuple[tuple[Side, object, int], ...] = (
+def _override_notes(request: ImageRequest, size: Size) -> tuple[Note, ...]:
+    requested: tuple[tuple[Side, object, int], ...] = (
         ("width", request.width, size.width),
         ("height", request.height, size.height),
     )
@@ -106,30 +106,32 @@ def _overridden(request: ImageRequest, size: Size) -> tuple[Note, ...]:
             parameter=side,
             message=f"{side} {shown(given)} is ignored: the aspect_ratio overrides it and means {size} here.",
         )
-        for side, given, used in asked
+        for side, given, used in requested
         if given is not None and given != used
     )
 
 
-def _one_of_the_listed(request: ImageRequest, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
+def _listed_size(request: ImageRequest, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
     """Return the listed size that has the requested sides, or refuse them if there is none."""
     given: dict[Side, object] = {"width": request.width, "height": request.height}
-    asked: dict[Side, int] = {
+    requested: dict[Side, int] = {
         side: limits.pixels(side, length) for side, length in given.items() if length is not None
     }
     sizes = dict.fromkeys((profile.default_size, *profile.supported_aspect_ratios.values()))
-    nearest = min(sizes, key=lambda size: _distance(size, asked))
-    if _distance(nearest, asked) == 0:
+    nearest = min(sizes, key=lambda size: _distance(size, requested))
+    if _distance(nearest, requested) == 0:
         return nearest, tuple(
             Note(
                 parameter=side,
                 message=f"{side} was set to {getattr(nearest, side)}: the model generates {nearest}.",
             )
-            for side in given.keys() - asked
+            for side in given.keys() - requested
         )
-    side, length = next((side, asked[side]) for side in asked if getattr(nearest, side) != asked[side])
+    side, length = next(
+        (side, requested[side]) for side in requested if getattr(nearest, side) != requested[side]
+    )
     raise InvalidRequest(
-        f"{' x '.join(f'{side} {length}' for side, length in asked.items())} is not a size that this "
+        f"{' x '.join(f'{side} {length}' for side, length in requested.items())} is not a size that this "
         f"model generates: the server would change it. Nearest valid size is {nearest}.",
         parameter=side,
         value=length,
@@ -138,8 +140,8 @@ def _one_of_the_listed(request: ImageRequest, profile: Profile) -> tuple[Size, t
     )
 
 
-def _distance(size: Size, asked: Mapping[Side, int]) -> int:
-    return sum(abs(getattr(size, side) - length) for side, length in asked.items())
+def _distance(size: Size, requested: Mapping[Side, int]) -> int:
+    return sum(abs(getattr(size, side) - length) for side, length in requested.items())
 
 
 def _complete_side(side: Side, given: object, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
@@ -264,13 +266,13 @@ def _nearest(size: Size, profile: Profile) -> Size:
     multiple, most = profile.resolution_multiple, profile.max_pixels
     rounded = Size(nearest_multiple(size.width, multiple), nearest_multiple(size.height, multiple))
     if rounded.pixels > most:
-        beside = _beside_the_right_side(size, rounded, profile)
-        rounded = beside or shrunk(rounded, multiple=multiple, max_pixels=most)
+        shortened = _shorten_wrong_side(size, rounded, profile)
+        rounded = shortened or shrunk(rounded, multiple=multiple, max_pixels=most)
     return _sendable(rounded, profile)
 
 
-def _beside_the_right_side(size: Size, rounded: Size, profile: Profile) -> Size | None:
-    """Shorten only the wrong side, if at least half of it fits beside the right one."""
+def _shorten_wrong_side(size: Size, rounded: Size, profile: Profile) -> Size | None:
+    """Shorten only the wrong side, if at least half of it fits next to the right one."""
     multiple, most = profile.resolution_multiple, profile.max_pixels
     width = longest_beside(rounded.height, multiple=multiple, max_pixels=most)
     height = longest_beside(rounded.width, multiple=multiple, max_pixels=most)

@@ -1,4 +1,4 @@
-"""Save images in the output folder, or in a spill folder if it fails, and find them by its index."""
+"""Save images in the output folder (or a spill folder if that fails), index them and find them again."""
 
 import logging
 import tempfile

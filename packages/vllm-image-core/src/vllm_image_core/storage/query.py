@@ -1,4 +1,4 @@
-"""Check what images to search the index for, and build the SQL condition."""
+"""Check a search for images, and turn it into an SQL condition on the index."""
 
 import math
 from dataclasses import dataclass, fields
