@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.edit_resolver import ResolvedEdit, has_no_place
+from vllm_image_core.requests.edit_resolver import ResolvedEdit, cannot_send_guidance
 from vllm_image_core.requests.receipt import Line, Receipt, Value, receipt
 
 __all__ = ["edit_receipt"]
@@ -48,7 +48,7 @@ def _size_line(line: Line, request: EditRequest, resolved: ResolvedEdit) -> Line
 
 def _guidance_line(line: Line, request: EditRequest, resolved: ResolvedEdit) -> Line:
     """Show guidance as not sent if edit requests have no field for it; the server then uses its own."""
-    if line.parameter != "guidance_scale" or not has_no_place(resolved):
+    if line.parameter != "guidance_scale" or not cannot_send_guidance(resolved):
         return line
     left_open = request.guidance_scale is None
     own = f"edit requests have no field for it; the server uses {resolved.guidance_scale:g}"

@@ -23,19 +23,18 @@ from vllm_image_core.text import shown
 
 __all__ = [
     "ResolvedEdit",
+    "cannot_send_guidance",
     "check_editor",
-    "has_no_place",
-    "in_an_edit",
     "resolve_edit",
 ]
 
 
-def has_no_place(resolved: ResolvedRequest) -> bool:
+def cannot_send_guidance(resolved: ResolvedRequest) -> bool:
     """Whether the model reads guidance from a field that edit requests do not have."""
     return resolved.guidance_field.startswith(EXTRA)
 
 
-def in_an_edit(resolved: ResolvedRequest, requested: object, profile: Profile) -> ResolvedRequest:
+def _with_server_guidance(resolved: ResolvedRequest, requested: object, profile: Profile) -> ResolvedRequest:
     """Return the request with the server's own guidance if an edit request cannot send another value.
 
     Args:
@@ -43,7 +42,7 @@ def in_an_edit(resolved: ResolvedRequest, requested: object, profile: Profile) -
         requested: The caller's guidance scale, or None.
         profile: The model's profile.
     """
-    if not has_no_place(resolved):
+    if not cannot_send_guidance(resolved):
         return resolved
     usual = profile.default_guidance_scale
     notes = tuple(note for note in resolved.notes if note.parameter != "guidance_scale")
@@ -245,7 +244,7 @@ def resolve_edit(
         draw_seed=draw_seed,
         input_images=len(inputs.images),
     )
-    base = in_an_edit(base, request.guidance_scale, profile)
+    base = _with_server_guidance(base, request.guidance_scale, profile)
     strength, strength_notes = _choose_strength(request, profile, base.num_inference_steps)
     values = _values_of(base)
     values.update(

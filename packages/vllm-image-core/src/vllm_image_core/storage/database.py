@@ -136,7 +136,7 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise self._translate(error, identity) from error
 
-    def check_whole(self, connection: sqlite3.Connection) -> None:
+    def check_file(self, connection: sqlite3.Connection) -> None:
         """Check the complete file for damage: a tenth of a second for 100,000 images.
 
         Raises:

@@ -39,7 +39,7 @@ _logger = logging.getLogger(__name__)
 _MOST_OF_ONE_KEY: Final = 8
 _LARGE: Final = 2_000
 """With more images, checking each file takes longer than the 50 ms that a query may take."""
-_LOOKS_AGAIN: Final = 3
+_MOST_UPDATES: Final = 3
 """How often single files are checked again before the complete folder is."""
 
 
@@ -82,10 +82,10 @@ class Index:
     def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._root = root
         self._database = Database(root, INDEX)
-        self._upkeep = IndexSync(root, clock_ns=clock_ns)
-        self._following = threading.Lock()
-        self._looking = threading.Lock()
-        self._looked_through = False
+        self._sync = IndexSync(root, clock_ns=clock_ns)
+        self._sync_lock = threading.Lock()
+        self._check_lock = threading.Lock()
+        self._every_file_checked = False
 
     def add(self, record: Record) -> None:
         """Add an image that was just saved, replacing any entry for a file of that name."""
@@ -104,7 +104,7 @@ class Index:
         if self._is_empty():
             return ()
         found = "width IS NOT NULL AND key = ? ORDER BY created DESC, id DESC LIMIT ?"
-        return self._as_last_seen(found, (key, _MOST_OF_ONE_KEY))
+        return self._find_last_seen(found, (key, _MOST_OF_ONE_KEY))
 
     def in_batch(self, batch: str, positions: Sequence[int]) -> dict[int, Record]:
         """Return the images of some requests of a batch, by position, as they were last seen.
@@ -119,7 +119,7 @@ class Index:
             return {}
         marks = ", ".join("?" * len(positions))
         found = f"width IS NOT NULL AND batch = ? AND position IN ({marks}) ORDER BY id"
-        records = self._as_last_seen(found, (batch, *positions))
+        records = self._find_last_seen(found, (batch, *positions))
         return {record.position: record for record in records if record.position is not None}
 
     def find(self, query: Query) -> Page:
@@ -132,7 +132,7 @@ class Index:
         if self._is_empty():
             return Page(pictures=())
         page = self._run_with_repair(lambda connection: self._answer(connection, query))
-        self._look_through_meanwhile()
+        self._start_file_check()
         return page
 
     def follow(self, *, every_file: bool = True) -> None:
@@ -162,85 +162,85 @@ class Index:
         except OSError as error:
             raise self._listing_error(error) from error
 
-    def _as_last_seen(self, found: str, values: Sequence[object]) -> tuple[Record, ...]:
+    def _find_last_seen(self, found: str, values: Sequence[object]) -> tuple[Record, ...]:
         def answer(connection: sqlite3.Connection) -> tuple[Record, ...]:
-            if not (self._looked_through and self._upkeep.is_whole(connection)):
-                self._keep_up(connection)
+            if not (self._every_file_checked and self._sync.is_complete(connection)):
+                self._update(connection)
             return self._records(connection, found, values)
 
         records = self._run_with_repair(answer)
-        self._look_through_meanwhile()
+        self._start_file_check()
         return records
 
     def _answer(self, connection: sqlite3.Connection, query: Query) -> Page:
-        self._keep_up(connection)
-        for _ in range(_LOOKS_AGAIN):
+        self._update(connection)
+        for _ in range(_MOST_UPDATES):
             page = self._page(connection, query)
             changed = [record.path.name for record in page.pictures if not _is_there(record)]
             if not changed:
                 return page
-            self._upkeep.look_again(connection, changed)
+            self._sync.update_files(connection, changed)
         self._follow_files(connection)
         return self._page(connection, query)
 
-    def _keep_up(self, connection: sqlite3.Connection) -> None:
+    def _update(self, connection: sqlite3.Connection) -> None:
         """Update this index file from the folder, as far as an answer can wait for it."""
-        if self._looked_through or self._is_large(connection):
+        if self._every_file_checked or self._is_large(connection):
             self._follow_names(connection)
         else:
             self._follow_files(connection)
 
     def _is_large(self, connection: sqlite3.Connection) -> bool:
-        return self._upkeep.is_whole(connection) and index_tables.last_id(connection) > _LARGE
+        return self._sync.is_complete(connection) and index_tables.last_id(connection) > _LARGE
 
     def _follow_names(self, connection: sqlite3.Connection) -> None:
-        if self._upkeep.is_current(connection):
+        if self._sync.is_current(connection):
             return
-        with self._following:
-            if not self._upkeep.is_current(connection):  # another thread may have been first
-                self._upkeep.follow(connection, every_file=False)
+        with self._sync_lock:
+            if not self._sync.is_current(connection):  # another thread may have been first
+                self._sync.follow(connection, every_file=False)
 
     def _follow_files(self, connection: sqlite3.Connection) -> None:
-        with self._following:
-            if not self._looked_through:
+        with self._sync_lock:
+            if not self._every_file_checked:
                 self._check(connection)
-            self._upkeep.follow(connection, every_file=True)
-            self._looked_through = True
+            self._sync.follow(connection, every_file=True)
+            self._every_file_checked = True
 
-    def _look_through_meanwhile(self) -> None:
+    def _start_file_check(self) -> None:
         """Start checking every file of a large folder in a thread, unless that was done or is in progress.
 
         The thread may end with the process at any moment: each of its changes is one transaction.
         """
-        if self._looked_through or not self._looking.acquire(blocking=False):
+        if self._every_file_checked or not self._check_lock.acquire(blocking=False):
             return
         name = f"index of {self._root}"
         try:
-            threading.Thread(target=self._look_through, name=name, daemon=True).start()
+            threading.Thread(target=self._run_file_check, name=name, daemon=True).start()
         except RuntimeError:  # the process is ending, or may have no more threads
-            self._looking.release()
+            self._check_lock.release()
 
-    def _look_through(self) -> None:
+    def _run_file_check(self) -> None:
         try:
-            for work in (self._check, self._compare_names, self._upkeep.look_through):
+            for work in (self._check, self._compare_names, self._sync.check_every_file):
                 if self._is_empty():  # the folder was removed in the meantime and must not be created again
                     return
                 self._run_with_repair(work)
-            self._looked_through = True
+            self._every_file_checked = True
         except IndexUnavailable as error:  # the next query reports it again
             _logger.info("%s", error.message)
         finally:
-            self._looking.release()
+            self._check_lock.release()
 
     def _check(self, connection: sqlite3.Connection) -> None:
         """Check for damage; in a small index, or if its b-trees disagree on the count, check each row."""
-        self._database.check_whole(connection)
-        if index_tables.last_id(connection) <= _LARGE or not index_tables.count_alike(connection):
+        self._database.check_file(connection)
+        if index_tables.last_id(connection) <= _LARGE or not index_tables.counts_agree(connection):
             self._database.check_each_row(connection)
 
     def _compare_names(self, connection: sqlite3.Connection) -> None:
-        with self._following:
-            self._upkeep.follow(connection, every_file=False)
+        with self._sync_lock:
+            self._sync.follow(connection, every_file=False)
 
     def _page(self, connection: sqlite3.Connection, query: Query) -> Page:
         fts = full_text.prepare(connection)
@@ -260,7 +260,7 @@ class Index:
         return Page(
             pictures=found[: query.limit],
             next_offset=query.offset + query.limit if more else None,
-            unnamed=self._upkeep.unnameable_count(connection),
+            unnamed=self._sync.unnameable_count(connection),
         )
 
     def _records(
@@ -274,7 +274,7 @@ class Index:
         try:
             return self._run(work)
         except DamagedDatabase as error:
-            with self._following:
+            with self._sync_lock:
                 self._database.set_aside(error.identity)
             self._run(self._follow_names)
             return self._run(work)

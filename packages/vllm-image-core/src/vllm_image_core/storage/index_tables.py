@@ -17,7 +17,7 @@ __all__ = [
     "DamagedIndex",
     "State",
     "chunks",
-    "count_alike",
+    "counts_agree",
     "enter",
     "enter_no_pictures",
     "forget",
@@ -158,7 +158,7 @@ def states_between(
     return rows[-1][0] if rows else until, {name: (size, ns) for _, name, size, ns in rows}
 
 
-def count_alike(connection: sqlite3.Connection) -> bool:
+def counts_agree(connection: sqlite3.Connection) -> bool:
     """Return whether each b-tree over all images has as many entries as the table."""
     counts = {connection.execute(_COUNT).fetchone()[0]}
     for name, column, kind in connection.execute(_INDEXES).fetchall():

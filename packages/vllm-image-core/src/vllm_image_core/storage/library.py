@@ -79,7 +79,7 @@ class Library:
         self._index = Index(self._store.root)
         self._spill = None if spill_dir is None else Store(spill_dir)
         self._check_space = check_space
-        self._locks_are_known = False
+        self._locks_checked = False
 
     @property
     def root(self) -> Path:
@@ -220,7 +220,7 @@ class Library:
 
     def _lock_notes(self) -> tuple[str, ...]:
         """Return a note, with the first saved image, if the file system does not support locks."""
-        known, self._locks_are_known = self._locks_are_known, True
+        known, self._locks_checked = self._locks_checked, True
         if known or can_lock(self.root):
             return ()
         note = (

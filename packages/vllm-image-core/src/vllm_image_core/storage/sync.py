@@ -106,23 +106,23 @@ class _Contents:
     Attributes:
         records: The records of the images.
         others: The names of files that are not images, or not yet.
-        grown: Those of `others` that were written long enough ago to be final.
+        final: Those of `others` that were written long enough ago to be final.
     """
 
     records: Sequence[Record]
     others: Sequence[str]
-    grown: Sequence[tuple[str, int, int]]
+    final: Sequence[tuple[str, int, int]]
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether none of the files may still be growing."""
-        return len(self.grown) == len(self.others)
+        return len(self.final) == len(self.others)
 
     def enter(self, connection: sqlite3.Connection, *, fts: bool) -> None:
         """Enter what was found, replacing any entries for these files; must run within a transaction."""
         index_tables.forget(connection, self.others, fts=fts)
         index_tables.enter(connection, self.records, fts=fts)
-        index_tables.enter_no_pictures(connection, self.grown)
+        index_tables.enter_no_pictures(connection, self.final)
 
 
 class IndexSync:
@@ -140,7 +140,7 @@ class IndexSync:
         self._clock_ns = clock_ns
         self._names = KnownNames()
 
-    def is_whole(self, connection: sqlite3.Connection) -> bool:
+    def is_complete(self, connection: sqlite3.Connection) -> bool:
         """Return whether all files of the folder have been entered; False while the index is being built."""
         return connection.execute(_SEEN).fetchone() is not None
 
@@ -162,14 +162,14 @@ class IndexSync:
             names = set(folder.names())
             compared = self._with_states if every_file else self._with_names
             changed, gone = compared(connection, folder, names)
-            whole, are_many = True, len(changed) > _LOOKED_AT_ONCE
+            complete, are_many = True, len(changed) > _LOOKED_AT_ONCE
             while len(changed) > _AT_ONCE:
-                whole &= self._enter(connection, folder, changed[:_AT_ONCE])
+                complete &= self._enter(connection, folder, changed[:_AT_ONCE])
                 changed = changed[_AT_ONCE:]
             contents = self._contents(folder, changed)
             if are_many and not settled:  # reading them takes longer than a folder needs to settle
                 settled = self._is_settled(modified_ns) and set(folder.names()) == names
-        seen = modified_ns if settled and whole and contents.whole else None
+        seen = modified_ns if settled and complete and contents.complete else None
         unnamed = sum(looks_like_picture(name) and not _is_text(name) for name in names)
         is_news = (
             connection.execute(_SEEN).fetchone() != (seen,) or self.unnameable_count(connection) != unnamed
@@ -186,7 +186,7 @@ class IndexSync:
         found = connection.execute(_UNNAMED).fetchone()
         return int(found[0]) if found else 0
 
-    def look_again(self, connection: sqlite3.Connection, names: Sequence[str]) -> None:
+    def update_files(self, connection: sqlite3.Connection, names: Sequence[str]) -> None:
         """Update the index for some files that were removed or changed."""
         with Folder.existing(self._root) as folder:
             states = _states(folder, names)
@@ -194,10 +194,10 @@ class IndexSync:
         with changing(connection) as fts:
             index_tables.forget(connection, sorted(set(names) - states.keys()), fts=fts)
             contents.enter(connection, fts=fts)
-            if not contents.whole:
+            if not contents.complete:
                 connection.execute(_SEEN_NOW, (None,))
 
-    def look_through(self, connection: sqlite3.Connection) -> None:
+    def check_every_file(self, connection: sqlite3.Connection) -> None:
         """Check the size and time of each file, with pauses, and read changed files again."""
         last, until = 0, index_tables.last_id(connection)
         while last < until:
@@ -205,7 +205,7 @@ class IndexSync:
             with Folder.existing(self._root) as folder:
                 states = _states(folder, known)
             if changed := [name for name, state in known.items() if states.get(name) != state]:
-                self.look_again(connection, changed)
+                self.update_files(connection, changed)
             time.sleep(_PAUSE_SECONDS)
 
     def _with_states(
@@ -235,7 +235,7 @@ class IndexSync:
         contents = self._contents(folder, files)
         with changing(connection) as fts:
             contents.enter(connection, fts=fts)
-        return contents.whole
+        return contents.complete
 
     def _contents(self, folder: Folder, files: Sequence[_File]) -> _Contents:
         found = {name: _read_or_none(folder, name) for name, _ in files}
@@ -244,7 +244,7 @@ class IndexSync:
         return _Contents(
             records=[record for record in found.values() if record],
             others=[name for name, _ in others],
-            grown=[(name, *state) for name, state in others if now - state[1] > _GROWING_NS],
+            final=[(name, *state) for name, state in others if now - state[1] > _GROWING_NS],
         )
 
 
