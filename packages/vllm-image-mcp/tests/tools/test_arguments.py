@@ -150,7 +150,7 @@ async def test_the_extension_of_a_filename_decides_the_format_or_a_note_says_why
         result = told(await client.call_tool("generate_image", {"prompt": "an owl", **given, **SMALL}))
     assert Path(result["file_path"]).name == name
     assert (omni.requests[0].get("output_format") or "png") == sent
-    assert [each for each in result["notes"] if "not saved as" in each] == ([note] if note else [])
+    assert [each for each in result["notes"] if "is saved as" in each] == ([note] if note else [])
 
 
 @pytest.mark.parametrize(
