@@ -10,7 +10,7 @@ from vllm_image_core.requests.resolver import ResolvedRequest
 __all__ = ["ContentKey", "content_key"]
 
 ContentKey = NewType("ContentKey", str)
-"""64 hexadecimal digits."""
+"""A content hash: 64 hexadecimal digits."""
 
 _SCHEMA: Final = 1
 """Increment this when the same request starts to mean a different image."""

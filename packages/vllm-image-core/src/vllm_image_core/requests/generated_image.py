@@ -16,9 +16,9 @@ class GeneratedImage:
 
     picture: Picture
     path: Path
-    """Absolute."""
+    """The absolute path of the file."""
     request: ResolvedRequest
-    """What was sent."""
+    """The resolved request that was sent."""
     model: str
     """The server's name for the model."""
     receipt: Receipt
