@@ -191,7 +191,7 @@ async def test_a_model_that_only_edits_is_refused_before_anything_is_sent_but_ca
 ) -> None:
     server = Server("Qwen/Qwen-Image-Edit")
     studio = studio_of(server, tmp_path)
-    with pytest.raises(InvalidRequest, match="edits pictures, and makes none from a text alone"):
+    with pytest.raises(InvalidRequest, match="edits images; it does not generate them from text alone"):
         await studio.generate("a red fox")
     assert server.requests == []
     assert (await studio.estimate()).seconds_per_image > 0
@@ -658,7 +658,7 @@ async def test_a_picture_that_the_folder_does_not_take_is_in_the_spill_folder(tm
     assert image.spilled
     assert image.path.parent == tmp_path / "spill"
     assert image.path.read_bytes() == image.picture.bytes
-    assert "not in the output folder" in image.notes[0]
+    assert "instead of the output folder" in image.notes[0]
 
 
 async def test_a_disk_that_is_too_full_costs_no_gpu_time(
@@ -672,7 +672,7 @@ async def test_a_disk_that_is_too_full_costs_no_gpu_time(
     await studio_of(server, tmp_path).make(requests[0])
     with pytest.raises(NotEnoughSpace):
         await studio_of(server, tmp_path).batch(requests)
-    with pytest.raises(NotEnoughSpace, match=r"1\.0 MB are free, about 2\.5 MB are needed"):
+    with pytest.raises(NotEnoughSpace, match=r"1\.0 MB is free, about 2\.5 MB is needed"):
         await studio_of(server, tmp_path).generate("a red fox")
     assert len(server.requests) == 1
     await studio_of(server, tmp_path, check_space=False).generate("a red fox")

@@ -81,7 +81,7 @@ def test_a_quality_can_be_asked_for(tmp_path: Path) -> None:
         "generate", "--demo", "--output-dir", str(tmp_path), "--quality", "draft", "--width", "64", "a fox"
     )
     assert result.exit_code == 0
-    assert "has no settings of its own for quality draft" in result.output
+    assert "has no settings for quality draft" in result.output
 
 
 def test_a_quality_that_is_none_is_refused_with_those_that_are() -> None:

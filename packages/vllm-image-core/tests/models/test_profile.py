@@ -227,6 +227,6 @@ def test_what_a_model_takes_can_depend_on_the_release(version: str | None, most:
 def test_a_release_that_takes_fewer_images_is_named_when_there_are_too_many() -> None:
     older = klein().on("0.26.0")
     request = EditRequest(prompt="night", images=(b"a", b"b"))
-    with pytest.raises(InvalidRequest, match=r"edits at most 1 picture, not 2") as caught:
+    with pytest.raises(InvalidRequest, match=r"edits at most 1 image, not 2") as caught:
         check_editor(request, older, Registry.builtin())
     assert "FLUX.2-klein-4B itself on vLLM-Omni 0.30 or newer" in str(caught.value)

@@ -125,7 +125,7 @@ async def test_an_empty_folder_has_none(connect: Connect, tmp_path: Path) -> Non
         ({"offset": -1}, "Allowed: an integer, 0 or more."),
         ({"seed": "7x"}, "seed: "),
         ({"since": "yesterday"}, "since: 'yesterday' is no date."),
-        ({"model": 7}, "model: 7 is no text. Allowed is a text."),
+        ({"model": 7}, "model: 7 is not a string."),
     ],
 )
 async def test_what_cannot_be_searched_for_is_refused_in_words(

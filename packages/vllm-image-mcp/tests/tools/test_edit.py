@@ -130,7 +130,7 @@ async def test_a_model_that_edits_nothing_says_so_and_which_could(
     omni.runs(QWEN)
     async with connect() as client:
         text = await refused(client, images=["/etc/passwd"])
-    assert f"{QWEN} edits no pictures" in text
+    assert f"{QWEN} does not edit images" in text
     assert "black-forest-labs/FLUX.2-klein-4B" in text
     assert "passwd" not in text
 
