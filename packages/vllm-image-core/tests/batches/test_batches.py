@@ -56,11 +56,11 @@ def begin(ledger):
     ledger.append(number, 0, ['{"prompt":"a fox","width":64,"height":64,"seed":7}'] * 3, "a fox")
     ledger.complete(number)
     return number
-number = journal.written(begin)
+number = journal.write(begin)
 print("held", flush=True)
 from vllm_image_core.batches.queries import Counts
 while True:
-    journal.written(lambda ledger: ledger.beat(number, token, Counts()))
+    journal.write(lambda ledger: ledger.renew_lease(number, token, Counts()))
     time.sleep(0.05)
 """
 
@@ -82,7 +82,7 @@ async def killed(studio: Studio) -> None:
         run = batch._running
         assert run is not None
         assert run._working is not None
-        run.halt = "lost"
+        run.stop_reason = "lost"
         run._working.cancel()
         await run.over.wait()
     database = Database(studio.output_dir, JOURNAL)
@@ -351,7 +351,7 @@ async def test_a_picture_that_was_removed_since_is_told_when_it_is_read(
         first = await anext(aiter(batch))
     assert isinstance(first, Failed)
     assert isinstance(first.error, RecordedFailure)
-    assert "cannot be read any more" in first.error.message
+    assert "can no longer be read" in first.error.message
 
 
 async def test_failed_requests_are_made_once_more_when_that_is_asked_for(
@@ -784,7 +784,7 @@ async def test_what_no_requests_come_from_is_refused_before_anything_is_recorded
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
         with pytest.raises(
-            InvalidRequest, match=r"^A batch is made of a list or an iterator of ImageRequest"
+            InvalidRequest, match=r"^A batch takes a list or an iterator of ImageRequest"
         ):
             await studio.batch(no_source)  # type: ignore[arg-type]  # that is the fault
         assert await studio.batches() == ()
@@ -900,7 +900,7 @@ async def test_a_damaged_journal_is_told_when_it_is_set_aside(
     (tmp_path / ".vllm-image" / "batches.sqlite3").write_bytes(b"no database" * 100)
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
         assert await studio.batches() == ()
-    assert "It is set aside, and what can still be read of it is kept." in caplog.text
+    assert "It was set aside, and what can still be read of it is recovered." in caplog.text
 
 
 async def test_reading_events_begins_a_batch_that_nobody_has_begun(

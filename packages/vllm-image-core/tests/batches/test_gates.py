@@ -20,8 +20,8 @@ class Thing:
             self.probe,
             interval_seconds=0.02,
             outage_seconds=outage_seconds,
-            told=self.told.append,
-            given_up=lambda _reason: self.given_up.set(),
+            on_change=self.told.append,
+            on_give_up=lambda _reason: self.given_up.set(),
         )
 
     async def probe(self) -> bool:

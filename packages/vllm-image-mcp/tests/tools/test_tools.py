@@ -566,7 +566,7 @@ async def test_an_estimate_says_how_many_pictures_of_this_server_it_rests_on(con
     assert after
     assert before.keys() == after.keys()
     assert before["basis"] == "nothing measured yet: from the profile, may be off by half"
-    assert after["basis"] == "1 picture on this server, the first one, which may have been slower"
+    assert after["basis"] == "1 image on this server, the first one, which may have been slower"
     assert f"Time: {after['basis']}." in after["notes"]
     assert "H100" not in after["notes"]
 
