@@ -89,7 +89,7 @@ def test_the_memory_that_the_server_told_is_believed() -> None:
     )
     assert result.peak_vram_gb == pytest.approx(30.0)
     assert result.memory_basis == "measured by the server during 23 images"
-    assert any("does not fit on this card: it needs about" in note for note in result.notes)
+    assert any("does not fit on this GPU: it needs about" in note for note in result.notes)
 
 
 def test_the_queue_is_part_of_the_time_of_completion_and_not_of_the_pictures() -> None:
@@ -217,11 +217,11 @@ def test_the_concurrency_is_explained() -> None:
 def test_a_gpu_that_is_too_small_is_told() -> None:
     small = " ".join(estimated(total_vram_gb=12.0).notes)
     assert (
-        "FLUX.2-klein-4B does not fit on this card: it needs about 16.0 GB of GPU memory, and the card has "
-        "12.0 GB. Use a larger card or several, a quantised checkpoint, or vLLM-Omni's --enable-cpu-offload."
+        "FLUX.2-klein-4B does not fit on this GPU: it needs about 16.0 GB of memory, but the GPU has "
+        "12.0 GB. Use a larger GPU or several, a quantised checkpoint, or vLLM-Omni's --enable-cpu-offload."
     ) in small
     almost = " ".join(estimated(total_vram_gb=17.9).notes)
-    assert "does not fit on this card: with an image in progress it needs about 18.0 GB" in almost
+    assert "does not fit on this GPU: with an image in progress it needs about 18.0 GB" in almost
     assert not any("does not fit" in note for note in estimated(total_vram_gb=18.0).notes)
     assert not any("does not fit" in note for note in estimated().notes)
 

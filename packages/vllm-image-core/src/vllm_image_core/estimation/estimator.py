@@ -252,9 +252,9 @@ def misfit(
         return None
     name = profile.model if profile.is_known else "The model"
     alone = needed > total_vram_gb
-    needs = f"it needs about {needed if alone else needed + image:.1f} GB of GPU memory"
+    needs = f"it needs about {needed if alone else needed + image:.1f} GB of memory"
     when = "" if alone else "with an image in progress "
-    problem = f"{name} does not fit on this card: {when}{needs}, and the card has {total_vram_gb:.1f} GB."
+    problem = f"{name} does not fit on this GPU: {when}{needs}, but the GPU has {total_vram_gb:.1f} GB."
     return f"{problem} {_MORE_ROOM}"
 
 
