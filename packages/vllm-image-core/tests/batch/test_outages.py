@@ -43,7 +43,7 @@ def studio_of(server: "BatchServer", folder: Path, *, outage_timeout: float = 60
     """A studio that looks often at what is away."""
     studio = Studio(server, output_dir=folder, outage_timeout=outage_timeout)
     batches = studio._batches
-    batches._context = replace(batches._context, probe_seconds=0.02, look_seconds=0.02)
+    batches._context = replace(batches._context, probe_seconds=0.02, folder_check_seconds=0.02)
     return studio
 
 

@@ -72,13 +72,13 @@ def requests(count: int) -> list[ImageRequest]:
 def studio_of(server: "BatchServer", folder: Path, *, stale_seconds: float = 15.0) -> Studio:
     studio = Studio(server, output_dir=folder)
     batches = studio._batches
-    batches._context = replace(batches._context, beat_seconds=0.2, stale_seconds=stale_seconds)
+    batches._context = replace(batches._context, heartbeat_seconds=0.2, stale_seconds=stale_seconds)
     return studio
 
 
 async def killed(studio: Studio) -> None:
     """Leave a studio's batches as `kill -9` does: the lease is not given back, and its process is dead."""
-    for batch in studio._batches._known.values():
+    for batch in studio._batches._batches.values():
         run = batch._running
         assert run is not None
         assert run._working is not None
@@ -783,9 +783,7 @@ async def test_what_no_requests_come_from_is_refused_before_anything_is_recorded
     batch_server: "BatchServer", tmp_path: Path, no_source: object
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
-        with pytest.raises(
-            InvalidRequest, match=r"^A batch takes a list or an iterator of ImageRequest"
-        ):
+        with pytest.raises(InvalidRequest, match=r"^A batch takes a list or an iterator of ImageRequest"):
             await studio.batch(no_source)  # type: ignore[arg-type]  # that is the fault
         assert await studio.batches() == ()
 

@@ -79,17 +79,17 @@ async def test_after_too_long_it_is_given_up_and_who_waits_is_left_waiting() -> 
         thing.outage_timeout.close()
         with pytest.raises(StillWaiting):
             await waiting
-        assert not await thing.outage_timeout.well_again()
+        assert not await thing.outage_timeout.wait_until_available()
 
 
 async def test_who_waits_for_the_thing_alone_goes_on_as_soon_as_it_is_back() -> None:
     thing = Thing()
     async with asyncio.timeout(DEADLINE_SECONDS):
         thing.outage_timeout.record_failure("away")
-        waiting = asyncio.create_task(thing.outage_timeout.well_again())
+        waiting = asyncio.create_task(thing.outage_timeout.wait_until_available())
         thing.well = True
         assert await waiting
-    assert thing.outage_timeout.is_well
+    assert thing.outage_timeout.is_available
 
 
 async def test_one_who_is_alone_waits_for_the_others_and_they_for_him() -> None:

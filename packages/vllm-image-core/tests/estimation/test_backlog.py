@@ -77,9 +77,7 @@ def test_overdue_pictures_of_a_server_that_was_never_measured_are_not_said_to_be
     for number, eta in enumerate(told[2:], 2):  # a third of what one of them has taken, and all others
         assert eta.seconds == pytest.approx(number * whole * (4 / 3 * 4 / parallelism - 1))
     assert "by an unknown amount" in told[2].basis
-    assert str(told[10]).endswith(
-        "left (images take longer than the profile says, by an unknown amount)"
-    )
+    assert str(told[10]).endswith("left (images take longer than the profile says, by an unknown amount)")
 
 
 def test_the_time_before_the_first_picture_of_an_unknown_server_never_jumps() -> None:

@@ -36,7 +36,7 @@ _KEPT: Final = 100
 """Batches kept in memory with their latest images, more if more are running; others are read from the
 journal."""
 
-_BREATH: Final = 500
+_YIELD_EVERY: Final = 500
 """Requests to check before yielding to the event loop."""
 
 _PICTURES_KEPT: Final = 8
@@ -54,7 +54,7 @@ class Batches:
     def __init__(self, context: BatchContext, *, at_once: ConcurrencyChooser) -> None:
         self._context = context
         self._at_once = at_once
-        self._known: dict[str, ImageBatch] = {}
+        self._batches: dict[str, ImageBatch] = {}
         self._closed = False
 
     def new(
@@ -76,7 +76,7 @@ class Batches:
     def resume(self, batch_id: str, *, max_concurrent: int | None) -> ImageBatch:
         """Resume a batch of any process; it continues when it is awaited, entered or read."""
         name = BatchId(str(batch_id))
-        known = self._known.get(name)
+        known = self._batches.get(name)
         if known is not None and not known.idle:
             return known
         return self._register(
@@ -106,7 +106,7 @@ class Batches:
         Returns:
             The batch if it belongs to this studio, otherwise None.
         """
-        known = self._known.get(str(batch_id))
+        known = self._batches.get(str(batch_id))
         if known is not None and not known.idle:
             await known.cancel()
         else:
@@ -116,7 +116,7 @@ class Batches:
     async def aclose(self) -> None:
         """Stop work on all batches; another studio can resume them."""
         self._closed = True
-        for batch in tuple(self._known.values()):
+        for batch in tuple(self._batches.values()):
             await batch.close()
 
     async def _cancel_elsewhere(self, name: str) -> None:
@@ -130,7 +130,7 @@ class Batches:
         while batch_row.open and batch_row.holder is not None and time.monotonic() < until:
             if is_dead(batch_row.holder.owner):
                 break
-            await asyncio.sleep(context.beat_seconds / 8)
+            await asyncio.sleep(context.heartbeat_seconds / 8)
             batch_row = await asyncio.to_thread(journal.batch_row, name)
         if batch_row.open:
             await self._cancel_left(name)
@@ -139,7 +139,10 @@ class Batches:
         """Cancel a batch whose owner is gone."""
         context = self._context
         lease = await take_over(
-            context.journal, name, beat_seconds=context.beat_seconds, stale_seconds=context.stale_seconds
+            context.journal,
+            name,
+            heartbeat_seconds=context.heartbeat_seconds,
+            stale_seconds=context.stale_seconds,
         )
 
         def end(queries: JournalQueries) -> None:
@@ -164,7 +167,7 @@ class Batches:
     ) -> StartedBatch:
         self._check_open()
         check_source(requests)
-        at_once = await self._at_once.of_new(asked)
+        at_once = await self._at_once.for_new(asked)
         generator, context = self._context.generator, self._context
         drawn: SeededRequests | None = None
         if isinstance(requests, Sequence):
@@ -208,7 +211,7 @@ class Batches:
             checked = await store_inputs(checked, self._context.library.root)
             edit = checked if isinstance(checked, EditRequest) else None
             drawn.draw(checked.seed or 0, drawn=checked.seed_drawn, edit=edit)
-            if position % _BREATH == _BREATH - 1:
+            if position % _YIELD_EVERY == _YIELD_EVERY - 1:
                 await asyncio.sleep(0)
         return drawn
 
@@ -222,10 +225,10 @@ class Batches:
         batch_row = await asyncio.to_thread(journal.batch_row, name)
         if batch_row.state == "cancelled":
             return await self._stay_cancelled(batch_row)
-        at_once = await self._at_once.of_resumed(asked, batch_row)
+        at_once = await self._at_once.for_resumed(asked, batch_row)
         states = _states(at_once)
         lease = await take_over(
-            journal, name, beat_seconds=context.beat_seconds, stale_seconds=context.stale_seconds
+            journal, name, heartbeat_seconds=context.heartbeat_seconds, stale_seconds=context.stale_seconds
         )
         await asyncio.to_thread(
             journal.write, partial(_reopen, states, name, retried=retried, at_once=at_once)
@@ -258,12 +261,12 @@ class Batches:
             )
 
     def _register(self, batch: ImageBatch) -> ImageBatch:
-        while len(self._known) >= _KEPT:
-            oldest = next((name for name, known in self._known.items() if known.idle), None)
+        while len(self._batches) >= _KEPT:
+            oldest = next((name for name, known in self._batches.items() if known.idle), None)
             if oldest is None:
                 break
-            del self._known[oldest]
-        self._known[batch.id] = batch
+            del self._batches[oldest]
+        self._batches[batch.id] = batch
         return batch
 
 
@@ -310,7 +313,7 @@ def _reopen(
 ) -> BatchRow:
     batch_row = _existing_row(name, queries)
     if retried:
-        queries.forget_failed(batch_row.number)
+        queries.reset_failed(batch_row.number)
     queries.reopen(batch_row.number)
     if at_once is not None:
         queries.set_concurrency(batch_row.number, at_once.number, at_once.chosen)

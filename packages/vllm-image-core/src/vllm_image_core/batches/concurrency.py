@@ -46,7 +46,7 @@ class ConcurrencyChooser:
         self._recommended = recommended
         self._is_set = is_set
 
-    async def of_new(self, requested: int | None) -> Concurrency:
+    async def for_new(self, requested: int | None) -> Concurrency:
         """Choose for a new batch.
 
         Raises:
@@ -57,7 +57,7 @@ class ConcurrencyChooser:
         chosen: Chosen | None = "studio" if self._is_set else None
         return _label(number, chosen if requested is None else "batch")
 
-    async def of_resumed(self, requested: int | None, batch_row: BatchRow) -> Concurrency:
+    async def for_resumed(self, requested: int | None, batch_row: BatchRow) -> Concurrency:
         """Choose for a resumed batch: as before, unless another number is requested now.
 
         A number requested for the batch takes precedence over the studio's setting; of two studios, the one
@@ -72,7 +72,7 @@ class ConcurrencyChooser:
             return _label(batch_row.at_once, batch_row.chosen)
         try:
             async with asyncio.timeout(_MODEL_SECONDS):
-                return await self.of_new(None)
+                return await self.for_new(None)
         except (OmniError, TimeoutError):  # a batch may be resumed while its server is away
             return Concurrency(number=batch_row.at_once, chosen=None, fixed=True)
 

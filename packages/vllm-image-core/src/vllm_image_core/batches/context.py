@@ -20,7 +20,7 @@ OUTAGE_SECONDS = 600.0
 PROBE_SECONDS = 5.0
 """Minimum time between two probes of a server that is away."""
 
-LOOK_SECONDS = 1.0
+FOLDER_CHECK_SECONDS = 1.0
 """Minimum time between two checks of a folder that is away."""
 
 
@@ -48,8 +48,8 @@ class BatchContext:
         speeds: Returns the speed of each server; empty before a server has reported its model.
         outage_seconds: How long a batch waits for its server or folder.
         probe_seconds: Minimum time between two probes of a server that is away.
-        look_seconds: Minimum time between two checks of a folder that is away.
-        beat_seconds: How often a batch renews its lease.
+        folder_check_seconds: Minimum time between two checks of a folder that is away.
+        heartbeat_seconds: How often a batch renews its lease.
         stale_seconds: How long a lease must not have been renewed before another process may take it over.
     """
 
@@ -62,6 +62,6 @@ class BatchContext:
     speeds: Callable[[], Sequence[ServerSpeed]]
     outage_seconds: float = OUTAGE_SECONDS
     probe_seconds: float = PROBE_SECONDS
-    look_seconds: float = LOOK_SECONDS
-    beat_seconds: float = BEAT_SECONDS
+    folder_check_seconds: float = FOLDER_CHECK_SECONDS
+    heartbeat_seconds: float = BEAT_SECONDS
     stale_seconds: float = STALE_SECONDS

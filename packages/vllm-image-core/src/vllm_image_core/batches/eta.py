@@ -20,7 +20,7 @@ from vllm_image_core.requests.image_request import ImageRequest
 
 __all__ = ["BatchEta"]
 
-_BREATH: Final = 500
+_YIELD_EVERY: Final = 500
 """Requests to count before yielding to the event loop."""
 
 _MODEL_SECONDS: Final = 1.0
@@ -40,7 +40,7 @@ class BatchEta:
     def __init__(self, context: BatchContext) -> None:
         self._generator = context.generator
         self._speeds = context.speeds
-        self._remaining = Backlog(timer=context.timer)
+        self._backlog = Backlog(timer=context.timer)
         self._counting: asyncio.Task[None] | None = None
 
     async def expect(self, requests: Iterable[ImageRequest]) -> None:
@@ -50,22 +50,22 @@ class BatchEta:
             work = await self._work(request)
             if work is not None:
                 counts[work] += 1
-            if number % _BREATH == 0:
+            if number % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         for work, count in counts.items():
-            self._remaining.add(work, count)
+            self._backlog.add(work, count)
 
-    async def expect_left(self, log: BatchRecorder) -> None:
+    async def expect_left(self, recorder: BatchRecorder) -> None:
         """Add the waiting requests of a resumed batch: some now, the rest in the background."""
-        first = next(log.states.positions("waiting"), None)
+        first = next(recorder.states.positions("waiting"), None)
         if first is None:
             return
         with suppress(OmniError, TimeoutError):  # the server of a resumed batch may be away
             async with asyncio.timeout(_MODEL_SECONDS):
                 await self._generator.ready()
-        after = await self._expect_some(log, first - 1)
+        after = await self._expect_some(recorder, first - 1)
         if after is not None:
-            self._counting = asyncio.create_task(self._expect_all(log, after), name="count a batch")
+            self._counting = asyncio.create_task(self._expect_all(recorder, after), name="count a batch")
 
     def close(self) -> None:
         """Stop counting."""
@@ -76,15 +76,15 @@ class BatchEta:
         """Record that a request was sent."""
         work = await self._work(request)
         if work is not None:
-            self._remaining.mark_sent(position, work)
+            self._backlog.mark_sent(position, work)
 
     def waits_again(self, position: int) -> None:
         """Record that a request went back to the queue; one that was not in progress stays as it is."""
-        self._remaining.mark_returned(position)
+        self._backlog.mark_returned(position)
 
     def mark_ended(self, position: int, *, generated: bool) -> None:
         """Record that a request has ended; `generated` if a server generated its image now."""
-        self._remaining.mark_ended(position, generated=generated)
+        self._backlog.mark_ended(position, generated=generated)
 
     def estimate(self, progress: Progress, *, at_once: int) -> Eta:
         """Estimate the time the batch has left.
@@ -97,18 +97,18 @@ class BatchEta:
         if not speeds:
             return Eta(seconds=None, basis="the server has not reported its model")
         left = (progress.waiting or 0) + progress.running
-        return self._remaining.eta(speeds, pictures_left=left, more=progress.total is None)
+        return self._backlog.eta(speeds, pictures_left=left, more=progress.total is None)
 
-    async def _expect_all(self, log: BatchRecorder, after: int) -> None:
+    async def _expect_all(self, recorder: BatchRecorder, after: int) -> None:
         rest: int | None = after
         with suppress(JournalUnavailable):  # the batch is over or waits for its journal: reported elsewhere
             while rest is not None:
-                rest = await self._expect_some(log, rest)
+                rest = await self._expect_some(recorder, rest)
 
-    async def _expect_some(self, log: BatchRecorder, after: int) -> int | None:
+    async def _expect_some(self, recorder: BatchRecorder, after: int) -> int | None:
         """Count some requests after a position; return the position of the last one, or None at the end."""
-        items = await log.items_after(after, _BREATH)
-        await self.expect(item.request for item in items if log.states.waits(item.position))
+        items = await recorder.items_after(after, _YIELD_EVERY)
+        await self.expect(item.request for item in items if recorder.states.waits(item.position))
         return items[-1].position if items else None
 
     async def _work(self, request: ImageRequest) -> Work | None:

@@ -60,12 +60,12 @@ class OutageGate:
         self._watching: asyncio.Task[None] | None = None
 
     @property
-    def is_well(self) -> bool:
+    def is_available(self) -> bool:
         """Whether the gate is open for all."""
         return self._reason is None and not self._closed
 
     @property
-    def is_away(self) -> bool:
+    def is_down(self) -> bool:
         """Whether there is an outage and no trial is running."""
         return self._reason is not None and not self._trying
 
@@ -84,7 +84,7 @@ class OutageGate:
             self._changed.clear()
             await self._changed.wait()
 
-    async def well_again(self) -> bool:
+    async def wait_until_available(self) -> bool:
         """Wait until a probe succeeds, without a trial; False if the gate was shut for good."""
         while self._reason is not None and not self._closed:
             if self._trial:

@@ -166,19 +166,19 @@ class ImageBatch:
     def cause(self) -> str | None:
         """Why it is paused, or why it was stopped."""
         run = self._begun and self._begun.run
-        return run.log.cause if run else None
+        return run.recorder.cause if run else None
 
     @property
     def trouble(self) -> ImageError | OmniError | None:
         """The error the batch is waiting out, or None if it is not waiting."""
         run = self._begun and self._begun.run
-        return run.log.trouble if run else None
+        return run.recorder.trouble if run else None
 
     @property
     def running_at_cancel(self) -> int:
         """How many images were in progress when it was cancelled; a GPU may still have finished them."""
         run = self._begun and self._begun.run
-        return run.log.left_running if run else 0
+        return run.recorder.left_running if run else 0
 
     @property
     def unfinished_count(self) -> int:

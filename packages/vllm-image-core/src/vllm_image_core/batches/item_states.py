@@ -100,7 +100,7 @@ class ItemStates:
         self._move(position, _DONE)
         self._order.append(position)
 
-    def forget(self, position: int) -> None:
+    def reset(self, position: int) -> None:
         """Mark a request as waiting again, as if it had never been tried."""
         self._errors.pop(position, None)
         self._recent.pop(position, None)

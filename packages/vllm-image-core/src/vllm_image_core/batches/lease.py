@@ -75,7 +75,9 @@ async def record_new_batch(
     return Lease(id=batch_id, number=number, token=owner.token, fresh=fresh)
 
 
-async def take_over(journal: Journal, batch_id: str, *, beat_seconds: float, stale_seconds: float) -> Lease:
+async def take_over(
+    journal: Journal, batch_id: str, *, heartbeat_seconds: float, stale_seconds: float
+) -> Lease:
     """Take over a batch that nobody works on: immediately if its owner is dead, otherwise once it is stale.
 
     Raises:
@@ -103,7 +105,7 @@ async def take_over(journal: Journal, batch_id: str, *, beat_seconds: float, sta
                     seconds=batch_row.counts.seconds,
                 )
         first = first or holder
-        await asyncio.sleep(min(beat_seconds, stale_seconds) / 4)
+        await asyncio.sleep(min(heartbeat_seconds, stale_seconds) / 4)
 
 
 def _try_claim(journal: Journal, batch_row: BatchRow, owner: Owner) -> bool:

@@ -9,7 +9,7 @@ from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.item_states import ItemStates, PictureOutcome
 from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.runner import BatchRun
-from vllm_image_core.batches.stored_items import BatchItem, failure, image
+from vllm_image_core.batches.stored_items import BatchItem, read_image, restore_error
 from vllm_image_core.batches.worker_pool import BatchId, Done, Failed
 from vllm_image_core.errors import RecordedFailure, UnknownBatch
 from vllm_image_core.requests.generated_image import GeneratedImage
@@ -84,13 +84,13 @@ class OutcomeReader:
         if isinstance(recent, Failed):
             return recent.error
         [item] = self._items([position]).values()
-        return failure(item.outcome)
+        return restore_error(item.outcome)
 
     async def _nothing_more(self) -> bool:
         """Wait until another request has ended; True if no more will."""
         if self._run is None or self._run.over.is_set():
             return True
-        changed = self._run.log.changed
+        changed = self._run.recorder.changed
         changed.clear()
         await changed.wait()
         return False
@@ -104,7 +104,7 @@ class OutcomeReader:
             self._ahead = await asyncio.to_thread(self._items, wanted)
         item = self._with_outcome(self._ahead.pop(position))
         if not self._is_done(position):
-            return Failed(position, item.request, failure(item.outcome))
+            return Failed(position, item.request, restore_error(item.outcome))
         try:
             return Done(position, item.request, await asyncio.to_thread(self._stored_image, item))
         except RecordedFailure as error:
@@ -131,7 +131,7 @@ class OutcomeReader:
         return self.states.state(position) == "done"
 
     def _stored_image(self, item: BatchItem) -> GeneratedImage:
-        return image(item, self._context.library.root, self._context.registry)
+        return read_image(item, self._context.library.root, self._context.registry)
 
 
 class Images(Mapping[int, GeneratedImage]):

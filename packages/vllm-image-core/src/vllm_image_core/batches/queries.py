@@ -60,11 +60,11 @@ _EXTENT: Final = """
     SELECT count(*), min(position), max(position), (SELECT recorded FROM batch WHERE number = ?) FROM item
     WHERE batch = ?
 """
-_WHOLE: Final = (
+_INTEGER_COLUMNS: Final = (
     *("number", "created", "fresh", "at_once", "recorded", "complete", "cancel", "running", "done"),
     *("failed", "reused", "left_running", "beat", "beat_at"),
 )
-_TEXTS: Final = ("chosen", "prompt", "cause", "owner", "host", "place", "born")
+_TEXT_COLUMNS: Final = ("chosen", "prompt", "cause", "owner", "host", "place", "born")
 _MOST: Final = 2**40
 """Upper limit for counts and times in seconds; a larger value would break other code, so it is damage."""
 _LONGEST_SECONDS: Final = 1e10
@@ -175,13 +175,13 @@ class JournalQueries:
             "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)", ((number, *row) for row in outcomes)
         )
 
-    def forget(self, number: int, positions: Iterable[int]) -> None:
+    def reset(self, number: int, positions: Iterable[int]) -> None:
         """Delete the outcomes of some requests, so that they wait again."""
         self.connection.executemany(
             "DELETE FROM outcome WHERE batch = ? AND position = ?", ((number, place) for place in positions)
         )
 
-    def forget_failed(self, number: int) -> list[int]:
+    def reset_failed(self, number: int) -> list[int]:
         """Let failed requests wait again, except lost ones, and return their positions."""
         failed = (number, int(ItemState.FAILED), number, LOST)
         chosen = (
@@ -366,8 +366,8 @@ def _batch_row(row: tuple[Any, ...]) -> BatchRow:
 def is_batch_row(found: Mapping[str, object]) -> bool:
     """Whether the row of a batch, by column name, has values that this program may have written."""
     return (
-        all(_is_count(found[name]) for name in _WHOLE)
-        and all(value is None or isinstance(value, str) for value in (found[name] for name in _TEXTS))
+        all(_is_count(found[name]) for name in _INTEGER_COLUMNS)
+        and all(value is None or isinstance(value, str) for value in (found[name] for name in _TEXT_COLUMNS))
         and found["state"] in _STATES
         and isinstance(found["id"], str)
         and isinstance(seconds := found["seconds"], int | float)

@@ -10,7 +10,7 @@ from vllm_image_core.batches.stored_items import (
     BatchItem,
     ItemState,
     StoredOutcome,
-    is_sound,
+    is_valid_image,
     is_whole,
     stored_record,
 )
@@ -28,7 +28,7 @@ class BatchQueue:
     """Hand out the waiting requests: each once, and again after `rewind`.
 
     Args:
-        log: The batch's recorder.
+        recorder: The batch's recorder.
         library: The folder.
         resumed: Whether the batch was resumed. Then finished images are checked, and the folder is searched
             for images of waiting requests, before anything is handed out.
@@ -38,8 +38,8 @@ class BatchQueue:
         rewound: Whether to go through all requests once more.
     """
 
-    def __init__(self, log: BatchRecorder, library: Library, *, resumed: bool) -> None:
-        self._log = log
+    def __init__(self, recorder: BatchRecorder, library: Library, *, resumed: bool) -> None:
+        self._recorder = recorder
         self._library = library
         self._resumed = resumed
         self._news = asyncio.Event()
@@ -73,7 +73,7 @@ class BatchQueue:
         after = -1
         while not self._stopped:
             self._news.clear()
-            items = await self._log.items_after(after, _AT_ONCE)
+            items = await self._recorder.items_after(after, _AT_ONCE)
             if items:
                 after = items[-1].position
                 for item in await self._still_waiting(items):
@@ -90,21 +90,21 @@ class BatchQueue:
                 await self._news.wait()
 
     async def _still_waiting(self, items: Sequence[BatchItem]) -> list[BatchItem]:
-        states = self._log.states
+        states = self._recorder.states
         if self._resumed:
             await self._check_done([item for item in items if states.is_ended(item.position)])
             await self._find([item for item in items if self._is_available(item)])
         return [item for item in items if self._is_available(item)]
 
     def _is_available(self, item: BatchItem) -> bool:
-        return self._log.states.waits(item.position) and item.position not in self._out
+        return self._recorder.states.waits(item.position) and item.position not in self._out
 
     async def _check_done(self, ended: Sequence[BatchItem]) -> None:
         """Queue requests again whose image files are gone."""
         done = [item for item in ended if item.state == ItemState.DONE]
         lost = await asyncio.to_thread(self._find_lost, done)
         if lost:
-            await self._log.forget(lost)
+            await self._recorder.reset(lost)
 
     def _find_lost(self, done: Sequence[BatchItem]) -> list[int]:
         return [item.position for item in done if not is_whole(item.outcome, self._library.root)]
@@ -113,16 +113,16 @@ class BatchQueue:
         """Record images that are in the folder but not in the journal, because their process died."""
         if waiting:
             for position, outcome in (await asyncio.to_thread(self._find_saved, waiting)).items():
-                self._log.record_found(position, outcome)
+                self._recorder.record_found(position, outcome)
 
     def _find_saved(self, waiting: Sequence[BatchItem]) -> dict[int, StoredOutcome]:
         try:
-            records = self._library.in_batch(self._log.id, [item.position for item in waiting])
+            records = self._library.in_batch(self._recorder.id, [item.position for item in waiting])
         except IndexUnavailable as error:
             _logger.warning("%s", error.message)
             return {}
         return {
             position: stored_record(record)
             for position, record in records.items()
-            if is_sound(self._library.root / record.path.name)
+            if is_valid_image(self._library.root / record.path.name)
         }

@@ -147,11 +147,11 @@ class BatchRecorder:
             _logger.warning("Batch %s is paused: %s", self.id, reason)
             self.events.emit("paused", message=reason)
 
-    async def forget(self, positions: Sequence[int]) -> None:
+    async def reset(self, positions: Sequence[int]) -> None:
         """Let requests wait again, as if they had never been tried."""
         for position in positions:
-            self.states.forget(position)
-        await self._writer.call(lambda queries: queries.forget(self.number, positions))
+            self.states.reset(position)
+        await self._writer.call(lambda queries: queries.reset(self.number, positions))
 
     def _write(self, position: int, state: ItemState, outcome: StoredOutcome) -> None:
         self.states.unwritten[position] = outcome

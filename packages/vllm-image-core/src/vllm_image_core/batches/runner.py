@@ -53,7 +53,7 @@ class BatchRun:
         fixed: Whether that number was requested; otherwise the backend's window is used, if it has one.
 
     Attributes:
-        log: The batch's recorder.
+        recorder: The batch's recorder.
         over: Set at the end.
         recorded: Set when all requests are in the journal.
         stop_reason: Why it ended early; None if it did not.
@@ -86,16 +86,16 @@ class BatchRun:
             number=lease.number,
             token=lease.token,
             loop=asyncio.get_running_loop(),
-            counts=lambda: self.log.counts,
+            counts=lambda: self.recorder.counts,
             callbacks=WriterCallbacks(
                 trouble=self._on_journal_trouble,
                 lost=self._on_lease_lost,
                 cancel=self._on_cancel_requested,
                 written=states.mark_written,
             ),
-            beat_seconds=context.beat_seconds,
+            heartbeat_seconds=context.heartbeat_seconds,
         )
-        self.log = BatchRecorder(
+        self.recorder = BatchRecorder(
             self._writer,
             id=lease.id,
             number=lease.number,
@@ -104,9 +104,9 @@ class BatchRun:
             seconds=lambda: self._before + self.seconds,
         )
         self._writer.start()
-        self._feed = BatchQueue(self.log, context.library, resumed=lease.resumed)
-        self._left = BatchEta(context)
-        self._attempts = BatchWorker(context, self.log, self._left, self._give_up)
+        self._queue = BatchQueue(self.recorder, context.library, resumed=lease.resumed)
+        self._eta = BatchEta(context)
+        self._worker = BatchWorker(context, self.recorder, self._eta, self._give_up)
         self._failure_limit = ConsecutiveFailureLimit()
         self._working: asyncio.Task[None] | None = None
         self._ending = False
@@ -130,7 +130,7 @@ class BatchRun:
             if self.stop_reason is None or why == "cancelled":
                 self.stop_reason = why
             if why == "cancelled":
-                self.log.left_running = self.log.states.running
+                self.recorder.left_running = self.recorder.states.running
             # Not immediately: a task that is cancelled before its first step would never end the batch.
             asyncio.get_running_loop().call_soon(self._cut_short)
 
@@ -145,8 +145,8 @@ class BatchRun:
 
     async def drain(self, seconds: float) -> None:
         """Stop sending; let requests in progress finish within `seconds`, then cancel them."""
-        self._feed.stop()
-        self._attempts.close()
+        self._queue.stop()
+        self._worker.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.over.wait()
@@ -154,9 +154,9 @@ class BatchRun:
 
     async def retry_failed(self) -> int:
         """Queue the failed requests again, and return how many there are."""
-        failed = list(self.log.states.positions("failed"))
-        await self.log.forget(failed)
-        self._feed.rewind()
+        failed = list(self.recorder.states.positions("failed"))
+        await self.recorder.reset(failed)
+        self._queue.rewind()
         return len(failed)
 
     @property
@@ -166,23 +166,23 @@ class BatchRun:
 
     async def expect(self, requests: Iterable[ImageRequest]) -> None:
         """Add requests that will be sent to the time left."""
-        await self._left.expect(requests)
+        await self._eta.expect(requests)
 
     async def expect_left(self) -> None:
         """Add the waiting requests of a resumed batch to the time left."""
-        await self._left.expect_left(self.log)
+        await self._eta.expect_left(self.recorder)
 
     @property
     def eta(self) -> Eta:
         """Estimated time left, and what the estimate is based on."""
         if self.over.is_set():
             return Eta(seconds=0.0, basis="the batch is over")
-        return self._left.estimate(self.log.states.progress, at_once=self._window())
+        return self._eta.estimate(self.recorder.states.progress, at_once=self._window())
 
     async def _run(self, source: Source | None, *, recorded_first: bool) -> None:
         try:
             if source is None:
-                self._feed.more(last=True)
+                self._queue.more(last=True)
                 self.recorded.set()
                 await self._generate_all()
             elif recorded_first:
@@ -196,7 +196,7 @@ class BatchRun:
         except Exception as error:  # noqa: BLE001 - a bug, or raised by the source of requests: the reader gets it
             self.error = error
             self.stop_reason = self.stop_reason or "stopped"
-            self.log.cause = f"{type(error).__name__}: {error}"
+            self.recorder.cause = f"{type(error).__name__}: {error}"
         finally:
             await self._end()
 
@@ -215,15 +215,15 @@ class BatchRun:
             async with aclosing(chunks(source)) as some:
                 async for requests in some:
                     checked = [await self._check(request) for request in requests]
-                    await self.log.record(checked)
+                    await self.recorder.record(checked)
                     await self.expect(request for request, refusal in checked if refusal is None)
-                    self._feed.more()
-                    while ahead is not None and self.log.states.recorded - self._feed.taken > ahead:
+                    self._queue.more()
+                    while ahead is not None and self.recorder.states.recorded - self._queue.taken > ahead:
                         self._taken.clear()
                         await self._taken.wait()
-            await self.log.complete()
+            await self.recorder.complete()
         finally:
-            self._feed.more(last=True)
+            self._queue.more(last=True)
             self.recorded.set()
 
     async def _check(self, request: ImageRequest) -> tuple[ImageRequest, Exception | None]:
@@ -239,17 +239,17 @@ class BatchRun:
             try:
                 return await store_inputs(request, self._context.library.root)
             except CannotSave as error:
-                if not await self._attempts.folder_again(error):
+                if not await self._worker.wait_for_folder(error):
                     raise
 
     async def _generate_all(self) -> None:
         await self._generate_queued()
-        while self._feed.rewound:  # rewound after the last request was handed out
+        while self._queue.rewound:  # rewound after the last request was handed out
             await self._generate_queued()
 
     async def _generate_queued(self) -> None:
         async with (
-            aclosing(self._feed.items()) as items,
+            aclosing(self._queue.items()) as items,
             running(self._work, items, at_once=self._window(), expected=()) as pool,
         ):
             async for _ in pool:
@@ -262,47 +262,47 @@ class BatchRun:
     async def _work(self, item: BatchItem) -> None:
         position, ended = item.position, False
         if item.lost:
-            self._left.mark_ended(position, generated=False)
-            self.log.record_failed(position, item.request, lost_request_error())
-            self._feed.back(position)
+            self._eta.mark_ended(position, generated=False)
+            self.recorder.record_failed(position, item.request, lost_request_error())
+            self._queue.back(position)
             return
 
         def save_outcome(image: GeneratedImage) -> None:
             nonlocal ended
             ended = True
             self._failure_limit.reset()
-            self._left.mark_ended(position, generated=not image.reused)
+            self._eta.mark_ended(position, generated=not image.reused)
             outcome = stored_image(image, self._context.library.root)
-            self.log.record_done(position, item.request, image, outcome)
+            self.recorder.record_done(position, item.request, image, outcome)
 
         try:
-            await self._attempts.generate(item, self._job(item), save_outcome)
+            await self._worker.generate(item, self._job(item), save_outcome)
         except StillWaiting:
             pass
         except (ImageError, OmniError) as error:
             if not ended:
                 ended = True
-                self._left.mark_ended(position, generated=False)
-                self.log.record_failed(position, item.request, error)
+                self._eta.mark_ended(position, generated=False)
+                self.recorder.record_failed(position, item.request, error)
                 if (cause := self._failure_limit.count_failure(error)) is not None:
                     self._stop_sending(cause)
         finally:
             if not ended:
-                self.log.states.return_to_queue(position)
-                self._left.waits_again(position)
-            self._feed.back(position)
+                self.recorder.states.return_to_queue(position)
+                self._eta.waits_again(position)
+            self._queue.back(position)
 
     def _stop_sending(self, cause: str) -> None:
         """Stop sending and let requests in progress finish; the rest can be resumed."""
         if self.stop_reason is None:
             self.stop_reason = "stopped"
-            self.log.cause = cause
-            self._attempts.close()
-            self._feed.stop()
+            self.recorder.cause = cause
+            self._worker.close()
+            self._queue.stop()
 
     def _give_up(self, reason: str) -> None:
         self._stop_sending(f"Gave up after waiting {self._context.outage_seconds:.0f} s: {reason}")
-        if self._working is not None and not (self._ending or self._attempts.can_be_written):
+        if self._working is not None and not (self._ending or self._worker.can_write_journal):
             self._working.cancel()  # work that waits for the journal would wait for ever
 
     def _job(self, item: BatchItem) -> Job:
@@ -310,32 +310,32 @@ class BatchRun:
         return Job(
             request=request,
             reuse=not (self._fresh or request.seed_drawn),
-            batch=self.log.id,
+            batch=self.recorder.id,
             position=item.position,
-            hold=self._attempts.hold,
+            hold=self._worker.hold,
         )
 
     async def _end(self) -> None:
         """Record the final state, release the lease, and announce the end."""
         self._ending = True
-        self._attempts.close()
-        self._left.close()
+        self._worker.close()
+        self._eta.close()
         self._ended = self._context.timer()
-        self.log.states.cancelled = self.stop_reason == "cancelled"
-        self.log.states.complete = True
+        self.recorder.states.cancelled = self.stop_reason == "cancelled"
+        self.recorder.states.complete = True
         try:
             await self._release()
         finally:
             self.over.set()
-            self.log.changed.set()
-            self.log.events.emit("ended")
-            self.log.events.close()
+            self.recorder.changed.set()
+            self.recorder.events.emit("ended")
+            self.recorder.events.close()
 
     async def _release(self) -> None:
         if self.stop_reason == "lost":
             await self._writer.aclose()
             return
-        number, state, counts = self.log.number, self._state(), self.log.counts
+        number, state, counts = self.recorder.number, self._state(), self.recorder.counts
         release = asyncio.ensure_future(
             self._writer.call(lambda queries: queries.release(number, state, counts), last=True)
         )
@@ -343,18 +343,21 @@ class BatchRun:
         await self._writer.aclose()
         await asyncio.wait([release])
         if release.exception() is not None:
-            _logger.warning("Could not record the end of batch %s: %s", self.log.id, release.exception())
+            _logger.warning("Could not record the end of batch %s: %s", self.recorder.id, release.exception())
         else:
             await asyncio.to_thread(remove_unneeded_inputs, self._context.journal)
 
     def _on_journal_trouble(self, trouble: DatabaseUnavailable | None) -> None:
         """Handle that the journal cannot be written; None if it can be again."""
-        self._attempts.journal_failed(trouble and sentences(trouble.message, trouble.next_step))
+        self._worker.journal_failed(trouble and sentences(trouble.message, trouble.next_step))
 
     def _on_lease_lost(self) -> None:
         """Stop, because another process has taken the batch over."""
         self.error = BatchInUse(
-            f"Batch {self.log.id} was taken over by another process.", batch_id=self.log.id, host="", pid=0
+            f"Batch {self.recorder.id} was taken over by another process.",
+            batch_id=self.recorder.id,
+            host="",
+            pid=0,
         )
         self._request_stop("lost")
 
@@ -365,4 +368,4 @@ class BatchRun:
     def _state(self) -> str:
         if self.stop_reason in {"cancelled", "stopped"}:
             return self.stop_reason
-        return self.log.states.verdict
+        return self.recorder.states.verdict

@@ -29,14 +29,14 @@ __all__ = [
     "ItemState",
     "StoredOutcome",
     "as_json",
-    "failure",
-    "image",
     "is_request",
-    "is_sound",
+    "is_valid_image",
     "is_whole",
     "lost_request_error",
+    "read_image",
     "request_as_json",
     "request_from_json",
+    "restore_error",
     "stored_error",
     "stored_image",
     "stored_record",
@@ -181,7 +181,7 @@ def stored_error(error: Exception) -> StoredOutcome:
     }
 
 
-def failure(outcome: StoredOutcome) -> RecordedFailure:
+def restore_error(outcome: StoredOutcome) -> RecordedFailure:
     """Restore a failure from the journal."""
     next_step = outcome.get("next_step")
     return RecordedFailure(
@@ -209,7 +209,7 @@ def is_whole(outcome: StoredOutcome, root: Path) -> bool:
         return False
 
 
-def is_sound(path: Path) -> bool:
+def is_valid_image(path: Path) -> bool:
     """Whether a file is a complete image; reads all of it."""
     try:
         with path.open("rb") as file:
@@ -219,7 +219,7 @@ def is_sound(path: Path) -> bool:
     return True
 
 
-def image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImage:
+def read_image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImage:
     """Read the image of an item that is done; blocks on disk I/O.
 
     Raises:

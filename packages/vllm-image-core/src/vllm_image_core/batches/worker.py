@@ -39,36 +39,36 @@ class BatchWorker:
 
     Args:
         context: What the batch works with.
-        log: The batch's recorder.
+        recorder: The batch's recorder.
         eta: Kept up to date about requests in progress.
         on_give_up: Called with the reason when an outage has lasted too long.
     """
 
     def __init__(
-        self, context: BatchContext, log: BatchRecorder, eta: BatchEta, on_give_up: Callable[[str], None]
+        self, context: BatchContext, recorder: BatchRecorder, eta: BatchEta, on_give_up: Callable[[str], None]
     ) -> None:
         self._context = context
-        self._log = log
+        self._recorder = recorder
         self._eta = eta
         self._gate = SharedExclusiveGate()
         self._checking = asyncio.Lock()
         self._pixels = 0
-        self._journal_is_well = True
+        self._can_write_journal = True
 
         gate = functools.partial(
             OutageGate,
             outage_seconds=context.outage_seconds,
-            on_change=log.record_pause,
+            on_change=recorder.record_pause,
             on_give_up=on_give_up,
         )
-        self._server = gate(self._is_server_well, interval_seconds=context.probe_seconds)
-        self._folder = gate(self._is_folder_well, interval_seconds=context.look_seconds)
-        self._journal = gate(self._is_journal_well, interval_seconds=context.look_seconds)
+        self._server = gate(self._is_server_healthy, interval_seconds=context.probe_seconds)
+        self._folder = gate(self._is_folder_writable, interval_seconds=context.folder_check_seconds)
+        self._journal = gate(self._is_journal_writable, interval_seconds=context.folder_check_seconds)
 
     @property
-    def can_be_written(self) -> bool:
+    def can_write_journal(self) -> bool:
         """Whether the journal can be written."""
-        return self._journal_is_well
+        return self._can_write_journal
 
     def close(self) -> None:
         """Stop sending; waiting requests stay in the queue."""
@@ -77,7 +77,7 @@ class BatchWorker:
 
     def journal_failed(self, reason: str | None) -> None:
         """Record why the journal cannot be written; None if it can be again."""
-        self._journal_is_well = reason is None
+        self._can_write_journal = reason is None
         if reason is None:
             self._journal.record_success()
         else:
@@ -98,7 +98,7 @@ class BatchWorker:
             try:
                 await self._gate.enter(alone=tried.deaths > 0)
                 try:
-                    self._log.record_started(item.position, tried.as_outcome(sending=True))
+                    self._recorder.record_started(item.position, tried.as_outcome(sending=True))
                     await self._eta.mark_started(item.position, item.request)
                     await self._context.generator.generate(job, record)
                 finally:
@@ -121,19 +121,19 @@ class BatchWorker:
                 return
 
     def _waits_again(self, item: BatchItem, outcome: StoredOutcome) -> None:
-        self._log.waits_again(item.position, outcome)
+        self._recorder.waits_again(item.position, outcome)
         self._eta.waits_again(item.position)
 
     async def _may_send(self) -> None:
-        if self._journal.is_well and self._folder.is_well and self._server.is_well:
+        if self._journal.is_available and self._folder.is_available and self._server.is_available:
             return
-        if not (await self._journal.well_again() and await self._folder.well_again()):
+        if not (await self._journal.wait_until_available() and await self._folder.wait_until_available()):
             raise StillWaiting
         await self._server.enter()
 
     def _away(self, error: OmniError) -> None:
         """Stop sending until the server is back; if it has just answered, wait before the first probe."""
-        self._log.trouble = self._log.trouble or error
+        self._recorder.trouble = self._recorder.trouble or error
         wait = 0.0 if isinstance(error, ServerUnreachable | EngineDead) else self._context.probe_seconds
         if isinstance(error, ServerBusy):
             wait = max(wait, error.retry_after_seconds or 0.0)
@@ -160,14 +160,14 @@ class BatchWorker:
     async def _by_health(self, error: OmniError) -> Meaning:
         """Classify an error that both a dying and a healthy server give, by the server's health."""
         async with self._checking:  # if many fail together, one of them checks
-            is_well = not self._server.is_away and await self._is_server_well()
-            if not is_well:
+            is_available = not self._server.is_down and await self._is_server_healthy()
+            if not is_available:
                 self._away(error)
-        if is_well:
+        if is_available:
             return "lost" if error.server_state == "lost" else "failure"
         return "death" if error.server_state in {"lost", "failing"} else "outage"
 
-    async def _is_server_well(self) -> bool:
+    async def _is_server_healthy(self) -> bool:
         try:
             return await self._context.backend.health_check()
         except OmniError:
@@ -177,12 +177,12 @@ class BatchWorker:
         """Hold a generated image until the folder can be written; False if the batch ends first."""
         self._server.record_success()
         self._folder_failed(error)
-        return await self._folder.well_again()
+        return await self._folder.wait_until_available()
 
-    async def folder_again(self, error: CannotSave) -> bool:
+    async def wait_for_folder(self, error: CannotSave) -> bool:
         """Wait until the folder can be written again; False if the batch ends first."""
         self._folder_failed(error)
-        return await self._folder.well_again()
+        return await self._folder.wait_until_available()
 
     def _folder_failed(self, error: CannotSave) -> None:
         match error:
@@ -192,18 +192,18 @@ class BatchWorker:
                 self._pixels = error.picture.size.pixels
             case _:
                 pass
-        self._log.trouble = self._log.trouble or error
+        self._recorder.trouble = self._recorder.trouble or error
         self._folder.record_failure(sentences(error.message, error.next_step))
 
-    async def _is_folder_well(self) -> bool:
+    async def _is_folder_writable(self) -> bool:
         try:
             await asyncio.to_thread(self._context.library.check_again, pixels=self._pixels)
         except CannotSave:
             return False
         return True
 
-    async def _is_journal_well(self) -> bool:
-        return self._journal_is_well
+    async def _is_journal_writable(self) -> bool:
+        return self._can_write_journal
 
 
 def meaning_of(error: OmniError) -> Meaning | None:

@@ -69,7 +69,7 @@ class JournalWriter:
         loop: The batch's event loop.
         callbacks: Callbacks to the batch.
         counts: Returns the batch's counts; called from the thread.
-        beat_seconds: How often to renew the lease while there is nothing to write.
+        heartbeat_seconds: How often to renew the lease while there is nothing to write.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class JournalWriter:
         loop: asyncio.AbstractEventLoop,
         callbacks: WriterCallbacks,
         counts: Callable[[], Counts],
-        beat_seconds: float = BEAT_SECONDS,
+        heartbeat_seconds: float = BEAT_SECONDS,
     ) -> None:
         self._counts = counts
         self._journal = journal
@@ -89,7 +89,7 @@ class JournalWriter:
         self._token = token
         self._loop = loop
         self._callbacks = callbacks
-        self._beat_seconds = beat_seconds
+        self._heartbeat_seconds = heartbeat_seconds
         self._queue = _Queue()
         self._wake = threading.Condition()
         self._in_trouble = False
@@ -195,7 +195,7 @@ class JournalWriter:
         queue = self._queue
         with self._wake:
             if not (queue.rows or queue.calls or queue.closing or queue.urgent):
-                self._wake.wait(self._beat_seconds)
+                self._wake.wait(self._heartbeat_seconds)
             if queue.rows and not (queue.calls or queue.closing or queue.urgent):
                 self._wake.wait_for(lambda: queue.calls or queue.closing or queue.urgent, _LINGER_SECONDS)
             queue.urgent = False
