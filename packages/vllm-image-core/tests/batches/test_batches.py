@@ -702,8 +702,8 @@ async def test_p12_memory_descriptors_and_tasks_stay_as_they_are_however_many_pi
         finally:
             tracemalloc.stop()
         await batch.wait()
-        assert batch._begun is not None
-        assert not batch._begun.states.unwritten
+        assert batch._started is not None
+        assert not batch._started.states.unwritten
     (early, descriptors, tasks), (late, later_descriptors, later_tasks) = seen[0], seen[-1]
     assert late - early < 300_000
     assert later_descriptors <= descriptors + 2
@@ -880,7 +880,7 @@ async def test_a_batch_that_is_cancelled_while_it_begins_is_given_back(
             await batch.close()
             batch = studio.resume(batch.id)
         with monkeypatch.context() as patch:
-            patch.setattr(BatchEta, "expect", for_ever)
+            patch.setattr(BatchEta, "add", for_ever)
             beginning = asyncio.ensure_future(batch.wait())
             await counting.wait()
             await batch.cancel()

@@ -51,7 +51,7 @@ def report(origin: Origin, *, state: str = "closed", others: int | None = None) 
 
 def test_nothing_is_known_before_a_server_has_told_its_model(tmp_path: Path) -> None:
     one = speeds(tmp_path)
-    assert (one.of([report(FAST)]), one.cost(SQUARE), one.pace(FAST.server)) == ((), None, None)
+    assert (one.of([report(FAST)]), one.cost(SQUARE), one.seconds_per_cost(FAST.server)) == ((), None, None)
 
 
 def test_each_server_has_a_speed_of_its_own_which_is_kept_for_the_next_studio(tmp_path: Path) -> None:
@@ -66,8 +66,8 @@ def test_each_server_has_a_speed_of_its_own_which_is_kept_for_the_next_studio(tm
         assert fast.predictor.seconds(SQUARE) == pytest.approx(2.0)
         assert slow.predictor.seconds(SQUARE) == pytest.approx(20.0)
         assert (fast.others, slow.others) == (0, 3)
-        assert one.pace(FAST.server) == pytest.approx(2.0)
-        assert one.pace(SLOW.server) == pytest.approx(20.0)
+        assert one.seconds_per_cost(FAST.server) == pytest.approx(2.0)
+        assert one.seconds_per_cost(SLOW.server) == pytest.approx(20.0)
 
 
 def test_a_server_that_is_out_does_not_count_unless_all_are(tmp_path: Path) -> None:
@@ -100,8 +100,8 @@ def test_a_server_without_measurements_has_no_pace(tmp_path: Path) -> None:
     one = speeds(tmp_path)
     one.load(KLEIN, [FAST])
     make(one, SLOW, 20.0)
-    assert one.pace(FAST.server) is None
-    assert one.pace(SLOW.server) == pytest.approx(20.0)
+    assert one.seconds_per_cost(FAST.server) is None
+    assert one.seconds_per_cost(SLOW.server) == pytest.approx(20.0)
 
 
 def test_edits_are_known_apart(tmp_path: Path) -> None:

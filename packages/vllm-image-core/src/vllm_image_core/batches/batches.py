@@ -182,7 +182,7 @@ class Batches:
             states.record(len(drawn))
             states.complete = True
             async with _release_on_error(run):
-                await run.expect(drawn)
+                await run.add_to_eta(drawn)
             for position in range(len(drawn)):
                 events.emit("queued", position)
         run.begin(requests if drawn is None else None, recorded_first=first)
@@ -236,7 +236,7 @@ class Batches:
         run = self._run(lease, states, events, at_once)
         async with _release_on_error(run):
             await asyncio.to_thread(context.library.sweep)
-            await run.expect_left()
+            await run.add_waiting_to_eta()
         run.begin(None)
         return StartedBatch(states=states, run=run, at_once=at_once.number)
 

@@ -1,4 +1,4 @@
-"""Concurrency: choose how many images of a batch to generate at once, and keep it when it is resumed."""
+"""Concurrency: choose how many images of a batch to generate at once, also when it is resumed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

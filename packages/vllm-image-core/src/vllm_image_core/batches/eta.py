@@ -43,7 +43,7 @@ class BatchEta:
         self._backlog = Backlog(timer=context.timer)
         self._counting: asyncio.Task[None] | None = None
 
-    async def expect(self, requests: Iterable[ImageRequest]) -> None:
+    async def add(self, requests: Iterable[ImageRequest]) -> None:
         """Add requests that will be sent to the time left."""
         counts: Counter[Work] = Counter()
         for number, request in enumerate(requests, 1):
@@ -55,7 +55,7 @@ class BatchEta:
         for work, count in counts.items():
             self._backlog.add(work, count)
 
-    async def expect_left(self, recorder: BatchRecorder) -> None:
+    async def add_waiting(self, recorder: BatchRecorder) -> None:
         """Add the waiting requests of a resumed batch: some now, the rest in the background."""
         first = next(recorder.states.positions("waiting"), None)
         if first is None:
@@ -63,9 +63,9 @@ class BatchEta:
         with suppress(OmniError, TimeoutError):  # the server of a resumed batch may be away
             async with asyncio.timeout(_MODEL_SECONDS):
                 await self._generator.ready()
-        after = await self._expect_some(recorder, first - 1)
+        after = await self._add_some(recorder, first - 1)
         if after is not None:
-            self._counting = asyncio.create_task(self._expect_all(recorder, after), name="count a batch")
+            self._counting = asyncio.create_task(self._add_rest(recorder, after), name="count a batch")
 
     def close(self) -> None:
         """Stop counting."""
@@ -99,16 +99,16 @@ class BatchEta:
         left = (progress.waiting or 0) + progress.running
         return self._backlog.eta(speeds, pictures_left=left, more=progress.total is None)
 
-    async def _expect_all(self, recorder: BatchRecorder, after: int) -> None:
+    async def _add_rest(self, recorder: BatchRecorder, after: int) -> None:
         rest: int | None = after
         with suppress(JournalUnavailable):  # the batch is over or waits for its journal: reported elsewhere
             while rest is not None:
-                rest = await self._expect_some(recorder, rest)
+                rest = await self._add_some(recorder, rest)
 
-    async def _expect_some(self, recorder: BatchRecorder, after: int) -> int | None:
+    async def _add_some(self, recorder: BatchRecorder, after: int) -> int | None:
         """Count some requests after a position; return the position of the last one, or None at the end."""
         items = await recorder.items_after(after, _YIELD_EVERY)
-        await self.expect(item.request for item in items if recorder.states.waits(item.position))
+        await self.add(item.request for item in items if recorder.states.waits(item.position))
         return items[-1].position if items else None
 
     async def _work(self, request: ImageRequest) -> Work | None:

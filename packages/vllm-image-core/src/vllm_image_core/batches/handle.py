@@ -71,8 +71,8 @@ class ImageBatch:
         self._begin = begin
         self._again = again
         self._events = Events()
-        self._beginning: asyncio.Future[StartedBatch] | None = None
-        self._begun: StartedBatch | None = None
+        self._starting: asyncio.Future[StartedBatch] | None = None
+        self._started: StartedBatch | None = None
         self._reader: OutcomeReader | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = os.getpid()
@@ -124,90 +124,90 @@ class ImageBatch:
     @property
     def requests(self) -> Sequence[ImageRequest]:
         """The requests with their seeds, if they were given as a list; empty before the batch starts."""
-        return self._begun.requests if self._begun else ()
+        return self._started.requests if self._started else ()
 
     @property
     def at_once(self) -> int:
         """How many images are generated at the same time; 0 before the batch starts."""
-        return self._begun.at_once if self._begun else 0
+        return self._started.at_once if self._started else 0
 
     @property
     def progress(self) -> Progress:
         """The counts at this moment."""
-        return self._begun.states.progress if self._begun else _NOTHING
+        return self._started.states.progress if self._started else _NOTHING
 
     @property
     def eta(self) -> Eta:
         """Estimated time left, and what the estimate is based on."""
-        if self._begun is None:
+        if self._started is None:
             return Eta(seconds=None, basis="the batch has not started")
-        if self._begun.run is None:
+        if self._started.run is None:
             return Eta(seconds=0.0, basis="the batch is over")
-        return self._begun.run.eta
+        return self._started.run.eta
 
     @property
     def over(self) -> bool:
         """Whether the batch has ended; outcomes may still be unread."""
-        return self._begun is not None and (self._begun.run is None or self._begun.run.over.is_set())
+        return self._started is not None and (self._started.run is None or self._started.run.over.is_set())
 
     @property
     def idle(self) -> bool:
         """Whether no work is being done: the batch has not started, failed to start, or is over."""
-        if self._begun is None:
-            return self._beginning is None or self._beginning.done()
+        if self._started is None:
+            return self._starting is None or self._starting.done()
         return self.over
 
     @property
     def cancelled(self) -> bool:
         """Whether it was cancelled before it was done."""
-        return self._begun is not None and self._begun.states.cancelled
+        return self._started is not None and self._started.states.cancelled
 
     @property
     def cause(self) -> str | None:
         """Why it is paused, or why it was stopped."""
-        run = self._begun and self._begun.run
+        run = self._started and self._started.run
         return run.recorder.cause if run else None
 
     @property
     def trouble(self) -> ImageError | OmniError | None:
         """The error the batch is waiting out, or None if it is not waiting."""
-        run = self._begun and self._begun.run
+        run = self._started and self._started.run
         return run.recorder.trouble if run else None
 
     @property
     def running_at_cancel(self) -> int:
         """How many images were in progress when it was cancelled; a GPU may still have finished them."""
-        run = self._begun and self._begun.run
+        run = self._started and self._started.run
         return run.recorder.left_running if run else 0
 
     @property
     def unfinished_count(self) -> int:
         """How many of the recorded requests are neither saved nor failed."""
-        if self._begun is None:
+        if self._started is None:
             return 0
-        states = self._begun.states
+        states = self._started.states
         return states.recorded - states.done_count - states.failed_count
 
     @property
     def unread(self) -> int:
         """How many outcomes have not been read yet."""
-        return self._begun.states.unread if self._begun else 0
+        return self._started.states.unread if self._started else 0
 
     @property
     def seconds(self) -> float:
         """Seconds since it started or was resumed, up to its end."""
-        run = self._begun and self._begun.run
+        run = self._started and self._started.run
         return run.seconds if run else 0.0
 
     @property
     def images(self) -> Mapping[int, GeneratedImage]:
         """Saved images by request position; each is read from its file on access."""
-        return Images(self._outcomes) if self._begun else {}
+        return Images(self._outcomes) if self._started else {}
 
     @property
     def errors(self) -> Mapping[int, Exception]:
         """Errors of failed requests, by request position."""
-        return Errors(self._outcomes) if self._begun else {}
+        return Errors(self._outcomes) if self._started else {}
 
     def state(self, index: int) -> State:
         """The state of the request at this position.
@@ -215,9 +215,9 @@ class ImageBatch:
         Raises:
             IndexError: The batch has no such request, or has not started.
         """
-        if self._begun is None:
+        if self._started is None:
             raise IndexError(f"the batch has no request {index}")
-        return self._begun.states.state(index)
+        return self._started.states.state(index)
 
     def events(self) -> EventStream:
         """Events from now on, as an async iterator; at most 10,000 unread events are kept.
@@ -253,8 +253,8 @@ class ImageBatch:
 
     async def drain(self, seconds: float = 10.0) -> Progress:
         """Stop sending, let requests in progress finish within `seconds`, and leave the rest for later."""
-        if self._begun is not None and self._begun.run is not None:
-            await self._begun.run.drain(seconds)
+        if self._started is not None and self._started.run is not None:
+            await self._started.run.drain(seconds)
         return self.progress
 
     async def wait(self, timeout_seconds: float | None = None) -> bool:
@@ -281,7 +281,7 @@ class ImageBatch:
 
     @property
     def _running(self) -> BatchRun | None:
-        return self._begun.run if self._begun else None
+        return self._started.run if self._started else None
 
     @property
     def _outcomes(self) -> OutcomeReader:
@@ -291,21 +291,21 @@ class ImageBatch:
 
     async def _start(self) -> Self:
         self._check_here()
-        if self._beginning is None or _has_failed(self._beginning):
-            self._beginning = asyncio.ensure_future(self._begin(self._events))
-            self._beginning.add_done_callback(self._on_begun)
-        await asyncio.shield(self._beginning)
+        if self._starting is None or _has_failed(self._starting):
+            self._starting = asyncio.ensure_future(self._begin(self._events))
+            self._starting.add_done_callback(self._on_started)
+        await asyncio.shield(self._starting)
         return self
 
-    def _on_begun(self, beginning: asyncio.Future[StartedBatch]) -> None:
-        if not beginning.cancelled() and beginning.exception() is None:
-            self._take(beginning.result())
+    def _on_started(self, starting: asyncio.Future[StartedBatch]) -> None:
+        if not starting.cancelled() and starting.exception() is None:
+            self._take(starting.result())
 
-    def _take(self, begun: StartedBatch) -> None:
-        before = self._begun
-        self._begun = replace(begun, requests=before.requests) if before else begun
-        self._reader = OutcomeReader(self._context, self.id, begun.states, begun.run)
-        if begun.run is None:  # it was cancelled before
+    def _take(self, started: StartedBatch) -> None:
+        before = self._started
+        self._started = replace(started, requests=before.requests) if before else started
+        self._reader = OutcomeReader(self._context, self.id, started.states, started.run)
+        if started.run is None:  # it was cancelled before
             self._events.emit("ended")
             self._events.close()
 
@@ -318,9 +318,9 @@ class ImageBatch:
             raise BatchMoved(f"Batch {self.id} was started in another {where}.")
 
     async def _stop(self, why: str) -> None:
-        if self._beginning is not None and not self._beginning.done():
-            self._beginning.cancel()
-            await asyncio.wait([self._beginning])
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
         run = self._running
         if run is not None:
             await run.stop("cancelled" if why == "cancelled" else "closed")
@@ -332,5 +332,5 @@ class ImageBatch:
             raise error
 
 
-def _has_failed(beginning: asyncio.Future[StartedBatch]) -> bool:
-    return beginning.done() and (beginning.cancelled() or beginning.exception() is not None)
+def _has_failed(starting: asyncio.Future[StartedBatch]) -> bool:
+    return starting.done() and (starting.cancelled() or starting.exception() is not None)

@@ -178,8 +178,8 @@ class Journal:
         error = UnknownBatch(f"Batch '{one_line(batch_id)}' is not known here.")
         if aside := sorted(self.path.parent.glob(f"{self.path.stem}.damaged-*.sqlite3")):
             error.add_note(
-                "The journal of batches was damaged, and not all of it could be read: it is kept as "
-                f"{one_line(str(aside[-1]), limit=300)}."
+                "The journal of batches was damaged and could only be read in part; the damaged file is "
+                f"kept as {one_line(str(aside[-1]), limit=300)}."
             )
         return error
 

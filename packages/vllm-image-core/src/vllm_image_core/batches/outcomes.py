@@ -44,7 +44,7 @@ class OutcomeReader:
         """The next unread outcome, in the order in which requests ended; None when none is left."""
         async with self._reading:
             while not (unread := self.states.next_unread(_AT_ONCE)):
-                if await self._nothing_more():
+                if await self._wait_for_end():
                     return None
             outcome = await self._outcome(unread[0], unread)
             self.states.count_read()
@@ -57,7 +57,7 @@ class OutcomeReader:
                 return True
             if self.states.complete and position >= self.states.recorded:
                 return False
-            if await self._nothing_more():
+            if await self._wait_for_end():
                 return position < self.states.recorded
 
     async def at(self, position: int) -> PictureOutcome | None:
@@ -86,7 +86,7 @@ class OutcomeReader:
         [item] = self._items([position]).values()
         return restore_error(item.outcome)
 
-    async def _nothing_more(self) -> bool:
+    async def _wait_for_end(self) -> bool:
         """Wait until another request has ended; True if no more will."""
         if self._run is None or self._run.over.is_set():
             return True

@@ -1,4 +1,4 @@
-"""Journal queries: the schema of the batch journal and every SQL statement that uses it."""
+"""Journal queries: define the schema of the batch journal, and its SQL statements as methods."""
 
 import sqlite3
 import time

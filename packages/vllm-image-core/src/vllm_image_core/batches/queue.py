@@ -34,7 +34,7 @@ class BatchQueue:
             for images of waiting requests, before anything is handed out.
 
     Attributes:
-        taken: The last position that was handed out.
+        last_position: The last position that was handed out.
         rewound: Whether to go through all requests once more.
     """
 
@@ -47,9 +47,9 @@ class BatchQueue:
         self.rewound = False
         self._stopped = False
         self._out: set[int] = set()
-        self.taken = 0
+        self.last_position = 0
 
-    def more(self, *, last: bool = False) -> None:
+    def announce(self, *, last: bool = False) -> None:
         """Announce that requests were recorded; `last` if no more will follow."""
         self._ended |= last
         self._news.set()
@@ -59,7 +59,7 @@ class BatchQueue:
         self.rewound = True
         self._news.set()
 
-    def back(self, position: int) -> None:
+    def release(self, position: int) -> None:
         """Record that nobody is working on a request any longer."""
         self._out.discard(position)
 
@@ -79,7 +79,7 @@ class BatchQueue:
                 for item in await self._still_waiting(items):
                     if self._stopped:
                         return
-                    self.taken = item.position
+                    self.last_position = item.position
                     self._out.add(item.position)
                     yield item
             elif self.rewound:

@@ -20,13 +20,13 @@ Row = Mapping[str, Any]
 _KEYS: Final = {"batch": ("number",), "item": ("batch", "position"), "outcome": ("batch", "position")}
 """The tables, each with the columns that order its rows in the file."""
 
-_AT_ONCE: Final = 500
+_CHUNK_ROWS: Final = 500
 _ROWS_OF_A_PAGE: Final = 400
 """Most requests that fit on a page of 4 KiB; a larger number is damage."""
 
 _MOST_NUMBERS: Final = 100_000
 
-_USUAL: Final[Row] = {
+_DEFAULTS: Final[Row] = {
     "created": 0,
     "fresh": 0,
     "at_once": 1,
@@ -55,12 +55,12 @@ _USUAL: Final[Row] = {
 
 _HOLDER: Final = ("owner", "host", "place", "pid", "born")
 
-_LEFT_ALONE: Final = "DELETE FROM {table} WHERE batch NOT IN (SELECT number FROM batch)"
-_ENDS_EARLY: Final = """
+_DELETE_ORPHANS: Final = "DELETE FROM {table} WHERE batch NOT IN (SELECT number FROM batch)"
+_REOPEN_INCOMPLETE: Final = """
     UPDATE batch SET state = 'open', cause = NULL
     WHERE state IN ('done', 'partial', 'failed') AND done + failed < recorded
 """
-_COUNTED: Final = """
+_RECOUNT: Final = """
     UPDATE batch SET
         done = (SELECT count(*) FROM outcome WHERE batch = number AND outcome.state = 1),
         failed = (SELECT count(*) FROM outcome WHERE batch = number AND outcome.state = 2)
@@ -110,17 +110,17 @@ def recover_journal(database: Database, identity: tuple[int, int]) -> Recovery |
     try:
         with saved.open() as connection, writing(connection):
             damaged = _Damaged(database.path)
-            _take_batch_rows(damaged, connection)
-            _take_rows(damaged, connection, "item")
-            _take_rows(damaged, connection, "outcome")
+            _copy_batch_rows(damaged, connection)
+            _copy_rows(damaged, connection, "item")
+            _copy_rows(damaged, connection, "outcome")
             unknown = connection.execute(
                 "SELECT count(*) FROM item WHERE batch NOT IN (SELECT number FROM batch)"
             ).fetchone()[0]
             for table in ("item", "outcome"):
-                connection.execute(_LEFT_ALONE.format(table=table))
-            lost = dict(_fill(damaged, connection))
-            connection.execute(_COUNTED)
-            connection.execute(_ENDS_EARLY)
+                connection.execute(_DELETE_ORPHANS.format(table=table))
+            lost = dict(_fill_gaps(damaged, connection))
+            connection.execute(_RECOUNT)
+            connection.execute(_REOPEN_INCOMPLETE)
         aside = database.replace_damaged(identity, name)
         return None if aside is None else Recovery(aside=aside, lost=lost, unknown=unknown)
     finally:
@@ -148,10 +148,10 @@ class _Damaged:
             with suppress(sqlite3.Error), self._open() as connection:
                 columns = self._columns(connection, table, known)
                 found = connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {by}")  # noqa: S608 - our own names
-                while some := self._some(found):
+                while some := self._next_rows(found):
                     yield [dict(zip(columns, row, strict=True)) for row in some]
 
-    def single(
+    def rows_by_key(
         self, table: str, known: Sequence[str], keys: Iterator[tuple[int, ...]]
     ) -> Iterator[Sequence[Row]]:
         """Yield the rows with some keys one by one, which also finds those between two damaged places."""
@@ -165,11 +165,11 @@ class _Damaged:
                     if row is not None:
                         yield [dict(zip(columns, row, strict=True))]
 
-    def _some(self, rows: sqlite3.Cursor) -> list[tuple[Any, ...]]:
+    def _next_rows(self, rows: sqlite3.Cursor) -> list[tuple[Any, ...]]:
         """The next rows, up to the first that cannot be read."""
         found: list[tuple[Any, ...]] = []
         try:
-            while len(found) < _AT_ONCE and (row := rows.fetchone()) is not None:
+            while len(found) < _CHUNK_ROWS and (row := rows.fetchone()) is not None:
                 found.append(row)
         except sqlite3.Error:
             self.is_clean = False
@@ -194,27 +194,27 @@ class _Damaged:
             yield connection
 
 
-def _take_batch_rows(damaged: _Damaged, connection: sqlite3.Connection) -> None:
+def _copy_batch_rows(damaged: _Damaged, connection: sqlite3.Connection) -> None:
     known = _columns_of(connection, "batch")
     for some in damaged.rows("batch", known):
-        _enter(connection, "batch", [batch_row for row in some if (batch_row := _batch_row(row))])
+        _insert(connection, "batch", [batch_row for row in some if (batch_row := _batch_row(row))])
     there = {number for (number,) in connection.execute("SELECT number FROM batch")}
     missing = (
         (number,) for number in range(1, min(max(there, default=0), _MOST_NUMBERS)) if number not in there
     )
-    for some in damaged.single("batch", known, missing):
-        _enter(connection, "batch", [batch_row for row in some if (batch_row := _batch_row(row))])
+    for some in damaged.rows_by_key("batch", known, missing):
+        _insert(connection, "batch", [batch_row for row in some if (batch_row := _batch_row(row))])
 
 
-def _take_rows(damaged: _Damaged, connection: sqlite3.Connection, table: str) -> None:
+def _copy_rows(damaged: _Damaged, connection: sqlite3.Connection, table: str) -> None:
     known = _columns_of(connection, table)
     for some in damaged.rows(table, known):
         sound = [row for row in some if _is_sound(table, row, damaged.most)]
         damaged.is_clean &= len(sound) == len(some)
-        _enter(connection, table, sound)
+        _insert(connection, table, sound)
 
 
-def _fill(damaged: _Damaged, connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
+def _fill_gaps(damaged: _Damaged, connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
     """Look up the missing rows of each batch, mark requests that stay missing as lost, and count them."""
     batch_rows = connection.execute("SELECT number, id, recorded FROM batch").fetchall()
     for number, name, stated in batch_rows:
@@ -223,10 +223,10 @@ def _fill(damaged: _Damaged, connection: sqlite3.Connection) -> Iterator[tuple[s
             connection.execute(f"DELETE FROM {table} WHERE batch = ? AND position >= ?", (number, recorded))  # noqa: S608 - our own names
             known = _columns_of(connection, table)
             missing = _missing(connection, table, number, recorded) if not damaged.is_clean else ()
-            for some in damaged.single(table, known, iter([(number, place) for place in missing])):
-                _enter(connection, table, [row for row in some if _is_sound(table, row, damaged.most)])
+            for some in damaged.rows_by_key(table, known, iter([(number, place) for place in missing])):
+                _insert(connection, table, [row for row in some if _is_sound(table, row, damaged.most)])
         lost = _missing(connection, "item", number, recorded)
-        _enter(connection, "item", [{"batch": number, "position": place, "request": LOST} for place in lost])
+        _insert(connection, "item", [{"batch": number, "position": place, "request": LOST} for place in lost])
         connection.execute("UPDATE batch SET recorded = ? WHERE number = ?", (recorded, number))
         if lost:
             yield name, len(lost)
@@ -249,7 +249,7 @@ def _request_count(damaged: _Damaged, connection: sqlite3.Connection, number: in
     return stated if is_believed else (-1 if last is None else last) + 1
 
 
-def _enter(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
+def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
     if rows:
         names, marks = ", ".join(rows[0]), ", ".join("?" * len(rows[0]))
         connection.executemany(
@@ -262,18 +262,21 @@ def _batch_row(row: Row) -> Row | None:
     """The row of a batch with impossible values replaced; None if its id or number is unusable."""
     if not (_is_text(row.get("id")) and row["id"] and isinstance(row.get("number"), int)):
         return None
-    full = {**_USUAL, **row}
-    if not is_batch_row({**_USUAL, "id": row["id"], "number": row["number"]}):
+    full = {**_DEFAULTS, **row}
+    if not is_batch_row({**_DEFAULTS, "id": row["id"], "number": row["number"]}):
         return None
     bad = [
         name
         for name, value in row.items()
-        if name in _USUAL
-        and not (is_batch_row({**_USUAL, "id": "", "number": 1, name: value}) and _is_text(value, also=True))
+        if name in _DEFAULTS
+        and not (
+            is_batch_row({**_DEFAULTS, "id": "", "number": 1, name: value})
+            and _is_text(value, otherwise=True)
+        )
     ]
     if set(bad) & set(_HOLDER):
         bad += _HOLDER
-    return {**full, **{name: _USUAL[name] for name in bad}}
+    return {**full, **{name: _DEFAULTS[name] for name in bad}}
 
 
 def _is_sound(table: str, row: Row, most: int) -> bool:
@@ -292,15 +295,15 @@ def _is_usable(row: Row) -> bool:
     return isinstance(outcome.get("file"), str) if row["state"] == ItemState.DONE else bool(outcome)
 
 
-def _is_text(value: object, *, also: bool = False) -> bool:
+def _is_text(value: object, *, otherwise: bool = False) -> bool:
     """Whether a value is valid UTF-8 text without NUL, which is what is read past the end of a file.
 
     Args:
         value: The value of a column.
-        also: What to return for a value that is not text.
+        otherwise: What to return for a value that is not text.
     """
     if not isinstance(value, str):
-        return also
+        return otherwise
     return "\0" not in value and not any("\ud800" <= sign <= "\udfff" for sign in value)
 
 

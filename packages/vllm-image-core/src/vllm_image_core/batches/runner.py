@@ -110,7 +110,7 @@ class BatchRun:
         self._failure_limit = ConsecutiveFailureLimit()
         self._working: asyncio.Task[None] | None = None
         self._ending = False
-        self._taken = asyncio.Event()
+        self._progressed = asyncio.Event()
 
     def begin(self, source: Source | None, *, recorded_first: bool = False) -> None:
         """Start the work in its own task; `source` has requests that are not recorded yet.
@@ -164,13 +164,13 @@ class BatchRun:
         """Seconds since it started, up to its end."""
         return (self._context.timer() if self._ended is None else self._ended) - self._began
 
-    async def expect(self, requests: Iterable[ImageRequest]) -> None:
+    async def add_to_eta(self, requests: Iterable[ImageRequest]) -> None:
         """Add requests that will be sent to the time left."""
-        await self._eta.expect(requests)
+        await self._eta.add(requests)
 
-    async def expect_left(self) -> None:
+    async def add_waiting_to_eta(self) -> None:
         """Add the waiting requests of a resumed batch to the time left."""
-        await self._eta.expect_left(self.recorder)
+        await self._eta.add_waiting(self.recorder)
 
     @property
     def eta(self) -> Eta:
@@ -182,7 +182,7 @@ class BatchRun:
     async def _run(self, source: Source | None, *, recorded_first: bool) -> None:
         try:
             if source is None:
-                self._queue.more(last=True)
+                self._queue.announce(last=True)
                 self.recorded.set()
                 await self._generate_all()
             elif recorded_first:
@@ -216,14 +216,17 @@ class BatchRun:
                 async for requests in some:
                     checked = [await self._check(request) for request in requests]
                     await self.recorder.record(checked)
-                    await self.expect(request for request, refusal in checked if refusal is None)
-                    self._queue.more()
-                    while ahead is not None and self.recorder.states.recorded - self._queue.taken > ahead:
-                        self._taken.clear()
-                        await self._taken.wait()
+                    await self.add_to_eta(request for request, refusal in checked if refusal is None)
+                    self._queue.announce()
+                    while (
+                        ahead is not None
+                        and self.recorder.states.recorded - self._queue.last_position > ahead
+                    ):
+                        self._progressed.clear()
+                        await self._progressed.wait()
             await self.recorder.complete()
         finally:
-            self._queue.more(last=True)
+            self._queue.announce(last=True)
             self.recorded.set()
 
     async def _check(self, request: ImageRequest) -> tuple[ImageRequest, Exception | None]:
@@ -254,7 +257,7 @@ class BatchRun:
         ):
             async for _ in pool:
                 pool.resize(self._window())
-                self._taken.set()
+                self._progressed.set()
 
     def _window(self) -> int:
         return self._at_once if self._windowed is None else max(1, self._windowed.window)
@@ -264,7 +267,7 @@ class BatchRun:
         if item.lost:
             self._eta.mark_ended(position, generated=False)
             self.recorder.record_failed(position, item.request, lost_request_error())
-            self._queue.back(position)
+            self._queue.release(position)
             return
 
         def save_outcome(image: GeneratedImage) -> None:
@@ -290,7 +293,7 @@ class BatchRun:
             if not ended:
                 self.recorder.states.return_to_queue(position)
                 self._eta.waits_again(position)
-            self._queue.back(position)
+            self._queue.release(position)
 
     def _stop_sending(self, cause: str) -> None:
         """Stop sending and let requests in progress finish; the rest can be resumed."""

@@ -33,7 +33,7 @@ def batch_id(bits: int) -> BatchId:
         ValueError: `bits` is negative or has more than 128 bits.
     """
     if not 0 <= bits < 1 << 128:
-        raise ValueError("a batch id is made of 128 bits")
+        raise ValueError("a batch id needs 128 bits")
     return BatchId(f"batch_{bits:032x}")
 
 

@@ -26,7 +26,9 @@ _OUTAGE: Final = 20
 _AHEAD_OF: Final = 4 / 3
 """An image of which only the time so far is known is assumed to take this many times that."""
 
-_LATE: Final = "nothing measured yet: images take longer than the profile says, by an unknown amount"
+_SLOWER_THAN_PROFILE: Final = (
+    "nothing measured yet: images take longer than the profile says, by an unknown amount"
+)
 
 _SECONDS: Final = 90
 _MINUTE: Final = 60
@@ -171,12 +173,12 @@ class Backlog:
         ]
         if not measured and not self._done.pictures:
             late = max((worked / expected for expected, worked in in_progress), default=0.0)
-            basis = _LATE if late > 1.0 else basis
+            basis = _SLOWER_THAN_PROFILE if late > 1.0 else basis
             pace = max(pace, _AHEAD_OF * late)
         predicted = [(pace * expected, worked) for expected, worked in in_progress]
         behind = sum(min(expected, worked) for expected, worked in predicted) / slots
         longest = max((_seconds_left(expected, worked) for expected, worked in predicted), default=0.0)
-        rest = pace * _together(left, speeds) - behind
+        rest = pace * _shared_seconds(left, speeds) - behind
         return Eta(seconds=max(0.0, rest, longest) + _queue(speeds), basis=basis, measured=measured)
 
     def _with_unknown(self, pictures_left: int | None) -> Load | None:
@@ -217,7 +219,7 @@ class Backlog:
         counted = done - before
         if not counted.pictures:
             return 1.0
-        expected = _together(counted, speeds)
+        expected = _shared_seconds(counted, speeds)
         trust = _TRUST * expected / counted.pictures
         low, high = _PACES
         return min(high, max(low, (busy - self._paces[0][0] + trust) / (expected + trust)))
@@ -246,7 +248,7 @@ def _seconds_left(expected: float, worked: float) -> float:
     return max(expected - worked, (worked - expected) / 2)
 
 
-def _together(load: Load, speeds: Sequence[ServerSpeed]) -> float:
+def _shared_seconds(load: Load, speeds: Sequence[ServerSpeed]) -> float:
     """Seconds that the servers need together for a load that they share."""
     rates = (speed.parallelism / max(speed.seconds(load), 1e-9) for speed in speeds)
     return 1.0 / sum(rates) if load.pictures else 0.0

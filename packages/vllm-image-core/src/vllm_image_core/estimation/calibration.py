@@ -142,7 +142,7 @@ class Calibration:
 
     def __init__(self, measurements: Measurements) -> None:
         self._measurements = measurements
-        self._known: dict[Origin, _ServerState] = {}
+        self._states: dict[Origin, _ServerState] = {}
         self._clocks: dict[str, ServiceClock] = {}
         self._lock = threading.Lock()
 
@@ -157,7 +157,7 @@ class Calibration:
 
     def cached_predictor(self, origin: Origin, profile: Profile) -> Predictor:
         """Same as `predictor`, without disk I/O: from the profile if nothing has been read or learned."""
-        known = self._known.get(origin)
+        known = self._states.get(origin)
         return Predictor(profile) if known is None else known.predictor
 
     def learn(self, completed: CompletedImage) -> None:
@@ -180,7 +180,7 @@ class Calibration:
                 _learn(known.predictor, other)
 
     def _of(self, origin: Origin, profile: Profile) -> _ServerState:
-        known = self._known.get(origin)
+        known = self._states.get(origin)
         if known is not None:
             return known
         before = self._measurements.read(origin)
@@ -188,7 +188,7 @@ class Calibration:
         for measurement in before.measurements:
             _learn(new.predictor, measurement)
         with self._lock:
-            return self._known.setdefault(origin, new)
+            return self._states.setdefault(origin, new)
 
 
 def _measurement(completed: CompletedImage, known: _ServerState, clock: ServiceClock) -> Measurement | None:

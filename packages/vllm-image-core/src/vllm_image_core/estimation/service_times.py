@@ -86,7 +86,7 @@ class ServiceTimes:
         usual = self.best(profile).seconds(_usual(profile))
         return self.best(profile, work.task).seconds(work) / usual
 
-    def pace(self, url: str) -> float | None:
+    def seconds_per_cost(self, url: str) -> float | None:
         """Seconds that one server needs per unit of cost; None if it has not been measured yet."""
         profile = self._profile
         if profile is None or url not in self._origins:
