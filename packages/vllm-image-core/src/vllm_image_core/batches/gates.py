@@ -12,7 +12,7 @@ __all__ = [
 ]
 
 
-_LONGEST_ASKED_SECONDS: Final = 120.0
+_LONGEST_WAIT_SECONDS: Final = 120.0
 """Upper limit for the wait that a server may ask for."""
 
 _SHORTEST_SECONDS: Final = 0.01
@@ -53,8 +53,8 @@ class OutageGate:
         self._reason: str | None = None
         self._since = 0.0
         self._not_before = 0.0
-        self._trial = False
-        self._trying = False
+        self._trial_open = False
+        self._trial_running = False
         self._closed = False
         self._changed = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
@@ -67,7 +67,7 @@ class OutageGate:
     @property
     def is_down(self) -> bool:
         """Whether there is an outage and no trial is running."""
-        return self._reason is not None and not self._trying
+        return self._reason is not None and not self._trial_running
 
     async def enter(self) -> None:
         """Wait until the caller may pass.
@@ -78,8 +78,8 @@ class OutageGate:
         while self._reason is not None or self._closed:
             if self._closed:
                 raise StillWaiting
-            if self._trial:
-                self._trial, self._trying = False, True
+            if self._trial_open:
+                self._trial_open, self._trial_running = False, True
                 return
             self._changed.clear()
             await self._changed.wait()
@@ -87,7 +87,7 @@ class OutageGate:
     async def wait_until_available(self) -> bool:
         """Wait until a probe succeeds, without a trial; False if the gate was shut for good."""
         while self._reason is not None and not self._closed:
-            if self._trial:
+            if self._trial_open:
                 self.record_success()
                 break
             self._changed.clear()
@@ -97,8 +97,8 @@ class OutageGate:
     def record_failure(self, reason: str, *, wait_seconds: float = 0.0) -> None:
         """Close the gate; probe again after `wait_seconds` (at most 120) at the earliest."""
         now = asyncio.get_running_loop().time()
-        self._not_before = max(self._not_before, now + min(wait_seconds, _LONGEST_ASKED_SECONDS))
-        self._trial = self._trying = False
+        self._not_before = max(self._not_before, now + min(wait_seconds, _LONGEST_WAIT_SECONDS))
+        self._trial_open = self._trial_running = False
         if self._reason is None:
             self._since = now
             self._reason = reason
@@ -111,7 +111,7 @@ class OutageGate:
         if self._reason is None:
             return
         self._reason = None
-        self._trial = self._trying = False
+        self._trial_open = self._trial_running = False
         self._on_change(None)
         self._changed.set()
 
@@ -127,13 +127,13 @@ class OutageGate:
         try:
             while self._reason is not None:
                 now, end = loop.time(), self._since + self._longest_outage
-                if now >= end and not self._trying:
+                if now >= end and not self._trial_running:
                     self._on_give_up(self._reason)
                     return
-                if now >= self._not_before and not (self._trial or self._trying):
+                if now >= self._not_before and not (self._trial_open or self._trial_running):
                     self._not_before = now + self._interval
                     if await self._probe():
-                        self._trial = True
+                        self._trial_open = True
                         self._changed.set()
                 await asyncio.sleep(max(_SHORTEST_SECONDS, min(self._not_before, end) - loop.time()))
         finally:

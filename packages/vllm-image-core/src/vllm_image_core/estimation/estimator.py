@@ -46,7 +46,7 @@ class Estimate:
             servers, on the fastest. If nothing has been measured yet, on one NVIDIA H100.
         total_seconds: Time for all of them, one after another, which is how a server generates them by
             default; with several servers, shared so that all finish soonest.
-        peak_vram_gb: GPU memory with one image in progress, in gigabytes; None if the model is unknown.
+        peak_vram_gb: GPU memory with one image in progress, in gigabytes; None if unknown.
         recommended_concurrent: How many requests to have in progress, 1 to 4.
         basis: What the time is based on, such as "23 images on this server, off by 5 % on the last 20".
         notes: What to know about it, one sentence each.
