@@ -67,7 +67,12 @@ class Batches:
                 self._context,
                 name,
                 begin=partial(
-                    self._begin_new, name, requests, asked=max_concurrent, fresh=fresh, first=recorded_first
+                    self._begin_new,
+                    name,
+                    requests,
+                    requested=max_concurrent,
+                    fresh=fresh,
+                    first=recorded_first,
                 ),
                 again=partial(self._begin_resumed, name, max_concurrent, retried=True),
             )
@@ -76,9 +81,9 @@ class Batches:
     def resume(self, batch_id: str, *, max_concurrent: int | None) -> ImageBatch:
         """Resume a batch of any process; it continues when it is awaited, entered or read."""
         name = BatchId(str(batch_id))
-        known = self._batches.get(name)
-        if known is not None and not known.idle:
-            return known
+        existing = self._batches.get(name)
+        if existing is not None and not existing.idle:
+            return existing
         return self._register(
             ImageBatch(
                 self._context,
@@ -106,12 +111,12 @@ class Batches:
         Returns:
             The batch if it belongs to this studio, otherwise None.
         """
-        known = self._batches.get(str(batch_id))
-        if known is not None and not known.idle:
-            await known.cancel()
+        existing = self._batches.get(str(batch_id))
+        if existing is not None and not existing.idle:
+            await existing.cancel()
         else:
             await self._cancel_elsewhere(str(batch_id))
-        return known
+        return existing
 
     async def aclose(self) -> None:
         """Stop work on all batches; another studio can resume them."""
@@ -161,13 +166,13 @@ class Batches:
         requests: Source,
         events: Events,
         *,
-        asked: int | None,
+        requested: int | None,
         fresh: bool,
         first: bool,
     ) -> StartedBatch:
         self._check_open()
         check_source(requests)
-        at_once = await self._at_once.for_new(asked)
+        at_once = await self._at_once.for_new(requested)
         generator, context = self._context.generator, self._context
         drawn: SeededRequests | None = None
         if isinstance(requests, Sequence):
@@ -216,7 +221,7 @@ class Batches:
         return drawn
 
     async def _begin_resumed(
-        self, name: BatchId, asked: int | None, events: Events, *, retried: bool
+        self, name: BatchId, requested: int | None, events: Events, *, retried: bool
     ) -> StartedBatch:
         self._check_open()
         context = self._context
@@ -225,7 +230,7 @@ class Batches:
         batch_row = await asyncio.to_thread(journal.batch_row, name)
         if batch_row.state == "cancelled":
             return await self._stay_cancelled(batch_row)
-        at_once = await self._at_once.for_resumed(asked, batch_row)
+        at_once = await self._at_once.for_resumed(requested, batch_row)
         states = _states(at_once)
         lease = await take_over(
             journal, name, heartbeat_seconds=context.heartbeat_seconds, stale_seconds=context.stale_seconds
@@ -262,7 +267,7 @@ class Batches:
 
     def _register(self, batch: ImageBatch) -> ImageBatch:
         while len(self._batches) >= _KEPT:
-            oldest = next((name for name, known in self._batches.items() if known.idle), None)
+            oldest = next((name for name, existing in self._batches.items() if existing.idle), None)
             if oldest is None:
                 break
             del self._batches[oldest]

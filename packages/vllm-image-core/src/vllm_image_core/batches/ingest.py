@@ -95,30 +95,30 @@ class _Thread:
     def __init__(self, rest: Iterator[ImageRequest], clock: Clock) -> None:
         self._rest = rest
         self._clock = clock
-        self._asked: queue.SimpleQueue[tuple[int, Future[list[ImageRequest]]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[int, Future[list[ImageRequest]]] | None] = queue.SimpleQueue()
         run = contextvars.copy_context().run
         threading.Thread(target=run, args=(self._run,), name="requests of a batch", daemon=True).start()
 
     async def chunk(self, most: int) -> list[ImageRequest]:
         """The next requests; an empty list at the end."""
-        taken: Future[list[ImageRequest]] = Future()
-        self._asked.put((most, taken))
-        return await asyncio.wrap_future(taken)
+        result: Future[list[ImageRequest]] = Future()
+        self._jobs.put((most, result))
+        return await asyncio.wrap_future(result)
 
     def close(self) -> None:
         """Stop pulling after the current chunk."""
-        self._asked.put(None)
+        self._jobs.put(None)
 
     def _run(self) -> None:
-        while (asked := self._asked.get()) is not None:
-            most, taken = asked
-            if not taken.set_running_or_notify_cancel():
+        while (job := self._jobs.get()) is not None:
+            most, result = job
+            if not result.set_running_or_notify_cancel():
                 continue
             try:
-                taken.set_result(_chunk(self._rest, most, self._clock))
+                result.set_result(_chunk(self._rest, most, self._clock))
             except BaseException as error:  # noqa: BLE001 - the caller's own iterator: whatever it raises is passed on
                 error.add_note(_NOTE)
-                taken.set_exception(error)
+                result.set_exception(error)
 
 
 Source = Iterable[ImageRequest] | AsyncIterable[ImageRequest]
@@ -219,26 +219,26 @@ async def chunks(source: Source) -> AsyncGenerator[list[ImageRequest]]:
 
 
 async def _pump(source: AsyncIterable[ImageRequest]) -> AsyncGenerator[list[ImageRequest]]:
-    most, pile = 1, list[ImageRequest]()
-    news, room = asyncio.Event(), asyncio.Event()
+    most, pending = 1, list[ImageRequest]()
+    arrived, drained = asyncio.Event(), asyncio.Event()
 
     async def pump() -> None:
         async for request in source:
-            pile.append(request)
-            news.set()
-            if len(pile) >= most:
-                room.clear()
-                await room.wait()
+            pending.append(request)
+            arrived.set()
+            if len(pending) >= most:
+                drained.clear()
+                await drained.wait()
 
     pumping = asyncio.create_task(pump())
-    pumping.add_done_callback(lambda _: news.set())
+    pumping.add_done_callback(lambda _: arrived.set())
     try:
-        while not pumping.done() or pile:
-            await news.wait()
-            news.clear()
-            chunk, pile = pile, []
+        while not pumping.done() or pending:
+            await arrived.wait()
+            arrived.clear()
+            chunk, pending = pending, []
             most = min(MOST, 2 * most)
-            room.set()
+            drained.set()
             if chunk:
                 yield chunk
         pumping.result()

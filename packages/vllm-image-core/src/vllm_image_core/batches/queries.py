@@ -205,8 +205,8 @@ class JournalQueries:
         )
         if changed.rowcount != 1:
             raise LeaseLost
-        asked = self.connection.execute("SELECT cancel FROM batch WHERE number = ?", (number,)).fetchone()
-        return bool(asked[0])
+        row = self.connection.execute("SELECT cancel FROM batch WHERE number = ?", (number,)).fetchone()
+        return bool(row[0])
 
     def release(self, number: int, state: str, counts: Counts) -> None:
         """Give up the lease of a batch, and record its state and counts."""
@@ -218,7 +218,7 @@ class JournalQueries:
 
     def claim(self, number: int, owner: Owner, seen: Holder | None) -> bool:
         """Take a batch over if its holder has not changed since it was `seen`; return whether that worked."""
-        taken = self.connection.execute(
+        updated = self.connection.execute(
             "UPDATE batch SET owner = ?, host = ?, place = ?, pid = ?, born = ?, beat = beat + 1,"
             " beat_at = ?, cancel = 0, running = 0"
             " WHERE number = ? AND owner IS ? AND (owner IS NULL OR beat = ?)",
@@ -230,7 +230,7 @@ class JournalQueries:
                 seen.beat if seen else 0,
             ),
         )
-        return taken.rowcount == 1
+        return updated.rowcount == 1
 
     def is_held(self, number: int, token: str) -> bool:
         """Whether a batch belongs to the owner with this token."""

@@ -141,23 +141,23 @@ class _Damaged:
         self.most = max(1, path.stat().st_size // 4096) * _ROWS_OF_A_PAGE
         self.is_clean = self._is_sound()
 
-    def rows(self, table: str, known: Sequence[str]) -> Iterator[Sequence[Row]]:
+    def rows(self, table: str, wanted: Sequence[str]) -> Iterator[Sequence[Row]]:
         """Yield rows in chunks, from both ends; a file of an earlier version lacks some columns."""
         for direction in ("", " DESC"):
             by = ", ".join(f"{column}{direction}" for column in _KEYS[table])
             with suppress(sqlite3.Error), self._open() as connection:
-                columns = self._columns(connection, table, known)
+                columns = self._columns(connection, table, wanted)
                 found = connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {by}")  # noqa: S608 - our own names
                 while some := self._next_rows(found):
                     yield [dict(zip(columns, row, strict=True)) for row in some]
 
     def rows_by_key(
-        self, table: str, known: Sequence[str], keys: Iterator[tuple[int, ...]]
+        self, table: str, wanted: Sequence[str], keys: Iterator[tuple[int, ...]]
     ) -> Iterator[Sequence[Row]]:
         """Yield the rows with some keys one by one, which also finds those between two damaged places."""
         where = " AND ".join(f"{column} = ?" for column in _KEYS[table])
         with suppress(sqlite3.Error), self._open() as connection:
-            columns = self._columns(connection, table, known)
+            columns = self._columns(connection, table, wanted)
             select = f"SELECT {', '.join(columns)} FROM {table} WHERE {where}"  # noqa: S608 - our own names
             for key in keys:
                 with suppress(sqlite3.Error):
@@ -175,9 +175,9 @@ class _Damaged:
             self.is_clean = False
         return found
 
-    def _columns(self, connection: sqlite3.Connection, table: str, known: Sequence[str]) -> list[str]:
-        there = set(_columns_of(connection, table))
-        return [name for name in known if name in there]
+    def _columns(self, connection: sqlite3.Connection, table: str, wanted: Sequence[str]) -> list[str]:
+        present = set(_columns_of(connection, table))
+        return [name for name in wanted if name in present]
 
     def _is_sound(self) -> bool:
         with suppress(sqlite3.Error), self._open() as connection:
@@ -195,20 +195,20 @@ class _Damaged:
 
 
 def _copy_batch_rows(damaged: _Damaged, connection: sqlite3.Connection) -> None:
-    known = _columns_of(connection, "batch")
-    for some in damaged.rows("batch", known):
+    wanted = _columns_of(connection, "batch")
+    for some in damaged.rows("batch", wanted):
         _insert(connection, "batch", [batch_row for row in some if (batch_row := _batch_row(row))])
-    there = {number for (number,) in connection.execute("SELECT number FROM batch")}
+    present = {number for (number,) in connection.execute("SELECT number FROM batch")}
     missing = (
-        (number,) for number in range(1, min(max(there, default=0), _MOST_NUMBERS)) if number not in there
+        (number,) for number in range(1, min(max(present, default=0), _MOST_NUMBERS)) if number not in present
     )
-    for some in damaged.rows_by_key("batch", known, missing):
+    for some in damaged.rows_by_key("batch", wanted, missing):
         _insert(connection, "batch", [batch_row for row in some if (batch_row := _batch_row(row))])
 
 
 def _copy_rows(damaged: _Damaged, connection: sqlite3.Connection, table: str) -> None:
-    known = _columns_of(connection, table)
-    for some in damaged.rows(table, known):
+    wanted = _columns_of(connection, table)
+    for some in damaged.rows(table, wanted):
         sound = [row for row in some if _is_sound(table, row, damaged.most)]
         damaged.is_clean &= len(sound) == len(some)
         _insert(connection, table, sound)
@@ -221,9 +221,9 @@ def _fill_gaps(damaged: _Damaged, connection: sqlite3.Connection) -> Iterator[tu
         recorded = _request_count(damaged, connection, number, stated)
         for table in ("item", "outcome"):
             connection.execute(f"DELETE FROM {table} WHERE batch = ? AND position >= ?", (number, recorded))  # noqa: S608 - our own names
-            known = _columns_of(connection, table)
+            wanted = _columns_of(connection, table)
             missing = _missing(connection, table, number, recorded) if not damaged.is_clean else ()
-            for some in damaged.rows_by_key(table, known, iter([(number, place) for place in missing])):
+            for some in damaged.rows_by_key(table, wanted, iter([(number, place) for place in missing])):
                 _insert(connection, table, [row for row in some if _is_sound(table, row, damaged.most)])
         lost = _missing(connection, "item", number, recorded)
         _insert(connection, "item", [{"batch": number, "position": place, "request": LOST} for place in lost])
@@ -234,8 +234,8 @@ def _fill_gaps(damaged: _Damaged, connection: sqlite3.Connection) -> Iterator[tu
 
 def _missing(connection: sqlite3.Connection, table: str, number: int, recorded: int) -> Sequence[int]:
     found = connection.execute(f"SELECT position FROM {table} WHERE batch = ?", (number,))  # noqa: S608 - our own names
-    there = {place for (place,) in found}
-    return [place for place in range(recorded) if place not in there]
+    present = {place for (place,) in found}
+    return [place for place in range(recorded) if place not in present]
 
 
 def _request_count(damaged: _Damaged, connection: sqlite3.Connection, number: int, stated: int) -> int:

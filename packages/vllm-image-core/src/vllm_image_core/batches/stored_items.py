@@ -127,8 +127,8 @@ def as_json(values: Mapping[str, object]) -> str:
     return _ENCODER.encode(values)
 
 
-def _changed_fields(request: ImageRequest, known: tuple[tuple[str, object], ...]) -> dict[str, object]:
-    return {name: value for name, default in known if (value := getattr(request, name)) is not default}
+def _changed_fields(request: ImageRequest, defaults: tuple[tuple[str, object], ...]) -> dict[str, object]:
+    return {name: value for name, default in defaults if (value := getattr(request, name)) is not default}
 
 
 def _plain(value: object) -> object:

@@ -91,28 +91,28 @@ class BatchWorker:
             ImageError: The request has failed.
             OmniError: Likewise.
         """
-        tried = _AttemptRecord(item)
-        job = replace(job, budget=tried.budget)
+        attempts = _AttemptRecord(item)
+        job = replace(job, budget=attempts.budget)
         while True:
             await self._may_send()
             try:
-                await self._gate.enter(alone=tried.deaths > 0)
+                await self._gate.enter(alone=attempts.deaths > 0)
                 try:
-                    self._recorder.record_started(item.position, tried.as_outcome(sending=True))
+                    self._recorder.record_started(item.position, attempts.as_outcome(sending=True))
                     await self._eta.mark_started(item.position, item.request)
                     await self._context.generator.generate(job, record)
                 finally:
                     self._gate.leave()
             except OmniError as error:
-                if await self._has_failed(error, tried):
+                if await self._has_failed(error, attempts):
                     raise
-                self._waits_again(item, tried.as_outcome())
+                self._waits_again(item, attempts.as_outcome())
             except PictureNotSaved:
                 self._server.record_success()
                 raise
             except CannotSave as error:
                 self._folder_failed(error)
-                self._waits_again(item, tried.as_outcome())
+                self._waits_again(item, attempts.as_outcome())
             except ImageError:
                 self._server.record_success()
                 raise
@@ -139,13 +139,13 @@ class BatchWorker:
             wait = max(wait, error.retry_after_seconds or 0.0)
         self._server.record_failure(sentences(error.message, error.next_step), wait_seconds=wait)
 
-    async def _has_failed(self, error: OmniError, tried: "_AttemptRecord") -> bool:
+    async def _has_failed(self, error: OmniError, attempts: "_AttemptRecord") -> bool:
         """Whether an error ends the request; otherwise it goes back to the queue."""
         meaning = await self._meaning(error)
-        tried.deaths += meaning == "death"
-        tried.losses += meaning == "lost"
-        set_aside = tried.deaths >= _DEATHS
-        ends = set_aside or meaning == "failure" or tried.losses >= _LOSSES or tried.budget.left == 0
+        attempts.deaths += meaning == "death"
+        attempts.losses += meaning == "lost"
+        set_aside = attempts.deaths >= _DEATHS
+        ends = set_aside or meaning == "failure" or attempts.losses >= _LOSSES or attempts.budget.left == 0
         if set_aside:
             error.add_note("This request was set aside because the engine died on it twice.")
         if meaning in {"outage", "death"}:

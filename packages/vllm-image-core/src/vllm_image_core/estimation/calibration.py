@@ -157,32 +157,32 @@ class Calibration:
 
     def cached_predictor(self, origin: Origin, profile: Profile) -> Predictor:
         """Same as `predictor`, without disk I/O: from the profile if nothing has been read or learned."""
-        known = self._states.get(origin)
-        return Predictor(profile) if known is None else known.predictor
+        state = self._states.get(origin)
+        return Predictor(profile) if state is None else state.predictor
 
     def learn(self, completed: CompletedImage) -> None:
         """Learn from an image, and from what other processes have written since; blocks on disk I/O."""
-        known = self._of(completed.origin, completed.profile)
+        state = self._of(completed.origin, completed.profile)
         with self._lock:
             clock = self._clocks.setdefault(completed.origin.server, ServiceClock())
-            measurement = _measurement(completed, known, clock)
+            measurement = _measurement(completed, state, clock)
             if measurement is None:
                 return
-            known.seen = True
-            _learn(known.predictor, measurement)
-            after = known.read_to
+            state.seen = True
+            _learn(state.predictor, measurement)
+            after = state.read_to
         news = self._measurements.add(completed.origin, measurement, after=after)
         with self._lock:
-            if known.read_to != after:
+            if state.read_to != after:
                 return  # meanwhile another thread has read the same rows
-            known.read_to = news.read_to
+            state.read_to = news.read_to
             for other in news.measurements:
-                _learn(known.predictor, other)
+                _learn(state.predictor, other)
 
     def _of(self, origin: Origin, profile: Profile) -> _ServerState:
-        known = self._states.get(origin)
-        if known is not None:
-            return known
+        state = self._states.get(origin)
+        if state is not None:
+            return state
         before = self._measurements.read(origin)
         new = _ServerState(Predictor(profile), read_to=before.read_to)
         for measurement in before.measurements:
@@ -191,7 +191,7 @@ class Calibration:
             return self._states.setdefault(origin, new)
 
 
-def _measurement(completed: CompletedImage, known: _ServerState, clock: ServiceClock) -> Measurement | None:
+def _measurement(completed: CompletedImage, state: _ServerState, clock: ServiceClock) -> Measurement | None:
     if completed.parallel is not None:
         clock.parallelism = max(1, completed.parallel)
     seconds = clock.service_seconds(
@@ -206,7 +206,7 @@ def _measurement(completed: CompletedImage, known: _ServerState, clock: ServiceC
         work=completed.work,
         seconds=seconds,
         peak_mib=completed.peak_mib,
-        first=not (known.seen and sent_once),
+        first=not (state.seen and sent_once),
     )
 
 

@@ -171,10 +171,10 @@ def _time_of_one(predictor: Predictor, work: Work, images: int, ahead: int) -> _
 
 def _time_of_several(speeds: Sequence[ServerSpeed], work: Work, images: int, ahead: int) -> _Time:
     """Estimate for several servers, where each image goes to the server that will finish it first."""
-    known = [(speed.of(work.task), speed.parallelism) for speed in speeds]
-    each = [(predictor.seconds(work), at_once) for predictor, at_once in known]
+    servers = [(speed.of(work.task), speed.parallelism) for speed in speeds]
+    each = [(predictor.seconds(work), at_once) for predictor, at_once in servers]
     images_per_second = sum(
-        at_once / (predictor.usual_seconds or predictor.seconds(work)) for predictor, at_once in known
+        at_once / (predictor.usual_seconds or predictor.seconds(work)) for predictor, at_once in servers
     )
     basis, measured = basis_of(speeds, work.task)
     return _Time(

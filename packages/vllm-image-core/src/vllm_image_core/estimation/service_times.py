@@ -36,11 +36,11 @@ class ServiceTimes:
             profile: The model's profile.
             origins: One for each server.
         """
-        known = {origin.server: _of_each_task(origin) for origin in origins}
-        for each in known.values():
+        by_server = {origin.server: _of_each_task(origin) for origin in origins}
+        for each in by_server.values():
             for origin in each.values():
                 self._calibration.predictor(origin, profile)
-        self._profile, self._origins = profile, known
+        self._profile, self._origins = profile, by_server
 
     def learn(self, completed: CompletedImage) -> None:
         """Learn from an image; blocks on disk I/O."""
@@ -91,8 +91,8 @@ class ServiceTimes:
         profile = self._profile
         if profile is None or url not in self._origins:
             return None
-        known = self._cached_predictor(url, profile, "generation")
-        return known.seconds(_usual(profile)) if known.pictures else None
+        predictor = self._cached_predictor(url, profile, "generation")
+        return predictor.seconds(_usual(profile)) if predictor.pictures else None
 
     def _cached_predictor(self, url: str, profile: Profile, task: Task) -> Predictor:
         each = self._origins.get(url)
