@@ -31,9 +31,9 @@ class GenerationBudget:
     """
 
     def __init__(self, left: int = MOST_GENERATIONS) -> None:
-        self.left = left
-        self.spent = 0
-        self.attempts = 0
+        self.left: int = left
+        self.spent: int = 0
+        self.attempts: int = 0
         self.gpu_spent: GpuSpent = "no"
         self.failures: tuple[FailedAttempt, ...] = ()
         self._pending: tuple[FailedAttempt, float] | None = None

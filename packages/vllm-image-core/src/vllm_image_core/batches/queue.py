@@ -44,10 +44,10 @@ class BatchQueue:
         self._resumed = resumed
         self._news = asyncio.Event()
         self._ended = False
-        self.rewound = False
+        self.rewound: bool = False
         self._stopped = False
         self._out: set[int] = set()
-        self.taken = 0
+        self.taken: int = 0
 
     def more(self, *, last: bool = False) -> None:
         """More requests were recorded; `last`: no others will follow."""

@@ -60,7 +60,7 @@ class BatchRecorder:
         self.id = id
         self.states = states
         self.events = events
-        self.changed = asyncio.Event()
+        self.changed: asyncio.Event = asyncio.Event()
         self.left_running = 0
         self.cause: str | None = None
         self.trouble: ImageError | OmniError | None = None

@@ -73,8 +73,8 @@ class BatchRun:
         self.halt: Halt | None = None
         self.error: Exception | None = None
         self._context = context
-        self.over = asyncio.Event()
-        self.recorded = asyncio.Event()
+        self.over: asyncio.Event = asyncio.Event()
+        self.recorded: asyncio.Event = asyncio.Event()
         self._at_once = at_once
         self._windowed = None if fixed or not isinstance(context.backend, Windowed) else context.backend
         self._fresh = lease.fresh
@@ -92,7 +92,7 @@ class BatchRun:
             ),
             beat_seconds=context.beat_seconds,
         )
-        self.log = BatchRecorder(
+        self.log: BatchRecorder = BatchRecorder(
             self._writer,
             id=lease.id,
             number=lease.number,

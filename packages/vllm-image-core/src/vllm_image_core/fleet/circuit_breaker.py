@@ -39,7 +39,7 @@ class CircuitBreaker:
 
     def __init__(self) -> None:
         self.state: CircuitState = "closed"
-        self.in_doubt = False
+        self.in_doubt: bool = False
         self._failures = 0
         self._bad_replies = 0.0
         self._ejections = 0

@@ -66,7 +66,7 @@ class CallQueue:
         self._low_priority: list[FleetCall] = []
         self._arrived: deque[FleetCall] = deque()
         self._given_away = 0
-        self.work = 0.0
+        self.work: float = 0.0
 
     def __len__(self) -> int:
         return len(self._urgent) + len(self._low_priority)

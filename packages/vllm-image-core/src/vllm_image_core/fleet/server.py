@@ -198,17 +198,17 @@ class Server:
 
     def __init__(self, backend: Backend, *, parallel: int | None, ceiling: int | None) -> None:
         self.backend = backend
-        self.limit = ConcurrencyLimiter(parallel, ceiling)
-        self.circuit = CircuitBreaker()
-        self.pace = ServiceRate()
+        self.limit: ConcurrencyLimiter = ConcurrencyLimiter(parallel, ceiling)
+        self.circuit: CircuitBreaker = CircuitBreaker()
+        self.pace: ServiceRate = ServiceRate()
         self.names: dict[str, str | None] = {}
         self.asked = False
         self.version: str | None = None
         self.note = ""
         self.last_error: OmniError | ImageError | None = None
         self.probing = False
-        self.seen = 0.0
-        self.charges = 0
+        self.seen: float = 0.0
+        self.charges: int = 0
         self.parallel = parallel
         self.others: int | None = None
         self.leaving: Callable[[], object] | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Annotated, Final, Literal, Self, cast
+from typing import Annotated, ClassVar, Final, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -87,7 +87,7 @@ class CostLaw(BaseModel):
     No coefficient is negative, so more steps or more pixels never cost less.
     """
 
-    model_config = _STRICT
+    model_config: ClassVar[ConfigDict] = _STRICT
 
     fixed_seconds: _NotNegative
     seconds_per_megapixel: _NotNegative
@@ -112,7 +112,7 @@ class OlderServers(BaseModel):
         max_input_images: How many images the model can edit or combine there.
     """
 
-    model_config = _STRICT
+    model_config: ClassVar[ConfigDict] = _STRICT
 
     since: Annotated[str, Field(pattern=r"^\d{1,4}\.\d{1,4}$")]
     before: Annotated[str, Field(pattern=r"^\d{1,4}\.\d{1,4}$")]
@@ -162,7 +162,7 @@ class Profile(BaseModel):
         sources: Where each number comes from, by the field's name ("cost" stands for all that is in it).
     """
 
-    model_config = _STRICT
+    model_config: ClassVar[ConfigDict] = _STRICT
 
     model: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\P{C}*[^\p{C}\s]\P{C}*$")]
     aliases: _Names = ()

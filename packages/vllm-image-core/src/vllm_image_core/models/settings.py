@@ -1,7 +1,7 @@
 """Edit rules: what a model's edits read beside the pictures and the prompt."""
 
 from collections.abc import Iterator
-from typing import Annotated, Final, Literal, Self, cast, get_args
+from typing import Annotated, ClassVar, Final, Literal, Self, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -43,7 +43,9 @@ class EditRules(BaseModel):
         max_input_aspect: An input's longer side may be this many times the shorter one; None for no limit.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
+    )
 
     mask: bool = False
     reference_image: bool = False
@@ -104,7 +106,9 @@ class Preset(BaseModel):
         height: Pixels, likewise.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
+    )
 
     num_inference_steps: Annotated[int, Field(ge=1, le=200)] | None = None
     guidance_scale: Annotated[float, Field(ge=0, le=20)] | None = None
