@@ -22,6 +22,7 @@ from vllm_image_core.batches.writer import JournalWriter
 from vllm_image_core.errors import ImageError
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.text import error_name
 
 __all__ = ["BatchRecorder"]
 
@@ -67,6 +68,7 @@ class BatchRecorder:
         self._seconds = seconds
         self._writer = writer
         self.number = number
+        self._short_id = id[:14]
 
     @property
     def counts(self) -> Counts:
@@ -81,6 +83,10 @@ class BatchRecorder:
             seconds=self._seconds(),
             cause=self.cause,
         )
+
+    def label(self, position: int) -> str:
+        """What log lines call a request."""
+        return f"{self._short_id} #{position}"
 
     async def record(self, requests: Sequence[tuple[ImageRequest, Exception | None]]) -> None:
         """Write requests down, each with the reason why it is refused, if it is."""
@@ -112,6 +118,7 @@ class BatchRecorder:
         self.states.start(position)
         self._writer.write_soon((position, int(ItemState.WAITING), as_json(told)))
         self.events.tell("started", position)
+        _logger.debug("%s: started", self.label(position))
 
     def record_done(
         self, position: int, request: ImageRequest, image: GeneratedImage, told: StoredOutcome
@@ -120,12 +127,15 @@ class BatchRecorder:
         self.states.end(Done(position, request, image))
         self._write(position, ItemState.DONE, told)
         self.events.tell("reused" if image.reused else "done", position)
+        done = "found in the folder as" if image.reused else "saved as"
+        _logger.debug("%s: %s %s", self.label(position), done, image.path.name)
 
     def record_failed(self, position: int, request: ImageRequest, error: Exception) -> None:
         """A request has failed."""
         self.states.end(Failed(position, request, error))
         self._write(position, ItemState.FAILED, stored_error(error))
         self.events.tell("failed", position, str(error))
+        _logger.debug("%s: failed with %s", self.label(position), error_name(error))
 
     def record_found(self, position: int, told: StoredOutcome) -> None:
         """A picture lies in the folder that the journal did not know."""
@@ -138,6 +148,7 @@ class BatchRecorder:
         self.states.return_to_queue(position)
         self._write(position, ItemState.WAITING, told)
         self.events.tell("retried", position)
+        _logger.debug("%s: waits to be sent again", self.label(position))
 
     def record_pause(self, reason: str | None) -> None:
         """Something that is needed is away, and why; None: one thing of those is back."""
@@ -147,6 +158,7 @@ class BatchRecorder:
         self._writer.hurry()
         if reason is None:
             self.events.tell("resumed")
+            _logger.info("Batch %s goes on", self.id)
         else:
             _logger.warning("Batch %s waits: %s", self.id, reason)
             self.events.tell("paused", message=reason)

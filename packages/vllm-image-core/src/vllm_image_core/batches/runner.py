@@ -78,6 +78,7 @@ class BatchRun:
         self._at_once = at_once
         self._windowed = None if fixed or not isinstance(context.backend, Windowed) else context.backend
         self._fresh = lease.fresh
+        self._resumed = lease.resumed
         self._began = context.timer()
         self._ended: float | None = None
         self._before = lease.seconds
@@ -114,7 +115,22 @@ class BatchRun:
 
         With `recorded_first` all of them are, before the first is sent.
         """
+        self._log_begin()
         self._working = asyncio.create_task(self._run(source, recorded_first=recorded_first))
+
+    def _log_begin(self) -> None:
+        states = self.log.states
+        if self._resumed:
+            _logger.info("Batch %s resumed: %d of %d to do", self.log.id, states.waiting, states.recorded)
+        elif states.recorded:
+            _logger.info("Batch %s started: %d to do", self.log.id, states.recorded)
+        else:
+            _logger.info("Batch %s started; its requests are read as it runs", self.log.id)
+
+    def _log_end(self) -> None:
+        counts, how = self.log.counts, self.halt or self.log.states.verdict
+        text = "Batch %s ended (%s): %d done, %d failed, %.0f s"
+        _logger.info(text, self.log.id, how, counts.done, counts.failed, counts.seconds)
 
     async def stop(self, why: Halt) -> None:
         """End the work now: what is under way is cancelled, what is done stays; wait until all is written."""
@@ -322,6 +338,8 @@ class BatchRun:
         try:
             await self._give_back()
         finally:
+            if self._working is not None:
+                self._log_end()
             self.over.set()
             self.log.changed.set()
             self.log.events.tell("ended")

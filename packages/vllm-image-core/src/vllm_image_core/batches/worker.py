@@ -88,7 +88,7 @@ class BatchWorker:
             ImageError: The request has failed.
             OmniError: Likewise.
         """
-        tried = _AttemptRecord(item)
+        tried = _AttemptRecord(item, label=self._log.label(item.position))
         job = replace(job, budget=tried.budget)
         while True:
             await self._may_send()
@@ -225,14 +225,15 @@ class _AttemptRecord:
 
     Args:
         item: The request, with what the journal tells of it.
+        label: What log lines call it.
     """
 
-    def __init__(self, item: BatchItem) -> None:
+    def __init__(self, item: BatchItem, *, label: str) -> None:
         self.deaths = _count(item, "deaths")
         self.losses = 0
         self._before = _count(item, _GENERATIONS)
         # A batch that goes on sends each request once at least: that is what it was asked for.
-        self.budget = GenerationBudget(max(1, MOST_GENERATIONS - self._before))
+        self.budget = GenerationBudget(max(1, MOST_GENERATIONS - self._before), label=label)
 
     def as_outcome(self, *, sending: bool = False) -> StoredOutcome:
         """What the journal keeps of it; with `sending`, of a request that may cost GPU time from now on."""

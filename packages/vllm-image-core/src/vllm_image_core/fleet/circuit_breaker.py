@@ -7,6 +7,7 @@
 A server that keeps failing after it was let in again is left out for longer each time.
 """
 
+from collections.abc import Callable
 from typing import Final, Literal
 
 __all__ = ["PROBE_SECONDS", "CircuitBreaker", "CircuitState"]
@@ -30,15 +31,19 @@ _BAD_REPLIES_FORGIVEN: Final = 0.1
 
 
 class CircuitBreaker:
-    """The circuit of one server. Times are seconds on a clock that never goes back.
+    """The circuit breaker of one server. Times are seconds on a clock that never goes back.
+
+    Args:
+        on_change: Called with the state before and after a change.
 
     Attributes:
         state: Whether it gets work.
         in_doubt: Whether it gets none only because it has to be asked for its health first.
     """
 
-    def __init__(self) -> None:
-        self.state: CircuitState = "closed"
+    def __init__(self, on_change: Callable[[CircuitState, CircuitState], object] | None = None) -> None:
+        self._on_change = on_change
+        self._state: CircuitState = "closed"
         self.in_doubt: bool = False
         self._failures = 0
         self._bad_replies = 0.0
@@ -47,6 +52,16 @@ class CircuitBreaker:
         self._out_until = 0.0
         self._closed_at = 0.0
         self._probed_at = -PROBE_SECONDS
+
+    @property
+    def state(self) -> CircuitState:
+        """Whether the server gets work."""
+        return self._state
+
+    def _change(self, state: CircuitState) -> None:
+        before, self._state = self._state, state
+        if before != state and self._on_change is not None:
+            self._on_change(before, state)
 
     @property
     def is_open(self) -> bool:
@@ -58,7 +73,7 @@ class CircuitBreaker:
         self._failures = 0
         self._bad_replies = max(0.0, self._bad_replies - _BAD_REPLIES_FORGIVEN)
         if self.state == "trial":
-            self.state = "closed"
+            self._change("closed")
             self._closed_at = now
         elif self._ejections and now - self._closed_at >= 2 * self._penalty(PROBE_SECONDS):
             self._ejections -= 1
@@ -81,7 +96,7 @@ class CircuitBreaker:
     def doubt(self) -> None:
         """Give it no work until it has been asked for its health, which may be done now."""
         if not self.is_open:
-            self.state = "open"
+            self._change("open")
             self.in_doubt = True
 
     def may_probe(self, now: float, *, last_hope: bool = False) -> bool:
@@ -107,19 +122,18 @@ class CircuitBreaker:
     def half_open(self) -> None:
         """Let a server in again whose health is good, for a trial."""
         if self.is_open:
-            self.state = "trial"
+            self._change("trial")
             self.in_doubt = False
 
     def record_ill_health(self, now: float) -> None:
         """Take in that its health is not good; one that was in doubt is out now."""
         if self.in_doubt:
-            self.state = "closed"
             self._open(now, PROBE_SECONDS)
 
     def _open(self, now: float, seconds: float) -> None:
         if self.is_open and not self.in_doubt:
             return
-        self.state = "open"
+        self._change("open")
         self._failures = 0
         self._distrusted = self.in_doubt = False
         self._out_until = now + self._penalty(seconds)

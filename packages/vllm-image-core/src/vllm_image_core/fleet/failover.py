@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import logging
 from collections.abc import Awaitable, Callable, Generator
 from typing import Final
 
@@ -16,8 +17,11 @@ from vllm_image_core.fleet.scheduler import Scheduler
 from vllm_image_core.fleet.server import FleetCall, Server
 from vllm_image_core.fleet.server_pool import ServerPool
 from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.text import error_name
 
 __all__ = ["Failover", "Send"]
+
+_logger = logging.getLogger(__name__)
 
 _DEATHS: Final = 2
 _MOST_REMEMBERED: Final = 1_000
@@ -72,7 +76,9 @@ class Failover:
                 try:
                     reply = await self._send(call, member, send)
                 except (OmniError, ImageError) as error:
+                    _logger.debug("%s: failed on %s with %s", call.label, member.url, error_name(error))
                     await self._consider(call, member, error)
+                    _logger.debug("%s: waits for the next server", call.label)
                     call.first = True
                 else:
                     self._settle_suspicion(call)

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Final
 
@@ -11,8 +12,11 @@ from vllm_omni_client.metrics import ServerMetrics
 from vllm_image_core.fleet.circuit_breaker import PROBE_SECONDS
 from vllm_image_core.fleet.server import Server, introduction
 from vllm_image_core.fleet.server_pool import ServerPool
+from vllm_image_core.text import error_name, one_line
 
 __all__ = ["HealthChecks"]
+
+_logger = logging.getLogger(__name__)
 
 _TICK_SECONDS: Final = 1.0
 """How often it is looked at whether a server is overdue, while calls wait for others."""
@@ -104,11 +108,18 @@ class HealthChecks:
         try:
             models, version = await introduction(member.backend)
         except OmniError as error:
+            _logger.debug("Server %s does not say which model it has: %s", member.url, error_name(error))
             member.last_error = copy.copy(error)
             member.circuit.record_failure(self._clock(), surely=True)
             self._lose()
             return False
         member.set_models(models, version)
+        _logger.debug(
+            "Server %s has %s, vLLM-Omni %s",
+            member.url,
+            one_line(", ".join(member.names)),
+            one_line(str(version)),
+        )
         member.seen = self._clock()
         if self._pool.met:
             self._pool.compare()
@@ -200,8 +211,10 @@ class HealthChecks:
         try:
             well = await member.backend.health_check()
         except OmniError as error:
+            _logger.debug("Server %s is not healthy: %s", member.url, error_name(error))
             member.last_error = copy.copy(error)
             return False
+        _logger.debug("Server %s is %s", member.url, "healthy" if well else "not healthy")
         if not well:
             member.last_error = EngineDead(f"{member.url}: /health does not answer 200", status=_UNAVAILABLE)
         return well

@@ -5,6 +5,7 @@ They wait here and not in the servers' queues, so that a call is bound to a serv
 
 import asyncio
 import contextlib
+import logging
 import math
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
@@ -25,6 +26,8 @@ __all__ = [
     "others_end",
     "rough_cost",
 ]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +300,7 @@ class Scheduler:
         self._queue.remove(call)
         self._queue.count_assigned()
         member.record_sent(call, now, usual)
+        _logger.debug("%s: sent to %s; %d still wait", call.label, member.url, len(self._queue))
         self._health_checks.ask_how_many(member)
         turn = self._turns.get(call)
         if turn is not None and not turn.done():

@@ -1,6 +1,7 @@
 """A member of a fleet: one server, with what was learnt of it and what it has to do."""
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.circuit_breaker import CircuitBreaker, CircuitState
 from vllm_image_core.fleet.concurrency_limit import ConcurrencyLimiter, RequestToken
 from vllm_image_core.fleet.error_policy import ErrorPolicy
+from vllm_image_core.text import error_name
 
 __all__ = [
     "FleetCall",
@@ -24,6 +26,8 @@ __all__ = [
     "introduction",
     "usual_seconds",
 ]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +177,11 @@ class FleetCall:
     refusals: int = 0
     error: OmniError | ImageError | None = None
 
+    @property
+    def label(self) -> str:
+        """What log lines call it."""
+        return self.budget.label or "request"
+
 
 class Server:
     """One server of a fleet.
@@ -199,7 +208,7 @@ class Server:
     def __init__(self, backend: Backend, *, parallel: int | None, ceiling: int | None) -> None:
         self.backend = backend
         self.limit: ConcurrencyLimiter = ConcurrencyLimiter(parallel, ceiling)
-        self.circuit: CircuitBreaker = CircuitBreaker()
+        self.circuit: CircuitBreaker = CircuitBreaker(self._log_change)
         self.pace: ServiceRate = ServiceRate()
         self.names: dict[str, str | None] = {}
         self.asked = False
@@ -408,6 +417,14 @@ class Server:
             error=self.last_error if self.circuit.is_open else None,
             note=self.note,
         )
+
+    def _log_change(self, before: CircuitState, after: CircuitState) -> None:
+        _logger.debug("Server %s: circuit breaker goes from %s to %s", self.url, before, after)
+        if after == "open":
+            why = f": {error_name(self.last_error)}" if self.last_error else ""
+            _logger.info("Server %s gets no requests until it is healthy%s", self.url, why)
+        elif after == "closed":
+            _logger.info("Server %s gets requests again", self.url)
 
     def _record_refused(self, error: OmniError | ImageError, now: float) -> None:
         self.limit.record_refused()
