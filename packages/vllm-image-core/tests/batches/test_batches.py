@@ -56,11 +56,11 @@ def begin(ledger):
     ledger.append(number, 0, ['{"prompt":"a fox","width":64,"height":64,"seed":7}'] * 3, "a fox")
     ledger.complete(number)
     return number
-number = journal.written(begin)
+number = journal.write(begin)
 print("held", flush=True)
 from vllm_image_core.batches.queries import Counts
 while True:
-    journal.written(lambda ledger: ledger.beat(number, token, Counts()))
+    journal.write(lambda ledger: ledger.beat(number, token, Counts()))
     time.sleep(0.05)
 """
 
