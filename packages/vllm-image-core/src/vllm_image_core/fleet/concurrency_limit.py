@@ -114,7 +114,7 @@ class ConcurrencyLimiter:
 
     def __post_init__(self) -> None:
         if self.parallel is not None:
-            self.tell(self.parallel)
+            self.set_parallel(self.parallel)
 
     @property
     def value(self) -> int:
@@ -126,7 +126,7 @@ class ConcurrencyLimiter:
         """Whether another request may be sent."""
         return self.under_way < self.value
 
-    def tell(self, parallel: int) -> None:
+    def set_parallel(self, parallel: int) -> None:
         """Set how many requests the server runs at the same time, at least 1."""
         self.parallel = self._least = max(1, parallel)
         self._settle(_with_waiting(self.parallel))

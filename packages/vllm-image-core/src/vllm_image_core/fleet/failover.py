@@ -109,7 +109,7 @@ class Failover:
         if call.suspects is not None:
             call.suspects.record_false_refusal(self._clock())
             call.suspects = None
-            self._scheduler.lose()
+            self._scheduler.fail_unservable()
 
     async def _send(self, call: FleetCall, member: Server, send: Send) -> ImageGenerationReply:
         try:
@@ -120,14 +120,14 @@ class Failover:
             if member.circuit.in_doubt and not member.probing:
                 member.probing = True
                 self._health_checks.start(self._health_checks.probe(member))
-            self._scheduler.lose()
+            self._scheduler.fail_unservable()
             raise
         except BaseException:  # cancelled, or a bug: not the server's fault, and its slot is free again
             member.record_abandoned(call, self._clock(), self._pool.usual)
-            self._scheduler.give_way()
+            self._scheduler.dispatch()
             raise
         member.record_answered(call, self._clock(), self._pool.usual)
-        self._scheduler.give_way()
+        self._scheduler.dispatch()
         return reply
 
     def _check(self, reply: ImageGenerationReply, call: FleetCall) -> None:
@@ -179,5 +179,5 @@ class Failover:
     async def _has_changed(self, call: FleetCall, member: Server) -> bool:
         """Return whether a server serves another model now than when it got the request that it refused."""
         if member.names == call.sent_to:
-            await self._health_checks.introduce(member)
+            await self._health_checks.read_models(member)
         return member.names != call.sent_to

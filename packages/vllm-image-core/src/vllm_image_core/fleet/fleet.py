@@ -64,7 +64,9 @@ class Fleet:
         self._cost = cost or rough_cost
         self._clock = clock
         self._pool = ServerPool(members, learned=learned, parallel=parallel, ceiling=ceiling)
-        self._health_checks = HealthChecks(self._pool, clock, lose=self._lose, give_way=self._give_way)
+        self._health_checks = HealthChecks(
+            self._pool, clock, on_change=self._fail_unservable, on_room=self._dispatch
+        )
         self._scheduler = Scheduler(self._pool, self._health_checks, clock)
         self._failover = Failover(self._pool, self._health_checks, self._scheduler, clock)
 
@@ -123,7 +125,7 @@ class Fleet:
         member = self._pool.dismiss(url)
         gone = asyncio.Event()
         member.leaving = gone.set
-        self._scheduler.lose()
+        self._scheduler.fail_unservable()
         if member.under_way:
             await gone.wait()
         await member.backend.aclose()
@@ -208,7 +210,7 @@ class Fleet:
             return await self._pool.alone.backend.health_check()
         await self._health_checks.ensure_models_known()
         await asyncio.gather(
-            self._health_checks.revive(), *map(self._health_checks.look_at, self._pool.members)
+            self._health_checks.revive(), *map(self._health_checks.check, self._pool.members)
         )
         if any(
             member.is_in and self._pool.serves(member, self._pool.wanted) for member in self._pool.members
@@ -304,11 +306,11 @@ class Fleet:
         reply, member = await self._failover.serve(request, waiting, send)
         return _with_server(reply, request, member.url, budget)
 
-    def _lose(self) -> None:
-        self._scheduler.lose()
+    def _fail_unservable(self) -> None:
+        self._scheduler.fail_unservable()
 
-    def _give_way(self) -> None:
-        self._scheduler.give_way()
+    def _dispatch(self) -> None:
+        self._scheduler.dispatch()
 
     async def _pass_through(
         self,
@@ -320,7 +322,7 @@ class Fleet:
     ) -> ImageGenerationReply:
         sent = member.limit.record_sent(self._clock())
         if low_priority:
-            self._health_checks.ask_how_many(member)
+            self._health_checks.update_counts(member)
         try:
             reply = await send()
         except OmniError as error:

@@ -10,7 +10,7 @@ from vllm_omni_client.errors import EngineDead, OmniError
 from vllm_omni_client.metrics import ServerMetrics
 
 from vllm_image_core.fleet.circuit_breaker import PROBE_SECONDS
-from vllm_image_core.fleet.server import Server, introduction
+from vllm_image_core.fleet.server import Server, models_and_version
 from vllm_image_core.fleet.server_pool import ServerPool
 from vllm_image_core.text import error_name, one_line
 
@@ -21,7 +21,7 @@ _logger = logging.getLogger(__name__)
 _TICK_SECONDS: Final = 1.0
 """How often overdue servers are looked for while calls wait."""
 
-_REINTRODUCTION_SECONDS: Final = 30.0
+_MODEL_CHECK_SECONDS: Final = 30.0
 """How often a server with another model than the wanted one is asked for its model again."""
 
 _SHORTEST_TICK_SECONDS: Final = 0.01
@@ -37,8 +37,8 @@ class HealthChecks:
     Args:
         pool: The servers.
         clock: Returns seconds on a clock that never goes back.
-        lose: Called when a server may have become unavailable or available.
-        give_way: Called when a server may have room.
+        on_change: Called when a server may have become unavailable or available.
+        on_room: Called when a server may have room.
     """
 
     def __init__(
@@ -46,17 +46,17 @@ class HealthChecks:
         pool: ServerPool,
         clock: Callable[[], float],
         *,
-        lose: Callable[[], object],
-        give_way: Callable[[], object],
+        on_change: Callable[[], object],
+        on_room: Callable[[], object],
     ) -> None:
         self._pool = pool
         self._clock = clock
-        self._lose = lose
-        self._give_way = give_way
+        self._on_change = on_change
+        self._on_room = on_room
         self._open = False
         self._keeper: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._introductions: set[asyncio.Task[None]] = set()
+        self._readings: set[asyncio.Task[None]] = set()
         self._reviving: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -80,7 +80,7 @@ class HealthChecks:
     def add(self, member: Server) -> None:
         """Ask a new server for its models, or leave that to the next call if there are none."""
         if self._open:
-            self._start_introduction(member)
+            self._start_reading_models(member)
 
     def keep(self, now: float, *, waiting: bool) -> None:
         """Check the servers periodically while one needs it or calls wait."""
@@ -92,26 +92,26 @@ class HealthChecks:
 
         A call that comes meanwhile waits for the first answer, too.
         """
-        asked = [self._start_introduction(member) for member in self._pool.members if not member.asked]
-        while self._introductions and not any(member.names for member in self._pool.members):
-            await asyncio.wait(self._introductions, return_when=asyncio.FIRST_COMPLETED)
+        asked = [self._start_reading_models(member) for member in self._pool.members if not member.asked]
+        while self._readings and not any(member.names for member in self._pool.members):
+            await asyncio.wait(self._readings, return_when=asyncio.FIRST_COMPLETED)
         if not asked:
             return
         if pending := [task for task in asked if not task.done()]:
             await asyncio.wait(pending, timeout=_GRACE_SECONDS)
-        self._pool.met = True
+        self._pool.models_known = True
         self._pool.compare()
 
-    async def introduce(self, member: Server) -> bool:
+    async def read_models(self, member: Server) -> bool:
         """Ask a server for its models, and return whether it reported them."""
         member.asked = True
         try:
-            models, version = await introduction(member.backend)
+            models, version = await models_and_version(member.backend)
         except OmniError as error:
             _logger.debug("Server %s does not report its model: %s", member.url, error_name(error))
             member.last_error = copy.copy(error)
             member.circuit.record_failure(self._clock(), surely=True)
-            self._lose()
+            self._on_change()
             return False
         member.set_models(models, version)
         _logger.debug(
@@ -121,9 +121,9 @@ class HealthChecks:
             one_line(str(version)),
         )
         member.seen = self._clock()
-        if self._pool.met:
+        if self._pool.models_known:
             self._pool.compare()
-        self._lose()
+        self._on_change()
         return True
 
     async def revive(self) -> None:
@@ -132,19 +132,19 @@ class HealthChecks:
             self._reviving = self.start(self._probe_all())
         await asyncio.shield(self._reviving)
 
-    async def look_at(self, member: Server) -> None:
+    async def check(self, member: Server) -> None:
         """Check the health of a server that gets requests, unless it has just shown that it is healthy."""
         if not member.is_in or self._clock() < member.seen + PROBE_SECONDS:
             return
         member.seen = self._clock()
         if not await self._is_well(member):
             member.circuit.record_failure(self._clock(), surely=True)
-            self._lose()
+            self._on_change()
 
-    def ask_how_many(self, member: Server) -> None:
+    def update_counts(self, member: Server) -> None:
         """Ask a server how many requests it has, if it is time to."""
-        if self._pool.parallel is None and member.wants_to_tell(self._clock()):
-            self.start(self._refresh_counts(member))
+        if self._pool.parallel is None and member.should_ask_counts(self._clock()):
+            self.start(self._update_counts(member))
 
     async def count_requests(self, member: Server) -> ServerMetrics:
         """Ask a server for its metrics, and record how many of its requests are not ours."""
@@ -162,12 +162,12 @@ class HealthChecks:
             well = await self._is_well(member)
         finally:
             member.probing = False
-        if well and await self.introduce(member):
+        if well and await self.read_models(member):
             member.circuit.half_open()
         else:
             member.circuit.record_ill_health(self._clock())
             member.record_crash()
-        self._lose()
+        self._on_change()
 
     def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run work in the background."""
@@ -176,13 +176,13 @@ class HealthChecks:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _refresh_counts(self, member: Server) -> None:
+    async def _update_counts(self, member: Server) -> None:
         try:
             metrics = await self.count_requests(member)
         except OmniError:
             return  # its images will show whether it is healthy
         member.observe_parallelism(metrics.requests_running, metrics.requests_waiting)
-        self._give_way()
+        self._on_room()
 
     async def _probe_all(self) -> None:
         now = self._clock()
@@ -194,10 +194,10 @@ class HealthChecks:
             for member in self._pool.members
             if not member.probing and member.circuit.may_probe(now, last_hope=lost)
         ]
-        others = self._due_to_reintroduce(now, PROBE_SECONDS if lost else _REINTRODUCTION_SECONDS)
-        await asyncio.gather(*map(self.probe, due), *map(self.introduce, others))
+        others = self._due_to_read_models(now, PROBE_SECONDS if lost else _MODEL_CHECK_SECONDS)
+        await asyncio.gather(*map(self.probe, due), *map(self.read_models, others))
 
-    def _due_to_reintroduce(self, now: float, seconds: float) -> list[Server]:
+    def _due_to_read_models(self, now: float, seconds: float) -> list[Server]:
         """Return the servers with another model than the wanted one that were last seen this long ago."""
         return [
             member
@@ -219,15 +219,15 @@ class HealthChecks:
             member.last_error = EngineDead(f"{member.url}: /health does not answer 200", status=_UNAVAILABLE)
         return well
 
-    def _start_introduction(self, member: Server) -> asyncio.Task[None]:
+    def _start_reading_models(self, member: Server) -> asyncio.Task[None]:
         member.asked = True
 
         async def meet() -> None:
-            await self.introduce(member)
+            await self.read_models(member)
 
         task = self.start(meet())
-        self._introductions.add(task)
-        task.add_done_callback(self._introductions.discard)
+        self._readings.add(task)
+        task.add_done_callback(self._readings.discard)
         return task
 
     def _needs_keeping(self, now: float) -> bool:
@@ -246,6 +246,6 @@ class HealthChecks:
             await asyncio.sleep(max(_SHORTEST_TICK_SECONDS, min([*times, _TICK_SECONDS])))
             now = self._clock()
             probes = any(member.circuit.may_probe(now) for member in self._pool.members)
-            if probes or self._due_to_reintroduce(now, _REINTRODUCTION_SECONDS):
+            if probes or self._due_to_read_models(now, _MODEL_CHECK_SECONDS):
                 await self.revive()
-            self._give_way()
+            self._on_room()

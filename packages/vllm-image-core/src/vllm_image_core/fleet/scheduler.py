@@ -201,7 +201,7 @@ class Scheduler:
         self._queue.add(call)
         self._turns[call] = turn = loop.create_future()
         if self._dispatching is None:
-            self._dispatching = loop.call_soon(self.give_way)  # together with calls that come now
+            self._dispatching = loop.call_soon(self.dispatch)  # together with calls that come now
         try:
             await turn
         except BaseException:  # also if cancelled: a call that no longer waits must not get a turn
@@ -213,7 +213,7 @@ class Scheduler:
             raise RuntimeError("a call got its turn without a server")
         return call.member
 
-    def give_way(self) -> None:
+    def dispatch(self) -> None:
         """Dispatch calls while that is better than leaving a server idle."""
         self._dispatching = None
         now = self._clock()
@@ -221,7 +221,7 @@ class Scheduler:
             self._dispatch_all(now)
         self._health_checks.keep(now, waiting=bool(len(self._queue)))
 
-    def lose(self) -> None:
+    def fail_unservable(self) -> None:
         """Fail the calls that no server is left for, and dispatch the others."""
         for call in list(self._queue):
             turn = self._turns.get(call)
@@ -229,7 +229,7 @@ class Scheduler:
             if not left and turn is not None and not turn.done():
                 self._queue.remove(call)
                 turn.set_exception(self._pool.refusal(call))
-        self.give_way()
+        self.dispatch()
 
     def _withdraw(self, call: FleetCall) -> None:
         if call.member is None:
@@ -237,10 +237,10 @@ class Scheduler:
                 self._queue.remove(call)
         else:
             call.member.record_abandoned(call, self._clock(), self._pool.usual)
-        self.give_way()
+        self.dispatch()
 
     def _dispatch_all(self, now: float) -> None:
-        self._pool.recall_paces()
+        self._pool.load_service_rates()
         usual = self._pool.usual
         outlooks = {member: _outlook(member, now, usual) for member in self._pool.members if member.is_in}
         reserved = self._reserve(outlooks, now, usual)
@@ -252,7 +252,7 @@ class Scheduler:
             if chosen is None:
                 return
             call, member = chosen
-            self._dispatch(call, member, now, usual)
+            self._assign(call, member, now, usual)
             outlooks[member] = _outlook(member, now, usual)
 
     def _reserve(self, outlooks: dict[Server, ServerOutlook], now: float, usual: float) -> set[Server]:
@@ -269,7 +269,7 @@ class Scheduler:
             member = min(able, key=lambda each: each.under_way)
             reserved.add(member)
             if not member.under_way and member.has_room(now):
-                self._dispatch(call, member, now, usual)
+                self._assign(call, member, now, usual)
                 outlooks[member] = _outlook(member, now, usual)
         return reserved
 
@@ -296,12 +296,12 @@ class Scheduler:
             untried=member.pace.seconds is None,
         )
 
-    def _dispatch(self, call: FleetCall, member: Server, now: float, usual: float) -> None:
+    def _assign(self, call: FleetCall, member: Server, now: float, usual: float) -> None:
         self._queue.remove(call)
         self._queue.count_assigned()
         member.record_sent(call, now, usual)
         _logger.debug("%s: sent to %s; %d still wait", call.label, member.url, len(self._queue))
-        self._health_checks.ask_how_many(member)
+        self._health_checks.update_counts(member)
         turn = self._turns.get(call)
         if turn is not None and not turn.done():
             turn.set_result(None)

@@ -23,7 +23,7 @@ __all__ = [
     "Server",
     "ServerReport",
     "ServiceRate",
-    "introduction",
+    "models_and_version",
     "usual_seconds",
 ]
 
@@ -128,7 +128,7 @@ _PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _BUSY_IN_A_ROW: Final = 3
 _MOST_CHARGES: Final = 3
-_TELLING_SECONDS: Final = 10.0
+_COUNT_SECONDS: Final = 10.0
 """How often a server is asked for the number of its running and waiting requests."""
 
 _SHOWING: Final = 2
@@ -225,8 +225,8 @@ class Server:
         self._suspects: list[FleetCall] = []
         self._paused_until = 0.0
         self._refusals = 0
-        self._tells_at: float | None = -math.inf
-        self._has_shown = False
+        self._ask_at: float | None = -math.inf
+        self._has_shown_parallel = False
         self._done = 0
         self._failed = 0
 
@@ -368,13 +368,13 @@ class Server:
             call.deaths.append(self.url)
         self._suspects = []
 
-    def wants_to_tell(self, now: float) -> bool:
+    def should_ask_counts(self, now: float) -> bool:
         """Return whether it is time to ask for the number of its running and waiting requests."""
         shows = self._done > 0 and self.limit.under_way >= _SHOWING
-        if self._tells_at is None or (now < self._tells_at and not (shows and not self._has_shown)):
+        if self._ask_at is None or (now < self._ask_at and not (shows and not self._has_shown_parallel)):
             return False
-        self._has_shown |= shows
-        self._tells_at = now + _TELLING_SECONDS
+        self._has_shown_parallel |= shows
+        self._ask_at = now + _COUNT_SECONDS
         return True
 
     def set_request_counts(self, running: int | None, waiting: int | None, *, own: int) -> None:
@@ -386,7 +386,7 @@ class Server:
             own: How many of them are ours.
         """
         if running is None or waiting is None:
-            self._tells_at = None
+            self._ask_at = None
             return
         self.others = max(0, running + waiting - own)
         if running > 0:
@@ -395,7 +395,7 @@ class Server:
     def observe_parallelism(self, running: int | None, waiting: int | None) -> None:
         """Record how many requests it runs at the same time, if the numbers show it."""
         if running and waiting and self._done and running != self.limit.parallel:
-            self.limit.tell(running)
+            self.limit.set_parallel(running)
 
     def record_passed_through(self) -> None:
         """Record that it answered a call that bypassed the scheduler."""
@@ -437,7 +437,7 @@ class Server:
             self.circuit.record_failure(now, surely=True)
 
 
-async def introduction(backend: Backend) -> tuple[ModelList, str | None]:
+async def models_and_version(backend: Backend) -> tuple[ModelList, str | None]:
     """Ask a server for its models and its version; the version is None if it reports none.
 
     Raises:

@@ -31,7 +31,7 @@ class ServerPool:
         members: The servers, in the order they were added.
         parallel: As given.
         wanted: The model that was last asked for.
-        met: Whether the first servers have reported their models.
+        models_known: Whether the first servers have reported their models.
 
     Raises:
         InvalidRequest: There is no server, or an address is given twice.
@@ -50,7 +50,7 @@ class ServerPool:
         self.members: list[Server] = []
         self.parallel = parallel
         self.wanted: str | None = None
-        self.met = False
+        self.models_known = False
         self._learned = learned
         self._ceiling = ceiling
         for backend in backends:
@@ -134,7 +134,7 @@ class ServerPool:
             member.circuit.in_doubt and member not in call.avoided and self.serves(member, call.model)
         )
 
-    def recall_paces(self) -> None:
+    def load_service_rates(self) -> None:
         """Use the stored service rate for each server that has no measurement yet."""
         for member in self.members:
             if self._learned and member.pace.seconds is None:

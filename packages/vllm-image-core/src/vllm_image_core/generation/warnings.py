@@ -45,12 +45,12 @@ def differences(resolved: ResolvedRequest, received: Picture) -> Iterator[str]:
         yield f"The server sent {received.format.upper()} instead of {resolved.output_format.upper()}."
 
 
-def suspicions(received: Picture, seed: int, twins: DuplicateDetector) -> Iterator[str]:
+def suspicions(received: Picture, seed: int, duplicates: DuplicateDetector) -> Iterator[str]:
     """Describe what hints at a failure that the model or the server did not report."""
     colour = flat_colour(received)
     if colour is not None:
         looks = "all black" if colour == "#000000" else f"one flat colour, {colour}"
         yield f"The image is {looks}: the model may have failed without an error. Check the server's log."
-    same_image = twins.seed_of(received.bytes, seed=seed)
+    same_image = duplicates.seed_of(received.bytes, seed=seed)
     if same_image is not None:
         yield f"Seed {seed} gave exactly the same image as seed {same_image}: the server may ignore the seed."
