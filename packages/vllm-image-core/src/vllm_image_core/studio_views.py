@@ -1,4 +1,4 @@
-"""The studio's views of images: previews, contact sheets and labelled grids, drawn in a thread."""
+"""Show images: draw previews, contact sheets and labelled grids in a thread."""
 
 import asyncio
 from collections.abc import Sequence

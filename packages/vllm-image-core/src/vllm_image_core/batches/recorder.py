@@ -118,7 +118,7 @@ class BatchRecorder:
         self.states.start(position)
         self._writer.write_soon((position, int(ItemState.WAITING), as_json(told)))
         self.events.tell("started", position)
-        _logger.debug("%s: started", self.label(position))
+        _logger.debug("%s #%d: started", self._short_id, position)
 
     def record_done(
         self, position: int, request: ImageRequest, image: GeneratedImage, told: StoredOutcome
@@ -128,7 +128,7 @@ class BatchRecorder:
         self._write(position, ItemState.DONE, told)
         self.events.tell("reused" if image.reused else "done", position)
         done = "found in the folder as" if image.reused else "saved as"
-        _logger.debug("%s: %s %s", self.label(position), done, image.path.name)
+        _logger.debug("%s #%d: %s %s", self._short_id, position, done, image.path.name)
 
     def record_failed(self, position: int, request: ImageRequest, error: Exception) -> None:
         """A request has failed."""
@@ -148,7 +148,7 @@ class BatchRecorder:
         self.states.return_to_queue(position)
         self._write(position, ItemState.WAITING, told)
         self.events.tell("retried", position)
-        _logger.debug("%s: waits to be sent again", self.label(position))
+        _logger.debug("%s #%d: waits to be sent again", self._short_id, position)
 
     def record_pause(self, reason: str | None) -> None:
         """Something that is needed is away, and why; None: one thing of those is back."""

@@ -1,4 +1,4 @@
-"""One server of a fleet: its requests, its measured speed, its limit and its circuit breaker."""
+"""Track one server of a fleet: its requests, measured speed, concurrency limit and circuit breaker."""
 
 import copy
 import logging

@@ -1,4 +1,4 @@
-"""Server pool: the servers of a fleet, and which of them can serve a call."""
+"""Server pool: keep the servers of a fleet, and find those that can serve a call."""
 
 import copy
 import logging

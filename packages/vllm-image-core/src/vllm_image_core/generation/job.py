@@ -1,4 +1,4 @@
-"""A job, and the guard that saves a generated image even if its folder fails or the caller is cancelled."""
+"""Define a job, and save its image even if the folder fails or the caller is cancelled."""
 
 import asyncio
 import functools

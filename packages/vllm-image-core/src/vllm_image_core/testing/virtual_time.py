@@ -1,4 +1,4 @@
-"""Run coroutines on an event loop with a virtual clock, where hours pass at once and always in one order.
+"""Run coroutines on an event loop with a virtual clock, so that hours pass at once and reproducibly.
 
     seconds = run(main())  # asyncio.sleep(300) inside it takes no time at all
 
