@@ -392,7 +392,7 @@ async def test_h17_a_bomb_is_refused_by_its_header(tmp_path: Path, size: tuple[i
     small = encoded("png")
     header = b"IHDR" + struct.pack(">II", *size) + small[24:29]
     bomb = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
-    with pytest.raises(BadPicture, match=f"its size is {size[0]}x{size[1]}"):
+    with pytest.raises(BadPicture, match=f"its size as {size[0]}x{size[1]}"):
         await studio_of(Server(draw=lambda _: bomb), tmp_path).generate("a red fox", width=64, height=64)
 
 

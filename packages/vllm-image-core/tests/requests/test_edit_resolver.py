@@ -251,3 +251,27 @@ def test_other_models_have_no_layers_and_say_who_has(asked: dict[str, Any]) -> N
 )
 def test_an_edit_has_the_bounds_of_a_generation(asked: dict[str, Any], parameter: str) -> None:
     assert refused(**asked).parameter == parameter
+
+
+@pytest.mark.parametrize(
+    ("images", "size", "words"),
+    [
+        (1, {"width": 64, "height": 48}, "the result has the size of its image, 128x96; 64x48 was asked for"),
+        (1, {"width": 128, "height": 128}, "the result has the size of its image, 128x96"),
+        (2, {}, "takes a mask with a single image; 2 were given"),
+    ],
+)
+def test_a_mask_that_the_server_could_not_lay_over_its_image_is_refused(
+    images: int, size: dict[str, int], words: str
+) -> None:
+    given = (png(128, 96), png(96, 96))[:images]
+    assert words in refused(images=given, mask=png(128, 96), **size).message
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"), [(128, 96, "128x96"), (130, 97, "128x96"), (2048, 1024, "1440x720")]
+)
+def test_with_a_mask_the_result_has_the_size_that_the_server_reduces_the_image_to(
+    width: int, height: int, size: str
+) -> None:
+    assert str(resolved(images=png(width, height), mask=png(width, height)).size) == size

@@ -601,7 +601,7 @@ def test_a_seed_that_is_no_64_bit_integer_is_refused(value: object) -> None:
     error = refused(seed=value)
     assert error.parameter == "seed"
     assert error.message.endswith(
-        "Allowed is an integer, best from 0 to 4294967295, at most 64 bits with a sign."
+        "Allowed: an integer, best from 0 to 4294967295, at most 64 bits with a sign."
     )
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from vllm_image_core.storage.database import Database, writing
 from vllm_image_core.storage.index_tables import INDEX
 for number in range(25):
-    with Database(Path(sys.argv[1]), INDEX).opened() as connection, writing(connection):
+    with Database(Path(sys.argv[1]), INDEX).open() as connection, writing(connection):
         name = f"{sys.argv[2]}-{number}.png"
         statement = "INSERT INTO picture (name, bytes, modified_ns, created) VALUES (?, 1, 2, 3)"
         connection.execute(statement, (name,))

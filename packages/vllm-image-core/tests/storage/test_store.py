@@ -66,7 +66,7 @@ DIES_WHILE_NAMING = """
 import errno, os, sys
 from datetime import datetime
 from pathlib import Path
-from vllm_image_core.files import folder
+from vllm_image_core.storage import folder
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.storage.store import Store
 root, sample, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]

@@ -48,11 +48,11 @@ def test_every_option_of_an_edit_reaches_the_server(omni: "OmniServer", tmp_path
     result = run(
         omni,
         tmp_path / "out",
-        *("both", str(photo), str(photo), "--mask", str(photo), "--reference-image", str(photo)),
-        *("--strength", "0.5", "--steps", "2", "--width", "64", "--height", "64"),
+        *("make it night", str(photo), "--mask", str(photo), "--reference-image", str(photo)),
+        *("--strength", "0.5", "--steps", "2", "--width", "128", "--height", "96"),
     )
     assert result.exit_code == 0, result.output
-    assert "size   64x64" in result.stdout
+    assert "size   128x96" in result.stdout
     assert "steps  2" in result.stdout
 
 

@@ -1,5 +1,6 @@
 """A resolved edit: the caller's values over the profile's, its pictures read, and ready to be sent."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
@@ -240,6 +241,13 @@ def resolve_edit(
         size, size_notes = choose_edit_size(request, profile, first)
     else:
         size, size_notes = size_of_resolution(resolution, first), ()
+    if inputs.mask is not None and (request.width, request.height, request.aspect_ratio) == (
+        None,
+        None,
+        None,
+    ):
+        size, size_notes = _masked_size(inputs, profile), ()
+    _check_mask(inputs, size, profile)
     base = resolve(
         replace(request, width=None, height=None, aspect_ratio=None),
         profile,
@@ -355,6 +363,50 @@ def _check_steps_left(strength: float, steps: int) -> None:
 def _steps_left(strength: float, steps: int) -> int:
     """The rule of the pipelines (source: `get_timesteps` of vLLM-Omni 0.30.0's klein and Z-Image)."""
     return steps - int(max(steps - min(steps * strength, steps), 0))
+
+
+def _masked_size(inputs: Inputs, profile: Profile) -> Size:
+    """The size of the first image as the pipeline lays a mask over it: reduced, each side rounded down."""
+    picture, most = inputs.images[0].picture.size, profile.edit_rules.masked_pixels
+    scale = 1.0 if most is None else min(1.0, math.sqrt(most / picture.pixels))
+    multiple = profile.resolution_multiple
+    width, height = (int(side * scale) // multiple * multiple for side in (picture.width, picture.height))
+    return Size(width, height)
+
+
+def _multiples(size: Size, multiple: int) -> tuple[int, int]:
+    return size.width // multiple, size.height // multiple
+
+
+def _check_mask(inputs: Inputs, size: Size, profile: Profile) -> None:
+    """Refuse a mask that the pipeline cannot lay over its input.
+
+    Source: Flux2KleinPipeline of vLLM-Omni 0.30.0 multiplies the mask with the latents of its inputs; with
+    several inputs, or with a result of another size than the input, the server answers 500.
+    """
+    if inputs.mask is None:
+        return
+    count = len(inputs.images)
+    if count > 1:
+        raise InvalidRequest(
+            f"mask: {profile.model} takes a mask with a single image; {count} were given.",
+            parameter="mask",
+            value=count,
+            allowed="a mask with one image",
+            next_step="Give one image, or leave out the mask.",
+        )
+    multiple, covered = profile.resolution_multiple, _masked_size(inputs, profile)
+    if (
+        size.width // multiple * multiple != covered.width
+        or size.height // multiple * multiple != covered.height
+    ):
+        raise InvalidRequest(
+            f"mask: with a mask, the result has the size of its image, {covered}; {size} was asked for.",
+            parameter="mask",
+            value=str(size),
+            allowed=f"the image's own size, {covered}",
+            next_step="Leave out width, height and aspect_ratio, or leave out the mask.",
+        )
 
 
 def _mask_notes(inputs: Inputs) -> tuple[Note, ...]:
