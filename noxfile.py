@@ -63,7 +63,8 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     sync(session, "dev")
     session.run("pyright")
-    session.run("pyright", "--verifytypes", "vllm_omni_client", "--ignoreexternal")
+    for package in PACKAGES:
+        session.run("pyright", "--verifytypes", package.replace("-", "_"), "--ignoreexternal")
 
 
 @nox.session(python=PYTHONS)

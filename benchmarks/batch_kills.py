@@ -1,11 +1,11 @@
-"""Batch kills: a process that makes batches is killed at random moments, and others take over what it left.
+"""Kill a process that runs batches at random moments, and check what other processes make of its batches.
 
-Run it by `uvx nox -s bench -- batch_kills`; `--kills 20` for fewer. Batches of small pictures are made over
-real sockets, on a simulated server that counts. After each `kill -9` another process resumes the batch: every
-picture that was told, or was whole on the disk, has to stay and must not be sent again, and at most those in
-flight may be; every visible file has to be a whole picture, and each batch has to end with all its pictures,
-each in one file. Every second batch comes from a generator: what was not recorded yet dies with its process.
-Exits with 1 when one of these does not hold.
+Run it with `uvx nox -s bench -- batch_kills`; `--kills 20` for fewer kills. Batches of small images run over
+real sockets, on a simulated server that counts requests. After each `kill -9` another process resumes the
+batch: an image that was reported, or was complete on the disk, must stay and must not be sent again, and
+only requests in flight may be; every visible file must be a complete image, and each batch must end with all
+its images, each in one file. Every second batch comes from a generator: requests that were not recorded yet
+are lost with their process. Exits with 1 if one of these does not hold.
 """
 
 import argparse
@@ -40,12 +40,12 @@ LONGEST_SECONDS = 0.35
 DEADLINE_SECONDS = 60.0
 MOST_KILLS_OF_A_BATCH = 12
 PROCESSES = multiprocessing.get_context("forkserver")
-"""A process of these has everything imported when it starts."""
+"""Processes of this context start with everything imported."""
 PRELOADED = ("vllm_image_core.studio", "vllm_omni_client._client", "vllm_image_core.models.loader")
 
 
 def makes(pipe: Connection, url: str, folder: Path, what: str, name: str) -> None:
-    """What the process does that is killed: make a batch or resume one, and tell of it."""
+    """Run or resume a batch in the process that will be killed, and report progress on a pipe."""
 
     async def whole() -> None:
         async with Studio(url, output_dir=folder) as studio:
@@ -66,7 +66,7 @@ def makes(pipe: Connection, url: str, folder: Path, what: str, name: str) -> Non
 
 
 class Counting:
-    """The simulator, and how often each prompt was sent to it."""
+    """Wraps the simulator and counts how often each prompt was sent."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -82,7 +82,7 @@ class Counting:
         while not messages or messages[-1].get("more_body"):
             messages.append(await receive())
             body += messages[-1].get("body", b"")
-        if messages[-1]["type"] != "http.disconnect":  # killed in the middle of its sentence
+        if messages[-1]["type"] != "http.disconnect":  # killed while sending
             self.sent[json.loads(body)["prompt"]] += 1
 
         async def again() -> Message:
@@ -92,7 +92,7 @@ class Counting:
 
 
 class Maker:
-    """A process that makes a batch, and what it has told."""
+    """A process that runs a batch, and what it has reported."""
 
     def __init__(self, url: str, folder: Path, what: str, name: str) -> None:
         self._pipe, theirs = PROCESSES.Pipe(duplex=False)
@@ -103,19 +103,19 @@ class Maker:
         self._hear(until="batch")
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it ends by itself, at most so long; whether it has."""
+        """Wait for it to end by itself, and return whether it has."""
         self._process.join(seconds)
         return not self._process.is_alive()
 
     def end(self) -> int | None:
-        """Kill it where it still runs, and hear the rest; its exit status."""
+        """Kill it if it still runs, read the rest of its reports, and return its exit status."""
         self._process.kill()
         self._hear()
         self._process.join(DEADLINE_SECONDS)
         return self._process.exitcode
 
     def _hear(self, until: str | None = None) -> None:
-        """What was told before it was killed is heard all the same."""
+        """Read its reports, including those sent before it was killed."""
         with suppress(EOFError):
             while until is None or not self.told[until]:
                 if not self._pipe.poll(DEADLINE_SECONDS):
@@ -125,7 +125,7 @@ class Maker:
 
 
 class Trial:
-    """Batches, kills, and what was found."""
+    """Runs batches, kills their processes, and collects faults."""
 
     def __init__(self, server: Counting, url: str, folder: Path, chance: random.Random) -> None:
         self.kills = 0
@@ -140,7 +140,7 @@ class Trial:
         self._looked_at: dict[str, str] = {}
 
     def batch(self, most_kills: int) -> None:
-        """One batch, killed and resumed until it is whole."""
+        """Run one batch, killing and resuming it until it is complete."""
         self.batches += 1
         name = f"batch-{self.batches}"
         what, batch_id = ("list" if self.batches % 2 else "generator"), name
@@ -164,7 +164,7 @@ class Trial:
             what, batch_id = self._after_kill(maker, what, batch_id)
 
     def _after_kill(self, maker: Maker, what: str, batch_id: str) -> tuple[str, str]:
-        """What the next process does: resume, or begin anew where nothing had been recorded yet."""
+        """Return what the next process does: resume, or start again if nothing had been recorded."""
         if what == "resume" or maker.told["begun"]:
             return "resume", batch_id if what == "resume" else maker.told["batch"][0]
         return what, batch_id
@@ -173,16 +173,16 @@ class Trial:
         now = self._whole()
         sent = self._server.sent - before
         self.faults += [
-            f"{name}: '{each}' was whole and is sent again" for each in sorted(whole & sent.keys())
+            f"{name}: '{each}' was complete but was sent again" for each in sorted(whole & sent.keys())
         ]
-        self.faults += [f"{name}: '{each}' was told and is lost" for each in sorted(told - now)]
+        self.faults += [f"{name}: '{each}' was reported but is lost" for each in sorted(told - now)]
 
     def _finish(self, maker: Maker, status: int | None, name: str, kills: int, *, seconds: float) -> None:
-        total = int(next(iter(maker.told["over"]), "0"))  # of a generator, what was recorded before the kill
+        total = int(next(iter(maker.told["over"]), "0"))  # for a generator, those recorded before the kill
         wanted = {f"{name} {number}" for number in range(total)}
         self.whole_batches += total == REQUESTS
         if self.batches % 2 and total != REQUESTS:
-            self.faults.append(f"{name}: of the {REQUESTS} requests of a list {total} were recorded")
+            self.faults.append(f"{name}: only {total} of the {REQUESTS} requests of a list were recorded")
         if status != 0 or not maker.told["over"]:
             self.faults.append(f"{name}: the last process is stuck or has failed, after {seconds:.1f} s")
         missing = wanted - self._whole()
@@ -190,10 +190,10 @@ class Trial:
         again = sum(self._server.sent[each] - 1 for each in wanted)
         self.again += again
         if again > kills * AT_ONCE:
-            self.faults.append(f"{name}: {again} were sent again after {kills} kills of {AT_ONCE} in flight")
+            self.faults.append(f"{name}: {again} sent again after {kills} kills with {AT_ONCE} in flight")
 
     def _whole(self) -> set[str]:
-        """The prompts of all pictures in the folder; a file that is none is a fault."""
+        """Return the prompts of all images in the folder; a file that is not an image is a fault."""
         for entry in os.scandir(self._folder):
             if entry.name.startswith(".") or entry.name in self._looked_at:
                 continue
@@ -201,7 +201,7 @@ class Trial:
             try:
                 Picture.check(data)
             except BadPicture as error:
-                self.faults.append(f"{entry.name} is no whole picture: {error}")
+                self.faults.append(f"{entry.name} is not a complete image: {error}")
             prompt = str(facts_in(data).get("prompt"))
             if prompt in self._looked_at.values():
                 self.faults.append(f"{entry.name}: '{prompt}' has two files")
@@ -212,8 +212,8 @@ class Trial:
 def main() -> int:
     """Kill, print what was found, and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=KILLS, help=f"how many ({KILLS})")
-    parser.add_argument("--seed", type=int, default=0, help="of the random moments (0)")
+    parser.add_argument("--kills", type=int, default=KILLS, help=f"number of kills ({KILLS})")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments (0)")
     options = parser.parse_args()
     PROCESSES.set_forkserver_preload(["__main__", *PRELOADED])
     started = time.monotonic()
@@ -225,10 +225,10 @@ def main() -> int:
             trial.batch(options.kills - trial.kills)
         pictures = len(list(folder.glob("*.png")))
     seconds = time.monotonic() - started
-    print(f"{trial.kills} kills of {trial.batches} batches, {pictures} pictures, {seconds:.0f} s")
+    print(f"{trial.kills} kills of {trial.batches} batches, {pictures} images, {seconds:.0f} s")
     print(f"batches with all their requests at the end: {trial.whole_batches}")
-    print(f"sent again because they were in flight: {trial.again} (at most {AT_ONCE} a kill)")
-    print(f"lost, made again though finished, half, doubled or stuck: {len(trial.faults)}; the goal is 0")
+    print(f"sent again because they were in flight: {trial.again} (at most {AT_ONCE} per kill)")
+    print(f"lost, repeated, incomplete, duplicated or stuck: {len(trial.faults)}; the goal is 0")
     for fault in trial.faults[:20]:
         print(f"  {fault}")
     return 1 if trial.faults or not pictures else 0

@@ -1,9 +1,9 @@
-"""Batches: what the engine itself costs for each request, and how its memory grows, where nothing is drawn.
+"""Measure the CPU time and memory that the batch engine itself costs per request.
 
-Run it by `uvx nox -s bench -- batches`; `--jobs 1000000` for a million. The requests come from a generator;
-each is checked, recorded in the journal, handed out and written down as done; its picture is made of nothing.
-The goals are those of the project: at most 100 microseconds of CPU a request, 20 MB for 100,000, 300 MB
-for 1,000,000, and the first request under way within a second. Exits with 1 when one is missed.
+Run it with `uvx nox -s bench -- batches`; `--jobs 1000000` for a million. The requests come from a
+generator; each is checked, recorded in the journal, dispatched and recorded as done, but no image is
+generated. The goals are at most 100 microseconds of CPU per request, 20 MB for 100,000 requests, 300 MB for
+1,000,000, and the first request in progress within a second. Exits with 1 if a goal is missed.
 """
 
 import argparse
@@ -30,7 +30,7 @@ MOST_SECONDS_TO_THE_FIRST = 1.0
 
 
 async def measured(jobs: int, folder: Path) -> dict[str, tuple[float, float]]:
-    """Each figure with its goal."""
+    """Return each figure with its goal."""
     studio = Studio(AsyncOmniClient.in_process(create_app()), output_dir=folder)
     async with studio:
         sample = replace(await studio.generate("a red fox", width=64, height=64), seconds=0.0)
@@ -58,7 +58,7 @@ async def measured(jobs: int, folder: Path) -> dict[str, tuple[float, float]]:
 
 
 def memory() -> float:
-    """The most memory that this process has had, in MB."""
+    """Return the peak memory of this process, in MB."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / 1e6 if sys.platform == "darwin" else most / 1e3
 
@@ -66,7 +66,7 @@ def memory() -> float:
 def main() -> int:
     """Measure, print, and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--jobs", type=int, default=JOBS, help=f"how many requests ({JOBS})")
+    parser.add_argument("--jobs", type=int, default=JOBS, help=f"number of requests ({JOBS})")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="batches-") as name:
         figures = asyncio.run(measured(options.jobs, Path(name)))

@@ -1,9 +1,9 @@
-"""The client: CPU a picture, memory, bytes on the wire and import time, beside its peers in one run.
+"""Measure the client's CPU time, memory, bytes on the wire and import time against other clients.
 
-Run it by `uvx nox -s bench -- client`. A stand-in server in a process of its own hands out ready pictures, so
-that what is measured is the client. Every peer brings a picture from the request to a file; the files are
+Run it with `uvx nox -s bench -- client`. A stand-in server in its own process hands out ready images, so
+that only the client is measured. Every client brings an image from the request to a file; the files are
 compared by hash before anything is timed. Rounds are interleaved, CPU time counts, and ratios are taken
-within a round. Exits with 1 when a goal is missed.
+within a round. Exits with 1 if a goal is missed.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from pathlib import Path
 
 SIDES = (1024, 2048)
 GOALS = {1024: 0.5, 2048: 0.6}
-"""The most CPU of ours to the openai SDK's, by side."""
+"""Maximum ratio of our CPU time to the openai SDK's, by image side."""
 WIRE_GOAL = 0.5
 MEMORY_GOAL_MIB = 12.0
 IMPORT_GOAL = 1 / 3
@@ -40,7 +40,7 @@ LEVELS = (0, 1)
 GRAIN = 2
 GRAINS = {"no grain": 0, "little": GRAIN, "film": 4, "coarse": 6, "noise": 80}
 COMPARED_LEVELS = (0, 1, 2, 4, 6, 9)
-"""Of these PNG levels it is told what they cost a server."""
+"""PNG levels whose cost for a server is printed."""
 JSON_TYPE = "application/json"
 _STATUS = Path("/proc/self/status")
 FIELDS = ("prompt", "n", "size", "response_format", "seed", "output_format", "output_compression")
@@ -49,7 +49,7 @@ Fetch = Callable[[int, Path], Awaitable[None]]
 
 
 def picture(side: int, level: int, grain: int = GRAIN) -> bytes:
-    """A picture with the statistics of a drawn one: large shapes, soft edges, a little grain (of 255)."""
+    """Draw an image like a generated one: large shapes, soft edges, a little grain (of 255)."""
     from PIL import Image, ImageChops  # noqa: PLC0415  # the server's process alone needs it
 
     bands: list[Image.Image] = []
@@ -66,14 +66,14 @@ def picture(side: int, level: int, grain: int = GRAIN) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """Ready answers by (side, level): as JSON, and as the picture itself."""
+    """Prepared answers by (side, level): as JSON, and as the image itself."""
 
     in_json: Mapping[tuple[int, int], bytes]
     bare: Mapping[tuple[int, int], bytes]
 
     @classmethod
     def made(cls) -> "Answers":
-        """Draw and encode each picture once."""
+        """Draw and encode each image once."""
         bare = {(side, level): picture(side, level) for side in SIDES for level in LEVELS}
         in_json = {
             key: json.dumps(
@@ -94,7 +94,7 @@ class Answers:
 
 
 def described() -> bytes:
-    """What the stand-in says of itself."""
+    """Describe the stand-in server."""
     properties: dict[str, object] = {name: {} for name in FIELDS}
     properties["response_format"] = {"enum": ["b64_json", "url", "file"]}
     schema = {"properties": properties}
@@ -157,7 +157,7 @@ def stand_in() -> Generator[tuple[str, str]]:
 
 
 def openai_peer(url: str) -> Fetch:
-    """The openai SDK, as its own documentation writes it."""
+    """Use the openai SDK as its own documentation does."""
     from openai import AsyncOpenAI  # noqa: PLC0415  # only whoever runs this peer imports it
 
     client = AsyncOpenAI(base_url=f"{url}/v1", api_key="none")
@@ -176,7 +176,7 @@ def openai_peer(url: str) -> Fetch:
 
 
 def httpx_peer(url: str) -> Fetch:
-    """Httpx by hand, with `.json()`."""
+    """Use httpx directly, with `.json()`."""
     import httpx  # noqa: PLC0415  # likewise
 
     client = httpx.AsyncClient(base_url=url, timeout=60)
@@ -191,7 +191,7 @@ def httpx_peer(url: str) -> Fetch:
 
 
 def our_peer(url: str) -> Fetch:
-    """This package."""
+    """Use this package."""
     from vllm_omni_client import AsyncOmniClient, ImageGenerationRequest  # noqa: PLC0415  # likewise
 
     client = AsyncOmniClient(url)
@@ -204,7 +204,7 @@ def our_peer(url: str) -> Fetch:
 
 
 def raw_peer(url: str) -> Fetch:
-    """A bare socket and one buffer: the floor."""
+    """Use a bare socket and one buffer: the lower bound."""
     host, _, port = url.removeprefix("http://").partition(":")
     connection = socket.create_connection((host, int(port)))
     buffer = memoryview(bytearray(256 * 1024))
@@ -215,7 +215,7 @@ def raw_peer(url: str) -> Fetch:
         got = connection.recv_into(buffer)
         head, _, start = bytes(buffer[:got]).partition(b"\r\n\r\n")
         left = int(head.lower().partition(b"content-length:")[2].split()[0]) - len(start)
-        with path.open("wb", buffering=0) as file:  # the floor waits for nothing
+        with path.open("wb", buffering=0) as file:  # the lower bound waits for nothing
             file.write(start)
             while left:
                 got = connection.recv_into(buffer)
@@ -235,10 +235,10 @@ OURS, BASELINE = "vllm-omni-client", "openai SDK"
 
 
 async def cpu_ratios(url: str, side: int, rounds: int, folder: Path) -> dict[str, tuple[float, list[float]]]:
-    """Return each peer's milliseconds of CPU a picture, and its ratios to the openai SDK by round."""
+    """Return each client's CPU milliseconds per image, and its ratios to the openai SDK by round."""
     fetches = {name: make(url) for name, make in PEERS.items()}
     hashes = {name: await _hash(fetch, side, folder / "hash") for name, fetch in fetches.items()}
-    assert len(set(hashes.values())) == 1, f"the peers brought different files: {hashes}"
+    assert len(set(hashes.values())) == 1, f"the clients saved different files: {hashes}"
     spent: dict[str, list[float]] = {name: [] for name in fetches}
     for _ in range(rounds):
         for name in random.sample(sorted(fetches), len(fetches)):
@@ -268,7 +268,7 @@ async def _cpu(fetch: Fetch, side: int, folder: Path) -> float:
 
 
 async def grow(url: str, count: int) -> None:
-    """Bring `count` pictures of 2048x2048, 4 at a time; print by how many MiB memory grew at its peak."""
+    """Fetch `count` images of 2048x2048, 4 at a time; print by how many MiB the peak memory grew."""
     fetch = our_peer(url)
     _reset_peak()
     base = _peak_mib()
@@ -286,7 +286,7 @@ async def grow(url: str, count: int) -> None:
 
 
 def _reset_peak() -> None:
-    """Forget the peak so far; a process inherits that of the one which started it."""
+    """Reset the peak; a process inherits that of its parent."""
     if _STATUS.exists():
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -300,7 +300,7 @@ def _peak_mib() -> float:
 
 
 async def wire_bytes(url: str, folder: Path) -> dict[str, int]:
-    """Return how many bytes of body an honest server sends for a plain call of each, 1024x1024."""
+    """Return how many body bytes an honest server sends for a plain call of each client, 1024x1024."""
     sent: dict[str, int] = {}
     for name, make in PEERS.items():
         fetch = make(url)
@@ -314,7 +314,7 @@ async def wire_bytes(url: str, folder: Path) -> dict[str, int]:
 
 
 async def _sent(url: str) -> int:
-    """Ask the stand-in how many bytes of pictures it has sent."""
+    """Ask the stand-in server how many image bytes it has sent."""
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"GET /sent HTTP/1.1\r\n\r\n")
@@ -365,7 +365,7 @@ def _measured(rounds: int) -> list[bool]:
 
 
 def _cpu_table(url: str, side: int, rounds: int, folder: Path) -> bool:
-    print(f"\nCPU a picture of {side}x{side}, request to file, {rounds} rounds of {PICTURES_A_ROUND}")
+    print(f"\nCPU per image of {side}x{side}, request to file, {rounds} rounds of {PICTURES_A_ROUND}")
     table = asyncio.run(cpu_ratios(url, side, rounds, folder))
     for name, (milliseconds, ratios) in table.items():
         low, *_, high = statistics.quantiles(ratios, n=10)
@@ -385,8 +385,8 @@ def _wire_table(url: str, folder: Path) -> bool:
 
 
 def _levels_table() -> None:
-    """What a PNG's level saves on the wire and costs the server; Pillow is the server's own encoder."""
-    print("\nBytes for one PNG of 1024x1024 by level, of what base64 of level 0 has, and CPU to encode it")
+    """Print what a PNG level saves on the wire and costs the server; Pillow is the server's own encoder."""
+    print("\nBytes of one PNG of 1024x1024 by level, relative to base64 at level 0, and CPU to encode it")
     for name, grain in GRAINS.items():
         plain = len(picture(1024, 0, grain)) * 4 / 3
         cells: list[str] = []
@@ -412,15 +412,15 @@ def _encoded(grain: int, level: int) -> tuple[int, float]:
 
 
 def _memory_table(url: str) -> bool:
-    print(f"\nGrowth of memory at its peak, pictures of 2048x2048, {AT_ONCE} at a time")
+    print(f"\nGrowth of peak memory, images of 2048x2048, {AT_ONCE} at a time")
     grown: list[float] = []
     for count in COUNTS:
         command = [sys.executable, __file__, "--grow", url, str(count)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         grown.append(float(done.stdout))
-        print(f"  {count:5} pictures {grown[-1]:6.1f} MiB")
+        print(f"  {count:5} images {grown[-1]:6.1f} MiB")
     even = max(grown) - min(grown)
-    print(f"  the most and the least differ by {even:.1f} MiB")
+    print(f"  largest and smallest differ by {even:.1f} MiB")
     return _verdict(max(grown), MEMORY_GOAL_MIB, "MiB")
 
 
@@ -430,7 +430,7 @@ def _import_table(rounds: int) -> bool:
         "vllm_omni_client": "import vllm_omni_client",
         "its client": "from vllm_omni_client import AsyncOmniClient, ImageGenerationRequest",
     }
-    print("\nCPU of an import, above a bare interpreter")
+    print("\nCPU of an import, in addition to a bare interpreter")
     spent = {name: import_ms(statement, rounds) for name, statement in statements.items()}
     for name, milliseconds in spent.items():
         print(f"  {name:18} {milliseconds:7.1f} ms")

@@ -1,12 +1,12 @@
-"""The engine: how near it comes to what is possible, in virtual time, and what it costs itself.
+"""Measure in virtual time how close the batch engine comes to the ideal, and what it costs itself.
 
-Run it by `uvx nox -s bench -- engine`; `--schedules 100` for fewer schedules of faults, `--seed 7` to play
-one of them again and see what became of each request. Seeds are fixed: the figures of two runs are the same,
-but for those of CPU and memory, and for the third digit of a studio's, whose journal a thread writes.
-Exits with 1 when a goal is missed.
+Run it with `uvx nox -s bench -- engine`; `--schedules 100` for fewer schedules of faults, `--seed 7` to
+replay one of them and see how each request ended. Seeds are fixed, so two runs print the same figures,
+except for CPU and memory, and for the third digit of a studio's figures, whose journal is written by a
+thread. Exits with 1 if a goal is missed.
 
-The ideal of some servers is all work divided by all speeds; a server that is dead or that flaps is not
-counted there, as it is given less and less.
+The ideal for several servers is the sum of all work divided by the sum of all speeds; a dead or flapping
+server is not included, as it gets fewer and fewer requests.
 """
 
 import argparse
@@ -43,7 +43,7 @@ SIZES = (0.3, 0.6, 1.0, 1.0, 2.0, 3.0)
 """Mixed jobs, in seconds on a server of speed 1."""
 NOISE = 0.05
 NOISES = (0.0, 0.05, 0.1)
-"""Without any, the replies of a server that works on many at once come in waves."""
+"""Without noise, the replies of a server that runs many requests at once come in waves."""
 NO_OPS = 100_000
 RTT_SECONDS = 0.05
 DOWN_AT, UP_AT = 20.0, 320.0
@@ -51,7 +51,7 @@ DOWN_AT, UP_AT = 20.0, 320.0
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number that was measured, and its goal."""
+    """A measured number and its goal."""
 
     name: str
     value: float
@@ -73,12 +73,12 @@ class Figure:
 
 
 def work(request: ServerRequest) -> float:
-    """The seconds of a job on a server of speed 1 stand in the field for guidance."""
+    """Return a job's seconds on a server of speed 1, which are stored in the guidance field."""
     return request.guidance_scale or 1.0
 
 
 def mixed(count: int, seed: int) -> list[ImageGenerationRequest]:
-    """Jobs of several sizes."""
+    """Return jobs of several sizes."""
     draw = random.Random(seed)
     return [
         ImageGenerationRequest(prompt="fox", seed=number, guidance_scale=draw.choice(SIZES), model="model")
@@ -87,7 +87,7 @@ def mixed(count: int, seed: int) -> list[ImageGenerationRequest]:
 
 
 def equal(count: int) -> list[ImageGenerationRequest]:
-    """Jobs of one second."""
+    """Return jobs of one second."""
     return [ImageGenerationRequest(prompt="fox", seed=number, guidance_scale=1.0) for number in range(count)]
 
 
@@ -98,7 +98,7 @@ def made(
     *,
     parallel: int | None = None,
 ) -> VirtualBatch:
-    """Make a batch on some servers in virtual time."""
+    """Run a batch on some servers in virtual time."""
 
     async def main() -> VirtualBatch:
         fleet = Fleet(servers, cost=work, parallel=parallel, clock=asyncio.get_running_loop().time)
@@ -112,12 +112,12 @@ def made(
 
 
 def at(seconds: float, change: Callable[[], object]) -> None:
-    """Change something at a moment of virtual time."""
+    """Schedule a change at a moment of virtual time."""
     asyncio.get_running_loop().call_later(seconds, change)
 
 
 def hosts(*speeds: float, seed: int) -> list[VirtualServer]:
-    """Servers of some speeds, one job at a time each."""
+    """Create servers of the given speeds, each running one job at a time."""
     return [
         VirtualServer(
             f"http://{number}", speed=speed, work=work, noise=NOISE, seed=seed, round_trip=RTT_SECONDS
@@ -127,7 +127,7 @@ def hosts(*speeds: float, seed: int) -> list[VirtualServer]:
 
 
 def limit_figures() -> list[Figure]:
-    """One server: its parallelism is known, or has to be found."""
+    """Measure one server whose parallelism is known or must be found."""
     figures: list[Figure] = []
     for parallel in (1, 2, 4, 8, 16):
         known: list[float] = []
@@ -151,7 +151,7 @@ def limit_figures() -> list[Figure]:
 
 
 def fleet_figures() -> list[Figure]:
-    """Several servers of different speed."""
+    """Measure several servers of different speed."""
     spans: list[float] = []
     for seed in range(20):
         requests = mixed(200, seed)
@@ -187,7 +187,7 @@ def fleet_figures() -> list[Figure]:
 
 
 def studio_figures() -> list[Figure]:
-    """Whole batches of a studio, with journal, folder and the costs that it learns from the pictures."""
+    """Measure complete batches of a studio, with journal, folder and learned costs."""
     spans = [span for seed in range(STUDIO_SEEDS) for span in _studio_spans(seed)]
     return [
         Figure(
@@ -199,7 +199,7 @@ def studio_figures() -> list[Figure]:
 
 
 def _studio_spans(seed: int) -> list[float]:
-    """Makespan over ideal of a studio's first batch, and of its second, which knows the servers."""
+    """Return makespan over ideal for a studio's first batch and for its second, which knows the servers."""
     seconds = 0.0
 
     def counted(request: ServerRequest) -> float:
@@ -218,7 +218,7 @@ def _studio_spans(seed: int) -> list[float]:
                 began, before = timer(), seconds
                 async with await studio.batch(pictures(200, seed=2 * seed + again)) as batch:
                     if len([outcome async for outcome in batch if isinstance(outcome, Done)]) != 200:  # noqa: PLR2004 - as above
-                        raise RuntimeError(f"not all pictures were made: {batch.progress}")
+                        raise RuntimeError(f"not all images were generated: {batch.progress}")
                 spans.append((timer() - began) / ((seconds - before) / 1.75))
         return spans
 
@@ -227,7 +227,7 @@ def _studio_spans(seed: int) -> list[float]:
 
 
 def picture_seconds(request: ServerRequest) -> float:
-    """What a picture takes on a server of speed 1, by a law that no profile knows."""
+    """Return an image's time on a server of speed 1, by a formula that no profile has."""
     width, _, height = (request.size or "").partition("x")
     megapixels = int(width) * int(height) / 1e6
     step = 0.02 + 0.1 * megapixels + 0.02 * megapixels**2
@@ -235,7 +235,7 @@ def picture_seconds(request: ServerRequest) -> float:
 
 
 def pictures(count: int, *, seed: int) -> list[ImageRequest]:
-    """Pictures of several sizes, in several numbers of steps."""
+    """Return requests of several sizes and step counts."""
     draw = random.Random(seed)
     sides = range(512, 1985, 64)
     return [
@@ -251,14 +251,14 @@ def pictures(count: int, *, seed: int) -> list[ImageRequest]:
 
 
 def flap(server: VirtualServer) -> None:
-    """Let a server be up for ten seconds, down for ten, and so on."""
+    """Let a server alternate between ten seconds up and ten seconds down."""
     for start in range(0, 1_000, 20):
         at(start + 10.0, server.go_down)
         at(start + 20.0, server.come_up)
 
 
 def outage_figures() -> list[Figure]:
-    """All servers are down for five minutes."""
+    """Measure an outage in which all servers are down for five minutes."""
     extra: list[float] = []
     gaps: list[float] = []
     after: list[float] = []
@@ -289,12 +289,12 @@ def outage_figures() -> list[Figure]:
             unit=" s",
         ),
         Figure("    requests a job", max(extra), 1.1),
-        Figure("    seconds lost beside the outage itself", max(after), 15.0, unit=" s"),
+        Figure("    seconds lost in addition to the outage", max(after), 15.0, unit=" s"),
     ]
 
 
 def change_figures() -> list[Figure]:
-    """Servers that answer rubbish, join, and leave."""
+    """Measure servers that send wrong answers, join and leave."""
     servers = hosts(1, 1, 1, seed=0)
     servers[1].picture = b"<html>"
     done = made(servers, mixed(60, 0))
@@ -331,7 +331,7 @@ class NoOp(VirtualServer):
         super().__post_init__()
         [request] = equal(1)
         reply = run(VirtualServer(round_trip=0.0, work=lambda _: 0.0).generate_image(request))
-        # As a client writes it, whose time is measured elsewhere.
+        # As a client writes it; the client's time is measured elsewhere.
         receipt = CallReport(requested=request, sent=request, server=self.base_url)
         self.reply = reply.with_receipt(receipt)
 
@@ -343,7 +343,7 @@ async def _requests(count: int) -> AsyncIterator[ImageGenerationRequest]:
 
 
 async def _no_ops(servers: Sequence[VirtualServer], count: int) -> float:
-    """Return the seconds of CPU a job, batching and fleet together."""
+    """Return the CPU seconds per job, batching and fleet together."""
     for server in servers:
         server.come_up()  # closing a fleet ends what its servers do
     fleet = Fleet(servers, cost=work)
@@ -370,7 +370,7 @@ def _resident_mib() -> float:
 
 
 def overhead_figures() -> list[Figure]:
-    """What the engine itself costs, in real time, with servers that answer at once."""
+    """Measure what the engine itself costs, in real time, with servers that answer at once."""
     figures: list[Figure] = []
     for count in (1, 3):
         servers = [NoOp(f"http://{number}", round_trip=0.0) for number in range(count)]
@@ -386,7 +386,7 @@ def overhead_figures() -> list[Figure]:
 
 
 def schedule_figures(count: int) -> list[Figure]:
-    """Seeded schedules of faults."""
+    """Play seeded schedules of faults."""
     kinds: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     wrong: list[Played] = []
@@ -401,8 +401,8 @@ def schedule_figures(count: int) -> list[Figure]:
     for played in wrong:
         print(f"  seed {played.seed}: {'; '.join(played.wrong)}   (--seed {played.seed} plays it again)")
     print(f"  faults: {_listed(kinds)}")
-    print(f"  {done:,} requests were made; failed for good: {_listed(errors)}")
-    return [Figure(f"{count:,} schedules of faults: schedules in which something is wrong", len(wrong), 0)]
+    print(f"  {done:,} requests succeeded; failed for good: {_listed(errors)}")
+    return [Figure(f"{count:,} schedules of faults: schedules with a problem", len(wrong), 0)]
 
 
 def _listed(counts: Counter[str]) -> str:
@@ -410,9 +410,9 @@ def _listed(counts: Counter[str]) -> str:
 
 
 def replay(seed: int) -> int:
-    """Play one schedule and print what became of it; returns the exit status."""
+    """Play one schedule, print how it ended, and return the exit status."""
     played = play(seed)
-    ended = f"{played.done} made, {len(played.failed)} failed"
+    ended = f"{played.done} succeeded, {len(played.failed)} failed"
     print(f"seed {seed}: {ended}, {played.seconds:.1f} s of virtual time")
     print(f"  {played.sent} requests sent; faults: {_listed(Counter(played.faults))}")
     for position, error in sorted(played.failed.items()):
@@ -425,15 +425,15 @@ def replay(seed: int) -> int:
 def main() -> int:
     """Measure, print the figures with their goals, and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--schedules", type=int, default=SCHEDULES, help=f"how many ({SCHEDULES})")
-    parser.add_argument("--seed", type=int, help="play this schedule of faults and nothing else")
+    parser.add_argument("--schedules", type=int, default=SCHEDULES, help=f"number of schedules ({SCHEDULES})")
+    parser.add_argument("--seed", type=int, help="play only this schedule of faults")
     options = parser.parse_args()
-    logging.disable()  # that servers differ is told on purpose, thousands of times here
+    logging.disable()  # the servers differ on purpose, and each difference would be logged
     if options.seed is not None:
         return replay(options.seed)
     missed = 0
     for title, measure in (
-        ("One server: how many requests it is given", limit_figures),
+        ("One server: how many requests it gets", limit_figures),
         ("Several servers", fleet_figures),
         ("Several servers of a studio", studio_figures),
         ("An outage", outage_figures),

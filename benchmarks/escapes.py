@@ -1,8 +1,8 @@
-"""Escapes: pictures are saved while another process swaps links into the folder; none may lead outside.
+"""Save images while another process swaps links into the folder, and check that none leads outside.
 
-Run it by `uvx nox -s bench -- escapes`; `--rounds 500` for fewer. A second process puts links to files
-outside under the names that come next, removes pictures and puts links in their place, as fast as it can.
-Half of the names are hostile. Exits with 1 when anything outside of the folder was made or changed.
+Run it with `uvx nox -s bench -- escapes`; `--rounds 500` for fewer rounds. As fast as it can, a second
+process creates links to outside files under the names that come next, and replaces images with links. Half
+of the names are hostile. Exits with 1 if anything outside the folder was created or changed.
 """
 
 import argparse
@@ -28,7 +28,7 @@ ROUNDS = 10_000
 NAMES = tuple(f"fox{number}" for number in range(5))
 NOW = datetime(2026, 2, 18, 14, 30, 22, tzinfo=UTC)
 KEPT = 300
-"""So many files are left in the folder; more would only make it slow."""
+"""Number of files that stay in the folder; more would only slow it down."""
 
 ATTACKS = """
 import os, random, sys
@@ -91,7 +91,7 @@ PARTS = (
 def main() -> int:
     """Save, print what was found, and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"how many ({ROUNDS})")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"number of rounds ({ROUNDS})")
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory(prefix="escapes-") as name:
         root, outside = Path(name) / "pictures", Path(name) / "outside"
@@ -153,7 +153,7 @@ def _saved(root: Path, *, rounds: int) -> tuple[int, int]:
 
 
 def _state(everything: Path, root: Path) -> set[tuple[str, str]]:
-    """Every file, link and folder outside of the folder of the pictures, with the hash of what is in it."""
+    """Return every file, link and folder outside the image folder, with the hash of its content."""
     found: set[tuple[str, str]] = set()
     for path in everything.rglob("*"):
         if path == root or root in path.parents:

@@ -1,16 +1,16 @@
-"""The estimator: how far off it is on servers whose speed it has to find out.
+"""Measure how far the estimator is off on servers whose speed it has to learn.
 
-Run it by `uvx nox -s bench -- estimator`; nothing is timed but the last line, so it prints the same figures
-each time. The rest of a batch is predicted twice: by the parts that do it, and by whole batches of a studio,
-with journal, folder and fleet, whose server is one in virtual time. Servers are simulated: four models, each
-on GPUs of different speed, pictures of 512x512 to 2048x2048 in mixed numbers of steps, 3 % noise, and 5 % of
-the pictures 1.2 to 3 times too slow. Some servers follow the law that the estimator knows, with coefficients
-of their own; others do not: no step is faster than its weights are read, up to 12 % of the steps are skipped,
-large pictures are decoded in pieces, and encoding varies.
+Run it with `uvx nox -s bench -- estimator`; only the last line is timed, so it prints the same figures each
+time. The rest of a batch is predicted twice: by the estimator's parts alone, and by complete batches of a
+studio, with journal, folder and fleet, whose server runs in virtual time. Servers are simulated: four
+models, each on GPUs of different speed, images of 512x512 to 2048x2048 with mixed numbers of steps, 3 %
+noise, and 5 % of the images 1.2 to 3 times too slow. Some servers follow the cost model that the estimator
+assumes, with their own coefficients; others do not: no step is faster than reading the weights, up to 12 %
+of the steps are skipped, large images are decoded in pieces, and encoding varies.
 
-An error is the mean over 60 new requests, relative to what they take; the figure that has the goal is the
-median of the servers, as one picture in twenty would mislead any estimator that has seen no other. The mean
-of the servers stands beside it. Exits with 1 when a goal is missed.
+An error is the mean over 60 new requests, relative to their real time. The goal applies to the median
+server, as one slow image in twenty would mislead any estimator that has seen no other; the mean over the
+servers is printed next to it. Exits with 1 if a goal is missed.
 """
 
 import argparse
@@ -39,13 +39,13 @@ from vllm_image_core.testing.virtual_time import run
 SEEDS = 40
 """Servers of each model."""
 BATCH_SEEDS = 3
-"""Servers of each model that make whole batches."""
+"""Servers of each model that run complete batches."""
 NEW_REQUESTS = 60
 BATCH = 200
 KNOWN_OF_THE_BATCH = 5
 
 GOALS_BY_PICTURES: Final = {1: 12.0, 5: 8.0, 20: 5.5}
-"""Percent off, after so many pictures."""
+"""Error in percent after this many images."""
 ALSO_SHOWN: Final = (0, 3, 10, 50, 200)
 CHANGE_GOAL = 8.0
 AFTER_A_CHANGE = 5
@@ -54,7 +54,7 @@ ETA_GOAL = 8.0
 SERVICE_GOAL = 5.5
 MEMORY_GOAL = 5.5
 UPDATE_GOAL_US = 1_000.0
-"""CPU of one update, on average: next to nothing beside a picture."""
+"""CPU time of one update, on average: negligible compared with an image."""
 
 MODELS: Final = (
     ("FLUX.2-klein-4B", (4, 12), False),
@@ -89,19 +89,19 @@ class Server:
         self.slowness = 1.0
 
     def job(self) -> Work:
-        """A picture that somebody might ask for."""
+        """Draw a plausible request."""
         width, height = (self.chance.randrange(512, 2049, 64) for _ in range(2))
         steps = self.chance.randint(*self.steps)
         return Work(megapixels=width * height / 1e6, forwards=steps * (2 if self.guided else 1))
 
     def seconds(self, work: Work, *, wild: bool = True) -> float:
-        """What it takes this time."""
+        """Return its time, with this run's noise."""
         taken = self._lawful(work) if self.as_assumed else self._unlawful(work)
         taken *= self.slowness * math.exp(self.chance.gauss(0, 0.03))
         return taken * self.chance.uniform(1.2, 3.0) if wild and self.chance.random() < 0.05 else taken  # noqa: PLR2004 - one in twenty
 
     def peak_mib(self, work: Work) -> float:
-        """The peak of its memory."""
+        """Return its peak memory."""
         gb = self.resident_gb + self.gb_per_megapixel * work.megapixels
         return gb * math.exp(self.chance.gauss(0, 0.02)) / GB_PER_MIB
 
@@ -127,7 +127,7 @@ class Figure:
 
     @property
     def middle(self) -> float:
-        """The median server's."""
+        """The median server's error."""
         return 100 * statistics.median(self.errors)
 
     def __str__(self) -> str:
@@ -139,9 +139,12 @@ class Figure:
 def main() -> int:
     """Simulate, print the figures with their goals, and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"servers of each model ({SEEDS})")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"servers per model ({SEEDS})")
     parser.add_argument(
-        "--batch-seeds", type=int, default=BATCH_SEEDS, help=f"those with whole batches ({BATCH_SEEDS})"
+        "--batch-seeds",
+        type=int,
+        default=BATCH_SEEDS,
+        help=f"servers per model with complete batches ({BATCH_SEEDS})",
     )
     options = parser.parse_args()
     kinds = [
@@ -153,7 +156,7 @@ def main() -> int:
 
 def _kind_missed(seeds: int, batch_seeds: int, *, as_assumed: bool) -> bool:
     print(
-        f"Servers that {'follow' if as_assumed else 'do not follow'} the law, {len(MODELS) * seeds} of them:"
+        f"Servers that {'follow' if as_assumed else 'do not follow'} the model, {len(MODELS) * seeds} in all:"
     )
 
     def over(measure: Callable[[Server], float], count: int = seeds) -> Figure:
@@ -211,7 +214,7 @@ def _learned(server: Server, pictures: int) -> Predictor:
 
 
 def _error(predictor: Predictor, server: Server) -> float:
-    """The mean error of new requests, none of them wild: nobody can tell those before."""
+    """Return the mean error of new requests, without the unpredictably slow ones."""
     works = [server.job() for _ in range(NEW_REQUESTS)]
     taken = [server.seconds(work, wild=False) for work in works]
     return statistics.fmean(

@@ -1,11 +1,11 @@
-"""The index: seconds to make it from a folder of small pictures, and milliseconds to search it.
+"""Measure the time to build the index of a folder of small images, and the time to search it.
 
-Run it by `uvx nox -s bench -- index`; `--pictures 5000` for a smaller folder. The folder is filled, and the
-index made from the files alone. Then the first question is asked by new processes, and the others again and
-again by an `Index` that is open already, as a studio has it: also while it still looks at all files, and just
-after another program has added one. The least time of a question counts, since another process on the machine
-can only add to it; the median is printed, too. Exits with 1 when that is above the goal, or when the index
-takes longer to make than the goal allows for that many pictures.
+Run it with `uvx nox -s bench -- index`; `--pictures 5000` for a smaller folder. The folder is filled, and
+the index is built from the files alone. The first query is run by new processes, and the others repeatedly
+by an `Index` that is already open, as in a studio: also while it is still checking all files, and just after
+another program has added one. The shortest time of a query counts, since other processes on the machine can
+only add to it; the median is printed, too. Exits with 1 if the shortest time is above the goal, or if
+building the index takes longer than the goal allows for that number of images.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from vllm_image_core.storage.query import Query
 
 PICTURES = 100_000
 GOAL_MS = 50.0
-"""For each question, at any number of pictures."""
+"""For each query, at any number of images."""
 GOAL_AFTER_CHANGE_MS = 100.0
-"""For one just after a change, where all names in the folder are listed and compared first."""
+"""For a query just after a change, when all names in the folder are listed and compared first."""
 GOAL_SECONDS = 120.0
-"""To make the index of 100,000 pictures; of fewer, in proportion."""
+"""To build the index of 100,000 images; for fewer, in proportion."""
 ROUNDS = 9
 _FIRST_QUESTION = """
 import sys, time
@@ -68,15 +68,15 @@ QUESTIONS: Mapping[str, Query] = {
 def main() -> int:
     """Measure, print the tables, and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--pictures", type=int, default=PICTURES, help=f"how many ({PICTURES})")
-    parser.add_argument("--folder", type=Path, help="where the folder is made; the system's usual place")
+    parser.add_argument("--pictures", type=int, default=PICTURES, help=f"number of images ({PICTURES})")
+    parser.add_argument("--folder", type=Path, help="where to create the folder (default: temporary)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="index-", dir=options.folder) as name:
         return 1 if _missed(Path(name), pictures=options.pictures) else 0
 
 
 def _missed(root: Path, *, pictures: int) -> bool:
-    print(f"{pictures} pictures are being written to {root}.")
+    print(f"Writing {pictures} images to {root}.")
     _fill(root, pictures=pictures)
     missed = _rebuilding_missed(root, pictures=pictures)
     missed |= _slow("the first of a new process", [_first_seconds(root) for _ in range(ROUNDS)])
@@ -99,7 +99,7 @@ def _slow(name: str, seconds: list[float], *, goal_ms: float = GOAL_MS) -> bool:
 
 
 def _first_seconds(root: Path) -> float:
-    """A question to an index that was just opened, in a process of its own."""
+    """Run a query on an index that was just opened, in a process of its own."""
     command = [sys.executable, "-c", _FIRST_QUESTION, str(root)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -119,8 +119,8 @@ def _rebuilding_missed(root: Path, *, pictures: int) -> bool:
     index = Index(root)
     seconds = _seconds(lambda: index.find(Query(text="photograph")))
     size = (root / ".vllm-image" / "index.sqlite3").stat().st_size
-    print(f"{'made from the files':<30} {seconds:7.1f} s, goal {goal:.0f} s, {size / 1e6:.0f} MB")
-    time.sleep(2.1)  # the clock of a folder that was changed just now is not believed
+    print(f"{'built from the files':<30} {seconds:7.1f} s, goal {goal:.0f} s, {size / 1e6:.0f} MB")
+    time.sleep(2.1)  # the time of a folder that has just changed is not trusted
     return seconds > goal
 
 

@@ -1,8 +1,8 @@
-"""Kills: a process that saves pictures is killed at random moments, and what it leaves is looked at.
+"""Kill a process that saves images at random moments, and check what it leaves behind.
 
-Run it by `uvx nox -s bench -- kills`; `--kills 20` for fewer. After each `kill -9`, every visible file has to
-be a whole picture, every picture whose name was told has to be there, and the index has to agree with the
-folder, when it is opened again. Exits with 1 when one of them does not hold.
+Run it with `uvx nox -s bench -- kills`; `--kills 20` for fewer kills. After each `kill -9`, every visible
+file must be a complete image, every image whose name was reported must exist, and the index must match the
+folder when it is opened again. Exits with 1 if one of these does not hold.
 """
 
 import argparse
@@ -45,8 +45,8 @@ for number in itertools.count():
 def main() -> int:
     """Kill, print what was found, and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=KILLS, help=f"how many ({KILLS})")
-    parser.add_argument("--seed", type=int, default=0, help="of the random moments (0)")
+    parser.add_argument("--kills", type=int, default=KILLS, help=f"number of kills ({KILLS})")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments (0)")
     options = parser.parse_args()
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
@@ -59,14 +59,14 @@ def main() -> int:
         for number in range(options.kills):
             told |= _killed(root, sample, after=chance.uniform(0, LONGEST_SECONDS))
             faults += [f"kill {number}: {fault}" for fault in _faults(root, told)]
-    print(f"{options.kills} kills, {len(told)} pictures told, {len(faults)} faults; the goal is 0")
+    print(f"{options.kills} kills, {len(told)} images reported, {len(faults)} faults; the goal is 0")
     for fault in faults[:20]:
         print(f"  {fault}")
     return 1 if faults or not told else 0
 
 
 def _killed(root: Path, sample: Path, *, after: float) -> set[str]:
-    """Start a process that saves, and kill it so many seconds after its start; the names that it told."""
+    """Start a process that saves images, kill it after some seconds, and return the names it reported."""
     command = [sys.executable, "-c", SAVES, str(root), str(sample)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         if child.stdout is None or child.stdout.readline() != "ready\n":
@@ -79,14 +79,14 @@ def _killed(root: Path, sample: Path, *, after: float) -> set[str]:
 
 
 def _faults(root: Path, told: set[str]) -> list[str]:
-    """What does not hold; told names and whole pictures are not looked at twice."""
+    """Return what does not hold; names and images that were already checked are skipped."""
     visible = {path.name for path in root.iterdir() if not path.name.startswith(".")}
     indexed = _indexed(root)
     return [
-        *(f"{name} was told and is not there" for name in sorted(told - visible)),
+        *(f"{name} was reported but does not exist" for name in sorted(told - visible)),
         *(f"{name} is not in the index" for name in sorted(visible - indexed)),
         *(f"{name} is in the index only" for name in sorted(indexed - visible)),
-        *(f"{name} is no whole picture" for name in sorted(visible) if not _is_whole(root / name)),
+        *(f"{name} is not a complete image" for name in sorted(visible) if not _is_whole(root / name)),
     ]
 
 

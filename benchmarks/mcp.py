@@ -1,13 +1,12 @@
-"""The MCP server: CPU that a tool call costs beyond the studio's own, and memory while nothing is asked.
+"""Measure the CPU time a tool call adds to the studio's own, and the MCP server's memory when idle.
 
-Run it by `uvx nox -s bench -- mcp`; on Linux, as it reads `/proc`. One simulated server on loopback draws for
-both.
-A process with a `Studio` makes pictures one after the other, as batches of one; the MCP server makes as many
-by `generate_image` without a preview; both are processes of their own whose CPU time is compared, round by
-round. As a process may be a little slower than another one with the same program all its life long, that is
-done with several pairs of them, each pair has its median, and the median of those counts. The memory is what
-is resident after `initialize`, and after `tools/list`, beside a bare `MCPServer`.
-Exits with 1 when a median is over its goal.
+Run it with `uvx nox -s bench -- mcp`, on Linux, because it reads `/proc`. One simulated server on loopback
+generates the images for both sides. A process with a `Studio` generates images one after another, as batches
+of one; the MCP server generates as many through `generate_image` without a preview. Each is a process of its
+own, and their CPU times are compared round by round. Since a process may stay a little slower than another
+one with the same program, this is repeated with several pairs of processes; the result is the median of the
+pairs' medians. Memory is the resident memory after `initialize` and after `tools/list`, compared with a bare
+`MCPServer`. Exits with 1 if a median misses its goal.
 """
 
 import argparse
@@ -27,9 +26,9 @@ from typing import Any
 from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 GOAL_MS = 3.0
-"""CPU of one tool call beyond the studio's own."""
+"""CPU time of one tool call in addition to the studio's own."""
 GOAL_RATIO = 1.15
-"""Resident memory, of the bare server's."""
+"""Resident memory relative to the bare server's."""
 CALLS = 20
 WARM_UP = 10
 ROUNDS = 9
@@ -80,7 +79,7 @@ class Cpu:
 
 
 class Host:
-    """The least that an MCP host does: it writes lines and waits for the answers."""
+    """A minimal MCP host: writes lines and waits for the answers."""
 
     def __init__(self, *command: str, folder: Path) -> None:
         self.process = subprocess.Popen(
@@ -97,7 +96,7 @@ class Host:
         self._write({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
     def ask(self, method: str, **params: object) -> dict[str, Any]:
-        """A request, and the result that came for it."""
+        """Send a request and return its result."""
         self._id += 1
         self._write({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params})
         assert self.process.stdout
@@ -108,24 +107,24 @@ class Host:
         raise SystemExit("The server has ended.")
 
     def call(self, tool: str, **arguments: object) -> dict[str, Any]:
-        """A tool's result, which is no error."""
+        """Call a tool and return its result, which must not be an error."""
         result = self.ask("tools/call", name=tool, arguments=arguments)
         assert not result.get("isError"), result
         return result
 
     @property
     def cpu_seconds(self) -> float:
-        """What the server has used since its start, in all its threads: the CPU clock of its process."""
+        """Return the CPU time the server has used since its start, over all its threads."""
         return time.clock_gettime((~self.process.pid << 3) | 2)
 
     @property
     def resident_mb(self) -> float:
-        """What the server has in memory now."""
+        """Return the server's resident memory now."""
         status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
     def close(self) -> None:
-        """End the server."""
+        """Stop the server."""
         self.process.communicate(timeout=60)
 
     def _write(self, message: object) -> None:
@@ -136,7 +135,7 @@ class Host:
 
 @contextmanager
 def hosted(*command: str, folder: Path) -> Generator[Host]:
-    """A server, for as long as it is needed."""
+    """Run a server for the duration of a block."""
     host = Host(*command, folder=folder)
     try:
         yield host
@@ -147,9 +146,9 @@ def hosted(*command: str, folder: Path) -> Generator[Host]:
 def main() -> int:
     """Measure, print, and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of each measurement ({ROUNDS})")
-    parser.add_argument("--calls", type=int, default=CALLS, help=f"in each round ({CALLS})")
-    parser.add_argument("--pairs", type=int, default=PAIRS, help=f"of processes ({PAIRS})")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"rounds per measurement ({ROUNDS})")
+    parser.add_argument("--calls", type=int, default=CALLS, help=f"calls per round ({CALLS})")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help=f"pairs of processes ({PAIRS})")
     given = parser.parse_args()
     if not Path("/proc/self/stat").exists():
         raise SystemExit("This benchmark reads /proc, which only Linux has.")
@@ -223,7 +222,7 @@ def _ours(url: str, folder: Path) -> tuple[str, ...]:
 
 def _print_cpu(pairs: Sequence[Cpu]) -> bool:
     beyond = statistics.median(pair.beyond for pair in pairs)
-    print(f"CPU of one picture of {SIDE}x{SIDE}, milliseconds, median of {len(pairs)} pairs of processes:")
+    print(f"CPU per image of {SIDE}x{SIDE}, milliseconds, median of {len(pairs)} pairs of processes:")
     print(f"  the studio's own        {statistics.median(pair.studio for pair in pairs):>8.2f}")
     print(f"  by generate_image       {statistics.median(pair.server for pair in pairs):>8.2f}")
     print(f"  the tool call's part    {beyond:>8.2f}  goal {GOAL_MS:g} {_word(met=beyond <= GOAL_MS)}")
@@ -232,7 +231,7 @@ def _print_cpu(pairs: Sequence[Cpu]) -> bool:
 
 
 def _print_sdk(folder: Path, *, calls: int) -> bool:
-    """What is the SDK's part of it: a tool that adds two numbers. It has no goal."""
+    """Measure the SDK's share with a tool that adds two numbers; it has no goal."""
     with hosted(sys.executable, "-c", BARE, folder=folder) as host:
         host.call("add", a=1, b=2)
         began = host.cpu_seconds

@@ -1,8 +1,8 @@
-"""Pictures: milliseconds of CPU that each picture costs on its way from the server to the disk and the eye.
+"""Measure the CPU time of each processing step of an image, from the server's reply to file and preview.
 
-Run it by `uvx nox -s bench -- pictures`. The pictures are noise, which compresses worst, and a gradient with
-noise, which is closer to a photograph. Each job runs several times in turn; the least CPU time counts, since
-another process on the machine can only add to it. Exits with 1 when a goal is missed.
+Run it with `uvx nox -s bench -- pictures`. The images are noise, which compresses worst, and a gradient with
+noise, which is closer to a photograph. Each job runs several times in turn; the shortest CPU time counts,
+since other processes on the machine can only add to it. Exits with 1 if a goal is missed.
 """
 
 import argparse
@@ -34,7 +34,7 @@ NOON = datetime(2026, 2, 18, 14, 30, 22, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Something that is done with a picture, and what it may cost."""
+    """A processing step of an image, and what it may cost."""
 
     name: str
     goal_ms: float
@@ -48,7 +48,7 @@ def main() -> int:
     rounds = max(LEAST_ROUNDS, parser.parse_args().rounds)
     jobs = _jobs()
     costs = _measured(jobs, rounds=rounds)
-    print(f"Least CPU of {rounds} rounds, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
+    print(f"Shortest CPU time of {rounds} rounds, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
     for job in jobs:
         verdict = "kept" if costs[job.name] <= job.goal_ms else "MISSED"
         print(f"{job.name:<52}{costs[job.name]:>9.3f} ms   goal {job.goal_ms:>7.1f} ms   {verdict}")

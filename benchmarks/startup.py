@@ -1,9 +1,9 @@
-"""Start-up: seconds from spawning the server to its answer to `initialize`, beside a bare `MCPServer`.
+"""Measure the time from starting the MCP server to its answer to `initialize`, against a bare `MCPServer`.
 
-Run it by `uvx nox -s bench -- startup`. The servers are started in turn, in one run, so that a busy machine
+Run it with `uvx nox -s bench -- startup`. The servers are started in turn in one run, so that a busy machine
 slows all of them; a first start of each only fills the bytecode caches. The ratio is the median over the
-rounds of a server's time to the bare server's in the same round. Exits with 1 when a ratio is above the
-goal, and then prints which imports cost most.
+rounds of a server's time to the bare server's in the same round. Exits with 1 if a ratio is above the goal,
+and then prints the most expensive imports.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GOAL = 1.25
-"""The highest ratio that is good enough."""
+"""The highest acceptable ratio."""
 ROUNDS = 25
 LEAST_ROUNDS = 15
 DEADLINE_SECONDS = 60.0
@@ -97,7 +97,7 @@ def _quiet_folder() -> Generator[Path]:
 
 
 def _measured(servers: Sequence[Server], *, rounds: int, folder: Path) -> Mapping[Server, Sequence[float]]:
-    """Seconds of every server in every round; the order within a round is shuffled, the same in every run."""
+    """Return each server's seconds in each round; the order in a round is shuffled, equally in every run."""
     shuffle = random.Random(0).shuffle
     seconds: dict[Server, list[float]] = {server: [] for server in servers}
     for server in servers:
@@ -111,7 +111,7 @@ def _measured(servers: Sequence[Server], *, rounds: int, folder: Path) -> Mappin
 
 
 def _start(server: Server, *, folder: Path) -> float:
-    """Start a server, ask it to initialize, check its answer, and stop it; the seconds until the answer."""
+    """Start a server, initialize it, check its answer, stop it, and return the seconds until the answer."""
     began = time.perf_counter()
     process = subprocess.Popen(
         server.command,
@@ -139,9 +139,7 @@ def _asked(process: subprocess.Popen[bytes]) -> bytes:
 
 def _check(server: Server, answer: bytes) -> None:
     if not answer:
-        raise SystemExit(
-            f"{server.name} ended, or took more than {DEADLINE_SECONDS:.0f} s, without an answer."
-        )
+        raise SystemExit(f"{server.name} gave no answer within {DEADLINE_SECONDS:.0f} s, or exited.")
     if json.loads(answer)["result"]["protocolVersion"] != "2025-11-25":
         raise SystemExit(f"{server.name} did not initialize: {answer[:500]!r}")
 
@@ -157,7 +155,7 @@ def _killed_after_deadline(process: subprocess.Popen[bytes]) -> Generator[None]:
 
 
 def _environment() -> dict[str, str]:
-    """This environment, without what would change a server's settings or keep it from caching bytecode."""
+    """Return the environment without variables that change settings or prevent bytecode caching."""
     hidden = ("VLLM_IMAGE_", "PYTHONDONTWRITEBYTECODE", "COVERAGE_")
     return {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
 
@@ -181,25 +179,25 @@ def _print_table(seconds: Mapping[Server, Sequence[float]], *, rounds: int) -> N
 
 
 def _print_imports(server: Server, *, folder: Path) -> None:
-    """What the server imports and the bare one does not, summed up by top-level package."""
+    """Print what the server imports and the bare one does not, summed by top-level package."""
     bare = {name for name, _ in _imports(BASELINE, folder=folder)}
     cost: Counter[str] = Counter()
     for name, microseconds in _imports(server, folder=folder):
         if name not in bare:
             cost[_group(name)] += microseconds
-    print(f"\nImports of {server.name} beyond the bare server's, milliseconds of their own:")
+    print(f"\nImports of {server.name} in addition to the bare server's, own milliseconds:")
     for group, microseconds in cost.most_common(MOST_IMPORTS):
         print(f"  {microseconds / 1000:>7.1f}  {group}")
 
 
 def _group(module: str) -> str:
-    """Our own packages by module, those of others as a whole."""
+    """Group our own packages by module, others by package."""
     package = module.partition(".")[0]
     return module if package.startswith(("vllm_image", "vllm_omni")) else package
 
 
 def _imports(server: Server, *, folder: Path) -> list[tuple[str, int]]:
-    """Each module that a server imports before its input ends, and its own microseconds."""
+    """Return each module that a server imports before its input ends, with its own microseconds."""
     run = subprocess.run(
         server.command,
         stdin=subprocess.DEVNULL,

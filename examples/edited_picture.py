@@ -1,4 +1,4 @@
-"""A picture changed where a mask is white, and changed again from what its file remembers."""
+"""Edit an image inside a mask, then edit it again with the parameters recorded in its file."""
 
 import asyncio
 from dataclasses import replace
@@ -8,7 +8,7 @@ from vllm_image_core import Studio
 
 
 async def main() -> None:
-    """Make a picture, give its upper half another sky, then another one."""
+    """Generate an image and replace its sky twice."""
     async with Studio("http://localhost:6655", output_dir="pictures") as studio:
         fox = await studio.generate(
             "a red fox in the snow, a grey sky", width=512, height=512, filename="fox"

@@ -1,4 +1,4 @@
-"""An MCP client that starts the server as a host does, lists its tools and makes a picture."""
+"""Start the MCP server as a host does, list its tools and generate an image."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ SERVER = StdioServerParameters(command="vllm-image-mcp", args=["--demo", "--outp
 
 
 async def main() -> None:
-    """Talk to the server over its stdin and stdout."""
+    """Talk to the server over stdin and stdout."""
     async with Client(SERVER) as client:
         listed = await client.list_tools()
         print(", ".join(tool.name for tool in listed.tools))

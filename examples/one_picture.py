@@ -1,4 +1,4 @@
-"""One picture with the client alone: what is asked for, and the bytes that come back."""
+"""Generate one image with the client alone and write its bytes to a file."""
 
 from pathlib import Path
 

@@ -1,15 +1,14 @@
-"""A picture for each prompt, told as they complete; what fails is told and does not stop the others."""
+"""Generate an image for each prompt and print each result as it completes; a failure stops nothing."""
 
 import asyncio
 
-from vllm_image_core import ImageRequest, Studio
-from vllm_image_core.batches.worker_pool import Done, Failed
+from vllm_image_core import Done, Failed, ImageRequest, Studio
 
 PROMPTS = ("a red fox in the snow", "a lighthouse at dusk", "a bowl of lemons")
 
 
 async def main() -> None:
-    """Make them, two at a time."""
+    """Generate the images, two at a time."""
     requests = [ImageRequest(prompt=prompt, width=512, height=512) for prompt in PROMPTS]
     async with (
         Studio("http://localhost:6655", output_dir="pictures") as studio,

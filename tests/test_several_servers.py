@@ -117,4 +117,4 @@ async def test_servers_of_two_versions_are_told_apart_and_each_picture_has_its_o
             if isinstance(outcome, Done)
         }
     assert versions == {(servers[0].url, "0.30.0"), (servers[1].url, "0.26.0")}
-    assert "the same seed may make another picture there" in caplog.text
+    assert "the same seed may give another image there" in caplog.text

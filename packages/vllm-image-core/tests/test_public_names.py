@@ -1,8 +1,12 @@
 """The public names: each is imported when it is first used, and completes with Tab before."""
 
+import inspect
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from typing import get_args, get_origin, get_type_hints
 
+import PIL.Image
 import vllm_image_core
 
 
@@ -20,3 +24,44 @@ def test_the_error_of_a_request_on_which_engines_die_is_public() -> None:
     from vllm_image_core import PoisonRequest  # noqa: PLC0415 - this line is what is tested
 
     assert issubclass(PoisonRequest, vllm_image_core.ImageError)
+
+
+# Names that the modules import for type checkers alone.
+_NAMES = {"Image": PIL.Image}
+
+# A studio makes its batches itself; callers do not.
+_CONSTRUCTORS = {vllm_image_core.Studio: {"__init__"}, vllm_image_core.ImageBatch: set[str]()}
+
+
+def test_every_type_that_a_studio_or_a_batch_takes_or_returns_is_public() -> None:
+    public = {id(getattr(vllm_image_core, name)) for name in vllm_image_core.__all__}
+    used = {
+        each
+        for owner in _CONSTRUCTORS
+        for function in _public_functions(owner)
+        for hint in get_type_hints(function, localns=_NAMES).values()
+        for each in _classes_in(hint)
+    }
+    assert sorted(each.__qualname__ for each in used if id(each) not in public) == []
+
+
+def _public_functions(owner: type) -> Iterator[Callable[..., object]]:
+    for name, member in inspect.getmembers(owner):
+        function = member.fget if isinstance(member, property) else member
+        if inspect.isfunction(function) and (name in _CONSTRUCTORS[owner] or not name.startswith("_")):
+            yield function
+
+
+def _classes_in(hint: object) -> Iterator[type]:
+    """Our own classes in a type hint, at any depth."""
+    for part in get_args(hint):
+        yield from _classes_in(part)
+    origin = get_origin(hint) or hint
+    if isinstance(origin, type) and origin.__module__.startswith("vllm_image_core"):
+        yield origin
+
+
+def test_dir_shows_the_public_names_and_nothing_else_without_underscores() -> None:
+    assert [name for name in dir(vllm_image_core) if not name.startswith("_")] == sorted(
+        vllm_image_core.__all__
+    )

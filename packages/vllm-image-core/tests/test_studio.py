@@ -250,7 +250,7 @@ async def test_prompts_that_a_jpeg_has_no_room_for_are_told(tmp_path: Path) -> N
         await studio.generate("狐" * length, negative_prompt="猫" * length, width=64, height=64)
         for length in (10, 20_000)
     ]
-    assert ["than the 64 KiB that a JPEG has" in " ".join(image.notes) for image in images] == [False, True]
+    assert ["exceed the 64 KiB a JPEG can hold" in " ".join(image.notes) for image in images] == [False, True]
 
 
 async def test_the_picture_is_not_encoded_again(tmp_path: Path) -> None:
@@ -409,7 +409,7 @@ async def test_h19_of_several_pictures_the_first_is_kept_and_the_rest_told(tmp_p
             return reply.model_copy(update={"data": reply.data * 3})
 
     image = await studio_of(Generous(), tmp_path).generate("a red fox", width=64, height=64)
-    assert "The server sent 3 pictures instead of 1; the first was kept." in image.notes
+    assert "The server sent 3 images instead of 1; the first one was kept." in image.notes
     assert len(list(tmp_path.glob("*.png"))) == 1
 
 
@@ -417,7 +417,7 @@ async def test_h20_the_same_picture_from_different_seeds_is_told(tmp_path: Path)
     same = encoded("png")
     studio = studio_of(Server(draw=lambda _: same), tmp_path)
     images = [await studio.generate("a red fox", width=64, height=64, seed=seed) for seed in (1, 1, 2)]
-    told = "Seed 2 gave the very same picture as seed 1: the server may ignore the seed."
+    told = "Seed 2 gave exactly the same image as seed 1: the server may ignore the seed."
     assert [told in image.notes for image in images] == [False, False, True]
     assert not [note for image in images[:2] for note in image.notes if "Seed" in note]
 
@@ -431,7 +431,7 @@ async def test_h21_a_picture_of_one_colour_is_told(tmp_path: Path, colour: str, 
     image = await studio_of(Server(draw=lambda _: file.getvalue()), tmp_path).generate(
         "a red fox", width=64, height=64
     )
-    told = f"The picture is {looks}: the model may have failed without telling. Look at the server's log."
+    told = f"The image is {looks}: the model may have failed without an error. Check the server's log."
     assert told in image.notes
 
 

@@ -83,7 +83,7 @@ async def test_what_is_no_picture_is_told_and_leaves_an_empty_place(
 async def test_a_file_of_gigabytes_is_not_read_whole(tmp_path: Path) -> None:
     with (tmp_path / "huge.png").open("wb") as file:
         file.truncate(2**33)
-    with pytest.raises(BadPicture, match="more than 268435456 bytes"):
+    with pytest.raises(BadPicture, match="larger than 268435456 bytes"):
         await StudioViews().preview(tmp_path / "huge.png")
 
 

@@ -134,7 +134,7 @@ async def test_a_picture_that_is_there_is_given_back_and_not_asked_for_again(
         again = await made(client, seed=42, width=64, height=64)
     assert (first["reused"], again["reused"]) == (False, True)
     assert (again["file_path"], again["parameters_used"]) == (first["file_path"], first["parameters_used"])
-    assert again["notes"][0].endswith("and is taken from the folder; another seed makes another one.")
+    assert again["notes"][0].endswith("and taken from the folder. Use another seed for another image.")
     assert len(omni.requests) == 1
 
 

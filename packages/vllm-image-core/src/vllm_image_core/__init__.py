@@ -1,18 +1,38 @@
-"""Pictures from a vLLM-Omni server, in a notebook.
+"""Generate images on a vLLM-Omni server, from a notebook or a program.
 
 ::
 
     from vllm_image_core import Studio
 
     studio = Studio("http://localhost:6655")
-    picture = await studio.generate("a red fox in the snow")
-    picture
+    image = await studio.generate("a red fox in the snow")
+    image
+
+Start with `Studio`; its methods take and return the other names of this package:
+
+- Ask for images: `ImageRequest`, `EditRequest`, `InputImage`, `Quality`.
+- Get them: `GeneratedImage` with its `Picture`, `Receipt` and `ResolvedRequest`.
+- Run batches: `ImageBatch`, whose outcomes are `Done` or `Failed`; `Progress`, `Eta`, `Event`;
+  `BatchSummary` and `FoundBatch` for batches in the journal.
+- Find images in the output folder: `Page`, `Record`, `Query`. Read the parameters in any image file:
+  `recall`, `RecalledRequest`.
+- Show images: `ImageSource`, `Axis`, `PreviewFormat`.
+- Know the server and its model: `Health`, `ServerReport`, `ServedModel`, `Profile`, `Registry`, `Gpu`,
+  `GpuReport`, `Estimate`. Use another kind of server: `Backend`.
+- Handle errors: all errors of this package are an `ImageError`; those of the server are a
+  `vllm_omni_client.OmniError`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from vllm_image_core.batches.events import Event, EventKind, EventStream
+    from vllm_image_core.batches.handle import ImageBatch
+    from vllm_image_core.batches.ingest import Source as RequestSource
+    from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
+    from vllm_image_core.batches.worker_pool import Done, Failed, Progress
+    from vllm_image_core.batches.worker_pool import State as RequestState
     from vllm_image_core.errors import (
         BadPicture,
         BadProfile,
@@ -31,59 +51,97 @@ if TYPE_CHECKING:
         RecordedFailure,
         UnknownBatch,
     )
-    from vllm_image_core.estimation.gpu import Gpu
+    from vllm_image_core.estimation.backlog import Eta
+    from vllm_image_core.estimation.estimator import Estimate
+    from vllm_image_core.estimation.gpu import Gpu, GpuReport
+    from vllm_image_core.fleet.backend import Backend, ImageBackend
+    from vllm_image_core.fleet.health import Health, ServerStatus
+    from vllm_image_core.fleet.server import ServerReport
     from vllm_image_core.imaging.picture import Picture
     from vllm_image_core.imaging.preview import Axis, PreviewFormat
+    from vllm_image_core.imaging.size import Size
     from vllm_image_core.models.profile import Profile
-    from vllm_image_core.models.registry import Registry
+    from vllm_image_core.models.registry import Match, Registry
+    from vllm_image_core.models.served import ServedModel
     from vllm_image_core.models.settings import Quality
     from vllm_image_core.provenance.metadata import Metadata
-    from vllm_image_core.provenance.recall import RecalledRequest, recall
+    from vllm_image_core.provenance.recall import RecalledInput, RecalledRequest, recall
     from vllm_image_core.requests.edit_request import EditRequest
     from vllm_image_core.requests.edit_resolver import ResolvedEdit
     from vllm_image_core.requests.generated_image import GeneratedImage
     from vllm_image_core.requests.image_request import ImageRequest
-    from vllm_image_core.requests.input_picture import InputPicture
+    from vllm_image_core.requests.input_picture import InputImage, InputPicture, InputSource
     from vllm_image_core.requests.receipt import Receipt
     from vllm_image_core.requests.resolver import ResolvedRequest, resolve
+    from vllm_image_core.storage.index import Page
     from vllm_image_core.storage.query import Query
     from vllm_image_core.storage.record import Record
     from vllm_image_core.studio import Studio
+    from vllm_image_core.studio_views import ImageSource
 
 __all__ = [
     "Axis",
+    "Backend",
     "BadPicture",
     "BadProfile",
     "BatchInUse",
     "BatchMoved",
+    "BatchState",
+    "BatchSummary",
     "CannotSave",
     "DatabaseUnavailable",
+    "Done",
     "EditRequest",
+    "Estimate",
+    "Eta",
+    "Event",
+    "EventKind",
+    "EventStream",
+    "Failed",
+    "FoundBatch",
     "GeneratedImage",
     "Gpu",
+    "GpuReport",
+    "Health",
+    "ImageBackend",
+    "ImageBatch",
     "ImageError",
     "ImageRequest",
+    "ImageSource",
     "IndexUnavailable",
+    "InputImage",
     "InputPicture",
+    "InputSource",
     "InvalidRequest",
+    "ItemReport",
     "JournalUnavailable",
+    "Match",
     "Metadata",
     "NotEnoughSpace",
     "NotRecalled",
+    "Page",
     "Picture",
     "PictureNotSaved",
     "PoisonRequest",
     "PreviewFormat",
     "Profile",
+    "Progress",
     "Quality",
     "Query",
+    "RecalledInput",
     "RecalledRequest",
     "Receipt",
     "Record",
     "RecordedFailure",
     "Registry",
+    "RequestSource",
+    "RequestState",
     "ResolvedEdit",
     "ResolvedRequest",
+    "ServedModel",
+    "ServerReport",
+    "ServerStatus",
+    "Size",
     "Studio",
     "UnknownBatch",
     "recall",
@@ -92,52 +150,83 @@ __all__ = [
 
 _HOMES: Final = {
     "Axis": "imaging.preview",
+    "Backend": "fleet.backend",
     "BadPicture": "errors",
     "BadProfile": "errors",
     "BatchInUse": "errors",
     "BatchMoved": "errors",
+    "BatchState": "batches.summary",
+    "BatchSummary": "batches.summary",
     "CannotSave": "errors",
     "DatabaseUnavailable": "errors",
+    "Done": "batches.worker_pool",
     "EditRequest": "requests.edit_request",
+    "Estimate": "estimation.estimator",
+    "Eta": "estimation.backlog",
+    "Event": "batches.events",
+    "EventKind": "batches.events",
+    "EventStream": "batches.events",
+    "Failed": "batches.worker_pool",
+    "FoundBatch": "batches.summary",
     "GeneratedImage": "requests.generated_image",
     "Gpu": "estimation.gpu",
+    "GpuReport": "estimation.gpu",
+    "Health": "fleet.health",
+    "ImageBackend": "fleet.backend",
+    "ImageBatch": "batches.handle",
     "ImageError": "errors",
     "ImageRequest": "requests.image_request",
+    "ImageSource": "studio_views",
     "IndexUnavailable": "errors",
+    "InputImage": "requests.input_picture",
     "InputPicture": "requests.input_picture",
+    "InputSource": "requests.input_picture",
     "InvalidRequest": "errors",
+    "ItemReport": "batches.summary",
     "JournalUnavailable": "errors",
+    "Match": "models.registry",
     "Metadata": "provenance.metadata",
     "NotEnoughSpace": "errors",
     "NotRecalled": "errors",
+    "Page": "storage.index",
     "Picture": "imaging.picture",
     "PictureNotSaved": "errors",
     "PoisonRequest": "errors",
     "PreviewFormat": "imaging.preview",
     "Profile": "models.profile",
+    "Progress": "batches.worker_pool",
     "Quality": "models.settings",
     "Query": "storage.query",
+    "RecalledInput": "provenance.recall",
     "RecalledRequest": "provenance.recall",
     "Receipt": "requests.receipt",
     "Record": "storage.record",
     "RecordedFailure": "errors",
     "Registry": "models.registry",
+    "RequestSource": "batches.ingest:Source",
+    "RequestState": "batches.worker_pool:State",
     "ResolvedEdit": "requests.edit_resolver",
     "ResolvedRequest": "requests.resolver",
+    "ServedModel": "models.served",
+    "ServerReport": "fleet.server",
+    "ServerStatus": "fleet.health",
+    "Size": "imaging.size",
     "Studio": "studio",
     "UnknownBatch": "errors",
     "recall": "provenance.recall",
     "resolve": "requests.resolver",
 }
+"""The module of each public name, and its name there where that is another one."""
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used: a server that only starts needs none of them."""
+    """Import a public name when it is first used, so that `import vllm_image_core` itself is fast."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    module, _, name_there = _HOMES[name].partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), name_there or name)
 
 
 def __dir__() -> list[str]:
-    """The public names, also those that have not been imported yet: for completion with Tab."""
-    return sorted({*globals(), *__all__})
+    """List the public names, including those not imported yet, for completion with Tab."""
+    return sorted({*(name for name in globals() if name.startswith("__")), *__all__})

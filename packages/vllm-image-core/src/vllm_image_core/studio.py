@@ -1,4 +1,4 @@
-"""The front door: one object that walks a request from words to a picture on disk."""
+"""Studio, the entry point: generate, edit, batch, find and estimate images on one server or several."""
 
 import asyncio
 import functools
@@ -51,7 +51,7 @@ from vllm_image_core.studio_views import StudioViews
 __all__ = ["Studio"]
 
 _RETRIES = 2
-"""How often a studio's only server is asked again, where that is safe."""
+"""Retries on a studio's only server, when repeating a request is safe."""
 
 
 def _draw_seed() -> int:
@@ -63,27 +63,27 @@ def _local_time() -> datetime:
 
 
 class Studio(StudioViews):
-    """Makes pictures on one vLLM-Omni server, or on several as one, and saves them in one folder.
+    """Generates images on one vLLM-Omni server, or on several used as one, and saves them in one folder.
 
     Args:
-        server: The server's base URL, or anything with the methods of ``Backend``; or several of them, whose
-            work is shared out so that it is done soonest.
-        output_dir: Where pictures are saved; made when the first one is.
-        spill_dir: Where a picture goes that was made and cannot be written there; None for a new folder of
-            this user alone under the system's folder for temporary files, made when it is needed.
-        check_space: Whether the disk's free space is looked at before anything is sent.
-        api_key: For a server that was started with one; only with a URL.
-        timeout: Seconds that one picture may take, queue and retries included; only with a URL.
-        max_concurrent: Pictures of a batch under way at once; None: as the GPU's memory allows, 1 to 4.
-        gpu: What is known of the server's card.
-        registry: The models' profiles; None for those that come with this package.
-        metadata: What is written into the pictures' files; None for everything. See ``Metadata``.
-        now: The local time, for file names.
-        draw_seed: A seed for a request without one, 0 to 4294967295.
-        timer: Seconds on a clock that never goes back.
-        outage_timeout: Seconds for which a batch waits for an unavailable server or folder before it stops.
+        server: The server's base URL, or any object with the methods of ``Backend``; or a list of them.
+            Several servers share the work so that it is done as soon as possible.
+        output_dir: Folder for the images; created when the first one is saved.
+        spill_dir: Folder for finished images that ``output_dir`` cannot take; None creates a private folder
+            under the system's temporary folder when it is needed.
+        check_space: Whether to check the free disk space before sending a request.
+        api_key: Key of a server that was started with one; only used with a URL.
+        timeout: Seconds that one image may take, including queueing and retries; only used with a URL.
+        max_concurrent: Images of a batch in progress at once; None for 1 to 4, as the GPU's memory allows.
+        gpu: Name and memory of the server's GPU, as far as you know them.
+        registry: Model profiles; None for those that come with this package.
+        metadata: What to write into image files; None for everything. See ``Metadata``.
+        now: Returns the local time, for file names.
+        draw_seed: Returns the seed for a request without one, 0 to 4294967295.
+        timer: Returns seconds on a clock that never goes back.
+        outage_timeout: Seconds that a batch waits for an unavailable server or folder before it stops.
 
-    Used as ``async with Studio(url) as studio``, or closed with ``aclose()``.
+    Use it as ``async with Studio(url) as studio``, or call ``aclose()`` at the end.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Studio(StudioViews):
         api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         servers = server if isinstance(server, Sequence) and not isinstance(server, str) else [server]
         self._connect = functools.partial(_connect, api_key=api_key, timeout=timeout)
-        # Of several servers another one is asked when one fails, and not the same again.
+        # If one of several servers fails, the request goes to another one instead of being retried there.
         retries = _RETRIES if len(servers) == 1 else 0
         self._library = Library(
             Path(output_dir),
@@ -116,7 +116,7 @@ class Studio(StudioViews):
             check_space=check_space,
         )
         self._timer = timer
-        known = registry or Registry.builtin()
+        profiles = registry or Registry.builtin()
         speeds = ServiceTimes(Calibration(Measurements(self._library.root)))
         self._backend = Fleet(
             [self._connect(each, max_retries=retries) for each in servers], learned=speeds.seconds_per_cost
@@ -124,7 +124,7 @@ class Studio(StudioViews):
         self._generator = Generator(
             self._backend,
             self._library,
-            known,
+            profiles,
             speeds,
             now=now,
             draw_seed=draw_seed,
@@ -132,7 +132,7 @@ class Studio(StudioViews):
             metadata=metadata,
         )
         self._forecast = Forecast(
-            self._generator, self._backend, speeds, known, gpu=gpu or Gpu(), max_concurrent=max_concurrent
+            self._generator, self._backend, speeds, profiles, gpu=gpu or Gpu(), max_concurrent=max_concurrent
         )
         self._batches = Batches(
             BatchContext(
@@ -140,7 +140,7 @@ class Studio(StudioViews):
                 generator=self._generator,
                 library=self._library,
                 journal=Journal(self._library.root),
-                registry=known,
+                registry=profiles,
                 timer=timer,
                 speeds=lambda: self._forecast.speeds,
                 outage_seconds=outage_timeout,
@@ -157,39 +157,39 @@ class Studio(StudioViews):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End the work on batches, which can be resumed, and close the connections to the servers."""
+        """Stop the running batches, which can be resumed later, and close the connections to the servers."""
         await self._batches.aclose()
         await self._backend.aclose()
 
     @property
     def server_url(self) -> str:
-        """The server's base URL, without credentials; of several servers all of them, with commas between."""
+        """The server's base URL without credentials; for several servers, all of them separated by commas."""
         return self._backend.base_url
 
     @property
     def servers(self) -> tuple[ServerReport, ...]:
-        """What is known of each server: its model, its work, and whether it is in or out."""
+        """A report on each server: its model, its load, and whether it gets requests."""
         return self._backend.members
 
     def add_server(self, server: str | Backend) -> None:
-        """Take in another server, also while pictures are made.
+        """Add a server; this also works while images are being generated.
 
         Raises:
-            InvalidRequest: It is one of the studio's servers already.
+            InvalidRequest: The studio already has this server.
         """
         self._backend.join(self._connect(server, max_retries=0))
 
     async def remove_server(self, url: str) -> None:
-        """Give a server no more work, wait until it has done what it has, and close its connections.
+        """Remove a server: send it no more requests, wait for those it has, and close its connections.
 
         Raises:
-            InvalidRequest: It is none of the studio's servers, or the last one.
+            InvalidRequest: The studio does not have this server, or it is the last one.
         """
         await self._backend.leave(url)
 
     @property
     def output_dir(self) -> Path:
-        """The folder of the pictures, absolute."""
+        """The folder of the images, as an absolute path."""
         return self._library.root
 
     async def generate(
@@ -209,28 +209,29 @@ class Studio(StudioViews):
         output_format: OutputFormat | None = None,
         fresh: bool = False,
     ) -> GeneratedImage:
-        """Make one picture and save it; with a seed, the picture that is there already is taken.
+        """Generate one image and save it, or return the image that this request and seed gave before.
 
         Args:
-            prompt: What the picture shows.
-            negative_prompt: What to avoid; dropped with a note where the model takes none.
-            width: Pixels, a multiple of the model's ``resolution_multiple``; None for the model's.
-            height: Pixels, likewise.
-            aspect_ratio: Such as "16:9", from the model's table; wins over width and height.
-            num_inference_steps: 1 to 200; None for the model's.
-            guidance_scale: 0 to 20; None for the model's. Goes into the field that the model reads.
+            prompt: What the image shows.
+            negative_prompt: What to avoid; dropped with a note if the model does not support it.
+            width: Pixels, a multiple of the model's ``resolution_multiple``; None for the model's default.
+            height: Pixels, as for ``width``.
+            aspect_ratio: A ratio from the model's table, such as "16:9"; takes precedence over width and
+                height.
+            num_inference_steps: 1 to 200; None for the model's default.
+            guidance_scale: 0 to 20; None for the model's default. Sent in the field that the model reads.
             seed: -2**63 to 2**63 - 1; None draws one.
-            filename: A plain name, without folders; None for one from the time and the prompt's hash.
-            quality: "draft", "standard" or "best": settings for what is left out here.
-            tag: A word of yours to find it by, 1 to 100 characters; not sent.
-            output_format: "png", "jpeg" or "webp"; None for PNG, which alone keeps every pixel.
-            fresh: Make it anew, also when the same request with the same seed has been made.
+            filename: A plain file name without folders; None for one made of the time and the prompt's hash.
+            quality: "draft", "standard" or "best": a preset for the settings you omit.
+            tag: A label to find the image by, 1 to 100 characters; not sent to the server.
+            output_format: "png", "jpeg" or "webp"; None for PNG, the only one that keeps every pixel.
+            fresh: Generate the image even if the same request with the same seed was generated before.
 
         Raises:
             InvalidRequest: A parameter does not fit the model; nothing was sent.
-            CannotSave: The folder cannot be written or is too full; found before anything is sent.
-            PictureNotSaved: The picture was made, and neither folder took it; it is in the error.
-            BadPicture: The server sent something that is no picture.
+            CannotSave: The folder is not writable or too full; nothing was sent.
+            PictureNotSaved: The image was generated but neither folder could take it; the error holds it.
+            BadPicture: The server sent something that is not an image.
             OmniError: The server refused, failed, or did not answer.
         """
         return await self.make(
@@ -273,22 +274,22 @@ class Studio(StudioViews):
         tag: str | None = None,
         fresh: bool = False,
     ) -> GeneratedImage:
-        """Change a picture, or combine up to 4, and save the result; as ``generate`` in everything else.
+        """Edit an image, or combine up to 4, and save the result; otherwise works as ``generate``.
 
-        The server goes on with an edit that was cancelled.
+        If you cancel an edit, the server still finishes it.
 
         Args:
             prompt: What to change.
-            images: 1 to 4 pictures, or one alone: paths, bytes, pictures of ours or Pillow images. The first
-                is the one that is changed, and gives the size where none is asked for.
-            mask: White where the picture may change; refused where the model reads none.
-            reference_image: A picture to take over from; refused where the model reads none.
-            strength: 0 to 1: how far the result may go; dropped with a note where the model reads none.
-            layers: 2 to 10; only for models that take a picture apart. See ``GeneratedImage.layers``.
-            resolution: 640 or 1024, in place of a size; only for these models, too.
+            images: One image, or 1 to 4 of them: paths, bytes, images of this package or Pillow images. The
+                first one is edited, and sets the size if you give none.
+            mask: White where the image may change; refused if the model does not support masks.
+            reference_image: An image to borrow from; refused if the model does not support one.
+            strength: 0 to 1, how far the result may differ; dropped with a note if the model ignores it.
+            layers: 2 to 10; only for models that split an image into layers. See ``GeneratedImage.layers``.
+            resolution: 640 or 1024, instead of a size; only for these models, too.
             negative_prompt: As in ``generate``.
-            width: As in ``generate``; one side alone is completed in the picture's shape.
-            height: Likewise.
+            width: As in ``generate``; if only one side is given, the other follows from the image's shape.
+            height: As for ``width``.
             aspect_ratio: As in ``generate``.
             num_inference_steps: As in ``generate``.
             guidance_scale: As in ``generate``.
@@ -299,8 +300,8 @@ class Studio(StudioViews):
             fresh: As in ``generate``.
 
         Raises:
-            InvalidRequest: The model cannot do this edit, and others are named that could; a picture cannot
-                be used; or as ``generate``. Nothing was sent.
+            InvalidRequest: The model does not support this edit (the message names models that do), an image
+                cannot be used, or as ``generate``. Nothing was sent.
             CannotSave: As ``generate``.
             PictureNotSaved: As ``generate``.
             BadPicture: As ``generate``.
@@ -330,28 +331,28 @@ class Studio(StudioViews):
         )
 
     async def check(self, request: ImageRequest) -> None:
-        """Find out whether the loaded model can do a request, without sending it.
+        """Check whether the loaded model can do a request, without sending it.
 
         Raises:
             InvalidRequest: It cannot.
-            OmniError: The server does not tell its model.
+            OmniError: The server does not say which model it serves.
         """
         await self._generator.check(request)
 
     async def make(self, request: ImageRequest, *, fresh: bool = False) -> GeneratedImage:
-        """Make the picture of a request and save it; raises as ``generate`` does."""
+        """Generate the image of a request and save it; raises what ``generate`` raises."""
         job = await self._generator.check(request, fresh=fresh)
         await self._generator.check_writable([job.request])
         return await self._generator.generate(job)
 
     async def recall(self, file: Path | str | bytes) -> RecalledRequest:
-        """Read how a picture was made from its own file; ``make(recalled.request)`` makes it again.
+        """Read the parameters in an image file; ``make(recalled.request)`` generates the image again.
 
         Args:
-            file: A PNG, JPEG or WebP of ours, AUTOMATIC1111, ComfyUI or InvokeAI: its path, or its content.
+            file: Path or content of a PNG, JPEG or WebP of this package, AUTOMATIC1111, ComfyUI or InvokeAI.
 
         Raises:
-            NotRecalled: The file cannot be read, is no picture, or does not tell how it was made.
+            NotRecalled: The file cannot be read, is not an image, or holds no parameters.
         """
         return await asyncio.to_thread(_recall, file, self.output_dir)
 
@@ -363,61 +364,62 @@ class Studio(StudioViews):
         fresh: bool = False,
         recorded_first: bool = False,
     ) -> ImageBatch:
-        """A batch of requests; nothing happens until it is awaited, entered or read, see ``PictureBatch``.
+        """Create a batch of requests; it starts when you await, enter or read it. See ``ImageBatch``.
 
         Args:
-            requests: A list: all are checked and recorded before the first is sent. Or an iterator, also an
-                async one, of any length: recorded ahead of what is sent.
-            recorded_first: Whether an iterator is recorded to its end before the first request is sent.
-            max_concurrent: At least 1; None for the studio's own, or as the GPU's memory allows.
-            fresh: Make all of them anew; otherwise requests with a seed take the picture that is there.
+            requests: A list, which is checked and recorded completely before the first request is sent; or an
+                iterator of any length, async or not, which is recorded ahead of the requests that are sent.
+            recorded_first: Whether to record an iterator to its end before the first request is sent.
+            max_concurrent: Images in progress at once, at least 1; None for the studio's setting, or as the
+                GPU's memory allows.
+            fresh: Generate every image; otherwise requests with a seed return an image that already exists.
         """
         return self._batches.new(
             requests, max_concurrent=max_concurrent, fresh=fresh, recorded_first=recorded_first
         )
 
     def resume(self, batch_id: str, *, max_concurrent: int | None = None) -> ImageBatch:
-        """A batch of this folder, of whichever process, which goes on when it is awaited, entered or read.
+        """Resume a batch of this folder, from any process; it continues when you await, enter or read it.
 
-        Only what is missing is made: what is done and whole on the disk stays.
+        Only missing images are generated; images that are complete on the disk stay.
 
         Args:
-            batch_id: The id that the batch had.
-            max_concurrent: At least 1; None for as many as the batch was given, also by another process.
-                Where it was given no number: the studio's own, or as the GPU's memory allows.
+            batch_id: The batch's id.
+            max_concurrent: Images in progress at once, at least 1; None for the number the batch was given.
+                If it was given none: the studio's setting, or as the GPU's memory allows.
         """
         return self._batches.resume(batch_id, max_concurrent=max_concurrent)
 
     async def batches(self, limit: int = 20) -> tuple[BatchSummary, ...]:
-        """The newest batches of this folder, of whichever process, newest first.
+        """List the newest batches of this folder, from any process, newest first.
 
         Raises:
-            InvalidRequest: The limit is not from 1 to 1,000,000.
+            InvalidRequest: The limit is not between 1 and 1,000,000.
             JournalUnavailable: The journal of batches cannot be read.
         """
         return await self._batches.newest(limit)
 
     async def find_batch(self, batch_id: str, *, limit: int = 1000, offset: int = 0) -> FoundBatch:
-        """A batch of this folder, of whichever process, with some of its requests.
+        """Return a batch of this folder, from any process, with a page of its requests.
 
         Args:
-            batch_id: The id that the batch has.
-            limit: At most so many requests, 1 to 1,000,000.
-            offset: The position of the first: the last page's ``next_offset``.
+            batch_id: The batch's id.
+            limit: Maximum number of requests, 1 to 1,000,000.
+            offset: Position of the first request; the previous page's ``next_offset``.
 
         Raises:
-            UnknownBatch: No batch of this folder has that id.
+            UnknownBatch: This folder has no batch with that id.
             JournalUnavailable: The journal of batches cannot be read.
         """
         return await self._batches.read(batch_id, limit=limit, offset=offset)
 
     async def cancel_batch(self, batch_id: str) -> FoundBatch:
-        """Cancel a batch, and tell how it stands then; one that has ended stays as it is.
+        """Cancel a batch and return its state; a batch that has ended stays as it is.
 
-        Where another process works on it, that one is asked, and has some seconds to do it.
+        If another process runs the batch, it is asked to cancel it and given a few seconds.
 
         Raises:
-            UnknownBatch: No batch of this folder has that id.
+            UnknownBatch: This folder has no batch with that id.
             JournalUnavailable: The journal of batches cannot be read or written.
         """
         await self._batches.cancel(batch_id)
@@ -438,24 +440,24 @@ class Studio(StudioViews):
         limit: int = 50,
         offset: int = 0,
     ) -> Page:
-        """Find pictures in the output folder, newest first; with no arguments, the last 50.
+        """Find images in the output folder, newest first; without arguments, the last 50.
 
         Args:
-            text: Words of the prompt, the tag or the file name, all of them, in any order and any form of
-                an English word; "sno*" finds "snow". Any text will do.
-            model: The model's name, exactly.
+            text: Words that must all occur in the prompt, the tag or the file name, in any order and any
+                form of an English word; "sno*" finds "snow".
+            model: The model's exact name.
             seed: -2**63 to 2**63 - 1.
             width: Pixels.
             height: Pixels.
-            since: Made then or later; a time without a zone is the local one.
-            until: Made before then.
-            batch: The id of a batch.
-            tag: The tag, exactly.
-            limit: At most so many, 1 to 1,000.
-            offset: How many of the newest to leave out: the last page's ``next_offset``.
+            since: Generated at this time or later; a time without a zone is local.
+            until: Generated before this time.
+            batch: A batch's id.
+            tag: The exact tag.
+            limit: Maximum number of images, 1 to 1,000.
+            offset: Number of newest images to skip; the previous page's ``next_offset``.
 
         Raises:
-            InvalidRequest: A value that cannot be searched for.
+            InvalidRequest: A value cannot be searched for.
             IndexUnavailable: The folder's index cannot be read or written.
         """
         query = Query(
@@ -474,22 +476,22 @@ class Studio(StudioViews):
         return await asyncio.to_thread(self._library.find, query)
 
     async def model(self) -> ServedModel:
-        """Ask the server for its model, and find the profile that fits it."""
+        """Ask the server for its model, and find the profile that matches it."""
         return await self._generator.model()
 
     async def health(self) -> Health:
-        """Whether the server can make pictures; an unreachable server is an answer, not an error."""
+        """Check whether the server can generate images; an unreachable server is a result, not an error."""
         return await examine(self._backend, timer=self._timer)
 
     async def requests_of_others(self) -> int | None:
-        """How many requests that are not this studio's the servers have, None where they do not tell."""
+        """Count the servers' requests that are not from this studio; None if the servers do not report it."""
         try:
             return await self._backend.requests_of_others()
         except OmniError:
             return None
 
     async def gpu(self) -> GpuReport:
-        """What is known of the server's memory, and from where; what nobody knows is None."""
+        """Report the GPU's memory and the source of each number; None for what is not known."""
         return await self._forecast.card()
 
     async def estimate(
@@ -500,40 +502,40 @@ class Studio(StudioViews):
         height: int | None = None,
         num_inference_steps: int | None = None,
     ) -> Estimate:
-        """Predict the time and memory of some pictures, without making them.
+        """Predict the time and memory of some images, without generating them.
 
-        From the pictures that this server has made before, also for other studios on this folder; from the
-        model's profile where there are none. The server's queue is asked for. Several servers share the
-        pictures, each by its speed.
+        The prediction rests on the images that this server generated before, for any studio on this folder;
+        if there are none, on the model's profile. It includes the server's queue. Several servers share the
+        images according to their speed.
 
         Args:
             num_images: 1 to 1,000,000.
-            width: Pixels; None for the model's.
-            height: Pixels; None for the model's.
-            num_inference_steps: 1 to 200; None for the model's.
+            width: Pixels; None for the model's default.
+            height: Pixels; None for the model's default.
+            num_inference_steps: 1 to 200; None for the model's default.
 
         Raises:
             InvalidRequest: A parameter does not fit the model.
-            OmniError: The server does not tell its model.
+            OmniError: The server does not say which model it serves.
         """
-        asked = ImageRequest(
+        request = ImageRequest(
             prompt="any", width=width, height=height, num_inference_steps=num_inference_steps, seed=0
         )
-        return await self._forecast.pictures(asked, num_images)
+        return await self._forecast.pictures(request, num_images)
 
     async def estimate_edit(self, request: EditRequest) -> Estimate:
-        """Predict the time and memory of an edit, without making it; its notes say what is not counted.
+        """Predict the time and memory of an edit, without running it; its notes say what is not included.
 
         Raises:
-            InvalidRequest: The model cannot do it, or a picture cannot be used.
-            OmniError: The server does not tell its model.
+            InvalidRequest: The model cannot do it, or an image cannot be used.
+            OmniError: The server does not say which model it serves.
         """
         return await self._forecast.edit(request)
 
 
 def _recall(file: Path | str | bytes, folder: Path) -> RecalledRequest:
-    told = recall(file)
-    return replace(told, request=find_inputs(folder, told.request, told.inputs))
+    recalled = recall(file)
+    return replace(recalled, request=find_inputs(folder, recalled.request, recalled.inputs))
 
 
 def _connect(

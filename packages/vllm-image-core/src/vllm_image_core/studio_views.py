@@ -1,4 +1,4 @@
-"""A viewer: pictures made small off the event loop, one, many on a sheet, or in a labelled grid."""
+"""Show images: draw previews, contact sheets and labelled grids in a thread."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,17 +22,17 @@ __all__ = [
 
 
 ImageSource = GeneratedImage | Record | Picture | Path | str | bytes
-"""A picture that was made or found, a checked one, a file's path or its content."""
+"""A generated or found image, a checked picture, a file's path, or its content."""
 
 _MOST_BYTES: Final = 268_435_456
-"""256 MiB: the largest picture that a server makes has 146 MB, unpacked."""
+"""256 MiB: the largest image a server generates takes 146 MB uncompressed."""
 
 
 def picture_of(image_source: ImageSource) -> Picture:
-    """The picture, read from its file where that is where it is, and checked; waits for the disk.
+    """Return the checked picture, reading its file if necessary; blocks on the disk.
 
     Raises:
-        BadPicture: The file cannot be read, or is no whole PNG, JPEG or WebP.
+        BadPicture: The file cannot be read, or is not a complete PNG, JPEG or WebP.
     """
     match image_source:
         case Picture():
@@ -48,7 +48,7 @@ def picture_of(image_source: ImageSource) -> Picture:
 
 
 def pictures_of(image_sources: Sequence[ImageSource | None]) -> list[Picture | None]:
-    """The pictures of many; None for those that are None, or no pictures any more."""
+    """Return the picture of each source; None for a source that is None or can no longer be read."""
     return [
         None if image_source is None else _picture_or_none(image_source) for image_source in image_sources
     ]
@@ -65,22 +65,22 @@ def _content(path: Path) -> bytes:
     shown = one_line(str(path), limit=LONGEST_PATH)
     try:
         if not path.is_file():
-            raise _unreadable(f"{shown} is no file.")
+            raise _unreadable(f"{shown} is not a file.")
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:  # a zero byte in a path is a ValueError
         raise _unreadable(f"{shown} cannot be read: {one_line(str(error))}.") from error
     if len(data) > _MOST_BYTES:
-        raise _unreadable(f"{shown} has more than {_MOST_BYTES} bytes.")
+        raise _unreadable(f"{shown} is larger than {_MOST_BYTES} bytes.")
     return data
 
 
 def _unreadable(message: str) -> BadPicture:
-    return BadPicture(message, next_step="Name the file of a picture.")
+    return BadPicture(message, next_step="Give the path of an image file.")
 
 
 class StudioViews:
-    """What a studio shows of pictures, its own and others."""
+    """The studio's methods that show images, its own and others."""
 
     async def preview(
         self,
@@ -90,17 +90,17 @@ class StudioViews:
         max_bytes: int = 98_304,
         format: PreviewFormat = "webp",  # noqa: A002 - the field's own name, and keyword-only
     ) -> Picture:
-        """One picture made small, for an assistant or a person to see; see ``preview.preview``.
+        """Shrink an image so that an assistant or a person can look at it; see ``preview.preview``.
 
         Args:
-            picture: One that was made or found, a checked one, a file's path or its content.
-            longest_side: Pixels, 16 to 4096; never enlarged.
-            max_bytes: Of the whole file, 1024 to 16 MiB.
-            format: "webp", or "jpeg" for what knows no WebP.
+            picture: A generated or found image, a checked picture, a file's path, or its content.
+            longest_side: Pixels, 16 to 4096; the image is never enlarged.
+            max_bytes: Size limit of the file, 1024 bytes to 16 MiB.
+            format: "webp", or "jpeg" for programs without WebP support.
 
         Raises:
-            InvalidRequest: A limit is out of range, or nothing fits into it.
-            BadPicture: The picture cannot be read or decoded.
+            InvalidRequest: A limit is out of range, or the image cannot fit into it.
+            BadPicture: The image cannot be read or decoded.
         """
         return await asyncio.to_thread(
             lambda: preview.preview(
@@ -118,20 +118,20 @@ class StudioViews:
         max_bytes: int = 393_216,
         format: PreviewFormat = "webp",  # noqa: A002 - likewise
     ) -> Picture:
-        """Many pictures on one sheet, numbered, row by row; see ``preview.contact_sheet``.
+        """Put many images on one sheet, numbered row by row; see ``preview.contact_sheet``.
 
         Args:
-            pictures: 1 to 256, each as for ``preview``; None, or one that cannot be read, leaves an empty
-                place of its number.
-            captions: One for each, of two lines.
-            first_number: The number of the first, 0 to 999,999.
+            pictures: 1 to 256 images, each as for ``preview``; None, or an image that cannot be read, leaves
+                its numbered place empty.
+            captions: One caption per image, of up to two lines.
+            first_number: Number of the first image, 0 to 999,999.
             longest_side: As for ``preview``.
             max_bytes: As for ``preview``.
             format: As for ``preview``.
 
         Raises:
-            InvalidRequest: There is no picture, or too many; a limit is out of range, or nothing fits into
-                it.
+            InvalidRequest: There is no image, or there are too many; or a limit is out of range, or the
+                sheet cannot fit into it.
         """
         return await asyncio.to_thread(
             lambda: preview.contact_sheet(
@@ -154,19 +154,19 @@ class StudioViews:
         max_bytes: int = 393_216,
         format: PreviewFormat = "webp",  # noqa: A002 - likewise
     ) -> Picture:
-        """Pictures in a table whose columns and rows are labelled; see ``preview.xy_grid``.
+        """Put images in a grid with labelled columns and rows; see ``preview.xy_grid``.
 
         Args:
-            pictures: Row by row, one for each pair of values, 1 to 256; each as for ``contact_sheet``.
-            x: What differs from column to column.
-            y: What differs from row to row.
+            pictures: 1 to 256 images row by row, one per pair of values, each as for ``contact_sheet``.
+            x: Name and values of the columns.
+            y: Name and values of the rows.
             longest_side: As for ``preview``.
             max_bytes: As for ``preview``.
             format: As for ``preview``.
 
         Raises:
-            InvalidRequest: The number of pictures is not that of the pairs; a limit is out of range, or
-                nothing fits into it.
+            InvalidRequest: The number of images differs from the number of pairs; or a limit is out of
+                range, or the grid cannot fit into it.
         """
         return await asyncio.to_thread(
             lambda: preview.xy_grid(

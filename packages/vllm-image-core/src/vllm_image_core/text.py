@@ -2,6 +2,8 @@
 
 from numbers import Integral, Real
 
+from vllm_omni_client.errors import OmniError
+
 LONGEST_SHOWN = 120
 """Characters of untrusted text that a message shows."""
 
@@ -34,6 +36,12 @@ def path_text(path: object) -> str:
 def sentences(*texts: str) -> str:
     """Join texts into one line; a text without closing punctuation gets a full stop."""
     return " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in texts if text)
+
+
+def error_name(error: BaseException) -> str:
+    """Name an error for a log line: its class and HTTP status; its text might repeat the prompt."""
+    status = error.exchange.status if isinstance(error, OmniError) and error.exchange else None
+    return f"{type(error).__name__} (HTTP {status})" if status else type(error).__name__
 
 
 def shown(value: object) -> str:

@@ -55,7 +55,7 @@ def test_it_is_found_too_where_pictures_differ_by_a_tenth(seed: int) -> None:
 
 def test_requests_that_come_one_by_one_are_no_measure_of_how_many_it_works_on() -> None:
     limit = ConcurrencyLimiter()
-    limit.tell(4)
+    limit.set_parallel(4)
     for second in range(400):
         limit.record_answered(limit.record_sent(float(second)), second + 0.9)
         assert limit.value == 5
@@ -101,7 +101,7 @@ def test_a_slower_first_picture_is_no_reason_for_many_requests() -> None:
 
 def test_a_server_that_takes_no_more_gets_no_more() -> None:
     limit = ConcurrencyLimiter()
-    limit.tell(8)
+    limit.set_parallel(8)
     sent = [limit.record_sent(0.0) for _ in range(10)]
     for _ in range(4):
         limit.record_refused()

@@ -58,7 +58,8 @@ def sentence(error: Exception) -> str:
 
 def notes_for_model(notes: Sequence[str]) -> tuple[str, ...]:
     """A picture's notes for the model that called a tool, which has no ``fresh``."""
-    return tuple(note.replace("fresh makes it anew", "another seed makes another one") for note in notes)
+    with_fresh, without = "Use fresh to generate it again", "Use another seed for another image"
+    return tuple(note.replace(with_fresh, without) for note in notes)
 
 
 def diagnosis(health: Health) -> str | None:

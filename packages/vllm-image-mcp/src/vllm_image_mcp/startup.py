@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Final
 
 import click
 from vllm_image_core.errors import ImageError
@@ -12,6 +13,8 @@ from vllm_omni_client.errors import OmniError
 from vllm_image_mcp.error_messages import sentence
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
+
+_PACKAGES: Final = ("vllm_omni_client", "vllm_image_core", "vllm_image_mcp")
 
 
 @contextmanager
@@ -31,7 +34,8 @@ def check_profiles(settings: Settings) -> None:
 
 
 def start_logging(settings: Settings) -> None:
-    """Send log lines to stderr, from the level that the settings name."""
-    logging.basicConfig(
-        stream=sys.stderr, level=settings.log_level, format="%(levelname)s %(name)s: %(message)s"
-    )
+    """Send log lines to stderr from the configured level on; from libraries, only warnings and errors."""
+    libraries = "ERROR" if settings.log_level == "ERROR" else "WARNING"
+    logging.basicConfig(stream=sys.stderr, level=libraries, format="%(levelname)s %(name)s: %(message)s")
+    for package in _PACKAGES:
+        logging.getLogger(package).setLevel(settings.log_level)

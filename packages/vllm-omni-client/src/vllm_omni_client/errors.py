@@ -175,7 +175,7 @@ class UnsupportedParameter(InvalidParameter):
         version: The server's version, as it tells it.
     """
 
-    default_server_state = "lacking"
+    default_server_state: ClassVar[ServerState] = "lacking"
     default_next_step = (
         "Leave the parameter out, update the server, or make the client with strict=False to go without it."
     )
@@ -203,8 +203,8 @@ class ServerUnreachable(OmniError):
     """
 
     default_gpu_spent: ClassVar[GpuSpent] = "no"
-    default_outcome = "never_sent"
-    default_server_state = "away"
+    default_outcome: ClassVar[Outcome] = "never_sent"
+    default_server_state: ClassVar[ServerState] = "away"
     _next_steps: ClassVar[Mapping[UnreachableReason, str]] = {
         "refused": "Start the server (`vllm serve MODEL --omni --port PORT`), or correct base_url.",
         "dns": "Correct the host name in base_url.",
@@ -221,7 +221,7 @@ class ServerUnreachable(OmniError):
         super().__init__(message, exchange=exchange)
         self.reason = reason
         if reason == "tls":  # a certificate does not become right by asking again
-            self.outcome = "final"
+            self.outcome: Outcome = "final"
 
     @property
     def next_step(self) -> str:
@@ -232,8 +232,8 @@ class ServerUnreachable(OmniError):
 class RequestTimeout(OmniError):
     """No whole answer came within the total deadline, or nothing for `read_timeout`; work may still go on."""
 
-    default_outcome = "unknown"
-    default_server_state = "silent"
+    default_outcome: ClassVar[Outcome] = "unknown"
+    default_server_state: ClassVar[ServerState] = "silent"
     default_next_step = (
         "Raise `timeout`, and `read_timeout` if you set one, or ask for fewer steps or a smaller size; "
         "see if the server is busy."
@@ -244,7 +244,7 @@ class RequestTimeout(OmniError):
     ) -> None:
         super().__init__(message, exchange=exchange, gpu_spent=gpu_spent)
         if gpu_spent == "no":
-            self.outcome = "never_sent"
+            self.outcome: Outcome = "never_sent"
 
     @property
     def next_step(self) -> str:
@@ -262,8 +262,8 @@ class ConnectionLost(OmniError):
             it before it could read the request.
     """
 
-    default_outcome = "unknown"
-    default_server_state = "lost"
+    default_outcome: ClassVar[Outcome] = "unknown"
+    default_server_state: ClassVar[ServerState] = "lost"
     default_next_step = (
         "See whether the server is still running (health_check), then call again with the same seed."
     )
@@ -281,14 +281,14 @@ class ConnectionLost(OmniError):
         super().__init__(message, exchange=exchange, gpu_spent=gpu_spent)
         self.stale = stale
         if gpu_spent == "no":
-            self.outcome = "never_sent"
+            self.outcome: Outcome = "never_sent"
 
 
 class BadReply(OmniError):
     """The server answered with something that its contract does not promise."""
 
-    default_outcome = "unknown"
-    default_server_state = "wrong"
+    default_outcome: ClassVar[Outcome] = "unknown"
+    default_server_state: ClassVar[ServerState] = "wrong"
     default_next_step = "See whether base_url leads to a vLLM-Omni server, and not to a proxy's page."
 
 
@@ -353,7 +353,8 @@ class ServerRefused(OmniError):
         self.status = status
         self.by_proxy = by_proxy
         if meaning is not None:
-            self.outcome, self.server_state = meaning.outcome, meaning.server_state
+            self.outcome: Outcome = meaning.outcome
+            self.server_state: ServerState = meaning.server_state
 
     @property
     def next_step(self) -> str:
@@ -408,7 +409,7 @@ class ModelChanged(BadRequest):
 class Unauthorized(ServerRefused):
     """The API key is missing or not the right one: 401 or 403."""
 
-    default_server_state = "away"
+    default_server_state: ClassVar[ServerState] = "away"
     default_next_step = "Pass the key that the server was started with as `api_key`."
 
     @property
@@ -425,7 +426,7 @@ class Unauthorized(ServerRefused):
 class NotFound(ServerRefused):
     """The server does not have this route: 404."""
 
-    default_server_state = "away"
+    default_server_state: ClassVar[ServerState] = "away"
     default_next_step = "See whether base_url leads to a vLLM-Omni server that serves an image model."
 
 
@@ -439,8 +440,8 @@ class ServerBusy(ServerRefused):
         retry_after_seconds: How long the server asked to be left alone; None when it did not say.
     """
 
-    default_outcome = "refused"
-    default_server_state = "busy"
+    default_outcome: ClassVar[Outcome] = "refused"
+    default_server_state: ClassVar[ServerState] = "busy"
     default_next_step = "Wait, then call again."
     _meanings: ClassVar[Mapping[int, _Meaning]] = {502: _GATEWAY_CUT_OFF}
 
@@ -470,8 +471,8 @@ class ServerError(ServerRefused):
     """The server failed at the work, or a proxy gave up on it: any 5xx that has no class of its own."""
 
     default_gpu_spent: ClassVar[GpuSpent] = "yes"
-    default_outcome = "failed"
-    default_server_state = "failing"
+    default_outcome: ClassVar[Outcome] = "failed"
+    default_server_state: ClassVar[ServerState] = "failing"
     # 520 to 530 are Cloudflare's, 529 others' for an overload, 598 and 599 those of some proxies.
     _meanings: ClassVar[Mapping[int, _Meaning]] = {
         501: _Meaning("final", "lacking"),
@@ -489,8 +490,8 @@ class ServerError(ServerRefused):
 class OutOfGpuMemory(ServerError):
     """The picture does not fit into the memory of the GPU, or of the host; the request would fail again."""
 
-    default_outcome = "final"
-    default_server_state = "well"
+    default_outcome: ClassVar[Outcome] = "final"
+    default_server_state: ClassVar[ServerState] = "well"
     _meanings: ClassVar[Mapping[int, _Meaning]] = {}
     default_next_step = "Ask for a smaller size or fewer pictures at once (n)."
 
@@ -498,6 +499,6 @@ class OutOfGpuMemory(ServerError):
 class EngineDead(ServerError):
     """The process that draws is gone; the server answers, but cannot work any more."""
 
-    default_server_state = "dead"
+    default_server_state: ClassVar[ServerState] = "dead"
     _meanings: ClassVar[Mapping[int, _Meaning]] = {}
     default_next_step = "Restart the vLLM-Omni server, and wait until /health answers 200."

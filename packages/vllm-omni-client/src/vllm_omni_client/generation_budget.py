@@ -21,6 +21,7 @@ class GenerationBudget:
 
     Args:
         left: How many requests may still cost GPU time.
+        label: What log lines call the image; "" for nothing.
 
     Attributes:
         left: The same, now; from 0 on. What was never sent, or refused before any work, takes nothing.
@@ -30,10 +31,11 @@ class GenerationBudget:
         failures: The attempts that failed and were followed by another one.
     """
 
-    def __init__(self, left: int = MOST_GENERATIONS) -> None:
-        self.left = left
-        self.spent = 0
-        self.attempts = 0
+    def __init__(self, left: int = MOST_GENERATIONS, *, label: str = "") -> None:
+        self.label: str = label
+        self.left: int = left
+        self.spent: int = 0
+        self.attempts: int = 0
         self.gpu_spent: GpuSpent = "no"
         self.failures: tuple[FailedAttempt, ...] = ()
         self._pending: tuple[FailedAttempt, float] | None = None

@@ -106,7 +106,7 @@ class Events:
     """
 
     def __init__(self) -> None:
-        self.errors = 0
+        self.errors: int = 0
         self._streams: list[EventStream] = []
         self._listeners: list[Callable[[Event], None]] = []
         self._has_audience = False

@@ -41,10 +41,10 @@ class ItemStates:
     """
 
     def __init__(self, *, window: int) -> None:
-        self.recorded = 0
+        self.recorded: int = 0
         self.complete = False
         self.cancelled = False
-        self.reused = 0
+        self.reused: int = 0
         self.unwritten: dict[int, StoredOutcome] = {}
         self._states = bytearray()
         self._counts = [0, 0, 0, 0]

@@ -44,10 +44,10 @@ class BatchQueue:
         self._resumed = resumed
         self._news = asyncio.Event()
         self._ended = False
-        self.rewound = False
+        self.rewound: bool = False
         self._stopped = False
         self._out: set[int] = set()
-        self.last_position = 0
+        self.last_position: int = 0
 
     def announce(self, *, last: bool = False) -> None:
         """Announce that requests were recorded; `last` if no more will follow."""

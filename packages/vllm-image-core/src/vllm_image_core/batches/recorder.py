@@ -22,6 +22,7 @@ from vllm_image_core.batches.writer import JournalWriter
 from vllm_image_core.errors import ImageError
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.text import error_name
 
 __all__ = ["BatchRecorder"]
 
@@ -60,13 +61,14 @@ class BatchRecorder:
         self.id = id
         self.states = states
         self.events = events
-        self.changed = asyncio.Event()
+        self.changed: asyncio.Event = asyncio.Event()
         self.left_running = 0
         self.cause: str | None = None
         self.trouble: ImageError | OmniError | None = None
         self._seconds = seconds
         self._writer = writer
         self.number = number
+        self._short_id = id[:14]
 
     @property
     def counts(self) -> Counts:
@@ -81,6 +83,10 @@ class BatchRecorder:
             seconds=self._seconds(),
             cause=self.cause,
         )
+
+    def label(self, position: int) -> str:
+        """What log lines call a request."""
+        return f"{self._short_id} #{position}"
 
     async def record(self, requests: Sequence[tuple[ImageRequest, Exception | None]]) -> None:
         """Record requests, each with the error that refuses it, or None."""
@@ -108,6 +114,7 @@ class BatchRecorder:
         self.states.start(position)
         self._writer.write_soon((position, int(ItemState.WAITING), as_json(outcome)))
         self.events.emit("started", position)
+        _logger.debug("%s #%d: started", self._short_id, position)
 
     def record_done(
         self, position: int, request: ImageRequest, image: GeneratedImage, outcome: StoredOutcome
@@ -116,12 +123,15 @@ class BatchRecorder:
         self.states.end(Done(position, request, image))
         self._write(position, ItemState.DONE, outcome)
         self.events.emit("reused" if image.reused else "done", position)
+        done = "found in the folder as" if image.reused else "saved as"
+        _logger.debug("%s #%d: %s %s", self._short_id, position, done, image.path.name)
 
     def record_failed(self, position: int, request: ImageRequest, error: Exception) -> None:
         """Record that a request has failed."""
         self.states.end(Failed(position, request, error))
         self._write(position, ItemState.FAILED, stored_error(error))
         self.events.emit("failed", position, str(error))
+        _logger.debug("%s: failed with %s", self.label(position), error_name(error))
 
     def record_found(self, position: int, outcome: StoredOutcome) -> None:
         """Record an image that is in the folder but was not in the journal."""
@@ -134,6 +144,7 @@ class BatchRecorder:
         self.states.return_to_queue(position)
         self._write(position, ItemState.WAITING, outcome)
         self.events.emit("retried", position)
+        _logger.debug("%s #%d: waits to be sent again", self._short_id, position)
 
     def record_pause(self, reason: str | None) -> None:
         """Record why the batch is paused; None when an outage has ended."""
@@ -143,6 +154,7 @@ class BatchRecorder:
         self._writer.flush()
         if reason is None:
             self.events.emit("resumed")
+            _logger.info("Batch %s goes on", self.id)
         else:
             _logger.warning("Batch %s is paused: %s", self.id, reason)
             self.events.emit("paused", message=reason)

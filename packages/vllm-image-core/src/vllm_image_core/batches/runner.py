@@ -73,11 +73,12 @@ class BatchRun:
         self.stop_reason: StopReason | None = None
         self.error: Exception | None = None
         self._context = context
-        self.over = asyncio.Event()
-        self.recorded = asyncio.Event()
+        self.over: asyncio.Event = asyncio.Event()
+        self.recorded: asyncio.Event = asyncio.Event()
         self._at_once = at_once
         self._windowed = None if fixed or not isinstance(context.backend, Windowed) else context.backend
         self._fresh = lease.fresh
+        self._resumed = lease.resumed
         self._began = context.timer()
         self._ended: float | None = None
         self._before = lease.seconds
@@ -95,7 +96,7 @@ class BatchRun:
             ),
             heartbeat_seconds=context.heartbeat_seconds,
         )
-        self.recorder = BatchRecorder(
+        self.recorder: BatchRecorder = BatchRecorder(
             self._writer,
             id=lease.id,
             number=lease.number,
@@ -117,7 +118,24 @@ class BatchRun:
 
         With `recorded_first`, all of them are recorded before the first is sent.
         """
+        self._log_begin()
         self._working = asyncio.create_task(self._run(source, recorded_first=recorded_first))
+
+    def _log_begin(self) -> None:
+        states = self.recorder.states
+        if self._resumed:
+            _logger.info(
+                "Batch %s resumed: %d of %d to do", self.recorder.id, states.waiting, states.recorded
+            )
+        elif states.recorded:
+            _logger.info("Batch %s started: %d to do", self.recorder.id, states.recorded)
+        else:
+            _logger.info("Batch %s started; its requests are read as it runs", self.recorder.id)
+
+    def _log_end(self) -> None:
+        counts, how = self.recorder.counts, self.stop_reason or self.recorder.states.verdict
+        text = "Batch %s ended (%s): %d done, %d failed, %.0f s"
+        _logger.info(text, self.recorder.id, how, counts.done, counts.failed, counts.seconds)
 
     async def stop(self, why: StopReason) -> None:
         """Stop now: cancel requests in progress, keep what is done, and wait until all is written."""
@@ -329,6 +347,8 @@ class BatchRun:
         try:
             await self._release()
         finally:
+            if self._working is not None:
+                self._log_end()
             self.over.set()
             self.recorder.changed.set()
             self.recorder.events.emit("ended")

@@ -91,7 +91,7 @@ class BatchWorker:
             ImageError: The request has failed.
             OmniError: Likewise.
         """
-        attempts = _AttemptRecord(item)
+        attempts = _AttemptRecord(item, label=self._recorder.label(item.position))
         job = replace(job, budget=attempts.budget)
         while True:
             await self._may_send()
@@ -228,14 +228,15 @@ class _AttemptRecord:
 
     Args:
         item: The request, with its attempts so far from the journal.
+        label: What log lines call it.
     """
 
-    def __init__(self, item: BatchItem) -> None:
+    def __init__(self, item: BatchItem, *, label: str) -> None:
         self.deaths = _count(item, "deaths")
         self.losses = 0
         self._before = _count(item, _GENERATIONS)
         # A resumed batch sends each request at least once: that is what resuming asks for.
-        self.budget = GenerationBudget(max(1, MOST_GENERATIONS - self._before))
+        self.budget = GenerationBudget(max(1, MOST_GENERATIONS - self._before), label=label)
 
     def as_outcome(self, *, sending: bool = False) -> StoredOutcome:
         """What the journal stores; with `sending`, one more attempt that may cost GPU time is counted."""

@@ -1,1 +1,1 @@
-"""Several servers as one: the server pool, its scheduler, failover and circuit breakers."""
+"""Use several servers as one: server pool, scheduler, failover and circuit breakers."""

@@ -1,4 +1,4 @@
-"""What the studio needs of a server; the client, and any double with these methods, will do."""
+"""Define what a studio needs from a server; the client and any test double with these methods fit."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias, Union, runtime_checkable
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 __all__ = ["Backend", "BudgetedBackend", "ImageBackend", "ServerRequest"]
 
 ServerRequest: TypeAlias = Union[ImageGenerationRequest, "ImageEditRequest"]
-"""What a server makes a picture from."""
+"""A request that a server can run."""
 
 
 class ImageBackend(Protocol):
-    """The part of a backend that makes pictures; its methods raise ``OmniError``."""
+    """The part of a backend that generates images; its methods raise ``OmniError``."""
 
     async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
-        """Make the pictures of one request."""
+        """Generate the images of one request."""
         ...
 
     async def edit_image(
@@ -32,32 +32,32 @@ class ImageBackend(Protocol):
         mask_image: bytes | None = None,
         reference_image: bytes | None = None,
     ) -> ImageGenerationReply:
-        """Change pictures, each given as the content of its file."""
+        """Edit images, each given as the content of its file."""
         ...
 
 
 class Backend(ImageBackend, Protocol):
-    """A vLLM-Omni server, as far as the studio talks to it; its methods raise ``OmniError``."""
+    """A vLLM-Omni server as the studio sees it; its methods raise ``OmniError``."""
 
     @property
     def base_url(self) -> str:
-        """Where the server is, without credentials."""
+        """The server's base URL, without credentials."""
         ...
 
     async def get_models(self) -> ModelList:
-        """The served models' names."""
+        """Return the names of the served models."""
         ...
 
     async def health_check(self) -> bool:
-        """Whether the engine is alive."""
+        """Return whether the engine is alive."""
         ...
 
     async def get_version(self) -> str:
-        """VLLM's version."""
+        """Return the server's version."""
         ...
 
     async def get_metrics(self) -> ServerMetrics:
-        """The server's own counters."""
+        """Return the server's own counters."""
         ...
 
     async def aclose(self) -> None:
@@ -67,8 +67,8 @@ class Backend(ImageBackend, Protocol):
 
 @runtime_checkable
 class BudgetedBackend(Protocol):
-    """A backend that repeats requests itself, and spends from the budget of the image that it is given."""
+    """A backend that retries requests itself and spends from the image's budget."""
 
     def with_budget(self, budget: "GenerationBudget") -> ImageBackend:
-        """Return the same backend, for one image."""
+        """Return this backend with the budget of one image."""
         ...

@@ -1,9 +1,8 @@
-"""A limit: how many requests a server has under way, found by its throughput.
+"""Concurrency limit: find how many requests a server should have at once, from its throughput.
 
-Below what is useful, twice as many requests bring twice as many pictures a second; above it, they only wait.
-So the limit is tripled while the throughput keeps up, set to where it stopped keeping up with one more
-request waiting, and tried a little higher and a little lower from time to time. How long a request takes is
-no signal: that grows with batching, too.
+Up to a point, twice as many requests bring twice as many images per second; above it, they only wait. So the
+limit is tripled while the throughput keeps up, then set to that point plus some waiting requests, and probed
+a little higher and lower from time to time. Latency is not used as a signal, because it grows with batching.
 """
 
 import math
@@ -19,37 +18,37 @@ _GROWTH: Final = 3
 _GENTLE_GROWTH: Final = 2
 _MANY: Final = 16
 _KEEPS_UP: Final = 0.9
-"""The share of the growth that throughput must show for the limit to be tripled again."""
+"""Share of the growth that the throughput must reach for the limit to be tripled again."""
 
 _KEEPS_UP_AT_FIRST: Final = 0.75
-"""The same for the first two: either one runs or both do, so that half way between is far from each."""
+"""The same for the first two requests: either one runs or both do, so the midpoint is a safe threshold."""
 
 _TOGETHER: Final = 0.1
-"""Replies within this share of the time that a request takes come together, as one wave."""
+"""Replies within this share of a request's time count as one wave."""
 
 _TOO_GOOD: Final = 1.25
-"""Throughput that grows by this more than the limit was measured on a server that was still warming up."""
+"""If throughput grows this much faster than the limit, the server was still warming up."""
 
 _WORTH_IT: Final = 1.05
-"""More requests are kept when pictures a second rise by this."""
+"""A higher limit is kept if the throughput rises by this factor."""
 
 _NO_LOSS: Final = 0.985
-"""Fewer requests are kept when pictures a second stay above this."""
+"""A lower limit is kept if the throughput stays above this factor."""
 
 _PREFIX: Final = 0.6
-"""Requests that were sent together come back in waves; the wave counts that ends after this share of them."""
+"""Requests sent together come back in waves; the wave that ends after this share of them counts."""
 
 _FIRST_GAP: Final = 2
 _LONGEST_GAP: Final = 32
 _PERIOD: Final = 6
-"""Throughput is compared over so many times as many requests as are under way: a few percent are seen."""
+"""Throughput is compared over this many times the limit, which makes a few percent visible."""
 
 _Phase = Literal["rising", "steady", "trying"]
 
 
 @dataclass(slots=True)
 class _Round:
-    """What came back since a moment."""
+    """What came back since a point in time."""
 
     began: float
     skipped: int = 0
@@ -62,27 +61,26 @@ class _Round:
     seconds: float = 0.0
 
     def against(self, other: "_Round", now: float) -> tuple[float, float]:
-        """How many times the throughput of another round this one has, measured in two ways.
+        """Return the ratio of this round's throughput to another's, measured in two ways.
 
-        Work by time is right for a server that works on one request after the other, and is off where
-        requests come back in waves; what came back while each request was under way is right for waves, and
-        off where the requests differ in size.
+        Work per time is right for a server that runs one request after another, and wrong if requests come
+        back in waves; work per request's duration is right for waves, and wrong if requests differ in size.
         """
         return _ratio(self.by_time(now), other.rate), _ratio(self.by_request, other.by_request)
 
     def by_time(self, now: float) -> float:
-        """Work a second."""
+        """Return the work per second."""
         return _ratio(self.work, now - self.began)
 
     @property
     def by_request(self) -> float:
-        """Work a second, the mean over the requests of what came back while each was under way."""
+        """Work per second, averaged over the requests while each was in progress."""
         return _ratio(self.delivered, self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestToken:
-    """What is kept of a request while it is under way."""
+    """What is remembered about a request in progress."""
 
     at: float
     delivered: float
@@ -90,11 +88,11 @@ class RequestToken:
 
 @dataclass(slots=True)
 class ConcurrencyLimiter:
-    """How many requests one server has under way. Times are seconds on a clock that never goes back.
+    """Limits the requests that one server has at once. Times are seconds on a clock that never goes back.
 
     Args:
-        parallel: How many the server works on at the same time, for whoever knows; None to find it out.
-        ceiling: Never more than so many requests; None for no bound.
+        parallel: Number of requests that the server runs at the same time; None to find it out.
+        ceiling: Maximum number of requests; None for no maximum.
     """
 
     parallel: int | None = None
@@ -116,11 +114,11 @@ class ConcurrencyLimiter:
 
     def __post_init__(self) -> None:
         if self.parallel is not None:
-            self.tell(self.parallel)
+            self.set_parallel(self.parallel)
 
     @property
     def value(self) -> int:
-        """How many requests may be under way, at least 1."""
+        """Number of requests that may be in progress, at least 1."""
         return max(1, self._value if self.ceiling is None else min(self._value, self.ceiling))
 
     @property
@@ -128,13 +126,13 @@ class ConcurrencyLimiter:
         """Whether another request may be sent."""
         return self.under_way < self.value
 
-    def tell(self, parallel: int) -> None:
-        """Take it as known how many requests the server works on at the same time, at least 1."""
+    def set_parallel(self, parallel: int) -> None:
+        """Set how many requests the server runs at the same time, at least 1."""
         self.parallel = self._least = max(1, parallel)
         self._settle(_with_waiting(self.parallel))
 
     def record_sent(self, now: float) -> RequestToken:
-        """Count a request that is sent now; what is returned is handed to `ended`."""
+        """Count a request that is sent now; pass the result to `record_answered`."""
         self.under_way += 1
         self._look(now)
         if self._round is None:
@@ -142,9 +140,9 @@ class ConcurrencyLimiter:
         return RequestToken(now, self._delivered)
 
     def record_answered(self, sent: RequestToken, now: float, work: float = 1.0) -> None:
-        """Count a request that was answered, and the work that was in it, in any unit."""
+        """Count a request that was answered, with its work in any unit."""
         self._look(now)
-        # A server that works on many together answers them together, before any other can be sent.
+        # A server that runs a group of requests together answers them before another can be sent.
         was_full = now - self._full_at <= _TOGETHER * (now - sent.at)
         self.under_way -= 1
         self._delivered += work
@@ -167,7 +165,7 @@ class ConcurrencyLimiter:
         self._round = None
 
     def record_refused(self) -> None:
-        """Count a request that the server did not take for want of room: it has as many as it takes."""
+        """Count a request that the server refused because it was full: its limit is reached."""
         self.under_way -= 1
         self._roof = max(1, self.under_way)
         if self.under_way < self._value:
@@ -206,7 +204,7 @@ class ConcurrencyLimiter:
                 self._judge(measured, now)
 
     def _rise(self, measured: _Round) -> None:
-        """Triple the limit while the throughput keeps up, else go to where it stopped keeping up."""
+        """Triple the limit while the throughput keeps up; otherwise set it to where it stopped."""
         if measured.best <= 0:
             return
         fewer, slower = self._before or (1, measured.first)
@@ -270,12 +268,12 @@ class ConcurrencyLimiter:
 
 
 def _with_waiting(parallel: int) -> int:
-    """Return how many requests keep so many at work: some wait, or are on their way."""
+    """Return how many requests keep this many running: some wait or are in transit."""
     return parallel + max(1, math.ceil(parallel / 5))
 
 
 def _nearly(value: int) -> int:
-    """Return how many under way are as good as all: one may be between its picture and its successor."""
+    """Return how many requests count as full: one may be between its reply and its successor."""
     return max(1, min(value - 1, math.ceil(0.75 * value)) if value > _FIRST else value - 1)
 
 

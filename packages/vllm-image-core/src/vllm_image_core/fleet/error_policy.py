@@ -1,4 +1,4 @@
-"""A verdict: what an error tells of the server that raised it, and whether another one may be asked."""
+"""Decide what an error means for its server, and whether another server may try the request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from vllm_image_core.errors import BadPicture, ImageError
 __all__ = ["ErrorPolicy", "policy_for"]
 
 Fault = Literal["none", "suspect", "doubtful", "lost", "down", "busy", "bad_reply"]
-"""What is held against the server.
+"""What counts against the server.
 
-none: nothing; suspect: a failure, once another server has done the same request; doubtful: a failure;
-lost: it may have died; down: it cannot work; busy: it has no room now; bad_reply: a wrong answer.
+none: nothing; suspect: a failure, if another server then does the same request; doubtful: a failure;
+lost: it may have died; down: it cannot work; busy: it has no room now; bad_reply: it sent a wrong answer.
 """
 
 
@@ -23,12 +23,12 @@ class ErrorPolicy:
     """What an error means in a fleet.
 
     Attributes:
-        fault: What is held against the server.
-        elsewhere: Whether another server may do better.
-        costly: Whether GPU time may have been paid for; such a request is not repeated without end.
-        deadly: Whether an engine died, perhaps on this very request.
-        shared: Whether it is the request's own fault when a second server says the same.
-        changed: Whether the server may have another model than before, which would explain it.
+        fault: What counts against the server.
+        elsewhere: Whether another server may succeed.
+        costly: Whether GPU time may have been spent; such a request is repeated only within its budget.
+        deadly: Whether an engine died, perhaps because of this request.
+        shared: Whether the request is at fault if a second server raises the same error.
+        changed: Whether the error may mean that the server now has another model.
     """
 
     fault: Fault
@@ -55,9 +55,9 @@ _WRONG: Final = ErrorPolicy(fault="none", elsewhere=False)
 
 
 def policy_for(error: OmniError | ImageError) -> ErrorPolicy:
-    """Say what an error means in a fleet of several servers.
+    """Return what an error means in a fleet of several servers.
 
-    It follows from what the error itself says of the work and of the server; see `vllm_omni_client.errors`.
+    It follows from the outcome and the server state of the error; see `vllm_omni_client.errors`.
     """
     if not isinstance(error, OmniError):
         return _NOT_A_PICTURE if isinstance(error, BadPicture) else _WRONG
@@ -74,11 +74,11 @@ def policy_for(error: OmniError | ImageError) -> ErrorPolicy:
 
 
 def may_have_cost(error: OmniError) -> bool:
-    """Say whether the last attempt may have cost GPU time, whatever those before it did."""
+    """Return whether the last attempt may have cost GPU time, regardless of earlier attempts."""
     return error.outcome in {"unknown", "failed"} or (error.outcome == "final" and error.gpu_spent != "no")
 
 
 def _fault(error: OmniError) -> Fault:
     if error.server_state == "away" and error.outcome == "unknown":
-        return "lost"  # a proxy got no answer; whether the server behind it is there, its health will tell
+        return "lost"  # a proxy got no answer; a health check shows whether the server behind it is up
     return _FAULTS[error.server_state]

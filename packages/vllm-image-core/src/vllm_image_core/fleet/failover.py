@@ -1,7 +1,8 @@
-"""A relay: a call passed from server to server, until one has answered or no other would."""
+"""Failover: send a call from server to server until one answers or no other could."""
 
 import contextlib
 import copy
+import logging
 from collections.abc import Awaitable, Callable, Generator
 from typing import Final
 
@@ -16,8 +17,11 @@ from vllm_image_core.fleet.scheduler import Scheduler
 from vllm_image_core.fleet.server import FleetCall, Server
 from vllm_image_core.fleet.server_pool import ServerPool
 from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.text import error_name
 
 __all__ = ["Failover", "Send"]
+
+_logger = logging.getLogger(__name__)
 
 _DEATHS: Final = 2
 _MOST_REMEMBERED: Final = 1_000
@@ -29,13 +33,13 @@ Send = Callable[[Server], Awaitable[ImageGenerationReply]]
 
 
 class Failover:
-    """Brings calls to their end, each on as few servers as will do.
+    """Runs each call on as few servers as it takes to get an answer.
 
     Args:
         pool: The servers.
-        health_checks: Asks them.
-        scheduler: Says whose turn it is.
-        clock: Seconds on a clock that never goes back.
+        health_checks: Checks the servers' health and models.
+        scheduler: Chooses the next server for a call.
+        clock: Returns seconds on a clock that never goes back.
     """
 
     def __init__(
@@ -51,11 +55,11 @@ class Failover:
     async def serve(
         self, request: ServerRequest, call: FleetCall, send: Send
     ) -> tuple[ImageGenerationReply, Server]:
-        """Have a call answered; returns who did it, too.
+        """Get an answer to a call, and return it with the server that gave it.
 
         Raises:
-            OmniError: No server is left for it; the last one's error.
-            ImageError: Likewise.
+            OmniError: No server is left for it; this is the last one's error.
+            ImageError: As above.
         """
         with self._remembering_deaths(request, call):
             return await self._serve(call, send)
@@ -72,7 +76,9 @@ class Failover:
                 try:
                     reply = await self._send(call, member, send)
                 except (OmniError, ImageError) as error:
-                    await self._consider(call, member, error)
+                    _logger.debug("%s: failed on %s with %s", call.label, member.url, error_name(error))
+                    await self._raise_if_final(call, member, error)
+                    _logger.debug("%s: waits for the next server", call.label)
                     call.first = True
                 else:
                     self._settle_suspicion(call)
@@ -86,7 +92,7 @@ class Failover:
 
     @contextlib.contextmanager
     def _remembering_deaths(self, request: ServerRequest, call: FleetCall) -> Generator[None]:
-        """Know a request again on which an engine died, when it comes back after an outage."""
+        """Recognise a request that an engine died on when it comes back after an outage."""
         if self._deadly:
             call.deaths = self._deadly.pop(request.model_dump_json(), call.deaths)
         try:
@@ -99,11 +105,11 @@ class Failover:
             raise
 
     def _settle_suspicion(self, call: FleetCall) -> None:
-        """Hold a failure against the server that called possible work impossible."""
+        """Record a failure of the server that failed a request which another server then did."""
         if call.suspects is not None:
             call.suspects.record_false_refusal(self._clock())
             call.suspects = None
-            self._scheduler.lose()
+            self._scheduler.fail_unservable()
 
     async def _send(self, call: FleetCall, member: Server, send: Send) -> ImageGenerationReply:
         try:
@@ -114,23 +120,23 @@ class Failover:
             if member.circuit.in_doubt and not member.probing:
                 member.probing = True
                 self._health_checks.start(self._health_checks.probe(member))
-            self._scheduler.lose()
+            self._scheduler.fail_unservable()
             raise
-        except BaseException:  # cancelled, or a bug: no fault of the server, whose place is free again
+        except BaseException:  # cancelled, or a bug: not the server's fault, and its slot is free again
             member.record_abandoned(call, self._clock(), self._pool.usual)
-            self._scheduler.give_way()
+            self._scheduler.dispatch()
             raise
         member.record_answered(call, self._clock(), self._pool.usual)
-        self._scheduler.give_way()
+        self._scheduler.dispatch()
         return reply
 
     def _check(self, reply: ImageGenerationReply, call: FleetCall) -> None:
-        """Refuse a reply whose first picture is none, so that another server makes it.
+        """Refuse a reply whose first image is invalid, so that another server generates it.
 
-        What our own client has brought, it has checked already; only a client writes receipts.
+        Our own client has checked its replies already; only a client writes receipts.
 
         Raises:
-            BadPicture: It is none.
+            BadPicture: The first image is invalid.
         """
         if reply.receipt is not None:
             return
@@ -140,8 +146,8 @@ class Failover:
             call.budget.fail(error, self._clock(), cost="yes")
             raise
 
-    async def _consider(self, call: FleetCall, member: Server, error: OmniError | ImageError) -> None:
-        """Raise an error that no other server would spare the caller."""
+    async def _raise_if_final(self, call: FleetCall, member: Server, error: OmniError | ImageError) -> None:
+        """Raise the error unless another server, or this one with its new model, may answer the call."""
         policy = policy_for(error)
         call.error = copy.copy(error)
         if policy.changed and await self._has_changed(call, member):
@@ -151,11 +157,11 @@ class Failover:
         if len(call.deaths) >= _DEATHS:
             died = " and ".join(sorted(set(call.deaths)))
             raise PoisonRequest(f"The engine died on this request twice: {died}.") from error
-        if self._is_enough(call, member, policy):
+        if self._must_give_up(call, member, policy):
             raise error
         call.alone |= policy.deadly
 
-    def _is_enough(self, call: FleetCall, member: Server, policy: ErrorPolicy) -> bool:
+    def _must_give_up(self, call: FleetCall, member: Server, policy: ErrorPolicy) -> bool:
         if policy.fault == "suspect":
             if call.suspects is not None:
                 member.clear_suspicion()
@@ -171,7 +177,7 @@ class Failover:
         return call.refusals > (_MOST_REFUSALS_OF_A_BATCH if call.low_priority else _MOST_REFUSALS)
 
     async def _has_changed(self, call: FleetCall, member: Server) -> bool:
-        """Say whether a server serves something else than when it got a request, which it has refused."""
+        """Return whether a server serves another model now than when it got the request that it refused."""
         if member.names == call.sent_to:
-            await self._health_checks.introduce(member)
+            await self._health_checks.read_models(member)
         return member.names != call.sent_to

@@ -1,7 +1,7 @@
-"""A fleet: several servers as one, each given the work that it will have done first.
+"""Fleet: use several servers as one backend, sending each call to the server that will finish it first.
 
-Calls wait in one queue here and not in the servers', so that a call is bound to a server as late as can be.
-A fleet of one server only passes on: its answers and its errors are that server's own.
+Calls wait in one queue here, not in the servers' queues, so that a call is assigned as late as possible.
+A fleet of one server only passes calls on: its answers and errors are that server's own.
 """
 
 import asyncio
@@ -39,16 +39,16 @@ class Fleet:
     """Several servers that are used as one; satisfies `Backend`.
 
     Args:
-        members: At least one.
-        cost: What a request costs, in any unit; None for a rough one from its size and its steps.
-        learned: Seconds of a server, named by its URL, for a unit of that, as far as it was measured before;
-            None where nothing was.
-        parallel: How many requests each server works on at the same time; None to find it out.
-        ceiling: Never more than so many requests at once on each server; None for no bound.
-        clock: Seconds on a clock that never goes back; the event loop's own.
+        members: The servers, at least one.
+        cost: Returns the cost of a request, in any unit; None for a rough cost from its size and steps.
+        learned: Returns a server's seconds per unit of cost as measured before, by its URL; None if there is
+            no record.
+        parallel: Number of requests that each server runs at the same time; None to find it out.
+        ceiling: Maximum number of requests at once on each server; None for no maximum.
+        clock: Returns seconds on a clock that never goes back; by default the event loop's.
 
     Raises:
-        InvalidRequest: No member, or one address twice.
+        InvalidRequest: There is no server, or an address is given twice.
     """
 
     def __init__(
@@ -64,43 +64,44 @@ class Fleet:
         self._cost = cost or rough_cost
         self._clock = clock
         self._pool = ServerPool(members, learned=learned, parallel=parallel, ceiling=ceiling)
-        self._health_checks = HealthChecks(self._pool, clock, lose=self._lose, give_way=self._give_way)
+        self._health_checks = HealthChecks(
+            self._pool, clock, on_change=self._fail_unservable, on_room=self._dispatch
+        )
         self._scheduler = Scheduler(self._pool, self._health_checks, clock)
         self._failover = Failover(self._pool, self._health_checks, self._scheduler, clock)
 
     @property
     def base_url(self) -> str:
-        """Where its servers are, without credentials."""
+        """Its servers' base URLs without credentials, separated by commas."""
         return self._pool.base_url
 
     @property
     def members(self) -> tuple[ServerReport, ...]:
-        """What is known of each server, in the order in which they were given."""
+        """A report on each server, in the order they were given."""
         return tuple(member.report() for member in self._pool.members)
 
     @property
     def backends(self) -> tuple[Backend, ...]:
-        """The servers themselves, in the order in which they were given."""
+        """The servers themselves, in the order they were given."""
         return tuple(member.backend for member in self._pool.members)
 
     @property
     def at_work(self) -> tuple[ServerReport, ...]:
-        """The same of those that get work, of all where none does: a server of another model gets none."""
+        """A report on each server that gets requests, or on all if none does."""
         return tuple(member.report() for member in self._pool.usable() or self._pool.members)
 
     @property
     def window(self) -> int:
-        """How many calls of a batch should be open now, at least 1: what is sent, and a few that wait.
+        """How many of a batch's calls should be open now, at least 1: those that are sent and some that wait.
 
-        So many wait that the order by cost, and the choice for the slowest server, have something to choose
-        from.
+        Enough calls wait to order them by cost and to choose a suitable one for the slowest server.
         """
         alone = self._pool.alone
         return self._scheduler.window if alone is None else alone.limit.value
 
     @property
     def ceiling(self) -> int | None:
-        """Never more than so many requests at once on each server; None for no bound."""
+        """Maximum number of requests at once on each server; None for no maximum."""
         return self._pool.ceiling
 
     @ceiling.setter
@@ -108,23 +109,23 @@ class Fleet:
         self._pool.ceiling = ceiling
 
     def join(self, backend: Backend) -> None:
-        """Take in another server; it gets work as soon as it has said what it serves.
+        """Add a server; it gets requests as soon as it has reported its model.
 
         Raises:
-            InvalidRequest: It is a member already.
+            InvalidRequest: The fleet already has it.
         """
         self._health_checks.add(self._pool.admit(backend))
 
     async def leave(self, url: str) -> None:
-        """Give a server no more work, wait until it has done what it has, and close its connections.
+        """Remove a server: send it no more requests, wait for those it has, and close its connections.
 
         Raises:
-            InvalidRequest: It is no member, or the last one.
+            InvalidRequest: The fleet does not have it, or it is the last one.
         """
         member = self._pool.dismiss(url)
         gone = asyncio.Event()
         member.leaving = gone.set
-        self._scheduler.lose()
+        self._scheduler.fail_unservable()
         if member.under_way:
             await gone.wait()
         await member.backend.aclose()
@@ -138,16 +139,16 @@ class Fleet:
         low_priority: bool = False,
         budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply:
-        """Make the pictures of one request on the server that will have made them first.
+        """Generate the images of one request on the server that will finish it first.
 
         Args:
-            request: What to draw.
-            cost: What it costs, for whoever knows better than the fleet's own `cost`.
-            low_priority: Whether it belongs to a batch: it gives way to what somebody waits for.
-            budget: What the image may still cost; None for one that is begun with this call.
+            request: What to generate.
+            cost: Cost of the request; None to use the fleet's own `cost`.
+            low_priority: Whether it belongs to a batch and gives way to interactive requests.
+            budget: What the image may still cost; None to begin a new budget with this call.
 
         Raises:
-            OmniError: The server's own error; of several servers the last one's, when none is left.
+            OmniError: The server's own error; with several servers, the last one's when none is left.
             PoisonRequest: Engines died on it twice.
         """
         work = self._cost(request) if cost is None else cost
@@ -171,15 +172,15 @@ class Fleet:
         low_priority: bool = False,
         budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply:
-        """Change pictures on the server that will have done it first; raises as `generate_image` does.
+        """Edit images on the server that will finish it first; raises what `generate_image` raises.
 
         Args:
             request: What to change.
-            image: The pictures, each the content of its file.
+            image: The images, each as the content of its file.
             mask_image: Where to change them.
-            reference_image: What to take as a model.
+            reference_image: An image to borrow from.
             cost: As for `generate_image`.
-            low_priority: Whether it belongs to a batch: it gives way to what somebody waits for.
+            low_priority: As for `generate_image`.
             budget: As for `generate_image`.
         """
 
@@ -192,24 +193,24 @@ class Fleet:
         )
 
     async def get_models(self) -> ModelList:
-        """The names of the model of the first server that answers.
+        """Return the model names of the first server that answers.
 
         Raises:
-            OmniError: None answers.
+            OmniError: No server answers.
         """
         return await self._ask_any(lambda backend: backend.get_models())
 
     async def health_check(self) -> bool:
-        """Whether a server can do what was asked for last; each is asked at most once in five seconds.
+        """Return whether a server can serve the last requested model; each is asked at most every 5 s.
 
         Raises:
-            OmniError: None answers.
+            OmniError: No server answers.
         """
         if self._pool.alone is not None:
             return await self._pool.alone.backend.health_check()
         await self._health_checks.ensure_models_known()
         await asyncio.gather(
-            self._health_checks.revive(), *map(self._health_checks.look_at, self._pool.members)
+            self._health_checks.revive(), *map(self._health_checks.check, self._pool.members)
         )
         if any(
             member.is_in and self._pool.serves(member, self._pool.wanted) for member in self._pool.members
@@ -218,42 +219,42 @@ class Fleet:
         raise self._pool.outage(self._pool.members)
 
     async def get_version(self) -> str:
-        """The version of the first server that answers.
+        """Return the version of the first server that answers.
 
         Raises:
-            OmniError: None answers.
+            OmniError: No server answers.
         """
         return await self._ask_any(lambda backend: backend.get_version())
 
     async def get_metrics(self) -> ServerMetrics:
-        """The counters of all servers together; times are those of the first one.
+        """Return the counters summed over all servers; times are those of the first one.
 
         Raises:
-            OmniError: None answers.
+            OmniError: No server answers.
         """
         if self._pool.alone is not None:
             return await self._health_checks.count_requests(self._pool.alone)
         await self._health_checks.ensure_models_known()
-        told: list[ServerMetrics] = []
+        metrics: list[ServerMetrics] = []
         failure: OmniError | None = None
         for member in self._pool.usable():
             try:
-                told.append(await self._health_checks.count_requests(member))
+                metrics.append(await self._health_checks.count_requests(member))
             except OmniError as error:
                 failure = error
-        if not told:
+        if not metrics:
             raise failure or self._pool.outage(self._pool.members)
-        return _together(told)
+        return _sum(metrics)
 
     async def requests_of_others(self) -> int | None:
-        """How many requests of others the servers have now, running and waiting; None where none tells.
+        """Return the number of other clients' requests on the servers; None if no server reports it.
 
         Raises:
-            OmniError: None answers.
+            OmniError: No server answers.
         """
         await self.get_metrics()
-        told = [member.others for member in self._pool.members if member.others is not None]
-        return sum(told) if told else None
+        counts = [member.others for member in self._pool.members if member.others is not None]
+        return sum(counts) if counts else None
 
     async def aclose(self) -> None:
         """Close the connections to all servers."""
@@ -262,11 +263,11 @@ class Fleet:
             await member.backend.aclose()
 
     def version_at(self, url: str) -> str | None:
-        """The version of one server; None where it is not known."""
+        """Return the version of one server; None if it is not known."""
         return next((member.version for member in self._pool.members if member.url == url), None)
 
     def parallel_at(self, url: str) -> int | None:
-        """How many requests one server works on at the same time, as it told; None while it has not."""
+        """Return how many requests one server runs at the same time; None if it has not reported it."""
         return next((member.parallel for member in self._pool.members if member.url == url), None)
 
     async def _generate(
@@ -305,11 +306,11 @@ class Fleet:
         reply, member = await self._failover.serve(request, waiting, send)
         return _with_server(reply, request, member.url, budget)
 
-    def _lose(self) -> None:
-        self._scheduler.lose()
+    def _fail_unservable(self) -> None:
+        self._scheduler.fail_unservable()
 
-    def _give_way(self) -> None:
-        self._scheduler.give_way()
+    def _dispatch(self) -> None:
+        self._scheduler.dispatch()
 
     async def _pass_through(
         self,
@@ -321,7 +322,7 @@ class Fleet:
     ) -> ImageGenerationReply:
         sent = member.limit.record_sent(self._clock())
         if low_priority:
-            self._health_checks.ask_how_many(member)
+            self._health_checks.update_counts(member)
         try:
             reply = await send()
         except OmniError as error:
@@ -330,7 +331,7 @@ class Fleet:
             else:
                 member.limit.record_aborted()
             raise
-        except BaseException:  # cancelled, too: its place is free, and its time tells nothing
+        except BaseException:  # also if cancelled: its slot is free, and its time means nothing
             member.limit.record_aborted()
             raise
         else:
@@ -361,7 +362,7 @@ async def _spend(
     call: Callable[[ImageBackend], Awaitable[ImageGenerationReply]],
     clock: Callable[[], float],
 ) -> ImageGenerationReply:
-    """Call a backend, and write down what that cost, where it does not do so itself."""
+    """Call a backend, and record what that cost unless the backend does so itself."""
     if isinstance(backend, BudgetedBackend):
         return await call(backend.with_budget(budget))
     budget.begin(clock)
@@ -378,24 +379,24 @@ async def _spend(
 def _with_server(
     reply: ImageGenerationReply, request: ServerRequest, url: str, budget: GenerationBudget
 ) -> ImageGenerationReply:
-    """Write on a reply who made it, and what was tried before, where its client has not."""
+    """Add to a reply's receipt which server answered and what was tried before, unless its client has."""
     if reply.receipt is not None and reply.receipt.server:
         return reply
     receipt = reply.receipt or CallReport(requested=request, sent=request, failures=budget.failures)
     return reply.with_receipt(replace(receipt, server=url))
 
 
-def _together(told: Sequence[ServerMetrics]) -> ServerMetrics:
+def _sum(metrics: Sequence[ServerMetrics]) -> ServerMetrics:
     def total(name: str) -> int | None:
-        counts = [count for each in told if (count := getattr(each, name)) is not None]
+        counts = [count for each in metrics if (count := getattr(each, name)) is not None]
         return sum(counts) if counts else None
 
     return replace(
-        told[0],
+        metrics[0],
         requests_running=total("requests_running"),
         requests_waiting=total("requests_waiting"),
         requests_succeeded=total("requests_succeeded"),
         requests_failed=total("requests_failed"),
         images=total("images"),
-        peak_memory_mb=max((each.peak_memory_mb for each in told if each.peak_memory_mb), default=None),
+        peak_memory_mb=max((each.peak_memory_mb for each in metrics if each.peak_memory_mb), default=None),
     )

@@ -1,4 +1,4 @@
-"""Whether a server can make pictures: its health, its model, how fast it answers."""
+"""Examine a server: its health, its model, its version and its response time."""
 
 import asyncio
 import time
@@ -19,34 +19,34 @@ _SEVERAL = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What a server said of itself."""
+    """The result of examining a server."""
 
     server_url: str
     status: ServerStatus
-    """healthy: alive and a model is loaded; unhealthy: it answers, but cannot make pictures."""
+    """healthy: alive with a model loaded; unhealthy: it answers but cannot generate images."""
     model: str | None = None
     latency_seconds: float | None = None
-    """From asking ``/health`` to its answer."""
+    """Response time of ``/health``."""
     version: str | None = None
     """vLLM's version."""
     error: OmniError | None = None
     """Why it is not healthy."""
     servers: tuple["Health", ...] = ()
-    """What each server of a fleet said, in the order in which they were given; empty for a single server."""
+    """The result for each server of a fleet, in the order they were given; empty for a single server."""
 
 
 async def examine(backend: Backend, *, timer: Callable[[], float] = time.perf_counter) -> Health:
     """Ask a server for its health, its models and its version; never raises ``OmniError``.
 
-    Of a fleet, each server is asked as well, all at the same time.
+    In a fleet, each server is asked as well, all at the same time.
     """
     backends = backend.backends if isinstance(backend, Fleet) else ()
     if len(backends) < _SEVERAL:
         return await _examine(backend, timer)
-    whole, *servers = await asyncio.gather(
+    fleet, *servers = await asyncio.gather(
         _examine(backend, timer), *(_examine(each, timer) for each in backends)
     )
-    return replace(whole, servers=tuple(servers))
+    return replace(fleet, servers=tuple(servers))
 
 
 async def _examine(backend: Backend, timer: Callable[[], float]) -> Health:

@@ -1,7 +1,8 @@
-"""Checkups: what servers are asked beside the calls: what they serve, and whether they are well."""
+"""Health checks: ask servers for their models, health and load, apart from their calls."""
 
 import asyncio
 import copy
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Final
 
@@ -9,32 +10,35 @@ from vllm_omni_client.errors import EngineDead, OmniError
 from vllm_omni_client.metrics import ServerMetrics
 
 from vllm_image_core.fleet.circuit_breaker import PROBE_SECONDS
-from vllm_image_core.fleet.server import Server, introduction
+from vllm_image_core.fleet.server import Server, models_and_version
 from vllm_image_core.fleet.server_pool import ServerPool
+from vllm_image_core.text import error_name, one_line
 
 __all__ = ["HealthChecks"]
 
-_TICK_SECONDS: Final = 1.0
-"""How often it is looked at whether a server is overdue, while calls wait for others."""
+_logger = logging.getLogger(__name__)
 
-_MEETING_SECONDS: Final = 30.0
-"""How often a server that has another model than is wanted is asked whether it has the right one now."""
+_TICK_SECONDS: Final = 1.0
+"""How often overdue servers are looked for while calls wait."""
+
+_MODEL_CHECK_SECONDS: Final = 30.0
+"""How often a server with another model than the wanted one is asked for its model again."""
 
 _SHORTEST_TICK_SECONDS: Final = 0.01
 _GRACE_SECONDS: Final = 1.0
-"""How long the other servers are waited for once one of them has said what it serves."""
+"""How long to wait for the other servers once one has reported its model."""
 
 _UNAVAILABLE: Final = 503
 
 
 class HealthChecks:
-    """Asks the servers of a crew, each as rarely as will do.
+    """Checks the servers of a pool, each as rarely as possible.
 
     Args:
         pool: The servers.
-        clock: Seconds on a clock that never goes back.
-        lose: Called when a server may have been lost or won.
-        give_way: Called when a server may have room.
+        clock: Returns seconds on a clock that never goes back.
+        on_change: Called when a server may have become unavailable or available.
+        on_room: Called when a server may have room.
     """
 
     def __init__(
@@ -42,136 +46,143 @@ class HealthChecks:
         pool: ServerPool,
         clock: Callable[[], float],
         *,
-        lose: Callable[[], object],
-        give_way: Callable[[], object],
+        on_change: Callable[[], object],
+        on_room: Callable[[], object],
     ) -> None:
         self._pool = pool
         self._clock = clock
-        self._lose = lose
-        self._give_way = give_way
+        self._on_change = on_change
+        self._on_room = on_room
         self._open = False
         self._keeper: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._meetings: set[asyncio.Task[None]] = set()
+        self._readings: set[asyncio.Task[None]] = set()
         self._reviving: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """There are calls from now on."""
+        """Start: calls come from now on."""
         self._open = True
-        self._keeper = None  # that of an event loop that was closed will not come
+        self._keeper = None  # one from a closed event loop would never run
 
     def end(self) -> None:
-        """There are no calls any more: nobody is asked but for those that come."""
+        """Stop the periodic checks, because there are no more calls."""
         self._open = False
         if self._keeper is not None:
             self._keeper.cancel()
             self._keeper = None
 
     async def aclose(self) -> None:
-        """Ask no more."""
+        """Stop all checks."""
         for task in (*self._tasks, *([self._keeper] if self._keeper else [])):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def add(self, member: Server) -> None:
-        """Ask a server that has come what it serves; without calls, the next one will."""
+        """Ask a new server for its models, or leave that to the next call if there are none."""
         if self._open:
-            self._meet(member)
+            self._start_reading_models(member)
 
     def keep(self, now: float, *, waiting: bool) -> None:
-        """Look after the servers from time to time, as long as one needs it or calls wait."""
+        """Check the servers periodically while one needs it or calls wait."""
         if self._keeper is None and self._open and (waiting or self._needs_keeping(now)):
             self._keeper = asyncio.get_running_loop().create_task(self._keep())
 
     async def ensure_models_known(self) -> None:
-        """Ask the servers once what they serve; one that is slow to answer holds up nobody for long.
+        """Ask the servers for their models once; a slow server delays calls only briefly.
 
-        Who comes while they are being asked waits for the first answer, as who has asked them does.
+        A call that comes meanwhile waits for the first answer, too.
         """
-        asked = [self._meet(member) for member in self._pool.members if not member.asked]
-        while self._meetings and not any(member.names for member in self._pool.members):
-            await asyncio.wait(self._meetings, return_when=asyncio.FIRST_COMPLETED)
+        asked = [self._start_reading_models(member) for member in self._pool.members if not member.asked]
+        while self._readings and not any(member.names for member in self._pool.members):
+            await asyncio.wait(self._readings, return_when=asyncio.FIRST_COMPLETED)
         if not asked:
             return
         if pending := [task for task in asked if not task.done()]:
             await asyncio.wait(pending, timeout=_GRACE_SECONDS)
-        self._pool.met = True
+        self._pool.models_known = True
         self._pool.compare()
 
-    async def introduce(self, member: Server) -> bool:
-        """Ask a server what it serves; whether it has said so."""
+    async def read_models(self, member: Server) -> bool:
+        """Ask a server for its models, and return whether it reported them."""
         member.asked = True
         try:
-            models, version = await introduction(member.backend)
+            models, version = await models_and_version(member.backend)
         except OmniError as error:
+            _logger.debug("Server %s does not report its model: %s", member.url, error_name(error))
             member.last_error = copy.copy(error)
             member.circuit.record_failure(self._clock(), surely=True)
-            self._lose()
+            self._on_change()
             return False
         member.set_models(models, version)
+        _logger.debug(
+            "Server %s has %s, vLLM-Omni %s",
+            member.url,
+            one_line(", ".join(member.names)),
+            one_line(str(version)),
+        )
         member.seen = self._clock()
-        if self._pool.met:
+        if self._pool.models_known:
             self._pool.compare()
-        self._lose()
+        self._on_change()
         return True
 
     async def revive(self) -> None:
-        """Ask the servers that are out for their health, if it is time; all callers wait for one answer."""
+        """Probe the servers that are left out, if it is time; concurrent callers share one probe."""
         if self._reviving is None or self._reviving.done():
             self._reviving = self.start(self._probe_all())
         await asyncio.shield(self._reviving)
 
-    async def look_at(self, member: Server) -> None:
-        """Ask a server that gets work whether it is well, unless it has shown that just now."""
+    async def check(self, member: Server) -> None:
+        """Check the health of a server that gets requests, unless it has just shown that it is healthy."""
         if not member.is_in or self._clock() < member.seen + PROBE_SECONDS:
             return
         member.seen = self._clock()
         if not await self._is_well(member):
             member.circuit.record_failure(self._clock(), surely=True)
-            self._lose()
+            self._on_change()
 
-    def ask_how_many(self, member: Server) -> None:
-        """Ask a server how many requests it has, where it is time to."""
-        if self._pool.parallel is None and member.wants_to_tell(self._clock()):
-            self.start(self._refresh_counts(member))
+    def update_counts(self, member: Server) -> None:
+        """Ask a server how many requests it has, if it is time to."""
+        if self._pool.parallel is None and member.should_ask_counts(self._clock()):
+            self.start(self._update_counts(member))
 
     async def count_requests(self, member: Server) -> ServerMetrics:
-        """Ask a server for its numbers, and note how many of the requests there are not ours."""
+        """Ask a server for its metrics, and record how many of its requests are not ours."""
         before = member.under_way
-        told = await member.backend.get_metrics()
+        metrics = await member.backend.get_metrics()
         own = max(before, member.under_way)
-        member.set_request_counts(told.requests_running, told.requests_waiting, own=own)
-        return told
+        member.set_request_counts(metrics.requests_running, metrics.requests_waiting, own=own)
+        return metrics
 
     async def probe(self, member: Server) -> None:
-        """Ask a server that is out, or in doubt, for its health, and let it in where it is well."""
+        """Check the health of a server that is left out or in doubt, and let it back in if it is healthy."""
         member.circuit.probing(self._clock())
         member.probing = True
         try:
             well = await self._is_well(member)
         finally:
             member.probing = False
-        if well and await self.introduce(member):
+        if well and await self.read_models(member):
             member.circuit.half_open()
         else:
             member.circuit.record_ill_health(self._clock())
             member.record_crash()
-        self._lose()
+        self._on_change()
 
     def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Do something beside the calls."""
+        """Run work in the background."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _refresh_counts(self, member: Server) -> None:
+    async def _update_counts(self, member: Server) -> None:
         try:
-            told = await self.count_requests(member)
+            metrics = await self.count_requests(member)
         except OmniError:
-            return  # its pictures show whether it is well
-        member.observe_parallelism(told.requests_running, told.requests_waiting)
-        self._give_way()
+            return  # its images will show whether it is healthy
+        member.observe_parallelism(metrics.requests_running, metrics.requests_waiting)
+        self._on_room()
 
     async def _probe_all(self) -> None:
         now = self._clock()
@@ -183,11 +194,11 @@ class HealthChecks:
             for member in self._pool.members
             if not member.probing and member.circuit.may_probe(now, last_hope=lost)
         ]
-        others = self._due_to_be_met(now, PROBE_SECONDS if lost else _MEETING_SECONDS)
-        await asyncio.gather(*map(self.probe, due), *map(self.introduce, others))
+        others = self._due_to_read_models(now, PROBE_SECONDS if lost else _MODEL_CHECK_SECONDS)
+        await asyncio.gather(*map(self.probe, due), *map(self.read_models, others))
 
-    def _due_to_be_met(self, now: float, seconds: float) -> list[Server]:
-        """Return the servers that had another model than is wanted, so many seconds ago."""
+    def _due_to_read_models(self, now: float, seconds: float) -> list[Server]:
+        """Return the servers with another model than the wanted one that were last seen this long ago."""
         return [
             member
             for member in self._pool.members
@@ -200,21 +211,23 @@ class HealthChecks:
         try:
             well = await member.backend.health_check()
         except OmniError as error:
+            _logger.debug("Server %s is not healthy: %s", member.url, error_name(error))
             member.last_error = copy.copy(error)
             return False
+        _logger.debug("Server %s is %s", member.url, "healthy" if well else "not healthy")
         if not well:
             member.last_error = EngineDead(f"{member.url}: /health does not answer 200", status=_UNAVAILABLE)
         return well
 
-    def _meet(self, member: Server) -> asyncio.Task[None]:
+    def _start_reading_models(self, member: Server) -> asyncio.Task[None]:
         member.asked = True
 
         async def meet() -> None:
-            await self.introduce(member)
+            await self.read_models(member)
 
         task = self.start(meet())
-        self._meetings.add(task)
-        task.add_done_callback(self._meetings.discard)
+        self._readings.add(task)
+        task.add_done_callback(self._readings.discard)
         return task
 
     def _needs_keeping(self, now: float) -> bool:
@@ -226,13 +239,13 @@ class HealthChecks:
         )
 
     async def _keep(self) -> None:
-        """Probe servers that are out, wake those that were paused, and notice those that are overdue."""
+        """Probe servers that are left out, resume paused ones, and notice overdue ones."""
         while True:
             now = self._clock()
             times = [member.paused_until - now for member in self._pool.members if member.paused_until > now]
             await asyncio.sleep(max(_SHORTEST_TICK_SECONDS, min([*times, _TICK_SECONDS])))
             now = self._clock()
             probes = any(member.circuit.may_probe(now) for member in self._pool.members)
-            if probes or self._due_to_be_met(now, _MEETING_SECONDS):
+            if probes or self._due_to_read_models(now, _MODEL_CHECK_SECONDS):
                 await self.revive()
-            self._give_way()
+            self._on_room()

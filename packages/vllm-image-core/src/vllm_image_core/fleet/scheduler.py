@@ -1,10 +1,11 @@
-"""Dispatch: the calls that wait, each given to the server that is best for it.
+"""Scheduler: queue the calls of a fleet, and send each to the server that will finish it first.
 
-They wait here and not in the servers' queues, so that a call is bound to a server as late as can be.
+Calls wait here, not in the servers' queues, so that a call is assigned to a server as late as possible.
 """
 
 import asyncio
 import contextlib
+import logging
 import math
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
@@ -26,15 +27,17 @@ __all__ = [
     "rough_cost",
 ]
 
+_logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class ServerOutlook:
-    """What is to be expected of a server.
+    """When a server is expected to be free, and how fast it will be.
 
     Attributes:
-        wait: Seconds until it has done what it has.
-        pace: Seconds for a unit of work over all that it does at once.
-        alone: Seconds for a unit of work of one call.
+        wait: Seconds until it has finished its current work.
+        pace: Seconds per unit of work, over all calls it runs at once.
+        alone: Seconds per unit of work of a single call.
     """
 
     wait: float
@@ -42,12 +45,12 @@ class ServerOutlook:
     alone: float
 
     def ends(self, work: float) -> float:
-        """When it would have done a call, in seconds from now."""
+        """Return in how many seconds it would have finished a call."""
         return self.wait + work * self.alone
 
 
 def others_end(others: Sequence[ServerOutlook], work: float) -> float:
-    """When these servers would have done some work together, beside what they have; infinity without any."""
+    """Return in how many seconds these servers would have done extra work together; infinity without any."""
     end, rate, busy = float("inf"), 0.0, 0.0
     for other in sorted(others, key=lambda outlook: outlook.wait):
         if other.wait >= end:
@@ -59,14 +62,14 @@ def others_end(others: Sequence[ServerOutlook], work: float) -> float:
 
 
 class CallQueue:
-    """The calls that wait: those that somebody waits for by arrival, those of batches by their cost."""
+    """The waiting calls: interactive ones ordered by arrival, those of batches by cost."""
 
     def __init__(self) -> None:
         self._urgent: deque[FleetCall] = deque()
         self._low_priority: list[FleetCall] = []
         self._arrived: deque[FleetCall] = deque()
-        self._given_away = 0
-        self.work = 0.0
+        self._dispatched = 0
+        self.work: float = 0.0
 
     def __len__(self) -> int:
         return len(self._urgent) + len(self._low_priority)
@@ -76,8 +79,8 @@ class CallQueue:
         yield from self._low_priority
 
     def add(self, call: FleetCall) -> None:
-        """Let a call wait."""
-        call.number = self._given_away
+        """Add a call to the queue."""
+        call.number = self._dispatched
         self.work += call.work
         if call.first:
             self._urgent.appendleft(call)
@@ -88,7 +91,7 @@ class CallQueue:
             self._urgent.append(call)
 
     def remove(self, call: FleetCall) -> None:
-        """Take a call out, whether it is given away or given up."""
+        """Remove a call, because it is dispatched or given up."""
         if call.low_priority and not call.first:
             start = bisect_left(self._low_priority, call.work, key=_work)
             del self._low_priority[self._low_priority.index(call, start)]
@@ -105,13 +108,13 @@ class CallQueue:
         *,
         untried: bool = False,
     ) -> FleetCall | None:
-        """The call that a server takes next; None when it is better left free.
+        """Return the call that a server gets next; None if it is better left idle.
 
         Args:
-            longest: The most work that it would have done by the time that the others are done.
-            fits: Whether it can do a call.
-            sooner: Whether it would do a call sooner than any other server.
-            untried: Whether nobody knows yet how fast it is.
+            longest: The most work that it could do before the other servers have finished everything.
+            fits: Returns whether the server can do a call.
+            sooner: Returns whether it would finish a call before any other server.
+            untried: Whether its speed is not known yet.
         """
         first = next((call for call in self._urgent if fits(call)), None)
         if first is not None and sooner(first):
@@ -130,12 +133,12 @@ class CallQueue:
         return too_long if too_long is not None and sooner(too_long) else None
 
     def count_assigned(self) -> None:
-        """Count a call that was given to a server."""
-        self._given_away += 1
+        """Count a call that was dispatched."""
+        self._dispatched += 1
 
     def _is_overdue(self, call: FleetCall) -> bool:
-        """Whether too many calls that came later, and cost more, have gone before this one."""
-        return self._given_away - call.number > max(64, 4 * len(self._low_priority))
+        """Return whether too many calls that came later have been dispatched before this one."""
+        return self._dispatched - call.number > max(64, 4 * len(self._low_priority))
 
 
 def _work(call: FleetCall) -> float:
@@ -143,9 +146,9 @@ def _work(call: FleetCall) -> float:
 
 
 def rough_cost(request: ServerRequest) -> float:
-    """Steps times what one takes, in proportion; a step's time grows a little faster than its pixels.
+    """Estimate a request's relative cost: its steps times a function of its megapixels.
 
-    The shape, 0.2 + MP + 0.2 MP², is that of the large diffusion transformers' operations.
+    The function, 0.2 + MP + 0.2 MP², follows the operation count of large diffusion transformers.
     """
     width, _, height = (request.size or "1024x1024").partition("x")
     megapixels = int(width) * int(height) / PIXELS_PER_MEGAPIXEL
@@ -153,19 +156,19 @@ def rough_cost(request: ServerRequest) -> float:
 
 
 _NOT_SOON_SECONDS: Final = 3_600.0
-"""When a server is expected to take a fresh call that has to be found not guilty first."""
+"""Assumed wait of a server under suspicion, in seconds."""
 
 _MOST_WAITING: Final = 256
-"""No more calls of a batch are asked for than so many beside those that are sent."""
+"""Maximum number of a batch's calls that wait here in addition to those that are sent."""
 
 
 class Scheduler:
-    """Gives calls away as long as a server is better taken than left free.
+    """Sends waiting calls to servers whenever that is better than leaving a server idle.
 
     Args:
         pool: The servers.
-        health_checks: Asks them.
-        clock: Seconds on a clock that never goes back.
+        health_checks: Checks the servers' health and load.
+        clock: Returns seconds on a clock that never goes back.
     """
 
     def __init__(self, pool: ServerPool, health_checks: HealthChecks, clock: Callable[[], float]) -> None:
@@ -174,21 +177,21 @@ class Scheduler:
         self._clock = clock
         self._queue = CallQueue()
         self._turns: dict[FleetCall, asyncio.Future[None]] = {}
-        self._giving: asyncio.Handle | None = None
+        self._dispatching: asyncio.Handle | None = None
 
     @property
     def window(self) -> int:
-        """How many calls of a batch should be open now, at least 1: what is sent, and a few that wait."""
+        """How many of a batch's calls should be open now, at least 1: those sent and a few that wait."""
         usable = [member for member in self._pool.members if member.is_in or not member.asked]
         limits = sum(1 if each.circuit.state == "trial" else each.limit.value for each in usable)
         return max(1, limits + self._useful_waiting(usable))
 
     def begin(self) -> None:
-        """There are calls from now on."""
-        self._giving = None  # that of an event loop that was closed will not come
+        """Start: calls come from now on."""
+        self._dispatching = None  # one from a closed event loop would never run
 
     async def turn(self, call: FleetCall) -> Server:
-        """Wait until a server has room for a call, and nothing better to do."""
+        """Wait until a server should run this call, and return the server."""
         if not any(self._pool.may_serve(member, call) for member in self._pool.members):
             await self._health_checks.revive()
             if not any(self._pool.may_serve(member, call) for member in self._pool.members):
@@ -197,47 +200,47 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         self._queue.add(call)
         self._turns[call] = turn = loop.create_future()
-        if self._giving is None:
-            self._giving = loop.call_soon(self.give_way)  # calls that come together are given away together
+        if self._dispatching is None:
+            self._dispatching = loop.call_soon(self.dispatch)  # together with calls that come now
         try:
             await turn
-        except BaseException:  # cancelled, too: who waits no longer must not be given a turn
+        except BaseException:  # also if cancelled: a call that no longer waits must not get a turn
             self._withdraw(call)
             raise
         finally:
             del self._turns[call]
         if call.member is None:
-            raise RuntimeError("a call was told its turn and not its server")
+            raise RuntimeError("a call got its turn without a server")
         return call.member
 
-    def give_way(self) -> None:
-        """Give calls away as long as a server is better taken than left free."""
-        self._giving = None
+    def dispatch(self) -> None:
+        """Dispatch calls while that is better than leaving a server idle."""
+        self._dispatching = None
         now = self._clock()
         if len(self._queue) and any(member.has_room(now) for member in self._pool.members):
-            self._give_all(now)
+            self._dispatch_all(now)
         self._health_checks.keep(now, waiting=bool(len(self._queue)))
 
-    def lose(self) -> None:
-        """Let calls go that no server is left for, and give the others away."""
+    def fail_unservable(self) -> None:
+        """Fail the calls that no server is left for, and dispatch the others."""
         for call in list(self._queue):
             turn = self._turns.get(call)
             left = any(self._pool.may_serve(member, call) for member in self._pool.members)
             if not left and turn is not None and not turn.done():
                 self._queue.remove(call)
                 turn.set_exception(self._pool.refusal(call))
-        self.give_way()
+        self.dispatch()
 
     def _withdraw(self, call: FleetCall) -> None:
         if call.member is None:
-            with contextlib.suppress(ValueError):  # it was told that no server is left for it
+            with contextlib.suppress(ValueError):  # it was failed because no server is left for it
                 self._queue.remove(call)
         else:
             call.member.record_abandoned(call, self._clock(), self._pool.usual)
-        self.give_way()
+        self.dispatch()
 
-    def _give_all(self, now: float) -> None:
-        self._pool.recall_paces()
+    def _dispatch_all(self, now: float) -> None:
+        self._pool.load_service_rates()
         usual = self._pool.usual
         outlooks = {member: _outlook(member, now, usual) for member in self._pool.members if member.is_in}
         reserved = self._reserve(outlooks, now, usual)
@@ -249,11 +252,11 @@ class Scheduler:
             if chosen is None:
                 return
             call, member = chosen
-            self._give(call, member, now, usual)
+            self._assign(call, member, now, usual)
             outlooks[member] = _outlook(member, now, usual)
 
     def _reserve(self, outlooks: dict[Server, ServerOutlook], now: float, usual: float) -> set[Server]:
-        """Keep a server free for each call that must be alone there, and give it away where one is free."""
+        """Reserve a server for each call that must run alone, and dispatch the call if the server is idle."""
         reserved: set[Server] = set()
         for call in [call for call in self._queue if call.alone]:
             able = [
@@ -266,7 +269,7 @@ class Scheduler:
             member = min(able, key=lambda each: each.under_way)
             reserved.add(member)
             if not member.under_way and member.has_room(now):
-                self._give(call, member, now, usual)
+                self._assign(call, member, now, usual)
                 outlooks[member] = _outlook(member, now, usual)
         return reserved
 
@@ -293,18 +296,19 @@ class Scheduler:
             untried=member.pace.seconds is None,
         )
 
-    def _give(self, call: FleetCall, member: Server, now: float, usual: float) -> None:
+    def _assign(self, call: FleetCall, member: Server, now: float, usual: float) -> None:
         self._queue.remove(call)
         self._queue.count_assigned()
         member.record_sent(call, now, usual)
-        self._health_checks.ask_how_many(member)
+        _logger.debug("%s: sent to %s; %d still wait", call.label, member.url, len(self._queue))
+        self._health_checks.update_counts(member)
         turn = self._turns.get(call)
         if turn is not None and not turn.done():
             turn.set_result(None)
 
     def _useful_waiting(self, usable: Sequence[Server]) -> int:
-        """Return how many calls the others do while the slowest server does one more."""
-        if len(usable) < 2:  # noqa: PLR2004 - one server has no choice
+        """Return how many calls the other servers finish while the slowest one does one more."""
+        if len(usable) < 2:  # noqa: PLR2004 - with one server there is no choice
             return len(usable)
         usual = self._pool.usual
         paces = [member.pace.seconds or usual for member in usable]

@@ -1,6 +1,7 @@
-"""A member of a fleet: one server, with what was learnt of it and what it has to do."""
+"""Track one server of a fleet: its requests, measured speed, concurrency limit and circuit breaker."""
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,36 +16,39 @@ from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.circuit_breaker import CircuitBreaker, CircuitState
 from vllm_image_core.fleet.concurrency_limit import ConcurrencyLimiter, RequestToken
 from vllm_image_core.fleet.error_policy import ErrorPolicy
+from vllm_image_core.text import error_name
 
 __all__ = [
     "FleetCall",
     "Server",
     "ServerReport",
     "ServiceRate",
-    "introduction",
+    "models_and_version",
     "usual_seconds",
 ]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerReport:
-    """What is known of one server of a fleet.
+    """A report on one server of a fleet.
 
     Attributes:
         url: Its base URL, without credentials.
-        state: "closed": it gets work; "open": it is out, and asked for its health; "trial": it is let in
-            again; "unknown": it was not asked yet.
-        model: The model that it serves; None while it has not told it.
-        version: Its version, likewise.
-        under_way: How many requests it has now.
-        limit: How many it may have.
-        parallel: How many it works on at the same time, as it told; None while it has not.
-        others: How many requests of others it had when it was asked last, running and waiting; None where it
-            does not tell.
-        done: How many it answered.
-        failed: How many it failed at.
-        error: Why it is out; None when it is not.
-        note: In what it differs from the others; "" when it does not.
+        state: "closed": it gets requests; "open": it gets none, and its health is probed; "trial": it was
+            let back in on trial; "unknown": it has not been asked yet.
+        model: The model that it serves; None until it reports one.
+        version: Its version; None until it reports one.
+        under_way: Number of requests it has now.
+        limit: Number of requests it may have.
+        parallel: Number of requests it runs at the same time, as it reported; None until it does.
+        others: Number of other clients' requests, running and waiting, when it was last asked; None if it
+            does not report them.
+        done: Number of requests it answered.
+        failed: Number of requests it failed.
+        error: Why it gets no requests; None if it does.
+        note: How it differs from the other servers; "" if it does not.
     """
 
     url: str
@@ -62,14 +66,14 @@ class ServerReport:
 
 
 _MEMORY: Final = 0.9
-"""What is left of an observation after the next one: some ten of them count."""
+"""Weight that an observation keeps after the next one; about ten of them count."""
 
 _EXPECTED: Final = 2.0
-"""What was learned of a server before counts as so many units of work."""
+"""Weight of a stored service rate, in units of work."""
 
 
 class ServiceRate:
-    """The pace of one server, in seconds for a unit of work. Times are on a clock that never goes back."""
+    """Measures one server's seconds per unit of work. Times are on a clock that never goes back."""
 
     def __init__(self) -> None:
         self._work = 0.0
@@ -81,20 +85,20 @@ class ServiceRate:
 
     @property
     def seconds(self) -> float | None:
-        """Seconds for a unit of work while it is busy, over all that it does at once; None at first."""
+        """Busy seconds per unit of work, over all requests it runs at once; None before the first one."""
         return self._busy / self._work if self._work > 0 else None
 
     def expect(self, seconds: float) -> None:
-        """Take it as known how many seconds a unit of work takes, until its own work shows it."""
+        """Set the expected seconds per unit of work, until its own work shows them."""
         self._work, self._busy = _EXPECTED, _EXPECTED * seconds
 
     def record_sent(self, now: float, work: float, usual: float) -> None:
-        """Take in that some work was sent.
+        """Record that work was sent.
 
         Args:
-            now: The time.
-            work: How much.
-            usual: Seconds for a unit of work on other servers, as long as this one's are not known.
+            now: The current time.
+            work: Amount of work.
+            usual: Seconds per unit of work on other servers, used until this server's are known.
         """
         if self._under_way == 0:
             self._since = now
@@ -103,7 +107,7 @@ class ServiceRate:
         self._until = max(self._until, now) + work * (self.seconds or usual)
 
     def record_ended(self, now: float, work: float, usual: float, *, done: bool) -> None:
-        """Take in that some work has ended; `done` when it was answered, so that its time tells something."""
+        """Record that work has ended; `done` if it was answered, so that its time counts."""
         self._under_way -= 1
         self._outstanding = max(0.0, self._outstanding - work) if self._under_way else 0.0
         if done:
@@ -113,9 +117,9 @@ class ServiceRate:
         self._until = now + self._outstanding * (self.seconds or usual)
 
     def seconds_left(self, now: float) -> float:
-        """When it will have done what it has, in seconds from now.
+        """Return in how many seconds it will have finished its work.
 
-        What is overdue is expected to take as long again as it is overdue.
+        Overdue work is expected to take as long again as it is overdue.
         """
         return abs(self._until - now) if self._under_way else 0.0
 
@@ -124,14 +128,14 @@ _PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _BUSY_IN_A_ROW: Final = 3
 _MOST_CHARGES: Final = 3
-_TELLING_SECONDS: Final = 10.0
-"""How often a server is asked how many requests run there and how many wait."""
+_COUNT_SECONDS: Final = 10.0
+"""How often a server is asked for the number of its running and waiting requests."""
 
 _SHOWING: Final = 2
-"""So many under way, one of which waits, show how many a server works on at the same time."""
+"""With this many requests, one of which waits, a server shows how many it runs at the same time."""
 
 
-def _nobody() -> "set[Server]":
+def _no_servers() -> "set[Server]":
     return set()
 
 
@@ -140,21 +144,21 @@ class FleetCall:
     """A request on its way through a fleet, from the caller to an answer.
 
     Attributes:
-        work: What it costs, in any unit that is the same for all calls.
+        work: Its cost, in any unit that is the same for all calls.
         model: The served name that it asks for; None for any.
-        low_priority: Whether it belongs to a batch, and gives way to what somebody waits for.
-        repeatable: Whether another answer would be the same picture.
-        first: Whether it goes before all that waits, as it was sent before.
-        number: How many calls had been given away when it came.
-        member: Who has it now.
-        avoided: Who has failed at it in a way that will not change.
-        deaths: The servers whose engine died while it was at work there; one twice that died twice.
-        blamed_by: Who called it impossible.
-        sent_to: What the server that has it served when it got it.
+        low_priority: Whether it belongs to a batch, and gives way to requests that somebody is waiting for.
+        repeatable: Whether repeating it would give the same image.
+        first: Whether it goes ahead of all waiting calls, because it was sent before.
+        number: How many calls had been dispatched when it came.
+        member: The server that has it now.
+        avoided: Servers that failed it in a way that will not change.
+        deaths: Servers whose engine died while running it; a server whose engine died twice is listed twice.
+        suspects: The server that failed it and is at fault if another server succeeds.
+        sent_to: The models of its server at the time it was sent.
         budget: What its image may still cost, and what was tried for it.
-        alone: Whether it is sent to a server that has nothing else to do: an engine may have died on it.
-        refusals: How many times it was not taken for want of room.
-        error: How its last attempt failed.
+        alone: Whether it must be the only request on its server, because an engine may have died on it.
+        refusals: How many times it was refused because a server was full.
+        error: The error of its last attempt.
     """
 
     work: float
@@ -164,7 +168,7 @@ class FleetCall:
     first: bool = False
     number: int = 0
     member: "Server | None" = None
-    avoided: "set[Server]" = field(default_factory=_nobody)
+    avoided: "set[Server]" = field(default_factory=_no_servers)
     deaths: list[str] = field(default_factory=list[str])
     suspects: "Server | None" = None
     sent_to: Mapping[str, str | None] | None = None
@@ -173,42 +177,47 @@ class FleetCall:
     refusals: int = 0
     error: OmniError | ImageError | None = None
 
+    @property
+    def label(self) -> str:
+        """Its name in log lines."""
+        return self.budget.label or "request"
+
 
 class Server:
     """One server of a fleet.
 
     Args:
         backend: The server.
-        parallel: How many requests it works on at the same time, for whoever knows.
-        ceiling: Never more than so many requests at once; None for no bound.
+        parallel: Number of requests it runs at the same time; None if that is not known.
+        ceiling: Maximum number of requests at once; None for no maximum.
 
     Attributes:
-        names: Under which names it serves its model, and what these stand for; empty until it was asked.
+        names: The names of its model and what they stand for; empty until it was asked.
         asked: Whether it was asked for its model.
-        version: Its version; None when it does not tell.
-        note: In what it differs from the others of its fleet.
-        last_error: How it failed last.
-        probing: Whether it is asked for its health at this moment.
-        seen: When it has shown last that it is well.
-        charges: How many failures may be its own or the requests', until another server has tried them.
-        parallel: How many requests it works on at the same time, as it told; None while it has not.
-        others: How many requests of others it had when it was asked last; None where it does not tell.
-        leaving: Called when it has done its last call; None while it stays.
+        version: Its version; None if it does not report one.
+        note: How it differs from the other servers of its fleet.
+        last_error: The error of its last failure.
+        probing: Whether its health is being probed now.
+        seen: When it last showed that it is healthy.
+        charges: Number of failures that may be its own or the requests' fault, until another server tries.
+        parallel: Number of requests it runs at the same time, as it reported; None until it does.
+        others: Number of other clients' requests when it was last asked; None if it does not report them.
+        leaving: Called when its last call has ended; None unless it is being removed.
     """
 
     def __init__(self, backend: Backend, *, parallel: int | None, ceiling: int | None) -> None:
         self.backend = backend
-        self.limit = ConcurrencyLimiter(parallel, ceiling)
-        self.circuit = CircuitBreaker()
-        self.pace = ServiceRate()
+        self.limit: ConcurrencyLimiter = ConcurrencyLimiter(parallel, ceiling)
+        self.circuit: CircuitBreaker = CircuitBreaker(self._log_change)
+        self.pace: ServiceRate = ServiceRate()
         self.names: dict[str, str | None] = {}
         self.asked = False
         self.version: str | None = None
         self.note = ""
         self.last_error: OmniError | ImageError | None = None
         self.probing = False
-        self.seen = 0.0
-        self.charges = 0
+        self.seen: float = 0.0
+        self.charges: int = 0
         self.parallel = parallel
         self.others: int | None = None
         self.leaving: Callable[[], object] | None = None
@@ -216,52 +225,52 @@ class Server:
         self._suspects: list[FleetCall] = []
         self._paused_until = 0.0
         self._refusals = 0
-        self._tells_at: float | None = -math.inf
-        self._has_shown = False
+        self._ask_at: float | None = -math.inf
+        self._has_shown_parallel = False
         self._done = 0
         self._failed = 0
 
     @property
     def url(self) -> str:
-        """Where it is, without credentials."""
+        """Its base URL, without credentials."""
         return self.backend.base_url
 
     @property
     def model(self) -> str | None:
-        """The name that its requests must use."""
+        """The model name that its requests must use."""
         return next(iter(self.names), None)
 
     @property
     def is_in(self) -> bool:
-        """Whether it is given work."""
+        """Whether it gets requests."""
         return bool(self.names) and not self.circuit.is_open and self.leaving is None
 
     @property
     def under_way(self) -> int:
-        """How many calls it has."""
+        """Number of calls it has."""
         return self.limit.under_way
 
     @property
     def paused_until(self) -> float:
-        """Until when it wants to be left alone."""
+        """Until when it asked not to be sent requests."""
         return self._paused_until
 
     def has_room(self, now: float) -> bool:
-        """Whether it may be given another call now."""
+        """Return whether it may get another call now."""
         if not self.is_in or now < self._paused_until or any(call.alone for call in self._calls):
             return False
         return not self.under_way if self.circuit.state == "trial" else self.limit.has_room
 
     def set_models(self, models: ModelList, version: str | None) -> None:
-        """Take in what it serves."""
+        """Record which models it serves."""
         self.names = {card.id: card.root for card in models.data}
         self.version = version
 
     def name_of(self, model: str | None, roots: Iterable[str]) -> str | None:
-        """What a model is called here; None when it does not serve it.
+        """Return this server's name for a model; None if it does not serve it.
 
         Args:
-            model: The name in the request; None for whatever is served.
+            model: The name in the request; None for any model.
             roots: What that name stands for on the other servers.
         """
         if model is None or model in self.names:
@@ -270,14 +279,14 @@ class Server:
         return self.model if any(root in known for root in self.names.values()) else None
 
     def record_sent(self, call: FleetCall, now: float, usual: float) -> None:
-        """Give it a call."""
+        """Record that it was sent a call."""
         call.member = self
         call.sent_to = self.names
         self._calls[call] = self.limit.record_sent(now)
         self.pace.record_sent(now, call.work, usual)
 
     def record_answered(self, call: FleetCall, now: float, usual: float) -> None:
-        """Take in that it made a picture."""
+        """Record that it answered a call."""
         self.limit.record_answered(self._calls.pop(call), now, call.work)
         self.pace.record_ended(now, call.work, usual, done=True)
         self.circuit.record_success(now)
@@ -288,7 +297,7 @@ class Server:
         self.release()
 
     def record_abandoned(self, call: FleetCall, now: float, usual: float) -> None:
-        """Take in that whoever waited for a call has gone."""
+        """Record that the caller has given up a call."""
         del self._calls[call]
         self.limit.record_aborted()
         self.pace.record_ended(now, call.work, usual, done=False)
@@ -297,7 +306,7 @@ class Server:
     def record_failed(
         self, call: FleetCall, error: OmniError | ImageError, policy: ErrorPolicy, now: float, usual: float
     ) -> None:
-        """Take in that it failed, and hold it against it as the verdict says."""
+        """Record that it failed a call, and count it against the server as the policy says."""
         if policy.deadly and not self._suspects:
             self._suspects = list(self._calls)[: self.limit.parallel or 1]
         del self._calls[call]
@@ -327,73 +336,73 @@ class Server:
         self.release()
 
     def release(self) -> None:
-        """Take in that a call has ended; the last one of a server that leaves lets it go."""
+        """Record that a call has ended; the last call of a server being removed releases it."""
         if self.leaving is not None and not self.under_way:
             self.leaving()
 
     @property
     def is_suspect(self) -> bool:
-        """Whether it has failed too often for more, until other servers have tried the same requests."""
+        """Whether it has failed too often to get more, until other servers have tried the same requests."""
         return self.charges >= (1 if self.circuit.state == "trial" else _MOST_CHARGES)
 
     def may_take(self, call: FleetCall) -> bool:
-        """Whether it is given this call: one under charges gets only what was charged elsewhere."""
+        """Return whether it may get this call; a suspect gets only calls that already failed elsewhere."""
         return self.is_in and self.may_hold(call) and self not in call.avoided
 
     def may_hold(self, call: FleetCall) -> bool:
-        """Whether nothing that it is charged with keeps this call from it."""
+        """Return whether it may get this call as far as suspicion is concerned."""
         return not self.is_suspect or call.suspects is not None
 
     def clear_suspicion(self) -> None:
-        """Drop a charge: it was the request's fault, or nobody will know."""
+        """Drop a charge: the request was at fault, or it cannot be known."""
         self.charges -= 1
 
     def record_false_refusal(self, now: float) -> None:
-        """Take in that another server has done what this one called impossible."""
+        """Record a failure, because another server did a request that this one had failed."""
         self.charges -= 1
         self.circuit.record_failure(now)
 
     def record_crash(self) -> None:
-        """Hold against the calls that were at work when the server died that it did."""
+        """Record on each call that was running when the server died that it may be the cause."""
         for call in self._suspects:
             call.deaths.append(self.url)
         self._suspects = []
 
-    def wants_to_tell(self, now: float) -> bool:
-        """Whether it is time to ask it how many requests run there and how many wait."""
+    def should_ask_counts(self, now: float) -> bool:
+        """Return whether it is time to ask for the number of its running and waiting requests."""
         shows = self._done > 0 and self.limit.under_way >= _SHOWING
-        if self._tells_at is None or (now < self._tells_at and not (shows and not self._has_shown)):
+        if self._ask_at is None or (now < self._ask_at and not (shows and not self._has_shown_parallel)):
             return False
-        self._has_shown |= shows
-        self._tells_at = now + _TELLING_SECONDS
+        self._has_shown_parallel |= shows
+        self._ask_at = now + _COUNT_SECONDS
         return True
 
     def set_request_counts(self, running: int | None, waiting: int | None, *, own: int) -> None:
-        """Take in how many requests it has; when it does not tell, it is not asked again.
+        """Record how many requests it has; if it does not report them, it is not asked again.
 
         Args:
-            running: How many run.
-            waiting: How many wait.
+            running: Number of running requests.
+            waiting: Number of waiting requests.
             own: How many of them are ours.
         """
         if running is None or waiting is None:
-            self._tells_at = None
+            self._ask_at = None
             return
         self.others = max(0, running + waiting - own)
         if running > 0:
             self.parallel = running if waiting else max(running, self.parallel or 1)
 
     def observe_parallelism(self, running: int | None, waiting: int | None) -> None:
-        """Take in how many requests it works on at the same time, where the numbers show that."""
+        """Record how many requests it runs at the same time, if the numbers show it."""
         if running and waiting and self._done and running != self.limit.parallel:
-            self.limit.tell(running)
+            self.limit.set_parallel(running)
 
     def record_passed_through(self) -> None:
-        """Take in that it answered a call that was only passed on."""
+        """Record that it answered a call that bypassed the scheduler."""
         self._done += 1
 
     def report(self) -> ServerReport:
-        """What is known of it."""
+        """Return a report on it."""
         return ServerReport(
             url=self.url,
             state=self.circuit.state if self.names or self.circuit.is_open else "unknown",
@@ -409,6 +418,14 @@ class Server:
             note=self.note,
         )
 
+    def _log_change(self, before: CircuitState, after: CircuitState) -> None:
+        _logger.debug("Server %s: circuit breaker goes from %s to %s", self.url, before, after)
+        if after == "open":
+            why = f": {error_name(self.last_error)}" if self.last_error else ""
+            _logger.info("Server %s gets no requests until it is healthy%s", self.url, why)
+        elif after == "closed":
+            _logger.info("Server %s gets requests again", self.url)
+
     def _record_refused(self, error: OmniError | ImageError, now: float) -> None:
         self.limit.record_refused()
         self._refusals += 1
@@ -420,11 +437,11 @@ class Server:
             self.circuit.record_failure(now, surely=True)
 
 
-async def introduction(backend: Backend) -> tuple[ModelList, str | None]:
-    """Ask a server for its models and its version, None where it has none to tell.
+async def models_and_version(backend: Backend) -> tuple[ModelList, str | None]:
+    """Ask a server for its models and its version; the version is None if it reports none.
 
     Raises:
-        OmniError: It does not tell its models.
+        OmniError: It does not report its models.
     """
     models = await backend.get_models()
     if not models.data:
@@ -436,6 +453,6 @@ async def introduction(backend: Backend) -> tuple[ModelList, str | None]:
 
 
 def usual_seconds(members: Iterable[Server]) -> float:
-    """Seconds for a unit of work on the middle one of the servers whose pace is known; 1 when none is."""
+    """Return the median seconds per unit of work over the servers where it is known; 1 if there are none."""
     known = sorted(seconds for member in members if (seconds := member.pace.seconds) is not None)
     return known[len(known) // 2] if known else 1.0

@@ -1,4 +1,4 @@
-"""A crew: the servers of a fleet, and which of them can do what."""
+"""Server pool: keep the servers of a fleet, and find those that can serve a call."""
 
 import copy
 import logging
@@ -15,26 +15,26 @@ __all__ = ["Learned", "ServerPool", "wrong_servers"]
 _logger = logging.getLogger(__name__)
 
 Learned = Callable[[str], float | None]
-"""Seconds of a server, named by its URL, for a unit of work, as far as it was measured before."""
+"""Returns a server's seconds per unit of work as measured before, by its URL; None if never measured."""
 
 
 class ServerPool:
     """The servers of one fleet.
 
     Args:
-        backends: At least one.
-        learned: What was measured of them before; None where nothing was.
-        parallel: How many requests each works on at the same time; None to find it out.
-        ceiling: Never more than so many requests at once on each; None for no bound.
+        backends: The servers, at least one.
+        learned: Returns the service rate measured before; None if there is no record.
+        parallel: Number of requests that each server runs at the same time; None to find it out.
+        ceiling: Maximum number of requests at once on each server; None for no maximum.
 
     Attributes:
-        members: The servers, in the order in which they came.
-        parallel: As it was given.
-        wanted: The model that was asked for last.
-        met: Whether the first of them have said what they serve.
+        members: The servers, in the order they were added.
+        parallel: As given.
+        wanted: The model that was last asked for.
+        models_known: Whether the first servers have reported their models.
 
     Raises:
-        InvalidRequest: No server, or one address twice.
+        InvalidRequest: There is no server, or an address is given twice.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ServerPool:
         self.members: list[Server] = []
         self.parallel = parallel
         self.wanted: str | None = None
-        self.met = False
+        self.models_known = False
         self._learned = learned
         self._ceiling = ceiling
         for backend in backends:
@@ -58,17 +58,17 @@ class ServerPool:
 
     @property
     def base_url(self) -> str:
-        """Where they are, without credentials."""
+        """Their base URLs without credentials, separated by commas."""
         return ", ".join(member.url for member in self.members)
 
     @property
     def alone(self) -> Server | None:
-        """The only server; None where there are several."""
+        """The only server; None if there are several."""
         return self.members[0] if len(self.members) == 1 else None
 
     @property
     def ceiling(self) -> int | None:
-        """Never more than so many requests at once on each server; None for no bound."""
+        """Maximum number of requests at once on each server; None for no maximum."""
         return self._ceiling
 
     @ceiling.setter
@@ -78,64 +78,64 @@ class ServerPool:
             member.limit.ceiling = ceiling
 
     def admit(self, backend: Backend) -> Server:
-        """Take in a server.
+        """Add a server.
 
         Raises:
-            InvalidRequest: It is a member already.
+            InvalidRequest: The pool already has it.
         """
         if any(member.url == backend.base_url for member in self.members):
-            raise wrong_servers(f"{backend.base_url} is named twice.", backend.base_url)
+            raise wrong_servers(f"{backend.base_url} is given twice.", backend.base_url)
         member = Server(backend, parallel=self.parallel, ceiling=self._ceiling)
         self.members.append(member)
         return member
 
     def dismiss(self, url: str) -> Server:
-        """Let a server go.
+        """Remove a server.
 
         Raises:
-            InvalidRequest: It is no member, or the last one.
+            InvalidRequest: The pool does not have it, or it is the last one.
         """
         member = next((each for each in self.members if each.url == url), None)
         if member is None or len(self.members) == 1:
-            what = "is no server of this studio" if member is None else "is the last server"
+            what = "is not a server of this studio" if member is None else "is the last server"
             raise wrong_servers(f"{url} {what}.", url)
         self.members.remove(member)
         return member
 
     @property
     def usual(self) -> float:
-        """Seconds for a unit of work on the middle one of those whose pace is known."""
+        """Median seconds per unit of work over the servers where it is known."""
         return usual_seconds(self.members)
 
     def usable(self) -> list[Server]:
-        """Return the servers that get work: of those with different models, the ones with the first's."""
+        """Return the servers that get requests; if their models differ, those with the first one's model."""
         inside = [member for member in self.members if member.is_in]
         model = next((member.model for member in self.members if member.model), None)
         return [member for member in inside if model is None or self.serves(member, model)] or inside
 
     def serves(self, member: Server, model: str | None) -> bool:
-        """Whether a server has this model; None stands for any."""
+        """Return whether a server has this model; None stands for any."""
         return model is None or self.name_at(member, model) is not None
 
     def name_at(self, member: Server, model: str) -> str | None:
-        """What a model is called on a server; None where it has another one."""
+        """Return the name of a model on a server; None if it does not have that model."""
         if model in member.names:
             return member.model
         roots = (root for each in self.members if (root := each.names.get(model)) is not None)
         return member.name_of(model, roots)
 
     def can_serve(self, member: Server, call: FleetCall) -> bool:
-        """Whether a server is given this call."""
+        """Return whether a server may get this call."""
         return member.is_in and member not in call.avoided and self.serves(member, call.model)
 
     def may_serve(self, member: Server, call: FleetCall) -> bool:
-        """Whether a call may wait for a server that is in, or that is being asked whether it is well."""
+        """Return whether a call may wait for a server, including one whose health is being checked."""
         return self.can_serve(member, call) or (
             member.circuit.in_doubt and member not in call.avoided and self.serves(member, call.model)
         )
 
-    def recall_paces(self) -> None:
-        """Expect of a server that has done nothing yet what was learned of it before."""
+    def load_service_rates(self) -> None:
+        """Use the stored service rate for each server that has no measurement yet."""
         for member in self.members:
             if self._learned and member.pace.seconds is None:
                 learned = self._learned(member.url)
@@ -143,7 +143,7 @@ class ServerPool:
                     member.pace.expect(learned)
 
     def compare(self) -> None:
-        """Tell when a server has another model or another version than the first, whoever answered first."""
+        """Warn if a server's model or version differs from the first one's."""
         known = [member for member in self.members if member.names]
         for member in known:
             note = "" if member is known[0] else self._difference(known[0], member)
@@ -152,7 +152,7 @@ class ServerPool:
             member.note = note
 
     def refusal(self, call: FleetCall) -> OmniError | ImageError:
-        """Return the error of a call that no server is left for."""
+        """Return the error for a call that no server is left for."""
         serving = [member for member in self.members if self.serves(member, call.model)]
         if not serving and all(member.names for member in self.members):
             served = ", ".join(f"{member.url}: {member.model}" for member in self.members)
@@ -163,30 +163,30 @@ class ServerPool:
         return self.outage(left or self.members)
 
     def outage(self, members: Sequence[Server]) -> OmniError | ImageError:
-        """Return the error of a call that was not sent, for want of a server that is in."""
+        """Return the error for a call that was not sent because no server is available."""
         errors = [(member.url, member.last_error) for member in members if member.last_error is not None]
         for _, error in reversed(errors):
             if isinstance(error, ServerUnreachable | ServerBusy):
                 return copy.copy(error)
         why = "; ".join(f"{url}: {error}" for url, error in errors) or self.base_url
-        return ServerUnreachable(f"No server can be used now. {why}")
+        return ServerUnreachable(f"No server is available now. {why}")
 
     def _difference(self, first: Server, member: Server) -> str:
         if not self.serves(member, first.model):
             return (
-                f"{member.url} serves {member.model} and {first.url} serves {first.model}: "
-                "a request goes to the servers that have its model."
+                f"{member.url} serves {member.model} and {first.url} serves {first.model}; "
+                "each request goes to the servers with its model."
             )
         if member.version != first.version:
             return (
                 f"{member.url} has version {member.version or 'unknown'} and {first.url} has "
-                f"{first.version or 'unknown'}: the same seed may make another picture there."
+                f"{first.version or 'unknown'}: the same seed may give another image there."
             )
         return ""
 
 
 def wrong_servers(message: str, value: object) -> InvalidRequest:
-    """The error of servers that cannot be used together."""
+    """Return the error for servers that cannot be used together."""
     return InvalidRequest(
-        message, parameter="server", value=value, allowed="one or more servers, each named once"
+        message, parameter="server", value=value, allowed="one or more servers, each given once"
     )

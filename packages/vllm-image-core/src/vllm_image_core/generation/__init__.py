@@ -1,1 +1,1 @@
-"""Generation: carry one request from resolved to saved."""
+"""Generate images: carry one request from its check to its saved file."""

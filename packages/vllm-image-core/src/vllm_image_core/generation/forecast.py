@@ -1,4 +1,4 @@
-"""A forecast: what pictures will take on the servers of a studio, and how many it should have under way."""
+"""Predict the time and memory of requests on a studio's servers, and choose how many to run at once."""
 
 import asyncio
 import secrets
@@ -27,19 +27,19 @@ from vllm_image_core.requests.resolver import resolve
 __all__ = ["Forecast"]
 
 _MOST: Final = 1_000_000
-"""The largest number of pictures, or of pictures at once, that can be asked for."""
+"""Upper limit for a number of images, in total or at once."""
 
 
 class Forecast:
-    """What can be told of pictures before they are made.
+    """Predicts the time and memory of images before they are generated.
 
     Args:
-        generator: Knows the loaded model.
+        generator: Provides the loaded model.
         backend: The servers.
-        speeds: What is known of each of them.
-        registry: The models' profiles.
-        gpu: What is known of the servers' card.
-        max_concurrent: Pictures of a batch under way at once; None: as the GPU's memory allows.
+        speeds: The servers' measured speeds.
+        registry: Model profiles.
+        gpu: Name and memory of the servers' GPU.
+        max_concurrent: Images of a batch in progress at once; None for as many as the GPU's memory allows.
     """
 
     def __init__(
@@ -61,15 +61,15 @@ class Forecast:
 
     @property
     def speeds(self) -> Sequence[ServerSpeed]:
-        """The speed of each server that gets work; none before one has told its model."""
+        """The speed of each server that gets requests; empty until one has reported its model."""
         return self._speeds.of(self._backend.at_work)
 
     async def pictures(self, request: ImageRequest, count: int) -> Estimate:
-        """Time and memory of some equal pictures.
+        """Predict the time and memory of a number of equal images.
 
         Raises:
             InvalidRequest: A parameter does not fit the model.
-            OmniError: The server does not tell its model.
+            OmniError: The server does not say which model it serves.
         """
         images = _check_count("num_images", count)
         profile = await self._profile()
@@ -92,15 +92,15 @@ class Forecast:
         )
         if profile.text_to_image:
             return expected
-        note = f"For edits of one image of this size: {profile.model} makes no images from text alone."
+        note = f"For edits of one image of this size: {profile.model} cannot generate images from text alone."
         return replace(expected, notes=(note, *expected.notes))
 
     async def edit(self, request: EditRequest) -> Estimate:
-        """Time and memory of one edit.
+        """Predict the time and memory of one edit.
 
         Raises:
-            InvalidRequest: The model cannot do it, or a picture cannot be used.
-            OmniError: The server does not tell its model.
+            InvalidRequest: The model cannot do it, or an image cannot be used.
+            OmniError: The server does not say which model it serves.
         """
         profile = await self._profile()
         resolved = await asyncio.to_thread(
@@ -115,7 +115,7 @@ class Forecast:
         )
 
     async def card(self) -> GpuReport:
-        """What is known of the server's memory, and from where; what nobody knows is None."""
+        """Report the GPU's memory and the source of each number; None for what is not known."""
         try:
             profile = await self._profile()
         except OmniError:
@@ -128,11 +128,11 @@ class Forecast:
         )
 
     async def at_once(self, asked: int | None) -> int:
-        """How many pictures of a batch to have under way, for a number that was asked for, or for none.
+        """Return how many images of a batch to run at once, given the requested number or None.
 
         Raises:
-            InvalidRequest: The number is not from 1 to 1,000,000.
-            OmniError: The server does not tell its model.
+            InvalidRequest: The number is not between 1 and 1,000,000.
+            OmniError: The server does not say which model it serves.
         """
         if asked is not None:
             return _check_count("max_concurrent", asked)
@@ -170,5 +170,5 @@ def _check_count(parameter: str, value: object) -> int:
 
 
 def _usual_task(profile: Profile) -> Task:
-    """What is asked of a model where nobody says more: an edit only of one that does nothing else."""
+    """Return the task to estimate by default: an edit only if the model does nothing else."""
     return "generation" if profile.text_to_image else "edit"

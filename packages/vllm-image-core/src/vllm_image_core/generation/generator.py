@@ -1,4 +1,4 @@
-"""A maker of pictures: a request is resolved, sent, checked, described and saved."""
+"""Generate images: resolve a request, send it, check and describe the result, and save it."""
 
 import asyncio
 import functools
@@ -49,9 +49,9 @@ __all__ = [
 
 
 def receipt(job: Job, resolved: ResolvedRequest, received: Picture) -> Receipt:
-    """The receipt of a job with the picture that it has got."""
-    told = receipt_of(job.request, resolved)
-    return told.confirm(size=received.size, output_format=received.format)
+    """Return the receipt of a job, confirmed by the image that was received."""
+    expected = receipt_of(job.request, resolved)
+    return expected.confirm(size=received.size, output_format=received.format)
 
 
 def reuse(
@@ -63,9 +63,9 @@ def reuse(
     *,
     seconds: float,
 ) -> GeneratedImage:
-    """The outcome of a job whose picture is there already, and what is to be told of it."""
-    made = f"{existing.record.created:%Y-%m-%d %H:%M} UTC"
-    note = f"This picture was made at {made}, and is taken from the folder; fresh makes it anew."
+    """Return the result of a job whose image already exists, with notes about it."""
+    created = f"{existing.record.created:%Y-%m-%d %H:%M} UTC"
+    note = f"This image was generated at {created} and taken from the folder. Use fresh to generate it again."
     return GeneratedImage(
         picture=existing.picture,
         path=saved.path,
@@ -89,7 +89,7 @@ def reuse(
 R = TypeVar("R", ImageGenerationRequest, ImageEditRequest)
 
 _ASKED_AS: Final[Mapping[str, str]] = {"extra_params": "guidance_scale", "true_cfg_scale": "guidance_scale"}
-"""Fields of the wire by the parameter of a request that fills them; others have the parameter's name."""
+"""The request parameter that fills each wire field; other fields have the parameter's own name."""
 
 
 async def send(
@@ -104,17 +104,17 @@ async def send(
 ) -> ImageGenerationReply:
     """Send a request, and return the server's reply.
 
-    A field that the profile filled in, and not the caller, is left out where no server knows it; the reply's
-    receipt names it.
+    If no server knows a field, it is left out, provided the profile and not the caller filled it in; the
+    reply's receipt names it.
 
     Args:
         fleet: The servers.
-        resolved: A generation, or an edit with its pictures.
+        resolved: A generation, or an edit with its input images.
         asked: What the caller asked for.
         model: The served name.
-        cost: What it costs beside others; None where nobody knows.
-        low_priority: Whether it gives way to what somebody waits for.
-        budget: What the image may still cost; None for one that is begun with this call.
+        cost: Cost relative to other requests; None if it is not known.
+        low_priority: Whether it gives way to requests that somebody is waiting for.
+        budget: What the image may still cost; None to begin a new budget with this call.
 
     Raises:
         OmniError: The server refused, failed, or did not answer.
@@ -125,7 +125,7 @@ async def send(
         def generate(request: ImageGenerationRequest) -> Awaitable[ImageGenerationReply]:
             return fleet.generate_image(request, cost=cost, low_priority=low_priority, budget=budget)
 
-        return await _without_what_nobody_asked_for(wire, generate, asked)
+        return await _send_supported_fields(wire, generate, asked)
     inputs = resolved.inputs
 
     def edit(request: ImageEditRequest) -> Awaitable[ImageGenerationReply]:
@@ -139,22 +139,20 @@ async def send(
             budget=budget,
         )
 
-    return await _without_what_nobody_asked_for(
-        resolved.to_edit().model_copy(update={"model": model}), edit, asked
-    )
+    return await _send_supported_fields(resolved.to_edit().model_copy(update={"model": model}), edit, asked)
 
 
-async def _without_what_nobody_asked_for(
+async def _send_supported_fields(
     wire: R, send: Callable[[R], Awaitable[ImageGenerationReply]], asked: ImageRequest
 ) -> ImageGenerationReply:
-    """Send, and again without each field that the servers do not know: of a refused request none was sent."""
+    """Send a request, and again without each field that the servers refuse and that nobody asked for."""
     dropped: tuple[str, ...] = ()
     while True:
         try:
             reply = await send(wire)
         except UnsupportedParameter as refusal:
             field = refusal.parameter
-            if field is None or getattr(wire, field, None) is None or _is_asked(asked, field):
+            if field is None or getattr(wire, field, None) is None or _was_requested(asked, field):
                 raise
             dropped = (*dropped, field)
             wire = wire.model_copy(update={field: None})
@@ -162,7 +160,7 @@ async def _without_what_nobody_asked_for(
             return _add_ignored_to_receipt(reply, dropped)
 
 
-def _is_asked(asked: ImageRequest, field: str) -> bool:
+def _was_requested(asked: ImageRequest, field: str) -> bool:
     return getattr(asked, _ASKED_AS.get(field, field), None) is not None
 
 
@@ -175,28 +173,28 @@ def _add_ignored_to_receipt(reply: ImageGenerationReply, dropped: tuple[str, ...
 
 
 _MOST_PIXELS_OVER = 1.1
-"""A picture may have this many times the pixels that were asked for before it is refused undecoded."""
+"""An image with more than this many times the requested pixels is refused without decoding it."""
 
 _ALWAYS_TAKEN_PIXELS = 4_194_304
-"""A picture of up to 2048x2048 is harmless, whatever was asked for: it is kept, and its size told."""
+"""An image of up to 2048x2048 is always kept, whatever was requested; a note gives its size."""
 
 
 def _record_nothing(_: GeneratedImage) -> None:
-    """Keep no record."""
+    """Record nothing."""
 
 
 class Generator:
-    """Makes pictures on one server and saves them in one folder.
+    """Generates images on the servers and saves them in one folder.
 
     Args:
         backend: The servers.
         library: The folder.
-        registry: The models' profiles.
-        now: The local time, for file names.
-        draw_seed: A seed for a request without one.
-        timer: Seconds on a clock that never goes back.
-        metadata: What is written into the pictures' files; None for everything.
-        speeds: Told of the servers, and of each picture that one has made and that is saved.
+        registry: Model profiles.
+        now: Returns the local time, for file names.
+        draw_seed: Returns a seed for a request without one.
+        timer: Returns seconds on a clock that never goes back.
+        metadata: What to write into image files; None for everything.
+        speeds: Learns from each image that was generated and saved.
     """
 
     def __init__(
@@ -223,35 +221,35 @@ class Generator:
         self._under_way: WeakValueDictionary[ContentKey, asyncio.Lock] = WeakValueDictionary()
 
     async def model(self) -> ServedModel:
-        """Ask the server for its model, and find the profile that fits it."""
+        """Ask the server for its model, and find the profile that matches it."""
         return await self._loaded.fetch()
 
     async def cached_model(self) -> ServedModel:
-        """The model as the server told it last; asked for when it has not told it yet."""
+        """Return the model that the server reported last; ask for it if it has not reported one."""
         return await self._loaded.cached()
 
     async def ready(self) -> ServedModel:
-        """The same, with what is kept of the servers' speed with it, which is read once.
+        """Return the cached model, after loading the servers' stored speeds with it once.
 
         Raises:
-            OmniError: The server does not tell its model.
+            OmniError: The server does not say which model it serves.
         """
         return await self._loaded.ready()
 
     def work(self, request: ImageRequest) -> Work | None:
-        """What a checked request asks of a GPU; None while no model is known, or one that cannot do it."""
+        """Return the GPU work of a checked request; None if no model is known or the model cannot do it."""
         return self._loaded.work(request)
 
     async def check(self, request: ImageRequest, *, fresh: bool = False) -> Job:
-        """The request with its seed drawn, if it fits the loaded model.
+        """Check a request against the loaded model, draw its seed, and return it as a job.
 
         Args:
-            request: The caller's own.
-            fresh: Whether it is made anew, also when its picture is there.
+            request: The caller's request.
+            fresh: Whether to generate the image even if it already exists.
 
         Raises:
-            InvalidRequest: It does not fit.
-            OmniError: The server does not tell its model.
+            InvalidRequest: It does not fit the model.
+            OmniError: The server does not say which model it serves.
         """
         check_filename(request.filename)
         check_tag(request.tag)
@@ -263,7 +261,7 @@ class Generator:
         return Job(request=checked, reuse=not (fresh or drawn))
 
     async def check_writable(self, requests: Iterable[ImageRequest]) -> None:
-        """Write a test file and look at the free space, before a GPU works for nothing.
+        """Write a test file and check the free space, before any GPU time is spent.
 
         Raises:
             CannotSave: The folder cannot be written, or has too little space.
@@ -272,24 +270,24 @@ class Generator:
         await asyncio.to_thread(self._check_writable, requests, model)
 
     def _check_writable(self, requests: Iterable[ImageRequest], model: ServedModel) -> None:
-        """Look at the folder, in a thread: the pictures of edits tell the sizes of what is made of them."""
+        """Check the folder, in a thread, because the size of an edit's result depends on its input images."""
         pixels = sum(self._resolve(request, model).size.pixels for request in requests)
         self._library.check_writable(pixels=pixels)
 
     async def generate(self, job: Job, record: Record = _record_nothing) -> GeneratedImage:
-        """Send a checked request, and save what comes back; or take the picture that is there.
+        """Send a checked request and save the result, or return the image if it already exists.
 
-        Of equal requests under way at the same time, one is sent.
+        If equal requests are in progress at the same time, only one is sent.
 
         Raises:
-            NotEnoughSpace: The disk has become too full meanwhile; nothing was sent.
-            InvalidRequest: The server has changed its model meanwhile, and the new one cannot do this; or a
-                picture that an edit starts from is not what it was.
-            BadPicture: The server sent something that is no picture.
-            PictureNotSaved: The picture was made and could not be written; it is in the error.
+            NotEnoughSpace: The disk has become too full since the check; nothing was sent.
+            InvalidRequest: The server now has another model, which cannot do this; or an input image of an
+                edit has changed.
+            BadPicture: The server sent something that is not an image.
+            PictureNotSaved: The image was generated but could not be written; the error holds it.
             OmniError: The server refused, failed, or did not answer.
         """
-        await self.ready()  # a batch may go on that has begun while its server was away
+        await self.ready()  # a batch may have started while its server was away
         job = await self._with_pictures(job)
         if not job.reuse:
             return await self._generate_new(job, record)
@@ -307,10 +305,10 @@ class Generator:
         return image
 
     async def _with_pictures(self, job: Job) -> Job:
-        """The job with the pictures of an edit read, once for all that follows."""
+        """Return the job with the input images of an edit read, so that later steps need not read them."""
         if not isinstance(job.request, EditRequest):
             return job
-        if job.hold is not None:  # a folder that is away has its pictures with it
+        if job.hold is not None:  # without the folder, its images are missing too
             await asyncio.to_thread(self._library.check_there)
         model = await self.cached_model()
         return replace(job, request=await read_inputs(job.request, model.profile, self._registry))
@@ -327,11 +325,11 @@ class Generator:
         started = self._timer()
         model, resolved, reply = await self._send_to_current_model(job)
         ended = self._timer()
-        kept = functools.partial(
+        save = functools.partial(
             self._save, job, reply, model=model, resolved=resolved, seconds=ended - started, ended=ended
         )
         try:
-            return await save_guarded(kept, record, job.hold)
+            return await save_guarded(save, record, job.hold)
         except ImageError as error:
             error.add_note(_description(resolved))
             raise
@@ -350,7 +348,7 @@ class Generator:
     async def _send_to_current_model(
         self, job: Job
     ) -> tuple[ServedModel, ResolvedRequest, ImageGenerationReply]:
-        """Send a request, and once more if the server has changed its model meanwhile."""
+        """Send a request, and again if the server has changed its model in the meantime."""
         model = await self.cached_model()
         try:
             return await self._send(job, model)
@@ -399,10 +397,10 @@ class Generator:
         ended: float,
         spill: bool = True,
     ) -> GeneratedImage:
-        """Check the picture, write into it how it was made, and save it; runs in a thread."""
+        """Check the image, write its parameters into it, and save it; runs in a thread."""
         now = self._now()
         received = Picture.check(reply.data[0].bytes, max_pixels=_most_pixels(resolved))
-        told = receipt(job, resolved, received)
+        confirmed = receipt(job, resolved, received)
         server = _server(reply)
         more = {
             "key": self._key(resolved, model),
@@ -412,7 +410,7 @@ class Generator:
             "batch": job.batch,
             "position": job.position,
             "tag": job.request.tag,
-            "receipt": told.compact(),
+            "receipt": confirmed.compact(),
             **facts_of(resolved),
         }
         facts = recipe_facts(resolved, model=model.match.name, now=now, more=more)
@@ -440,7 +438,7 @@ class Generator:
             path=saved.path,
             request=resolved,
             model=model.match.name,
-            receipt=told,
+            receipt=confirmed,
             seconds=seconds,
             server=server,
             notes=(

@@ -1,4 +1,4 @@
-"""A picture that is paid for, from its arrival until it is saved: it is never let go of in between."""
+"""Define a job, and save its image even if the folder fails or the caller is cancelled."""
 
 import asyncio
 import functools
@@ -22,17 +22,17 @@ __all__ = [
 
 
 Record = Callable[[GeneratedImage], None]
-"""Told of a picture as soon as it is saved, also when whoever waits for it has been cancelled."""
+"""Called with an image as soon as it is saved, even if the caller was cancelled meanwhile."""
 
 Hold = Callable[[PictureNotSaved], Awaitable[bool]]
-"""Waits until a picture that could not be saved may be tried again; False: nobody waits any longer."""
+"""Waits until saving an image may be tried again; False if the wait has ended without success."""
 
 
 class SaveImage(Protocol):
-    """Saves a picture; with `spill` elsewhere, where its folder does not take it. Waits for the disk."""
+    """Saves an image; with `spill`, in the spill folder if its own folder fails. Blocks on the disk."""
 
     def __call__(self, *, spill: bool) -> GeneratedImage:
-        """Save it.
+        """Save the image.
 
         Raises:
             PictureNotSaved: It could not be written.
@@ -40,35 +40,35 @@ class SaveImage(Protocol):
         ...
 
 
-async def save_guarded(kept: SaveImage, record: Record, hold: Hold | None) -> GeneratedImage:
-    """Save a picture: again as long as `hold` says so, and in the spill folder after that.
+async def save_guarded(save: SaveImage, record: Record, hold: Hold | None) -> GeneratedImage:
+    """Save an image; retry as long as `hold` returns True, then use the spill folder.
 
     Raises:
-        PictureNotSaved: Neither folder took it.
+        PictureNotSaved: Neither folder could take it.
     """
-    spilled = functools.partial(kept, spill=True)
+    spilled = functools.partial(save, spill=True)
     while hold is not None:
         try:
-            return await _whole(functools.partial(kept, spill=False), record, otherwise=spilled)
+            return await _save_completely(functools.partial(save, spill=False), record, otherwise=spilled)
         except PictureNotSaved as error:
             try:
                 again = await hold(error)
             except asyncio.CancelledError:
-                await asyncio.wait([asyncio.ensure_future(_whole(spilled, record))])
+                await asyncio.wait([asyncio.ensure_future(_save_completely(spilled, record))])
                 raise
         if not again:
             break
-    return await _whole(spilled, record)
+    return await _save_completely(spilled, record)
 
 
-async def _whole(
-    kept: Callable[[], GeneratedImage],
+async def _save_completely(
+    save: Callable[[], GeneratedImage],
     record: Record,
     *,
     otherwise: Callable[[], GeneratedImage] | None = None,
 ) -> GeneratedImage:
-    """Save in a thread; a cancellation goes on when the picture is whole, or `otherwise` was tried."""
-    saving = asyncio.ensure_future(asyncio.to_thread(kept))
+    """Save in a thread; on cancellation, finish saving, or try `otherwise`, before raising it."""
+    saving = asyncio.ensure_future(asyncio.to_thread(save))
     try:
         return await asyncio.shield(saving)
     except asyncio.CancelledError:
@@ -84,16 +84,16 @@ async def _whole(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A checked request, and what else decides how it is made.
+    """A checked request, and how to run it.
 
     Attributes:
-        request: Its seed is drawn.
-        reuse: Whether a picture that is there already will do.
-        batch: The id of the batch that it belongs to.
-        position: Its place there, from 0.
-        hold: What is waited for where the folder does not take the picture, before that is tried again; None
-            where nobody waits: the picture then goes to the spill folder.
-        budget: What it may still cost, and what was tried for it.
+        request: The request, with its seed drawn.
+        reuse: Whether an existing image may be returned.
+        batch: Id of the batch that it belongs to.
+        position: Its position in the batch, from 0.
+        hold: Awaited before saving is retried if the folder cannot take the image; None to use the spill
+            folder at once.
+        budget: What the image may still cost, and what was tried for it.
     """
 
     request: ImageRequest

@@ -1,4 +1,4 @@
-"""The layers of a picture that was taken apart: each a file of its own beside the first."""
+"""Save the layers of an image that a model split, each as a separate file next to the first one."""
 
 import os
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ __all__ = ["layers_asked", "layers_beside", "with_layers"]
 
 _STEM_BYTES: Final = 100
 _OF_THE_FIRST: Final = frozenset({"key", "receipt"})
-"""What the first picture alone tells: it stands for all of them when the same is asked for again."""
+"""Facts that only the first layer's file has: it represents all of them when the request is repeated."""
 
 
 def layers_asked(resolved: ResolvedRequest) -> int | None:
-    """How many layers are meant to come; None for a picture that is not taken apart."""
+    """Return how many layers were requested; None if the image is not split."""
     return resolved.layers if isinstance(resolved, ResolvedEdit) else None
 
 
@@ -39,16 +39,16 @@ def with_layers(
     metadata: Metadata,
     now: datetime,
 ) -> GeneratedImage:
-    """The picture with the layers after it saved, too; waits for the disk.
+    """Save the layers after the first one, and return the image with their paths; blocks on the disk.
 
-    One that cannot be saved is told of, and does not take the others away.
+    A layer that cannot be saved becomes a note; the others are saved.
 
     Args:
-        image: The first layer, saved. The names of the others follow from its name.
-        reply: What the server sent.
+        image: The first layer, already saved. The names of the others follow from its name.
+        reply: The server's reply.
         library: The folder.
-        facts: How the first was made.
-        metadata: What is written into the files.
+        facts: The facts about the first layer.
+        metadata: What to write into the files.
         now: The local time.
     """
     if layers_asked(image.request) is None:
@@ -57,12 +57,12 @@ def with_layers(
     paths: list[Path] = []
     notes: list[str] = []
     for number, one in enumerate(reply.data[1:], 2):
-        told = {**shared, "layer": number}
+        layer_facts = {**shared, "layer": number}
         try:
             layer = Picture.check(one.bytes, max_pixels=2 * image.picture.size.pixels)
-            layer = with_recipe(layer, image.request, model=image.model, facts=told, metadata=metadata)
+            layer = with_recipe(layer, image.request, model=image.model, facts=layer_facts, metadata=metadata)
             saved = library.save(
-                layer, told, prompt=image.request.prompt, now=now, filename=_name(image.path, number)
+                layer, layer_facts, prompt=image.request.prompt, now=now, filename=_name(image.path, number)
             )
         except ImageError as error:
             notes.append(f"Layer {number} was not saved: {error.message}")
@@ -73,7 +73,7 @@ def with_layers(
 
 
 def layers_beside(first: Path, resolved: ResolvedRequest) -> tuple[Path, ...]:
-    """The further layers of a picture that is there already, as far as they still are."""
+    """Return the paths of the further layers of an existing image, as far as the files still exist."""
     names = (_name(first, number) for number in range(2, (layers_asked(resolved) or 0) + 1))
     paths = (first.with_name(f"{name}{first.suffix}") for name in names)
     return tuple(path for path in paths if os.path.isfile(path))  # noqa: PTH113 - a Path raises where it may not look

@@ -1,4 +1,4 @@
-"""The loaded model: what the servers tell of it, its profile and version, and what requests ask of it."""
+"""Ask the servers for their model and version, and cache the answer with the matching profile."""
 
 import asyncio
 import logging
@@ -22,22 +22,22 @@ __all__ = ["LoadedModel"]
 _logger = logging.getLogger(__name__)
 
 _VERSION_SECONDS = 10.0
-"""A server that is slower to tell its version has none."""
+"""A server that takes longer to report its version is treated as having none."""
 
 _WORKS_KEPT = 256
 
 
 class LoadedModel:
-    """What is known of the model that the servers have, asked for as rarely as will do.
+    """The model that the servers have, requested as rarely as possible.
 
     Args:
         backend: The servers.
-        registry: The models' profiles.
-        speeds: Told of the servers.
-        draw_seed: A seed for a request without one.
+        registry: Model profiles.
+        speeds: Loads the servers' stored speeds.
+        draw_seed: Returns a seed for a request without one.
 
     Attributes:
-        version: The servers' version; None where they have not told it.
+        version: The servers' version; None if they have not reported it.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class LoadedModel:
         self._speeds = speeds
         self._draw_seed = draw_seed
         self.version: str | None = None
-        self._version_was_told = False
+        self._version_is_known = False
         self._model: ServedModel | None = None
-        self._met: ServedModel | None = None
+        self._ready_model: ServedModel | None = None
         self._works: dict[tuple[object, ...], Work] = {}
 
     async def fetch(self) -> ServedModel:
-        """Ask the server for its model, and find the profile that fits it."""
+        """Ask the server for its model, and find the profile that matches it."""
         model = match_served_model(await self._backend.get_models(), self._registry)
         if model.profile.older_servers is not None:
             await self._read_version()
@@ -65,31 +65,31 @@ class LoadedModel:
         return model
 
     async def cached(self) -> ServedModel:
-        """The model as the server told it last; asked for when it has not told it yet."""
+        """Return the model that the server reported last; ask for it if it has not reported one."""
         return self._model or await self.fetch()
 
     async def ready(self) -> ServedModel:
-        """The same, with what is kept of the servers' speed with it, which is read once.
+        """Return the cached model, after loading the servers' stored speeds with it once.
 
         Raises:
-            OmniError: The server does not tell its model.
+            OmniError: The server does not say which model it serves.
         """
         await self._read_version()
         model = await self.cached()
-        if model is not self._met:
+        if model is not self._ready_model:
             origins = [self.origin(model, server=member.url) for member in self._backend.members]
             await asyncio.to_thread(self._speeds.load, model.profile, origins)
-            self._met = model
+            self._ready_model = model
         return model
 
     def resolve(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
-        """A request, checked and completed for a model."""
+        """Check and complete a request for a model."""
         return resolve_operation(request, model.profile, self._registry, draw_seed=self._draw_seed)
 
     def work(self, request: ImageRequest) -> Work | None:
-        """What a checked request asks of a GPU; None while no model is known, or one that cannot do it.
+        """Return the GPU work of a checked request; None if no model is known or the model cannot do it.
 
-        Most requests of a batch have the same parameters, and resolving takes longer than remembering.
+        Most requests of a batch have the same parameters, so the results are cached.
         """
         if self._model is None:
             return None
@@ -99,12 +99,12 @@ class LoadedModel:
             return None
 
     def origin(self, model: ServedModel, *, server: str | None = None) -> Origin:
-        """Under which name a server's pictures are measured."""
+        """Return the key under which a server's images are measured."""
         url = server or self._backend.base_url
         return Origin(server=url, model=model.match.name, version=self.version_of(url) or "")
 
     def version_of(self, server: str | None) -> str | None:
-        """The version of one server, or of all of them where it is not known by itself."""
+        """Return the version of one server, or the common version if its own is not known."""
         return self._backend.version_at(server or "") or self.version
 
     def _cached_work(self, request: ImageRequest, model: ServedModel) -> Work:
@@ -121,14 +121,14 @@ class LoadedModel:
         return self._works[alike]
 
     async def _read_version(self) -> None:
-        """Ask for the servers' version, once; it stays None where it is not told in time."""
-        if self._version_was_told:
+        """Ask for the servers' version once; it stays None if no answer comes in time."""
+        if self._version_is_known:
             return
         try:
             async with asyncio.timeout(_VERSION_SECONDS):
                 self.version = await self._backend.get_version()
         except (BadReply, ServerRefused, TimeoutError):
-            pass  # it has none to tell
+            pass  # it does not report one
         except OmniError:
-            return  # it could not be asked, and is asked again
-        self._version_was_told = True
+            return  # not reachable now; ask again next time
+        self._version_is_known = True

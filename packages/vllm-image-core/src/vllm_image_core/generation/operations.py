@@ -1,4 +1,4 @@
-"""What is done otherwise for an edit than for a generation, from its check to its file."""
+"""Choose between generation and edit at each step where they differ, from the check to the file."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,11 +18,11 @@ __all__ = ["facts_of", "metadata_of", "read_inputs", "receipt_of", "resolve_oper
 
 
 async def read_inputs(request: ImageRequest, profile: Profile, registry: Registry) -> ImageRequest:
-    """The request with its pictures read, once for all that follows; a generation as it is.
+    """Read the input images of an edit; return a generation unchanged.
 
     Raises:
-        InvalidRequest: The model cannot do this edit, which is found before a picture is read; or one of its
-            pictures cannot be used.
+        InvalidRequest: The model cannot do this edit, which is checked before an image is read; or an image
+            cannot be used.
     """
     if not isinstance(request, EditRequest):
         return request
@@ -33,7 +33,7 @@ async def read_inputs(request: ImageRequest, profile: Profile, registry: Registr
 def resolve_operation(
     request: ImageRequest, profile: Profile, registry: Registry, *, draw_seed: Callable[[], int]
 ) -> ResolvedRequest:
-    """The checked request, a generation or an edit.
+    """Check and complete a request, whether it is a generation or an edit.
 
     Raises:
         InvalidRequest: It does not fit the model.
@@ -44,19 +44,19 @@ def resolve_operation(
 
 
 def receipt_of(request: ImageRequest, resolved: ResolvedRequest) -> Receipt:
-    """What was asked for beside what is sent."""
+    """Return the receipt: for each parameter, what was asked for and what is sent."""
     if isinstance(request, EditRequest) and isinstance(resolved, ResolvedEdit):
         return edit_receipt(request, resolved)
     return receipt(request, resolved)
 
 
 def facts_of(resolved: ResolvedRequest) -> dict[str, object]:
-    """What a file tells beyond a generation's parameters."""
+    """Return the facts that a file holds in addition to the parameters of a generation."""
     return resolved.facts() if isinstance(resolved, ResolvedEdit) else {}
 
 
 def metadata_of(metadata: Metadata, resolved: ResolvedRequest) -> Metadata:
-    """What is written into the file: a picture that was made of others is a composite, as IPTC has it."""
+    """Return what to write into the file; an edited image is marked as a composite, as IPTC defines it."""
     if isinstance(resolved, ResolvedEdit) and metadata.source == "trainedAlgorithmicMedia":
         return replace(metadata, source="compositeWithTrainedAlgorithmicMedia")
     return metadata

@@ -1,4 +1,4 @@
-"""Surprises: what came otherwise than it was asked for, or hints at a failure that nobody has told."""
+"""Describe what differs from the request, and what hints at an unreported failure of the model."""
 
 from collections.abc import Iterator
 
@@ -16,38 +16,41 @@ __all__ = ["differences", "in_reply", "omitted_metadata", "suspicions"]
 
 
 def in_reply(resolved: ResolvedRequest, reply: ImageGenerationReply, received: Picture) -> Iterator[str]:
-    """What came otherwise than it was asked for."""
+    """Describe what differs from the request in a server's reply."""
     yield from differences(resolved, received)
     for field in () if reply.receipt is None else reply.receipt.ignored_fields:
-        yield f"{field} was left out: this server's release does not know it, and uses its own value."
-    layers, came = layers_asked(resolved), len(reply.data)
-    if layers is None and came > 1:
-        yield f"The server sent {came} pictures instead of 1; the first was kept."
-    if layers is not None and came != layers:
-        yield f"The server sent {came} layers instead of {layers}."
+        yield f"{field} was not sent: this server's release does not support it and uses its own value."
+    layers, count = layers_asked(resolved), len(reply.data)
+    if layers is None and count > 1:
+        yield f"The server sent {count} images instead of 1; the first one was kept."
+    if layers is not None and count != layers:
+        yield f"The server sent {count} layers instead of {layers}."
 
 
 def omitted_metadata(picture: Picture, resolved: ResolvedRequest, metadata: Metadata) -> Iterator[str]:
-    """Only a JPEG has too little room for a long prompt."""
+    """Describe metadata that did not fit into the file; only a JPEG has too little room for long prompts."""
     room = picture.format != "jpeg" or not (metadata.prompts and metadata.json)
     if not room and recall(picture.bytes).request.prompt != resolved.prompt:
-        yield "The prompts need more than the 64 KiB that a JPEG has for them: its file tells the rest."
+        yield (
+            "The prompts exceed the 64 KiB a JPEG can hold, "
+            "so the file stores the other settings without them."
+        )
 
 
 def differences(resolved: ResolvedRequest, received: Picture) -> Iterator[str]:
-    """What the picture has otherwise than it was asked for."""
+    """Describe what differs from the request in the image itself."""
     if received.size != resolved.size:
         yield f"The server sent {received.size} instead of {resolved.size}."
     if received.format != resolved.output_format:
         yield f"The server sent {received.format.upper()} instead of {resolved.output_format.upper()}."
 
 
-def suspicions(received: Picture, seed: int, twins: DuplicateDetector) -> Iterator[str]:
-    """What hints at a failure of the model or the server that it has not told."""
+def suspicions(received: Picture, seed: int, duplicates: DuplicateDetector) -> Iterator[str]:
+    """Describe what hints at a failure that the model or the server did not report."""
     colour = flat_colour(received)
     if colour is not None:
         looks = "all black" if colour == "#000000" else f"one flat colour, {colour}"
-        yield f"The picture is {looks}: the model may have failed without telling. Look at the server's log."
-    same_image = twins.seed_of(received.bytes, seed=seed)
+        yield f"The image is {looks}: the model may have failed without an error. Check the server's log."
+    same_image = duplicates.seed_of(received.bytes, seed=seed)
     if same_image is not None:
-        yield f"Seed {seed} gave the very same picture as seed {same_image}: the server may ignore the seed."
+        yield f"Seed {seed} gave exactly the same image as seed {same_image}: the server may ignore the seed."

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Annotated, Final, Literal, Self, cast
+from typing import Annotated, ClassVar, Final, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -88,7 +88,7 @@ class CostLaw(BaseModel):
     No coefficient is negative, so more steps or more pixels never cost less.
     """
 
-    model_config = _STRICT
+    model_config: ClassVar[ConfigDict] = _STRICT
 
     fixed_seconds: _NotNegative
     seconds_per_megapixel: _NotNegative
@@ -113,7 +113,7 @@ class OlderServers(BaseModel):
         max_input_images: How many images an edit can take on these releases.
     """
 
-    model_config = _STRICT
+    model_config: ClassVar[ConfigDict] = _STRICT
 
     since: Annotated[str, Field(pattern=r"^\d{1,4}\.\d{1,4}$")]
     before: Annotated[str, Field(pattern=r"^\d{1,4}\.\d{1,4}$")]
@@ -163,7 +163,7 @@ class Profile(BaseModel):
         sources: Where each number comes from, by field name ("cost" stands for all of its values).
     """
 
-    model_config = _STRICT
+    model_config: ClassVar[ConfigDict] = _STRICT
 
     model: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\P{C}*[^\p{C}\s]\P{C}*$")]
     aliases: _Names = ()

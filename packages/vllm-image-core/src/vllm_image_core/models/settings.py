@@ -1,7 +1,7 @@
 """Define a profile's edit rules (what edits accept besides images and prompt) and quality presets."""
 
 from collections.abc import Iterator
-from typing import Annotated, Final, Literal, Self, cast, get_args
+from typing import Annotated, ClassVar, Final, Literal, Self, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -45,7 +45,9 @@ class EditRules(BaseModel):
         max_input_aspect: An input's longer side may be this many times the shorter one; None for no limit.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
+    )
 
     mask: bool = False
     masked_pixels: Annotated[int, Field(ge=1)] | None = None
@@ -107,7 +109,9 @@ class Preset(BaseModel):
         height: Pixels, used if the caller gives no size; needs a width.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
+    )
 
     num_inference_steps: Annotated[int, Field(ge=1, le=200)] | None = None
     guidance_scale: Annotated[float, Field(ge=0, le=20)] | None = None

@@ -38,7 +38,7 @@ class Store:
         if "\0" in str(root):
             raise CannotSave("The path of the output folder contains a null byte.")
         try:
-            self.root = Path(os.path.abspath(root))  # noqa: PTH100 - Path.absolute() keeps ".."
+            self.root: Path = Path(os.path.abspath(root))  # noqa: PTH100 - Path.absolute() keeps ".."
             os.fsencode(self.root)
         except FileNotFoundError as error:
             raise CannotSave(

@@ -1,1 +1,1 @@
-"""Tools for tests of programs that make pictures: servers and an event loop whose time is not real."""
+"""Test programs that generate images: simulated servers and batches in virtual time."""

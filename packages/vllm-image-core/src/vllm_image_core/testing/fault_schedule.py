@@ -1,4 +1,4 @@
-"""A schedule of faults: some requests, some servers, and what goes wrong when, all of it from one seed."""
+"""Play a random schedule of faults on several servers, reproducibly from one seed."""
 
 import asyncio
 import random
@@ -20,7 +20,7 @@ from vllm_image_core.testing.virtual_time import NothingWillHappen, run
 __all__ = ["LONGEST_SECONDS", "Played", "play"]
 
 LONGEST_SECONDS: Final = 7_200.0
-"""A schedule that takes longer hangs: its servers are all well again long before."""
+"""A schedule that takes longer than this hangs; all its servers recover long before."""
 
 _JOBS: Final = 20
 _SERVERS: Final = 3
@@ -31,21 +31,21 @@ _WITHIN_SECONDS: Final = 60.0
 _RESTART_SECONDS: Final = 15.0
 _SIZES: Final = (0.3, 0.6, 1.0, 1.0, 2.0, 3.0)
 _STATES: Final = ("down", "slow", "garbled", "replaced")
-"""What can be wrong with a server for some time, beside what can be wrong with a request."""
+"""What can go wrong with a server for some time, in addition to faults of single requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """What became of a schedule.
+    """The result of a schedule.
 
     Attributes:
-        seed: That it can be played again from.
-        done: How many requests were made.
-        failed: The errors of the others, by their position.
+        seed: The seed to play it again.
+        done: Number of requests that succeeded.
+        failed: Errors of the other requests, by position.
         seconds: How long it took, in virtual time.
-        sent: How many requests the servers got.
-        faults: How many of each kind were in it.
-        wrong: What must not be, a sentence each; empty when all is right.
+        sent: Number of requests that the servers received.
+        faults: Number of faults of each kind.
+        wrong: What went wrong, one sentence each; empty if nothing did.
     """
 
     seed: int
@@ -59,7 +59,7 @@ class Played:
 
 def play(seed: int) -> Played:
     """Play the schedule of a seed: 20 requests, 3 servers, 5 to 9 faults on each."""
-    draw = random.Random(seed)  # noqa: S311 - no secret, and the same each time
+    draw = random.Random(seed)  # noqa: S311 - not a secret, and the same each time
     faults: Counter[str] = Counter()
     servers = [_server(f"http://{number}", draw, faults) for number in range(_SERVERS)]
     states = [_states(server, draw, faults) for server in servers]
@@ -84,7 +84,7 @@ def play(seed: int) -> Played:
         batch = run(main())
     except (NothingWillHappen, TimeoutError) as error:
         return _play(seed, servers, faults, VirtualBatch(Fleet(servers)), [f"it hangs: {error!r}"])
-    return _play(seed, servers, faults, batch, _wrongs(batch))
+    return _play(seed, servers, faults, batch, _problems(batch))
 
 
 def _play(
@@ -101,20 +101,20 @@ def _play(
     )
 
 
-def _wrongs(batch: VirtualBatch) -> list[str]:
+def _problems(batch: VirtualBatch) -> list[str]:
     ended = len(batch.replies) + len(batch.errors)
-    wrongs = [] if ended == _JOBS else [f"{ended} of {_JOBS} requests have ended"]
+    problems = [] if ended == _JOBS else [f"{ended} of {_JOBS} requests have ended"]
     for position, error in batch.errors.items():
         if not error.next_step.strip():
-            wrongs.append(f"request {position} failed without a next step: {error!r}")
+            problems.append(f"request {position} failed without a next step: {error!r}")
         if type(error) in {OmniError, ImageError}:
-            wrongs.append(f"request {position} failed with an error of no class: {error!r}")
+            problems.append(f"request {position} failed with an error without a class of its own: {error!r}")
     left = [member.url for member in batch.fleet.members if member.under_way]
-    return wrongs + [f"{url} is still counted as being at work" for url in left]
+    return problems + [f"{url} still counts as busy" for url in left]
 
 
 def _server(name: str, draw: random.Random, faults: Counter[str]) -> VirtualServer:
-    """A server whose faults meet some of its first requests."""
+    """Create a server with faults in some of its first requests."""
     numbers = draw.sample(range(1, _AMONG_REQUESTS + 1), draw.randint(_LEAST_FAULTS, _MOST_FAULTS))
     plan = {number: draw.choice(FAULTS) for number in numbers}
     faults.update(plan.values())
@@ -134,7 +134,7 @@ def _server(name: str, draw: random.Random, faults: Counter[str]) -> VirtualServ
 def _states(
     server: VirtualServer, draw: random.Random, faults: Counter[str]
 ) -> list[tuple[float, Callable[[], object]]]:
-    """What is wrong with a server for some time, and when it ends."""
+    """Draw what goes wrong with a server for some time, and when it begins and ends."""
     state = draw.choice((*_STATES, None))
     if state is None:
         return []

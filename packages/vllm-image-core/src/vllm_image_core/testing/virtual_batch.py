@@ -1,7 +1,7 @@
-"""A batch in virtual time: as a studio runs one, without a folder and a journal.
+"""Run a batch on a fleet as a studio does, without a folder or a journal, for tests in virtual time.
 
-As many calls are open as the fleet wants. In an outage the request goes back to those that wait, nothing is
-sent, and the fleet is asked for its health every five seconds until it is good or patience ends.
+As many calls are open as the fleet wants. During an outage requests return to the queue, nothing is sent, and
+the fleet's health is checked every five seconds until it is good or the outage has lasted too long.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ OUTAGE_SECONDS: Final = 600.0
 
 @dataclass
 class VirtualBatch:
-    """Many requests, each ending once.
+    """A batch of requests, each of which ends once.
 
     Attributes:
         fleet: The servers.
-        outage_timeout: Seconds that an outage may last; then every request that is left fails with its error.
-        replies: What was made, by position.
-        errors: What failed, by position.
+        outage_timeout: Seconds that an outage may last; then the remaining requests fail with its error.
+        replies: Replies by position.
+        errors: Errors by position.
         seconds: How long it took.
         pauses: How often it waited for an outage to end.
     """
@@ -47,10 +47,10 @@ class VirtualBatch:
         self._open: dict[asyncio.Task[ImageGenerationReply], tuple[int, ImageGenerationRequest]] = {}
 
     async def run(self, requests: Iterable[ImageGenerationRequest]) -> "VirtualBatch":
-        """Make all of them, and return the batch when each has ended.
+        """Send all requests, and return the batch when each has ended.
 
         Raises:
-            AssertionError: One ended twice.
+            AssertionError: A request ended twice.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -58,7 +58,7 @@ class VirtualBatch:
         while self._waiting or self._open:
             self._send()
             await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)
-            # In the order in which they were sent, so that all runs are the same.
+            # In the order they were sent, so that all runs are the same.
             ended = [task for task in self._open if task.done()]
             outages = [outage for task in ended if (outage := self._take(task))]
             if outages:
@@ -72,7 +72,7 @@ class VirtualBatch:
             self._open[asyncio.create_task(self.fleet.generate_image(item[1], low_priority=True))] = item
 
     def _take(self, task: asyncio.Task[ImageGenerationReply]) -> OmniError | None:
-        """Write down how a call ended; of one that ended in an outage, return the error."""
+        """Record how a call ended; if it ended in an outage, return the error."""
         position, request = self._open.pop(task)
         try:
             reply = task.result()
@@ -94,7 +94,7 @@ class VirtualBatch:
             self.errors[position] = ended
 
     async def _pause(self, error: OmniError) -> None:
-        """Let what is under way end, and wait until a server can work again, or patience ends."""
+        """Let running calls end, then wait until a server is healthy or the outage has lasted too long."""
         self.pauses += 1
         while self._open:
             await asyncio.wait(self._open)

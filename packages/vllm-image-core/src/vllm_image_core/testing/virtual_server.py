@@ -1,4 +1,4 @@
-"""A server in virtual time: works on some requests at once, lets others wait, and fails as it is told to."""
+"""Simulate a server in virtual time that runs some requests at once, queues others and fails on demand."""
 
 import asyncio
 import random
@@ -36,7 +36,7 @@ _PNG: Final = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
 )
-"""A picture of one pixel."""
+"""An image of one pixel."""
 
 _BUSY: Final = 503
 
@@ -50,25 +50,25 @@ class VirtualServer:
 
     Attributes:
         base_url: Its name.
-        work: What a request costs, in seconds on a server of speed 1.
-        speed: Seconds of work that it does in a second, for each request at work.
-        parallel: How many requests it works on at the same time.
-        round_trip: Seconds on the way, there and back.
-        noise: Each request takes up to this share more or less.
-        most_waiting: More than so many are answered with 503; None: all wait.
+        work: Returns the cost of a request, in seconds on a server of speed 1.
+        speed: Seconds of work that it does per second, for each running request.
+        parallel: Number of requests it runs at the same time.
+        round_trip: Network time of a request, in seconds, both ways.
+        noise: Each request takes up to this share longer or shorter.
+        most_waiting: Maximum number of waiting requests; more are answered with 503. None: all wait.
         model: The model that it serves.
-        version: What it says of its version.
-        seed: For the noise.
-        tells_metrics: Whether it tells how many requests run and wait.
-        timeout: Seconds after which its client gives up a request that hangs.
-        restart: Seconds after which it is started again when its engine has died; None for never.
-        fault: Asked with each request that arrives and its number, from 1; a name of `FAULTS`, or None.
-        sent: How many requests came, those that found it down included.
-        made: How many pictures it made.
-        busy: How many requests it refused for want of room.
-        probes: When it was asked for its health.
-        most_under_way: How many requests it had at the same time at most.
-        latencies: Seconds from request to reply, of each picture.
+        version: The version that it reports.
+        seed: Seed of the noise.
+        tells_metrics: Whether it reports how many requests run and wait.
+        timeout: Seconds after which its client gives up a hanging request.
+        restart: Seconds until it restarts after its engine has died; None for never.
+        fault: Called with each arriving request and its number, from 1; returns a name of `FAULTS`, or None.
+        sent: Number of requests that came, including those that found it down.
+        made: Number of images it generated.
+        busy: Number of requests it refused because it was full.
+        probes: Times at which its health was checked.
+        most_under_way: Highest number of requests it had at the same time.
+        latencies: Seconds from request to reply, for each image.
     """
 
     base_url: str = "http://a"
@@ -97,23 +97,23 @@ class VirtualServer:
     closed: bool = False
 
     def __post_init__(self) -> None:
-        self._random = random.Random(f"{self.base_url} {self.seed}")  # noqa: S311 - no secret, and the same each time
+        self._random = random.Random(f"{self.base_url} {self.seed}")  # noqa: S311 - not a secret, and the same each time
         self._running = asyncio.Semaphore(self.parallel)
         self._under_way: dict[asyncio.Task[None], None] = {}  # in order, so that all runs are the same
         self._waiting = 0
 
     def go_down(self) -> None:
-        """Refuse connections, and lose what is under way."""
+        """Refuse connections, and lose the running requests."""
         self.is_up = False
         for work in list(self._under_way):
             work.cancel()
 
     def come_up(self) -> None:
-        """Take connections again, with an engine that is alive."""
+        """Accept connections again, with a living engine."""
         self.is_up = self.engine_alive = True
 
     async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
-        """Make one picture of one pixel."""
+        """Generate an image of one pixel."""
         return await self._answer(request)
 
     async def edit_image(
@@ -125,7 +125,7 @@ class VirtualServer:
         mask_image: bytes | None = None,
         reference_image: bytes | None = None,
     ) -> ImageGenerationReply:
-        """Make one picture of one pixel, whatever it is made from."""
+        """Return an image of one pixel, whatever the input."""
         del image, mask_image, reference_image
         return await self._answer(request)
 
@@ -144,23 +144,23 @@ class VirtualServer:
         return ImageGenerationReply.model_construct(data=(ReplyImage.model_construct(bytes=self.picture),))
 
     async def get_models(self) -> ModelList:
-        """Its one model."""
+        """Return its only model."""
         await self._ask()
         return ModelList(data=(ModelCard(id=self.model, root=self.model),))
 
     async def health_check(self) -> bool:
-        """Whether its engine is alive."""
+        """Return whether its engine is alive."""
         self.probes.append(self._now())
         await self._ask()
         return self.engine_alive
 
     async def get_version(self) -> str:
-        """Its version."""
+        """Return its version."""
         await self._ask()
         return self.version
 
     async def get_metrics(self) -> ServerMetrics:
-        """What runs and what waits, where it tells that."""
+        """Return how many requests run and wait, if it reports that."""
         await self._ask()
         if not self.tells_metrics:
             return ServerMetrics()
@@ -169,7 +169,7 @@ class VirtualServer:
         )
 
     async def aclose(self) -> None:
-        """Close the connections to it: what is under way is lost, as with a client."""
+        """Close the connections to it; running requests are lost, as with a client."""
         self.closed = True
         self.go_down()
 
@@ -253,7 +253,7 @@ class VirtualServer:
             case "lost":
                 raise ConnectionLost(f"{self.base_url} closed the connection")
             case "timeout":
-                raise RequestTimeout(f"no whole answer from {self.base_url}")
+                raise RequestTimeout(f"no complete answer from {self.base_url}")
             case "bad_reply":
                 raise BadReply(f"{self.base_url} answered 200, but with a page")
             case "error":

@@ -1,9 +1,9 @@
-"""An event loop whose clock jumps: hours pass in no time, in the same order each time.
+"""Run coroutines on an event loop with a virtual clock, so that hours pass at once and reproducibly.
 
-    seconds = run(main())  # asyncio.sleep(300) inside of it takes no time at all
+    seconds = run(main())  # asyncio.sleep(300) inside it takes no time at all
 
-Threads of the event loop's executor are waited for in real time, during which the clock stands still; for
-others say how long each step of time may wait for them. Sockets are not meant for it.
+The loop waits for threads of its executor in real time, while its clock stands still; for other threads, say
+how long each step of time may wait for them. Do not use sockets with it.
 """
 
 import asyncio
@@ -16,18 +16,18 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 __all__ = ["NothingWillHappen", "VirtualTimeLoop", "run"]
 
 _DEADLOCK_SECONDS: Final = 1.0
-"""In real time: when nothing happens for so long, and no timer runs, nothing will."""
+"""In real time: if nothing happens for this long and no timer runs, nothing ever will."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
 class NothingWillHappen(RuntimeError):
-    """All tasks wait for each other: no timer runs and no thread is at work."""
+    """All tasks wait for each other: no timer runs and no thread works."""
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop that starts at 0 and goes to the next timer as soon as there is nothing else to do."""
+    """An event loop that starts at 0 and jumps to the next timer when there is nothing else to do."""
 
     def __init__(self, thread_seconds: float = 0.0) -> None:
         self.thread_seconds = thread_seconds
@@ -42,14 +42,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
     ) -> asyncio.Future[T]:
-        """Run a function in a thread; the clock stands still until it has ended."""
+        """Run a function in a thread; the clock stands still until it returns."""
         self._threads += 1
         future = super().run_in_executor(executor, func, *args)
         future.add_done_callback(self._thread_ended)
         return future
 
     async def shutdown_default_executor(self, *timeout: float) -> None:
-        """Wait for the executor's threads, with the clock standing still: its limit is one of real time."""
+        """Wait for the executor's threads while the clock stands still, since the timeout is in real time."""
         self._threads += 1
         try:
             await super().shutdown_default_executor(*timeout)
@@ -58,11 +58,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     @property
     def waits_for_threads(self) -> bool:
-        """Whether a thread is at work."""
+        """Whether a thread is working."""
         return self._threads > 0
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self._now += seconds
 
     def _thread_ended(self, _: asyncio.Future[T]) -> None:
@@ -70,7 +70,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 class _Selector(selectors.DefaultSelector):
-    """Where an event loop waits; this one lets virtual time pass instead."""
+    """A selector that advances virtual time instead of waiting."""
 
     def __init__(self, loop: VirtualTimeLoop) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class _Selector(selectors.DefaultSelector):
         if ready:
             return ready
         if timeout is None:
-            raise NothingWillHappen("all tasks wait, no timer runs and no thread is at work")
+            raise NothingWillHappen("all tasks wait, no timer runs and no thread works")
         self._loop.advance(timeout)
         return []
 
@@ -94,11 +94,11 @@ def run(main: Coroutine[Any, Any, T], *, thread_seconds: float = 0.0) -> T:
     """Run a coroutine in virtual time, from 0.
 
     Args:
-        main: What to run.
-        thread_seconds: How long, in real time, threads of others are waited for before time goes on.
+        main: The coroutine to run.
+        thread_seconds: How long, in real time, to wait for other threads before the clock advances.
 
     Raises:
-        NothingWillHappen: It would wait for ever.
+        NothingWillHappen: It would wait forever.
     """
     with asyncio.Runner(loop_factory=functools.partial(VirtualTimeLoop, thread_seconds)) as runner:
         return runner.run(main)

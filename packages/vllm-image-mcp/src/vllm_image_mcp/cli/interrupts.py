@@ -27,7 +27,7 @@ class Interrupts:
     """
 
     def __init__(self, batch: ImageBatch) -> None:
-        self.status = 0
+        self.status: int = 0
         self._batch = batch
         self._ending: list[asyncio.Task[object]] = []
 

@@ -88,7 +88,7 @@ class TextLines:
         self._text = io.TextIOWrapper(
             io.BufferedReader(_Rejoined(head, file)), encoding=encoding, errors=errors, newline=None
         )
-        self.beginning = head.decode(encoding, "ignore").lstrip(f"{_MARK} \t\r\n")
+        self.beginning: str = head.decode(encoding, "ignore").lstrip(f"{_MARK} \t\r\n")
 
     def __iter__(self) -> Generator[Line]:
         number = 0

@@ -62,7 +62,7 @@ class BatchMonitor:
         self.batch = batch
         self.seen: dict[int, SavedImage] = {}
         self.errors: dict[int, Exception] = {}
-        self.over = False
+        self.over: bool = False
         self.fault: Exception | None = None
         self._folder = folder
         self._notes = tuple(notes)

@@ -60,7 +60,7 @@ class BatchTracker:
         outage_timeout: float,
         listener: Callable[[str, Event], None] | None = None,
     ) -> None:
-        self.ending = False
+        self.ending: bool = False
         self._listener = listener
         self._studio = studio
         self._notes = tuple(notes)

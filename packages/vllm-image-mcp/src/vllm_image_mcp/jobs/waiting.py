@@ -63,7 +63,7 @@ class Beginning:
         self._total = total
         self._told = f"{batch_id}: 0 of {total}, waiting for the server to tell its model"
         self._telling: list[asyncio.Task[None]] = []
-        self.ticks = 0
+        self.ticks: int = 0
 
     async def __aenter__(self) -> Self:
         await self._limit.__aenter__()

@@ -46,7 +46,7 @@ class Subscriptions:
     """
 
     def __init__(self) -> None:
-        self.bus = InMemorySubscriptionBus()
+        self.bus: InMemorySubscriptionBus = InMemorySubscriptionBus()
         self._listen = ListenHandler(self.bus)
         self._session: ServerSession | None = None
         self._subscribed: dict[str, ServerSession] = {}

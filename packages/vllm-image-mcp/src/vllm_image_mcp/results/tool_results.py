@@ -1,7 +1,7 @@
 """What the tools return, as published in their output schemas; every key of the plan, and a few more."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
@@ -58,7 +58,7 @@ def _only(*names: str) -> Callable[[dict[str, Any]], None]:
 class Result(BaseModel):
     """A frozen result."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
 
 class ParametersUsed(Result):
@@ -110,7 +110,9 @@ class ImageResult(Result):
 class EditResult(ImageResult):
     """One edited picture, likewise; its schema leaves what is the same to that of generate_image."""
 
-    model_config = ConfigDict(json_schema_extra=_only("status", "file_path", "batch_id", "notes", "inputs"))
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra=_only("status", "file_path", "batch_id", "notes", "inputs")
+    )
 
     status: Annotated[
         ImageStatus,
@@ -156,7 +158,7 @@ class BatchResult(Result):
 class BatchReport(BatchResult):
     """The same from get_batch, whose schema leaves most of it to that of batch_generate."""
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra=_only("status", "batch_id", "images_generated", "images_left", "results", "notes")
     )
 

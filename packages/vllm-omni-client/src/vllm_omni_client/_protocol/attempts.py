@@ -1,5 +1,6 @@
 """Attempts: what one call has tried so far, what it cost, and whether another one follows."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -8,6 +9,8 @@ from vllm_omni_client._protocol.retry import History, Policy, Stop, Wait, decide
 from vllm_omni_client._protocol.retry_budget import VAIN_QUESTION, RetryBudget
 from vllm_omni_client.errors import EngineDead, Exchange, FailedAttempt, GpuSpent, OmniError, ServerError
 from vllm_omni_client.generation_budget import GenerationBudget
+
+_logger = logging.getLogger(__name__)
 
 
 class Attempts:
@@ -48,6 +51,7 @@ class Attempts:
         self._budget = budget
         self._made = 0
         self._exchange = Exchange(method=method, url=url, attempts=0)
+        self._call = f"{self._image.label}: {method} {url}" if self._image.label else f"{method} {url}"
         self._clock = clock
         self._jitter = jitter
         self._began = clock()
@@ -75,6 +79,7 @@ class Attempts:
         """Write down that an attempt is made now."""
         self._made += 1
         self._image.begin(self._clock)
+        _logger.debug("%s: attempt %d", self._call, self._made)
         self._healthy = None
         self.wire = Wire()
 
@@ -118,6 +123,7 @@ class Attempts:
         """Write down that the call got its answer."""
         self._budget.credit()
         self._image.charge("no" if self._exchange.method == "GET" else "yes")
+        _logger.debug("%s: attempt %d was answered", self._call, self._made)
 
     def _cost(self, error: OmniError) -> GpuSpent:
         return "no" if self._exchange.method == "GET" else error.gpu_spent
@@ -125,8 +131,13 @@ class Attempts:
     def may_follow(self, error: BaseException) -> bool:
         """Say whether another attempt follows a failure; whatever is no OmniError ends the call."""
         self._next = self._decide(error) if isinstance(error, OmniError) else Stop()
+        name = _name(error)
         if isinstance(self._next, Wait):
+            message = "%s: attempt %d failed: %s; retrying in %.1f s"
+            _logger.debug(message, self._call, self._made, name, self._next.seconds)
             self._follow(self._next)
+        else:
+            _logger.debug("%s: attempt %d failed: %s; not retried", self._call, self._made, name)
         return isinstance(self._next, Wait)
 
     def _follow(self, wait: Wait) -> None:
@@ -150,3 +161,9 @@ class Attempts:
             tokens=self._budget.tokens,
         )
         return decide(error, policy=self.policy, history=history, jitter=self._jitter())
+
+
+def _name(error: BaseException) -> str:
+    """Return what a log line calls an error: never its text, which may repeat the prompt."""
+    status = error.exchange.status if isinstance(error, OmniError) and error.exchange else None
+    return f"{type(error).__name__} (HTTP {status})" if status else type(error).__name__

@@ -9,11 +9,11 @@ try:
     from vllm_omni_client.simulator.faults.fault import Fault, FaultPlan
     from vllm_omni_client.simulator.http.app import Simulation, create_app
     from vllm_omni_client.simulator.settings import SimulatorSettings
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
-        f"The simulator needs the package {error.name!r}, which is not installed. "
+        f"The simulator needs the package {_error.name!r}, which is not installed. "
         'Install it with: pip install "vllm-omni-client[simulator]"',
-        name=error.name,
-    ) from error
+        name=_error.name,
+    ) from _error
 
 __all__ = ["Fault", "FaultPlan", "Simulation", "SimulatorSettings", "create_app"]
