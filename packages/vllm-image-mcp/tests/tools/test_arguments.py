@@ -185,5 +185,5 @@ async def test_a_cancelled_batch_that_is_to_go_on_says_that_it_is_cancelled_for_
         plain = told(await client.call_tool("get_batch", {**batch, "max_wait": 0}))
         resumed = told(await client.call_tool("get_batch", {**batch, "resume": True, "max_wait": 0}))
     assert resumed["status"] == "cancelled"
-    assert not any("for good" in note for note in plain["notes"])
-    assert "This batch was cancelled, and that is for good: resume makes nothing." in resumed["notes"][-1]
+    assert not any("cannot be resumed" in note for note in plain["notes"])
+    assert "This batch was cancelled and cannot be resumed." in resumed["notes"][-1]

@@ -22,7 +22,7 @@ from vllm_image_mcp.results.parameters_used import (
 )
 from vllm_image_mcp.results.previews import SheetEntry
 from vllm_image_mcp.results.tool_results import (
-    BatchCancelled,
+    BatchCancellation,
     BatchEntry,
     BatchImage,
     BatchList,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
 
 __all__ = [
-    "batch_cancelled",
+    "batch_cancellation",
     "batch_list",
     "batch_result",
     "lacks_files",
@@ -314,10 +314,10 @@ def _entry(batch: BatchSummary) -> BatchEntry:
     )
 
 
-def batch_cancelled(batch: FoundBatch) -> BatchCancelled:
+def batch_cancellation(batch: FoundBatch) -> BatchCancellation:
     """What a batch holds after it was cancelled, or after it had ended."""
     running = "A picture that was running may still be finished on the GPU; it is not saved."
-    return BatchCancelled(
+    return BatchCancellation(
         batch_id=batch.id,
         status="cancelled" if batch.state == "cancelled" else "completed",
         completed=batch.done,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vllm_image_core.storage.index import Page
     from vllm_image_core.storage.record import Record
 
-__all__ = ["found_images", "links_of", "nothing_found", "sheet_entries"]
+__all__ = ["found_images", "links_of", "no_match_note", "sheet_entries"]
 
 _NOT_OF_EDITS: Final = frozenset({"width", "height", "output_format"})
 """What edit_image does not take."""
@@ -83,7 +83,7 @@ def _name(one: object, folder: Path) -> str | None:
     return one.name if there.sha256 == one.sha256 else None
 
 
-def nothing_found(given: Mapping[str, object], *, offset: int, folder: Path) -> str:
+def no_match_note(given: Mapping[str, object], *, offset: int, folder: Path) -> str:
     """What to try where nothing was found.
 
     Args:

@@ -44,10 +44,10 @@ __all__ = [
     "generation_estimate",
     "gpu_status",
     "image_result",
-    "image_waiting",
     "model_info",
     "presets",
     "server_health",
+    "unfinished_image",
 ]
 
 
@@ -100,7 +100,7 @@ def _cut(sent: ResolvedRequest) -> list[str]:
     return [_CUT] if longest > LONGEST_PROMPT else []
 
 
-def image_waiting(
+def unfinished_image(
     batch: ImageBatch, *, inputs: Sequence[str] | None, over: bool, notes: Sequence[str]
 ) -> ImageResult:
     """A picture that is not there: still being made, or never to be.

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 __all__ = [
-    "BatchCancelled",
+    "BatchCancellation",
     "BatchEntry",
     "BatchImage",
     "BatchList",
@@ -214,7 +214,7 @@ class FoundImages(Result):
     notes: list[str] = []
 
 
-class BatchCancelled(Result):
+class BatchCancellation(Result):
     """What a cancelled batch leaves behind."""
 
     batch_id: str

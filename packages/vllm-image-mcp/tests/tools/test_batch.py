@@ -14,7 +14,7 @@ from mcp.types import CallToolResult, TextContent
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
-from vllm_image_mcp.tools import calls
+from vllm_image_mcp.tools.batch import generate_many
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -209,7 +209,7 @@ async def test_progress_rises_by_one_with_each_picture_also_where_all_are_saved_
     )
     requests = [ImageRequest(prompt=name, width=64, height=64) for name in ("fox", "owl", "hare", "elk")]
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(state):
-        told = await calls.many_made(
+        told = await generate_many(
             cast("Context[State]", context), requests, agreed=True, max_concurrent=None, max_wait=None
         )
     assert told.structured_content

@@ -59,7 +59,7 @@ async def test_a_batch_over_the_limit_is_made_when_the_user_agrees(host: Host, o
     async with host(user, confirm_over="0.001") as client:
         result = await client.call_tool("batch_generate", BATCH)
     assert not result.is_error, text(result)
-    assert [message.startswith("2 pictures will take about ") for message in user.asked] == [True]
+    assert [message.startswith("2 images will take about ") for message in user.asked] == [True]
     assert len(omni.requests) == 2
 
 
@@ -98,8 +98,8 @@ async def test_a_host_that_cannot_ask_is_told_what_to_do(host: Host, omni: "Omni
     async with host(User(None), confirm_over="0.001") as client:
         result = await client.call_tool("batch_generate", BATCH)
     assert result.is_error
-    assert "over the limit of 0.001 s that --confirm-over sets" in text(result)
-    assert "Ask the user; then make fewer or smaller pictures" in text(result)
+    assert "over the limit of 0.001 s set by --confirm-over" in text(result)
+    assert "Ask the user; then request fewer or smaller images" in text(result)
     assert omni.requests == []
 
 
