@@ -120,7 +120,7 @@ def test_a_batch_that_goes_on_with_another_model_says_that_two_made_it(
     whole = told(second.call("get_batch", batch_id=name, resume=True))
     assert (whole["status"], whole["images_generated"], whole["model"]) == ("success", 5, None)
     told_so = (
-        "Made by 2 models: Qwen/Qwen-Image, Tongyi-MAI/Z-Image-Turbo. find_images tells each picture's own."
+        "Made by 2 models: Qwen/Qwen-Image, Tongyi-MAI/Z-Image-Turbo. find_images shows each image's model."
     )
     assert told_so in whole["notes"]
     found = told(second.call("find_images"))["images"]

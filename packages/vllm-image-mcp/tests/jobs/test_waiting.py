@@ -215,7 +215,7 @@ async def test_a_host_that_gives_its_call_up_cancels_what_was_not_sent_and_keeps
         answer = told(await client.call_tool("get_batch", {"batch_id": names[0]}))
     assert meanwhile["status"] == "running"
     (note,) = meanwhile["notes"]
-    assert "no more is sent" in note
+    assert "no more requests are sent" in note
     assert (answer["status"], answer["images_generated"], answer["images_cancelled"]) == ("cancelled", 1, 2)
     assert answer["notes"] == []
     assert [each["status"] for each in answer["results"]] == ["success", "cancelled", "cancelled"]
@@ -252,7 +252,7 @@ async def test_a_batch_whose_server_is_away_is_paused_and_says_why_in_the_words_
     for words in (next(each for each in heard if "paused" in each), answer["notes"][0]):
         assert f"{url} cannot be reached" in words
         assert "correct --vllm-url" in words
-    assert "goes on by itself" in answer["notes"][1]
+    assert "continues by itself" in answer["notes"][1]
 
 
 async def test_giving_up_a_wait_cancels_nothing(connect: Connect, omni: "OmniServer") -> None:
@@ -396,5 +396,5 @@ async def test_a_wait_that_is_none_is_refused_before_anything_is_sent(
     async with connect() as client:
         result = await client.call_tool("generate_image", {"prompt": "fox", "max_wait": -1, **SMALL})
     assert result.is_error
-    assert text(result).startswith("max_wait: -1 is no such time. Allowed is a number of seconds")
+    assert text(result).startswith("max_wait: -1 is not a valid time. Use a number of seconds")
     assert omni.requests == []

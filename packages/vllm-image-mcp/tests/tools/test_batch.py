@@ -250,7 +250,7 @@ async def test_a_running_batch_is_cancelled_by_the_id_of_its_first_message(
         "completed": 2,
         "cancelled": 2,
         "failed": 0,
-        "notes": ["A picture that was running may still be finished on the GPU; it is not saved."],
+        "notes": ["An image in progress may still finish on the GPU; it is not saved."],
     }
     assert {str(path) for path in tmp_path.glob("*.png")} == set(files)
     assert (told["status"], told["batch_id"]) == ("cancelled", ids[0])

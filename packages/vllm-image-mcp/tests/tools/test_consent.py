@@ -79,7 +79,7 @@ async def test_it_is_not_made_when_the_user_does_not(
         result = await client.call_tool("batch_generate", BATCH)
         batches = (await client.call_tool("list_batches", {})).structured_content
     assert result.is_error
-    assert text(result).startswith("The user does not want these 2 pictures; nothing was sent.")
+    assert text(result).startswith("The user does not want these 2 images; nothing was sent.")
     assert (len(user.asked), omni.requests, batches) == (1, [], {"batches": [], "notes": []})
 
 
@@ -118,5 +118,5 @@ async def test_what_is_wrong_is_told_before_anybody_is_asked(host: Host, omni: "
         result = await client.call_tool("batch_generate", {**BATCH, "width": 1000})
         other = await client.call_tool("batch_generate", {"prompts": "a red fox"})
     assert "Width 1000 is not a multiple of 16. Nearest valid width is 1008." in text(result)
-    assert "prompts: 'a red fox' is no list." in text(other)
+    assert "prompts: 'a red fox' is not a list." in text(other)
     assert (user.asked, omni.requests) == ([], [])

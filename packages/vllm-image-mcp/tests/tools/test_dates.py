@@ -36,5 +36,5 @@ def test_the_last_day_of_all_has_no_end() -> None:
 )
 def test_what_is_no_date_is_refused_with_what_is(value: object) -> None:
     for read in (begin_of, end_of):
-        with pytest.raises(InvalidRequest, match=r"is no date\. Allowed is a date such as 2026-11-23"):
+        with pytest.raises(InvalidRequest, match=r"is not a date\. Use a date such as 2026-11-23"):
             read("since", value)

@@ -1,1 +1,1 @@
-"""Running batches: track them, wait for them, report progress, ask for consent."""
+"""Running batches: begin and track them, wait for them, and report their progress."""

@@ -1,1 +1,1 @@
-"""Tool results: build what the tools publish, with previews and links."""
+"""Tool results: build what the tools return, with previews and links."""

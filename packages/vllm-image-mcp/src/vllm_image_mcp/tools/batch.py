@@ -1,4 +1,4 @@
-"""Start, read, resume, cancel and list batches: the four batch tools."""
+"""Generate, read, resume, cancel and list batches: the tools that work on several images."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ async def batch_generate(
     """Generate up to 20 images concurrently: one per prompt, or one prompt with a sweep of settings.
 
     Returns each image's path and seed, and a contact sheet numbered by index (a labelled grid for a sweep).
-    One failure does not stop the others. A batch that takes longer than max_wait keeps running: get_batch
-    waits for it by its batch_id, cancel_batch stops it.
+    One failure does not stop the others. After max_wait the rest goes on: get_batch waits for it by
+    batch_id, cancel_batch stops it.
     """
     from vllm_image_mcp.tools.sweeps import expand_requests  # noqa: PLC0415 - the server starts without it
 
@@ -145,16 +145,16 @@ async def get_batch(
     resume: Resume = False,
     max_wait: MaxWait = None,
 ) -> Annotated[CallToolResult, BatchReport]:
-    """Show the state of a batch, also after a restart, and wait for the images that are not finished.
+    """Get the state of a batch, even after a restart, and wait for its unfinished images.
 
-    Returns the same as batch_generate. While status is "running", call it again; "interrupted" and "stopped"
-    need resume=true, which generates only the missing images.
+    Returns what batch_generate returns. While status is "running", call it again; "interrupted" and "stopped"
+    need resume=true, which generates only what is missing.
     """
     from vllm_image_mcp.jobs import waiting  # noqa: PLC0415 - the server starts without it
 
     state = ctx.request_context.lifespan_context
     state.check_folder()
-    wanted, resuming = yes_or_no("wait", wait, usual=True), yes_or_no("resume", resume, usual=False)
+    wanted, resuming = yes_or_no("wait", wait, default=True), yes_or_no("resume", resume, default=False)
     until = answer_by(ctx, max_wait) if wanted else asyncio.get_running_loop().time()
     found = await state.studio.find_batch(batch_id, limit=MOST_LISTED)
     monitor = await _resume(state, found) if resuming else state.tracker.monitor_of(found.id)
@@ -168,8 +168,10 @@ async def get_batch(
     return with_notes(result, [_FOR_GOOD]) if resuming and found.state == "cancelled" else result
 
 
-async def cancel_batch(ctx: Context[State], batch_id: BatchId) -> Annotated[CallToolResult, BatchCancellation]:
-    """Cancel a running batch and list its saved images; already-completed images are kept."""
+async def cancel_batch(
+    ctx: Context[State], batch_id: BatchId
+) -> Annotated[CallToolResult, BatchCancellation]:
+    """Cancel a running batch generation. Already-completed images are kept."""
     from vllm_image_mcp.results import batch_results  # noqa: PLC0415 - the server starts without it
 
     state = ctx.request_context.lifespan_context
@@ -179,7 +181,7 @@ async def cancel_batch(ctx: Context[State], batch_id: BatchId) -> Annotated[Call
 
 
 async def list_batches(ctx: Context[State]) -> Annotated[CallToolResult, BatchList]:
-    """List running and interrupted batches, and the last 20, newest first; get_batch has the details."""
+    """List running and interrupted batches, and the last 20, newest first."""
     from vllm_image_mcp.results import batch_results  # noqa: PLC0415 - the server starts without it
 
     state = ctx.request_context.lifespan_context

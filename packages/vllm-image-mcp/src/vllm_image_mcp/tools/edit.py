@@ -33,17 +33,17 @@ EditPrompt = Annotated[
 Images = Annotated[
     SkipValidation[list[str]],
     Field(
-        description="file_path or file name of images made here, or files in allowed folders. No URLs.",
+        description="file_path or name of images made here, or files in allowed folders. No URLs.",
         json_schema_extra={"minItems": 1, "maxItems": MOST_IMAGES},
     ),
 ]
 Mask = Annotated[
     SkipValidation[str | None],
-    Field(description="A file, as in images. White may change, black stays. Only for models that inpaint."),
+    Field(description="As images: white may change, black stays. Only for models that inpaint."),
 ]
 Strength = Annotated[
     SkipValidation[float | None],
-    Field(description="0 to 1: how far the result may depart from the image, if the model supports it."),
+    Field(description="0 to 1: how far it may depart from the image, if the model supports it."),
 ]
 
 
@@ -64,8 +64,8 @@ async def edit_image(
 ) -> Annotated[CallToolResult, EditResult]:
     """Edit an image, or combine up to 4, as a prompt says, and save the result as a new file.
 
-    Waits and returns like generate_image; the result has the size of the first image. max_input_images in
-    get_model_info is how many images the loaded model takes; 0 means that it cannot edit.
+    Waits and returns like generate_image; the result has the size of the first image. The loaded model takes
+    max_input_images of get_model_info; 0 means that it cannot edit.
     """
     folders = ctx.request_context.lifespan_context.input_folders
     request = EditRequest(

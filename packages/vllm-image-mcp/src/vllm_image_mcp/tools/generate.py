@@ -52,9 +52,8 @@ async def generate_image(
     """Generate a single image from a text prompt and save it as a file.
 
     Returns a preview, the file path, a link to the full image, the seed and the parameters used. Takes about
-    a second on distilled models, up to minutes on others. After max_wait it returns status "running" with a
-    batch_id; get_batch then waits for the image. For several images, or to compare settings, use
-    batch_generate.
+    a second on distilled models, up to minutes on others: after max_wait it returns status "running" and a
+    batch_id for get_batch. For several images, or to compare settings, use batch_generate.
     """
     request = ImageRequest(
         prompt=prompt,

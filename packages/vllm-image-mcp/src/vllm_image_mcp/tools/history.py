@@ -37,10 +37,9 @@ async def find_images(
     limit: FindLimit = USUALLY_FOUND,
     offset: FindOffset = 0,
 ) -> Annotated[CallToolResult, FoundImages]:
-    """Find images made earlier, newest first, with a contact sheet and the parameters to make each again.
+    """Find images made earlier, newest first, with a contact sheet and the parameters to repeat each.
 
-    Returns immediately; without arguments it lists the latest. To repeat an image, pass its parameters to its
-    tool.
+    Without arguments it lists the latest. Pass an image's parameters to its tool.
     """
     from vllm_image_mcp.results import found_images  # noqa: PLC0415 - the server starts without it
 

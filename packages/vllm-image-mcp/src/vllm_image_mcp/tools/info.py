@@ -22,21 +22,18 @@ __all__ = ["estimate_generation", "get_model_info", "gpu_status", "list_presets"
 
 
 async def get_model_info(ctx: Context[State]) -> ModelInfo:
-    """Get information about the currently loaded model and its recommended parameters.
-
-    Includes the supported aspect ratios, whether it edits images, and how to write prompts for it.
-    """
+    """Get information about the currently loaded model and its recommended parameters."""
     return image_results.model_info(await _studio(ctx).model())
 
 
 async def gpu_status(ctx: Context[State]) -> GpuStatus:
-    """Check GPU memory usage and how many images fit at once; each number comes with its source."""
+    """Check GPU memory usage and how many images fit at once."""
     studio = _studio(ctx)
     return image_results.gpu_status(await studio.health(), await studio.gpu())
 
 
 async def list_presets(ctx: Context[State]) -> Presets:
-    """List available resolution presets and aspect ratios for the current model, and its size limits."""
+    """List available resolution presets and aspect ratios for the current model."""
     return image_results.presets(await _studio(ctx).model())
 
 
