@@ -97,7 +97,7 @@ async def test_without_a_server_a_prompt_tells_what_to_call_first(connect: Conne
     async with connect(vllm_url=nobody) as client:
         told = await text(client, "write_image_prompt", idea="a fox")
 
-    assert f"The image server at {nobody} does not tell which model it has loaded: " in told
+    assert f"The image server at {nobody} does not report its loaded model: " in told
     assert "Call server_health" in told
 
 
@@ -127,7 +127,7 @@ async def test_a_wrong_argument_is_refused_in_words(
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
-        ("nope", {}, "There is no prompt 'nope'. There are: write_image_prompt, explore_variations,"),
+        ("nope", {}, "There is no prompt 'nope'. Use one of: write_image_prompt, explore_variations,"),
         ("write_image_prompt", {}, "write_image_prompt needs the argument 'idea'. Its arguments are: idea,"),
         ("write_image_prompt", {"idea": "a fox", "size": "1"}, "write_image_prompt has no argument 'size'."),
     ],

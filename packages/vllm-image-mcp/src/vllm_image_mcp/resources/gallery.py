@@ -44,7 +44,7 @@ def tool_meta(tool: str) -> dict[str, object] | None:
 
 
 def page() -> str:
-    """The page as one HTML document. It loads nothing, and its policy allows only its own script and style."""
+    """The page as one HTML document that loads nothing: its policy allows only its own script and style."""
     script, style = (_FOLDER.joinpath(name).read_text("utf-8") for name in ("page.js", "page.css"))
     policy = "; ".join(
         [

@@ -66,9 +66,9 @@ Compare {asked}. The image: {prompt}
 
 {model}
 
-Use estimate_generation to see how long it will take; if it is more than two minutes, ask me first. Then call \
-{call}: it keeps everything else the same{seed}. If it is still running when the call returns, continue with \
-get_batch.
+Use estimate_generation to see how long it will take; if it is more than two minutes, ask me first. Then \
+call {call}: it keeps everything else the same{seed}. If it is still running when the call returns, continue \
+with get_batch.
 
 Show me the images next to their values, describe what changes from one to the next if you can see it \
 and how many seconds each takes, and recommend one. Say so if there is no visible difference.
@@ -99,7 +99,7 @@ Values = Annotated[str | None, Field(description="Separated by commas. Default: 
 
 
 class PromptServer(MCPServer[State]):
-    """An MCP server that explains what is wrong with a prompt request, which the SDK reports as its own fault."""
+    """An MCP server that explains a bad prompt request; the SDK alone would report an internal error."""
 
     async def get_prompt(
         self, name: str, arguments: dict[str, Any] | None = None, context: Context[State] | None = None
@@ -213,7 +213,7 @@ class Prompts:
         except (ImageError, OmniError) as error:
             why = error.message.rstrip(".")
         return _Loaded(
-            description=f"The image server at {self._state.server_url} does not report which model it has loaded: "
+            description=f"The image server at {self._state.server_url} does not report its loaded model: "
             f"{why}. Call server_health before anything else, and get_model_info once it is healthy."
         )
 

@@ -55,7 +55,7 @@ class ResourceServer(MCPServer[State]):
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[State] | None = None
     ) -> Iterable[ReadResourceContents] | InputRequiredResult:
-        """Read a resource with the type of its contents: a template has one type, its images may have three."""
+        """Read a resource with the type of its contents: a template has one, its images may differ."""
         contents = await super().read_resource(uri, context)
         if isinstance(contents, InputRequiredResult):
             return contents
