@@ -74,6 +74,7 @@ async def test_a_server_that_is_down_is_told_in_the_plans_words_by_every_tool(
         "latency_ms": None,
         "version": None,
         "notes": [],
+        "servers": [],
     }
     assert [path.name for path in tmp_path.iterdir() if path.name != ".vllm-image"] == []
 

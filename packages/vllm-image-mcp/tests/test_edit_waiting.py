@@ -181,6 +181,6 @@ async def test_a_wait_that_is_none_is_refused_before_anything_is_kept_or_sent(
     async with connect() as client:
         result = await edited(client, max_wait=-1)
     assert result.is_error
-    assert "max_wait: -1 is no such time." in str(result.content)
+    assert "max_wait: -1 is not a valid time." in str(result.content)
     assert omni.requests == []
     assert not inputs_folder(tmp_path).exists()

@@ -51,7 +51,7 @@ async def test_a_prompt_is_written_as_the_loaded_model_wants_it(connect: Connect
     assert "a fox {in} the snow" in told
     assert f"The loaded model is {QWEN}." in told
     assert profile.prompting in told
-    assert "It reads a negative prompt." in told
+    assert "It supports negative prompts." in told
     assert ', "16:9"' not in told
     assert 'aspect_ratio "16:9"' in told
 
@@ -86,10 +86,10 @@ async def test_settings_are_compared_with_the_same_seed_unless_it_is_the_setting
         steps = await text(client, "compare_settings", prompt="a fox", values="2, 4, 8")
         seeds = await text(client, "compare_settings", prompt="a fox", setting="seed")
 
-    assert steps.startswith("Compare these values of num_inference_steps: 2, 4, 8. The picture: a fox\n")
+    assert steps.startswith("Compare these values of num_inference_steps: 2, 4, 8. The image: a fox\n")
     assert 'with the values in sweep, as in {"num_inference_steps": [...]}: it keeps everything' in steps
     assert "everything else the same, the seed too." in steps
-    assert "everything else the same. If it still runs" in seeds
+    assert "everything else the same. If it is still running" in seeds
     assert "three values of seed" in seeds
 
 

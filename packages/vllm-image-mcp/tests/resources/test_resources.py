@@ -151,7 +151,7 @@ async def test_a_damaged_file_is_called_damaged(connect: Connect) -> None:
         path = await made(client)
         path.write_bytes(path.read_bytes()[:-100])
 
-        with pytest.raises(MCPError, match=r"^The picture '.*' is damaged\."):
+        with pytest.raises(MCPError, match=r"^The image '.*' is damaged\."):
             await client.read_resource(f"image://{path.name}")
 
 

@@ -347,6 +347,6 @@ async def test_an_image_whose_file_was_removed_since_is_told_and_made_again_when
     assert again
     assert (found["status"], found["images_generated"], found["images_failed"]) == ("partial", 1, 1)
     assert found["results"][0]["status"] == "failed"
-    assert "its file was removed" in found["results"][0]["error"]
+    assert "its file has been removed" in found["results"][0]["error"]
     assert (again["status"], again["images_generated"]) == ("success", 2)
     assert len(omni.requests) == 3
