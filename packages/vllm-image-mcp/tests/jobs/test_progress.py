@@ -42,8 +42,8 @@ MEASURED = Eta(seconds=40.0, basis="23 pictures on this server, off by 5 % on th
 async def test_a_message_tells_the_batchs_own_time_left_and_who_is_ahead() -> None:
     call = Heard(MEASURED, others=2)
     reports = call.reports(wait=45)
-    await reports.first()
-    await reports.next()
+    await reports.report_start()
+    await reports.report_change()
     expected = "batch_1: 3 of 8, about 40 s left (measured), 2 requests from others ahead"
     assert call.messages == [expected, expected]
 
@@ -55,29 +55,29 @@ async def test_without_a_token_only_a_client_in_this_process_is_told(
 ) -> None:
     call = Heard(MEASURED)
     reports = call.reports(wait=45, token=False, wired=wired)
-    await reports.first()
-    await reports.next()
+    await reports.report_start()
+    await reports.report_change()
     assert call.messages == ["batch_1: 3 of 8, about 40 s left (measured)"] * heard
 
 
 async def test_a_picture_that_should_be_there_by_now_is_not_said_to_be_nearly_there() -> None:
     call = Heard(Eta(seconds=0.0, basis="nothing measured yet: from the profile, may be off by half"))
-    await call.reports(wait=45).first()
+    await call.reports(wait=45).report_start()
     assert call.messages == ["batch_1: 3 of 8, longer than predicted"]
 
 
 async def test_the_first_message_says_when_it_will_take_longer_than_the_call_waits() -> None:
     call = Heard(MEASURED)
-    await call.reports(wait=20).first()
+    await call.reports(wait=20).report_start()
     about = "batch_1: 3 of 8, about 40 s left (measured)"
     assert call.messages == [f"{about}. This call returns within 20 s; get_batch waits for the rest"]
 
 
 async def test_a_time_that_was_not_measured_says_so_and_one_that_nobody_knows_is_left_out() -> None:
     guess = Heard(Eta(seconds=40.0, basis="nothing measured yet: from the profile, may be off by half"))
-    await guess.reports(wait=45).first()
+    await guess.reports(wait=45).report_start()
     unknown = Heard(Eta(seconds=None, basis="how many pictures will come is not known"))
-    await unknown.reports(wait=1).first()
+    await unknown.reports(wait=1).report_start()
     assert [*guess.messages, *unknown.messages] == [
         "batch_1: 3 of 8, about 40 s left (from the profile, may be off by half)",
         "batch_1: 3 of 8",

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 from mcp.server.mcpserver import Context
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_mcp.jobs.wait_limits import Arrival, answer_by, wait_seconds
+from vllm_image_mcp.jobs.wait_limits import Arrival, answer_deadline, wait_seconds
 from vllm_image_mcp.state import State
 
 
@@ -31,9 +31,9 @@ async def test_a_wait_counts_from_the_arrival_of_its_call() -> None:
     late = context(client=None, progress=False, arrival=Arrival(time.monotonic() - 3))
     now = context(client=None, progress=False)
     clock = asyncio.get_running_loop().time()
-    assert answer_by(late, 5) == pytest.approx(clock + 2, abs=0.5)
-    assert answer_by(late, 1) < clock
-    assert answer_by(now, 5) == pytest.approx(clock + 5, abs=0.5)
+    assert answer_deadline(late, 5) == pytest.approx(clock + 2, abs=0.5)
+    assert answer_deadline(late, 1) < clock
+    assert answer_deadline(now, 5) == pytest.approx(clock + 5, abs=0.5)
 
 
 @pytest.mark.parametrize(

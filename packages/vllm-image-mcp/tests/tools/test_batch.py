@@ -199,7 +199,7 @@ async def test_progress_rises_by_one_with_each_picture_also_where_all_are_saved_
         heard.append((progress, total))
         (monitor,) = state.tracker._monitors.values()
         while monitor.ended_count < 4:
-            await monitor.news(DEADLINE_SECONDS)
+            await monitor.wait_for_change(DEADLINE_SECONDS)
 
     request_context = SimpleNamespace(lifespan_context=state, meta=None, request=None)
     context = SimpleNamespace(

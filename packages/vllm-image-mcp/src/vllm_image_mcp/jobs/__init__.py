@@ -1,1 +1,1 @@
-"""Running batches: begin and track them, wait for them, and report their progress."""
+"""Begin and track batches, wait for them, and report their progress."""

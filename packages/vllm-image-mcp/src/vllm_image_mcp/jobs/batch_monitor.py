@@ -30,14 +30,14 @@ class SavedImage:
     """What is known of an image at the moment it is saved.
 
     Attributes:
-        answer: Its result, as generate_image returns it.
-        described: A few words about it.
+        result: Its result, as generate_image returns it.
+        description: A few words about it.
         parameters: What it was generated with, besides prompt and seed.
         notes: Its own notes, without the server's.
     """
 
-    answer: ImageResult
-    described: str
+    result: ImageResult
+    description: str
     parameters: Parameters
     notes: tuple[str, ...]
 
@@ -52,7 +52,7 @@ class BatchMonitor:
 
     Attributes:
         batch: The batch.
-        seen: The images saved since the monitor began, by index.
+        saved: The images saved since the monitor began, by index.
         errors: The failures since then, by index.
         over: Whether the batch has ended and every outcome has been recorded.
         fault: What ended the batch early: a bug, or another process that took it over.
@@ -60,7 +60,7 @@ class BatchMonitor:
 
     def __init__(self, batch: ImageBatch, *, folder: Path, notes: Sequence[str]) -> None:
         self.batch = batch
-        self.seen: dict[int, SavedImage] = {}
+        self.saved: dict[int, SavedImage] = {}
         self.errors: dict[int, Exception] = {}
         self.over = False
         self.fault: Exception | None = None
@@ -81,11 +81,11 @@ class BatchMonitor:
             async for outcome in self.batch:
                 match outcome:
                     case Done(index=index, value=image):
-                        self.seen[index] = SavedImage(
-                            answer=image_result(
+                        self.saved[index] = SavedImage(
+                            result=image_result(
                                 image, batch_id=self.batch.id, notes=self._notes, folder=self._folder
                             ),
-                            described=describe(image),
+                            description=describe(image),
                             parameters=parameters_of_image(image),
                             notes=notes_for_model(image.notes),
                         )
@@ -99,7 +99,7 @@ class BatchMonitor:
             self.over = True
             self._notify()
 
-    async def news(self, seconds: float) -> None:
+    async def wait_for_change(self, seconds: float) -> None:
         """Wait for the next image or the end, for at most this many seconds."""
         if self.over:
             return

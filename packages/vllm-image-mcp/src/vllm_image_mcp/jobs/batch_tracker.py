@@ -132,7 +132,7 @@ class BatchTracker:
         await asyncio.gather(*drains)
         async with asyncio.timeout(_FOLLOW_SECONDS):
             while any(not each.over for each in monitors):
-                await asyncio.gather(*(each.news(_FOLLOW_SECONDS) for each in monitors))
+                await asyncio.gather(*(each.wait_for_change(_FOLLOW_SECONDS) for each in monitors))
 
     async def aclose(self) -> None:
         """Stop following the batches; the studio makes them resumable when it closes."""

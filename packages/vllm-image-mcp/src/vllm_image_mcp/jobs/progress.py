@@ -55,7 +55,7 @@ class ProgressReporter:
         self._reported = monitor.ended_count
         self._ticks = ticks
 
-    async def first(self) -> None:
+    async def report_start(self) -> None:
         """Report the batch's id, its state, and whether it will take longer than the call waits."""
         if not self._is_wanted:
             return
@@ -67,7 +67,7 @@ class ProgressReporter:
         others = await self._requests_of_others() if self._has_token else 0
         await self._report(self._reported + fraction(self._ticks), others, eta=eta, more=more)
 
-    async def next(self) -> None:
+    async def report_change(self) -> None:
         """Report each image that ended since the last message; if none did, that work continues."""
         if not self._is_wanted:
             return

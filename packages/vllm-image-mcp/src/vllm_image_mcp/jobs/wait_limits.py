@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vllm_image_mcp.state import State
 
 
-__all__ = ["USUAL_SECONDS", "Arrival", "answer_by", "wait_seconds"]
+__all__ = ["USUAL_SECONDS", "Arrival", "answer_deadline", "wait_seconds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ Claude Code 2.1 ends a call after 30 minutes without a message; each progress me
 _MOST: Final = 86_400.0
 
 
-def answer_by(ctx: Context[State], asked: object) -> float:
+def answer_deadline(ctx: Context[State], asked: object) -> float:
     """When this call has to answer, by the event loop's clock; the wait counts from the call's arrival.
 
     Raises:

@@ -9,7 +9,7 @@ from vllm_image_core.errors import ImageError
 
 from vllm_image_mcp.jobs import progress
 from vllm_image_mcp.jobs.progress import ProgressReporter
-from vllm_image_mcp.jobs.wait_limits import answer_by
+from vllm_image_mcp.jobs.wait_limits import answer_deadline
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -126,7 +126,7 @@ async def begin_and_wait(
         OmniError: The server does not report its model.
     """
     tracker = ctx.request_context.lifespan_context.tracker
-    until = answer_by(ctx, max_wait)
+    until = answer_deadline(ctx, max_wait)
     async with BatchStart(ctx, batch.id, total=total, until=until) as start:
         monitor = await tracker.begin(batch)
     try:
@@ -153,14 +153,14 @@ async def wait_for_batch(
     """
     loop = asyncio.get_running_loop()
     reporter = ProgressReporter(ctx, monitor, wait=until - loop.time(), ticks=ticks)
-    await reporter.first()
+    await reporter.report_start()
     while not monitor.over and (left := until - loop.time()) > 0:
         if monitor.batch.trouble and not through_trouble:
             return
-        await monitor.news(min(left, progress.TICK_SECONDS))
-        await reporter.next()
+        await monitor.wait_for_change(min(left, progress.TICK_SECONDS))
+        await reporter.report_change()
     if monitor.over:
-        await reporter.next()  # report what ended while the last message was being sent
+        await reporter.report_change()  # report what ended while the last message was being sent
 
 
 async def wait_for_other_process(ctx: Context[State], found: FoundBatch, until: float) -> None:

@@ -15,10 +15,10 @@ from vllm_image_mcp.results.links import picture_link, picture_uri
 from vllm_image_mcp.results.parameters_used import (
     LONGEST_PROMPT,
     Parameters,
-    brief,
     common_parameters,
-    other_than,
+    differing_parameters,
     parameters_of_record,
+    shortened,
 )
 from vllm_image_mcp.results.previews import SheetEntry
 from vllm_image_mcp.results.tool_results import (
@@ -92,7 +92,7 @@ def batch_result(
     """
     settings = _settings(found.items, monitor, records)
     same = common_parameters(settings.values())
-    of_images = {note: None for seen in monitor.seen.values() for note in seen.notes} if monitor else {}
+    of_images = {note: None for saved in monitor.saved.values() for note in saved.notes} if monitor else {}
     models = list(dict.fromkeys(_models(monitor, records)))
     live = monitor.batch if monitor and not monitor.over else None
     counts = live.progress if live else found
@@ -100,7 +100,7 @@ def batch_result(
         _image(
             item,
             monitor,
-            other_than(same, settings.get(item.position, {})),
+            differing_parameters(same, settings.get(item.position, {})),
             server_url=server_url,
             folder=folder,
         )
@@ -185,12 +185,12 @@ def _settings(
     items: Sequence[ItemReport], monitor: BatchMonitor | None, records: Sequence[Record]
 ) -> dict[int, Parameters]:
     """The parameters of each image besides prompt and seed: from the monitor, else from its file."""
-    seen: Mapping[int, Parameters] = (
-        {index: each.parameters for index, each in monitor.seen.items()} if monitor else {}
+    saved: Mapping[int, Parameters] = (
+        {index: each.parameters for index, each in monitor.saved.items()} if monitor else {}
     )
     files = {record.path: parameters_of_record(record) for record in records}
     found = {
-        item.position: seen.get(item.position) or (files.get(item.path) if item.path else None)
+        item.position: saved.get(item.position) or (files.get(item.path) if item.path else None)
         for item in items
     }
     excluded = ("prompt", "seed")
@@ -202,7 +202,7 @@ def _settings(
 
 
 def _models(monitor: BatchMonitor | None, records: Sequence[Record]) -> Iterator[str]:
-    sent = (seen.answer.parameters_used for seen in monitor.seen.values()) if monitor else ()
+    sent = (saved.result.parameters_used for saved in monitor.saved.values()) if monitor else ()
     yield from (used.model for used in sent if used)
     yield from (one_line(record.model) for record in records if record.model)
 
@@ -211,22 +211,22 @@ def _image(
     item: ItemReport, monitor: BatchMonitor | None, parameters: Parameters, *, server_url: str, folder: Path
 ) -> BatchImage:
     """The entry of one image: from the monitor, which is newer, else from the journal."""
-    seen = monitor.seen.get(item.position) if monitor else None
-    path = Path(seen.answer.file_path) if seen and seen.answer.file_path else item.path
-    seconds = seen.answer.generation_time_seconds if seen else item.seconds
-    error = None if seen else _error(item, monitor, server_url=server_url)
+    saved = monitor.saved.get(item.position) if monitor else None
+    path = Path(saved.result.file_path) if saved and saved.result.file_path else item.path
+    seconds = saved.result.generation_time_seconds if saved else item.seconds
+    error = None if saved else _error(item, monitor, server_url=server_url)
     if path is not None and not path.exists():
         path, error = None, _REMOVED
     return BatchImage(
         index=item.position,
-        prompt=brief(item.prompt),
+        prompt=shortened(item.prompt),
         status=_item_status(item, monitor, error=error, path=path),
         file_path=path_text(path) if path else None,
         generation_time_seconds=None if seconds is None else round(seconds, 3),
         seed=item.seed,
         uri=picture_uri(path, folder=folder) if path else None,
         parameters=parameters,
-        reused=seen.answer.reused if seen else item.reused,
+        reused=saved.result.reused if saved else item.reused,
         server=item.server,
         error=error,
     )

@@ -1,4 +1,4 @@
-"""Build the results on single images, the model, the GPU, the server, and estimates."""
+"""Build the results of the tools for single images, the model, the GPU, the server and estimates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vllm_image_core.text import one_line, path_text
 
 from vllm_image_mcp.error_messages import diagnosis, explain, in_our_words, notes_for_model
 from vllm_image_mcp.results.links import picture_uri
-from vllm_image_mcp.results.parameters_used import LONGEST_PROMPT, brief
+from vllm_image_mcp.results.parameters_used import LONGEST_PROMPT, shortened
 from vllm_image_mcp.results.tool_results import (
     Change,
     EditAbilities,
@@ -81,8 +81,8 @@ def _image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str],
         generation_time_seconds=round(image.seconds, 3),
         parameters_used=ParametersUsed(
             model=image.model,
-            prompt=brief(sent.prompt),
-            negative_prompt=sent.negative_prompt and brief(sent.negative_prompt),
+            prompt=shortened(sent.prompt),
+            negative_prompt=sent.negative_prompt and shortened(sent.negative_prompt),
             width=sent.width,
             height=sent.height,
             steps=sent.num_inference_steps,

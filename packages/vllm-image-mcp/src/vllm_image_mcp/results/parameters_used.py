@@ -10,12 +10,12 @@ from vllm_image_core.storage.record import Record
 __all__ = [
     "LONGEST_PROMPT",
     "Parameters",
-    "brief",
     "common_parameters",
-    "other_than",
+    "differing_parameters",
     "parameters_of_image",
     "parameters_of_record",
     "parameters_of_request",
+    "shortened",
 ]
 
 Parameters = dict[str, str | int | float]
@@ -24,7 +24,7 @@ LONGEST_PROMPT: Final = 1_000
 """Maximum characters of a prompt in a result: twenty complete prompts could exceed a host's limit."""
 
 
-def brief(text: str) -> str:
+def shortened(text: str) -> str:
     """Text, cut if it is too long to repeat in a result."""
     return text if len(text) <= LONGEST_PROMPT else f"{text[: LONGEST_PROMPT - 1]}…"
 
@@ -81,14 +81,14 @@ def common_parameters(settings: Iterable[Mapping[str, str | int | float]]) -> Pa
     }
 
 
-def other_than(same: Mapping[str, str | int | float], settings: Parameters) -> Parameters:
+def differing_parameters(same: Mapping[str, str | int | float], settings: Parameters) -> Parameters:
     """The parameters that differ from the shared ones."""
     return {name: value for name, value in settings.items() if same.get(name) != value}
 
 
 def _without_none(**values: str | float | None) -> Parameters:
     return {
-        name: brief(value) if isinstance(value, str) else value
+        name: shortened(value) if isinstance(value, str) else value
         for name, value in values.items()
         if value is not None
     }

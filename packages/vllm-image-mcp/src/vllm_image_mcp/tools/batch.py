@@ -12,12 +12,12 @@ from mcp.types import CallToolResult
 from vllm_image_core.errors import ImageError
 from vllm_image_core.requests.image_request import ImageRequest
 
-from vllm_image_mcp.jobs.wait_limits import answer_by
+from vllm_image_mcp.jobs.wait_limits import answer_deadline
 from vllm_image_mcp.results.previews import sheet
 from vllm_image_mcp.results.tool_reply import reply, with_notes
 from vllm_image_mcp.results.tool_results import BatchCancellation, BatchList, BatchReport, BatchResult
 from vllm_image_mcp.state import State
-from vllm_image_mcp.tools.checks import yes_or_no
+from vllm_image_mcp.tools.checks import check_switch
 from vllm_image_mcp.tools.consent import Consent, consent
 from vllm_image_mcp.tools.parameters import (
     AspectRatio,
@@ -154,8 +154,8 @@ async def get_batch(
 
     state = ctx.request_context.lifespan_context
     state.check_folder()
-    wanted, resuming = yes_or_no("wait", wait, default=True), yes_or_no("resume", resume, default=False)
-    until = answer_by(ctx, max_wait) if wanted else asyncio.get_running_loop().time()
+    wanted, resuming = check_switch("wait", wait, default=True), check_switch("resume", resume, default=False)
+    until = answer_deadline(ctx, max_wait) if wanted else asyncio.get_running_loop().time()
     found = await state.studio.find_batch(batch_id, limit=MOST_LISTED)
     monitor = await _resume(state, found) if resuming else state.tracker.monitor_of(found.id)
     if monitor is not None and wanted:
@@ -187,9 +187,7 @@ async def list_batches(ctx: Context[State]) -> Annotated[CallToolResult, BatchLi
     state = ctx.request_context.lifespan_context
     state.check_folder()
     recent = batch_results.recent_batches(await state.studio.batches(_MOST_BATCHES), most=MOST_LISTED)
-    complete = [
-        await _with_folder_outcomes(state, each) if each.state in _CUT_OFF else each for each in recent
-    ]
+    complete = [await _with_saved_images(state, each) if each.state in _CUT_OFF else each for each in recent]
     return await reply(batch_results.batch_list(complete), state.settings)
 
 
@@ -221,16 +219,16 @@ async def _batch_reply(state: State, batch_id: str, *, failing: bool = False) ->
 
 
 async def _batch_result(state: State, found: FoundBatch) -> BatchResult:
-    from vllm_image_mcp.jobs.folder_outcomes import with_folder  # noqa: PLC0415 - the server starts without it
+    from vllm_image_mcp.jobs.folder_outcomes import add_folder_outcomes  # noqa: PLC0415 - the server starts without it
     from vllm_image_mcp.results.batch_results import batch_result  # noqa: PLC0415 - likewise
 
     monitor = state.tracker.monitor_of(found.id)
     done = {item.position for item in found.items if item.path is not None}
     records: Sequence[Record] = ()
-    if found.state in _CUT_OFF or done - (monitor.seen.keys() if monitor else set()):
+    if found.state in _CUT_OFF or done - (monitor.saved.keys() if monitor else set()):
         records = (await state.studio.find(batch=found.id, limit=_MOST_BATCHES)).pictures
     return batch_result(
-        with_folder(found, records) if found.state in _CUT_OFF else found,
+        add_folder_outcomes(found, records) if found.state in _CUT_OFF else found,
         monitor,
         records,
         notes=state.notes,
@@ -240,10 +238,10 @@ async def _batch_result(state: State, found: FoundBatch) -> BatchResult:
     )
 
 
-async def _with_folder_outcomes(state: State, batch: BatchSummary) -> BatchSummary:
+async def _with_saved_images(state: State, batch: BatchSummary) -> BatchSummary:
     """An interrupted batch, with the images that are in the folder but not yet in its journal."""
-    from vllm_image_mcp.jobs.folder_outcomes import with_folder  # noqa: PLC0415 - the server starts without it
+    from vllm_image_mcp.jobs.folder_outcomes import add_folder_outcomes  # noqa: PLC0415 - the server starts without it
 
     found = await state.studio.find_batch(batch.id, limit=MOST_LISTED)
     records = (await state.studio.find(batch=batch.id, limit=_MOST_BATCHES)).pictures
-    return with_folder(found, records)
+    return add_folder_outcomes(found, records)

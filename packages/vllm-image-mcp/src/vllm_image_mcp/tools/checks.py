@@ -8,7 +8,7 @@ from vllm_image_core.text import shown
 
 from vllm_image_mcp.tools.parameters import USUALLY_FOUND
 
-__all__ = ["MOST_PROMPTS", "check_limit", "prompts_with_seeds", "yes_or_no"]
+__all__ = ["MOST_PROMPTS", "check_limit", "check_switch", "prompts_with_seeds"]
 
 MOST_PROMPTS = 20
 """Maximum prompts in one call of batch_generate."""
@@ -47,7 +47,7 @@ def prompts_with_seeds(
     return prompts, seeds
 
 
-def yes_or_no(parameter: str, given: object, *, default: bool) -> bool:
+def check_switch(parameter: str, given: object, *, default: bool) -> bool:
     """The value of a switch, or its default if null was given.
 
     Raises:

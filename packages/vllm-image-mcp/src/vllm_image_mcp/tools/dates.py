@@ -5,14 +5,14 @@ from datetime import date, datetime, time, timedelta
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.text import shown
 
-__all__ = ["begin_of", "end_of"]
+__all__ = ["end_of", "start_of"]
 
 
 _LAST = date(9999, 12, 30)
 """The end of any later day is not a valid date."""
 
 
-def begin_of(parameter: str, given: object) -> datetime | None:
+def start_of(parameter: str, given: object) -> datetime | None:
     """The start of a day, or the given time; None for None. Local time if there is no time zone.
 
     Raises:

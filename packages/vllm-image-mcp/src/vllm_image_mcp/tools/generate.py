@@ -1,4 +1,4 @@
-"""Generate one image: the tool generate_image, and the call that edit_image makes as well."""
+"""Generate one image: the tool generate_image, and what it shares with edit_image."""
 
 from pathlib import Path
 from typing import Annotated
@@ -88,10 +88,10 @@ async def generate_one(ctx: Context[State], request: ImageRequest, *, max_wait: 
     if error := monitor.errors.get(0) or batch.trouble:
         await batch.cancel()  # the caller sees an error and may call again: that must not make two images
         raise error
-    if saved := monitor.seen.get(0):
-        path = Path(saved.answer.file_path or "")
-        link = picture_link(path, uri=saved.answer.uri or "", description=saved.described)
-        return await reply(saved.answer, state.settings, links=[link], drawing=one_picture(path))
+    if saved := monitor.saved.get(0):
+        path = Path(saved.result.file_path or "")
+        link = picture_link(path, uri=saved.result.uri or "", description=saved.description)
+        return await reply(saved.result, state.settings, links=[link], drawing=one_picture(path))
     inputs = _input_names(request) if isinstance(request, EditRequest) else None
     result = unfinished_image(monitor.batch, inputs=inputs, over=monitor.over, notes=state.notes)
     return await reply(result, state.settings)

@@ -11,7 +11,7 @@ from vllm_image_mcp.results.tool_reply import reply
 from vllm_image_mcp.results.tool_results import FoundImages
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.checks import check_limit
-from vllm_image_mcp.tools.dates import begin_of, end_of
+from vllm_image_mcp.tools.dates import end_of, start_of
 from vllm_image_mcp.tools.parameters import (
     USUALLY_FOUND,
     FindLimit,
@@ -50,7 +50,7 @@ async def find_images(
         text,
         model=model,
         seed=seed,
-        since=begin_of("since", since),
+        since=start_of("since", since),
         until=end_of("until", until),
         limit=check_limit(limit),
         offset=0 if offset is None else offset,

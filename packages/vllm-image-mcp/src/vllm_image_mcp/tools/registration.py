@@ -1,4 +1,4 @@
-"""List the tools in the order hosts show them, each with its annotations and title."""
+"""List all tools in the order in which hosts show them, with their annotations and titles."""
 
 from mcp.types import ToolAnnotations
 
