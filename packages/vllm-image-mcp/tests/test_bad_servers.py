@@ -75,7 +75,6 @@ async def test_a_server_that_is_down_is_told_in_the_plans_words_by_every_tool(
         "version": None,
         "servers": [],
         "notes": [],
-        "servers": [],
     }
     assert [path.name for path in tmp_path.iterdir() if path.name != ".vllm-image"] == []
 
