@@ -106,6 +106,6 @@ FindText = Annotated[
 FindModel = Annotated[SkipValidation[str | None], Field(description="The model's exact name.")]
 FindSeed = Annotated[SkipValidation[int | None], Field(description="The exact seed.")]
 Since = Annotated[SkipValidation[str | None], Field(description="A date or time, such as 2026-11-23.")]
-Until = Annotated[SkipValidation[str | None], Field(description="Likewise, inclusive.")]
+Until = Annotated[SkipValidation[str | None], Field(description="Likewise; a date is inclusive.")]
 FindLimit = Annotated[SkipValidation[int | None], Field(description="1 to 20.")]
 FindOffset = Annotated[SkipValidation[int | None], Field(description="next_offset of the previous result.")]
