@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import jsonschema
 import pytest
 from jsonschema import FormatChecker
-from vllm_image_mcp.tools.tools import TOOLS
+from vllm_image_mcp.tools.registration import TOOLS
 
 HERE = Path(__file__).parent
 DEADLINE_SECONDS = 180.0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vllm_image_core.imaging.picture import Picture
-from vllm_image_mcp.tools.tools import TOOLS
+from vllm_image_mcp.tools.registration import TOOLS
 
 if TYPE_CHECKING:
     from conftest import ModelApi, Recorded

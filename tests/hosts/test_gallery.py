@@ -81,17 +81,17 @@ def test_every_message_of_the_page_fits_the_schema_of_apps(told: Mapping[str, An
 
 
 def test_the_pictures_of_a_batch_are_shown_with_their_prompts_as_text(told: Mapping[str, Any]) -> None:
-    assert told["status"].startswith("6 pictures · ")
+    assert told["status"].startswith("6 images · ")
     assert told["captions"][1] == "a red fox in the snow"
     assert told["captions"][2] == "<img src=https://outside.test/a.png onerror=alert(1)> written as text"
 
 
 def test_every_picture_is_reached_with_the_keys(told: Mapping[str, Any]) -> None:
-    assert told["first"].startswith("Enlarge picture 0: ")
-    assert told["second"].startswith("Enlarge picture 1: ")
-    assert told["below"].startswith("Enlarge picture 5: ")
-    assert told["last"].startswith("Enlarge picture 5: ")
-    assert told["back"].startswith("Enlarge picture 2: ")
+    assert told["first"].startswith("Enlarge image 0: ")
+    assert told["second"].startswith("Enlarge image 1: ")
+    assert told["below"].startswith("Enlarge image 5: ")
+    assert told["last"].startswith("Enlarge image 5: ")
+    assert told["back"].startswith("Enlarge image 2: ")
 
 
 def test_a_picture_is_picked_and_the_assistant_is_told_which(told: Mapping[str, Any]) -> None:
@@ -108,10 +108,10 @@ def test_a_picture_is_picked_and_the_assistant_is_told_which(told: Mapping[str, 
 
 
 def test_a_picture_is_enlarged_with_its_parameters(told: Mapping[str, Any]) -> None:
-    assert told["enlarged"] == "Picture 1"
+    assert told["enlarged"] == "Image 1"
     assert told["facts"]["Size"] == "384 × 256"  # noqa: RUF001 - the sign of a size
     assert told["facts"]["Seed"] == "2"
-    assert told["turned"] == "Picture 2"
+    assert told["turned"] == "Image 2"
 
 
 def test_parameters_are_copied_as_a_tool_takes_them(told: Mapping[str, Any]) -> None:
@@ -123,7 +123,7 @@ def test_parameters_are_copied_as_a_tool_takes_them(told: Mapping[str, Any]) -> 
 
 
 def test_the_assistant_is_asked_for_more_like_it(told: Mapping[str, Any]) -> None:
-    assert told["asked"].startswith("Make 4 more pictures like this one, ")
+    assert told["asked"].startswith("Generate 4 more images like this one, ")
     assert '"width":384' in told["asked"]
     assert '"seed"' not in told["asked"]
 
@@ -134,16 +134,16 @@ def test_where_nobody_can_be_asked_the_server_makes_more(told: Mapping[str, Any]
 
 
 def test_a_batch_that_is_not_whole_has_its_empty_places(told: Mapping[str, Any]) -> None:
-    assert told["runningStatus"].startswith("3 of 6 are made · 1 failed")
-    assert told["places"] == ["The server ran out of memory.", "Not made yet", "Not made yet"]
+    assert told["runningStatus"].startswith("3 of 6 finished · 1 failed")
+    assert told["places"] == ["The server ran out of memory.", "Not generated yet", "Not generated yet"]
 
 
 def test_a_result_without_structured_content_is_read_from_its_text(told: Mapping[str, Any]) -> None:
-    assert told["fromText"].startswith("6 pictures · ")
+    assert told["fromText"].startswith("6 images · ")
 
 
 def test_a_batch_that_runs_is_followed_to_its_end(told: Mapping[str, Any]) -> None:
     asked = [each["params"] for each in told["running"]["messages"] if each.get("method") == "tools/call"]
 
     assert [each["name"] for each in asked] == ["get_batch"]
-    assert told["followed"].startswith("6 pictures · ")
+    assert told["followed"].startswith("6 images · ")

@@ -134,14 +134,14 @@ async def test_a_picture_that_cannot_be_is_refused_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"prompts": "a red fox"}, "prompts: 'a red fox' is no list. Give prompts as a list"),
-        ({"prompts": {"0": "fox"}}, "prompts: a dict is no list."),
-        ({"prompts": None}, "prompts: None is no list."),
+        ({"prompts": "a red fox"}, "prompts: 'a red fox' is not a list. Give prompts as a list"),
+        ({"prompts": {"0": "fox"}}, "prompts: a dict is not a list."),
+        ({"prompts": None}, "prompts: None is not a list."),
         ({"prompts": [7]}, "prompt: 7 is not a string"),
         ({"prompts": [["fox"]]}, "prompt: a list is not a string"),
         ({"prompts": ["fox", None]}, "entry 1 of the batch"),
-        ({"seeds": 7}, "seeds: 7 is no list."),
-        ({"seeds": "7"}, "seeds: '7' is no list."),
+        ({"seeds": 7}, "seeds: 7 is not a list."),
+        ({"seeds": "7"}, "seeds: '7' is not a list."),
         ({"seeds": [True]}, "seed: True is not an integer"),
         ({"seeds": ["7a"]}, "seed: '7a' is not an integer"),
         ({"seeds": [2**70]}, "is out of range"),
@@ -188,7 +188,7 @@ async def test_a_switch_that_says_neither_yes_nor_no_is_refused(
     async with connect() as client:
         told = await refused(client, "get_batch", {"batch_id": "batch_0", switch: value})
     assert told.startswith(f"{switch}: ")
-    assert "Allowed is true or false." in told
+    assert "Use true or false." in told
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,12 @@ async def test_a_parameter_that_is_missing_is_named(
             "extra_body",
             "Pass num_inference_steps at the top level, not inside it",
         ),
-        ("generate_image", {**PICTURE, "n": 4}, "n", "It makes one image; use batch_generate for several"),
+        (
+            "generate_image",
+            {**PICTURE, "n": 4},
+            "n",
+            "It generates one image; use batch_generate for several",
+        ),
         ("generate_image", {**PICTURE, "Width": 64}, "Width", "Use width"),
         (
             "batch_generate",
@@ -293,7 +298,7 @@ async def test_every_text_is_a_prompt_and_is_sent_as_it_was(
     assert result.structured_content
     assert omni.requests[0]["prompt"] == prompt
     told = result.structured_content["parameters_used"]["prompt"]
-    cut = "The prompt is cut to 1000 characters in this result; all of it was sent."
+    cut = "The prompt is cut to 1000 characters in this result; it was sent in full."
     assert (told == prompt) == (len(prompt) <= 1_000) == (cut not in result.structured_content["notes"])
     assert len(told) <= 1_000
 

@@ -13,7 +13,7 @@ from mcp import Client
 from mcp.types import CallToolResult, ImageContent, ResourceLink, TextContent
 from PIL import Image
 from vllm_image_core.storage.input_store import inputs_folder
-from vllm_image_mcp.jobs import waiting
+from vllm_image_mcp.jobs import progress as progress_module
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -75,7 +75,7 @@ async def test_an_edit_that_takes_longer_is_answered_as_running_and_made_once_of
 async def test_progress_tells_the_batch_first_and_goes_on_while_nothing_happens(
     connect: Connect, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(progress_module, "TICK_SECONDS", 0.01)
     omni.hold_after(0)
     heard: list[tuple[float, str]] = []
     enough = asyncio.Event()
@@ -181,6 +181,6 @@ async def test_a_wait_that_is_none_is_refused_before_anything_is_kept_or_sent(
     async with connect() as client:
         result = await edited(client, max_wait=-1)
     assert result.is_error
-    assert "max_wait: -1 is no such time." in str(result.content)
+    assert "max_wait: -1 is not a valid time." in str(result.content)
     assert omni.requests == []
     assert not inputs_folder(tmp_path).exists()

@@ -54,7 +54,7 @@ async def test_a_quality_reaches_the_model_s_settings(
     assert result.structured_content["parameters_used"]["steps"] == 20
     assert info.structured_content
     assert info.structured_content["qualities"] == ["draft", "best"]
-    assert info.structured_content["prompting"].startswith("Whole sentences")
+    assert info.structured_content["prompting"].startswith("Complete sentences")
 
 
 @pytest.mark.parametrize("quality", ["fast", 1])

@@ -120,7 +120,7 @@ def test_a_batch_that_goes_on_with_another_model_says_that_two_made_it(
     whole = told(second.call("get_batch", batch_id=name, resume=True))
     assert (whole["status"], whole["images_generated"], whole["model"]) == ("success", 5, None)
     told_so = (
-        "Made by 2 models: Qwen/Qwen-Image, Tongyi-MAI/Z-Image-Turbo. find_images tells each picture's own."
+        "Made by 2 models: Qwen/Qwen-Image, Tongyi-MAI/Z-Image-Turbo. find_images shows each image's model."
     )
     assert told_so in whole["notes"]
     found = told(second.call("find_images"))["images"]
@@ -258,13 +258,13 @@ def test_p06_what_others_print_does_not_reach_the_host(
         "def shout():\n"
         "    os.write(1, b'a library writes to file descriptor 1\\n')\n"
         "    print('and prints', flush=True)\n"
-        "from vllm_image_mcp.tools import calls\n"
-        "made = calls.generate\n"
+        "from vllm_image_mcp.tools import generate\n"
+        "quiet = generate.generate_one\n"
         "async def loud(*args, **kwargs):\n"
         "    shout()\n"
         "    threading.Thread(target=shout).start()\n"
-        "    return await made(*args, **kwargs)\n"
-        "calls.generate = loud\n"
+        "    return await quiet(*args, **kwargs)\n"
+        "generate.generate_one = loud\n"
     )
     server = spawn(
         *("--vllm-url", omni.url, "--output-dir", str(tmp_path / "pictures")), env={"PYTHONPATH": str(noisy)}

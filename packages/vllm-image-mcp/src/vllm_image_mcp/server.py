@@ -37,8 +37,8 @@ from vllm_image_mcp.shutdown import Shutdown, shut_down_on_signals
 from vllm_image_mcp.startup import check_profiles, start_logging
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.arguments import Signature, fit
+from vllm_image_mcp.tools.registration import TITLES, TOOLS
 from vllm_image_mcp.tools.schemas import short_input, short_output
-from vllm_image_mcp.tools.tools import TITLES, TOOLS
 from vllm_image_mcp.transport.stdio import StdioHost, host_on_stdio
 
 _AT_THE_END_SECONDS = 1.5

@@ -78,7 +78,7 @@ class State:
         from vllm_image_mcp.jobs.batch_tracker import BatchTracker  # noqa: PLC0415 - nor the core
 
         return BatchTracker(
-            self.studio, notes=self.notes, outage_timeout=self.settings.timeout, listener=self.listener
+            self.studio, notes=self.notes, drain_seconds=self.settings.timeout, listener=self.listener
         )
 
     @cached_property

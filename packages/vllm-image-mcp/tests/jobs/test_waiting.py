@@ -2,29 +2,20 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from mcp import Client
-from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult, TextContent
 from vllm_image_core.batches.handle import ImageBatch
-from vllm_image_core.batches.worker_pool import Progress
-from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.estimation.backlog import Eta
+from vllm_image_mcp.jobs import progress as progress_module
 from vllm_image_mcp.jobs import waiting
 from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
 from vllm_image_mcp.jobs.batch_tracker import BatchTracker
-from vllm_image_mcp.jobs.progress import Reports, duration
-from vllm_image_mcp.jobs.wait_limits import Arrival, answer_by, wait_seconds
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
-from vllm_image_mcp.state import State
-from vllm_image_mcp.tools import calls
 from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 if TYPE_CHECKING:
@@ -224,7 +215,7 @@ async def test_a_host_that_gives_its_call_up_cancels_what_was_not_sent_and_keeps
         answer = told(await client.call_tool("get_batch", {"batch_id": names[0]}))
     assert meanwhile["status"] == "running"
     (note,) = meanwhile["notes"]
-    assert "no more is sent" in note
+    assert "no more requests are sent" in note
     assert (answer["status"], answer["images_generated"], answer["images_cancelled"]) == ("cancelled", 1, 2)
     assert answer["notes"] == []
     assert [each["status"] for each in answer["results"]] == ["success", "cancelled", "cancelled"]
@@ -235,7 +226,7 @@ async def test_a_host_that_gives_its_call_up_cancels_what_was_not_sent_and_keeps
 async def test_a_batch_whose_server_is_away_is_paused_and_says_why_in_the_words_of_this_program(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(progress_module, "TICK_SECONDS", 0.01)
     heard: list[str] = []
     paused = asyncio.Event()
 
@@ -261,7 +252,7 @@ async def test_a_batch_whose_server_is_away_is_paused_and_says_why_in_the_words_
     for words in (next(each for each in heard if "paused" in each), answer["notes"][0]):
         assert f"{url} cannot be reached" in words
         assert "correct --vllm-url" in words
-    assert "goes on by itself" in answer["notes"][1]
+    assert "continues by itself" in answer["notes"][1]
 
 
 async def test_giving_up_a_wait_cancels_nothing(connect: Connect, omni: "OmniServer") -> None:
@@ -281,7 +272,7 @@ async def test_giving_up_a_wait_cancels_nothing(connect: Connect, omni: "OmniSer
 async def test_progress_comes_every_few_seconds_rises_and_says_what_is_left(
     connect: Connect, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(progress_module, "TICK_SECONDS", 0.01)
     omni.hold_after(1)
     heard: list[tuple[float, str]] = []
     enough = asyncio.Event()
@@ -313,7 +304,7 @@ async def test_progress_comes_every_few_seconds_rises_and_says_what_is_left(
 async def test_a_server_that_is_slow_to_tell_its_model_is_told_meanwhile_and_progress_goes_on_rising(
     connect: Connect, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "TICK_SECONDS", 0.05)
+    monkeypatch.setattr(progress_module, "TICK_SECONDS", 0.05)
     omni.hold_questions()
     heard: list[tuple[float, str]] = []
 
@@ -327,7 +318,7 @@ async def test_a_server_that_is_slow_to_tell_its_model_is_told_meanwhile_and_pro
         told(await client.call_tool("generate_image", fox, progress_callback=hear))
     [name] = {message.partition(":")[0] for _, message in heard}
     assert name.startswith("batch_")
-    waits = f"{name}: 0 of 1, waiting for the server to tell its model"
+    waits = f"{name}: 0 of 1, waiting for the server to report its model"
     assert [message for _, message in heard[:2]] == [waits] * 2
     assert heard[-1] == (1, f"{name}: 1 of 1")
     values = [progress for progress, _ in heard]
@@ -345,8 +336,8 @@ async def test_a_server_that_never_tells_its_model_is_given_up_in_time_and_nothi
         refused = await client.call_tool(tool, {**asked, "max_wait": 0, **SMALL})
         assert refused.is_error
         assert text(refused) == (
-            "The server did not tell its model within 1 s, or the output folder is slow. Nothing was sent. "
-            "Check with server_health, then call again; a longer max_wait has more patience."
+            "The server did not report its model within 1 s, or the output folder is slow. Nothing was sent. "
+            "Check with server_health, then call again; a longer max_wait allows more time."
         )
         omni.release()
         assert told(await client.call_tool("list_batches", {}))["batches"] == []
@@ -359,7 +350,7 @@ async def test_a_server_that_never_tells_its_model_is_given_up_in_time_and_nothi
 async def test_a_host_that_is_slow_to_take_a_message_does_not_end_a_batch_that_has_begun(
     connect: Connect, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "TICK_SECONDS", 0.05)
+    monkeypatch.setattr(progress_module, "TICK_SECONDS", 0.05)
     monkeypatch.setattr(waiting, "BEGIN_SECONDS", 1.5)
     omni.hold_questions()
 
@@ -378,60 +369,6 @@ async def test_a_host_that_is_slow_to_take_a_message_does_not_end_a_batch_that_h
     assert len(omni.requests) == 1
 
 
-class Heard:
-    """A call whose progress is kept, on a batch that stands as it is told to."""
-
-    def __init__(self, eta: Eta, *, others: int | None = None) -> None:
-        self.messages: list[str] = []
-        counted = Progress(total=8, waiting=4, running=1, done=3, failed=0, cancelled=0)
-        batch = SimpleNamespace(id="batch_1", progress=counted, eta=eta, cause=None)
-        self.monitor = cast("BatchMonitor", SimpleNamespace(batch=batch, ended_count=3, over=False))
-        self._others = others
-
-    async def requests_of_others(self) -> int | None:
-        return self._others
-
-    async def report_progress(self, progress: float, total: float | None, message: str) -> None:
-        del progress, total
-        self.messages.append(message)
-
-    def reports(self, *, wait: float, token: bool = True, wired: bool = True) -> Reports:
-        state = SimpleNamespace(studio=self, wired=wired)
-        request = SimpleNamespace(lifespan_context=state, meta={"progress_token": 1} if token else None)
-        told_to = SimpleNamespace(request_context=request, report_progress=self.report_progress)
-        return Reports(cast("Context[State]", told_to), self.monitor, wait=wait)
-
-
-MEASURED = Eta(seconds=40.0, basis="23 images on this server, off by 5 % on the last 20", measured=True)
-
-
-async def test_a_message_tells_the_batchs_own_time_left_and_who_is_ahead() -> None:
-    call = Heard(MEASURED, others=2)
-    reports = call.reports(wait=45)
-    await reports.first()
-    await reports.next()
-    expected = "batch_1: 3 of 8, about 40 s left (measured), 2 requests of others ahead"
-    assert call.messages == [expected, expected]
-
-
-@pytest.mark.parametrize(("wired", "heard"), [(True, 0), (False, 2)])
-async def test_without_a_token_only_a_client_in_this_process_is_told(
-    wired: bool,  # noqa: FBT001 - given by its name
-    heard: int,
-) -> None:
-    call = Heard(MEASURED)
-    reports = call.reports(wait=45, token=False, wired=wired)
-    await reports.first()
-    await reports.next()
-    assert call.messages == ["batch_1: 3 of 8, about 40 s left (measured)"] * heard
-
-
-async def test_a_picture_that_should_be_there_by_now_is_not_said_to_be_nearly_there() -> None:
-    call = Heard(Eta(seconds=0.0, basis="nothing measured yet: from the profile, may be off by half"))
-    await call.reports(wait=45).first()
-    assert call.messages == ["batch_1: 3 of 8, longer than predicted"]
-
-
 async def test_the_wait_begins_with_the_call_and_not_when_the_batch_has_begun(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,82 +383,11 @@ async def test_the_wait_begins_with_the_call_and_not_when_the_batch_has_begun(
         times.append(until - 7)
 
     monkeypatch.setattr(BatchTracker, "begin", timed)
-    monkeypatch.setattr(calls, "wait_for_batch", asked)
+    monkeypatch.setattr(waiting, "wait_for_batch", asked)
     async with connect() as client, asyncio.timeout(60):
         await client.call_tool("generate_image", {"prompt": "fox", "max_wait": 7, **SMALL})
     begun, counted_from = times
     assert counted_from <= begun
-
-
-async def test_the_first_message_says_when_it_will_take_longer_than_the_call_waits() -> None:
-    call = Heard(MEASURED)
-    await call.reports(wait=20).first()
-    assert call.messages == [
-        "batch_1: 3 of 8, about 40 s left (measured). This call answers within 20 s; get_batch waits on"
-    ]
-
-
-async def test_a_time_that_was_not_measured_says_so_and_one_that_nobody_knows_is_left_out() -> None:
-    guess = Heard(Eta(seconds=40.0, basis="nothing measured yet: from the profile, may be off by half"))
-    await guess.reports(wait=45).first()
-    unknown = Heard(Eta(seconds=None, basis="the number of images is not known yet"))
-    await unknown.reports(wait=1).first()
-    assert [*guess.messages, *unknown.messages] == [
-        "batch_1: 3 of 8, about 40 s left (from the profile, may be off by half)",
-        "batch_1: 3 of 8",
-    ]
-
-
-def context(
-    *, client: str | None, progress: bool, max_wait: float | None = None, arrival: Arrival | None = None
-) -> Context[State]:
-    state = SimpleNamespace(settings=SimpleNamespace(max_wait=max_wait))
-    meta = {"progress_token": 1} if progress else {}
-    info = None if client is None else SimpleNamespace(client_info=SimpleNamespace(name=client))
-    return cast(
-        "Context[State]",
-        SimpleNamespace(
-            request_context=SimpleNamespace(lifespan_context=state, meta=meta, request=arrival),
-            session=SimpleNamespace(client_params=info),
-        ),
-    )
-
-
-async def test_a_wait_counts_from_the_arrival_of_its_call() -> None:
-    late = context(client=None, progress=False, arrival=Arrival(time.monotonic() - 3))
-    now = context(client=None, progress=False)
-    clock = asyncio.get_running_loop().time()
-    assert answer_by(late, 5) == pytest.approx(clock + 2, abs=0.5)
-    assert answer_by(late, 1) < clock
-    assert answer_by(now, 5) == pytest.approx(clock + 5, abs=0.5)
-
-
-@pytest.mark.parametrize(
-    ("client", "progress", "seconds"),
-    [
-        (None, True, 45),
-        ("claude-ai", True, 45),
-        ("claude-code", False, 45),
-        ("claude-code", True, 600),
-    ],
-)
-def test_a_call_waits_as_long_as_its_host_is_known_to_bear(
-    client: str | None,
-    progress: bool,  # noqa: FBT001 - given by its name
-    seconds: float,
-) -> None:
-    assert wait_seconds(context(client=client, progress=progress), None) == seconds
-
-
-def test_what_is_asked_for_wins_over_the_option_and_that_over_the_host() -> None:
-    set_so = context(client="claude-code", progress=True, max_wait=20)
-    assert (wait_seconds(set_so, None), wait_seconds(set_so, 5), wait_seconds(set_so, 0)) == (20, 5, 0)
-
-
-@pytest.mark.parametrize("asked", [-1, 86_401, float("nan"), float("inf"), True, "5", [5]])
-def test_what_is_no_wait_is_refused(asked: object) -> None:
-    with pytest.raises(InvalidRequest, match="max_wait"):
-        wait_seconds(context(client=None, progress=False), asked)
 
 
 async def test_a_wait_that_is_none_is_refused_before_anything_is_sent(
@@ -530,13 +396,5 @@ async def test_a_wait_that_is_none_is_refused_before_anything_is_sent(
     async with connect() as client:
         result = await client.call_tool("generate_image", {"prompt": "fox", "max_wait": -1, **SMALL})
     assert result.is_error
-    assert text(result).startswith("max_wait: -1 is no such time. Allowed is a number of seconds")
+    assert text(result).startswith("max_wait: -1 is not a valid time. Use a number of seconds")
     assert omni.requests == []
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.2, "1 s"), (40, "40 s"), (89, "89 s"), (90, "2 min"), (3_000, "50 min"), (9_000, "2.5 h")],
-)
-def test_a_time_is_told_as_a_person_would(seconds: float, words: str) -> None:
-    assert duration(seconds) == words

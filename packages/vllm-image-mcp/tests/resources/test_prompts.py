@@ -51,7 +51,7 @@ async def test_a_prompt_is_written_as_the_loaded_model_wants_it(connect: Connect
     assert "a fox {in} the snow" in told
     assert f"The loaded model is {QWEN}." in told
     assert profile.prompting in told
-    assert "It reads a negative prompt." in told
+    assert "It supports negative prompts." in told
     assert ', "16:9"' not in told
     assert 'aspect_ratio "16:9"' in told
 
@@ -86,10 +86,10 @@ async def test_settings_are_compared_with_the_same_seed_unless_it_is_the_setting
         steps = await text(client, "compare_settings", prompt="a fox", values="2, 4, 8")
         seeds = await text(client, "compare_settings", prompt="a fox", setting="seed")
 
-    assert steps.startswith("Compare these values of num_inference_steps: 2, 4, 8. The picture: a fox\n")
+    assert steps.startswith("Compare these values of num_inference_steps: 2, 4, 8. The image: a fox\n")
     assert 'with the values in sweep, as in {"num_inference_steps": [...]}: it keeps everything' in steps
     assert "everything else the same, the seed too." in steps
-    assert "everything else the same. If it still runs" in seeds
+    assert "everything else the same. If it is still running" in seeds
     assert "three values of seed" in seeds
 
 
@@ -97,7 +97,7 @@ async def test_without_a_server_a_prompt_tells_what_to_call_first(connect: Conne
     async with connect(vllm_url=nobody) as client:
         told = await text(client, "write_image_prompt", idea="a fox")
 
-    assert f"The image server at {nobody} does not tell which model it has loaded: " in told
+    assert f"The image server at {nobody} does not report its loaded model: " in told
     assert "Call server_health" in told
 
 
@@ -127,7 +127,7 @@ async def test_a_wrong_argument_is_refused_in_words(
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
-        ("nope", {}, "There is no prompt 'nope'. There are: write_image_prompt, explore_variations,"),
+        ("nope", {}, "There is no prompt 'nope'. Use one of: write_image_prompt, explore_variations,"),
         ("write_image_prompt", {}, "write_image_prompt needs the argument 'idea'. Its arguments are: idea,"),
         ("write_image_prompt", {"idea": "a fox", "size": "1"}, "write_image_prompt has no argument 'size'."),
     ],

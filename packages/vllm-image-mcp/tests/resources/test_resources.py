@@ -128,10 +128,10 @@ async def test_nothing_but_a_picture_in_the_folder_is_read(
 @pytest.mark.parametrize(
     ("query", "text"),
     [
-        ("width=-5", "width is '-5'. Allowed is a number of pixels from 1 to 4096."),
-        ("width=5000", "width is '5000'. Allowed is a number of pixels from 1 to 4096."),
-        ("width=64px", "width is '64px'. Allowed is a number of pixels from 1 to 4096."),
-        ("format=gif", "format is 'gif'. Allowed is png, webp or jpeg."),
+        ("width=-5", "width is '-5'. Use a number of pixels from 1 to 4096."),
+        ("width=5000", "width is '5000'. Use a number of pixels from 1 to 4096."),
+        ("width=64px", "width is '64px'. Use a number of pixels from 1 to 4096."),
+        ("format=gif", "format is 'gif'. Use png, webp or jpeg."),
     ],
 )
 async def test_a_wrong_value_in_the_address_is_refused_in_words(
@@ -151,7 +151,7 @@ async def test_a_damaged_file_is_called_damaged(connect: Connect) -> None:
         path = await made(client)
         path.write_bytes(path.read_bytes()[:-100])
 
-        with pytest.raises(MCPError, match=r"^The picture '.*' is damaged\."):
+        with pytest.raises(MCPError, match=r"^The image '.*' is damaged\."):
             await client.read_resource(f"image://{path.name}")
 
 

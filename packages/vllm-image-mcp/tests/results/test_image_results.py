@@ -63,7 +63,8 @@ def test_of_several_servers_each_is_told_and_the_one_that_is_down_is_named() -> 
     found = server_health(replace(well, server_url="http://one, http://two", servers=(well, down)))
     assert found.status == "healthy"
     assert found.message == (
-        "1 of 2 servers cannot make images: http://two (unreachable). The others go on; `servers` tells why."
+        "1 of 2 servers cannot generate images: http://two (unreachable). "
+        "The others still work; `servers` has the reasons."
     )
     assert [(each.server_url, each.status, each.model_loaded) for each in found.servers] == [
         ("http://one", "healthy", "klein"),

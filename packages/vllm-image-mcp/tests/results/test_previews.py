@@ -81,7 +81,7 @@ async def test_a_picture_that_is_gone_or_damaged_has_no_preview_and_an_empty_pla
     gone = tmp_path / "gone.png"
     assert await draw_preview(one_picture(gone), "small", room=ROOM) is None
     assert await draw_preview(one_picture(tmp_path / "damaged.png"), "small", room=ROOM) is None
-    assert "There is no preview" in caplog.text
+    assert "No preview could be drawn" in caplog.text
     whole = noise(tmp_path, "a.png", side=64)
     shown = [
         SheetEntry(number=number, path=path, prompt=str(number), parameters={})

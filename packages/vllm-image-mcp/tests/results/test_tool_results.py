@@ -13,7 +13,7 @@ from mcp import Client
 from mcp.types import CallToolResult, ImageContent, ResourceLink, TextContent
 from PIL import Image
 from vllm_image_mcp.results.previews import Drawing, SheetEntry, sheet
-from vllm_image_mcp.tools import calls
+from vllm_image_mcp.tools import batch
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -124,9 +124,9 @@ async def test_a_sweep_of_what_the_model_ignores_says_that_its_pictures_are_the_
         heeded = await call(client, "batch_generate", prompts=["a fox"], sweep={"seed": [7, 8]}, **SMALL)
     assert ignored.structured_content
     assert heeded.structured_content
-    same = [note for note in ignored.structured_content["notes"] if "one and the same" in note]
-    assert [note.partition(" are")[0] for note in same] == ["Pictures 0, 1", "Pictures 2, 3"]
-    assert not any("one and the same" in note for note in heeded.structured_content["notes"])
+    same = [note for note in ignored.structured_content["notes"] if "are identical" in note]
+    assert [note.partition(" are")[0] for note in same] == ["Images 0, 1", "Images 2, 3"]
+    assert not any("are identical" in note for note in heeded.structured_content["notes"])
 
 
 async def test_a_sweep_of_ratios_is_a_grid_of_sizes(
@@ -138,7 +138,7 @@ async def test_a_sweep_of_ratios_is_a_grid_of_sizes(
         drawn.append(places)
         return sheet(places)
 
-    monkeypatch.setattr(calls, "sheet", noted)
+    monkeypatch.setattr(batch, "sheet", noted)
     arguments = {"prompts": ["a fox"], "sweep": {"aspect_ratio": ["1:1", "16:9"], "seed": [1, 2]}}
     async with connect() as client:
         assert not (await client.call_tool("batch_generate", arguments)).is_error
@@ -169,7 +169,7 @@ async def test_a_sweep_that_is_none_is_refused_and_nothing_is_sent(
         wrong = await call(client, "batch_generate", prompts=["fox"], sweep={"width": [64]}, **SMALL)
         bad = await call(client, "batch_generate", prompts=["fox"], sweep={"seed": ["x"]}, **SMALL)
     (text,), _, _ = parts(wrong)
-    assert text.text.startswith("sweep has 'width', which cannot be swept. Allowed is one or two of seed,")
+    assert text.text.startswith("sweep has 'width', which cannot be swept. Use one or two of seed,")
     assert bad.is_error
     assert omni.requests == []
 

@@ -79,7 +79,7 @@ async def test_the_seed_of_other_programs_for_a_random_one_is_drawn_and_told(
     async with connect() as client:
         result = told(await client.call_tool("generate_image", {"prompt": "an owl", "seed": seed, **SMALL}))
     assert 0 <= omni.requests[0]["seed"] == result["parameters_used"]["seed"]
-    assert result["notes"] == ["seed -1 stands for a random seed: one was drawn, and is in this result."]
+    assert result["notes"] == ["seed -1 means a random seed: one was drawn, and is in this result."]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ async def test_the_extension_of_a_filename_decides_the_format_or_a_note_says_why
 @pytest.mark.parametrize(
     ("given", "note"),
     [
-        ({}, "yet. generate_image makes one."),
+        ({}, "yet. Use generate_image to create one."),
         ({"text": "heron"}, 'Try fewer words, or the beginning of one, such as "sno*". Search without text'),
         ({"seed": 5, "since": "2026-01-01"}, "No image matches seed and since. Search without seed or since"),
         ({"offset": "40"}, "No more images from offset 40 on."),
@@ -185,5 +185,5 @@ async def test_a_cancelled_batch_that_is_to_go_on_says_that_it_is_cancelled_for_
         plain = told(await client.call_tool("get_batch", {**batch, "max_wait": 0}))
         resumed = told(await client.call_tool("get_batch", {**batch, "resume": True, "max_wait": 0}))
     assert resumed["status"] == "cancelled"
-    assert not any("for good" in note for note in plain["notes"])
-    assert "This batch was cancelled, and that is for good: resume makes nothing." in resumed["notes"][-1]
+    assert not any("cannot be resumed" in note for note in plain["notes"])
+    assert "This batch was cancelled and cannot be resumed." in resumed["notes"][-1]

@@ -25,7 +25,7 @@ def test_each_prompt_has_its_seed() -> None:
 @pytest.mark.parametrize("seeds", [[], [1], [1, 2, 3]])
 def test_another_number_of_seeds_is_refused(seeds: list[int]) -> None:
     with pytest.raises(
-        InvalidRequest, match=f"^seeds has {len(seeds)} entries for 2 prompts\\. Allowed is"
+        InvalidRequest, match=f"^seeds has {len(seeds)} entries for 2 prompts\\. Use"
     ) as caught:
         prompts_with_seeds(["fox", "owl"], seeds)
     assert caught.value.parameter == "seeds"
@@ -33,13 +33,13 @@ def test_another_number_of_seeds_is_refused(seeds: list[int]) -> None:
 
 @pytest.mark.parametrize("value", ["fox", {"0": "fox"}, 7, True, None])
 def test_what_is_no_list_is_refused(value: object) -> None:
-    with pytest.raises(InvalidRequest, match="is no list") as caught:
+    with pytest.raises(InvalidRequest, match="is not a list") as caught:
         prompts_with_seeds(value, None)  # type: ignore[arg-type]  # what a host may send
     assert caught.value.parameter == "prompts"
 
 
 @pytest.mark.parametrize("value", ["12", {"0": 1}, 7, True])
 def test_seeds_that_are_no_list_are_refused(value: object) -> None:
-    with pytest.raises(InvalidRequest, match="is no list") as caught:
+    with pytest.raises(InvalidRequest, match="is not a list") as caught:
         prompts_with_seeds(["fox", "owl"], value)  # type: ignore[arg-type]  # what a host may send
     assert caught.value.parameter == "seeds"

@@ -59,7 +59,7 @@ async def test_a_batch_over_the_limit_is_made_when_the_user_agrees(host: Host, o
     async with host(user, confirm_over="0.001") as client:
         result = await client.call_tool("batch_generate", BATCH)
     assert not result.is_error, text(result)
-    assert [message.startswith("2 pictures will take about ") for message in user.asked] == [True]
+    assert [message.startswith("2 images will take about ") for message in user.asked] == [True]
     assert len(omni.requests) == 2
 
 
@@ -79,7 +79,7 @@ async def test_it_is_not_made_when_the_user_does_not(
         result = await client.call_tool("batch_generate", BATCH)
         batches = (await client.call_tool("list_batches", {})).structured_content
     assert result.is_error
-    assert text(result).startswith("The user does not want these 2 pictures; nothing was sent.")
+    assert text(result).startswith("The user does not want these 2 images; nothing was sent.")
     assert (len(user.asked), omni.requests, batches) == (1, [], {"batches": [], "notes": []})
 
 
@@ -98,8 +98,8 @@ async def test_a_host_that_cannot_ask_is_told_what_to_do(host: Host, omni: "Omni
     async with host(User(None), confirm_over="0.001") as client:
         result = await client.call_tool("batch_generate", BATCH)
     assert result.is_error
-    assert "over the limit of 0.001 s that --confirm-over sets" in text(result)
-    assert "Ask the user; then make fewer or smaller pictures" in text(result)
+    assert "over the limit of 0.001 s set by --confirm-over" in text(result)
+    assert "Ask the user; then request fewer or smaller images" in text(result)
     assert omni.requests == []
 
 
@@ -118,5 +118,5 @@ async def test_what_is_wrong_is_told_before_anybody_is_asked(host: Host, omni: "
         result = await client.call_tool("batch_generate", {**BATCH, "width": 1000})
         other = await client.call_tool("batch_generate", {"prompts": "a red fox"})
     assert "Width 1000 is not a multiple of 16. Nearest valid width is 1008." in text(result)
-    assert "prompts: 'a red fox' is no list." in text(other)
+    assert "prompts: 'a red fox' is not a list." in text(other)
     assert (user.asked, omni.requests) == ([], [])

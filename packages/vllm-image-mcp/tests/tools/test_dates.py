@@ -2,11 +2,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_mcp.tools.dates import begin_of, end_of
+from vllm_image_mcp.tools.dates import end_of, start_of
 
 
 def test_a_day_begins_at_midnight_here_and_ends_at_the_next() -> None:
-    begin, end = begin_of("since", "2026-11-23"), end_of("until", "2026-11-23")
+    begin, end = start_of("since", "2026-11-23"), end_of("until", "2026-11-23")
     assert begin
     assert end
     assert (begin.replace(tzinfo=None), end.replace(tzinfo=None)) == (
@@ -18,23 +18,23 @@ def test_a_day_begins_at_midnight_here_and_ends_at_the_next() -> None:
 
 def test_a_time_is_taken_as_it_is() -> None:
     noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
-    assert begin_of("since", "2026-11-23T12:00:00Z") == end_of("until", " 2026-11-23T12:00:00+00:00 ") == noon
+    assert start_of("since", "2026-11-23T12:00:00Z") == end_of("until", " 2026-11-23T12:00:00+00:00 ") == noon
 
 
 def test_no_date_is_none() -> None:
-    assert begin_of("since", None) is None
+    assert start_of("since", None) is None
     assert end_of("until", None) is None
 
 
 def test_the_last_day_of_all_has_no_end() -> None:
     assert end_of("until", "9999-12-31") is None
-    assert end_of("until", "9999-12-29") == begin_of("since", "9999-12-29") + timedelta(days=1)  # type: ignore[operator] -- it is a day
+    assert end_of("until", "9999-12-29") == start_of("since", "9999-12-29") + timedelta(days=1)  # type: ignore[operator] -- it is a day
 
 
 @pytest.mark.parametrize(
     "value", ["yesterday", "", "23.11.2026", "2026-13-01", 20261123, True, ["2026-11-23"]]
 )
 def test_what_is_no_date_is_refused_with_what_is(value: object) -> None:
-    for read in (begin_of, end_of):
-        with pytest.raises(InvalidRequest, match=r"is no date\. Allowed is a date such as 2026-11-23"):
+    for read in (start_of, end_of):
+        with pytest.raises(InvalidRequest, match=r"is not a date\. Use a date such as 2026-11-23"):
             read("since", value)

@@ -59,7 +59,7 @@ def test_seeds_may_be_swept(name: str) -> None:
 def test_a_sweep_of_twenty_pictures_is_the_largest() -> None:
     assert len(order(["fox"], {"seed": list(range(5)), "num_inference_steps": [1, 2, 3, 4]})) == 20
     error = refused(["fox"], {"seed": list(range(7)), "num_inference_steps": [1, 2, 3]})
-    assert error.message.startswith("sweep makes 7 x 3 pictures, 21 in all; a batch takes at most 20.")
+    assert error.message.startswith("sweep asks for 7 x 3 = 21 images; a batch takes at most 20.")
 
 
 @pytest.mark.parametrize(
@@ -67,15 +67,15 @@ def test_a_sweep_of_twenty_pictures_is_the_largest() -> None:
     [
         ({}, "sweep has 0 parameters."),
         ({"seed": [1], "quality": ["best"], "guidance_scale": [1]}, "sweep has 3 parameters."),
-        ({"seed": [1], "seeds": [2]}, "sweep has 2 parameters. Allowed is one or two different parameters."),
+        ({"seed": [1], "seeds": [2]}, "sweep has 2 parameters. Use one or two different parameters."),
         ({"width": [64]}, "sweep has 'width', which cannot be swept."),
         ({"x" * 1_000: [1]}, "which cannot be swept."),
-        ({"seed": []}, "sweep has no list of values for 'seed'."),
-        ({"seed": 3}, "sweep has no list of values for 'seed'."),
-        ({"seed": "1, 2"}, "sweep has no list of values for 'seed'."),
-        ([1, 2], "sweep: a list is no object."),
-        ("guidance_scale", "sweep: 'guidance_scale' is no object."),
-        (True, "sweep: True is no object."),
+        ({"seed": []}, "sweep does not have a list of values for 'seed'."),
+        ({"seed": 3}, "sweep does not have a list of values for 'seed'."),
+        ({"seed": "1, 2"}, "sweep does not have a list of values for 'seed'."),
+        ([1, 2], "sweep: a list is not an object."),
+        ("guidance_scale", "sweep: 'guidance_scale' is not an object."),
+        (True, "sweep: True is not an object."),
     ],
 )
 def test_what_is_no_sweep_is_refused_in_words(sweep: object, words: str) -> None:
@@ -97,9 +97,11 @@ def test_a_sweep_takes_one_prompt(prompts: Sequence[str]) -> None:
 )
 def test_a_parameter_is_given_or_swept(given: Mapping[str, object], sweep: object) -> None:
     shared = ImageRequest(prompt="", **given)  # type: ignore[arg-type] -- one of the two
-    with pytest.raises(InvalidRequest, match="is given, and swept too"):
+    with pytest.raises(InvalidRequest, match="is given both as a value and in the sweep"):
         order(["fox"], sweep, shared=shared)
 
 
 def test_seeds_are_given_or_swept() -> None:
-    assert refused(["fox"], {"seed": [1, 2]}, seeds=[3]).message.startswith("seeds is given, and swept too.")
+    assert refused(["fox"], {"seed": [1, 2]}, seeds=[3]).message.startswith(
+        "seeds is given both as a value and in the sweep."
+    )

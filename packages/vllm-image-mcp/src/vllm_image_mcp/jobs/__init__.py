@@ -1,1 +1,1 @@
-"""Running batches: track them, wait for them, report progress, ask for consent."""
+"""Begin and track batches, wait for them, and report their progress."""

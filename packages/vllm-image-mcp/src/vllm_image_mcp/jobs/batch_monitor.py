@@ -1,4 +1,4 @@
-"""A watch on a batch: what its pictures told as they were saved, without the pictures themselves."""
+"""Follow a batch of this process and remember the result of each image, without its pixels."""
 
 from __future__ import annotations
 
@@ -27,80 +27,80 @@ __all__ = ["BatchMonitor", "SavedImage"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedImage:
-    """A picture as it was when it was saved.
+    """What is known of an image at the moment it is saved.
 
     Attributes:
-        answer: What generate_image tells of it.
-        parameters: What it was made with, beside its prompt and seed.
-        notes: Its own, without the server's.
-        described: It, in a few words.
+        result: Its result, as generate_image returns it.
+        description: A few words about it.
+        parameters: What it was generated with, besides prompt and seed.
+        notes: Its own notes, without the server's.
     """
 
-    answer: ImageResult
-    described: str
+    result: ImageResult
+    description: str
     parameters: Parameters
     notes: tuple[str, ...]
 
 
 class BatchMonitor:
-    """A batch of this process, followed to its end whether anybody waits for it or not.
+    """Follows a batch of this process to its end, whether anybody waits for it or not.
 
     Args:
-        batch: Not begun yet, or at work.
+        batch: A batch that has not begun, or is running.
         folder: The output folder.
-        notes: The server's own, told with every picture.
+        notes: The server's own, added to every result.
 
     Attributes:
         batch: The batch.
-        seen: The pictures that were saved since the watch began, by index.
-        errors: What failed since then, by index.
-        over: Whether nothing more will come, and all that came is known.
-        fault: What ended the work as a whole: a bug, or another process that took the batch over.
+        saved: The images saved since the monitor began, by index.
+        errors: The failures since then, by index.
+        over: Whether the batch has ended and every outcome has been recorded.
+        fault: What ended the batch early: a bug, or another process that took it over.
     """
 
     def __init__(self, batch: ImageBatch, *, folder: Path, notes: Sequence[str]) -> None:
         self.batch = batch
-        self.seen: dict[int, SavedImage] = {}
+        self.saved: dict[int, SavedImage] = {}
         self.errors: dict[int, Exception] = {}
         self.over: bool = False
         self.fault: Exception | None = None
         self._folder = folder
         self._notes = tuple(notes)
         self._news = asyncio.Event()
-        batch.listen(self._hear)
+        batch.listen(self._on_event)
 
     @property
     def ended_count(self) -> int:
-        """How many pictures have ended, those from before the watch included."""
+        """How many images have ended, including those from before the monitor began."""
         progress = self.batch.progress
         return progress.done + progress.failed
 
     async def follow(self) -> None:
-        """Take the outcomes as they come, to the end of the batch."""
+        """Record the outcomes as they come, until the batch ends."""
         try:
             async for outcome in self.batch:
                 match outcome:
                     case Done(index=index, value=image):
-                        self.seen[index] = SavedImage(
-                            answer=image_result(
+                        self.saved[index] = SavedImage(
+                            result=image_result(
                                 image, batch_id=self.batch.id, notes=self._notes, folder=self._folder
                             ),
-                            described=describe(image),
+                            description=describe(image),
                             parameters=parameters_of_image(image),
                             notes=notes_for_model(image.notes),
                         )
                     case Failed(index=index, error=error):
                         self.errors[index] = error
-                if self.ended_count != self.batch.progress.total:  # the end is told in a moment
-                    self._tell()
-        except Exception as error:  # noqa: BLE001 - nobody waits for this task: who asks for the batch is told
+                if self.ended_count != self.batch.progress.total:  # the end is announced below
+                    self._notify()
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task; begin_and_wait raises the fault
             self.fault = error
         finally:
             self.over = True
-            self._tell()
+            self._notify()
 
-    async def news(self, seconds: float) -> None:
-        """Wait for the next picture or the end, at most so long."""
+    async def wait_for_change(self, seconds: float) -> None:
+        """Wait for the next image or the end, for at most this many seconds."""
         if self.over:
             return
         news = self._news
@@ -108,10 +108,10 @@ class BatchMonitor:
             async with asyncio.timeout(seconds):
                 await news.wait()
 
-    def _hear(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         if event.kind == "paused":
-            self._tell()
+            self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()

@@ -1,4 +1,4 @@
-"""Salvage: what a batch that was cut off has in the folder, though nobody was left to write it down."""
+"""Find saved images of an interrupted batch that its journal does not have yet."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.summary import FoundBatch
     from vllm_image_core.storage.record import Record
 
-__all__ = ["with_folder"]
+__all__ = ["add_folder_outcomes"]
 
 
-def with_folder(found: FoundBatch, records: Sequence[Record]) -> FoundBatch:
-    """The batch with the pictures that are saved and not in its journal; going on with it finds them, too.
+def add_folder_outcomes(found: FoundBatch, records: Sequence[Record]) -> FoundBatch:
+    """Add the images that are in the folder but not in the batch's journal; resuming finds them as well.
 
     Args:
-        found: A batch that nobody works on.
-        records: The pictures in the folder that say that they belong to it.
+        found: A batch that no process works on.
+        records: The images in the folder that name it as their batch.
     """
-    known = {item.path for item in found.items}
-    free = [record for record in records if record.path not in known]
+    recorded = {item.path for item in found.items}
+    free = [record for record in records if record.path not in recorded]
     items = list(found.items)
     for place, item in enumerate(items):
         if item.state != "waiting":

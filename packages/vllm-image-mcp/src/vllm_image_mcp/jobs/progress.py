@@ -1,4 +1,4 @@
-"""Progress: what a host shows while pictures are made."""
+"""Report progress to the host: how often, and the text of each message."""
 
 from __future__ import annotations
 
@@ -9,23 +9,35 @@ from vllm_image_mcp.error_messages import in_our_words
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
+    from vllm_image_core.batches.summary import FoundBatch
     from vllm_image_core.estimation.backlog import Eta
 
     from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
     from vllm_image_mcp.state import State
 
-__all__ = ["Reports", "between", "duration"]
+__all__ = [
+    "TICK_SECONDS",
+    "ProgressReporter",
+    "duration",
+    "fraction",
+    "other_process_message",
+    "starting_message",
+]
+
+TICK_SECONDS: Final = 2.5
+"""Interval between progress messages while no image ends; the docs promise one every 3 s."""
 
 _METRICS_SECONDS: Final = 0.4
-"""A server that is slower to tell its queue has none to tell of: a message must not be late for it."""
+"""Longest wait for the server's queue: a progress message must not be late for it."""
 
 _MINUTE: Final = 60
 _HOUR: Final = 3_600
-_SECONDS_TOLD: Final = 90
+_LARGEST_COUNT: Final = 90
+"""A time is given in seconds, or minutes, up to this many."""
 
 
-class Reports:
-    """The progress messages of one call.
+class ProgressReporter:
+    """Sends the progress messages of one call.
 
     Args:
         ctx: The call.
@@ -38,36 +50,38 @@ class Reports:
         self._ctx = ctx
         self._monitor = monitor
         self._wait = wait
-        self._asked = "progress_token" in (ctx.request_context.meta or {})
-        self._heard = self._asked or not ctx.request_context.lifespan_context.wired
-        self._told = monitor.ended_count
+        self._has_token = "progress_token" in (ctx.request_context.meta or {})
+        self._is_wanted = self._has_token or not ctx.request_context.lifespan_context.wired
+        self._reported = monitor.ended_count
         self._ticks = ticks
 
-    async def first(self) -> None:
-        """Tell the batch's id, how it stands, and whether it will take longer than the call waits."""
-        if not self._heard:
+    async def report_start(self) -> None:
+        """Report the batch's id, its state, and whether it will take longer than the call waits."""
+        if not self._is_wanted:
             return
         eta = self._monitor.batch.eta
         late = eta.seconds is not None and eta.seconds > self._wait
-        more = f". This call answers within {duration(self._wait)}; get_batch waits on" if late else ""
-        others = await self._others() if self._asked else 0
-        await self._report(self._told + between(self._ticks), others, eta=eta, more=more)
+        more = (
+            f". This call returns within {duration(self._wait)}; get_batch waits for the rest" if late else ""
+        )
+        others = await self._requests_of_others() if self._has_token else 0
+        await self._report(self._reported + fraction(self._ticks), others, eta=eta, more=more)
 
-    async def next(self) -> None:
-        """Tell each picture that has ended since; where none has, that the work goes on."""
-        if not self._heard:
+    async def report_change(self) -> None:
+        """Report each image that ended since the last message; if none did, that work continues."""
+        if not self._is_wanted:
             return
         ended = self._monitor.ended_count
-        if ended <= self._told:
+        if ended <= self._reported:
             if self._monitor.over or ended == self._monitor.batch.progress.total:
                 return
             self._ticks += 1
-            await self._report(self._told + between(self._ticks), await self._others())
+            await self._report(self._reported + fraction(self._ticks), await self._requests_of_others())
             return
         self._ticks = 0
-        while self._told < ended:
-            self._told += 1
-            await self._report(self._told)
+        while self._reported < ended:
+            self._reported += 1
+            await self._report(self._reported)
 
     async def _report(self, value: float, others: int = 0, *, eta: Eta | None = None, more: str = "") -> None:
         progress = self._monitor.batch.progress
@@ -80,19 +94,19 @@ class Reports:
         await self._ctx.report_progress(value, total, f"{self._monitor.batch.id}: {', '.join(parts)}{more}")
 
     def _outlook(self, value: float, others: int, eta: Eta | None) -> list[str]:
-        """What is still to come; nothing after the last picture."""
+        """What is still to come; nothing after the last image."""
         batch = self._monitor.batch
         if value == batch.progress.total or self._monitor.over:
             return []
         if cause := batch.cause:
             return [f"paused: {in_our_words(cause)}"]
-        ahead = f"{others} {'request' if others == 1 else 'requests'} of others ahead"
+        ahead = f"{others} {'request' if others == 1 else 'requests'} from others ahead"
         eta = eta or batch.eta
         left = [] if eta.seconds is None else [str(eta) if eta.seconds else "longer than predicted"]
         return [*left, *([ahead] if others else [])]
 
-    async def _others(self) -> int:
-        """Requests that the server has and that are not ours; 0 where it does not tell."""
+    async def _requests_of_others(self) -> int:
+        """Requests at the server that are not ours; 0 if it does not say."""
         state = self._ctx.request_context.lifespan_context
         try:
             async with asyncio.timeout(_METRICS_SECONDS):
@@ -101,15 +115,25 @@ class Reports:
             return 0
 
 
-def between(ticks: int) -> float:
-    """A part of a picture, 0 to 1, more with each message: what is told of progress has to rise."""
+def starting_message(batch_id: str, total: int) -> str:
+    """The message while a batch waits to begin."""
+    return f"{batch_id}: 0 of {total}, waiting for the server to report its model"
+
+
+def other_process_message(found: FoundBatch) -> str:
+    """The message while another process works on a batch."""
+    return f"{found.id}: {found.done + found.failed} of {found.total or '?'}, in another process"
+
+
+def fraction(ticks: int) -> float:
+    """A fraction of an image, from 0 to below 1, that grows with each message: progress has to rise."""
     return ticks / (ticks + 1)
 
 
 def duration(seconds: float) -> str:
     """A time as a person would say it: "40 s", "3 min", "2.5 h"."""
-    if seconds < _SECONDS_TOLD:
+    if seconds < _LARGEST_COUNT:
         return f"{max(1, round(seconds))} s"
-    if seconds < _SECONDS_TOLD * _MINUTE:
+    if seconds < _LARGEST_COUNT * _MINUTE:
         return f"{round(seconds / _MINUTE)} min"
     return f"{seconds / _HOUR:.3g} h"

@@ -1,4 +1,4 @@
-"""Patience: for how long a call waits for its pictures before it answers that they are still being made."""
+"""Decide how long a call waits before it returns `running`: as asked, configured, or safe for its host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vllm_image_mcp.state import State
 
 
-__all__ = ["USUAL_SECONDS", "Arrival", "answer_by", "wait_seconds"]
+__all__ = ["USUAL_SECONDS", "Arrival", "answer_deadline", "wait_seconds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +30,22 @@ class Arrival:
 
 
 USUAL_SECONDS: Final = 45.0
-"""Hosts that drop a call drop it after 60 s or later: the SDK in most of them has that limit."""
+"""Hosts that time out a call do so after 60 s or later, which is the limit in the SDK most of them use."""
 
 _KEPT_ALIVE: Final = {"claude-code": 600.0}
-"""Hosts that wait on as long as progress comes, by the name that they give themselves.
+"""Hosts that keep waiting while progress arrives, by the name that they give themselves.
 
-Claude Code 2.1 ends a call after 30 minutes without a message, and each progress message begins them anew.
+Claude Code 2.1 ends a call after 30 minutes without a message; each progress message restarts that time.
 """
 
 _MOST: Final = 86_400.0
 
 
-def answer_by(ctx: Context[State], asked: object) -> float:
+def answer_deadline(ctx: Context[State], asked: object) -> float:
     """When this call has to answer, by the event loop's clock; the wait counts from the call's arrival.
 
     Raises:
-        InvalidRequest: What was asked is not a number of seconds from 0 to 86400.
+        InvalidRequest: ``asked`` is not a number of seconds from 0 to 86400.
     """
     seconds = wait_seconds(ctx, asked)
     arrival = ctx.request_context.request
@@ -54,10 +54,10 @@ def answer_by(ctx: Context[State], asked: object) -> float:
 
 
 def wait_seconds(ctx: Context[State], asked: object) -> float:
-    """Seconds that this call may wait: as asked, as set by ``--max-wait``, or as its host is known for.
+    """Seconds that this call may wait: as asked, as set by ``--max-wait``, or as its host allows.
 
     Raises:
-        InvalidRequest: What was asked is not a number of seconds from 0 to 86400.
+        InvalidRequest: ``asked`` is not a number of seconds from 0 to 86400.
     """
     if asked is not None:
         return _check(asked)
@@ -66,7 +66,7 @@ def wait_seconds(ctx: Context[State], asked: object) -> float:
 
 
 def _of_host(ctx: Context[State]) -> float:
-    """A host's limit counts only where it asks for progress: that alone keeps its call alive."""
+    """The limit of the host; the longer ones need its request for progress, which keeps a call alive."""
     client = ctx.session.client_params
     if client is None or "progress_token" not in (ctx.request_context.meta or {}):
         return USUAL_SECONDS
@@ -78,7 +78,7 @@ def _check(asked: object) -> float:
         return float(asked)
     allowed = f"a number of seconds from 0 to {_MOST:g}"
     raise InvalidRequest(
-        f"max_wait: {shown(asked)} is no such time. Allowed is {allowed}.",
+        f"max_wait: {shown(asked)} is not a valid time. Use {allowed}.",
         parameter="max_wait",
         value=asked,
         allowed=allowed,

@@ -1,1 +1,1 @@
-"""MCP resources and prompts: images, batches, model profiles and the gallery."""
+"""Serve MCP resources, prompts and completions, and the gallery."""

@@ -1,4 +1,4 @@
-"""A batch as the resource `batch://` tells of it: its counts, and every picture with what makes it again."""
+"""Build the resource `batch://`: a batch's counts, and each image with the parameters to repeat it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +16,10 @@ __all__ = ["batch_page"]
 
 
 def batch_page(found: FoundBatch, *, folder: Path) -> Mapping[str, object]:
-    """A batch, as JSON can hold it; it reads the files' own texts, so call it in a thread.
+    """A batch as a JSON object. It reads the metadata of image files, so call it in a thread.
 
     Args:
-        found: As the journal has it.
+        found: The batch from the journal.
         folder: The output folder, absolute.
     """
     names = [item.path.name for item in found.items if item.path and item.path.parent == folder]
@@ -39,8 +39,8 @@ def batch_page(found: FoundBatch, *, folder: Path) -> Mapping[str, object]:
 
 def _image(item: ItemReport, records: Mapping[Path, Record], *, folder: Path) -> Mapping[str, object]:
     record = records.get(item.path) if item.path else None
-    # The file's own settings, with the prompt whole and the seed as the journal has them.
-    asked = {"prompt": item.prompt} if item.seed is None else {"prompt": item.prompt, "seed": item.seed}
+    # The settings come from the file; the journal has the complete prompt and the seed.
+    requested = {"prompt": item.prompt} if item.seed is None else {"prompt": item.prompt, "seed": item.seed}
     return {
         "index": item.position,
         "status": "success" if item.state == "done" else item.state,
@@ -48,6 +48,6 @@ def _image(item: ItemReport, records: Mapping[Path, Record], *, folder: Path) ->
         "uri": picture_uri(item.path, folder=folder) if item.path else None,
         "model": record.model and one_line(record.model) if record else None,
         "tool": "edit_image" if item.operation == "edit" else "generate_image",
-        "parameters": {**(parameters_of_record(record) if record else {}), **asked},
+        "parameters": {**(parameters_of_record(record) if record else {}), **requested},
         "error": one_line(in_our_words(item.error), limit=500) if item.error else None,
     }

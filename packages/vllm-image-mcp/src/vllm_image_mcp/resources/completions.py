@@ -1,4 +1,4 @@
-"""The completions: what a person may mean who has begun to type an argument of a prompt or an address."""
+"""Complete the arguments of prompts and resource addresses while a person types them."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["Completions", "add_completions"]
 
 _MOST: Final = 100
-"""The protocol's own limit."""
+"""The protocol's limit on values per completion."""
 _WAIT_SECONDS: Final = 2.0
-"""Somebody is typing."""
-_LOOKED_AT: Final = 200
+"""Longest wait for the server, since somebody is typing."""
+_MOST_SEARCHED: Final = 200
 
 
 def add_completions(server: MCPServer[State], state: State) -> None:
-    """Add the completions; nothing is opened before somebody types."""
+    """Register the completions; nothing is opened until somebody types."""
     server.completion()(Completions(state).complete)
 
 
 class Completions:
-    """What fits the beginning of an argument."""
+    """Suggests values that match what was typed of an argument."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -46,11 +46,11 @@ class Completions:
         argument: CompletionArgument,
         _: CompletionContext | None,
     ) -> Completion | None:
-        """The values that begin with what was typed, then those that have it inside; None for a free text."""
+        """Values that start with what was typed, then those that contain it; None for free text."""
         candidates = self._source(ref, argument.name)
         if candidates is None:
             return None
-        return _fitting(await candidates(), argument.value)
+        return _matches(await candidates(), argument.value)
 
     def _source(
         self, ref: PromptReference | ResourceTemplateReference, name: str
@@ -67,8 +67,8 @@ class Completions:
         }.get((where, name))
 
     async def _ratios(self) -> Iterable[str]:
-        """The loaded model's; those of models that are not known, while the server does not answer."""
-        from vllm_image_core.errors import ImageError  # noqa: PLC0415 - a server that starts needs no core
+        """The loaded model's aspect ratios, or the fallback profile's if the server does not answer."""
+        from vllm_image_core.errors import ImageError  # noqa: PLC0415 - the server starts without it
         from vllm_omni_client.errors import OmniError  # noqa: PLC0415 - likewise
 
         try:
@@ -86,7 +86,9 @@ class Completions:
         from vllm_image_mcp.resources import stored_images  # noqa: PLC0415 - likewise
 
         try:
-            found = await asyncio.to_thread(lambda: stored_images.latest(self._state.folder.path, _LOOKED_AT))
+            found = await asyncio.to_thread(
+                lambda: stored_images.latest(self._state.folder.path, _MOST_SEARCHED)
+            )
         except OSError:
             return ()
         return [record.path.name for record in found]
@@ -95,7 +97,7 @@ class Completions:
         from vllm_image_core.errors import ImageError  # noqa: PLC0415 - likewise
 
         try:
-            return [batch.id for batch in await self._state.studio.batches(_LOOKED_AT)]
+            return [batch.id for batch in await self._state.studio.batches(_MOST_SEARCHED)]
         except ImageError:
             return ()
 
@@ -112,9 +114,9 @@ async def _formats() -> Iterable[str]:
     return ["webp", "jpeg", "png"]
 
 
-def _fitting(candidates: Iterable[str], typed: str) -> Completion:
+def _matches(candidates: Iterable[str], typed: str) -> Completion:
     wanted = typed.casefold()
     every = [each for each in candidates if wanted in each.casefold()]
-    begin = [each for each in every if each.casefold().startswith(wanted)]
-    found = [*begin, *(each for each in every if each not in begin)]
+    starting = [each for each in every if each.casefold().startswith(wanted)]
+    found = [*starting, *(each for each in every if each not in starting)]
     return Completion(values=found[:_MOST], total=len(found), has_more=len(found) > _MOST)

@@ -1,6 +1,6 @@
-"""The gallery: an MCP App, a page in the host's window that shows the pictures of a batch.
+"""Offer the gallery, an MCP App: a page in the host's window that shows the images of a batch.
 
-Hosts without MCP Apps never read it; they have the contact sheet in the tool's result.
+Hosts without MCP Apps never read it; they show the contact sheet in the tool's result.
 """
 
 import base64
@@ -22,14 +22,14 @@ _FOLDER: Final = Path(__file__).with_name("gallery_page")
 
 
 def gallery() -> Apps:
-    """The extension that offers the page; its files are read when a host asks for it."""
+    """The MCP extension with the page, whose files are read when a host requests it."""
     apps = Apps()
     apps.add_resource(
         FunctionResource(
             uri=GALLERY,
             name="gallery",
             title="Gallery",
-            description="The pictures of a batch, to be picked, enlarged, and asked for more of.",
+            description="Shows the images of a batch: pick them, enlarge them, ask for more like them.",
             mime_type=APP_MIME_TYPE,
             meta={"ui": {"csp": {}, "permissions": {"clipboardWrite": {}}, "prefersBorder": True}},
             fn=page,
@@ -39,12 +39,12 @@ def gallery() -> Apps:
 
 
 def tool_meta(tool: str) -> dict[str, object] | None:
-    """What a tool's listing says of the page; None where its results are none of a batch."""
+    """The metadata that links a tool to the page; None if its results are not batches."""
     return {"ui": {"resourceUri": GALLERY}} if tool in _SHOWN else None
 
 
 def page() -> str:
-    """The page in one piece. It loads nothing, and its policy allows just this script and this style."""
+    """The page as one HTML document that loads nothing: its policy allows only its own script and style."""
     script, style = (_FOLDER.joinpath(name).read_text("utf-8") for name in ("page.js", "page.css"))
     policy = "; ".join(
         [

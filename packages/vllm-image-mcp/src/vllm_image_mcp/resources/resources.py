@@ -1,4 +1,4 @@
-"""The resources: pictures, batches and profiles under addresses of their own, beside the tools."""
+"""Serve images, batches and model profiles as MCP resources."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["LATEST", "ResourceServer", "add_resources"]
 _logger = logging.getLogger(__name__)
 
 LATEST: Final = "images://latest"
-"""The address of the list of the latest pictures."""
+"""The address of the list of the latest images."""
 
 _LISTED: Final = 10
 _LATEST: Final = 20
@@ -39,23 +39,23 @@ _TITLE: Final = 80
 _MOST_WIDTH: Final = 4096
 _JSON: Final = "application/json"
 _MIME_TYPES: Final = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
-"""By how the bytes begin; what is served was checked to be a picture of one of the three."""
+"""MIME types by the first bytes; every image served was checked to be one of the three."""
 
 
 class ResourceServer(MCPServer[State]):
-    """An MCP server that lists the latest pictures among its resources, and tells the true type of each."""
+    """An MCP server that lists the latest images among its resources, each with its actual type."""
 
     pictures: ImageResources | None = None
 
     async def list_resources(self) -> list[Resource]:
-        """What was added, and the last pictures of the output folder."""
+        """The registered resources and the latest images of the output folder."""
         added = await super().list_resources()
         return [*added, *(await self.pictures.list() if self.pictures else ())]
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[State] | None = None
     ) -> Iterable[ReadResourceContents] | InputRequiredResult:
-        """Read a resource; a template tells one type for all of its pictures, and their files three."""
+        """Read a resource with the type of its contents: a template has one, its images may differ."""
         contents = await super().read_resource(uri, context)
         if isinstance(contents, InputRequiredResult):
             return contents
@@ -66,21 +66,21 @@ class ResourceServer(MCPServer[State]):
 
 
 def add_resources(server: ResourceServer, state: State) -> None:
-    """Add the resources; nothing is opened before one is listed or read."""
+    """Register the resources; nothing is opened until one is listed or read."""
     pictures = server.pictures = ImageResources(state)
     server.resource(
         LATEST,
         name="latest_images",
-        title="The latest pictures",
-        description=f"The last {_LATEST} pictures of the output folder with their parameters, newest first.",
+        title="Latest images",
+        description=f"The last {_LATEST} images of the output folder with their parameters, newest first.",
         mime_type=_JSON,
     )(pictures.latest)
     server.resource(
         "image://{id}{?width,format}",
         name="image",
-        title="A picture",
+        title="Image",
         description=(
-            "A picture of the output folder by its file name; ?width=512&format=webp for a smaller one "
+            "An image of the output folder, by file name; ?width=512&format=webp for a smaller one "
             "(format: png, webp or jpeg)."
         ),
         mime_type="image/png",
@@ -88,15 +88,15 @@ def add_resources(server: ResourceServer, state: State) -> None:
     server.resource(
         "batch://{id}",
         name="batch",
-        title="A batch",
-        description="A batch as it stands: its counts, and each picture with what makes it again.",
+        title="Batch",
+        description="The state of a batch: its counts, and each image with the parameters to repeat it.",
         mime_type=_JSON,
     )(pictures.batch)
     server.resource(
         "profile://{+model}",
         name="profile",
-        title="A model's profile",
-        description="What is known of a model: settings, sizes, limits, how to prompt it, and the sources.",
+        title="Model profile",
+        description="What is known about a model: settings, sizes, limits, how to prompt it, with sources.",
         mime_type=_JSON,
     )(ProfileResources(state).profile)
 
@@ -108,17 +108,17 @@ class ImageResources:
         self._state = state
 
     async def list(self) -> list[Resource]:
-        """The latest pictures as resources of their own, for hosts in which a person picks one.
+        """The latest images as individual resources, for hosts in which a person picks one.
 
-        None where the folder cannot be used: the list has more than pictures.
+        Empty if the folder cannot be used, because the list has other resources as well.
         """
-        from vllm_image_core.errors import CannotSave  # noqa: PLC0415 - a server that starts needs no core
+        from vllm_image_core.errors import CannotSave  # noqa: PLC0415 - the server starts without it
 
         try:
             self._state.check_folder()
             records = await self._latest(_LISTED)
         except (CannotSave, OSError) as error:
-            _logger.warning("No image is listed: %s", error)
+            _logger.warning("Images cannot be listed: %s", error)
             return []
         return [
             Resource(
@@ -132,12 +132,12 @@ class ImageResources:
         ]
 
     async def latest(self) -> str:
-        """The latest pictures with what makes them again.
+        """The latest images with the parameters to repeat them.
 
         Raises:
             ResourceError: The output folder cannot be used.
         """
-        from vllm_image_core.storage.index import Page  # noqa: PLC0415 - a server that starts needs no core
+        from vllm_image_core.storage.index import Page  # noqa: PLC0415 - the server starts without it
 
         from vllm_image_mcp.results.found_images import found_images  # noqa: PLC0415 - likewise
 
@@ -146,39 +146,39 @@ class ImageResources:
             page = Page(pictures=await self._latest(_LATEST))
         except OSError as error:
             raise self._unreadable(self._state.folder.path, error) from error
-        told = await asyncio.to_thread(found_images, page, folder=self._state.folder.path)
-        return told.model_dump_json(indent=1)
+        result = await asyncio.to_thread(found_images, page, folder=self._state.folder.path)
+        return result.model_dump_json(indent=1)
 
     async def image(
         self,
-        id: str,  # noqa: A002 - the names are the address's
+        id: str,  # noqa: A002 - the name in the address
         width: str | None = None,
         format: str | None = None,  # noqa: A002 - likewise
     ) -> bytes:
-        """The file's bytes, or a smaller picture.
+        """The bytes of an image file, or of a smaller version.
 
         Raises:
-            ResourceNotFoundError: There is no such picture in the output folder.
-            ResourceError: There is, but it is damaged, or the folder cannot be read.
-            MCPError: A value that cannot be.
+            ResourceNotFoundError: There is no such image in the output folder.
+            ResourceError: The image is damaged, or the folder cannot be read.
+            MCPError: ``width`` or ``format`` is invalid.
         """
-        from vllm_image_core.errors import BadPicture  # noqa: PLC0415 - a server that starts needs no core
+        from vllm_image_core.errors import BadPicture  # noqa: PLC0415 - the server starts without it
 
         wanted_width, wanted_format = _check_width(width), _check_format(format)
         try:
             picture = await asyncio.to_thread(self._picture, id, wanted_width, wanted_format)
         except BadPicture as error:
-            raise ResourceError(f"The picture {id[:_TITLE]!r} is damaged. {error.message}") from error
+            raise ResourceError(f"The image {id[:_TITLE]!r} is damaged. {error.message}") from error
         except OSError as error:
             raise self._unreadable(self._state.folder.path, error) from error
         if picture is None:
             raise ResourceNotFoundError(
-                f"There is no picture {id[:_TITLE]!r} in the output folder. {LATEST} lists the last ones."
+                f"There is no image {id[:_TITLE]!r} in the output folder. {LATEST} lists the latest."
             )
         return picture.bytes
 
     async def batch(self, id: str) -> str:  # noqa: A002 - likewise
-        """A batch of any process, as the folder's journal has it.
+        """The state of a batch of any process, from the folder's journal.
 
         Raises:
             ResourceNotFoundError: No batch of the output folder has that id.
@@ -199,7 +199,7 @@ class ImageResources:
         return _text(await asyncio.to_thread(batch_page, found, folder=studio.output_dir))
 
     def _check_folder(self) -> None:
-        from vllm_image_core.errors import CannotSave  # noqa: PLC0415 - a server that starts needs no core
+        from vllm_image_core.errors import CannotSave  # noqa: PLC0415 - the server starts without it
 
         try:
             self._state.check_folder()
@@ -235,20 +235,20 @@ class ProfileResources:
         self._state = state
 
     async def profile(self, model: str) -> str:
-        """A profile with the source of each number.
+        """A model's profile, with the source of each number.
 
         Raises:
-            ResourceNotFoundError: No profile is of that model.
-            ResourceError: A profile of the user's own cannot be read.
+            ResourceNotFoundError: There is no profile for that model.
+            ResourceError: One of the user's own profiles cannot be read.
         """
-        from vllm_image_core.errors import ImageError  # noqa: PLC0415 - a server that starts needs no core
+        from vllm_image_core.errors import ImageError  # noqa: PLC0415 - the server starts without it
 
         try:
             found = (await asyncio.to_thread(lambda: self._state.registry)).by_name(model)
         except ImageError as error:
             raise ResourceError(error.message) from error
         if found is None:
-            raise ResourceNotFoundError(f"There is no profile of a model {model[:_TITLE]!r}.")
+            raise ResourceNotFoundError(f"There is no profile for a model {model[:_TITLE]!r}.")
         return _text(found.model_dump(mode="json"))
 
 
@@ -262,7 +262,7 @@ def _true_type(contents: ReadResourceContents) -> str | None:
 
 
 def _title(record: Record) -> str | None:
-    from vllm_image_core.text import one_line  # noqa: PLC0415 - a server that starts needs no core
+    from vllm_image_core.text import one_line  # noqa: PLC0415 - the server starts without it
 
     return one_line(" ".join(record.prompt.split()), limit=_TITLE) if record.prompt else None
 
@@ -292,4 +292,4 @@ def _check_format(wanted: str | None) -> Literal["png", "webp", "jpeg"] | None:
 
 
 def _refusal(name: str, value: str, allowed: str) -> MCPError:
-    return MCPError(code=INVALID_PARAMS, message=f"{name} is {value[:_TITLE]!r}. Allowed is {allowed}.")
+    return MCPError(code=INVALID_PARAMS, message=f"{name} is {value[:_TITLE]!r}. Use {allowed}.")

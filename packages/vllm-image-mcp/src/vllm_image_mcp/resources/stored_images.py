@@ -1,6 +1,6 @@
-"""The pictures of the output folder, by their file names: read whole, read smaller, and the latest of them.
+"""Read images of the output folder by file name, in full or reduced, and list the latest.
 
-The folder is read as it is. Nothing is written there, and no index is needed; links are not followed.
+The folder is read as it is: nothing is written, no index is needed, and links are not followed.
 """
 
 import errno
@@ -24,7 +24,7 @@ __all__ = ["MAX_SENT_BYTES", "SentFormat", "latest", "read", "records", "smaller
 SentFormat = Literal["png", "webp", "jpeg"]
 
 MAX_SENT_BYTES: Final = 7_000_000
-"""Of one picture, before base64: clients of the TypeScript SDK hang up at a message of 10 MiB."""
+"""Maximum bytes of one image before base64: clients of the TypeScript SDK hang up at 10 MiB messages."""
 
 _MOST_READ_BYTES: Final = 2**27
 _LEAST_SIDE: Final = 16
@@ -34,14 +34,14 @@ _NO_PART_OF_A_NAME: Final = frozenset("/\\:\0")
 
 
 def read(root: Path, name: str) -> Picture | None:
-    """A picture of the folder, checked to be whole; None where no file of that name can be served.
+    """Read an image of the folder and check that it is intact; None if no such file can be served.
 
     Args:
         root: The output folder.
-        name: The file's name, from outside: whatever it is, nothing but a file in that folder is opened.
+        name: The file name, untrusted: whatever it is, only a file in that folder is opened.
 
     Raises:
-        BadPicture: There is a file, but it holds no whole picture, or is larger than 128 MiB.
+        BadPicture: The file is not an intact image, or is larger than 128 MiB.
         OSError: The folder or the file cannot be read.
     """
     if not _is_picture_name(name):
@@ -49,7 +49,7 @@ def read(root: Path, name: str) -> Picture | None:
     try:
         with Folder.existing(root) as folder, folder.reading(name) as file:
             data = None if file is None else file.read(_MOST_READ_BYTES + 1)
-    except (FileNotFoundError, ValueError):  # there is none, or the system has no such names
+    except (FileNotFoundError, ValueError):  # no such file, or a name that the system does not allow
         return None
     except OSError as error:
         if error.errno in _NO_SUCH_NAME:
@@ -66,15 +66,15 @@ def smaller(
     picture: Picture,
     *,
     width: int | None,
-    format: SentFormat | None,  # noqa: A002 - as it is called in the address
+    format: SentFormat | None,  # noqa: A002 - its name in the address
 ) -> Picture:
-    """A picture as it is to be sent: itself, unless less is wanted or it has more than `MAX_SENT_BYTES`.
+    """The image to send: the file itself, or a smaller one if requested or over `MAX_SENT_BYTES`.
 
     Args:
-        picture: As it is in its file.
-        width: Pixels, at least 1; the height follows. Never enlarged, and no side is made longer than 4096 or
-            the longer one shorter than 16. None for the picture's own.
-        format: None for the file's own, or for JPEG where it is made smaller.
+        picture: The image from its file.
+        width: Pixels, at least 1; the height follows. The image is never enlarged; its longer side ends up
+            between 16 and 4096. None for its own width.
+        format: None for the file's own format, or JPEG if the image is reduced.
 
     Raises:
         BadPicture: The pixels cannot be decoded.
@@ -95,7 +95,7 @@ def smaller(
 
 
 def _smaller_png(picture: Picture, side: int) -> Picture:
-    """The same without loss; what is too large for that as well is made smaller until it is not."""
+    """A lossless smaller image; one that is still too large is reduced until it fits."""
     while True:
         file = io.BytesIO()
         thumbnail(picture, Size(side, side)).save(file, "PNG")
@@ -105,21 +105,21 @@ def _smaller_png(picture: Picture, side: int) -> Picture:
 
 
 def latest(root: Path, count: int) -> tuple[Record, ...]:
-    """The pictures that were written last, newest first, with what their files tell of their making.
+    """The records of the images written last, newest first.
 
     Raises:
-        OSError: The folder is there and cannot be read.
+        OSError: The folder exists but cannot be read.
     """
     try:
         with Folder.existing(root) as folder:
             newest = heapq.nlargest(2 * count, _written_at(folder))
             return tuple(_records(folder, [name for _, name in newest]))[:count]
-    except FileNotFoundError:  # there is no such folder yet
+    except FileNotFoundError:  # the folder does not exist yet
         return ()
 
 
 def records(root: Path, names: Iterable[str]) -> tuple[Record, ...]:
-    """What the files of these names tell of their making; those that are gone are left out."""
+    """The records of the files with these names, skipping those that are gone."""
     try:
         with Folder.existing(root) as folder:
             return tuple(_records(folder, names))

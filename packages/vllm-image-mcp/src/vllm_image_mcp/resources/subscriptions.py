@@ -1,4 +1,4 @@
-"""Subscriptions: which resources change, and the notifications that a host gets when they do."""
+"""Notify hosts when the resources that they subscribed to change."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _SAVED: Final = frozenset({"done", "reused"})
 
 
 class Subscriptions:
-    """What hosts have subscribed to, in both eras of the protocol.
+    """The subscriptions of hosts, in both versions of the protocol.
 
-    A notification says that a resource has changed and not how: those that are due at once become one.
+    A notification says that a resource has changed, not how, so pending duplicates are merged.
 
     Attributes:
-        bus: Where the hosts of 2026-07-28 hear of changes; each listens to what it asked for.
+        bus: The bus on which hosts of 2026-07-28 listen for the changes that they asked for.
     """
 
     def __init__(self) -> None:
@@ -54,20 +54,22 @@ class Subscriptions:
         self._notifying: asyncio.Task[None] | None = None
 
     def serve_on(self, server: Server[State]) -> None:
-        """Answer the requests for subscriptions, and announce what is notified: only resources."""
+        """Handle subscription requests, and announce notifications for resources only."""
         server.add_request_handler("resources/subscribe", SubscribeRequestParams, self._subscribe)
         server.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, self._unsubscribe)
         server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, self._listening)
         server.add_notification_handler("notifications/initialized", NotificationParams, self._on_initialized)
-        announced = server.get_capabilities
+        get_capabilities = server.get_capabilities
 
-        def announce(*args: Any, **kwargs: Any) -> ServerCapabilities:  # noqa: ANN401 - passed on as they came
-            return _honest(announced(*args, **kwargs))
+        def announce(*args: Any, **kwargs: Any) -> ServerCapabilities:  # noqa: ANN401 - passed on unchanged
+            return _honest(get_capabilities(*args, **kwargs))
 
-        server.get_capabilities = announce  # the SDK derives all flags from one, whatever is notified
+        server.get_capabilities = (
+            announce  # the SDK derives all flags from one, regardless of what is notified
+        )
 
     def hear(self, batch_id: str, event: Event) -> None:
-        """A batch has changed; if a picture was saved, so has the list of the latest ones."""
+        """Queue the notifications for a batch event; a saved image also changes the list of the latest."""
         self._due[ResourceUpdated(f"batch://{batch_id}")] = None
         if event.kind in _SAVED:
             self._due[ResourceUpdated(LATEST)] = None
@@ -76,7 +78,7 @@ class Subscriptions:
             self._notifying = asyncio.create_task(self._notify())
 
     def close(self) -> None:
-        """End the streams of those that listen."""
+        """End the streams of all listeners."""
         self._listen.close()
 
     async def _notify(self) -> None:
@@ -87,7 +89,7 @@ class Subscriptions:
             await self._notify_session(event)
 
     async def _notify_session(self, event: ServerEvent) -> None:
-        """Notify the host of an era in which there is nothing to listen to."""
+        """Notify a host of the older protocol, which has no streams to listen to."""
         match event:
             case ResourceUpdated(uri=uri) if uri in self._subscribed:
                 await self._subscribed[uri].send_resource_updated(uri)
@@ -111,7 +113,7 @@ class Subscriptions:
     async def _listening(
         self, ctx: ServerRequestContext[State], params: SubscriptionsListenRequestParams
     ) -> SubscriptionsListenResult:
-        """Confirm only what will be notified: tools and prompts never change."""
+        """Accept only what will be notified: tools and prompts never change."""
         asked = params.notifications.model_copy(
             update={"tools_list_changed": None, "prompts_list_changed": None}
         )

@@ -1,1 +1,1 @@
-"""Tool results: build what the tools publish, with previews and links."""
+"""Build what the tools return, with previews and links."""

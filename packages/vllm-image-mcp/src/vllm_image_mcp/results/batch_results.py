@@ -1,4 +1,4 @@
-"""What became of a batch, put into the results that the tools publish."""
+"""Build the results of the batch tools: a batch, a list of batches, a cancellation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from vllm_image_mcp.results.links import picture_link, picture_uri
 from vllm_image_mcp.results.parameters_used import (
     LONGEST_PROMPT,
     Parameters,
-    brief,
     common_parameters,
-    other_than,
+    differing_parameters,
     parameters_of_record,
+    shortened,
 )
 from vllm_image_mcp.results.previews import SheetEntry
 from vllm_image_mcp.results.tool_results import (
-    BatchCancelled,
+    BatchCancellation,
     BatchEntry,
     BatchImage,
     BatchList,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
 
 __all__ = [
-    "batch_cancelled",
+    "batch_cancellation",
     "batch_list",
     "batch_result",
     "lacks_files",
@@ -49,24 +49,24 @@ __all__ = [
     "sheet_entries",
 ]
 
-_CUT: Final = "Long prompts are cut in this list; the pictures' files have them whole."
+_CUT: Final = "Long prompts are cut in this list; the image files have them in full."
 _REMOVED: Final = (
-    "The image was made, and its file was removed from the folder since. get_batch with resume=true makes it "
-    "again."
+    "The image was generated, but its file has been removed from the folder. get_batch with resume=true "
+    "generates it again."
 )
 _MOST_LISTED: Final = 50
 _GOING_ON: Final = frozenset({"running", "paused", "interrupted", "stopped"})
 _GIVEN_UP: Final = (
-    "The call for it was given up: no more is sent, and what was sent is saved. get_batch with this batch_id "
-    "waits for that."
+    "The call that started it was given up: no more requests are sent, and those already sent are saved. "
+    "get_batch with this batch_id waits for them."
 )
 _NEXT: Final[dict[str, str]] = {
-    "running": "Not all is done yet: get_batch with this batch_id waits for the rest.",
-    "paused": "The work waits, and goes on by itself: get_batch with this batch_id waits for it.",
-    "interrupted": "The work was cut off: get_batch with this batch_id and resume=true makes the rest.",
-    "stopped": "The work was stopped: get_batch with this batch_id and resume=true makes the rest.",
+    "running": "Not finished yet: get_batch with this batch_id waits for the rest.",
+    "paused": "It is paused and continues by itself: get_batch with this batch_id waits for it.",
+    "interrupted": "It was interrupted: get_batch with this batch_id and resume=true generates the rest.",
+    "stopped": "It was stopped: get_batch with this batch_id and resume=true generates the rest.",
 }
-"""What to do next about a batch that is not over."""
+"""The next step for a batch that has not ended."""
 
 
 def batch_result(
@@ -79,20 +79,20 @@ def batch_result(
     server_url: str,
     folder: Path,
 ) -> BatchResult:
-    """A batch as it stands, in the order of its prompts.
+    """The result on a batch, with its images in the order of its prompts.
 
     Args:
-        found: As the journal has it.
-        monitor: What its pictures told here; None where another process made them.
-        records: What the folder tells of those that it has.
+        found: The batch from the journal.
+        monitor: Its monitor in this process; None if another process runs it.
+        records: The records of its images in the folder.
         notes: The server's own.
-        given_up: Whether its call was, and only what was sent is still waited for.
+        given_up: Whether its call was given up, so that only requests already sent still finish.
         server_url: The server's base URL.
         folder: The output folder.
     """
     settings = _settings(found.items, monitor, records)
     same = common_parameters(settings.values())
-    told = {note: None for seen in monitor.seen.values() for note in seen.notes} if monitor else {}
+    of_images = {note: None for saved in monitor.saved.values() for note in saved.notes} if monitor else {}
     models = list(dict.fromkeys(_models(monitor, records)))
     live = monitor.batch if monitor and not monitor.over else None
     counts = live.progress if live else found
@@ -100,7 +100,7 @@ def batch_result(
         _image(
             item,
             monitor,
-            other_than(same, settings.get(item.position, {})),
+            differing_parameters(same, settings.get(item.position, {})),
             server_url=server_url,
             folder=folder,
         )
@@ -125,15 +125,15 @@ def batch_result(
             *notes,
             *_outlook(found, given_up=given_up),
             *_mixed_models_note(models),
-            *_alike(found.items, results),
-            *told,
+            *_identical_notes(found.items, results),
+            *of_images,
             *_omitted_note(found),
         ],
     )
 
 
 def lacks_files(found: FoundBatch) -> bool:
-    """Whether images of a batch were removed from the folder after they were made."""
+    """Whether files of a batch were removed from the folder after they were saved."""
     return any(item.path is not None and not item.path.exists() for item in found.items)
 
 
@@ -148,16 +148,16 @@ def _outlook(found: FoundBatch, *, given_up: bool) -> list[str]:
 
 
 def _mixed_models_note(models: Sequence[str]) -> list[str]:
-    """Said of a batch that went on after its server was given another model."""
+    """The note on a batch that was resumed after its server was given another model."""
     if len(models) < 2:  # noqa: PLR2004 - more than one
         return []
     return [
-        f"Made by {len(models)} models: {', '.join(sorted(models))}. find_images tells each picture's own."
+        f"Made by {len(models)} models: {', '.join(sorted(models))}. find_images shows each image's model."
     ]
 
 
-def _alike(items: Sequence[ItemReport], results: Sequence[BatchImage]) -> list[str]:
-    """Which pictures were made of the very same request, as a sweep of what the model ignores makes them."""
+def _identical_notes(items: Sequence[ItemReport], results: Sequence[BatchImage]) -> list[str]:
+    """The notes on images of identical requests, as from a sweep of a setting the model ignores."""
     groups: dict[object, list[int]] = {}
     for item, each in zip(items, results, strict=True):
         if each.status == "success" and item.operation is None:
@@ -165,8 +165,8 @@ def _alike(items: Sequence[ItemReport], results: Sequence[BatchImage]) -> list[s
                 each.index
             )
     return [
-        f"Pictures {', '.join(map(str, alike))} are one and the same: with this model, prompt, seed and "
-        "settings came out equal. To see differences, vary the seed or a setting that the model reads."
+        f"Images {', '.join(map(str, alike))} are identical: with this model, they have the same prompt, "
+        "seed and settings. To see differences, vary the seed or a setting that the model uses."
         for alike in groups.values()
         if len(alike) > 1
     ]
@@ -177,56 +177,56 @@ def _omitted_note(found: FoundBatch) -> list[str]:
     more = found.recorded - len(found.items)
     return [
         *([_CUT] if cut else []),
-        *([f"{more} more pictures are not listed; find_images finds them."] if more > 0 else []),
+        *([f"{more} more images are not listed; find_images finds them."] if more > 0 else []),
     ]
 
 
 def _settings(
     items: Sequence[ItemReport], monitor: BatchMonitor | None, records: Sequence[Record]
 ) -> dict[int, Parameters]:
-    """What each picture was made with, beside its prompt and seed: as it was told here, or by its file."""
-    seen: Mapping[int, Parameters] = (
-        {index: each.parameters for index, each in monitor.seen.items()} if monitor else {}
+    """The parameters of each image besides prompt and seed: from the monitor, else from its file."""
+    saved: Mapping[int, Parameters] = (
+        {index: each.parameters for index, each in monitor.saved.items()} if monitor else {}
     )
     files = {record.path: parameters_of_record(record) for record in records}
     found = {
-        item.position: seen.get(item.position) or (files.get(item.path) if item.path else None)
+        item.position: saved.get(item.position) or (files.get(item.path) if item.path else None)
         for item in items
     }
-    beside = ("prompt", "seed")
+    excluded = ("prompt", "seed")
     return {
-        position: {name: value for name, value in each.items() if name not in beside}
+        position: {name: value for name, value in each.items() if name not in excluded}
         for position, each in found.items()
         if each is not None
     }
 
 
 def _models(monitor: BatchMonitor | None, records: Sequence[Record]) -> Iterator[str]:
-    told = (seen.answer.parameters_used for seen in monitor.seen.values()) if monitor else ()
-    yield from (used.model for used in told if used)
+    sent = (saved.result.parameters_used for saved in monitor.saved.values()) if monitor else ()
+    yield from (used.model for used in sent if used)
     yield from (one_line(record.model) for record in records if record.model)
 
 
 def _image(
     item: ItemReport, monitor: BatchMonitor | None, parameters: Parameters, *, server_url: str, folder: Path
 ) -> BatchImage:
-    """One picture: as it was told here, which is newer, or as the journal has it."""
-    seen = monitor.seen.get(item.position) if monitor else None
-    path = Path(seen.answer.file_path) if seen and seen.answer.file_path else item.path
-    seconds = seen.answer.generation_time_seconds if seen else item.seconds
-    error = None if seen else _error(item, monitor, server_url=server_url)
+    """The entry of one image: from the monitor, which is newer, else from the journal."""
+    saved = monitor.saved.get(item.position) if monitor else None
+    path = Path(saved.result.file_path) if saved and saved.result.file_path else item.path
+    seconds = saved.result.generation_time_seconds if saved else item.seconds
+    error = None if saved else _error(item, monitor, server_url=server_url)
     if path is not None and not path.exists():
         path, error = None, _REMOVED
     return BatchImage(
         index=item.position,
-        prompt=brief(item.prompt),
+        prompt=shortened(item.prompt),
         status=_item_status(item, monitor, error=error, path=path),
         file_path=path_text(path) if path else None,
         generation_time_seconds=None if seconds is None else round(seconds, 3),
         seed=item.seed,
         uri=picture_uri(path, folder=folder) if path else None,
         parameters=parameters,
-        reused=seen.answer.reused if seen else item.reused,
+        reused=saved.result.reused if saved else item.reused,
         server=item.server,
         error=error,
     )
@@ -240,7 +240,7 @@ def _item_status(
     if error is not None:
         return "failed"
     state = monitor.batch.state(item.position) if monitor and not monitor.over else item.state
-    return "running" if state == "done" else state  # its outcome is on its way
+    return "running" if state == "done" else state  # its outcome has not been recorded yet
 
 
 def _error(item: ItemReport, monitor: BatchMonitor | None, *, server_url: str) -> str | None:
@@ -253,7 +253,7 @@ def _error(item: ItemReport, monitor: BatchMonitor | None, *, server_url: str) -
 
 
 def sheet_entries(answer: BatchResult) -> list[SheetEntry]:
-    """The pictures of a batch as the places of a sheet, each numbered by its index."""
+    """The images of a batch as the entries of a sheet, numbered by index."""
     return [
         SheetEntry(
             number=image.index,
@@ -266,17 +266,17 @@ def sheet_entries(answer: BatchResult) -> list[SheetEntry]:
 
 
 def _labels(answer: BatchResult, image: BatchImage) -> Parameters:
-    """What a picture of a sheet is labelled by; its width and height are one thing, its size."""
+    """The labels of an image on a sheet; width and height become one label, size."""
     labels = {**image.parameters, **({} if image.seed is None else {"seed": image.seed})}
     if not labels.keys() & {"width", "height"}:
         return labels
-    whole = {**answer.parameters, **labels}
+    every = {**answer.parameters, **labels}
     rest = {name: value for name, value in labels.items() if name not in {"width", "height"}}
-    return {"size": f"{whole.get('width')}x{whole.get('height')}", **rest}
+    return {"size": f"{every.get('width')}x{every.get('height')}", **rest}
 
 
 def links_of(answer: BatchResult) -> list[ResourceLink]:
-    """A link to each picture that is there."""
+    """A link to each saved image."""
     return [
         picture_link(Path(image.file_path), uri=image.uri, description=f"{image.index}: seed {image.seed}")
         for image in answer.results
@@ -284,20 +284,20 @@ def links_of(answer: BatchResult) -> list[ResourceLink]:
     ]
 
 
-def recent_batches(known: Sequence[BatchSummary], *, most: int) -> Sequence[BatchSummary]:
-    """The batches that are not over, and the last ones.
+def recent_batches(batches: Sequence[BatchSummary], *, most: int) -> Sequence[BatchSummary]:
+    """The batches that have not ended, and the latest ones.
 
     Args:
-        known: Newest first.
-        most: How many of the newest are told whatever became of them.
+        batches: Newest first.
+        most: How many of the newest to include in any state.
     """
-    told = [each for place, each in enumerate(known) if place < most or each.state in _GOING_ON]
-    return told[:_MOST_LISTED]
+    recent = [each for place, each in enumerate(batches) if place < most or each.state in _GOING_ON]
+    return recent[:_MOST_LISTED]
 
 
-def batch_list(told: Sequence[BatchSummary]) -> BatchList:
-    """Batches as they stand."""
-    return BatchList(batches=[_entry(each) for each in told])
+def batch_list(batches: Sequence[BatchSummary]) -> BatchList:
+    """The result of list_batches."""
+    return BatchList(batches=[_entry(each) for each in batches])
 
 
 def _entry(batch: BatchSummary) -> BatchEntry:
@@ -314,10 +314,10 @@ def _entry(batch: BatchSummary) -> BatchEntry:
     )
 
 
-def batch_cancelled(batch: FoundBatch) -> BatchCancelled:
-    """What a batch holds after it was cancelled, or after it had ended."""
-    running = "A picture that was running may still be finished on the GPU; it is not saved."
-    return BatchCancelled(
+def batch_cancellation(batch: FoundBatch) -> BatchCancellation:
+    """The result of cancel_batch, for a batch that was cancelled or had already ended."""
+    running = "An image in progress may still finish on the GPU; it is not saved."
+    return BatchCancellation(
         batch_id=batch.id,
         status="cancelled" if batch.state == "cancelled" else "completed",
         completed=batch.done,

@@ -1,4 +1,4 @@
-"""What was found in the output folder, put into the result that the tool publishes."""
+"""Build the result of find_images from a page of the output folder's index."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from vllm_image_core.storage.index import Page
     from vllm_image_core.storage.record import Record
 
-__all__ = ["found_images", "links_of", "nothing_found", "sheet_entries"]
+__all__ = ["found_images", "links_of", "no_match_note", "sheet_entries"]
 
 _NOT_OF_EDITS: Final = frozenset({"width", "height", "output_format"})
-"""What edit_image does not take."""
+"""Parameters that edit_image does not take."""
 
 
 def found_images(page: Page, *, folder: Path) -> FoundImages:
-    """Pictures of the folder, with what makes each again; reads the files of edits: call it in a thread."""
+    """Images with the parameters to make each again. Reads the files of edits: call it in a thread."""
     return FoundImages(
         images=[_found_image(record, folder=folder) for record in page.pictures],
         next_offset=page.next_offset,
@@ -52,20 +52,20 @@ def _found_image(record: Record, *, folder: Path) -> FoundImage:
 
 
 def _parameters(record: Record, folder: Path) -> dict[str, str | int | float | list[str]]:
-    """What the tool takes; the pictures of an edit are named where it finds each of them as it was."""
-    told = parameters_of_record(record)
+    """Arguments for the image's tool; an edit's inputs are named if every file is still unchanged."""
+    given = parameters_of_record(record)
     if record.operation != "edit":
-        return {**told}
-    told = {name: value for name, value in told.items() if name not in _NOT_OF_EDITS}
+        return {**given}
+    given = {name: value for name, value in given.items() if name not in _NOT_OF_EDITS}
     edit = record.as_request()
     if not isinstance(edit, EditRequest):
-        return {**told}
+        return {**given}
     images = [_name(one, folder) for one in as_sequence(edit.images)]
     mask = None if edit.mask is None else _name(edit.mask, folder)
     if None in images or (edit.mask and not mask) or edit.reference_image or edit.layers or edit.resolution:
-        return {**told}
+        return {**given}
     return {
-        **told,
+        **given,
         "images": [name for name in images if name],
         **({"mask": mask} if mask else {}),
         **({} if edit.strength is None else {"strength": edit.strength}),
@@ -73,7 +73,7 @@ def _parameters(record: Record, folder: Path) -> dict[str, str | int | float | l
 
 
 def _name(one: object, folder: Path) -> str | None:
-    """The name by which the tool finds a picture; None where it would find another one, or none."""
+    """The name by which the tool finds an input image; None if its file is gone or has changed."""
     if not isinstance(one, InputPicture) or one.name is None:
         return None
     try:
@@ -83,30 +83,30 @@ def _name(one: object, folder: Path) -> str | None:
     return one.name if there.sha256 == one.sha256 else None
 
 
-def nothing_found(given: Mapping[str, object], *, offset: int, folder: Path) -> str:
-    """What to try where nothing was found.
+def no_match_note(given: Mapping[str, object], *, offset: int, folder: Path) -> str:
+    """The note for a search without results: what to try next.
 
     Args:
-        given: What was searched for, by parameter; None for what was not.
-        offset: How many were passed over.
+        given: The search terms by parameter; None for those not given.
+        offset: How many images were skipped.
         folder: The output folder.
     """
-    asked = [name for name, value in given.items() if value is not None]
+    terms = [name for name, value in given.items() if value is not None]
     if offset:
         return f"No more images from offset {offset} on. Use a smaller offset, or 0 for the newest."
-    if not asked:
+    if not terms:
         where = one_line(str(folder), limit=LONGEST_PATH)
-        return f"There are no images in {where} yet. generate_image makes one."
-    words = ' Try fewer words, or the beginning of one, such as "sno*".' if "text" in asked else ""
-    without = " or ".join(asked)
+        return f"There are no images in {where} yet. Use generate_image to create one."
+    words = ' Try fewer words, or the beginning of one, such as "sno*".' if "text" in terms else ""
+    without = " or ".join(terms)
     return (
-        f"No image matches {' and '.join(asked)}.{words} Search without {without}, or without arguments for "
+        f"No image matches {' and '.join(terms)}.{words} Search without {without}, or without arguments for "
         "the newest images."
     )
 
 
 def links_of(answer: FoundImages) -> list[ResourceLink]:
-    """A link to each picture of an answer."""
+    """A link to each image of a result."""
     return [
         picture_link(Path(image.file_path), uri=image.uri, description=f"{index}: {image.size}")
         for index, image in enumerate(answer.images)
@@ -114,7 +114,7 @@ def links_of(answer: FoundImages) -> list[ResourceLink]:
 
 
 def sheet_entries(page: Page) -> list[SheetEntry]:
-    """The pictures of a page as the places of a sheet, in order, from 0."""
+    """The images of a page as the entries of a sheet, numbered from 0."""
     return [
         SheetEntry(number=index, path=record.path, prompt=record.prompt or record.path.name, parameters={})
         for index, record in enumerate(page.pictures)

@@ -1,4 +1,4 @@
-"""What the studio did, put into the results that the tools publish."""
+"""Build the results of the tools for single images, the model, the GPU, the server and estimates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vllm_image_core.text import one_line, path_text
 
 from vllm_image_mcp.error_messages import diagnosis, explain, in_our_words, notes_for_model
 from vllm_image_mcp.results.links import picture_uri
-from vllm_image_mcp.results.parameters_used import LONGEST_PROMPT, brief
+from vllm_image_mcp.results.parameters_used import LONGEST_PROMPT, shortened
 from vllm_image_mcp.results.tool_results import (
     Change,
     EditAbilities,
@@ -44,32 +44,32 @@ __all__ = [
     "generation_estimate",
     "gpu_status",
     "image_result",
-    "image_waiting",
     "model_info",
     "presets",
     "server_health",
+    "unfinished_image",
 ]
 
 
-_CUT = f"The prompt is cut to {LONGEST_PROMPT} characters in this result; all of it was sent."
+_CUT = f"The prompt is cut to {LONGEST_PROMPT} characters in this result; it was sent in full."
 
 
 def image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str], folder: Path) -> ImageResult:
-    """One saved picture; of an edit with the names of those that it was made of.
+    """The result for a saved image; for an edit, with the names of its input images.
 
     Args:
-        image: The picture.
-        batch_id: The batch that it was made in.
-        notes: The server's own, told with every picture.
+        image: The image.
+        batch_id: The batch that it belongs to.
+        notes: The server's own, added to every result.
         folder: The output folder.
     """
     from vllm_image_core.requests.edit_resolver import ResolvedEdit  # noqa: PLC0415 - the server starts without it
 
-    told = _image_result(image, batch_id=batch_id, notes=notes, folder=folder)
+    result = _image_result(image, batch_id=batch_id, notes=notes, folder=folder)
     if not isinstance(image.request, ResolvedEdit):
-        return told
+        return result
     inputs = [one.name or role for role, one in image.request.inputs.by_role]
-    return EditResult(**dict(told), inputs=inputs)
+    return EditResult(**dict(result), inputs=inputs)
 
 
 def _image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str], folder: Path) -> ImageResult:
@@ -81,8 +81,8 @@ def _image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str],
         generation_time_seconds=round(image.seconds, 3),
         parameters_used=ParametersUsed(
             model=image.model,
-            prompt=brief(sent.prompt),
-            negative_prompt=sent.negative_prompt and brief(sent.negative_prompt),
+            prompt=shortened(sent.prompt),
+            negative_prompt=sent.negative_prompt and shortened(sent.negative_prompt),
             width=sent.width,
             height=sent.height,
             steps=sent.num_inference_steps,
@@ -100,15 +100,15 @@ def _cut(sent: ResolvedRequest) -> list[str]:
     return [_CUT] if longest > LONGEST_PROMPT else []
 
 
-def image_waiting(
+def unfinished_image(
     batch: ImageBatch, *, inputs: Sequence[str] | None, over: bool, notes: Sequence[str]
 ) -> ImageResult:
-    """A picture that is not there: still being made, or never to be.
+    """The result for an image that is not finished, or that was given up.
 
     Args:
-        batch: The batch of one that it is.
-        inputs: The names of the pictures that it is made of; None for one that is made from a text.
-        over: Whether nothing is made any more.
+        batch: Its batch, which has no other images.
+        inputs: The names of an edit's input images; None for text-to-image.
+        over: Whether the batch has ended.
         notes: The server's own.
     """
     if over:
@@ -117,30 +117,30 @@ def image_waiting(
         next_step = f"Call {tool} again if it is still wanted."
     else:
         status = "paused" if batch.cause else "running"
-        next_step = "The picture is still being made: get_batch with this batch_id waits for it."
-    told = ImageResult(
+        next_step = "The image is still being generated: get_batch with this batch_id waits for it."
+    result = ImageResult(
         status=status,
         batch_id=batch.id,
         receipt=[],
         seconds_left=None if over else seconds_left(batch),
         notes=[*notes, *([in_our_words(batch.cause)] if batch.cause else []), next_step],
     )
-    return told if inputs is None else EditResult(**dict(told), inputs=list(inputs))
+    return result if inputs is None else EditResult(**dict(result), inputs=list(inputs))
 
 
 def seconds_left(batch: ImageBatch) -> float | None:
-    """What is left of a batch at work; None where nobody knows, or where it should have ended by now."""
+    """Seconds left for a running batch; None if unknown, or if it should have ended by now."""
     seconds = batch.eta.seconds
     return round(seconds, 1) or None if seconds is not None else None
 
 
 def describe(image: GeneratedImage) -> str:
-    """A picture in a few words."""
+    """A few words about an image: its size and seed."""
     return f"{image.picture.size}, seed {image.seed}"
 
 
 def _change(line: Line) -> Change:
-    """One line of the receipt without its reason, which the notes have."""
+    """One line of the receipt, without its reason, which is in the notes."""
     return Change.model_validate(
         {
             "parameter": line.parameter,
@@ -153,7 +153,7 @@ def _change(line: Line) -> Change:
 
 
 def model_info(model: ServedModel) -> ModelInfo:
-    """The loaded model and its recommended parameters."""
+    """The result of get_model_info."""
     profile = model.profile
     return ModelInfo(
         model_name=model.match.name,
@@ -191,7 +191,7 @@ def _tasks(profile: Profile) -> Tasks:
 
 
 def _edits_only(profile: Profile) -> list[str]:
-    """What is said of a model that makes nothing from text alone, before anybody tries it."""
+    """The note on a model that cannot generate images from text alone."""
     if profile.text_to_image:
         return []
     many = "1 image" if profile.max_input_images == 1 else f"1 to {profile.max_input_images} images"
@@ -201,7 +201,7 @@ def _edits_only(profile: Profile) -> list[str]:
 
 
 def presets(model: ServedModel) -> Presets:
-    """The loaded model's sizes."""
+    """The result of list_presets."""
     profile = model.profile
     limits = (
         f"Width and height must be multiples of {profile.resolution_multiple}, "
@@ -224,10 +224,8 @@ def _sizes(profile: Profile) -> dict[str, str]:
 def _size_of_edits(profile: Profile) -> list[str]:
     if profile.text_to_image:
         return []
-    note = (
-        "These sizes suit the images that it edits. edit_image itself takes no size: the result has that of"
-    )
-    return [f"{note} the first image."]
+    sizes = "These sizes suit the images that it edits."
+    return [f"{sizes} edit_image itself takes no size: the result has the size of the first image."]
 
 
 def _warnings(model: ServedModel) -> list[str]:
@@ -235,7 +233,7 @@ def _warnings(model: ServedModel) -> list[str]:
 
 
 def gpu_status(health: Health, report: GpuReport) -> GpuStatus:
-    """What is known of the card, and where it is known from."""
+    """The result of gpu_status."""
     return GpuStatus(
         gpu_name=report.name,
         total_vram_gb=report.total_vram_gb,
@@ -255,7 +253,7 @@ def gpu_status(health: Health, report: GpuReport) -> GpuStatus:
 
 
 def server_health(health: Health) -> ServerHealth:
-    """Whether the server can make pictures, and why not."""
+    """The result of server_health."""
     return ServerHealth(
         server_url=health.server_url,
         status=health.status,
@@ -276,19 +274,19 @@ def server_health(health: Health) -> ServerHealth:
 
 
 def _health_message(health: Health) -> str | None:
-    """Why the server cannot make pictures, or which of several cannot."""
+    """Why the server cannot generate images, or which of several servers cannot."""
     ill = [each for each in health.servers if each.status != "healthy"]
     if health.status != "healthy" or not ill:
         return diagnosis(health)
     who = ", ".join(f"{each.server_url} ({each.status})" for each in ill)
     return (
-        f"{len(ill)} of {len(health.servers)} servers cannot make images: {who}. "
-        "The others go on; `servers` tells why."
+        f"{len(ill)} of {len(health.servers)} servers cannot generate images: {who}. "
+        "The others still work; `servers` has the reasons."
     )
 
 
 def generation_estimate(estimate: Estimate) -> GenerationEstimate:
-    """A prediction, and what it rests on."""
+    """The result of estimate_generation."""
     return GenerationEstimate(
         estimated_time_per_image_seconds=round(estimate.seconds_per_image, 2),
         estimated_total_time_seconds=round(estimate.total_seconds, 2),

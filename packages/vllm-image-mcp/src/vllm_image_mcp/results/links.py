@@ -1,4 +1,4 @@
-"""A link to a picture: its address as a resource of this server, and what a host shows of it."""
+"""Link to saved images by their resource address on this server."""
 
 from pathlib import Path
 from typing import Final
@@ -13,9 +13,9 @@ _MIME_TYPES: Final = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image
 
 
 def picture_uri(path: Path, *, folder: Path) -> str:
-    """The address of a picture: ``image://`` and its file name, percent-encoded.
+    """The address of an image: ``image://`` and its file name, percent-encoded.
 
-    A picture that lies elsewhere, because the folder could not be written, has the address of its file.
+    An image saved elsewhere, because the folder could not be written, has a ``file:`` address.
 
     Args:
         path: Absolute.
@@ -25,17 +25,17 @@ def picture_uri(path: Path, *, folder: Path) -> str:
 
 
 def mime_type_of(path: Path) -> str | None:
-    """A picture's type by the name of its file."""
+    """An image's MIME type, from the suffix of its file name."""
     return _MIME_TYPES.get(path.suffix.lower())
 
 
 def picture_link(path: Path, *, uri: str, description: str) -> ResourceLink:
-    """A link to the full picture.
+    """A link to the full image.
 
     Args:
         path: Absolute.
-        uri: Its address, as `picture_uri` tells it.
-        description: What it is, in a few words; the path is added.
+        uri: Its address, from `picture_uri`.
+        description: A few words about it; the path is added.
     """
     return ResourceLink(
         type="resource_link",

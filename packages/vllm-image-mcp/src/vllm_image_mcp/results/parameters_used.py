@@ -1,4 +1,4 @@
-"""Parameters as results tell them: by the names that the tools take, and no longer than a result can bear."""
+"""Collect the parameters of images for results, under the tools' names and with long prompts cut."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -10,27 +10,27 @@ from vllm_image_core.storage.record import Record
 __all__ = [
     "LONGEST_PROMPT",
     "Parameters",
-    "brief",
     "common_parameters",
-    "other_than",
+    "differing_parameters",
     "parameters_of_image",
     "parameters_of_record",
     "parameters_of_request",
+    "shortened",
 ]
 
 Parameters = dict[str, str | int | float]
 
 LONGEST_PROMPT: Final = 1_000
-"""Characters of a prompt where a result has many: twenty whole ones could be larger than a host takes."""
+"""Maximum characters of a prompt in a result: twenty complete prompts could exceed a host's limit."""
 
 
-def brief(text: str) -> str:
-    """A text, cut where it is too long to be told many times."""
+def shortened(text: str) -> str:
+    """Text, cut if it is too long to repeat in a result."""
     return text if len(text) <= LONGEST_PROMPT else f"{text[: LONGEST_PROMPT - 1]}…"
 
 
 def parameters_of_image(image: GeneratedImage) -> Parameters:
-    """What a picture was made with, beside its prompt and seed."""
+    """What an image was generated with, besides its prompt and seed."""
     sent = image.request
     return _without_none(
         negative_prompt=sent.negative_prompt,
@@ -43,7 +43,7 @@ def parameters_of_image(image: GeneratedImage) -> Parameters:
 
 
 def parameters_of_request(request: ImageRequest) -> Parameters:
-    """The same of a picture that is not made, as far as it was asked for."""
+    """The parameters given in a request for an image that does not exist yet."""
     return _without_none(
         negative_prompt=request.negative_prompt,
         width=request.width,
@@ -55,9 +55,9 @@ def parameters_of_request(request: ImageRequest) -> Parameters:
 
 
 def parameters_of_record(record: Record) -> Parameters:
-    """Everything that makes a picture of the folder again, as far as its file tells it.
+    """The parameters to generate an image of the folder again, as far as its file records them.
 
-    Of an edit what it started from is left out.
+    The input images of an edit are not included.
     """
     return _without_none(
         prompt=record.prompt,
@@ -72,7 +72,7 @@ def parameters_of_record(record: Record) -> Parameters:
 
 
 def common_parameters(settings: Iterable[Mapping[str, str | int | float]]) -> Parameters:
-    """What is the same in all of them."""
+    """The parameters that all of them share."""
     first, *others = list(settings) or [Parameters()]
     return {
         name: value
@@ -81,14 +81,14 @@ def common_parameters(settings: Iterable[Mapping[str, str | int | float]]) -> Pa
     }
 
 
-def other_than(same: Mapping[str, str | int | float], settings: Parameters) -> Parameters:
-    """What is not shared."""
+def differing_parameters(same: Mapping[str, str | int | float], settings: Parameters) -> Parameters:
+    """The parameters that differ from the shared ones."""
     return {name: value for name, value in settings.items() if same.get(name) != value}
 
 
 def _without_none(**values: str | float | None) -> Parameters:
     return {
-        name: brief(value) if isinstance(value, str) else value
+        name: shortened(value) if isinstance(value, str) else value
         for name, value in values.items()
         if value is not None
     }

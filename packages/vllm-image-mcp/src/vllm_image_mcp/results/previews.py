@@ -1,4 +1,4 @@
-"""A preview: what a tool's result shows of its pictures, drawn beside the event loop."""
+"""Draw the preview of a tool result (one image, a contact sheet or a grid) in a thread."""
 
 import asyncio
 import base64
@@ -23,22 +23,22 @@ PreviewSize = Literal["small", "large"]
 Value = str | int | float
 
 _FORMAT: Final = "jpeg"
-"""Every host and every model's server decodes it; some that run models locally know no WebP."""
+"""Every host and every model server decodes JPEG; some that run models locally cannot read WebP."""
 
 _LEAST_BYTES: Final = 8_000
-"""With less room than that there is none: nothing would be seen."""
+"""With less room than this, no preview is drawn: nothing would be visible."""
 
 _MOST_FILE_BYTES: Final = 67_108_864
-"""A larger file is not opened for a preview."""
+"""Larger files are not opened for a preview."""
 
 _CAPTION: Final = 60
 _MOST_COLUMNS: Final = 6
-"""A single row of more pictures than these would show too little of each."""
+"""A single row of more images would show too little of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Limits:
-    """Of one preview: the longest side in pixels, and the bytes as they are sent, in base64."""
+    """The limits of a preview: its longest side in pixels, and its bytes as sent, in base64."""
 
     longest_side: int
     sent_bytes: int
@@ -56,13 +56,13 @@ _SHEET: Final[Mapping[PreviewSize, _Limits]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SheetEntry:
-    """One place of a sheet.
+    """One cell of a sheet.
 
     Attributes:
-        number: What is drawn on it.
-        path: The picture's file; None for one that is not there, whose place stays empty.
-        prompt: What it was asked for.
-        parameters: What else is known of how it was made, by name.
+        number: The number drawn on it.
+        path: The image's file; None if there is no image, in which case the cell stays empty.
+        prompt: Its prompt.
+        parameters: The other parameters that are known, by name.
     """
 
     number: int
@@ -73,40 +73,40 @@ class SheetEntry:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """What can be drawn: a function of the longest side and the bytes, and the limits for each size."""
+    """A preview to draw: a function of the longest side and the bytes, and the limits for each size."""
 
     draw: Callable[[int, int], Picture]
     limits: Mapping[PreviewSize, _Limits]
 
 
 def one_picture(path: Path) -> Drawing:
-    """One picture, made small."""
+    """A preview of one image."""
     return Drawing(lambda side, most: _one(path, side, most), _ONE)
 
 
 def sheet(places: Sequence[SheetEntry]) -> Drawing:
-    """A numbered contact sheet; a labelled grid where all differ in one or two parameters alone."""
+    """A numbered contact sheet, or a labelled grid if the images differ only in one or two parameters."""
     if len(places) == 1 and (path := places[0].path):
         return one_picture(path)
     return Drawing(lambda side, most: _many(places, side, most), _SHEET)
 
 
 async def draw_preview(drawing: Drawing, size: PreviewSize, *, room: int) -> ImageContent | None:
-    """A preview as a tool's result has it; None where there is too little room, or nothing to be drawn.
+    """Draw a preview for a tool's result; None if there is too little room or nothing can be drawn.
 
     Args:
-        drawing: What is to be seen.
+        drawing: What to draw.
         size: How large.
-        room: Bytes that are left in the result.
+        room: Bytes left in the result.
     """
     limits = drawing.limits[size]
-    most = min(limits.sent_bytes, room) * 3 // 4 - 3  # base64 makes four bytes of three
+    most = min(limits.sent_bytes, room) * 3 // 4 - 3  # base64 turns three bytes into four
     if most < _LEAST_BYTES:
         return None
     try:
         picture = await asyncio.to_thread(drawing.draw, limits.longest_side, most)
     except (ImageError, OSError) as error:
-        _logger.warning("There is no preview: %s", error)
+        _logger.warning("No preview could be drawn: %s", error)
         return None
     return ImageContent(
         type="image",
@@ -151,7 +151,7 @@ def _read_if_there(path: Path | None) -> Picture | None:
 
 
 def _captions(places: Sequence[SheetEntry]) -> list[str]:
-    """What tells one place from another: the prompt, or the parameters of the same prompt."""
+    """The captions that distinguish the cells: prompts, or the differing parameters of one prompt."""
     if len({place.prompt for place in places}) > 1:
         return [one_line(place.prompt, limit=_CAPTION) for place in places]
     names = _differing(places)
@@ -167,7 +167,7 @@ def _differing(places: Sequence[SheetEntry]) -> list[str]:
 
 
 def _axes(places: Sequence[SheetEntry]) -> tuple[Axis, Axis] | None:
-    """The columns and rows of a grid, where the places are just that: the same prompt, row by row."""
+    """The columns and rows of a grid, if the entries form one: the same prompt, row by row."""
     names = _differing(places)
     if len({place.prompt for place in places}) > 1 or not 1 <= len(names) <= 2:  # noqa: PLR2004 - two axes
         return None
@@ -179,8 +179,8 @@ def _axes(places: Sequence[SheetEntry]) -> tuple[Axis, Axis] | None:
     across = next((name for name in names if first[name] != second[name]), names[0])
     down = next(name for name in names if name != across)
     columns, rows = _values(across, places), _values(down, places)
-    whole = [(row, column) for row, column in itertools.product(rows, columns)]
-    if [(place.parameters[down], place.parameters[across]) for place in places] != whole:
+    complete = [(row, column) for row, column in itertools.product(rows, columns)]
+    if [(place.parameters[down], place.parameters[across]) for place in places] != complete:
         return None
     return _axis(across, columns), _axis(down, rows)
 

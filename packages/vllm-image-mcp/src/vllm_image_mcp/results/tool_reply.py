@@ -1,4 +1,4 @@
-"""A reply: a tool's answer as structured content, beside it the same as text, a preview and links."""
+"""Build a tool's reply: structured content, the same as text, a preview, and links."""
 
 import json
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from vllm_image_mcp.settings import Settings
 __all__ = ["MOST_BYTES", "reply", "with_notes"]
 
 MOST_BYTES: Final = 700_000
-"""Of one result on the wire. Claude Desktop refuses one of 1 MiB; a frame of JSON-RPC is around it."""
+"""Maximum size of one result. Claude Desktop refuses 1 MiB, including the JSON-RPC frame."""
 
 _FRAME: Final = 4_000
 _LINK: Final = 200
-"""Bytes of a link's keys, beside its values."""
+"""Bytes that a link's keys take, in addition to its values."""
 
 
 async def reply(
@@ -29,17 +29,17 @@ async def reply(
     drawing: Drawing | None = None,
     is_error: bool = False,
 ) -> CallToolResult:
-    """What a tool returns.
+    """Build what a tool returns.
 
-    The structured content is complete by itself, as hosts leave out text where it is there; the text is the
-    same for those that read nothing else.
+    The structured content is complete by itself, because hosts that read it skip the text; the text repeats
+    it for hosts that read only text.
 
     Args:
-        answer: Everything that there is to say.
+        answer: The complete result.
         settings: Whether structured content and a preview are wanted.
-        links: To the full pictures.
+        links: Links to the full images.
         drawing: What the preview shows.
-        is_error: Whether nothing came of the call.
+        is_error: Whether the call failed.
     """
     structured = answer.model_dump(mode="json")
     text = to_json(structured).decode()
@@ -55,26 +55,26 @@ async def reply(
 
 
 def with_notes(result: CallToolResult, notes: Sequence[str]) -> CallToolResult:
-    """A result that says something more: among its notes, and in the text that repeats them.
+    """Add notes to a result, both to its structured content and to the text that repeats it.
 
     Args:
-        result: Of any tool; all of them have ``notes``, a list or a text of sentences.
-        notes: What to add; a few hundred bytes.
+        result: The result of any tool; all of them have ``notes``, a list or a string of sentences.
+        notes: What to add, a few hundred bytes.
     """
     if not notes or not (result.content and isinstance(result.content[0], TextContent)):
         return result
-    told: dict[str, Any] = result.structured_content or json.loads(result.content[0].text)
-    there = cast("list[str] | str", told.get("notes", []))
-    told = {**told, "notes": " ".join([there, *notes]) if isinstance(there, str) else [*there, *notes]}
+    content: dict[str, Any] = result.structured_content or json.loads(result.content[0].text)
+    there = cast("list[str] | str", content.get("notes", []))
+    content = {**content, "notes": " ".join([there, *notes]) if isinstance(there, str) else [*there, *notes]}
     return result.model_copy(
         update={
-            "content": [TextContent(type="text", text=to_json(told).decode()), *result.content[1:]],
-            "structured_content": None if result.structured_content is None else told,
+            "content": [TextContent(type="text", text=to_json(content).decode()), *result.content[1:]],
+            "structured_content": None if result.structured_content is None else content,
         }
     )
 
 
 def _bytes_spent(text: str, links: Sequence[ResourceLink]) -> int:
-    """Bytes of a result without its preview: the text once as it is and once inside of a string."""
+    """Bytes of a result without its preview: the text once as it is, and once inside a JSON string."""
     linked = sum(_LINK + len(to_json([link.uri, link.name, link.description])) for link in links)
     return _FRAME + len(text.encode()) + len(to_json(text)) + linked

@@ -1,4 +1,4 @@
-"""What the tools return, as published in their output schemas; every key of the plan, and a few more."""
+"""Declare what the tools return, as published in their output schemas."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 __all__ = [
-    "BatchCancelled",
+    "BatchCancellation",
     "BatchEntry",
     "BatchImage",
     "BatchList",
@@ -33,8 +33,8 @@ __all__ = [
 BatchStatus = Literal[
     "success", "partial", "failed", "cancelled", "running", "paused", "interrupted", "stopped"
 ]
-StatusAsTold = Annotated[BatchStatus, WithJsonSchema({"type": "string"})]
-"""The same where the schema of batch_generate has the words already."""
+StatusAsText = Annotated[BatchStatus, WithJsonSchema({"type": "string"})]
+"""The same without the list of values, which the schema of batch_generate already has."""
 
 
 Scalar = Annotated[
@@ -45,7 +45,7 @@ Parameters = Annotated[dict[str, str | int | float], WithJsonSchema({"type": "ob
 
 
 def _only(*names: str) -> Callable[[dict[str, Any]], None]:
-    """A schema with some of its properties: the others are those of another tool, whose schema has them."""
+    """Keep only some properties in a schema: another tool's schema describes the others."""
 
     def shorten(schema: dict[str, Any]) -> None:
         schema["properties"] = {name: schema["properties"][name] for name in names}
@@ -75,7 +75,7 @@ class ParametersUsed(Result):
 
 
 class Change(Result):
-    """What became of one parameter that was not sent as it was asked for, or did not come out so."""
+    """One parameter that was not sent, or not confirmed by the server, as requested."""
 
     parameter: str
     outcome: Literal["drawn", "changed", "dropped", "differs"]
@@ -88,7 +88,7 @@ ImageStatus = Literal["success", "running", "paused", "cancelled", "interrupted"
 
 
 class ImageResult(Result):
-    """One picture, saved, or still being made: then it has a batch_id and no file."""
+    """One image: saved, or still being generated, in which case it has a batch_id but no file."""
 
     status: ImageStatus = "success"
     file_path: str | None = None
@@ -99,16 +99,16 @@ class ImageResult(Result):
     receipt: Annotated[
         list[Change],
         WithJsonSchema(
-            {"type": "array", "items": {"type": "object"}, "description": "What was not sent as asked."}
+            {"type": "array", "items": {"type": "object"}, "description": "What was not sent as requested."}
         ),
     ] = []
-    reused: bool = Field(default=False, description="Made earlier.")
+    reused: bool = Field(default=False, description="It already existed.")
     seconds_left: float | None = None
     notes: list[str] = []
 
 
 class EditResult(ImageResult):
-    """One edited picture, likewise; its schema leaves what is the same to that of generate_image."""
+    """One edited image; its schema omits what the schema of generate_image already describes."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra=_only("status", "file_path", "batch_id", "notes", "inputs")
@@ -118,11 +118,11 @@ class EditResult(ImageResult):
         ImageStatus,
         WithJsonSchema({"type": "string", "description": "This and more as in generate_image."}),
     ] = "success"
-    inputs: list[str] = Field(default=[], description="File names of the pictures that it was made of.")
+    inputs: list[str] = Field(default=[], description="File names of the input images.")
 
 
 class BatchImage(Result):
-    """One picture of a batch."""
+    """One image of a batch."""
 
     index: int
     prompt: str
@@ -131,14 +131,14 @@ class BatchImage(Result):
     generation_time_seconds: float | None
     seed: int | None
     uri: str | None = None
-    parameters: Parameters = Field({}, description="Where it differs from the others.")
+    parameters: Parameters = Field({}, description="Those not shared.")
     reused: bool = False
-    server: str | None = Field(None, description="The URL of the server that made it.")
+    server: str | None = Field(None, description="URL of its server.")
     error: str | None = None
 
 
 class BatchResult(Result):
-    """A batch as it stands."""
+    """The state of a batch and its images."""
 
     status: BatchStatus
     batch_id: str
@@ -156,7 +156,7 @@ class BatchResult(Result):
 
 
 class BatchReport(BatchResult):
-    """The same from get_batch, whose schema leaves most of it to that of batch_generate."""
+    """The same from get_batch; its schema omits most of what the schema of batch_generate describes."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra=_only("status", "batch_id", "images_generated", "images_left", "results", "notes")
@@ -173,17 +173,17 @@ class BatchReport(BatchResult):
 
 
 class BatchEntry(Result):
-    """One batch of a list."""
+    """One batch in a list."""
 
     batch_id: str
-    status: StatusAsTold
+    status: StatusAsText
     created: str
-    prompt: str = Field(description="Its first.")
+    prompt: str = Field(description="The first prompt.")
     images_total: int | None
     images_generated: int
     images_failed: int
     images_left: int
-    here: bool = Field(description="This server works on it.")
+    here: bool = Field(description="This server runs it.")
 
 
 class BatchList(Result):
@@ -194,7 +194,7 @@ class BatchList(Result):
 
 
 class FoundImage(Result):
-    """One picture of the output folder."""
+    """One image of the output folder."""
 
     file_path: str
     uri: str
@@ -202,22 +202,22 @@ class FoundImage(Result):
     size: str
     tool: Literal["generate_image", "edit_image"] = "generate_image"
     parameters: Annotated[dict[str, str | int | float | list[str]], WithJsonSchema({"type": "object"})] = (
-        Field(description="For that tool.")
+        Field(description="Arguments for that tool.")
     )
     model: str | None
     batch_id: str | None
 
 
 class FoundImages(Result):
-    """Pictures of the output folder, newest first."""
+    """Images of the output folder, newest first."""
 
     images: list[FoundImage]
     next_offset: int | None = None
     notes: list[str] = []
 
 
-class BatchCancelled(Result):
-    """What a cancelled batch leaves behind."""
+class BatchCancellation(Result):
+    """What was saved by a batch that was cancelled or had already ended."""
 
     batch_id: str
     status: Literal["cancelled", "completed"]
@@ -229,7 +229,7 @@ class BatchCancelled(Result):
 
 
 class RecommendedParameters(Result):
-    """What is used where a call says nothing."""
+    """The settings used for parameters that a call omits."""
 
     num_inference_steps: int
     guidance_scale: float
@@ -272,7 +272,7 @@ class ModelInfo(Result):
         WithJsonSchema(
             {
                 "type": "object",
-                "description": "text_to_image; edit: max_images, mask, strength, layers; null if none.",
+                "description": "text_to_image; edit: max_images, mask, strength, layers, or null.",
             }
         ),
     ]
@@ -282,7 +282,7 @@ class ModelInfo(Result):
 
 
 class GpuStatus(Result):
-    """GPU memory, as far as it can be known."""
+    """GPU memory, as far as it is known."""
 
     gpu_name: str | None
     total_vram_gb: float | None
@@ -318,7 +318,7 @@ class FleetServer(Result):
 
 
 class ServerHealth(Result):
-    """Whether the vLLM-Omni server can make pictures."""
+    """Whether the vLLM-Omni server can generate images."""
 
     server_url: str
     status: Literal["healthy", "unhealthy", "unreachable"]
@@ -327,11 +327,11 @@ class ServerHealth(Result):
     version: str | None
     message: str | None = None
     notes: list[str] = []
-    servers: list[FleetServer] = Field([], description="Each of several servers.")
+    servers: list[FleetServer] = Field([], description="If there are several.")
 
 
 class GenerationEstimate(Result):
-    """Time and memory, predicted."""
+    """Predicted time and memory."""
 
     estimated_time_per_image_seconds: float
     estimated_total_time_seconds: float

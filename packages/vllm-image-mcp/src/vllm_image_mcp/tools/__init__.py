@@ -1,1 +1,1 @@
-"""The MCP tools: their parameters and schemas, and what each call does."""
+"""Define the MCP tools: their signatures, parameters and schemas, and what each call does."""

@@ -1,7 +1,7 @@
-"""The names of a call's arguments: the tool's own, slips of those, and fields that a host added by itself.
+"""Sort argument names into the tool's own, misspelt ones, and fields that a host adds by itself.
 
-A slip must not make another image than the one that was asked for, so it is refused with the right name. A
-host's own field, such as ``toolCallId``, says nothing about the image and is ignored, with a note.
+A misspelt name must not lead to a different image than the one asked for, so it is refused with the right
+name. A host's own field, such as ``toolCallId``, says nothing about the image and is ignored, with a note.
 """
 
 import json
@@ -17,9 +17,9 @@ __all__ = ["SortedNames", "note_on_ignored", "sort_names"]
 
 _SEVERAL: Final = "several images"
 _SIZE: Final = "a size"
-"""Not names but meanings, each with a hint of its own in `_HINTS`."""
+"""Meanings rather than parameter names, each with its own hint in `_HINTS`."""
 
-_SIZE_OF_EDIT: Final = "Leave it out: the result has the size of the first image"
+_SIZE_OF_EDIT: Final = "Omit it: the result has the size of the first image"
 
 _ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -95,7 +95,7 @@ _ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "resume": ("continue", "retry"),
     }
 )
-"""What other programs call our parameters. An entry counts where the tool has the parameter."""
+"""Names that other programs use for our parameters. An entry applies if the tool has the parameter."""
 
 _LOOSE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -106,7 +106,7 @@ _LOOSE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "batch_id": ("id", "job", "task_id"),
     }
 )
-"""Names that hosts add for purposes of their own, too: they are slips only while the parameter is missing."""
+"""Names that hosts also add for their own purposes: they count only if the parameter is missing."""
 
 _HINTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
@@ -118,10 +118,10 @@ _HINTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         },
         **{name: {"edit_image": _SIZE_OF_EDIT} for name in ("width", "height", "aspect_ratio")},
         _SEVERAL: {
-            "generate_image": "It makes one image; use batch_generate for several",
-            "edit_image": "It makes one image; call it once for each, with another seed",
-            "batch_generate": "It makes one image per prompt; for several of one prompt use sweep, such as "
-            '{"seed": [1, 2]}',
+            "generate_image": "It generates one image; use batch_generate for several",
+            "edit_image": "It generates one image; call it once for each, with a different seed",
+            "batch_generate": "It generates one image per prompt; for several images of one prompt, use "
+            'sweep, such as {"seed": [1, 2]}',
             "estimate_generation": "Use num_images",
         },
     }
@@ -134,7 +134,7 @@ _SHAPING: Final = frozenset(
         *("max_concurrent", "images", "mask", "strength", "num_images"),
     }
 )
-"""Parameters that say what is made: one that another tool has was meant, and is not a host's field."""
+"""Parameters that shape the image: one that another tool has was meant, and is not a host's field."""
 
 _WRAPPERS: Final = frozenset(
     {
@@ -142,7 +142,7 @@ _WRAPPERS: Final = frozenset(
         *("requestbody", "body", "extra", "extraparams", "extrabody", "payload", "data", "request", "config"),
     }
 )
-"""Fields in which some callers put all their arguments."""
+"""Fields in which some callers nest all their arguments."""
 
 _HOSTS: Final = frozenset(
     {
@@ -154,24 +154,24 @@ _HOSTS: Final = frozenset(
         *("kwargs", "args", "requestbody", "securityrisk", "toolsummary", "sampler", "intent", "stream"),
     }
 )
-"""Fields that hosts are known to add, and others that are only by chance close to one of our names."""
+"""Fields that hosts are known to add, and others that only happen to resemble one of our names."""
 
 _MOST_NAMED: Final = 8
 _SHORTEST: Final = 4
-"""Letters of a name that may have one typing error; a shorter one would be many other words."""
+"""Letters a name needs before one typing error is allowed; shorter ones resemble too many words."""
 _LONG: Final = 7
-"""Letters of a name that may have two."""
+"""Letters a name needs before two are allowed."""
 
 Schema = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SortedNames:
-    """The arguments of a call by what their names are.
+    """The arguments of a call, sorted by their names.
 
     Attributes:
         own: The tool's parameters, with their values.
-        slips: Names that stand for something else, each with what to use; "" where there is nothing to add.
+        slips: Misspelt or foreign names, each with a hint on what to use.
         ignored: Names that mean nothing to the tool.
     """
 
@@ -181,7 +181,7 @@ class SortedNames:
 
 
 def sort_names(tool: str, arguments: Mapping[str, object], tools: Mapping[str, Schema]) -> SortedNames:
-    """Tell a tool's parameters from slips, and both from fields that a host added.
+    """Separate a tool's parameters from misspelt ones, and both from fields that a host added.
 
     Args:
         tool: The tool that is called.
@@ -202,14 +202,14 @@ def sort_names(tool: str, arguments: Mapping[str, object], tools: Mapping[str, S
 
 
 def note_on_ignored(tool: str, names: Iterable[str]) -> str:
-    """What is said of fields that a tool does not have and did not need."""
+    """The note on fields that were ignored because the tool does not have them."""
     listed = [f"'{one_line(name)}'" for name in names]
     more = f" and {len(listed) - _MOST_NAMED} more" if len(listed) > _MOST_NAMED else ""
     return f"Ignored, because {tool} has no such parameter: {', '.join(listed[:_MOST_NAMED])}{more}."
 
 
 def _hint(tool: str, name: str, value: object, given: set[str], tools: Mapping[str, Schema]) -> str | None:
-    """What to use in place of a name; None for a name that is to be ignored."""
+    """What to use instead of a name; None for a name to ignore."""
     known, plain = tools[tool], _plain(name)
     if not known or not plain or name.startswith(("_", "$")):
         return None
@@ -230,14 +230,14 @@ def _use(tool: str, meant: str) -> str:
 
 
 def _elsewhere(tool: str, name: str, tools: Mapping[str, Schema]) -> str:
-    """What is said of a parameter that only other tools have."""
+    """The hint for a parameter that only other tools have."""
     having = ", ".join(other for other, parameters in tools.items() if name in parameters)
     verb = "take" if "," in having else "takes"
     return _HINTS.get(name, {}).get(tool, f"Only {having} {verb} {name}")
 
 
 def _words(known: Schema) -> dict[str, tuple[str, ...]]:
-    """What a tool's parameters are called, each by its own name first."""
+    """All names of each of a tool's parameters, its own first."""
     return {
         name: tuple(map(_plain, (name, *aliases)))
         for name, aliases in {**dict.fromkeys(known, ()), **_aliases_of(known)}.items()
@@ -245,7 +245,7 @@ def _words(known: Schema) -> dict[str, tuple[str, ...]]:
 
 
 def _words_of_others(tool: str, tools: Mapping[str, Schema]) -> dict[str, tuple[str, ...]]:
-    """The same of what only other tools take, for a tool that makes images or predicts them."""
+    """The same for parameters that only other tools take, if the tool generates or estimates images."""
     if "num_inference_steps" not in tools[tool]:
         return {}
     return {
@@ -255,18 +255,18 @@ def _words_of_others(tool: str, tools: Mapping[str, Schema]) -> dict[str, tuple[
 
 
 def _same(plain: str, words: Mapping[str, Sequence[str]]) -> str | None:
-    """The parameter that a name stands for: in another case, or by another program's word."""
+    """The parameter that a name means, in different case or in another program's words."""
     return next((name for name, called in words.items() if plain in called), None)
 
 
 def _missing(plain: str, known: Schema, given: set[str]) -> str | None:
-    """The parameter that a loose name stands for, while that one is missing."""
+    """The parameter that a loose name means, if that parameter is missing."""
     loose = {name: tuple(map(_plain, words)) for name, words in _LOOSE.items()}
     return _same(plain, {name: loose[name] for name in loose if name in known and name not in given})
 
 
 def _near(plain: str, words: Mapping[str, Sequence[str]]) -> str | None:
-    """The parameter whose name, or another word for it, is meant but for a typing error."""
+    """The parameter whose name, or another word for it, differs only by a typing error."""
     near = [
         (distance, name)
         for name, called in words.items()
@@ -277,7 +277,7 @@ def _near(plain: str, words: Mapping[str, Sequence[str]]) -> str | None:
 
 
 def _aliases_of(known: Schema) -> dict[str, tuple[str, ...]]:
-    """The aliases of a tool's own parameters; of what is said in another way, where it makes images."""
+    """The aliases of a tool's parameters, and of `_SIZE` and `_SEVERAL` if they apply to it."""
     sized, making = "width" in known or "images" in known, "num_inference_steps" in known
     return {
         name: aliases
@@ -287,7 +287,7 @@ def _aliases_of(known: Schema) -> dict[str, tuple[str, ...]]:
 
 
 def _nested_names(plain: str, value: object, known: Schema, given: set[str]) -> list[str]:
-    """The tool's parameters that stand inside of a field and nowhere else."""
+    """The tool's parameters that are given only inside a nested field."""
     if plain not in _WRAPPERS:
         return []
     inside = _as_object(value)
@@ -304,7 +304,7 @@ def _as_object(value: object) -> Mapping[object, object]:
 
 
 def _plain(name: str) -> str:
-    """A name without case and separators: numInferenceSteps and num-inference-steps are one."""
+    """A name without case and separators: numInferenceSteps and num-inference-steps are the same."""
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
@@ -315,8 +315,8 @@ def _errors_allowed(word: str) -> int:
 
 
 def _distance(one: str, other: str) -> int:
-    """Typing errors between two words: letters that are wrong, missing, added, or swapped with the next."""
-    if abs(len(one) - len(other)) > 2:  # noqa: PLR2004 - more than are ever allowed
+    """Count typing errors between two words: letters wrong, missing, added, or swapped with the next."""
+    if abs(len(one) - len(other)) > 2:  # noqa: PLR2004 - more than is ever allowed
         return 3
     before: list[int] = []
     last = list(range(len(other) + 1))

@@ -1,7 +1,7 @@
-"""The values of a call's arguments, as the tool's parameters are typed, however a host wrote them.
+"""Convert argument values to their parameters' types, however the host wrote them.
 
-Hosts send numbers as text ("256"), whole numbers as floats (256.0), lists and objects as JSON text, and ""
-for a parameter that is left out. Each is taken for what it says. Any other value stays as it is: the checks
+Hosts send numbers as text ("256"), integers as floats (256.0), lists and objects as JSON text, and "" for a
+parameter that they omit. Each is converted to what it means. Any other value is left as it is: the checks
 behind the tools refuse it by name.
 """
 
@@ -15,25 +15,25 @@ from typing import Any, Final, cast
 __all__ = ["RANDOM_SEED", "convert_arguments", "draw_random_seeds"]
 
 RANDOM_SEED: Final = -1
-"""What other programs take for "a random seed"."""
+"""The seed by which other programs mean "random"."""
 
 _SEEDS: Final = ("seed", "seeds")
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _LONGEST_NUMBER: Final = 40
-"""Characters: more are in no number that a parameter takes."""
+"""Characters; no parameter takes a longer number."""
 _LARGEST_EXPONENT: Final = 40
 
 _SWEPT: Final[Mapping[str, str]] = {
     **dict.fromkeys((*_SEEDS, "num_inference_steps", "steps"), "integer"),
     "guidance_scale": "number",
 }
-"""The types inside of a sweep, whose schema says only that they are numbers or text."""
+"""The types of swept values, whose schema says only that they are numbers or text."""
 
 _DEFAULTS: Final[Mapping[str, frozenset[str]]] = {
     "max_concurrent": frozenset({"auto"}),
     "max_wait": frozenset({"auto"}),
 }
-"""What the documentation calls a parameter's default, where that is a word."""
+"""Words by which the documentation calls a parameter's default."""
 
 _MOST_SEEDS: Final = 2**32
 
@@ -43,12 +43,12 @@ Schema = Mapping[str, Any]
 def convert_arguments(
     arguments: Mapping[str, object], parameters: Mapping[str, Schema], *, required: Collection[str]
 ) -> dict[str, object]:
-    """The arguments as their parameters are typed; an optional one that says nothing is left out.
+    """The arguments converted to their parameters' types; optional ones without a value are omitted.
 
     Args:
         arguments: The tool's own, by name.
         parameters: The schema of each parameter.
-        required: The parameters that have to be there, whatever they say.
+        required: The parameters that are kept whatever their value.
     """
     return {
         name: _convert(value, parameters[name])
@@ -58,9 +58,9 @@ def convert_arguments(
 
 
 def draw_random_seeds(arguments: Mapping[str, object]) -> tuple[dict[str, object], bool]:
-    """The arguments with a random seed in place of each -1, and whether there was one.
+    """Replace each seed of -1 by a random one, and return whether there was any.
 
-    A seed for one image is left out here, so that it is drawn where any other missing seed is.
+    The seed of a single image is removed instead, so that it is drawn where any other missing seed is.
     """
     drawn = dict(arguments)
     if _is_random(drawn.get("seed")):
@@ -125,7 +125,7 @@ def _integer(value: object) -> object:
 
 
 def _number(value: object) -> object:
-    """A text that is a number, as that number: whole ones are integers, however they are written."""
+    """Convert text to the number it spells; whole numbers become integers, however they are written."""
     text = value.strip() if isinstance(value, str) and len(value) <= _LONGEST_NUMBER else ""
     if not _NUMBER.fullmatch(text):
         return value
@@ -158,7 +158,7 @@ def _sweep(value: object) -> object:
 
 
 def _from_json(value: object) -> object:
-    """What a text says as JSON; the value itself where it is no JSON, or no text."""
+    """Parse text as JSON; any other value, and text that is not JSON, is returned unchanged."""
     if not isinstance(value, str):
         return value
     try:

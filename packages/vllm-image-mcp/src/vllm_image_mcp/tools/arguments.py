@@ -1,4 +1,4 @@
-"""The arguments of a tool call, fitted to the tool, in whatever way a host writes them."""
+"""Fit the arguments of a tool call to the tool's parameters, however the host writes them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from vllm_image_mcp.tools.schemas import short_input
 __all__ = ["FittedArguments", "Signature", "fit"]
 
 _MOST_SLIPS: Final = 4
-"""Slips that one answer names."""
+"""Maximum wrong names that one error lists."""
 
 _SEARCHES: Final = frozenset({"find_images"})
-"""Tools whose seed is looked for, and not used: there -1 is a seed like any other."""
+"""Tools that search for a seed: for them, -1 is a seed like any other."""
 
-_RANDOM_NOTE: Final = f"seed {RANDOM_SEED} stands for a random seed: one was drawn, and is in this result."
+_RANDOM_NOTE: Final = f"seed {RANDOM_SEED} means a random seed: one was drawn, and is in this result."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedArguments:
-    """The arguments that a tool is called with, and what is said of those that were changed or ignored."""
+    """The arguments to call a tool with, and notes on those that were changed or ignored."""
 
     arguments: dict[str, Any]
     notes: tuple[str, ...] = ()
@@ -55,16 +55,16 @@ def fit(tool: str, arguments: Mapping[str, object], signatures: Mapping[str, Sig
     Args:
         tool: The tool that is called.
         arguments: As the host sent them.
-        signatures: Those of all tools, to say which of them has what this one does not have.
+        signatures: Those of all tools, so that an error can name the tool that has a parameter.
 
     Raises:
-        ToolError: A name is a slip of a parameter's name.
+        ToolError: A name looks like a misspelt parameter.
     """
     known = signatures[tool]
     names = sort_names(tool, arguments, {name: each.parameters for name, each in signatures.items()})
     if names.slips:
-        told = dict(list(names.slips.items())[:_MOST_SLIPS])
-        raise ToolError(explain_unknown(tool, told, list(known.parameters)))
+        shown = dict(list(names.slips.items())[:_MOST_SLIPS])
+        raise ToolError(explain_unknown(tool, shown, list(known.parameters)))
     values = convert_arguments(names.own, known.parameters, required=known.required)
     drawn = False
     if tool not in _SEARCHES:

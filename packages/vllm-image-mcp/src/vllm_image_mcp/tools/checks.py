@@ -1,4 +1,4 @@
-"""Checks of what only the tools take: the number of prompts, a seed for each, and how many are found."""
+"""Check arguments that only the tools take: prompt and seed counts, switches, and the search limit."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from vllm_image_core.text import shown
 
 from vllm_image_mcp.tools.parameters import USUALLY_FOUND
 
-__all__ = ["MOST_PROMPTS", "check_limit", "prompts_with_seeds", "yes_or_no"]
+__all__ = ["MOST_PROMPTS", "check_limit", "check_switch", "prompts_with_seeds"]
 
 MOST_PROMPTS = 20
-"""Prompts in one call of batch_generate."""
+"""Maximum prompts in one call of batch_generate."""
 
 MOST_FOUND = 20
-"""Pictures in one answer of find_images: more would be too small on its contact sheet."""
+"""Maximum images in one result of find_images: more would be too small on its contact sheet."""
 
 
 def prompts_with_seeds(
@@ -23,7 +23,7 @@ def prompts_with_seeds(
     """The prompts, and a seed or None for each.
 
     Raises:
-        InvalidRequest: There are no prompts, more than 20, or not one seed for each.
+        InvalidRequest: There are no prompts, more than 20, or a different number of seeds.
     """
     count = _count(prompts, "prompts")
     if not 1 <= count <= MOST_PROMPTS:
@@ -32,14 +32,14 @@ def prompts_with_seeds(
             parameter="prompts",
             value=count,
             allowed=f"a list of 1 to {MOST_PROMPTS} prompts",
-            next_step="Split longer lists over several calls of batch_generate." if count else None,
+            next_step="Split longer lists into several calls of batch_generate." if count else None,
         )
     if seeds is None:
         return prompts, [None] * count
     if _count(seeds, "seeds") != count:
         raise InvalidRequest(
             f"seeds has {len(seeds)} entries for {count} prompts. "
-            "Allowed is one seed for each prompt, or no seeds at all.",
+            "Use one seed for each prompt, or no seeds at all.",
             parameter="seeds",
             value=len(seeds),
             allowed="one seed for each prompt, or no seeds at all",
@@ -47,18 +47,18 @@ def prompts_with_seeds(
     return prompts, seeds
 
 
-def yes_or_no(parameter: str, given: object, *, usual: bool) -> bool:
-    """What a switch says; the usual where null was given.
+def check_switch(parameter: str, given: object, *, default: bool) -> bool:
+    """The value of a switch, or its default if null was given.
 
     Raises:
         InvalidRequest: It is neither true nor false: a "false" in quotes must not count as true.
     """
     if given is None:
-        return usual
+        return default
     if isinstance(given, bool):
         return given
     raise InvalidRequest(
-        f"{parameter}: {shown(given)} is neither true nor false. Allowed is true or false.",
+        f"{parameter}: {shown(given)} is neither true nor false. Use true or false.",
         parameter=parameter,
         value=given,
         allowed="true or false",
@@ -66,10 +66,10 @@ def yes_or_no(parameter: str, given: object, *, usual: bool) -> bool:
 
 
 def check_limit(limit: object) -> int:
-    """How many pictures one call of find_images tells of; the usual number where null was given.
+    """The number of images in one result of find_images, or its default if null was given.
 
     Raises:
-        InvalidRequest: It is no whole number, or out of range.
+        InvalidRequest: It is not an integer, or out of range.
     """
     if limit is None:
         return USUALLY_FOUND
@@ -77,13 +77,13 @@ def check_limit(limit: object) -> int:
 
 
 def _count(values: object, parameter: str) -> int:
-    """How many values a list has; a host may send anything."""
+    """The length of a list; a host may send anything."""
     if isinstance(values, list):
-        return len(values)  # pyright: ignore[reportUnknownArgumentType] - a host's list holds anything
+        return len(values)  # pyright: ignore[reportUnknownArgumentType] - a list from a host may hold anything
     raise InvalidRequest(
-        f"{parameter}: {shown(values)} is no list.",
+        f"{parameter}: {shown(values)} is not a list.",
         parameter=parameter,
         value=values,
         allowed="a list",
-        next_step=f"Give {parameter} as a list, one for each picture.",
+        next_step=f"Give {parameter} as a list, one for each image.",
     )

@@ -1,37 +1,37 @@
-"""A date or a time, as a caller writes it."""
+"""Read the dates and times that callers write."""
 
 from datetime import date, datetime, time, timedelta
 
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.text import shown
 
-__all__ = ["begin_of", "end_of"]
+__all__ = ["end_of", "start_of"]
 
 
 _LAST = date(9999, 12, 30)
-"""A later day has no end that can be told."""
+"""The end of any later day is not a valid date."""
 
 
-def begin_of(parameter: str, given: object) -> datetime | None:
-    """The first moment of a day, or the moment itself; None for None. Without a zone it is the local time.
+def start_of(parameter: str, given: object) -> datetime | None:
+    """The start of a day, or the given time; None for None. Local time if there is no time zone.
 
     Raises:
-        InvalidRequest: It is no date and no time.
+        InvalidRequest: It is neither a date nor a time.
     """
-    read = _read(parameter, given)
-    return _midnight(read) if isinstance(read, date) and not isinstance(read, datetime) else read
+    moment = _read(parameter, given)
+    return _midnight(moment) if isinstance(moment, date) and not isinstance(moment, datetime) else moment
 
 
 def end_of(parameter: str, given: object) -> datetime | None:
-    """The moment after a day, or the moment itself; None for None, and where there is none.
+    """The end of a day, or the given time; None for None and for the last representable day.
 
     Raises:
-        InvalidRequest: It is no date and no time.
+        InvalidRequest: It is neither a date nor a time.
     """
-    read = _read(parameter, given)
-    if isinstance(read, datetime) or read is None:
-        return read
-    return _midnight(read + timedelta(days=1)) if read < _LAST else None
+    moment = _read(parameter, given)
+    if isinstance(moment, datetime) or moment is None:
+        return moment
+    return _midnight(moment + timedelta(days=1)) if moment < _LAST else None
 
 
 def _midnight(day: date) -> datetime:
@@ -48,7 +48,7 @@ def _read(parameter: str, given: object) -> date | datetime | None:
         except ValueError:
             continue
     raise InvalidRequest(
-        f"{parameter}: {shown(given)} is no date. Allowed is a date such as 2026-11-23, or a time such as "
+        f"{parameter}: {shown(given)} is not a date. Use a date such as 2026-11-23, or a time such as "
         "2026-11-23T14:30.",
         parameter=parameter,
         value=given,

@@ -1,4 +1,4 @@
-"""A tool's schemas as hosts get them: short, since a host's model reads them before its first word."""
+"""Shorten the tools' schemas, which a host's model has to read before its first word."""
 
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -12,9 +12,9 @@ _PREFIX: Final = "#/$defs/"
 
 
 def short_input(schema: Mapping[str, Any]) -> Schema:
-    """A tool's parameters without titles, which repeat the names, and without null: leaving out says it.
+    """A tool's parameter schema without titles (they repeat the names) or null (callers omit it instead).
 
-    A null is taken all the same. Fields that a host adds are ignored, though the schema allows none.
+    A null is accepted all the same. Fields that a host adds are ignored, although the schema allows none.
     """
     properties = cast("Mapping[str, Schema]", schema["properties"])
     return {
@@ -25,38 +25,38 @@ def short_input(schema: Mapping[str, Any]) -> Schema:
 
 
 def short_output(schema: Mapping[str, Any]) -> Schema:
-    """A tool's result with definitions where they are used, and without titles, defaults and class texts.
+    """A tool's result schema with definitions inlined, and without titles, defaults and class docstrings.
 
-    Inside of it nothing is said to be required: who reads a result sees what is there.
+    Nested objects do not list their required keys: whoever reads a result sees what it has.
     """
     short = _result(schema, cast("Mapping[str, Schema]", schema.get("$defs", {})))
     return {**short, "required": schema["required"]} if "required" in schema else short
 
 
 def _parameter(schema: Schema) -> Schema:
-    kept = _without(schema, "title", *(["default"] if schema.get("default", ...) is None else []))
-    choices = [choice for choice in cast("list[Schema]", kept.get("anyOf", [])) if choice != _NULL]
-    return {**choices[0], **_without(kept, "anyOf")} if len(choices) == 1 else kept
+    short = _without(schema, "title", *(["default"] if schema.get("default", ...) is None else []))
+    choices = [choice for choice in cast("list[Schema]", short.get("anyOf", [])) if choice != _NULL]
+    return {**choices[0], **_without(short, "anyOf")} if len(choices) == 1 else short
 
 
 def _result(schema: Mapping[str, Any], definitions: Mapping[str, Schema]) -> Schema:
     if name := str(schema.get("$ref", "")).removeprefix(_PREFIX):
         return _result(definitions[name], definitions)
-    summed_up = ("description", "required") if "properties" in schema else ()
+    omitted = ("description", "required") if "properties" in schema else ()
     anything = ("additionalProperties",) if schema.get("additionalProperties") == {} else ()
-    kept = _without(schema, "title", "default", "$defs", *summed_up, *anything)
-    for key, value in kept.items():
+    short = _without(schema, "title", "default", "$defs", *omitted, *anything)
+    for key, value in short.items():
         match key, value:
             case "properties", dict():
                 named = cast("Mapping[str, Schema]", value)
-                kept[key] = {name: _result(each, definitions) for name, each in named.items()}
+                short[key] = {name: _result(each, definitions) for name, each in named.items()}
             case "items" | "additionalProperties", dict():
-                kept[key] = _result(cast("Schema", value), definitions)
+                short[key] = _result(cast("Schema", value), definitions)
             case "anyOf", list():
-                kept[key] = [_result(each, definitions) for each in cast("list[Schema]", value)]
+                short[key] = [_result(each, definitions) for each in cast("list[Schema]", value)]
             case _:
                 pass
-    return kept
+    return short
 
 
 def _without(schema: Mapping[str, Any], *keys: str) -> Schema:

@@ -1,7 +1,7 @@
-// The gallery: the pictures of a tool's result, in the window of a host that knows MCP Apps.
+// The gallery: shows the images of a tool's result in the window of a host that supports MCP Apps.
 //
-// Everything comes from the host over postMessage, pictures too; nothing is loaded from elsewhere. Texts of results
-// are put into the page as text, never as markup.
+// Everything, including the images, comes from the host over postMessage; nothing is loaded from elsewhere. Text from
+// results is inserted as text, never as markup.
 
 const THUMBNAIL = 448;
 const LARGE = 1600;
@@ -63,7 +63,7 @@ const host = new Host();
 
 /* What a result says ---------------------------------------------------------------------------------------------- */
 
-/** The structured content; where a host left it out, the same from the text beside it. */
+/** The structured content; if a host left it out, the same content parsed from the text. */
 function said(result) {
   if (result.structuredContent) return result.structuredContent;
   for (const block of result.content ?? []) {
@@ -71,13 +71,13 @@ function said(result) {
     try {
       return JSON.parse(block.text);
     } catch {
-      // no JSON after all
+      // not JSON after all
     }
   }
   return null;
 }
 
-/** The pictures of a batch, of a search, or of a single call, all in one form. */
+/** The images of a batch, a search or a single call, all in the same form. */
 function picturesOf(content) {
   const listed = content.results ?? content.images ?? [content];
   return listed.map((each, position) => {
@@ -143,7 +143,7 @@ function summarise(content, going) {
   const failed = pictures.filter((picture) => picture.state === "failed").length;
   const model = pictures.find((picture) => picture.model)?.model;
   const parts = [
-    going ? `${done} of ${pictures.length} are made` : `${done} ${done === 1 ? "picture" : "pictures"}`,
+    going ? `${done} of ${pictures.length} finished` : `${done} ${done === 1 ? "image" : "images"}`,
     failed ? `${failed} failed` : "",
     ["cancelled", "interrupted", "stopped", "paused"].includes(content.status) ? content.status : "",
     going && content.seconds_left > 0 ? `about ${Math.ceil(content.seconds_left)} s left` : "",
@@ -161,7 +161,7 @@ function status(text) {
 
 let polling = null;
 
-/** While a batch runs, ask how far it is; a host that lets us call no tools sends the end itself. */
+/** While a batch runs, poll its state; a host that does not let us call tools sends the final result itself. */
 function poll() {
   if (polling !== null || !host.can("serverTools")) return;
   polling = setTimeout(async () => {
@@ -177,25 +177,25 @@ function poll() {
   }, POLL_MS);
 }
 
-/** Results cut long prompts; the batch's own resource has them whole. */
+/** Results cut long prompts; the batch's resource has them in full. */
 async function completeFrom(batch) {
   if (!batch || !host.can("serverResources")) return;
   try {
     const { contents } = await host.ask("resources/read", { uri: `batch://${batch}` });
     const images = JSON.parse(contents[0].text).images ?? [];
-    const whole = new Map(images.map((image) => [image.uri, image.parameters]));
-    for (const picture of pictures) Object.assign(picture.parameters, withoutNothing(whole.get(picture.uri) ?? {}));
+    const complete = new Map(images.map((image) => [image.uri, image.parameters]));
+    for (const picture of pictures) Object.assign(picture.parameters, withoutNothing(complete.get(picture.uri) ?? {}));
   } catch {
     // what the result says is enough
   }
 }
 
-/* Pictures -------------------------------------------------------------------------------------------------------- */
+/* Images ---------------------------------------------------------------------------------------------------------- */
 
 const queue = [];
 let loading = 0;
 
-/** A picture of the server as a data: address, so wide. */
+/** An image from the server as a data: address, scaled to a width. */
 function load(picture, width) {
   const uri = `${picture.uri}?width=${width}&format=webp`;
   if (!loaded.has(uri)) {
@@ -230,7 +230,7 @@ const tiles = new Map();
 
 function draw() {
   const single = pictures.length === 1;
-  $("title").textContent = single ? "Picture" : "Pictures";
+  $("title").textContent = single ? "Image" : "Images";
   for (const picture of pictures) {
     const key = keyOf(picture);
     if (!tiles.has(key)) tiles.set(key, tile(key));
@@ -277,10 +277,10 @@ function fill(parts, picture) {
   parts.root.classList.toggle("picked", picked.has(keyOf(picture)));
   parts.open.disabled = !done;
   parts.open.style.setProperty("--shape", width > 0 && height > 0 ? `${width} / ${height}` : "1");
-  parts.open.ariaLabel = `Enlarge picture ${label(picture)}: ${prompt}`;
+  parts.open.ariaLabel = `Enlarge image ${label(picture)}: ${prompt}`;
   parts.pick.hidden = !done;
   parts.pick.ariaPressed = String(picked.has(keyOf(picture)));
-  parts.pick.ariaLabel = `Pick picture ${label(picture)}`;
+  parts.pick.ariaLabel = `Pick image ${label(picture)}`;
   parts.pick.textContent = picked.has(keyOf(picture)) ? "✓" : "+";
   parts.number.textContent = label(picture);
   parts.number.hidden = pictures.length === 1;
@@ -292,14 +292,14 @@ function fill(parts, picture) {
   if (done && canLoad(picture)) show(parts, picture);
 }
 
-/** Its number in the batch, as the contact sheet has it; with that of the batch, where there are several. */
+/** Its number in the batch, as on the contact sheet, after the number of the batch if there are several. */
 function label({ batch, number }) {
   return batches.size > 1 ? `${[...batches.keys()].indexOf(batch ?? "") + 1}·${number}` : String(number);
 }
 
 function waitingWords(picture) {
   if (picture.error) return picture.error;
-  return picture.state === "cancelled" ? "Not made: cancelled" : "Not made yet";
+  return picture.state === "cancelled" ? "Cancelled" : "Not generated yet";
 }
 
 async function show(parts, picture) {
@@ -370,7 +370,7 @@ function drawBar() {
   $("bar").hidden = count === 0;
   $("count").textContent = `${count} picked`;
   $("bar-more").textContent = count === 1 ? "More like it" : "More like these";
-  $("bar-use").textContent = count === 1 ? "Go on with it" : "Go on with these";
+  $("bar-use").textContent = count === 1 ? "Continue with it" : "Continue with these";
   $("bar-use").hidden = !host.can("message");
 }
 
@@ -380,17 +380,17 @@ const brief = ({ number, batch, uri, path, parameters }) =>
 function named(some) {
   const words = some.map(
     ({ number, batch, path, parameters }) =>
-      `picture ${number}${batch ? ` of ${batch}` : ""} (${path}, seed ${parameters.seed ?? "unknown"})`,
+      `image ${number}${batch ? ` of ${batch}` : ""} (${path}, seed ${parameters.seed ?? "unknown"})`,
   );
   return words.join("; ");
 }
 
 function pickedWords() {
   const some = chosen();
-  return some.length ? `In the gallery I picked ${named(some)}.` : "In the gallery I have picked nothing.";
+  return some.length ? `In the gallery I picked ${named(some)}.` : "In the gallery I have not picked anything.";
 }
 
-/* What can be done with pictures ---------------------------------------------------------------------------------- */
+/* What can be done with images ------------------------------------------------------------------------------------ */
 
 async function copy(some) {
   const each = some.map((picture) => withoutNothing({ model: picture.model, ...picture.parameters }));
@@ -412,7 +412,7 @@ async function onClipboard(text) {
   }
 }
 
-/** For hosts that give no permission: what is selected may be copied all the same, while a key is pressed. */
+/** For hosts that grant no clipboard permission: selected text can still be copied while a key is pressed. */
 function copiedByHand(text) {
   const focused = document.activeElement;
   const area = document.createElement("textarea");
@@ -425,7 +425,7 @@ function copiedByHand(text) {
   return copied;
 }
 
-/** More pictures like some: the assistant is asked for them; where that cannot be, the server is. */
+/** Get more images like these: ask the assistant or, if the host does not allow that, the server. */
 async function more(some) {
   const wanted = some.map((picture) => {
     const { seed, ...rest } = picture.parameters;
@@ -433,17 +433,17 @@ async function more(some) {
   });
   if (host.can("message")) {
     const each = wanted.map(({ picture, rest }) => `Like ${named([picture])}: ${JSON.stringify(rest)}`);
-    const text = `Make ${MORE} more pictures like ${some.length === 1 ? "this one" : "each of these"}, with the same `
+    const text = `Generate ${MORE} more images like ${some.length === 1 ? "this one" : "each of these"}, with the same `
       + `prompt and settings and new seeds.\n${each.join("\n")}`;
     await say(text, "The assistant was asked for more.");
   } else if (host.can("serverTools")) await make(wanted);
-  else toast("This host lets the gallery ask nobody.");
+  else toast("This host does not let the gallery request images.");
 }
 
 async function say(text, afterwards) {
   try {
     const result = await host.ask("ui/message", { role: "user", content: [{ type: "text", text }] });
-    toast(result?.isError ? "The host did not pass the message on." : afterwards);
+    toast(result?.isError ? "The host did not pass on the message." : afterwards);
   } catch (error) {
     toast(error.message);
   }
@@ -452,7 +452,7 @@ async function say(text, afterwards) {
 async function make(wanted) {
   for (const { rest } of wanted) {
     const settings = Object.fromEntries(Object.entries(rest).filter(([name]) => TAKEN_BY_BATCH.includes(name)));
-    toast(`${MORE} more are being made.`);
+    toast(`Generating ${MORE} more.`);
     try {
       const prompts = Array.from({ length: MORE }, () => rest.prompt);
       const result = await host.ask("tools/call", { name: "batch_generate", arguments: { prompts, ...settings } });
@@ -469,12 +469,12 @@ let toasting = null;
 function toast(text) {
   $("toast").textContent = text;
   $("toast").hidePopover();
-  $("toast").showPopover(); // above a dialog that was opened before
+  $("toast").showPopover(); // above a dialog that is already open
   clearTimeout(toasting);
   toasting = setTimeout(() => $("toast").hidePopover(), 3500);
 }
 
-/* The large picture ----------------------------------------------------------------------------------------------- */
+/* The large image ------------------------------------------------------------------------------------------------- */
 
 const FACTS = {
   model: "Model",
@@ -497,7 +497,7 @@ function enlarge(key) {
   const { prompt, width, height } = picture.parameters;
   const facts = { ...picture.parameters, model: picture.model, path: picture.path };
   if (width && height) facts.size = `${width} × ${height}`;
-  $("viewer-title").textContent = pictures.length === 1 ? "Picture" : `Picture ${label(picture)}`;
+  $("viewer-title").textContent = pictures.length === 1 ? "Image" : `Image ${label(picture)}`;
   $("viewer-prompt").textContent = prompt;
   $("viewer-facts").replaceChildren(
     ...Object.entries(FACTS).flatMap(([name, label]) => {
@@ -556,7 +556,7 @@ function closed() {
 
 $("bar-more").addEventListener("click", () => more(chosen()));
 $("bar-copy").addEventListener("click", () => copy(chosen()));
-$("bar-use").addEventListener("click", () => say(`${pickedWords()} Go on with ${chosen().length === 1 ? "it" : "them"}.`, "The assistant was told."));
+$("bar-use").addEventListener("click", () => say(`${pickedWords()} Continue with ${chosen().length === 1 ? "it" : "them"}.`, "The assistant was told."));
 $("bar-none").addEventListener("click", () => {
   picked.clear();
   changed();
@@ -594,10 +594,10 @@ function dress(context) {
 
 host.on["ui/notifications/tool-input"] = ({ arguments: given }) => {
   const count = given?.prompts?.length;
-  if (!pictures.length) status(count > 1 ? `${count} pictures are being made.` : "The pictures are being made.");
+  if (!pictures.length) status(count > 1 ? `Generating ${count} images.` : "Generating images.");
 };
 host.on["ui/notifications/tool-result"] = take;
-host.on["ui/notifications/tool-cancelled"] = () => status("The call was cancelled. What is done is in the folder.");
+host.on["ui/notifications/tool-cancelled"] = () => status("The call was cancelled. Finished images are in the folder.");
 host.on["ui/notifications/host-context-changed"] = dress;
 
 const answer = await host.ask("ui/initialize", {

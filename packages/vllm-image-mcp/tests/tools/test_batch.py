@@ -14,7 +14,7 @@ from mcp.types import CallToolResult, TextContent
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
-from vllm_image_mcp.tools import calls
+from vllm_image_mcp.tools.batch import generate_many
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -199,7 +199,7 @@ async def test_progress_rises_by_one_with_each_picture_also_where_all_are_saved_
         heard.append((progress, total))
         (monitor,) = state.tracker._monitors.values()
         while monitor.ended_count < 4:
-            await monitor.news(DEADLINE_SECONDS)
+            await monitor.wait_for_change(DEADLINE_SECONDS)
 
     request_context = SimpleNamespace(lifespan_context=state, meta=None, request=None)
     context = SimpleNamespace(
@@ -209,7 +209,7 @@ async def test_progress_rises_by_one_with_each_picture_also_where_all_are_saved_
     )
     requests = [ImageRequest(prompt=name, width=64, height=64) for name in ("fox", "owl", "hare", "elk")]
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(state):
-        told = await calls.many_made(
+        told = await generate_many(
             cast("Context[State]", context), requests, agreed=True, max_concurrent=None, max_wait=None
         )
     assert told.structured_content
@@ -250,7 +250,7 @@ async def test_a_running_batch_is_cancelled_by_the_id_of_its_first_message(
         "completed": 2,
         "cancelled": 2,
         "failed": 0,
-        "notes": ["A picture that was running may still be finished on the GPU; it is not saved."],
+        "notes": ["An image in progress may still finish on the GPU; it is not saved."],
     }
     assert {str(path) for path in tmp_path.glob("*.png")} == set(files)
     assert (told["status"], told["batch_id"]) == ("cancelled", ids[0])
@@ -347,6 +347,6 @@ async def test_an_image_whose_file_was_removed_since_is_told_and_made_again_when
     assert again
     assert (found["status"], found["images_generated"], found["images_failed"]) == ("partial", 1, 1)
     assert found["results"][0]["status"] == "failed"
-    assert "its file was removed" in found["results"][0]["error"]
+    assert "its file has been removed" in found["results"][0]["error"]
     assert (again["status"], again["images_generated"]) == ("success", 2)
     assert len(omni.requests) == 3

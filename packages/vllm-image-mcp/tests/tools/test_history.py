@@ -111,7 +111,7 @@ async def test_they_come_in_pages_with_a_sheet_and_links(connect: Connect) -> No
 async def test_an_empty_folder_has_none(connect: Connect, tmp_path: Path) -> None:
     async with connect() as client:
         result = await client.call_tool("find_images", {})
-    note = f"There are no images in {tmp_path} yet. generate_image makes one."
+    note = f"There are no images in {tmp_path} yet. Use generate_image to create one."
     assert result.structured_content == {"images": [], "next_offset": None, "notes": [note]}
     assert len(result.content) == 1
     assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
@@ -124,7 +124,7 @@ async def test_an_empty_folder_has_none(connect: Connect, tmp_path: Path) -> Non
         ({"limit": True}, "Allowed: an integer from 1 to 20."),
         ({"offset": -1}, "Allowed: an integer, 0 or more."),
         ({"seed": "7x"}, "seed: "),
-        ({"since": "yesterday"}, "since: 'yesterday' is no date."),
+        ({"since": "yesterday"}, "since: 'yesterday' is not a date."),
         ({"model": 7}, "model: 7 is not a string."),
     ],
 )

@@ -1,0 +1,105 @@
+"""Generate one image: the tool generate_image, and what it shares with edit_image."""
+
+from pathlib import Path
+from typing import Annotated
+
+from mcp.server.mcpserver import Context
+from mcp.types import CallToolResult
+from vllm_image_core.requests.edit_request import EditRequest
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.input_picture import as_sequence
+
+from vllm_image_mcp.results.image_results import unfinished_image
+from vllm_image_mcp.results.links import picture_link
+from vllm_image_mcp.results.previews import one_picture
+from vllm_image_mcp.results.tool_reply import reply
+from vllm_image_mcp.results.tool_results import ImageResult
+from vllm_image_mcp.state import State
+from vllm_image_mcp.tools.parameters import (
+    AspectRatio,
+    Filename,
+    GuidanceScale,
+    Height,
+    MaxWait,
+    NegativePrompt,
+    NumInferenceSteps,
+    OutputFormat,
+    Prompt,
+    Quality,
+    Seed,
+    Width,
+)
+
+__all__ = ["generate_image", "generate_one"]
+
+
+async def generate_image(
+    ctx: Context[State],
+    *,
+    prompt: Prompt,
+    negative_prompt: NegativePrompt = None,
+    width: Width = None,
+    height: Height = None,
+    aspect_ratio: AspectRatio = None,
+    num_inference_steps: NumInferenceSteps = None,
+    guidance_scale: GuidanceScale = None,
+    seed: Seed = None,
+    filename: Filename = None,
+    quality: Quality = None,
+    output_format: OutputFormat = None,
+    max_wait: MaxWait = None,
+) -> Annotated[CallToolResult, ImageResult]:
+    """Generate a single image from a text prompt and save it as a file.
+
+    Returns a preview, the file path, a link to the full image, the seed and the parameters used. Takes about
+    a second on distilled models, up to minutes on others: after max_wait it returns status "running" and a
+    batch_id for get_batch. For several images, or to compare settings, use batch_generate.
+    """
+    request = ImageRequest(
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        width=width,
+        height=height,
+        aspect_ratio=aspect_ratio,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        seed=seed,
+        filename=filename,
+        quality=quality,
+        output_format=output_format,
+    )
+    return await generate_one(ctx, request, max_wait=max_wait)
+
+
+async def generate_one(ctx: Context[State], request: ImageRequest, *, max_wait: object) -> CallToolResult:
+    """Generate or edit one image as a batch of one, so that it outlives a call that is given up.
+
+    Raises:
+        InvalidRequest: The request does not fit the model.
+        ImageError: The image cannot be saved.
+        OmniError: The server refused, failed, or did not answer.
+    """
+    from vllm_image_mcp.jobs.waiting import begin_and_wait  # noqa: PLC0415 - the server starts without it
+
+    state = ctx.request_context.lifespan_context
+    state.check_folder()
+    batch = state.studio.batch([request])
+    monitor = await begin_and_wait(ctx, batch, total=1, max_wait=max_wait, through_trouble=False)
+    if error := monitor.errors.get(0) or batch.trouble:
+        await batch.cancel()  # the caller sees an error and may call again: that must not make two images
+        raise error
+    if saved := monitor.saved.get(0):
+        path = Path(saved.result.file_path or "")
+        link = picture_link(path, uri=saved.result.uri or "", description=saved.description)
+        return await reply(saved.result, state.settings, links=[link], drawing=one_picture(path))
+    inputs = _input_names(request) if isinstance(request, EditRequest) else None
+    result = unfinished_image(monitor.batch, inputs=inputs, over=monitor.over, notes=state.notes)
+    return await reply(result, state.settings)
+
+
+def _input_names(edit: EditRequest) -> list[str]:
+    """The names of an edit's input images, as the finished result will give them."""
+    from vllm_image_mcp.input_folders import NamedPicture  # noqa: PLC0415 - only edits have input images
+
+    given = [*as_sequence(edit.images), *([] if edit.mask is None else [edit.mask])]
+    return [one.name for one in given if isinstance(one, NamedPicture)]

@@ -1,0 +1,68 @@
+"""Find images made earlier: the tool find_images."""
+
+import asyncio
+from typing import Annotated
+
+from mcp.server.mcpserver import Context
+from mcp.types import CallToolResult
+
+from vllm_image_mcp.results.previews import sheet
+from vllm_image_mcp.results.tool_reply import reply
+from vllm_image_mcp.results.tool_results import FoundImages
+from vllm_image_mcp.state import State
+from vllm_image_mcp.tools.checks import check_limit
+from vllm_image_mcp.tools.dates import end_of, start_of
+from vllm_image_mcp.tools.parameters import (
+    USUALLY_FOUND,
+    FindLimit,
+    FindModel,
+    FindOffset,
+    FindSeed,
+    FindText,
+    Since,
+    Until,
+)
+
+__all__ = ["find_images"]
+
+
+async def find_images(
+    ctx: Context[State],
+    *,
+    text: FindText = None,
+    model: FindModel = None,
+    seed: FindSeed = None,
+    since: Since = None,
+    until: Until = None,
+    limit: FindLimit = USUALLY_FOUND,
+    offset: FindOffset = 0,
+) -> Annotated[CallToolResult, FoundImages]:
+    """Find images made earlier, newest first, with a contact sheet and the parameters to repeat each.
+
+    Without arguments it lists the latest. Pass an image's parameters to its tool.
+    """
+    from vllm_image_mcp.results import found_images  # noqa: PLC0415 - the server starts without it
+
+    state = ctx.request_context.lifespan_context
+    state.check_folder()
+    folder = state.studio.output_dir
+    page = await state.studio.find(
+        text,
+        model=model,
+        seed=seed,
+        since=start_of("since", since),
+        until=end_of("until", until),
+        limit=check_limit(limit),
+        offset=0 if offset is None else offset,
+    )
+    result = await asyncio.to_thread(found_images.found_images, page, folder=folder)
+    if not result.images:
+        given = {"text": text, "model": model, "seed": seed, "since": since, "until": until}
+        note = found_images.no_match_note(given, offset=offset or 0, folder=folder)
+        result = result.model_copy(update={"notes": [note]})
+    return await reply(
+        result,
+        state.settings,
+        links=found_images.links_of(result),
+        drawing=sheet(found_images.sheet_entries(page)) if page.pictures else None,
+    )

@@ -1,0 +1,61 @@
+"""List all tools in the order in which hosts show them, with their annotations and titles."""
+
+from mcp.types import ToolAnnotations
+
+from vllm_image_mcp.tools.batch import batch_generate, cancel_batch, get_batch, list_batches
+from vllm_image_mcp.tools.edit import edit_image
+from vllm_image_mcp.tools.generate import generate_image
+from vllm_image_mcp.tools.history import find_images
+from vllm_image_mcp.tools.info import (
+    estimate_generation,
+    get_model_info,
+    gpu_status,
+    list_presets,
+    server_health,
+)
+
+__all__ = ["TITLES", "TOOLS"]
+
+
+def _annotations(
+    *, reads: bool = False, destroys: bool | None = None, repeats: bool | None = None
+) -> ToolAnnotations:
+    """A tool's annotations; no tool reaches beyond the configured servers and the output folder."""
+    return ToolAnnotations(
+        read_only_hint=reads, destructive_hint=destroys, idempotent_hint=repeats, open_world_hint=False
+    )
+
+
+_READS = _annotations(reads=True)
+
+TOOLS = (
+    (generate_image, _annotations(destroys=False, repeats=True)),
+    (batch_generate, _annotations(destroys=False, repeats=False)),
+    (edit_image, _annotations(destroys=False, repeats=False)),
+    (get_model_info, _READS),
+    (gpu_status, _READS),
+    (list_presets, _READS),
+    (server_health, _READS),
+    (estimate_generation, _READS),
+    (cancel_batch, _annotations(destroys=True)),
+    (get_batch, _annotations(destroys=False)),
+    (list_batches, _READS),
+    (find_images, _READS),
+)
+"""Every tool with its annotations, in the order in which hosts list them."""
+
+TITLES = {
+    "generate_image": "Generate an image",
+    "batch_generate": "Generate several images",
+    "edit_image": "Edit an image",
+    "get_model_info": "Show the loaded model",
+    "gpu_status": "Show GPU memory",
+    "list_presets": "List image sizes",
+    "server_health": "Check the image server",
+    "estimate_generation": "Estimate time and memory",
+    "cancel_batch": "Cancel a batch",
+    "get_batch": "Check on a batch",
+    "list_batches": "List batches",
+    "find_images": "Find earlier images",
+}
+"""The name that hosts show to people for each tool."""
