@@ -474,7 +474,7 @@ async def test_closing_the_async_client_ends_its_waits(serve: Serve) -> None:
         drawing = asyncio.create_task(client.generate_image(FOX))
         await waiting.wait()
         await client.aclose()
-        with pytest.raises(ConnectionLost, match="closed while the call was under way"):
+        with pytest.raises(ConnectionLost, match="closed while the call was in progress"):
             await drawing
 
 
@@ -499,7 +499,7 @@ def test_closing_the_client_ends_the_calls_of_other_threads(
     thread.join(5)
     assert not thread.is_alive()
     assert [type(error) for error in ended] == [ConnectionLost]
-    assert "closed while the call was under way" in ended[0].message
+    assert "closed while the call was in progress" in ended[0].message
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")

@@ -75,11 +75,11 @@ def test_a_busy_server_is_still_the_same() -> None:
 
 def test_another_version_heard_in_passing_is_another_server() -> None:
     server = KnownServer(Clock())
-    server.hear("0.26.0")
+    server.note_version("0.26.0")
     server.learn(OLD)
-    server.hear("0.26.0")
+    server.note_version("0.26.0")
     assert server.current is OLD
-    server.hear("0.30.0")
+    server.note_version("0.30.0")
     assert server.current is None
     assert server.renew("0.26.0") is None
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from vllm_omni_client._protocol.connection_trace import Wire
+from vllm_omni_client._protocol.connection_trace import ConnectionTrace
 from vllm_omni_client._protocol.retry import History, Policy, Stop, Wait, decide, depends_on_health, is_stale
 from vllm_omni_client._protocol.retry_budget import VAIN_QUESTION, RetryBudget
 from vllm_omni_client.errors import EngineDead, Exchange, FailedAttempt, GpuSpent, OmniError, ServerError
@@ -26,7 +26,7 @@ class Attempts:
     Attributes:
         policy: What is allowed.
         server: The server's base URL, without credentials.
-        wire: The connection of the attempt that is made now.
+        trace: The connection of the attempt that is made now.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Attempts:
     ) -> None:
         self.policy = policy
         self.server = server
-        self.wire: Wire = Wire()
+        self.trace: ConnectionTrace = ConnectionTrace()
         self._image = image or GenerationBudget()
         self._budget = budget
         self._made = 0
@@ -76,7 +76,7 @@ class Attempts:
         self._made += 1
         self._image.begin(self._clock)
         self._healthy = None
-        self.wire = Wire()
+        self.trace = ConnectionTrace()
 
     def depend_on_health(self, error: OmniError) -> bool:
         """Say whether `/health` has to be asked before it can be decided what an error means."""

@@ -36,7 +36,7 @@ def _chain(error: BaseException | None, depth: int) -> Iterator[BaseException]:
     yield from _chain(error.__cause__ or error.__context__, depth - 1)
 
 
-def first_words(error: BaseException) -> str:
+def first_message(error: BaseException) -> str:
     """Return the first text among an error and those behind it; httpx's own are often empty."""
     texts = (str(one) for one in _chain(error, _DEEPEST))
     return next((text for text in texts if text), type(error).__name__)

@@ -12,7 +12,7 @@ from vllm_omni_client._protocol import endpoints
 from vllm_omni_client._protocol.address import base_url_of
 from vllm_omni_client._protocol.attempts import Attempts
 from vllm_omni_client._protocol.endpoints import Call
-from vllm_omni_client._protocol.reply_body import Reply
+from vllm_omni_client._protocol.reply_body import RawReply
 from vllm_omni_client._protocol.retry import Policy
 from vllm_omni_client._protocol.retry_budget import RetryBudget
 from vllm_omni_client._protocol.secret import hidden
@@ -134,7 +134,7 @@ class ConnectionSettings:
             image=image,
         )
 
-    def read(self, call: Call[T], reply: Reply) -> T:
+    def read(self, call: Call[T], reply: RawReply) -> T:
         """Read a reply; where it means an error and repeats the key, read it with the key hidden."""
         try:
             return endpoints.read(call, reply.status, reply.headers, reply.content)
@@ -151,10 +151,10 @@ class ConnectionSettings:
     def timeout_error(self, attempts: Attempts) -> OmniError:
         """Return the error of a call that reached its total deadline."""
         within = f"within {attempts.policy.timeout_seconds:g} s"
-        if attempts.wire.waiting:
+        if attempts.trace.waiting:
             message = f"no connection to {self.base_url} was free {within}: {self.max_connections} are in use"
             return RequestTimeout(message, gpu_spent="no")
-        if attempts.wire.connecting:
+        if attempts.trace.connecting:
             return ServerUnreachable(f"{self.base_url} does not answer {within}", reason="timeout")
         return RequestTimeout(f"no whole answer from {self.base_url} {within}")
 

@@ -1,11 +1,9 @@
-"""Wire: what the connection of one request did, as the transport's trace events tell it."""
+"""ConnectionTrace: what the connection of one request did, as the transport's trace events tell it."""
 
 import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from threading import Timer
-from types import TracebackType
 from typing import Final, Protocol, cast
 
 # A server that closes an idle connection does it before it has read a byte: it shows within a round trip.
@@ -16,7 +14,7 @@ class _Stream(Protocol):
     def get_extra_info(self, info: str) -> object: ...
 
 
-class Wire:
+class ConnectionTrace:
     """The connection of one request.
 
     The events are httpcore's, documented with httpx's `trace` extension. A transport without a
@@ -39,7 +37,7 @@ class Wire:
         self._answered = False
         self._stream: _Stream | None = None
 
-    def note(self, event: str, info: Mapping[str, object]) -> None:
+    def record(self, event: str, info: Mapping[str, object]) -> None:
         """Take one trace event, such as "connection.connect_tcp.started"."""
         _, _, what = event.partition(".")
         match what:
@@ -57,9 +55,9 @@ class Wire:
             case _:
                 pass
 
-    async def note_async(self, event: str, info: Mapping[str, object]) -> None:
-        """Do what `note` does, for a transport that awaits it."""
-        self.note(event, info)
+    async def record_async(self, event: str, info: Mapping[str, object]) -> None:
+        """Do what `record` does, for a transport that awaits it."""
+        self.record(event, info)
 
     @property
     def connecting(self) -> bool:
@@ -83,31 +81,3 @@ class Wire:
             with suppress(OSError):
                 # Not the method of an SSLSocket, which takes its state away from under the reader.
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
-
-
-class Deadline:
-    """A block that ends at a deadline with TimeoutError, as `asyncio.timeout` does for tasks.
-
-    The wire is cut from another thread: the timeouts of blocking reads alone would let a trickle of
-    bytes go on forever.
-    """
-
-    def __init__(self, wire: Wire, seconds: float) -> None:
-        self._wire = wire
-        self._passed = False
-        self._timer = Timer(seconds, self._pass)
-        self._timer.daemon = True
-
-    def _pass(self) -> None:
-        self._passed = True
-        self._wire.cut()
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(
-        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
-        if self._passed and (error is None or isinstance(error, Exception)):
-            raise TimeoutError from error

@@ -45,14 +45,14 @@ class Call(Generic[T_co]):
         decode: Reads the body of a 200; raises ValueError when it is not what was promised.
         content: The body to send; None for none.
         content_type: What the body is.
-        answers: Statuses other than 200 that are answers too, and what they mean.
+        other_answers: Statuses other than 200 that are answers too, and what they mean.
         max_bytes: A longer reply is refused while it is read.
         at_most_seconds: A deadline shorter than the client's own, for what has to answer at once.
         retried: Whether a failure may be followed by another attempt.
         repeatable: Whether sending it twice gives the same answer: a GET, or a generation with a seed.
-        draws: Whether it is work for the GPU, and waits for one of the client's connections.
+        uses_gpu: Whether it is work for the GPU, and waits for one of the client's connections.
         file: Takes the body of a 200 while it comes in; `decode` then reads what it leaves over.
-        closes: Whether its connection is closed after it.
+        closes_connection: Whether its connection is closed after it.
     """
 
     method: Literal["GET", "POST"]
@@ -60,20 +60,20 @@ class Call(Generic[T_co]):
     decode: Callable[[bytes], T_co]
     content: bytes | None = None
     content_type: str = "application/json"
-    answers: Mapping[int, T_co] = field(default_factory=dict[int, T_co])
+    other_answers: Mapping[int, T_co] = field(default_factory=dict[int, T_co])
     max_bytes: int = _MIB
     at_most_seconds: float = 30.0
     retried: bool = True
     repeatable: bool = True
-    draws: bool = False
+    uses_gpu: bool = False
     file: PictureFile | None = None
-    closes: bool = False
+    closes_connection: bool = False
 
     @property
     def headers(self) -> dict[str, str]:
         """What it needs in headers."""
         headers = {} if self.content is None else {"content-type": self.content_type}
-        return {**headers, "connection": "close"} if self.closes else headers
+        return {**headers, "connection": "close"} if self.closes_connection else headers
 
 
 def generate(request: ImageGenerationRequest) -> Call[ImageGenerationReply]:
@@ -120,7 +120,7 @@ def _drawing(
         max_bytes=_most_bytes(request),
         at_most_seconds=float("inf"),
         repeatable=request.seed is not None,
-        draws=True,
+        uses_gpu=True,
         file=file,
     )
 
@@ -151,7 +151,7 @@ def openapi() -> Call[bytes | None]:
         method="GET",
         path="/openapi.json",
         decode=lambda content: content,
-        answers=dict.fromkeys((401, 403, 404, 405, 501)),
+        other_answers=dict.fromkeys((401, 403, 404, 405, 501)),
         max_bytes=16 * _MIB,
         at_most_seconds=5.0,
         retried=False,
@@ -163,21 +163,21 @@ def models() -> Call[ModelList]:
     return Call(method="GET", path="/v1/models", decode=_json(ModelList))
 
 
-def health(*, closes: bool = False) -> Call[bool]:
+def health(*, closes_connection: bool = False) -> Call[bool]:
     """`GET /health`: asked once; 200 is True, 503 is False.
 
     Args:
-        closes: Whether its connection is closed after it: the next request then finds no idle one that a
-            server in trouble may close at the same moment.
+        closes_connection: Whether to close the connection afterwards, so that the next request does not reuse
+            an idle connection that a server in trouble may be closing.
     """
     return Call(
         method="GET",
         path="/health",
         decode=lambda _: True,
-        answers={503: False},
+        other_answers={503: False},
         at_most_seconds=10.0,
         retried=False,
-        closes=closes,
+        closes_connection=closes_connection,
     )
 
 
@@ -192,7 +192,7 @@ def server_metrics() -> Call[ServerMetrics]:
         method="GET",
         path="/metrics",
         decode=lambda content: metrics.parse(content.decode()),
-        answers={404: ServerMetrics()},
+        other_answers={404: ServerMetrics()},
         max_bytes=16 * _MIB,
     )
 
@@ -290,8 +290,8 @@ def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes)
         BadReply: A success whose body is not what the contract promises.
         ServerError: A success that is none: its body tells a failure.
     """
-    if status in call.answers:
-        return call.answers[status]
+    if status in call.other_answers:
+        return call.other_answers[status]
     content = content.removeprefix(_BOM)
     exchange = Exchange(
         method=call.method, url=call.path, status=status, request_id=request_id(headers, content)

@@ -1,6 +1,6 @@
 """Flows: what a call does step by step, written once for both clients. No I/O.
 
-A flow gives out each `Ask`; whoever drives it sends the reply in, or throws in how it failed.
+A flow gives out each `Step`; whoever drives it sends the reply in, or throws in how it failed.
 """
 
 from collections.abc import Generator
@@ -10,10 +10,10 @@ from typing import Final, TypeVar
 from vllm_omni_client._protocol import endpoints
 from vllm_omni_client._protocol.attempts import Attempts
 from vllm_omni_client._protocol.connection_settings import ConnectionSettings
-from vllm_omni_client._protocol.connection_trace import Wire
+from vllm_omni_client._protocol.connection_trace import ConnectionTrace
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.known_server import KnownServer
-from vllm_omni_client._protocol.reply_body import Reply
+from vllm_omni_client._protocol.reply_body import RawReply
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.errors import (
     ConnectionLost,
@@ -35,21 +35,21 @@ _NO_ONE_THERE: Final = (ServerUnreachable, ConnectionLost, ServerBusy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Step:
     """One exchange with the server.
 
     Attributes:
         call: What to send.
-        wire: Takes down what the connection does.
+        trace: Takes down what the connection does.
         seconds: How long it may take, to the last byte of the answer; then it ends with TimeoutError.
     """
 
     call: Call[object]
-    wire: Wire
+    trace: ConnectionTrace
     seconds: float
 
 
-Flow = Generator[Ask, Reply, T]
+Flow = Generator[Step, RawReply, T]
 
 
 class Flows:
@@ -74,7 +74,7 @@ class Flows:
         attempts.begin()
         try:
             return self._connection.read(
-                call, (yield Ask(call=call, wire=attempts.wire, seconds=attempts.remaining_seconds))
+                call, (yield Step(call=call, trace=attempts.trace, seconds=attempts.remaining_seconds))
             )
         except OmniError as error:
             failure = error
@@ -82,11 +82,11 @@ class Flows:
             self._server.doubt(failure)
         seconds = min(_HEALTH_SECONDS, attempts.remaining_seconds / 2)
         if attempts.depend_on_health(failure):
-            healthy = yield from self._quietly(endpoints.health(closes=True), seconds)
+            healthy = yield from self._quietly(endpoints.health(closes_connection=True), seconds)
             failure = attempts.diagnose(failure, healthy=healthy is True)
         if isinstance(failure, ModelChanged):
             failure.served = (yield from self._list_models(seconds)) or failure.served
-        if isinstance(failure, NotFound) and call.draws:
+        if isinstance(failure, NotFound) and call.uses_gpu:
             failure = yield from self._locate(failure, seconds)
         raise attempts.sign(failure)
 
@@ -107,7 +107,7 @@ class Flows:
         return min(_LEARNING_SECONDS, attempts.remaining_seconds / _LEARNING_SHARE)
 
     def learn(self, seconds: float) -> Flow[Capabilities]:
-        """Ask the server what it can do, and believe it; what it does not tell is no failure."""
+        """Step the server what it can do, and believe it; what it does not tell is no failure."""
         try:
             version = yield from self._quietly(endpoints.version(), seconds / 2, but=_NO_ONE_THERE)
         except _NO_ONE_THERE:
@@ -120,10 +120,12 @@ class Flows:
     def _quietly(
         self, call: Call[T], seconds: float, *, but: tuple[type[OmniError], ...] = ()
     ) -> Flow[T | None]:
-        """Ask in passing; None where no answer comes, but for the errors that are to be told."""
+        """Step in passing; None where no answer comes, but for the errors that are to be told."""
         for is_last in (False, True):
             try:
-                return self._connection.read(call, (yield Ask(call=call, wire=Wire(), seconds=seconds)))
+                return self._connection.read(
+                    call, (yield Step(call=call, trace=ConnectionTrace(), seconds=seconds))
+                )
             except (OmniError, TimeoutError) as error:
                 if isinstance(error, ConnectionLost) and error.stale and not is_last:
                     continue  # an idle connection that the server had closed says nothing of it

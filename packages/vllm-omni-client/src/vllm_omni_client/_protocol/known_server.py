@@ -50,7 +50,7 @@ class KnownServer:
             return None
         return self.learn(learnt)
 
-    def hear(self, version: str) -> None:
+    def note_version(self, version: str) -> None:
         """Take in a version that was asked for in passing: another one means another server."""
         if self._learnt is not None and self._learnt.version != version:
             self._learnt = None

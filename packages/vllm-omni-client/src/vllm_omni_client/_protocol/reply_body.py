@@ -21,7 +21,7 @@ _LENGTH_DIGITS: Final = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class RawReply:
     """A whole answer.
 
     Attributes:
@@ -34,9 +34,9 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     content: bytes = b""
 
-    def without(self, secret: str) -> "Reply":
+    def without(self, secret: str) -> "RawReply":
         """Return the same answer with `secret` hidden wherever the server repeats it."""
-        return Reply(
+        return RawReply(
             status=self.status,
             headers={name: hidden(value, secret) for name, value in self.headers.items()},
             content=hidden(self.content.decode("latin-1"), secret).encode(
@@ -81,11 +81,11 @@ class IncomingReply:
             raise self._too_long()
         return self._bytes <= self._limit
 
-    def whole(self) -> Reply:
+    def complete(self) -> RawReply:
         """Return the answer after its last part; of one that went to a file, what is left over."""
         if self._file is not None:
-            return Reply(status=self._status, headers=self._headers, content=self._remainder(self._file))
-        return Reply(
+            return RawReply(status=self._status, headers=self._headers, content=self._remainder(self._file))
+        return RawReply(
             status=self._status, headers=self._headers, content=b"".join(self._chunks)[: self._limit]
         )
 
