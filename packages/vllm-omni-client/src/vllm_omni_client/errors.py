@@ -59,7 +59,17 @@ unknown: the request was sent, and may have been carried out; sending it again m
 failed: the server tried and failed; the same request may succeed, at the same cost.
 final: the same request must not be sent to this server again: it would fail again, or still runs.
 """
-ServerState = Literal["well", "busy", "away", "dead", "lost", "silent", "failing", "wrong", "lacking"]
+ServerState = Literal[
+    "healthy",
+    "busy",
+    "unavailable",
+    "dead",
+    "disconnected",
+    "timed_out",
+    "failing",
+    "bad_reply",
+    "unsupported",
+]
 """What an error tells of the server.
 
 well: nothing is wrong with it; busy: it has no room now; away: it cannot be reached or used; dead: its
@@ -110,7 +120,7 @@ class OmniError(Exception):
 
     default_gpu_spent: ClassVar[GpuSpent] = "unknown"
     default_outcome: ClassVar[Outcome] = "final"
-    default_server_state: ClassVar[ServerState] = "well"
+    default_server_state: ClassVar[ServerState] = "healthy"
     default_next_step: ClassVar[str] = "Look at the server's log."
 
     message: str
@@ -175,7 +185,7 @@ class UnsupportedParameter(InvalidParameter):
         version: The server's version, as it tells it.
     """
 
-    default_server_state = "lacking"
+    default_server_state = "unsupported"
     default_next_step = (
         "Leave the parameter out, update the server, or make the client with strict=False to go without it."
     )
@@ -204,7 +214,7 @@ class ServerUnreachable(OmniError):
 
     default_gpu_spent: ClassVar[GpuSpent] = "no"
     default_outcome = "never_sent"
-    default_server_state = "away"
+    default_server_state = "unavailable"
     _next_steps: ClassVar[Mapping[UnreachableReason, str]] = {
         "refused": "Start the server (`vllm serve MODEL --omni --port PORT`), or correct base_url.",
         "dns": "Correct the host name in base_url.",
@@ -233,7 +243,7 @@ class RequestTimeout(OmniError):
     """No whole answer came within the total deadline, or nothing for `read_timeout`; work may still go on."""
 
     default_outcome = "unknown"
-    default_server_state = "silent"
+    default_server_state = "timed_out"
     default_next_step = (
         "Raise `timeout`, and `read_timeout` if you set one, or ask for fewer steps or a smaller size; "
         "see if the server is busy."
@@ -263,7 +273,7 @@ class ConnectionLost(OmniError):
     """
 
     default_outcome = "unknown"
-    default_server_state = "lost"
+    default_server_state = "disconnected"
     default_next_step = (
         "See whether the server is still running (health_check), then call again with the same seed."
     )
@@ -288,7 +298,7 @@ class BadReply(OmniError):
     """The server answered with something that its contract does not promise."""
 
     default_outcome = "unknown"
-    default_server_state = "wrong"
+    default_server_state = "bad_reply"
     default_next_step = "See whether base_url leads to a vLLM-Omni server, and not to a proxy's page."
 
 
@@ -303,20 +313,20 @@ class _Meaning(NamedTuple):
 
 _GATEWAY_GAVE_UP: Final = _Meaning(
     "final",
-    "silent",
+    "timed_out",
     "unknown",
     "A proxy gave up before the server; raise its timeout (nginx: proxy_read_timeout), or ask for fewer "
     "steps or a smaller size. The request may still be running on the server.",
 )
 _GATEWAY_CUT_OFF: Final = _Meaning(
     "unknown",
-    "away",
+    "unavailable",
     "unknown",
     "A proxy got no answer from the server behind it; see whether that server is running, then call again.",
 )
 _NOT_PASSED_ON: Final = _Meaning(
     "refused",
-    "away",
+    "unavailable",
     "no",
     "A proxy cannot reach the server behind it; see whether that server is running, then call again.",
 )
@@ -408,7 +418,7 @@ class ModelChanged(BadRequest):
 class Unauthorized(ServerRefused):
     """The API key is missing or not the right one: 401 or 403."""
 
-    default_server_state = "away"
+    default_server_state = "unavailable"
     default_next_step = "Pass the key that the server was started with as `api_key`."
 
     @property
@@ -425,7 +435,7 @@ class Unauthorized(ServerRefused):
 class NotFound(ServerRefused):
     """The server does not have this route: 404."""
 
-    default_server_state = "away"
+    default_server_state = "unavailable"
     default_next_step = "See whether base_url leads to a vLLM-Omni server that serves an image model."
 
 
@@ -474,7 +484,7 @@ class ServerError(ServerRefused):
     default_server_state = "failing"
     # 520 to 530 are Cloudflare's, 529 others' for an overload, 598 and 599 those of some proxies.
     _meanings: ClassVar[Mapping[int, _Meaning]] = {
-        501: _Meaning("final", "lacking"),
+        501: _Meaning("final", "unsupported"),
         **dict.fromkeys((504, 522, 524, 598, 599), _GATEWAY_GAVE_UP),
         520: _GATEWAY_CUT_OFF,
         **dict.fromkeys((521, 523, 530), _NOT_PASSED_ON),
@@ -490,7 +500,7 @@ class OutOfGpuMemory(ServerError):
     """The picture does not fit into the memory of the GPU, or of the host; the request would fail again."""
 
     default_outcome = "final"
-    default_server_state = "well"
+    default_server_state = "healthy"
     _meanings: ClassVar[Mapping[int, _Meaning]] = {}
     default_next_step = "Ask for a smaller size or fewer pictures at once (n)."
 
