@@ -500,7 +500,7 @@ def test_a_proxy_that_gave_up_is_told_and_the_request_not_sent_again(
     draw: Draw, asked: Asked, status: int
 ) -> None:
     error = failure(draw, http(HTML, status), max_retries=5)
-    assert error.next_step.startswith("A proxy gave up before the server; raise its timeout")
+    assert error.next_step.startswith("A proxy timed out before the server answered; raise")
     assert (error.gpu_spent, asked.pictures()) == ("unknown", 1)
 
 
