@@ -250,7 +250,7 @@ class RequestTimeout(OmniError):
     default_outcome = "unknown"
     default_server_state = "timed_out"
     default_next_step = (
-        "Raise `timeout` (and `read_timeout` if you set it), or use fewer steps or a smaller size; "
+        "Raise `timeout`, and `read_timeout` if you set one, or use fewer steps or a smaller size; "
         "check whether the server is busy."
     )
 
