@@ -212,7 +212,7 @@ def test_whole_pictures_are_kept_beside_a_damaged_one(ask: Ask, serve: Serve, *,
     reply = ask(serve(Server(generations=http(body))), "generate_image", request)
     assert isinstance(reply, ImageGenerationReply)
     assert [image.bytes for image in reply.data] == [PNG, PNG]
-    assert reply.warnings[0].startswith("Picture 1 came damaged, and was left out: the PNG is cut off")
+    assert reply.warnings[0].startswith("Image 1 arrived damaged and was omitted: the PNG is cut off")
     assert not any("of 3 pictures came" in warning for warning in reply.warnings)
 
 
