@@ -213,7 +213,7 @@ def test_whole_pictures_are_kept_beside_a_damaged_one(ask: Ask, serve: Serve, *,
     assert isinstance(reply, ImageGenerationReply)
     assert [image.bytes for image in reply.data] == [PNG, PNG]
     assert reply.warnings[0].startswith("Image 1 arrived damaged and was omitted: the PNG is cut off")
-    assert not any("of 3 pictures came" in warning for warning in reply.warnings)
+    assert not any("of 3 images arrived" in warning for warning in reply.warnings)
 
 
 def test_a_reply_of_damaged_pictures_alone_is_none(ask: Ask, serve: Serve) -> None:
@@ -228,10 +228,10 @@ def test_files_come_bare_or_in_a_zip(ask: Ask, serve: Serve) -> None:
     assert isinstance(reply, ImageGenerationReply)
     assert [image.bytes for image in reply.data] == [PNG, PNG]
     assert (reply.size, reply.output_format, reply.metrics) == ("1x1", "png", None)
-    assert reply.warnings == ("Pictures 0 and 1 are the same, byte for byte.",)
+    assert reply.warnings == ("Images 0 and 1 are identical, byte for byte.",)
     one = ask(serve(Server(generations=http(PNG))), "generate_image", request)
     assert isinstance(one, ImageGenerationReply)
-    assert one.warnings == ("1 of 2 pictures came; missing: 1.",)
+    assert one.warnings == ("1 of 2 images arrived; missing: 1.",)
 
 
 def test_a_zip_that_unpacks_to_more_than_was_asked_for_is_refused(ask: Ask, serve: Serve) -> None:
@@ -269,7 +269,7 @@ def test_a_reply_says_how_it_came_about(ask: Ask, serve: Serve) -> None:
             waited_seconds=0.0,
         ),
     )
-    assert reply.warnings == ("Picture 0 is 1x1, and not 8x8.",)
+    assert reply.warnings == ("Image 0 is 1x1, not 8x8.",)
     assert (reply.data[0].format, str(reply.data[0].size)) == ("png", "1x1")
 
 
@@ -324,7 +324,7 @@ def test_an_edit_that_fails_leaves_no_file(ask: Ask, serve: Serve, tmp_path: Pat
 
 def test_an_edit_of_an_address_is_not_sent(ask: Ask, serve: Serve) -> None:
     server = Server()
-    with pytest.raises(InvalidParameter, match="is an address"):
+    with pytest.raises(InvalidParameter, match="is a URL"):
         ask(serve(server), "edit_image", ImageEditRequest(prompt="blue"), "http://10.0.0.1/x.png")
     assert server.asked == []
 

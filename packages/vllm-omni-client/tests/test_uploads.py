@@ -61,25 +61,25 @@ def test_a_single_picture_needs_no_list() -> None:
     ],
 )
 def test_an_address_is_refused_with_the_reason(address: str | Path) -> None:
-    with pytest.raises(InvalidParameter, match="is an address") as caught:
+    with pytest.raises(InvalidParameter, match="is a URL") as caught:
         uploads(address)
     assert caught.value.parameter == "image"
 
 
 @pytest.mark.parametrize("images", [[], [png()] * 5])
 def test_one_to_four_pictures_are_taken(images: list[InputImage]) -> None:
-    with pytest.raises(InvalidParameter, match="1 to 4 pictures"):
+    with pytest.raises(InvalidParameter, match="1 to 4 images"):
         uploads(images)
 
 
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (b"GIF89a", "neither PNG nor JPEG nor WebP"),
+        (b"GIF89a", "is not a PNG, JPEG or WebP"),
         ("/nowhere/fox.png", "cannot be read"),
         ("a\0b", "cannot be read"),
         (io.StringIO("x"), "opened for text"),
-        (7, "int is no path"),
+        (7, "int is not a path"),
         (Image.new("CMYK", (4, 3)), r"cannot write mode CMYK as PNG.*convert\(.RGB"),
         (Image.new("RGB", (0, 0)), "cannot be sent as PNG"),
         (Image.open(io.BytesIO(half_a_jpeg())), "truncated"),

@@ -107,9 +107,7 @@ class ImageEditRequest(BaseModel):
         except ValidationError as error:
             raise refusal(error) from error
         if request.resolution is not None and request.size not in {None, _AUTO}:
-            raise InvalidParameter(
-                "resolution and size exclude each other", parameter="resolution"
-            )
+            raise InvalidParameter("resolution and size exclude each other", parameter="resolution")
         return request
 
     def to_form(self) -> list[tuple[str, str]]:
