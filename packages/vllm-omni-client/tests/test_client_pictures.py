@@ -388,7 +388,7 @@ def test_another_version_is_asked_anew(serve: Serve) -> None:
 def test_what_this_server_would_ignore_is_refused_and_not_sent(ask: Ask, serve: Serve) -> None:
     server = Server(version=http(b'{"version":"0.14.0"}'), generations=http(IN_JSON))
     request = FOX.model_copy(update={"output_format": "webp"})
-    with pytest.raises(UnsupportedParameter, match=r"vLLM-Omni 0\.14\.0 does not know output_format"):
+    with pytest.raises(UnsupportedParameter, match=r"vLLM-Omni 0\.14\.0 does not support output_format"):
         ask(serve(server), "generate_image", request, settings=ASKED)
     assert server.paths == ["/version", "/openapi.json"]
     reply = ask(serve(server), "generate_image", request, settings={**ASKED, "strict": False})

@@ -279,7 +279,7 @@ def test_h11_a_success_without_a_picture_is_a_bad_reply(draw: Draw, asked: Asked
 
 def test_h12_an_error_within_a_success_is_told(draw: Draw) -> None:
     error = failure(draw, http(told(error={"message": "it failed"})), max_retries=0)
-    assert error.message == "the server answered 200, but with an error inside: it failed"
+    assert error.message == "the server answered 200, but the body contains an error: it failed"
 
 
 @pytest.mark.usefixtures("decoder")
@@ -287,7 +287,7 @@ def test_h12_an_error_within_a_success_is_told(draw: Draw) -> None:
 def test_h13_junk_in_the_base64_is_refused(draw: Draw, text: str) -> None:
     error = failure(draw, http(told(data=[{"b64_json": text}])), max_retries=0)
     assert type(error) is BadReply
-    assert "data.0.b64_json is not right: not base64" in error.message
+    assert "data.0.b64_json is invalid: not base64" in error.message
 
 
 def test_h14_a_data_url_is_read_and_an_address_is_not_fetched(draw: Draw, asked: Asked) -> None:

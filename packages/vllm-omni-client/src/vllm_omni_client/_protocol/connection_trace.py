@@ -1,4 +1,4 @@
-"""ConnectionTrace: what the connection of one request did, as the transport's trace events tell it."""
+"""Record what the connection of one request did, from the transport's trace events."""
 
 import socket
 import time
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, Protocol, cast
 
-# A server that closes an idle connection does it before it has read a byte: it shows within a round trip.
+# A server that closes an idle connection does so before it reads a byte, so it shows within a round trip.
 _STALE_WITHIN_SECONDS: Final = 0.05
 
 
@@ -17,11 +17,11 @@ class _Stream(Protocol):
 class ConnectionTrace:
     """The connection of one request.
 
-    The events are httpcore's, documented with httpx's `trace` extension. A transport without a
-    network, such as an application in this process, sends none: then nothing is known.
+    The events are httpcore's, documented with httpx's `trace` extension. A transport without a network, such
+    as an application in this process, sends none, so nothing is recorded.
 
     Attributes:
-        waiting: Whether its request still waits for its turn to have a connection.
+        waiting: Whether the request still waits for a slot.
     """
 
     def __init__(self) -> None:
@@ -30,19 +30,19 @@ class ConnectionTrace:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was noted: the request is sent over another connection."""
-        self._connected_anew = False
+        """Forget everything: the request is sent over another connection."""
+        self._is_new = False
         self._sending = False
         self._sent_at = 0.0
         self._answered = False
         self._stream: _Stream | None = None
 
     def record(self, event: str, info: Mapping[str, object]) -> None:
-        """Take one trace event, such as "connection.connect_tcp.started"."""
+        """Record one trace event, such as "connection.connect_tcp.started"."""
         _, _, what = event.partition(".")
         match what:
             case "connect_tcp.started":
-                self._connected_anew = True
+                self._is_new = True
             case "connect_tcp.complete" | "start_tls.complete":
                 self._stream = cast("_Stream", info["return_value"])
                 if self._is_cut:
@@ -56,28 +56,27 @@ class ConnectionTrace:
                 pass
 
     async def record_async(self, event: str, info: Mapping[str, object]) -> None:
-        """Do what `record` does, for a transport that awaits it."""
+        """Same as `record`, for a transport that awaits it."""
         self.record(event, info)
 
     @property
     def connecting(self) -> bool:
-        """Whether a connection was begun and nothing sent over it yet."""
-        return self._connected_anew and not self._sending
+        """Whether a new connection was started and nothing has been sent over it yet."""
+        return self._is_new and not self._sending
 
     def was_stale(self) -> bool:
-        """Say whether a broken connection was an old one that broke as it was used, without an answer.
+        """Say whether a reused idle connection broke right away, without an answer.
 
-        The server had probably closed it before; a request that it has read is seldom known to be lost so
-        soon. It is not certain.
+        The server had probably closed it earlier, because a request that it did read rarely fails that soon.
         """
-        reused = self._sending and not self._connected_anew
+        reused = self._sending and not self._is_new
         return reused and not self._answered and time.monotonic() - self._sent_at < _STALE_WITHIN_SECONDS
 
     def cut(self) -> None:
-        """End the connection from another thread; whoever reads from it wakes up at once."""
+        """Close the connection from another thread; a blocked reader wakes up immediately."""
         self._is_cut = True
         connection = self._stream.get_extra_info("socket") if self._stream else None
         if isinstance(connection, socket.socket):
             with suppress(OSError):
-                # Not the method of an SSLSocket, which takes its state away from under the reader.
+                # Not SSLSocket's own method, which drops the TLS state while the reader still uses it.
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)

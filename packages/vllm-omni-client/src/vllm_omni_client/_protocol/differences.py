@@ -1,4 +1,4 @@
-"""Compare the images of a reply with the request and describe each difference in a sentence."""
+"""Compare the images of a reply with the request, and describe each difference in a sentence."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol

@@ -115,7 +115,7 @@ def failure_within(content: bytes, *, exchange: Exchange) -> ServerRefused | Non
     text = error_message(content)
     code = _member(_member(_json(content), "error"), "code")
     status = int(code) if isinstance(code, int | str) and str(code).isdecimal() else 0
-    message = f"the server answered {exchange.status}, but with an error inside: {text}"
+    message = f"the server answered {exchange.status}, but the body contains an error: {text}"
     if not text:
         return None
     if (certain := _certain(text, _SERVER_FAULTS.start)) is not None:
