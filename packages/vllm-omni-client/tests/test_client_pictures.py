@@ -185,12 +185,12 @@ def test_a_second_attempt_writes_the_file_anew(ask: Ask, serve: Serve, tmp_path:
 @pytest.mark.parametrize("fields", [{"n": 2}, {"layers": 3}])
 def test_a_file_takes_one_picture(ask: Ask, serve: Serve, tmp_path: Path, fields: dict[str, object]) -> None:
     server = Server()
-    with pytest.raises(InvalidParameter, match="one picture"):
+    with pytest.raises(InvalidParameter, match="one image"):
         ask(serve(server), "generate_image", FOX.model_copy(update=fields), into=tmp_path / "x.png")
     (tmp_path / "fox.png").write_bytes(b"mine")
     with pytest.raises(InvalidParameter, match="into: "):
         ask(serve(server), "generate_image", FOX, into=5)
-    with pytest.raises(InvalidParameter, match="a file already"):
+    with pytest.raises(InvalidParameter, match="already exists"):
         ask(serve(server), "generate_image", FOX, into=str(tmp_path / "fox.png"))
     assert server.asked == []
 
@@ -306,7 +306,7 @@ def test_an_edit_goes_straight_to_its_file(ask: Ask, serve: Serve, tmp_path: Pat
     assert isinstance(saved, SavedImage)
     assert (saved.path, saved.seed, saved.length, saved.receipt.requested) == (path, 3, len(PNG), request)
     assert path.read_bytes() == PNG
-    with pytest.raises(InvalidParameter, match="there is a file already"):
+    with pytest.raises(InvalidParameter, match="the file already exists"):
         ask(serve(server), "edit_image", request, PNG, into=path)
     assert ask(serve(server), "edit_image", request, PNG, into=path, overwrite=True)
     assert server.paths == ["/v1/images/edits"] * 2
@@ -317,7 +317,7 @@ def test_an_edit_that_fails_leaves_no_file(ask: Ask, serve: Serve, tmp_path: Pat
     server = Server(edits=http(IN_JSON[:-30]))
     with pytest.raises(BadReply):
         ask(serve(server), "edit_image", ImageEditRequest(prompt="blue"), PNG, into=tmp_path / "blue.png")
-    with pytest.raises(InvalidParameter, match="takes one picture"):
+    with pytest.raises(InvalidParameter, match="takes one image"):
         ask(serve(server), "edit_image", ImageEditRequest(prompt="blue", n=2), PNG, into=tmp_path / "b.png")
     assert not list(tmp_path.iterdir())
 

@@ -40,5 +40,5 @@ def test_a_zip_that_is_cut_off_is_refused(keep: int) -> None:
 
 
 def test_a_zip_that_unpacks_to_too_much_is_refused_unread() -> None:
-    with pytest.raises(ValueError, match="more than was asked for"):
+    with pytest.raises(ValueError, match="more than was requested"):
         pictures_in(zipped("image_0.png"), most_bytes=10)

@@ -28,7 +28,7 @@ def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None
 def test_a_file_that_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
     path = tmp_path / "fox.png"
     path.write_bytes(b"old")
-    with pytest.raises(InvalidParameter, match="there is a file already"):
+    with pytest.raises(InvalidParameter, match="the file already exists"):
         NewFile(path)
     with pytest.raises(FileExistsError):
         write_whole(b"new", path, overwrite=False)

@@ -246,7 +246,7 @@ def test_the_servers_name_for_the_request_is_kept(
         ("https://login.example/very?token=s3cret", "login.example"),
         ("/elsewhere", "itself"),
         ("", "nowhere"),
-        ("http://[::1", "an address that cannot be read"),
+        ("http://[::1", "an invalid address"),
         ("http://me:s3cret@evil.example/", "evil.example"),
     ],
 )
@@ -256,7 +256,7 @@ def test_a_redirect_is_an_error_that_names_the_host_only(location: str, host: st
     assert type(error) is ServerRefused
     assert (
         error.message
-        == f"the server answered {status}, a redirect to {host}, which is not followed; is base_url right?"
+        == f"the server answered {status}, a redirect to {host}, which is not followed; check base_url"
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from vllm_omni_client._protocol.connection_trace import ConnectionTrace
 from vllm_omni_client._protocol.retry import History, Policy, Stop, Wait, decide, depends_on_health, is_stale
-from vllm_omni_client._protocol.retry_budget import VAIN_QUESTION, RetryBudget
+from vllm_omni_client._protocol.retry_budget import WASTED_HEALTH_CHECK, RetryBudget
 from vllm_omni_client.errors import EngineDead, Exchange, FailedAttempt, GpuSpent, OmniError, ServerError
 from vllm_omni_client.generation_budget import GenerationBudget
 
@@ -91,7 +91,7 @@ class Attempts:
         """Record what `/health` answered after a failure; an unhealthy server error means a dead engine."""
         self._healthy = healthy
         if not healthy:
-            self._budget.take(VAIN_QUESTION)
+            self._budget.take(WASTED_HEALTH_CHECK)
         if healthy or not isinstance(error, ServerError) or error.server_state != "failing":
             return error
         dead = EngineDead(

@@ -1,6 +1,6 @@
-"""Flows: what a call does step by step, written once for both clients. No I/O.
+"""Write each call's sequence of requests once, as a generator that both clients drive. No I/O.
 
-A flow gives out each `Step`; whoever drives it sends the reply in, or throws in how it failed.
+A flow yields each `Step`; its driver sends the reply in, or throws in the error.
 """
 
 from collections.abc import Generator
@@ -27,11 +27,11 @@ from vllm_omni_client.errors import (
 T = TypeVar("T")
 
 _HEALTH_SECONDS: Final = 5.0
-# What a server is may cost this much of a call's time to learn, and not more than a quarter of it.
+# Learning the server's capabilities may take this long, but at most a quarter of the call's time.
 _LEARNING_SECONDS: Final = 5.0
 _LEARNING_SHARE: Final = 4
-# After these there is no use in a second question.
-_NO_ONE_THERE: Final = (ServerUnreachable, ConnectionLost, ServerBusy)
+# After these errors, a second request is pointless.
+_NO_ANSWER: Final = (ServerUnreachable, ConnectionLost, ServerBusy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +40,8 @@ class Step:
 
     Attributes:
         call: What to send.
-        trace: Takes down what the connection does.
-        seconds: How long it may take, to the last byte of the answer; then it ends with TimeoutError.
+        trace: Records what the connection does.
+        seconds: Time limit to the last byte of the reply; after it, the step ends with TimeoutError.
     """
 
     call: Call[object]
@@ -53,11 +53,11 @@ Flow = Generator[Step, RawReply, T]
 
 
 class Flows:
-    """What the calls of one client do.
+    """The flows of one client's calls.
 
     Args:
-        connection: Where the server is, and what is allowed.
-        server: What is known of it.
+        connection: The server's address and the limits.
+        server: What is known about the server.
     """
 
     def __init__(self, connection: ConnectionSettings, server: KnownServer) -> None:
@@ -65,10 +65,10 @@ class Flows:
         self._server = server
 
     def attempt(self, call: Call[T], attempts: Attempts) -> Flow[T]:
-        """Send once; where it fails, find out what that means, and raise it with all that was tried.
+        """Send a call once; if it fails, find out what that means and raise the error with its record.
 
         Raises:
-            OmniError: It failed.
+            OmniError: The attempt failed.
             TimeoutError: The call's total deadline has passed.
         """
         attempts.begin()
@@ -79,48 +79,48 @@ class Flows:
         except OmniError as error:
             failure = error
         if not attempts.is_stale(failure):
-            self._server.doubt(failure)
+            self._server.expire_after(failure)
         seconds = min(_HEALTH_SECONDS, attempts.remaining_seconds / 2)
         if attempts.depend_on_health(failure):
-            healthy = yield from self._quietly(endpoints.health(closes_connection=True), seconds)
+            healthy = yield from self._query(endpoints.health(closes_connection=True), seconds)
             failure = attempts.diagnose(failure, healthy=healthy is True)
         if isinstance(failure, ModelChanged):
             failure.served = (yield from self._list_models(seconds)) or failure.served
         if isinstance(failure, NotFound) and call.uses_gpu:
-            failure = yield from self._locate(failure, seconds)
+            failure = yield from self._describe_location(failure, seconds)
         raise attempts.sign(failure)
 
-    def _locate(self, error: NotFound, seconds: float) -> Flow[NotFound]:
-        """Say where it was that there are no pictures, and what is there instead."""
+    def _describe_location(self, error: NotFound, seconds: float) -> Flow[NotFound]:
+        """Add the address and the models that it serves to the error of a missing image route."""
         names = ", ".join((yield from self._list_models(seconds)))
         shown = f"lists {names}" if names else "lists no model"
         message = f"{error.message}; {self._connection.base_url} {shown} under /v1/models"
         return NotFound(message, status=error.status, exchange=error.exchange)
 
     def _list_models(self, seconds: float) -> Flow[tuple[str, ...]]:
-        """Return the names that the server has now; none where it tells none."""
-        listed = yield from self._quietly(endpoints.models(), seconds)
+        """Return the names that the server serves now; empty if it does not say."""
+        listed = yield from self._query(endpoints.models(), seconds)
         return tuple(self._connection.without_key(card.id) for card in listed.data) if listed else ()
 
     def learning_seconds(self, attempts: Attempts) -> float:
-        """Return how long a call may take to learn what the server can do."""
+        """Return how many seconds a call may spend on learning the server's capabilities."""
         return min(_LEARNING_SECONDS, attempts.remaining_seconds / _LEARNING_SHARE)
 
     def learn(self, seconds: float) -> Flow[Capabilities]:
-        """Step the server what it can do, and believe it; what it does not tell is no failure."""
+        """Learn the server's capabilities; missing information is not an error."""
         try:
-            version = yield from self._quietly(endpoints.version(), seconds / 2, but=_NO_ONE_THERE)
-        except _NO_ONE_THERE:
+            version = yield from self._query(endpoints.version(), seconds / 2, reraise=_NO_ANSWER)
+        except _NO_ANSWER:
             return self._server.learn(Capabilities())
         if renewed := self._server.renew(version):
             return renewed
-        description = yield from self._quietly(endpoints.openapi(), seconds / 2)
+        description = yield from self._query(endpoints.openapi(), seconds / 2)
         return self._server.learn(Capabilities.of_openapi(description or b"", version))
 
-    def _quietly(
-        self, call: Call[T], seconds: float, *, but: tuple[type[OmniError], ...] = ()
+    def _query(
+        self, call: Call[T], seconds: float, *, reraise: tuple[type[OmniError], ...] = ()
     ) -> Flow[T | None]:
-        """Step in passing; None where no answer comes, but for the errors that are to be told."""
+        """Query the server on the side; return None if that fails, but raise the errors in `reraise`."""
         for is_last in (False, True):
             try:
                 return self._connection.read(
@@ -128,8 +128,8 @@ class Flows:
                 )
             except (OmniError, TimeoutError) as error:
                 if isinstance(error, ConnectionLost) and error.stale and not is_last:
-                    continue  # an idle connection that the server had closed says nothing of it
-                if isinstance(error, but):
+                    continue  # a stale connection says nothing about the server
+                if isinstance(error, reraise):
                     raise
                 break
         return None
