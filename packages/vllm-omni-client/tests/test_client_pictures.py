@@ -31,7 +31,7 @@ from vllm_omni_client import (
     ServerError,
     UnsupportedParameter,
 )
-from vllm_omni_client._protocol.picture_file import in_format_of
+from vllm_omni_client._protocol.picture_file import with_file_format
 from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 Script = Callable[[socket.socket, bytes], bool]
@@ -536,9 +536,9 @@ def test_the_extension_of_a_file_decides_the_format_where_the_request_does_not(
 ) -> None:
     generation = FOX.model_copy(update={"output_format": asked})
     edit = ImageEditRequest(prompt="a fox").model_copy(update={"output_format": asked})
-    assert in_format_of(generation, name).output_format == sent
-    assert in_format_of(edit, Path(name)).output_format == sent
-    assert in_format_of(generation, None).output_format == asked
+    assert with_file_format(generation, name).output_format == sent
+    assert with_file_format(edit, Path(name)).output_format == sent
+    assert with_file_format(generation, None).output_format == asked
 
 
 def test_a_file_named_jpg_is_asked_for_as_a_jpeg(ask: Ask, serve: Serve, tmp_path: Path) -> None:

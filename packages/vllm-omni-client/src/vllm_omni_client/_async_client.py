@@ -20,9 +20,9 @@ from vllm_omni_client._protocol.attempts import Attempts
 from vllm_omni_client._protocol.connection_settings import ConnectionSettings, as_secret
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.flows import Flow, Step
-from vllm_omni_client._protocol.picture_file import file_for, in_format_of
+from vllm_omni_client._protocol.picture_file import file_for, with_file_format
 from vllm_omni_client._protocol.reply_body import IncomingReply, RawReply
-from vllm_omni_client._protocol.result import finish_file, with_receipt
+from vllm_omni_client._protocol.result import commit_file, with_receipt
 from vllm_omni_client._transport.error_translation import translate_errors
 from vllm_omni_client._transport.http_client import open_async_http
 from vllm_omni_client._transport.timeouts import attempt_timeouts
@@ -188,7 +188,7 @@ class AsyncOmniClient(BaseClient):
         budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply | SavedImage:
         with file_for(request, into, overwrite=overwrite) as file:
-            request = in_format_of(request, into)
+            request = with_file_format(request, into)
             seeded = with_seed(request)
             attempts = self._connection.attempts(endpoints.generate(seeded), budget)
             server = await self._capabilities(attempts)
@@ -199,7 +199,7 @@ class AsyncOmniClient(BaseClient):
                 reply = await self._send(endpoints.generate(adapted.sent), attempts)
                 return with_receipt(adapted, reply, attempts)
             received = await self._send(endpoints.generate_into(adapted.sent, file), attempts)
-            return finish_file(adapted, file, received, attempts)
+            return commit_file(adapted, file, received, attempts)
 
     @overload
     async def edit_image(
@@ -271,7 +271,7 @@ class AsyncOmniClient(BaseClient):
         budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply | SavedImage:
         with file_for(request, into, overwrite=overwrite) as file:
-            request = in_format_of(request, into)
+            request = with_file_format(request, into)
             seeded = with_seed(request)
             attempts = self._connection.attempts(endpoints.edit(seeded, ()), budget)
             server = await self._capabilities(attempts)
@@ -280,7 +280,7 @@ class AsyncOmniClient(BaseClient):
                 reply = await self._send(endpoints.edit(adapted.sent, images), attempts)
                 return with_receipt(adapted, reply, attempts)
             received = await self._send(endpoints.edit_into(adapted.sent, images, file), attempts)
-            return finish_file(adapted, file, received, attempts)
+            return commit_file(adapted, file, received, attempts)
 
     async def capabilities(self) -> Capabilities:
         """Return which fields and routes the server has; cached, and refreshed when it may have changed.
@@ -398,14 +398,14 @@ class AsyncOmniClient(BaseClient):
                 value = await self._retry(call, attempts)
         except TimeoutError as error:
             ended = closed_in_flight() if self._closed else self._connection.timeout_error(attempts)
-            raise attempts.sign(ended) from error
+            raise attempts.annotate(ended) from error
         finally:
             self._deadlines.discard(deadline)
         attempts.record_success()
         return value
 
     async def _retry(self, call: Call[T], attempts: Attempts) -> T:
-        retry = retry_if_exception(attempts.may_follow)
+        retry = retry_if_exception(attempts.decide_retry)
         retrying = AsyncRetrying(retry=retry, wait=attempts.wait_seconds, sleep=self._sleep, reraise=True)
         async for attempt in retrying:
             with attempt:

@@ -21,9 +21,9 @@ from vllm_omni_client._protocol.connection_settings import ConnectionSettings, a
 from vllm_omni_client._protocol.connection_trace import ConnectionTrace
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.flows import Flow, Step
-from vllm_omni_client._protocol.picture_file import file_for, in_format_of
+from vllm_omni_client._protocol.picture_file import file_for, with_file_format
 from vllm_omni_client._protocol.reply_body import IncomingReply, RawReply
-from vllm_omni_client._protocol.result import finish_file, with_receipt
+from vllm_omni_client._protocol.result import commit_file, with_receipt
 from vllm_omni_client._transport.deadline import Deadline
 from vllm_omni_client._transport.error_translation import translate_errors
 from vllm_omni_client._transport.http_client import open_http
@@ -140,7 +140,7 @@ class OmniClient(BaseClient):
             OSError: The file cannot be written, for example because the disk is full.
         """
         with file_for(request, into, overwrite=overwrite) as file:
-            request = in_format_of(request, into)
+            request = with_file_format(request, into)
             seeded = with_seed(request)
             attempts = self._connection.attempts(endpoints.generate(seeded))
             server = self._capabilities(attempts)
@@ -151,7 +151,7 @@ class OmniClient(BaseClient):
                 reply = self._send(endpoints.generate(adapted.sent), attempts)
                 return with_receipt(adapted, reply, attempts)
             received = self._send(endpoints.generate_into(adapted.sent, file), attempts)
-            return finish_file(adapted, file, received, attempts)
+            return commit_file(adapted, file, received, attempts)
 
     @overload
     def edit_image(
@@ -210,7 +210,7 @@ class OmniClient(BaseClient):
         """
         inputs = uploads(image, mask_image=mask_image, reference_image=reference_image)
         with file_for(request, into, overwrite=overwrite) as file:
-            request = in_format_of(request, into)
+            request = with_file_format(request, into)
             seeded = with_seed(request)
             attempts = self._connection.attempts(endpoints.edit(seeded, ()))
             server = self._capabilities(attempts)
@@ -219,7 +219,7 @@ class OmniClient(BaseClient):
                 reply = self._send(endpoints.edit(adapted.sent, images), attempts)
                 return with_receipt(adapted, reply, attempts)
             received = self._send(endpoints.edit_into(adapted.sent, images, file), attempts)
-            return finish_file(adapted, file, received, attempts)
+            return commit_file(adapted, file, received, attempts)
 
     def capabilities(self) -> Capabilities:
         """Return which fields and routes the server has; cached, and refreshed when it may have changed.
@@ -328,16 +328,16 @@ class OmniClient(BaseClient):
         try:
             value = self._retry(call, attempts)
         except TimeoutError as error:
-            raise attempts.sign(self._connection.timeout_error(attempts)) from error
+            raise attempts.annotate(self._connection.timeout_error(attempts)) from error
         except OmniError as error:
             if self._closing.is_set():
-                raise attempts.sign(closed_in_flight()) from error
+                raise attempts.annotate(closed_in_flight()) from error
             raise
         attempts.record_success()
         return value
 
     def _retry(self, call: Call[T], attempts: Attempts) -> T:
-        retry = retry_if_exception(attempts.may_follow)
+        retry = retry_if_exception(attempts.decide_retry)
         for attempt in Retrying(retry=retry, wait=attempts.wait_seconds, sleep=self._sleep, reraise=True):
             with attempt:
                 return self._drive(self._flows.attempt(call, attempts))

@@ -33,7 +33,7 @@ from vllm_omni_client._imaging.picture import (
     size_of,
 )
 from vllm_omni_client._imaging.pillow import open_image
-from vllm_omni_client._imaging.saving import write_whole
+from vllm_omni_client._imaging.saving import write_file
 from vllm_omni_client.receipt import CallReport
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class ReplyImage(_Reply):
             FileExistsError: The file exists, and `overwrite` is False.
             OSError: The file cannot be written.
         """
-        return write_whole(self.bytes, Path(path), overwrite=overwrite)
+        return write_file(self.bytes, Path(path), overwrite=overwrite)
 
     def pil(self) -> "Image.Image":
         """Return the image as a decoded Pillow image.

@@ -11,7 +11,7 @@ _MOST_MEMBERS: Final = 32
 _NUMBERED: Final = re.compile(r"([0-9]{1,9})\.[a-z]+")
 
 
-def pictures_in(content: bytes, *, most_bytes: int) -> tuple[bytes, ...]:
+def unpack_images(content: bytes, *, most_bytes: int) -> tuple[bytes, ...]:
     """Return the images in the order of their numbers; for a bare image, only that one.
 
     Args:

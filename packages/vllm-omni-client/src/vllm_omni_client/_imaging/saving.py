@@ -115,7 +115,7 @@ def _put_if_free(temporary: Path, path: Path) -> None:
             temporary.replace(path)
 
 
-def write_whole(data: bytes, path: Path, *, overwrite: bool) -> Path:
+def write_file(data: bytes, path: Path, *, overwrite: bool) -> Path:
     """Write a complete file or none; return its absolute path.
 
     Raises:

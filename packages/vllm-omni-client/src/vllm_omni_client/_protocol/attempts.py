@@ -78,7 +78,7 @@ class Attempts:
         self._healthy = None
         self.trace = ConnectionTrace()
 
-    def depend_on_health(self, error: OmniError) -> bool:
+    def depends_on_health(self, error: OmniError) -> bool:
         """Say whether the meaning of an error depends on what `/health` answers."""
         return not self.is_stale(error) and depends_on_health(error, self.policy, tokens=self._budget.tokens)
 
@@ -100,7 +100,7 @@ class Attempts:
         dead.__cause__ = error
         return dead
 
-    def sign(self, error: OmniError) -> OmniError:
+    def annotate(self, error: OmniError) -> OmniError:
         """Attach what was tried and what it cost, over all attempts, to an error that the caller may see."""
         last, elapsed = error.exchange, self.elapsed_seconds
         self._image.fail(error, self._began + elapsed, cost=self._cost(error))
@@ -122,7 +122,7 @@ class Attempts:
     def _cost(self, error: OmniError) -> GpuSpent:
         return "no" if self._exchange.method == "GET" else error.gpu_spent
 
-    def may_follow(self, error: BaseException) -> bool:
+    def decide_retry(self, error: BaseException) -> bool:
         """Decide whether another attempt follows a failure; only after an OmniError can one follow."""
         self._next = self._decide(error) if isinstance(error, OmniError) else Stop()
         if isinstance(self._next, Wait):
@@ -136,7 +136,7 @@ class Attempts:
         self._image.follow(waited_seconds=wait.seconds)
 
     def wait_seconds(self, _: object) -> float:
-        """Return the wait that `may_follow` chose, in seconds."""
+        """Return the wait that `decide_retry` chose, in seconds."""
         return self._next.seconds if isinstance(self._next, Wait) else 0.0
 
     def _decide(self, error: OmniError) -> Wait | Stop:

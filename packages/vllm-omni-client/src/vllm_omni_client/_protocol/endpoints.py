@@ -7,7 +7,7 @@ from typing import Final, Generic, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from vllm_omni_client import metrics
-from vllm_omni_client._imaging.archive import pictures_in
+from vllm_omni_client._imaging.archive import unpack_images
 from vllm_omni_client._imaging.picture import DamagedPicture, inspect, most_pixels, pixels_of
 from vllm_omni_client._protocol.multipart import multipart
 from vllm_omni_client._protocol.picture_file import PictureFile, ReceivedFile
@@ -79,7 +79,7 @@ class Call(Generic[T_co]):
 def generate(request: ImageGenerationRequest) -> Call[ImageGenerationReply]:
     """`POST /v1/images/generations`; repeatable only with a seed."""
     as_files = request.response_format == "file"
-    decode = _files(request) if as_files else _pictures(request)
+    decode = _file_decoder(request) if as_files else _json_decoder(request)
     return _image_call(GENERATIONS_PATH, request, decode, content=request.to_json())
 
 
@@ -91,7 +91,9 @@ def generate_into(request: ImageGenerationRequest, file: PictureFile) -> Call[Re
 def edit(request: ImageEditRequest, uploads: Sequence[Upload]) -> Call[ImageGenerationReply]:
     """`POST /v1/images/edits`; repeatable only with a seed."""
     content_type, content = multipart(request.to_form(), uploads)
-    return _image_call(EDITS_PATH, request, _pictures(request), content=content, content_type=content_type)
+    return _image_call(
+        EDITS_PATH, request, _json_decoder(request), content=content, content_type=content_type
+    )
 
 
 def edit_into(request: ImageEditRequest, uploads: Sequence[Upload], file: PictureFile) -> Call[ReceivedFile]:
@@ -232,7 +234,9 @@ def _most_bytes(request: ImageGenerationRequest | ImageEditRequest) -> int:
     )
 
 
-def _pictures(request: ImageGenerationRequest | ImageEditRequest) -> Callable[[bytes], ImageGenerationReply]:
+def _json_decoder(
+    request: ImageGenerationRequest | ImageEditRequest,
+) -> Callable[[bytes], ImageGenerationReply]:
     """Return a decoder for JSON replies that checks every image."""
 
     def decode(content: bytes) -> ImageGenerationReply:
@@ -241,15 +245,15 @@ def _pictures(request: ImageGenerationRequest | ImageEditRequest) -> Callable[[b
     return decode
 
 
-def _files(request: ImageGenerationRequest) -> Callable[[bytes], ImageGenerationReply]:
+def _file_decoder(request: ImageGenerationRequest) -> Callable[[bytes], ImageGenerationReply]:
     """Return a decoder for a bare image or a zip; it also reads JSON, if the server ignored the format."""
-    in_json = _pictures(request)
+    decode_json = _json_decoder(request)
     most_bytes = _most_bytes(request)
 
     def decode(content: bytes) -> ImageGenerationReply:
         if content.lstrip()[:1] == b"{":
-            return in_json(content)
-        images = tuple(ReplyImage(bytes=one) for one in pictures_in(content, most_bytes=most_bytes))
+            return decode_json(content)
+        images = tuple(ReplyImage(bytes=one) for one in unpack_images(content, most_bytes=most_bytes))
         reply = _drop_damaged(ImageGenerationReply(data=images), request)
         first = reply.data[0]
         return reply.model_copy(update={"output_format": first.format, "size": str(first.size)})

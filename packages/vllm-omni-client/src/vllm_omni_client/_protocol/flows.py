@@ -81,14 +81,14 @@ class Flows:
         if not attempts.is_stale(failure):
             self._server.expire_after(failure)
         seconds = min(_HEALTH_SECONDS, attempts.remaining_seconds / 2)
-        if attempts.depend_on_health(failure):
+        if attempts.depends_on_health(failure):
             healthy = yield from self._query(endpoints.health(closes_connection=True), seconds)
             failure = attempts.diagnose(failure, healthy=healthy is True)
         if isinstance(failure, ModelChanged):
             failure.served = (yield from self._list_models(seconds)) or failure.served
         if isinstance(failure, NotFound) and call.uses_gpu:
             failure = yield from self._describe_location(failure, seconds)
-        raise attempts.sign(failure)
+        raise attempts.annotate(failure)
 
     def _describe_location(self, error: NotFound, seconds: float) -> Flow[NotFound]:
         """Add the address and the models that it serves to the error of a missing image route."""

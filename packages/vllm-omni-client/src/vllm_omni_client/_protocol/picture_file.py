@@ -118,7 +118,7 @@ def file_for(
         yield PictureFile(new, most_pixels=most_pixels(request.size))
 
 
-def in_format_of(request: _Request, into: str | Path | None) -> _Request:
+def with_file_format(request: _Request, into: str | Path | None) -> _Request:
     """Return the request with the format of the file's extension, unless the request sets one itself."""
     if into is None or request.output_format is not None:
         return request

@@ -21,7 +21,7 @@ def with_receipt(
     return reply.with_receipt(_receipt(adapted, attempts, differences(adapted.requested, reply)))
 
 
-def finish_file(
+def commit_file(
     adapted: Adapted[Request], file: PictureFile, received: ReceivedFile, attempts: Attempts
 ) -> SavedImage:
     """Move the file to its final name and return it with a receipt.
