@@ -131,7 +131,7 @@ def test_an_error_says_whether_gpu_time_was_probably_spent(error: OmniError, spe
 
 def test_what_was_tried_is_written_on_the_error_itself() -> None:
     error = ConnectionLost("x")
-    assert error.after(EXCHANGE, gpu_spent="yes") is error
+    assert error.with_attempts(EXCHANGE, gpu_spent="yes") is error
     assert (error.exchange, error.gpu_spent) == (EXCHANGE, "yes")
 
 

@@ -151,7 +151,7 @@ class OmniError(Exception):
         """What the caller can do about it, in one sentence."""
         return self.default_next_step
 
-    def after(
+    def with_attempts(
         self, exchange: Exchange, *, gpu_spent: GpuSpent, failures: tuple[FailedAttempt, ...] = ()
     ) -> Self:
         """Record what was tried and what it cost; return the same error."""

@@ -112,7 +112,7 @@ class Attempts:
             generations=self._image.spent,
             elapsed_seconds=elapsed,
         )
-        return error.after(exchange, gpu_spent=self._image.gpu_spent, failures=self.failures)
+        return error.with_attempts(exchange, gpu_spent=self._image.gpu_spent, failures=self.failures)
 
     def record_success(self) -> None:
         """Record that the call was answered."""
