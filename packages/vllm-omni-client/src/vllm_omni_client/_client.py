@@ -121,9 +121,10 @@ class OmniClient(BaseClient):
     def generate_image(
         self, request: ImageGenerationRequest, /, *, into: str | Path | None = None, overwrite: bool = False
     ) -> ImageGenerationReply | SavedImage:
-        """Generate images; a request that may have used GPU time is sent again at most once, same seed.
+        """Generate images and return them, or save the one image to a file.
 
-        If the request has no seed, the client draws one; see the reply's `seed`.
+        A request that may have used GPU time is sent again at most once, with the same seed. If the request has
+        no seed, the client draws one; see the reply's `seed`.
 
         Args:
             request: What to generate.
@@ -188,9 +189,10 @@ class OmniClient(BaseClient):
         into: str | Path | None = None,
         overwrite: bool = False,
     ) -> ImageGenerationReply | SavedImage:
-        """Edit images; a request that may have used GPU time is sent again at most once, same seed.
+        """Edit images and return the results, or save the one result to a file.
 
-        The server finishes an edit even if its client disconnects.
+        A request that may have used GPU time is sent again at most once, with the same seed. The server finishes
+        an edit even if its client disconnects.
 
         Args:
             request: How to change them.
