@@ -161,8 +161,8 @@ class AsyncOmniClient(BaseClient):
     ) -> ImageGenerationReply | SavedImage:
         """Generate images and return them, or save the one image to a file.
 
-        A request that may have used GPU time is sent again at most once, with the same seed. If the request has
-        no seed, the client draws one; see the reply's `seed`.
+        A request that may have used GPU time is sent again at most once, with the same seed. If the request
+        has no seed, the client draws one; see the reply's `seed`.
 
         Args:
             request: What to generate.
@@ -239,8 +239,8 @@ class AsyncOmniClient(BaseClient):
     ) -> ImageGenerationReply | SavedImage:
         """Edit images and return the results, or save the one result to a file.
 
-        A request that may have used GPU time is sent again at most once, with the same seed. The server finishes
-        an edit even if its client disconnects.
+        A request that may have used GPU time is sent again at most once, with the same seed. The server
+        finishes an edit even if its client disconnects.
 
         Args:
             request: How to change them.
