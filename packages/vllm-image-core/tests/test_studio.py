@@ -191,7 +191,7 @@ async def test_a_model_that_only_edits_is_refused_before_anything_is_sent_but_ca
 ) -> None:
     server = Server("Qwen/Qwen-Image-Edit")
     studio = studio_of(server, tmp_path)
-    with pytest.raises(InvalidRequest, match="edits pictures, and makes none from a text alone"):
+    with pytest.raises(InvalidRequest, match="edits images; it does not generate them from text alone"):
         await studio.generate("a red fox")
     assert server.requests == []
     assert (await studio.estimate()).seconds_per_image > 0
@@ -392,7 +392,7 @@ async def test_h17_a_bomb_is_refused_by_its_header(tmp_path: Path, size: tuple[i
     small = encoded("png")
     header = b"IHDR" + struct.pack(">II", *size) + small[24:29]
     bomb = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
-    with pytest.raises(BadPicture, match=f"its size is {size[0]}x{size[1]}"):
+    with pytest.raises(BadPicture, match=f"its size as {size[0]}x{size[1]}"):
         await studio_of(Server(draw=lambda _: bomb), tmp_path).generate("a red fox", width=64, height=64)
 
 
@@ -658,7 +658,7 @@ async def test_a_picture_that_the_folder_does_not_take_is_in_the_spill_folder(tm
     assert image.spilled
     assert image.path.parent == tmp_path / "spill"
     assert image.path.read_bytes() == image.picture.bytes
-    assert "not in the output folder" in image.notes[0]
+    assert "instead of the output folder" in image.notes[0]
 
 
 async def test_a_disk_that_is_too_full_costs_no_gpu_time(
@@ -672,7 +672,7 @@ async def test_a_disk_that_is_too_full_costs_no_gpu_time(
     await studio_of(server, tmp_path).make(requests[0])
     with pytest.raises(NotEnoughSpace):
         await studio_of(server, tmp_path).batch(requests)
-    with pytest.raises(NotEnoughSpace, match=r"1\.0 MB are free, about 2\.5 MB are needed"):
+    with pytest.raises(NotEnoughSpace, match=r"1\.0 MB is free, about 2\.5 MB is needed"):
         await studio_of(server, tmp_path).generate("a red fox")
     assert len(server.requests) == 1
     await studio_of(server, tmp_path, check_space=False).generate("a red fox")

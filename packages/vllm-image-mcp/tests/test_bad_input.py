@@ -96,25 +96,25 @@ async def refused(client: Client, tool: str, arguments: dict[str, object]) -> st
         ({"prompt": ""}, "The prompt is empty."),
         ({"prompt": " \n\t "}, "The prompt is empty."),
         ({"prompt": "fox " * 25_000}, "The prompt has 100000 characters; at most 20000 are allowed."),
-        ({"prompt": "fox\x00"}, "The prompt has a character that is no text: U+0000 at 3."),
-        ({"prompt": ["a red fox"]}, "prompt: a list is no text"),
-        ({"prompt": 7}, "prompt: 7 is no text"),
-        ({"prompt": None}, "prompt: None is no text"),
-        ({"negative_prompt": ["blurry"]}, "negative_prompt: a list is no text"),
+        ({"prompt": "fox\x00"}, "The prompt has a character that is not allowed: U+0000 at 3."),
+        ({"prompt": ["a red fox"]}, "prompt: a list is not a string"),
+        ({"prompt": 7}, "prompt: 7 is not a string"),
+        ({"prompt": None}, "prompt: None is not a string"),
+        ({"negative_prompt": ["blurry"]}, "negative_prompt: a list is not a string"),
         ({"negative_prompt": "x" * 100_000}, "The negative_prompt has 100000 characters"),
-        ({"filename": "../fox"}, "The filename '../fox' has a character that file names do not have."),
-        ({"filename": ".."}, "The filename '..' begins or ends with a character that it must not."),
+        ({"filename": "../fox"}, "The filename '../fox' has a character that is not allowed in filenames."),
+        ({"filename": ".."}, "The filename '..' begins or ends with a character that is not allowed there."),
         (
             {"filename": "/etc/passwd"},
-            "The filename '/etc/passwd' has a character that file names do not have.",
+            "The filename '/etc/passwd' has a character that is not allowed in filenames.",
         ),
-        ({"filename": "C:\\fox.png"}, "has a character that file names do not have."),
+        ({"filename": "C:\\fox.png"}, "has a character that is not allowed in filenames."),
         ({"filename": "fox\x00.png"}, "has a control character"),
         ({"filename": "x" * 300}, "has 300 characters"),
         ({"filename": "CON"}, "is reserved by Windows"),
         ({"filename": " "}, "is empty"),
-        ({"filename": 7}, "The filename is no text"),
-        ({"filename": ["fox"]}, "The filename is no text"),
+        ({"filename": 7}, "The filename is not a string"),
+        ({"filename": ["fox"]}, "The filename is not a string"),
     ],
 )
 async def test_a_picture_that_cannot_be_is_refused_before_anything_is_sent(
@@ -137,8 +137,8 @@ async def test_a_picture_that_cannot_be_is_refused_before_anything_is_sent(
         ({"prompts": "a red fox"}, "prompts: 'a red fox' is no list. Give prompts as a list"),
         ({"prompts": {"0": "fox"}}, "prompts: a dict is no list."),
         ({"prompts": None}, "prompts: None is no list."),
-        ({"prompts": [7]}, "prompt: 7 is no text"),
-        ({"prompts": [["fox"]]}, "prompt: a list is no text"),
+        ({"prompts": [7]}, "prompt: 7 is not a string"),
+        ({"prompts": [["fox"]]}, "prompt: a list is not a string"),
         ({"prompts": ["fox", None]}, "entry 1 of the batch"),
         ({"seeds": 7}, "seeds: 7 is no list."),
         ({"seeds": "7"}, "seeds: '7' is no list."),
@@ -306,7 +306,7 @@ async def test_a_folder_that_cannot_be_written_is_told_before_anything_is_sent(
         picture = await refused(client, "generate_image", PICTURE)
         batch = await refused(client, "batch_generate", BATCH)
     assert picture == batch
-    assert picture.startswith(f"Cannot save pictures in {tmp_path / 'file'}: ")
+    assert picture.startswith(f"Cannot save images in {tmp_path / 'file'}: ")
     assert picture.endswith(
         "A file is in the way: choose another output folder. It is set with --output-dir."
     )

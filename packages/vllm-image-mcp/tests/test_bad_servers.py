@@ -73,6 +73,7 @@ async def test_a_server_that_is_down_is_told_in_the_plans_words_by_every_tool(
         "model_loaded": None,
         "latency_ms": None,
         "version": None,
+        "servers": [],
         "notes": [],
     }
     assert [path.name for path in tmp_path.iterdir() if path.name != ".vllm-image"] == []

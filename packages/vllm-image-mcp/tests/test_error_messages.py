@@ -135,5 +135,5 @@ def test_a_slip_is_told_with_the_right_name_and_all_that_there_are() -> None:
 
 
 def test_a_message_survives_a_pickle(tmp_path: Path) -> None:
-    error = CannotSave(f"Cannot save pictures in {tmp_path}.")
+    error = CannotSave(f"Cannot save images in {tmp_path}.")
     assert sentence(pickle.loads(pickle.dumps(error))) == sentence(error)  # noqa: S301 - our own error

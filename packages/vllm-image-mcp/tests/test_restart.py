@@ -258,13 +258,13 @@ def test_p06_what_others_print_does_not_reach_the_host(
         "def shout():\n"
         "    os.write(1, b'a library writes to file descriptor 1\\n')\n"
         "    print('and prints', flush=True)\n"
-        "from vllm_image_mcp import calls\n"
-        "made = calls.made\n"
+        "from vllm_image_mcp.tools import calls\n"
+        "made = calls.generate\n"
         "async def loud(*args, **kwargs):\n"
         "    shout()\n"
         "    threading.Thread(target=shout).start()\n"
         "    return await made(*args, **kwargs)\n"
-        "calls.made = loud\n"
+        "calls.generate = loud\n"
     )
     server = spawn(
         *("--vllm-url", omni.url, "--output-dir", str(tmp_path / "pictures")), env={"PYTHONPATH": str(noisy)}

@@ -155,7 +155,7 @@ async def test_a_negative_prompt_is_dropped_for_a_distilled_model_and_that_is_to
         picture = await made(client, negative_prompt="blurry", width=64, height=64)
     assert "negative_prompt" not in omni.requests[0]
     assert picture["parameters_used"]["negative_prompt"] is None
-    assert picture["notes"] == [f"negative_prompt was dropped: {KLEIN} reads none."]
+    assert picture["notes"] == [f"{KLEIN} does not support negative prompts; negative_prompt was dropped."]
 
 
 async def test_an_aspect_ratio_wins_over_width_and_height_and_that_is_told(

@@ -59,7 +59,7 @@ def test_it_says_in_one_line_where_it_listens_and_serves_there() -> None:
         (["--vram-gib", "0"], "--vram-gib: Input should be greater than 0"),
         (
             ["--fault", "nonsense"],
-            "--fault: Value error, 'nonsense' is no fault: kind: Input",
+            "--fault: Value error, 'nonsense' is not a valid fault: kind: Input",
         ),
         (["--fault", "status,when=3"], "when: Extra inputs are not permitted"),
         (["--startup-seconds", "-1"], "--startup-seconds: Input should be greater than or equal to 0"),

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from vllm_omni_client.simulator import SimulatorSettings, create_app
 from vllm_omni_client.simulator.engine.model_rules import WorkerError, check_steps
-from vllm_omni_client.simulator.http.remote_image import why_unreachable
+from vllm_omni_client.simulator.http.remote_image import fetch_error
 from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 GENERATIONS = "/v1/images/generations"
@@ -222,7 +222,7 @@ async def test_a_lora_that_is_nested_too_deep_in_a_form_is_a_failure() -> None:
     ],
 )
 def test_why_an_address_cannot_be_fetched(address: str, why: str) -> None:
-    assert why_unreachable(address) == why
+    assert fetch_error(address) == why
 
 
 @pytest.mark.parametrize(

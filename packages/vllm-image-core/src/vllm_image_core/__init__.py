@@ -117,7 +117,7 @@ _HOMES: Final = {
     "Profile": "models.profile",
     "Quality": "models.settings",
     "Query": "storage.query",
-    "Recalled": "provenance.recall",
+    "RecalledRequest": "provenance.recall",
     "Receipt": "requests.receipt",
     "Record": "storage.record",
     "RecordedFailure": "errors",

@@ -1,4 +1,4 @@
-"""Check that a value is an integer in its range, and say what is allowed if it is not."""
+"""Check that a value is an integer within bounds, and build the error for a value that is not."""
 
 from numbers import Integral
 
@@ -7,10 +7,17 @@ from vllm_image_core.text import shown
 
 
 def integer(parameter: str, value: object, least: int, most: int, *, allowed: str) -> int:
-    """An integer within bounds; True, "7" and 7.0 are none.
+    """Return the value as an int if it is an integer within bounds; True, "7" and 7.0 do not count.
+
+    Args:
+        parameter: The parameter's name, for the message.
+        value: The value as the caller gave it.
+        least: The smallest value allowed.
+        most: The largest value allowed.
+        allowed: What is allowed, in words, for the message.
 
     Raises:
-        InvalidRequest: It is not an integer or out of range.
+        InvalidRequest: The value is not an integer, or is out of range.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise refusal(parameter, value, "is not an integer", allowed)
@@ -21,9 +28,9 @@ def integer(parameter: str, value: object, least: int, most: int, *, allowed: st
 
 
 def refusal(parameter: str, value: object, fault: str, allowed: str) -> InvalidRequest:
-    """The error for a value that is not allowed; the caller raises it."""
+    """Build the error for a value that is not allowed; the caller raises it."""
     return InvalidRequest(
-        f"{parameter}: {shown(value)} {fault}. Allowed is {allowed}.",
+        f"{parameter}: {shown(value)} {fault}. Allowed: {allowed}.",
         parameter=parameter,
         value=value,
         allowed=allowed,

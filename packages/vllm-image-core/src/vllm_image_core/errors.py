@@ -1,23 +1,23 @@
-"""The errors of this package, one tree.
+"""Define the errors that this package raises, as one tree.
 
-    ImageError                 everything below; `message` and `next_step`
-    ├── InvalidRequest         a parameter that cannot be used; nothing was sent
-    ├── BadProfile             a model profile that cannot be used
-    ├── BadPicture             bytes that are no whole PNG, JPEG or WebP
-    ├── NotRecalled            a file that does not tell how its picture was made
-    ├── CannotSave             a picture that cannot be written
-    │   ├── NotEnoughSpace     found before anything was sent; has both numbers of bytes
-    │   └── PictureNotSaved    found when it was made; has the picture, so that it is not lost
-    ├── DatabaseUnavailable    a SQLite file beside the pictures cannot be read or written
-    │   ├── IndexUnavailable   the index of the folder
+    ImageError                 the base of all of them; has `message` and `next_step`
+    ├── InvalidRequest         a parameter cannot be used; nothing was sent
+    ├── BadProfile             a model profile cannot be used
+    ├── BadPicture             the bytes are not a complete PNG, JPEG or WebP
+    ├── NotRecalled            a file does not say how its image was made
+    ├── CannotSave             an image cannot be written
+    │   ├── NotEnoughSpace     found before anything was sent; has free and needed bytes
+    │   └── PictureNotSaved    found after the image was generated; holds the image so that it is not lost
+    ├── DatabaseUnavailable    a SQLite file next to the images cannot be read or written
+    │   ├── IndexUnavailable   the folder's index
     │   └── JournalUnavailable the journal of the folder's batches
-    ├── BatchInUse             another process, or another studio, works on that batch
-    ├── BatchMoved             a batch that was begun in another process or on another event loop
-    ├── RecordedFailure        why a request failed, as the journal remembers it
-    ├── PoisonRequest          a request on which engines died twice
+    ├── BatchInUse             another process, or another studio, is working on that batch
+    ├── BatchMoved             the batch was started in another process or on another event loop
+    ├── RecordedFailure        why a request failed, as recorded in the journal
+    ├── PoisonRequest          the engine died on this request twice
     └── UnknownBatch           no batch has that id
 
-Errors of the connection are `vllm_omni_client.errors.OmniError`; they pass through this package unchanged.
+Errors of the connection and the server are `vllm_omni_client.errors.OmniError`, passed through unchanged.
 """
 
 from collections.abc import Callable
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 class ImageError(Exception):
-    """What went wrong, and what to do next.
+    """An error that says what went wrong and what to do next.
 
     Attributes:
-        message: What went wrong, in a sentence or two. `str(error)` is the same.
+        message: What went wrong, in a sentence or two; the same as `str(error)`.
         next_step: What the caller can do now, in one sentence.
     """
 
@@ -45,16 +45,16 @@ class ImageError(Exception):
         self.next_step = self.usual_next_step if next_step is None else next_step
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...], dict[str, object]]:
-        """Keep the attributes in a pickle and in a copy, whatever `__init__` takes."""
+        """Keep the attributes when the error is pickled or copied, whatever `__init__` takes."""
         return _blank, (type(self), self.message), self.__dict__
 
 
 class InvalidRequest(ImageError):
-    """A parameter that cannot be used; nothing was sent.
+    """A parameter cannot be used; nothing was sent.
 
     Attributes:
         parameter: The name of the parameter, as in `ImageRequest`.
-        value: The value as it was given: untrusted, of any type and length.
+        value: The value as the caller gave it: untrusted, of any type and length.
         allowed: What is allowed instead, in words.
     """
 
@@ -74,35 +74,35 @@ class InvalidRequest(ImageError):
 
 
 class BadProfile(ImageError):
-    """A model profile that cannot be used: its file, the key and what is allowed are in the message."""
+    """A model profile cannot be used; the message names the file, the key and what is allowed."""
 
-    usual_next_step = "Correct the profile's file."
+    usual_next_step = "Correct the profile file."
 
 
 class BadPicture(ImageError):
-    """Bytes that are no whole PNG, JPEG or WebP."""
+    """The bytes are not a complete PNG, JPEG or WebP."""
 
-    usual_next_step = "Generate the picture again; if it happens again, look at the server's log."
+    usual_next_step = "Generate the image again; if it happens again, check the server's log."
 
 
 class NotRecalled(ImageError):
-    """A file that does not tell how its picture was made."""
+    """A file does not say how its image was made."""
 
-    usual_next_step = "Take the file as it was saved: editors, chats and websites often remove what it tells."
+    usual_next_step = "Use the file as it was first saved: editors, chats and websites often strip metadata."
 
 
 class CannotSave(ImageError):
-    """A picture that cannot be written."""
+    """An image cannot be written."""
 
     usual_next_step = "Choose another output folder, or make this one writable and free some space."
 
 
 class NotEnoughSpace(CannotSave):
-    """A disk with less space than the pictures will need; nothing was sent.
+    """The disk has less space than the images will need; nothing was sent.
 
     Attributes:
-        free_bytes: What is free there.
-        needed_bytes: What the pictures need, estimated with a margin.
+        free_bytes: Free space on that disk.
+        needed_bytes: Space that the images need, estimated with a margin.
     """
 
     usual_next_step = "Free some space on that disk, or choose another output folder."
@@ -114,10 +114,10 @@ class NotEnoughSpace(CannotSave):
 
 
 class PictureNotSaved(CannotSave):
-    """A picture that was made and could not be written; it is in the error, and not lost.
+    """An image was generated but could not be written; the error holds it, so it is not lost.
 
     Attributes:
-        picture: The picture.
+        picture: The image.
     """
 
     def __init__(self, message: str, *, picture: "Picture", next_step: str | None = None) -> None:
@@ -126,31 +126,31 @@ class PictureNotSaved(CannotSave):
 
 
 class DatabaseUnavailable(ImageError):
-    """A SQLite file beside the pictures cannot be read or written; the pictures are there all the same."""
+    """A SQLite file next to the images cannot be read or written; the images themselves are not affected."""
 
-    usual_next_step = "Pictures are saved all the same; look at the folder's permissions and its free space."
+    usual_next_step = "Images are still saved; check the folder's permissions and free space."
 
 
 class IndexUnavailable(DatabaseUnavailable):
-    """The index of the folder cannot be read or written; the pictures are there all the same."""
+    """The folder's index cannot be read or written; the images themselves are not affected."""
 
 
 class JournalUnavailable(DatabaseUnavailable):
-    """The journal of the folder's batches cannot be read or written; no batch goes on without it."""
+    """The journal of the folder's batches cannot be read or written; no batch continues without it."""
 
-    usual_next_step = "Look at the folder's permissions and its free space, then resume the batch."
+    usual_next_step = "Check the folder's permissions and free space, then resume the batch."
 
 
 class BatchInUse(ImageError):
-    """Another process, or another studio, works on that batch.
+    """Another process, or another studio, is working on that batch.
 
     Attributes:
-        batch_id: Which.
-        host: The name of the other's machine.
-        pid: The other's process.
+        batch_id: The batch.
+        host: The name of the machine that is working on it.
+        pid: The process that is working on it.
     """
 
-    usual_next_step = "Let the other one go on, or end it; then resume the batch."
+    usual_next_step = "Let the other process finish, or stop it; then resume the batch."
 
     def __init__(self, message: str, *, batch_id: str, host: str, pid: int) -> None:
         super().__init__(message)
@@ -160,16 +160,16 @@ class BatchInUse(ImageError):
 
 
 class BatchMoved(ImageError):
-    """A batch that was begun in another process or on another event loop; it cannot be used in this one."""
+    """The batch was started in another process or on another event loop, and cannot be used in this one."""
 
-    usual_next_step = "Open a studio here, and resume the batch by its id."
+    usual_next_step = "Open a studio here and resume the batch by its id."
 
 
 class RecordedFailure(ImageError):
-    """Why a request failed, as the journal remembers it.
+    """Why a request failed, as recorded in the journal.
 
     Attributes:
-        kind: The name of the error's class, such as "OutOfGpuMemory".
+        kind: The class name of the original error, such as "OutOfGpuMemory".
     """
 
     def __init__(self, message: str, *, kind: str, next_step: str | None = None) -> None:
@@ -178,9 +178,9 @@ class RecordedFailure(ImageError):
 
 
 class PoisonRequest(ImageError):
-    """A request on which engines died twice; it is not sent again."""
+    """The engine died on this request twice; it is not sent again."""
 
-    usual_next_step = "Ask for a smaller size or fewer steps, and look at the logs of the servers."
+    usual_next_step = "Ask for a smaller size or fewer steps, and check the servers' logs."
 
 
 class UnknownBatch(ImageError):

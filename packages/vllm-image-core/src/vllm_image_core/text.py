@@ -1,43 +1,43 @@
-"""Untrusted text, made safe to show: one line, printable, bounded."""
+"""Make untrusted text safe to show in a message: on one line, printable and of limited length."""
 
 from numbers import Integral, Real
 
 LONGEST_SHOWN = 120
-"""Characters of an untrusted text that a message shows."""
+"""Characters of untrusted text that a message shows."""
 
 LONGEST_PATH = 1000
-"""Characters of a path that a message shows: its end is what tells one file from another."""
+"""Characters of a path that a message shows; it is the end of a path that identifies the file."""
 
 
 class TextTooLong(ValueError):
-    """A text that has no room in a picture's file."""
+    """Text that is too long for an image file's metadata."""
 
     def __init__(self, keyword: str, length: int, limit: int) -> None:
-        super().__init__(f"the text of {keyword!r} has {length} bytes; at most {limit} are written")
+        super().__init__(f"the text of {keyword!r} has {length} bytes; at most {limit} fit")
 
 
 def one_line(text: str, *, limit: int = LONGEST_SHOWN) -> str:
-    """The text on one line, what cannot be printed escaped, and cut to a limit in characters.
+    """Return the text on one line, with unprintable characters escaped, cut to a limit in characters.
 
-    Control characters, line breaks, lone surrogates and the marks that turn the writing direction are
-    not printable; they come out as Python escapes.
+    Control characters, line breaks, lone surrogates and marks that change the writing direction are not
+    printable; they become Python escapes.
     """
     head = "".join(_visible(character) for character in text[:limit])
     return head if len(head) <= limit and len(text) <= limit else head[: limit - 1] + "…"
 
 
 def path_text(path: object) -> str:
-    """A path as JSON and a terminal can show it: the bytes of a name that are not text are escaped."""
+    """Return a path as JSON and a terminal can show it: bytes of a name that are not text are escaped."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def sentences(*texts: str) -> str:
-    """Texts in a row, each ended by a full stop where it has no end of its own."""
+    """Join texts into one line; a text without closing punctuation gets a full stop."""
     return " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in texts if text)
 
 
 def shown(value: object) -> str:
-    """A value of any type, short enough and safe for a message."""
+    """Describe a value of any type briefly and safely, for a message."""
     match value:
         case str():
             return f"'{one_line(value)}'"

@@ -270,7 +270,7 @@ async def test_a_folder_that_vanishes_is_waited_for_and_nothing_that_is_paid_for
         await batch_server.came(2)
         folder.rename(elsewhere)
         batch_server.gate.set()
-        assert "not there any more" in await paused(batch)
+        assert "no longer there" in await paused(batch)
         assert len(batch_server.sent) == 2
         assert not folder.exists()
         elsewhere.rename(folder)

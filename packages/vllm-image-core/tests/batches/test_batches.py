@@ -56,11 +56,11 @@ def begin(ledger):
     ledger.append(number, 0, ['{"prompt":"a fox","width":64,"height":64,"seed":7}'] * 3, "a fox")
     ledger.complete(number)
     return number
-number = journal.written(begin)
+number = journal.write(begin)
 print("held", flush=True)
 from vllm_image_core.batches.queries import Counts
 while True:
-    journal.written(lambda ledger: ledger.beat(number, token, Counts()))
+    journal.write(lambda ledger: ledger.beat(number, token, Counts()))
     time.sleep(0.05)
 """
 
@@ -767,7 +767,7 @@ async def test_p14_an_older_journal_is_brought_up_to_date_and_a_newer_one_refuse
         assert connection.execute("SELECT id, stars FROM batch").fetchall() == [(name, None)]
     before = Journal(tmp_path).path.read_bytes()
     async with studio_of(batch_server, tmp_path) as studio:
-        with pytest.raises(JournalUnavailable, match="its schema is 3, this version knows 2"):
+        with pytest.raises(JournalUnavailable, match="is 3, while this one supports 2"):
             await studio.batches()
         with pytest.raises(JournalUnavailable, match="newer version"):
             await studio.batch(requests(1))

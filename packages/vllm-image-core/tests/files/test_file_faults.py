@@ -333,13 +333,13 @@ def test_f07_a_folder_of_the_index_that_is_a_link_is_not_followed(
     (root / ".vllm-image").symlink_to(outside)
     saved = Library(root).save(small_picture, {}, prompt=PROMPT, now=NOON)
     assert saved.path.read_bytes() == small_picture.bytes
-    assert "a link to another place" in saved.notes[0]
+    assert "it is a symbolic link" in saved.notes[0]
     assert contents(outside) == []
 
 
 @linux
 def test_f08_a_folder_that_cannot_be_written_is_found_before_anything_is_sent() -> None:
-    with pytest.raises(CannotSave, match="Cannot save pictures in /proc/pictures"):
+    with pytest.raises(CannotSave, match="Cannot save images in /proc/pictures"):
         Library(Path("/proc/pictures")).check_writable(pixels=1)
 
 

@@ -71,13 +71,13 @@ def test_a_cut_picture_is_refused(kind: str, missing: int) -> None:
 def test_a_picture_of_too_many_pixels_is_refused_by_its_header(kind: str) -> None:
     data = drawn(kind)
     assert Picture.check(data, max_pixels=48 * 32).width == 48
-    with pytest.raises(BadPicture, match="its size is 48x32; at most 1535 pixels"):
+    with pytest.raises(BadPicture, match="its size as 48x32; at most 1535 pixels"):
         Picture.check(data, max_pixels=48 * 32 - 1)
 
 
 @pytest.mark.parametrize(("width", "height"), [(13_000, 13_000), (20_000, 20_000), (1, 2**31 - 1)])
 def test_a_bomb_is_refused_by_its_header(width: int, height: int) -> None:
-    with pytest.raises(BadPicture, match=f"its size is {width}x{height}; at most {MAX_PIXELS} pixels"):
+    with pytest.raises(BadPicture, match=f"its size as {width}x{height}; at most {MAX_PIXELS} pixels"):
         Picture.check(png_that_says(width, height))
 
 
@@ -87,7 +87,7 @@ def test_a_bomb_is_refused_by_its_header(width: int, height: int) -> None:
         (b"", "got nothing"),
         (b"<html><body><h1>502 Bad Gateway</h1></body></html>", "an HTML page .*502 Bad Gateway"),
         (b'{"detail": "no"}', "JSON"),
-        (b"GIF89a" + bytes(50), "a GIF picture"),
+        (b"GIF89a" + bytes(50), "a GIF image"),
         (b"\x89PNG\r\n\x1a", "a damaged PNG"),
         (b"\x9b\x06\xba\x01" + bytes(50), "54 bytes that begin with"),
     ],
@@ -151,7 +151,7 @@ def test_no_text_changes_nothing(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])
 def test_a_text_for_which_a_format_has_no_place_is_refused(kind: str) -> None:
-    with pytest.raises(ValueError, match="'workflow' has no place in EXIF or XMP"):
+    with pytest.raises(ValueError, match="'workflow' cannot be stored in EXIF or XMP"):
         with_text(Picture.check(drawn(kind)), {"workflow": "{}"})
 
 

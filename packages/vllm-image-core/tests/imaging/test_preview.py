@@ -182,12 +182,12 @@ def test_the_longest_side_is_kept_where_letters_and_gaps_alone_need_more(
 
 @pytest.mark.parametrize("pictures", [[], [None] * 257])
 def test_a_sheet_has_1_to_256_pictures(pictures: list[Picture | None]) -> None:
-    with pytest.raises(InvalidRequest, match="Allowed is 1 to 256 pictures"):
+    with pytest.raises(InvalidRequest, match="Allowed: 1 to 256 images"):
         contact_sheet(pictures)
 
 
 def test_each_picture_has_one_caption() -> None:
-    with pytest.raises(InvalidRequest, match="There are 1 captions for 2 pictures"):
+    with pytest.raises(InvalidRequest, match="There are 1 captions for 2 images"):
         contact_sheet([plain("red")] * 2, captions=["one"])
 
 

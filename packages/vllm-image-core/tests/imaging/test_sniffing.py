@@ -24,9 +24,9 @@ def test_the_format_is_what_the_bytes_are(data: bytes, expected: str | None) -> 
     ("data", "expected"),
     [
         (b"", "nothing (0 bytes)"),
-        (b"GIF89a" + bytes(20), "a GIF picture (26 bytes)"),
+        (b"GIF89a" + bytes(20), "a GIF image (26 bytes)"),
         (b"%PDF-1.7", "a PDF document (8 bytes)"),
-        (b"\0\0\0\x1cftypavif", "an AVIF or HEIC picture (12 bytes)"),
+        (b"\0\0\0\x1cftypavif", "an AVIF or HEIC image (12 bytes)"),
         (b"\x89PNG\n\x1a\n\0\0\0\0", "a damaged PNG (11 bytes)"),
         (b"<!DOCTYPE html>\n<p>502</p>", "an HTML page (26 bytes): '<!DOCTYPE html>\\n<p>502</p>'"),
         (b"\xef\xbb\xbf  <html>", "an HTML page (11 bytes): '<html>'"),

@@ -50,13 +50,13 @@ def test_spaces_and_zero_bytes_after_the_end_are_no_part_of_the_picture() -> Non
 
 
 def test_anything_else_after_the_end_is_refused() -> None:
-    with pytest.raises(BadPicture, match="8 bytes that are no part of the WebP"):
+    with pytest.raises(BadPicture, match="8 bytes that are not part of the WebP"):
         webp.check(WHOLE + b"<script>")
 
 
 def test_a_webp_without_pixels_is_refused() -> None:
     canvas = b"VP8X" + struct.pack("<I", 10) + bytes(10)
-    with pytest.raises(BadPicture, match="no picture data"):
+    with pytest.raises(BadPicture, match="no image data"):
         webp.check(b"RIFF" + struct.pack("<I", 4 + len(canvas)) + b"WEBP" + canvas)
 
 
@@ -64,7 +64,7 @@ def test_a_webp_without_pixels_is_refused() -> None:
     "first", [b"", b"EXIF" + bytes(20), b"VP8X" + bytes(9), b"VP8 " + bytes(20), b"VP8L" + bytes(20)]
 )
 def test_a_webp_whose_first_chunk_is_none_of_pixels_tells_no_size(first: bytes) -> None:
-    with pytest.raises(BadPicture, match="tell no size"):
+    with pytest.raises(BadPicture, match="do not contain its size"):
         webp.size(b"RIFF\x20\0\0\0WEBP" + first)
 
 

@@ -35,10 +35,10 @@ def edits(draw: st.DrawFn) -> tuple[Profile, EditRequest]:
     profile = draw(st.sampled_from(EDITORS))
     masked = profile.edit_rules.mask and draw(st.booleans())
     side = st.none() | st.integers(1, 200).map(lambda count: profile.resolution_multiple * count)
-    sized = not profile.edit_rules.resolutions
+    sized = not profile.edit_rules.resolutions and not masked
     return profile, EditRequest(
         prompt="make it night",
-        images=draw(st.lists(pictures, min_size=1, max_size=profile.max_input_images)),
+        images=draw(st.lists(pictures, min_size=1, max_size=1 if masked else profile.max_input_images)),
         mask=draw(pictures) if masked else None,
         strength=draw(st.none() | st.floats(0.01, 1)),
         width=draw(side) if sized else None,

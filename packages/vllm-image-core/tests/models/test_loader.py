@@ -28,7 +28,7 @@ def fault(folder: Path, text: str) -> str:
 
 
 def test_what_is_no_toml_is_refused_with_the_file() -> None:
-    with pytest.raises(BadProfile, match=r"^mine\.toml is no TOML: "):
+    with pytest.raises(BadProfile, match=r"^mine\.toml is not valid TOML: "):
         read_profile("model = ", file="mine.toml")
 
 
@@ -84,7 +84,7 @@ def test_a_folder_holds_many_profiles_which_may_extend_each_other(tmp_path: Path
 
 
 def test_a_whole_profile_of_one_s_own_needs_no_sources(tmp_path: Path) -> None:
-    shipped = Path(__file__).parents[1] / "src" / "vllm_image_core" / "profiles" / "qwen-image.toml"
+    shipped = Path(__file__).parents[2] / "src" / "vllm_image_core" / "profiles" / "qwen-image.toml"
     text = shipped.read_text("utf-8").partition("[sources]")[0]
     assert own(tmp_path, text.replace("Qwen/Qwen-Image", "acme/painter")).model == "acme/painter"
 
@@ -92,79 +92,79 @@ def test_a_whole_profile_of_one_s_own_needs_no_sources(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("default_steps = 500", ": default_steps: 500 is not allowed; allowed is 1 to 200"),
-        ("default_steps = true", ": default_steps: True is not allowed; allowed is a whole number"),
-        ('default_steps = "4"', ": default_steps: '4' is not allowed; allowed is a whole number"),
-        ('type = "turbo"', ": type: 'turbo' is not allowed; allowed is 'distilled' or 'standard'"),
+        ("default_steps = 500", ": default_steps: 500 is not valid; use 1 to 200"),
+        ("default_steps = true", ": default_steps: True is not valid; use a whole number"),
+        ('default_steps = "4"', ": default_steps: '4' is not valid; use a whole number"),
+        ('type = "turbo"', ": type: 'turbo' is not valid; use 'distilled' or 'standard'"),
         (
             'size_rule = "ceil"',
-            ": size_rule: 'ceil' is not allowed; allowed is 'floor', 'error', 'round_up', 'nearest',",
+            ": size_rule: 'ceil' is not valid; use 'floor', 'error', 'round_up', 'nearest',",
         ),
-        ("steps = 4", ": steps: no such key; allowed are model, aliases, type, default_steps,"),
-        ("[cost]\nsteps = 4", ": cost.steps: no such key; allowed are fixed_seconds, seconds_per_megapixel,"),
+        ("steps = 4", ": steps: there is no such key; the keys are model, aliases, type, default_steps,"),
+        ("[cost]\nsteps = 4", ": cost.steps: there is no such key; the keys are fixed_seconds,"),
         (
             "[quality.draft]\nsteps = 4",
-            ": quality.draft.steps: no such key; allowed are num_inference_steps,",
+            ": quality.draft.steps: there is no such key; the keys are num_inference_steps,",
         ),
         (
             "[quality.fast]\nnum_inference_steps = 4",
-            ": quality.fast: 'fast' is not allowed; allowed is 'draft' or 'best'",
+            ": quality.fast: 'fast' is not valid; use 'draft' or 'best'",
         ),
         (
             "[quality.draft]\nnum_inference_steps = 0",
-            ": quality.draft.num_inference_steps: 0 is not allowed; allowed is 1 or more",
+            ": quality.draft.num_inference_steps: 0 is not valid; use 1 or more",
         ),
         (
             "default_guidance_scale = 20.5",
-            ": default_guidance_scale: 20.5 is not allowed; allowed is 0 to 20",
+            ": default_guidance_scale: 20.5 is not valid; use 0 to 20",
         ),
-        ("default_guidance_scale = inf", ": default_guidance_scale: inf is not allowed; allowed is a finite"),
-        ("default_width = 0", ": default_width: 0 is not allowed; allowed is 1 or more"),
-        ("max_resolution_mp = 0", ": max_resolution_mp: 0 is not allowed; allowed is more than 0"),
-        ("[cost]\nfixed_seconds = -1", ": cost.fixed_seconds: -1 is not allowed; allowed is 0 or more"),
-        ("[cost]", ": cost: the table is empty; allowed are fixed_seconds,"),
-        ("[quality]", ": quality: the table is empty; allowed are [quality.draft] and"),
-        ("[quality.draft]", ": quality.draft: the table is empty; allowed are num_inference_steps,"),
+        ("default_guidance_scale = inf", ": default_guidance_scale: inf is not valid; use a finite"),
+        ("default_width = 0", ": default_width: 0 is not valid; use 1 or more"),
+        ("max_resolution_mp = 0", ": max_resolution_mp: 0 is not valid; use a number above 0"),
+        ("[cost]\nfixed_seconds = -1", ": cost.fixed_seconds: -1 is not valid; use 0 or more"),
+        ("[cost]", ": cost: the table is empty; it can hold fixed_seconds,"),
+        ("[quality]", ": quality: the table is empty; it can hold [quality.draft] and"),
+        ("[quality.draft]", ": quality.draft: the table is empty; it can hold num_inference_steps,"),
         (
             "[supported_aspect_ratios]",
-            ": supported_aspect_ratios: the table is empty; allowed are sizes by ratio",
+            ": supported_aspect_ratios: the table is empty; it can hold sizes by ratio",
         ),
-        ("[sources]", ": sources: the table is empty; allowed are texts by key"),
-        ("cost = 3", ": cost: 3 is not allowed; allowed is a table"),
-        ("quality = 3", ": quality: 3 is not allowed; allowed is a table"),
+        ("[sources]", ": sources: the table is empty; it can hold strings by key"),
+        ("cost = 3", ": cost: 3 is not valid; use a table"),
+        ("quality = 3", ": quality: 3 is not valid; use a table"),
         (
             '[supported_aspect_ratios]\n"1:1" = [1024]',
-            ": supported_aspect_ratios.1:1: a list is not allowed; allowed is a list of two whole numbers",
+            ": supported_aspect_ratios.1:1: a list is not valid; use a list of two whole numbers",
         ),
-        ("model = '  '", ": model: '  ' is not allowed; allowed is a text of more than spaces"),
+        ("model = '  '", ": model: '  ' is not valid; use a string that is not blank"),
         (
             'model = "a\\u0000b"',
-            ": model: 'a\\x00b' is not allowed; allowed is a text of more than spaces, without",
+            ": model: 'a\\x00b' is not valid; use a string that is not blank, without",
         ),
         (
             'model = "a\\u202eb"',
-            "is not allowed; allowed is a text of more than spaces, without control characters",
+            "is not valid; use a string that is not blank, without control characters",
         ),
-        (f"licence = '{'x' * 900}'", "is not allowed; allowed is a text of 800 characters or fewer"),
+        (f"licence = '{'x' * 900}'", "is not valid; use a string of at most 800 characters"),
         (
             'model = "acme/a"\nextends = "acme/a"',
-            ": extends: 'acme/a' is the profile itself; allowed is another",
+            ": extends: 'acme/a' is the profile itself; name another",
         ),
         (
             "[supported_aspect_ratios]\nwide = [1600, 800]",
-            ": supported_aspect_ratios: 'wide' is no ratio; allowed are names",
+            ": supported_aspect_ratios: 'wide' is not a ratio; use names",
         ),
         (
             '[supported_aspect_ratios]\n"2:1" = [1600, 900]',
-            ": supported_aspect_ratios.2:1: 1600x900 is not allowed; allowed are multiples of 16",
+            ": supported_aspect_ratios.2:1: 1600x900 is not valid; both sides must be multiples of 16",
         ),
         (
             '[supported_aspect_ratios]\n"2:1" = [1600, 896]',
-            ": supported_aspect_ratios.2:1: 1600x896 has another shape; allowed is at most 3% off",
+            ": supported_aspect_ratios.2:1: 1600x896 does not match this ratio; it may differ by at most 3%",
         ),
-        ("extends = 7", ": extends: 7 is no text"),
-        ('extends = "acme/nothing"', ": extends: 'acme/nothing' is not known; allowed are "),
-        ("model = ''", ": model: '' is not allowed; allowed is a text of 1 character or more"),
+        ("extends = 7", ": extends: 7 is not a string; use a model's name"),
+        ('extends = "acme/nothing"', ": extends: 'acme/nothing' is not a known model; use one of "),
+        ("model = ''", ": model: '' is not valid; use a string of at least 1 character"),
         ("sources = 7", ": sources: "),
     ],
 )
@@ -177,7 +177,7 @@ def test_a_wrong_key_is_told_with_its_file_and_what_is_allowed(tmp_path: Path, l
 @pytest.mark.parametrize("text", ["", "\n\n", "# a profile, some day\n"])
 def test_an_empty_file_is_told_with_what_a_profile_needs(tmp_path: Path, text: str) -> None:
     found = fault(tmp_path, text)
-    assert " is empty; allowed are extends and what differs, or all of model, type, default_steps," in found
+    assert " is empty; give extends and what differs, or all of model, type, default_steps," in found
 
 
 def test_a_path_that_no_system_has_is_an_error_of_ours(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_path_that_no_system_has_is_an_error_of_ours(tmp_path: Path) -> None:
 def test_missing_keys_are_named(tmp_path: Path) -> None:
     found = fault(tmp_path, 'model = "acme/painter"\n')
     assert "type: missing" in found
-    assert found.endswith("; allowed is to give what is missing, or to extend a profile that has it")
+    assert found.endswith("; add what is missing, or extend a profile that has it")
     assert " more; " in found
 
 
@@ -202,17 +202,17 @@ def test_a_profile_that_extends_itself_in_the_end_is_refused(tmp_path: Path) -> 
 def test_two_files_of_one_model_are_refused(tmp_path: Path) -> None:
     for name in ("a.toml", "b.toml"):
         (tmp_path / name).write_text('extends = "Qwen/Qwen-Image"\n', "utf-8")
-    with pytest.raises(BadProfile, match=r"b\.toml: model: there is another file for 'Qwen/Qwen-Image'$"):
+    with pytest.raises(BadProfile, match=r"b\.toml: model: another file is also for 'Qwen/Qwen-Image'$"):
         own_profiles(tmp_path, known=KNOWN)
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"\xff\xfe", "is no UTF-8 text: byte 0 is wrong"),
-        (b"a = 1\n" * (MOST_BYTES // 6 + 1), "is no profile: it has more than 1000000 bytes"),
-        (b"x = " + b"[" * 5_000, "is no TOML: "),
-        (b"model = \x1b[31m", "is no TOML: "),
+        (b"\xff\xfe", "is not UTF-8: byte 0 is invalid"),
+        (b"a = 1\n" * (MOST_BYTES // 6 + 1), "is not a profile: it has more than 1000000 bytes"),
+        (b"x = " + b"[" * 5_000, "is not valid TOML: "),
+        (b"model = \x1b[31m", "is not valid TOML: "),
     ],
     ids=["latin", "long", "deep", "control"],
 )
@@ -237,7 +237,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_profiles_is_told(tmp_path: Path) -> None:
-    with pytest.raises(BadProfile, match=r"has no profile; allowed are files named \*\.toml"):
+    with pytest.raises(BadProfile, match=r"has no profiles; their files must be named \*\.toml"):
         own_profiles(tmp_path, known=KNOWN)
 
 

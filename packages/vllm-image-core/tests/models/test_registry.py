@@ -287,8 +287,8 @@ def test_a_fine_tuned_model_gets_the_settings_of_its_family_and_a_warning(name: 
     match = REGISTRY.find("served", name)
     assert (found(match), match.in_registry) == ((model, "family"), False)
     assert match.warning == (
-        f"Model 'served' is not in the known profiles; by its name it was made from {model}, and the "
-        f"settings of that one are used (steps={match.profile.default_steps}, "
+        f"Model 'served' is not in the known profiles. Its name says it was made from {model}, so "
+        f"that model's settings are used (steps={match.profile.default_steps}, "
         f"guidance={match.profile.default_guidance_scale})."
     )
 

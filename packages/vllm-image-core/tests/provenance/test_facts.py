@@ -39,7 +39,7 @@ def test_steps_that_no_request_may_have_are_left_out_and_told(steps: object) -> 
     request, notes = request_of(Facts(tool="comfyui", prompt="fox", num_inference_steps=steps))
     assert request == ImageRequest(prompt="fox")
     assert len(notes) == 1
-    assert notes[0].startswith("The file's number of steps was left out: num_inference_steps: ")
+    assert notes[0].startswith("The file's number of steps was ignored: num_inference_steps: ")
     assert len(notes[0]) < 400
 
 
@@ -58,13 +58,13 @@ def test_a_guidance_scale_that_no_request_may_have_is_left_out(guidance: object)
 def test_a_file_without_a_prompt_is_told() -> None:
     request, notes = request_of(Facts(tool="vllm-image", seed=7))
     assert request == ImageRequest(prompt="", seed=7)
-    assert notes == ("The file does not tell the prompt: give one to make the picture again.",)
+    assert notes == ("The file does not contain the prompt; give one to generate the image again.",)
 
 
 def test_a_text_is_cleaned_of_what_is_no_text() -> None:
     request, notes = request_of(Facts(tool="comfyui", prompt="a\0 \x1b[31mred\u202e fox\ud800\n狐"))
     assert request.prompt == "a [31mred fox\n狐"
-    assert notes == ("The file's prompt was cleaned of what is no text, or cut.",)
+    assert notes == ("The file's prompt was shortened, or characters that are not text were removed.",)
 
 
 def test_a_text_is_cut_to_what_profiles_take() -> None:
@@ -110,4 +110,4 @@ def test_values_that_say_that_there_is_none_are_left_out_without_a_word(nothing:
 def test_what_could_not_be_decoded_is_told() -> None:
     request, notes = request_of(Facts(tool="forge", prompt="a caf\ufffd"))
     assert request.prompt == "a caf\ufffd"
-    assert notes == ("Parts of the file's prompt could not be read: they are shown as \ufffd.",)
+    assert notes == ("Parts of the file's prompt could not be read; they are shown as \ufffd.",)

@@ -98,7 +98,7 @@ def test_without_our_json_the_text_for_other_tools_is_enough(kind: str) -> None:
 def test_without_prompts_all_but_the_prompts_is_recalled(kind: str) -> None:
     recalled = recall(made(kind, OURS, Metadata(prompts=False)))
     assert recalled.request == replace(OURS.as_request(), prompt="", negative_prompt=None)
-    assert recalled.notes == ("The file does not tell the prompt: give one to make the picture again.",)
+    assert recalled.notes == ("The file does not contain the prompt; give one to generate the image again.",)
 
 
 def test_what_is_recalled_can_be_changed_in_any_field() -> None:
@@ -189,7 +189,7 @@ def test_a_picture_of_comfyui_is_recalled_but_for_a_seed_that_no_server_takes(da
         notes=recalled.notes,
     )
     assert recalled.notes[0].startswith(
-        "The file's seed was left out: seed: 18446744073709551615 is out of range"
+        "The file's seed was ignored: seed: 18446744073709551615 is out of range"
     )
 
 
@@ -293,14 +293,14 @@ def test_any_damage_is_survived(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_picture_that_tells_nothing_is_told(kind: str) -> None:
-    with pytest.raises(NotRecalled, match=r"^The picture does not tell how it was made\.$") as caught:
+    with pytest.raises(NotRecalled, match=r"^The image does not say how it was made\.$") as caught:
         recall(encoded(kind))
     assert "editors" in caught.value.next_step
 
 
 @pytest.mark.parametrize("data", [b"", b"%PDF-1.7", b"<html>", b"GIF89a"])
 def test_what_is_no_picture_is_told(data: bytes) -> None:
-    with pytest.raises(NotRecalled, match="What is no picture"):
+    with pytest.raises(NotRecalled, match="The file is not an image that can be recalled"):
         recall(data)
 
 
@@ -321,7 +321,7 @@ def test_a_path_that_is_none_of_a_file_is_told(tmp_path: Path, name: str) -> Non
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(NotRecalled, match="is no file"):
+    with pytest.raises(NotRecalled, match="is not a file"):
         recall(tmp_path / "pipe.png")
 
 
@@ -414,8 +414,7 @@ def test_json_that_is_not_known_is_said_and_never_a_prompt(text: str) -> None:
         with pytest.raises(NotRecalled) as caught:
             recall(data)
         assert caught.value.message == (
-            "The picture does not tell how it was made: "
-            "its text 'parameters' is JSON that is damaged or not known."
+            "The image does not say how it was made: its text 'parameters' is damaged or unknown JSON."
         )
 
 
@@ -437,11 +436,11 @@ def test_a_caption_is_not_taken_for_a_prompt(caption: str) -> None:
 
 def test_what_was_taken_without_certainty_is_said() -> None:
     assert recall(with_png_texts(parameters="a pier")).notes == (
-        "The file's text has no settings: all of it was taken for the prompts.",
+        "The file's text has no settings; all of it was read as prompts.",
     )
     below = recall(with_png_texts(parameters=f"{PIER}, Note: first\nsecond half, Version: v1"))
     assert below.request == PIER_REQUEST
-    assert below.notes == ("What stands below the file's settings was not read: 'second half, Version: v1'.",)
+    assert below.notes == ("The text below the file's settings was not read: 'second half, Version: v1'.",)
 
 
 def test_a_prompt_of_ours_that_is_the_word_none_stays() -> None:

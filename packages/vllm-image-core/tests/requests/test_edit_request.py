@@ -104,7 +104,7 @@ def recipe_of(image: GeneratedImage) -> dict[str, object]:
 
 async def test_an_edit_is_sent_with_its_pictures_and_saved(studio: Studio, server: Server) -> None:
     image = await studio.edit(
-        "make it night", [png(), png(colour="#ff0000")], mask=png(), reference_image=png(colour="#00ff00")
+        "make it night", [png()], mask=png(colour="#ff0000"), reference_image=png(colour="#00ff00")
     )
 
     [(request, images, mask, reference)] = server.edits
@@ -114,8 +114,8 @@ async def test_an_edit_is_sent_with_its_pictures_and_saved(studio: Studio, serve
         42,
         KLEIN,
     )
-    assert images == (png(), png(colour="#ff0000"))
-    assert (mask, reference) == (png(), png(colour="#00ff00"))
+    assert images == (png(),)
+    assert (mask, reference) == (png(colour="#ff0000"), png(colour="#00ff00"))
     assert image.path.read_bytes() == image.picture.bytes
     assert not image.reused
 
@@ -159,8 +159,8 @@ async def test_what_a_procedure_drew_stays_algorithmic_when_edited(server: Serve
 async def test_the_receipt_tells_pictures_size_and_what_was_dropped(studio: Studio) -> None:
     image = await studio.edit("make it night", png(), strength=0.5, mask=None)
     lines = {line.parameter: line for line in image.receipt.lines}
-    assert lines["images"].sent == "a picture (128x96 PNG)"
-    assert (lines["width"].confirmed, lines["width"].why) == (128, "the size of the picture")
+    assert lines["images"].sent == "an image (128x96 PNG)"
+    assert (lines["width"].confirmed, lines["width"].why) == (128, "the size of the input image")
     assert lines["strength"].outcome == "dropped"
     assert any("strength was dropped" in note for note in image.notes)
 
@@ -247,7 +247,7 @@ async def test_a_picture_that_is_gone_or_changed_has_to_be_given_again(studio: S
     assert isinstance(recalled.request, EditRequest)
     assert recalled.request.images == ()
     assert "edited from image fox.png" in recalled.notes[-1]
-    with pytest.raises(InvalidRequest, match="starts from 1 to 4 pictures"):
+    with pytest.raises(InvalidRequest, match="takes 1 to 4 input images"):
         await studio.make(recalled.request)
     again = await studio.make(replace(recalled.request, images=fox))
     assert again.path == edited.path
@@ -378,7 +378,7 @@ async def test_fewer_layers_than_asked_for_are_told_and_a_broken_one_spoils_no_o
 
 async def test_a_model_that_cannot_edit_is_told_before_a_picture_is_read(tmp_path: Path) -> None:
     server = Server(model=QWEN)
-    with pytest.raises(InvalidRequest, match="edits no pictures") as caught:
+    with pytest.raises(InvalidRequest, match="does not edit images") as caught:
         await Studio(server, output_dir=tmp_path).edit("make it night", tmp_path / "not there.png")
     assert KLEIN in caught.value.message
     assert not server.edits
@@ -389,7 +389,7 @@ async def test_a_server_that_changes_to_a_model_that_cannot_edit_is_told(
 ) -> None:
     await studio.edit("make it night", png())
     server.model = QWEN
-    with pytest.raises(InvalidRequest, match="edits no pictures"):
+    with pytest.raises(InvalidRequest, match="does not edit images"):
         await studio.edit("make it day", png())
 
 
@@ -414,5 +414,5 @@ async def test_an_edit_is_estimated_without_being_made(
     assert (str(expected.size), server.edits) == ("128x96", [])
     assert expected.total_seconds > 0
     server.model = QWEN
-    with pytest.raises(InvalidRequest, match="edits no pictures"):
+    with pytest.raises(InvalidRequest, match="does not edit images"):
         await studio.estimate_edit(EditRequest(prompt="make it night", images=tmp_path / "not there.png"))

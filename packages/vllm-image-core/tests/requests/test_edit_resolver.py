@@ -67,8 +67,8 @@ def test_an_edit_tells_that_its_form_has_no_field_for_what_the_model_reads() -> 
     assert (edit.guidance_scale, edit.guided) == (4.0, True)
     [note] = [note.message for note in edit.notes if note.parameter == "guidance_scale"]
     assert note == (
-        f"guidance_scale 7 is not sent: {bagel} reads extra_params.cfg_text_scale, for which an edit has no "
-        "field; the server takes 4."
+        f"guidance_scale 7 is not sent: {bagel} reads it from extra_params.cfg_text_scale, which edit "
+        "requests do not have. The server uses 4."
     )
     lines = {
         asked: next(
@@ -92,7 +92,7 @@ def test_an_edit_tells_that_its_form_has_no_field_for_what_the_model_reads() -> 
 def test_an_edit_of_a_wide_picture_keeps_within_the_model_s_longest_side() -> None:
     wide = resolved("ByteDance-Seed/BAGEL-7B-MoT", images=[png(2000, 400)])
     assert (wide.width, wide.height) == (1024, 208)
-    assert "makes at most 1024 pixels a side" in wide.notes[0].message
+    assert "generates at most 1024 pixels per side" in wide.notes[0].message
     one = resolved("ByteDance-Seed/BAGEL-7B-MoT", images=[png(2000, 400)], height=512)
     assert (one.width, one.height) == (1024, 512)
 
@@ -112,7 +112,7 @@ def test_resolving_an_edit_again_changes_nothing_for_any_model(model: str) -> No
 def test_a_model_that_edits_nothing_says_so_and_who_does(model: str) -> None:
     error = refused(model)
     assert error.parameter == "images"
-    assert f"{model} edits no pictures" in error.message
+    assert f"{model} does not edit images" in error.message
     assert "black-forest-labs/FLUX.1-Kontext-dev" in error.message
 
 
@@ -124,7 +124,7 @@ def test_of_an_unknown_model_it_is_said_what_would_make_it_known() -> None:
 
 def test_too_many_pictures_are_refused_with_who_takes_them() -> None:
     error = refused("Qwen/Qwen-Image-Edit", images=[png(), png()])
-    assert "edits at most 1 picture, not 2" in error.message
+    assert "edits at most 1 image, not 2" in error.message
     assert KLEIN in error.message
     assert "FLUX.1-Kontext-dev" not in error.message
     assert "5" in refused(images=[png()] * 5).message
@@ -133,7 +133,7 @@ def test_too_many_pictures_are_refused_with_who_takes_them() -> None:
 @pytest.mark.parametrize("images", [(), []])
 def test_an_edit_without_a_picture_is_refused(images: object) -> None:
     error = refused(images=images)
-    assert error.next_step == "Give the picture that is to be changed."
+    assert error.next_step == "Give the image that you want to change."
 
 
 def test_of_several_pictures_the_wrong_one_is_named() -> None:
@@ -197,7 +197,7 @@ def test_a_strength_that_is_none_is_refused_by_every_model(strength: object) -> 
 
 
 def test_a_strength_that_leaves_no_step_is_refused_as_the_pipeline_would_fail() -> None:
-    assert "leaves none" in refused(Z_IMAGE, strength=0.0).message
+    assert "leaves no steps" in refused(Z_IMAGE, strength=0.0).message
     assert resolved(Z_IMAGE, strength=0.001).strength == 0.001
 
 
@@ -251,3 +251,27 @@ def test_other_models_have_no_layers_and_say_who_has(asked: dict[str, Any]) -> N
 )
 def test_an_edit_has_the_bounds_of_a_generation(asked: dict[str, Any], parameter: str) -> None:
     assert refused(**asked).parameter == parameter
+
+
+@pytest.mark.parametrize(
+    ("images", "size", "words"),
+    [
+        (1, {"width": 64, "height": 48}, "the result has the size of its image, 128x96; 64x48 was asked for"),
+        (1, {"width": 128, "height": 128}, "the result has the size of its image, 128x96"),
+        (2, {}, "takes a mask with a single image; 2 were given"),
+    ],
+)
+def test_a_mask_that_the_server_could_not_lay_over_its_image_is_refused(
+    images: int, size: dict[str, int], words: str
+) -> None:
+    given = (png(128, 96), png(96, 96))[:images]
+    assert words in refused(images=given, mask=png(128, 96), **size).message
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"), [(128, 96, "128x96"), (130, 97, "128x96"), (2048, 1024, "1440x720")]
+)
+def test_with_a_mask_the_result_has_the_size_that_the_server_reduces_the_image_to(
+    width: int, height: int, size: str
+) -> None:
+    assert str(resolved(images=png(width, height), mask=png(width, height)).size) == size

@@ -48,7 +48,7 @@ def test_another_size_is_fitted_within_the_model_s_limits_and_told(first: tuple[
 def test_one_side_alone_is_completed_in_the_shape_of_the_picture() -> None:
     assert chosen((1024, 512), width=512)[0] == "512x256"
     assert chosen((1024, 512), height=512)[0] == "1024x512"
-    assert "the shape of the picture, 1024x512" in chosen((1024, 512), height=512)[1][0]
+    assert "to keep the shape of the input image (1024x512)" in chosen((1024, 512), height=512)[1][0]
 
 
 @pytest.mark.parametrize("asked", [{"width": 1000}, {"width": 0}, {"width": True}, {"height": 100_000}])
@@ -67,7 +67,7 @@ def test_a_model_of_few_sizes_takes_the_one_nearest_in_shape() -> None:
     found, notes = chosen((400, 100), HUNYUAN)
     sizes = HUNYUAN.supported_aspect_ratios.values()
     assert found == str(max(sizes, key=lambda size: size.aspect if size.aspect <= 4 else 0))
-    assert "makes only some sizes" in notes[0]
+    assert "generates only certain sizes" in notes[0]
 
 
 @pytest.mark.parametrize(
@@ -118,4 +118,4 @@ def test_another_size_is_refused_where_the_server_would_ignore_it(
         chosen((2000, 1000), OMNIGEN, **asked)
     assert caught.value.parameter == next(iter(asked))
     assert "1024x512" in str(caught.value)
-    assert caught.value.next_step == f"Leave {left_out} out, or resize or crop the picture first."
+    assert caught.value.next_step == f"Leave {left_out} out, or resize or crop the image first."

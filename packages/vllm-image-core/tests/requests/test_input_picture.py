@@ -82,8 +82,8 @@ def test_an_upright_jpeg_is_sent_as_it_is_also_with_exif_that_nobody_can_read() 
 )
 def test_an_address_is_refused_and_the_reason_told(address: str) -> None:
     error = refused(address)
-    assert "is an address" in error.message
-    assert "Load the picture yourself" in error.next_step
+    assert "is a URL" in error.message
+    assert "Download the image yourself" in error.next_step
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_no_more_of_a_file_is_read_than_a_picture_may_have(monkeypatch: pytest.M
 
     monkeypatch.setattr(input_picture, "MOST_INPUT_BYTES", 100_000)
     endless = Endless()
-    with pytest.raises(InvalidRequest, match="more than 100000 bytes"):
+    with pytest.raises(InvalidRequest, match="larger than 100000 bytes"):
         read_input_file(endless, name="endless.png", parameter="images")  # pyright: ignore[reportArgumentType] - it is read and no more
     assert endless.taken == 100_001
 
@@ -141,11 +141,11 @@ def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)
     for path in (pipe, tmp_path, tmp_path / "gone.png", Path("/dev/zero"), "a\0b", "x" * 5000):
-        assert "cannot be read" in (message := refused(path).message) or "is no file" in message
+        assert "cannot be read" in (message := refused(path).message) or "is not a regular file" in message
 
 
 def test_a_file_that_is_not_there_is_advised_by_its_path_and_not_by_its_format(tmp_path: Path) -> None:
-    assert refused(tmp_path / "gone.png").next_step.startswith("Look at the path")
+    assert refused(tmp_path / "gone.png").next_step.startswith("Check the path")
     assert "save this one as PNG first" in refused(Path(__file__)).next_step
 
 

@@ -9,11 +9,11 @@ from vllm_image_core.requests.resolver import resolve
 REGISTRY = Registry.builtin()
 KLEIN = "black-forest-labs/FLUX.2-klein-4B"
 RATIO_MEANS = "the aspect_ratio means 1024x576 here"
-RATIO_WINS = "the aspect_ratio wins, and means 1024x576 here"
-DROPPED = f"negative_prompt was dropped: {KLEIN} reads none"
+RATIO_WINS = "the aspect_ratio overrides it and means 1024x576 here"
+DROPPED = f"{KLEIN} does not support negative prompts; negative_prompt was dropped"
 GUIDED = (
-    f"guidance_scale 7 is not sent: {KLEIN} is distilled, and above 1 a picture takes about twice the time "
-    "and is likely worse. 1 is sent"
+    f"guidance_scale 7 is not sent: {KLEIN} is distilled, and above 1 an image takes about twice the time "
+    "and is likely worse. 1 is sent instead"
 )
 
 
@@ -76,7 +76,7 @@ def test_guidance_is_told_in_the_field_that_the_model_reads() -> None:
 def test_a_blank_negative_prompt_that_guidance_needs_is_filled_in_with_the_reason() -> None:
     blank = line(written("Qwen-Image", ImageRequest(prompt="a fox")), "negative_prompt")
     assert (blank.sent, blank.outcome) == (" ", "filled in")
-    assert blank.why == "guidance needs one here, and a blank will do"
+    assert blank.why == "guidance needs one here, and a space is enough"
 
 
 def test_a_seed_that_was_drawn_before_is_told_as_drawn() -> None:
@@ -96,8 +96,7 @@ def test_a_quality_that_the_model_lacks_is_dropped() -> None:
     draft = line(written("FLUX.2-klein-4B", ImageRequest(prompt="a fox", quality="draft")), "quality")
     assert draft.outcome == "dropped"
     assert draft.why == (
-        "black-forest-labs/FLUX.2-klein-4B has no settings of its own for quality draft; its standard ones "
-        "are used"
+        "black-forest-labs/FLUX.2-klein-4B has no settings for quality draft; its standard settings are used"
     )
 
 

@@ -148,8 +148,8 @@ def test_guidance_is_not_switched_on_for_a_distilled_model_and_that_is_told() ->
     assert (result.guidance_scale, result.sent_guidance, result.guided) == (1.0, 1.0, False)
     assert said(result) == {
         "guidance_scale": (
-            "guidance_scale 3.5 is not sent: black-forest-labs/FLUX.2-klein-4B is distilled, and above 1 a "
-            "picture takes about twice the time and is likely worse. 1 is sent."
+            "guidance_scale 3.5 is not sent: black-forest-labs/FLUX.2-klein-4B is distilled, and above 1 an "
+            "image takes about twice the time and is likely worse. 1 is sent instead."
         )
     }
     turbo = resolved(TURBO, guidance_scale=1)
@@ -210,7 +210,8 @@ def test_a_negative_prompt_is_dropped_with_a_note_where_the_model_reads_none(pro
     assert result.negative_prompt is None
     assert result.notes == (
         Note(
-            parameter="negative_prompt", message=f"negative_prompt was dropped: {profile.model} reads none."
+            parameter="negative_prompt",
+            message=f"{profile.model} does not support negative prompts; negative_prompt was dropped.",
         ),
     )
 
@@ -273,8 +274,8 @@ def test_a_quality_that_the_model_does_not_have_is_told() -> None:
     assert (result.num_inference_steps, result.quality) == (4, None)
     assert said(result) == {
         "quality": (
-            "black-forest-labs/FLUX.2-klein-4B has no settings of its own for quality draft; its standard "
-            "ones are used."
+            "black-forest-labs/FLUX.2-klein-4B has no settings for quality draft; its standard settings "
+            "are used."
         )
     }
     assert resolved(KLEIN, quality="standard").notes == ()
@@ -291,15 +292,17 @@ def test_a_quality_that_is_none_is_refused(value: object) -> None:
 
 def test_a_model_that_only_edits_makes_no_picture_from_a_text_alone() -> None:
     error = refused(EDIT)
-    assert (error.parameter, error.allowed) == ("images", "1 to 4 input pictures")
-    assert error.message == "Qwen/Qwen-Image-Edit-2511 edits pictures, and makes none from a text alone."
+    assert (error.parameter, error.allowed) == ("images", "1 to 4 input images")
+    assert (
+        error.message == "Qwen/Qwen-Image-Edit-2511 edits images; it does not generate them from text alone."
+    )
 
 
 def test_a_model_takes_as_many_input_pictures_as_it_can() -> None:
     assert resolve(request(), EDIT, draw_seed=lambda: 42, input_images=4).num_inference_steps == 40
-    with pytest.raises(InvalidRequest, match="takes 4 input pictures here, not 5"):
+    with pytest.raises(InvalidRequest, match="accepts at most 4 input images here, not 5"):
         resolve(request(), EDIT, draw_seed=lambda: 42, input_images=5)
-    with pytest.raises(InvalidRequest, match="takes no input pictures here, not 1"):
+    with pytest.raises(InvalidRequest, match="does not accept input images here"):
         resolve(request(), QWEN, draw_seed=lambda: 42, input_images=1)
 
 
@@ -322,7 +325,7 @@ def test_a_size_of_the_list_is_taken(asked: dict[str, object], size: str) -> Non
 
 def test_one_side_is_completed_to_a_size_of_the_list_with_a_note() -> None:
     assert said(resolved(HUNYUAN, height=720)) == {
-        "width": "width was completed to 1280: the model has 1280x720."
+        "width": "width was set to 1280: the model generates 1280x720."
     }
 
 
@@ -334,8 +337,8 @@ def test_a_size_that_is_not_in_the_list_is_refused_with_the_nearest() -> None:
         "Give width=1280 and height=720.",
     )
     assert error.message == (
-        "width 1264 x height 720 is no size that this model makes: the server would change it. Nearest valid "
-        "size is 1280x720."
+        "width 1264 x height 720 is not a size that this model generates: the server would change it. "
+        "Nearest valid size is 1280x720."
     )
 
 
@@ -352,7 +355,9 @@ def test_an_aspect_ratio_means_the_model_s_own_size_however_it_is_spelled(asked:
 def test_an_aspect_ratio_wins_over_width_and_height_with_a_note() -> None:
     result = resolved(KLEIN, aspect_ratio="16:9", width=1000, height=576)
     assert str(result.size) == "1024x576"
-    assert said(result) == {"width": "width 1000 is ignored: the aspect_ratio wins, and means 1024x576 here."}
+    assert said(result) == {
+        "width": "width 1000 is ignored: the aspect_ratio overrides it and means 1024x576 here."
+    }
 
 
 @pytest.mark.parametrize(
@@ -432,7 +437,7 @@ def test_a_side_that_no_request_carries_is_refused_in_our_own_words(
 ) -> None:
     error = refused(width=width, height=height)
     assert error.parameter == parameter
-    assert "a request carries at most 99999 pixels a side" in error.message
+    assert "a request can ask for at most 99999 pixels per side" in error.message
     assert f"Nearest valid size is {nearest}." in error.message
     nearest_width, nearest_height = map(int, nearest.split("x"))
     assert resolved(width=nearest_width, height=nearest_height).to_wire().size == nearest
@@ -519,7 +524,7 @@ def test_one_side_alone_is_completed_by_the_models_default_size(asked: dict[str,
     assert str(result.size) == size
     (note,) = result.notes
     assert note.parameter not in asked
-    assert f"{note.parameter} was completed to {getattr(result, note.parameter)}" in note.message
+    assert f"{note.parameter} was set to {getattr(result, note.parameter)}" in note.message
 
 
 def test_one_side_alone_that_is_no_multiple_is_refused_by_the_plan_s_message() -> None:
@@ -531,8 +536,9 @@ def test_one_side_alone_that_is_no_multiple_is_refused_by_the_plan_s_message() -
 @pytest.mark.parametrize("length", [7824, 10_240, 999_999_984])
 def test_one_side_alone_far_over_the_limit_is_refused_rather_than_stretched(side: str, length: int) -> None:
     error = refused(**{side: length})
+    other = "height" if side == "width" else "width"
     assert (error.parameter, error.value) == (side, length)
-    assert error.message.endswith(f"The largest {side} beside that is 3904.")
+    assert error.message.endswith(f"The largest {side} with that {other} is 3904.")
     assert f"Give {side}=3904" in error.next_step
 
 
@@ -600,9 +606,7 @@ def test_guidance_at_the_bounds_is_taken_as_a_float(value: float) -> None:
 def test_a_seed_that_is_no_64_bit_integer_is_refused(value: object) -> None:
     error = refused(seed=value)
     assert error.parameter == "seed"
-    assert error.message.endswith(
-        "Allowed is an integer, best from 0 to 4294967295, at most 64 bits with a sign."
-    )
+    assert error.message.endswith("Allowed: a signed 64-bit integer, preferably from 0 to 4294967295.")
 
 
 @pytest.mark.parametrize("value", [0, -1, 2**32, 2**63 - 1, -(2**63)])
@@ -631,7 +635,7 @@ def test_a_prompt_that_is_too_long_is_refused_without_being_repeated(parameter: 
 def test_a_character_that_is_no_text_is_refused_with_its_place(parameter: str, stray: str) -> None:
     error = refused(QWEN, **{parameter: f"a fox{stray}"})
     assert error.parameter == parameter
-    assert error.message == f"The {parameter} has a character that is no text: U+{ord(stray):04X} at 5."
+    assert error.message == f"The {parameter} has a character that is not allowed: U+{ord(stray):04X} at 5."
 
 
 @pytest.mark.parametrize("value", [None, 7, True, b"fox", ["fox"]])
@@ -644,7 +648,7 @@ def test_a_prompt_that_the_model_will_cut_is_sent_with_a_note() -> None:
     assert said(resolved(prompt="x" * 2049)) == {
         "prompt": (
             "The prompt has 2049 characters; black-forest-labs/FLUX.2-klein-4B reads 512 tokens, about 2048 "
-            "characters of English: what comes after is cut."
+            "characters of English: the rest is cut off."
         )
     }
     assert "the server may refuse it" in said(resolved(QWEN, prompt="x" * 4097))["prompt"]

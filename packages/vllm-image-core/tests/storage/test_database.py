@@ -26,7 +26,7 @@ from pathlib import Path
 from vllm_image_core.storage.database import Database, writing
 from vllm_image_core.storage.index_tables import INDEX
 for number in range(25):
-    with Database(Path(sys.argv[1]), INDEX).opened() as connection, writing(connection):
+    with Database(Path(sys.argv[1]), INDEX).open() as connection, writing(connection):
         name = f"{sys.argv[2]}-{number}.png"
         statement = "INSERT INTO picture (name, bytes, modified_ns, created) VALUES (?, 1, 2, 3)"
         connection.execute(statement, (name,))
@@ -100,7 +100,7 @@ def test_files_of_different_schemas_lie_beside_each_other(tmp_path: Path) -> Non
 def test_a_newer_schema_is_refused_with_both_numbers_and_left_alone(tmp_path: Path) -> None:
     entered(Database(tmp_path, LATER), "fox.png")
     before = Database(tmp_path, INDEX).path.read_bytes()
-    with pytest.raises(IndexUnavailable, match="its schema is 4, this version knows 3") as caught:
+    with pytest.raises(IndexUnavailable, match="is 4, while this one supports 3") as caught:
         names(Database(tmp_path, INDEX))
     assert "Upgrade" in caught.value.next_step
     assert Database(tmp_path, INDEX).path.read_bytes() == before
@@ -158,7 +158,7 @@ def test_a_database_without_our_tables_is_damage(tmp_path: Path) -> None:
     entered(database, "fox.png")
     with closing(sqlite3.connect(database.path)) as connection:
         connection.execute("DROP TABLE state")
-    with pytest.raises(DamagedDatabase, match="lacks a table"):
+    with pytest.raises(DamagedDatabase, match="a table is missing"):
         names(database)
 
 
@@ -209,7 +209,7 @@ def test_a_link_to_another_place_is_not_followed(tmp_path: Path, link: str) -> N
     before = Database(outside, INDEX).path.read_bytes()
     (root / link).parent.mkdir(parents=True)
     (root / link).symlink_to(outside / link)
-    with pytest.raises(IndexUnavailable, match="a link to another place"):
+    with pytest.raises(IndexUnavailable, match="it is a symbolic link"):
         entered(Database(root, INDEX), "fox.png")
     assert Database(outside, INDEX).path.read_bytes() == before
 
@@ -267,7 +267,7 @@ def test_a_path_that_is_too_long_for_sqlite_is_told_with_its_length(tmp_path: Pa
         entered(database, "fox.png")
         return
     with pytest.raises(
-        IndexUnavailable, match=f"its path has {length} bytes, and SQLite takes at most 504"
+        IndexUnavailable, match=f"its path has {length} bytes; SQLite supports at most 504"
     ) as caught:
         names(database)
     assert (
@@ -298,6 +298,6 @@ def test_a_file_that_may_only_be_read_is_told_with_what_to_do(tmp_path: Path) ->
             connection.execute("PRAGMA query_only = ON")
             connection.execute("DELETE FROM picture")
 
-    with pytest.raises(IndexUnavailable, match="it cannot be written") as caught:
+    with pytest.raises(IndexUnavailable, match="it is not writable") as caught:
         change()
     assert caught.value.next_step.startswith("Make the file and its folder writable")

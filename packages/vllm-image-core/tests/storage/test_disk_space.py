@@ -38,12 +38,12 @@ def test_too_little_space_is_told_with_both_numbers(tmp_path: Path, monkeypatch:
     error = caught.value
     assert (error.free_bytes, error.needed_bytes) == (2_516_581, 2_516_582)
     assert error.message == (
-        f"Not enough space in {tmp_path}: 2.5 MB are free, about 2.5 MB are needed. Nothing was sent."
+        f"Not enough space in {tmp_path}: 2.5 MB is free, about 2.5 MB is needed. Nothing was sent."
     )
     assert "Free some space" in error.next_step
 
 
 def test_much_space_is_told_in_gigabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_free(monkeypatch, 20_000_000)
-    with pytest.raises(NotEnoughSpace, match=r"20\.0 MB are free, about 2\.5 GB are needed"):
+    with pytest.raises(NotEnoughSpace, match=r"20\.0 MB is free, about 2\.5 GB is needed"):
         check_space(tmp_path, pixels=1000 * 1024 * 1024)

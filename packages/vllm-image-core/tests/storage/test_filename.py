@@ -137,15 +137,13 @@ def test_a_name_that_is_not_plain_on_every_system_is_refused(filename: str) -> N
 
 
 def test_a_name_of_300_characters_is_refused_with_its_length_and_the_limit() -> None:
-    with pytest.raises(
-        InvalidRequest, match=r"has 300 characters\. Allowed is a plain name of 1 to 120 bytes"
-    ):
+    with pytest.raises(InvalidRequest, match=r"has 300 characters\. Allowed: a plain name of 1 to 120 bytes"):
         check_filename("x" * 300)
 
 
 @pytest.mark.parametrize("filename", [7, True, b"fox", ["fox"]])
 def test_a_name_that_is_no_text_is_refused(filename: object) -> None:
-    with pytest.raises(InvalidRequest, match="is no text"):
+    with pytest.raises(InvalidRequest, match="is not a string"):
         check_filename(filename)  # pyright: ignore[reportArgumentType] -- what an unchecked caller may pass
 
 

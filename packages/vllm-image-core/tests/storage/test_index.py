@@ -86,13 +86,13 @@ class Gate(threading.Event):
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    gate, check_whole = Gate(), Database.check_whole
+    gate, check_file = Gate(), Database.check_file
 
     def stop_then_check(database: Database, connection: sqlite3.Connection) -> None:
         gate.stop()
-        check_whole(database, connection)
+        check_file(database, connection)
 
-    monkeypatch.setattr(Database, "check_whole", stop_then_check)
+    monkeypatch.setattr(Database, "check_file", stop_then_check)
     return gate
 
 
@@ -415,7 +415,7 @@ def test_a_newer_index_is_refused_and_left_alone(root: Path, put: Put) -> None:
     with closing(sqlite3.connect(root / ".vllm-image" / "index.sqlite3")) as connection:
         connection.execute("PRAGMA user_version = 99")
     before = (root / ".vllm-image" / "index.sqlite3").read_bytes()
-    with pytest.raises(IndexUnavailable, match="its schema is 99"):
+    with pytest.raises(IndexUnavailable, match="its schema version is 99"):
         found(root)
     assert (root / ".vllm-image" / "index.sqlite3").read_bytes() == before
 
@@ -562,13 +562,13 @@ def test_a_question_waits_while_the_index_is_made_anew_by_another_thread(
     halfway, indexed = Halfway(monkeypatch, after=2), Index(large, clock_ns=later)
     assert len(indexed.find(Query()).pictures) == 4  # finds the damage, and begins to mend it beside
     assert halfway.reached.wait(DEADLINE_SECONDS)
-    is_whole = IndexSync.is_whole
+    is_complete = IndexSync.is_complete
 
     def seen_half_made(upkeep: IndexSync, connection: sqlite3.Connection) -> bool:
         halfway.may_go_on.set()
-        return is_whole(upkeep, connection)
+        return is_complete(upkeep, connection)
 
-    monkeypatch.setattr(IndexSync, "is_whole", seen_half_made)
+    monkeypatch.setattr(IndexSync, "is_complete", seen_half_made)
     with ThreadPoolExecutor(2) as threads:
         page = threads.submit(indexed.find, Query())
         keyed = threads.submit(indexed.with_key, ContentKey("aa"))

@@ -169,14 +169,13 @@ async def test_the_same_edits_are_made_by_another_process_after_kill_9(
 async def test_a_picture_is_copied_once_whole_and_under_its_hash(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    edits = [edit("a"), edit("b"), edit("c", images=[OWL, FOX], mask=MASK)]
+    edits = [edit("a"), edit("b"), edit("c", images=[OWL], mask=MASK)]
     name = await interrupted(batch_server, tmp_path, *edits)
     assert copies(tmp_path) == named(FOX, OWL, MASK)
     with Database(tmp_path, JOURNAL).open() as connection:
         (told,) = connection.execute("SELECT request FROM item WHERE position = 2").fetchone()
     assert json.loads(told)["inputs"] == [
         {"role": "image", "sha256": hashlib.sha256(OWL).hexdigest()},
-        {"role": "image", "sha256": hashlib.sha256(FOX).hexdigest()},
         {"role": "mask", "sha256": hashlib.sha256(MASK).hexdigest()},
     ]
     assert name.startswith("batch_")
@@ -277,8 +276,8 @@ async def test_an_edit_whose_copy_is_not_there_as_it_was_fails_alone_and_is_not_
     failed = outcomes[0]
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, InvalidRequest)
-    assert "the picture of this edit" in failed.error.message
-    assert failed.error.next_step == "Ask for the edit anew with its pictures."
+    assert "the input image of this edit" in failed.error.message
+    assert failed.error.next_step == "Request the edit again with its input images."
     assert isinstance(outcomes[1], Done)
     assert batch_server.sent == ["day"]
 
@@ -317,7 +316,7 @@ async def test_a_folder_that_takes_no_copies_is_refused_or_waited_for(
 
     monkeypatch.setattr(input_store, "_copy", copied)
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
-        with pytest.raises(CannotSave, match=r"Cannot keep the pictures of an edit .*No space left"):
+        with pytest.raises(CannotSave, match=r"Cannot store the input images of an edit .*No space left"):
             await studio.batch([edit()])
         assert await studio.batches() == ()
         batch = studio.batch(iter([edit()]))
@@ -336,7 +335,7 @@ async def test_more_copies_than_are_kept_are_refused_before_anything_is_sent(
     monkeypatch.setattr(input_store, "MOST_KEPT_BYTES", len(FOX) + 1)
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
         await (await studio.batch([edit("a"), edit("b")])).wait()
-        with pytest.raises(InvalidRequest, match="more than 0 GiB are not kept") as caught:
+        with pytest.raises(InvalidRequest, match="the limit is 0 GiB") as caught:
             await studio.batch([edit("c"), edit("d", images=OWL)])
         assert caught.value.parameter == "images"
         assert len(await studio.batches()) == 1

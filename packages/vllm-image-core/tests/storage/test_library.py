@@ -111,7 +111,7 @@ def test_a_picture_that_cannot_be_written_goes_to_the_spill_folder_and_is_told(
     assert saved.path.read_bytes() == picture.bytes
     assert saved.spilled
     [note] = saved.notes
-    assert note.startswith(f"The picture is not in the output folder but in {saved.path}. Cannot save ")
+    assert note.startswith(f"The image was saved to {saved.path} instead of the output folder. Cannot save ")
 
 
 def test_the_usual_spill_folder_is_new_and_this_users_alone(
@@ -140,7 +140,7 @@ def test_when_the_spill_folder_fails_too_the_error_has_the_picture(
     assert caught.value.picture == picture
     assert str(library.root) in caught.value.message
     assert str(tmp_path / "spill") in caught.value.message
-    assert "as `picture`" in caught.value.next_step
+    assert "in the `picture` attribute" in caught.value.next_step
 
 
 def test_when_there_is_no_temporary_folder_the_error_has_the_picture(
@@ -163,7 +163,7 @@ def test_an_index_that_cannot_be_written_is_told_and_the_picture_is_saved(
     saved = save(library, picture)
     assert saved.path.read_bytes() == picture.bytes
     [note] = saved.notes
-    assert note.startswith("The picture is saved, but not in the index. The index ")
+    assert note.startswith("The image is saved, but is not in the index. The index ")
     assert library.existing(KEY) is None
 
 

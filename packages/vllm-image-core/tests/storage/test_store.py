@@ -66,7 +66,7 @@ DIES_WHILE_NAMING = """
 import errno, os, sys
 from datetime import datetime
 from pathlib import Path
-from vllm_image_core.files import folder
+from vllm_image_core.storage import folder
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.storage.store import Store
 root, sample, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
@@ -401,7 +401,7 @@ def test_where_there_are_no_hard_links_a_failure_leaves_nothing_either(
         ("link", errno.EIO, "Choose another output folder"),
         ("open", errno.EMFILE, "Too many files are open"),
         ("open", errno.EROFS, "read-only"),
-        ("open", errno.EACCES, "may write"),
+        ("open", errno.EACCES, "can write"),
     ],
 )
 def test_whatever_step_fails_the_picture_is_in_the_error_and_nothing_is_left(  # noqa: PLR0917 - fixtures
@@ -425,7 +425,7 @@ def test_whatever_step_fails_the_picture_is_in_the_error_and_nothing_is_left(  #
     error = caught.value
     assert error.picture == picture
     assert error.message == (
-        f"Cannot save pictures in {store.root}: {os.strerror(code)} ({errno.errorcode[code]})."
+        f"Cannot save images in {store.root}: {os.strerror(code)} ({errno.errorcode[code]})."
     )
     assert next_step in error.next_step
     assert contents(store.root) == []
@@ -475,7 +475,7 @@ def test_a_limit_on_file_sizes_is_an_error_that_keeps_the_picture(
     before = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
     child = started(tmp_path / "limited", 2, before=before, side=256)
     output, _ = child.communicate("go\n", timeout=DEADLINE_SECONDS)
-    expected = f"Cannot save pictures in {tmp_path / 'limited'}: File too large (EFBIG). True"
+    expected = f"Cannot save images in {tmp_path / 'limited'}: File too large (EFBIG). True"
     assert output.splitlines() == [expected, expected]
     assert contents(tmp_path / "limited") == []
 
@@ -492,7 +492,7 @@ def test_a_file_in_the_way_is_found_before_anything_is_generated(tmp_path: Path,
     store = Store(tmp_path / "file" / inside)
     with pytest.raises(CannotSave) as caught:
         store.check_writable()
-    assert caught.value.message.startswith(f"Cannot save pictures in {store.root}: ")
+    assert caught.value.message.startswith(f"Cannot save images in {store.root}: ")
     assert "A file is in the way" in caught.value.next_step
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -503,17 +503,17 @@ def test_a_folder_without_permission_is_found_before_anything_is_generated(tmp_p
     tmp_path.chmod(0o555)
     with pytest.raises(CannotSave, match="EACCES") as caught:
         Store(tmp_path / "pictures").check_writable()
-    assert "may write" in caught.value.next_step
+    assert "can write" in caught.value.next_step
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
 def test_a_folder_that_nobody_can_make_is_found_before_anything_is_generated() -> None:
-    with pytest.raises(CannotSave, match=r"Cannot save pictures in /proc/pictures: "):
+    with pytest.raises(CannotSave, match=r"Cannot save images in /proc/pictures: "):
         Store(Path("/proc/pictures")).check_writable()
 
 
 def test_a_path_with_a_zero_byte_is_no_folder() -> None:
-    with pytest.raises(CannotSave, match="zero byte"):
+    with pytest.raises(CannotSave, match="null byte"):
         Store(Path("a\0b"))
 
 
@@ -608,7 +608,7 @@ def test_a_relative_folder_whose_working_folder_was_removed_is_told(
 
 @posix
 def test_a_path_with_characters_that_no_file_name_has_is_told(tmp_path: Path) -> None:
-    with pytest.raises(CannotSave, match="has characters that this system's file names cannot have"):
+    with pytest.raises(CannotSave, match="has characters that filenames on this system cannot have"):
         Store(tmp_path / "\ud83d fox")
 
 
@@ -620,6 +620,6 @@ def test_a_name_that_this_system_cannot_write_is_refused_before_anything_is_made
         return str(name).encode("latin-1")
 
     monkeypatch.setattr(os, "fsencode", latin)
-    with pytest.raises(InvalidRequest, match="this system's file names cannot have"):
+    with pytest.raises(InvalidRequest, match="filenames on this system cannot have"):
         store.save(picture, prompt=PROMPT, now=NOON, filename="\u72d0")
     assert not store.root.exists()

@@ -22,7 +22,7 @@ def test_i10_bad_lines_are_listed_with_their_numbers_and_the_others_are_made(tmp
     content = b"\xef\xbb\xbfa fox\r\n\r\na \x00 hare\r\n" + b"x" * 30_000 + b"\r\na bear\r\n"
     result = batch(tmp_path, content, "--width", "64", "--height", "64")
     assert result.exit_code == 1
-    assert "line 3 refused: The prompt has a character that is no text: U+0000 at 2." in result.stderr
+    assert "line 3 refused: The prompt has a character that is not allowed: U+0000 at 2." in result.stderr
     assert "line 4 refused: The prompt has 30000 characters; at most 20000 are allowed." in result.stderr
     assert "2 made, 0 failed" in result.stderr
     assert made(tmp_path) == 2

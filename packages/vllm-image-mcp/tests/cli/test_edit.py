@@ -48,11 +48,11 @@ def test_every_option_of_an_edit_reaches_the_server(omni: "OmniServer", tmp_path
     result = run(
         omni,
         tmp_path / "out",
-        *("both", str(photo), str(photo), "--mask", str(photo), "--reference-image", str(photo)),
-        *("--strength", "0.5", "--steps", "2", "--width", "64", "--height", "64"),
+        *("make it night", str(photo), "--mask", str(photo), "--reference-image", str(photo)),
+        *("--strength", "0.5", "--steps", "2", "--width", "128", "--height", "96"),
     )
     assert result.exit_code == 0, result.output
-    assert "size   64x64" in result.stdout
+    assert "size   128x96" in result.stdout
     assert "steps  2" in result.stdout
 
 
@@ -60,10 +60,10 @@ def test_every_option_of_an_edit_reaches_the_server(omni: "OmniServer", tmp_path
     ("arguments", "words"),
     [
         (("make it night", "gone.png"), "images: 'gone.png' cannot be read"),
-        (("make it night", "http://x/y.png"), "is an address"),
-        (("make it night", __file__), "is no picture that can be edited"),
-        (("make it night", "PHOTO", "--layers", "3"), "reads no layers"),
-        (("make it night", *["PHOTO"] * 5), "edits at most 4 pictures"),
+        (("make it night", "http://x/y.png"), "is a URL"),
+        (("make it night", __file__), "is not an image that can be edited"),
+        (("make it night", "PHOTO", "--layers", "3"), "does not support layers"),
+        (("make it night", *["PHOTO"] * 5), "edits at most 4 images"),
     ],
 )
 def test_what_cannot_be_edited_is_a_sentence_and_exit_status_1(

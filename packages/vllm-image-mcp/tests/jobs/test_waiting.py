@@ -385,7 +385,7 @@ class Heard:
         self.messages: list[str] = []
         counted = Progress(total=8, waiting=4, running=1, done=3, failed=0, cancelled=0)
         batch = SimpleNamespace(id="batch_1", progress=counted, eta=eta, cause=None)
-        self.monitor = cast("BatchMonitor", SimpleNamespace(batch=batch, ended=3, over=False))
+        self.monitor = cast("BatchMonitor", SimpleNamespace(batch=batch, ended_count=3, over=False))
         self._others = others
 
     async def requests_of_others(self) -> int | None:
@@ -446,7 +446,7 @@ async def test_the_wait_begins_with_the_call_and_not_when_the_batch_has_begun(
         times.append(until - 7)
 
     monkeypatch.setattr(BatchTracker, "begin", timed)
-    monkeypatch.setattr(calls, "waited", asked)
+    monkeypatch.setattr(calls, "wait_for_batch", asked)
     async with connect() as client, asyncio.timeout(60):
         await client.call_tool("generate_image", {"prompt": "fox", "max_wait": 7, **SMALL})
     begun, counted_from = times

@@ -120,12 +120,12 @@ async def test_an_empty_folder_has_none(connect: Connect, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"limit": 21}, "limit: 21 is out of range. Allowed is an integer from 1 to 20."),
-        ({"limit": True}, "Allowed is an integer from 1 to 20."),
-        ({"offset": -1}, "Allowed is an integer, 0 or more."),
+        ({"limit": 21}, "limit: 21 is out of range. Allowed: an integer from 1 to 20."),
+        ({"limit": True}, "Allowed: an integer from 1 to 20."),
+        ({"offset": -1}, "Allowed: an integer, 0 or more."),
         ({"seed": "7x"}, "seed: "),
         ({"since": "yesterday"}, "since: 'yesterday' is no date."),
-        ({"model": 7}, "model: 7 is no text. Allowed is a text."),
+        ({"model": 7}, "model: 7 is not a string."),
     ],
 )
 async def test_what_cannot_be_searched_for_is_refused_in_words(

@@ -283,6 +283,6 @@ async def test_a_model_that_only_edits_says_so_and_names_those_that_could(
         result = await call(client, tool, **arguments)
     (text,), _, _ = parts(result)
     assert result.is_error
-    assert "edits pictures, and makes none from a text alone." in text.text
+    assert "edits images; it does not generate them from text alone." in text.text
     assert "Models that can: " in text.text
     assert omni.requests == []

@@ -126,13 +126,13 @@ async def test_notes_reach_a_host_that_is_given_text_alone(connect: Connect) -> 
             {"filename": "owl.png", "output_format": "jpeg"},
             "owl.jpg",
             "jpeg",
-            "The image is not saved as .png but as JPEG: output_format is jpeg.",
+            "The image is saved as JPEG, not as .png: output_format is jpeg.",
         ),
         (
             {"filename": "owl.tiff"},
             "owl.tiff.png",
             "png",
-            "The image is not saved as .tiff but as PNG: images are made as png, jpeg or webp.",
+            "The image is saved as PNG, not as .tiff: images can be png, jpeg or webp.",
         ),
         ({"filename": "owl v1.5"}, "owl v1.5.png", "png", None),
     ],
@@ -150,7 +150,7 @@ async def test_the_extension_of_a_filename_decides_the_format_or_a_note_says_why
         result = told(await client.call_tool("generate_image", {"prompt": "an owl", **given, **SMALL}))
     assert Path(result["file_path"]).name == name
     assert (omni.requests[0].get("output_format") or "png") == sent
-    assert [each for each in result["notes"] if "not saved as" in each] == ([note] if note else [])
+    assert [each for each in result["notes"] if "is saved as" in each] == ([note] if note else [])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""Fixtures for tests of programs that talk to vLLM-Omni: `omni_server`, on a port, `omni_transport`, without.
+"""Provide pytest fixtures that start a simulated vLLM-Omni server, on a port or in the test's process.
 
-pytest loads this module wherever the client is installed; the simulator only where a test asks for it, which
-needs the extra `vllm-omni-client[simulator]`.
+`omni_server` listens on a port; `omni_transport` needs none. pytest loads this module wherever the client is
+installed. The simulator is imported only when a test uses a fixture; it needs the extra
+`vllm-omni-client[simulator]`.
 """
 
 from collections.abc import Iterator
@@ -20,66 +21,66 @@ __all__ = ["OmniServer", "omni_server", "omni_settings", "omni_simulation", "omn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OmniServer:
-    """A simulated server on a port of this machine."""
+    """A simulated server that listens on a port of this machine."""
 
     url: str
     """The base URL, such as "http://127.0.0.1:40123"."""
     simulation: "Simulation"
-    """The server behind it."""
+    """The simulated server itself."""
 
     @property
     def settings(self) -> "SimulatorSettings":
-        """What it was started with."""
+        """The settings the server was started with."""
         return self.simulation.settings
 
     @property
     def faults(self) -> "FaultPlan":
-        """What goes wrong: `faults.add("status,status=503@1")` spoils the next request."""
+        """The faults in effect: `faults.add("status,status=503@1")` makes the next request fail."""
         return self.simulation.faults
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker, for those who are strict about markers."""
+    """Register the marker `omni`, so that `--strict-markers` accepts it."""
     config.addinivalue_line(
         "markers",
-        "omni(**settings): the settings of the simulated vLLM-Omni server, such as model= or faults=.",
+        "omni(**settings): settings of the simulated vLLM-Omni server, such as model= or faults=.",
     )
 
 
 @pytest.fixture
 def omni_settings(request: pytest.FixtureRequest) -> "SimulatorSettings":
-    """The simulated server's settings: those of the marker `omni`; override this fixture for others."""
+    """Read the simulated server's settings from the marker `omni`; override this fixture to change them."""
     return _settings(request)
 
 
 @pytest.fixture
 def omni_simulation(omni_settings: "SimulatorSettings") -> "Simulation":
-    """The simulated server of this test; its `app` is an ASGI application, its `faults` steer it."""
-    from vllm_omni_client.simulator import Simulation  # noqa: PLC0415 - the extra is there if this is used
+    """Create this test's simulated server: `app` is the ASGI application, `faults` what goes wrong."""
+    from vllm_omni_client.simulator import Simulation  # noqa: PLC0415 - needs the extra
 
     return Simulation(omni_settings)
 
 
 @pytest.fixture
 def omni_server(omni_simulation: "Simulation") -> Iterator[OmniServer]:
-    """The simulated server on a free port, for the length of the test."""
-    from vllm_omni_client.simulator.http.serving import serving  # noqa: PLC0415 - the extra is there if this is used
+    """Run the simulated server on a free port for the duration of the test."""
+    from vllm_omni_client.simulator.http.serving import serve_simulation  # noqa: PLC0415 - needs the extra
 
-    with serving(omni_simulation) as url:
+    with serve_simulation(omni_simulation) as url:
         yield OmniServer(url=url, simulation=omni_simulation)
 
 
 @pytest.fixture
 def omni_transport(omni_simulation: "Simulation") -> "httpx.ASGITransport":
-    """The simulated server in this process: a transport for `AsyncOmniClient` or `httpx.AsyncClient`."""
-    import httpx  # noqa: PLC0415 - pytest loads this plugin for everybody; it is to cost nothing
+    """Connect `AsyncOmniClient` or `httpx.AsyncClient` to the simulated server without a port."""
+    import httpx  # noqa: PLC0415 - pytest loads this plugin in every run, so it must import quickly
 
     return httpx.ASGITransport(omni_simulation.app)
 
 
 def _settings(request: pytest.FixtureRequest) -> "SimulatorSettings":
     try:
-        from vllm_omni_client.simulator import SimulatorSettings  # noqa: PLC0415 - the plugin loads without it
+        from vllm_omni_client.simulator import SimulatorSettings  # noqa: PLC0415 - the plugin must load without the extra
     except ModuleNotFoundError as error:
         pytest.fail(f"{error}: pip install 'vllm-omni-client[simulator]'", pytrace=False)
     marker = request.node.get_closest_marker("omni")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - pytest leaves its nodes untyped

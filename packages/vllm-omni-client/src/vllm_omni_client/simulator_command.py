@@ -1,4 +1,4 @@
-"""The command `vllm-omni-simulator`: it says what to install where the simulator's packages are missing."""
+"""Run the command `vllm-omni-simulator`, or say what to install if the simulator's packages are missing."""
 
 import sys
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted.
 
     Args:
-        arguments: The command line without the program's name; None for that of this process.
+        arguments: The command line without the program's name; None reads `sys.argv`.
 
     Returns:
-        As `vllm_omni_client.simulator.__main__.main`; 1 where a package is missing.
+        The exit code of `vllm_omni_client.simulator.__main__.main`, or 1 if a package is missing.
     """
     try:
-        from vllm_omni_client.simulator.__main__ import main as serve  # noqa: PLC0415 - an extra brings its packages
+        from vllm_omni_client.simulator.__main__ import main as serve  # noqa: PLC0415 - its packages come with an extra
     except ModuleNotFoundError as error:
         sys.stderr.write(f"vllm-omni-simulator cannot start: {error}\n")
         return 1

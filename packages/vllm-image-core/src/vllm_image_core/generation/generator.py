@@ -169,7 +169,9 @@ def _is_asked(asked: ImageRequest, field: str) -> bool:
 def _add_ignored_to_receipt(reply: ImageGenerationReply, dropped: tuple[str, ...]) -> ImageGenerationReply:
     if not dropped or reply.receipt is None:
         return reply
-    return reply.with_receipt(replace(reply.receipt, ignored=(*reply.receipt.ignored_fields, *dropped)))
+    return reply.with_receipt(
+        replace(reply.receipt, ignored_fields=(*reply.receipt.ignored_fields, *dropped))
+    )
 
 
 _MOST_PIXELS_OVER = 1.1

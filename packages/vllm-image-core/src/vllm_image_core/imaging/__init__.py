@@ -1,1 +1,1 @@
-"""Image files: PNG, JPEG and WebP read, checked and written, and images drawn small."""
+"""Image files: check, read and write PNG, JPEG and WebP, and draw previews."""

@@ -1,4 +1,4 @@
-"""A contact sheet: many pictures in rows, each with its number and a caption."""
+"""Draw a contact sheet: many images in rows, each with its number and a caption."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -37,54 +37,55 @@ MAX_PICTURES: Final = 256
 _NARROWEST: Final = 0.4
 _WIDEST: Final = 2.5
 _ENLARGED_TO: Final = 256
-"""Pixels up to which a tiny picture's cell grows, so that its number and caption can be read."""
+"""A tiny image's cell grows to this many pixels, so that its number and caption can be read."""
 
 
 def check_count(pictures: Sequence[object], *, expected: int | None = None) -> None:
-    """Check how many pictures there are.
+    """Check the number of images.
 
     Raises:
-        InvalidRequest: None, more than 256, or another number than is expected.
+        InvalidRequest: There are none, more than 256, or not as many as expected.
     """
     count = len(pictures)
-    checks.integer("pictures", count, 1, MAX_PICTURES, allowed=f"1 to {MAX_PICTURES} pictures")
+    checks.integer("pictures", count, 1, MAX_PICTURES, allowed=f"1 to {MAX_PICTURES} images")
     if expected is not None and count != expected:
         raise InvalidRequest(
-            f"There are {count} pictures for {expected} places.",
+            f"There are {count} images for {expected} cells.",
             parameter="pictures",
             value=count,
-            allowed=f"{expected} pictures, None for an empty place",
+            allowed=f"{expected} images, None for an empty cell",
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellShape:
-    """The shape that all cells have, and how high they may become."""
+    """The shape of all cells, and their greatest height."""
 
     aspect: float
-    """Width over height."""
+    """Width divided by height."""
     highest: int
+    """The greatest height, in pixels."""
 
     @classmethod
     def of(cls, pictures: Sequence[Picture | None]) -> Self:
-        """The middle one of the pictures' shapes, neither a needle nor a ribbon; as high as they need."""
+        """Use the median of the images' shapes, within limits, and the height that the images need."""
         sizes = [picture.size for picture in pictures if picture is not None]
         aspect = min(_WIDEST, max(_NARROWEST, median(size.aspect for size in sizes) if sizes else 1.0))
         needed = max((max(size.height, size.width / aspect) for size in sizes), default=0)
         return cls(aspect=aspect, highest=max(_ENLARGED_TO, math.ceil(needed)))
 
     def within(self, width: float, height: float) -> Size:
-        """The largest cell in so much room."""
+        """Return the largest cell that fits into this width and height."""
         high = max(1, math.floor(min(height, width / self.aspect, self.highest)))
         return Size(max(1, min(math.floor(width), round(high * self.aspect))), high)
 
 
 def draw_side(side: int, size_of: Callable[[int], tuple[int, int]]) -> int:
-    """The longest side to draw for, before the whole is reduced: larger where letters and gaps need more.
+    """Return the longest side to draw at before reducing: larger than asked if letters and gaps need more.
 
     Args:
-        side: What the picture may have in the end, in pixels.
-        size_of: What is needed of a side that may be had.
+        side: The longest side of the final image, in pixels.
+        size_of: Gives the width and height that a drawing for a longest side comes out with.
     """
     while max(size_of(side)) > side:
         side *= 2
@@ -92,7 +93,7 @@ def draw_side(side: int, size_of: Callable[[int], tuple[int, int]]) -> int:
 
 
 def thumbnails(pictures: Sequence[Picture | None], box: Size) -> "list[Image.Image | None]":
-    """Each picture decoded, one after the other, and made small enough for a cell; None for what is none."""
+    """Decode the images one by one and reduce each to fit a cell; None for a missing or damaged one."""
     return [None if picture is None else _thumbnail(picture, box) for picture in pictures]
 
 
@@ -104,7 +105,7 @@ def draw_cell(
     at: tuple[int, int],
     box: Size,
 ) -> None:
-    """Draw a picture into the middle of its cell, or an empty place."""
+    """Draw an image in the middle of its cell, or an empty cell."""
     left, top = at
     right, bottom = left + box.width - 1, top + box.height - 1
     if image is None:
@@ -145,14 +146,14 @@ class _Layout:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Of the whole sheet."""
+        """Width and height of the complete sheet."""
         return (
             self.columns * (self.box.width + self.gap) + self.gap,
             self.rows * (self.box.height + self.caption_height + self.gap) + self.gap,
         )
 
     def place(self, index: int) -> tuple[int, int]:
-        """The upper left corner of a cell."""
+        """Return the upper left corner of a cell."""
         row, column = divmod(index, self.columns)
         return (
             self.gap + column * (self.box.width + self.gap),
@@ -161,7 +162,7 @@ class _Layout:
 
 
 def _layout(columns: int, count: int, *, shape: CellShape, side: int, caption_lines: int) -> _Layout:
-    """The cells in so many columns, as large as they may be on a sheet of a longest side."""
+    """Lay out the cells in so many columns, as large as a sheet with this longest side allows."""
     rows = math.ceil(count / columns)
     gap = max(4, min(32, side // 128))
     letters = max(12, min(22, round(side / max(columns, rows) / 18)))
@@ -179,10 +180,10 @@ def _layout(columns: int, count: int, *, shape: CellShape, side: int, caption_li
 
 
 class ContactSheet:
-    """Pictures, decoded once, that can be drawn in any size up to the first.
+    """A sheet of images that are decoded once and drawn at any size up to the first.
 
     Raises:
-        InvalidRequest: There is no picture, or too many, or another number of captions.
+        InvalidRequest: There are no images, too many, or not as many captions as images.
     """
 
     def __init__(
@@ -199,10 +200,10 @@ class ContactSheet:
         )
         if captions is not None and len(captions) != len(pictures):
             raise InvalidRequest(
-                f"There are {len(captions)} captions for {len(pictures)} pictures.",
+                f"There are {len(captions)} captions for {len(pictures)} images.",
                 parameter="captions",
                 value=len(captions),
-                allowed=f"{len(pictures)} texts",
+                allowed=f"{len(pictures)} captions",
             )
         self._text = TextDrawing()
         self._captions = [self._text.drawable(caption) for caption in captions or ()]
@@ -211,7 +212,7 @@ class ContactSheet:
         self._images = thumbnails(pictures, self._layout(longest_side).box)
 
     def draw(self, longest_side: int) -> "Image.Image":
-        """The sheet, at most so many pixels wide and high."""
+        """Draw the sheet, at most this many pixels wide and high."""
         from PIL import Image, ImageDraw  # noqa: PLC0415 - starting must not wait for Pillow
 
         layout = self._layout(longest_side)
@@ -228,7 +229,7 @@ class ContactSheet:
         return self._best_layout(draw_side(side, lambda within: self._best_layout(within).size))
 
     def _best_layout(self, side: int) -> _Layout:
-        """The layout whose pictures come out largest, with as many lines for captions as these need."""
+        """Choose the layout with the largest images and as many caption lines as needed."""
         if not any(self._captions):
             return self._largest(side, caption_lines=0)
         layout = self._largest(side, caption_lines=1)

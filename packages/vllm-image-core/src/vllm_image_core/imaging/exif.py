@@ -1,8 +1,8 @@
-"""An EXIF block: the comment that other tools read a picture's settings from.
+"""Read and write EXIF blocks, whose comment holds an image's settings for other tools.
 
 Source: Exif 2.32 and 3.0 (CIPA DC-008), sections 4.5 and 4.6; TIFF 6.0, section 2. AUTOMATIC1111, Forge and
-SD.Next write the comment as UTF-16, its high bytes first, after the mark UNICODE; ComfyUI's WebP has its JSON
-in the first directory, and Fooocus its comment. Windows adds a title and a comment of its own, the "XP" tags.
+SD.Next write the comment as big-endian UTF-16 after the code UNICODE. ComfyUI's WebP files have their JSON,
+and Fooocus's files their comment, in the first directory. Windows adds a title and a comment as "XP" tags.
 """
 
 import struct
@@ -16,7 +16,7 @@ from vllm_image_core.imaging.exif_text import Order, comment_text, plain_text, w
 __all__ = ["PREFIX", "Exif", "encode", "read"]
 
 PREFIX: Final = b"Exif\0\0"
-"""What stands before the block in a JPEG, and in some WebP."""
+"""The bytes before the block in a JPEG, and in some WebP files."""
 
 _BIG_ENDIAN: Final = b"MM\0*"
 _LITTLE_ENDIAN: Final = b"II*\0"
@@ -25,7 +25,7 @@ _EXIF_DIRECTORY: Final = 0x8769
 _EXIF_VERSION: Final = 0x9000
 _USER_COMMENT: Final = 0x9286
 _POINTERS: Final = frozenset({_EXIF_DIRECTORY, 0x8825, 0xA005, 0x014A})
-"""Where further directories begin: Exif's own, GPS, interoperability, and those of TIFF."""
+"""Tags that point to further directories: Exif's own, GPS, interoperability, and those of TIFF."""
 
 _NAMED: Final[Mapping[int, str]] = {
     0x010E: "Description",
@@ -34,7 +34,7 @@ _NAMED: Final[Mapping[int, str]] = {
     0x9C9C: "XPComment",
     0x9C9F: "XPSubject",
 }
-"""ImageDescription, Software and what Windows adds, by the keywords that PNG has for the first two."""
+"""Keywords for ImageDescription, Software and the tags of Windows; the first two are those of PNG."""
 
 _WIDE: Final = range(0x9C9B, 0x9CA0)
 _BYTE, _ASCII, _SHORT, _LONG, _UNDEFINED, _UTF_8 = 1, 2, 3, 4, 7, 129
@@ -51,13 +51,13 @@ _ORIENTATIONS: Final = range(1, 9)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exif:
-    """What a block says, as far as it is read here.
+    """The values of an EXIF block that are read here.
 
     Attributes:
-        comment: UserComment, of the Exif directory if it has one that is not blank; None if there is none.
+        comment: The UserComment, preferably a non-blank one of the Exif directory; None if there is none.
         texts: The texts of the first directory, in its order: maker, model, software and the like.
-        orientation: How the picture is to be turned, 1 to 8; 1 is upright.
-        more_comments: UserComment of further directories.
+        orientation: How a viewer must turn the image, 1 to 8; 1 is upright.
+        more_comments: The UserComments of further directories.
         named: The description, the software, and the title and comment that Windows writes, by keyword.
     """
 
@@ -69,7 +69,7 @@ class Exif:
 
 
 def encode(comment: str, *, orientation: int = 1) -> bytes:
-    """A block with a comment, without PREFIX; lone surrogates, which UTF-16 does not have, become U+FFFD."""
+    """Encode a block with a comment, without PREFIX; lone surrogates, invalid in UTF-16, become U+FFFD."""
     clean = comment.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "replace")
     content = _UNICODE + clean.encode("utf-16-be")
     first = [_entry(_EXIF_DIRECTORY, _LONG, 1, 0)]
@@ -84,7 +84,7 @@ def encode(comment: str, *, orientation: int = 1) -> bytes:
 
 
 def read(block: bytes) -> Exif:
-    """What a block says, with or without PREFIX; a damaged one says what can be read, and no more."""
+    """Read a block, with or without PREFIX; if it is damaged, read as much as possible."""
     tiff = memoryview(block.removeprefix(PREFIX))
     start = bytes(tiff[:4])
     order: Order = "<" if start == _LITTLE_ENDIAN else ">"
@@ -105,7 +105,7 @@ def read(block: bytes) -> Exif:
 
 
 def _directories(tiff: memoryview, order: Order) -> Iterator[list["_Entry"]]:
-    """The directories, each once: the first, those that it points to, and the next in the chain."""
+    """Yield each directory once: the first, those that it points to, and the next in the chain."""
     waiting, seen = [_number(tiff[4:8], order)], set[int]()
     while waiting and len(seen) < _MAX_DIRECTORIES:
         start = waiting.pop(0)
@@ -122,7 +122,7 @@ def _directories(tiff: memoryview, order: Order) -> Iterator[list["_Entry"]]:
 
 
 def _comments(directories: Sequence[Sequence["_Entry"]], order: Order) -> Iterator[str]:
-    """The comments: those that say something first, of these the Exif directory's, as the standard has it."""
+    """Yield the comments: non-blank ones first, and of these the Exif directory's, as in the standard."""
     found = [
         (_rank(number, entries), entry.value)
         for number, entries in enumerate(directories)
@@ -134,7 +134,7 @@ def _comments(directories: Sequence[Sequence["_Entry"]], order: Order) -> Iterat
 
 
 def _rank(number: int, entries: Sequence["_Entry"]) -> int:
-    """0 for Exif's own directory, which as a rule has a version; the others in their order."""
+    """Return 0 for Exif's own directory, which usually has a version; the others follow in order."""
     is_exif = number > 0 and any(entry.tag == _EXIF_VERSION for entry in entries)
     return 0 if is_exif else number + 1
 
@@ -162,7 +162,7 @@ class _Entry:
 
 
 def _entries(tiff: memoryview, order: Order, start: int) -> Iterator[_Entry]:
-    """The entries of the directory at a place, those whose value lies wholly in the block."""
+    """Yield the entries of the directory at an offset whose value lies completely in the block."""
     count = min(_number(tiff[start : start + 2], order), _MAX_ENTRIES)
     for position in range(start + 2, start + 2 + count * _ENTRY_BYTES, _ENTRY_BYTES):
         if position + _ENTRY_BYTES > len(tiff):

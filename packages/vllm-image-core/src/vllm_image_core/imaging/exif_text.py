@@ -1,8 +1,8 @@
-"""Text in EXIF, in any of the encodings that programs write it in.
+"""Decode text from EXIF, in any of the encodings that programs use.
 
 Source: Exif 2.32 and 3.0 (CIPA DC-008), section 4.6.5, "UserComment": eight bytes name the character code.
-Writers disagree on what follows them: AUTOMATIC1111 (by piexif) writes UTF-16 with its high bytes first, many
-others UTF-16 in the block's byte order, Exif 3.0 asks for UTF-8, and some write no code at all.
+Writers disagree on what follows them: AUTOMATIC1111 (through piexif) writes big-endian UTF-16, many others
+write UTF-16 in the block's byte order, Exif 3.0 asks for UTF-8, and some write no code at all.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Final, Literal
 __all__ = ["Order", "comment_text", "is_readable", "plain_text", "utf_text", "wide_text"]
 
 Order = Literal["<", ">"]
-"""Low bytes first, or high bytes first, as `struct` spells it."""
+"""Little-endian or big-endian, as `struct` spells it."""
 
 _CODE_BYTES: Final = 8
 _CODES: Final = frozenset({b"ascii", b"unicode", b"jis", b"utf-8", b"utf8", b""})
@@ -27,17 +27,17 @@ _PRINTABLE: Final = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F)])
 _FEW_LETTERS: Final = 5
 _SHORT_BYTES: Final = 16
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
-"""What no text has in UTF-8: control characters other than tabs, line breaks, and the escape of colours."""
+"""Never part of UTF-8 text: control characters other than tabs, line breaks, and the escape of colours."""
 
 _KANA: Final = 0x30
-"""The high byte of Japan's syllables in UTF-16, which in ASCII is the digit 0."""
+"""The high byte of Japanese kana in UTF-16, which in ASCII is the digit 0."""
 
 _SAMPLED_BYTES: Final = 4096
 _CLEAR_SHARE: Final = 8
-"""One unit in eight whose same half is a control character shows that these are units of UTF-16."""
+"""If one unit in eight has a control character in the same half, the text is UTF-16."""
 
 _CLEAR_COUNT: Final = 16
-"""So do that many in a longer text, if the other halves have next to none."""
+"""So it is with this many in a longer text, if the other halves have next to none."""
 
 _LETTERS: Final = re.compile("[\t\n\r\x20-\x7e\u3000-\u30ff]")
 _OTHER_LETTERS: Final = re.compile(
@@ -47,17 +47,17 @@ _UNREADABLE: Final = re.compile(
     "[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef\ufffd-\uffff]"
 )
 _MOST_UNREADABLE: Final = 10
-"""A text in which more than one character in ten cannot be read is not taken for text."""
+"""If more than one character in ten is unreadable, the bytes are not taken for text."""
 
 
 def comment_text(value: bytes, order: Order) -> str:
-    """A UserComment's text, whatever its eight bytes of code say and whoever left them out.
+    """Decode a UserComment, whatever its eight bytes of code say, and also without them.
 
     Bytes that cannot be decoded become U+FFFD.
 
     Args:
         value: The complete value, with its code if it has one.
-        order: The block's byte order, which decides if the text itself does not show its own.
+        order: The block's byte order, used if the text itself does not show its own.
     """
     code = _code(value[:_CODE_BYTES])
     if code is None:
@@ -69,7 +69,7 @@ def comment_text(value: bytes, order: Order) -> str:
 
 
 def plain_text(value: bytes, order: Order) -> str:
-    """The text of an EXIF entry without a code: UTF-8 up to its first zero byte, or else UTF-16."""
+    """Decode the text of an EXIF entry without a code: UTF-8 up to the first zero byte, or else UTF-16."""
     text = value.partition(b"\0")[0]
     if _shows_utf_16(value) and not (len(text) > 1 and _is_utf_8(text)):
         return wide_text(value, order)
@@ -77,12 +77,12 @@ def plain_text(value: bytes, order: Order) -> str:
 
 
 def utf_text(value: bytes, order: Order, *, wide: bool = False) -> str:
-    """Text in UTF-8 or UTF-16, as its bytes show; what is neither becomes U+FFFD.
+    """Decode UTF-8 or UTF-16, whichever the bytes show; invalid bytes become U+FFFD.
 
     Args:
         value: The bytes.
         order: The byte order if the bytes fit either.
-        wide: Whether it is said to be UTF-16: then it is read as that even if its bytes do not show it.
+        wide: Whether it is declared as UTF-16; then it is read as UTF-16 even if its bytes do not show it.
     """
     for mark, encoding in _BYTE_ORDER_MARKS:
         if value.startswith(mark):
@@ -95,25 +95,25 @@ def utf_text(value: bytes, order: Order, *, wide: bool = False) -> str:
 
 
 def wide_text(value: bytes, order: Order) -> str:
-    """UTF-16 text in the byte order that its characters show: writers disagree on whether the block's holds.
+    """Decode UTF-16 in the byte order that its characters show; not all writers use the block's order.
 
-    In text with Latin letters, digits or spaces, most zero bytes are the high ones. In any other, the order
-    in which more of it is text counts.
+    In text with Latin letters, digits or spaces, most zero bytes are high bytes. For any other text, the
+    order that makes more of it readable is used.
     """
     value = _in_pairs(value)
     return _strip(value.decode(_UTF_16[_unit_order(value, order)], "replace"))
 
 
 def is_readable(text: str) -> bool:
-    """Whether a text was decoded as what it is: nearly all of its characters can be read."""
+    """Whether a text was decoded correctly, that is, nearly all of its characters are readable."""
     sample = text[:_SAMPLED_BYTES]
     return len(_UNREADABLE.findall(sample)) * _MOST_UNREADABLE <= len(sample)
 
 
 def _code(first: bytes) -> bytes | None:
-    """The code that the first eight bytes name, in any case; None if they are text already.
+    """Return the code that the first eight bytes name, in lower case; None if they are text already.
 
-    Some cameras pad it with spaces; only in capitals, since text may begin with such a word.
+    Some cameras pad it with spaces. That counts only in capitals, since text may begin with such a word.
     """
     if len(first) < _CODE_BYTES:
         return None
@@ -122,7 +122,7 @@ def _code(first: bytes) -> bytes | None:
 
 
 def _japanese(value: bytes) -> str:
-    """Text after the code JIS: in ISO 2022 by the standard, in Shift JIS, EUC or UTF-8 by some writers."""
+    """Decode text after the code JIS: ISO 2022 by the standard, Shift JIS, EUC or UTF-8 by some writers."""
     value = value.rstrip(b"\0")
     if b"\x1b" in value:
         return _strip(value.decode("iso2022_jp_2", "replace"))
@@ -138,7 +138,7 @@ def _japanese(value: bytes) -> str:
 
 
 def _is_utf_8(value: bytes) -> bool:
-    """Whether this is UTF-8 and no UTF-16 that happens to be valid; the last character may be cut off."""
+    """Whether this is UTF-8, not UTF-16 that happens to be valid UTF-8; it may end within a character."""
     if _CONTROLS.search(value) or _is_kana(value):
         return False
     try:
@@ -149,19 +149,19 @@ def _is_utf_8(value: bytes) -> bool:
 
 
 def _is_kana(value: bytes) -> bool:
-    """Whether each second byte is that of kana: in ASCII there would be a 0 at each second place."""
+    """Whether every other byte is the high byte of kana; in ASCII, every other character would be a 0."""
     halves = (value[0::2], value[1::2])
     return len(value) > 2 and any(half.count(_KANA) * 2 > len(half) for half in halves)  # noqa: PLR2004 - a unit
 
 
 def _is_mostly_ascii(value: bytes) -> bool:
-    """Whether this is text in an encoding of single bytes that has a few letters beyond ASCII."""
+    """Whether this is text in a single-byte encoding with a few letters beyond ASCII."""
     others = len(value.translate(None, _PRINTABLE))
     return not _is_kana(value) and others * _FEW_LETTERS < len(value)
 
 
 def _shows_utf_16(value: bytes) -> bool:
-    """Whether the bytes that no other encoding of text has lie on one side of the units."""
+    """Whether bytes that only UTF-16 text has are all in the same half of the units."""
     inner = value.rstrip(b"\0")
     first, second = (len(half) - len(half.translate(None, _NEVER)) for half in (inner[0::2], inner[1::2]))
     most, least = max(first, second), min(first, second)
@@ -185,7 +185,7 @@ def _unit_order(value: bytes, order: Order) -> Order:
 
 
 def _sense(text: str) -> int:
-    """How much of a text is letters of scripts in use; those that hardly occur by chance count twice."""
+    """Score a text by its letters of scripts in use; those that rarely occur by chance count twice."""
     letters, others, unreadable = (
         len(each.findall(text)) for each in (_LETTERS, _OTHER_LETTERS, _UNREADABLE)
     )

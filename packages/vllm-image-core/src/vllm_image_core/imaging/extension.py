@@ -1,4 +1,4 @@
-"""Tell the image format from a file name's extension."""
+"""Recognise the image format from a file name's extension."""
 
 from collections.abc import Mapping
 from pathlib import PurePath
@@ -32,9 +32,10 @@ _OTHER_IMAGES: Final = frozenset(
 
 
 def extension_format(filename: object) -> tuple[str, Literal["png", "jpeg", "webp"] | None] | None:
-    """The image extension that a name ends in, with its dot, and the format it stands for.
+    """Return the image extension of a file name, with its dot, and the format it stands for.
 
-    None for a name without one; no format for one of an image that is not made here, such as ".tiff".
+    None if the name has no image extension; the format is None for one that is not generated here, such as
+    ".tiff".
     """
     extension = PurePath(filename.strip()).suffix if isinstance(filename, str) else ""
     if extension.lower() in _FORMATS:

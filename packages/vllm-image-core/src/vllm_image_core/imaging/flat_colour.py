@@ -1,4 +1,4 @@
-"""Flatness: whether a picture is one colour all over, which is what a model that failed in silence draws."""
+"""Detect an image that is one colour all over, the usual output of a model that fails silently."""
 
 import zlib
 from collections.abc import Iterator, Mapping
@@ -29,13 +29,13 @@ _PART_BYTES: Final = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How pixels lie in their lines: whole bytes, not interlaced.
+    """How the pixels are stored in a PNG with samples of 8 or 16 bits, not interlaced.
 
     Attributes:
-        width: Pixels of a line.
+        width: Pixels per line.
         height: Lines.
-        pixel_bytes: Bytes of a pixel.
-        sample_bytes: Bytes of a sample, 1 or 2.
+        pixel_bytes: Bytes per pixel.
+        sample_bytes: Bytes per sample, 1 or 2.
         coloured: Whether a pixel begins with red, green and blue; otherwise with a shade of grey.
     """
 
@@ -47,10 +47,10 @@ class Layout:
 
     @classmethod
     def of(cls, data: bytes) -> Self | None:
-        """How they lie in a PNG; None where they are interlaced, of a palette, or of fewer than 8 bits.
+        """Read the layout of a PNG; None if it is interlaced, has a palette, or fewer than 8 bits a sample.
 
         Raises:
-            BadPicture: The header is cut off, or has values that no PNG has.
+            BadPicture: The header is cut off, or has values that are not allowed in a PNG.
         """
         header = png.header(data)
         if header.interlaced or header.depth < _BITS or header.colour == _PALETTE:
@@ -66,9 +66,9 @@ class Layout:
 
 
 def read_filtered_lines(data: bytes, layout: Layout) -> Iterator[bytes]:
-    """Each line as it was packed: its filter, then its bytes. Ends early where the PNG is damaged.
+    """Yield each line as it was compressed: its filter, then its bytes. Ends early if the PNG is damaged.
 
-    Unpacks as it goes: whatever the size of the picture, little more than a line is held.
+    Decompresses as it goes: whatever the size of the image, little more than a line is in memory.
     """
     return islice(_lines(data, 1 + layout.width * layout.pixel_bytes), layout.height)
 
@@ -78,9 +78,9 @@ def _lines(data: bytes, length: int) -> Iterator[bytes]:
     with suppress(zlib.error):
         for part in _unpack(data):
             waiting += part
-            whole = len(waiting) // length * length
-            yield from (waiting[start : start + length] for start in range(0, whole, length))
-            waiting = waiting[whole:]
+            complete = len(waiting) // length * length
+            yield from (waiting[start : start + length] for start in range(0, complete, length))
+            waiting = waiting[complete:]
 
 
 def _unpack(data: bytes) -> Iterator[bytes]:
@@ -101,18 +101,18 @@ def _packed_chunks(data: bytes) -> Iterator[memoryview]:
 
 
 _ROUNDING: Final = 4
-"""By how much JPEG and WebP may miss a colour, out of 255."""
+"""How far JPEG and WebP may be off a colour, out of 255."""
 
 _FILTERS: Final = range(5)
-"""PNG, section 9.2: none, left, up, their average, and whichever of three is nearest."""
+"""PNG, section 9.2: none, left, up, average and Paeth."""
 
 
 def flat_colour(picture: Picture) -> str | None:
-    """The colour, as "#rrggbb", of a picture that has no other; None where it has more, or is damaged.
+    """Return an image's only colour as "#rrggbb"; None if it has more than one, or is damaged.
 
-    A PNG is unpacked line by line up to the first that differs, which is the first of nearly every picture:
-    microseconds, and some ten milliseconds for a flat one. Other formats, interlaced PNG and those of fewer
-    than 8 bits are decoded. See-through pixels count by their colour.
+    A PNG is decompressed line by line up to the first line that differs, which in nearly every image is the
+    first: microseconds, or some ten milliseconds for a flat image. Other formats, interlaced PNG and those
+    with fewer than 8 bits are decoded. Transparent pixels count by their colour.
     """
     layout = Layout.of(picture.bytes) if picture.format == "png" else None
     if layout is None:
@@ -122,7 +122,7 @@ def flat_colour(picture: Picture) -> str | None:
 
 
 def _only_pixel(data: bytes, layout: Layout) -> bytes | None:
-    """The bytes of the pixel of which a PNG consists, compared while the lines are still filtered."""
+    """Return the bytes of the pixel that fills a PNG, if one does; lines are compared while filtered."""
     pixel, expected = b"", dict[int, bytes]()
     lines = 0
     for line in read_filtered_lines(data, layout):
@@ -138,7 +138,7 @@ def _only_pixel(data: bytes, layout: Layout) -> bytes | None:
 
 
 def _flat_lines(pixel: bytes, above: bytes, width: int) -> Mapping[int, bytes]:
-    """What a line of one colour under another such line looks like, by its filter."""
+    """Return, by filter, the bytes of a line of one colour below another such line."""
     return {
         kind: bytes([kind])
         + bytes((value - _prediction(kind, 0, up)) % 256 for value, up in zip(pixel, above, strict=True))
@@ -149,12 +149,12 @@ def _flat_lines(pixel: bytes, above: bytes, width: int) -> Mapping[int, bytes]:
 
 
 def _prediction(kind: int, left: int, up: int) -> int:
-    """What a filter takes off a byte; the last takes `left`, or at the edge, where that is 0, `up`."""
+    """Return what a filter subtracts from a byte; the last takes `left`, or `up` at the edge (left is 0)."""
     return (0, left, up, (left + up) // 2, left or up)[kind]
 
 
 def _colour_name(pixel: bytes, layout: Layout) -> str:
-    high = pixel[:: layout.sample_bytes]  # of two bytes the first says nearly all
+    high = pixel[:: layout.sample_bytes]  # the first of two bytes is the significant one
     red, green, blue = high[:3] if layout.coloured else high[:1] * 3
     return f"#{red:02x}{green:02x}{blue:02x}"
 

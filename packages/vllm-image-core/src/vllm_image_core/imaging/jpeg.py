@@ -1,4 +1,4 @@
-"""The markers of a JPEG file: walked, checked and spliced, without decoding a pixel.
+"""Check JPEG files, and read and write their metadata segments, without decoding a pixel.
 
 Source: ITU-T T.81, annex B; for EXIF and XMP, Exif 2.32, section 4.7, and XMP part 3, section 1.1.3.
 """
@@ -32,14 +32,14 @@ _MAX_CONTENT_BYTES: Final = 65_533
 
 _MAX_COMMENTS: Final = 4
 _MAX_SEGMENTS: Final = 4096
-"""How many segments are looked at; a picture has some ten."""
+"""How many segments are examined; an image has about ten."""
 
 
 def size(data: bytes) -> Size:
-    """The size that the frame header of a JPEG tells.
+    """Read the size from the frame header of a JPEG.
 
     Raises:
-        BadPicture: There is no such header, or its size is nothing.
+        BadPicture: There is no such header, or a side is 0.
     """
     for marker, start in _segments(data):
         if marker in _FRAMES:
@@ -48,40 +48,39 @@ def size(data: bytes) -> Size:
             if not (width and height and len(data) >= start + 7):
                 break
             return Size(width, height)
-    raise BadPicture(f"The JPEG's {len(data)} bytes tell no size.")
+    raise BadPicture(f"The JPEG's {len(data)} bytes do not contain its size.")
 
 
 def check(data: bytes) -> int:
-    """Check that a JPEG is whole, from its tables to its end, and return how long it is in bytes.
+    """Check that a JPEG is complete, from its tables to its end, and return its length in bytes.
 
-    JPEG has no checksums: a damaged byte within the scan is not found. Spaces and zero bytes may follow.
+    JPEG has no checksums: a damaged byte within the scan is not detected. Spaces and zero bytes may follow.
 
     Raises:
         BadPicture: The scan or the end is missing.
     """
     if _SCAN not in (marker for marker, _ in _segments(data)):
-        raise BadPicture("The JPEG has no picture data.")
-    whole = data.rstrip(b"\0 \t\r\n")
-    if not whole.endswith(_END):
+        raise BadPicture("The JPEG has no image data.")
+    content = data.rstrip(b"\0 \t\r\n")
+    if not content.endswith(_END):
         raise BadPicture(f"The JPEG is cut off after {len(data)} bytes, or followed by something else.")
-    return len(whole)
+    return len(content)
 
 
 def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
-    """A checked JPEG with these texts, each in a segment that replaces a former one; the rest stays.
+    """Write texts into a checked JPEG, each in a segment that replaces an earlier one; the rest is kept.
 
-    They stand after the start and its JFIF header. "parameters" is written as EXIF's UserComment, a packet
-    of XMP as it is.
+    They are written after the start and the JFIF header. "parameters" becomes EXIF's UserComment; an XMP
+    packet is written as it is.
 
     Args:
         data: The JPEG.
-        texts: By keyword.
-        alone: Whether EXIF, XMP, IPTC and comments are removed where no text replaces them; how the picture
-            is turned is kept.
+        texts: The texts by keyword.
+        alone: Whether to remove all other EXIF, XMP, IPTC and comments; the orientation is kept.
 
     Raises:
-        ValueError: A text has another keyword.
-        TextTooLong: A text does not fit into a segment, which has less than 64 KiB.
+        ValueError: A text has a different keyword.
+        TextTooLong: A text does not fit into a segment, which holds less than 64 KiB.
     """
     new = metadata_blocks.blocks(texts, replaced=_blocks(data), alone=alone)
     view = memoryview(data)
@@ -94,9 +93,9 @@ def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) ->
 
 
 def read_texts(data: bytes) -> dict[str, str]:
-    """The texts in EXIF, XMP and comments by the keywords that PNG has, whatever else is wrong with the file.
+    """Read the texts in EXIF, XMP and comments by their PNG keywords, even from a damaged file.
 
-    A comment, which may be in any encoding, is "Comment", and any more of them "Comment 2" and so on.
+    A comment, which may be in any encoding, is "Comment"; further ones are "Comment 2" and so on.
     """
     if not data.startswith(SIGNATURE):
         return {}
@@ -108,12 +107,12 @@ def read_texts(data: bytes) -> dict[str, str]:
 
 
 def read_packet(data: bytes) -> dict[str, str]:
-    """The packet of XMP alone, which is read sooner than all texts; for any bytes at all."""
+    """Read only the XMP packet, which is faster than reading all texts; accepts any bytes."""
     return metadata_blocks.packet_text(_blocks(data)) if data.startswith(SIGNATURE) else {}
 
 
 def orientation(data: bytes) -> int:
-    """How the picture is to be turned, as EXIF has it; 1, upright, where nothing is told."""
+    """Return the EXIF orientation: how a viewer must turn the image; 1 (upright) if there is none."""
     return exif.read(_blocks(data).exif or b"").orientation
 
 
@@ -133,7 +132,7 @@ def _content(data: bytes, start: int) -> bytes:
 
 
 def _after_jfif(data: bytes) -> int:
-    """Where a first segment APP0 ends, or else where the start does."""
+    """Return where a leading APP0 segment ends, or else where the start marker ends."""
     marker, start = next(_segments(data), (None, 2))
     return start + int.from_bytes(data[start : start + 2]) if marker == _APP0 else 2
 
@@ -152,7 +151,7 @@ def _segment(keyword: str, content: bytes) -> bytes:
 
 
 def _replaced_ranges(data: bytes, new: Blocks) -> Iterator[tuple[int, int]]:
-    """Where the segments begin and end that new ones take the place of."""
+    """Yield the start and end of each segment that a new one replaces."""
     prefixes = (exif.PREFIX,) * (new.exif is not None)
     prefixes += (_XMP_PREFIX, _MORE_XMP_PREFIX) * (new.xmp is not None)
     for marker, start in _segments(data):
@@ -161,14 +160,14 @@ def _replaced_ranges(data: bytes, new: Blocks) -> Iterator[tuple[int, int]]:
 
 
 def _foreign(data: bytes) -> Iterator[tuple[int, int]]:
-    """Where the segments begin and end that hold texts, whoever wrote them."""
+    """Yield the start and end of each segment that holds text, whoever wrote it."""
     for marker, start in _segments(data):
         if marker in (_APP1, _APP13, _COMMENT):
             yield start - 2, start + int.from_bytes(data[start : start + 2])
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """The first segments: each marker up to the first scan, and where the segment after it starts."""
+    """Yield each marker up to the first scan, with the offset of its segment."""
     return islice(_all_segments(data), _MAX_SEGMENTS)
 
 

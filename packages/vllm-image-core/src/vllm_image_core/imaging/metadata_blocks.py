@@ -1,4 +1,4 @@
-"""Texts in the two blocks that JPEG and WebP have for them, EXIF and XMP."""
+"""Convert texts to and from the two metadata blocks of JPEG and WebP, EXIF and XMP."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,37 +11,37 @@ __all__ = ["KEYWORD", "MAX_BLOCK_BYTES", "Blocks", "blocks", "packet_text", "tex
 
 
 KEYWORD = "parameters"
-"""The keyword of the PNG text, the same in all of these tools."""
+"""The keyword of the PNG text with the settings, the same in AUTOMATIC1111 and similar tools."""
 
 
 MAX_BLOCK_BYTES: Final = 1_048_576
-"""A block of more than 1 MiB is not read."""
+"""A block larger than 1 MiB is not read to its end."""
 
 _COMFYUI: Final = ("prompt", "workflow")
-"""ComfyUI's WebP has its JSON in EXIF's first directory, each after its name and a colon."""
+"""In ComfyUI's WebP files the JSON texts are in EXIF's first directory, each after its name and a colon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
-    """The content of the two blocks, EXIF without its prefix; None where there is none."""
+    """The content of the two blocks, EXIF without its prefix; None if there is none."""
 
     exif: bytes | None = None
     xmp: bytes | None = None
 
 
 def blocks(texts: Mapping[str, str], *, replaced: Blocks, alone: bool = False) -> Blocks:
-    """The blocks that hold these texts; None where no text needs one.
+    """Build the blocks that hold these texts; None if no text needs one.
 
     Args:
-        texts: By keyword: "parameters", which becomes EXIF's UserComment, and a packet of XMP.
-        replaced: What is there already: of a replaced EXIF, how the picture is turned is kept.
-        alone: Whether all that is there already is replaced.
+        texts: The texts by keyword: "parameters", which becomes EXIF's UserComment, and an XMP packet.
+        replaced: The file's present blocks; the orientation of a replaced EXIF is kept.
+        alone: Whether all present texts are replaced.
 
     Raises:
-        ValueError: A keyword is another one.
+        ValueError: A text has a different keyword.
     """
     if others := sorted(texts.keys() - {KEYWORD, xmp.KEYWORD}):
-        raise ValueError(f"{others[0]!r} has no place in EXIF or XMP")
+        raise ValueError(f"{others[0]!r} cannot be stored in EXIF or XMP")
     comment, packet = texts.get(KEYWORD), texts.get(xmp.KEYWORD)
     orientation = exif.read(replaced.exif or b"").orientation
     if alone and orientation != 1:
@@ -53,10 +53,10 @@ def blocks(texts: Mapping[str, str], *, replaced: Blocks, alone: bool = False) -
 
 
 def texts(found: Blocks) -> dict[str, str]:
-    """The texts in the blocks, by the keywords that they have in a PNG.
+    """Read the texts in the blocks, by the keywords that they have in a PNG.
 
-    UserComment is "parameters", and any more of them "UserComment 2" and so on; the description, the
-    software, and what Windows writes stand under their own names.
+    UserComment is "parameters", and further ones are "UserComment 2" and so on; the description, the
+    software, and what Windows writes have their own names.
     """
     read = exif.read((found.exif or b"")[:MAX_BLOCK_BYTES])
     by_keyword = {} if read.comment is None else {KEYWORD: read.comment}
@@ -68,13 +68,13 @@ def texts(found: Blocks) -> dict[str, str]:
             by_keyword.setdefault(name.strip().lower(), rest)
     by_keyword |= read.named
     for number, text in enumerate(read.texts):
-        if text.lstrip().startswith("{"):  # early SwarmUI has its JSON where a camera has its model
+        if text.lstrip().startswith("{"):  # early SwarmUI writes its JSON where a camera writes its model
             by_keyword.setdefault(f"EXIF {number}", text)
     return by_keyword | packet_text(found)
 
 
 def packet_text(found: Blocks) -> dict[str, str]:
-    """The packet of XMP alone, by its keyword; nothing if there is none."""
+    """Return only the XMP packet, by its keyword; empty if there is none."""
     if not found.xmp:
         return {}
     packet = found.xmp[:MAX_BLOCK_BYTES]

@@ -1,4 +1,4 @@
-"""A picture: bytes that were checked to be a whole PNG, JPEG or WebP."""
+"""Check that bytes are a complete PNG, JPEG or WebP, and hold them as a Picture."""
 
 import builtins
 import io
@@ -27,18 +27,18 @@ _TURNS: Final = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-"""How Pillow turns a picture upright that lies as EXIF's orientation says; 1 is upright."""
+"""Pillow's operation that turns an image upright, by its EXIF orientation; 1 is upright."""
 
 _WALKERS = {"png": png, "jpeg": jpeg, "webp": webp}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A whole picture, encoded. Made by `Picture.check`.
+    """A complete image, encoded; created by `Picture.check`.
 
     Attributes:
         bytes: The file's content.
-        format: What the bytes are, whatever was asked for.
+        format: The format of the bytes, whatever was requested.
         width: Pixels.
         height: Pixels.
     """
@@ -50,32 +50,32 @@ class Picture:
 
     @classmethod
     def check(cls, data: builtins.bytes, *, max_pixels: int = MAX_PIXELS) -> Self:
-        """The picture in some bytes that came from outside.
+        """Check bytes from an untrusted source and return the image in them.
 
-        The size is read from the header and compared with the limit before anything is decoded; then the
-        file is walked to its end (PNG with every checksum), without decoding a pixel. Spaces and zero bytes
-        after the end are dropped. A PNG of 1024x1024 takes less than a millisecond.
+        The size is read from the header and compared with the limit before anything is decoded. Then the
+        file's structure is checked to its end (in a PNG, every checksum) without decoding a pixel. Spaces and
+        zero bytes after the end are dropped. A PNG of 1024x1024 takes less than a millisecond.
 
         Raises:
-            BadPicture: The bytes are something else, cut off, damaged, or a picture of too many pixels.
+            BadPicture: The bytes are something else, cut off or damaged, or the image has too many pixels.
         """
         kind = picture_format(data)
         if kind is None:
-            raise BadPicture(f"Expected a PNG, JPEG or WebP picture, and got {describe(data)}.")
+            raise BadPicture(f"Expected a PNG, JPEG or WebP image, but got {describe(data)}.")
         walker = _WALKERS[kind]
         size = walker.size(data)
         if size.pixels > max_pixels:
             raise BadPicture(
-                f"The picture says that its size is {size}; at most {max_pixels} pixels are taken."
+                f"The image's header gives its size as {size}; at most {max_pixels} pixels are accepted."
             )
         picture = cls(bytes=data[: walker.check(data)], format=kind, width=size.width, height=size.height)
         if kind != "png":
-            picture._verify()  # Pillow knows more of these two than the walk does
+            picture._verify()  # for these two formats, Pillow checks more than the walker does
         return picture
 
     @classmethod
     def check_file(cls, data: builtins.bytes) -> Self:
-        """The picture in a file's content: as `check`, but no error quotes the file, which may hold a secret.
+        """Check a file's content as `check` does, without quoting it in errors: it may hold a secret.
 
         Raises:
             BadPicture: As `check`.
@@ -91,16 +91,16 @@ class Picture:
 
     @property
     def extension(self) -> str:
-        """What a file of this format is called: "png", "jpg" or "webp"."""
+        """The file extension of this format: "png", "jpg" or "webp"."""
         return "jpg" if self.format == "jpeg" else self.format
 
     @property
     def orientation(self) -> int:
-        """How it lies in its file, by EXIF: 1 is upright, 2 to 8 are turned or mirrored."""
+        """The EXIF orientation: 1 is upright, 2 to 8 are turned or mirrored."""
         return _WALKERS[self.format].orientation(self.bytes)
 
     def pil(self) -> "Image.Image":
-        """The pixels as they lie in the file, as a Pillow image of its own, without the file's texts.
+        """Decode the pixels as they are stored into a new Pillow image, without the file's texts.
 
         Raises:
             BadPicture: The pixels cannot be decoded.
@@ -115,7 +115,7 @@ class Picture:
         return image
 
     def upright(self) -> "Image.Image":
-        """The pixels as a viewer shows them, turned as EXIF says; else as `pil`.
+        """Decode the pixels as a viewer shows them, turned as EXIF says; otherwise like `pil`.
 
         Raises:
             BadPicture: The pixels cannot be decoded.
@@ -135,7 +135,7 @@ class Picture:
             raise BadPicture(f"The {self.format.upper()} has two sizes: {self.size} and {Size(*image.size)}.")
 
     def _open(self) -> "Image.Image":
-        """In Pillow, without texts and EXIF: of damaged ones it warns, or fails in ways of its own."""
+        """Open in Pillow without texts and EXIF: if they are damaged, Pillow warns or fails unpredictably."""
         from PIL import Image  # noqa: PLC0415 - starting must not wait for Pillow
 
         bare = _WALKERS[self.format].with_texts(self.bytes, {}, alone=True)
@@ -145,7 +145,7 @@ class Picture:
             raise BadPicture(f"The {self.format.upper()} cannot be read by Pillow.") from error
 
     def _repr_png_(self) -> builtins.bytes | None:
-        """What a notebook shows; a WebP is shown as a PNG, since notebooks know no WebP."""
+        """Return a PNG for a notebook to show; a WebP is converted, since notebooks do not show WebP."""
         if self.format == "jpeg":
             return None
         return self.bytes if self.format == "png" else _as_png(self.pil())
@@ -155,20 +155,20 @@ class Picture:
 
 
 def with_text(picture: Picture, texts: Mapping[str, str], *, alone: bool = False) -> Picture:
-    """The picture with texts in its file, by keyword; no pixel is encoded again.
+    """Write texts into an image's file, by keyword, without encoding a pixel again.
 
-    In a PNG they stand right after the header, in tEXt or iTXt chunks. JPEG and WebP take two:
-    "parameters", as EXIF's UserComment, and "XML:com.adobe.xmp", a packet of XMP. A text replaces a former
-    one of the same keyword; every other byte stays.
+    In a PNG they come right after the header, in tEXt or iTXt chunks. JPEG and WebP accept two: "parameters",
+    as EXIF's UserComment, and "XML:com.adobe.xmp", an XMP packet. A text replaces an earlier one with the
+    same keyword; every other byte is kept.
 
     Args:
-        picture: Any checked picture.
-        texts: By keyword.
-        alone: Whether all other texts are removed; how a JPEG or WebP is turned is kept.
+        picture: Any checked image.
+        texts: The texts by keyword.
+        alone: Whether to remove all other texts; the orientation of a JPEG or WebP is kept.
 
     Raises:
-        ValueError: The format has no place for a keyword.
-        TextTooLong: A text is longer than the 1 MiB of a PNG or the 64 KiB of a JPEG.
+        ValueError: The format cannot store a text with this keyword.
+        TextTooLong: A text is longer than the 1 MiB a PNG can hold, or the 64 KiB a JPEG can hold.
     """
     if not texts and not alone:
         return picture
@@ -176,10 +176,10 @@ def with_text(picture: Picture, texts: Mapping[str, str], *, alone: bool = False
 
 
 def read_text(data: bytes) -> dict[str, str]:
-    """The texts in a picture's file by keyword; in JPEG and WebP those of EXIF and XMP, as `with_text`.
+    """Read the texts in an image's file by keyword; in JPEG and WebP from EXIF and XMP, as in `with_text`.
 
-    For any bytes at all: at most 64 texts of at most 1 MiB each, damaged ones left out. Others wrote
-    them: they are data, to be checked before use.
+    Accepts any bytes, and returns at most 64 texts of at most 1 MiB each, without damaged ones. Others wrote
+    them: treat them as data and check them before use.
     """
     kind = picture_format(data)
     return {} if kind is None else _WALKERS[kind].read_texts(data)

@@ -1,4 +1,4 @@
-"""The chunks of a PNG file: checked as the client does, read and spliced, without decoding a pixel.
+"""Check PNG files, and read and write their text chunks, without decoding a pixel.
 
 Source: PNG (Third Edition), W3C Recommendation of 24 June 2025, sections 5, 11 and 13.
 """
@@ -30,13 +30,13 @@ __all__ = [
 ]
 
 MAX_TEXT_BYTES = 1_048_576
-"""A text of more than 1 MiB is neither written nor read; Pillow's own limit is the same."""
+"""Text longer than 1 MiB is neither written nor read; Pillow has the same limit."""
 
 MAX_TEXTS = 64
 """How many texts are read from one file."""
 
 _MAX_CHUNKS = 65_536
-"""libpng cuts the largest picture that vLLM-Omni makes into about 17,000 chunks of 8 KiB."""
+"""libpng splits the largest image that vLLM-Omni generates into about 17,000 chunks of 8 KiB."""
 
 _HEADER = struct.Struct(">I4s")
 _FRAME_BYTES = 12
@@ -47,14 +47,14 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _TEXT_KINDS = (b"tEXt", b"zTXt", b"iTXt")
 _EXIF = b"eXIf"
 _PROFILES = ("Raw profile type exif", "Raw profile type APP1")
-"""How ImageMagick kept EXIF in PNG before there was a chunk for it: its bytes as hexadecimals."""
+"""How ImageMagick stored EXIF in PNG before there was a chunk for it: as text in hexadecimal."""
 _ALWAYS_INTERNATIONAL = "XML:com.adobe.xmp"
-"""Section 11.3.3.4: XMP stands in an iTXt chunk, whatever its characters."""
+"""Section 11.3.3.4: XMP is always in an iTXt chunk, whatever its characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Where a chunk lies: `start` is its first byte in the file, `length` that of its content."""
+    """A chunk's place in the file: `start` is its first byte, `length` the length of its content."""
 
     kind: bytes
     start: int
@@ -62,18 +62,18 @@ class Chunk:
 
     @property
     def content(self) -> slice:
-        """Where its content lies in the file."""
+        """The slice of the file that holds its content."""
         return slice(self.start + 8, self.start + 8 + self.length)
 
     @property
     def end(self) -> int:
-        """The first byte after it."""
+        """The position after its last byte."""
         return self.start + _FRAME_BYTES + self.length
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the first chunk tells: `colour` is the kind of colours, `depth` the bits of each sample."""
+    """The values of the first chunk: `colour` is PNG's colour type, `depth` the bits per sample."""
 
     size: Size
     depth: int
@@ -82,41 +82,41 @@ class Header:
 
     @property
     def samples(self) -> int:
-        """How many samples a pixel has."""
+        """Samples per pixel."""
         return _SAMPLES[self.colour]
 
 
 def header(data: bytes) -> Header:
-    """What the first chunk of a PNG tells.
+    """Read the first chunk of a PNG.
 
     Raises:
-        BadPicture: It is cut off, or has values that no PNG has.
+        BadPicture: It is cut off, or has values that are not allowed in a PNG.
     """
     try:
-        told = png_header(data[:_IHDR_END])
+        ihdr = png_header(data[:_IHDR_END])
     except DamagedPicture as error:
         raise _bad(error) from error
     interlaced = bool(data[_INTERLACING_AT])
-    return Header(Size(told.width, told.height), told.depth, told.colour, interlaced)
+    return Header(Size(ihdr.width, ihdr.height), ihdr.depth, ihdr.colour, interlaced)
 
 
 def size(data: bytes) -> Size:
-    """The size that the header of a PNG tells.
+    """Read the size from the header of a PNG.
 
     Raises:
-        BadPicture: The header is cut off, or has values that no PNG has.
+        BadPicture: The header is cut off, or has values that are not allowed in a PNG.
     """
     return header(data).size
 
 
 def check(data: bytes) -> int:
-    """Check that a PNG is whole, and return how many bytes long it is.
+    """Check that a PNG is complete, and return its length in bytes.
 
-    Each chunk is there with its checksum, in order, up to IEND; nothing but spaces and zero bytes follows.
-    The compressed pixels are not unpacked, but there must be enough of them for the size.
+    Every chunk must be there with its checksum, in order, up to IEND, and only spaces and zero bytes may
+    follow. The pixels are not decompressed, but there must be enough compressed data for the size.
 
     Raises:
-        BadPicture: The bytes are no whole PNG.
+        BadPicture: The bytes are not a complete PNG.
     """
     walk = PngWalk()
     try:
@@ -129,15 +129,15 @@ def check(data: bytes) -> int:
 
 
 def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
-    """A checked PNG with these texts, each keyword's former text replaced; everything else byte for byte.
+    """Write texts into a checked PNG, replacing earlier ones by keyword; all other bytes are kept.
 
-    A text in Latin-1 goes into a tEXt chunk, any other and XMP into an iTXt chunk, as Pillow does it; also
-    one that would be taken for UTF-8, which many programs write into tEXt.
+    Text in Latin-1 goes into a tEXt chunk; any other text, and XMP, into an iTXt chunk, as in Pillow. So does
+    Latin-1 text that could be read as UTF-8, which many programs write into tEXt.
 
     Args:
         data: The PNG.
-        texts: By keyword.
-        alone: Whether all other texts and EXIF are removed.
+        texts: The texts by keyword.
+        alone: Whether to remove all other texts and EXIF.
 
     Raises:
         ValueError: A keyword is not 1 to 79 printable Latin-1 characters.
@@ -157,12 +157,13 @@ def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) ->
 
 
 def read_texts(data: bytes) -> dict[str, str]:
-    """The texts of a PNG by keyword, whatever else is wrong with it; the last of a keyword counts.
+    """Read the texts of a PNG by keyword, even from a damaged file; the last text of a keyword counts.
 
-    Those in EXIF come after them, as JPEG and WebP have them, also in the form that ImageMagick gives EXIF.
+    Texts from EXIF, also where ImageMagick stored it as text, are added as for JPEG and WebP, unless a PNG
+    text has the same keyword.
 
-    At most 64 texts of at most 1 MiB each, also unpacked; damaged ones are left out. What is in them was
-    written by others: it is data, never a path or an instruction.
+    Returns at most 64 texts of at most 1 MiB each (decompressed), without damaged ones. Others wrote them:
+    they are data, never a path or an instruction.
     """
     texts: dict[str, str] = {}
     blocks: list[bytes] = []
@@ -186,13 +187,13 @@ def read_texts(data: bytes) -> dict[str, str]:
 
 
 def orientation(data: bytes) -> int:
-    """How the picture is to be turned, as its EXIF has it; 1, upright, where nothing is told."""
+    """Return the EXIF orientation: how a viewer must turn the image; 1 (upright) if there is none."""
     found = (chunk for chunk in chunks(data) if chunk.kind == _EXIF and chunk.length <= MAX_TEXT_BYTES)
     return next((exif.read(data[chunk.content]).orientation for chunk in found), 1)
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:
-    """Each chunk that lies wholly in a PNG's bytes, up to IEND, the damaged or the missing one."""
+    """Yield each complete chunk of a PNG, up to IEND or the first damaged or incomplete one."""
     position = len(SIGNATURE)
     for _ in range(_MAX_CHUNKS):
         if position + _FRAME_BYTES > len(data):
@@ -213,12 +214,12 @@ def _has_its_checksum(view: memoryview, chunk: Chunk) -> bool:
 
 
 def _bad(error: DamagedPicture) -> BadPicture:
-    told = str(error)
-    return BadPicture(f"{told[:1].upper()}{told[1:]}.")
+    message = str(error)
+    return BadPicture(f"{message[:1].upper()}{message[1:]}.")
 
 
 def _text_chunk(keyword: str, text: str) -> bytes:
-    """A tEXt or an iTXt chunk. Zero bytes and lone surrogates, which neither can hold, become U+FFFD."""
+    """Encode a tEXt or iTXt chunk. Zero bytes and lone surrogates, invalid in both, become U+FFFD."""
     name = _encode_keyword(keyword)
     clean = text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if (
@@ -240,7 +241,7 @@ def _is_latin_1(text: str) -> bool:
 
 def _encode_keyword(keyword: str) -> bytes:
     if not 1 <= len(keyword) <= 79 or keyword != keyword.strip() or not keyword.isprintable():  # noqa: PLR2004 - 11.3.3.2
-        raise ValueError(f"{keyword!r} is no keyword of 1 to 79 printable characters")
+        raise ValueError(f"{keyword!r} is not a keyword of 1 to 79 printable characters")
     return keyword.encode("latin-1")  # UnicodeEncodeError is a ValueError
 
 
@@ -249,7 +250,7 @@ def _keyword(content: bytes | memoryview) -> str:
 
 
 def _text(kind: bytes, content: bytes) -> str | None:
-    """The text in a chunk's content; None where it is damaged, or larger unpacked than a text may be."""
+    """Decode the text in a chunk's content; None if it is damaged, or too long when decompressed."""
     keyword, zero, rest = content.partition(b"\0")
     if not zero or not 1 <= len(keyword) <= 79:  # noqa: PLR2004 - section 11.3.3.2
         return None
@@ -262,7 +263,7 @@ def _text(kind: bytes, content: bytes) -> str | None:
 
 
 def _latin_1_or_utf_8(content: bytes) -> str:
-    """Text that should be Latin-1 by section 11.3.3.2, and is UTF-8 in the files of many programs."""
+    """Decode text that should be Latin-1 by section 11.3.3.2, but that many programs write as UTF-8."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -270,7 +271,7 @@ def _latin_1_or_utf_8(content: bytes) -> str:
 
 
 def _profile(text: str) -> bytes:
-    """The EXIF block in such a text: its name, its length, and its bytes as hexadecimals in lines."""
+    """Decode the EXIF block in ImageMagick's text: a name, a length, and lines of hexadecimal digits."""
     _, _, digits = text.strip().partition("\n")
     _, _, digits = digits.strip().partition("\n")
     try:
@@ -281,7 +282,7 @@ def _profile(text: str) -> bytes:
 
 
 def _international_text(content: bytes) -> str | None:
-    """After an iTXt's keyword: is it packed, how, language, the keyword translated, the text."""
+    """Decode what follows an iTXt's keyword: compression flag and method, language, translation, text."""
     flags, rest = content[:2], content[2:]
     _, zero, rest = rest.partition(b"\0")
     _, second_zero, text = rest.partition(b"\0")

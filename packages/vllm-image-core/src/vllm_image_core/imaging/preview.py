@@ -1,7 +1,7 @@
-"""Previews: one picture made small, many on a numbered contact sheet, or a grid with labelled axes.
+"""Draw previews: one reduced image, a numbered contact sheet of many, or a grid with labelled axes.
 
-They are what an assistant or a person sees of pictures that are too large to be sent. Each function draws at
-once and takes some ten milliseconds per picture; where an event loop runs, call it in a thread::
+Previews show an assistant or a person images that are too large to send. Each function blocks while it draws,
+about ten milliseconds per image; if an event loop is running, call it in a thread::
 
     small = await asyncio.to_thread(preview, image.picture, longest_side=512, max_bytes=60_000)
 """
@@ -28,18 +28,18 @@ def preview(
     max_bytes: int = 98_304,
     format: PreviewFormat = "webp",  # noqa: A002 - the field's own name, and keyword-only
 ) -> Picture:
-    """A picture made small: upright, opaque, without metadata, never enlarged.
+    """Draw a smaller version of an image: upright, opaque, without metadata, never enlarged.
 
-    Quality is given up first, down to where it is seen; then size.
+    To fit the byte limit, quality is lowered first, as far as it hardly shows; then the size.
 
     Args:
-        picture: Any checked picture.
+        picture: Any checked image.
         longest_side: Pixels, 16 to 4096.
-        max_bytes: Of the whole file, 1024 to 16 MiB.
-        format: "webp", or "jpeg" for what knows no WebP.
+        max_bytes: Bytes of the complete file, 1024 to 16 MiB.
+        format: "webp", or "jpeg" for programs that do not read WebP.
 
     Raises:
-        InvalidRequest: A limit is out of range, or nothing fits into it.
+        InvalidRequest: A limit is out of range, or too small for any image.
         BadPicture: The pixels cannot be decoded.
     """
     budget = ByteBudget(longest_side=longest_side, max_bytes=max_bytes, format=format)
@@ -60,18 +60,18 @@ def contact_sheet(
     max_bytes: int = 393_216,
     format: PreviewFormat = "webp",  # noqa: A002 - likewise
 ) -> Picture:
-    """Many pictures on one sheet, row by row, each with its number and, if given, a caption of two lines.
+    """Draw many images on one sheet, row by row, each with its number and an optional two-line caption.
 
     Args:
-        pictures: 1 to 256; None, or a picture that cannot be decoded, leaves an empty place of its number.
-        captions: One for each; letters that the font does not have are replaced or left out.
-        first_number: The number of the first, 0 to 999,999.
-        longest_side: As for `preview`; the number of columns is chosen so that pictures come out largest.
+        pictures: 1 to 256; None, or an image that cannot be decoded, leaves a numbered empty cell.
+        captions: One for each image; letters that the font does not have are replaced or omitted.
+        first_number: The number of the first image, 0 to 999,999.
+        longest_side: As for `preview`; the number of columns is chosen to make the images large.
         max_bytes: As for `preview`.
         format: As for `preview`.
 
     Raises:
-        InvalidRequest: There is no picture, or too many; a limit is out of range, or nothing fits into it.
+        InvalidRequest: There are no images, or too many; or a limit is out of range, or too small.
     """
     budget = ByteBudget(longest_side=longest_side, max_bytes=max_bytes, format=format)
     sheet = ContactSheet(pictures, captions=captions, first_number=first_number, longest_side=longest_side)
@@ -87,11 +87,11 @@ def xy_grid(
     max_bytes: int = 393_216,
     format: PreviewFormat = "webp",  # noqa: A002 - likewise
 ) -> Picture:
-    """Pictures in a table whose columns and rows are labelled with what differs between them.
+    """Draw images in a table whose columns and rows are labelled with the values that differ.
 
     Args:
         pictures: Row by row, one for each pair of values, 1 to 256; None, or one that cannot be decoded,
-            leaves an empty place.
+            leaves an empty cell.
         x: What differs from column to column.
         y: What differs from row to row.
         longest_side: As for `preview`.
@@ -99,8 +99,8 @@ def xy_grid(
         format: As for `preview`.
 
     Raises:
-        InvalidRequest: The number of pictures is not that of the pairs; a limit is out of range, or nothing
-            fits into it.
+        InvalidRequest: There are not as many images as pairs of values; or a limit is out of range, or too
+            small.
     """
     budget = ByteBudget(longest_side=longest_side, max_bytes=max_bytes, format=format)
     grid = XYGrid(pictures, x=x, y=y, longest_side=longest_side)

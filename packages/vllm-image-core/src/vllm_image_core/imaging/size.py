@@ -1,4 +1,4 @@
-"""A picture's size in pixels, and the arithmetic of multiples, megapixels and shapes."""
+"""Represent an image's size in pixels, and calculate with multiples, megapixels and aspect ratios."""
 
 import math
 import re
@@ -32,12 +32,12 @@ class Size:
 
     @property
     def aspect(self) -> float:
-        """Width over height."""
+        """Width divided by height."""
         return self.width / self.height
 
 
 def aspect_ratio(text: str) -> Fraction | None:
-    """The number that "16:9", " 16 : 9 ", "16x9" and "32:18" all stand for; None where a text is no ratio."""
+    """Parse a ratio; "16:9", " 16 : 9 ", "16x9" and "32:18" are equal. None if the text is not a ratio."""
     match = _RATIO.fullmatch(text)
     if match is None or int(match[1]) == 0 or int(match[2]) == 0:
         return None
@@ -45,19 +45,19 @@ def aspect_ratio(text: str) -> Fraction | None:
 
 
 def nearest_multiple(length: int, multiple: int) -> int:
-    """The multiple nearest to a length; the larger of two equally near, and never less than one multiple."""
+    """Round to the nearest multiple, halves upwards, and never to less than one multiple."""
     return max(multiple, (2 * length + multiple) // (2 * multiple) * multiple)
 
 
 def longest_beside(other: int, *, multiple: int, max_pixels: int) -> int:
-    """The longest side, a multiple, that fits beside another within a number of pixels; 0 where none fits."""
+    """Return the longest side, a multiple, that together with the other fits max_pixels; 0 if none does."""
     return max_pixels // other // multiple * multiple
 
 
 def shrunk(size: Size, *, multiple: int, max_pixels: int) -> Size:
-    """The largest size of about the same shape within a number of pixels, both sides multiples.
+    """Return the largest size of about the same shape within max_pixels, both sides multiples.
 
-    Exact integers throughout: a size may be absurdly large.
+    Uses integers only, so that it is exact for absurdly large sizes, too.
     """
     if size.width < size.height:
         turned = shrunk(Size(size.height, size.width), multiple=multiple, max_pixels=max_pixels)
@@ -69,7 +69,7 @@ def shrunk(size: Size, *, multiple: int, max_pixels: int) -> Size:
 
 
 def within_sides(size: Size, *, multiple: int, longest: int) -> Size:
-    """About the same shape with no side above the longest, which is a multiple; a smaller size stays."""
+    """Limit both sides to `longest`, itself a multiple, keeping about the same shape; never enlarge."""
     if max(size.width, size.height) <= longest:
         return size
     if size.width < size.height:

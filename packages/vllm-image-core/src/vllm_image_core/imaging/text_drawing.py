@@ -1,7 +1,7 @@
-"""Lettering: short texts in the font that ships with Pillow, cut and broken to fit.
+"""Measure, wrap and cut short texts so that they can be drawn in the font that ships with Pillow.
 
-The font has the letters of English and little more. Others are written by their base letter where they have
-one ("é" as "e"), and as a question mark where they have none.
+The font has the letters of English and little more. Other letters are replaced by their base letter if they
+have one ("é" by "e"), and otherwise by a question mark.
 """
 
 import unicodedata
@@ -32,7 +32,7 @@ _WRITTEN_AS: Final = {
     0x2264: "<=",
     0x2265: ">=",
     0x20AC: "EUR",
-    0x00DF: "ss",  # letters that Unicode does not take apart
+    0x00DF: "ss",  # letters that Unicode does not decompose
     0x00E6: "ae",
     0x00C6: "AE",
     0x0153: "oe",
@@ -50,12 +50,12 @@ _WRITTEN_AS: Final = {
 
 
 def line_height(size: int) -> int:
-    """From line to line, in pixels, of letters of a size."""
+    """Return the distance between lines, in pixels, for a font size in pixels."""
     return size * 5 // 4
 
 
 class TextDrawing:
-    """Measures and breaks texts in the sizes that are asked for; for one drawing, in one thread."""
+    """Measures and wraps texts at any font size; use one for each drawing, in one thread."""
 
     def __init__(self) -> None:
         self._fonts: dict[int, ImageFont.FreeTypeFont] = {}
@@ -63,20 +63,18 @@ class TextDrawing:
         self._missing = self._shape(_NO_CHARACTER)
 
     def font(self, size: int) -> "ImageFont.FreeTypeFont":
-        """The font in a size in pixels."""
+        """Return the font at a size in pixels."""
         from PIL import ImageFont  # noqa: PLC0415 - starting must not wait for Pillow
 
         if size not in self._fonts:
             font = ImageFont.load_default(size)
             if not isinstance(font, ImageFont.FreeTypeFont):
-                raise TypeError(
-                    "this Pillow was built without FreeType, and draws no letters of a given size"
-                )
+                raise TypeError("this Pillow was built without FreeType and cannot draw text at a given size")
             self._fonts[size] = font
         return self._fonts[size]
 
     def drawable(self, text: str) -> str:
-        """A text on one line in the font's letters; empty where most of its letters are of another script."""
+        """Return a text on one line in the font's letters; empty if most letters are of another script."""
         words = " ".join(unicodedata.normalize("NFKC", text[:_MAX_CHARACTERS]).split())
         written = "".join(self._drawable(character) for character in words.translate(_WRITTEN_AS))
         missing = written.count(_MISSING) - words.count(_MISSING)
@@ -86,7 +84,7 @@ class TextDrawing:
         return " ".join(written.split()) if letters >= missing else ""
 
     def lines(self, text: str, *, size: int, width: int, most: int) -> list[str]:
-        """A drawable text broken into lines within a width in pixels; of too many the last one is cut."""
+        """Wrap a drawable text to a width in pixels; if there are too many lines, cut the last one."""
         waiting, lines = text.split(), list[str]()
         while waiting and len(lines) < most:
             line = waiting.pop(0)
@@ -101,19 +99,19 @@ class TextDrawing:
         return lines
 
     def width(self, text: str, size: int) -> int:
-        """How wide a text is, in pixels."""
+        """Return the width of a text in pixels."""
         return round(self.font(size).getlength(text))
 
     def _split_word(self, word: str, size: int, width: int) -> tuple[str, str]:
-        """A word that is too long for a line, in two; at least one letter stays."""
-        length = self._fitting(word, "", size, width)
+        """Split a word that is too long for a line in two; at least one letter stays in the first part."""
+        length = self._count_fitting(word, "", size, width)
         return word[:length], word[length:]
 
     def _cut(self, text: str, size: int, width: int) -> str:
-        return text[: self._fitting(text, _ELLIPSIS, size, width)].rstrip() + _ELLIPSIS
+        return text[: self._count_fitting(text, _ELLIPSIS, size, width)].rstrip() + _ELLIPSIS
 
-    def _fitting(self, text: str, end: str, size: int, width: int) -> int:
-        """How many letters fit into a width, with an end after them; at least one."""
+    def _count_fitting(self, text: str, end: str, size: int, width: int) -> int:
+        """Count the letters that fit into a width together with an ending; at least one."""
         low, high = 1, len(text)
         while low < high:
             middle = (low + high + 1) // 2

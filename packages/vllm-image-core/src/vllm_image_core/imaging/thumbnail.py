@@ -1,4 +1,4 @@
-"""A thumbnail: a picture decoded, upright, opaque and no larger than a box."""
+"""Decode and reduce an image to a thumbnail, and encode drawings within limits of side and bytes."""
 
 import io
 import math
@@ -25,11 +25,11 @@ __all__ = [
 
 _KEPT_MODES: Final = ("L", "LA", "RGB", "RGBA")
 _GAP: Final = 2.0
-"""How much larger than the box a picture is reduced to in fast steps, before the last, careful one."""
+"""How much larger than the box the fast first reduction leaves an image, before the careful last one."""
 
 
 def thumbnail(picture: Picture, box: Size) -> "Image.Image":
-    """The picture in RGB within a box, its shape kept; see-through parts are white. Never enlarged.
+    """Decode an image in RGB and reduce it to fit a box; transparent parts become white. Never enlarges.
 
     Raises:
         BadPicture: The pixels cannot be decoded.
@@ -40,7 +40,7 @@ def thumbnail(picture: Picture, box: Size) -> "Image.Image":
 
 
 def fit(image: "Image.Image", box: Size) -> "Image.Image":
-    """An image enlarged or reduced to fill a box as far as its shape allows."""
+    """Enlarge or reduce an image to fill a box as far as its shape allows."""
     scale = min(box.width / image.width, box.height / image.height)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image if size == image.size else image.resize(size)  # pyright: ignore[reportUnknownMemberType] - Pillow names numpy
@@ -49,7 +49,7 @@ def fit(image: "Image.Image", box: Size) -> "Image.Image":
 def _in_eight_bits(image: "Image.Image") -> "Image.Image":
     from PIL import Image  # noqa: PLC0415 - likewise
 
-    if image.mode == "I;16":  # converting cuts at 255; the second of two bytes is the high one
+    if image.mode == "I;16":  # convert() clips at 255; the second of two bytes is the high one
         return Image.frombytes("L", image.size, image.tobytes()[1::2])
     if image.has_transparency_data:
         return image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
@@ -69,7 +69,7 @@ PreviewFormat = Literal["webp", "jpeg"]
 
 _BEST_QUALITY: Final = 85
 _WORST_QUALITY: Final = 40
-"""Below, blocks are seen before details: a smaller size shows more."""
+"""Below this, artefacts hide details, and a smaller size shows more."""
 
 _SEARCH_STEPS: Final = 3
 _LEAST_SIDE: Final = 16
@@ -82,11 +82,11 @@ _SHRINK_AT_MOST: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByteBudget:
-    """What an encoded drawing may have at the most; checked when it is made.
+    """Limits of an encoded drawing, checked on creation.
 
     Attributes:
         longest_side: Pixels, 16 to 4096.
-        max_bytes: Bytes of the whole file, 1024 to 16 MiB.
+        max_bytes: Bytes of the complete file, 1024 to 16 MiB.
         format: "webp" or "jpeg".
 
     Raises:
@@ -102,21 +102,21 @@ class ByteBudget:
         _check("max_bytes", self.max_bytes, _LEAST_BYTES, _MOST_BYTES)
         if self.format not in ("webp", "jpeg"):
             raise InvalidRequest(
-                f"The format {shown(self.format)} is none of a preview.",
+                f"A preview cannot have the format {shown(self.format)}.",
                 parameter="format",
                 value=self.format,
                 allowed='"webp" or "jpeg"',
             )
 
     def keep(self, draw: "Callable[[int], Image.Image]") -> Picture:
-        """What is drawn, encoded within both limits.
+        """Draw and encode within both limits.
 
         Args:
-            draw: The drawing in RGB for a longest side in pixels, which may come out smaller. Called again
-                with a smaller one while even the worst quality has too many bytes.
+            draw: Draws in RGB for a longest side in pixels; the result may be smaller. It is called again
+                with a smaller side while even the lowest quality has too many bytes.
 
         Raises:
-            InvalidRequest: Nothing of 16 pixels fits into so few bytes.
+            InvalidRequest: Even a drawing of 16 pixels does not fit into max_bytes.
         """
         side = self.longest_side
         while True:
@@ -131,7 +131,7 @@ class ByteBudget:
             side = max(_LEAST_SIDE, int(longest * min(_SHRINK_AT_LEAST, max(_SHRINK_AT_MOST, wanted))))
 
     def _within(self, image: "Image.Image") -> tuple[Picture | None, int]:
-        """The best quality that fits, and the bytes of the worst that was tried."""
+        """Encode at the best quality that fits; also return the bytes of the lowest quality tried."""
         best = self._encode(image, _BEST_QUALITY)
         if len(best.bytes) <= self.max_bytes:
             return best, len(best.bytes)
@@ -162,7 +162,7 @@ def _check(parameter: str, value: object, least: int, most: int) -> None:
 
 def _refusal(parameter: str, value: object, allowed: str) -> InvalidRequest:
     return InvalidRequest(
-        f"{parameter} {shown(value)} is too little for any picture.",
+        f"{parameter} {shown(value)} is too small for any image.",
         parameter=parameter,
         value=value,
         allowed=allowed,

@@ -1,4 +1,4 @@
-"""The chunks of a WebP file: walked, checked and spliced, without decoding a pixel.
+"""Check WebP files, and read and write their metadata chunks, without decoding a pixel.
 
 Source: WebP Container Specification (RFC 9649), sections 2.3 to 2.7.
 """
@@ -25,7 +25,7 @@ _EXIF: Final = b"EXIF"
 _XMP: Final = b"XMP "
 _XMP_FLAG, _EXIF_FLAG, _ALPHA_FLAG = 0x04, 0x08, 0x10
 _ALPHA_BIT: Final = 28
-"""Of the four bytes after a VP8L's first: RFC 9649, section 3.4."""
+"""The bit within the four bytes after a VP8L's first one: RFC 9649, section 3.4."""
 
 _MAX_CHUNKS: Final = 65_536
 
@@ -36,10 +36,10 @@ def is_webp(data: bytes) -> bool:
 
 
 def size(data: bytes) -> Size:
-    """The size that the first chunk of a WebP tells.
+    """Read the size from the first chunk of a WebP.
 
     Raises:
-        BadPicture: The first chunk tells no size.
+        BadPicture: The first chunk has no size.
     """
     kind, content = data[12:16], data[20:30]
     if kind == _CANVAS and len(content) == _CANVAS_BYTES:
@@ -52,47 +52,46 @@ def size(data: bytes) -> Size:
         height = int.from_bytes(content[8:10], "little") & _SIDE_MASK
         if width and height:
             return Size(width, height)
-    raise BadPicture(f"The WebP's {len(data)} bytes tell no size.")
+    raise BadPicture(f"The WebP's {len(data)} bytes do not contain its size.")
 
 
 def check(data: bytes) -> int:
-    """Check that a WebP is whole, and return how long it is in bytes.
+    """Check that a WebP is complete, and return its length in bytes.
 
-    WebP has no checksums: a damaged byte within a chunk is not found. Spaces and zero bytes may follow.
+    WebP has no checksums: a damaged byte within a chunk is not detected. Spaces and zero bytes may follow.
 
     Raises:
-        BadPicture: It is shorter than it says, has no picture data, or something else follows it.
+        BadPicture: It is shorter than its header says, has no image data, or something else follows it.
     """
     length = 8 + int.from_bytes(data[4:8], "little")
     if length > len(data):
         raise BadPicture(f"The WebP is cut off after {len(data)} of {length} bytes.")
     if data[length:].strip(b"\0 \t\r\n"):
-        raise BadPicture(f"{len(data) - length} bytes that are no part of the WebP follow its end.")
+        raise BadPicture(f"{len(data) - length} bytes that are not part of the WebP follow its end.")
     kinds = (chunk.kind for chunk in _chunks(data[:length]))
     if not {b"VP8 ", b"VP8L", b"ANMF"}.intersection(kinds):
-        raise BadPicture("The WebP has no picture data.")
+        raise BadPicture("The WebP has no image data.")
     return length
 
 
 def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
-    """A checked WebP with these texts, each in a chunk that replaces a former one; no pixel changes.
+    """Write texts into a checked WebP, each in a chunk that replaces an earlier one; no pixel changes.
 
-    A simple file gets the canvas chunk that an extended one begins with. "parameters" is written as EXIF's
-    UserComment, a packet of XMP as it is.
+    A simple file gets the canvas chunk with which an extended file begins. "parameters" becomes EXIF's
+    UserComment; an XMP packet is written as it is.
 
     Args:
         data: The WebP.
-        texts: By keyword.
-        alone: Whether EXIF and XMP are removed where no text replaces them; how the picture is turned is
-            kept.
+        texts: The texts by keyword.
+        alone: Whether to remove all other EXIF and XMP; the orientation is kept.
 
     Raises:
-        ValueError: A text has another keyword.
-        BadPicture: There is no chunk.
+        ValueError: A text has a different keyword.
+        BadPicture: There are no chunks.
     """
     chunks = list(_chunks(data))
     if not chunks:
-        raise BadPicture("The WebP has no picture data.")
+        raise BadPicture("The WebP has no image data.")
     new = metadata_blocks.blocks(texts, replaced=_blocks(data, chunks), alone=alone)
     replaced = {_EXIF} if alone or new.exif is not None else set[bytes]()
     replaced |= {_XMP} if alone or new.xmp is not None else set[bytes]()
@@ -111,23 +110,23 @@ def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) ->
 
 
 def read_texts(data: bytes) -> dict[str, str]:
-    """The texts in EXIF and XMP by the keywords that PNG has, whatever else is wrong with the file."""
+    """Read the texts in EXIF and XMP by their PNG keywords, even from a damaged file."""
     return metadata_blocks.texts(_blocks(data, list(_chunks(data)))) if is_webp(data) else {}
 
 
 def read_packet(data: bytes) -> dict[str, str]:
-    """The packet of XMP alone, which is read sooner than all texts; for any bytes at all."""
+    """Read only the XMP packet, which is faster than reading all texts; accepts any bytes."""
     return metadata_blocks.packet_text(_blocks(data, list(_chunks(data)))) if is_webp(data) else {}
 
 
 def orientation(data: bytes) -> int:
-    """How the picture is to be turned, as EXIF has it; 1, upright, where nothing is told."""
+    """Return the EXIF orientation: how a viewer must turn the image; 1 (upright) if there is none."""
     return exif.read(_blocks(data, list(_chunks(data))).exif or b"").orientation
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Where a chunk lies: `start` is its first byte in the file, `length` that of its content."""
+    """A chunk's place in the file: `start` is its first byte, `length` the length of its content."""
 
     kind: bytes
     start: int
@@ -135,17 +134,17 @@ class _Chunk:
 
     @property
     def content(self) -> slice:
-        """Where its content lies in the file."""
+        """The slice of the file that holds its content."""
         return slice(self.start + _CHUNK_HEADER_BYTES, self.start + _CHUNK_HEADER_BYTES + self.length)
 
     @property
     def end(self) -> int:
-        """The first byte after it and the byte that makes its length even."""
+        """The position after its last byte and the byte that pads it to an even length."""
         return self.start + _CHUNK_HEADER_BYTES + self.length + self.length % 2
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
-    """Each chunk whose content lies wholly in the data."""
+    """Yield each chunk whose content lies completely in the data."""
     return islice(_all_chunks(data), _MAX_CHUNKS)
 
 
@@ -161,13 +160,13 @@ def _all_chunks(data: bytes) -> Iterator[_Chunk]:
 
 
 def _blocks(data: bytes, chunks: list[_Chunk]) -> Blocks:
-    """EXIF and XMP, the first of each."""
+    """Return the first EXIF and the first XMP chunk."""
     found = {chunk.kind: data[chunk.content] for chunk in reversed(chunks) if chunk.kind in (_EXIF, _XMP)}
     return Blocks(exif=found.get(_EXIF), xmp=found.get(_XMP))
 
 
 def _flags(data: bytes, chunks: list[_Chunk]) -> int:
-    """The flags of the canvas; for a file without one, whether its pixels are see-through."""
+    """Return the flags of the canvas chunk; for a file without one, the alpha flag if it has alpha."""
     first = chunks[0]
     content = data[first.content]
     if first.kind == _CANVAS:

@@ -1,4 +1,4 @@
-"""An XMP packet: the IPTC digital source type and our own parameters, as RDF in XML.
+"""Read and write XMP packets, which hold the IPTC digital source type and our own parameters.
 
 Source: ISO 16684-1 (XMP) and the IPTC Photo Metadata Standard, "Digital Source Type".
 """
@@ -21,9 +21,9 @@ DigitalSource = Literal[
     "compositeWithTrainedAlgorithmicMedia",
     "algorithmicMedia",
 ]
-"""How the pixels arose: by a trained model, by one and other sources together, by a procedure alone.
+"""How the pixels were created: by a trained model, by one and other sources together, or by a procedure.
 
-Source: https://cv.iptc.org/newscodes/digitalsourcetype/, the values that generated pictures may have.
+Source: https://cv.iptc.org/newscodes/digitalsourcetype/, the values that apply to generated images.
 """
 
 
@@ -31,7 +31,7 @@ KEYWORD: Final = "XML:com.adobe.xmp"
 """The keyword of the PNG text that holds a packet."""
 
 MAX_BYTES: Final = 1_048_576
-"""A packet of more than 1 MiB is not read."""
+"""A packet larger than 1 MiB is not read."""
 
 _IPTC: Final = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _XMP: Final = "http://ns.adobe.com/xap/1.0/"
@@ -41,29 +41,29 @@ _OURS: Final = "urn:vllm-image:ns:1.0/"
 _RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _SOURCES: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _IN_LANGUAGES: Final = frozenset((f"{_EXIF} UserComment", f"{_DC} description"))
-"""Texts that XMP keeps once for each language; the first is read."""
+"""Properties that XMP stores once per language; the first one is read."""
 
 _MAX_CREATOR: Final = 200
-# XML 1.0, section 2.2: the characters that a document may hold. In JSON all others stand within a string.
+# XML 1.0, section 2.2: the characters that a document may hold. In JSON, all others occur only in strings.
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Properties:
-    """What a packet says of a picture, as far as it is ours to read."""
+    """The properties of an XMP packet that are read and written here."""
 
     json: str | None = None
     source: DigitalSource | None = None
     creator: str | None = None
-    """The program that made the picture, on one line."""
+    """The program that made the image, on one line."""
     comment: str | None = None
-    """EXIF's UserComment, in which Draw Things writes its settings."""
+    """EXIF's UserComment, where Draw Things writes its settings."""
     description: str | None = None
-    """What the picture shows, or the settings it was made with."""
+    """What the image shows, or the settings it was made with."""
 
 
 def packet(properties: Properties) -> str:
-    """A packet with these properties; at least one is there."""
+    """Build a packet with these properties, of which at least one is set."""
     elements: list[str] = []
     if properties.source is not None:
         elements.append(
@@ -89,9 +89,9 @@ def packet(properties: Properties) -> str:
 
 
 def read(text: str) -> Properties:
-    """What a packet says, whatever it is: a damaged one says what stands before the damage.
+    """Read the properties of a packet; if it is damaged, read those before the damage.
 
-    Documents that define entities are not read, and nothing outside of the packet is ever looked at.
+    Documents that define entities are not read, and nothing outside the packet is ever fetched.
     """
     if len(text) > MAX_BYTES:
         return Properties()
@@ -108,12 +108,12 @@ def read(text: str) -> Properties:
 
 
 class _Refused(Exception):
-    """The document brings its own grammar."""
+    """The document declares a document type of its own."""
 
 
 @dataclass(slots=True)
 class _Reader:
-    """Collects the texts of the properties, as elements or in their short form as attributes."""
+    """Collects the values of the properties, written as elements or, in short form, as attributes."""
 
     found: dict[str, str] = field(default_factory=dict[str, str])
     _open: str = ""
@@ -159,7 +159,7 @@ def _as_json_escape(character: str) -> str:
 
 
 def _source(url: str) -> DigitalSource | None:
-    """The source that a URL of IPTC's list names, which some write with https."""
+    """Return the source that a URL of IPTC's list stands for; some programs write https."""
     return next((source for source in get_args(DigitalSource) if url in _urls(source)), None)
 
 

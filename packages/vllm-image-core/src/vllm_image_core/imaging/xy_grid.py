@@ -1,4 +1,4 @@
-"""An X/Y grid: pictures in a table whose columns and rows say what differs between them."""
+"""Draw an X/Y grid: images in a table whose columns and rows are labelled with the values that differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ __all__ = ["Axis", "XYGrid"]
 _LABEL_LINES: Final = 3
 _NAME_INK: Final = "#5a5a66"
 _WIDEST_LABELS: Final = 0.22
-"""Of the grid's longest side, what the labels of the rows may take."""
+"""The share of the grid's longest side that the row labels may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class Axis:
     """What differs from column to column, or from row to row: `Axis("seed", [1, 2])`.
 
     Attributes:
-        name: Such as "guidance_scale"; "" to show none.
-        values: A label for each column or row, a text or a number. One in a script that the font does not
-            have is replaced by its number, such as "x2".
+        name: The axis's name, such as "guidance_scale"; "" to show none.
+        values: A label for each column or row, a string or a number. A label in a script that the font does
+            not have is replaced by its number, such as "x2".
     """
 
     name: str
@@ -58,25 +58,25 @@ class _Layout:
     """The height of the columns' labels."""
 
     def place(self, row: int, column: int) -> tuple[int, int]:
-        """The upper left corner of a cell."""
+        """Return the upper left corner of a cell."""
         return self.left + column * (self.box.width + self.gap), self.top + row * (self.box.height + self.gap)
 
 
 class XYGrid:
-    """Pictures, decoded once, that can be drawn in any size up to the first.
+    """A grid of images that are decoded once and drawn at any size up to the first.
 
     Raises:
-        InvalidRequest: The number of pictures is not that of the pairs of values.
+        InvalidRequest: There are not as many images as pairs of values.
     """
 
     def __init__(self, pictures: Sequence[Picture | None], *, x: Axis, y: Axis, longest_side: int) -> None:
         for parameter, axis in (("x", x), ("y", y)):
             if not axis.values:
                 raise InvalidRequest(
-                    f"The axis {parameter} has no value.",
+                    f"The axis {parameter} has no values.",
                     parameter=parameter,
                     value=0,
-                    allowed="1 value or more",
+                    allowed="one or more values",
                 )
         check_count(pictures, expected=len(x.values) * len(y.values))
         self._text = TextDrawing()
@@ -87,7 +87,7 @@ class XYGrid:
         self._images = thumbnails(pictures, self._layout(longest_side).box)
 
     def draw(self, longest_side: int) -> "Image.Image":
-        """The grid, at most so many pixels wide and high."""
+        """Draw the grid, at most this many pixels wide and high."""
         from PIL import Image, ImageDraw  # noqa: PLC0415 - starting must not wait for Pillow
 
         layout = self._layout(longest_side)
@@ -111,7 +111,7 @@ class XYGrid:
         return layout.place(self._rows, self._columns)
 
     def _best_layout(self, side: int) -> _Layout:
-        """The layout with as many lines above the columns as their labels need beside one another."""
+        """Choose the layout with as many label lines above the columns as the labels need."""
         layout = self._with_lines(side, 1)
         for lines in range(2, _LABEL_LINES + 1):
             if all(
@@ -130,7 +130,7 @@ class XYGrid:
         return _Layout(box=box, gap=gap, letters=letters, left=left, top=top)
 
     def _label_width(self, side: int, letters: int, gap: int) -> int:
-        """As wide as the widest label and the axis's name, up to a limit at which they are broken."""
+        """Return the width of the widest row label or the axis's name, up to a limit where they wrap."""
         texts = [*self._y_labels, self._y_name]
         widest = max(self._text.width(text, letters) for text in texts)
         return min(widest, round(side * _WIDEST_LABELS)) + 2 * gap

@@ -1,1 +1,1 @@
-"""Model profiles: load them from TOML and find the one that fits what a server serves."""
+"""Model profiles: load them from TOML files and find the one for the model that a server has loaded."""

@@ -1,8 +1,8 @@
-"""Profiles in TOML files: those of this package, and a user's own, which may extend another.
+"""Load model profiles from TOML files: those of this package, and a user's own, which may extend another.
 
 A user's file has the keys of `Profile`. With ``extends = "Qwen/Qwen-Image"`` it needs only those that differ:
-tables are merged key by key, and `model` is that of the extended profile where the file has none. What the
-file itself says needs no entry in its ``[sources]``: its source is the file.
+tables are merged key by key, and a file without `model` has that of the profile it extends. The file's own
+values need no entry in ``[sources]``: the file is their source.
 """
 
 import tomllib
@@ -19,7 +19,7 @@ from vllm_image_core.models.settings import EditRules, Preset
 from vllm_image_core.text import LONGEST_PATH, one_line, shown
 
 MOST_BYTES: Final = 1_000_000
-"""A longer file is no profile."""
+"""A longer file is not read as a profile."""
 
 _MOST_FILES: Final = 1_000
 _SHOWN_FAULTS: Final = 5
@@ -29,7 +29,7 @@ _TABLES: Final = {
     "older_servers": "since, before, max_input_images",
     "quality": "[quality.draft] and [quality.best]",
     "supported_aspect_ratios": 'sizes by ratio, such as "16:9" = [1344, 768]',
-    "sources": "texts by key, such as default_steps",
+    "sources": "strings by key, such as default_steps",
 }
 _UNSOURCED: Final = frozenset({"model", "aliases", "type", "sources"})
 
@@ -37,13 +37,13 @@ _KINDS: Final = {
     "int_type": "a whole number",
     "float_type": "a number",
     "finite_number": "a finite number",
-    "string_type": "a text",
+    "string_type": "a string",
     "greater_than_equal": "{ge:g} or more",
     "less_than_equal": "{le:g} or less",
-    "greater_than": "more than {gt:g}",
-    "string_too_long": "a text of {max_length} characters or fewer",
-    "string_too_short": "a text of 1 character or more",
-    "string_pattern_mismatch": "a text of more than spaces, without control characters",
+    "greater_than": "a number above {gt:g}",
+    "string_too_long": "a string of at most {max_length} characters",
+    "string_too_short": "a string of at least 1 character",
+    "string_pattern_mismatch": "a string that is not blank, without control characters",
     "bool_type": "true or false",
     "dataclass_exact_type": "a list of two whole numbers above 0, [width, height]",
     "tuple_type": "a list",
@@ -51,34 +51,34 @@ _KINDS: Final = {
     "dict_type": "a table",
     "model_type": "a table",
 }
-"""What a value must be where a fault is of this kind; in braces what the fault itself tells."""
+"""What a value must be, by the kind of fault; the braces are filled from the fault's own context."""
 
 Table = dict[str, object]
 
 
 def read_profile(text: str, *, file: str) -> Profile:
-    """A profile that stands whole in one TOML document, each number with its source.
+    """Read a profile that is complete in one TOML document, with a source for each number.
 
     Args:
         text: The TOML document.
         file: Its name, for the message.
 
     Raises:
-        BadProfile: It is no TOML, a key is missing, unknown or out of range, or a number has no source.
+        BadProfile: It is not TOML, a key is missing, unknown or out of range, or a number has no source.
     """
     return _validate(_parse(text, file), file)
 
 
 def own_profiles(path: Path, *, known: Mapping[str, Profile]) -> tuple[Profile, ...]:
-    """A user's profiles: of one TOML file, or of all ``*.toml`` in a folder, by name.
+    """Read a user's profiles: from one TOML file, or from all ``*.toml`` files in a folder, sorted by name.
 
     Args:
         path: The file or the folder.
-        known: The profiles that may be extended, by their model's name; those of `path` itself may be, too.
+        known: The profiles that may be extended, by model name; those in `path` itself may be, too.
 
     Raises:
-        BadProfile: A file cannot be read, or does not hold a profile; two are of the same model; or a profile
-            extends one that is not known, or itself in the end.
+        BadProfile: A file cannot be read or does not hold a profile; two are for the same model; or a profile
+            extends an unknown one, or extends itself directly or through others.
     """
     tables = {str(file): _parse(_text(file), str(file)) for file in _files(path)}
     extender = _Extender(tables, known)
@@ -86,22 +86,22 @@ def own_profiles(path: Path, *, known: Mapping[str, Profile]) -> tuple[Profile, 
     for file in tables:
         profile = extender.profile(file)
         if profile.model in profiles:
-            raise BadProfile(f"{_file_name(file)}: model: there is another file for {shown(profile.model)}")
+            raise BadProfile(f"{_file_name(file)}: model: another file is also for {shown(profile.model)}")
         profiles[profile.model] = profile
     return tuple(profiles.values())
 
 
 class _Extender:
-    """Profiles of some tables, each over the one that it extends."""
+    """Builds profiles from tables, each merged over the profile that it extends."""
 
     def __init__(self, tables: Mapping[str, Table], known: Mapping[str, Profile]) -> None:
         self._tables = tables
         self._known = {name.casefold(): profile for name, profile in known.items()}
-        self._under_way: list[str] = []
+        self._in_progress: list[str] = []
 
     def profile(self, file: str) -> Profile:
         table = dict(self._tables[file])
-        _check_said(table, file)
+        _refuse_empty_tables(table, file)
         if _EXTENDS not in table:
             return _validate(_with_sources(table, table, file), file)
         base = self._base(file, table.pop(_EXTENDS), table.get("model"))
@@ -113,18 +113,18 @@ class _Extender:
     def _base(self, file: str, name: object, model: object) -> Profile:
         if not isinstance(name, str):
             raise BadProfile(
-                f"{_file_name(file)}: extends: {shown(name)} is no text; allowed is a model's name"
+                f"{_file_name(file)}: extends: {shown(name)} is not a string; use a model's name"
             )
         if name != model and (other := self._file_of(name)):
             return self._extend(file, other)
         base = self._known.get(name.casefold())
         if base is None and name == model:
             raise BadProfile(
-                f"{_file_name(file)}: extends: {shown(name)} is the profile itself; allowed is another model"
+                f"{_file_name(file)}: extends: {shown(name)} is the profile itself; name another model"
             )
         if base is None:
             raise BadProfile(
-                f"{_file_name(file)}: extends: {shown(name)} is not known; allowed are "
+                f"{_file_name(file)}: extends: {shown(name)} is not a known model; use one of "
                 f"{', '.join(profile.model for profile in self._known.values())}"
             )
         return base
@@ -133,20 +133,20 @@ class _Extender:
         return next((file for file, table in self._tables.items() if table.get("model") == model), None)
 
     def _extend(self, file: str, other: str) -> Profile:
-        self._under_way.append(file)
+        self._in_progress.append(file)
         try:
-            if other in self._under_way:
+            if other in self._in_progress:
                 raise BadProfile(
-                    f"{_file_name(self._under_way[0])}: extends: {self._chain(other)}; allowed is a "
-                    "chain that ends at a profile without extends"
+                    f"{_file_name(self._in_progress[0])}: extends: {self._chain(other)}; the "
+                    "chain must end at a profile without extends"
                 )
             return self.profile(other)
         finally:
-            self._under_way.pop()
+            self._in_progress.pop()
 
     def _chain(self, last: str) -> str:
-        """The models that extend each other, up to the one with which it begins again."""
-        models = [shown(self._tables[file].get("model")) for file in (*self._under_way, last)]
+        """Name the models that extend each other, up to the one that closes the circle."""
+        models = [shown(self._tables[file].get("model")) for file in (*self._in_progress, last)]
         return " extends ".join(models)
 
 
@@ -158,9 +158,9 @@ def _files(path: Path) -> list[Path]:
         raise BadProfile(f"{_file_name(path)} cannot be read: {one_line(reason)}") from error
     if files is not None:
         if not files:
-            raise BadProfile(f"{_file_name(path)} has no profile; allowed are files named *.toml")
+            raise BadProfile(f"{_file_name(path)} has no profiles; their files must be named *.toml")
         if len(files) > _MOST_FILES:
-            raise BadProfile(f"{_file_name(path)} has {len(files)} files; allowed are {_MOST_FILES}")
+            raise BadProfile(f"{_file_name(path)} has {len(files)} profiles; at most {_MOST_FILES} are read")
         return files
     return [path]
 
@@ -175,40 +175,40 @@ def _text(file: Path) -> str:
     except ValueError as error:  # a zero byte in the path
         raise BadProfile(f"{shown_file} cannot be read: {error}") from error
     if len(data) > MOST_BYTES:
-        raise BadProfile(f"{shown_file} is no profile: it has more than {MOST_BYTES} bytes")
+        raise BadProfile(f"{shown_file} is not a profile: it has more than {MOST_BYTES} bytes")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadProfile(f"{shown_file} is no UTF-8 text: byte {error.start} is wrong") from error
+        raise BadProfile(f"{shown_file} is not UTF-8: byte {error.start} is invalid") from error
 
 
 def _parse(text: str, file: str) -> Table:
     try:
         return cast("Table", tomllib.loads(text))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise BadProfile(f"{_file_name(file)} is no TOML: {one_line(str(error))}") from error
+        raise BadProfile(f"{_file_name(file)} is not valid TOML: {one_line(str(error))}") from error
 
 
-def _check_said(table: Table, file: str) -> None:
-    """Find a file or a table in it that says nothing, which nobody means.
+def _refuse_empty_tables(table: Table, file: str) -> None:
+    """Refuse an empty file, or an empty table in it, since nobody writes that on purpose.
 
     Raises:
-        BadProfile: There is one.
+        BadProfile: The file or one of its tables is empty.
     """
     if not table:
         raise BadProfile(
-            f"{_file_name(file)} is empty; allowed are extends and what differs, or all of "
+            f"{_file_name(file)} is empty; give extends and what differs, or all of "
             f"{', '.join(_required_keys())}"
         )
     for key, keys in _TABLES.items():
         if table.get(key) == {}:
-            raise BadProfile(f"{_file_name(file)}: {key}: the table is empty; allowed are {keys}")
+            raise BadProfile(f"{_file_name(file)}: {key}: the table is empty; it can hold {keys}")
     quality = table.get("quality")
     for name, preset in cast("Table", quality).items() if isinstance(quality, dict) else ():
         if preset == {}:
             allowed = ", ".join(Preset.model_fields)
             raise BadProfile(
-                f"{_file_name(file)}: quality.{one_line(name)}: the table is empty; allowed are {allowed}"
+                f"{_file_name(file)}: quality.{one_line(name)}: the table is empty; it can hold {allowed}"
             )
 
 
@@ -224,7 +224,7 @@ def _validate(table: Table, file: str) -> Profile:
 
 
 def _table_of(profile: Profile) -> Table:
-    """The profile's own keys, as a file would have them."""
+    """Return the keys that the profile sets, as a file would have them."""
     return {name: _plain(getattr(profile, name)) for name in profile.model_fields_set}
 
 
@@ -233,7 +233,7 @@ def _plain(value: object) -> object:
 
 
 def _merge(base: Table, own: Table) -> Table:
-    """One table over another, key by key also in the tables within."""
+    """Merge one table over another, key by key, including nested tables."""
     merged = dict(base)
     for key, value in own.items():
         merged[key] = _over(merged.get(key), value)
@@ -241,7 +241,7 @@ def _merge(base: Table, own: Table) -> Table:
 
 
 def _over(base: object, own: object) -> object:
-    """A value over another; a table over a table keeps what it does not name."""
+    """Put a value over another; a table over a table keeps the keys that it does not set."""
     if not isinstance(own, dict):
         return own
     match base:
@@ -254,14 +254,14 @@ def _over(base: object, own: object) -> object:
 
 
 def _with_sources(table: Table, own: Table, file: str) -> Table:
-    """The table with the file as the source of all that the file says and gives no other source for."""
-    given, told = own.get("sources", {}), table.get("sources", {})
-    if not isinstance(given, dict) or not isinstance(told, dict):
+    """Add the file as the source of each value that it sets without naming another source."""
+    given, inherited = own.get("sources", {}), table.get("sources", {})
+    if not isinstance(given, dict) or not isinstance(inherited, dict):
         return table
-    said = [key for key in own if key not in _UNSOURCED and key not in given]
+    own_keys = [key for key in own if key not in _UNSOURCED and key not in given]
     sources: Table = {
-        **cast("Table", told),
-        **dict.fromkeys(said, f"Your own profile, {_file_name(file)}."),
+        **cast("Table", inherited),
+        **dict.fromkeys(own_keys, f"Your own profile, {_file_name(file)}."),
     }
     facts = table.keys() - _UNSOURCED
     return {
@@ -272,28 +272,28 @@ def _with_sources(table: Table, own: Table, file: str) -> Table:
 
 def _faults(error: ValidationError) -> str:
     faults = error.errors(include_url=False)
-    told = "; ".join(_fault(fault) for fault in faults[:_SHOWN_FAULTS])
+    first_faults = "; ".join(_fault(fault) for fault in faults[:_SHOWN_FAULTS])
     more = len(faults) - _SHOWN_FAULTS
-    hint = "; allowed is to give what is missing, or to extend a profile that has it"
+    hint = "; add what is missing, or extend a profile that has it"
     missing = any(fault["type"] == "missing" for fault in faults)
-    return told + f"; and {more} more" * (more > 0) + hint * missing
+    return first_faults + f"; and {more} more" * (more > 0) + hint * missing
 
 
 def _fault(fault: ErrorDetails) -> str:
     key = one_line(".".join(str(part) for part in fault["loc"] if part != "[key]"))
     match fault["type"]:
         case "extra_forbidden":
-            return f"{key}: no such key; allowed are {', '.join(_siblings(fault))}"
+            return f"{key}: there is no such key; the keys are {', '.join(_siblings(fault))}"
         case "missing":
             return f"{key}: missing"
         case "value_error":
             return f"{key}: {_message(fault)}" if key else _message(fault)
         case _:
-            return f"{key}: {shown(fault['input'])} is not allowed; allowed is {_allowed_values(fault)}"
+            return f"{key}: {shown(fault['input'])} is not valid; use {_allowed_values(fault)}"
 
 
 def _allowed_values(fault: ErrorDetails) -> str:
-    """What a value must be, by the library's name for the fault."""
+    """Say what a value must be, by Pydantic's name for the fault."""
     context = fault.get("ctx", {})
     kind = fault["type"]
     if kind in {"greater_than_equal", "less_than_equal"} and (bounds := _bounds(fault)):
@@ -304,12 +304,12 @@ def _allowed_values(fault: ErrorDetails) -> str:
 
 
 def _bounds(fault: ErrorDetails) -> tuple[float, float] | None:
-    """Both bounds of a number, where its key has two."""
+    """Return both bounds of a number, if its key has two."""
     field = Profile.model_fields.get(str(fault["loc"][0])) if len(fault["loc"]) == 1 else None
-    said: dict[str, object] = {}
+    bounds: dict[str, object] = {}
     for each in field.metadata if field else ():
-        said |= {name: getattr(each, name) for name in ("ge", "le") if hasattr(each, name)}
-    match said:
+        bounds |= {name: getattr(each, name) for name in ("ge", "le") if hasattr(each, name)}
+    match bounds:
         case {"ge": int() | float() as least, "le": int() | float() as most}:
             return least, most
         case _:
@@ -321,7 +321,7 @@ def _message(fault: ErrorDetails) -> str:
 
 
 def _siblings(fault: ErrorDetails) -> Iterator[str]:
-    """The keys that are allowed where an unknown one stands."""
+    """List the keys that are allowed in the table that has an unknown one."""
     match fault["loc"]:
         case ("cost", _):
             yield from CostLaw.model_fields
@@ -334,5 +334,5 @@ def _siblings(fault: ErrorDetails) -> Iterator[str]:
 
 
 def _file_name(file: Path | str) -> str:
-    """A file in a message: whole, since the end of its path is what tells it from another."""
+    """Return a file's path for a message, with its end, which is what identifies the file."""
     return one_line(str(file), limit=LONGEST_PATH)

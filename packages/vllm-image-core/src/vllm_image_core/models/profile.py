@@ -1,4 +1,4 @@
-"""A model profile: what is known of a model, each number with its source."""
+"""Define a model profile: a model's default settings, limits and cost, with a source for each number."""
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
@@ -26,18 +26,19 @@ GuidanceField = Literal[
 NegativePromptUse = Literal["unsupported", "optional", "needed_for_guidance"]
 OverlongPrompt = Literal["cut", "refused", "unknown"]
 SizeRule = Literal["floor", "error", "round_up", "nearest", "stretched", "listed", "unknown"]
-"""What the server does with a size that is no multiple: it rounds each side down, fails, or rounds up.
+"""What the server does with a size that is not a multiple of `resolution_multiple`.
 
-"nearest": it rounds each side to the nearest multiple. "stretched": it draws a size that is one, and
-stretches the picture. "listed": it makes only the sizes of `supported_aspect_ratios`, and changes all others.
+"floor", "round_up" and "nearest" round each side; "error" fails; "stretched" generates a size that is a
+multiple and stretches the image; "listed" generates only the sizes of `supported_aspect_ratios` and changes
+all others; "unknown" is not known.
 """
 PresetName = Literal["draft", "best"]
 
 MOST_OFF_SHAPE: Final = 0.03
-"""How far the shape of a size may be from the aspect ratio that it is used for."""
+"""How far a size may be from the aspect ratio it is used for, as a fraction."""
 
 FALLBACK: Final = "fallback"
-"""The `model` of the profile for models that are not known."""
+"""The `model` of the profile for unknown models."""
 
 _Count = Annotated[int, Field(ge=1)]
 _Positive = Annotated[float, Field(gt=0)]
@@ -79,11 +80,11 @@ _Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=1_000)], 
 
 
 class CostLaw(BaseModel):
-    """How long a picture takes on one NVIDIA H100, in seconds.
+    """How long an image takes on one NVIDIA H100, in seconds.
 
     t = fixed + per_megapixel * MP
       + forwards * (step + step_per_megapixel * MP + step_per_megapixel_squared * MP^2)
-    where forwards is the number of steps, twice that under guidance, and MP the picture's megapixels.
+    where forwards is the number of steps, or twice that with guidance, and MP is the image's megapixels.
     No coefficient is negative, so more steps or more pixels never cost less.
     """
 
@@ -96,7 +97,7 @@ class CostLaw(BaseModel):
     step_seconds_per_megapixel_squared: _NotNegative
 
     def seconds(self, *, megapixels: float, forwards: int) -> float:
-        """Seconds for one picture of so many megapixels and forward passes of the transformer."""
+        """Return the seconds for one image of this size and number of forward passes of the transformer."""
         step = self.step_seconds + megapixels * (
             self.step_seconds_per_megapixel + megapixels * self.step_seconds_per_megapixel_squared
         )
@@ -104,12 +105,12 @@ class CostLaw(BaseModel):
 
 
 class OlderServers(BaseModel):
-    """What holds on servers of some older releases in place of what the profile says.
+    """Values that replace the profile's on servers of some older releases.
 
     Attributes:
         since: The first of these releases of vLLM-Omni, as "0.20".
         before: The first release after them.
-        max_input_images: How many images the model can edit or combine there.
+        max_input_images: How many images an edit can take on these releases.
     """
 
     model_config = _STRICT
@@ -119,7 +120,7 @@ class OlderServers(BaseModel):
     max_input_images: Annotated[int, Field(ge=0, le=100)]
 
     def covers(self, version: str | None) -> bool:
-        """Whether a version is one of theirs; False for one that tells no release."""
+        """Whether a version is one of these releases; False if it does not name a release."""
         numbers, since, before = numbers_of(version), numbers_of(self.since), numbers_of(self.before)
         if numbers is None or since is None or before is None:
             return False
@@ -127,39 +128,39 @@ class OlderServers(BaseModel):
 
 
 class Profile(BaseModel):
-    """What is known of one model: its right settings, its limits and its cost.
+    """One model's recommended settings, limits and cost.
 
     Attributes:
-        model: The Hugging Face id; "fallback" for the profile of models that are not known.
+        model: The Hugging Face id; "fallback" for the profile of unknown models.
         aliases: Other names or paths of the same model.
-        type: "distilled" models make a picture in a few steps, without guidance.
-        default_steps: Denoising steps when the caller asks for none.
-        default_guidance_scale: Guidance when the caller asks for none.
-        guidance_field: The field of a request that the model's pipeline reads guidance from.
-        guidance_off_at: Guidance up to this value runs no second forward pass; 20 where none ever does.
-        guidance_fixed: Whether the pipeline fails with any value but `default_guidance_scale`; None for no.
+        type: "distilled" models generate an image in a few steps, without guidance.
+        default_steps: Denoising steps if the caller gives none.
+        default_guidance_scale: Guidance if the caller gives none.
+        guidance_field: The request field from which the model's pipeline reads guidance.
+        guidance_off_at: Guidance up to this value runs no second forward pass; 20 if there never is one.
+        guidance_fixed: True if the pipeline fails with any value but `default_guidance_scale`; None if not.
         negative_prompt: Whether the pipeline reads one, and whether guidance works without one.
         default_width: Pixels.
         default_height: Pixels.
-        max_resolution_mp: The most megapixels (millions of pixels) a picture may have.
-        max_side: The most pixels that each side may have; None where only `max_resolution_mp` counts.
-        resolution_multiple: Width and height have to be multiples of this.
+        max_resolution_mp: The most megapixels (millions of pixels) an image may have.
+        max_side: The most pixels each side may have; None if only `max_resolution_mp` limits it.
+        resolution_multiple: Width and height must be multiples of this.
         size_rule: What the server does with other sizes.
-        supported_aspect_ratios: The size that is used for each aspect ratio that can be asked for.
-        quality: What "draft" and "best" change, where the model has such a trade-off.
-        text_to_image: Whether it makes a picture from a text alone.
-        max_input_images: How many pictures it can edit or combine; 0 where it edits none.
-        older_servers: What older releases do otherwise; None where that is nothing.
-        edit: What its edits read beside the pictures; None where that is nothing.
-        max_prompt_tokens: How much of a prompt the text encoder reads; None when it is not known.
+        supported_aspect_ratios: The size to use for each supported aspect ratio.
+        quality: What "draft" and "best" change, if the model has such a trade-off.
+        text_to_image: Whether the model can generate an image from text alone.
+        max_input_images: How many input images an edit can take; 0 if the model does not edit.
+        older_servers: What differs on older server releases; None if nothing does.
+        edit: What edits accept besides the images; None if nothing.
+        max_prompt_tokens: How many tokens of a prompt the text encoder reads; None if unknown.
         overlong_prompt: What the server does with a prompt of more tokens.
         max_prompt_characters: A longer prompt is refused before it is sent.
-        estimated_vram_gb: GPU memory of the loaded model, in gigabytes; None when it is not known.
-        activation_gb_at_1024x1024: GPU memory of one running picture of 1024x1024, in gigabytes.
-        cost: The time a picture takes.
-        prompting: How to write for this model, in two or three sentences.
-        licence: What its licence restricts; None where it lets everybody use it for anything.
-        sources: Where each number comes from, by the field's name ("cost" stands for all that is in it).
+        estimated_vram_gb: GPU memory of the loaded model, in gigabytes; None if unknown.
+        activation_gb_at_1024x1024: GPU memory that one 1024x1024 image needs while it runs, in gigabytes.
+        cost: How long an image takes.
+        prompting: How to write prompts for this model, in two or three sentences.
+        licence: What the model's licence restricts; None if it permits any use by anybody.
+        sources: Where each number comes from, by field name ("cost" stands for all of its values).
     """
 
     model_config = _STRICT
@@ -202,7 +203,7 @@ class Profile(BaseModel):
     sources: Annotated[Mapping[str, str], AfterValidator(_freeze_texts), PlainSerializer(dict)]
 
     def on(self, version: str | None) -> Self:
-        """The profile as it holds on a server of this version; itself where nothing differs."""
+        """Return the profile for a server of this version; the same object if nothing differs."""
         older = self.older_servers
         if older is None or not older.covers(version):
             return self
@@ -215,22 +216,22 @@ class Profile(BaseModel):
 
     @property
     def edit_rules(self) -> EditRules:
-        """What its edits read beside the pictures."""
+        """What the model's edits accept besides the images."""
         return self.edit or NO_RULES
 
     @property
     def is_known(self) -> bool:
-        """Whether this is the profile of one model; False for the fallback."""
+        """Whether this is the profile of a known model; False for the fallback."""
         return self.model != FALLBACK
 
     @property
     def default_size(self) -> Size:
-        """The size of a picture when the caller asks for none."""
+        """The size of an image if the caller gives none."""
         return Size(self.default_width, self.default_height)
 
     @property
     def max_pixels(self) -> int:
-        """The most pixels a picture may have."""
+        """The most pixels an image may have."""
         return int(self.max_resolution_mp * PIXELS_PER_MEGAPIXEL)
 
     def is_guided(self, guidance_scale: float) -> bool:
@@ -238,14 +239,14 @@ class Profile(BaseModel):
         return guidance_scale > self.guidance_off_at
 
     def preset(self, quality: Quality) -> Preset | None:
-        """What a quality changes; None where it is the same as "standard", the profile's own values."""
+        """Return what a quality changes; None if it is the same as "standard", the profile's own values."""
         return None if quality == "standard" else self.quality.get(quality)
 
     def __deepcopy__(self, memo: dict[int, object] | None = None) -> Self:
         return self
 
     def __reduce__(self) -> tuple[Callable[[str], Self], tuple[str]]:
-        """Pickle as JSON: a frozen mapping has no pickle of its own."""
+        """Pickle as JSON, since a read-only mapping cannot be pickled."""
         return type(self).model_validate_json, (self.model_dump_json(exclude_unset=True),)
 
     @model_validator(mode="after")
@@ -253,11 +254,11 @@ class Profile(BaseModel):
         facts = self.model_fields_set - _UNSOURCED
         unsourced = sorted(facts - {key for key, source in self.sources.items() if source.strip()})
         if unsourced:
-            raise ValueError(f"no source is given for {', '.join(unsourced)} in [sources]")
+            raise ValueError(f"[sources] has no source for {', '.join(unsourced)}")
         unknown = sorted(set(self.sources) - facts)
         if unknown:
             raise ValueError(
-                f"[sources] names {', '.join(unknown)}, which the profile does not have; allowed are "
+                f"[sources] names {', '.join(unknown)}, which the profile does not have; it can name "
                 f"{', '.join(sorted(facts))}"
             )
         return self
@@ -268,43 +269,42 @@ class Profile(BaseModel):
         for key, size in self._sizes():
             if size.width % self.resolution_multiple or size.height % self.resolution_multiple:
                 raise ValueError(
-                    f"{key}: {size} is not allowed; allowed are multiples of {self.resolution_multiple}, as "
-                    "resolution_multiple says"
+                    f"{key}: {size} is not valid; both sides must be multiples of "
+                    f"{self.resolution_multiple} (resolution_multiple)"
                 )
             if size.pixels > self.max_pixels:
                 raise ValueError(
-                    f"{key}: {size} is not allowed; allowed are {self.max_resolution_mp:g} megapixels, as "
-                    "max_resolution_mp says"
+                    f"{key}: {size} is not valid; the limit is {self.max_resolution_mp:g} megapixels "
+                    "(max_resolution_mp)"
                 )
             if self.max_side is not None and max(size.width, size.height) > self.max_side:
                 raise ValueError(
-                    f"{key}: {size} is not allowed; allowed are {self.max_side} pixels a side, as max_side "
-                    "says"
+                    f"{key}: {size} is not valid; the limit is {self.max_side} pixels a side (max_side)"
                 )
             if self.size_rule == "listed" and size not in listed:
                 raise ValueError(
-                    f"{key}: {size} is not allowed; allowed are the sizes of supported_aspect_ratios, as "
-                    "size_rule says"
+                    f"{key}: {size} is not valid; with this size_rule it must be a size of "
+                    "supported_aspect_ratios"
                 )
         return self
 
     @model_validator(mode="after")
-    def _every_aspect_ratio_is_met(self) -> Self:
+    def _every_aspect_ratio_matches_its_size(self) -> Self:
         for name, size in self.supported_aspect_ratios.items():
             ratio = aspect_ratio(name)
             if ratio is None:
                 raise ValueError(
-                    f"supported_aspect_ratios: {name!r} is no ratio; allowed are names such as '16:9'"
+                    f"supported_aspect_ratios: {name!r} is not a ratio; use names such as '16:9'"
                 )
             if abs(size.aspect / ratio - 1) > MOST_OFF_SHAPE:
                 raise ValueError(
-                    f"supported_aspect_ratios.{name}: {size} has another shape; allowed is at most "
-                    f"{MOST_OFF_SHAPE:.0%} off"
+                    f"supported_aspect_ratios.{name}: {size} does not match this ratio; it may differ by at "
+                    f"most {MOST_OFF_SHAPE:.0%}"
                 )
         return self
 
     def _sizes(self) -> Iterator[tuple[str, Size]]:
-        """Each size with the keys that say it."""
+        """Each size in the profile, with the keys that set it."""
         yield "default_width, default_height", self.default_size
         for quality, preset in self.quality.items():
             if preset.size:

@@ -1,7 +1,7 @@
-"""The registry: from what a server says it serves to the profile of that model.
+"""Find the profile of a model by the name under which a server serves it.
 
-A server tells two names: `root`, what it was started with (a Hugging Face id or a local path), and `id`,
-the name it serves it under. `root` is asked first. Both are untrusted text.
+A server gives two names: `root`, what it was started with (a Hugging Face id or a local path), and `id`,
+the name it serves the model under. `root` is tried first. Both are untrusted text.
 """
 
 import re
@@ -25,14 +25,14 @@ _HUB_FOLDER = re.compile(r"models--(?P<org>[^/]+?)--(?P<name>[^/]+)")
 _LOCAL_PATH = re.compile(r"[/~.]|[A-Za-z]:/|.*/.*/")
 _WEIGHTS_FILE = re.compile(r"\.(?:gguf|safetensors)$")
 _SNAPSHOT = re.compile(r"/snapshots/[^/]+$")
-# "@main" behind a name; a revision such as "refs/pr/3" has slashes itself.
+# "@main" after a name; a revision such as "refs/pr/3" itself contains slashes.
 _REVISION = re.compile(r"(?<=[^/@])@(?:refs/.+|[^/@]+)$")
 # "z-image-turbo:latest" and "flux2-klein:4b" are how Ollama and Docker name what they serve.
 _TAG = re.compile(r"(?<=[^/:]):(?P<tag>[^/:]+)$")
 _NO_TAG = frozenset({"latest", "main", "master", "default"})
 _SEPARATORS = re.compile(r"[-_. ]+")
 _LETTER_AND_DIGIT = re.compile(r"(?<=[a-z])-?(?=\d)|(?<=\d)-?(?=[a-z])")
-# Some publishers say first how a model was quantised: "nunchaku-qwen-image", "svdq-int4-flux.1-dev".
+# Some publishers put the quantisation first: "nunchaku-qwen-image", "svdq-int4-flux.1-dev".
 _QUANTISED_BEFORE = re.compile(r"(?P<how>nunchaku|svdq(?:[-_](?:int|fp)4)?(?:[-_]r\d{1,3})?)[-_](?P<name>.+)")
 # Each alternative is one word between separators and no two can match the same word: no backtracking.
 _QUANTISATION = re.compile(
@@ -47,7 +47,7 @@ _QUANTISATION = re.compile(
     ))+""",
     re.VERBOSE,
 )
-# Words that say "the same network, trained on": its settings hold, but beside a word of `_OTHER_NETWORK`.
+# Words for "the same network, fine-tuned": its settings apply, unless a word of `_OTHER_NETWORK` is present.
 _TRAINED_ON = frozenset(
     {"lora", "loras", "merge", "merged", "finetune", "finetuned", "tuned", "ft", "sft", "dreambooth"}
 )
@@ -91,15 +91,15 @@ _NUMBER = re.compile(r"\d{3,}|\d+(?:b|steps?|nfe)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """A profile, and how it was found.
+    """A profile and how it was found.
 
     Attributes:
         name: The served name, on one line, printable and bounded.
         profile: The model's profile, or the fallback.
         how: "exact" for a Hugging Face id, "alias" for a served name or another publisher's copy, "path" for
-            a local folder or file, "family" for a model that by its name was made from a known one, quantised
-            ("-FP8") or trained on, "fallback" for one that is not known.
-        warning: What to tell the user, when the model itself is not known; a quantised one is.
+            a local folder or file, "family" for a model whose name says it was made from a known one, by
+            quantisation ("-FP8") or fine-tuning, "fallback" for an unknown one.
+        warning: What to tell the user if the model itself is not known; a quantised one counts as known.
     """
 
     name: str
@@ -109,17 +109,17 @@ class Match:
 
     @property
     def in_registry(self) -> bool:
-        """Whether the model itself is known, quantised or not, and not only what it was trained on from."""
+        """Whether the model itself is known, quantised or not; False if only its base model is."""
         return self.warning is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """The profiles of the models that are known, and one for all others.
+    """The profiles of the known models, and one for all others.
 
     Attributes:
-        profiles: One for each model; of two that fit a name equally well the first is taken.
-        fallback: For a model that is not known.
+        profiles: One for each model; if two fit a name equally well, the first is used.
+        fallback: The profile for unknown models.
     """
 
     profiles: tuple[Profile, ...]
@@ -127,7 +127,7 @@ class Registry:
 
     @classmethod
     def builtin(cls) -> Self:
-        """The profiles that come with this package.
+        """Load the profiles that come with this package.
 
         Raises:
             BadProfile: A file of the installed package is broken.
@@ -141,14 +141,15 @@ class Registry:
         )
 
     def with_profiles(self, path: Path | str) -> Self:
-        """The same with a user's own profiles, which win over these.
+        """Return a registry that adds a user's own profiles, which override these.
 
         Args:
             path: A TOML file, or a folder of them; each may extend a profile of this registry. One whose
-                `model` is "fallback" is for models that are not known.
+                `model` is "fallback" replaces the fallback for unknown models.
 
         Raises:
-            BadProfile: A file does not hold a profile; the message tells file, key and what is allowed.
+            BadProfile: A file does not hold a profile; the message names the file, the key and what is
+                allowed.
         """
         own = own_profiles(Path(path), known={each.model: each for each in (*self.profiles, self.fallback)})
         models = {profile.model.casefold() for profile in own}
@@ -162,7 +163,7 @@ class Registry:
         )
 
     def by_name(self, model: str) -> Profile | None:
-        """The profile that a person means by a name, in any case and with or without the publisher."""
+        """Find the profile that a person means by a name, in any case, with or without the publisher."""
         wanted = model.strip().casefold()
         if wanted == FALLBACK:
             return self.fallback
@@ -170,30 +171,30 @@ class Registry:
         return match.profile if match.how in {"exact", "alias"} else None
 
     def find(self, id: str, root: str | None = None) -> Match:  # noqa: A002 -- the server's word for it
-        """The profile of a served model.
+        """Find the profile of a served model.
 
-        Compared without regard to case, on the last part of the name: "/models/FLUX.2-klein-4B",
-        a folder of the Hugging Face or ModelScope cache and "someone/flux.2-klein-4b-FP8" are all
-        FLUX.2-klein-4B. A revision ("@main") does not count, and a tag (":fp8") as the end of the name.
-        "someone/Qwen-Image-anime-lora-merged" and "my-qwen-image-lora" are of the family of Qwen-Image. Any
-        other rest of the name ("-Edit", "-base", "-Lightning") is another model.
+        Names are compared by their last part, ignoring case: "/models/FLUX.2-klein-4B", a folder of the
+        Hugging Face or ModelScope cache and "someone/flux.2-klein-4b-FP8" are all FLUX.2-klein-4B. A
+        revision ("@main") is ignored, and a tag (":fp8") is read as the end of the name.
+        "someone/Qwen-Image-anime-lora-merged" and "my-qwen-image-lora" belong to the family of Qwen-Image.
+        Any other ending ("-Edit", "-base", "-Lightning") makes it a different model.
 
         Args:
             id: The name that the server gives the model.
-            root: What the server was started with, where it tells; asked before `id`.
+            root: What the server was started with, if it says so; tried before `id`.
         """
-        for told in (root, id):
-            found = self._match_known(told) if told else None
+        for name in (root, id):
+            found = self._match_known(name) if name else None
             if found:
                 return Match(name=one_line(id), profile=found[0], how=found[1])
-        for told in (root, id):
-            relative = self._relative(told) if told else None
+        for name in (root, id):
+            relative = self._relative(name) if name else None
             if relative:
-                return _of_family(one_line(id), relative)
+                return _family_match(one_line(id), relative)
         return self._unknown(one_line(id or root or ""))
 
-    def _match_known(self, told: str) -> tuple[Profile, How] | None:
-        name = _normal(told)
+    def _match_known(self, served: str) -> tuple[Profile, How] | None:
+        name = _normal(served)
         for profile in self.profiles:
             if name == profile.model.casefold():
                 return profile, "exact"
@@ -210,9 +211,9 @@ class Registry:
                 return profile, "family"
         return None
 
-    def _relative(self, told: str) -> Profile | None:
-        """The profile with the longest name that this one goes on from, if the rest keeps its settings."""
-        last = _last_part(_normal(told))
+    def _relative(self, served: str) -> Profile | None:
+        """Find the profile with the longest name that this one extends, if the rest keeps its settings."""
+        last = _last_part(_normal(served))
         rests = [(rest, profile) for profile in self.profiles for rest in _rests(last, profile)]
         if not rests and _words(last) & _TRAINED_ON:
             rests = [(rest, profile) for profile in self.profiles for rest in _rests_within(last, profile)]
@@ -233,20 +234,20 @@ class Registry:
         return iter(self.profiles)
 
 
-def _normal(told: str) -> str:
-    """One spelling: no case, forward slashes, none at the end, no file suffix."""
-    path = told[-_LONGEST_NAME:].strip().casefold().replace("\\", "/").rstrip("/")
-    plain = _TAG.sub(_as_a_part, _REVISION.sub("", path))
+def _normal(served: str) -> str:
+    """Normalise a name: lower case, forward slashes, no trailing slash, no file suffix."""
+    path = served[-_LONGEST_NAME:].strip().casefold().replace("\\", "/").rstrip("/")
+    plain = _TAG.sub(_tag_suffix, _REVISION.sub("", path))
     return _WEIGHTS_FILE.sub("", plain)
 
 
-def _as_a_part(tag: re.Match[str]) -> str:
-    """A tag as a part of the name; nothing where it says which copy is meant, and not which model."""
+def _tag_suffix(tag: re.Match[str]) -> str:
+    """Turn a tag into a part of the name; drop it if it names a copy rather than a model."""
     return "" if tag["tag"] in _NO_TAG else f"-{tag['tag']}"
 
 
 def _last_part(name: str) -> str:
-    """The model's own name, without its publisher and folders."""
+    """Return the model's own name, without its publisher and folders."""
     hub = _HUB_FOLDER.search(name)
     last = hub["name"] if hub else _SNAPSHOT.sub("", name).rpartition("/")[2].rpartition("--")[2]
     before = _QUANTISED_BEFORE.fullmatch(last)
@@ -254,7 +255,7 @@ def _last_part(name: str) -> str:
 
 
 def _rests(last: str, profile: Profile) -> Iterator[str]:
-    """What follows a profile's own name in another, once for each of its names that the other begins with."""
+    """Yield what follows a profile's name in another, for each of its names that the other begins with."""
     for known in (profile.model, *profile.aliases):
         rest = _rest(last, _last_part(_normal(known)))
         if rest is not None:
@@ -262,9 +263,9 @@ def _rests(last: str, profile: Profile) -> Iterator[str]:
 
 
 def _rests_within(last: str, profile: Profile) -> Iterator[str]:
-    """What follows a profile's own name in another that has words before it, such as "my-qwen-image-lora".
+    """Yield what follows a profile's name inside another that has words before it: "my-qwen-image-lora".
 
-    A name of one word, such as "Lance", may well be another word there.
+    Names of one word, such as "Lance", are skipped: inside another name they may mean something else.
     """
     separators = islice(_SEPARATORS.finditer(last), _MOST_WORDS_BEFORE)
     starts = [separator.end() for separator in separators]
@@ -283,9 +284,9 @@ def _words(name: str) -> set[str]:
 
 
 def _rest(last: str, known: str) -> str | None:
-    """What follows a known name; None where the name is another.
+    """Return what follows a known name; None if the name is a different one.
 
-    All separators count as one, and between a letter and a digit for nothing: "FLUX.2-klein-4B",
+    All separators are equal, and between a letter and a digit they are optional: "FLUX.2-klein-4B",
     "flux2-klein-4b" and ModelScope's "FLUX___2-klein-4B" are the same.
     """
     if not known:
@@ -295,13 +296,13 @@ def _rest(last: str, known: str) -> str | None:
 
 
 def _any_spelling(known: str) -> str:
-    """A pattern for a known name, whatever separates its words; `re` keeps it compiled."""
+    """Build a pattern for a known name, whatever separates its words; `re` caches the compiled pattern."""
     words = _LETTER_AND_DIGIT.sub("?", _SEPARATORS.sub("-", known))
     return re.escape(words).replace(r"\-", "[-_. ]+").replace(r"\?", "[-_. ]*")
 
 
 def _is_finetune(rest: str) -> bool:
-    """Whether the rest of a name says that the model was trained on, and nothing that alters settings."""
+    """Whether the rest of a name says that the model was fine-tuned, and nothing that changes settings."""
     glued, *words = rest.split("-")
     if glued or not words or _VERSION.fullmatch(words[0]):
         return False
@@ -309,14 +310,14 @@ def _is_finetune(rest: str) -> bool:
 
 
 def _keeps_settings(words: Iterable[str]) -> bool:
-    """Whether none of these words is that of another network, or a number that may be one of steps."""
+    """Whether none of these words stands for another network, or is a number that may be a step count."""
     return all(word not in _OTHER_NETWORK and not _NUMBER.fullmatch(word) for word in words)
 
 
-def _of_family(name: str, profile: Profile) -> Match:
+def _family_match(name: str, profile: Profile) -> Match:
     warning = (
-        f"Model '{name}' is not in the known profiles; by its name it was made from {profile.model}, and the "
-        f"settings of that one are used (steps={profile.default_steps}, "
+        f"Model '{name}' is not in the known profiles. Its name says it was made from {profile.model}, so "
+        f"that model's settings are used (steps={profile.default_steps}, "
         f"guidance={profile.default_guidance_scale})."
     )
     return Match(name=name, profile=profile, how="family", warning=warning)

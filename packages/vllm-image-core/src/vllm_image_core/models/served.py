@@ -1,4 +1,4 @@
-"""The model that a server says it has loaded, and the profile that fits it."""
+"""Match the model that a server has loaded with its profile."""
 
 from dataclasses import dataclass, replace
 
@@ -13,25 +13,25 @@ __all__ = ["ServedModel", "match_served_model"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """A loaded model under the name that requests must use."""
+    """A loaded model: the name that requests must use, and its profile."""
 
     name: str
-    """The server's first name for it, as requests must spell it; its other names are listed, but refused."""
+    """The server's first name for it, as requests must spell it; the server lists others but refuses them."""
     match: Match
 
     @property
     def profile(self) -> Profile:
-        """Its settings, or the fallback's."""
+        """The model's profile, or the fallback."""
         return self.match.profile
 
     def on(self, version: str | None) -> "ServedModel":
-        """The same, with what a server of this version does otherwise."""
+        """Return the same model with the profile for a server of this version."""
         profile = self.profile.on(version)
         return self if profile is self.profile else replace(self, match=replace(self.match, profile=profile))
 
 
 def match_served_model(models: ModelList, registry: Registry) -> ServedModel:
-    """The first served model with its profile; a vLLM-Omni server has one model under one or more names.
+    """Return the first served model with its profile; a vLLM-Omni server has one model, under several names.
 
     Raises:
         BadReply: The server lists no model.

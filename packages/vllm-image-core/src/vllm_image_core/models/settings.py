@@ -1,4 +1,4 @@
-"""Edit rules: what a model's edits read beside the pictures and the prompt."""
+"""Define a profile's edit rules (what edits accept besides images and prompt) and quality presets."""
 
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal, Self, cast, get_args
@@ -16,10 +16,10 @@ __all__ = [
 
 
 StrengthUse = Literal["unread", "read", "with_mask_or_reference"]
-"""Whether the pipeline reads a strength: never, always, or only beside a mask or a reference picture."""
+"""When the pipeline reads a strength: never, always, or only with a mask or a reference image."""
 
 Resolution = Literal[640, 1024]
-"""What the server takes (source: vLLM-Omni 0.30.0, `entrypoints/openai/api_server.py`, `edit_images`)."""
+"""What the server accepts (source: vLLM-Omni 0.30.0, `entrypoints/openai/api_server.py`, `edit_images`)."""
 
 
 def _tuple(value: object) -> object:
@@ -27,18 +27,20 @@ def _tuple(value: object) -> object:
 
 
 class EditRules(BaseModel):
-    """What a model takes for an edit; a profile has them where they differ from "nothing but pictures".
+    """What a model accepts for an edit; a profile has these if edits take more than images.
 
     Attributes:
-        mask: Whether it paints only where a mask is white.
-        reference_image: Whether it takes over from a further picture of its own role.
-        strength: Whether it reads a strength, from 0 to 1.
-        default_strength: The strength that is sent when the caller gives none; None where none is read.
-        default_layers: In how many layers it takes a picture apart; None for a model without layers.
-        resolutions: The sides of the square whose pixels the picture has, for a model whose size follows from
-            that and the input's shape; the first is the default. Empty for a model that makes any size.
-        size_follows_up_to: Pixels; an edit has the size of its first picture, whatever is asked for, and no
-            side becomes longer than this. None for a model that makes any size.
+        mask: Whether an edit may have a mask; only its white parts are repainted.
+        masked_pixels: The server reduces an image to at most this many pixels before it lays a mask over it;
+            None for a model that keeps any size.
+        reference_image: Whether an edit may have a separate reference image.
+        strength: When the model reads a strength, from 0 to 1.
+        default_strength: The strength to send if the caller gives none; None if the model does not read one.
+        default_layers: How many layers the model splits an image into; None for a model without layers.
+        resolutions: For a model that takes the size from the input's shape: sides of the square that has as
+            many pixels as the result; the first is the default. Empty for a model that generates any size.
+        size_follows_up_to: Pixels; the result has the size of the first image, whatever size is requested,
+            and no side longer than this. None for a model that generates any size.
         min_input_side: Pixels; an input with a shorter side is refused.
         max_input_aspect: An input's longer side may be this many times the shorter one; None for no limit.
     """
@@ -46,6 +48,7 @@ class EditRules(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     mask: bool = False
+    masked_pixels: Annotated[int, Field(ge=1)] | None = None
     reference_image: bool = False
     strength: StrengthUse = "unread"
     default_strength: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -58,11 +61,11 @@ class EditRules(BaseModel):
     @model_validator(mode="after")
     def _a_strength_that_is_read_has_a_default(self) -> Self:
         if (self.strength == "unread") != (self.default_strength is None):
-            raise ValueError("default_strength belongs to a strength that is read, and to no other")
+            raise ValueError("default_strength is needed if strength is not 'unread', and only then")
         return self
 
     def __str__(self) -> str:
-        return ", ".join(self._descriptions()) or "pictures alone"
+        return ", ".join(self._descriptions()) or "images only"
 
     def _descriptions(self) -> Iterator[str]:
         if self.mask:
@@ -70,38 +73,38 @@ class EditRules(BaseModel):
         if self.reference_image:
             yield "a reference image"
         if self.default_strength is not None:
-            where = " beside these" if self.strength == "with_mask_or_reference" else ""
+            where = " with either of these" if self.strength == "with_mask_or_reference" else ""
             yield f"a strength{where} (default {self.default_strength:g})"
         if self.default_layers is not None:
             yield f"2 to 10 layers (default {self.default_layers})"
         if self.resolutions:
             yield f"a resolution of {' or '.join(map(str, self.resolutions))}"
         if self.size_follows_up_to is not None:
-            yield "no size, which is the picture's"
+            yield "no size: the result keeps the input image's size"
         if self.min_input_side > 1:
-            yield f"inputs from {self.min_input_side} pixels a side"
+            yield f"inputs of at least {self.min_input_side} pixels a side"
         if self.max_input_aspect is not None:
             yield f"inputs up to {self.max_input_aspect:g}:1"
 
 
 NO_RULES: Final = EditRules()
-"""Of a model that reads nothing but pictures and the prompt."""
+"""The rules of a model whose edits take only images and the prompt."""
 
 
 Quality = Literal["draft", "standard", "best"]
-"""draft: quick and rough; standard: the profile's own settings; best: the publisher's, whatever they cost."""
+"""draft: quick and rough; standard: the profile's own settings; best: the publisher's, at any cost."""
 
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 
 
 class Preset(BaseModel):
-    """Settings of one quality; None leaves the profile's own. What the caller gives wins over all of them.
+    """Settings of one quality; None keeps the profile's own. Values from the caller override all of them.
 
     Attributes:
         num_inference_steps: Denoising steps.
         guidance_scale: In the caller's terms.
-        width: Pixels, used where the caller asks for no size at all; with a height only.
-        height: Pixels, likewise.
+        width: Pixels, used if the caller gives no size; needs a height.
+        height: Pixels, used if the caller gives no size; needs a width.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -113,11 +116,11 @@ class Preset(BaseModel):
 
     @property
     def size(self) -> Size | None:
-        """Width and height, where the preset has them."""
+        """Width and height, if the preset has them."""
         return Size(self.width, self.height) if self.width and self.height else None
 
     @model_validator(mode="after")
     def _both_sides_or_none(self) -> Self:
         if (self.width is None) != (self.height is None):
-            raise ValueError("a preset has both width and height, or neither")
+            raise ValueError("a preset must have both width and height, or neither")
         return self

@@ -1,1 +1,1 @@
-"""How a picture was made: written into its file, and read back from it."""
+"""Provenance: write how an image was made into its file, and read it back, also from other tools' files."""

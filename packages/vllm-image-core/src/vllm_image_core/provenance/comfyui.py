@@ -1,7 +1,7 @@
-"""A ComfyUI graph: nodes that are linked by their inputs, in which a picture's settings are scattered.
+"""Read an image's settings from a ComfyUI graph, by following the links between its nodes.
 
-Source: ComfyUI's own nodes, 0.3. Its PNG have two texts: `prompt`, the graph as it ran, and `workflow`, the
-graph as it was drawn. Only the values that are written in the graph are read; nothing of it is run.
+Source: ComfyUI's own nodes, 0.3. Its PNG files have two texts: `prompt`, the graph as it ran, and `workflow`,
+the graph as it was drawn. Only values written in the graph are read; nothing in it is run.
 """
 
 from collections import deque
@@ -46,27 +46,27 @@ _TEXTS: Final = (
     ),
     *("clip_g", "clip_l", "text_l", "prompt_l", "bert", "string", "value", "populated_text", "wildcard_text"),
 )
-"""What nodes call their text, those first that say most: of a node that shows a text, what it showed."""
+"""Input names for a node's text, most telling first; for a node that displays text, what it displayed."""
 
 _ENCODERS: Final = (("text_g", "text_l"), ("prompt_g", "prompt_l"), ("t5xxl", "clip_g"), ("t5xxl", "clip_l"))
-"""Texts of one node for different encoders, of which the first is taken."""
+"""Texts of one node for different encoders; the first of each pair is used."""
 
 _JOINED: Final = (
     *("string_a", "string_b", "text_a", "text_b", "text_c", "text_d"),
     *("text1", "text2", "text3", "text4", "text5", "string1", "string2", "string3", "string4"),
     *("string_1", "string_2", "string_3", "string_4"),
 )
-"""What nodes that join texts call their parts, in order (ComfyUI's own, WAS, pysssss, easy-use)."""
+"""Input names for the parts of nodes that join texts, in order (ComfyUI's own, WAS, pysssss, easy-use)."""
 _JOINT: Final = ", "
 _MAX_JOINED_CHARACTERS: Final = 65_536
 _SIDES: Final[Mapping["Side", tuple[str, ...]]] = {
     "positive": ("positive", "text_positive", "positive_prompt"),
     "negative": ("negative", "text_negative", "negative_prompt"),
 }
-"""Nodes that hold both prompts, such as Efficient Loader and the prompt stylers."""
+"""Input names of nodes that hold both prompts, such as Efficient Loader and the prompt stylers."""
 _CONDITIONS: Final = ("conditioning", "conditioning_1", "conditioning_to", "cond1", "conditioning_from")
 _COMBINED: Final = (("conditioning_1", "conditioning_2"), ("conditioning_to", "conditioning_from"))
-"""The inputs of nodes that make one condition of two."""
+"""The inputs of nodes that combine two conditionings into one."""
 
 _CHOSEN: Final = ("input", "text", "string", "value", "prompt", "conditioning")
 _MAX_CHOICES: Final = 32
@@ -81,33 +81,33 @@ _PASSED_ON: Final = ("Reroute", "GetNode")
 
 
 class Link(NamedTuple):
-    """Where an input comes from: a node, and which of its outputs."""
+    """The source of an input: a node, and the number of its output."""
 
     node: str
     output: int
 
 
 _Read = dict[tuple[Link, Side], object]
-"""The texts that were read so far, by their links; None where one is still being read."""
+"""The texts read so far, by their links; None while a text is still being read."""
 
 _GAP: Final[tuple[Link, Side]] = (Link("", -1), "positive")
-"""Stands among them once a part of a text could not be read, with the side whose text it is."""
+"""A marker among the texts: part of a text could not be read; its value is the side of that text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node: its class, and its inputs, each a value or a link."""
+    """A node: its class, and its inputs, each of them a value or a link."""
 
     kind: str
     inputs: Mapping[str, object]
 
     def link(self, *names: str) -> Link | None:
-        """The link of the first of these inputs that is linked."""
+        """Return the link of the first of these inputs that has one."""
         return next((link for name in names if (link := _link(self.inputs.get(name)))), None)
 
 
 def facts_of_prompt(prompt: Mapping[str, object]) -> Facts:
-    """What the text `prompt` of a file tells, by its sampler."""
+    """Read the settings from a file's `prompt` text, starting from its sampler."""
     nodes = {
         name: Node(str(as_object(node).get("class_type", "")), as_object(as_object(node).get("inputs")))
         for name, node in islice(prompt.items(), _MAX_NODES)
@@ -117,14 +117,14 @@ def facts_of_prompt(prompt: Mapping[str, object]) -> Facts:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The nodes by their names."""
+    """A graph: its nodes by name."""
 
     nodes: Mapping[str, Node]
 
     def facts(self) -> Facts:
-        """What the sampler tells that tells most; nothing where there is none.
+        """Read the settings of the sampler that has the most of them; empty if there is no sampler.
 
-        Of two that tell as much, the one that began with more noise: the other made its picture larger.
+        Of two with equally many, the one that started with more noise: the other upscaled its image.
         """
         samplers = islice((node for node in self.nodes.values() if _samples(node)), _MAX_SAMPLERS)
         texts: _Read = {}
@@ -156,7 +156,7 @@ class Graph:
         )
 
     def _notes(self, positive: Link | None, prompt: object, texts: "_Read") -> Iterator[str]:
-        """What of the prompt could not be taken."""
+        """Note the parts of the prompt that could not be used."""
         if positive is None:
             return
         if prompt is None:
@@ -173,10 +173,10 @@ class Graph:
         for name, text in parts:
             if text != prompt:
                 shown = one_line(text, limit=_SHOWN_CHARACTERS)
-                yield f"The graph has another prompt that was not taken, under {name}: '{shown}'."
+                yield f"The graph has another prompt that was not used, under {name}: '{shown}'."
 
     def _parts(self, node: Node, texts: "_Read") -> list[tuple[str, str]] | None:
-        """The texts that a node combines, or gives to different encoders; None if it has one at most."""
+        """Return the texts that a node combines, or gives to different encoders; None if fewer than two."""
         for names in (*_COMBINED, *_ENCODERS):
             values = [
                 (name, self._input(node, name, "positive", texts, 0)) for name in names if name in node.inputs
@@ -192,7 +192,7 @@ class Graph:
         return self._value(noise, "noise_seed") if seed is None else seed
 
     def _guidance(self, positive: Link | None) -> object:
-        """What a Flux model reads as its guidance: its node stands between the prompt and the sampler."""
+        """Read a Flux model's guidance, whose node is between the prompt and the sampler."""
         return self._find(positive, lambda node: self._value(node, "guidance"), _CONDITIONS)
 
     def _size(self, node: Node) -> tuple[object, object] | None:
@@ -200,7 +200,7 @@ class Graph:
         return next((size for size in sizes if None not in size), None)
 
     def _text(self, start: Link | None, side: Side, texts: "_Read", depth: int = 0) -> object:
-        """The text that a link leads to; each is read once, and a part of itself is none."""
+        """Return the text that a link leads to; each is read once, and a text never contains itself."""
         if start is None or depth > _MAX_JOINTS:
             return None
         key = (start, side)
@@ -215,7 +215,7 @@ class Graph:
         return texts[key]
 
     def _text_of(self, node: Node, side: Side, texts: "_Read", depth: int) -> str | None:
-        """The text that a node has or makes; "" where it is certain that nobody can tell it."""
+        """Return the text that a node has or produces; "" if it certainly cannot be known."""
         if node.kind.startswith(comfyui_strings.UNKNOWN_KINDS):
             return ""
         if node.kind in comfyui_strings.INPUTS:
@@ -232,13 +232,13 @@ class Graph:
         return self._join(node, side, texts, depth)
 
     def _input(self, node: Node, name: str, side: Side, texts: "_Read", depth: int) -> object:
-        """An input's value, or the text that it is linked to."""
+        """Return an input's value, or the text that it is linked to."""
         value = node.inputs.get(name)
         link = _link(value)
         return value if link is None else self._text(link, side, texts, depth + 1)
 
     def _join(self, node: Node, side: Side, texts: "_Read", depth: int) -> str | None:
-        """The parts of a node that joins texts, each written in it or linked."""
+        """Join the parts of a node that joins texts; each part is a value or a link."""
         if depth == _MAX_JOINTS or len(texts) > _MAX_VISITED:
             return None
         parts = {name: self._input(node, name, side, texts, depth) for name in _JOINED if name in node.inputs}
@@ -255,7 +255,7 @@ class Graph:
         return node is not None and any(node.inputs.get(name) == "" for name in (*_TEXTS, *_JOINED))
 
     def _value(self, node: Node, name: str) -> object:
-        """The value of an input, also where it comes from another node."""
+        """Return the value of an input, even if it comes from another node."""
         value = node.inputs.get(name)
         link = _link(value)
         if link is None:
@@ -266,7 +266,7 @@ class Graph:
         return None if link is None else self.nodes.get(link.node)
 
     def _find(self, start: Link | None, wanted: Callable[[Node], T | None], via: tuple[str, ...]) -> T | None:
-        """The first thing wanted on the way back from a link, nearest first; graphs may have circles."""
+        """Search back from a link, nearest nodes first, for the first match; graphs may have cycles."""
         waiting = deque([] if start is None else [start])
         seen: set[str] = set()
         while waiting and len(seen) < _MAX_VISITED:
@@ -283,7 +283,7 @@ class Graph:
 
 
 def _further(node: Node, link: Link, via: tuple[str, ...]) -> Iterator[Link]:
-    """The inputs that lead on; of a node that passes both conditions on, the one that was asked for."""
+    """Yield the inputs to follow; for a node that passes on both conditionings, the one that is wanted."""
     passed = ("positive", "negative")
     if node.kind.startswith(_PASSED_ON):
         via = tuple(node.inputs)[:1]
@@ -298,9 +298,9 @@ def _further(node: Node, link: Link, via: tuple[str, ...]) -> Iterator[Link]:
 
 
 def _switch_input(node: Node) -> str | None:
-    """The input that a switch passes on; None for any other node, and a switch whose choice is not told.
+    """Return the input that a switch passes on; None if it is unknown, or if the node is not a switch.
 
-    ComfyUI's own choose by yes or no, those of others by a number, or take the first that is there.
+    ComfyUI's own switches choose by a boolean; those of others choose by a number, or take the first input.
     """
     if "switch" not in node.kind.casefold():
         return None
@@ -323,11 +323,11 @@ def _samples(node: Node) -> bool:
 
 
 def _weight(facts: Facts) -> tuple[int, float]:
-    """How much a sampler tells, and from how much noise it began."""
-    told = (facts.prompt, facts.seed, facts.width, facts.num_inference_steps, facts.guidance_scale)
+    """Count the settings of a sampler, and return how much noise it started with."""
+    found = (facts.prompt, facts.seed, facts.width, facts.num_inference_steps, facts.guidance_scale)
     denoise = facts.settings.get("denoise")
     noise = float(denoise) if isinstance(denoise, float) and 0 <= denoise <= 1 else 1.0
-    return sum(fact is not None for fact in told), noise
+    return sum(fact is not None for fact in found), noise
 
 
 def _is_empty(node: Node) -> bool:
@@ -358,7 +358,7 @@ def _link(value: object) -> Link | None:
 _MAX_DRAWN_NODES: Final = 4096
 _MAX_LINKS: Final = 16_384
 _MUTED, _BYPASSED = 2, 4
-"""Modes of a node that does not run, and of one that only passes its inputs on."""
+"""The modes of a node that does not run, and of one that only passes on its inputs."""
 
 _OF_SAMPLERS: Final = frozenset(("seed", "noise_seed", "noise", "guider"))
 
@@ -416,7 +416,7 @@ _WIDGETS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def facts_of_workflow(workflow: Mapping[str, object]) -> Facts:
-    """What the text `workflow` of a file tells, as far as ComfyUI's own nodes say it, but for muted ones."""
+    """Read the settings from a file's `workflow` text, from known nodes that are not muted."""
     sources = dict(_sources(workflow))
     nodes = [as_object(node) for node in islice(as_list(workflow.get("nodes")), _MAX_DRAWN_NODES)]
     stored = dict(_set_node_values(nodes, sources))
@@ -428,7 +428,7 @@ def facts_of_workflow(workflow: Mapping[str, object]) -> Facts:
 def _set_node_values(
     nodes: Sequence[Mapping[str, object]], sources: Mapping[int, list[object]]
 ) -> Iterator[tuple[str, list[object]]]:
-    """What KJNodes' `SetNode` stores under a name, for `GetNode` to take up elsewhere in the drawing."""
+    """Yield what KJNodes' `SetNode` stores under a name, for `GetNode` to use elsewhere in the graph."""
     for node in nodes:
         match as_list(node.get("widgets_values")):
             case [str() as name, *_] if node.get("type") == "SetNode":
@@ -438,7 +438,7 @@ def _set_node_values(
 
 
 def _sources(workflow: Mapping[str, object]) -> Iterator[tuple[int, list[object]]]:
-    """From where each link comes, by its number; newer files name its parts."""
+    """Yield the source of each link, by the link's number; newer files name the parts of a link."""
     for link in islice(as_list(workflow.get("links")), _MAX_LINKS):
         named = as_object(link)
         parts = [named.get(part) for part in ("id", "origin_id", "origin_slot")] if named else as_list(link)
@@ -456,7 +456,7 @@ def _node(
     linked = _links(node, sources)
     if node.get("mode") == _BYPASSED:
         return Node("", {name: link for name, link in linked.items() if name not in _OF_SAMPLERS})
-    values = node.get("widgets_values")  # a row; some programs write the names, too
+    values = node.get("widgets_values")  # a list; some programs write the names, too
     match as_list(values):
         case [str() as name, *_] if kind == "GetNode" and name in stored:
             return Node(kind, {name: stored[name]})

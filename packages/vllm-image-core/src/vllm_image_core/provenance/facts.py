@@ -1,4 +1,4 @@
-"""Facts from a picture's file: what it says of its making, and how much of that a request can hold."""
+"""Hold the settings read from an image's file, and turn them into a request after checking each value."""
 
 import json
 import math
@@ -43,12 +43,12 @@ Tool = Literal[
     "draw-things",
     "easy-diffusion",
 ]
-"""Which program wrote a file; "automatic1111" also for any other that writes its `parameters` text."""
+"""The program that wrote a file; "automatic1111" also stands for others that write its `parameters` text."""
 
 T = TypeVar("T")
 
 _MAX_PROMPT_CHARACTERS: Final = 20_000
-"""What the profiles take at the most."""
+"""The longest prompt that any profile accepts."""
 
 _NOTHING: Final = frozenset(("", "None", "none", "null", "undefined", "N/A", "n/a"))
 _MAX_SIDE: Final = 2**16 - 1
@@ -56,13 +56,13 @@ _MAX_SETTINGS: Final = 64
 _MAX_NAME_CHARACTERS: Final = 60
 _MAX_VALUE_CHARACTERS: Final = 200
 _MAX_NUMBER_CHARACTERS: Final = 40
-# Control characters but tab and line breaks, halves of surrogate pairs, and marks that turn the direction.
+# Control characters except tab and line breaks, lone surrogates, and marks that change the writing direction.
 _NO_TEXT: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a file says, as it stands there: unchecked, of any type."""
+    """The settings that a file gives, as written there: unchecked, of any type."""
 
     tool: Tool
     prompt: object = None
@@ -74,19 +74,19 @@ class Facts:
     seed: object = None
     model: object = None
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
-    """What else it says."""
+    """Other settings, to show to a person."""
     edit: Mapping[str, object] = field(default_factory=dict[str, object])
-    """What only an edit has: its pictures and settings; empty for a generation."""
+    """What only an edit has: its input images and settings; empty for a generation."""
     notes: tuple[str, ...] = ()
-    """What of it could not be read, in a sentence each."""
+    """What could not be read, one sentence each."""
 
     @property
     def some(self) -> bool:
-        """Whether there is a fact from which a picture could be made again."""
+        """Whether there is any setting from which an image could be generated again."""
         return any(fact is not None for fact in (self.prompt, self.seed, self.num_inference_steps))
 
     def without_nothing(self) -> "Facts":
-        """The same without values that say that there is none, as Python and JavaScript write them."""
+        """Remove values that mean "none", as Python and JavaScript write them."""
         return replace(
             self,
             prompt=_something(self.prompt),
@@ -101,10 +101,9 @@ class Facts:
 
 
 def request_of(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
-    """The request that the facts make, and what could not be taken over, in a sentence each.
+    """Build a request from the facts, and note what could not be used, one sentence each.
 
-    A value that no request may have is left out; of a text, the characters that are none, and what is too
-    much.
+    A value that a request cannot have is ignored; invalid characters and excess length are cut from text.
     """
     notes = list(facts.notes)
 
@@ -114,20 +113,20 @@ def request_of(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
         try:
             return check(_as_number(value))
         except InvalidRequest as error:
-            notes.append(f"The file's {name} was left out: {error.message}")
+            notes.append(f"The file's {name} was ignored: {error.message}")
             return None
 
     def text(name: str, value: object) -> str | None:
-        kept = bound_text(value)
-        if value is not None and kept != value:
-            notes.append(f"The file's {name} was cleaned of what is no text, or cut.")
-        if kept and "\ufffd" in kept:
-            notes.append(f"Parts of the file's {name} could not be read: they are shown as \ufffd.")
-        return kept
+        bounded = bound_text(value)
+        if value is not None and bounded != value:
+            notes.append(f"The file's {name} was shortened, or characters that are not text were removed.")
+        if bounded and "\ufffd" in bounded:
+            notes.append(f"Parts of the file's {name} could not be read; they are shown as \ufffd.")
+        return bounded
 
     prompt = text("prompt", facts.prompt)
     if not prompt:
-        notes.append("The file does not tell the prompt: give one to make the picture again.")
+        notes.append("The file does not contain the prompt; give one to generate the image again.")
     request = ImageRequest(
         prompt=prompt or "",
         negative_prompt=text("negative prompt", facts.negative_prompt) or None,
@@ -141,14 +140,14 @@ def request_of(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
 
 
 def bound_text(value: object) -> str | None:
-    """A text without what is no text, of at most 20,000 characters; None for what is none."""
+    """Remove characters that are not text and cut to 20,000 characters; None if it is not a string."""
     if not isinstance(value, str):
         return None
     return _NO_TEXT.sub("", value[: 2 * _MAX_PROMPT_CHARACTERS])[:_MAX_PROMPT_CHARACTERS]
 
 
 def bound_settings(settings: Mapping[str, object]) -> dict[str, str]:
-    """Settings for a person to read: at most 64, each name and value on one short line."""
+    """Return settings for a person to read: at most 64, each name and value on one short line."""
     shown: dict[str, str] = {}
     for name, value in settings.items():
         if len(shown) == _MAX_SETTINGS:
@@ -160,7 +159,7 @@ def bound_settings(settings: Mapping[str, object]) -> dict[str, str]:
 
 
 def number(text: object) -> int | float | None:
-    """The number that a text tells; None where it tells none, or has more than 40 characters."""
+    """Parse a number; None if the text is not a number, or is longer than 40 characters."""
     if not isinstance(text, str) or not text.isascii() or len(text) > _MAX_NUMBER_CHARACTERS:
         return None
     for kind in (int, float):
@@ -172,7 +171,7 @@ def number(text: object) -> int | float | None:
 
 
 def _as_number(value: object) -> object:
-    """Some tools write numbers as texts, and whole ones with a decimal point."""
+    """Convert numbers that some tools write as strings, and integers with a decimal point."""
     found = number(value) if isinstance(value, str) else value
     if isinstance(found, float) and math.isfinite(found) and found.is_integer():
         return int(found)
@@ -198,18 +197,18 @@ _OPENING: Final = ("{", "[", '"{', '"[')
 _BEGINS: Final = re.compile(
     r"""\{\s{0,1000}"[^"\n]{0,200}"\s{0,100}:|\[\s{0,1000}\{\s{0,1000}"[^"\n]{0,200}"\s{0,100}:|[\[{]{100}"""
 )
-"""How objects and lists of objects begin, and what is nested deeper than any prompt."""
+"""How objects and lists of objects begin; also brackets nested deeper than in any prompt."""
 
 
 def json_object(text: object, *, wrapped: bool = False) -> Mapping[str, object]:
-    """The object that a text is; an empty one where it is none, too long, or nested too deeply.
+    """Parse a JSON object; an empty one if the text is not one, is too long, or is nested too deeply.
 
-    Of keys that occur twice the last counts. NaN is let pass, since ComfyUI writes it: who takes a number
-    from here compares it with its bounds.
+    If a key occurs twice, the last one counts. NaN is accepted, since ComfyUI writes it; whoever uses a
+    number from here checks its bounds.
 
     Args:
-        text: The text; anything else is an empty object.
-        wrapped: Whether an object that stands in a JSON string, or alone in a list, is read, too.
+        text: The text; any other type gives an empty object.
+        wrapped: Whether to also read an object within a JSON string, or alone in a list.
     """
     if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
         return {}
@@ -224,10 +223,10 @@ def json_object(text: object, *, wrapped: bool = False) -> Mapping[str, object]:
 
 
 def is_json(text: str) -> bool:
-    """Whether a text is a JSON object or list, or was meant to be one: cut off, damaged or nested too deeply.
+    """Whether a text is a JSON object or list, or was meant as one: cut off, damaged or nested too deeply.
 
-    A prompt may begin with a brace or a bracket, too, so that what cannot be parsed counts only if it also
-    begins as JSON does.
+    A prompt may also begin with a brace or a bracket, so text that cannot be parsed counts only if it begins
+    as JSON does.
     """
     start = text.lstrip("\ufeff \t\r\n")
     if not start.startswith(_OPENING):
@@ -242,15 +241,15 @@ def is_json(text: str) -> bool:
 
 
 def _is_quoted_json(value: object) -> bool:
-    """A JSON string that is JSON itself."""
+    """Whether this is a string whose content is itself JSON."""
     return isinstance(value, str) and value.startswith(("{", "[")) and is_json(value)
 
 
 def as_object(value: object) -> Mapping[str, object]:
-    """A value from JSON that is an object; an empty one for any other."""
+    """Return a JSON value if it is an object; otherwise an empty object."""
     return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
 
 
 def as_list(value: object) -> Sequence[object]:
-    """A value from JSON that is a list; an empty one for any other."""
+    """Return a JSON value if it is a list; otherwise an empty list."""
     return cast("Sequence[object]", value) if isinstance(value, list) else ()

@@ -1,4 +1,4 @@
-"""The `parameters` text: a picture's settings as AUTOMATIC1111, Forge, SD.Next and Civitai read them.
+"""Write and parse infotext, the `parameters` text of AUTOMATIC1111, Forge, SD.Next and Civitai.
 
     a red fox in the snow
     Negative prompt: blurry
@@ -52,7 +52,7 @@ _KINDS: Final[Mapping[str, re.Pattern[str]]] = {
     "Clip skip": _WHOLE,
     "Model hash": re.compile(r"[0-9a-fA-F]{6,64}", re.ASCII),
 }
-"""The settings of a picture, and what their values look like: prompts have colons and numbers, too."""
+"""An image's settings and the form of their values, needed since prompts have colons and numbers, too."""
 
 _USUAL: Final = frozenset(
     (*_KINDS, "Sampler", "Schedule type", "Scheduler", "Model", "VAE", "VAE hash", "Version", "Base Model")
@@ -71,18 +71,18 @@ def parameters_text(
     model: str,
     more: Mapping[str, str | int | float] | None = None,
 ) -> str:
-    """The settings of one picture, in the form that other tools read.
+    """Write the settings of one image in the form that other tools read.
 
     Args:
-        prompt: As it was sent; may have several lines. Left out where it is empty.
-        negative_prompt: Left out where there is none, or nothing but spaces.
+        prompt: As it was sent; may have several lines. Omitted if it is empty.
+        negative_prompt: Omitted if it is None or blank.
         steps: Inference steps.
-        guidance_scale: The CFG scale, as the caller names it.
+        guidance_scale: The CFG scale, in the caller's terms.
         seed: As it was sent.
         width: Pixels.
         height: Pixels.
         model: The model's name.
-        more: Other settings, after these, by the name under which they are shown.
+        more: Other settings to add after these, by the name under which they are shown.
     """
     settings: dict[str, str | int | float] = {
         "Steps": steps,
@@ -100,11 +100,12 @@ def parameters_text(
 
 
 def facts_of_parameters(text: str) -> Facts:
-    """What a text in this form tells: the prompts line by line, then the settings by their names.
+    """Parse a text in this form: the prompts line by line, then the settings by name.
 
-    The settings begin at the last line that is one, and go on over further lines if a value has line breaks.
-    Of a setting that is named twice the first counts, which the tool itself wrote: what others append, such
-    as Civitai's resources, comes after. JSON, which some tools have under the same keyword, tells nothing.
+    The settings begin at the last line that has any, and continue over further lines if a value has line
+    breaks. If a setting is named twice, the first one counts, which the tool itself wrote: what others
+    append, such as Civitai's resources, comes after it. JSON, which some tools write under the same keyword,
+    gives no facts.
     """
     text = _LINE_BREAKS.sub("\n", text[:_MAX_CHARACTERS]).strip()
     found = _find_settings(text)
@@ -128,12 +129,12 @@ def facts_of_parameters(text: str) -> Facts:
 
 
 def has_settings(text: str) -> bool:
-    """Whether a text has a line of settings, so that it was written by a tool and not by hand."""
+    """Whether a text has a line of settings, which shows that a tool wrote it, not a person."""
     return _find_settings(_LINE_BREAKS.sub("\n", text[:_MAX_CHARACTERS]).strip()) is not None
 
 
 def unread_lines(text: str) -> str:
-    """What stands below the settings and is neither a setting nor a template; empty if nothing does."""
+    """Return the text below the settings, unless it is a template; empty if there is none."""
     text = _LINE_BREAKS.sub("\n", text[:_MAX_CHARACTERS]).strip()
     found = _find_settings(text)
     below = "" if found is None else text[found.end :].strip()
@@ -142,20 +143,20 @@ def unread_lines(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Settings, and where in the text they begin and end."""
+    """Settings, and their start and end in the text."""
 
     start: int
     end: int
     settings: Mapping[str, str]
     sound: bool = True
-    """Whether all quotation marks are in pairs: these are not the end of a value that began further up."""
+    """Whether all quotation marks are paired; if not, this may be the end of a value that began above."""
 
 
 def _find_settings(text: str) -> _Found | None:
-    """The settings that begin at the last line that is one.
+    """Find the settings that begin at the last line that has any.
 
-    First those after which nothing else follows, but for the templates that an extension writes below them;
-    otherwise those that are settings beyond doubt. Nothing before a negative prompt is a setting.
+    Preferred are those with nothing after them except the templates that an extension writes there;
+    otherwise those that are beyond doubt. Nothing before a negative prompt is a setting.
     """
     starts = _starts(text)
     after_negative = next((at for at in starts if _NEGATIVE_LINE.match(text, at)), -1)
@@ -175,12 +176,12 @@ def _find_settings(text: str) -> _Found | None:
 
 
 def _begins(text: str, at: int) -> re.Match[str] | None:
-    """The first setting of a line; None if it begins with none, or is a negative prompt."""
+    """Match the first setting of a line; None if it does not begin with one, or is a negative prompt."""
     return None if _NEGATIVE_LINE.match(text, at) else _SETTING.match(text, at)
 
 
 def _starts(text: str) -> list[int]:
-    """Where the last lines begin, the last one first."""
+    """Return the starts of the last lines, the last line first."""
     starts: list[int] = []
     end = len(text)
     while end > 0 and len(starts) < _MAX_LINES:
@@ -190,9 +191,9 @@ def _starts(text: str) -> list[int]:
 
 
 def _extend(text: str, found: _Found, candidates: list[int]) -> _Found:
-    """Settings with the lines just above them, if those are settings that the others do not have.
+    """Add the lines just above the settings, if they are settings, too, and none is repeated.
 
-    A line that begins with the steps, as that of most tools does, is the first.
+    A line that begins with the steps, as with most tools, is already the first one.
     """
     for start in candidates:
         if start >= found.start or "Steps" in _first_name(text, found.start):
@@ -213,20 +214,20 @@ def _first_name(text: str, start: int) -> tuple[str, ...]:
 
 
 def _is_settings(settings: Mapping[str, str], *, least: int) -> bool:
-    """Whether that many of the settings that pictures are made with have a value of their kind."""
+    """Whether enough of an image's settings have a value of the right form."""
     sound = sum(1 for name, kind in _KINDS.items() if kind.fullmatch(settings.get(name, "")))
     return sound >= least or (sound == least - 1 and len(_USUAL & settings.keys()) > least)
 
 
 def _read(text: str, start: int, stop: int | None = None) -> _Found:
-    """The settings from a place on, to the end of the last line that is wholly of them."""
+    """Read settings from an offset to the end of the last line that consists only of settings."""
     text = text[: min(len(text) if stop is None or stop < 0 else stop, start + _MAX_LINE_CHARACTERS)]
     settings: dict[str, str] = {}
     position, end, sound = start, start, True
     for _ in range(_MAX_SETTINGS):
         is_line = position in (0, start) or text[position - 1] == "\n"
         found = _begins(text, position) if is_line else _SETTING.match(text, position)
-        if is_line and position > start and (found is None or _begins_anew(found, settings)):
+        if is_line and position > start and (found is None or _ends_settings(found, settings)):
             break
         if found is None:
             position = _after_other(text, position)
@@ -244,19 +245,19 @@ def _read(text: str, start: int, stop: int | None = None) -> _Found:
     return _Found(start, end, settings, sound)
 
 
-def _begins_anew(found: re.Match[str], settings: Mapping[str, str]) -> bool:
-    """Whether a further line is none of these settings: it names one again, or is a template."""
+def _ends_settings(found: re.Match[str], settings: Mapping[str, str]) -> bool:
+    """Whether a further line is not part of these settings: it repeats a name, or is a template."""
     return found[1] in settings or found[1].endswith("Template")
 
 
 def _after_other(text: str, position: int) -> int:
-    """Where the next setting may begin after something in a line that is none."""
+    """Return where the next setting may begin after text that is not a setting."""
     found = _SEPARATOR.search(text, position)
     return found.end() if found else len(text)
 
 
 def _prompts(lines: list[str]) -> tuple[str, str]:
-    """All before the line that begins the negative prompt, and all from there on."""
+    """Split the lines into the prompt and the negative prompt."""
     start = next((at for at, line in enumerate(lines) if _NEGATIVE_LINE.match(line)), len(lines))
     negative = "\n".join(lines[start:])
     return "\n".join(lines[:start]).strip(), _NEGATIVE_LINE.sub("", negative, count=1).strip()
@@ -293,6 +294,6 @@ def _tool(settings: Mapping[str, str]) -> Tool:
 
 
 def _quote(value: str | float) -> str:
-    """A value as it is, or as a JSON string where a comma, colon or line break in it would end it early."""
+    """Quote a value as a JSON string if a comma, colon or line break in it would end it early."""
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:\n"') else text

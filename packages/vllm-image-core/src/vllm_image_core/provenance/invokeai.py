@@ -1,4 +1,4 @@
-"""What InvokeAI writes into its PNG, in the forms that it has had.
+"""Read the settings that InvokeAI writes into its PNG files, in the forms of all its versions.
 
 Source: InvokeAI 2.3 (`Dream` and `sd-metadata`), the first of 3.0 (`invokeai`), and 3 to 6
 (`invokeai_metadata`).
@@ -20,9 +20,9 @@ _BRACKETS: Final = re.compile(r"\[([^\[\]]*)\]")
 
 
 def facts_of_metadata(metadata: Mapping[str, object]) -> Facts:
-    """What `invokeai_metadata` tells; Flux models have `guidance`, others `cfg_scale`."""
-    told = metadata.get("model")
-    model = as_object(told)
+    """Read `invokeai_metadata`; Flux models have `guidance`, others `cfg_scale`."""
+    named = metadata.get("model")
+    model = as_object(named)
     return Facts(
         tool="invokeai",
         prompt=metadata.get("positive_prompt"),
@@ -32,13 +32,13 @@ def facts_of_metadata(metadata: Mapping[str, object]) -> Facts:
         num_inference_steps=metadata.get("steps"),
         guidance_scale=_first(metadata, "guidance", "cfg_scale"),
         seed=metadata.get("seed"),
-        model=told if isinstance(told, str) else _first(model, "name", "model_name", "key"),
+        model=named if isinstance(named, str) else _first(model, "name", "model_name", "key"),
         settings=_settings(metadata, "scheduler", "generation_mode", "app_version"),
     )
 
 
 def facts_of_node(found: Mapping[str, object]) -> Facts:
-    """What `invokeai` tells, which is the node that made the picture."""
+    """Read `invokeai`, which holds the node that made the image."""
     node = as_object(found.get("node"))
     words, avoided = _split_prompt(_words(node.get("prompt")))
     return replace(
@@ -49,7 +49,7 @@ def facts_of_node(found: Mapping[str, object]) -> Facts:
 
 
 def facts_of_sd_metadata(metadata: Mapping[str, object]) -> Facts:
-    """What `sd-metadata` tells; what is to be avoided stands in brackets within the prompt."""
+    """Read `sd-metadata`; the negative prompt is in brackets within the prompt."""
     images = as_list(metadata.get("images"))
     image = as_object(metadata.get("image")) or as_object(images[0] if len(images) == 1 else None)
     words, avoided = _split_prompt(_words(image.get("prompt")))
@@ -68,7 +68,7 @@ def facts_of_sd_metadata(metadata: Mapping[str, object]) -> Facts:
 
 
 def facts_of_dream(text: str) -> Facts:
-    """What `Dream` tells: a command line such as ``"a fox [blurry]" -s 50 -S 42 -W 512 -H 512 -C 7.5``."""
+    """Read `Dream`, a command line such as ``"a fox [blurry]" -s 50 -S 42 -W 512 -H 512 -C 7.5``."""
     quoted, _, options = text[:_MAX_DREAM_CHARACTERS].rpartition('"')
     words, avoided = _split_prompt(quoted.removeprefix('"') if quoted else None)
     found: dict[str, str] = {}
@@ -88,7 +88,7 @@ def facts_of_dream(text: str) -> Facts:
 
 
 def _words(prompt: object) -> str | None:
-    """A prompt, or the first of several with their weights."""
+    """Return a prompt, or the first of several weighted ones."""
     for part in as_list(prompt):
         words = as_object(part).get("prompt")
         return words if isinstance(words, str) else None
@@ -96,7 +96,7 @@ def _words(prompt: object) -> str | None:
 
 
 def _split_prompt(prompt: str | None) -> tuple[str | None, str | None]:
-    """The prompt without its brackets, and what stands in them."""
+    """Split a prompt into the text outside its brackets and the text in them."""
     if prompt is None:
         return None, None
     avoided = ", ".join(part.strip() for part in _BRACKETS.findall(prompt) if part.strip())

@@ -1,10 +1,10 @@
-"""Settings as JSON, as other programs write them: SwarmUI, Fooocus and RuinedFooocus, Civitai and more.
+"""Read settings that SwarmUI, Fooocus, RuinedFooocus, Civitai, NovelAI and others write as JSON.
 
-Most stand under `parameters`, or in EXIF's UserComment; those of NovelAI under `Comment`, those of Draw
-Things in XMP. Easy Diffusion has the same names as texts of their own in PNG.
+Most are in the text `parameters`, or in EXIF's UserComment; NovelAI's are in `Comment`, and those of Draw
+Things in XMP. Easy Diffusion uses the same names for separate PNG texts.
 
-Source: Fooocus 2.5 (`modules/meta_parser.py`), and files of the others: of SwarmUI 0.9, of Civitai's own
-generator, of NovelAI since 2022.
+Source: Fooocus 2.5 (`modules/meta_parser.py`), and files written by the others: SwarmUI 0.9, Civitai's own
+generator, and NovelAI since 2022.
 """
 
 import re
@@ -19,7 +19,7 @@ __all__ = ["facts_of_comment", "facts_of_json", "facts_of_texts"]
 
 _RESOLUTION: Final = re.compile(r"\(?(\d{1,9})(?:, ?| ?[xX\u00d7] ?)(\d{1,9})\)?", re.ASCII)
 _NOVELAI: Final = frozenset(("uc", "scale", "sampler"))
-"""What the JSON of no other program has together."""
+"""Keys that occur together only in NovelAI's JSON."""
 
 _DRAW_THINGS: Final = frozenset(("c", "uc"))
 _MAX_NAMES: Final = 256
@@ -38,7 +38,7 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         *("model", "modelname", "checkpoint"),
     ),
 }
-"""What programs call the same things, in lower case and without spaces and underscores."""
+"""The names that programs use for each setting, in lower case, without spaces and underscores."""
 
 _SHOWN: Final = frozenset(
     (
@@ -50,12 +50,12 @@ _NO_LETTERS: Final = re.compile("[^a-z0-9]")
 
 
 def facts_of_json(found: Mapping[str, object]) -> Facts:
-    """What an object tells that stands alone in a text, by the program whose names it has."""
+    """Read a JSON object that is a text of its own, as the program that its keys point to."""
     if "extraMetadata" in found:
-        return _of_civitai(found)
+        return _facts_of_civitai(found)
     swarm = as_object(found.get("sui_image_params"))
     if swarm:
-        return _of_swarmui(swarm, as_object(found.get("sui_extra_data")))
+        return _facts_of_swarmui(swarm, as_object(found.get("sui_extra_data")))
     comment = found.get("Comment")
     if isinstance(comment, str):
         return facts_of_comment(json_object(comment), description=found.get("Description"))
@@ -63,17 +63,17 @@ def facts_of_json(found: Mapping[str, object]) -> Facts:
         return _by_names({**found, "prompt": found["c"], "negative": found["uc"]}, "draw-things")
     if found.keys() >= _NOVELAI:
         return facts_of_comment(found)
-    return _of_graph(found) or _by_names(found, _tool(found))
+    return _facts_of_graph(found) or _by_names(found, _tool(found))
 
 
 def facts_of_texts(texts: Mapping[str, str]) -> Facts:
-    """What the texts of a PNG tell together, each of which is one setting, as Easy Diffusion writes them."""
+    """Read PNG texts that hold one setting each, as Easy Diffusion writes them."""
     tool = _tool(texts)
     return _by_names(texts, tool) if tool == "easy-diffusion" else Facts(tool="easy-diffusion")
 
 
 def _tool(found: Mapping[str, object]) -> Tool:
-    """The program that names itself, or whose names these are; "automatic1111" for any other."""
+    """Recognise the program by its name or its keys; "automatic1111" for any other."""
     scheme = found.get("metadata_scheme", found.get("version", found.get("Version")))
     if str(found.get("software"))[:40].replace(" ", "") == "RuinedFooocus":
         return "ruinedfooocus"
@@ -116,15 +116,15 @@ def _by_names(found: Mapping[str, object], tool: Tool) -> Facts:
 
 
 def _plain(found: Mapping[str, object]) -> dict[str, object]:
-    """The values by their names in lower case, without spaces and underscores; of two the first counts."""
+    """Normalise names to lower case without spaces and underscores; if two become equal, the first counts."""
     plain: dict[str, object] = {}
     for name, value in islice(found.items(), _MAX_NAMES):
         plain.setdefault(_NO_LETTERS.sub("", name.casefold()[:40]), value)
     return plain
 
 
-def _of_swarmui(found: Mapping[str, object], more: Mapping[str, object]) -> Facts:
-    """The parameters; the prompt as it was typed stands beside them."""
+def _facts_of_swarmui(found: Mapping[str, object], more: Mapping[str, object]) -> Facts:
+    """Read the parameters; the prompt as it was typed may be next to them."""
     return Facts(
         tool="swarmui",
         prompt=_first(found.get("prompt"), more.get("original_prompt"), found.get("original_prompt")),
@@ -139,8 +139,8 @@ def _of_swarmui(found: Mapping[str, object], more: Mapping[str, object]) -> Fact
     )
 
 
-def _of_graph(found: Mapping[str, object]) -> Facts | None:
-    """What ComfyUI's graph tells that some of its nodes write into EXIF; None if this is none."""
+def _facts_of_graph(found: Mapping[str, object]) -> Facts | None:
+    """Read a ComfyUI graph, which some of its nodes write into EXIF; None if this is not one."""
     inner, workflow = found.get("prompt"), found.get("workflow")
     graph = as_object(inner) or json_object(inner)
     drawn = as_object(workflow) or json_object(workflow)
@@ -152,29 +152,29 @@ def _of_graph(found: Mapping[str, object]) -> Facts | None:
     return facts
 
 
-def _of_civitai(found: Mapping[str, object]) -> Facts:
-    """The summary, and what it leaves out from the graph beside it."""
-    told, graph = json_object(found.get("extraMetadata")), facts_of_prompt(found)
+def _facts_of_civitai(found: Mapping[str, object]) -> Facts:
+    """Read Civitai's summary, and whatever it lacks from the graph next to it."""
+    summary, graph = json_object(found.get("extraMetadata")), facts_of_prompt(found)
     return Facts(
         tool="civitai",
-        prompt=_first(told.get("prompt"), graph.prompt),
-        negative_prompt=_first(told.get("negativePrompt"), graph.negative_prompt),
-        width=_first(told.get("width"), graph.width),
-        height=_first(told.get("height"), graph.height),
-        num_inference_steps=_first(told.get("steps"), graph.num_inference_steps),
-        guidance_scale=_first(told.get("cfgScale"), graph.guidance_scale),
-        seed=_first(told.get("seed"), graph.seed),
+        prompt=_first(summary.get("prompt"), graph.prompt),
+        negative_prompt=_first(summary.get("negativePrompt"), graph.negative_prompt),
+        width=_first(summary.get("width"), graph.width),
+        height=_first(summary.get("height"), graph.height),
+        num_inference_steps=_first(summary.get("steps"), graph.num_inference_steps),
+        guidance_scale=_first(summary.get("cfgScale"), graph.guidance_scale),
+        seed=_first(summary.get("seed"), graph.seed),
         model=graph.model,
-        settings={**graph.settings, **_settings(told, "sampler", "workflowId")},
+        settings={**graph.settings, **_settings(summary, "sampler", "workflowId")},
     )
 
 
 def facts_of_comment(found: Mapping[str, object], *, description: object = None) -> Facts:
-    """What NovelAI's object tells; newer models have their captions in a further one.
+    """Read NovelAI's object; newer models have their captions in an object within it.
 
     Args:
         found: The object.
-        description: The text beside it, in which the first files have their prompt.
+        description: The text next to it, in which the earliest files have their prompt.
     """
     if not found.keys() >= _NOVELAI and description is None:
         return Facts(tool="novelai")
@@ -192,7 +192,7 @@ def facts_of_comment(found: Mapping[str, object], *, description: object = None)
 
 
 def _caption(prompt: object) -> object:
-    """The whole picture's words, and after them those of each character."""
+    """Join the caption of the complete image with those of its characters."""
     caption = as_object(as_object(prompt).get("caption"))
     characters = (as_object(one).get("char_caption") for one in as_list(caption.get("char_captions"))[:16])
     words = [word for word in (caption.get("base_caption"), *characters) if isinstance(word, str) and word]

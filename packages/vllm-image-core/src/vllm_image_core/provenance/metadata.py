@@ -1,4 +1,4 @@
-"""Metadata: which facts about its making a picture's file tells, and which it keeps to itself."""
+"""Choose which facts about an image's making are written into its file."""
 
 from dataclasses import dataclass
 
@@ -9,20 +9,20 @@ __all__ = ["Metadata"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """What is written into the files of pictures; nothing of it changes a pixel.
+    """Which metadata to write into image files; none of it changes a pixel.
 
     Attributes:
         json: All parameters as JSON: in a PNG the text "vllm-image", in JPEG and WebP a property in XMP.
         parameters: The text that AUTOMATIC1111, Forge, SD.Next and Civitai read: in a PNG the text
             "parameters", in JPEG and WebP EXIF's UserComment.
         xmp: The IPTC digital source type, in an XMP packet.
-        prompts: The prompt and the negative prompt, wherever parameters are told. Without them a picture
-            can be made again only by who knows the prompt, and whatever the server itself wrote into the
-            file beside the picture is removed, too.
-        server: The address of the server that made it, in the JSON, without credentials. Leave it out of
-            pictures that go to the public where the address says something of your network.
-        source: The digital source type, for pictures that do not state their own. A server that draws by a
-            procedure, such as the simulator, makes "algorithmicMedia".
+        prompts: The prompt and the negative prompt, wherever parameters are written. Without them, only
+            somebody who knows the prompt can generate the image again, and all metadata that the server
+            itself wrote into the file is removed, too.
+        server: The address of the server that generated the image, in the JSON, without credentials. Omit it
+            from images that you publish if the address reveals something about your network.
+        source: The digital source type, for images that do not state their own. Use "algorithmicMedia" for a
+            server that draws by a procedure, such as the simulator.
     """
 
     json: bool = True

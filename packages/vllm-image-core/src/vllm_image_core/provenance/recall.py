@@ -1,4 +1,4 @@
-"""A recalled request: how a picture was made, read back from its own file."""
+"""Recall how an image was made from its own file, as a request that can be changed and sent again."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -41,12 +41,12 @@ _NAME_CHARACTERS: Final = 120
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecalledInput:
-    """A picture that an edit started from, as the result's file tells it; anybody may have written that.
+    """An input image of an edit, as named in the result's file, which anybody may have written.
 
     Attributes:
         role: "image", "mask" or "reference_image".
         sha256: The hash of its bytes, in hexadecimal.
-        name: The plain name that its file had, to be shown; None where it had none.
+        name: The plain name of its file, for display; None if it had none.
     """
 
     role: str
@@ -58,21 +58,21 @@ class RecalledInput:
 
 
 def read_inputs(edit: Mapping[str, object]) -> tuple[RecalledInput, ...]:
-    """The pictures of an edit, at most as many as an edit has; what is no such entry is left out."""
-    told = edit.get("inputs")
-    entries = cast("list[object]", told)[:_MOST] if isinstance(told, list) else []
+    """Read the input images of an edit, at most as many as an edit can have; invalid entries are skipped."""
+    inputs = edit.get("inputs")
+    entries = cast("list[object]", inputs)[:_MOST] if isinstance(inputs, list) else []
     return tuple(one for one in map(_input, entries) if one is not None)
 
 
 def as_edit(
     request: ImageRequest, edit: Mapping[str, object], inputs: tuple[RecalledInput, ...]
 ) -> tuple[EditRequest, tuple[str, ...]]:
-    """The request as an edit, still without its pictures, and what has to be told.
+    """Turn the request into an edit, still without its images, and return notes for the caller.
 
     Args:
-        request: What the file tells of a generation's parameters.
-        edit: What it tells of an edit's.
-        inputs: The pictures that it started from.
+        request: The request with the parameters that a generation has, too.
+        edit: The file's entries that only an edit has.
+        inputs: The edit's input images, as the file names them.
     """
     notes: list[str] = []
 
@@ -82,7 +82,7 @@ def as_edit(
         try:
             return check(edit[name])
         except InvalidRequest as error:
-            notes.append(f"The file's {name} was left out: {error.message}")
+            notes.append(f"The file's {name} was ignored: {error.message}")
             return None
 
     if edit.get("resolution") is not None:
@@ -93,16 +93,16 @@ def as_edit(
         layers=check_value("layers", _layers),
         resolution=check_value("resolution", _resolution),
     )
-    named = "; ".join(map(str, inputs)) or "pictures that the file does not name"
-    notes.append(f"The picture was edited from {named}. Give these as images to make it again.")
+    named = "; ".join(map(str, inputs)) or "images that the file does not name"
+    notes.append(f"The image was edited from {named}. Give these as images to generate it again.")
     return recalled, tuple(notes)
 
 
 def _input(entry: object) -> RecalledInput | None:
     if not isinstance(entry, dict):
         return None
-    told = cast("dict[object, object]", entry)
-    role, digest, name = told.get("role"), told.get("sha256"), told.get("name")
+    values = cast("dict[object, object]", entry)
+    role, digest, name = values.get("role"), values.get("sha256"), values.get("name")
     if role not in ROLES or not isinstance(digest, str) or not _HASH.fullmatch(digest):
         return None
     shown = one_line(name, limit=_NAME_CHARACTERS) if isinstance(name, str) and name else None
@@ -110,7 +110,7 @@ def _input(entry: object) -> RecalledInput | None:
 
 
 def _layers(value: object) -> int:
-    return checks.integer("layers", value, 2, 10, allowed="a whole number from 2 to 10")
+    return checks.integer("layers", value, 2, 10, allowed="an integer from 2 to 10")
 
 
 def _resolution(value: object) -> int:
@@ -118,12 +118,12 @@ def _resolution(value: object) -> int:
 
 
 _MAX_FILE_BYTES: Final = 268_435_456
-"""256 MiB: the largest picture that a server makes has 146 MB, unpacked."""
+"""256 MiB; the largest image that a server generates has 146 MB uncompressed."""
 
 _NAMED: Final = frozenset(
     (metadata_blocks.KEYWORD, recipe.KEYWORD, xmp.KEYWORD, "prompt", "workflow", "Dream")
 )
-"""Texts that are read by their names."""
+"""Keywords of texts that are read by name."""
 
 _MAX_TEXTS: Final = 64
 _MAX_SHOWN: Final = 3
@@ -133,17 +133,17 @@ _MAX_MODEL_CHARACTERS: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecalledRequest:
-    """How a picture was made, as its file says it; anybody may have written that.
+    """How an image was made according to its file, which anybody may have written.
 
     Attributes:
-        request: What would be asked for to make it again. Change it by `dataclasses.replace`, and pass it to
-            `Studio.make`, which checks it as any other. Of an edit it is an `EditRequest` without pictures;
-            `Studio.recall` puts those in that are still in its folder, unchanged.
-        tool: Which program wrote it.
-        model: The model's name there, on one line; None where it is not told. A text, not a path to open.
-        settings: What else is told, shortened, to be read by a person: sampler, scheduler, version.
-        notes: What could not be taken over, and why.
-        inputs: The pictures that an edit started from; empty for a generation.
+        request: The request that generates it again. Change it with `dataclasses.replace` and pass it to
+            `Studio.make`, which checks it like any other. For an edit it is an `EditRequest` without images;
+            `Studio.recall` adds those that are still in its folder, unchanged.
+        tool: The program that wrote the file.
+        model: The model's name in the file, on one line; None if it has none. Text, not a path to open.
+        settings: Other settings, shortened, for a person to read: sampler, scheduler, version.
+        notes: What could not be used, and why.
+        inputs: The input images of an edit; empty for a generation.
     """
 
     request: ImageRequest
@@ -155,31 +155,32 @@ class RecalledRequest:
 
 
 def recall(file: Path | str | bytes) -> RecalledRequest:
-    """Read how a picture was made from its own file: ours, or one of AUTOMATIC1111 and those like it.
+    """Read from an image's own file how it was made.
 
-    Those are Forge, SD.Next, ComfyUI, SwarmUI, InvokeAI, Fooocus, RuinedFooocus, Civitai, NovelAI, Draw
-    Things and Easy Diffusion.
+    The file may be ours, or one of AUTOMATIC1111, Forge, SD.Next, ComfyUI, SwarmUI, InvokeAI, Fooocus,
+    RuinedFooocus, Civitai, NovelAI, Draw Things or Easy Diffusion.
 
-    Waits for the disk: ``await asyncio.to_thread(recall, path)`` where an event loop runs, or
-    `Studio.recall`.
+    Blocks while it reads the disk: if an event loop is running, use `Studio.recall` or
+    ``await asyncio.to_thread(recall, path)``.
 
     Args:
         file: A PNG, JPEG or WebP: its path, or its content.
 
     Raises:
-        NotRecalled: The file cannot be read, is no picture, or does not tell how it was made.
+        NotRecalled: The file cannot be read, is not an image, or does not say how it was made.
     """
     data = file if isinstance(file, bytes) else _content(Path(file))
     texts = read_text(data)
-    facts = next((facts for facts in _readings(texts) if facts.some), None)
+    facts = next((facts for facts in _facts_by_text(texts) if facts.some), None)
     if facts is None:
-        what = "The picture" if picture_format(data) else f"What is no picture, {describe(data)},"
-        raise NotRecalled(f"{what} does not tell how it was made{_unread(texts)}.")
+        if picture_format(data) is None:
+            raise NotRecalled(f"The file is not an image that can be recalled: it is {describe(data)}.")
+        raise NotRecalled(f"The image does not say how it was made{_unread(texts)}.")
     request, notes = request_of(facts)
     inputs = read_inputs(facts.edit)
     if facts.edit:
-        request, told = as_edit(request, facts.edit, inputs)
-        notes = (*notes, *told)
+        request, edit_notes = as_edit(request, facts.edit, inputs)
+        notes = (*notes, *edit_notes)
     return RecalledRequest(
         request=request,
         tool=facts.tool,
@@ -190,48 +191,48 @@ def recall(file: Path | str | bytes) -> RecalledRequest:
     )
 
 
-def _readings(texts: Mapping[str, str]) -> Iterator[Facts]:
-    """What each text tells, the most exact first; each is read only when those before told nothing."""
+def _facts_by_text(texts: Mapping[str, str]) -> Iterator[Facts]:
+    """Yield the facts of each text, the most exact first; a text is read only if none before had any."""
     yield recipe.facts_of_recipe(json_object(recipe.recipe_in(texts)))
-    yield from (facts.without_nothing() for facts in _of_others(texts))
+    yield from (facts.without_nothing() for facts in _facts_of_other_tools(texts))
 
 
-def _of_others(texts: Mapping[str, str]) -> Iterator[Facts]:
-    """The same of other programs: first by the names of their texts, then by what stands in them."""
-    yield from _of_parameters(texts.get(metadata_blocks.KEYWORD, ""))
+def _facts_of_other_tools(texts: Mapping[str, str]) -> Iterator[Facts]:
+    """Yield the facts of other programs' texts: first those known by name, then those known by content."""
+    yield from _facts_of_settings(texts.get(metadata_blocks.KEYWORD, ""))
     yield facts_of_metadata(json_object(texts.get("invokeai_metadata")))
     yield facts_of_prompt(json_object(texts.get("prompt")))
     yield facts_of_workflow(json_object(texts.get("workflow")))
     yield facts_of_sd_metadata(json_object(texts.get("sd-metadata")))
     yield facts_of_node(json_object(texts.get("invokeai")))
     yield facts_of_dream(texts.get("Dream", ""))
-    yield _of_novelai(texts)
+    yield _facts_of_novelai(texts)
     yield facts_of_texts(texts)
     packet = xmp.read(texts.get(xmp.KEYWORD, ""))
     others = (text for name, text in texts.items() if name not in _NAMED)
     for text in (packet.comment, packet.description, *islice(others, _MAX_TEXTS)):
-        yield from (facts for facts in _of_parameters(text or "") if _is_certain(facts))
-    yield _of_prompt_alone(texts.get(metadata_blocks.KEYWORD, ""))
+        yield from (facts for facts in _facts_of_settings(text or "") if _is_certain(facts))
+    yield _facts_of_bare_prompt(texts.get(metadata_blocks.KEYWORD, ""))
 
 
-def _of_parameters(text: str) -> Iterator[Facts]:
-    """JSON, or a text with a line of settings."""
+def _facts_of_settings(text: str) -> Iterator[Facts]:
+    """Read JSON, or a text with a line of settings."""
     found = json_object(text, wrapped=True)
     if found:
         yield facts_of_json(found)
     elif infotext.has_settings(text):
         below = one_line(infotext.unread_lines(text))
-        note = f"What stands below the file's settings was not read: '{below}'."
+        note = f"The text below the file's settings was not read: '{below}'."
         yield replace(infotext.facts_of_parameters(text), notes=(note,) if below else ())
 
 
 def _is_certain(facts: Facts) -> bool:
-    """Whether a text that may stand for anything tells of the making: a prompt alone may be a caption."""
+    """Whether a text of unknown purpose holds settings; a prompt alone may be just a caption."""
     return facts.tool != "automatic1111" or facts.seed is not None or facts.num_inference_steps is not None
 
 
-def _of_novelai(texts: Mapping[str, str]) -> Facts:
-    """The settings under Comment; the prompt is there, too, or under Description."""
+def _facts_of_novelai(texts: Mapping[str, str]) -> Facts:
+    """Read NovelAI's settings from Comment; the prompt is there, too, or in Description."""
     comment = json_object(texts.get("Comment"))
     if not (
         "NovelAI" in (texts.get("Software"), texts.get("Title", "")[:7]) or {"uc", "scale"} <= comment.keys()
@@ -242,20 +243,18 @@ def _of_novelai(texts: Mapping[str, str]) -> Facts:
     return facts if comment or not texts.get("Comment") else replace(facts, notes=(note,))
 
 
-def _of_prompt_alone(text: str) -> Facts:
-    """A text without settings is a prompt, if it is neither JSON nor in an encoding that is not known."""
+def _facts_of_bare_prompt(text: str) -> Facts:
+    """Read a text without settings as a prompt, unless it is in an unknown encoding."""
     if not is_readable(text):
         return Facts(tool="automatic1111")
-    note = "The file's text has no settings: all of it was taken for the prompts."
+    note = "The file's text has no settings; all of it was read as prompts."
     return replace(infotext.facts_of_parameters(text), notes=(note,))
 
 
 def _unread(texts: Mapping[str, str]) -> str:
-    """What there is that was not understood; empty if there is nothing."""
+    """Name the texts that were not understood; empty if there are none."""
     parts = [
-        f"'{one_line(name)}' is JSON that is damaged or not known"
-        for name, text in texts.items()
-        if is_json(text)
+        f"'{one_line(name)}' is damaged or unknown JSON" for name, text in texts.items() if is_json(text)
     ]
     if texts.get(metadata_blocks.KEYWORD, "").strip() and not parts:
         parts = [f"'{metadata_blocks.KEYWORD}' is in an unknown encoding"]
@@ -266,7 +265,7 @@ def _content(path: Path) -> bytes:
     shown = one_line(str(path), limit=_SHOWN_PATH_CHARACTERS)
     try:
         if not path.is_file():
-            raise NotRecalled(f"{shown} is no file.")
+            raise NotRecalled(f"{shown} is not a file.")
         with path.open("rb") as file:
             data = file.read(_MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:  # a zero byte in a path is a ValueError

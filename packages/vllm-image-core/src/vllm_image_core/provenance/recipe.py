@@ -1,4 +1,4 @@
-"""A recipe: how a picture was made, written into its own file."""
+"""Write an image's recipe, that is, how it was made, into its own file, and read it back."""
 
 import json
 from collections.abc import Mapping
@@ -34,34 +34,34 @@ def with_recipe(
     facts: Mapping[str, object],
     metadata: Metadata | None = None,
 ) -> Picture:
-    """The picture with all parameters in its file: as JSON, for other tools, and with where it comes from.
+    """Write all parameters into an image's file: as JSON, as text for other tools, and the source as XMP.
 
-    Texts that the server wrote under the same keywords are replaced, and its others are kept: they belong to
-    the picture. Where prompts are kept back, all of them are removed, since a prompt may be in any. A prompt
-    that is longer than the 64 KiB for which a JPEG has room is left out of it.
+    Texts that the server wrote under the same keywords are replaced; its others are kept, since they belong
+    to the image. If prompts are withheld, all of them are removed, since any may contain a prompt. If the
+    prompts exceed the 64 KiB a JPEG can hold, the other settings are written without them.
 
     Args:
-        picture: As the server sent it. What its own XMP says of its digital source type and
-            of the program that made it stands.
-        request: What was sent.
+        picture: The image as the server sent it. If its own XMP states a digital source type or the program
+            that made it, these are kept.
+        request: The request that was sent.
         model: The server's name for the model.
-        facts: What the JSON holds; see ``recipe_facts``.
-        metadata: What is told; None for everything.
+        facts: The content of the JSON; see ``recipe_facts``.
+        metadata: What to write; None for everything.
     """
-    told = metadata or Metadata()
+    wanted = metadata or Metadata()
     try:
-        return with_text(picture, _texts(picture, request, model, facts, told), alone=not told.prompts)
+        return with_text(picture, _texts(picture, request, model, facts, wanted), alone=not wanted.prompts)
     except TextTooLong:
-        return with_text(picture, _texts(picture, request, model, facts, replace(told, prompts=False)))
+        return with_text(picture, _texts(picture, request, model, facts, replace(wanted, prompts=False)))
 
 
 def recipe_in(texts: Mapping[str, str]) -> str | None:
-    """Our own JSON among a picture's texts: its own text in a PNG, a property in XMP elsewhere."""
+    """Return our own JSON from an image's texts: a text of its own in a PNG, an XMP property elsewhere."""
     return texts.get(KEYWORD) or xmp.read(texts.get(xmp.KEYWORD, "")).json
 
 
 def facts_of_recipe(recipe: Mapping[str, object]) -> Facts:
-    """What our own JSON tells, whoever wrote it."""
+    """Read the facts in our own JSON, whoever wrote it."""
     return Facts(
         tool="vllm-image",
         prompt=recipe.get("prompt"),
@@ -78,20 +78,20 @@ def facts_of_recipe(recipe: Mapping[str, object]) -> Facts:
 
 
 def _texts(
-    picture: Picture, request: ResolvedRequest, model: str, facts: Mapping[str, object], told: Metadata
+    picture: Picture, request: ResolvedRequest, model: str, facts: Mapping[str, object], wanted: Metadata
 ) -> dict[str, str]:
     texts: dict[str, str] = {}
-    recipe = _as_json(facts, told) if told.json else None
-    if told.parameters:
-        texts[PARAMETERS] = _parameters(request, model, prompts=told.prompts)
+    recipe = _as_json(facts, wanted) if wanted.json else None
+    if wanted.parameters:
+        texts[PARAMETERS] = _parameters(request, model, prompts=wanted.prompts)
     if recipe is not None and picture.format == "png":
         texts[KEYWORD], recipe = recipe, None
-    if told.xmp or recipe is not None:
+    if wanted.xmp or recipe is not None:
         stated = xmp.read(read_text(picture.bytes).get(xmp.KEYWORD, ""))
         properties = xmp.Properties(
             json=recipe,
-            source=stated.source or told.source if told.xmp else None,
-            creator=stated.creator if told.xmp and told.prompts else None,
+            source=stated.source or wanted.source if wanted.xmp else None,
+            creator=stated.creator if wanted.xmp and wanted.prompts else None,
         )
         texts[xmp.KEYWORD] = xmp.packet(properties)
     return texts
@@ -111,11 +111,11 @@ def _parameters(request: ResolvedRequest, model: str, *, prompts: bool) -> str:
 
 
 def _as_json(facts: Mapping[str, object], metadata: Metadata) -> str:
-    kept_back = (_NOTHING if metadata.prompts else _PROMPTS) | (_NOTHING if metadata.server else _SERVER)
-    told = _without(kept_back, facts)
-    if "receipt" in told:
-        told["receipt"] = _without(kept_back, as_object(told["receipt"]))
-    return json.dumps(told, ensure_ascii=False)
+    withheld = (_NOTHING if metadata.prompts else _PROMPTS) | (_NOTHING if metadata.server else _SERVER)
+    written = _without(withheld, facts)
+    if "receipt" in written:
+        written["receipt"] = _without(withheld, as_object(written["receipt"]))
+    return json.dumps(written, ensure_ascii=False)
 
 
 def _without(names: AbstractSet[str], facts: Mapping[str, object]) -> dict[str, object]:
@@ -125,13 +125,13 @@ def _without(names: AbstractSet[str], facts: Mapping[str, object]) -> dict[str, 
 def recipe_facts(
     request: ResolvedRequest, *, model: str, now: datetime, more: Mapping[str, object]
 ) -> dict[str, object]:
-    """All that is told of how a picture was made, by name.
+    """Collect the facts about how an image was made, by name.
 
     Args:
-        request: What was sent.
+        request: The request that was sent.
         model: The server's name for the model.
-        now: When it was made.
-        more: What is known besides, such as its key and its receipt, as JSON has it; None is left out.
+        now: When the image was generated.
+        more: Further facts as JSON values, such as its content hash and receipt; None values are omitted.
     """
     return {
         "model": model,

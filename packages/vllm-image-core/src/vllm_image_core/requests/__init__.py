@@ -1,1 +1,1 @@
-"""Requests: what a caller asks for, checked and resolved into what is sent."""
+"""Check what a caller asks for, and resolve it into the request that is sent."""

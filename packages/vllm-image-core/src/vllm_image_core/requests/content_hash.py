@@ -1,4 +1,4 @@
-"""A picture's key: the hash of everything that decides how it looks."""
+"""Hash everything that determines how an image looks, so that an equal request can reuse it."""
 
 import hashlib
 import json
@@ -10,27 +10,27 @@ from vllm_image_core.requests.resolver import ResolvedRequest
 __all__ = ["ContentKey", "content_key"]
 
 ContentKey = NewType("ContentKey", str)
-"""64 hexadecimal digits."""
+"""A content hash: 64 hexadecimal digits."""
 
 _SCHEMA: Final = 1
-"""Raised when the same request comes to mean another picture."""
+"""Increment this when the same request starts to mean a different image."""
 
 
 def content_key(request: ResolvedRequest, *, model: str, server_version: str | None) -> ContentKey:
-    """The SHA-256 of a resolved request, in JSON with sorted keys and no spaces.
+    """Return the SHA-256 of a resolved request, serialized as JSON with sorted keys and no spaces.
 
-    Two requests with the same key give the same picture, as far as a server promises that.
+    Two requests with the same key give the same image, as far as the server guarantees that.
 
     Args:
-        request: Everything that is sent, the seed included.
-        model: The model's name, as the server tells it.
-        server_version: As the server tells it; None where it does not.
+        request: Everything that is sent, including the seed.
+        model: The model's name, as the server reports it.
+        server_version: As the server reports it; None if it does not.
     """
     facts = {
         "schema": _SCHEMA,
         "operation": "edit" if isinstance(request, ResolvedEdit) else "generate",
         "model": model,
-        "profile": request.model,  # what the server says is behind the name
+        "profile": request.model,  # the model that the server says is behind the name
         "server_version": server_version,
         **_what_is_sent(request),
     }
@@ -39,7 +39,7 @@ def content_key(request: ResolvedRequest, *, model: str, server_version: str | N
 
 
 def _what_is_sent(request: ResolvedRequest) -> dict[str, object]:
-    """The fields, and for an edit the hash of each of its pictures, whatever they are called."""
+    """Return the fields that are sent and, for an edit, the hash of each input image, ignoring its name."""
     unkeyed = {"model", "user"}
     if not isinstance(request, ResolvedEdit):
         return {"request": request.to_wire().model_dump(mode="json", exclude_none=True, exclude=unkeyed)}

@@ -1,11 +1,11 @@
-"""The receipt of an edit: a generation's lines, and those of the pictures and of what only edits have."""
+"""Build the receipt of an edit: the lines of a generation plus its input images and edit settings."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
 from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.edit_resolver import ResolvedEdit, has_no_place
+from vllm_image_core.requests.edit_resolver import ResolvedEdit, cannot_send_guidance
 from vllm_image_core.requests.receipt import Line, Receipt, Value, receipt
 
 __all__ = ["edit_receipt"]
@@ -15,7 +15,7 @@ _SETTINGS: Final = ("strength", "layers", "resolution")
 
 
 def edit_receipt(request: EditRequest, resolved: ResolvedEdit) -> Receipt:
-    """What was asked for beside what is sent; `request` is what `resolved` was resolved from."""
+    """Compare what was requested with what is sent; `resolved` must have been resolved from `request`."""
     lines = receipt(request, resolved).lines
     return Receipt(
         (
@@ -28,8 +28,8 @@ def edit_receipt(request: EditRequest, resolved: ResolvedEdit) -> Receipt:
 
 def _pictures(resolved: ResolvedEdit) -> Iterator[Line]:
     inputs = resolved.inputs
-    told = ", ".join(map(str, inputs.images))
-    yield Line(parameter="images", requested=told, sent=told)
+    names = ", ".join(map(str, inputs.images))
+    yield Line(parameter="images", requested=names, sent=names)
     for role, one in inputs.by_role:
         if role != "image":
             why = " ".join(note.message for note in resolved.notes if note.parameter == role)
@@ -37,21 +37,21 @@ def _pictures(resolved: ResolvedEdit) -> Iterator[Line]:
 
 
 def _size_line(line: Line, request: EditRequest, resolved: ResolvedEdit) -> Line:
-    """A size that nobody asked for is the first picture's, and not the model's."""
+    """Explain a size that was not requested: it comes from the first input image, not from the model."""
     if line.parameter not in _SIZE or line.outcome != "filled in" or request.aspect_ratio is not None:
         return line
     if resolved.resolution is not None:
-        return replace(line, why=f"follows from the picture and the resolution {resolved.resolution}")
-    told = " ".join(note.message for note in resolved.notes if note.parameter in _SIZE)
-    return replace(line, why=told.removesuffix(".") or "the size of the picture")
+        return replace(line, why=f"follows from the input image and the resolution {resolved.resolution}")
+    why = " ".join(note.message for note in resolved.notes if note.parameter in _SIZE)
+    return replace(line, why=why.removesuffix(".") or "the size of the input image")
 
 
 def _guidance_line(line: Line, request: EditRequest, resolved: ResolvedEdit) -> Line:
-    """Guidance for which the form has no field is not sent; the server takes its own."""
-    if line.parameter != "guidance_scale" or not has_no_place(resolved):
+    """Show guidance as not sent if edit requests have no field for it; the server then uses its own."""
+    if line.parameter != "guidance_scale" or not cannot_send_guidance(resolved):
         return line
     left_open = request.guidance_scale is None
-    own = f"an edit has no field for it; the server takes {resolved.guidance_scale:g}"
+    own = f"edit requests have no field for it; the server uses {resolved.guidance_scale:g}"
     same = request.guidance_scale == resolved.guidance_scale
     return replace(
         line,

@@ -1,4 +1,4 @@
-"""An edit request: the pictures that are to be changed, and what a caller asks of them, unchecked."""
+"""Define the edit request (the caller's own values, unchecked), and read its input images."""
 
 from dataclasses import dataclass, replace
 from typing import Final, Self
@@ -10,22 +10,22 @@ from vllm_image_core.requests.input_picture import InputImage, InputPicture, as_
 __all__ = ["MOST_INPUTS", "EditRequest", "Inputs"]
 
 MOST_INPUTS: Final = 4
-"""The most pictures that any model of vLLM-Omni 0.30.0 edits (`vllm_omni/diffusion/model_metadata.py`)."""
+"""The most input images that any vLLM-Omni 0.30.0 model takes (`vllm_omni/diffusion/model_metadata.py`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditRequest(ImageRequest):
-    """An image request that starts from pictures; what it has of `ImageRequest` means the same here.
+    """An image request that starts from images; the fields of `ImageRequest` mean the same here.
 
-    Left out, the size is that of the first picture, fitted to the model. None means "not asked for".
+    If no size is given, it is that of the first image, fitted to the model. None means "not requested".
 
     Attributes:
-        images: 1 to 4 pictures, or one alone; the first is the one that is changed.
-        mask: White where the picture may change, black where it stays; for models that paint in.
-        reference_image: A picture to take over from, for models that do.
-        strength: 0 to 1: how far the result may go from the first picture.
-        layers: 2 to 10; only for models that take a picture apart.
-        resolution: 640 or 1024, in place of a size; only for these models, too.
+        images: One image, or a list of 1 to 4; the first is the one that is changed.
+        mask: White where the image may change, black where it must not; for models that support inpainting.
+        reference_image: An image to take content from, for models that support it.
+        strength: How far the result may depart from the first image, 0 to 1.
+        layers: How many layers to split the image into, 2 to 10; only for models that do this.
+        resolution: 640 or 1024, instead of a size; only for models that split an image into layers.
     """
 
     images: InputImage | list[InputImage] | tuple[InputImage, ...] = ()
@@ -37,14 +37,14 @@ class EditRequest(ImageRequest):
 
     @property
     def count(self) -> int:
-        """How many pictures are to be changed or combined."""
+        """How many images are to be changed or combined."""
         return len(as_sequence(self.images))
 
     def read(self) -> Self:
-        """The same with its pictures read and checked; waits for the disk.
+        """Return this request with its images read and checked; blocks on the disk.
 
         Raises:
-            InvalidRequest: There are none or more than 4, or one cannot be used.
+            InvalidRequest: There are no images or more than 4, or one cannot be used.
         """
         inputs = Inputs.of(self)
         return replace(self, images=inputs.images, mask=inputs.mask, reference_image=inputs.reference_image)
@@ -52,12 +52,12 @@ class EditRequest(ImageRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """The pictures of an edit, read.
+    """The input images of an edit, already read.
 
     Attributes:
-        images: The pictures to be changed, in order.
-        mask: Where the first one may change.
-        reference_image: What is taken over from.
+        images: The images to be changed, in order.
+        mask: Marks where the first image may change.
+        reference_image: The image to take content from.
     """
 
     images: tuple[InputPicture, ...]
@@ -66,19 +66,19 @@ class Inputs:
 
     @classmethod
     def of(cls, request: EditRequest) -> "Inputs":
-        """The pictures of a request; those that are read already are taken as they are.
+        """Read the images of a request; images that have been read already are used as they are.
 
         Raises:
-            InvalidRequest: There are none or more than 4, or one cannot be used.
+            InvalidRequest: There are no images or more than 4, or one cannot be used.
         """
         given = as_sequence(request.images)
         if not 1 <= len(given) <= MOST_INPUTS:
             raise InvalidRequest(
-                f"An edit starts from 1 to {MOST_INPUTS} pictures, and not from {len(given)}.",
+                f"An edit takes 1 to {MOST_INPUTS} input images, not {len(given)}.",
                 parameter="images",
                 value=len(given),
-                allowed=f"1 to {MOST_INPUTS} pictures",
-                next_step="Give the picture that is to be changed." if not given else None,
+                allowed=f"1 to {MOST_INPUTS} images",
+                next_step="Give the image that you want to change." if not given else None,
             )
         names = ["images"] if len(given) == 1 else [f"images[{place}]" for place in range(len(given))]
         return cls(
@@ -93,7 +93,7 @@ class Inputs:
 
     @property
     def by_role(self) -> tuple[tuple[str, InputPicture], ...]:
-        """Each with its part in the edit: "image", "mask" or "reference_image"."""
+        """Each input image with its role in the edit: "image", "mask" or "reference_image"."""
         extras = (("mask", self.mask), ("reference_image", self.reference_image))
         return (
             *(("image", one) for one in self.images),
@@ -101,7 +101,7 @@ class Inputs:
         )
 
     def facts(self) -> list[dict[str, str]]:
-        """What is told of them in a picture's file: hashes and plain names, never a folder."""
+        """What an image file records about them: hashes, sizes and plain file names, never a folder."""
         return [
             {
                 "role": role,

@@ -1,7 +1,7 @@
-"""The size of an edit: what was asked for, or else that of the first picture, fitted to the model.
+"""Choose the size of an edit: the requested one, or that of the first image, fitted to the model.
 
-Left out, vLLM-Omni takes the first picture's size and rounds it down, whatever the model's limit: a photo of
-12 megapixels would be drawn with 12. Here the size is chosen before, and always sent.
+If no size is sent, vLLM-Omni rounds down the size of the first image, whatever the model's limit: a photo of
+12 megapixels would give a result of 12 megapixels. Here the size is chosen beforehand and always sent.
 """
 
 import math
@@ -31,10 +31,10 @@ _LAYERED_MULTIPLE: Final = 32
 
 
 def choose_edit_size(request: ImageRequest, profile: Profile, first: Size) -> tuple[Size, tuple[Note, ...]]:
-    """The size to ask the server for, and notes on what was changed.
+    """Return the size to request from the server, and notes on what was changed.
 
     Raises:
-        InvalidRequest: For `aspect_ratio`, `width` or `height`, with what is allowed.
+        InvalidRequest: `aspect_ratio`, `width` or `height` cannot be used; the error says what is allowed.
     """
     longest = profile.edit_rules.size_follows_up_to
     if longest is not None:
@@ -51,7 +51,7 @@ def choose_edit_size(request: ImageRequest, profile: Profile, first: Size) -> tu
 
 
 def size_of_resolution(resolution: int, first: Size) -> Size:
-    """The size that a layered model makes: about `resolution` squared pixels, in the shape of its input."""
+    """Return the size of a layered model's result: about `resolution` squared pixels in the input's shape."""
     width = math.sqrt(resolution * resolution * first.aspect)
     sides = (round(side / _LAYERED_MULTIPLE) * _LAYERED_MULTIPLE for side in (width, width / first.aspect))
     return Size(*(max(_LAYERED_MULTIPLE // 2, side) for side in sides))
@@ -60,31 +60,31 @@ def size_of_resolution(resolution: int, first: Size) -> Size:
 def _input_size(
     request: ImageRequest, profile: Profile, first: Size, longest: int
 ) -> tuple[Size, tuple[Note, ...]]:
-    """The size that the server makes of the first picture; another that was asked for it would ignore."""
+    """Return the size the server derives from the first image; refuse any other, as it would be ignored."""
     multiple = profile.resolution_multiple
     shrink = min(math.sqrt(profile.max_pixels / first.pixels), longest / max(first.width, first.height), 1.0)
     sides = (int(side * shrink) // multiple * multiple for side in (first.width, first.height))
     size = Size(*(max(multiple, side) for side in sides))
     ratio = None if request.aspect_ratio is None else aspect_ratio(str(request.aspect_ratio))
     shaped = ratio is not None and abs(size.aspect / ratio - 1) <= MOST_OFF_SHAPE
-    asked = {
+    requested = {
         "aspect_ratio": None if shaped else request.aspect_ratio,
         "width": None if request.width == size.width else request.width,
         "height": None if request.height == size.height else request.height,
     }
-    wrong = {parameter: value for parameter, value in asked.items() if value is not None}
+    wrong = {parameter: value for parameter, value in requested.items() if value is not None}
     for parameter, value in wrong.items():
         names = " and ".join(wrong)
         raise InvalidRequest(
-            f"{parameter} {shown(value)} cannot be had: an edit of {profile.model} has the size of its "
-            f"picture, {size} here.",
+            f"{parameter} {shown(value)} is not possible: {profile.model} gives an edit the size of its "
+            f"input image, here {size}.",
             parameter=parameter,
             value=value,
-            allowed=f"no {names}: the size follows from the picture",
-            next_step=f"Leave {names} out, or resize or crop the picture first.",
+            allowed=f"no {names}: the size follows from the input image",
+            next_step=f"Leave {names} out, or resize or crop the image first.",
         )
     return size, () if size == first else _notes(
-        size, first, f"{profile.model} makes multiples of {multiple}"
+        size, first, f"{profile.model} generates multiples of {multiple}"
     )
 
 
@@ -93,13 +93,13 @@ def _fit(profile: Profile, first: Size) -> tuple[Size, tuple[Note, ...]]:
     size = Size(*(max(multiple, side // multiple * multiple) for side in (first.width, first.height)))
     if size.pixels > profile.max_pixels:
         size = shrunk(first, multiple=multiple, max_pixels=profile.max_pixels)
-        why = f"{profile.model} makes at most {profile.max_resolution_mp:g} megapixels"
+        why = f"{profile.model} generates at most {profile.max_resolution_mp:g} megapixels"
     else:
-        why = f"{profile.model} makes multiples of {multiple}"
+        why = f"{profile.model} generates multiples of {multiple}"
     if profile.max_side and max(size.width, size.height) > profile.max_side:
         longest = profile.max_side // multiple * multiple
         size = within_sides(size, multiple=multiple, longest=longest)
-        why = f"{profile.model} makes at most {longest} pixels a side"
+        why = f"{profile.model} generates at most {longest} pixels per side"
     return size, () if size == first else _notes(size, first, why)
 
 
@@ -108,18 +108,18 @@ def _listed_size(request: ImageRequest, profile: Profile, first: Size) -> tuple[
         return choose_size(request, profile)
     sizes = dict.fromkeys((profile.default_size, *profile.supported_aspect_ratios.values()))
     size = min(sizes, key=lambda size: abs(math.log(size.aspect / first.aspect)))
-    return size, () if size == first else _notes(size, first, f"{profile.model} makes only some sizes")
+    return size, () if size == first else _notes(size, first, f"{profile.model} generates only certain sizes")
 
 
 def _notes(size: Size, first: Size, why: str) -> tuple[Note, ...]:
-    message = f"The picture is {first}; {size} is made of it: {why}."
+    message = f"The input image is {first}, the result will be {size}: {why}."
     return (Note(parameter="width" if size.width != first.width else "height", message=message),)
 
 
 def _complete_side(
     request: ImageRequest, missing: Literal["width", "height"], given: object, profile: Profile, first: Size
 ) -> tuple[Size, tuple[Note, ...]]:
-    """One side as given, the other from the first picture's shape."""
+    """Take one side as given, and the other from the shape of the first image."""
     side = "width" if missing == "height" else "height"
     length = limits.side(side, given, multiple=profile.resolution_multiple)
     across = length / first.aspect if missing == "height" else length * first.aspect
@@ -129,5 +129,5 @@ def _complete_side(
         room = min(room, profile.max_side // multiple * multiple)
     other = max(multiple, min(nearest_multiple(round(across), multiple), room))
     size, _ = choose_size(replace(request, **{missing: other}), profile)
-    message = f"{missing} was completed to {other}: the shape of the picture, {first}."
+    message = f"{missing} was set to {other}, to keep the shape of the input image ({first})."
     return size, (Note(parameter=missing, message=message),)

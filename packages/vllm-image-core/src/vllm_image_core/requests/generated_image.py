@@ -1,4 +1,4 @@
-"""A picture that was made: its bytes, its file, and what it was made from."""
+"""Describe a generated image: its bytes, its file and what it was generated from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,33 +12,33 @@ __all__ = ["GeneratedImage"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratedImage:
-    """One picture, saved. A notebook shows it by itself."""
+    """One saved image. A notebook displays it automatically."""
 
     picture: Picture
     path: Path
-    """Absolute."""
+    """The absolute path of the file."""
     request: ResolvedRequest
-    """What was sent."""
+    """The resolved request that was sent."""
     model: str
     """The server's name for the model."""
     receipt: Receipt
-    """For each parameter: asked for, sent, confirmed by the picture, and why changed; prints as a table."""
+    """For each parameter: requested, sent, confirmed by the image, and why it changed; prints as a table."""
     seconds: float
-    """From sending to the whole reply: queue, transfer and retries included; of a reused one, to find it."""
+    """From sending to the complete reply, retries included; for a reused image, the time to find it."""
     layers: tuple[Path, ...] = ()
-    """The further layers of a picture that was taken apart, this one being the first; else empty."""
+    """The other layers, if the image was split into layers (this one is the first); otherwise empty."""
     server: str | None = None
-    """The base URL of the server that made it, without credentials; None for one that was there already."""
+    """Base URL of the server that generated it, without credentials; None for a reused image."""
     notes: tuple[str, ...] = ()
-    """What was changed on the way, or is worth knowing."""
+    """What was changed, and what else is worth knowing."""
     reused: bool = False
-    """Whether it was there already; no GPU has worked for it now."""
+    """Whether it already existed, so that the GPU was not used."""
     spilled: bool = False
-    """Whether it could not be written in the output folder, and lies in the spill folder."""
+    """Whether it is in the spill folder because it could not be written to the output folder."""
 
     @property
     def seed(self) -> int:
-        """The seed that makes the same picture again."""
+        """The seed that reproduces this image."""
         return self.request.seed
 
     def _repr_png_(self) -> bytes | None:

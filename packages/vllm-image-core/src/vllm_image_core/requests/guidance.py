@@ -1,9 +1,9 @@
-"""Guidance: the caller's one word for it, and what the model's pipeline reads.
+"""Map the caller's `guidance_scale` and negative prompt to the fields the model's pipeline reads.
 
-Callers always say `guidance_scale`. FLUX.2-klein and Z-Image read that field; Qwen-Image reads
-`true_cfg_scale`, and only beside a negative prompt, for which a single space will do. A `true_cfg_scale`
-of 0 counts as left out there, so guidance is switched off with 1. BAGEL and SenseNova-U1 read an entry of
-`extra_params`, for which the form of an edit has no place.
+Callers always use `guidance_scale`. FLUX.2-klein and Z-Image read that field. Qwen-Image reads
+`true_cfg_scale`, and only together with a negative prompt, for which a single space is enough. It treats a
+`true_cfg_scale` of 0 as not set, so 1 switches guidance off. BAGEL and SenseNova-U1 read an entry of
+`extra_params`, which edit requests do not have.
 """
 
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from vllm_image_core.requests import limits
 from vllm_image_core.requests.note import Note
 
 EXTRA: Final = "extra_params."
-"""What the field of guidance begins with where it is an entry of that object."""
+"""Prefix of a guidance field that is an entry of `extra_params`."""
 BLANK: Final = " "
-"""The negative prompt that names nothing (source: the README of Qwen-Image)."""
+"""An empty negative prompt (source: the README of Qwen-Image)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guidance:
-    """How strongly the picture is pulled towards the prompt.
+    """How strongly the image follows the prompt.
 
     Attributes:
-        scale: In the caller's terms.
-        sent: The value that goes into the profile's `guidance_field`.
-        runs: Whether it costs a second forward pass at each step.
+        scale: The value in the caller's terms.
+        sent: The value sent in the profile's `guidance_field`.
+        runs: Whether guidance is on, which costs a second forward pass at each step.
         notes: What the caller should know.
     """
 
@@ -37,15 +37,15 @@ class Guidance:
     notes: tuple[Note, ...] = ()
 
 
-def choose_guidance(asked: object, profile: Profile, preset: Preset | None = None) -> Guidance:
-    """The caller's guidance scale, or when it is None the preset's, or else the profile's.
+def choose_guidance(requested: object, profile: Profile, preset: Preset | None = None) -> Guidance:
+    """Use the caller's guidance scale; if it is None, the preset's, or otherwise the profile's.
 
-    Of a distilled model guidance is never switched on: that takes twice the time for a worse picture.
+    Guidance is never switched on for a distilled model: it would take twice the time for a worse image.
 
     Raises:
-        InvalidRequest: It is not a number from 0 to 20.
+        InvalidRequest: The guidance scale is not a number from 0 to 20.
     """
-    scale = _usual(profile, preset) if asked is None else limits.guidance_scale(asked)
+    scale = _usual(profile, preset) if requested is None else limits.guidance_scale(requested)
     if profile.type == "distilled" and profile.is_guided(scale) > profile.is_guided(
         profile.default_guidance_scale
     ):
@@ -57,7 +57,7 @@ def choose_guidance(asked: object, profile: Profile, preset: Preset | None = Non
 
 
 def _off_in_one_way(profile: Profile) -> bool:
-    """Whether only `guidance_off_at` switches guidance off, and no smaller value does."""
+    """Whether guidance is switched off only by `guidance_off_at`, not by smaller values."""
     return bool(profile.guidance_fixed) or profile.guidance_field != "guidance_scale"
 
 
@@ -68,23 +68,25 @@ def _usual(profile: Profile, preset: Preset | None) -> float:
 
 
 def choose_negative_prompt(
-    asked: object, profile: Profile, *, guided: bool
+    requested: object, profile: Profile, *, guided: bool
 ) -> tuple[str | None, tuple[Note, ...]]:
-    """The negative prompt to send, None for none, and notes on what was changed.
+    """Return the negative prompt to send (None to send none), and notes on what was changed.
 
     Raises:
-        InvalidRequest: It is no text, too long, or has characters that no prompt has.
+        InvalidRequest: It is not a string, is too long, or has characters that are not allowed in a prompt.
     """
-    if asked is None:
+    if requested is None:
         return (BLANK if guided and _is_needed(profile) else None), ()
-    given = limits.text("negative_prompt", asked, max_characters=profile.max_prompt_characters)
+    given = limits.text("negative_prompt", requested, max_characters=profile.max_prompt_characters)
     named = bool(given.strip())
     if not profile.supports_negative_prompt:
-        return None, (_negative_note(f"was dropped: {profile.model} reads none."),) if named else ()
+        return None, (_not_supported(profile),) if named else ()
     if not named and _is_needed(profile):
         return (BLANK if guided else None), ()
     if named and not guided:
-        return given, (_negative_note("has no effect: this guidance_scale turns guidance off."),)
+        return given, (
+            _negative_note("negative_prompt has no effect: this guidance_scale turns guidance off."),
+        )
     return given, ()
 
 
@@ -104,8 +106,8 @@ def _guidance_notes(scale: float, sent: float, profile: Profile) -> tuple[Note, 
 def _not_sent(scale: float, profile: Profile) -> Note:
     return _guidance_note(
         f"guidance_scale {scale:g} is not sent: {profile.model} is distilled, and above "
-        f"{profile.guidance_off_at:g} a picture takes about twice the time and is likely worse. "
-        f"{profile.default_guidance_scale:g} is sent."
+        f"{profile.guidance_off_at:g} an image takes about twice the time and is likely worse. "
+        f"{profile.default_guidance_scale:g} is sent instead."
     )
 
 
@@ -113,5 +115,9 @@ def _guidance_note(message: str) -> Note:
     return Note(parameter="guidance_scale", message=message)
 
 
-def _negative_note(what: str) -> Note:
-    return Note(parameter="negative_prompt", message=f"negative_prompt {what}")
+def _not_supported(profile: Profile) -> Note:
+    return _negative_note(f"{profile.model} does not support negative prompts; negative_prompt was dropped.")
+
+
+def _negative_note(message: str) -> Note:
+    return Note(parameter="negative_prompt", message=message)

@@ -1,4 +1,4 @@
-"""An image request: what a caller asks for, before anything is checked or filled in."""
+"""Define the image request: the caller's own values, before anything is checked or filled in."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,33 +6,34 @@ from typing import Literal
 from vllm_image_core.models.settings import Quality
 
 OutputFormat = Literal["png", "jpeg", "webp"]
-"""What the server can encode a picture as."""
+"""The formats in which the server can encode an image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRequest:
     """The caller's own values, unchecked: `resolver.resolve` checks them and fills in the rest.
 
-    None means "not asked for": the model's profile decides.
+    None means "not requested": the model's profile decides.
 
     Attributes:
-        prompt: What the picture shows.
-        negative_prompt: What it should not show; dropped, with a note, for a model that reads none.
-        width: Pixels; a multiple of the model's `resolution_multiple`. With no height, the height is
+        prompt: What the image should show.
+        negative_prompt: What it should not show; dropped, with a note, if the model does not support it.
+        width: Pixels; a multiple of the model's `resolution_multiple`. Without a height, the height is
             that of the model's default size.
-        height: Pixels, as `width`.
-        aspect_ratio: One of the model's `supported_aspect_ratios`, such as "16:9"; wins over width
+        height: Pixels, like `width`.
+        aspect_ratio: One of the model's `supported_aspect_ratios`, such as "16:9"; overrides width
             and height.
         num_inference_steps: Denoising steps, 1 to 200.
-        guidance_scale: 0 to 20, the same word for every model, whatever field its pipeline reads.
-        seed: A signed 64-bit integer; drawn when None. 0 to 4294967295 means the same on every device.
+        guidance_scale: 0 to 20, under this name for every model, whatever field its pipeline reads.
+        seed: A signed 64-bit integer; drawn if None. Seeds from 0 to 4294967295 mean the same on every
+            device.
         filename: The file's name in the output folder; the store checks it.
-        quality: "draft", "standard" or "best": the settings that the profile has for it, where the request
-            has none of its own.
-        seed_drawn: Whether the seed was drawn for this request rather than asked for.
-        tag: The caller's own word for it, to find it by: 1 to 100 characters. It is not sent.
-        output_format: "png", "jpeg" or "webp": what the server encodes the picture as. When None, the format
-            of the filename's extension; PNG without one. Only PNG keeps every pixel.
+        quality: "draft", "standard" or "best": the profile's settings for it fill in what the request
+            does not set.
+        seed_drawn: Whether the seed was drawn for this request, not given by the caller.
+        tag: The caller's own label, to find the image by: 1 to 100 characters. It is not sent.
+        output_format: How the server encodes the image: "png", "jpeg" or "webp". If None, the format of the
+            filename's extension, or PNG. Only PNG is lossless.
     """
 
     prompt: str

@@ -1,7 +1,7 @@
-"""The bounds of each parameter: what is refused here, before anything is sent.
+"""Check each parameter against its limits, before anything is sent.
 
 Source: the request model of vLLM-Omni 0.30.0 (`vllm_omni/entrypoints/openai/protocol/images.py`), which has
-the same bounds, but takes True, "7" and 7.0 for integers, and any text for a prompt.
+the same limits but accepts True, "7" and 7.0 as integers, and any string as a prompt.
 """
 
 import math
@@ -21,21 +21,21 @@ MAX_GUIDANCE_SCALE: Final = 20.0
 MIN_SEED: Final = -(2**63)
 MAX_SEED: Final = 2**63 - 1
 SAFE_SEEDS: Final = 2**32
-"""Seeds from 0 up to this mean the same on every device: a generator on the CPU keeps 32 bits."""
+"""Seeds from 0 to below this mean the same on every device: a CPU generator keeps only 32 bits."""
 
 LONGEST_SIDE: Final = 99_999
-"""Pixels: the client, like OpenAI's, writes a side in at most five digits."""
+"""Pixels: the client, like OpenAI's, writes each side with at most five digits."""
 
 _MOST_PIXELS: Final = 2**31 - 1
 _HUGE: Final = 2**63
 _SIDE_ALLOWED: Final = "a positive number of pixels"
-_SEED_ALLOWED: Final = f"an integer, best from 0 to {SAFE_SEEDS - 1}, at most 64 bits with a sign"
-# Control characters but tab and line breaks, and halves of surrogate pairs, which UTF-8 does not have.
+_SEED_ALLOWED: Final = f"a signed 64-bit integer, preferably from 0 to {SAFE_SEEDS - 1}"
+# Control characters except tab and line breaks, and lone surrogates, which UTF-8 cannot encode.
 _NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def steps(value: object) -> int:
-    """A number of inference steps, 1 to 200.
+    """Check a number of inference steps, 1 to 200.
 
     Raises:
         InvalidRequest: It is not an integer or out of range.
@@ -44,7 +44,7 @@ def steps(value: object) -> int:
 
 
 def seed(value: object) -> int:
-    """A seed, any signed 64-bit integer.
+    """Check a seed: any signed 64-bit integer.
 
     Raises:
         InvalidRequest: It is not an integer or out of range.
@@ -53,12 +53,12 @@ def seed(value: object) -> int:
 
 
 def side(parameter: str, value: object, *, multiple: int) -> int:
-    """A width or a height in pixels, whatever the model's own limits are.
+    """Check a width or height in pixels, without the model's own limits.
 
     Args:
         parameter: "width" or "height".
-        value: As the caller gave it.
-        multiple: What it has to be a multiple of; only for what is told of a value out of range.
+        value: The caller's value.
+        multiple: What it must be a multiple of; used only to suggest a value if this one is out of range.
 
     Raises:
         InvalidRequest: It is not an integer or out of range.
@@ -77,16 +77,16 @@ def side(parameter: str, value: object, *, multiple: int) -> int:
 
 
 def pixels(parameter: str, value: object) -> int:
-    """Any integer that could have been meant for a side, of at most 64 bits.
+    """Check that a side is an integer of at most 64 bits.
 
     Raises:
-        InvalidRequest: It is none.
+        InvalidRequest: It is not.
     """
     return integer(parameter, value, -_HUGE, _HUGE, allowed=_SIDE_ALLOWED)
 
 
 def guidance_scale(value: object) -> float:
-    """A guidance scale, 0 to 20.
+    """Check a guidance scale, 0 to 20.
 
     Raises:
         InvalidRequest: It is not a number, not finite or out of range.
@@ -95,7 +95,7 @@ def guidance_scale(value: object) -> float:
 
 
 def strength(value: object) -> float:
-    """How far an edit may go from its picture, 0 to 1.
+    """Check a strength (how far an edit may depart from its input image), 0 to 1.
 
     Raises:
         InvalidRequest: It is not a number, not finite or out of range.
@@ -116,36 +116,36 @@ def _number(parameter: str, value: object, most: float) -> float:
 
 
 def quality(value: object) -> Quality:
-    """The name of a quality, in any case.
+    """Check the name of a quality, in upper or lower case.
 
     Raises:
-        InvalidRequest: It is none.
+        InvalidRequest: It is not a quality.
     """
     named = value.strip().casefold() if isinstance(value, str) else None
     for known in QUALITIES:
         if named == known:
             return known
-    raise refusal("quality", value, "is no quality", f"one of {', '.join(QUALITIES)}")
+    raise refusal("quality", value, "is not a quality", f"one of {', '.join(QUALITIES)}")
 
 
 def output_format(value: object) -> OutputFormat:
-    """The name of a picture's format, in any case; "jpg" is "jpeg".
+    """Check the name of an image format, in upper or lower case; "jpg" means "jpeg".
 
     Raises:
-        InvalidRequest: It is none.
+        InvalidRequest: It is not a supported format.
     """
     named = value.strip().casefold() if isinstance(value, str) else None
     for known in OUTPUT_FORMATS:
         if named == known or (named == "jpg" and known == "jpeg"):
             return known
-    raise refusal("output_format", value, "is no format", f"one of {', '.join(OUTPUT_FORMATS)}")
+    raise refusal("output_format", value, "is not a supported format", f"one of {', '.join(OUTPUT_FORMATS)}")
 
 
 def prompt(value: object, *, max_characters: int) -> str:
-    """A prompt, as it was given.
+    """Check a prompt and return it unchanged.
 
     Raises:
-        InvalidRequest: It is no text, is blank or too long, or has characters that no prompt has.
+        InvalidRequest: It is not a string, is blank or too long, or has characters that are not allowed.
     """
     checked = text("prompt", value, max_characters=max_characters)
     if not checked.strip():
@@ -153,21 +153,21 @@ def prompt(value: object, *, max_characters: int) -> str:
             "The prompt is empty.",
             parameter="prompt",
             value=checked,
-            allowed=f"a text of 1 to {max_characters} characters",
-            next_step="Describe what the picture shows.",
+            allowed=f"text of 1 to {max_characters} characters",
+            next_step="Describe what the image should show.",
         )
     return checked
 
 
 def text(parameter: str, value: object, *, max_characters: int) -> str:
-    """A text that may be sent: not too long, no control character but tab and line breaks, no lone surrogate.
+    """Check text for its length, control characters (except tab and line breaks) and lone surrogates.
 
     Raises:
-        InvalidRequest: It is none.
+        InvalidRequest: It is not a string, is too long, or has such a character.
     """
-    allowed = f"a text of at most {max_characters} characters"
+    allowed = f"text of at most {max_characters} characters"
     if not isinstance(value, str):
-        raise refusal(parameter, value, "is no text", allowed)
+        raise refusal(parameter, value, "is not a string", allowed)
     if len(value) > max_characters:
         raise InvalidRequest(
             f"The {parameter} has {len(value)} characters; at most {max_characters} are allowed.",
@@ -185,10 +185,10 @@ def _only_text(parameter: str, value: str) -> None:
     if stray is None:
         return
     raise InvalidRequest(
-        f"The {parameter} has a character that is no text: U+{ord(stray[0]):04X} at {stray.start()}.",
+        f"The {parameter} has a character that is not allowed: U+{ord(stray[0]):04X} at {stray.start()}.",
         parameter=parameter,
         value=value,
-        allowed="text without control characters (tab and line breaks may stay) and lone surrogates",
+        allowed="text without control characters (except tab and line breaks) or lone surrogates",
         next_step=f"Remove that character from the {parameter}.",
     )
 
@@ -204,7 +204,7 @@ MAX_CHARACTERS: Final = 100
 
 
 def check_tag(tag: object) -> None:
-    """Check a tag: a text on one line, or None.
+    """Check a tag: text on one line, or None.
 
     Raises:
         InvalidRequest: It is blank, too long, or has characters that cannot be printed.
@@ -217,5 +217,5 @@ def check_tag(tag: object) -> None:
             "The tag is blank, or has a character that cannot be printed.",
             parameter="tag",
             value=tag,
-            allowed=f"a text of 1 to {MAX_CHARACTERS} printable characters",
+            allowed=f"text of 1 to {MAX_CHARACTERS} printable characters",
         )

@@ -1,4 +1,4 @@
-"""A note: one thing about a request that was changed, or that its caller should know."""
+"""Define a note: one thing about a request that was changed, or that its caller should know."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ class Note:
     """One thing that was changed, or that the caller should know; `str(note)` is the message.
 
     Attributes:
-        parameter: The parameter it is about, as in `ImageRequest`.
+        parameter: The parameter that it concerns, as named in `ImageRequest`.
         message: One or two sentences.
     """
 

@@ -1,4 +1,4 @@
-"""A receipt: for each parameter what was asked for, what was sent, and what the picture confirms.
+"""Build a receipt: for each parameter what was requested, what was sent and what the image confirms.
 
 ::
 
@@ -8,7 +8,7 @@
     width                -          1664                1664       the aspect_ratio means 1664x928 here
     seed                 -          42                  -          drawn
 
-The server confirms nothing but the size and the format of the picture; "-" stands for what nobody said.
+Only the size and the format of an image can be confirmed; "-" means that there is no value.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,11 +21,11 @@ from vllm_image_core.requests.resolver import ResolvedRequest
 from vllm_image_core.text import one_line
 
 Outcome = Literal["as asked", "filled in", "drawn", "changed", "dropped", "differs"]
-"""What became of a parameter; "filled in" by profile, preset or aspect ratio, "differs" in the picture."""
+"""What became of a parameter; "filled in": by profile, preset or aspect ratio; "differs": in the image."""
 
 Value = str | int | float
 
-_TOLD: Final = frozenset({"drawn", "changed", "dropped", "differs"})
+_NOTABLE: Final = frozenset({"drawn", "changed", "dropped", "differs"})
 _HEADINGS: Final = ("parameter", "requested", "sent", "confirmed", "why")
 _TEXTS: Final = frozenset({"prompt", "negative_prompt"})
 _SHOWN: Final = 40
@@ -37,12 +37,12 @@ class Line:
 
     Attributes:
         parameter: As in `ImageRequest`, or "output_format".
-        requested: What the caller gave; None where it was left open.
-        sent: What the server was asked for; None where nothing was sent.
-        sent_as: The field it was sent in, where that has another name.
-        confirmed: What the picture has; None where it tells nothing of it.
+        requested: The caller's value; None if none was given.
+        sent: The value sent to the server; None if none was sent.
+        sent_as: The field it was sent in, if that has another name.
+        confirmed: The value found in the image; None if the image does not show it.
         outcome: What became of the parameter.
-        why: The reason, where there is one; "" otherwise.
+        why: The reason, or "".
     """
 
     parameter: str
@@ -64,17 +64,17 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The lines of one picture; `str(receipt)` is a small table."""
+    """The lines for one image; `str(receipt)` is a small table."""
 
     lines: tuple[Line, ...]
 
     @property
     def notable_lines(self) -> tuple[Line, ...]:
-        """The lines that a caller should hear of: what was drawn, changed or dropped, and what differs."""
-        return tuple(line for line in self.lines if line.outcome in _TOLD)
+        """The lines a caller should see: values that were drawn, changed or dropped, or that differ."""
+        return tuple(line for line in self.lines if line.outcome in _NOTABLE)
 
     def confirm(self, *, size: Size, output_format: str) -> "Receipt":
-        """The same, compared with the picture that came."""
+        """Return the receipt with the values found in the received image."""
         found: Mapping[str, Value] = {
             "width": size.width,
             "height": size.height,
@@ -83,7 +83,7 @@ class Receipt:
         return Receipt(tuple(_compare(line, found.get(line.parameter)) for line in self.lines))
 
     def facts(self) -> list[dict[str, Value | None]]:
-        """All lines as plain values, for JSON."""
+        """Return all lines as plain values, for JSON."""
         return [
             {
                 "parameter": line.parameter,
@@ -98,14 +98,14 @@ class Receipt:
         ]
 
     def compact(self) -> dict[str, dict[str, Value]]:
-        """All lines by parameter, without what nobody said, and without texts that the file has."""
+        """Return all lines by parameter, without empty values and without prompts that the file holds."""
         return {line.parameter: _compact(line) for line in self.lines}
 
     def __str__(self) -> str:
         return self.table()
 
     def table(self) -> str:
-        """The lines below one another: what was asked for, sent and confirmed, and why it was changed."""
+        """Format the lines as a table: what was requested, sent and confirmed, and why it changed."""
         rows = [_HEADINGS, *(line.cells for line in self.lines)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
@@ -115,7 +115,7 @@ class Receipt:
 
 
 def _compact(line: Line) -> dict[str, Value]:
-    said: dict[str, Value | None] = {
+    values: dict[str, Value | None] = {
         "requested": line.requested,
         "sent": line.sent,
         "sent_as": line.sent_as,
@@ -124,14 +124,14 @@ def _compact(line: Line) -> dict[str, Value]:
         "why": line.why or None,
     }
     if line.parameter in _TEXTS:
-        del said["sent"]
+        del values["sent"]
         if line.requested == line.sent:
-            del said["requested"]
-    return {name: value for name, value in said.items() if value is not None}
+            del values["requested"]
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def receipt(request: ImageRequest, resolved: ResolvedRequest) -> Receipt:
-    """What was asked for beside what is sent; `request` is what `resolved` was resolved from."""
+    """Compare what was requested with what is sent; `resolved` must have been resolved from `request`."""
     return Receipt(tuple(_lines(request, resolved)))
 
 
@@ -156,8 +156,8 @@ def _lines(request: ImageRequest, resolved: ResolvedRequest) -> Iterator[Line]:
     yield _line("num_inference_steps", request.num_inference_steps, resolved.num_inference_steps, "", steps)
     yield _guidance(request.guidance_scale, resolved, reasons("guidance_scale"))
     yield _seed(request, resolved)
-    asked_format = None if request.output_format is None else resolved.output_format
-    yield _line("output_format", asked_format, resolved.output_format, "", "")
+    requested_format = None if request.output_format is None else resolved.output_format
+    yield _line("output_format", requested_format, resolved.output_format, "", "")
 
 
 class _Reasons:
@@ -167,8 +167,8 @@ class _Reasons:
         self._notes = resolved.notes
 
     def __call__(self, parameter: str) -> str:
-        told = " ".join(note.message for note in self._notes if note.parameter == parameter)
-        return told.removesuffix(".")
+        messages = (note.message for note in self._notes if note.parameter == parameter)
+        return " ".join(messages).removesuffix(".")
 
 
 def _filled_reason(resolved: ResolvedRequest, what: str) -> str:
@@ -186,7 +186,7 @@ def _negative_prompt(requested: str | None, resolved: ResolvedRequest, why: str)
     sent = resolved.negative_prompt
     if requested is None:
         outcome: Outcome = "filled in"
-        why = why or ("guidance needs one here, and a blank will do" if sent is not None else "")
+        why = why or ("guidance needs one here, and a space is enough" if sent is not None else "")
     elif sent == requested:
         outcome = "as asked"
     elif sent is None:
@@ -197,7 +197,7 @@ def _negative_prompt(requested: str | None, resolved: ResolvedRequest, why: str)
 
 
 def _quality(requested: str, why: str) -> Line:
-    """A quality is never sent itself; it fills in other parameters, or changes nothing."""
+    """Show a quality, which is never sent itself: it fills in other parameters, or is dropped."""
     outcome: Outcome = "dropped" if why else "as asked"
     return Line(parameter="quality", requested=requested, outcome=outcome, why=why)
 

@@ -1,4 +1,4 @@
-"""A resolved request: the caller's values over the profile's, checked, and ready to be sent."""
+"""Resolve a request: check the caller's values, and fill in the rest from the model's profile."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,22 +24,23 @@ _CHARACTERS_PER_TOKEN: Final = 4  # of English prose, the usual rule of thumb
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedRequest:
-    """What will be sent: every value that shapes the picture, none left to the server's defaults.
+    """What will be sent: every value that shapes the image, with nothing left to the server's defaults.
 
     Attributes:
         model: The profile's model: a Hugging Face id, or "fallback".
-        prompt: As the caller gave it.
-        negative_prompt: As it is sent; None when none is sent.
+        prompt: The caller's prompt.
+        negative_prompt: As it is sent; None if none is sent.
         width: Pixels.
         height: Pixels.
         num_inference_steps: Denoising steps.
-        guidance_scale: In the caller's terms.
+        guidance_scale: The value in the caller's terms.
         guidance_field: The field it is sent in.
         sent_guidance: The value it is sent with.
-        guided: Whether it runs a second forward pass at each step: about twice the time.
-        seed: The seed, the caller's or the one that was drawn.
-        output_format: What the server encodes the picture as.
-        quality: The quality whose preset filled in what the caller left out; None for the profile's own.
+        guided: Whether guidance is on, with a second forward pass at each step: about twice the time.
+        seed: The seed, given by the caller or drawn.
+        output_format: The format in which the server encodes the image.
+        quality: The quality whose preset filled in what the caller left out; None if the profile's default
+            settings did.
         notes: What was changed, and what the caller should know.
     """
 
@@ -64,7 +65,7 @@ class ResolvedRequest:
         return Size(self.width, self.height)
 
     def as_request(self) -> ImageRequest:
-        """The request that resolves to this again."""
+        """Return a request that resolves to this again."""
         return ImageRequest(
             prompt=self.prompt,
             negative_prompt=self.negative_prompt,
@@ -77,7 +78,7 @@ class ResolvedRequest:
         )
 
     def to_wire(self) -> ImageGenerationRequest:
-        """The request as the server takes it: one picture, with steps, guidance and seed."""
+        """Return the request for the server: one image, with steps, guidance and seed."""
         return ImageGenerationRequest(
             prompt=self.prompt,
             negative_prompt=self.negative_prompt,
@@ -96,7 +97,7 @@ class ResolvedRequest:
         return self.sent_guidance if field == self.guidance_field else None
 
     def _extra_params(self) -> dict[str, JsonValue] | None:
-        """What only this model's pipeline reads: its guidance, where that has a name of its own."""
+        """Return the guidance under the model's own name, if its pipeline reads it from `extra_params`."""
         within, _, name = self.guidance_field.partition(".")
         return {name: self.sent_guidance} if within == "extra_params" else None
 
@@ -104,19 +105,19 @@ class ResolvedRequest:
 def resolve(
     request: ImageRequest, profile: Profile, *, draw_seed: Callable[[], int], input_images: int = 0
 ) -> ResolvedRequest:
-    """Check a request, and fill in what the caller left to the model.
+    """Check a request and fill in what the caller left to the model.
 
-    The caller's value wins over the quality's preset, and that over the profile's. Guidance goes into the
+    The caller's value overrides the quality's preset, which overrides the profile. Guidance goes into the
     field that the model reads. Resolving the result again, as a request, changes nothing.
 
     Args:
         request: The caller's own values.
-        profile: The model's, or the fallback's.
-        draw_seed: Called once when the request has no seed, and nothing else is wrong; 0 to 4294967295.
-        input_images: How many pictures come with the request, to be edited or combined.
+        profile: The model's profile, or the fallback.
+        draw_seed: Called once if the request has no seed and is otherwise valid; returns 0 to 4294967295.
+        input_images: How many images come with the request, to be edited or combined.
 
     Raises:
-        InvalidRequest: A value that cannot be used, with what is allowed.
+        InvalidRequest: A value cannot be used; the error says what is allowed.
     """
     _check_input_images(input_images, profile)
     prompt = limits.prompt(request.prompt, max_characters=profile.max_prompt_characters)
@@ -153,29 +154,31 @@ def resolve(
 
 
 def _output_format(request: ImageRequest) -> tuple[OutputFormat, tuple[Note, ...]]:
-    """The format that was asked for, by its name or by the extension of the file's name."""
-    asked = None if request.output_format is None else limits.output_format(request.output_format)
+    """Choose the format that was requested by name, or by the extension of the filename."""
+    requested = None if request.output_format is None else limits.output_format(request.output_format)
     named = extension_format(request.filename)
     if named is None:
-        return asked or "png", ()
+        return requested or "png", ()
     extension, meant = named
     if meant is None:
-        return asked or "png", (
-            _extension_note(extension, asked or "png", "images are made as png, jpeg or webp"),
+        return requested or "png", (
+            _extension_note(extension, requested or "png", "images can be png, jpeg or webp"),
         )
-    if asked in {None, meant}:
+    if requested in {None, meant}:
         return meant, ()
-    return asked or meant, (_extension_note(extension, asked or meant, f"output_format is {asked}"),)
+    return requested or meant, (
+        _extension_note(extension, requested or meant, f"output_format is {requested}"),
+    )
 
 
 def _extension_note(extension: str, chosen: OutputFormat, why: str) -> Note:
-    message = f"The image is not saved as {one_line(extension)} but as {chosen.upper()}: {why}."
+    message = f"The image is saved as {chosen.upper()}, not as {one_line(extension)}: {why}."
     return Note(parameter="filename", message=message)
 
 
-def _steps(asked: object, profile: Profile, preset: Preset | None) -> int:
-    if asked is not None:
-        return limits.steps(asked)
+def _steps(requested: object, profile: Profile, preset: Preset | None) -> int:
+    if requested is not None:
+        return limits.steps(requested)
     usual = None if preset is None else preset.num_inference_steps
     return profile.default_steps if usual is None else usual
 
@@ -184,17 +187,19 @@ def _check_input_images(count: int, profile: Profile) -> None:
     most = profile.max_input_images
     if count > most:
         raise InvalidRequest(
-            f"{profile.model} takes {most or 'no'} input pictures here, not {count}.",
+            f"{profile.model} accepts at most {most} input images here, not {count}."
+            if most
+            else f"{profile.model} does not accept input images here.",
             parameter="images",
             value=count,
-            allowed=f"at most {most} input pictures",
+            allowed=f"at most {most} input images" if most else "no input images",
         )
     if not count and not profile.text_to_image:
         raise InvalidRequest(
-            f"{profile.model} edits pictures, and makes none from a text alone.",
+            f"{profile.model} edits images; it does not generate them from text alone.",
             parameter="images",
             value=count,
-            allowed=f"1 to {most} input pictures",
+            allowed=f"1 to {most} input images",
             next_step="Give it an image to edit, or use a server with a text-to-image model.",
         )
 
@@ -202,7 +207,7 @@ def _check_input_images(count: int, profile: Profile) -> None:
 def _quality_notes(quality: Quality | None, preset: Preset | None, profile: Profile) -> tuple[Note, ...]:
     if quality in {None, "standard"} or preset is not None:
         return ()
-    message = f"{profile.model} has no settings of its own for quality {quality}; its standard ones are used."
+    message = f"{profile.model} has no settings for quality {quality}; its standard settings are used."
     return (Note(parameter="quality", message=message),)
 
 
@@ -210,7 +215,7 @@ def _prompt_notes(prompt: str, profile: Profile) -> tuple[Note, ...]:
     tokens = profile.max_prompt_tokens
     if tokens is None or len(prompt) <= tokens * _CHARACTERS_PER_TOKEN:
         return ()
-    fate = "what comes after is cut" if profile.overlong_prompt == "cut" else "the server may refuse it"
+    fate = "the rest is cut off" if profile.overlong_prompt == "cut" else "the server may refuse it"
     message = (
         f"The prompt has {len(prompt)} characters; {profile.model} reads {tokens} tokens, about "
         f"{tokens * _CHARACTERS_PER_TOKEN} characters of English: {fate}."

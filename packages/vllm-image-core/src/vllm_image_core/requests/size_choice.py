@@ -1,12 +1,12 @@
-"""The resolution of a picture: from what was asked for to a size that the model makes.
+"""Choose the size of an image from what was requested, or refuse it and name the nearest valid size.
 
-An aspect ratio wins over width and height, and means the size that the profile has for it. Width and height
-are taken as they are: multiples of `resolution_multiple`, no more pixels than `max_resolution_mp`, and no
-side above `max_side`.
-One of them alone: the other is that of the model's default size, made shorter where the picture would else
-have too many pixels, though never to less than half. Neither: the default size.
-Nothing is ever rounded in silence; a size that the model cannot make is refused with the nearest that it can.
-Some models make only the sizes of their aspect ratios (`size_rule` "listed"): any other is refused there.
+An aspect ratio overrides width and height, and stands for the size that the profile gives it. Width and
+height are used as given: they must be multiples of `resolution_multiple`, with no more pixels than
+`max_resolution_mp` and no side above `max_side`.
+If only one of them is given, the other is that of the model's default size, shortened if the image would
+otherwise have too many pixels, but never to less than half. If neither is given, the default size is used.
+Nothing is rounded silently: a size that the model cannot generate is refused, with the nearest valid one.
+Some models generate only the sizes of their aspect ratios (`size_rule` "listed") and refuse any other.
 """
 
 from collections.abc import Mapping
@@ -35,20 +35,20 @@ Side = Literal["width", "height"]
 def choose_size(
     request: ImageRequest, profile: Profile, preset: Preset | None = None
 ) -> tuple[Size, tuple[Note, ...]]:
-    """The size to ask the server for, and notes on what was changed.
+    """Return the size to request from the server, and notes on what was changed.
 
-    A preset's size counts only where the request asks for none.
+    A preset's size is used only if the request does not give one.
 
     Raises:
-        InvalidRequest: For `aspect_ratio`, `width` or `height`, with what is allowed.
+        InvalidRequest: `aspect_ratio`, `width` or `height` cannot be used; the error says what is allowed.
     """
     if request.aspect_ratio is not None:
-        size = _of_ratio(request.aspect_ratio, profile)
-        return size, _overridden(request, size)
+        size = _size_of_ratio(request.aspect_ratio, profile)
+        return size, _override_notes(request, size)
     if request.width is None and request.height is None:
         return (preset and preset.size) or profile.default_size, ()
     if profile.size_rule == "listed":
-        return _one_of_the_listed(request, profile)
+        return _listed_size(request, profile)
     if request.height is None:
         return _complete_side("width", request.width, profile)
     if request.width is None:
@@ -62,26 +62,26 @@ def choose_size(
     return size, ()
 
 
-def _of_ratio(asked: object, profile: Profile) -> Size:
+def _size_of_ratio(requested: object, profile: Profile) -> Size:
     supported = profile.supported_aspect_ratios
-    ratio = aspect_ratio(asked) if isinstance(asked, str) else None
+    ratio = aspect_ratio(requested) if isinstance(requested, str) else None
     found = next((size for name, size in supported.items() if ratio and aspect_ratio(name) == ratio), None)
     if found is not None:
         return found
     allowed = _list_sizes(supported)
-    shaped = _of_shape(ratio, profile) if ratio else None
+    shaped = _size_of_shape(ratio, profile) if ratio else None
     sides = f"width={shaped.width} and height={shaped.height}" if shaped else "width and height"
     raise InvalidRequest(
-        f"Aspect ratio {shown(asked)} is not supported by this model. Supported: {allowed}.",
+        f"Aspect ratio {shown(requested)} is not supported by this model. Supported: {allowed}.",
         parameter="aspect_ratio",
-        value=asked,
+        value=requested,
         allowed=allowed,
         next_step=f"Give one of the supported aspect ratios, or give {sides} instead.",
     )
 
 
-def _of_shape(ratio: Fraction, profile: Profile) -> Size | None:
-    """About as many pixels as the default size in another shape; None where the model makes none."""
+def _size_of_shape(ratio: Fraction, profile: Profile) -> Size | None:
+    """Return a size of this shape with about as many pixels as the default; None if there is none."""
     if profile.size_rule == "listed":
         return None
     pixels, multiple = profile.default_size.pixels, profile.resolution_multiple
@@ -96,41 +96,43 @@ def _list_sizes(supported: Mapping[str, Size]) -> str:
     return ", ".join(f"{name} ({size})" for name, size in supported.items())
 
 
-def _overridden(request: ImageRequest, size: Size) -> tuple[Note, ...]:
-    asked: tuple[tuple[Side, object, int], ...] = (
+def _override_notes(request: ImageRequest, size: Size) -> tuple[Note, ...]:
+    requested: tuple[tuple[Side, object, int], ...] = (
         ("width", request.width, size.width),
         ("height", request.height, size.height),
     )
     return tuple(
         Note(
             parameter=side,
-            message=f"{side} {shown(given)} is ignored: the aspect_ratio wins, and means {size} here.",
+            message=f"{side} {shown(given)} is ignored: the aspect_ratio overrides it and means {size} here.",
         )
-        for side, given, used in asked
+        for side, given, used in requested
         if given is not None and given != used
     )
 
 
-def _one_of_the_listed(request: ImageRequest, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
-    """The size that was asked for, or one with the side that was, if the model has it."""
+def _listed_size(request: ImageRequest, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
+    """Return the listed size that has the requested sides, or refuse them if there is none."""
     given: dict[Side, object] = {"width": request.width, "height": request.height}
-    asked: dict[Side, int] = {
+    requested: dict[Side, int] = {
         side: limits.pixels(side, length) for side, length in given.items() if length is not None
     }
     sizes = dict.fromkeys((profile.default_size, *profile.supported_aspect_ratios.values()))
-    nearest = min(sizes, key=lambda size: _distance(size, asked))
-    if _distance(nearest, asked) == 0:
+    nearest = min(sizes, key=lambda size: _distance(size, requested))
+    if _distance(nearest, requested) == 0:
         return nearest, tuple(
             Note(
                 parameter=side,
-                message=f"{side} was completed to {getattr(nearest, side)}: the model has {nearest}.",
+                message=f"{side} was set to {getattr(nearest, side)}: the model generates {nearest}.",
             )
-            for side in given.keys() - asked
+            for side in given.keys() - requested
         )
-    side, length = next((side, asked[side]) for side in asked if getattr(nearest, side) != asked[side])
+    side, length = next(
+        (side, requested[side]) for side in requested if getattr(nearest, side) != requested[side]
+    )
     raise InvalidRequest(
-        f"{' x '.join(f'{side} {length}' for side, length in asked.items())} is no size that this model "
-        f"makes: the server would change it. Nearest valid size is {nearest}.",
+        f"{' x '.join(f'{side} {length}' for side, length in requested.items())} is not a size that this "
+        f"model generates: the server would change it. Nearest valid size is {nearest}.",
         parameter=side,
         value=length,
         allowed=_list_sizes(profile.supported_aspect_ratios),
@@ -138,12 +140,12 @@ def _one_of_the_listed(request: ImageRequest, profile: Profile) -> tuple[Size, t
     )
 
 
-def _distance(size: Size, asked: Mapping[Side, int]) -> int:
-    return sum(abs(getattr(size, side) - length) for side, length in asked.items())
+def _distance(size: Size, requested: Mapping[Side, int]) -> int:
+    return sum(abs(getattr(size, side) - length) for side, length in requested.items())
 
 
 def _complete_side(side: Side, given: object, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
-    """One side as given, the other that of the default size."""
+    """Take one side as given, and the other from the default size."""
     multiple = profile.resolution_multiple
     length = limits.side(side, given, multiple=multiple)
     default = profile.default_size
@@ -157,11 +159,11 @@ def _complete_side(side: Side, given: object, profile: Profile) -> tuple[Size, t
     _check_length(size, profile)
     completed: Side = "height" if side == "width" else "width"
     why = f"the model's default size is {default}" if other == across else _limit(profile)
-    return size, (Note(parameter=completed, message=f"{completed} was completed to {other}: {why}."),)
+    return size, (Note(parameter=completed, message=f"{completed} was set to {other}: {why}."),)
 
 
 def _nearest_alone(length: int, across: int, profile: Profile) -> int:
-    """The nearest multiple beside which the other side need not be shorter than half of its default."""
+    """Return the nearest multiple that leaves room for at least half of the other side's default."""
     multiple = profile.resolution_multiple
     half = -(-across // (2 * multiple)) * multiple
     room = longest_beside(half, multiple=multiple, max_pixels=profile.max_pixels)
@@ -173,11 +175,11 @@ def _too_long_alone(side: Side, length: int, across: int, profile: Profile) -> I
     room = longest_beside(across, multiple=profile.resolution_multiple, max_pixels=profile.max_pixels)
     most = min(room, _longest_multiple(profile))
     return InvalidRequest(
-        f"{side.capitalize()} {length} alone is too much: with the model's default {other} of {across}, "
-        f"the picture would be far over {_limit(profile)}. The largest {side} beside that is {most}.",
+        f"{side.capitalize()} {length} alone is too large: with the model's default {other} of {across}, "
+        f"the image would be far over {_limit(profile)}. The largest {side} with that {other} is {most}.",
         parameter=side,
         value=length,
-        allowed=f"up to {most} beside the default {other}, or both width and height",
+        allowed=f"up to {most} with the default {other}, or both width and height",
         next_step=f"Give {side}={most}, or give both width and height, or an aspect_ratio.",
     )
 
@@ -199,25 +201,25 @@ def _check(size: Size, profile: Profile) -> None:
 
 
 def _check_length(size: Size, profile: Profile) -> None:
-    """Refuse a side that the model does not make, or no request can carry, though there are few pixels."""
+    """Refuse a side that is too long for the model or for a request, even if the image has few pixels."""
     nearest = _sendable(size, profile)
     if nearest == size:
         return
     side = "width" if size.width > size.height else "height"
     most = profile.max_side or limits.LONGEST_SIDE
-    who = "this model makes" if profile.max_side else "a request carries"
+    who = "this model generates" if profile.max_side else "a request can ask for"
     raise InvalidRequest(
         f"{side.capitalize()} {max(size.width, size.height)} is too long: {who} at most "
-        f"{most} pixels a side. Nearest valid size is {nearest}.",
+        f"{most} pixels per side. Nearest valid size is {nearest}.",
         parameter=side,
         value=str(size),
-        allowed=f"at most {most} pixels a side",
+        allowed=f"at most {most} pixels per side",
         next_step=f"Give width={nearest.width} and height={nearest.height}.",
     )
 
 
 def _sendable(size: Size, profile: Profile) -> Size:
-    """A size whose sides the model makes and a request can carry; about the same shape where that can be."""
+    """Shorten sides to what the model generates and a request can carry, in the same shape if possible."""
     longest = _longest_multiple(profile)
     if profile.max_side:
         return within_sides(size, multiple=profile.resolution_multiple, longest=longest)
@@ -230,7 +232,7 @@ def _longest_multiple(profile: Profile) -> int:
 
 
 def _check_multiples(size: Size, profile: Profile) -> None:
-    """Refuse sides that are no multiples, all of them at once, each with the nearest that is."""
+    """Refuse all sides that are not multiples at once, each with the nearest multiple."""
     multiple = profile.resolution_multiple
     given: dict[Side, int] = {"width": size.width, "height": size.height}
     if not any(length % multiple for length in given.values()):
@@ -242,7 +244,7 @@ def _check_multiples(size: Size, profile: Profile) -> None:
 
 
 def _no_multiples(given: Mapping[Side, int], valid: Mapping[Side, int], multiple: int) -> InvalidRequest:
-    """What to say of sides of which one or both are no multiples, and what to give instead."""
+    """Build the error for sides that are not multiples, with the values to give instead."""
     first, length = next((side, length) for side, length in given.items() if length % multiple)
     fault = {
         side: f"not a multiple of {multiple}" if given[side] % multiple else "too long" for side in valid
@@ -260,17 +262,17 @@ def _no_multiples(given: Mapping[Side, int], valid: Mapping[Side, int], multiple
 
 
 def _nearest(size: Size, profile: Profile) -> Size:
-    """The nearest size that the model makes; of two sides the one that is a multiple stays, if it can."""
+    """Return the nearest size that the model generates, keeping a side that is a multiple if possible."""
     multiple, most = profile.resolution_multiple, profile.max_pixels
     rounded = Size(nearest_multiple(size.width, multiple), nearest_multiple(size.height, multiple))
     if rounded.pixels > most:
-        beside = _beside_the_right_side(size, rounded, profile)
-        rounded = beside or shrunk(rounded, multiple=multiple, max_pixels=most)
+        shortened = _shorten_wrong_side(size, rounded, profile)
+        rounded = shortened or shrunk(rounded, multiple=multiple, max_pixels=most)
     return _sendable(rounded, profile)
 
 
-def _beside_the_right_side(size: Size, rounded: Size, profile: Profile) -> Size | None:
-    """The other side made shorter, where one is right and half of the other or more fits beside it."""
+def _shorten_wrong_side(size: Size, rounded: Size, profile: Profile) -> Size | None:
+    """Shorten only the wrong side, if at least half of it fits next to the right one."""
     multiple, most = profile.resolution_multiple, profile.max_pixels
     width = longest_beside(rounded.height, multiple=multiple, max_pixels=most)
     height = longest_beside(rounded.width, multiple=multiple, max_pixels=most)

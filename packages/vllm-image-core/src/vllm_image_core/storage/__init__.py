@@ -1,1 +1,1 @@
-"""The output folder on disk: files, names, the SQLite index, and free space."""
+"""Store images in the output folder, and keep a SQLite index of them."""

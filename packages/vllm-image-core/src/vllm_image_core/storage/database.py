@@ -1,8 +1,8 @@
-"""A SQLite file beside the pictures: opened for one piece of work, brought up to date, refused when newer.
+"""Open the SQLite files in the output folder, migrate them, and detect damaged or newer ones.
 
-A folder of pictures may lie on a network share and be written by several hosts. So the file keeps SQLite's
-rollback journal: a write-ahead log needs memory that all writers share, which hosts do not. A connection
-belongs to the thread and the piece of work that opened it.
+A folder of images may be on a network share and be written by several hosts. The files therefore use SQLite's
+rollback journal: a write-ahead log needs memory that all writers share, and hosts do not share any. A
+connection belongs to the thread and the operation that opened it.
 """
 
 import os
@@ -22,40 +22,40 @@ from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.text import one_line
 
 FOLDER: Final = ".vllm-image"
-"""The folder beside the pictures that holds the files."""
+"""The hidden folder, next to the images, that holds the files."""
 
 _APPLICATION: Final = 0x76494D47  # "vIMG"
 _BUSY_SECONDS: Final = 30.0
-"""How long one writer waits for another; each holds the file for some milliseconds."""
+"""How long one writer waits for another; each holds the file for a few milliseconds."""
 
 _LONGEST_PATH: Final = 504
-"""Bytes of a path that SQLite opens on Unix: MAX_PATHNAME of os_unix.c, 512, less the 8 of "-journal"."""
+"""Most bytes of a path that SQLite opens on Unix: 512 (MAX_PATHNAME in os_unix.c) less 8 for "-journal"."""
 
 _LOCKED_ONCE: Final = "PRAGMA schema_version"
-"""The least that takes a lock."""
+"""The cheapest statement that takes a lock."""
 _REFUSED_LOCKS: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG)
 _STRANGE: Final = re.compile(
     r"no such (table|column)|fts5: corrupt|invalid fts5|vtable constructor failed|Could not decode to UTF-8"
     r"|duplicate column name|already exists"
 )
-"""What SQLite calls an error of ours, and our statements never are: the file is not as we have made it."""
+"""Errors that SQLite blames on a statement. Ours are correct, so the file is not as we created it."""
 
 _NO_VERSION: Final = 100
-"""No schema version will be so high: such a number is damage, not a newer package."""
+"""Schema versions never get this high: a greater number means damage, not a newer package."""
 
 
 class ImpossibleRow(sqlite3.DatabaseError):
-    """A row with values that are never written: the file is damaged, though SQLite reads it."""
+    """A row with values that are never written: the file is damaged, even though SQLite can read it."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
 
 class DamagedDatabase(DatabaseUnavailable):
-    """The file is no SQLite database any more.
+    """The file is no longer a valid SQLite database.
 
     Attributes:
-        identity: Which file it was, by device and inode.
+        identity: Device and inode of the damaged file.
     """
 
     def __init__(self, message: str, *, identity: tuple[int, int]) -> None:
@@ -69,17 +69,17 @@ JOURNAL_FILE: Final = "batches.sqlite3"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """What a file holds, and what it is called when it cannot be used.
+    """What a file holds, and which errors are raised if it cannot be used.
 
     Attributes:
-        file: Its name, which ends in ".sqlite3".
-        name: What it is, as in "The index ... cannot be used".
-        tables: Those that are never missing.
+        file: The name of the file, ending in ".sqlite3".
+        name: What the file is called in messages, as in "The index ... cannot be used".
+        tables: The tables that must always exist.
         migrations: Statements by schema version: those at position 0 lead from an empty file to version 1,
             and so on.
         unavailable: The error for a file that cannot be opened, read or written.
-        damaged: The error for one that is no such database any more; a kind of `unavailable` as well.
-        cache_kib: The most memory of one connection.
+        damaged: The error for a file that is no longer a valid database; a subclass of `unavailable`.
+        cache_kib: The most memory that one connection uses for its cache.
     """
 
     file: str
@@ -93,10 +93,10 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """A file of one folder of pictures.
+    """A database file in one folder of images.
 
     Attributes:
-        root: The folder of the pictures, absolute.
+        root: The folder of the images, absolute.
         schema: What the file holds.
     """
 
@@ -105,14 +105,14 @@ class Database:
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """The path of the file."""
         return self.root / FOLDER / self.schema.file
 
     def exists(self) -> bool:
-        """Whether the file is there.
+        """Return whether the file exists.
 
         Raises:
-            DatabaseUnavailable: That cannot be found out, as where the folder may not be entered.
+            DatabaseUnavailable: This cannot be checked, for example because the folder is not accessible.
         """
         try:
             return is_there(self.path)
@@ -121,11 +121,12 @@ class Database:
 
     @contextmanager
     def open(self) -> "Generator[sqlite3.Connection]":
-        """A connection for this thread and this piece of work; made with its tables where it is missing.
+        """Open a connection for this thread and operation; create the file and its tables if missing.
 
         Raises:
-            DamagedDatabase: The file is damaged, or not ours.
-            DatabaseUnavailable: It cannot be opened, is locked for long, or was written by a newer version.
+            DamagedDatabase: The file is damaged.
+            DatabaseUnavailable: The file cannot be opened, stays locked, belongs to another program, or was
+                written by a newer version.
         """
         identity = self._create()
         try:
@@ -135,16 +136,16 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise self._translate(error, identity) from error
 
-    def check_whole(self, connection: sqlite3.Connection) -> None:
-        """Look through the whole file for damage: a tenth of a second for 100,000 pictures.
+    def check_file(self, connection: sqlite3.Connection) -> None:
+        """Check the complete file for damage: a tenth of a second for 100,000 images.
 
         Raises:
-            DamagedDatabase: There is some.
+            DamagedDatabase: The file is damaged.
         """
         self._check(connection, "PRAGMA quick_check(1)")
 
     def check_each_row(self, connection: sqlite3.Connection) -> None:
-        """Look up each row in each index, too, which takes ten times as long.
+        """Check the file, and each row against each index, which takes ten times as long.
 
         Raises:
             DamagedDatabase: The file is damaged.
@@ -157,18 +158,18 @@ class Database:
             raise self._damage(f"is damaged: {one_line(str(found))}", self._identity())
 
     def set_aside(self, identity: tuple[int, int]) -> Path | None:
-        """Rename a damaged file, so that the next opening makes a new one; unless another has done so.
+        """Rename a damaged file, so that opening creates a new one; skip it if another process already did.
 
-        Nothing is deleted: what can be saved from it may be saved later. Returns where it is now.
+        Nothing is deleted, so that data can still be recovered from it. Returns the new path, or None.
 
         Raises:
-            DatabaseUnavailable: It cannot be renamed.
+            DatabaseUnavailable: The file cannot be renamed.
         """
         try:
             if self._identity() != identity:
                 return None
             aside = self._free_name()
-            # First the journal: found beside a new file, it would be played back into that.
+            # The journal first: next to a new file, it would be played back into that file.
             with suppress(FileNotFoundError):
                 Path(f"{self.path}-journal").rename(f"{aside}-journal")
             self.path.rename(aside)
@@ -179,14 +180,14 @@ class Database:
         return aside
 
     def replace_damaged(self, identity: tuple[int, int], name: str) -> Path | None:
-        """Set a damaged file aside and give another one its name, so that nobody ever finds neither.
+        """Set a damaged file aside and give another one its name, so that there is a file at any moment.
 
         Args:
-            identity: Which file is damaged; nothing is done if another process has replaced it.
-            name: That of the other file, in the same folder.
+            identity: The damaged file; nothing is done if another process has replaced it.
+            name: The name of the other file, in the same folder.
 
         Returns:
-            Where the damaged file is now; None if nothing was done.
+            The new path of the damaged file; None if nothing was done.
 
         Raises:
             DatabaseUnavailable: A file cannot be renamed.
@@ -199,7 +200,7 @@ class Database:
                 Path(f"{self.path}-journal").rename(f"{aside}-journal")
             try:
                 aside.hardlink_to(self.path)
-            except OSError:  # there are no hard links here
+            except OSError:  # hard links are not supported here
                 self.path.rename(aside)
             self.path.with_name(name).replace(self.path)
         except FileNotFoundError:
@@ -209,14 +210,14 @@ class Database:
         return aside
 
     def _create(self) -> tuple[int, int]:
-        """Make the file where it is missing, and return its identity; never through a link.
+        """Create the file if it is missing, and return its identity; never follow a link.
 
-        An empty file is linked into place, and SQLite opens it without making any: so no link that is put
-        in its way leads to a new file somewhere else, and no lock is lost by closing a file of that name.
+        An empty file is linked into place, and SQLite opens it without creating one. So a symbolic link put
+        in its place cannot create a file elsewhere, and no lock is lost by closing a file of that name.
         """
         try:
             if self.path.parent.is_symlink() or self.path.is_symlink():
-                raise self._unavailable("it is a link to another place")
+                raise self._unavailable("it is a symbolic link")
             if not is_there(self.path):
                 with Folder.open(self.path.parent) as folder, folder.temporary(b"") as empty:
                     folder.place(empty, self.schema.file)
@@ -238,7 +239,7 @@ class Database:
         connection = self._locking()
         try:
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
-            # A file that came from elsewhere must not run functions of its own choice.
+            # A file from elsewhere must not be able to run functions of its choice.
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA cache_size = -{self.schema.cache_kib}")
@@ -249,7 +250,7 @@ class Database:
         return connection
 
     def _locking(self) -> sqlite3.Connection:
-        """A connection whose locks work: SQLite calls a file system that refuses them "locked", for ever."""
+        """Open a connection whose locks work: a file system without locks looks locked forever to SQLite."""
         connection = self._connection()
         try:
             connection.execute(_LOCKED_ONCE).fetchone()
@@ -263,7 +264,7 @@ class Database:
         return connection
 
     def _locking_by_files(self) -> sqlite3.Connection:
-        """The same on a file system without locks; a lock that a dead process has left is removed."""
+        """Open a connection that locks with files, and remove a lock that a dead process has left."""
         remove_abandoned(self.path)
         connection = self._connection(LOCK_FILES)
         try:
@@ -276,7 +277,7 @@ class Database:
         return connection
 
     def _connection(self, vfs: str | None = None) -> sqlite3.Connection:
-        """A connection that waits for nobody."""
+        """Open a connection that does not wait for locks."""
         by = "" if vfs is None else f"&vfs={vfs}"
         return sqlite3.connect(
             f"{file_uri(self.path)}?mode=rw{by}", uri=True, timeout=0, isolation_level=None
@@ -287,7 +288,7 @@ class Database:
             self._check_tables(connection)
             return
         with writing(connection):
-            version = self._version(connection)  # another process may have been faster
+            version = self._version(connection)  # another process may have been first
             for statements in self.schema.migrations[version:]:
                 for statement in statements:
                     connection.execute(statement)
@@ -295,26 +296,27 @@ class Database:
             connection.execute(f"PRAGMA user_version = {len(self.schema.migrations)}")
 
     def _version(self, connection: sqlite3.Connection) -> int:
-        """The schema's version, 0 for an empty file."""
+        """Return the version of the schema, 0 for an empty file."""
         application = _number(connection, "PRAGMA application_id")
         version = _number(connection, "PRAGMA user_version")
         if application not in {0, _APPLICATION}:
             if self._has_tables(connection):
-                raise self._damage("is damaged: its application id has changed", self._identity())
+                raise self._damage("is damaged: its application ID has changed", self._identity())
             raise self._unavailable("it belongs to another program")
         if not 0 <= version <= _NO_VERSION:
-            raise self._damage(f"is damaged: its schema is {version}", self._identity())
+            raise self._damage(f"is damaged: its schema version is {version}", self._identity())
         if version > len(self.schema.migrations):
             raise self.schema.unavailable(
-                f"{self._display_name} was written by a newer version of this package: its schema is "
-                f"{version}, this version knows {len(self.schema.migrations)}. It is left as it is.",
+                f"{self._display_name} was written by a newer version of this package: its schema "
+                f"version is {version}, while this one supports {len(self.schema.migrations)}. The file was "
+                "not changed.",
                 next_step="Upgrade vllm-image-core, or choose another output folder.",
             )
         return version
 
     def _check_tables(self, connection: sqlite3.Connection) -> None:
         if not self._has_tables(connection):
-            raise self._damage("lacks a table", self._identity())
+            raise self._damage("is damaged: a table is missing", self._identity())
 
     def _has_tables(self, connection: sqlite3.Connection) -> bool:
         marks = ", ".join("?" * len(self.schema.tables))
@@ -325,36 +327,36 @@ class Database:
         return found == len(self.schema.tables)
 
     def _translate(self, error: sqlite3.DatabaseError, identity: tuple[int, int]) -> Exception:
-        """What SQLite's error means: a damaged file, a place that does not work now, or a bug of ours."""
+        """Map a SQLite error to a damaged or unavailable file; return any other, a bug of ours, as it is."""
         code = _code(error)
         is_strange = code in {sqlite3.SQLITE_OK, sqlite3.SQLITE_ERROR} and _STRANGE.search(str(error))
-        # Our statements keep every constraint: a row that breaks one was not found in its index.
+        # Our statements satisfy every constraint, so a violation means that an index lacks a row.
         if code in _DAMAGED or is_strange or isinstance(error, sqlite3.IntegrityError):
             return self._damage(f"is damaged: {one_line(str(error))}", identity)
         if code == sqlite3.SQLITE_READONLY:
             return self.schema.unavailable(
-                f"{self._display_name} cannot be used: it cannot be written.",
+                f"{self._display_name} cannot be used: it is not writable.",
                 next_step="Make the file and its folder writable for this program, or choose another output "
                 "folder.",
             )
         if code == sqlite3.SQLITE_CANTOPEN and (length := self._path_bytes()) > _LONGEST_PATH:
             return self.schema.unavailable(
-                f"{self._display_name} cannot be used: its path has {length} bytes, and SQLite takes at most "
-                f"{_LONGEST_PATH}.",
+                f"{self._display_name} cannot be used: its path has {length} bytes; SQLite supports at "
+                f"most {_LONGEST_PATH}.",
                 next_step=f"Choose an output folder whose path is at least {length - _LONGEST_PATH} bytes "
                 "shorter.",
             )
         return self._unavailable(str(error)) if isinstance(error, sqlite3.OperationalError) else error
 
     def _refusal(self, error: OSError) -> DatabaseUnavailable:
-        """The error for what the system does not allow."""
+        """Build the error for an operation that the system refuses."""
         return self.schema.unavailable(
             f"{self._display_name} cannot be used: {reason_of(error)}.",
             next_step=next_step_after(error, otherwise=self.schema.unavailable.usual_next_step),
         )
 
     def _path_bytes(self) -> int:
-        """The length of the path as SQLite counts it: with links followed."""
+        """Return the length of the path as SQLite counts it, with symbolic links resolved."""
         return len(os.fsencode(os.path.realpath(self.path)))
 
     def _unavailable(self, reason: str) -> DatabaseUnavailable:
@@ -370,14 +372,14 @@ class Database:
 
 @contextmanager
 def writing(connection: sqlite3.Connection) -> Generator[None]:
-    """One transaction, as the only writer; all of it or, after any error, nothing."""
+    """Run one transaction as the only writer; roll it back after any error."""
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
 
 
 def file_uri(path: Path) -> str:
-    r"""A file: URI, with the bytes of the path that are no text kept, and right for `\\server\share`."""
+    r"""Return a file: URI that keeps undecodable bytes of the path, and works for `\\server\share`."""
     encoded = quote(os.fsencode(path.as_posix()))
     return f"file://{encoded}" if encoded.startswith("/") else f"file:///{encoded}"
 

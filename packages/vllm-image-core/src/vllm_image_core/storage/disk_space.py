@@ -1,4 +1,4 @@
-"""The space that pictures will need on a disk, and what is free there."""
+"""Check whether a disk has enough free space for the images to be saved."""
 
 import shutil
 from pathlib import Path
@@ -8,38 +8,38 @@ from vllm_image_core.errors import NotEnoughSpace
 from vllm_image_core.text import one_line
 
 BYTES_PER_PIXEL: Final = 2.0
-"""Of a PNG of a photograph. Kodak's 24 test pictures have 1.63; three is what pixels of noise have."""
+"""For a PNG of a photograph. Kodak's 24 test images take 1.63; noise takes 3."""
 
 MARGIN: Final = 1.2
-"""How much more must be free than the pictures are thought to need."""
+"""Factor by which the free space must exceed the expected need."""
 
 
 def required_bytes(pixels: int) -> int:
-    """What pictures with so many pixels together will need on a disk, with the margin."""
+    """Return the disk space, with the margin, that images with this total number of pixels need."""
     return int(pixels * BYTES_PER_PIXEL * MARGIN)
 
 
 def pixels_for(needed: int) -> int:
-    """How many pixels need so many bytes, with the margin."""
+    """Return how many pixels need this many bytes, with the margin."""
     return int(needed / (BYTES_PER_PIXEL * MARGIN))
 
 
 def check_space(folder: Path, *, pixels: int) -> None:
-    """Compare what is free on the disk of a folder with what pictures will need there.
+    """Compare the free space on the disk of a folder with what images will need.
 
     Args:
-        folder: It is there.
-        pixels: Of all the pictures together.
+        folder: An existing folder.
+        pixels: The pixels of all the images together.
 
     Raises:
-        NotEnoughSpace: Less is free than they need.
-        OSError: The folder cannot be asked.
+        NotEnoughSpace: Less space is free than the images need.
+        OSError: The free space cannot be read.
     """
     free, needed = shutil.disk_usage(folder).free, required_bytes(pixels)
     if free < needed:
         raise NotEnoughSpace(
-            f"Not enough space in {one_line(str(folder), limit=300)}: {_format_size(free)} are free, about "
-            f"{_format_size(needed)} are needed. Nothing was sent.",
+            f"Not enough space in {one_line(str(folder), limit=300)}: {_format_size(free)} is free, about "
+            f"{_format_size(needed)} is needed. Nothing was sent.",
             free_bytes=free,
             needed_bytes=needed,
         )

@@ -1,4 +1,4 @@
-"""Find the input images of a recalled edit again, in its folder or among the copies its batches keep."""
+"""Find the input images of a recalled edit, in its folder or among the copies its batches keep."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +13,11 @@ from vllm_image_core.storage.input_store import StoredInput
 
 
 def find_inputs(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput, ...]) -> ImageRequest:
-    """The edit with those of its pictures that are still in a folder, under their names and unchanged.
+    """Return the edit with its input images, if all of them are still in the folder and unchanged.
 
-    Else the copies that the folder's batches keep are looked at. Only when all pictures are found; nothing
-    outside of the folder is looked at. Waits for the disk.
+    An image that is not there under its name is looked up among the copies that the folder's batches keep.
+    Nothing outside the folder is read. If an image is missing, the request is returned unchanged. Blocks on
+    the disk.
     """
     if not isinstance(request, EditRequest) or not inputs:
         return request
@@ -25,7 +26,8 @@ def find_inputs(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput
     if len(pictures) < len(found):
         return request
     by_role = {
-        role: [one for one, told in zip(pictures, inputs, strict=True) if told.role == role] for role in ROLES
+        role: [one for one, recalled in zip(pictures, inputs, strict=True) if recalled.role == role]
+        for role in ROLES
     }
     return replace(
         request,
@@ -35,33 +37,35 @@ def find_inputs(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput
     )
 
 
-def _find(folder: Path, told: RecalledInput) -> InputPicture | None:
-    if told.name is None or told.name in {".", ".."} or not _is_plain(told.name):
+def _find(folder: Path, recalled: RecalledInput) -> InputPicture | None:
+    name = recalled.name
+    if name is None or name in {".", ".."} or not _is_plain(name):
         return None
     try:
-        with Folder.existing(folder) as opened, opened.reading(told.name) as file:
-            picture = None if file is None else read_input_file(file, name=told.name, parameter="images")
+        with Folder.existing(folder) as opened, opened.reading(name) as file:
+            picture = None if file is None else read_input_file(file, name=name, parameter="images")
     except (OSError, ValueError, InvalidRequest):
         return None
-    return picture if picture is not None and picture.sha256 == told.sha256 else None
+    return picture if picture is not None and picture.sha256 == recalled.sha256 else None
 
 
-def _find_copy(folder: Path, told: RecalledInput) -> InputPicture | None:
+def _find_copy(folder: Path, recalled: RecalledInput) -> InputPicture | None:
+    copy = StoredInput(root=folder, sha256=recalled.sha256, name=recalled.name)
     try:
-        return StoredInput(root=folder, sha256=told.sha256, name=told.name).input_picture(parameter="images")
+        return copy.input_picture(parameter="images")
     except InvalidRequest:
         return None
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a name is that of a file in the folder itself: a file that anybody wrote may say anything."""
+    """Return whether a name, which anybody may have written, is that of a file in the folder itself."""
     return not set(name) & set("/\\:\0")
 
 
 def recall_edit(path: Path) -> EditRequest | None:
-    """The edit that a picture was made by, with its pictures from the same folder; waits for the disk.
+    """Return the edit that produced an image, with its input images; blocks on the disk.
 
-    None where one of these is not there any more, or the file does not tell of an edit.
+    Returns None if an input image is no longer there, or if the file does not record an edit.
     """
     try:
         recalled = recall(path)

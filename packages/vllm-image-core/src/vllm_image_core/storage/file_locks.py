@@ -1,8 +1,9 @@
-"""Locks of files: whether a folder's file system has any, and SQLite's lock files where it has none.
+"""Test whether a file system supports file locks, and remove lock files that dead processes left.
 
-Some network shares and FUSE file systems refuse the locks that SQLite takes. There it is opened with its VFS
-"unix-dotfile", which locks by making a folder beside the file: that works everywhere, between processes and
-machines. A process that is killed leaves the folder, so one that has stood still for long is removed.
+Some network shares and FUSE file systems refuse the locks that SQLite takes. On these, SQLite is opened with
+its VFS "unix-dotfile", which locks by creating a folder next to the file: that works everywhere, between
+processes and machines. A killed process leaves the folder behind, so a folder that has not changed for long
+is removed.
 """
 
 import errno
@@ -22,14 +23,14 @@ LOCK_FILES: Final = "unix-dotfile"
 """SQLite's VFS for file systems without locks."""
 
 ABANDONED_SECONDS: Final = 15.0
-"""A lock file that has not changed for so long is a dead process's: a transaction takes milliseconds."""
+"""A lock file this old was left by a dead process: a transaction takes milliseconds."""
 
 _HELD: Final = frozenset((errno.EACCES, errno.EAGAIN))
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
 
 def can_lock(folder: Path) -> bool:
-    """Whether files of a folder can be locked; True as well if that cannot be tried. A file is made there."""
+    """Return whether files in a folder can be locked, by creating one; True if that cannot be tested."""
     if sys.platform == "win32":
         return True
     import fcntl  # noqa: PLC0415 - Windows has none
@@ -42,14 +43,14 @@ def can_lock(folder: Path) -> bool:
 
 
 def remove_abandoned(database: Path) -> bool:
-    """Remove the lock file of a database whose owner is dead by all appearances; whether it was removed."""
+    """Remove the lock file of a database if its owner appears dead; return whether it was removed."""
     lock, aside = Path(f"{database}.lock"), Path(f"{database}.lock-{secrets.token_hex(8)}")
     try:
         taken = lock.stat().st_mtime
-        with _probe(database.parent) as descriptor:  # by the file system's own clock
+        with _probe(database.parent) as descriptor:  # by the clock of the file system
             if os.fstat(descriptor).st_mtime - taken < ABANDONED_SECONDS:
                 return False
-        lock.rename(aside)  # of several processes, one has it
+        lock.rename(aside)  # if several processes try, one succeeds
         aside.rmdir()
     except OSError:  # it is gone, or not ours to remove
         return False
@@ -58,7 +59,7 @@ def remove_abandoned(database: Path) -> bool:
 
 @contextmanager
 def _probe(folder: Path) -> Generator[int]:
-    """A new file, open, which is removed again."""
+    """Create and open a new file, and remove it afterwards."""
     path = folder / temporary_name()
     descriptor = os.open(path, _NEW_FILE, 0o666)
     try:

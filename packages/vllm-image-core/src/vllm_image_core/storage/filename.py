@@ -1,6 +1,7 @@
-"""The names of picture files: made from time and prompt, or given by a caller and checked.
+"""Check the filename that a caller gives for an image, or build one from the time and the prompt.
 
-A name travels: to Windows, into archives, onto other people's disks. So one rule holds on every system.
+Files get copied: to Windows, into archives, onto other people's disks. So the same rule applies on every
+system.
 """
 
 import hashlib
@@ -13,16 +14,16 @@ from vllm_image_core.storage.os_errors import is_encodable
 from vllm_image_core.text import one_line
 
 MAX_BYTES = 120
-"""The longest name, in bytes of UTF-8; with a suffix and an extension well under the 255 of file systems."""
+"""The longest name, in UTF-8 bytes; with a suffix and an extension, well under the usual limit of 255."""
 
 ALLOWED = (
     f"a plain name of 1 to {MAX_BYTES} bytes, without folders, control characters or any of "
-    '< > : " / \\ | ? *, that neither begins with . - ~ nor ends with a dot, and is not reserved by Windows'
+    '< > : " / \\ | ? *, that does not begin with . - ~ or end with a dot, and is not reserved by Windows'
 )
 """The rule, in words."""
 
 PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
-"""What the names of pictures end with, in lower case."""
+"""The extensions of image files, in lower case."""
 
 
 _AUTOMATIC = re.compile(r"img_\d{8}_\d{6}_[0-9a-f]{6}(_\d+)?", re.IGNORECASE | re.ASCII)
@@ -33,24 +34,24 @@ _RESERVED = _PORTS | {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"}
 
 
 def automatic_stem(prompt: str, now: datetime) -> str:
-    """The name of a picture that was given none, without its extension: img_20260218_143022_a1b2c3.
+    """Return the automatic name of an image, without its extension: img_20260218_143022_a1b2c3.
 
-    The date, the time and the first 6 hexadecimal digits of the SHA-256 of the prompt in UTF-8.
+    It has the date, the time and the first 6 hexadecimal digits of the SHA-256 of the prompt in UTF-8.
     """
     digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
     return f"img_{now:%Y%m%d_%H%M%S}_{digest[:6]}"
 
 
 def check_filename(filename: str | None) -> str | None:
-    """The stem of a name that a caller gave: checked, normalised (NFKC), without a picture's extension.
+    """Check a name that a caller gave; return it normalised (NFKC) and without an image extension.
 
-    The extension follows the picture's true format, which is known only when it is there: ".png", ".jpg",
-    ".jpeg" and ".webp" at the end are taken off, anything else belongs to the name. So "fox", "fox.png" and
-    "fox.jpg" name the same file, and "fox.exe" becomes "fox.exe.png". A name like an automatic one is put
-    in lower case, so that no automatic name has a twin.
+    The extension follows the actual format of the image, which is known only once it has been received:
+    ".png", ".jpg", ".jpeg" and ".webp" at the end are removed, and anything else belongs to the name. So
+    "fox", "fox.png" and "fox.jpg" name the same file, and "fox.exe" becomes "fox.exe.png". A name that looks
+    automatic is put in lower case, so that it cannot differ from an automatic name only by case.
 
     Returns:
-        The stem; None for None, which stands for a name from time and prompt.
+        The stem; None for None, which means an automatic name.
 
     Raises:
         InvalidRequest: The name is not ALLOWED.
@@ -58,24 +59,24 @@ def check_filename(filename: str | None) -> str | None:
     if filename is None:
         return None
     if not isinstance(filename, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- a caller's value, unchecked
-        raise _refusal(filename, "is no text")
+        raise _refusal(filename, "is not a string")
     name = _normalise(filename)
     stem = _without_picture_extension(name)
     for text in (name, stem):
         if fault := _fault(text):
             raise _refusal(filename, fault)
     if not is_encodable(stem):
-        raise _refusal(filename, "has a character that this system's file names cannot have")
+        raise _refusal(filename, "has a character that filenames on this system cannot have")
     return stem.lower() if _AUTOMATIC.fullmatch(stem) else stem
 
 
 def fold_name(name: str) -> str:
-    """What a name has in common with its twins: those that some file system takes for the same name."""
+    """Return the form that a name shares with all names that some file system treats as the same."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def _normalise(filename: str) -> str:
-    """The name in the one form that its Unicode twins share; U+FF0F becomes a plain slash."""
+    """Return the Unicode normal form (NFKC) of a name; U+FF0F becomes a plain slash."""
     if len(filename) > MAX_BYTES:
         raise _refusal(filename, f"has {len(filename)} characters")
     return unicodedata.normalize("NFKC", filename)
@@ -89,15 +90,15 @@ def _without_picture_extension(name: str) -> str:
 
 
 def _fault(name: str) -> str | None:
-    """What is wrong with a name; None where nothing is."""
+    """Say what is wrong with a name; None if nothing is."""
     if not name.strip():
         return "is empty"
     if any(unicodedata.category(character) in _INVISIBLE for character in name):
-        return "has a control character, or one that cannot be seen"
+        return "has a control character or an invisible character"
     if not _FORBIDDEN.isdisjoint(name):
-        return "has a character that file names do not have"
+        return "has a character that is not allowed in filenames"
     if name[0] in ".-~" or name != name.strip() or name.endswith("."):
-        return "begins or ends with a character that it must not"
+        return "begins or ends with a character that is not allowed there"
     if name.partition(".")[0].strip().upper() in _RESERVED:
         return "is reserved by Windows"
     size = len(name.encode())
@@ -107,9 +108,9 @@ def _fault(name: str) -> str | None:
 def _refusal(filename: object, fault: str) -> InvalidRequest:
     shown = f" '{one_line(filename, limit=60)}'" if isinstance(filename, str) else ""
     return InvalidRequest(
-        f"The filename{shown} {fault}. Allowed is {ALLOWED}.",
+        f"The filename{shown} {fault}. Allowed: {ALLOWED}.",
         parameter="filename",
         value=filename,
         allowed=ALLOWED,
-        next_step="Give a plain name such as 'fox', or none to have one made.",
+        next_step="Give a plain name such as 'fox', or omit filename for an automatic name.",
     )

@@ -1,7 +1,7 @@
-"""One open folder, into which whole files are put under names that are free.
+"""Write complete files into an open folder atomically, without ever replacing one or following links.
 
-Everything is done relative to the folder itself where the system can do that (Linux, macOS): nobody can
-redirect a write by swapping the folder, or a file in it, for a link between two steps.
+If the system supports it (Linux, macOS), everything is done relative to the open folder: nobody can redirect
+a write by replacing the folder, or a file in it, with a link between two steps.
 """
 
 import errno
@@ -18,7 +18,7 @@ from vllm_omni_client._imaging.rename import rename_if_free
 from vllm_image_core.storage.temporary_names import is_abandoned, is_temporary, target_of, temporary_name
 
 _ABANDONED_SECONDS: Final = 24 * 3600
-"""A save takes seconds; a temporary file of yesterday has nobody who would finish it, on any machine."""
+"""A save takes seconds, so no machine will ever finish a temporary file that is a day old."""
 
 _RELATIVE: Final = {os.open, os.link, os.rename, os.stat, os.unlink} <= os.supports_dir_fd
 _BINARY: Final[int] = getattr(os, "O_BINARY", 0)
@@ -26,7 +26,7 @@ _NO_LINKS: Final[int] = getattr(os, "O_NOFOLLOW", 0)
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY | _NO_LINKS
 _READING: Final = os.O_RDONLY | _BINARY | _NO_LINKS | getattr(os, "O_NONBLOCK", 0)
 _MODE: Final = 0o666
-"""As `open` makes files: the user's umask decides."""
+"""As for files created by `open`: the user's umask applies."""
 
 _NO_HARD_LINKS: Final = frozenset(
     (
@@ -43,7 +43,7 @@ _NO_HARD_LINKS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """An open folder. `descriptor` is None where the system cannot work relative to one (Windows)."""
+    """An open folder. `descriptor` is None if the system cannot work relative to one (Windows)."""
 
     path: Path
     descriptor: int | None
@@ -51,10 +51,10 @@ class Folder:
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> "Generator[Folder]":
-        """Open a folder, made with its parents where it is missing.
+        """Open a folder; create it and its parents if missing.
 
         Raises:
-            OSError: It cannot be made or opened.
+            OSError: The folder cannot be created or opened.
         """
         path.mkdir(parents=True, exist_ok=True)
         with cls.existing(path) as folder:
@@ -63,10 +63,10 @@ class Folder:
     @classmethod
     @contextmanager
     def existing(cls, path: Path) -> "Generator[Folder]":
-        """Open a folder that is there.
+        """Open an existing folder.
 
         Raises:
-            OSError: It cannot be opened.
+            OSError: The folder cannot be opened.
         """
         if not _RELATIVE:
             yield cls(path, None)
@@ -79,10 +79,10 @@ class Folder:
 
     @contextmanager
     def temporary(self, content: bytes) -> Generator[str]:
-        """A hidden file with this content, on the disk itself, under a name of its own; removed at the end.
+        """Write a hidden file, synced to disk; yield its unique name, and remove that name at the end.
 
         Raises:
-            OSError: It cannot be written whole; nothing is left of it.
+            OSError: The file cannot be written completely; nothing is left of it.
         """
         name = temporary_name()
         descriptor = os.open(self._at(name), _NEW_FILE, _MODE, dir_fd=self.descriptor)
@@ -90,15 +90,15 @@ class Folder:
             _write(descriptor, content)
             yield name
         finally:
-            # Its link or its loss is decided by now; what cannot be removed is swept another day.
+            # The file has its final name or has failed; what cannot be removed now is swept later.
             with suppress(OSError):
                 os.unlink(self._at(name), dir_fd=self.descriptor)
 
     def place(self, temporary: str, name: str) -> bool:
-        """Give a temporary file its name, in one step; False where that name is taken.
+        """Give a temporary file its final name atomically; return False if that name is taken.
 
         Raises:
-            OSError: The file cannot be given a name.
+            OSError: The file cannot be given the name.
         """
         try:
             self._place(temporary, name)
@@ -107,23 +107,23 @@ class Folder:
         return True
 
     def remove(self, name: str) -> None:
-        """Remove a name.
+        """Remove a file.
 
         Raises:
-            OSError: It cannot be removed.
+            OSError: The file cannot be removed.
         """
         os.unlink(self._at(name), dir_fd=self.descriptor)
 
     def touch(self, name: str) -> None:
-        """Make a file as young as if it were written now.
+        """Set the modification time of a file to now.
 
         Raises:
-            OSError: It cannot be changed.
+            OSError: The time cannot be changed.
         """
         os.utime(self._at(name), dir_fd=self.descriptor)
 
     def has(self, name: str) -> bool:
-        """Whether a name is taken, by whatever: a file, a folder, a link to nowhere."""
+        """Return whether a name is taken, whether by a file, a folder or a dangling link."""
         try:
             os.stat(self._at(name), dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
@@ -131,52 +131,52 @@ class Folder:
         return True
 
     def names(self) -> list[str]:
-        """The names of everything in the folder, in no order."""
+        """Return the names of everything in the folder, in no particular order."""
         return os.listdir(self.path if self.descriptor is None else self.descriptor)  # noqa: PTH208 - a Path cannot list an open folder
 
     def status(self, name: str) -> os.stat_result:
-        """The system's facts of a name, of a link itself where it is one.
+        """Return the status of a file; of the link itself if it is a symbolic link.
 
         Raises:
-            OSError: There is nothing of that name.
+            OSError: There is nothing with that name.
         """
         return os.stat(self._at(name), dir_fd=self.descriptor, follow_symlinks=False)
 
     def modified_ns(self) -> int:
-        """When a name was last added to the folder or removed, in nanoseconds since 1970."""
+        """Return when a name was last added to or removed from the folder, in nanoseconds since 1970."""
         status = self.path.stat() if self.descriptor is None else os.fstat(self.descriptor)
         return status.st_mtime_ns
 
     @contextmanager
     def reading(self, name: str) -> Generator[BinaryIO | None]:
-        """A file, opened to be read; None for what is no file: a link, a folder, a pipe.
+        """Open a file for reading; yield None for anything but a regular file: a link, a folder, a pipe.
 
         Raises:
-            OSError: It cannot be opened.
+            OSError: The file cannot be opened.
         """
         if not stat.S_ISREG(self.status(name).st_mode):
             yield None
             return
-        # What has become a link or a pipe since then is neither followed nor waited for.
+        # If it has become a link or a pipe since then, it is not followed and does not block.
         descriptor = os.open(self._at(name), _READING, dir_fd=self.descriptor)
         with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
             yield file if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
 
     def sync(self) -> None:
-        """Bring the names in the folder to the disk, where the system can do that."""
+        """Sync the names in the folder to disk, if the system supports this."""
         if self.descriptor is not None:
-            # The files themselves are safe already; some network and FUSE file systems refuse this.
+            # The files themselves have been synced; some network and FUSE file systems refuse this.
             with suppress(OSError):
                 os.fsync(self.descriptor)
 
     def sweep(self, *, like: str, finish: bool = False) -> None:
-        """Remove the temporary files of dead writers: known to be dead, or a day older than the file `like`.
+        """Remove temporary files whose writer is known to be dead, or that are a day older than `like`.
 
-        Both times are the file system's own, so that another host's clock does not matter.
+        Both times come from the file system, so another host's clock does not matter.
 
         Args:
-            like: A file that was made just now.
-            finish: Whether a whole file whose writer died with its name reserved gets that name.
+            like: A file that was created just now.
+            finish: Whether a complete file gets its name if its writer died after reserving that name.
         """
         latest = self.status(like).st_mtime - _ABANDONED_SECONDS
         entries = list(filter(is_temporary, self.names()))
@@ -201,11 +201,11 @@ class Folder:
                 self._reserve_and_replace(temporary, name)
 
     def _reserve_and_replace(self, temporary: str, name: str) -> None:
-        """The same if there are no hard links (FAT, some network shares), nor a rename that never replaces.
+        """Place a file without hard links (FAT, some network shares) or a rename that never replaces.
 
-        The name is taken by an empty file first, so that nobody's file is ever replaced. Killed between
-        these two steps, a process leaves that empty file. So the temporary file says which name it is about
-        to get, and whoever sweeps finds both.
+        An empty file reserves the name first, so that no other file is ever replaced. If the process is
+        killed between the two steps, that empty file remains. Therefore the name of the temporary file says
+        which name it is about to get, so that a later sweep can finish the work.
         """
         marked = temporary_name(target=name)
         self._rename(temporary, marked)
@@ -225,7 +225,7 @@ class Folder:
         os.rename(self._at(old), self._at(new), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
     def _remove_abandoned(self, entry: str, entries: Sequence[str], *, finish: bool) -> None:
-        """Remove a dead writer's file, or give it the name that its writer had reserved with an empty one."""
+        """Remove a dead writer's file, or give it the name that its writer reserved with an empty file."""
         target = target_of(entry)
         if target is None or not finish or _is_elsewhere(target):
             self._unlink_file(entry)
@@ -257,15 +257,15 @@ class Folder:
 
 
 def _is_elsewhere(name: str) -> bool:
-    """Whether a name, which anybody may have written, leads out of the folder, or to what is hidden there."""
+    """Return whether a name, which anybody may have written, leads out of the folder or is hidden."""
     return name.startswith(".") or "/" in name or os.sep in name
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is a file or a folder at a path.
+    """Return whether there is a file or a folder at a path.
 
     Raises:
-        OSError: That cannot be found out, as where a folder on the way may not be entered.
+        OSError: This cannot be checked, for example because a parent folder is not accessible.
     """
     try:
         path.stat()
@@ -275,7 +275,7 @@ def is_there(path: Path) -> bool:
 
 
 def _write(descriptor: int, content: bytes) -> None:
-    """Write all of it, bring it to the disk, and close the file, whatever happens."""
+    """Write all the content, sync it to disk, and always close the file."""
     try:
         rest = memoryview(content)
         while rest:

@@ -1,7 +1,8 @@
-"""The words of the pictures, in SQLite's full-text search where this Python has it.
+"""Index the words of prompts, tags and file names with SQLite's full-text search, if available.
 
-The table is no part of the schema: a host whose SQLite lacks FTS5 uses the file, too, and leaves it alone.
-So no trigger fills it; the words of all pictures that came since are entered at the end of each change.
+The table is not part of the schema: a host whose SQLite lacks FTS5 can use the file too, and ignores the
+table. So it is not filled by a trigger: the words of all images added since are entered at the end of each
+change.
 """
 
 import re
@@ -11,18 +12,18 @@ from collections.abc import Sequence
 from typing import Final
 
 MAX_CHARACTERS: Final = 1_000
-"""What is read of a text that is searched for."""
+"""How much of the search text is used."""
 MAX_WORDS: Final = 32
 
 _WORD: Final = re.compile(r"[^\W_]+")
-# Scripts that are written without spaces: Thai, Lao, Khmer, kana, Han.
+# Scripts written without spaces: Thai, Lao, Khmer, kana, Han.
 _UNSPACED: Final = re.compile(
     "[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"
 )
 
 
 def add_spaces(text: str) -> str:
-    """The text with a space around each sign of a script without spaces, and around each emoji."""
+    """Put spaces around each emoji and around each character of a script written without spaces."""
     normal = unicodedata.normalize("NFKC", text)
     if normal.isascii():
         return normal
@@ -31,17 +32,17 @@ def add_spaces(text: str) -> str:
 
 
 def match_expression(text: str) -> str:
-    """An FTS5 expression for texts that have all these words; "" where there is none to search for.
+    """Return an FTS5 expression that matches all of these words; "" if there are none.
 
-    Nothing in the text is an operator, but for a star at the end of a word: "sno*" finds "snow". So no text
-    is an invalid expression.
+    Nothing in the text acts as an operator, except a star at the end of a word: "sno*" finds "snow". So no
+    text gives an invalid expression.
     """
     found = [_phrase(word) for word in text[:MAX_CHARACTERS].split()]
     return " ".join(phrase for phrase in found[:MAX_WORDS] if phrase)
 
 
 def plain_words(text: str) -> tuple[str, ...]:
-    """The same words, to be looked for one by one where there is no FTS5."""
+    """Return the same words, to be searched for one by one without FTS5."""
     return tuple(_words(text[:MAX_CHARACTERS])[:MAX_WORDS])
 
 
@@ -67,7 +68,7 @@ _TABLE: Final = (
 )
 _WORDS: Final = "spaced(coalesce(prompt, '') || ' ' || coalesce(tag, '') || ' ' || name)"
 _UNTIL: Final = "coalesce((SELECT value FROM state WHERE name = 'text_until'), 0)"
-"""The last picture whose words were entered."""
+"""The id of the last image whose words were entered."""
 
 _ENTER: Final = (
     f"INSERT INTO picture_text (rowid, words) SELECT id, {_WORDS} FROM picture "  # noqa: S608 - our own words
@@ -75,13 +76,13 @@ _ENTER: Final = (
 )
 _ENTERED: Final = "INSERT OR REPLACE INTO state SELECT 'text_until', coalesce(max(id), 0) FROM picture"
 _MANY: Final = 5_000
-"""Where beginning with the words and beginning with the newest take about as long."""
+"""Number of matches at which searching by words and scanning the newest images take about as long."""
 _COUNT: Final = "SELECT count(*) FROM (SELECT 1 FROM picture_text WHERE picture_text MATCH ? LIMIT ?)"
 _BEHIND: Final = f"SELECT max(id) > {_UNTIL} FROM picture"  # noqa: S608 - our own words
 
 
 def prepare(connection: sqlite3.Connection) -> bool:
-    """Make full-text search ready; False where this SQLite has none, or not one that knows our tokenizer."""
+    """Set up full-text search; return False if this SQLite lacks it, or lacks our tokenizer."""
     connection.create_function("spaced", 1, add_spaces, deterministic=True)
     try:
         connection.execute(_TABLE)
@@ -93,25 +94,25 @@ def prepare(connection: sqlite3.Connection) -> bool:
 
 
 def enter(connection: sqlite3.Connection) -> None:
-    """Enter the words of all pictures that came since the last time; within a transaction."""
+    """Enter the words of all images added since the last call; must run within a transaction."""
     connection.execute(_ENTER)
     connection.execute(_ENTERED)
 
 
 def is_behind(connection: sqlite3.Connection) -> bool:
-    """Whether pictures came since."""
+    """Return whether there are images whose words have not been entered yet."""
     return bool(connection.execute(_BEHIND).fetchone()[0])
 
 
 def are_common(connection: sqlite3.Connection, expression: str) -> bool:
-    """Whether many pictures match an FTS5 expression."""
+    """Return whether many images match an FTS5 expression."""
     return bool(expression) and connection.execute(_COUNT, (expression, _MANY)).fetchone()[0] == _MANY
 
 
 def forget(connection: sqlite3.Connection, names: Sequence[str]) -> None:
-    """Take out the words of some pictures, before the pictures are; within a transaction.
+    """Remove the words of some images, before the images themselves; must run within a transaction.
 
-    FTS5 keeps no texts and has to be given them again.
+    FTS5 does not store the text here, so it has to be given again.
     """
     marks = ", ".join("?" * len(names))
     select = f"SELECT 'delete', id, {_WORDS} FROM picture WHERE name IN ({marks})"  # noqa: S608 - marks only

@@ -1,12 +1,12 @@
-"""The index of a folder of pictures: which there are, how they were made, and where to find the one sought.
+"""Find images in a folder with a SQLite index that follows the files and can be rebuilt from them.
 
-The files are the truth. The index is made from them when it is missing or damaged, and follows them when
-they are added, changed or removed by others; only new and changed files are read.
+The files are the source of truth. If the index is missing or damaged, it is rebuilt from them. It also
+follows files that others add, change or remove; only new and changed files are read.
 
-Names that have come or gone are noticed before each answer. To look at the size and time of each file takes
-longer than an answer may in a large folder; there it is done once, after the first answer. An answer is given
-only from an index that is whole, and from the very file in which that was seen: another may be put in its
-place, half made, at any moment.
+Added and removed names are noticed before each answer. In a large folder, checking the size and time of each
+file would delay an answer too long, so it is done once, after the first answer. An answer is given only from
+a complete index, and from the same file that was found complete: at any moment another process may replace
+it with one that is still being built.
 """
 
 import logging
@@ -38,19 +38,19 @@ _logger = logging.getLogger(__name__)
 
 _MOST_OF_ONE_KEY: Final = 8
 _LARGE: Final = 2_000
-"""With more pictures, looking at each file takes longer than the 50 ms in which a question is answered."""
-_LOOKS_AGAIN: Final = 3
-"""How often single files are looked at again before the whole folder is."""
+"""With more images, checking each file takes longer than the 50 ms that a query may take."""
+_MOST_UPDATES: Final = 3
+"""How often single files are checked again before the complete folder is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some of the pictures that were found, newest first.
+    """One page of the images that were found, newest first.
 
     Attributes:
-        pictures: At most as many as were asked for.
-        next_offset: Where the next page begins; None where this is the last.
-        unnamed: How many files of the folder may be pictures, and are never found: their names are not text.
+        pictures: The images, at most as many as requested.
+        next_offset: The offset of the next page; None if this is the last page.
+        unnamed: How many image files in the folder are never found, because their names are not valid UTF-8.
     """
 
     pictures: tuple[Record, ...]
@@ -59,7 +59,7 @@ class Page:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the pictures do not show."""
+        """What the user should know about images that are not listed."""
         if not self.unnamed:
             return ()
         if self.unnamed == 1:
@@ -69,26 +69,26 @@ class Page:
 
 
 class Index:
-    """The index of one folder; safe in many threads and processes, which wait for each other.
+    """The index of one folder; safe to use from many threads and processes, which wait for each other.
 
-    Its methods wait for the disk: call them from a thread where an event loop runs. All of them raise
-    `IndexUnavailable` where the index cannot be read or written.
+    Its methods block on the disk: under an event loop, call them in a thread. All of them raise
+    `IndexUnavailable` if the index cannot be read or written.
 
     Args:
-        root: The folder of the pictures, absolute.
-        clock_ns: Nanoseconds since 1970.
+        root: The folder of the images, absolute.
+        clock_ns: Returns nanoseconds since 1970.
     """
 
     def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._root = root
         self._database = Database(root, INDEX)
-        self._upkeep = IndexSync(root, clock_ns=clock_ns)
-        self._following = threading.Lock()
-        self._looking = threading.Lock()
-        self._looked_through = False
+        self._sync = IndexSync(root, clock_ns=clock_ns)
+        self._sync_lock = threading.Lock()
+        self._check_lock = threading.Lock()
+        self._every_file_checked = False
 
     def add(self, record: Record) -> None:
-        """Enter a picture that was just saved, in place of what was known of a file of that name."""
+        """Add an image that was just saved, replacing any entry for a file of that name."""
 
         def enter(connection: sqlite3.Connection) -> None:
             with changing(connection) as fts:
@@ -97,50 +97,50 @@ class Index:
         self._run_with_repair(enter)
 
     def with_key(self, key: ContentKey) -> tuple[Record, ...]:
-        """The pictures of one key as they were last seen, newest first; at most 8.
+        """Return the images with a content hash as they were last seen, newest first; at most 8.
 
-        The first time, the folder's files are looked at as by `find`; later only the index is.
+        The first call checks the files of the folder, as `find` does; later calls read only the index.
         """
         if self._is_empty():
             return ()
         found = "width IS NOT NULL AND key = ? ORDER BY created DESC, id DESC LIMIT ?"
-        return self._as_last_seen(found, (key, _MOST_OF_ONE_KEY))
+        return self._find_last_seen(found, (key, _MOST_OF_ONE_KEY))
 
     def in_batch(self, batch: str, positions: Sequence[int]) -> dict[int, Record]:
-        """The pictures of some requests of a batch, by their positions, as they were last seen.
+        """Return the images of some requests of a batch, by position, as they were last seen.
 
-        The first time, the folder's files are looked at as by `find`; later only the index is.
+        The first call checks the files of the folder, as `find` does; later calls read only the index.
 
         Args:
-            batch: Its id.
-            positions: At most 500.
+            batch: The id of the batch.
+            positions: The positions of the requests; at most 500.
         """
         if self._is_empty():
             return {}
         marks = ", ".join("?" * len(positions))
         found = f"width IS NOT NULL AND batch = ? AND position IN ({marks}) ORDER BY id"
-        records = self._as_last_seen(found, (batch, *positions))
+        records = self._find_last_seen(found, (batch, *positions))
         return {record.position: record for record in records if record.position is not None}
 
     def find(self, query: Query) -> Page:
-        """Some pictures, newest first, as they are in the folder now.
+        """Return one page of images, newest first, as they are in the folder now.
 
-        New and removed files are always noticed. One that was changed in its place is noticed by a new
-        `Index`, by `follow`, and when it would be among the answers; in a folder of more than 2,000 pictures
-        a new `Index` notices it a moment after its first answer.
+        New and removed files are always noticed. A file that was changed in place is noticed by a new
+        `Index`, by `follow`, and if it would be in the answer; in a folder of more than 2,000 images, a new
+        `Index` notices it shortly after its first answer.
         """
         if self._is_empty():
             return Page(pictures=())
         page = self._run_with_repair(lambda connection: self._answer(connection, query))
-        self._look_through_meanwhile()
+        self._start_file_check()
         return page
 
     def follow(self, *, every_file: bool = True) -> None:
-        """Bring the index up to the folder; made anew where it was lost.
+        """Update the index from the folder; rebuild it if it was lost.
 
         Args:
-            every_file: Look at the size and time of each file; otherwise only at which files there are, and
-                at nothing when none was added or removed since.
+            every_file: Check the size and time of each file; otherwise compare only the names, and nothing
+                at all if no file was added or removed since.
         """
 
         def follow(connection: sqlite3.Connection) -> None:
@@ -152,7 +152,7 @@ class Index:
         self._run_with_repair(follow)
 
     def _is_empty(self) -> bool:
-        """Whether there is neither an index nor a picture; nothing is made in such a folder."""
+        """Return whether there is neither an index nor an image; such a folder is left untouched."""
         if self._database.exists():
             return False
         try:
@@ -162,94 +162,94 @@ class Index:
         except OSError as error:
             raise self._listing_error(error) from error
 
-    def _as_last_seen(self, found: str, values: Sequence[object]) -> tuple[Record, ...]:
+    def _find_last_seen(self, found: str, values: Sequence[object]) -> tuple[Record, ...]:
         def answer(connection: sqlite3.Connection) -> tuple[Record, ...]:
-            if not (self._looked_through and self._upkeep.is_whole(connection)):
-                self._keep_up(connection)
+            if not (self._every_file_checked and self._sync.is_complete(connection)):
+                self._update(connection)
             return self._records(connection, found, values)
 
         records = self._run_with_repair(answer)
-        self._look_through_meanwhile()
+        self._start_file_check()
         return records
 
     def _answer(self, connection: sqlite3.Connection, query: Query) -> Page:
-        self._keep_up(connection)
-        for _ in range(_LOOKS_AGAIN):
+        self._update(connection)
+        for _ in range(_MOST_UPDATES):
             page = self._page(connection, query)
             changed = [record.path.name for record in page.pictures if not _is_there(record)]
             if not changed:
                 return page
-            self._upkeep.look_again(connection, changed)
+            self._sync.update_files(connection, changed)
         self._follow_files(connection)
         return self._page(connection, query)
 
-    def _keep_up(self, connection: sqlite3.Connection) -> None:
-        """Bring this file of the index up to the folder, as far as an answer can wait for it."""
-        if self._looked_through or self._is_large(connection):
+    def _update(self, connection: sqlite3.Connection) -> None:
+        """Update this index file from the folder, as far as an answer can wait for it."""
+        if self._every_file_checked or self._is_large(connection):
             self._follow_names(connection)
         else:
             self._follow_files(connection)
 
     def _is_large(self, connection: sqlite3.Connection) -> bool:
-        return self._upkeep.is_whole(connection) and index_tables.last_id(connection) > _LARGE
+        return self._sync.is_complete(connection) and index_tables.last_id(connection) > _LARGE
 
     def _follow_names(self, connection: sqlite3.Connection) -> None:
-        if self._upkeep.is_current(connection):
+        if self._sync.is_current(connection):
             return
-        with self._following:
-            if not self._upkeep.is_current(connection):  # another thread may have been faster
-                self._upkeep.follow(connection, every_file=False)
+        with self._sync_lock:
+            if not self._sync.is_current(connection):  # another thread may have been first
+                self._sync.follow(connection, every_file=False)
 
     def _follow_files(self, connection: sqlite3.Connection) -> None:
-        with self._following:
-            if not self._looked_through:
+        with self._sync_lock:
+            if not self._every_file_checked:
                 self._check(connection)
-            self._upkeep.follow(connection, every_file=True)
-            self._looked_through = True
+            self._sync.follow(connection, every_file=True)
+            self._every_file_checked = True
 
-    def _look_through_meanwhile(self) -> None:
-        """Begin to look at every file of a large folder, unless that was done or is being done.
+    def _start_file_check(self) -> None:
+        """Start checking every file of a large folder in a thread, unless that was done or is in progress.
 
-        The thread ends with the process, at any moment: each of its changes is one transaction.
+        The thread may end with the process at any moment: each of its changes is one transaction.
         """
-        if self._looked_through or not self._looking.acquire(blocking=False):
+        if self._every_file_checked or not self._check_lock.acquire(blocking=False):
             return
         name = f"index of {self._root}"
         try:
-            threading.Thread(target=self._look_through, name=name, daemon=True).start()
+            threading.Thread(target=self._run_file_check, name=name, daemon=True).start()
         except RuntimeError:  # the process is ending, or may have no more threads
-            self._looking.release()
+            self._check_lock.release()
 
-    def _look_through(self) -> None:
+    def _run_file_check(self) -> None:
         try:
-            for work in (self._check, self._compare_names, self._upkeep.look_through):
-                if self._is_empty():  # it was removed meanwhile, and is not to be made again
+            for work in (self._check, self._compare_names, self._sync.check_every_file):
+                if self._is_empty():  # the folder was removed in the meantime and must not be created again
                     return
                 self._run_with_repair(work)
-            self._looked_through = True
-        except IndexUnavailable as error:  # the next question meets it again
+            self._every_file_checked = True
+        except IndexUnavailable as error:  # the next query reports it again
             _logger.info("%s", error.message)
         finally:
-            self._looking.release()
+            self._check_lock.release()
 
     def _check(self, connection: sqlite3.Connection) -> None:
-        """Look for damage; with a few pictures, or where its b-trees do not count alike, row by row."""
-        self._database.check_whole(connection)
-        if index_tables.last_id(connection) <= _LARGE or not index_tables.count_alike(connection):
+        """Check for damage; in a small index, or if its b-trees disagree on the count, check each row."""
+        self._database.check_file(connection)
+        if index_tables.last_id(connection) <= _LARGE or not index_tables.counts_agree(connection):
             self._database.check_each_row(connection)
 
     def _compare_names(self, connection: sqlite3.Connection) -> None:
-        with self._following:
-            self._upkeep.follow(connection, every_file=False)
+        with self._sync_lock:
+            self._sync.follow(connection, every_file=False)
 
     def _page(self, connection: sqlite3.Connection, query: Query) -> Page:
         fts = full_text.prepare(connection)
         if fts and query.text is not None and full_text.is_behind(connection):
             with changing(connection):
-                pass  # the words of pictures that a host without FTS5 has entered
+                pass  # enters the words of images that a host without FTS5 has added
         common = fts and full_text.are_common(connection, query.match)
         condition, values = query.conditions(fts=fts, common=common)
-        # What is left out is counted in an index, and only what is shown is read.
+        # Skipped rows are only counted in an index; only the rows on the page are read.
         ids = f"SELECT id FROM picture WHERE {condition} ORDER BY created DESC, id DESC LIMIT ? OFFSET ?"  # noqa: S608 - our own words
         found = self._records(
             connection,
@@ -260,7 +260,7 @@ class Index:
         return Page(
             pictures=found[: query.limit],
             next_offset=query.offset + query.limit if more else None,
-            unnamed=self._upkeep.unnameable_count(connection),
+            unnamed=self._sync.unnameable_count(connection),
         )
 
     def _records(
@@ -270,11 +270,11 @@ class Index:
         return tuple(index_tables.record_of(self._root, row) for row in rows)
 
     def _run_with_repair(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do some work; where the file turns out to be damaged, with a new one, made from the pictures."""
+        """Run an operation; if the index is damaged, rebuild it from the images and run it on the new one."""
         try:
             return self._run(work)
         except DamagedDatabase as error:
-            with self._following:
+            with self._sync_lock:
                 self._database.set_aside(error.identity)
             self._run(self._follow_names)
             return self._run(work)
@@ -288,7 +288,7 @@ class Index:
 
     def _listing_error(self, error: OSError) -> IndexUnavailable:
         return IndexUnavailable(
-            f"The pictures in {one_line(str(self._root), limit=300)} cannot be listed: {reason_of(error)}.",
+            f"The images in {one_line(str(self._root), limit=300)} cannot be listed: {reason_of(error)}.",
             next_step=next_step_after(error, otherwise=IndexUnavailable.usual_next_step),
         )
 

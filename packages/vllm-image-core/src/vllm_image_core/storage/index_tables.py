@@ -1,4 +1,4 @@
-"""The rows of the index: one for each file, with what it tells if it is a picture."""
+"""Define the tables of the index, and read and write its rows: one per file."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ __all__ = [
     "DamagedIndex",
     "State",
     "chunks",
-    "count_alike",
+    "counts_agree",
     "enter",
     "enter_no_pictures",
     "forget",
@@ -31,7 +31,7 @@ __all__ = [
 T = TypeVar("T")
 
 State = tuple[int, int]
-"""A file's size in bytes, and when it was written in nanoseconds since 1970."""
+"""A file's size in bytes, and its modification time in nanoseconds since 1970."""
 
 _COLUMNS: Final = (
     "name",
@@ -57,12 +57,12 @@ _ALWAYS: Final = frozenset({"bytes", "modified_ns"})
 _INTEGERS: Final = frozenset({"width", "height", "seed", "num_inference_steps", "position"})
 _REALS: Final = frozenset({"guidance_scale", "seconds"})
 _MOST_SECONDS: Final = 2**37
-"""What a date has room for, from 1970 on."""
+"""Seconds since 1970 that a `datetime` can represent."""
 SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM picture"  # noqa: S608 - names of columns
 _INSERT: Final = f"INSERT INTO picture ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - likewise
 _INSERT_NO_PICTURE: Final = "INSERT INTO picture (name, bytes, modified_ns, created) VALUES (?, ?, ?, 0)"
 _NAMES_AT_ONCE: Final = 500
-"""Older versions of SQLite take 999 values in one statement."""
+"""Older versions of SQLite accept 999 values in one statement."""
 _INDEXES: Final = """
     SELECT list.name, info.name, facts.type FROM pragma_index_list('picture') AS list
     JOIN pragma_index_info(list.name) AS info ON info.seqno = 0
@@ -74,7 +74,7 @@ _COUNT_IN: Final = """
     SELECT (SELECT count(*) FROM picture INDEXED BY "{name}" WHERE {column} IS NULL)
          + (SELECT count(*) FROM picture INDEXED BY "{name}" WHERE {column} >= {least})
 """
-"""Without a condition on its first column, SQLite counts in another b-tree."""
+"""Without a condition on the first column, SQLite would count in another b-tree."""
 _COUNT_SHOWN: Final = "SELECT count(*) FROM picture {source} WHERE width IS NOT NULL"
 _LAST_ID: Final = "SELECT coalesce(max(id), 0) FROM picture"
 _STATES_BETWEEN: Final = (
@@ -83,18 +83,18 @@ _STATES_BETWEEN: Final = (
 
 
 def enter(connection: sqlite3.Connection, records: Sequence[Record], *, fts: bool) -> None:
-    """Enter some pictures in place of what was known of files of their names; within a transaction."""
+    """Enter some images, replacing any entries with their names; must run within a transaction."""
     forget(connection, [record.path.name for record in records], fts=fts)
     connection.executemany(_INSERT, map(_row, records))
 
 
 def enter_no_pictures(connection: sqlite3.Connection, files: Iterable[tuple[str, int, int]]) -> None:
-    """Enter files that are no pictures, by name, size and time, so that they are not read again."""
+    """Enter files that are not images, by name, size and time, so that they are not read again."""
     connection.executemany(_INSERT_NO_PICTURE, files)
 
 
 def forget(connection: sqlite3.Connection, names: Sequence[str], *, fts: bool) -> None:
-    """Take out some files; within a transaction."""
+    """Remove some files from the index; must run within a transaction."""
     for some in chunks(names, _NAMES_AT_ONCE):
         if fts:
             full_text.forget(connection, some)
@@ -113,14 +113,14 @@ def _row(record: Record) -> tuple[object, ...]:
 
 
 def record_of(root: Path, row: tuple[Any, ...]) -> Record:
-    """What a row of `SELECT` says, of a picture in a folder.
+    """Build the record of an image in a folder from a row of `SELECT`.
 
     Raises:
-        sqlite3.DatabaseError: It has values of other kinds than we write: the file is damaged.
+        sqlite3.DatabaseError: The row has values that we never write: the file is damaged.
     """
     values = dict(zip(_COLUMNS, row, strict=True))
     if not all(_is_possible(column, value) for column, value in values.items()):
-        raise ImpossibleRow("a picture has impossible values")
+        raise ImpossibleRow("an image has impossible values")
     name, created = values.pop("name"), values.pop("created")
     return Record(path=root / name, created=EPOCH + timedelta(seconds=created), **values)
 
@@ -140,12 +140,12 @@ def _is_possible(column: str, value: object) -> bool:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a name is one of a file in the folder itself."""
+    """Return whether a name is that of a file in the folder itself."""
     return bool(name) and "/" not in name and "\0" not in name and name not in {".", ".."}
 
 
 def read_states(connection: sqlite3.Connection) -> dict[str, State]:
-    """The files that are entered, by name, each with its state."""
+    """Return the state of each file in the index, by name."""
     rows = connection.execute("SELECT name, bytes, modified_ns FROM picture")
     return {name: (size, modified_ns) for name, size, modified_ns in rows}
 
@@ -153,13 +153,13 @@ def read_states(connection: sqlite3.Connection) -> dict[str, State]:
 def states_between(
     connection: sqlite3.Connection, after: int, until: int, *, limit: int
 ) -> tuple[int, dict[str, State]]:
-    """Some of the files that are entered, in the order of their ids, and the id of the last of these."""
+    """Return the states of some files in the index, in order of id, and the id of the last one."""
     rows = connection.execute(_STATES_BETWEEN, (after, until, limit)).fetchall()
     return rows[-1][0] if rows else until, {name: (size, ns) for _, name, size, ns in rows}
 
 
-def count_alike(connection: sqlite3.Connection) -> bool:
-    """Whether each b-tree over all pictures has as many entries as the table."""
+def counts_agree(connection: sqlite3.Connection) -> bool:
+    """Return whether each b-tree over all images has as many entries as the table."""
     counts = {connection.execute(_COUNT).fetchone()[0]}
     for name, column, kind in connection.execute(_INDEXES).fetchall():
         least = "''" if kind == "TEXT" else "-9e999"
@@ -172,17 +172,17 @@ def count_alike(connection: sqlite3.Connection) -> bool:
 
 
 def last_id(connection: sqlite3.Connection) -> int:
-    """How many files were ever entered; an id is never used twice."""
+    """Return the highest id in the index; an id is never used twice."""
     return int(connection.execute(_LAST_ID).fetchone()[0])
 
 
 def chunks(items: Sequence[T], length: int) -> Iterator[Sequence[T]]:
-    """The items in their order, so many at a time."""
+    """Split the items into chunks of a given length, in order."""
     return (items[start : start + length] for start in range(0, len(items), length))
 
 
 class DamagedIndex(DamagedDatabase, IndexUnavailable):
-    """The index is no SQLite database any more; it is made anew from the pictures."""
+    """The index is no longer a valid SQLite database; it is rebuilt from the images."""
 
 
 _MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
@@ -223,13 +223,13 @@ _MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     (
         "ALTER TABLE picture ADD COLUMN operation TEXT",
-        # Files that were written at another time than is known here are read again.
+        # Files whose modification time differs from the one entered here are read again.
         "UPDATE picture SET modified_ns = 0",
     ),
 )
-"""`width` is NULL for a file that is no picture, `created` is in seconds since 1970, `modified_ns` in
-nanoseconds. An `id` is never used twice. `position` is the picture's place in its batch, from 0. `operation`
-is "edit", or NULL for a picture that was made from a text.
+"""`width` is NULL for a file that is not an image, `created` is in seconds since 1970, `modified_ns` in
+nanoseconds. An `id` is never used twice. `position` is the image's place in its batch, from 0. `operation`
+is "edit", or NULL for an image that was generated from text.
 """
 
 INDEX: Final = Schema(
@@ -239,6 +239,6 @@ INDEX: Final = Schema(
     migrations=_MIGRATIONS,
     unavailable=IndexUnavailable,
     damaged=DamagedIndex,
-    cache_kib=32_768,  # the pages that 5,000 new pictures change
+    cache_kib=32_768,  # the pages that 5,000 new images change
 )
-"""The index of a folder: made from the pictures' files, and made anew when it is lost."""
+"""The index of a folder: built from the image files, and rebuilt if it is lost."""

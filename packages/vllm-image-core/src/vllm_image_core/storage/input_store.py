@@ -1,7 +1,7 @@
-"""The pictures that a batch's edits start from, kept where a later process finds them as they were.
+"""Keep copies of the input images of a batch's edits, so that a later process finds them unchanged.
 
-Each is copied, once, to ``.vllm-image/inputs/`` beside the pictures, under its hash: what becomes of the file
-that it came from does not matter. A copy is a whole file on the disk, or none.
+Each image is copied once to ``.vllm-image/inputs/`` in the output folder, under its hash: what happens to the
+original file does not matter. A copy is a complete file on disk, or does not exist.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 MOST_KEPT_BYTES: Final = 10 * 2**30
-"""10 GiB for all copies of one folder: 5,000 photographs of 2 MB."""
+"""10 GiB for all copies in one folder: 5,000 photographs of 2 MB."""
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _NAMED: Final = re.compile(r'"sha256": ?"([0-9a-f]{64})"')
@@ -40,13 +40,13 @@ _ROLES: Final = ("image", "mask", "reference_image")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredInput:
-    """A picture of an edit as the journal knows it: which one it was, and where it is; unread.
+    """An input image as the journal records it: its hash and where its copy is; not read yet.
 
     Attributes:
         root: The output folder.
-        sha256: The hash of its bytes, in hexadecimal; None for one that could not be read when the batch was
+        sha256: The hash of its bytes, in hexadecimal; None if it could not be read when the batch was
             recorded.
-        name: The plain name that its file had, to be shown; None for one that had no file.
+        name: The plain name that its file had, for display; None if it had no file.
     """
 
     root: Path
@@ -55,14 +55,14 @@ class StoredInput:
 
     @property
     def path(self) -> Path:
-        """Where its copy is."""
+        """The path of its copy."""
         return inputs_folder(self.root) / str(self.sha256)
 
     def input_picture(self, *, parameter: str) -> InputPicture:
-        """Read it, if it is still what it was; waits for the disk.
+        """Read the copy, if it is unchanged; blocks on the disk.
 
         Raises:
-            InvalidRequest: It is not there any more, or was changed.
+            InvalidRequest: The copy is no longer there, or was changed.
         """
         if self.sha256 is None:
             raise self._refusal(parameter, "could not be used when the batch was recorded")
@@ -70,7 +70,7 @@ class StoredInput:
             with Folder.existing(self.path.parent) as folder, folder.reading(self.path.name) as file:
                 found = None if file is None else self._read(file, parameter)
         except FileNotFoundError as error:
-            raise self._refusal(parameter, "is not there any more") from error
+            raise self._refusal(parameter, "is no longer there") from error
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise self._refusal(parameter, f"cannot be read: {one_line(reason)}") from error
@@ -81,30 +81,30 @@ class StoredInput:
     def _read(self, file: BinaryIO, parameter: str) -> InputPicture | None:
         try:
             return read_input_file(file, name=self.name, parameter=parameter)
-        except InvalidRequest:  # it is no picture any more
+        except InvalidRequest:  # it is no longer an image
             return None
 
     def _refusal(self, parameter: str, fault: str) -> InvalidRequest:
-        named = f"'{one_line(self.name)}', from which this edit starts," if self.name else "of this edit"
+        named = f"'{one_line(self.name)}' of this edit" if self.name else "of this edit"
         where = "" if self.sha256 is None else f" ({one_line(str(self.path), limit=LONGEST_PATH)})"
         return InvalidRequest(
-            f"{parameter}: the picture {named} {fault}{where}.",
+            f"{parameter}: the input image {named} {fault}{where}.",
             parameter=parameter,
             value=self.name,
-            allowed="the picture as it was when the batch was recorded",
-            next_step="Ask for the edit anew with its pictures.",
+            allowed="the image as it was when the batch was recorded",
+            next_step="Request the edit again with its input images.",
         )
 
 
 async def store_inputs(request: ImageRequest, root: Path) -> ImageRequest:
-    """The request, an edit's pictures being kept whole, or not at all; a generation as it is.
+    """Copy the input images of an edit, and return the request with these copies; a generation as it is.
 
     Args:
-        request: Checked: the pictures of an edit are read.
+        request: A checked request: the images of an edit have been read.
         root: The output folder.
 
     Raises:
-        InvalidRequest: With its pictures the copies would have more than `MOST_KEPT_BYTES`.
+        InvalidRequest: With these images, the copies would exceed `MOST_KEPT_BYTES`.
         CannotSave: A copy cannot be written.
     """
     if not isinstance(request, EditRequest):
@@ -113,7 +113,7 @@ async def store_inputs(request: ImageRequest, root: Path) -> ImageRequest:
 
 
 def inputs_told(request: EditRequest) -> list[dict[str, object]]:
-    """The pictures of an edit as the journal has them; of one that is not kept only what it was for."""
+    """Return the input images as recorded in the journal; only the role of an image that was not copied."""
     extras = (("mask", request.mask), ("reference_image", request.reference_image))
     by_role = (
         *(("image", one) for one in as_sequence(request.images)),
@@ -124,9 +124,9 @@ def inputs_told(request: EditRequest) -> list[dict[str, object]]:
     ]
 
 
-def with_inputs(request: EditRequest, told: object, root: Path) -> EditRequest:
-    """The edit with the pictures that `inputs_told` told; what is no such entry is left out."""
-    entries = [as_object(entry) for entry in as_list(told)]
+def with_inputs(request: EditRequest, recorded: object, root: Path) -> EditRequest:
+    """Return the edit with the images that `inputs_told` recorded; ignore anything else in the list."""
+    entries = [as_object(entry) for entry in as_list(recorded)]
     by_role = {
         role: [_picture(entry, root) for entry in entries if entry.get("role") == role] for role in _ROLES
     }
@@ -139,12 +139,12 @@ def with_inputs(request: EditRequest, told: object, root: Path) -> EditRequest:
 
 
 def copies_of(recorded: Iterable[str]) -> frozenset[str]:
-    """The names of the copies that some edits need, which a journal has recorded as JSON."""
+    """Return the names of the copies that some edits need, from their JSON in the journal."""
     return frozenset(name for text in recorded for name in _NAMED.findall(text))
 
 
 def inputs_folder(root: Path) -> Path:
-    """Where the copies are."""
+    """Return the folder of the copies."""
     return root / FOLDER / "inputs"
 
 
@@ -164,7 +164,7 @@ def _store(one: InputPicture, root: Path) -> StoredInput:
         _copy(one, path)
     except OSError as error:
         raise CannotSave(
-            f"Cannot keep the pictures of an edit in {one_line(str(path), limit=300)}: "
+            f"Cannot store the input images of an edit in {one_line(str(path), limit=300)}: "
             f"{one_line(error.strerror or str(error))}."
         ) from error
     return StoredInput(root=root, sha256=one.sha256, name=one.name)
@@ -175,12 +175,12 @@ def _copy(one: InputPicture, path: Path) -> None:
     with Folder.open(path) as folder:
         if folder.has(one.sha256):
             if _holds(folder, one):
-                folder.touch(one.sha256)  # it is needed anew: nobody removes it before that is recorded
+                folder.touch(one.sha256)  # it is needed again; the new time keeps it until that is recorded
                 return
-            folder.remove(one.sha256)  # its writer died where files have no second name, or it was changed
+            folder.remove(one.sha256)  # its writer died (without hard links), or it was changed
         _check_room(folder, len(one.picture.bytes))
         with folder.temporary(one.picture.bytes) as temporary:
-            folder.place(temporary, one.sha256)  # False: another process has just done the same
+            folder.place(temporary, one.sha256)  # False if another process has just done the same
         folder.sync()
     if is_new:
         with Folder.existing(path.parent) as parent:
@@ -188,7 +188,7 @@ def _copy(one: InputPicture, path: Path) -> None:
 
 
 def _holds(folder: Folder, one: InputPicture) -> bool:
-    """Whether the copy is that picture, byte by byte."""
+    """Return whether the copy is identical to this image."""
     with folder.reading(one.sha256) as file:
         return file is not None and file.read(len(one.picture.bytes) + 1) == one.picture.bytes
 
@@ -199,20 +199,20 @@ def _check_room(folder: Folder, more: int) -> None:
         return
     allowed = f"{MOST_KEPT_BYTES / 2**30:.0f} GiB"
     raise InvalidRequest(
-        f"images: the pictures of edits that are not made yet have {held / 2**30:.1f} GiB in "
-        f"{one_line(str(folder.path), limit=LONGEST_PATH)}, and more than {allowed} are not kept.",
+        f"images: the input images of unfinished edits already take {held / 2**30:.1f} GiB in "
+        f"{one_line(str(folder.path), limit=LONGEST_PATH)}; the limit is {allowed}.",
         parameter="images",
         value=more,
         allowed=allowed,
-        next_step="Let the batches of that folder end, or cancel those that are not wanted any more; an hour "
-        "later their copies are removed.",
+        next_step="Let the batches of that folder finish, or cancel those that are no longer needed; their "
+        "copies are removed an hour later.",
     )
 
 
 def _size(folder: Folder, name: str) -> int:
     try:
         return folder.status(name).st_size
-    except FileNotFoundError:  # another process is sweeping
+    except FileNotFoundError:  # another process has just removed it
         return 0
 
 

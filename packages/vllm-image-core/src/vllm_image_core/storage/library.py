@@ -1,4 +1,4 @@
-"""A library: the folder of the pictures, its index, and a place for what cannot be written there."""
+"""Save images in the output folder (or a spill folder if that fails), index them and find them again."""
 
 import logging
 import tempfile
@@ -33,17 +33,17 @@ __all__ = ["Existing", "Library", "Saved"]
 _logger = logging.getLogger(__name__)
 
 _MOST_BYTES: Final = 2**30
-"""No picture that is taken back is larger."""
+"""Most bytes that are read from an image file to reuse it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """Where a picture was written.
+    """Where an image was written.
 
     Attributes:
-        path: Absolute.
-        spilled: Whether that is not the library's folder.
-        notes: What is to be told about it.
+        path: Absolute path of the file.
+        spilled: Whether it is in the spill folder, not in the library's folder.
+        notes: What the user should know about it.
     """
 
     path: Path
@@ -53,25 +53,25 @@ class Saved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Existing:
-    """A picture that was there already, whole."""
+    """A complete image that was already in the folder."""
 
     picture: Picture
     record: Record
 
 
 class Library:
-    """Saves pictures in one folder, enters them in its index, and finds them again.
+    """Saves images in one folder, adds them to its index, and finds them again.
 
-    Its methods wait for the disk: call them from a thread where an event loop runs.
+    Its methods block on the disk: under an event loop, call them in a thread.
 
     Args:
-        root: The folder; may be a symbolic link to one. Made when it is first needed.
-        spill_dir: Where a picture goes that was made and cannot be written in that folder. None for a new
-            folder of this user alone under the system's folder for temporary files, made when it is needed.
-        check_space: Whether the free space is looked at before anything is sent.
+        root: The folder; may be a symbolic link to one. Created when first needed.
+        spill_dir: Where an image goes if it cannot be written to `root`. None for a new private folder in the
+            system's temporary folder, created when needed.
+        check_space: Whether the free space is checked before anything is sent.
 
     Raises:
-        CannotSave: The path can be that of no folder.
+        CannotSave: The path cannot be that of a folder.
     """
 
     def __init__(self, root: Path, *, spill_dir: Path | None = None, check_space: bool = True) -> None:
@@ -79,41 +79,44 @@ class Library:
         self._index = Index(self._store.root)
         self._spill = None if spill_dir is None else Store(spill_dir)
         self._check_space = check_space
-        self._locks_are_known = False
+        self._locks_checked = False
 
     @property
     def root(self) -> Path:
-        """The folder of the pictures, absolute."""
+        """The folder of the images, absolute."""
         return self._store.root
 
     def check_writable(self, *, pixels: int) -> None:
-        """Make the folder, compare its free space with what is needed, and write a file there as a test.
+        """Create the folder, check its free space, and write a test file there.
+
+        Args:
+            pixels: The pixels of all the images together.
 
         Raises:
-            NotEnoughSpace: Pictures with so many pixels together need more than is free.
-            CannotSave: The folder cannot be made or written.
+            NotEnoughSpace: The images need more space than is free.
+            CannotSave: The folder cannot be created or written to.
         """
         self.check_space(pixels=pixels)
         self._store.check_writable()
 
     def sweep(self) -> None:
-        """Remove what killed processes have left in the folder, unless that was done."""
+        """Remove what killed processes left in the folder, unless that was done before."""
         self._store.sweep()
 
     def check_space(self, *, pixels: int) -> None:
-        """Compare the free space with what pictures with so many pixels together need.
+        """Compare the free space with what images with this total number of pixels need.
 
         Raises:
-            NotEnoughSpace: That is more.
+            NotEnoughSpace: The images need more space than is free.
         """
         if self._check_space:
             self._store.check_space(pixels=pixels)
 
     def check_there(self) -> None:
-        """Find out whether the folder is there, and the journal of batches in it; nothing is made.
+        """Check that the folder and its journal of batches exist; nothing is created.
 
         Raises:
-            CannotSave: It is not: it was moved or removed, or its disk is gone.
+            CannotSave: They do not: the folder was moved or removed, or its disk is gone.
         """
         journal = self.root / FOLDER / JOURNAL_FILE
         try:
@@ -126,16 +129,16 @@ class Library:
             ) from error
         if not there:
             raise CannotSave(
-                f"The output folder {one_line(str(self.root), limit=300)} is not as it was: its journal of "
-                "batches is not there any more.",
-                next_step="Bring the folder back; the batch goes on when it is there.",
+                f"The output folder {one_line(str(self.root), limit=300)} has changed: its journal of "
+                "batches is no longer there.",
+                next_step="Restore the folder; the batch continues as soon as it is back.",
             )
 
     def check_again(self, *, pixels: int) -> None:
-        """Find out whether a folder that could not be written can be again; nothing is made anew.
+        """Check whether a folder that could not be written to is usable again; a lost one is not recreated.
 
         Raises:
-            CannotSave: It cannot.
+            CannotSave: The folder still cannot be used.
         """
         self.check_there()
         self.check_writable(pixels=pixels)
@@ -150,19 +153,19 @@ class Library:
         filename: str | None = None,
         spill: bool = True,
     ) -> Saved:
-        """Write a picture and enter it in the index.
+        """Write an image and add it to the index.
 
         Args:
-            picture: With how it was made in its file already.
-            facts: The same, for the index.
-            prompt: For the name, where none is given.
-            now: The local time, likewise.
+            picture: The image, whose bytes already include how it was made.
+            facts: How it was made, for the index.
+            prompt: Used for the automatic name if no filename is given.
+            now: The local time, used in the same way.
             filename: A plain name.
-            spill: Whether it goes to the spill folder where the folder does not take it.
+            spill: Whether the image goes to the spill folder if it cannot be written to this one.
 
         Raises:
             InvalidRequest: The filename is not allowed; nothing was written.
-            PictureNotSaved: It could not be written in the folder, nor in the spill folder.
+            PictureNotSaved: The image could not be written to this folder or to the spill folder.
         """
         try:
             path = self._store.save(picture, prompt=prompt, now=now, filename=filename)
@@ -170,10 +173,10 @@ class Library:
             if not spill:
                 raise
             return self._save_to_spill(error, prompt=prompt, now=now, filename=filename)
-        return Saved(path=path, notes=(*self._add_to_index(path, picture, facts), *self._about_locks()))
+        return Saved(path=path, notes=(*self._add_to_index(path, picture, facts), *self._lock_notes()))
 
     def in_batch(self, batch: str, positions: Sequence[int]) -> Mapping[int, Record]:
-        """The pictures of some requests of a batch that are in the folder, by their positions; at most 500.
+        """Return the images of some requests of a batch that are in the folder, by position; at most 500.
 
         Raises:
             IndexUnavailable: The index cannot be read or written.
@@ -181,20 +184,20 @@ class Library:
         return self._index.in_batch(batch, positions)
 
     def existing(self, key: ContentKey) -> Existing | None:
-        """A picture that was made from a request with this key, read from its file and found whole.
+        """Find a complete image that was generated from a request with this content hash, and read it.
 
-        None where there is none, or where the index cannot tell.
+        Returns None if there is none, or if the index cannot be read.
         """
         try:
             candidates = self._index.with_key(key)
         except IndexUnavailable as error:
             _logger.warning("%s", error.message)
             return None
-        wholes = (self._whole(candidate) for candidate in candidates)
-        return next((whole for whole in wholes if whole is not None), None)
+        complete = (self._read_complete(candidate) for candidate in candidates)
+        return next((existing for existing in complete if existing is not None), None)
 
     def place_existing(self, existing: Existing, *, filename: str, now: datetime) -> Saved:
-        """A picture that is there already, under a name that was asked for: a copy, unless it has that name.
+        """Provide an existing image under a requested name: copy it, unless it already has that name.
 
         Raises:
             InvalidRequest: The filename is not allowed.
@@ -208,35 +211,35 @@ class Library:
         )
 
     def find(self, query: Query) -> Page:
-        """Some of the pictures, newest first.
+        """Return one page of the images, newest first.
 
         Raises:
             IndexUnavailable: The index cannot be read or written.
         """
         return self._index.find(query)
 
-    def _about_locks(self) -> tuple[str, ...]:
-        """What to say of a folder without locks, with the first picture that is saved in it."""
-        known, self._locks_are_known = self._locks_are_known, True
+    def _lock_notes(self) -> tuple[str, ...]:
+        """Return a note, with the first saved image, if the file system does not support locks."""
+        known, self._locks_checked = self._locks_checked, True
         if known or can_lock(self.root):
             return ()
         note = (
-            f"The file system of {one_line(str(self.root), limit=LONGEST_PATH)} has no file locks; files of "
-            "that purpose are used instead. Let only one machine at a time save pictures there."
+            f"The file system of {one_line(str(self.root), limit=LONGEST_PATH)} does not support file locks; "
+            "lock files are used instead. Save images there from only one machine at a time."
         )
         _logger.warning("%s", note)
         return (note,)
 
     def _add_to_index(self, path: Path, picture: Picture, facts: Facts) -> tuple[str, ...]:
-        """Enter a picture that is saved; nothing that goes wrong here takes it away again."""
+        """Add a saved image to the index; return errors as notes, because the image itself is safe."""
         try:
             self._index.add(record(path, path.lstat(), picture.size, facts))
         except IndexUnavailable as error:
-            return (f"The picture is saved, but not in the index. {error.message} {error.next_step}",)
+            return (f"The image is saved, but is not in the index. {error.message} {error.next_step}",)
         except FileNotFoundError:
-            return ("The picture was saved, and removed by somebody else at once.",)
+            return ("The image was saved, but something else removed it immediately afterwards.",)
         except OSError as error:
-            return (f"The picture is saved, but not in the index: {reason_of(error)}.",)
+            return (f"The image is saved, but is not in the index: {reason_of(error)}.",)
         return ()
 
     def _save_to_spill(
@@ -245,23 +248,25 @@ class Library:
         try:
             path = self._spill_store().save(error.picture, prompt=prompt, now=now, filename=filename)
         except (CannotSave, OSError, UnicodeError) as second:
-            told = second.message if isinstance(second, CannotSave) else f"{reason_of(second)}."
+            reason = second.message if isinstance(second, CannotSave) else f"{reason_of(second)}."
             raise PictureNotSaved(
-                f"{error.message} The spill folder does not take the picture either: {told}",
+                f"{error.message} It could not be written to the spill folder either: {reason}",
                 picture=error.picture,
-                next_step=f"{error.next_step} The picture is in this error, as `picture`.",
+                next_step=f"{error.next_step} The image is in the `picture` attribute of this error.",
             ) from error
         where = one_line(str(path), limit=LONGEST_PATH)
-        note = f"The picture is not in the output folder but in {where}. {error.message} {error.next_step}"
+        note = (
+            f"The image was saved to {where} instead of the output folder. {error.message} {error.next_step}"
+        )
         _logger.warning("%s", note)
         return Saved(path=path, spilled=True, notes=(note,))
 
     def _spill_store(self) -> Store:
-        # A folder of a fixed name there could be another user's.
+        # A folder with a fixed name could belong to another user.
         self._spill = self._spill or Store(Path(tempfile.mkdtemp(prefix="vllm-image-spill-")))
         return self._spill
 
-    def _whole(self, candidate: Record) -> Existing | None:
+    def _read_complete(self, candidate: Record) -> Existing | None:
         try:
             data = self._content(candidate)
             picture = None if data is None else Picture.check(data)
@@ -270,7 +275,7 @@ class Library:
         if data is None or picture is None:
             return None
         key = facts_in(data).get("key")
-        # A file that tells nothing must be the very one that was entered.
+        # A file without a recorded key must be the one that was entered.
         is_the_one = key == candidate.key if key is not None else len(data) == candidate.bytes
         return Existing(picture=picture, record=candidate) if is_the_one else None
 

@@ -1,4 +1,4 @@
-"""What the system's errors on files and folders mean for a user, and what to do about them."""
+"""Explain the operating system's errors on files and folders, and suggest what to do about them."""
 
 import errno
 import os
@@ -14,34 +14,34 @@ _NEXT_STEPS: Final = {
     errno.EDQUOT: "Your quota on that disk is used up: remove files, or choose another output folder.",
     errno.EFBIG: "The system limits how large a file may be (ulimit -f): raise it, or choose another folder.",
     errno.EROFS: "That disk is read-only: choose another output folder.",
-    errno.EACCES: "Choose an output folder that you may write to, or change that folder's permissions.",
-    errno.EPERM: "Choose an output folder that you may write to, or change that folder's permissions.",
+    errno.EACCES: "Choose an output folder that you can write to, or change that folder's permissions.",
+    errno.EPERM: "Choose an output folder that you can write to, or change that folder's permissions.",
     errno.ENOTDIR: "A file is in the way: choose another output folder.",
     errno.EEXIST: "A file is in the way: choose another output folder.",
-    errno.EMFILE: "Too many files are open: raise the limit (ulimit -n), or make fewer pictures at once.",
+    errno.EMFILE: "Too many files are open: raise the limit (ulimit -n), or generate fewer images at once.",
     errno.ENAMETOOLONG: "Choose an output folder with a shorter path.",
     errno.ELOOP: "A symbolic link on the way leads back to itself: choose another output folder.",
-    errno.ESTALE: "The network folder was mounted again or is gone: bring it back, or choose another folder.",
+    errno.ESTALE: "The network folder was remounted or is gone: restore it, or choose another folder.",
 }
 
 
 def reason_of(error: OSError | UnicodeError) -> str:
-    """What went wrong, with the system's own name for it."""
+    """Say what went wrong, with the system's own name for the error."""
     if isinstance(error, UnicodeError):
-        return "the path has characters that this system's file names cannot have"
+        return "the path has characters that filenames on this system cannot have"
     code = errno.errorcode.get(error.errno or 0, "no error number")
     return f"{one_line(error.strerror or str(error))} ({code})"
 
 
 def next_step_after(error: OSError | UnicodeError, *, otherwise: str) -> str:
-    """What to do next, `otherwise` where the error says nothing in particular."""
+    """Say what to do next: specific to the error if possible, and `otherwise` if not."""
     if isinstance(error, UnicodeError):
         return "Choose another output folder."
     return _NEXT_STEPS.get(error.errno or 0, otherwise)
 
 
 def is_encodable(path: Path | str) -> bool:
-    """Whether the system can have a file of this name: not where its encoding lacks a character."""
+    """Return whether the system's file name encoding has all the characters of this name."""
     try:
         os.fsencode(path)
     except UnicodeError:

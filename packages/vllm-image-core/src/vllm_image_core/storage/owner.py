@@ -1,4 +1,4 @@
-"""A lease: which process works on a batch, and whether it still lives."""
+"""Identify the process that runs a batch, and check whether it is still alive."""
 
 import os
 import socket
@@ -10,23 +10,23 @@ from typing import Final
 __all__ = ["STALE_SECONDS", "Holder", "Owner", "is_dead", "this_process"]
 
 BEAT_SECONDS: Final = 2.0
-"""How often the owner of a batch shows that it lives, by counting up."""
+"""How often (s) the owner of a batch increments its counter to show that it is alive."""
 
 STALE_SECONDS: Final = 15.0
-"""An owner whose counter has stood still for so long, on the clock of who looks, has lost its batch."""
+"""A batch may be taken over if its owner's counter has not moved for this long (observer's clock)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """A process that works on a batch.
+    """A process that runs a batch.
 
     Attributes:
-        token: Its own for this batch; nobody else has it.
-        host: The machine's name, for people.
-        place: What only processes share that see each other's numbers: this boot of the machine, and its
-            space of process numbers. Empty where the system tells no such thing.
-        pid: Its number.
-        born: When it began, as the system counts; empty where that is not told. A number is used again.
+        token: A unique token of this process for this batch.
+        host: The name of the machine, for people.
+        place: Identifies the boot of the machine and the PID namespace, which only processes that can see
+            each other's PIDs share. Empty if the system does not provide this.
+        pid: Its process ID.
+        born: Its start time in the system's units, because PIDs are reused. Empty if not available.
     """
 
     token: str
@@ -38,11 +38,11 @@ class Owner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """An owner as another process finds it.
+    """An owner as another process sees it.
 
     Attributes:
-        owner: Who.
-        beat: Its counter; one that moves is alive.
+        owner: The owner.
+        beat: Its counter; if it moves, the owner is alive.
     """
 
     owner: Owner
@@ -50,13 +50,13 @@ class Holder:
 
 
 def this_process(token: str) -> Owner:
-    """This process as an owner."""
+    """Describe this process as an owner."""
     pid = os.getpid()
     return Owner(token=token, host=socket.gethostname(), place=_place(), pid=pid, born=_start_time(pid))
 
 
 def is_dead(owner: Owner) -> bool:
-    """Whether it is certain that an owner does not live any more; False where nobody can tell from here."""
+    """Return whether an owner is certainly dead; False if that cannot be determined from here."""
     if not owner.place or owner.place != _place():
         return False
     try:
@@ -64,13 +64,13 @@ def is_dead(owner: Owner) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        pass  # it is another user's
+        pass  # it belongs to another user
     return bool(owner.born) and _start_time(owner.pid) != owner.born
 
 
 def _place() -> str:
     if sys.platform == "win32":
-        return ""  # there a process cannot be asked for without being ended
+        return ""  # on Windows, os.kill(pid, 0) would end the process
     boot = _read(Path("/proc/sys/kernel/random/boot_id"))
     if not boot:
         return socket.gethostname()
@@ -85,7 +85,7 @@ def _namespace() -> str:
 
 
 def _start_time(pid: int) -> str:
-    """The 22nd field of /proc/PID/stat; the second, a name in brackets, may hold anything."""
+    """Return the 22nd field of /proc/PID/stat; the second, a name in parentheses, may contain anything."""
     _, _, rest = _read(Path(f"/proc/{pid}/stat")).rpartition(")")
     found = rest.split()
     return found[19] if len(found) > 19 and found[0] not in {"Z", "X"} else ""  # noqa: PLR2004 - counted from the third

@@ -1,4 +1,4 @@
-"""A question to the index: which pictures, in how many, from where on."""
+"""Check a search for images, and turn it into an SQL condition on the index."""
 
 import math
 from dataclasses import dataclass, fields
@@ -14,7 +14,7 @@ from vllm_image_core.text import shown
 __all__ = ["MAX_LIMIT", "Query"]
 
 MAX_LIMIT: Final = 1_000
-"""The most pictures of one page."""
+"""The most images on one page."""
 
 _MOST: Final = 2**31
 _FAR: Final = 1e15
@@ -26,23 +26,23 @@ _TIMES: Final = frozenset(("since", "until"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What pictures must be like; None for what does not matter. Checked when it is made.
+    """Conditions that images must meet; None for any value. Checked on creation.
 
     Attributes:
-        text: Words of the prompt, the tag or the file name, all of them, in any order; "sno*" finds "snow".
-        model: The model's name, exactly.
+        text: Words that must all be in the prompt, tag or file name, in any order; "sno*" finds "snow".
+        model: The exact name of the model.
         seed: A signed 64-bit integer.
         width: Pixels.
         height: Pixels.
-        since: Made then or later; a time without a zone is the local one.
-        until: Made before then.
+        since: Created at this time or later; a time without a zone is local.
+        until: Created before this time.
         batch: The id of a batch.
-        tag: The tag, exactly.
-        limit: 1 to 1,000.
-        offset: How many of the newest are left out.
+        tag: The exact tag.
+        limit: Images per page, 1 to 1,000.
+        offset: How many of the newest images to skip.
 
     Raises:
-        InvalidRequest: A value that cannot be searched for.
+        InvalidRequest: A value is not valid.
     """
 
     text: str | None = None
@@ -65,15 +65,15 @@ class Query:
 
     @property
     def match(self) -> str:
-        """The words as an FTS5 expression; "" where there are none."""
+        """The words as an FTS5 expression; "" if there are none."""
         return match_expression(self.text or "")
 
     def conditions(self, *, fts: bool, common: bool = False) -> tuple[str, tuple[object, ...]]:
-        """An SQL condition on `picture`, and its values.
+        """Return an SQL condition on the table `picture`, and its values.
 
         Args:
-            fts: Whether there is full-text search.
-            common: Whether so many pictures have these words that the newest are looked through for them.
+            fts: Whether full-text search is available.
+            common: Whether so many images match the words that it is faster to scan the newest ones.
         """
         parts: list[str] = ["width IS NOT NULL"]
         values: list[object] = []
@@ -94,14 +94,14 @@ class Query:
         return " AND ".join(parts), tuple(values)
 
     def _with_match(self, *, common: bool) -> tuple[str, tuple[str, ...]]:
-        """The condition that the words ask for; a text without a word finds nothing."""
+        """Return the full-text condition; text without any word matches nothing."""
         found = "id IN (SELECT rowid FROM picture_text WHERE picture_text MATCH ?)"
-        # The plus keeps SQLite from beginning with the words.
+        # The plus keeps SQLite from searching by words first.
         return ("+" * common + found, (self.match,)) if self.match else ("0", ())
 
 
 def _with_words(text: str) -> tuple[str, tuple[str, ...]]:
-    """The same without full-text search."""
+    """Return the condition without full-text search."""
     words = plain_words(text)
     like = "(prompt LIKE ? OR tag LIKE ? OR name LIKE ?)"
     values = tuple(f"%{word}%" for word in words for _ in range(3))
@@ -109,12 +109,12 @@ def _with_words(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _storable(value: object) -> object:
-    """A text as it is stored: without lone surrogates."""
+    """Return a string as it is stored: without lone surrogates."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _seconds(time: datetime) -> float:
-    """Seconds since 1970; times that no clock has shown are before or after everything."""
+    """Return seconds since 1970; times out of range are before or after everything."""
     try:
         return time.astimezone(UTC).timestamp()
     except (OverflowError, OSError, ValueError):
@@ -128,14 +128,14 @@ def _check(name: str, value: object) -> None:
         least, most = _INTEGERS[name]
         checks.integer(name, value, least, most, allowed=f"an integer from {least} to {most}")
     elif name in _TEXTS and not isinstance(value, str):
-        raise _refusal(name, value, "a text")
+        raise _refusal(name, value, "a string")
     elif name in _TIMES and not isinstance(value, datetime):
         raise _refusal(name, value, "a datetime")
 
 
 def _refusal(name: str, value: object, allowed: str) -> InvalidRequest:
     return InvalidRequest(
-        f"{name}: {shown(value)} is no {allowed.removeprefix('a ')}. Allowed is {allowed}.",
+        f"{name}: {shown(value)} is not {allowed}.",
         parameter=name,
         value=value,
         allowed=allowed,

@@ -1,4 +1,4 @@
-"""A picture's record: what the index knows of one file."""
+"""Read the record of an image file, as the index stores it, from its metadata."""
 
 import json
 import math
@@ -23,35 +23,35 @@ from vllm_image_core.storage.folder import Folder
 __all__ = ["Facts", "Record", "read_record", "record"]
 
 Facts = Mapping[str, object]
-"""How a picture was made, as its file tells it: untrusted, by the names in the file."""
+"""How an image was made, under the names used in its file; untrusted."""
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 MAX_CHARACTERS: Final = 100_000
-"""The longest text of a file's metadata that is kept; no prompt is longer."""
+"""Longer text from a file's metadata is truncated; no prompt is this long."""
 
 _SIZES: Final = {"png": png.size, "jpeg": jpeg.size, "webp": webp.size}
 
 _READERS: Final = {"png": png.read_texts, "jpeg": jpeg.read_packet, "webp": webp.read_packet}
-"""Where our own facts are: in a PNG among its texts, elsewhere in XMP."""
+"""Readers of our own metadata: a PNG holds it in its text chunks, other formats in XMP."""
 
 _FORMATS: Final[Mapping[str, OutputFormat]] = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 _HEAD_BYTES: Final = 65_536
-"""Where the texts of a PNG are, unless another program has put much before them."""
+"""The text chunks of a PNG are in these first bytes, unless another program put much before them."""
 _MOST_BYTES: Final = 67_108_864
-"""Nothing is read beyond 64 MiB: our texts are in the first ones, or not at all."""
+"""Nothing is read beyond 64 MiB: our metadata is within the first 64 MiB, or not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What is known of one picture; None for what its file does not tell.
+    """What is known about one image; None for what its file does not record.
 
     Attributes:
-        path: Absolute.
-        bytes: The file's size.
+        path: Absolute path of the file.
+        bytes: The size of the file.
         modified_ns: When the file was last written, in nanoseconds since 1970.
-        created: When the picture was made, in UTC, to the second.
+        created: When the image was generated, in UTC, to the second.
         width: Pixels.
         height: Pixels.
         key: The hash of the resolved request; see `content_key`.
@@ -60,12 +60,12 @@ class Record:
         model: The server's name for the model.
         seed: As it was sent.
         num_inference_steps: As it was sent.
-        guidance_scale: In the caller's terms.
-        seconds: From sending to the whole reply.
+        guidance_scale: The value in the caller's terms.
+        seconds: The time from sending to the complete reply.
         batch: The id of the batch that it belongs to.
-        tag: The caller's own word for it.
+        tag: The caller's own label.
         position: Its place in that batch, from 0.
-        operation: "edit" for one that was made of other pictures; None for one that was made from a text.
+        operation: "edit" if it was made from other images; None if it was generated from text.
     """
 
     path: Path
@@ -89,7 +89,7 @@ class Record:
 
     @property
     def output_format(self) -> OutputFormat | None:
-        """The format that its name tells; None for PNG."""
+        """The format according to the file extension; None for PNG."""
         return _FORMATS.get(self.path.suffix)
 
     @property
@@ -98,10 +98,10 @@ class Record:
         return Size(self.width, self.height)
 
     def as_request(self) -> ImageRequest | None:
-        """The request that makes it again; None where its file does not tell a prompt.
+        """Return the request that reproduces the image; None if its file does not record a prompt.
 
-        Of an edit it is an `EditRequest` with its pictures, for which this waits for the disk; None where
-        these are not in the folder any more, nor among the copies that its batches keep.
+        For an edit, this is an `EditRequest` with its input images, and reading them blocks on the disk; None
+        if they are no longer in the folder or among the copies that its batches keep.
         """
         if self.prompt is None:
             return None
@@ -122,7 +122,7 @@ class Record:
 
 
 def record(path: Path, status: os.stat_result, size: Size, facts: Facts) -> Record:
-    """The record of a file: its own size and time, and what is usable of the facts."""
+    """Build the record of a file from its status, the image's size and the usable facts."""
     return Record(
         path=path,
         bytes=status.st_size,
@@ -146,9 +146,9 @@ def record(path: Path, status: os.stat_result, size: Size, facts: Facts) -> Reco
 
 
 def read_record(folder: Folder, name: str) -> Record | None:
-    """The record of a file in an open folder; None for one that is no picture, or a link to one elsewhere.
+    """Read the record of a file in an open folder; None if it is not an image, or is a link.
 
-    Only what is needed is read: a picture's pixels are not.
+    Reads only what is needed, and does not decode pixels.
 
     Raises:
         OSError: The file cannot be read.
@@ -158,20 +158,20 @@ def read_record(folder: Folder, name: str) -> Record | None:
             return None
         status = os.fstat(file.fileno())
         data = file.read(_HEAD_BYTES)
-        if not _tells_enough(data):
+        if not _has_enough(data):
             data += file.read(_MOST_BYTES - len(data))
     size = _header_size(data)
     return None if size is None else record(folder.path / name, status, size, facts_in(data))
 
 
 def facts_in(data: bytes) -> Facts:
-    """What the first bytes of a picture tell of how it was made; nothing where they tell nothing usable."""
+    """Return what the first bytes of an image record about how it was made; empty if nothing is usable."""
     text = recipe_in(_READERS[picture_format(data) or "png"](data))
     if text is None:
         return {}
     try:
         facts: object = json.loads(text)
-    except (ValueError, RecursionError):  # hostile texts: other syntax, huge numbers, a thousand brackets
+    except (ValueError, RecursionError):  # hostile text: invalid JSON, huge numbers, deep nesting
         return {}
     return cast("dict[str, object]", facts) if isinstance(facts, dict) else {}
 
@@ -183,8 +183,8 @@ def _written_at(status: os.stat_result) -> datetime:
         return EPOCH
 
 
-def _tells_enough(head: bytes) -> bool:
-    """Whether our text is in the first bytes, if it is anywhere; not every format has its texts there."""
+def _has_enough(head: bytes) -> bool:
+    """Return whether the first bytes are enough to find our metadata, if there is any."""
     if len(head) < _HEAD_BYTES:
         return True
     return picture_format(head) == "png" and (b"IDAT" in head or KEYWORD in read_text(head))
@@ -201,7 +201,7 @@ def _header_size(data: bytes) -> Size | None:
 def _text(value: object) -> str | None:
     if not isinstance(value, str):
         return None
-    # Lone surrogates cannot be stored; PNG texts have U+FFFD for them, too.
+    # Lone surrogates cannot be stored; PNG text has U+FFFD for them too.
     return value[:MAX_CHARACTERS].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -220,10 +220,10 @@ def _is_integer(value: object) -> TypeGuard[int]:
 
 
 def _time(value: object) -> datetime | None:
-    """A time in UTC, to the second; one without a zone is the local time."""
+    """Parse a time in UTC, to the second; a time without a zone is local."""
     if not isinstance(value, str):
         return None
     try:
         return datetime.fromisoformat(value).astimezone(UTC).replace(microsecond=0)
-    except (ValueError, OverflowError, OSError):  # no time, or one that no clock has shown
+    except (ValueError, OverflowError, OSError):  # not a time, or out of range
         return None

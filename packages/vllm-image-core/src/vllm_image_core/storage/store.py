@@ -1,4 +1,4 @@
-"""The folder of the pictures: each written whole or not at all, under a name of its own, nowhere else."""
+"""Save each image in the output folder completely or not at all, under a name that was free."""
 
 import os
 import threading
@@ -19,24 +19,24 @@ from vllm_image_core.text import one_line
 _Taken = Callable[[str], bool]
 
 _PROBE = b"\0" * 65_536
-"""Enough that a full disk is found."""
+"""Large enough to detect a full disk."""
 
 
 class Store:
-    """Saves pictures in one folder, safely also from many threads, processes and hosts at once.
+    """Saves images in one folder; safe to use from many threads, processes and hosts at once.
 
-    Its methods wait for the disk: call them from a thread where an event loop runs.
+    Its methods block on the disk: under an event loop, call them in a thread.
 
     Attributes:
-        root: The folder, as an absolute path; may be a symbolic link to one. Made when it is first needed.
+        root: The folder, as an absolute path; may be a symbolic link to one. Created when first needed.
 
     Raises:
-        CannotSave: The path can be that of no folder.
+        CannotSave: The path cannot be that of a folder.
     """
 
     def __init__(self, root: Path) -> None:
         if "\0" in str(root):
-            raise CannotSave("The path of the output folder has a zero byte in it.")
+            raise CannotSave("The path of the output folder contains a null byte.")
         try:
             self.root = Path(os.path.abspath(root))  # noqa: PTH100 - Path.absolute() keeps ".."
             os.fsencode(self.root)
@@ -44,7 +44,7 @@ class Store:
             raise CannotSave(
                 f"The output folder {one_line(str(root), limit=300)} is relative to the working folder, "
                 "which no longer exists.",
-                next_step="Give an absolute output folder, or start again in a folder that exists.",
+                next_step="Give an absolute output folder, or restart in a folder that exists.",
             ) from error
         except (OSError, UnicodeError) as error:
             message, next_step = _explain(error, Path(root))
@@ -53,12 +53,12 @@ class Store:
         self._naming = threading.Lock()
 
     def check_writable(self) -> None:
-        """Make the folder and write a file there as a test, before a GPU works for nothing.
+        """Create the folder and write a test file there, before GPU time is spent on an image.
 
-        The first time, temporary files that dead writers left there are removed; see `Folder.sweep`.
+        The first call also removes temporary files that dead writers left there; see `Folder.sweep`.
 
         Raises:
-            CannotSave: The folder cannot be made or written.
+            CannotSave: The folder cannot be created or written to.
         """
         try:
             with Folder.open(self.root) as folder, folder.temporary(_PROBE) as probe:
@@ -71,17 +71,17 @@ class Store:
             raise CannotSave(message, next_step=next_step) from error
 
     def sweep(self) -> None:
-        """Remove the temporary files of dead writers, unless that was done or the folder is away."""
-        if not self._swept and os.path.isdir(self.root):  # noqa: PTH112 - a Path raises where it may not look
+        """Remove the temporary files of dead writers, unless that was done or the folder is missing."""
+        if not self._swept and os.path.isdir(self.root):  # noqa: PTH112 - a Path raises without permission
             with suppress(CannotSave):
                 self.check_writable()
 
     def check_space(self, *, pixels: int) -> None:
-        """Compare what is free on the disk with what pictures with so many pixels together need.
+        """Compare the free space with what images with this total number of pixels need.
 
         Raises:
-            NotEnoughSpace: That is more.
-            CannotSave: The disk cannot be asked.
+            NotEnoughSpace: The images need more space than is free.
+            CannotSave: The folder cannot be created, or its free space cannot be read.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -91,22 +91,23 @@ class Store:
             raise CannotSave(message, next_step=next_step) from error
 
     def save(self, picture: Picture, *, prompt: str, now: datetime, filename: str | None = None) -> Path:
-        """Write a picture, and return where it is.
+        """Write an image and return its path.
 
-        It becomes visible whole, on the disk, under a name that was free; a taken name gets _2, _3, and so
-        on. A given name is also taken where only the case or the Unicode form differs, on every file system:
-        folders travel. Nothing is ever replaced. A folder that was removed meanwhile is made again.
+        The file appears complete, synced to disk, under a name that was free; if the name is taken, _2, _3
+        and so on are appended. A given name also counts as taken if another name differs from it only in case
+        or Unicode form, on every file system, because folders get copied. Nothing is ever replaced. If the
+        folder was removed in the meantime, it is created again.
 
         Args:
-            picture: Its own format decides on the extension.
-            prompt: For the name, where none is given.
-            now: The local time, likewise.
-            filename: A plain name; see `filename.check_filename`, which a caller asks before generating.
+            picture: The image; its format determines the extension.
+            prompt: Used for the automatic name if no filename is given.
+            now: The local time, used in the same way.
+            filename: A plain name; see `filename.check_filename`, which callers use before generating.
 
         Raises:
             InvalidRequest: The filename is not allowed; nothing was written.
-            PictureNotSaved: The disk is full or broken, or the folder cannot be written. Nothing of the
-                picture is left there; it is in the error.
+            PictureNotSaved: The disk is full or faulty, or the folder is not writable. Nothing of the image
+                is left there; it is in the error.
         """
         given = check_filename(filename)
         try:
@@ -121,12 +122,12 @@ class Store:
     def _write(self, picture: Picture, stem: str, write: Callable[[Path, Picture, str], str]) -> str:
         try:
             return write(self.root, picture, stem)
-        except FileNotFoundError:  # the folder was removed under us
+        except FileNotFoundError:  # the folder was removed in the meantime
             return write(self.root, picture, stem)
 
 
 def _sweep_below(root: Path) -> None:
-    """Sweep the hidden folder, in which files are placed that may be empty: none of them is finished."""
+    """Sweep the hidden folder without finishing files: an empty file there may be valid."""
     with suppress(OSError), Folder.existing(root / FOLDER) as folder, folder.temporary(b"") as probe:
         folder.sweep(like=probe)
 
@@ -140,10 +141,10 @@ def _write(root: Path, picture: Picture, stem: str) -> str:
 
 
 def _write_without_equal_name(root: Path, picture: Picture, stem: str) -> str:
-    """The same, where a name is taken by its twins, too.
+    """Write an image under a name that differs from every other in more than case or Unicode form.
 
-    Two processes may write twins at the same moment: of two files whose writers both look once more after
-    writing, at least one is seen, and moves on before anybody was told of it.
+    Two processes may write such equal names at the same moment. Each checks again after writing, so at least
+    one sees the other's file, and moves on to the next name before returning its own.
     """
     with Folder.open(root) as folder:
         with folder.temporary(picture.bytes) as temporary:
@@ -175,7 +176,7 @@ def _place(folder: Folder, temporary: str, stem: str, extension: str, is_taken: 
 
 
 def _first_free(stem: str, extension: str, is_taken: _Taken) -> int:
-    """A number whose name is free and whose predecessor's is taken, in few looks however many there are."""
+    """Find a free number after a taken one by doubling and bisecting, however many are taken."""
     taken, free = 0, 1
     while is_taken(_name(stem, free, extension)):
         taken, free = free, free * 2
@@ -190,6 +191,6 @@ def _name(stem: str, number: int, extension: str) -> str:
 
 
 def _explain(error: OSError | UnicodeError, root: Path) -> tuple[str, str]:
-    """What a system's error means for the user, and what to do next."""
-    message = f"Cannot save pictures in {one_line(str(root), limit=300)}: {reason_of(error)}."
+    """Return what a system error means for the user, and what to do next."""
+    message = f"Cannot save images in {one_line(str(root), limit=300)}: {reason_of(error)}."
     return message, next_step_after(error, otherwise=CannotSave.usual_next_step)

@@ -1,4 +1,4 @@
-"""The upkeep of an index: it is brought up to the files of its folder; only new and changed ones are read."""
+"""Update the index from the files in its folder, reading only new and changed files."""
 
 import sqlite3
 import time
@@ -27,18 +27,18 @@ __all__ = [
 
 
 _NO_NAME: Final = "/"
-"""What no system allows in a name. All names in one text are read several times as fast as row by row."""
-_NAMES: Final = f"SELECT group_concat(name, '{_NO_NAME}') FROM picture"  # noqa: S608 - our own sign
+"""Not allowed in names on any system. Reading all names as one string is much faster than row by row."""
+_NAMES: Final = f"SELECT group_concat(name, '{_NO_NAME}') FROM picture"  # noqa: S608 - our own separator
 _NEWER: Final = f"{_NAMES} WHERE id > ?"
-# Apart from each other: together they would read every row.
+# As separate subqueries: a combined query would read every row.
 _LAST: Final = "SELECT (SELECT count(*) FROM picture), (SELECT coalesce(max(id), 0) FROM picture)"
 _MARKED: Final = "INSERT OR IGNORE INTO state VALUES ('mark', random())"
 _MARK: Final = "SELECT value FROM state WHERE name = 'mark'"
-"""By which one file of the index is told from another that was put in its place."""
+"""Distinguishes an index file from another one that replaced it."""
 
 
 class KnownNames:
-    """The names of all files that are entered in the index; not for several threads at once."""
+    """Caches the names of all files in the index; not thread-safe."""
 
     def __init__(self) -> None:
         self._mark: int | None = None
@@ -46,10 +46,10 @@ class KnownNames:
         self._names: set[str] = set()
 
     def of(self, connection: sqlite3.Connection) -> AbstractSet[str]:
-        """The names as they are now; only those that came since the last time are read.
+        """Return the current names, reading only those added since the last call.
 
-        An id is never used twice. So whatever came has a greater one, and where there are as many names as
-        entries then, none was taken out.
+        An id is never used twice, so new entries have greater ids. If there are then as many names as
+        entries, none was removed.
         """
         row = connection.execute(_MARK).fetchone()
         if row is None:
@@ -64,7 +64,7 @@ class KnownNames:
         return self._names
 
     def discard(self, names: Collection[str]) -> None:
-        """Forget names that are taken out of the index; if they are not after all, they are read again."""
+        """Drop names that are being removed from the index; if the removal fails, they are read again."""
         self._names.difference_update(names)
 
 
@@ -74,27 +74,27 @@ def _names(found: sqlite3.Cursor) -> Collection[str]:
 
 
 _SEEN: Final = "SELECT value FROM state WHERE name = 'folder_modified_ns'"
-"""When the folder had last been changed as its names were compared: no row until they were, for the first
-time; NULL where another change may not show."""
+"""Modification time of the folder when its names were last compared: no row before the first comparison;
+NULL if a further change might not show in that time."""
 _SEEN_NOW: Final = "INSERT OR REPLACE INTO state VALUES ('folder_modified_ns', ?)"
 
 _UNNAMED: Final = "SELECT value FROM state WHERE name = 'unnamed_files'"
-"""How many files may be pictures and have names that cannot be entered: no row for none, ever."""
+"""How many image files have names that cannot be entered; no row if that was never counted."""
 _UNNAMED_NOW: Final = "INSERT OR REPLACE INTO state VALUES ('unnamed_files', ?)"
 
 _AT_ONCE: Final = 5_000
-"""Files that are read between two transactions: few enough that other writers wait for a second at most, and
-many enough that forcing each transaction to the disk takes little of the time."""
+"""Files entered in one transaction: few enough that other writers wait for a second at most, and many enough
+that syncing each transaction to disk takes little of the time."""
 _SETTLED_NS: Final = 2 * 10**9
-"""The coarsest clock of a file system, FAT's: after that, another change shows another time."""
+"""The resolution of FAT, the coarsest file system clock: after this, a further change shows."""
 _FINE_NS: Final = 10**6
 _FINELY_SETTLED_NS: Final = 10**8
-"""The same where times are finer than a millisecond: such clocks advance every 10 ms at the least."""
+"""The same for times finer than a millisecond: such clocks advance at least every 10 ms."""
 _GROWING_NS: Final = 60 * 10**9
-"""A file that is no picture yet and was written in the last minute may still be on its way here."""
+"""A file that is not an image yet and was written within the last minute may still be growing."""
 _LOOKED_AT_ONCE: Final = 500
 _PAUSE_SECONDS: Final = 0.002
-"""A question that comes while all files are looked at is answered in such a pause."""
+"""Queries that come while all files are being checked are answered in these pauses."""
 
 _File = tuple[str, State]
 
@@ -104,35 +104,35 @@ class _Contents:
     """What was found in some files.
 
     Attributes:
-        records: Of the pictures.
-        others: The names of those that are no pictures, or not yet.
-        grown: Those of them that were written long enough ago to stay what they are.
+        records: The records of the images.
+        others: The names of files that are not images, or not yet.
+        final: Those of `others` that were written long enough ago to be final.
     """
 
     records: Sequence[Record]
     others: Sequence[str]
-    grown: Sequence[tuple[str, int, int]]
+    final: Sequence[tuple[str, int, int]]
 
     @property
-    def whole(self) -> bool:
-        """Whether none may still be growing."""
-        return len(self.grown) == len(self.others)
+    def complete(self) -> bool:
+        """Whether none of the files may still be growing."""
+        return len(self.final) == len(self.others)
 
     def enter(self, connection: sqlite3.Connection, *, fts: bool) -> None:
-        """Enter them in place of what was known of these files; within a transaction."""
+        """Enter what was found, replacing any entries for these files; must run within a transaction."""
         index_tables.forget(connection, self.others, fts=fts)
         index_tables.enter(connection, self.records, fts=fts)
-        index_tables.enter_no_pictures(connection, self.grown)
+        index_tables.enter_no_pictures(connection, self.final)
 
 
 class IndexSync:
-    """Brings an index up to the files of one folder; each method works on an open connection.
+    """Updates an index from the files of one folder; each method works on an open connection.
 
-    The methods raise `OSError` where the folder is gone or cannot be read.
+    The methods raise `OSError` if the folder is gone or cannot be read.
 
     Args:
-        root: The folder of the pictures, absolute.
-        clock_ns: Nanoseconds since 1970.
+        root: The folder of the images, absolute.
+        clock_ns: Returns nanoseconds since 1970.
     """
 
     def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
@@ -140,21 +140,21 @@ class IndexSync:
         self._clock_ns = clock_ns
         self._names = KnownNames()
 
-    def is_whole(self, connection: sqlite3.Connection) -> bool:
-        """Whether all files of the folder were entered once: not so while the index is being made."""
+    def is_complete(self, connection: sqlite3.Connection) -> bool:
+        """Return whether all files of the folder have been entered; False while the index is being built."""
         return connection.execute(_SEEN).fetchone() is not None
 
     def is_current(self, connection: sqlite3.Connection) -> bool:
-        """Whether the index is whole, and no name has come into the folder or gone since."""
+        """Return whether the index is complete, and no name was added to or removed from the folder since."""
         seen = connection.execute(_SEEN).fetchone()
         return seen is not None and seen[0] == self._root.stat().st_mtime_ns
 
     def follow(self, connection: sqlite3.Connection, *, every_file: bool) -> None:
-        """Enter new files, and take out those that are gone; in one thread at a time.
+        """Enter new files and remove missing ones; call it from one thread at a time.
 
         Args:
-            connection: Not within a transaction.
-            every_file: Look at the size and time of each file, too, and read again what has changed.
+            connection: A connection without an open transaction.
+            every_file: Also check the size and time of each file, and read changed files again.
         """
         with Folder.existing(self._root) as folder:
             modified_ns = folder.modified_ns()
@@ -162,14 +162,14 @@ class IndexSync:
             names = set(folder.names())
             compared = self._with_states if every_file else self._with_names
             changed, gone = compared(connection, folder, names)
-            whole, are_many = True, len(changed) > _LOOKED_AT_ONCE
+            complete, are_many = True, len(changed) > _LOOKED_AT_ONCE
             while len(changed) > _AT_ONCE:
-                whole &= self._enter(connection, folder, changed[:_AT_ONCE])
+                complete &= self._enter(connection, folder, changed[:_AT_ONCE])
                 changed = changed[_AT_ONCE:]
             contents = self._contents(folder, changed)
-            if are_many and not settled:  # to read them takes longer than a folder needs to settle
+            if are_many and not settled:  # reading them takes longer than a folder needs to settle
                 settled = self._is_settled(modified_ns) and set(folder.names()) == names
-        seen = modified_ns if settled and whole and contents.whole else None
+        seen = modified_ns if settled and complete and contents.complete else None
         unnamed = sum(looks_like_picture(name) and not _is_text(name) for name in names)
         is_news = (
             connection.execute(_SEEN).fetchone() != (seen,) or self.unnameable_count(connection) != unnamed
@@ -182,36 +182,36 @@ class IndexSync:
                 connection.execute(_UNNAMED_NOW, (unnamed,))
 
     def unnameable_count(self, connection: sqlite3.Connection) -> int:
-        """How many files may be pictures, and cannot be entered for their names."""
+        """Return how many image files cannot be entered because of their names."""
         found = connection.execute(_UNNAMED).fetchone()
         return int(found[0]) if found else 0
 
-    def look_again(self, connection: sqlite3.Connection, names: Sequence[str]) -> None:
-        """Bring the index up to some files, of which it is known that they were removed or changed."""
+    def update_files(self, connection: sqlite3.Connection, names: Sequence[str]) -> None:
+        """Update the index for some files that were removed or changed."""
         with Folder.existing(self._root) as folder:
             states = _states(folder, names)
             contents = self._contents(folder, sorted(states.items(), key=_when_written))
         with changing(connection) as fts:
             index_tables.forget(connection, sorted(set(names) - states.keys()), fts=fts)
             contents.enter(connection, fts=fts)
-            if not contents.whole:
+            if not contents.complete:
                 connection.execute(_SEEN_NOW, (None,))
 
-    def look_through(self, connection: sqlite3.Connection) -> None:
-        """Look at the size and time of each file, in no hurry, and read again what has changed."""
+    def check_every_file(self, connection: sqlite3.Connection) -> None:
+        """Check the size and time of each file, with pauses, and read changed files again."""
         last, until = 0, index_tables.last_id(connection)
         while last < until:
             last, known = index_tables.states_between(connection, last, until, limit=_LOOKED_AT_ONCE)
             with Folder.existing(self._root) as folder:
                 states = _states(folder, known)
             if changed := [name for name, state in known.items() if states.get(name) != state]:
-                self.look_again(connection, changed)
+                self.update_files(connection, changed)
             time.sleep(_PAUSE_SECONDS)
 
     def _with_states(
         self, connection: sqlite3.Connection, folder: Folder, names: set[str]
     ) -> tuple[Sequence[_File], Sequence[str]]:
-        """The files that are new or changed, the oldest first, and the names of those that are gone."""
+        """Return the new and changed files, oldest first, and the names of the missing ones."""
         known, states = index_tables.read_states(connection), _states(folder, names)
         changed = (file for file in states.items() if known.get(file[0]) != file[1])
         return sorted(changed, key=_when_written), sorted(known.keys() - states.keys())
@@ -219,7 +219,7 @@ class IndexSync:
     def _with_names(
         self, connection: sqlite3.Connection, folder: Folder, names: set[str]
     ) -> tuple[Sequence[_File], Sequence[str]]:
-        """The same, of the names alone."""
+        """Return the new files, oldest first, and the names of the missing ones, comparing only names."""
         known = self._names.of(connection)
         new = names - known
         gone = sorted(known - names) if len(names) - len(new) < len(known) else []
@@ -231,11 +231,11 @@ class IndexSync:
         return self._clock_ns() - modified_ns > settled
 
     def _enter(self, connection: sqlite3.Connection, folder: Folder, files: Sequence[_File]) -> bool:
-        """Read some files and enter them; False where one may still be growing."""
+        """Read some files and enter them; return False if one may still be growing."""
         contents = self._contents(folder, files)
         with changing(connection) as fts:
             contents.enter(connection, fts=fts)
-        return contents.whole
+        return contents.complete
 
     def _contents(self, folder: Folder, files: Sequence[_File]) -> _Contents:
         found = {name: _read_or_none(folder, name) for name, _ in files}
@@ -244,13 +244,13 @@ class IndexSync:
         return _Contents(
             records=[record for record in found.values() if record],
             others=[name for name, _ in others],
-            grown=[(name, *state) for name, state in others if now - state[1] > _GROWING_NS],
+            final=[(name, *state) for name, state in others if now - state[1] > _GROWING_NS],
         )
 
 
 @contextmanager
 def changing(connection: sqlite3.Connection) -> Generator[bool]:
-    """One transaction, and whether it has full-text search; the words are entered at its end."""
+    """Run one transaction, enter the words at its end, and yield whether full-text search is available."""
     fts = full_text.prepare(connection)
     with writing(connection):
         yield fts
@@ -259,27 +259,27 @@ def changing(connection: sqlite3.Connection) -> Generator[bool]:
 
 
 def is_picture_name(name: str) -> bool:
-    """Whether a file of this name may be a picture that can be entered."""
+    """Return whether a file with this name may be an image that can be entered."""
     return looks_like_picture(name) and _is_text(name)
 
 
 def looks_like_picture(name: str) -> bool:
-    """Whether a file of this name may be a picture."""
+    """Return whether a file with this name may be an image."""
     return not name.startswith(".") and name.lower().endswith(PICTURE_EXTENSIONS)
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name is text: SQLite has no place for any other."""
+    """Return whether a name is valid text; SQLite cannot store any other."""
     return not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def _states(folder: Folder, names: Iterable[str]) -> dict[str, State]:
-    """The states of those that are files of pictures; a link is none, wherever it leads."""
+    """Return the states of those names that are image files; links are ignored."""
     found: dict[str, State] = {}
     for name in filter(is_picture_name, names):
         try:
             status = folder.status(name)
-        except OSError:  # removed meanwhile
+        except OSError:  # removed in the meantime
             continue
         if S_ISREG(status.st_mode):
             found[name] = (status.st_size, status.st_mtime_ns)
@@ -293,5 +293,5 @@ def _when_written(file: _File) -> tuple[int, str]:
 def _read_or_none(folder: Folder, name: str) -> Record | None:
     try:
         return read_record(folder, name)
-    except OSError:  # removed meanwhile, or not for us to read
+    except OSError:  # removed in the meantime, or not readable
         return None

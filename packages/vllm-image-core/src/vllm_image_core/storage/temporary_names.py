@@ -1,6 +1,7 @@
-"""The names of temporary files: hidden, and with a mark of the process that writes them.
+"""Name temporary files so that those of a dead process can be recognised and removed.
 
-By its mark a process finds the files of one that was killed, at once and not after a day.
+The names are hidden, and hold a mark of the writing process. With the mark, the files of a killed process are
+found at once; without it, only after a day.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ TEMPORARY_START: Final = ".img_"
 TEMPORARY_END: Final = ".tmp"
 
 _LONGEST: Final = 255
-"""Bytes of a name, on nearly every file system."""
+"""Most bytes of a name on nearly every file system."""
 _FOR: Final = ".for."
 _MARKED: Final = re.compile(
     re.escape(TEMPORARY_START)
@@ -28,23 +29,23 @@ _MARKED: Final = re.compile(
 
 
 def temporary_name(*, target: str | None = None) -> str:
-    """A new name; with the name that the file is about to get, where there is room for it."""
+    """Return a new name; it includes the name that the file is about to get, if there is room for it."""
     me = this_process("")
     mark = f".{me.pid}-{me.born}-{_hash(me.place)}" if me.place else ""
     name = f"{TEMPORARY_START}{secrets.token_hex(8)}{mark}"
-    whole = f"{name}{_FOR}{target}{TEMPORARY_END}" if target and mark else ""
-    if whole and len(whole.encode(errors="surrogateescape")) <= _LONGEST:
-        return whole
+    with_target = f"{name}{_FOR}{target}{TEMPORARY_END}" if target and mark else ""
+    if with_target and len(with_target.encode(errors="surrogateescape")) <= _LONGEST:
+        return with_target
     return f"{name}{TEMPORARY_END}"
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a name is one of ours."""
+    """Return whether a name is that of one of our temporary files."""
     return name.startswith(TEMPORARY_START) and name.endswith(TEMPORARY_END)
 
 
 def is_abandoned(name: str) -> bool:
-    """Whether it is certain that the writer of a temporary file does not live any more."""
+    """Return whether the writer of a temporary file is certainly dead."""
     found = _MARKED.fullmatch(name)
     if found is None:
         return False
@@ -55,7 +56,7 @@ def is_abandoned(name: str) -> bool:
 
 
 def target_of(name: str) -> str | None:
-    """The name that a temporary file was about to get; None where it does not say."""
+    """Return the name that a temporary file was about to get; None if it does not include one."""
     found = _MARKED.fullmatch(name)
     return None if found is None else found["target"]
 

@@ -7,7 +7,6 @@ from mcp.server.mcpserver import Context, Resolve
 from mcp.types import CallToolResult, ToolAnnotations
 from vllm_image_core.requests.image_request import ImageRequest
 
-from vllm_image_mcp.jobs.consent import Consent, consent
 from vllm_image_mcp.results import image_results
 from vllm_image_mcp.results.tool_results import (
     BatchCancelled,
@@ -23,6 +22,7 @@ from vllm_image_mcp.results.tool_results import (
     ServerHealth,
 )
 from vllm_image_mcp.state import State
+from vllm_image_mcp.tools.consent import Consent, consent
 from vllm_image_mcp.tools.edit import edit_image
 from vllm_image_mcp.tools.parameters import (
     USUALLY_FOUND,

@@ -1,8 +1,8 @@
-"""A stand-in vLLM-Omni image server: the contract of 0.30.0, pictures drawn by a procedure, no GPU.
+"""Simulate a vLLM-Omni image server: the contract of 0.30.0 and drawn images, without a GPU.
 
-For demonstrations and for tests. `create_app` gives an ASGI application to run in the same process,
-`simulator.serving.served` a server on a port for the length of a block, and the command
-`vllm-omni-simulator` one that serves until interrupted. Needs the extra `vllm-omni-client[simulator]`.
+Use it for demonstrations and tests. `create_app` returns an ASGI application to run in the same process,
+`simulator.http.serving.serve_in_thread` runs a server on a port for the duration of a `with` block, and the
+command `vllm-omni-simulator` serves until it is interrupted. Needs the extra `vllm-omni-client[simulator]`.
 """
 
 try:

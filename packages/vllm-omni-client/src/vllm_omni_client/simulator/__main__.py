@@ -1,4 +1,4 @@
-"""The command `vllm-omni-simulator`: a simulated server on a port."""
+"""Parse the options of `vllm-omni-simulator` and serve a simulated vLLM-Omni server on a port."""
 
 import argparse
 import sys
@@ -19,10 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted.
 
     Args:
-        arguments: The command line without the program's name; None for that of this process.
+        arguments: The command line without the program's name; None reads `sys.argv`.
 
     Returns:
-        0 after an interruption, 1 where the server cannot start, 2 (by SystemExit) for a wrong option.
+        0 after an interrupt, 1 if the server cannot start, 2 (as SystemExit) for an invalid option.
     """
     parser = _parser()
     options = vars(parser.parse_args(arguments))
@@ -39,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     with listener:
         sys.stderr.write(f"Simulated vLLM-Omni server of {settings.model} on {url_of(listener)}\n")
-        played = ".".join(map(str, release_for(settings.server_version).version))
-        if not settings.server_version.startswith(f"{played}."):
-            sys.stderr.write(f"Version {settings.server_version} is answered as release {played} would.\n")
+        release = ".".join(map(str, release_for(settings.server_version).version))
+        if not settings.server_version.startswith(f"{release}."):
+            sys.stderr.write(f"Version {settings.server_version} is simulated as release {release}.\n")
         sys.stderr.flush()
         time.sleep(settings.startup_seconds)
         server_of(app).run(sockets=[listener])
@@ -51,48 +51,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vllm-omni-simulator",
-        description="A stand-in vLLM-Omni image server: its HTTP contract, and drawn pictures.",
+        description="Simulate a vLLM-Omni image server: the same HTTP API, with drawn images and no GPU.",
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
-        "--port", type=_port, default=6655, help="port; 0 takes a free one (default: %(default)s)"
+        "--port",
+        type=_port,
+        default=6655,
+        help="port to listen on; 0 picks a free one (default: %(default)s)",
     )
-    parser.add_argument("--model", help="model to stand in for, a Hugging Face id or a path")
+    parser.add_argument("--model", help="model to simulate: a Hugging Face id or a path")
     parser.add_argument(
-        "--served-model-name", nargs="+", action="extend", metavar="NAME", help="names to serve it under"
+        "--served-model-name",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="names to serve the model under",
     )
-    parser.add_argument("--api-key", help="key that requests to /v1 must carry")
+    parser.add_argument("--api-key", help="key that requests to /v1 must send")
     parser.add_argument(
         "--server-version",
-        help="release to stand in for: 0.14.0, 0.16.0, ... (each even one) or 0.30.0 (default)",
+        help="release to simulate: an even one from 0.14.0, 0.16.0, ... to 0.30.0 (default)",
     )
-    parser.add_argument("--max-num-seqs", type=int, help="requests that may run together (default: 1)")
+    parser.add_argument("--max-num-seqs", type=int, help="how many requests may run together (default: 1)")
     parser.add_argument(
-        "--max-generated-image-size", type=int, help="largest picture in pixels (default: 7680*4320)"
-    )
-    parser.add_argument(
-        "--speed", type=float, help="1: as slow as the real model on an H100; 0: at once (default)"
+        "--max-generated-image-size", type=int, help="largest image, in pixels (default: 7680*4320)"
     )
     parser.add_argument(
-        "--vram-gib", type=float, help="GPU memory (default: 32; 80 for a model that needs more)"
+        "--speed", type=float, help="1: as slow as the real model on an H100; 0: no delay (default)"
     )
     parser.add_argument(
-        "--lora-paths", nargs="+", action="extend", metavar="PATH", help="where LoRA adapters are"
+        "--vram-gib", type=float, help="GPU memory in GiB (default: 32, or 80 for a model that needs more)"
     )
     parser.add_argument(
-        "--startup-seconds", type=float, help="how long the port refuses connections (default: 0)"
+        "--lora-paths",
+        nargs="+",
+        action="extend",
+        metavar="PATH",
+        help="paths of the LoRA adapters on the simulated server",
+    )
+    parser.add_argument(
+        "--startup-seconds", type=float, help="how long to refuse connections at startup (default: 0)"
     )
     parser.add_argument(
         "--fault",
         dest="faults",
         action="append",
         metavar="SPEC",
-        help="let things go wrong: KIND[,NAME=VALUE...][@WHEN], such as status,status=429@1 or reset-in@10%%",
+        help="make requests fail: KIND[,NAME=VALUE...][@WHEN], such as status,status=429@1 or reset-in@10%%",
     )
-    parser.add_argument("--fault-seed", type=int, help="which requests a percentage meets (default: 0)")
     parser.add_argument(
-        "--control", action="store_true", help="let /simulator/faults steer the faults (default: no)"
+        "--fault-seed", type=int, help="seed that decides which requests a percentage affects (default: 0)"
+    )
+    parser.add_argument(
+        "--control",
+        action="store_true",
+        help="enable the route /simulator/faults, which controls the faults (default: off)",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""What a simulated server is started with."""
+"""Define and validate the settings that a simulated server starts with."""
 
 from typing import Annotated, ClassVar
 
@@ -11,50 +11,50 @@ _8K_PIXELS = 7680 * 4320  # the default of vLLM-Omni 0.30.0 for --max-generated-
 
 
 def _as_names(value: object) -> object:
-    """One name alone is a tuple of one."""
+    """Wrap a single name in a tuple."""
     return (value,) if isinstance(value, str) else value
 
 
 class SimulatorSettings(BaseModel):
-    """The options of a simulated server; each is also an option of `vllm-omni-simulator`.
+    """Settings of a simulated server; each one is also an option of `vllm-omni-simulator`.
 
     Raises:
-        pydantic.ValidationError: A value is out of its range, or a name is unknown.
+        pydantic.ValidationError: A value is out of range, or a name is unknown.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model: str = Field(default=DEFAULT_MODEL, min_length=1)
-    """The Hugging Face id or the path of the model to stand in for; its last part decides on the rules."""
+    """Hugging Face id or path of the model to simulate; its last part selects the model's rules."""
     served_model_name: Annotated[str | tuple[str, ...] | None, BeforeValidator(_as_names)] = None
-    """The names under which the model is served; a request may use the first only. None: `model` itself."""
+    """Names the model is served under; requests may only use the first. None: `model` itself."""
     api_key: str | None = Field(default=None, min_length=1, repr=False)
-    """What `Authorization: Bearer` must carry on `/v1/*`; None leaves the server open."""
+    """Key that `Authorization: Bearer` must contain on `/v1/*`; None: no key is needed."""
     server_version: str = Field(default="0.30.0", min_length=1)
-    """What `/version` answers; the contract is that of the newest of 0.14, 0.16, ... 0.30 not newer."""
+    """Version that `/version` reports; the contract is that of the latest even release up to it."""
     max_num_seqs: int = Field(default=1, ge=1)
-    """Requests that may run in one wave; more than 1 only for models that can batch."""
+    """How many requests may run as one batch; more than 1 only for models that support batching."""
     max_generated_image_size: int | None = Field(default=_8K_PIXELS, ge=1)
-    """The largest picture in pixels; None: no limit."""
+    """The largest image, in pixels; None: no limit."""
     speed: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
-    """Time in units of the real model's on one H100: 1 takes as long, 0.5 half as long, 0 answers at once."""
+    """Duration relative to the real model on an H100: 1 takes as long, 0.5 half as long, 0 no time."""
     vram_gib: float | None = Field(default=32.0, gt=0.0, allow_inf_nan=False)
-    """The GPU's memory in GiB; None: without end. Unless it is given, a model that needs more has more."""
+    """GPU memory in GiB; None: unlimited. If it is not set, a model that needs more than 32 gets 80."""
     lora_paths: tuple[str, ...] = ()
-    """The paths under which LoRA adapters lie on the simulated server; a request for another one fails."""
+    """Paths of the LoRA adapters on the simulated server; a request for any other path fails."""
     startup_seconds: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
-    """How long the port refuses connections, as that of a server which still loads its model."""
+    """How long the port refuses connections (s), like a server that is still loading its model."""
 
     faults: tuple[AsFault, ...] = ()
-    """What goes wrong, and with which requests; each may be written as text, such as "status@1"."""
+    """What goes wrong, and for which requests; each may be written as text, such as "status@1"."""
     fault_seed: int = 0
-    """Decides which requests are met by a fault that meets some percent of them."""
+    """Seed that decides which requests a fault with a percentage affects."""
     control: bool = False
-    """Whether `/simulator/faults` lets anybody who reaches the port steer the faults."""
+    """Whether `/simulator/faults` is enabled, which lets anyone who can reach the port control the faults."""
 
     @property
     def served_names(self) -> tuple[str, ...]:
-        """Every name of `/v1/models`, the first of them being the one that requests may use."""
+        """Every name that `/v1/models` lists; requests may use the first one."""
         names = self.served_model_name
         if not names:
             return (self.model,)

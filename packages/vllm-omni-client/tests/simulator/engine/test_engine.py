@@ -3,7 +3,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from vllm_omni_client.simulator.engine.engine import Engine, Finished, Work
+from vllm_omni_client.simulator.engine.engine import Engine, EngineTask, TaskResult
 from vllm_omni_client.simulator.engine.model_rules import WorkerError, rules_for
 
 MEGAPIXEL = 1024 * 1024
@@ -13,14 +13,14 @@ def engine(*, capacity: int = 1, speed: float = 0.0, gpu_gib: float | None = Non
     return Engine(rules=rules_for("qwen-image"), capacity=capacity, speed=speed, gpu_gib=gpu_gib)
 
 
-def work(
-    produce: Callable[[], str], *, seconds: float = 0.0, wave: str = "", pixels: int = MEGAPIXEL
-) -> Work[str]:
-    return Work(pixels=pixels, seconds=seconds, wave=wave, produce=produce)
+def task(
+    produce: Callable[[], str], *, seconds: float = 0.0, batch_key: str = "", pixels: int = MEGAPIXEL
+) -> EngineTask[str]:
+    return EngineTask(pixels=pixels, seconds=seconds, batch_key=batch_key, produce=produce)
 
 
 class Gate:
-    """Work that says when it has begun, and ends when it is let go."""
+    """A task that reports when it has started, and ends when it is released."""
 
     def __init__(self) -> None:
         self.begun = threading.Event()
@@ -49,7 +49,7 @@ async def test_work_is_done_in_the_order_of_arrival_and_never_two_at_once() -> N
         return produce
 
     async with asyncio.timeout(20):
-        done = await asyncio.gather(*(machine.run(work(numbered(number))) for number in range(10)))
+        done = await asyncio.gather(*(machine.run(task(numbered(number))) for number in range(10)))
     assert [finished.value for finished in done] == [str(number) for number in range(10)]
     assert (order, at_once) == (list(range(10)), [1] * 10)
 
@@ -58,7 +58,7 @@ async def test_the_second_of_two_waits_for_the_first() -> None:
     machine = engine(speed=1.0)
     async with asyncio.timeout(20):
         first, second = await asyncio.gather(
-            *(machine.run(work(lambda: "done", seconds=0.2)) for _ in range(2))
+            *(machine.run(task(lambda: "done", seconds=0.2)) for _ in range(2))
         )
     assert first.run_seconds >= 0.19
     assert second.queue_seconds >= 0.19
@@ -68,17 +68,17 @@ async def test_the_second_of_two_waits_for_the_first() -> None:
 async def test_speed_scales_the_time() -> None:
     machine = engine(speed=0.01)
     async with asyncio.timeout(20):
-        finished = await machine.run(work(lambda: "done", seconds=20.0))
+        finished = await machine.run(task(lambda: "done", seconds=20.0))
     assert 0.19 <= finished.run_seconds < 10
 
 
 async def test_what_is_cancelled_in_the_queue_is_never_done() -> None:
     machine, gate, done = engine(), Gate(), list[str]()
     async with asyncio.timeout(20):
-        first = asyncio.create_task(machine.run(work(gate.produce)))
+        first = asyncio.create_task(machine.run(task(gate.produce)))
         await gate.until_begun()
-        second = asyncio.create_task(machine.run(work(lambda: done.append("second") or "second")))
-        third = asyncio.create_task(machine.run(work(lambda: done.append("third") or "third")))
+        second = asyncio.create_task(machine.run(task(lambda: done.append("second") or "second")))
+        third = asyncio.create_task(machine.run(task(lambda: done.append("third") or "third")))
         await asyncio.sleep(0)
         assert (machine.running, machine.waiting) == (1, 2)
         second.cancel()
@@ -93,13 +93,13 @@ async def test_what_is_cancelled_in_the_queue_is_never_done() -> None:
 async def test_what_runs_goes_on_to_its_end_when_cancelled() -> None:
     machine, gate = engine(), Gate()
     async with asyncio.timeout(20):
-        running = asyncio.create_task(machine.run(work(gate.produce)))
+        running = asyncio.create_task(machine.run(task(gate.produce)))
         await gate.until_begun()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
         assert machine.running == 1
-        after = asyncio.create_task(machine.run(work(lambda: "after")))
+        after = asyncio.create_task(machine.run(task(lambda: "after")))
         await asyncio.sleep(0)
         assert machine.waiting == 1
         gate.open.set()
@@ -110,8 +110,8 @@ async def test_work_that_does_not_fit_into_memory_fails_alone() -> None:
     machine = engine(gpu_gib=60.0)  # the model's 53.7 and pictures of 3.15 megapixels
     async with asyncio.timeout(20):
         with pytest.raises(WorkerError) as caught:
-            await machine.run(work(lambda: "never", pixels=4 * MEGAPIXEL))
-        finished = await machine.run(work(lambda: "done", pixels=3 * MEGAPIXEL))
+            await machine.run(task(lambda: "never", pixels=4 * MEGAPIXEL))
+        finished = await machine.run(task(lambda: "done", pixels=3 * MEGAPIXEL))
     assert str(caught.value).startswith(
         "CUDA out of memory. Tried to allocate 8.00 GiB. GPU 0 has a total capacity of 60.00 GiB of which "
         "6.30 GiB is free."
@@ -127,18 +127,18 @@ async def test_work_that_fails_fails_alone() -> None:
     machine = engine()
     async with asyncio.timeout(20):
         outcomes = await asyncio.gather(
-            machine.run(work(broken)), machine.run(work(lambda: "done")), return_exceptions=True
+            machine.run(task(broken)), machine.run(task(lambda: "done")), return_exceptions=True
         )
     assert isinstance(outcomes[0], RuntimeError)
-    assert isinstance(outcomes[1], Finished)
+    assert isinstance(outcomes[1], TaskResult)
 
 
-async def test_equal_requests_run_in_one_wave_where_there_is_room() -> None:
+async def test_equal_requests_run_in_one_batch_if_there_is_room() -> None:
     machine, gate = engine(capacity=2), Gate()
     async with asyncio.timeout(20):
-        first = asyncio.create_task(machine.run(work(gate.produce, wave="a")))
+        first = asyncio.create_task(machine.run(task(gate.produce, batch_key="a")))
         await gate.until_begun()
-        others = [asyncio.create_task(machine.run(work(lambda: "done", wave=wave))) for wave in "abaa"]
+        others = [asyncio.create_task(machine.run(task(lambda: "done", batch_key=wave))) for wave in "abaa"]
         await asyncio.sleep(0)
         gate.open.set()
         await first
@@ -151,10 +151,10 @@ def test_an_engine_survives_the_event_loop_that_it_worked_on() -> None:
     machine, gate = engine(), Gate()
 
     async def abandon() -> None:
-        task = asyncio.create_task(machine.run(work(gate.produce)))
+        call = asyncio.create_task(machine.run(task(gate.produce)))
         await gate.until_begun()
-        task.cancel()
+        call.cancel()
         gate.open.set()
 
     asyncio.run(abandon())
-    assert asyncio.run(machine.run(work(lambda: "again"))).value == "again"
+    assert asyncio.run(machine.run(task(lambda: "again"))).value == "again"

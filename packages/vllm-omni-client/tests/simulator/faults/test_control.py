@@ -32,7 +32,7 @@ async def test_faults_are_added_told_and_cleared(http: httpx.AsyncClient) -> Non
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b'{"faults": ["nonsense"]}', "'nonsense' is no fault"),
+        (b'{"faults": ["nonsense"]}', "'nonsense' is not a valid fault"),
         (b"{}", "Field required"),
         (b"junk", "Invalid JSON"),
         (b'{"faults": [], "other": 1}', "Extra inputs are not permitted"),

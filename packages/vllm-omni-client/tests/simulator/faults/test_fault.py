@@ -7,7 +7,7 @@ PATH = "/v1/images/generations"
 
 def met(plan: FaultPlan, requests: int, path: str = PATH) -> list[int]:
     """The numbers of the requests that a fault meets."""
-    return [number for number in range(1, requests + 1) if plan.meet(path) is not None]
+    return [number for number in range(1, requests + 1) if plan.next_fault(path) is not None]
 
 
 @pytest.mark.parametrize(
@@ -38,20 +38,20 @@ def test_a_fault_is_written_as_text_and_read_again(text: str, fault: Fault) -> N
     [
         ("", "kind: Input should be 'status'"),
         ("nonsense", "kind: Input should be 'status'"),
-        ("status,429", "'429' is no option of a fault"),
-        ("status,first=2", "when it happens after an @"),
+        ("status,429", "'429' is not an option of a fault"),
+        ("status,first=2", "WHEN after an @"),
         ("status,status=9", "status: Input should be greater than or equal to 200"),
         ("status@0", "first: Input should be greater than or equal to 1"),
         ("status@x", "first: Input should be a valid integer"),
         ("status@", "first: Input should be a valid integer"),
-        ("status@3-2", "it ends with request 2, before it begins with 3"),
+        ("status@3-2", "the last request, 2, comes before the first, 3"),
         ("status@200%", "percent: Input should be less than or equal to 100"),
         ("delay,seconds=inf", "seconds: Input should be a finite number"),
         ("status,colour=red", "colour: Extra inputs are not permitted"),
     ],
 )
 def test_a_text_that_is_no_fault_is_refused_with_the_reason(text: str, reason: str) -> None:
-    with pytest.raises(ValueError, match=r"no fault|no option") as caught:
+    with pytest.raises(ValueError, match=r"not a valid fault|not an option") as caught:
         Fault.parse(text)
     assert reason in str(caught.value)
 
@@ -79,34 +79,34 @@ def test_a_percentage_is_kept_and_repeated_by_its_seed() -> None:
 
 def test_other_paths_are_not_counted() -> None:
     plan = FaultPlan([Fault.parse("status@2")])
-    assert plan.meet(PATH) is None
-    assert plan.meet("/health") is None
-    assert plan.meet(PATH) == Fault.parse("status@2")
+    assert plan.next_fault(PATH) is None
+    assert plan.next_fault("/health") is None
+    assert plan.next_fault(PATH) == Fault.parse("status@2")
 
 
 def test_of_several_faults_the_first_one_happens_and_all_count() -> None:
     plan = FaultPlan([Fault.parse("black@2"), Fault.parse("status@1-3")])
-    kinds = [fault.kind for fault in (plan.meet(PATH) for _ in range(3)) if fault is not None]
+    kinds = [fault.kind for fault in (plan.next_fault(PATH) for _ in range(3)) if fault is not None]
     assert kinds == ["status", "black", "status"]
     assert plan.counts() == {"black@2": 1, "status@1-3": 2}
 
 
 def test_faults_are_added_and_cleared_while_it_runs() -> None:
     plan = FaultPlan()
-    assert plan.meet(PATH) is None
+    assert plan.next_fault(PATH) is None
     plan.add("status@1", Fault(kind="black"))
-    assert [fault.kind if fault else None for fault in (plan.meet(PATH), plan.meet(PATH))] == [
+    assert [fault.kind if fault else None for fault in (plan.next_fault(PATH), plan.next_fault(PATH))] == [
         "status",
         "black",
     ]
     plan.clear()
-    assert plan.meet(PATH) is None
+    assert plan.next_fault(PATH) is None
     assert plan.counts() == {}
 
 
 def test_nothing_is_added_where_one_of_several_is_no_fault() -> None:
     plan = FaultPlan()
-    with pytest.raises(ValueError, match="no fault"):
+    with pytest.raises(ValueError, match="not a valid fault"):
         plan.add("status", "nonsense")
     assert plan.counts() == {}
 
@@ -114,5 +114,5 @@ def test_nothing_is_added_where_one_of_several_is_no_fault() -> None:
 def test_settings_take_faults_as_text_or_as_values() -> None:
     settings = SimulatorSettings.model_validate({"faults": ["status@1", Fault(kind="black")]})
     assert settings.faults == (Fault.parse("status@1"), Fault(kind="black"))
-    with pytest.raises(ValidationError, match="'nonsense' is no fault"):
+    with pytest.raises(ValidationError, match="'nonsense' is not a valid fault"):
         SimulatorSettings.model_validate({"faults": ["nonsense"]})

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 from vllm_omni_client.simulator import Simulation, SimulatorSettings
-from vllm_omni_client.simulator.http.serving import serve_in_thread, serving
+from vllm_omni_client.simulator.http.serving import serve_in_thread, serve_simulation
 
 PATH = "/v1/images/generations"
 REQUEST = {"prompt": "a red fox", "size": "64x64", "num_inference_steps": 1, "seed": 7}
@@ -254,7 +254,7 @@ async def test_in_one_process_a_broken_connection_is_an_error_of_the_caller() ->
 
 def test_a_simulation_is_steered_while_it_runs() -> None:
     simulation = Simulation()
-    with serving(simulation) as url, httpx.Client(base_url=url, timeout=SECONDS) as client:
+    with serve_simulation(simulation) as url, httpx.Client(base_url=url, timeout=SECONDS) as client:
         assert ask(client).status_code == 200
         simulation.faults.add("status@1")
         assert [ask(client).status_code for _ in range(2)] == [503, 200]

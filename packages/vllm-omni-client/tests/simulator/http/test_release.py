@@ -6,7 +6,7 @@ import httpx
 import pytest
 from PIL import Image
 from vllm_omni_client.simulator import SimulatorSettings, create_app
-from vllm_omni_client.simulator.http.http_error import Complaint
+from vllm_omni_client.simulator.http.http_error import RequestValidationError
 from vllm_omni_client.simulator.http.release import release_for
 
 PATH = "/v1/images/generations"
@@ -276,7 +276,7 @@ async def test_a_broken_request_is_told_in_the_words_of_each_release() -> None:
 
 def test_a_route_that_no_line_is_known_of_is_told_without_one() -> None:
     missing = {"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}
-    told = Complaint([missing]).message_for(release_for("0.20.0"), "POST /v1/unknown")
+    told = RequestValidationError([missing]).message_for(release_for("0.20.0"), "POST /v1/unknown")
     assert told == f"1 validation error:\n  {missing} [{missing}]"
 
 

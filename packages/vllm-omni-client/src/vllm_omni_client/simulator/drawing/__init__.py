@@ -1,1 +1,1 @@
-"""Simulated images: draw, edit, colour and encode them."""
+"""Draw, edit, colour and encode the simulated images."""

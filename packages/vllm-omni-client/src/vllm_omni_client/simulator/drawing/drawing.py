@@ -1,4 +1,4 @@
-"""The pictures: drawn by a procedure from prompt, seed, size and steps, and marked as simulated."""
+"""Draw an image procedurally from prompt, seed, size and steps, and mark it as simulated."""
 
 import hashlib
 import random
@@ -9,57 +9,57 @@ from PIL import Image, ImageDraw, ImageFont
 from vllm_omni_client.simulator.drawing.editing import Sources, edit
 from vllm_omni_client.simulator.drawing.palette import Palette, palette_for
 from vllm_omni_client.simulator.drawing.raster import resize
-from vllm_omni_client.simulator.drawing.scenery import Canvas, grain, scene
+from vllm_omni_client.simulator.drawing.scenery import Canvas, add_grain, draw_scene
 from vllm_omni_client.simulator.engine.model_rules import Guidance
 from vllm_omni_client.simulator.http.parsed_request import Adapter
 
 MARK = "SIMULATED"
-_CANVAS_PIXELS = 4_000_000  # what is drawn; larger pictures are enlarged from it, smaller ones reduced
+_CANVAS_PIXELS = 4_000_000  # pixels drawn at most; larger images are scaled up from this
 _SUPERSAMPLING = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Everything that a picture depends on: equal subjects give equal pixels."""
+    """Everything that an image depends on: equal subjects give equal pixels."""
 
     prompt: str
     guidance: Guidance | None
     width: int
     height: int
     steps: int
-    """Denoising steps; more of them bring finer detail."""
+    """Denoising steps; more steps give finer detail."""
     seed: int
     place: int | None
-    """Which picture of several made in one request; None for one made alone."""
+    """Position of the image within its request; None if it is the only one."""
     adapter: Adapter | None = None
     sources: Sources | None = None
-    """The pictures that this one is made from; None where it is made from words alone."""
+    """The input images of an edit; None if there are none."""
 
     def detail(self) -> random.Random:
-        """The randomness of this picture: of all that it depends on but its size."""
+        """Return the random source for detail, seeded by everything the image depends on except its size."""
         things: tuple[object, ...] = (self.prompt, self.guidance, self.seed, self.steps, self.place)
         if self.adapter is not None:
             things = (*things, self.adapter)
         if self.sources is not None:
             things = (*things, self.sources.digest())
-        return random.Random(_digest(repr(things)))  # noqa: S311 - a picture, no secret
+        return random.Random(_digest(repr(things)))  # noqa: S311 - an image, not a secret
 
     def composition(self) -> random.Random:
-        """The randomness of what all step counts share: more steps refine a picture, they make no other."""
-        return random.Random(_digest(repr((self.prompt, self.seed, self.place))))  # noqa: S311 - likewise
+        """Return the random source for the layout; it ignores the steps, so more steps only refine it."""
+        return random.Random(_digest(repr((self.prompt, self.seed, self.place))))  # noqa: S311 - not a secret
 
 
 def draw(subject: Subject) -> Image.Image:
-    """The picture, marked: RGB, of exactly the subject's size."""
+    """Draw the image with its mark: RGB, of exactly the subject's size."""
     return mark(paint(subject))
 
 
 def paint(subject: Subject) -> Image.Image:
-    """The picture without its mark."""
+    """Draw the image without its mark."""
     canvas = _canvas(subject)
-    scene(canvas)
+    draw_scene(canvas)
     tones = resize(canvas.image, (subject.width, subject.height), Image.Resampling.BOX)
-    textured = grain(tones, subject.detail())
+    textured = add_grain(tones, subject.detail())
     imagined = _palette(subject).colour(textured)
     if subject.sources is None:
         return imagined
@@ -67,7 +67,7 @@ def paint(subject: Subject) -> Image.Image:
 
 
 def mark(picture: Image.Image) -> Image.Image:
-    """The picture with the word that says what it is, in a lower corner, as large as is legible."""
+    """Stamp the word SIMULATED into the lower left corner, large enough to read if the image allows it."""
     font, box = _mark_font(picture.width, picture.height)
     left, top, right, bottom = box
     pad = round((bottom - top) * 0.55)
@@ -84,7 +84,7 @@ def mark(picture: Image.Image) -> Image.Image:
 
 
 def _canvas(subject: Subject) -> Canvas:
-    """A canvas of the picture's shape, twice its size where that is cheap: reducing it smooths the edges."""
+    """Create a canvas of the image's shape, twice its size if that is cheap: scaling down smooths edges."""
     pixels = subject.width * subject.height
     scale = min(_SUPERSAMPLING, (_CANVAS_PIXELS / pixels) ** 0.5)
     size = (max(1, round(subject.width * scale)), max(1, round(subject.height * scale)))
@@ -103,7 +103,7 @@ def _palette(subject: Subject) -> Palette:
 def _mark_font(
     width: int, height: int
 ) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, tuple[float, float, float, float]]:
-    """The largest type that suits the picture and leaves the word inside of it."""
+    """Return the largest suitable font with which the mark fits, and the mark's bounding box."""
     size = max(9.0, min(width, height) / 20)
     while True:
         font = ImageFont.load_default(size)

@@ -1,4 +1,4 @@
-"""A picture into bytes: the formats, compression levels and archives of the server."""
+"""Encode images in the server's formats and compression levels, and pack several into a ZIP archive."""
 
 import io
 import zipfile
@@ -11,38 +11,38 @@ from PIL.PngImagePlugin import PngInfo
 from vllm_omni_client.simulator.drawing.provenance import KEYWORD, PACKET
 
 _FORMATS = ("png", "jpg", "jpeg", "webp")
-_FALLBACK = "jpeg"  # for every other name; the server says nothing about it
+_FALLBACK = "jpeg"  # for any other name; the server does not report an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureFormat:
-    """A format by the name under which the server reports it."""
+    """An image format, by the name that the server reports."""
 
     name: str
 
     @classmethod
     def choose(cls, requested: str | None) -> "PictureFormat":
-        """The format for `output_format`: PNG where it is empty, JPEG where it is unknown."""
+        """Choose the format for `output_format`: PNG if it is empty, JPEG if it is unknown."""
         return cls(name=cls.spelling(requested or "png") or _FALLBACK)
 
     @classmethod
     def spelling(cls, requested: str | None) -> str | None:
-        """The name of a format as the server spells it; None for one that it does not know."""
+        """Return a format's name as the server spells it; None for a format that it does not know."""
         name = (requested or "").lower()
         return name if name in _FORMATS else None
 
     @property
     def media_type(self) -> str:
-        """The content type of one picture."""
+        """The content type of one image."""
         return "image/jpeg" if self.name == "jpg" else f"image/{self.name}"
 
     def encode(self, image: Image.Image, *, output_compression: int) -> bytes:
-        """The picture's bytes.
+        """Encode the image.
 
         Args:
-            image: The picture.
-            output_compression: 0-100: the quality of JPEG and WebP; PNG is stored as it is at 100 and
-                packed tightest at 0.
+            image: The image.
+            output_compression: 0-100: the quality of JPEG and WebP; PNG is uncompressed at 100 and
+                smallest at 0.
         """
         buffer = io.BytesIO()
         if self.name == "png":
@@ -61,7 +61,7 @@ def _provenance() -> PngInfo:
 
 
 def archive(pictures: Sequence[bytes], *, extension: str) -> bytes:
-    """A ZIP of several pictures, named image_0, image_1, ..."""
+    """Pack several images into a ZIP archive, named image_0, image_1, ..."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for index, picture in enumerate(pictures):

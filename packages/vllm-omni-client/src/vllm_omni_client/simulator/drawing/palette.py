@@ -1,4 +1,4 @@
-"""The colours of a picture: a scale from dark to bright, chosen by the prompt's words or its hash."""
+"""Choose an image's colours, a scale from dark to bright, by the prompt's words or its hash."""
 
 import re
 import tomllib
@@ -24,7 +24,7 @@ class Palette(BaseModel):
     tones: tuple[str, ...]
 
     def colour(self, tones: Image.Image) -> Image.Image:
-        """A picture in tones of grey (mode L), in colours (RGB)."""
+        """Colour a greyscale image (mode L); the result is RGB."""
         stops = [ImageColor.getrgb(tone) for tone in self.tones]
         channels = [map_tones(tones, _scale([stop[channel] for stop in stops])) for channel in range(3)]
         return Image.merge("RGB", channels)
@@ -37,7 +37,7 @@ class _Palettes(BaseModel):
 
 
 def palette_for(prompt: str, *, choice: int) -> Palette:
-    """The palette of the first word of the prompt that has one, else the one that `choice` falls on."""
+    """Return the palette of the first word in the prompt that has one, else the one `choice` selects."""
     palettes = _palettes()
     for word in re.findall(r"\w+", prompt.lower()):
         for palette in palettes:
@@ -53,7 +53,7 @@ def _palettes() -> tuple[Palette, ...]:
 
 
 def _scale(stops: Sequence[int]) -> list[int]:
-    """256 values from the first stop to the last, with straight lines between."""
+    """Interpolate 256 values linearly from the first stop to the last."""
     last = len(stops) - 1
     positions = [tone * last / (_TONES - 1) for tone in range(_TONES)]
     lower = [min(int(position), last - 1) for position in positions]

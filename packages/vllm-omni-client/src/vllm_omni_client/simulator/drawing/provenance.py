@@ -1,6 +1,6 @@
-"""What a picture's file says of where it comes from: drawn by a procedure, simulated, made by no model.
+"""Mark each image file in its XMP metadata as simulated: drawn by a procedure, not by a model.
 
-The real server writes nothing of the kind. A program that keeps pictures can tell ours by it.
+The real server writes no such metadata. Programs that store images can recognise simulated ones by it.
 Source: IPTC Photo Metadata Standard 2023.1, "Digital Source Type"; ISO 16684-1 (XMP).
 """
 
@@ -22,4 +22,4 @@ PACKET: Final = f"""\
  </rdf:RDF>
 </x:xmpmeta>
 <?xpacket end="w"?>"""
-"""The packet that each picture has."""
+"""The XMP packet in every image file."""

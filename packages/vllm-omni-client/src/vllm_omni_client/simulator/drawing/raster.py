@@ -1,4 +1,4 @@
-"""Two operations of Pillow, with the types that its annotations leave open where there is no numpy."""
+"""Wrap two Pillow operations whose annotations are incomplete without numpy."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ from PIL import Image
 
 
 def resize(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
-    """The picture in another size."""
+    """Resize the image."""
     return image.resize(size, resampling)  # pyright: ignore[reportUnknownMemberType] - numpy's types
 
 
 def map_tones(image: Image.Image, table: Sequence[int]) -> Image.Image:
-    """The picture (mode L) with each of its 256 tones replaced by the table's."""
+    """Replace each of the 256 tones of a greyscale image (mode L) by its entry in the table."""
     return image.point(table)  # pyright: ignore[reportUnknownMemberType] - numpy's types

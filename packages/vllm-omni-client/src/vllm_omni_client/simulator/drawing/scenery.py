@@ -1,4 +1,4 @@
-"""What the pictures show: mountains, waves or worlds, in tones of grey that a palette will colour."""
+"""Draw the scenes (mountains, waves, planets or dunes) in greyscale, for a palette to colour."""
 
 import math
 import random
@@ -16,13 +16,13 @@ _GRAIN_SIDE = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canvas:
-    """A picture in the making (mode L), and the randomness that it is made of."""
+    """The image being drawn (mode L), with its random sources."""
 
     image: Image.Image
     composition: random.Random
-    """Decides what stands where; the same for every number of steps."""
+    """Decides the layout; the same for any number of steps."""
     detail: random.Random
-    """Decides the fine structure."""
+    """Decides the fine detail."""
     steps: int
 
     @property
@@ -37,30 +37,30 @@ class Canvas:
 
     @property
     def unit(self) -> float:
-        """The shorter side: the measure of all things in the picture."""
+        """The shorter side in pixels, to which all sizes in the image relate."""
         return min(self.width, self.height)
 
     @property
     def octaves(self) -> int:
-        """Levels of detail in a line: 3 for one step, 8 from 32 steps on."""
+        """Levels of detail in a line: 3 for one step, 8 for 32 steps or more."""
         return min(8, 3 + int(math.log2(max(1, self.steps))))
 
     def shade(self, shape: Image.Image, tone: float, *, top: float | None = None) -> None:
-        """Fill a shape (mode L, as large as the canvas) with a tone, or with a gradient that ends in it."""
+        """Fill a shape (mode L, as large as the canvas) with a tone, or with a gradient from `top` to it."""
         if top is None:
             self.image.paste(round(tone), (0, 0), shape)
         else:
             self.image.paste(vertical_gradient(self.image.size, (top, tone)), (0, 0), shape)
 
 
-def scene(canvas: Canvas) -> None:
-    """Draw one of the scenes onto the canvas."""
-    scenes: Sequence[Callable[[Canvas], None]] = (_mountains, _waves, _worlds, _dunes)
+def draw_scene(canvas: Canvas) -> None:
+    """Draw a randomly chosen scene onto the canvas."""
+    scenes: Sequence[Callable[[Canvas], None]] = (_mountains, _waves, _planets, _dunes)
     scenes[canvas.composition.randrange(len(scenes))](canvas)
 
 
-def grain(tones: Image.Image, chance: random.Random) -> Image.Image:
-    """The tones with the fine grain of film, which also hides the steps of wide gradients."""
+def add_grain(tones: Image.Image, chance: random.Random) -> Image.Image:
+    """Add fine noise, which also hides banding in wide gradients."""
     noise = bytes(126 + value % 5 for value in chance.randbytes(_GRAIN_SIDE**2))
     tile = Image.frombytes("L", (_GRAIN_SIDE, _GRAIN_SIDE), noise)
     sheet = Image.new("L", tones.size)
@@ -73,7 +73,7 @@ def grain(tones: Image.Image, chance: random.Random) -> Image.Image:
 
 
 def vertical_gradient(size: tuple[int, int], stops: Sequence[float]) -> Image.Image:
-    """Tones from the top to the bottom, evenly spaced."""
+    """Create a vertical gradient through evenly spaced tones, from top to bottom."""
     column = Image.new("L", (1, len(stops)))
     column.frombytes(bytes(round(min(255.0, max(0.0, stop))) for stop in stops))
     smooth = resize(column, (1, 256), Image.Resampling.BICUBIC)
@@ -136,7 +136,7 @@ def _waves(canvas: Canvas) -> None:
         canvas.shade(_below(canvas, line), 150 - 135 * near, top=214 - 110 * near)
 
 
-def _worlds(canvas: Canvas) -> None:
+def _planets(canvas: Canvas) -> None:
     chance = canvas.composition
     _sky(canvas, (8, chance.uniform(30, 60), chance.uniform(70, 120)), stars=1.0)
     _glow(
@@ -148,11 +148,11 @@ def _worlds(canvas: Canvas) -> None:
     )
     big = chance.uniform(0.26, 0.36)
     x, y = chance.uniform(0.3, 0.7), chance.uniform(0.35, 0.6)
-    _world(canvas, x=x, y=y, radius=big, brightness=236, rings=chance.randrange(5) > 1)
+    _planet(canvas, x=x, y=y, radius=big, brightness=236, rings=chance.randrange(5) > 1)
     for _ in range(chance.randrange(2, 5)):
         angle, away = chance.uniform(0, math.tau), big * chance.uniform(1.35, 1.9)
         small = big * chance.uniform(0.08, 0.26)
-        _world(
+        _planet(
             canvas,
             x=x + away * math.cos(angle),
             y=y + away * math.sin(angle) * 0.8,
@@ -171,7 +171,7 @@ def _sky(canvas: Canvas, stops: Sequence[float], *, stars: float) -> None:
 
 
 def _glow(canvas: Canvas, *, x: float, y: float, radius: float, strength: float) -> None:
-    """Light that fades with the distance from a point; positions and radius in units of the picture."""
+    """Add light that fades with the distance from a point; position and radius are relative to the image."""
     side = max(2, round(2 * radius * canvas.unit))
     fading = [round(strength * max(0.0, 1 - tone / 181) ** 2) for tone in range(256)]
     light = map_tones(Image.radial_gradient("L"), fading)
@@ -188,10 +188,10 @@ def _sun(canvas: Canvas, *, x: float, y: float, radius: float) -> None:
     ImageDraw.Draw(canvas.image).ellipse(_around(middle, size), fill=252)
 
 
-def _world(
+def _planet(
     canvas: Canvas, *, x: float, y: float, radius: float, brightness: float, rings: bool = False
 ) -> None:
-    """A ball, and rings around it where asked for."""
+    """Draw a planet, with rings if `rings` is set."""
     middle, size = (x * canvas.width, y * canvas.height), radius * canvas.unit
     side = max(2, round(2 * size))
     shape = Image.new("L", (side, side))
@@ -205,7 +205,7 @@ def _world(
 
 
 def _lit_ball(side: int, brightness: float) -> Image.Image:
-    """A square of light that comes from the upper left: the face of a ball."""
+    """Create the surface of a ball lit from the upper left, as a square."""
     tones = [round(brightness - (brightness - 14) * min(1.0, tone / 165) ** 1.35) for tone in range(256)]
     light = resize(
         map_tones(Image.radial_gradient("L"), tones), (side * 2, side * 2), Image.Resampling.BILINEAR
@@ -215,7 +215,7 @@ def _lit_ball(side: int, brightness: float) -> Image.Image:
 
 
 def _add_bands(canvas: Canvas, ball: Image.Image) -> Image.Image:
-    """A ball with bands of weather; more of them with more steps."""
+    """Add bands of clouds to a ball; more steps give more bands."""
     bands = [canvas.composition.uniform(-14, 14) for _ in range(8)]
     bands += [canvas.detail.uniform(-9, 9) for _ in range(4 * canvas.octaves)]
     stripes = vertical_gradient(ball.size, [128 + band for band in bands])
@@ -232,13 +232,13 @@ def _ring(canvas: Canvas, middle: Point, size: float, *, behind: bool) -> None:
 
 
 def _ridge(canvas: Canvas, *, base: float, swing: float, roughness: float) -> list[Point]:
-    """A line of hills by midpoint displacement: `roughness` is how much of a swing its halves inherit."""
+    """Return a line of hills by midpoint displacement; each level swings `roughness` times the one before."""
     levels = canvas.octaves
     heights = [canvas.composition.uniform(-1, 1) for _ in range(4)]
     size = 1.0
     for level in range(levels):
         size *= roughness
-        chance = canvas.composition if level < 2 else canvas.detail  # noqa: PLR2004 - the coarse shape is shared
+        chance = canvas.composition if level < 2 else canvas.detail  # noqa: PLR2004 - the coarse shape does not depend on the steps
         middles = [(a + b) / 2 + chance.uniform(-size, size) for a, b in pairwise(heights)]
         heights = [height for pair in zip(heights, middles, strict=False) for height in pair] + [heights[-1]]
     step = canvas.width / (len(heights) - 1)
@@ -247,7 +247,7 @@ def _ridge(canvas: Canvas, *, base: float, swing: float, roughness: float) -> li
 
 
 def _swell(canvas: Canvas, *, base: float, height: float) -> list[Point]:
-    """The crests of a wave: a few sines of random phase."""
+    """Return the crest line of a wave: a sum of a few sines with random phases."""
     chance = canvas.composition
     sines = [(chance.uniform(1.0, 3.0) * (1 + index), chance.uniform(0, math.tau)) for index in range(3)]
     sines += [(chance.uniform(8, 20), canvas.detail.uniform(0, math.tau)) for _ in range(canvas.octaves // 3)]
@@ -260,7 +260,7 @@ def _swell(canvas: Canvas, *, base: float, height: float) -> list[Point]:
 
 
 def _below(canvas: Canvas, line: Sequence[Point]) -> Image.Image:
-    """Everything under a line that goes from the left edge to the right one."""
+    """Return the area below a line that runs from the left edge to the right one."""
     shape = Image.new("L", canvas.image.size)
     corners = [(canvas.width, canvas.height), (0, canvas.height)]
     ImageDraw.Draw(shape).polygon([*line, *corners], fill=255)

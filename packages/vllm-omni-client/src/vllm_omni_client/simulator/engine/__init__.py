@@ -1,1 +1,1 @@
-"""The simulated GPU: jobs, model rules, and the state of the engine."""
+"""Simulate the engine: turn requests into jobs, run them one batch at a time, and apply the model's rules."""

@@ -1,4 +1,4 @@
-"""Where the noise of an image is drawn: what PyTorch says of a device, on a server with a CUDA card."""
+"""Check a request's noise device as PyTorch does on a server with a CUDA card."""
 
 import re
 from typing import Final
@@ -9,7 +9,7 @@ _KINDS: Final = (
     *("cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla"),
     *("lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone"),
 )  # PyTorch 2.13
-# The name of a kind and perhaps a number, as PyTorch reads it (c10/core/Device.cpp).
+# A device type and an optional index, as PyTorch parses them (c10/core/Device.cpp).
 _DEVICE: Final = re.compile(r"(?P<kind>[A-Za-z_]+)(:(?P<index>0|[1-9][0-9]*))?")
 _LARGEST_INDEX: Final = 2**31 - 1
 _PRESENT: Final = ("cpu", "cuda")
@@ -29,10 +29,10 @@ _ABSENT: Final = {
 
 
 def check_device(device: str) -> None:
-    """Whether PyTorch can draw noise on a device of this name, such as "cpu" or "cuda:0".
+    """Check that PyTorch can generate noise on a device with this name, such as "cpu" or "cuda:0".
 
     Raises:
-        WorkerError: It cannot, in its words.
+        WorkerError: It cannot; the message is PyTorch's.
     """
     if not device:
         raise WorkerError("Device string must not be empty")
@@ -42,7 +42,7 @@ def check_device(device: str) -> None:
         raise WorkerError("error unpacking string as utf-8") from error
     named = _DEVICE.fullmatch(device)
     if named is None:
-        shown, zero, _ = device.partition("\0")  # the message ends at a zero byte, and its last quote with it
+        shown, zero, _ = device.partition("\0")  # the message ends at a zero byte, without its closing quote
         raise WorkerError(f"Invalid device string: '{shown}" + ("" if zero else "'"))
     kind, index = named["kind"], named["index"]
     if kind not in _KINDS:

@@ -1,69 +1,70 @@
-"""The GPU that is not there: runs one request, or one wave of equal ones, at a time, in order of arrival."""
+"""Run one request, or one batch of matching requests, at a time on a simulated GPU, in order of arrival."""
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from vllm_omni_client.simulator.engine.model_rules import ModelRules, WorkerError
+from vllm_omni_client.simulator.engine.out_of_memory import check_memory
 
 T = TypeVar("T")
 _MIB_PER_GIB = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work(Generic[T]):
-    """One request, as the engine sees it."""
+class EngineTask(Generic[T]):
+    """One request, as the engine runs it."""
 
     pixels: int
-    """Of all its pictures together."""
+    """Pixels of all its images together."""
     seconds: float
-    """What the real model needs for it on one H100."""
-    wave: Hashable
-    """Requests that are equal in this may run in one wave, on a server started for that."""
+    """Time (s) that the real model needs for it on one H100."""
+    batch_key: Hashable
+    """Requests with equal keys may run in one batch, if the server was started with a capacity above 1."""
     produce: Callable[[], T]
-    """Makes the pictures; called in a worker thread. What it raises fails this request alone."""
+    """Generates the images; called in a worker thread. An exception fails only this request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finished(Generic[T]):
-    """A request that was carried out."""
+class TaskResult(Generic[T]):
+    """The result of a request, with its timing."""
 
     value: T
     queue_seconds: float
-    """From its arrival to the start of its wave."""
+    """From its arrival to the start of its batch."""
     run_seconds: float
-    """From the start of its wave to the end."""
+    """From the start of its batch to the end."""
     peak_memory_mib: float
 
     @property
     def generation_seconds(self) -> float:
-        """From its arrival to its end: what the server reports as `stage_0_gen_ms`, waiting included."""
+        """From its arrival to its end, queueing included; the server reports this as `stage_0_gen_ms`."""
         return self.queue_seconds + self.run_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Job(Generic[T]):
-    work: Work[T]
+class _QueuedTask(Generic[T]):
+    task: EngineTask[T]
     arrived: float
-    outcome: asyncio.Future[Finished[T] | Exception]
+    outcome: asyncio.Future[TaskResult[T] | Exception]
 
-    def settle(self, outcome: Finished[T] | Exception) -> None:
-        """The outcome is a value also where it is an error: nobody may be left to retrieve an exception."""
+    def settle(self, outcome: TaskResult[T] | Exception) -> None:
+        """Set the outcome, as a plain value even for an error, since the caller may never retrieve it."""
         if not self.outcome.done():
             self.outcome.set_result(outcome)
 
 
 class Engine(Generic[T]):
-    """Carries out work first in, first out; belongs to one event loop at a time.
+    """Runs tasks first in, first out; belongs to one event loop at a time.
 
     Args:
-        rules: What a picture costs.
-        capacity: Requests in one wave, at least 1.
-        speed: Seconds here for one second of the real model; 0 is as fast as it goes.
-        gpu_gib: The GPU's memory in GiB; None for no limit.
+        rules: The model's rules, which say how much time and memory an image takes.
+        capacity: Requests in one batch, at least 1.
+        speed: Seconds here for one second of the real model; 0 runs as fast as possible.
+        gpu_gib: GPU memory in GiB; None: unlimited.
     """
 
     def __init__(self, *, rules: ModelRules, capacity: int, speed: float, gpu_gib: float | None) -> None:
@@ -71,125 +72,112 @@ class Engine(Generic[T]):
         self._capacity = capacity
         self._speed = speed
         self._gpu_gib = gpu_gib
-        self._waiting: deque[_Job[T]] = deque()
-        self._running: tuple[_Job[T], ...] = ()
+        self._waiting: deque[_QueuedTask[T]] = deque()
+        self._running: tuple[_QueuedTask[T], ...] = ()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def running(self) -> int:
-        """Requests under way."""
+        """Number of requests that are running."""
         return len(self._running)
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
+        """Number of requests in the queue."""
         return len(self._waiting)
 
-    async def run(self, work: Work[T]) -> Finished[T]:
-        """Carry out the work when its turn comes.
+    async def run(self, task: EngineTask[T]) -> TaskResult[T]:
+        """Run a task when its turn comes.
 
-        A call that is cancelled while it waits leaves the queue; one that runs is carried out to its end.
+        A call that is cancelled while it waits leaves the queue; one that is already running runs to its end.
 
         Raises:
-            WorkerError: Out of memory.
-            Exception: Whatever the work itself raised.
+            WorkerError: The GPU is out of memory.
+            Exception: Whatever the task itself raised.
         """
-        outcome: asyncio.Future[Finished[T] | Exception] = asyncio.get_running_loop().create_future()
-        job = _Job(work=work, arrived=time.monotonic(), outcome=outcome)
+        outcome: asyncio.Future[TaskResult[T] | Exception] = asyncio.get_running_loop().create_future()
+        queued = _QueuedTask(task=task, arrived=time.monotonic(), outcome=outcome)
         self._forget_closed_loops()
-        self._waiting.append(job)
+        self._waiting.append(queued)
         self._start_next()
         try:
             result = await outcome
         finally:
-            if job in self._waiting:
-                self._waiting.remove(job)
+            if queued in self._waiting:
+                self._waiting.remove(queued)
         if isinstance(result, Exception):
             raise result
         return result
 
     def _forget_closed_loops(self) -> None:
-        """Work whose event loop was closed under it will never end."""
+        """Drop tasks whose event loop was closed while they ran or waited: they would never end."""
         if self._task is not None and self._task.get_loop().is_closed():
             self._task, self._running = None, ()
             self._waiting.clear()
 
     def _start_next(self) -> None:
         if self._task is None and self._waiting:
-            self._running = self._next_wave()
+            self._running = self._next_batch()
             self._task = asyncio.get_running_loop().create_task(self._execute(self._running))
 
-    def _next_wave(self) -> tuple[_Job[T], ...]:
+    def _next_batch(self) -> tuple[_QueuedTask[T], ...]:
         first = self._waiting[0]
-        alike = [job for job in self._waiting if job.work.wave == first.work.wave][: self._capacity]
-        for job in alike:
-            self._waiting.remove(job)
-        return tuple(alike)
+        matching = [queued for queued in self._waiting if queued.task.batch_key == first.task.batch_key][
+            : self._capacity
+        ]
+        for queued in matching:
+            self._waiting.remove(queued)
+        return tuple(matching)
 
-    async def _execute(self, wave: tuple[_Job[T], ...]) -> None:
+    async def _execute(self, batch: tuple[_QueuedTask[T], ...]) -> None:
         started = time.monotonic()
         try:
-            values = await self._carry_out(wave, started)
-        except asyncio.CancelledError:  # the event loop ends, and with it everybody who waits
-            for job in (*wave, *self._waiting):
-                job.outcome.cancel()
+            values = await self._run_batch(batch, started)
+        except asyncio.CancelledError:  # the event loop ends, so cancel all who wait
+            for queued in (*batch, *self._waiting):
+                queued.outcome.cancel()
             raise
         finally:
             self._task, self._running = None, ()
-        for job, value in zip(wave, values, strict=True):
-            job.settle(self._finish(job, value, wave, started))
+        for queued, value in zip(batch, values, strict=True):
+            queued.settle(self._finish(queued, value, batch, started))
         self._start_next()
 
-    async def _carry_out(self, wave: tuple[_Job[T], ...], started: float) -> list[T | Exception]:
-        """Each job's value or error, after the time that the real model would need."""
+    async def _run_batch(self, batch: tuple[_QueuedTask[T], ...], started: float) -> list[T | Exception]:
+        """Return each task's value or error, after the time that the real model would need."""
         try:
-            self._check_memory(wave)
+            check_memory(self._rules, pixels=_pixels(batch), gpu_gib=self._gpu_gib)
         except WorkerError as error:
-            return [error] * len(wave)
-        values = [await asyncio.to_thread(_attempt, job.work.produce) for job in wave]
+            return [error] * len(batch)
+        values = [await asyncio.to_thread(_value_or_error, queued.task.produce) for queued in batch]
         seconds = sum(
-            job.work.seconds
-            for job, value in zip(wave, values, strict=True)
+            queued.task.seconds
+            for queued, value in zip(batch, values, strict=True)
             if not isinstance(value, Exception)
         )
         await asyncio.sleep(max(0.0, started + self._speed * seconds - time.monotonic()))
         return values
 
-    def _check_memory(self, wave: tuple[_Job[T], ...]) -> None:
-        pixels = sum(job.work.pixels for job in wave)
-        if self._gpu_gib is not None and self._rules.gib(pixels=pixels) > self._gpu_gib:
-            raise WorkerError(_out_of_memory(self._rules, pixels=pixels, gpu_gib=self._gpu_gib))
-
     def _finish(
-        self, job: _Job[T], value: T | Exception, wave: tuple[_Job[T], ...], started: float
-    ) -> Finished[T] | Exception:
+        self, queued: _QueuedTask[T], value: T | Exception, batch: tuple[_QueuedTask[T], ...], started: float
+    ) -> TaskResult[T] | Exception:
         if isinstance(value, Exception):
             return value
-        gib = self._rules.gib(pixels=sum(each.work.pixels for each in wave))
-        return Finished(
+        gib = self._rules.gib(pixels=_pixels(batch))
+        return TaskResult(
             value=value,
-            queue_seconds=started - job.arrived,
+            queue_seconds=started - queued.arrived,
             run_seconds=time.monotonic() - started,
             peak_memory_mib=gib * _MIB_PER_GIB,
         )
 
 
-def _attempt(produce: Callable[[], T]) -> T | Exception:
+def _pixels(batch: Sequence[_QueuedTask[T]]) -> int:
+    return sum(queued.task.pixels for queued in batch)
+
+
+def _value_or_error(produce: Callable[[], T]) -> T | Exception:
     try:
         return produce()
-    except Exception as error:  # noqa: BLE001 - the boundary of one request: its caller raises it again
+    except Exception as error:  # noqa: BLE001 - one request's boundary: the caller raises it again
         return error
-
-
-def _out_of_memory(rules: ModelRules, *, pixels: int, gpu_gib: float) -> str:
-    """PyTorch's message for an allocation that does not fit."""
-    resident = rules.family.resident_gib
-    free = max(0.0, gpu_gib - resident)
-    return (
-        f"CUDA out of memory. Tried to allocate {rules.activation_gib(pixels=pixels):.2f} GiB. "
-        f"GPU 0 has a total capacity of {gpu_gib:.2f} GiB of which {free:.2f} GiB is free. "
-        f"Including non-PyTorch memory, this process has {min(resident, gpu_gib):.2f} GiB memory in use. "
-        f"Of the allocated memory {min(resident, gpu_gib):.2f} GiB is allocated by PyTorch, and 0.00 GiB is "
-        "reserved by PyTorch but unallocated. If reserved but unallocated memory is large try setting "
-        "PYTORCH_ALLOC_CONF=expandable_segments:True to avoid fragmentation."
-    )

@@ -1,4 +1,4 @@
-"""A wish, made into work for the engine by the rules of its model."""
+"""Turn a parsed request into an engine job, by the rules of its model."""
 
 import math
 import secrets
@@ -9,20 +9,19 @@ from vllm_omni_client.simulator.drawing.drawing import Subject, draw
 from vllm_omni_client.simulator.drawing.editing import Sources
 from vllm_omni_client.simulator.drawing.encoding import PictureFormat
 from vllm_omni_client.simulator.engine.device import check_device
-from vllm_omni_client.simulator.engine.engine import Work
+from vllm_omni_client.simulator.engine.engine import EngineTask
 from vllm_omni_client.simulator.engine.model_rules import DEFAULT_STEPS, ModelRules, WorkerError
-from vllm_omni_client.simulator.http.adapter_path import no_adapter
+from vllm_omni_client.simulator.engine.out_of_memory import check_image_count
+from vllm_omni_client.simulator.http.adapter_path import missing_adapter
 from vllm_omni_client.simulator.http.parsed_request import ParsedRequest
 
 Pictures = tuple[bytes, ...]
-_LEAST_SEED, _SEED_LIMIT = -(2**63), 2**64  # what PyTorch takes, signed or not
-_MOST_PICTURES = 10_000
-"""Of one request: more than any GPU holds, and few enough to be counted out here."""
+_LEAST_SEED, _SEED_LIMIT = -(2**63), 2**64  # what PyTorch accepts, signed or unsigned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineJob:
-    """What a request comes to on this model."""
+    """What this model generates for a request: the images to draw and how to encode them."""
 
     subjects: tuple[Subject, ...]
     format: PictureFormat
@@ -30,44 +29,44 @@ class EngineJob:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of each picture in pixels."""
+        """Width and height of each image in pixels."""
         return self.subjects[0].width, self.subjects[0].height
 
     @property
     def steps(self) -> int:
-        """The denoising steps that are run."""
+        """The denoising steps to run."""
         return self.subjects[0].steps
 
     def pictures(self) -> Pictures:
-        """Draw and encode: some ten milliseconds of CPU for a megapixel."""
+        """Draw and encode the images; takes about 10 ms of CPU time per megapixel."""
         return tuple(
             self.format.encode(draw(subject), output_compression=self.output_compression)
             for subject in self.subjects
         )
 
-    def work(self, rules: ModelRules) -> Work[Pictures]:
-        """The order as the engine takes it."""
+    def task(self, rules: ModelRules) -> EngineTask[Pictures]:
+        """Return the job as a task for the engine."""
         first = self.subjects[0]
         pixels, n = first.width * first.height, len(self.subjects)
         guided = first.guidance is not None
         scale = first.guidance.scale if first.guidance else None
         alike = object() if first.sources is not None else first.adapter
-        return Work(
+        return EngineTask(
             pixels=pixels * n,
             seconds=rules.seconds(pixels=pixels, steps=first.steps, guided=guided, n=n),
-            wave=(first.width, first.height, first.steps, scale, n, alike),
+            batch_key=(first.width, first.height, first.steps, scale, n, alike),
             produce=self.pictures,
         )
 
 
-def order(parsed: ParsedRequest, rules: ModelRules, *, adapters: Collection[str]) -> EngineJob:
-    """What the model makes of the request: of the fields that it reads, and of no other.
+def create_job(parsed: ParsedRequest, rules: ModelRules, *, adapters: Collection[str]) -> EngineJob:
+    """Create the job for a request, from the fields that the model reads.
 
     Raises:
-        WorkerError: The model cannot do it.
+        WorkerError: The model refuses the request.
     """
     if parsed.adapter is not None and parsed.adapter.path not in adapters:
-        raise no_adapter(parsed.adapter.path)
+        raise missing_adapter(parsed.adapter.path)
     if parsed.generator_device is not None:
         check_device(parsed.generator_device)
     seed = secrets.randbelow(2**32) if parsed.seed is None else parsed.seed
@@ -92,8 +91,7 @@ def _subjects(parsed: ParsedRequest, rules: ModelRules, seed: int) -> tuple[Subj
     width, height = _size(parsed, rules)
     sources = _sources(parsed, rules, steps, size=(width, height))
     n = max(1, parsed.n)
-    if n > _MOST_PICTURES:
-        raise WorkerError(f"CUDA out of memory. There is no room for {n} pictures.")
+    check_image_count(n)
     return tuple(
         Subject(
             prompt=prompt,
@@ -111,7 +109,7 @@ def _subjects(parsed: ParsedRequest, rules: ModelRules, seed: int) -> tuple[Subj
 
 
 def _size(parsed: ParsedRequest, rules: ModelRules) -> tuple[int, int]:
-    """The size of the pictures: that of the first input where the model takes it from there."""
+    """Return the size of the images; if none is requested, an edit uses the size of its first input image."""
     width, height = parsed.width, parsed.height
     if parsed.pictures and rules.family.reads_pictures:
         for picture in parsed.pictures:
@@ -122,7 +120,7 @@ def _size(parsed: ParsedRequest, rules: ModelRules) -> tuple[int, int]:
 
 
 def _within_megapixel(width: int, height: int) -> tuple[int, int]:
-    """The size to which the server reduces an input picture that has more than a megapixel."""
+    """Return the size to which the server scales down an input image of more than one megapixel."""
     scale = min(1.0, math.sqrt(1024 * 1024 / (width * height)))
     return int(width * scale), int(height * scale)
 

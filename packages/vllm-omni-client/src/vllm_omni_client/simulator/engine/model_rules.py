@@ -1,4 +1,4 @@
-"""What a model reads, what it ignores, how it treats a size, and what a picture costs; from models.toml."""
+"""Apply each model's rules from models.toml: fields it reads, sizes, limits, and cost in time and memory."""
 
 import math
 import tomllib
@@ -12,14 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from vllm_omni_client.simulator.http.release import Release
 
 SIZE_MULTIPLE = 16
-"""Each side of a picture is a multiple of this: 8 of the VAE times patches of 2, for every model here."""
+"""Each side of an image is a multiple of this: the VAE's 8 times patches of 2, for every model here."""
 DEFAULT_SIDE = 1024
-"""Width and height where a request says no size (vllm-omni 0.30.0)."""
+"""Width and height if a request gives no size (vllm-omni 0.30.0)."""
 DEFAULT_STEPS = 50
-"""The steps where a request says none, whatever the model needs (vllm-omni 0.30.0)."""
+"""Steps if a request gives none, whatever the model needs (vllm-omni 0.30.0)."""
 _PIXELS_PER_MEGAPIXEL = 1024 * 1024
 _STEP_BYTES = 8
-_MOST_BYTES = 1024**4  # of memory, on any server
+_MOST_BYTES = 1024**4  # memory of any server
 _INT64_LIMIT = 2**63
 _FLOAT_LIMIT = 2**1023
 _FOUR_DIGITS = 1000
@@ -28,19 +28,19 @@ _UTF8_BYTES_PER_TOKEN = 4  # English prose under the tokenizers of these models:
 
 
 class WorkerError(Exception):
-    """The model's worker refused or failed: the server answers 500 with this text."""
+    """The model's worker refused the request or failed; the server answers 500 with this message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guidance:
-    """Classifier-free guidance as the model carries it out."""
+    """Classifier-free guidance as the model applies it."""
 
     scale: float
     negative_prompt: str
 
 
 class Ratios(BaseModel):
-    """The terms of the cost law, in units of a model's linear term."""
+    """The terms of the cost model, in units of a model's linear term."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,7 +50,7 @@ class Ratios(BaseModel):
 
 
 class Family(BaseModel):
-    """The rules of one family of models."""
+    """The rules of one model family."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,16 +65,16 @@ class Family(BaseModel):
     batches: bool
     pipeline: str
     input_pictures: int = Field(ge=1)
-    """How many an edit may bring."""
+    """How many input images an edit may have."""
     reads_pictures: bool
     needs_pictures: bool = False
     input_side_pixels: int = Field(default=1, ge=1)
-    """No side of an input picture may be shorter."""
+    """Minimum length of an input image's sides, in pixels."""
     input_aspect: int | None = None
-    """No side of an input picture may be longer than this many times the other."""
+    """Maximum ratio of an input image's longer side to its shorter one; None: no limit."""
     strength: Literal["unread", "read", "read_with_mask"] = "unread"
     positive_steps: bool = False
-    """The pipeline checks the steps of an edit itself."""
+    """Whether the pipeline itself refuses 0 or fewer steps."""
     linear_seconds: float = Field(gt=0)
     launch_seconds: float = Field(gt=0)
     resident_gib: float = Field(gt=0)
@@ -84,14 +84,14 @@ class Family(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRules:
-    """One family's rules, with the cost law's common ratios."""
+    """One family's rules, with the ratios of the cost model that all families share."""
 
     family: Family
     ratios: Ratios
     zero_guidance_is_one: bool = False
 
-    def under(self, release: Release) -> "ModelRules":
-        """The rules as an older release had them."""
+    def for_release(self, release: Release) -> "ModelRules":
+        """Return the rules as they were in an older release."""
         family = self.family
         if family.guidance == "guidance_scale_above_zero":
             family = family.model_copy(update={"guidance": release.z_image_guidance})
@@ -101,14 +101,14 @@ class ModelRules:
 
     @property
     def reads_true_cfg_scale(self) -> bool:
-        """Whether `true_cfg_scale` means anything to the model."""
+        """Whether the model uses `true_cfg_scale`."""
         return self.family.guidance == "true_cfg_scale_with_negative_prompt"
 
     def check_edit(self, *, steps: int, strength: float | None, edits: bool) -> None:
-        """The pipeline's own checks of what the form of an edit leaves open.
+        """Check what the pipeline itself checks, because the edit form sets no limits for it.
 
         Raises:
-            WorkerError: A number is out of its range, or there is no picture to edit.
+            WorkerError: A number is out of range, or there is no image to edit.
         """
         if self.family.needs_pictures and not edits:
             raise WorkerError("Received no input image. This model requires one input image to run.")
@@ -130,10 +130,10 @@ class ModelRules:
         check_steps(steps)
 
     def check_input(self, width: int, height: int) -> None:
-        """Whether the model takes an input picture of this size in pixels.
+        """Check that the model accepts an input image of this size in pixels.
 
         Raises:
-            WorkerError: It is too small or too narrow.
+            WorkerError: The image is too small or too narrow.
         """
         least, most = self.family.input_side_pixels, self.family.input_aspect
         if min(width, height) < least:
@@ -148,23 +148,23 @@ class ModelRules:
             )
 
     def check_reference(self, width: int, height: int) -> None:
-        """Whether a reference picture of this size in pixels is left with any, rounded down.
+        """Check that a reference image of this size in pixels does not round down to 0.
 
         Raises:
-            WorkerError: It is not.
+            WorkerError: It does.
         """
         if min(width, height) < SIZE_MULTIPLE:
             raise WorkerError("height and width must be > 0")
 
     def check_mask(self, pictures: Sequence[tuple[int, int]], size: tuple[int, int]) -> None:
-        """Whether a mask fits: the pipeline lays it over one input picture, of the size that is made.
+        """Check that a mask fits: the pipeline applies it to a single input image of the output's size.
 
         Args:
-            pictures: Width and height of each input picture in pixels.
-            size: Width and height of what is made.
+            pictures: Width and height of each input image in pixels.
+            size: Width and height of the output in pixels.
 
         Raises:
-            WorkerError: It does not.
+            WorkerError: It does not fit.
         """
         if self.family.strength != "read_with_mask":
             return
@@ -177,15 +177,15 @@ class ModelRules:
             raise _mismatch(math.prod(made), sum(map(math.prod, given)), 1)
 
     def strength(self, strength: float | None, *, steps: int, guided: bool) -> float:
-        """How far an edit may go from its picture, 0 to 1.
+        """Return how far an edit may depart from its input image, 0 to 1.
 
         Args:
-            strength: What was asked for.
+            strength: The requested strength; None if the request has none.
             steps: The denoising steps.
-            guided: A mask or a reference picture came with it.
+            guided: Whether the request has a mask or a reference image.
 
         Raises:
-            WorkerError: No step would be left.
+            WorkerError: No steps would be left to run.
         """
         reads = self.family.strength == "read" or (self.family.strength == "read_with_mask" and guided)
         if not reads:
@@ -208,7 +208,7 @@ class ModelRules:
         true_cfg_scale: float | None,
         negative_prompt: str | None,
     ) -> Guidance | None:
-        """The guidance that this model derives from a request; None where it runs without."""
+        """Return the guidance that the model derives from a request; None if it runs without guidance."""
         if guidance_scale == 0 and self.zero_guidance_is_one:
             guidance_scale = None
         match self.family.guidance:
@@ -219,16 +219,16 @@ class ModelRules:
                 scale = 1.0 if guidance_scale is None else guidance_scale
                 return Guidance(scale=scale, negative_prompt=negative_prompt or "") if scale > 0 else None
             case "true_cfg_scale_with_negative_prompt":
-                scale = true_cfg_scale or 4.0  # the pipeline's own default, also for 0
+                scale = true_cfg_scale or 4.0  # the pipeline's own default, used for 0 too
                 if negative_prompt is None or scale <= 1:
                     return None
                 return Guidance(scale=scale, negative_prompt=negative_prompt)
 
     def size(self, width: int | None, height: int | None) -> tuple[int, int]:
-        """The size in pixels that comes back for a requested one.
+        """Return the size in pixels that the model generates for a requested size.
 
         Raises:
-            WorkerError: The model cannot make this size.
+            WorkerError: The model cannot generate this size.
         """
         width = DEFAULT_SIDE if width is None else width
         height = DEFAULT_SIDE if height is None else height
@@ -246,18 +246,18 @@ class ModelRules:
         return floored
 
     def check_negative_prompt(self, prompt: str) -> None:
-        """Whether the model can read a negative prompt, where it is read at all.
+        """Check that the model can read a negative prompt.
 
         Raises:
-            WorkerError: It is too long or no text, for a model that minds.
+            WorkerError: The prompt is not valid text, or it is too long for a model that checks the length.
         """
         self._read(prompt, "negative_prompt")
 
     def prompt(self, prompt: str) -> str:
-        """The part of a prompt that the model reads.
+        """Return the part of a prompt that the model reads.
 
         Raises:
-            WorkerError: The prompt is blank, too long or no text, for a model that minds.
+            WorkerError: The prompt is not valid text, or it is blank or too long for a model that checks.
         """
         if self.family.blank_prompt == "fails" and not prompt.strip():
             raise WorkerError("`prompt` cannot be empty or whitespace-only.")
@@ -276,7 +276,7 @@ class ModelRules:
         return text[: limit * _UTF8_BYTES_PER_TOKEN].decode(errors="ignore")
 
     def seconds(self, *, pixels: int, steps: int, guided: bool, n: int) -> float:
-        """The time of one request of `n` pictures on one H100."""
+        """Return the time (s) that one request for `n` images takes on one H100."""
         megapixels = pixels / _PIXELS_PER_MEGAPIXEL
         linear = self.family.linear_seconds
         step = self.family.launch_seconds + linear * (megapixels + self.ratios.quadratic * megapixels**2)
@@ -284,11 +284,11 @@ class ModelRules:
         return linear * self.ratios.start + n * picture
 
     def gib(self, *, pixels: int) -> float:
-        """The GPU memory in GiB with pictures of this many pixels in all in the making."""
+        """Return the GPU memory (GiB) in use while images with this many pixels in total are generated."""
         return self.family.resident_gib + self.activation_gib(pixels=pixels)
 
     def activation_gib(self, *, pixels: int) -> float:
-        """What the making of pictures of this many pixels in all adds to the loaded model, in GiB."""
+        """Return the memory (GiB) that generating this many pixels needs on top of the loaded model."""
         return self.family.activation_gib_per_megapixel * pixels / _PIXELS_PER_MEGAPIXEL
 
 
@@ -300,7 +300,7 @@ class _Catalogue(BaseModel):
 
 
 def rules_for(model: str) -> ModelRules:
-    """The rules for a model, found by the last part of its Hugging Face id or path."""
+    """Look up the rules for a model by the last part of its Hugging Face id or path."""
     text = files("vllm_omni_client.simulator").joinpath("models.toml").read_text(encoding="utf-8")
     catalogue = _Catalogue.model_validate(tomllib.loads(text))
     name = model.rstrip("/\\").replace("\\", "/").rpartition("/")[2].lower()
@@ -316,10 +316,10 @@ def _mismatch(first: int, second: int, dimension: int) -> WorkerError:
 
 
 def check_steps(steps: int) -> None:
-    """Whether NumPy can lay out so many steps: no pipeline looks at them before.
+    """Check that NumPy can allocate an array of this many steps; no pipeline checks the number before that.
 
     Raises:
-        WorkerError: In NumPy's words.
+        WorkerError: It cannot; the message is NumPy's.
     """
     if steps * _STEP_BYTES <= _MOST_BYTES:
         return
@@ -351,7 +351,7 @@ def _check_divisible(side: str, value: int) -> None:
 def _encode(prompt: str) -> bytes:
     try:
         return prompt.encode()
-    except UnicodeEncodeError as error:  # a lone surrogate: the tokenizer refuses it in these words
+    except UnicodeEncodeError as error:  # a lone surrogate: the tokenizer refuses it with this message
         raise WorkerError(
             "TextEncodeInput must be Union[TextInputSequence, Tuple[InputSequence, InputSequence]]"
         ) from error

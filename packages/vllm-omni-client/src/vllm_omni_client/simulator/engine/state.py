@@ -1,4 +1,4 @@
-"""The state that a simulated server can be brought into: asleep, dead, or with another model."""
+"""Track the state of the simulated engine: alive or dead, awake or asleep, and the served model names."""
 
 import asyncio
 import uuid
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vllm_omni_client.simulator.http.http_error import HttpError
 
-_STAGES = (0,)  # a server of one diffusion stage
+_STAGES = (0,)  # a server with one diffusion stage
 _BYTES_PER_GIB = 1024**3
 _DISCARDED = 2
 
@@ -33,43 +33,43 @@ class WakeupRequest(BaseModel):
 
 
 class EngineState:
-    """How the server is at the moment; requests that come while it sleeps wait until it wakes.
+    """The engine's current state; requests that arrive while it sleeps wait until it wakes.
 
     Args:
-        names: The served names.
-        resident_gib: The GPU memory of the loaded model.
+        names: The served model names.
+        resident_gib: GPU memory of the loaded model, in GiB.
     """
 
     def __init__(self, names: Sequence[str], *, resident_gib: float) -> None:
         self._first_names = tuple(names)
         self.names: tuple[str, ...] = self._first_names
-        """The served names; the first one is what requests may name."""
+        """The served model names; requests may use the first one."""
         self.alive: bool = True
-        """Whether the engine answers."""
+        """Whether the engine is running."""
         self._resident_gib = resident_gib
         self._sleeping: set[int] = set()
         self.has_slept: bool = False
-        """Whether it was ever sent to sleep."""
+        """Whether it was ever put to sleep."""
         self._discarded = False
         self._awake: asyncio.Event | None = None
 
-    def heal(self) -> None:
-        """Be as at the start, but for sleep."""
+    def restore(self) -> None:
+        """Restore the state at startup, except sleep."""
         self.alive = True
         self.names = self._first_names
 
     async def until_awake(self) -> None:
-        """Return at once unless the server sleeps."""
+        """Wait until the server is awake; return at once if it is."""
         while self._awake is not None:
             await self._awake.wait()
 
     def sleep(self, request: SleepRequest) -> Mapping[str, object]:
-        """Free the GPU: level 1 keeps the weights in the host's memory, level 2 throws them away.
+        """Free the GPU: level 1 keeps the weights in host memory, level 2 discards them.
 
-        As on the server, a stage that there is not is refused and yet leaves it without admission.
+        As on the server, a request for an unknown stage is refused, yet image requests wait from then on.
 
         Raises:
-            Refusal: There is no such stage.
+            HttpError: There is no such stage.
         """
         self._awake = self._awake or asyncio.Event()
         self.has_slept = True
@@ -89,7 +89,7 @@ class EngineState:
         """Load the model onto the GPU again.
 
         Raises:
-            Refusal: Its weights were thrown away.
+            HttpError: Its weights were discarded.
         """
         if not self._sleeping.intersection(request.stage_ids):
             return {"status": "SKIPPED", "reason": "Target stages are not sleeping."}

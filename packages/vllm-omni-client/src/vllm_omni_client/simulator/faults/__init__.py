@@ -1,1 +1,1 @@
-"""Faults: what goes wrong, with which requests, and how it is carried out."""
+"""Inject faults: define them, choose the requests they affect, and break replies and connections."""

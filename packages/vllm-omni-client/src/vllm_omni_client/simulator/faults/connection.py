@@ -1,4 +1,4 @@
-"""The connection under a request: what a fault needs to break it."""
+"""Give each request access to its TCP connection, so that a fault can reset or close it."""
 
 import asyncio
 import struct
@@ -20,28 +20,28 @@ _METHODS = frozenset(
         *("SUBSCRIBE", "TRACE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE"),
     )
 )
-"""The methods that the server's parser reads (llhttp 9); a request with another one is none to it."""
+"""The methods that the server's parser accepts (llhttp 9); it rejects a request with any other method."""
 _END_OF_HEAD, _BLANKS = b"\r\n\r\n", b" \t"
 _EXTENSION = "vllm_omni_client.connection"
-_NO_REQUEST = PlainTextResponse(
+_INVALID_REQUEST = PlainTextResponse(
     "Invalid HTTP request received.", status_code=HTTPStatus.BAD_REQUEST, headers={"connection": "close"}
 )
-_AT_ONCE = struct.pack("ii", 1, 0)  # lingering is on, for no time: closing resets
+_LINGER_ZERO = struct.pack("ii", 1, 0)  # linger on, for 0 s: closing resets the connection
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection on a port."""
+    """The TCP connection of a request."""
 
     transport: asyncio.Transport
 
     @staticmethod
     def of(scope: Scope) -> "Connection":
-        """The connection of a request.
+        """Return the connection of a request.
 
         Raises:
-            ConnectionResetError: There is none, as client and server are in one process; the caller sees
-                this error in place of a broken connection.
+            ConnectionResetError: There is none because client and server share a process; the caller sees
+                this error instead of a broken connection.
         """
         connection: object = scope.get("extensions", {}).get(_EXTENSION)
         if not isinstance(connection, Connection):
@@ -49,58 +49,60 @@ class Connection:
         return connection
 
     def reset(self) -> None:
-        """Break it: the other side learns of it by an error."""
+        """Reset the connection; the other side gets an error."""
         under: socket | None = self.transport.get_extra_info("socket")
         if under is not None:
-            under.setsockopt(SOL_SOCKET, SO_LINGER, _AT_ONCE)
+            under.setsockopt(SOL_SOCKET, SO_LINGER, _LINGER_ZERO)
         self.transport.abort()
 
     def close(self) -> None:
-        """End it in good order, after what has been sent."""
+        """Close the connection cleanly after the data already written has been sent."""
         self.transport.close()
 
 
-class OpenProtocol(H11Protocol):
-    """HTTP/1.1 as uvicorn speaks it; requests know their connection, and blanks at the end of a header stay.
+class ConnectionAwareProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 protocol, with access to the connection and with trailing blanks kept in headers.
 
-    h11 drops such blanks, and the parser of the server leaves them: a content type of "application/json " is
-    refused there.
+    h11 strips such blanks; the server's parser keeps them, so the server refuses a content type of
+    "application/json ".
     """
 
     _head: bytes = b""
 
     def data_received(self, data: bytes) -> None:
-        """Keep the head of a request as it is written."""
+        """Remember the head of a request as it was sent."""
         if self.conn.their_state is IDLE:
             self._head = data if _END_OF_HEAD in self._head else self._head + data
         super().data_received(data)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn narrows it
-        """Remember the connection for the requests that will come on it."""
+        """Make the connection available to the requests that arrive on it."""
         super().connection_made(transport)
-        self.app: ASGIApp = _knowing(self.app, Connection(transport), lambda: self._head)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue] - uvicorn's own types of the same
+        self.app: ASGIApp = _with_connection(self.app, Connection(transport), lambda: self._head)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue] - uvicorn's own types for the same
 
 
-def _knowing(app: ASGIApp, connection: Connection, head: Callable[[], bytes]) -> ASGIApp:
-    async def knowing(scope: Scope, receive: Receive, send: Send) -> None:
+def _with_connection(app: ASGIApp, connection: Connection, head: Callable[[], bytes]) -> ASGIApp:
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             if scope["method"] not in _METHODS:
-                await _NO_REQUEST(scope, receive, send)
+                await _INVALID_REQUEST(scope, receive, send)
                 return
-            scope["headers"] = _as_written(scope["headers"], head())
+            scope["headers"] = _with_blanks(scope["headers"], head())
             scope["extensions"] = {**scope.get("extensions", {}), _EXTENSION: connection}
         await app(scope, receive, send)
 
-    return knowing
+    return wrapped
 
 
-def _as_written(headers: list[tuple[bytes, bytes]], head: bytes) -> list[tuple[bytes, bytes]]:
-    """The headers with the blanks that end their lines, unless the lines are not to be told apart."""
+def _with_blanks(headers: list[tuple[bytes, bytes]], head: bytes) -> list[tuple[bytes, bytes]]:
+    """Restore the trailing blanks of the headers, unless the head's lines do not match them one to one."""
     _, *lines = head.partition(_END_OF_HEAD)[0].split(b"\r\n")
     if len(lines) != len(headers):
         return headers
-    return [(name, value + _ending(line)) for (name, value), line in zip(headers, lines, strict=True)]
+    return [
+        (name, value + _trailing_blanks(line)) for (name, value), line in zip(headers, lines, strict=True)
+    ]
 
 
-def _ending(line: bytes) -> bytes:
+def _trailing_blanks(line: bytes) -> bytes:
     return line[len(line.rstrip(_BLANKS)) :]

@@ -1,4 +1,4 @@
-"""The routes by which a test steers a simulated server from outside; there are none unless asked for."""
+"""Serve the optional routes through which a test adds, lists and clears the faults of a running server."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -15,7 +15,7 @@ from vllm_omni_client.simulator.faults.fault import AsFault, FaultPlan
 PATH = "/simulator/faults"
 
 
-class Orders(BaseModel):
+class FaultsRequest(BaseModel):
     """The body of a POST: the faults to add, as text or as objects."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
@@ -24,7 +24,10 @@ class Orders(BaseModel):
 
 
 def control_routes(plan: FaultPlan, engine_state: EngineState) -> Sequence[Route]:
-    """GET tells how often each fault has happened, POST adds some, DELETE ends all and heals the server."""
+    """Build the routes: GET counts how often each fault happened, POST adds faults, DELETE removes all.
+
+    DELETE also brings a dead engine back to life and restores the served names.
+    """
 
     def state() -> Response:
         return JSONResponse({"faults": dict(plan.counts()), "alive": engine_state.alive})
@@ -34,16 +37,16 @@ def control_routes(plan: FaultPlan, engine_state: EngineState) -> Sequence[Route
 
     async def add(request: Request) -> Response:
         try:
-            orders = Orders.model_validate_json(await request.body())
+            added = FaultsRequest.model_validate_json(await request.body())
         except ValidationError as error:
             message = "; ".join(each["msg"] for each in error.errors())
             return JSONResponse({"error": message}, status_code=HTTPStatus.BAD_REQUEST)
-        plan.add(*orders.faults)
+        plan.add(*added.faults)
         return state()
 
     async def clear(_: Request) -> Response:
         plan.clear()
-        engine_state.heal()
+        engine_state.restore()
         return state()
 
     return [

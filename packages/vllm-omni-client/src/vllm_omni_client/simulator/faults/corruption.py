@@ -1,4 +1,4 @@
-"""A good reply made bad: what faults do to it before it is sent."""
+"""Corrupt a good reply before it is sent: change its body or its images, or cut it short."""
 
 import base64
 import io
@@ -15,6 +15,7 @@ from vllm_omni_client.simulator.faults.fault import Fault
 _MEBIBYTE = 1024 * 1024
 _GZIP = 31  # zlib's name for that container
 _JUNK = "!not*base64!"
+_CUT_SHORT = frozenset(("truncate", "reset-in"))
 _WRONG_TYPES: Mapping[str, object] = {
     "created": "yesterday",
     "data": {"b64_json": 7},
@@ -25,8 +26,8 @@ _WRONG_TYPES: Mapping[str, object] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """A whole reply."""
+class CompleteReply:
+    """A complete reply."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
@@ -34,37 +35,42 @@ class Reply:
 
     @property
     def media_type(self) -> str:
-        """The content type without its parameters."""
+        """The content type, without parameters."""
         value = next((value for name, value in self.headers if name.lower() == b"content-type"), b"")
         return value.decode("latin-1").partition(";")[0].strip().lower()
 
-    def with_body(self, body: bytes, **headers: str) -> "Reply":
-        """The reply with another body, of whatever length; headers are named with underscores."""
-        changed = {name.replace("_", "-"): value for name, value in headers.items()}
-        changed["content-length"] = str(len(body))
-        kept = [pair for pair in self.headers if pair[0].decode("latin-1").lower() not in changed]
-        added = [(name.encode(), value.encode("latin-1")) for name, value in changed.items()]
-        return replace(self, headers=(*kept, *added), body=body)
+    def with_body(self, body: bytes, **headers: str) -> "CompleteReply":
+        """Replace the body, its content length, and the given headers (with underscores for hyphens)."""
+        replaced = {name.replace("_", "-"): value for name, value in headers.items()}
+        replaced["content-length"] = str(len(body))
+        unchanged = [pair for pair in self.headers if pair[0].decode("latin-1").lower() not in replaced]
+        added = [(name.encode(), value.encode("latin-1")) for name, value in replaced.items()]
+        return replace(self, headers=(*unchanged, *added), body=body)
 
 
-def corrupt(fault: Fault, reply: Reply) -> Reply:
-    """The reply after the fault; an error stays what it is, and so does a fault that has nothing to spoil."""
+def corrupt(fault: Fault, reply: CompleteReply) -> CompleteReply:
+    """Apply the fault to the reply; an error, or a reply that the fault does not concern, stays as it is."""
     corrupt_bytes = _CORRUPTIONS.get(fault.kind)
-    if corrupt_bytes is None or reply.status != 200:  # noqa: PLR2004 - only pictures are spoilt
+    if corrupt_bytes is None or reply.status != 200:  # noqa: PLR2004 - only images are corrupted
         return reply
     return corrupt_bytes(fault, reply)
 
 
+def sent_part(fault: Fault, reply: CompleteReply) -> bytes:
+    """Return the part of the body to send: the first half if the fault cuts the reply short, else all."""
+    return reply.body[: len(reply.body) // 2] if fault.kind in _CUT_SHORT else reply.body
+
+
 def gzip_bomb(mebibytes: int) -> bytes:
-    """About a thousandth of the size that it unpacks to."""
+    """Compress this many mebibytes to about a thousandth of that size."""
     packer = zlib.compressobj(wbits=_GZIP)
     block = b"A" * _MEBIBYTE
     packed = [packer.compress(block) for _ in range(mebibytes)]
     return b"".join([*packed, packer.flush()])
 
 
-def _with_data(reply: Reply, change: Callable[[list[str]], list[str]]) -> Reply:
-    """The reply with its base64 texts changed; one without pictures in `data` as it is."""
+def _with_data(reply: CompleteReply, change: Callable[[list[str]], list[str]]) -> CompleteReply:
+    """Change the base64 strings of a reply; a reply without images in `data` is returned as it is."""
     document = cast("object", json.loads(reply.body)) if reply.media_type == "application/json" else None
     pictures = _pictures(document)
     if not (pictures and isinstance(document, dict)):
@@ -82,31 +88,33 @@ def _pictures(document: object) -> list[dict[str, object]]:
     return listed if all(isinstance(each.get("b64_json"), str) for each in listed) else []
 
 
-def _redrawn(reply: Reply, change: Callable[[Image.Image], Image.Image]) -> Reply:
-    """The reply with its pictures changed, in the format that they have."""
+def _with_images(reply: CompleteReply, change: Callable[[Image.Image], Image.Image]) -> CompleteReply:
+    """Change the images of a reply and encode them in the format they had."""
 
-    def redrawn(content: bytes) -> bytes:
+    def encode_changed(content: bytes) -> bytes:
         with Image.open(io.BytesIO(content)) as picture:
             buffer = io.BytesIO()
             change(picture.convert("RGB")).save(buffer, picture.format)
         return buffer.getvalue()
 
     if reply.media_type.startswith("image/"):
-        return reply.with_body(redrawn(reply.body))
+        return reply.with_body(encode_changed(reply.body))
     return _with_data(
         reply,
-        lambda texts: [base64.b64encode(redrawn(base64.b64decode(text))).decode() for text in texts],
+        lambda strings: [
+            base64.b64encode(encode_changed(base64.b64decode(text))).decode() for text in strings
+        ],
     )
 
 
-_CORRUPTIONS: Mapping[str, Callable[[Fault, Reply], Reply]] = {
+_CORRUPTIONS: Mapping[str, Callable[[Fault, CompleteReply], CompleteReply]] = {
     "no-json": lambda _, reply: reply.with_body(b'{"created": 17, "data": ['),
     "wrong-types": lambda _, reply: reply.with_body(json.dumps(_WRONG_TYPES).encode()),
     "gzip-bomb": lambda fault, reply: reply.with_body(gzip_bomb(fault.mebibytes), content_encoding="gzip"),
-    "fewer": lambda _, reply: _with_data(reply, lambda texts: texts[:-1]),
+    "fewer": lambda _, reply: _with_data(reply, lambda strings: strings[:-1]),
     "junk-base64": lambda _, reply: _with_data(
-        reply, lambda texts: [_JUNK + text[len(_JUNK) :] for text in texts]
+        reply, lambda strings: [_JUNK + text[len(_JUNK) :] for text in strings]
     ),
-    "black": lambda _, reply: _redrawn(reply, lambda picture: Image.new("RGB", picture.size)),
-    "wrong-size": lambda _, reply: _redrawn(reply, lambda picture: picture.reduce(2)),
+    "black": lambda _, reply: _with_images(reply, lambda picture: Image.new("RGB", picture.size)),
+    "wrong-size": lambda _, reply: _with_images(reply, lambda picture: picture.reduce(2)),
 }

@@ -1,4 +1,4 @@
-"""Between the server and its clients: lets things go wrong as a plan has it."""
+"""Apply planned faults to requests: return errors, delay or corrupt replies, and break connections."""
 
 import asyncio
 from http import HTTPStatus
@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vllm_omni_client.simulator.engine.state import EngineState
 from vllm_omni_client.simulator.faults.connection import Connection
-from vllm_omni_client.simulator.faults.corruption import Reply, corrupt
+from vllm_omni_client.simulator.faults.corruption import CompleteReply, corrupt, sent_part
 from vllm_omni_client.simulator.faults.fault import Fault, FaultPlan
 from vllm_omni_client.simulator.http.http_error import HttpError
 from vllm_omni_client.simulator.http.release import Release
@@ -17,7 +17,7 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 class FaultInjector:
-    """An ASGI application that answers as another one does, but for the faults of a plan."""
+    """ASGI middleware that passes requests through, except those that a fault affects."""
 
     def __init__(self, app: ASGIApp, *, plan: FaultPlan, engine_state: EngineState, release: Release) -> None:
         self._app = app
@@ -26,8 +26,8 @@ class FaultInjector:
         self._engine_state = engine_state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, well or badly."""
-        fault = self._plan.meet(scope["path"]) if scope["type"] == "http" else None
+        """Answer one request, with a fault if the plan has one for it."""
+        fault = self._plan.next_fault(scope["path"]) if scope["type"] == "http" else None
         if fault is None:
             await self._app(scope, receive, send)
             return
@@ -51,8 +51,8 @@ class FaultInjector:
                 reply = await asyncio.to_thread(corrupt, fault, await self._reply(scope, receive))
                 await _send(reply, fault, scope, receive, send)
 
-    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
-        """What the server answers, whole."""
+    async def _reply(self, scope: Scope, receive: Receive) -> CompleteReply:
+        """Collect the complete reply of the server."""
         messages: list[Message] = []
 
         async def keep(message: Message) -> None:
@@ -60,37 +60,37 @@ class FaultInjector:
 
         await self._app(scope, receive, keep)
         start, *rest = messages
-        return Reply(
+        return CompleteReply(
             status=start["status"],
             headers=tuple((bytes(name), bytes(value)) for name, value in start["headers"]),
             body=b"".join(message.get("body", b"") for message in rest),
         )
 
 
-async def _send(reply: Reply, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a reply, all of it or as far as the fault lets it come."""
-    half = len(reply.body) // 2
+async def _send(reply: CompleteReply, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a reply as far as the fault allows, then break the connection if the fault says so."""
+    body = sent_part(fault, reply)
     await send({"type": "http.response.start", "status": reply.status, "headers": list(reply.headers)})
     match fault.kind:
         case "trickle":
-            trickling = asyncio.create_task(_trickle(reply.body, fault.seconds, send))
-            leaving = asyncio.create_task(_wait_for_disconnect(receive))
+            trickling = asyncio.create_task(_trickle(body, fault.seconds, send))
+            disconnect = asyncio.create_task(_wait_for_disconnect(receive))
             try:
-                await asyncio.wait((trickling, leaving), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((trickling, disconnect), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 trickling.cancel()
-                leaving.cancel()
+                disconnect.cancel()
         case "truncate":
-            await _body(send, reply.body[:half], more=True)
+            await _body(send, body, more=True)
             await _break(scope, receive, gently=True)
         case "reset-in":
-            await _body(send, reply.body[:half], more=True)
+            await _body(send, body, more=True)
             await _break(scope, receive)
         case "reset-after":
-            await _body(send, reply.body)
+            await _body(send, body)
             Connection.of(scope).reset()
         case _:
-            await _body(send, reply.body)
+            await _body(send, body)
 
 
 async def _trickle(content: bytes, seconds: float, send: Send) -> None:
@@ -105,7 +105,7 @@ async def _body(send: Send, content: bytes, *, more: bool = False) -> None:
 
 
 async def _break(scope: Scope, receive: Receive, *, gently: bool = False) -> None:
-    """Break the connection, and wait until the server has noticed, so that it sends nothing of its own."""
+    """Break the connection and wait until the server notices, so that it sends nothing of its own."""
     connection = Connection.of(scope)
     if gently:
         connection.close()
@@ -115,13 +115,13 @@ async def _break(scope: Scope, receive: Receive, *, gently: bool = False) -> Non
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
-    """Return when the connection is gone."""
+    """Wait until the connection is gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def _read(receive: Receive) -> None:
-    """Take the whole request: who still sends would not see the reply."""
+    """Read the complete request; a client that is still sending would not see the reply."""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
@@ -129,7 +129,7 @@ async def _read(receive: Receive) -> None:
 
 
 def _error(fault: Fault, release: Release) -> Response:
-    """An error of the server itself, or of a proxy before it."""
+    """Build an error reply of the server itself, or of a proxy in front of it."""
     if fault.kind == "out-of-memory":
         return HttpError(
             HTTPStatus.INTERNAL_SERVER_ERROR,

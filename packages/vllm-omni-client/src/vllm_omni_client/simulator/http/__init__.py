@@ -1,1 +1,1 @@
-"""The simulated server over HTTP: routes, request bodies, replies, errors and metrics."""
+"""Serve the simulated server over HTTP: routes, request bodies, replies, errors and metrics."""

@@ -1,4 +1,4 @@
-"""A LoRA adapter that is not there: where a server looks for it, and in which words it fails."""
+"""Word the error for a LoRA adapter that does not exist, as the server does for each kind of path."""
 
 import posixpath
 import re
@@ -6,15 +6,15 @@ from typing import Final
 
 from vllm_omni_client.simulator.engine.model_rules import WorkerError
 
-# What huggingface_hub takes for the name of a repository (utils/_validators.py).
+# What huggingface_hub accepts as the name of a repository (utils/_validators.py).
 _REPOSITORY: Final = re.compile(r"(\b[\w\-.]{1,96}\b/)?\b[\w\-.]{1,96}\b", re.ASCII)
 _HOME: Final = "/root"
 _CONFIGURATION: Final = "adapter_config.json"
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, on Linux
 
 
-def no_adapter(path: str) -> WorkerError:
-    """What is said of an adapter that is not there; the name of a repository is looked up, in vain."""
+def missing_adapter(path: str) -> WorkerError:
+    """Build the error for an adapter that does not exist; a repository name is looked up without success."""
     if "\0" in path:
         return WorkerError("embedded null byte")
     try:

@@ -1,4 +1,4 @@
-"""The simulated server as an ASGI application: routes, the key's guard, the framework's own errors."""
+"""Build the simulated server as an ASGI application: routes, API key check and framework errors."""
 
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,19 +19,19 @@ from vllm_omni_client.simulator.faults.control import control_routes
 from vllm_omni_client.simulator.faults.fault import FaultPlan
 from vllm_omni_client.simulator.faults.injection import FaultInjector
 from vllm_omni_client.simulator.http.http_error import Crash
-from vllm_omni_client.simulator.http.http_metrics import Instrumented
+from vllm_omni_client.simulator.http.http_metrics import HttpMetricsMiddleware
 from vllm_omni_client.simulator.http.openapi import openapi_document
 from vllm_omni_client.simulator.http.release import Release
 from vllm_omni_client.simulator.http.server import SimulatedServer, load, ping
 from vllm_omni_client.simulator.http.unimplemented import unimplemented_routes
 from vllm_omni_client.simulator.settings import SimulatorSettings
 
-_GUARDED = ("/v1", "/v2", "/inference", "/cohere")
+_GUARDED_PATHS = ("/v1", "/v2", "/inference", "/cohere")
 _ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
 
 
 class Simulation:
-    """A simulated server, and what steers it while it runs.
+    """A simulated server, with access to its faults and its engine while it runs.
 
     Raises:
         ValueError: The model cannot run as many requests at once as the settings ask for.
@@ -40,18 +40,18 @@ class Simulation:
     def __init__(self, settings: SimulatorSettings | None = None) -> None:
         self.settings: SimulatorSettings = settings or SimulatorSettings()
         self.faults: FaultPlan = FaultPlan(self.settings.faults, seed=self.settings.fault_seed)
-        """What goes wrong from now on."""
+        """The faults in effect; change them at any time."""
         server = SimulatedServer(self.settings)
         self.engine_state: EngineState = server.engine_state
-        """Whether the engine lives, and under which names the model is served."""
+        """The state of the engine: whether it is alive, and the served model names."""
         self.app: Starlette = _application(self.settings, server, self.faults)
-        """The ASGI application; it needs no lifespan."""
+        """The ASGI application; it needs no lifespan events."""
 
 
 def create_app(settings: SimulatorSettings | None = None) -> Starlette:
-    """A simulated server: for `httpx.ASGITransport` in the same process, or for any ASGI server.
+    """Create a simulated server for `httpx.ASGITransport` in the same process, or for any ASGI server.
 
-    It needs no lifespan and no port. Each application has its own queue, counters and settings.
+    It needs neither lifespan events nor a port. Each application has its own queue, counters and settings.
 
     Raises:
         ValueError: The model cannot run as many requests at once as the settings ask for.
@@ -66,10 +66,10 @@ def _application(settings: SimulatorSettings, server: SimulatedServer, plan: Fau
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
     routes = [*_routes(server), *control]
     handlers = frozenset(route.path for route in routes)
-    counting = Middleware(Instrumented, traffic=server.traffic, handlers=handlers)
+    counting = Middleware(HttpMetricsMiddleware, http_metrics=server.http_metrics, handlers=handlers)
     return Starlette(
         routes=routes,
-        middleware=[faults, *guard, Middleware(_LastResort, release=server.release), cors, counting],
+        middleware=[faults, *guard, Middleware(_CrashHandler, release=server.release), cors, counting],
         exception_handlers={HTTPException: _framework_error},
     )
 
@@ -104,7 +104,7 @@ def _routes(server: SimulatedServer) -> list[Route]:
 
 
 def _page(title: str) -> Callable[[Request], Awaitable[Response]]:
-    """Where the server has an interactive description: a page that points to the plain one."""
+    """Return an endpoint that stands in for the server's interactive API docs and links to the plain ones."""
 
     async def page(_: Request) -> Response:
         link = '<a href="/openapi.json">/openapi.json</a>'
@@ -116,7 +116,7 @@ def _page(title: str) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str) -> Route:
-    """A route of one method alone: unlike Starlette, the server does not answer HEAD where it answers GET."""
+    """Create a route for one method: unlike Starlette, the server does not answer HEAD for a GET route."""
     route = Route(path, endpoint, methods=[method])
     route.methods = {method}
     return route
@@ -125,19 +125,19 @@ def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], method
 async def _framework_error(_: Request, error: Exception) -> Response:
     status, detail, headers = HTTPStatus.INTERNAL_SERVER_ERROR.value, str(error), None
     if isinstance(error, HTTPException):
-        status, detail, headers = error.status_code, error.detail, _in_order(error.headers)
+        status, detail, headers = error.status_code, error.detail, _sort_allowed_methods(error.headers)
     return JSONResponse({"detail": detail}, status_code=status, headers=headers)
 
 
-def _in_order(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    """The headers, the methods of `Allow` in a fixed order: the framework names them in a random one."""
+def _sort_allowed_methods(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """Sort the methods in the header `Allow`, which the framework lists in random order."""
     if headers is None or "Allow" not in headers:
         return headers
     return {**headers, "Allow": ", ".join(sorted(headers["Allow"].split(", ")))}
 
 
-class _LastResort:
-    """Answers for what has crashed."""
+class _CrashHandler:
+    """Answers requests whose handler raised `Crash`."""
 
     def __init__(self, app: ASGIApp, *, release: Release) -> None:
         self._app = app
@@ -151,7 +151,7 @@ class _LastResort:
 
 
 class _KeyGuard:
-    """Lets nobody without the key into the guarded routes; looks before anything of the request is read."""
+    """Refuses requests to the guarded routes without the API key, before reading any of the request."""
 
     def __init__(self, app: ASGIApp, *, api_key: str) -> None:
         self._app = app
@@ -166,7 +166,7 @@ class _KeyGuard:
         )
 
     def _allows(self, scope: Scope) -> bool:
-        if not scope["path"].startswith(_GUARDED):
+        if not scope["path"].startswith(_GUARDED_PATHS):
             return True
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and hmac.compare_digest(key.encode(), self._api_key)

@@ -1,4 +1,4 @@
-"""The body of a request, read and checked as the server's framework does it, refusals included."""
+"""Read and validate request bodies as the server's framework does, with the same errors."""
 
 import json
 from collections.abc import Mapping
@@ -12,20 +12,20 @@ from starlette.requests import Request
 
 from vllm_omni_client.simulator.http.edit_request import LISTS, ImageEditRequest
 from vllm_omni_client.simulator.http.generation_request import ImageGenerationRequest, request_type
-from vllm_omni_client.simulator.http.http_error import Complaint, HttpError
+from vllm_omni_client.simulator.http.http_error import HttpError, RequestValidationError
 from vllm_omni_client.simulator.http.release import Release
 
 M = TypeVar("M", bound=BaseModel)
-_NAMELESS = ("image[]", "url[]")
+_ALIASED_LISTS = ("image[]", "url[]")
 
 
 async def read_generation_request(request: Request, release: Release) -> ImageGenerationRequest:
-    """The request for pictures in the body.
+    """Read the request for images from a JSON body.
 
     Raises:
-        Refusal: It is no JSON, or does not fit the schema.
-        HTTPException: It cannot be decoded at all: another shape of error on the server, too.
-        starlette.requests.ClientDisconnect: The client left before the body had arrived.
+        HttpError: The body is not JSON, or it does not fit the schema.
+        HTTPException: The body cannot be decoded at all; on the server, too, this error has another shape.
+        starlette.requests.ClientDisconnect: The client disconnected before the body had arrived.
     """
     document = await _plain_document(request)
     lacking = release.lacks_generation_fields
@@ -35,28 +35,28 @@ async def read_generation_request(request: Request, release: Release) -> ImageGe
     known = {name: value for name, value in fields.items() if name not in lacking}
     try:
         return _validate(request_type(release), known, context=release)
-    except Complaint as complaint:
-        raise complaint.about(known, fields) from complaint
+    except RequestValidationError as error:
+        raise error.with_full_input(known, fields) from error
 
 
 async def read_json(request: Request, model: type[M]) -> M:
-    """A body of JSON, whatever its type is said to be within `application/*json`.
+    """Read a JSON body of any content type `application/json` or `application/*+json`.
 
     Raises:
-        Refusal: It does not fit the schema.
-        HTTPException: It cannot be decoded at all.
-        starlette.requests.ClientDisconnect: The client left before the body had arrived.
+        HttpError: The body does not fit the schema.
+        HTTPException: The body cannot be decoded at all.
+        starlette.requests.ClientDisconnect: The client disconnected before the body had arrived.
     """
     return _validate(model, await _document(request))
 
 
 async def read_edit_request(request: Request, release: Release) -> ImageEditRequest:
-    """The form in the body; what is neither a form nor a multipart one is an empty form.
+    """Read the form in the body; a body that is not a form counts as an empty one.
 
     Raises:
-        Refusal: It does not fit the schema.
-        HTTPException: A part is too large, there are too many, or the parts cannot be told apart.
-        starlette.requests.ClientDisconnect: The client left before the body had arrived.
+        HttpError: The form does not fit the schema.
+        HTTPException: A part is too large, there are too many parts, or they cannot be separated.
+        starlette.requests.ClientDisconnect: The client disconnected before the body had arrived.
     """
     form = await request.form()
     fields: dict[str, object] = {}
@@ -69,16 +69,16 @@ async def read_edit_request(request: Request, release: Release) -> ImageEditRequ
 
 
 async def _plain_document(request: Request) -> object:
-    """The decoded body of a route that takes nothing but plain JSON."""
+    """Decode the body of a route that accepts only `application/json`."""
     document = await _document(request)
     content_type = request.headers.get("content-type", "")
     if content_type.lower().split(";")[0] != "application/json":
-        raise Complaint(["Unsupported Media Type: Only 'application/json' is allowed"])
+        raise RequestValidationError(["Unsupported Media Type: Only 'application/json' is allowed"])
     return document
 
 
 async def _document(request: Request) -> object:
-    """The body, decoded where it is said to be JSON; None for none."""
+    """Return the body, decoded if its content type is JSON; None if it is empty."""
     content = await request.body()
     if not _is_json(request.headers.get("content-type", "")):
         return content or None
@@ -86,7 +86,7 @@ async def _document(request: Request) -> object:
 
 
 def _is_json(content_type: str) -> bool:
-    """Whether the framework decodes this type before it looks whether the route takes it."""
+    """Return whether the framework decodes this content type before checking that the route accepts it."""
     message = Message()
     message["content-type"] = content_type
     subtype = message.get_content_subtype()
@@ -106,28 +106,30 @@ def _decode(content: bytes) -> object:
             "input": {},
             "ctx": {"error": error.msg},
         }
-        raise Complaint([invalid]) from error
-    except (ValueError, RecursionError) as error:  # no text, a number without end, nested too deeply
+        raise RequestValidationError([invalid]) from error
+    except (ValueError, RecursionError) as error:  # invalid text, a number too long, nested too deeply
         raise HTTPException(HTTPStatus.BAD_REQUEST, "There was an error parsing the body") from error
 
 
 def _validate(model: type[M], document: object, *, context: object = None, form: bool = False) -> M:
     if document is None:
         missing = {"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}
-        raise Complaint([missing])
+        raise RequestValidationError([missing])
     try:
         return model.model_validate(document, from_attributes=True, context=context)
-    except UnicodeEncodeError as error:  # pydantic cannot hand on a message with half a character
+    except UnicodeEncodeError as error:  # pydantic cannot report a message with a lone surrogate
         raise HttpError(HTTPStatus.BAD_REQUEST, str(error), kind="BadRequestError") from error
     except ValidationError as error:
-        raise Complaint([_placed(dict(each), form=form) for each in error.errors()]) from error
+        raise RequestValidationError(
+            [_locate_in_body(dict(each), form=form) for each in error.errors()]
+        ) from error
 
 
-def _placed(error: dict[str, object], *, form: bool) -> Mapping[str, object]:
-    """The error as of the body; a form's missing field has no input, one of JSON has all the others."""
+def _locate_in_body(error: dict[str, object], *, form: bool) -> Mapping[str, object]:
+    """Prefix the error's place with `body`, and drop the input of a missing form field."""
     error.pop("url", None)
     if form and error["type"] == "missing":
         error["input"] = None
     place = cast("tuple[object, ...]", error["loc"])
-    # An item of a list that goes by an alias is told without the list's name: a trait of the framework.
-    return error | {"loc": ("body", *(place[1:] if form and place[0] in _NAMELESS else place))}
+    # The framework reports an item of an aliased list without the list's name.
+    return error | {"loc": ("body", *(place[1:] if form and place[0] in _ALIASED_LISTS else place))}

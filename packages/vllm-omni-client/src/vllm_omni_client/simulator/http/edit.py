@@ -1,4 +1,4 @@
-"""POST /v1/images/edits: from the form of a request to what it asks for."""
+"""Check the form of POST /v1/images/edits in the server's order and parse it into a request."""
 
 import json
 from collections.abc import Mapping
@@ -30,10 +30,10 @@ _BOT_TASKS = (None, "recaption", "think", "think_recaption", "vanilla")
 async def parse(
     request: ImageEditRequest, rules: ModelRules, *, model: str, max_pixels: int | None, release: Release
 ) -> ParsedRequest:
-    """What the request asks for, after every check that the server makes, in its order.
+    """Parse the form after making every check that the server makes, in the same order.
 
     Raises:
-        Refusal: With the server's status and message.
+        HttpError: A check fails; the status and message are the server's.
     """
     check_model(request.model, served=model, release=release)
     _check_form(request, rules, release)
@@ -73,7 +73,7 @@ async def parse(
 
 
 def _check_form(request: ImageEditRequest, rules: ModelRules, release: Release) -> None:
-    """What is refused before any picture is opened."""
+    """Check what the server checks before it opens any image."""
     if request.response_format != "b64_json":
         raise HttpError(HTTPStatus.BAD_REQUEST, "Only response_format 'b64_json' is supported now.")
     if request.stream:
@@ -83,7 +83,7 @@ def _check_form(request: ImageEditRequest, rules: ModelRules, release: Release) 
         )
     given, most = len(request.inputs), rules.family.input_pictures
     if not given:
-        # The phrase is spelt out: newer Pythons have another one for this status.
+        # The phrase is spelled out, because newer Pythons have a different one for this status.
         raise HttpError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "Field 'image' or 'url' is required",
@@ -99,7 +99,7 @@ def _check_form(request: ImageEditRequest, rules: ModelRules, release: Release) 
 
 
 async def _open_one(source: object) -> Image.Image | None:
-    return None if source is None else (await open_images([source]))[0]  # pyright: ignore[reportArgumentType] - a field of the form
+    return None if source is None else (await open_images([source]))[0]  # pyright: ignore[reportArgumentType] - a form field
 
 
 def _adapter(text: str | None) -> Adapter | None:
@@ -115,7 +115,7 @@ def _adapter(text: str | None) -> Adapter | None:
 
 
 def _size(request: ImageEditRequest, first: Image.Image, release: Release) -> tuple[int | None, int | None]:
-    """The size asked for: the first picture's, unless another or a resolution is named."""
+    """Return the requested size: the first input image's, unless the request gives a size or resolution."""
     resolution, auto = request.resolution, request.size.lower() == "auto"
     if resolution is not None and resolution not in _RESOLUTIONS:
         raise ValueError(f"Invalid resolution {resolution}. Supported resolutions: {_RESOLUTIONS}.")
@@ -136,7 +136,7 @@ def _check_task(request: ImageEditRequest) -> None:
 
 
 def _format(request: ImageEditRequest) -> str:
-    """PNG where the picture is to be transparent and no format that the server knows is named."""
+    """Return the requested format if the server knows it, else PNG for a transparent image, else JPEG."""
     known = PictureFormat.spelling(request.output_format)
     transparent = (request.background or "auto").lower() == "transparent"
     return known or ("png" if transparent else "jpeg")

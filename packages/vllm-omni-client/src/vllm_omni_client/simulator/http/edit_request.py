@@ -1,4 +1,4 @@
-"""The form of POST /v1/images/edits as the server takes it: most of its numbers have no bounds there."""
+"""Define the form of POST /v1/images/edits as the server accepts it, with few limits on numbers."""
 
 from typing import Annotated, ClassVar
 
@@ -8,7 +8,7 @@ from starlette.datastructures import UploadFile
 
 def _as_upload(value: object) -> object:
     if not isinstance(value, UploadFile):
-        raise ValueError(f"Expected UploadFile, received: {type(value)}")  # noqa: TRY004 - the server's own words and type
+        raise ValueError(f"Expected UploadFile, received: {type(value)}")  # noqa: TRY004 - the server's own message and type
     return value
 
 
@@ -17,11 +17,11 @@ File = Annotated[
 ]
 Upload = Annotated[File, BeforeValidator(_as_upload)]
 LISTS = ("image", "image[]", "url", "url[]")
-"""The fields that may be given more than once; of the others the last one counts."""
+"""Fields that may be given more than once; for any other field, the last value counts."""
 
 
 class ImageEditRequest(BaseModel):
-    """What to make of which pictures; the order of the fields is the order of the errors."""
+    """The input images and how to edit them; errors are reported in the order of the fields."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True, protected_namespaces=(), arbitrary_types_allowed=True
@@ -61,5 +61,5 @@ class ImageEditRequest(BaseModel):
 
     @property
     def inputs(self) -> list[UploadFile | str]:
-        """The input pictures: files, then addresses; of two spellings of a field the first counts."""
+        """The input images, files before URLs; if both spellings of a field are given, the first counts."""
         return [*(self.image or self.image_array or ()), *(self.url or self.url_array or ())]

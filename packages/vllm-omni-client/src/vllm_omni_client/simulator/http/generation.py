@@ -1,4 +1,4 @@
-"""POST /v1/images/generations: from the body of a request to what it asks for."""
+"""Check the body of POST /v1/images/generations in the server's order and parse it into a request."""
 
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -26,10 +26,10 @@ ROUTE = "Image generation"
 def parse(
     request: ImageGenerationRequest, *, model: str, max_pixels: int | None, release: Release
 ) -> ParsedRequest:
-    """What the request asks for, after every check that the server makes before it queues a request.
+    """Parse the body after making every check that the server makes before it queues a request.
 
     Raises:
-        Refusal: With the server's status and message.
+        HttpError: A check fails; the status and message are the server's.
     """
     check_model(request.model, served=model, release=release)
     try:
@@ -41,10 +41,10 @@ def parse(
         raise failure(ROUTE, error) from error
     if release.limits_generated_size:
         check_size(*size, max_pixels=max_pixels, release=release)
-    return _parsed(request, adapter, size, release)
+    return _to_parsed_request(request, adapter, size, release)
 
 
-def _parsed(
+def _to_parsed_request(
     request: ImageGenerationRequest,
     adapter: Adapter | None,
     size: tuple[int | None, int | None],
@@ -74,7 +74,7 @@ def _parsed(
 
 
 def _nesting(parameters: object) -> int:
-    """How many objects and lists lie in one another; 0 for a plain value."""
+    """Return how deep objects and lists are nested; 0 for a plain value."""
     depth = 0
     level = [parameters]
     while True:

@@ -1,7 +1,7 @@
-"""The body of POST /v1/images/generations as the server takes it: lenient where the server is lenient.
+"""Define and validate the body of POST /v1/images/generations, as leniently as the server does.
 
-Numbers in strings are taken, unknown fields ignored, and a value out of its range is reported in pydantic's
-words; each of these is the server's behaviour (vllm-omni 0.30.0), so this is pydantic in its lax mode.
+As on the server (vllm-omni 0.30.0), numbers in strings are accepted, unknown fields are ignored, and a value
+out of range is reported in pydantic's words; hence pydantic's lax mode.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _SYSTEM_PROMPTS = ("dynamic", "en_vanilla", "en_recaption", "en_think_recaption"
 
 
 class ResponseFormat(StrEnum):
-    """How the pictures are sent; a URL is known by name only."""
+    """How the images are sent; `url` is a known value that the server refuses."""
 
     B64_JSON = "b64_json"
     URL = "url"
@@ -29,41 +29,47 @@ class ResponseFormat(StrEnum):
 
 
 class OlderResponseFormat(StrEnum):
-    """The same before there were files."""
+    """The response formats of releases that send no files."""
 
     B64_JSON = "b64_json"
     URL = "url"
 
 
 class ImageGenerationRequest(BaseModel):
-    """What to draw; the order of the fields is the order of the errors."""
+    """What to generate; errors are reported in the order of the fields."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, protected_namespaces=())
 
-    prompt: str = Field(description="What the picture shows.")
-    bot_task: str | None = Field(default=None, description="Task of a HunyuanImage model.")
-    model: str | None = Field(default=None, description="The first served name, or nothing.")
-    n: int = Field(default=1, ge=1, le=10, description="Pictures in one forward pass.")
+    prompt: str = Field(description="What the image shows.")
+    bot_task: str | None = Field(default=None, description="Task for a HunyuanImage model.")
+    model: str | None = Field(default=None, description="The first served name, if given.")
+    n: int = Field(default=1, ge=1, le=10, description="Number of images, generated in one forward pass.")
     size: str | None = Field(default=None, description="WIDTHxHEIGHT in pixels.")
     response_format: ResponseFormat = Field(default=ResponseFormat.B64_JSON, description="b64_json or file.")
     user: str | None = Field(default=None, description="Not used.")
-    layers: int | None = Field(default=None, description="Layers of a layered model, 2 to 10.")
-    negative_prompt: str | None = Field(default=None, description="What the picture should not show.")
-    system_prompt: str | None = Field(default=None, description="System prompt of a HunyuanImage model.")
+    layers: int | None = Field(default=None, description="Number of layers for a layered model, 2 to 10.")
+    negative_prompt: str | None = Field(default=None, description="What the image should not show.")
+    system_prompt: str | None = Field(default=None, description="System prompt for a HunyuanImage model.")
     use_system_prompt: str | None = Field(default=None, description="Which system prompt to use.")
     num_inference_steps: int | None = Field(default=None, ge=1, le=200, description="Denoising steps.")
-    guidance_scale: float | None = Field(default=None, ge=0.0, le=20.0, description="Guidance.")
-    true_cfg_scale: float | None = Field(default=None, ge=0.0, le=20.0, description="Guidance of Qwen-Image.")
+    guidance_scale: float | None = Field(default=None, ge=0.0, le=20.0, description="Guidance scale.")
+    true_cfg_scale: float | None = Field(
+        default=None, ge=0.0, le=20.0, description="Guidance scale of Qwen-Image."
+    )
     flow_shift: float | None = Field(default=None, description="Shift of the noise schedule.")
-    extra_params: dict[str, object] | None = Field(default=None, description="Parameters of one pipeline.")
+    extra_params: dict[str, object] | None = Field(
+        default=None, description="Parameters for a specific pipeline."
+    )
     seed: int | None = Field(default=None, ge=_INT64_MIN, le=_INT64_MAX, description="Start of the noise.")
-    generator_device: str | None = Field(default=None, description="Where the noise is drawn.")
-    lora: dict[str, object] | None = Field(default=None, description="name, path, scale of an adapter.")
+    generator_device: str | None = Field(default=None, description="Device that generates the noise.")
+    lora: dict[str, object] | None = Field(default=None, description="Name, path and scale of an adapter.")
     vae_use_slicing: bool | None = Field(default=False, description="Not used.")
     vae_use_tiling: bool | None = Field(default=False, description="Not used.")
     output_format: str | None = Field(default=None, description="png, jpeg or webp.")
-    output_compression: int = Field(default=100, ge=0, le=100, description="Quality, or 100 for plain PNG.")
-    return_stage_metrics: bool | None = Field(default=None, description="Tell more in `metrics`.")
+    output_compression: int = Field(
+        default=100, ge=0, le=100, description="Quality of JPEG or WebP; 100 for PNG without compression."
+    )
+    return_stage_metrics: bool | None = Field(default=None, description="Add details to `metrics`.")
 
     @field_validator("size")
     @classmethod
@@ -74,7 +80,7 @@ class ImageGenerationRequest(BaseModel):
 
     @field_validator("response_format")
     @classmethod
-    def _response_format_is_no_url(cls, value: ResponseFormat, info: ValidationInfo) -> ResponseFormat:
+    def _response_format_is_not_url(cls, value: ResponseFormat, info: ValidationInfo) -> ResponseFormat:
         if value == ResponseFormat.URL:
             known = "'b64_json' or 'file'" if _release(info).sends_files else "'b64_json'"
             raise ValueError(f"Only {known} response format is supported, got: ResponseFormat.URL")
@@ -97,7 +103,7 @@ class ImageGenerationRequest(BaseModel):
 
 
 class _AnySeed(ImageGenerationRequest):
-    """The same before seeds had bounds."""
+    """The request in releases without limits on the seed."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(title="ImageGenerationRequest")
 
@@ -105,15 +111,15 @@ class _AnySeed(ImageGenerationRequest):
 
 
 class _JsonOnly(_AnySeed):
-    """The same before there were files."""
+    """The request in releases that send no files."""
 
-    response_format: OlderResponseFormat = Field(  # pyright: ignore[reportIncompatibleVariableOverride] - another enumeration in JSON, and nothing here tells them apart
+    response_format: OlderResponseFormat = Field(  # pyright: ignore[reportIncompatibleVariableOverride] - another enumeration in JSON, with equal values
         default=OlderResponseFormat.B64_JSON, description="b64_json."
     )
 
 
 def request_type(release: Release) -> type[ImageGenerationRequest]:
-    """The request as a release declares it, but for the fields that it lacks."""
+    """Return the request type of a release; it still contains fields that the release lacks."""
     if not release.sends_files:
         return _JsonOnly
     return ImageGenerationRequest if release.bounds_seeds else _AnySeed
@@ -127,14 +133,14 @@ def _release(info: ValidationInfo) -> Release:
 
 
 def check_layers(layers: int | None, release: Release) -> None:
-    """Whether a layered picture may have so many layers.
+    """Check the number of layers of a layered image.
 
     Args:
-        layers: How many.
-        release: Whose bounds hold.
+        layers: Number of layers; None if the request has none.
+        release: The release whose limits apply.
 
     Raises:
-        ValueError: In the server's words.
+        ValueError: The number is out of range; the message is the server's.
     """
     least = release.smallest_layers
     if layers is not None and not least <= layers <= _MOST_LAYERS:
@@ -144,10 +150,10 @@ def check_layers(layers: int | None, release: Release) -> None:
 
 
 def parse_size(size: str) -> tuple[int, int]:
-    """Width and height in pixels, as the server reads "WIDTHxHEIGHT": with everything that `int()` takes.
+    """Parse "WIDTHxHEIGHT" into pixels as the server does: each part may be anything that `int()` accepts.
 
     Raises:
-        ValueError: In the server's words, for a reply of 400.
+        ValueError: The size is invalid; the message is the server's, and the reply is 400.
     """
     parts = size.split("x")
     if len(parts) != 2:  # noqa: PLR2004 - width and height
@@ -165,18 +171,18 @@ def parse_size(size: str) -> tuple[int, int]:
 
 
 def check_lora(lora: Mapping[str, object]) -> Adapter:
-    """The adapter that is asked for.
+    """Validate the requested adapter and return it.
 
     Raises:
-        ValueError: In the server's words, for a reply of 400.
-        TypeError: A number is given as a list or an object, for a reply of 500.
-        OverflowError: A number is infinite, likewise.
+        ValueError: The adapter is invalid; the message is the server's, and the reply is 400.
+        TypeError: A number is given as a list or an object; the reply is 500.
+        OverflowError: A number is infinite; the reply is 500.
     """
     name = lora.get("name") or lora.get("lora_name") or lora.get("adapter")
     keys = ("local_path", "path", "lora_path", "lora_local_path")
     path = next((lora[key] for key in keys if lora.get(key)), None)
     if path and all(lora.get(key) is None for key in _LORA_IDS):
-        str(path).encode()  # the server makes an id of it, before it looks for a name
+        str(path).encode()  # the server derives an id from it before it checks the name
     if not name or not path:
         raise ValueError("Invalid lora object: both name and path are required.")
     scale = _number(lora, float, "scale", "lora_scale")
@@ -188,4 +194,4 @@ def check_lora(lora: Mapping[str, object]) -> Adapter:
 
 def _number(lora: Mapping[str, object], kind: type[float], *names: str) -> float | None:
     value = next((lora[name] for name in names if lora.get(name) is not None), None)
-    return None if value is None else kind(value)  # pyright: ignore[reportArgumentType] - what it refuses is the server's refusal
+    return None if value is None else kind(value)  # pyright: ignore[reportArgumentType] - the server fails on the same values

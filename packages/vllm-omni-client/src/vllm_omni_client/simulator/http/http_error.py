@@ -1,4 +1,4 @@
-"""The server's error bodies, and the one exception that carries them to the reply."""
+"""Build the server's error bodies, and carry them to the reply in exceptions."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from vllm_omni_client.simulator.http.release import Release
 _MAX_ERRORS = 10
 _MAX_INPUT_CHARS = 200
 _MAX_ERROR_CHARS = 1000
-"""The server's own bounds on what it repeats of a bad request (vllm 0.30.0)."""
+"""The server's own limits on how much of a bad request it repeats (vllm 0.30.0)."""
 _PACKAGES = "/usr/local/lib/python3.12/dist-packages"
 _BRACKET = re.compile(r"[\[\]{}()]")
 _KINDS = frozenset(
@@ -23,7 +23,7 @@ _KINDS = frozenset(
         *("list", "tuple", "dict", "set", "frozenset", "complex", "none", "nonetype"),
     )
 )
-"""Parts of an error's place that are kinds of schema, and no names of fields (vllm 0.26.0 and later)."""
+"""Parts of an error's place that are schema types instead of field names (vllm 0.26.0 and later)."""
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
 _FRAME = re.compile(r'\n?\s*File "[^"]+", line \d+, in \S+(\n\s+.*)?')
 _PATHS = (
@@ -33,7 +33,7 @@ _PATHS = (
 
 
 class HttpError(Exception):
-    """A request ends with this status and message instead of a picture."""
+    """An error reply: the request ends with this status and message instead of an image."""
 
     def __init__(
         self, status: HTTPStatus, message: str, *, param: str | None = None, kind: str | None = None
@@ -44,15 +44,15 @@ class HttpError(Exception):
         self.param = param
         self.kind: str = kind or status.phrase
         self.is_plain: bool = kind is not None
-        """Whether the server writes it itself, and not by its framework: then as it stands."""
+        """Whether the server builds the error without its framework; its message is then sent unchanged."""
 
     def response(self, release: Release, *, path: str = "", method: str = "POST") -> JSONResponse:
-        """The reply; a message that cannot be encoded gives way to the reason, as on the server.
+        """Build the reply; if the message cannot be encoded, the reply gives the reason, as on the server.
 
         Args:
-            release: In whose words.
-            path: The route, where it is told.
-            method: And its method.
+            release: The release whose wording to use.
+            path: The route's path, for messages that mention it.
+            method: The route's method, likewise.
         """
         try:
             return JSONResponse(self._body(release, f"{method} {path}"), status_code=self.status)
@@ -68,23 +68,23 @@ class HttpError(Exception):
         return {"error": error}
 
     def parameter_name(self, release: Release) -> str | None:
-        """The parameter, as far as a release names it."""
+        """Return the parameter's name if the release reports it."""
         return self.param if release.names_params else None
 
-    def message_for(self, release: Release, route: str) -> str:  # noqa: ARG002  # other refusals are worded by them
-        """The message, as a release words it."""
+    def message_for(self, release: Release, route: str) -> str:  # noqa: ARG002 - subclasses use them
+        """Return the message in the wording of a release."""
         return self.message
 
 
 class Crash(HttpError):
-    """A fault of the server's own code: answered outside of all else, also of the headers for browsers."""
+    """An unhandled exception in the server's code; the reply to it has no CORS headers."""
 
     def __init__(self, message: str) -> None:
         super().__init__(HTTPStatus.INTERNAL_SERVER_ERROR, message, kind="InternalServerError")
 
 
-class Complaint(HttpError):
-    """The refusal of a request that broke the schema: an error a line, the first one's place as `param`."""
+class RequestValidationError(HttpError):
+    """A request that does not fit the schema: one line per error, and the first error's place as `param`."""
 
     def __init__(self, errors: Sequence[Mapping[str, object] | str]) -> None:
         first = errors[0]
@@ -93,43 +93,43 @@ class Complaint(HttpError):
         self.errors = errors
 
     def parameter_name(self, release: Release) -> str | None:
-        """The parameter, as far as a release names it."""
+        """Return the parameter's name if the release reports it."""
         first = self.errors[0]
         if release.cleans_params or not release.names_params or isinstance(first, str):
             return super().parameter_name(release)
         return _place(first, clean=False)
 
-    def about(self, read: object, given: object) -> "Complaint":
-        """The same, of what was given where a part of it was read."""
+    def with_full_input(self, read: object, given: object) -> "RequestValidationError":
+        """Return the same error with `given` as the input wherever it reports `read`, a part of it."""
         errors = [
             {**error, "input": given}
             if not isinstance(error, str) and "input" in error and error["input"] is read
             else error
             for error in self.errors
         ]
-        return Complaint(errors)
+        return RequestValidationError(errors)
 
     def message_for(self, release: Release, route: str) -> str:
-        """The message, as a release words it."""
+        """Return the message in the wording of a release."""
         label = "error" if len(self.errors) == 1 else "errors"
         head = f"{len(self.errors)} validation {label}:"
-        whole = "\n".join([head, *(f"  {error}" for error in self.errors)])
-        match release.complaint:
+        full = "\n".join([head, *(f"  {error}" for error in self.errors)])
+        match release.validation_errors:
             case "short":
                 lines = [head, *(f"  {_line(error)}" for error in self.errors[:_MAX_ERRORS])]
                 if len(self.errors) > _MAX_ERRORS:
                     lines.append(f"  ...and {len(self.errors) - _MAX_ERRORS} more {label}")
                 return "\n".join(lines)
-            case "whole":
-                return whole
+            case "full":
+                return full
             case "twice":
-                # A check of the server's own, in place of the framework's, has no place.
+                # The server's own checks, unlike the framework's, report no place in the code.
                 place = "" if isinstance(self.errors[0], str) else _code_place(release, route)
-                return f"{whole}{place} {list(self.errors)}"
+                return f"{full}{place} {list(self.errors)}"
 
 
 def _code_place(release: Release, route: str) -> str:
-    """Where the server's framework says that it found the fault."""
+    """Return the place in the server's code that the framework reports for the error."""
     place = release.code_places.get(route)
     if place is None:
         return ""
@@ -137,7 +137,7 @@ def _code_place(release: Release, route: str) -> str:
 
 
 def sanitise(message: str) -> str:
-    """The message without file paths, memory addresses and stack frames, as the server sends it."""
+    """Remove file paths, memory addresses and stack frames from the message, as the server does."""
     message = _FRAME.sub("", _ADDRESS.sub(">", message))
     for path in _PATHS:
         message = path.sub("<path>", message)
@@ -145,7 +145,7 @@ def sanitise(message: str) -> str:
 
 
 def _place(error: Mapping[str, object], *, clean: bool = True) -> str:
-    """Where the error is, without what is the schema's own and no name of a field."""
+    """Return the error's place as field names joined by dots, without the parts that belong to the schema."""
     place = error.get("loc")
     parts = [str(part) for part in cast("tuple[object, ...]", place)] if isinstance(place, tuple) else []
     named = [part for part in parts if not (_BRACKET.search(part) or part.lower() in _KINDS)]
@@ -163,7 +163,7 @@ def _line(error: Mapping[str, object] | str) -> str:
 
 
 def _describe_input(value: object) -> str:
-    """The offending value, described rather than repeated where it is a container, cut where it is long."""
+    """Describe the invalid value: a container by its size, and a long string cut off."""
     if isinstance(value, list | dict | bytes):
         unit = "bytes" if isinstance(value, bytes) else "items"
         return f"<{type(value).__name__} of {len(value)} {unit}>"  # pyright: ignore[reportUnknownArgumentType] - JSON

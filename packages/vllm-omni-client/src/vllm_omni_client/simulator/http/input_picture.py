@@ -1,4 +1,4 @@
-"""The pictures that a request brings: uploads and data URLs. The simulator never fetches an address."""
+"""Open the input images of a request, from uploads or data URLs; no other URL is ever fetched."""
 
 import base64
 import binascii
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from PIL import Image, UnidentifiedImageError
 from starlette.datastructures import UploadFile
 
-from vllm_omni_client.simulator.http.remote_image import why_unreachable
+from vllm_omni_client.simulator.http.remote_image import fetch_error
 
 Source = UploadFile | str
 _ONE_TOO_MANY = "cannot be 1 more than a multiple of 4"
@@ -16,10 +16,10 @@ UNREADABLE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.De
 
 
 async def open_images(sources: Sequence[Source]) -> tuple[Image.Image, ...]:
-    """The pictures, of which only the heads have been read.
+    """Open the images, reading only their headers.
 
     Raises:
-        ValueError: One is no picture, in the server's words, for a reply of 400.
+        ValueError: One is not an image; the message is the server's, and the reply is 400.
     """
     return tuple([await _open(source) for source in sources])
 
@@ -30,7 +30,7 @@ async def _open(source: Source) -> Image.Image:
     elif source.startswith("data:image"):
         content, complaint = _decode(source), "Invalid base64 image"
     elif source.startswith("http"):
-        raise ValueError(f"Failed to download image from URL {source}: {why_unreachable(source)}")
+        raise ValueError(f"Failed to download image from URL {source}: {fetch_error(source)}")
     else:
         raise ValueError(f"Unsupported input: {source}")
     try:
@@ -40,13 +40,13 @@ async def _open(source: Source) -> Image.Image:
 
 
 def _decode(address: str) -> bytes:
-    """The content of a data URL, as leniently as the server decodes it."""
+    """Decode the content of a data URL, as leniently as the server does."""
     _, comma, text = address.partition(",")
     if not comma:
         raise ValueError("Invalid base64 image: not enough values to unpack (expected 2, got 1)")
     try:
         return base64.b64decode(text)
     except (binascii.Error, ValueError) as error:
-        # The server decodes with pybase64, which has another message for a single character too many.
+        # The server decodes with pybase64, whose message for a single extra character differs.
         shown = "Invalid number of data characters" if _ONE_TOO_MANY in str(error) else str(error)
         raise ValueError(f"Invalid base64 image: {shown}") from error

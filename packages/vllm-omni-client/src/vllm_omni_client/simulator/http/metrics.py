@@ -1,4 +1,4 @@
-"""The counters behind /metrics, in the families of vLLM-Omni 0.30.0, as Prometheus text."""
+"""Count image requests and report them at /metrics in the metric families of vLLM-Omni 0.30.0."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -12,12 +12,12 @@ _OWN_NAMES: Final = re.compile(rf"^((?:# \w+ )?){_PREFIX}", re.MULTILINE)
 _REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 _STEP_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _UNSUITED = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-"""The server keeps the Prometheus client's buckets for seconds also where it counts steps and pixels."""
+"""The Prometheus client's default buckets for seconds; the server uses them for steps and pixels too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What is counted of a request that made its pictures; times in seconds."""
+    """What is counted for a request that generated its images; times in seconds."""
 
     images: int
     pixels: int
@@ -30,11 +30,11 @@ class Completion:
 
 
 class Metrics:
-    """What a server has done since it started.
+    """The metrics of the server's engine since it started.
 
     Args:
-        model_name: The model, under whichever names it is served: the label of every family.
-        counts_images: Whether requests for images are counted at all.
+        model_name: The model, whatever names it is served under; a label of every family.
+        counts_images: Whether image requests are counted at all.
     """
 
     def __init__(self, model_name: str, *, counts_images: bool = True) -> None:
@@ -43,49 +43,45 @@ class Metrics:
         self._model: Labels = model
         self._stage: Labels = (*model, ("stage", "0"))
         replica: Labels = (*model, ("replica", "0"), ("stage", "0"))
-        self._running = Family("vllm_omni:num_requests_running", "Requests that run.", "gauge")
-        self._waiting = Family(
-            "vllm_omni:num_requests_waiting", "Requests that wait for their turn.", "gauge"
-        )
+        self._running = Family("vllm_omni:num_requests_running", "Requests that are running.", "gauge")
+        self._waiting = Family("vllm_omni:num_requests_waiting", "Requests that are waiting.", "gauge")
         self._succeeded = Family(
-            "vllm_omni:requests_success", "Requests by how they ended.", "counter", "_total"
+            "vllm_omni:requests_success", "Requests by finish reason.", "counter", "_total"
         )
         self._failed = Family("vllm_omni:requests_failed", "Failed requests by reason.", "counter", "_total")
-        self._images = Family("vllm_omni:image_count", "Pictures made.", "counter", "_total")
-        self._peak = Family(
-            "vllm_omni:peak_memory_mb", "The last request's peak of GPU memory in MB.", "gauge"
-        )
+        self._images = Family("vllm_omni:image_count", "Images generated.", "counter", "_total")
+        self._peak = Family("vllm_omni:peak_memory_mb", "Peak GPU memory of the last request in MB.", "gauge")
         self._stage_waiting = Family(
-            "vllm_omni:stage_waiting_requests", "Requests that waited at the last output.", "gauge"
+            "vllm_omni:stage_waiting_requests", "Requests waiting at the last output.", "gauge"
         )
         stage_type: Labels = (*self._stage, ("stage_type", "diffusion"))
         self._e2e = Histogram(
-            "vllm_omni:e2e_request_latency_s", "From arrival to reply.", _REQUEST_SECONDS, model
+            "vllm_omni:e2e_request_latency_s", "Time from arrival to reply.", _REQUEST_SECONDS, model
         )
-        self._generation = _empty_histogram("stage_gen_time_s", "Generation.", stage_type)
+        self._generation = _empty_histogram("stage_gen_time_s", "Generation time.", stage_type)
         self._submit = Histogram(
-            "vllm_omni:request_queue_wait_s", "From arrival to submission.", _REQUEST_SECONDS, model
+            "vllm_omni:request_queue_wait_s", "Time from arrival to submission.", _REQUEST_SECONDS, model
         )
-        self._queue = _empty_histogram("stage_in_queue_s", "Waiting for a turn.", self._stage, _STEP_SECONDS)
+        self._queue = _empty_histogram("stage_in_queue_s", "Time in the queue.", self._stage, _STEP_SECONDS)
         self._steps = Histogram("vllm_omni:num_inference_steps", "Steps per request.", _UNSUITED, model)
         self._pixels = Histogram("vllm_omni:image_pixels", "Pixels per request.", _UNSUITED, model)
-        self._exec = _empty_histogram("diffusion_exec_s", "Execution.", replica)
+        self._exec = _empty_histogram("diffusion_exec_s", "Execution time.", replica)
         self._per_step = _empty_histogram(
-            "diffusion_exec_per_step_s", "Execution of a step.", replica, _STEP_SECONDS
+            "diffusion_exec_per_step_s", "Execution time per step.", replica, _STEP_SECONDS
         )
-        self._first = _empty_histogram("image_ttfp_s", "To the first picture.", replica)
-        self._before = _empty_histogram("diffusion_preprocess_s", "Before it.", replica)
-        self._after = _empty_histogram("diffusion_postprocess_s", "After it.", replica)
-        self._kv_load = _empty_histogram("diffusion_kv_load_s", "Not of pictures.", replica)
+        self._first = _empty_histogram("image_ttfp_s", "Time to the first image.", replica)
+        self._before = _empty_histogram("diffusion_preprocess_s", "Preprocessing time.", replica)
+        self._after = _empty_histogram("diffusion_postprocess_s", "Postprocessing time.", replica)
+        self._kv_load = _empty_histogram("diffusion_kv_load_s", "Not used for images.", replica)
         self._tokens = (
-            Family("vllm_omni:prompt_tokens", "Not of pictures.", "counter", "_total"),
-            Family("vllm_omni:generation_tokens", "Likewise.", "counter", "_total"),
+            Family("vllm_omni:prompt_tokens", "Not used for images.", "counter", "_total"),
+            Family("vllm_omni:generation_tokens", "Not used for images.", "counter", "_total"),
         )
         for family in (self._images, *self._tokens):
             family.set(model, 0.0)
 
     def count_completed(self, done: Completion) -> None:
-        """Count a request that made its pictures."""
+        """Count a request that generated its images."""
         if not self._counts_images:
             return
         self._succeeded.add((("finished_reason", "stop"), *self._model))
@@ -106,7 +102,7 @@ class Metrics:
         self._per_step.observe(done.run_seconds / max(1, done.steps))
 
     def count_failed(self, reason: Literal["stage_error", "client_disconnect"]) -> None:
-        """Count a request that ended without pictures."""
+        """Count a request that ended without images."""
         if not self._counts_images:
             return
         self._succeeded.add((("finished_reason", "abort"), *self._model))
@@ -115,13 +111,13 @@ class Metrics:
     def text(
         self, *, running: int, waiting: int, only: Collection[str] | None = None, prefix: str = _PREFIX
     ) -> str:
-        """The exposition, with the engine's present state.
+        """Return the metrics as Prometheus text, with the engine's current state.
 
         Args:
-            running: Requests that run.
-            waiting: Requests that wait for their turn.
-            only: The names of the families to show; None for all.
-            prefix: How their names begin in the text.
+            running: Number of requests that are running.
+            waiting: Number of requests in the queue.
+            only: Names of the families to show; None: all.
+            prefix: Prefix of the family names in the text.
         """
         self._running.set(self._model, running)
         self._waiting.set(self._model, waiting)
@@ -132,7 +128,7 @@ class Metrics:
         return _OWN_NAMES.sub(rf"\g<1>{prefix}", text)
 
     def _families(self) -> Sequence[Family | Histogram]:
-        """All of them, in the server's order."""
+        """Return all families in the server's order."""
         return (
             *(self._running, self._waiting, self._succeeded, self._e2e, *self._tokens, self._generation),
             *(self._submit, self._stage_waiting, self._steps, self._images, self._pixels, self._peak),
@@ -144,7 +140,7 @@ class Metrics:
 def _empty_histogram(
     name: str, about: str, labels: Labels | None = None, bounds: tuple[float, ...] = _REQUEST_SECONDS
 ) -> Histogram:
-    """A histogram that shows nothing but its head until something was observed."""
+    """Create a histogram that shows only its header until something is observed."""
     return Histogram(f"vllm_omni:{name}", about, bounds, labels, begins_empty=True)
 
 
@@ -153,12 +149,12 @@ def _empty_counter(name: str, about: str) -> Family:
 
 
 _AUDIO_FAMILIES = (
-    _empty_histogram("kv_wait_s", "Not of pictures."),
-    *(_empty_histogram(f"audio_{name}", "Of sound.") for name in ("ttfp_s", "duration_s", "rtf")),
-    _empty_counter("audio_frames", "Of sound."),
-    _empty_histogram("audio_underrun_s", "Of sound."),
+    _empty_histogram("kv_wait_s", "Not used for images."),
+    *(_empty_histogram(f"audio_{name}", "Audio only.") for name in ("ttfp_s", "duration_s", "rtf")),
+    _empty_counter("audio_frames", "Audio only."),
+    _empty_histogram("audio_underrun_s", "Audio only."),
     *(
-        _empty_counter(name, "Of sound.")
+        _empty_counter(name, "Audio only.")
         for name in (
             "audio_continuity_ok",
             "audio_skipped_requests",
@@ -169,7 +165,7 @@ _AUDIO_FAMILIES = (
 )
 _PROFILER_FAMILIES = (
     _empty_histogram("vae_decode_s", "Only with the pipeline's profiler."),
-    _empty_histogram("diffusion_forward_s", "Likewise."),
+    _empty_histogram("diffusion_forward_s", "Only with the pipeline's profiler."),
 )
 _TRANSFER_FAMILIES = (
     _empty_histogram("denoise_step_latency_s", "Only with the pipeline's profiler."),
@@ -178,4 +174,4 @@ _TRANSFER_FAMILIES = (
         for name in ("size_bytes", "tx_s", "rx_s", "in_flight_s")
     ),
 )
-"""Families of which a server of one picture model shows the heads alone."""
+"""Families of which a server with a single image model shows only the headers."""

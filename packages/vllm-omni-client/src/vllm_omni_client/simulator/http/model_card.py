@@ -1,4 +1,4 @@
-"""A model as /v1/models shows it."""
+"""Build the card that /v1/models returns for each served name."""
 
 import secrets
 import time
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def model_card(name: str, *, root: str) -> Mapping[str, object]:
-    """The card of one served name."""
+    """Build the card of one served name."""
     permission = {
         "id": f"modelperm-{secrets.token_hex(8)}",
         "object": "model_permission",

@@ -1,4 +1,4 @@
-"""The server's description of itself, /openapi.json: which fields and which routes there are."""
+"""Build /openapi.json: the routes and request fields that a release of the server declares."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -21,27 +21,30 @@ class Operation:
     method: str
     path: str
     name: str
-    """The server's function behind it: the framework makes the summary and the id of its name."""
+    """Name of the server's handler function; the framework derives the summary and the id from it."""
     errors: tuple[int, ...] = ()
-    """The statuses of its errors, in the order of the document."""
+    """Status codes of its errors, in the document's order."""
     body: str | None = None
-    """The schema of what it takes."""
+    """Schema of the request body; None if there is none."""
     takes: str = "application/json"
     reply: str | None = None
-    """The schema of what it answers, where it is described."""
+    """Schema of the reply; None if it is not described."""
     sends: str | None = "application/json"
-    """The media type of its answer; None for an empty one."""
+    """Media type of the reply; None for an empty reply."""
 
-    def described(self) -> Schema:
-        """Its entry in the document."""
+    def document_entry(self) -> Schema:
+        """Build the operation's entry in the document."""
         place = re.sub(r"\W", "_", self.path)
         described: Schema = {
             "summary": self.name.replace("_", " ").title(),
             "operationId": f"{self.name}{place}_{self.method.lower()}",
         }
         if self.body is not None:
-            described["requestBody"] = {"content": _content(self.takes, _of(self.body)), "required": True}
-        schema = {} if self.reply is None else _of(self.reply)
+            described["requestBody"] = {
+                "content": _content(self.takes, _reference(self.body)),
+                "required": True,
+            }
+        schema = {} if self.reply is None else _reference(self.reply)
         answer = {} if self.sends is None else {"content": _content(self.sends, schema)}
         responses: Schema = {"200": {"description": "Successful Response", **answer}}
         for status in self.errors:
@@ -82,16 +85,16 @@ _SLEEP_OPERATIONS: Final = (
 
 
 def openapi_document(release: Release, others: Iterable[Operation] = ()) -> Mapping[str, object]:
-    """The document: the simulator's own routes, and the requests with every field that a release reads.
+    """Build the document: the simulator's routes, and request schemas with every field that a release reads.
 
     Args:
-        release: Which fields and routes there are.
-        others: Routes whose bodies are not described.
+        release: The release whose fields and routes to list.
+        others: Further routes, whose bodies are not described.
     """
     operations = (*_OPERATIONS, *(_SLEEP_OPERATIONS if release.sleeps else ()), *others)
     paths: dict[str, Schema] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = operation.described()
+        paths.setdefault(operation.path, {})[operation.method.lower()] = operation.document_entry()
     return {
         "openapi": "3.1.0",
         "info": {"title": "FastAPI", "version": "0.1.0"},
@@ -103,7 +106,7 @@ def openapi_document(release: Release, others: Iterable[Operation] = ()) -> Mapp
 def _schemas(release: Release) -> Schema:
     generation = request_type(release).model_json_schema(ref_template=_REFERENCE)
     [response_format] = generation.pop("$defs").values()
-    # The server has two schemas of this name: its framework tells them apart by their modules.
+    # The server has two schemas of this name; its framework adds the module to tell them apart.
     generation["properties"]["response_format"]["$ref"] = _REFERENCE.format(model=_RESPONSE_FORMAT)
     schemas: Schema = {
         _GENERATION: _without(generation, release.lacks_generation_fields),
@@ -122,7 +125,7 @@ def _schemas(release: Release) -> Schema:
 
 
 def _as_framework_writes(schema: object, *, is_schema: bool = True) -> object:
-    """A schema without defaults of null and with bounds that are floats, as FastAPI writes it."""
+    """Drop null defaults and turn limits into floats, as FastAPI does."""
     if isinstance(schema, list):
         return [_as_framework_writes(each) for each in cast("list[object]", schema)]
     if not isinstance(schema, dict):
@@ -144,7 +147,7 @@ def _without(schema: Schema, lacking: Iterable[str]) -> Schema:
     return {**schema, "properties": kept}
 
 
-def _of(model: str) -> Schema:
+def _reference(model: str) -> Schema:
     return {"$ref": _REFERENCE.format(model=model)}
 
 
@@ -154,11 +157,11 @@ def _content(media_type: str, schema: Schema) -> Schema:
 
 
 def _error(status: int) -> Schema:
-    """A reply of an error; the phrases are those of the server's framework, whatever Python runs here."""
+    """Describe an error reply; the phrases are those of the server's framework, whatever Python runs here."""
     invalid = status == HTTPStatus.UNPROCESSABLE_ENTITY
     phrase = "Validation Error" if invalid else HTTPStatus(status).phrase
     schema = "HTTPValidationError" if invalid else "ErrorResponse"
-    return {"description": phrase, "content": _content("application/json", _of(schema))}
+    return {"description": phrase, "content": _content("application/json", _reference(schema))}
 
 
 def _text(title: str, *, optional: bool = True) -> Schema:
@@ -191,10 +194,10 @@ _REPLIES: Final[Schema] = {
         ("message", "type", "code"),
         is_open=True,
     ),
-    "ErrorResponse": _object("ErrorResponse", {"error": _of("ErrorInfo")}, ("error",), is_open=True),
+    "ErrorResponse": _object("ErrorResponse", {"error": _reference("ErrorInfo")}, ("error",), is_open=True),
     "HTTPValidationError": _object(
         "HTTPValidationError",
-        {"detail": {"items": _of("ValidationError"), "type": "array", "title": "Detail"}},
+        {"detail": {"items": _reference("ValidationError"), "type": "array", "title": "Detail"}},
     ),
     "ImageData": _object(
         "ImageData",
@@ -208,7 +211,7 @@ _REPLIES: Final[Schema] = {
         "ImageGenerationResponse",
         {
             "created": {"type": "integer", "title": "Created"},
-            "data": {"items": _of("ImageData"), "type": "array", "title": "Data"},
+            "data": {"items": _reference("ImageData"), "type": "array", "title": "Data"},
             "output_format": _text("Output Format"),
             "size": _text("Size", optional=False),
             "cot_output": _text("Cot Output"),

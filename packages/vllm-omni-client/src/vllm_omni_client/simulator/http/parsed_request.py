@@ -1,4 +1,4 @@
-"""What a request asks for, checked and in one shape, wherever it came in."""
+"""Define the parsed image request that both routes produce, and the checks that they share."""
 
 import secrets
 import time
@@ -14,7 +14,7 @@ from vllm_omni_client.simulator.http.release import Release
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """A LoRA adapter, by the path on the server under which it lies."""
+    """A LoRA adapter, named by its path on the server."""
 
     path: str
     scale: float
@@ -22,10 +22,10 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ParsedRequest:
-    """A request for pictures that passed every check made before it is queued."""
+    """An image request that passed every check made before it is queued."""
 
     route: str
-    """As the server's messages of failure begin: "Image generation" or "Image edit"."""
+    """How the server's failure messages begin: "Image generation" or "Image edit"."""
     prompt: str
     negative_prompt: str | None = None
     n: int = 1
@@ -42,67 +42,67 @@ class ParsedRequest:
     reference: Image.Image | None = None
     strength: float | None = None
     written_size: str | None = None
-    """The size as the request has it."""
+    """The size as written in the request."""
     output_format: str
     output_compression: int = 100
     as_file: bool = False
     stage_metrics: bool = False
     nesting: int = 0
-    """How deep the parameters are nested that the engine copies as they are."""
+    """Nesting depth of `extra_params`, which the engine copies as they are."""
 
     @property
     def requested_size(self) -> str | None:
-        """As "WIDTHxHEIGHT"; None where the model's default was left to decide."""
+        """The size as "WIDTHxHEIGHT"; None if the model's default applies."""
         return None if self.width is None else f"{self.width}x{self.height}"
 
     def load(self) -> None:
         """Decode the input images.
 
         Raises:
-            OSError: A file ends too early.
+            OSError: A file is truncated.
         """
         for image in (*self.pictures, self.mask, self.reference):
             if image is not None:
                 image.load()
 
     def server_error(self, error: Exception, release: Release) -> HttpError:
-        """The reply of 500 for whatever goes wrong in the making of images."""
+        """Build the 500 reply for an error while generating images."""
         prefix: Literal["img_edit", "img_gen"] = "img_edit" if self.pictures else "img_gen"
         return failure(self.route, engine_message(error, prefix, release))
 
 
 def engine_message(error: Exception, prefix: Literal["img_edit", "img_gen"], release: Release) -> object:
-    """An error as the engine tells it to the routes: older ones together with the request's id.
+    """Return an error in the form in which the engine reports it to the routes.
 
     Args:
         error: What went wrong.
-        prefix: How the ids of the route's requests begin.
-        release: Whose engine it is.
+        prefix: Prefix of the route's request ids, which older releases report with the error.
+        release: The release whose form to use.
     """
     match release.engine_errors:
         case "plain":
             return error
-        case "of_stage":
+        case "with_stage":
             number = int(time.time()) if prefix == "img_edit" else secrets.token_hex(16)
             words = f"Diffusion generation failed: {error}"
             return {"request_id": f"{prefix}_{number}", "stage_id": 0, "error": words}
         case "with_id":
             return {"request_id": f"{prefix}-{secrets.token_hex(8)}", "error": str(error)}
-        case "of_worker":
+        case "as_worker":
             advice = "please check the stack trace above for the root cause"
             return f"Worker failed with error '{error}', {advice}"
 
 
 def failure(route: str, error: object) -> HttpError:
-    """The reply of 500 of a route, such as "Image edit"."""
+    """Build the 500 reply of a route, such as "Image edit"."""
     return HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, f"{route} failed: {error}")
 
 
 def check_model(requested: str | None, *, served: str, release: Release) -> None:
-    """Whether a request may name this model.
+    """Check the model that a request names.
 
     Raises:
-        Refusal: It names another one than the first served, and the release minds.
+        HttpError: It is not the first served name, and the release checks that.
     """
     if requested is not None and requested != served and release.refuses_other_models:
         raise HttpError(
@@ -119,10 +119,10 @@ def check_size(
     max_pixels: int | None,
     release: Release,
 ) -> None:
-    """Whether a picture is within the server's limit.
+    """Check an image's size against the server's limit.
 
     Raises:
-        Refusal: It is larger.
+        HttpError: The image is larger.
     """
     if width is None or height is None:
         if resolution is None:

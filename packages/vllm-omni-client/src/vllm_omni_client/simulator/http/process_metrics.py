@@ -1,4 +1,4 @@
-"""What a Prometheus client tells of the Python that runs it, and, on Linux, of its process."""
+"""Report the Python interpreter and, on Linux, the process at /metrics, as the Prometheus client does."""
 
 import gc
 import os
@@ -12,27 +12,27 @@ from vllm_omni_client.simulator.http.prometheus_text import Family
 _PROC: Final = Path("/proc")
 _BOOT_TIME: Final = "btime "
 _VIRTUAL_BYTES, _RESIDENT_PAGES, _START_TICKS, _USER_TICKS, _SYSTEM_TICKS = 20, 21, 19, 11, 12
-"""The places in `/proc/self/stat` after the command's name (proc(5))."""
+"""Positions in `/proc/self/stat` after the command's name (proc(5))."""
 
 
 def process_families() -> Sequence[Family]:
-    """The families as they stand at the moment."""
-    return (*_collector(), _python(), *_process())
+    """Return the metric families with their current values."""
+    return (*_gc_families(), _python_info(), *_process_families())
 
 
-def _collector() -> Iterator[Family]:
+def _gc_families() -> Iterator[Family]:
     for name, statistic, about in (
         ("python_gc_objects_collected", "collected", "Objects collected during gc"),
         ("python_gc_objects_uncollectable", "uncollectable", "Uncollectable objects found during GC"),
         ("python_gc_collections", "collections", "Number of times this generation was collected"),
     ):
-        family = Family(name, about, "counter", "_total", tells_birth=False)
+        family = Family(name, about, "counter", "_total", has_created_series=False)
         for generation, statistics in enumerate(gc.get_stats()):
             family.set((("generation", str(generation)),), statistics[statistic])
         yield family
 
 
-def _python() -> Family:
+def _python_info() -> Family:
     major, minor, patch = platform.python_version_tuple()
     family = Family("python_info", "Python platform information", "gauge")
     labels = (
@@ -46,11 +46,11 @@ def _python() -> Family:
     return family
 
 
-def _process() -> Iterator[Family]:
-    """Nothing where there is no `/proc`, like the Prometheus client."""
+def _process_families() -> Iterator[Family]:
+    """Yield the families of the process, or nothing without `/proc`, like the Prometheus client."""
     try:
-        numbers = _stat()
-        booted = _booted()
+        numbers = _process_stat()
+        boot_time = _boot_time()
         limit = _open_files_limit()
         open_files = len(list((_PROC / "self" / "fd").iterdir()))
     except (OSError, ValueError, IndexError):
@@ -64,7 +64,7 @@ def _process() -> Iterator[Family]:
         (
             "start_time_seconds",
             "Start time of the process since unix epoch in seconds.",
-            booted + numbers[_START_TICKS] / ticks,
+            boot_time + numbers[_START_TICKS] / ticks,
         ),
         ("cpu_seconds", "Total user and system CPU time spent in seconds.", spent),
         ("open_fds", "Number of open file descriptors.", open_files),
@@ -76,20 +76,20 @@ def _process() -> Iterator[Family]:
             about,
             "counter" if is_counter else "gauge",
             "_total" if is_counter else "",
-            tells_birth=False,
+            has_created_series=False,
         )
         family.set((), value)
         yield family
 
 
-def _stat() -> list[int]:
-    """The numbers that follow the command's name and its state; the state stands as 0."""
+def _process_stat() -> list[int]:
+    """Read the numbers after the command's name; the process state, a letter, becomes 0."""
     _, _, rest = (_PROC / "self" / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")
     _, *numbers = rest.split()
     return [0, *map(int, numbers)]
 
 
-def _booted() -> float:
+def _boot_time() -> float:
     lines = (_PROC / "stat").read_text(encoding="ascii").splitlines()
     return float(next(line.removeprefix(_BOOT_TIME) for line in lines if line.startswith(_BOOT_TIME)))
 

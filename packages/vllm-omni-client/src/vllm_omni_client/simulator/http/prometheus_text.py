@@ -1,4 +1,4 @@
-"""Families of counters, as Prometheus text writes them."""
+"""Write metric families (counters, gauges, summaries, histograms) as Prometheus text."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -10,56 +10,56 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(slots=True)
 class Family:
-    """A counter or a gauge, by its labels."""
+    """A counter or gauge, with one value per set of labels."""
 
     name: str
     about: str
     kind: Literal["gauge", "counter"]
     suffix: str = ""
-    tells_birth: bool = True
-    """Whether a counter has a family that says since when it counts."""
-    born: float = field(default_factory=time.time)
+    has_created_series: bool = True
+    """Whether a counter also has a family that gives the time since which it counts."""
+    created: float = field(default_factory=time.time)
     values: dict[Labels, float] = field(default_factory=dict[Labels, float])
 
     def add(self, labels: Labels, amount: float = 1.0) -> None:
-        """Count."""
+        """Add an amount to the value."""
         self.values[labels] = self.values.get(labels, 0.0) + amount
 
     def set(self, labels: Labels, value: float) -> None:
-        """Set to a value."""
+        """Set the value."""
         self.values[labels] = value
 
     def lines(self) -> Iterator[str]:
-        """The text, line by line."""
+        """Yield the lines of the text."""
         name = f"{self.name}{self.suffix}"
         yield from _head(name, self.about, self.kind)
         for labels, value in self.values.items():
             yield _sample(name, labels, value)
-        if self.kind == "counter" and self.tells_birth:
-            yield from _created_lines(self.name, self.about, self.born, tuple(self.values))
+        if self.kind == "counter" and self.has_created_series:
+            yield from _created_lines(self.name, self.about, self.created, tuple(self.values))
 
 
 @dataclass(slots=True)
 class Summary:
-    """How many there were, and their sum, by their labels."""
+    """A count and a sum of observations per set of labels."""
 
     name: str
     about: str
-    born: float = field(default_factory=time.time)
+    created: float = field(default_factory=time.time)
     values: dict[Labels, tuple[int, float]] = field(default_factory=dict[Labels, tuple[int, float]])
 
     def observe(self, labels: Labels, value: float) -> None:
-        """Take one in."""
+        """Record an observation."""
         count, total = self.values.get(labels, (0, 0.0))
         self.values[labels] = (count + 1, total + value)
 
     def lines(self) -> Iterator[str]:
-        """The text, line by line."""
+        """Yield the lines of the text."""
         yield from _head(self.name, self.about, "summary")
         for labels, (count, total) in self.values.items():
             yield _sample(f"{self.name}_count", labels, count)
             yield _sample(f"{self.name}_sum", labels, total)
-        yield from _created_lines(self.name, self.about, self.born, tuple(self.values))
+        yield from _created_lines(self.name, self.about, self.created, tuple(self.values))
 
 
 @dataclass(slots=True)
@@ -71,14 +71,14 @@ class _Observed:
 
 @dataclass(slots=True)
 class Histogram:
-    """How many there were up to each bound, by their labels.
+    """Counts of observations per bucket and set of labels.
 
     Args:
         name: The family's name.
-        about: What it counts.
-        bounds: The upper bounds of its buckets.
-        labels: Labels of whatever is taken in without labels of its own.
-        begins_empty: Whether the labels are shown only once something was taken in.
+        about: The help text.
+        bounds: The upper bounds of the buckets.
+        labels: Default labels of an observation.
+        begins_empty: Whether the default labels appear only after the first observation.
     """
 
     name: str
@@ -86,16 +86,16 @@ class Histogram:
     bounds: tuple[float, ...]
     labels: Labels | None = None
     begins_empty: bool = False
-    born: float = field(default_factory=time.time)
+    created: float = field(default_factory=time.time)
     values: dict[Labels, _Observed] = field(default_factory=dict[Labels, _Observed])
 
     def __post_init__(self) -> None:
-        """Begin with the labels that are known, unless told otherwise."""
+        """Add an empty series for the default labels, unless `begins_empty`."""
         if self.labels is not None and not self.begins_empty:
             self._of(self.labels)
 
     def observe(self, value: float, labels: Labels | None = None) -> None:
-        """Take one in, under the labels that are known or under others."""
+        """Record an observation under the given labels, or else the default ones."""
         observed = self._of(labels if labels is not None else self.labels or ())
         observed.counts = [
             old + (value <= bound) for old, bound in zip(observed.counts, self.bounds, strict=True)
@@ -104,23 +104,23 @@ class Histogram:
         observed.count += 1
 
     def lines(self) -> Iterator[str]:
-        """The text, line by line."""
+        """Yield the lines of the text."""
         yield from _head(self.name, self.about, "histogram")
-        for labels, seen in self.values.items():
+        for labels, observed in self.values.items():
             for bound, count in zip(
-                (*map(str, self.bounds), "+Inf"), (*seen.counts, seen.count), strict=True
+                (*map(str, self.bounds), "+Inf"), (*observed.counts, observed.count), strict=True
             ):
                 yield _sample(f"{self.name}_bucket", _with_bound(labels, bound), count)
-            yield _sample(f"{self.name}_count", labels, seen.count)
-            yield _sample(f"{self.name}_sum", labels, seen.total)
-        yield from _created_lines(self.name, self.about, self.born, tuple(self.values))
+            yield _sample(f"{self.name}_count", labels, observed.count)
+            yield _sample(f"{self.name}_sum", labels, observed.total)
+        yield from _created_lines(self.name, self.about, self.created, tuple(self.values))
 
     def _of(self, labels: Labels) -> _Observed:
         return self.values.setdefault(labels, _Observed(counts=[0] * len(self.bounds)))
 
 
 def text_of(families: Sequence[Family | Summary | Histogram]) -> str:
-    """The exposition of some families."""
+    """Join the text of the given families."""
     return "".join(f"{line}\n" for family in families for line in family.lines())
 
 
@@ -133,11 +133,11 @@ def _head(name: str, about: str, kind: str) -> Iterator[str]:
     yield f"# TYPE {name} {kind}"
 
 
-def _created_lines(name: str, about: str, born: float, series: Sequence[Labels]) -> Iterator[str]:
+def _created_lines(name: str, about: str, created: float, series: Sequence[Labels]) -> Iterator[str]:
     if series:
         yield from _head(f"{name}_created", about, "gauge")
     for labels in series:
-        yield _sample(f"{name}_created", labels, born)
+        yield _sample(f"{name}_created", labels, created)
 
 
 def _sample(name: str, labels: Labels, value: float) -> str:

@@ -1,4 +1,4 @@
-"""A release of vLLM-Omni: in what its contract differs from the others'; from releases.toml."""
+"""Look up how a release of vLLM-Omni differs from the others, from releases.toml."""
 
 import re
 import tomllib
@@ -13,18 +13,18 @@ _MAJOR_AND_MINOR = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?!\d)")
 
 
 class CodePlace(BaseModel):
-    """Where in the server's code a route stands."""
+    """Where a route is defined in the server's code."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     file: str
-    """Within the installed packages."""
+    """Path within the installed packages."""
     line: int
     function: str
 
 
 class Release(BaseModel):
-    """What one release knows, refuses and reports."""
+    """What one release supports, refuses and reports."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,7 +33,7 @@ class Release(BaseModel):
     lacks_generation_fields: frozenset[str]
     """Fields of the newest release that this one ignores in /v1/images/generations."""
     lacks_edit_fields: frozenset[str]
-    """Likewise in /v1/images/edits."""
+    """Fields that it ignores in /v1/images/edits."""
     refuses_other_models: bool
     limits_generated_size: bool
     has_default_size_limit: bool
@@ -42,58 +42,58 @@ class Release(BaseModel):
     smallest_layers: int
     sends_files: bool
     names_files_png: bool = False
-    """Whether a file is called a PNG whatever it is."""
+    """Whether a file is always named and typed as PNG, whatever its format."""
     bounds_seeds: bool
     zero_edit_seed_is_random: bool
     zero_guidance_is_one: bool
-    """A guidance scale of 0 is taken for none given."""
+    """Whether a guidance scale of 0 counts as not given."""
     z_image_guidance: Literal["guidance_scale_above_one", "guidance_scale_above_zero"]
     default_compression: int = Field(ge=0, le=100)
-    """The `output_compression` of a request that says none."""
-    reported_size: Literal["never", "requested", "written", "made"]
-    """The size in a reply: what was asked for, as it was read or as it was written, or the images' own."""
+    """The `output_compression` if a request gives none."""
+    reported_size: Literal["never", "requested", "written", "actual"]
+    """The size in a reply: none, the requested size as parsed or as written, or the images' actual size."""
     reports_format: bool
     reports_metrics: bool
     reports_edit_metrics: bool = False
-    """Whether those of an edit are told, too; where they are not, they are null."""
+    """Whether edits report metrics too; otherwise `metrics` is null for them."""
     single_input_pipelines: frozenset[str] = frozenset()
-    """Pipelines that take one input image only, where newer releases let them take more."""
+    """Pipelines that accept only one input image, although newer releases let them accept more."""
     loads_unread_images: bool = False
-    """Whether an input image that the model does not read is decoded all the same."""
-    knows_jpg: bool = True
+    """Whether an input image is decoded even if the model does not read it."""
+    encodes_jpg: bool = True
     """Whether an `output_format` of "jpg" can be encoded."""
-    engine_errors: Literal["plain", "of_stage", "with_id", "of_worker"] = "plain"
-    """How an error of the engine is told: as it is, with the request's id and its stage, with the id alone,
-    or as its worker's."""
+    engine_errors: Literal["plain", "with_stage", "with_id", "as_worker"] = "plain"
+    """How an engine error is reported: as it is, with the request's id and stage, with the id alone, or as a
+    worker error."""
     reports_cot: bool = False
     """Whether a reply has a `cot_output`."""
-    tells_health: bool = True
+    health_has_body: bool = True
     """Whether /health has a body."""
     drops_disconnected: bool
-    """A client that leaves takes its generation out of the queue."""
+    """Whether a request whose client disconnects leaves the queue."""
     sleeps: bool
-    """There are /v1/omni/sleep and /v1/omni/wakeup."""
+    """Whether /v1/omni/sleep and /v1/omni/wakeup exist."""
     wake_needs_sleep: bool = False
-    """Whether /v1/omni/wakeup breaks on a server that never slept."""
+    """Whether /v1/omni/wakeup crashes on a server that never slept."""
     omni_metrics: frozenset[str] | None = None
-    """The families of vLLM-Omni's own in /metrics, by their newest names; None for all that there are."""
+    """vLLM-Omni's own metric families in /metrics, by their newest names; None: all."""
     metrics_prefix: str = "vllm_omni:"
-    """How the names of these families begin."""
+    """Prefix of the names of these families."""
     counts_images: bool = True
-    """Whether requests for images are counted there."""
-    complaint: Literal["twice", "whole", "short"]
-    """How a request that broke the schema is told: twice over with a place in the server's code; with
-    everything that was given; or with long and nested values left out."""
+    """Whether /metrics counts image requests."""
+    validation_errors: Literal["twice", "full", "short"]
+    """How validation errors are reported: twice and with a place in the server's code; with the complete
+    input; or without long and nested values."""
     names_params: bool = True
-    """Whether the complaint names the parameter of its first error."""
+    """Whether a validation error gives the parameter of its first error."""
     cleans_params: bool = True
-    """Whether it is named without the parts of its place that are no names of fields."""
+    """Whether that parameter contains only field names, without schema types."""
     code_places: Mapping[str, CodePlace] = {}
-    """Where in the server's code the routes stand that the complaint names, by method and path."""
+    """Where the server's code defines the routes that validation errors mention, by method and path."""
     hides_paths: bool
-    """Messages are sent without file paths."""
+    """Whether file paths are removed from messages."""
     exports_metrics: bool
-    """/metrics has families of vLLM-Omni's own."""
+    """Whether /metrics has vLLM-Omni's own families."""
 
 
 class _Releases(BaseModel):
@@ -104,17 +104,17 @@ class _Releases(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, tables: object) -> object:
-        """Each entry with what it shares with the one before it, where it says that it does."""
+        """Fill in each entry from the one before it, if it says `inherits_previous`."""
         complete: list[dict[str, object]] = []
         for entry in cast("dict[str, list[dict[str, object]]]", tables)["release"]:
             own = dict(entry)
-            shared = complete[-1] if own.pop("like_the_one_before", False) else {}
+            shared = complete[-1] if own.pop("inherits_previous", False) else {}
             complete.append({**shared, **own})
         return {"release": complete}
 
 
 def release_for(version: str) -> Release:
-    """The release that speaks for a version: the newest not newer; the newest of all for an odd one."""
+    """Return the newest release up to a version, or the newest of all if the version cannot be parsed."""
     releases = _releases()
     numbers = _MAJOR_AND_MINOR.match(version)
     if numbers is None:

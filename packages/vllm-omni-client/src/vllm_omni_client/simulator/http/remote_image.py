@@ -1,27 +1,27 @@
-"""An address that a request names: why the server, without a network, cannot fetch it."""
+"""Word the error for an image URL that the server, which has no network here, cannot fetch."""
 
 import re
 import socket
 from ipaddress import ip_address
 from typing import Final
 
-# How httpx takes an address apart (its _urlparse.py, after RFC 3986).
+# How httpx parses a URL (its _urlparse.py, after RFC 3986).
 _ADDRESS: Final = re.compile(r"https?:(?://(?P<authority>[^/?#]*))?", re.IGNORECASE)
 _AUTHORITY: Final = re.compile(r"(?:(?P<userinfo>.*)@)?(?P<host>\[.*\]|[^:@]*):?(?P<port>.*)")
 _FOUR_NUMBERS: Final = re.compile(r"\d+\.\d+\.\d+\.\d+", re.ASCII)
 _LONGEST: Final = 65536
-_NOBODY: Final = "All connection attempts failed"
-_NO_NAME: Final = "[Errno -2] Name or service not known"
+_CONNECT_FAILED: Final = "All connection attempts failed"
+_UNKNOWN_NAME: Final = "[Errno -2] Name or service not known"
 _NO_PROTOCOL: Final = "Request URL is missing an 'http://' or 'https://' protocol."
 
 
-def why_unreachable(address: str) -> str:
-    """Why an address cannot be fetched: it is none, there is no such name, or nobody is there."""
-    return _complaint(address) or _failure(address)
+def fetch_error(address: str) -> str:
+    """Return why a URL cannot be fetched: it is invalid, the name is unknown, or nothing answers."""
+    return _character_error(address) or _connection_error(address)
 
 
-def _complaint(address: str) -> str | None:
-    """What httpx says of an address before it looks at its parts."""
+def _character_error(address: str) -> str | None:
+    """Return httpx's error for a URL that is too long or has an invalid character, or None."""
     if len(address) > _LONGEST:
         return "URL too long"
     for place, character in enumerate(address):
@@ -30,7 +30,7 @@ def _complaint(address: str) -> str | None:
     return None
 
 
-def _failure(address: str) -> str:
+def _connection_error(address: str) -> str:
     parts = _ADDRESS.match(address)
     authority = _AUTHORITY.fullmatch(parts["authority"] or "") if parts else None
     if authority is None:
@@ -42,11 +42,11 @@ def _failure(address: str) -> str:
         return f"Invalid port: {port!r}"
     if not host:
         return _NO_PROTOCOL
-    return _NOBODY if host == "localhost" or _is_address(host) or _is_number(host) else _NO_NAME
+    return _CONNECT_FAILED if host == "localhost" or _is_address(host) or _is_number(host) else _UNKNOWN_NAME
 
 
 def _is_port(text: str) -> bool:
-    """Whether httpx reads a number; of one that is too large it says only that nobody is there."""
+    """Return whether httpx accepts a port; for one that is too large, the connection fails."""
     try:
         int(text)
     except ValueError:
@@ -63,7 +63,7 @@ def _is_address(host: str) -> bool:
 
 
 def _is_number(host: str) -> bool:
-    """Whether the resolver takes a host for an IPv4 address written in fewer numbers, such as "127.1"."""
+    """Return whether the resolver reads a host as an IPv4 address with fewer numbers, such as "127.1"."""
     try:
         socket.inet_aton(host)
     except (OSError, UnicodeError):

@@ -1,4 +1,4 @@
-"""The pictures on their way out: as JSON, or as a file."""
+"""Build the reply with the generated images, as JSON or as a file."""
 
 import base64
 import time
@@ -8,50 +8,50 @@ from collections.abc import Mapping, Sequence
 from starlette.responses import JSONResponse, Response
 
 from vllm_omni_client.simulator.drawing.encoding import PictureFormat, archive
-from vllm_omni_client.simulator.engine.engine import Finished
+from vllm_omni_client.simulator.engine.engine import TaskResult
 from vllm_omni_client.simulator.engine.job import EngineJob, Pictures
 from vllm_omni_client.simulator.http.parsed_request import ParsedRequest
 from vllm_omni_client.simulator.http.release import Release
 
 
-def reply(
+def build_reply(
     parsed: ParsedRequest,
-    made: EngineJob,
-    finished: Finished[Pictures],
+    job: EngineJob,
+    result: TaskResult[Pictures],
     *,
     submit_seconds: float,
     release: Release,
 ) -> Response:
-    """The pictures, as JSON or as a file.
+    """Build the reply, as JSON or as a file.
 
     Args:
-        parsed: How they are to be sent.
-        made: What was asked of the engine.
-        finished: What came of it.
-        submit_seconds: From the request's arrival until it entered the queue.
-        release: Which fields there are.
+        parsed: The request, which says how to send the images.
+        job: The job that the engine ran.
+        result: The job's result.
+        submit_seconds: Time from the request's arrival until it entered the queue.
+        release: The release whose fields to send.
     """
     if parsed.as_file:
-        named = PictureFormat(name="png") if release.names_files_png else made.format
-        return _file_reply(finished.value, named)
+        named = PictureFormat(name="png") if release.names_files_png else job.format
+        return _file_reply(result.value, named)
     body: dict[str, object] = {
         "created": int(time.time()),
-        "data": [_as_json(picture) for picture in finished.value],
-        "output_format": made.format.name if release.reports_format or parsed.pictures else None,
-        "size": _size(parsed, made, release),
+        "data": [_as_json(picture) for picture in result.value],
+        "output_format": job.format.name if release.reports_format or parsed.pictures else None,
+        "size": _size(parsed, job, release),
     }
     if release.reports_cot:
         body["cot_output"] = None
     if release.reports_metrics:
-        told = release.reports_edit_metrics or not parsed.pictures
-        body["metrics"] = _metrics(parsed, made, finished, submit_seconds) if told else None
+        has_metrics = release.reports_edit_metrics or not parsed.pictures
+        body["metrics"] = _metrics(parsed, job, result, submit_seconds) if has_metrics else None
     return JSONResponse(body)
 
 
-def _size(parsed: ParsedRequest, made: EngineJob, release: Release) -> str | None:
-    """Newer releases report the size of the pictures, older ones what was asked for or nothing."""
-    if release.reported_size == "made":
-        return "x".join(map(str, made.size))
+def _size(parsed: ParsedRequest, job: EngineJob, release: Release) -> str | None:
+    """Return the size to report: newer releases give the images' size, older ones the request's or none."""
+    if release.reported_size == "actual":
+        return "x".join(map(str, job.size))
     if parsed.pictures:
         return parsed.requested_size or "auto"
     if release.reported_size == "written":
@@ -60,14 +60,14 @@ def _size(parsed: ParsedRequest, made: EngineJob, release: Release) -> str | Non
 
 
 def _metrics(
-    parsed: ParsedRequest, made: EngineJob, finished: Finished[Pictures], submit_seconds: float
+    parsed: ParsedRequest, job: EngineJob, result: TaskResult[Pictures], submit_seconds: float
 ) -> Mapping[str, object]:
-    metrics: dict[str, object] = _stage_metrics(made, finished) if parsed.stage_metrics else {}
+    metrics: dict[str, object] = _stage_metrics(job, result) if parsed.stage_metrics else {}
     metrics["stage_durations"] = {
         "queue_wait_ms": submit_seconds * 1000,
-        "stage_0_gen_ms": finished.generation_seconds * 1000,
+        "stage_0_gen_ms": result.generation_seconds * 1000,
     }
-    metrics["peak_memory_mb"] = finished.peak_memory_mib
+    metrics["peak_memory_mb"] = result.peak_memory_mib
     return metrics
 
 
@@ -86,10 +86,10 @@ def _file_reply(pictures: Sequence[bytes], picture_format: PictureFormat) -> Res
     return Response(content, media_type=media_type, headers={"Content-Disposition": disposition})
 
 
-def _stage_metrics(made: EngineJob, finished: Finished[Pictures]) -> dict[str, object]:
-    """What `return_stage_metrics` adds; all that is about sound and text is zero for a picture."""
-    milliseconds = finished.generation_seconds * 1000
-    width, height = made.size
+def _stage_metrics(job: EngineJob, result: TaskResult[Pictures]) -> dict[str, object]:
+    """Return what `return_stage_metrics` adds; everything about audio and text is zero for an image."""
+    milliseconds = result.generation_seconds * 1000
+    width, height = job.size
     stage: dict[str, object] = {
         "stage_id": 0,
         "final_output_type": "image",
@@ -102,9 +102,9 @@ def _stage_metrics(made: EngineJob, finished: Finished[Pictures]) -> dict[str, o
         "audio_sample_rate": 0,
         "audio_duration_s": 0.0,
         "image_pixels": width * height,
-        "denoise_step_latency_ms": milliseconds / max(1, made.steps),
+        "denoise_step_latency_ms": milliseconds / max(1, job.steps),
         "output_unit_type": "image",
-        "output_unit_count": len(made.subjects),
+        "output_unit_count": len(job.subjects),
         "serving_time_to_first_output_ms": milliseconds,
         "image_time_to_first_output_ms": milliseconds,
         "time_per_output_unit_ms": 0.0,

@@ -1,4 +1,4 @@
-"""The simulated server: its state, and what it answers on each route."""
+"""Answer the routes of the simulated server: images, edits, sleep, models, health and metrics."""
 
 import asyncio
 import time
@@ -10,42 +10,42 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
-from vllm_omni_client.simulator.engine.engine import Engine, Finished
-from vllm_omni_client.simulator.engine.job import EngineJob, Pictures, order
+from vllm_omni_client.simulator.engine.engine import Engine, TaskResult
+from vllm_omni_client.simulator.engine.job import EngineJob, Pictures, create_job
 from vllm_omni_client.simulator.engine.model_rules import ModelRules, rules_for
 from vllm_omni_client.simulator.engine.state import EngineState, SleepRequest, WakeupRequest
 from vllm_omni_client.simulator.http import edit, generation
 from vllm_omni_client.simulator.http.body import read_edit_request, read_generation_request, read_json
 from vllm_omni_client.simulator.http.http_error import Crash, HttpError
-from vllm_omni_client.simulator.http.http_metrics import Traffic
+from vllm_omni_client.simulator.http.http_metrics import HttpMetrics
 from vllm_omni_client.simulator.http.metrics import Completion, Metrics
 from vllm_omni_client.simulator.http.model_card import model_card
 from vllm_omni_client.simulator.http.parsed_request import ParsedRequest, failure
 from vllm_omni_client.simulator.http.process_metrics import process_families
 from vllm_omni_client.simulator.http.prometheus_text import text_of
 from vllm_omni_client.simulator.http.release import Release, release_for
-from vllm_omni_client.simulator.http.reply import reply
+from vllm_omni_client.simulator.http.reply import build_reply
 from vllm_omni_client.simulator.settings import SimulatorSettings
 
 _DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 _TOO_DEEP = "maximum recursion depth exceeded while calling a Python object"
 _DEEPEST_COPY = 488
-"""How deep the engine's `copy.deepcopy` goes: 487 is well, 490 kills it (vllm-omni 0.30.0)."""
-_LARGE_GPU_GIB = 80.0  # the H100 on which the costs of models.toml were measured
+"""Deepest nesting that the engine's `copy.deepcopy` survives: 487 works, 490 kills it (vllm-omni 0.30.0)."""
+_LARGE_GPU_GIB = 80.0  # the H100 on which the costs in models.toml were measured
 
 
 class SimulatedServer:
-    """One model behind the routes of vLLM-Omni, as the release that the settings name has them.
+    """A server for one model, with the routes of the vLLM-Omni release in the settings.
 
     Raises:
-        ValueError: The model cannot run as many requests at once as the settings ask for: the real server
-            refuses to start with the same words.
+        ValueError: The model cannot run as many requests at once as the settings ask for; the real server
+            refuses to start with the same message.
     """
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
         self.release: Release = release_for(settings.server_version)
-        self._rules = rules_for(settings.model).under(self.release)
+        self._rules = rules_for(settings.model).for_release(self.release)
         if settings.max_num_seqs > 1 and not self._rules.family.batches:
             raise ValueError(
                 f"{self._rules.family.pipeline!r} does not support request-level batching. "
@@ -61,17 +61,17 @@ class SimulatedServer:
         self.engine_state: EngineState = EngineState(
             settings.served_names, resident_gib=self._rules.family.resident_gib
         )
-        self._telemetry = Metrics(settings.model, counts_images=self.release.counts_images)
-        self.traffic: Traffic = Traffic()
-        self._undropped: set[asyncio.Task[Response]] = set()
+        self._metrics = Metrics(settings.model, counts_images=self.release.counts_images)
+        self.http_metrics: HttpMetrics = HttpMetrics()
+        self._unfinished: set[asyncio.Task[Response]] = set()
 
     async def generate(self, request: Request) -> Response:
-        """Pictures for a prompt; a client that leaves takes its request out of the queue with it."""
+        """Generate images from a prompt; if the client disconnects, its request leaves the queue."""
         arrived = time.monotonic()
         try:
-            wanted = await read_generation_request(request, self.release)
+            body = await read_generation_request(request, self.release)
             parsed = generation.parse(
-                wanted,
+                body,
                 model=self.engine_state.names[0],
                 max_pixels=self._max_pixels,
                 release=self.release,
@@ -83,38 +83,38 @@ class SimulatedServer:
             return refusal.response(self.release, path=request.url.path)
 
     async def edit(self, request: Request) -> Response:
-        """Pictures made from pictures; carried out to the end also for a client that has left."""
+        """Edit images; the request runs to its end even if the client disconnects."""
         arrived = time.monotonic()
         try:
-            wanted = await read_edit_request(request, self.release)
+            body = await read_edit_request(request, self.release)
             parsed = await edit.parse(
-                wanted,
+                body,
                 self._rules,
                 model=self.engine_state.names[0],
                 max_pixels=self._max_pixels,
                 release=self.release,
             )
-            return await self._to_the_end(self._reply(parsed, arrived))
+            return await self._run_to_completion(self._reply(parsed, arrived))
         except ClientDisconnect:
             return Response()
         except HttpError as refusal:
             return refusal.response(self.release, path=request.url.path)
         finally:
-            await request.close()  # and with it the files of the form
+            await request.close()  # also closes the files of the form
 
     async def sleep(self, request: Request) -> Response:
-        """Free the GPU; generations wait from now on."""
+        """Put the engine to sleep, freeing the GPU; image requests wait from then on."""
         try:
             return JSONResponse(self.engine_state.sleep(await read_json(request, SleepRequest)))
         except HttpError as refusal:
             return refusal.response(self.release, path=request.url.path)
 
     async def wake_up(self, request: Request) -> Response:
-        """Take the GPU again; whoever waited is served."""
+        """Wake the engine; requests that waited now run."""
         try:
-            wanted = await read_json(request, WakeupRequest)
+            body = await read_json(request, WakeupRequest)
             self._check_slept()
-            return JSONResponse(self.engine_state.wake_up(wanted))
+            return JSONResponse(self.engine_state.wake_up(body))
         except Crash:
             raise
         except HttpError as refusal:
@@ -125,17 +125,17 @@ class SimulatedServer:
             raise Crash("'State' object has no attribute 'sleeping_stages'")
 
     async def models(self, _: Request) -> Response:
-        """A card for each served name; all have the same root."""
+        """List a card for each served name; all have the same root."""
         cards = [model_card(name, root=self._settings.model) for name in self.engine_state.names]
         return JSONResponse({"object": "list", "data": cards})
 
     async def version(self, _: Request) -> Response:
-        """The version of vLLM, which on a real server is not quite that of vLLM-Omni."""
+        """Report the version; on a real server it is vLLM's, which may differ slightly from vLLM-Omni's."""
         return JSONResponse({"version": self._settings.server_version})
 
     async def health(self, _: Request) -> Response:
-        """Whether the engine is alive; a sleeping one is."""
-        if not self.release.tells_health:
+        """Report whether the engine is alive; a sleeping engine counts as alive."""
+        if not self.release.health_has_body:
             alive = self.engine_state.alive
             return Response(status_code=HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE)
         if self.engine_state.alive:
@@ -143,109 +143,109 @@ class SimulatedServer:
         return JSONResponse({"status": "unhealthy"}, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def metrics(self, request: Request) -> Response:
-        """The counters as Prometheus text; the bare route announces a newer format than those below it."""
+        """Report the metrics as Prometheus text; only `GET /metrics` itself declares the newer format."""
         text = text_of(process_families())
         if self.release.exports_metrics:
-            text += self._telemetry.text(
+            text += self._metrics.text(
                 running=self._engine.running,
                 waiting=self._engine.waiting,
                 only=self.release.omni_metrics,
                 prefix=self.release.metrics_prefix,
             )
-        text += self.traffic.text()
+        text += self.http_metrics.text()
         bare = request.method == "GET" and request.url.path == "/metrics"
         version = "1.0.0" if bare else "0.0.4"
         return Response(text, media_type=f"text/plain; version={version}; charset=utf-8")
 
     @property
     def _max_pixels(self) -> int | None:
-        """The limit on a picture's size: as given, else the release's own."""
+        """The limit on an image's size: the setting if given, else the release's default."""
         given = "max_generated_image_size" in self._settings.model_fields_set
         known = given or self.release.has_default_size_limit
         return self._settings.max_generated_image_size if known else None
 
     async def _while_connected(
-        self, making: Coroutine[object, object, Response], request: Request
+        self, reply_task: Coroutine[object, object, Response], request: Request
     ) -> Response:
-        """The reply, unless the client leaves before, on a release that notices it."""
+        """Wait for the reply; on releases that notice a disconnect, cancel it if the client leaves first."""
         if self.release.drops_disconnected:
-            return await self._unless_disconnected(making, request.receive)
-        return await self._to_the_end(making)
+            return await self._unless_disconnected(reply_task, request.receive)
+        return await self._run_to_completion(reply_task)
 
     async def _unless_disconnected(
         self, reply: Coroutine[object, object, Response], receive: Receive
     ) -> Response:
-        making = asyncio.create_task(reply)
-        leaving = asyncio.create_task(_wait_for_disconnect(receive))
+        reply_task = asyncio.create_task(reply)
+        disconnect_task = asyncio.create_task(_wait_for_disconnect(receive))
         try:
-            await asyncio.wait((making, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if making.done():
-                return making.result()
-            self._telemetry.count_failed("client_disconnect")
+            await asyncio.wait((reply_task, disconnect_task), return_when=asyncio.FIRST_COMPLETED)
+            if reply_task.done():
+                return reply_task.result()
+            self._metrics.count_failed("client_disconnect")
             raise ClientDisconnect
-        except asyncio.CancelledError:  # in the same process a client leaves by cancelling the call itself
-            self._telemetry.count_failed("client_disconnect")
+        except asyncio.CancelledError:  # in the same process, a client disconnects by cancelling the call
+            self._metrics.count_failed("client_disconnect")
             raise
         finally:
-            making.cancel()
-            leaving.cancel()
+            reply_task.cancel()
+            disconnect_task.cancel()
 
-    async def _to_the_end(self, reply: Coroutine[object, object, Response]) -> Response:
-        making = asyncio.create_task(reply)
-        self._undropped.add(making)
-        making.add_done_callback(self._undropped.discard)
-        return await asyncio.shield(making)
+    async def _run_to_completion(self, reply: Coroutine[object, object, Response]) -> Response:
+        reply_task = asyncio.create_task(reply)
+        self._unfinished.add(reply_task)
+        reply_task.add_done_callback(self._unfinished.discard)
+        return await asyncio.shield(reply_task)
 
     async def _reply(self, parsed: ParsedRequest, arrived: float) -> Response:
         if not self.engine_state.alive:
             return _engine_error(parsed, _DEAD, stage=0)
         if parsed.nesting > _DEEPEST_COPY:
-            self.engine_state.alive = False  # the engine's process dies of it, and nothing starts another one
+            self.engine_state.alive = False  # the engine's process dies and is not restarted
             return _engine_error(parsed, _TOO_DEEP, stage=None)
-        made, finished, seconds = await self._generate(parsed, arrived)
-        if made.format.name == "jpg" and not self.release.knows_jpg:
+        job, result, seconds = await self._generate(parsed, arrived)
+        if job.format.name == "jpg" and not self.release.encodes_jpg:
             raise failure(parsed.route, "'JPG'")  # Pillow's own name is JPEG
-        return reply(parsed, made, finished, submit_seconds=seconds, release=self.release)
+        return build_reply(parsed, job, result, submit_seconds=seconds, release=self.release)
 
     def _load(self, parsed: ParsedRequest) -> None:
-        """Decode the input images, where a release does it before it looks at anything else."""
+        """Decode the input images, if the release does so before anything else."""
         if not self.release.loads_unread_images:
             return
         try:
             parsed.load()
         except OSError as error:
-            if self.release.engine_errors == "of_worker":  # not the worker's: it is found before that
+            if self.release.engine_errors == "as_worker":  # found before the worker gets the request
                 raise failure(parsed.route, error) from error
             raise
 
     async def _generate(
         self, parsed: ParsedRequest, arrived: float
-    ) -> tuple[EngineJob, Finished[Pictures], float]:
-        """What became of a wish, and after how many seconds it entered the queue."""
+    ) -> tuple[EngineJob, TaskResult[Pictures], float]:
+        """Run a request; return its job, the result, and the seconds before it entered the queue."""
         await self.engine_state.until_awake()
         try:
             self._load(parsed)
-            made = order(parsed, self._rules, adapters=self._settings.lora_paths)
+            job = create_job(parsed, self._rules, adapters=self._settings.lora_paths)
             submitted = time.monotonic()
-            finished = await self._engine.run(made.work(self._rules))
+            result = await self._engine.run(job.task(self._rules))
         except HttpError:
             raise
-        except Exception as error:  # the server's own boundary: whatever fails here is a reply of 500
-            self._telemetry.count_failed("stage_error")
+        except Exception as error:  # like the server: any failure here is a 500 reply
+            self._metrics.count_failed("stage_error")
             raise parsed.server_error(error, self.release) from error
-        self._telemetry.count_completed(
-            _completion(parsed, made, finished, total_seconds=time.monotonic() - arrived)
+        self._metrics.count_completed(
+            _completion(parsed, job, result, total_seconds=time.monotonic() - arrived)
         )
-        return made, finished, submitted - arrived
+        return job, result, submitted - arrived
 
 
 async def ping(_: Request) -> Response:
-    """The same as health, in the words of SageMaker: none."""
+    """Answer SageMaker's health check with an empty reply."""
     return Response()
 
 
 async def load(_: Request) -> Response:
-    """Requests under way, of which the server does not count those for pictures."""
+    """Report the number of running requests: always 0, since the server does not count image requests."""
     return JSONResponse({"server_load": 0})
 
 
@@ -255,7 +255,7 @@ async def _wait_for_disconnect(receive: Receive) -> None:
 
 
 def _engine_error(parsed: ParsedRequest, message: str, *, stage: int | None) -> Response:
-    """An error of the engine itself: unlike others it has the request's id."""
+    """Build the reply for an error of the engine itself, which includes the request's id."""
     error: dict[str, object] = {
         "message": message,
         "type": "InternalServerError",
@@ -268,22 +268,22 @@ def _engine_error(parsed: ParsedRequest, message: str, *, stage: int | None) -> 
 
 
 def _gpu_gib(settings: SimulatorSettings, rules: ModelRules) -> float | None:
-    """The GPU's memory: as given; where nothing was said, of a card that holds the model and a picture."""
+    """Return the GPU memory: the setting if given, else enough for the model and a large image."""
     small = settings.vram_gib is not None and settings.vram_gib < rules.gib(pixels=2048 * 2048)
     return _LARGE_GPU_GIB if small and "vram_gib" not in settings.model_fields_set else settings.vram_gib
 
 
 def _completion(
-    parsed: ParsedRequest, made: EngineJob, finished: Finished[Pictures], *, total_seconds: float
+    parsed: ParsedRequest, job: EngineJob, result: TaskResult[Pictures], *, total_seconds: float
 ) -> Completion:
-    width, height = made.size
+    width, height = job.size
     return Completion(
-        images=len(finished.value),
-        pixels=width * height * len(finished.value),
-        steps=made.steps,
+        images=len(result.value),
+        pixels=width * height * len(result.value),
+        steps=job.steps,
         steps_given=parsed.steps is not None,
-        queue_seconds=finished.queue_seconds,
-        run_seconds=finished.run_seconds,
+        queue_seconds=result.queue_seconds,
+        run_seconds=result.run_seconds,
         total_seconds=total_seconds,
-        peak_memory_mib=finished.peak_memory_mib,
+        peak_memory_mib=result.peak_memory_mib,
     )

@@ -1,4 +1,4 @@
-"""A simulated server on a port: in this thread for the command, in another one for tests."""
+"""Serve a simulated server on a port: in this thread for the command, in a new thread for tests."""
 
 import socket
 import threading
@@ -8,24 +8,24 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from vllm_omni_client.simulator.faults.connection import OpenProtocol
+from vllm_omni_client.simulator.faults.connection import ConnectionAwareProtocol
 from vllm_omni_client.simulator.http.app import Simulation
 from vllm_omni_client.simulator.settings import SimulatorSettings
 
 _STOP_SECONDS = 30.0
-_LAST_REPLIES_SECONDS = 5  # for requests under way when the server stops
+_LAST_REPLIES_SECONDS = 5  # for requests in progress when the server stops
 
 
 def listen(host: str, port: int, *, refusing: bool = False) -> socket.socket:
-    """A listening socket; port 0 takes a free one.
+    """Open a listening socket.
 
     Args:
         host: An address of this machine.
-        port: 0 to 65535.
-        refusing: Take the port but refuse connections; the server that gets the socket will listen on it.
+        port: 0 to 65535; 0 picks a free port.
+        refusing: Reserve the port but refuse connections until a server starts to listen on the socket.
 
     Raises:
-        OSError: The address is not ours or in use.
+        OSError: The address is not this machine's, or it is in use.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if refusing:
@@ -33,21 +33,21 @@ def listen(host: str, port: int, *, refusing: bool = False) -> socket.socket:
         listener.bind((host, port))
     else:
         listener = socket.create_server((host, port), family=family)
-    # asyncio turns Nagle's algorithm off where a socket says that it is TCP; else replies are 40 ms late.
+    # asyncio disables Nagle's algorithm only if the socket says it is TCP; otherwise replies are 40 ms late.
     return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
 def url_of(listener: socket.socket) -> str:
-    """The base URL of a server on this socket."""
+    """Return the base URL of a server on this socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def server_of(app: ASGIApp) -> uvicorn.Server:
-    """An HTTP server that logs warnings only."""
+    """Create an HTTP server for the application that logs only warnings and errors."""
     config = uvicorn.Config(
         app,
-        http=OpenProtocol,
+        http=ConnectionAwareProtocol,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=_LAST_REPLIES_SECONDS,
@@ -59,29 +59,29 @@ def server_of(app: ASGIApp) -> uvicorn.Server:
 def serve_in_thread(
     settings: SimulatorSettings | None = None, *, host: str = "127.0.0.1", port: int = 0
 ) -> Generator[str]:
-    """A simulated server in a thread of its own, for the length of a `with` block.
+    """Run a simulated server in its own thread for the duration of a `with` block.
 
     Yields:
-        Its base URL, such as "http://127.0.0.1:40123"; connections are taken from the start, unless the
-            settings let it take its time.
+        The base URL, such as "http://127.0.0.1:40123"; connections are accepted at once, unless the
+            settings have `startup_seconds`.
 
     Raises:
-        ValueError: The settings do not go together.
-        OSError: The address is not ours or in use.
+        ValueError: The model cannot run as many requests at once as the settings ask for.
+        OSError: The address is not this machine's, or it is in use.
     """
-    with serving(Simulation(settings), host=host, port=port) as url:
+    with serve_simulation(Simulation(settings), host=host, port=port) as url:
         yield url
 
 
 @contextmanager
-def serving(simulation: Simulation, *, host: str = "127.0.0.1", port: int = 0) -> Generator[str]:
-    """As `served`, for a simulation that the caller keeps in hand.
+def serve_simulation(simulation: Simulation, *, host: str = "127.0.0.1", port: int = 0) -> Generator[str]:
+    """Run an existing simulation in its own thread, as `serve_in_thread` does.
 
     Yields:
-        Its base URL.
+        The base URL.
 
     Raises:
-        OSError: The address is not ours or in use.
+        OSError: The address is not this machine's, or it is in use.
     """
     server = server_of(simulation.app)
     startup_seconds = simulation.settings.startup_seconds

@@ -1,4 +1,4 @@
-"""The server's routes for conversations, text, audio and video: known here and not implemented."""
+"""Answer 501 on the server's routes for chat, text, audio and video, which are not simulated."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -54,9 +54,9 @@ _OPERATIONS: Final = (
     ((0, 20), Operation("DELETE", "/v1/videos/{video_id}", "delete_video", (422,))),
     ((0, 20), Operation("GET", "/v1/videos/{video_id}/content", "download_video", (422,))),
 )
-"""Each with the first release that is known to have it.
+"""Each operation, with the first release known to have it.
 
-Of two methods for one path, the first is the one that is named to whoever tries a third.
+If a path has two methods, the reply to a third names the first of them.
 """
 _GONE: Final = (0, 30)
 _FORMER_OPERATIONS: Final = (
@@ -72,14 +72,14 @@ _FORMER_OPERATIONS: Final = (
     ),
     ((0, 26), Operation("POST", "/v1/completions/derender", "derender_completion", (400, 404, 500, 422))),
 )
-"""Likewise, of the releases before the one in which they are gone."""
+"""Routes that exist only in the releases before `_GONE`."""
 
 
 def unimplemented_routes(release: Release) -> tuple[tuple[Operation, Endpoint], ...]:
-    """The routes of a release that are not implemented, and what answers there.
+    """Return the unimplemented routes of a release, with their endpoints.
 
-    As nothing here makes a video, the routes that show videos say what a server without any says; all others
-    answer 501 and name what is implemented.
+    There are never any videos here, so the routes that show videos answer like a server without any. All
+    others answer 501 and name the routes that are implemented.
     """
     former = _FORMER_OPERATIONS if release.version < _GONE else ()
     return tuple(
@@ -104,7 +104,7 @@ def _endpoint(method: str, path: str, release: Release) -> Endpoint:
 
 
 def _refusing(release: Release, status: HTTPStatus, message: str) -> Endpoint:
-    # A type of its own keeps the message as it is: there is no path of a machine to be hidden in it.
+    # An explicit type keeps the message unchanged: it contains no file path to hide.
     async def refuse(_: Request) -> Response:
         return HttpError(status, message, kind=status.phrase).response(release)
 

@@ -1,18 +1,14 @@
 """Consent: the user is asked before a batch that will take long, where that was set."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 from mcp.server.mcpserver import Context, Elicit
 from pydantic import BaseModel, Field
 from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_omni_client.errors import OmniError
 
-if TYPE_CHECKING:
-    from vllm_image_mcp.state import State
-
+from vllm_image_mcp.state import State
 
 __all__ = ["Consent", "consent"]
 
