@@ -33,7 +33,7 @@ from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
 from vllm_omni_client.saved import SavedImage
-from vllm_omni_client.uploads import InputImage, Upload, uploads
+from vllm_omni_client.uploads import InputImage, Upload, read_uploads
 
 T = TypeVar("T")
 # ASGI's own types: a scope and a message are mappings with whatever keys their kind has.
@@ -259,7 +259,7 @@ class AsyncOmniClient(BaseClient):
             OSError: The file cannot be written, for example because the disk is full.
         """
         inputs = await asyncio.to_thread(
-            uploads, image, mask_image=mask_image, reference_image=reference_image
+            read_uploads, image, mask_image=mask_image, reference_image=reference_image
         )
         return await self._edit(request, inputs, into, overwrite=overwrite)
 
@@ -491,7 +491,7 @@ class BudgetedClient:
     ) -> ImageGenerationReply:
         """Edit images, as `AsyncOmniClient.edit_image` does."""
         inputs = await asyncio.to_thread(
-            uploads, image, mask_image=mask_image, reference_image=reference_image
+            read_uploads, image, mask_image=mask_image, reference_image=reference_image
         )
         return _in_memory(await self._edit(request, inputs))
 

@@ -1,4 +1,4 @@
-"""Hold what the async and the blocking client share: settings, server knowledge and call flows."""
+"""Hold the state that both clients share: settings, call flows and what is known about the server."""
 
 from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.flows import Flows

@@ -34,7 +34,7 @@ from vllm_omni_client.errors import OmniError
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
 from vllm_omni_client.saved import SavedImage
-from vllm_omni_client.uploads import InputImage, uploads
+from vllm_omni_client.uploads import InputImage, read_uploads
 
 T = TypeVar("T")
 
@@ -210,7 +210,7 @@ class OmniClient(BaseClient):
             FileExistsError: Someone else created the file during the edit.
             OSError: The file cannot be written, for example because the disk is full.
         """
-        inputs = uploads(image, mask_image=mask_image, reference_image=reference_image)
+        inputs = read_uploads(image, mask_image=mask_image, reference_image=reference_image)
         with file_for(request, into, overwrite=overwrite) as file:
             request = with_file_format(request, into)
             seeded = with_seed(request)

@@ -62,7 +62,7 @@ class Upload:
     content: bytes
 
 
-def uploads(
+def read_uploads(
     image: InputImage | Sequence[InputImage],
     *,
     mask_image: InputImage | None = None,

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from vllm_omni_client._imaging.picture import (
     DamagedPicture,
-    Inspected,
+    InspectedImage,
     Inspection,
     PictureSize,
     format_of,
@@ -38,7 +38,7 @@ def test_every_format_is_known_in_pieces_of_any_length(kind: str, data: bytes, s
     for start in range(0, len(data), step):
         inspection.feed(data[start : start + step])
     assert inspection.finish() == inspect(data)
-    assert inspect(data) == Inspected(format=kind, size=PictureSize(40, 30), length=len(data))  # type: ignore[arg-type]  # a str of the table
+    assert inspect(data) == InspectedImage(format=kind, size=PictureSize(40, 30), length=len(data))  # type: ignore[arg-type]  # a str of the table
 
 
 @pytest.mark.parametrize(("kind", "data"), KINDS)

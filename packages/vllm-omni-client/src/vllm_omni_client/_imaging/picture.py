@@ -10,7 +10,7 @@ from vllm_omni_client._imaging.png import SIGNATURE, DamagedPicture, PngWalk, ch
 
 __all__ = [
     "DamagedPicture",
-    "Inspected",
+    "InspectedImage",
     "Inspection",
     "PictureFormat",
     "PictureSize",
@@ -144,7 +144,7 @@ def _webp_size(data: bytes) -> PictureSize | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inspected:
+class InspectedImage:
     """A complete image.
 
     Attributes:
@@ -192,7 +192,7 @@ class Inspection:
             self._png = PngWalk()
             self._png.feed(data if self._length == len(data) else bytes(self._start))
 
-    def finish(self) -> Inspected:
+    def finish(self) -> InspectedImage:
         """Return the result, after the last bytes.
 
         Raises:
@@ -210,10 +210,12 @@ class Inspection:
             raise DamagedPicture(f"the image is cut off after {self._length} bytes: its end is missing")
         return self._result(kind, size)
 
-    def _result(self, kind: PictureFormat, size: PictureSize, *, flat_colour: str | None = None) -> Inspected:
+    def _result(
+        self, kind: PictureFormat, size: PictureSize, *, flat_colour: str | None = None
+    ) -> InspectedImage:
         if size.width * size.height > self._most_pixels:
             raise DamagedPicture(f"the image claims a size of {size}, far more than was requested")
-        return Inspected(format=kind, size=size, length=self._length, flat_colour=flat_colour)
+        return InspectedImage(format=kind, size=size, length=self._length, flat_colour=flat_colour)
 
     def _is_complete_jpeg(self) -> bool:
         return self._end.rstrip(b"\0").endswith(b"\xff\xd9")
@@ -223,7 +225,7 @@ class Inspection:
         return self._length in {declared, declared + declared % 2}
 
 
-def inspect(data: bytes, *, most_pixels: int = MOST_PIXELS) -> Inspected:
+def inspect(data: bytes, *, most_pixels: int = MOST_PIXELS) -> InspectedImage:
     """Inspect a complete image at once.
 
     Raises:

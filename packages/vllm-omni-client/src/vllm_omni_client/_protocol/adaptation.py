@@ -48,7 +48,7 @@ _ZERO_SEED_SINCE: Final = (0, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Adapted(Generic[Request]):
+class AdaptedRequest(Generic[Request]):
     """A request that is ready to be sent.
 
     Attributes:
@@ -81,7 +81,7 @@ def adapt_generation(
     strict: bool,
     into_file: bool = False,
     requested: ImageGenerationRequest | None = None,
-) -> Adapted[ImageGenerationRequest]:
+) -> AdaptedRequest[ImageGenerationRequest]:
     """Return a generation request as this server supports it.
 
     Args:
@@ -101,7 +101,7 @@ def adapt_generation(
     _refuse(ignored, server, strict=strict)
     sent = request.model_copy(update=dict.fromkeys((*unknown, *ignored)))
     chosen = {**_compression(sent, "generations", server), **(_as_file(sent, server) if into_file else {})}
-    return Adapted(
+    return AdaptedRequest(
         requested=requested or request,
         sent=sent.model_copy(update=chosen),
         ignored=ignored,
@@ -116,7 +116,7 @@ def adapt_edit(
     *,
     strict: bool,
     requested: ImageEditRequest | None = None,
-) -> tuple[Adapted[ImageEditRequest], tuple[Upload, ...]]:
+) -> tuple[AdaptedRequest[ImageEditRequest], tuple[Upload, ...]]:
     """Return an edit request and its images as this server supports them.
 
     Raises:
@@ -129,7 +129,7 @@ def adapt_edit(
         fields = (*fields, "seed")
     _refuse((*fields, *images), server, strict=strict)
     sent = request.model_copy(update=dict.fromkeys((*unknown, *fields)))
-    adapted = Adapted(
+    adapted = AdaptedRequest(
         requested=requested or request,
         sent=sent.model_copy(update=_compression(sent, "edits", server)),
         ignored=(*fields, *images),

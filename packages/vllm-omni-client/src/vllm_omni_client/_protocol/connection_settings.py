@@ -15,7 +15,7 @@ from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.reply_body import RawReply
 from vllm_omni_client._protocol.retry import Policy
 from vllm_omni_client._protocol.retry_budget import RetryBudget
-from vllm_omni_client._protocol.secret import hidden
+from vllm_omni_client._protocol.secret import redact
 from vllm_omni_client._text import printable
 from vllm_omni_client.errors import InvalidParameter, OmniError, RequestTimeout, ServerUnreachable
 from vllm_omni_client.generation_budget import GenerationBudget
@@ -146,7 +146,7 @@ class ConnectionSettings:
 
     def without_key(self, text: str) -> str:
         """Hide the key in text from the server, which may repeat it."""
-        return text if self.key is None else hidden(text, self.key.get_secret_value())
+        return text if self.key is None else redact(text, self.key.get_secret_value())
 
     def timeout_error(self, attempts: Attempts) -> OmniError:
         """Return the error of a call that reached its total deadline."""

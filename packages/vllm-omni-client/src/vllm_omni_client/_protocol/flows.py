@@ -1,6 +1,6 @@
-"""Write each call's sequence of requests once, as a generator that both clients drive. No I/O.
+"""Describe each call as a sequence of requests that either client can carry out. No I/O.
 
-A flow yields each `Step`; its driver sends the reply in, or throws in the error.
+A flow is a generator: it yields each `Step`, and the client sends the reply in or throws in the error.
 """
 
 from collections.abc import Generator

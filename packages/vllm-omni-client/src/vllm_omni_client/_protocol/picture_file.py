@@ -8,7 +8,7 @@ from typing import ClassVar, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vllm_omni_client._imaging.picture import Inspected, Inspection, most_pixels
+from vllm_omni_client._imaging.picture import InspectedImage, Inspection, most_pixels
 from vllm_omni_client._imaging.saving import NewFile
 from vllm_omni_client._protocol.picture_stream import PictureStream
 from vllm_omni_client.edits import ImageEditRequest
@@ -18,7 +18,6 @@ from vllm_omni_client.replies import GenerationMetrics
 
 _Request = TypeVar("_Request", ImageGenerationRequest, ImageEditRequest)
 
-_NOTHING: Final = b""
 _FORMATS: Final = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 """Formats by file extension; a server sends PNG by default."""
 
@@ -33,7 +32,7 @@ class ReceivedFile:
         surplus: How many further images arrived; they are discarded.
     """
 
-    picture: Inspected
+    picture: InspectedImage
     metrics: GenerationMetrics | None
     surplus: int
 

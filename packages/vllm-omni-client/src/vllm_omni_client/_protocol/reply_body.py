@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.picture_file import PictureFile
 from vllm_omni_client._protocol.refusal import excerpt
-from vllm_omni_client._protocol.secret import hidden
+from vllm_omni_client._protocol.secret import redact
 from vllm_omni_client.errors import BadReply, Exchange
 
 T = TypeVar("T")
@@ -38,8 +38,8 @@ class RawReply:
         """Return the same reply with `secret` hidden wherever the server repeats it."""
         return RawReply(
             status=self.status,
-            headers={name: hidden(value, secret) for name, value in self.headers.items()},
-            content=hidden(self.content.decode("latin-1"), secret).encode(
+            headers={name: redact(value, secret) for name, value in self.headers.items()},
+            content=redact(self.content.decode("latin-1"), secret).encode(
                 "latin-1"
             ),  # maps every byte to one character
         )

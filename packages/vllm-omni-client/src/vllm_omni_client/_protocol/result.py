@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-from vllm_omni_client._protocol.adaptation import Adapted
+from vllm_omni_client._protocol.adaptation import AdaptedRequest
 from vllm_omni_client._protocol.attempts import Attempts
 from vllm_omni_client._protocol.differences import difference, differences
 from vllm_omni_client._protocol.picture_file import PictureFile, ReceivedFile
@@ -15,14 +15,14 @@ Request = TypeVar("Request", ImageGenerationRequest, ImageEditRequest)
 
 
 def with_receipt(
-    adapted: Adapted[Request], reply: ImageGenerationReply, attempts: Attempts
+    adapted: AdaptedRequest[Request], reply: ImageGenerationReply, attempts: Attempts
 ) -> ImageGenerationReply:
     """Return the reply with a receipt of how it came about."""
     return reply.with_receipt(_receipt(adapted, attempts, differences(adapted.requested, reply)))
 
 
 def commit_file(
-    adapted: Adapted[Request], file: PictureFile, received: ReceivedFile, attempts: Attempts
+    adapted: AdaptedRequest[Request], file: PictureFile, received: ReceivedFile, attempts: Attempts
 ) -> SavedImage:
     """Move the file to its final name and return it with a receipt.
 
@@ -43,7 +43,7 @@ def commit_file(
     )
 
 
-def _receipt(adapted: Adapted[Request], attempts: Attempts, warnings: tuple[str, ...]) -> CallReport:
+def _receipt(adapted: AdaptedRequest[Request], attempts: Attempts, warnings: tuple[str, ...]) -> CallReport:
     return CallReport(
         requested=adapted.requested,
         sent=adapted.sent,

@@ -10,7 +10,7 @@ HIDDEN: Final = "[api key]"
 _LONG: Final = 8
 
 
-def hidden(text: str, secret: str) -> str:
+def redact(text: str, secret: str) -> str:
     """Return the text with the secret hidden, even if JSON-escaped; a short one only as a separate word."""
     forms = sorted({secret, json.dumps(secret)[1:-1]}, key=len, reverse=True)
     either = "|".join(map(re.escape, forms))
