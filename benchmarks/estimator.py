@@ -257,7 +257,7 @@ def _eta_error(server: Server) -> float:
         service = clock.service_seconds(now, now - sent[index])
         if service is not None:
             predictor.observe(works[index], service, first=index == 0)
-        remaining.mark_ended(index, made=True)
+        remaining.mark_ended(index, generated=True)
         sent[index + 2] = now
         remaining.mark_sent(index + 2, works[index + 2])
     told = remaining.eta([ServerSpeed(predictor=predictor)]).seconds

@@ -79,7 +79,7 @@ async def test_after_some_pictures_an_estimate_is_near_the_servers_real_cost(
         assert await off(studio, 448, 6, speed=speed) < 0.03
         assert await off(studio, 1024, 4, speed=speed) < 0.08
         told = await studio.estimate(width=448, height=448)
-    assert told.basis.startswith("6 pictures on this server, off by ")
+    assert told.basis.startswith("6 images on this server, off by ")
     assert told.peak_vram_gb == pytest.approx(15.4 * 1024**3 / 1e9, rel=0.02)
 
 

@@ -205,8 +205,8 @@ async def test_a_batch_that_goes_on_knows_what_was_under_way_when_its_process_en
         server.reply, server.breaks = b"", "end"  # from now on it breaks off
         async with Studio(urls[0], output_dir=tmp_path, outage_timeout=1.0) as studio:
             journal = studio._batches._context.journal
-            [item] = journal.read(lambda queries: queries.take(1, -1, 1))
-            assert (item.state, item.told) == (ItemState.WAITING, {"generations": 1})
+            [item] = journal.read(lambda queries: queries.items_after(1, -1, 1))
+            assert (item.state, item.outcome) == (ItemState.WAITING, {"generations": 1})
             again = await studio.resume(batch.id)
             await again.wait()
     assert (server.generations["fox"], again.progress.failed) == (2, 1)

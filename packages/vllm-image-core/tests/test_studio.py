@@ -817,7 +817,7 @@ async def test_an_estimate_learns_from_the_pictures_that_were_made(tmp_path: Pat
     assert after.seconds_per_image == pytest.approx(7.0)
     assert after.total_seconds == pytest.approx(70.0)
     assert after.peak_vram_gb == pytest.approx(20_000 * 1024**2 / 1e9)
-    assert after.basis == "6 pictures on this server, off by 1 % on the last 4"
+    assert after.basis == "6 images on this server, off by 1 % on the last 4"
 
 
 async def test_memory_that_was_measured_decides_how_many_pictures_of_a_batch_are_made_at_once(
@@ -832,7 +832,7 @@ async def test_memory_that_was_measured_decides_how_many_pictures_of_a_batch_are
             assert batch.at_once == at_once
             assert len([outcome async for outcome in batch]) == 3
     source = (await studio.gpu()).sources["estimated_model_vram_gb"]
-    assert source == "measured by the server during 6 pictures, without the picture"
+    assert source == "measured by the server during 6 images, without the image"
 
 
 async def test_another_studio_on_the_folder_knows_what_was_measured(tmp_path: Path) -> None:
@@ -859,7 +859,7 @@ async def test_a_picture_that_was_taken_from_the_folder_is_not_measured(tmp_path
     studio = server.studio(tmp_path)
     for _ in range(3):
         await studio.generate("a fox", width=64, height=64, seed=1)
-    assert (await studio.estimate()).basis.startswith("1 picture on this server")
+    assert (await studio.estimate()).basis.startswith("1 image on this server")
 
 
 async def test_the_servers_queue_is_part_of_the_time_of_completion(tmp_path: Path) -> None:

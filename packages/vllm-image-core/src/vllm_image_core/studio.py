@@ -119,7 +119,7 @@ class Studio(StudioViews):
         known = registry or Registry.builtin()
         speeds = ServiceTimes(Calibration(Measurements(self._library.root)))
         self._backend = Fleet(
-            [self._connect(each, max_retries=retries) for each in servers], learned=speeds.pace
+            [self._connect(each, max_retries=retries) for each in servers], learned=speeds.seconds_per_cost
         )
         self._generator = Generator(
             self._backend,

@@ -43,7 +43,7 @@ def studio_of(server: "BatchServer", folder: Path, *, outage_timeout: float = 60
     """A studio that looks often at what is away."""
     studio = Studio(server, output_dir=folder, outage_timeout=outage_timeout)
     batches = studio._batches
-    batches._context = replace(batches._context, probe_seconds=0.02, look_seconds=0.02)
+    batches._context = replace(batches._context, probe_seconds=0.02, folder_check_seconds=0.02)
     return studio
 
 
@@ -114,7 +114,8 @@ async def test_a_batch_whose_patience_is_over_is_stopped_with_the_cause_and_can_
     ):
         batch = await studio.batch(requests(3), max_concurrent=1)
         assert await read(batch) == ["done"]
-        assert "in vain: http://gpu:6655 cannot be reached" in (batch.cause or "")
+        assert "Gave up after waiting" in (batch.cause or "")
+        assert "s: http://gpu:6655 cannot be reached" in (batch.cause or "")
         found = await studio.find_batch(batch.id)
         assert (found.state, found.done, found.waiting, found.failed) == ("stopped", 1, 2, 0)
         batch_server.fails = lambda _prompt, _times: None
@@ -134,7 +135,7 @@ async def test_a_request_on_which_the_engine_dies_twice_is_set_aside_and_the_oth
         batch = await studio.batch(requests(6), max_concurrent=3)
         assert await read(batch) == ["done", "done", "EngineDead", "done", "done", "done"]
         notes = batch.errors[2].__notes__
-    assert "set aside: the engine has died on it twice" in " ".join(notes)
+    assert "set aside because the engine died on it twice" in " ".join(notes)
     assert batch_server.sent.count("fox 2") == 2
 
 
@@ -176,7 +177,7 @@ async def test_five_failures_of_one_kind_in_a_row_stop_the_batch_with_the_cause(
         assert await read(batch) == ["BadReply"] * 5
         found = await studio.find_batch(batch.id)
         assert (found.state, found.failed, found.waiting) == ("stopped", 5, 15)
-        assert found.cause == "5 requests in a row have failed in the same way: junk"
+        assert found.cause == "5 requests in a row failed in the same way: junk"
         batch_server.fails = lambda _prompt, _times: None
         again = await studio.resume(batch.id)
         assert await read(again) == ["done"] * 15

@@ -60,7 +60,7 @@ number = journal.write(begin)
 print("held", flush=True)
 from vllm_image_core.batches.queries import Counts
 while True:
-    journal.write(lambda ledger: ledger.beat(number, token, Counts()))
+    journal.write(lambda ledger: ledger.renew_lease(number, token, Counts()))
     time.sleep(0.05)
 """
 
@@ -72,17 +72,17 @@ def requests(count: int) -> list[ImageRequest]:
 def studio_of(server: "BatchServer", folder: Path, *, stale_seconds: float = 15.0) -> Studio:
     studio = Studio(server, output_dir=folder)
     batches = studio._batches
-    batches._context = replace(batches._context, beat_seconds=0.2, stale_seconds=stale_seconds)
+    batches._context = replace(batches._context, heartbeat_seconds=0.2, stale_seconds=stale_seconds)
     return studio
 
 
 async def killed(studio: Studio) -> None:
     """Leave a studio's batches as `kill -9` does: the lease is not given back, and its process is dead."""
-    for batch in studio._batches._known.values():
+    for batch in studio._batches._batches.values():
         run = batch._running
         assert run is not None
         assert run._working is not None
-        run.halt = "lost"
+        run.stop_reason = "lost"
         run._working.cancel()
         await run.over.wait()
     database = Database(studio.output_dir, JOURNAL)
@@ -351,7 +351,7 @@ async def test_a_picture_that_was_removed_since_is_told_when_it_is_read(
         first = await anext(aiter(batch))
     assert isinstance(first, Failed)
     assert isinstance(first.error, RecordedFailure)
-    assert "cannot be read any more" in first.error.message
+    assert "can no longer be read" in first.error.message
 
 
 async def test_failed_requests_are_made_once_more_when_that_is_asked_for(
@@ -702,8 +702,8 @@ async def test_p12_memory_descriptors_and_tasks_stay_as_they_are_however_many_pi
         finally:
             tracemalloc.stop()
         await batch.wait()
-        assert batch._begun is not None
-        assert not batch._begun.states.unwritten
+        assert batch._started is not None
+        assert not batch._started.states.unwritten
     (early, descriptors, tasks), (late, later_descriptors, later_tasks) = seen[0], seen[-1]
     assert late - early < 300_000
     assert later_descriptors <= descriptors + 2
@@ -783,9 +783,7 @@ async def test_what_no_requests_come_from_is_refused_before_anything_is_recorded
     batch_server: "BatchServer", tmp_path: Path, no_source: object
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
-        with pytest.raises(
-            InvalidRequest, match=r"^A batch is made of a list or an iterator of ImageRequest"
-        ):
+        with pytest.raises(InvalidRequest, match=r"^A batch takes a list or an iterator of ImageRequest"):
             await studio.batch(no_source)  # type: ignore[arg-type]  # that is the fault
         assert await studio.batches() == ()
 
@@ -882,7 +880,7 @@ async def test_a_batch_that_is_cancelled_while_it_begins_is_given_back(
             await batch.close()
             batch = studio.resume(batch.id)
         with monkeypatch.context() as patch:
-            patch.setattr(BatchEta, "expect", for_ever)
+            patch.setattr(BatchEta, "add", for_ever)
             beginning = asyncio.ensure_future(batch.wait())
             await counting.wait()
             await batch.cancel()
@@ -900,7 +898,7 @@ async def test_a_damaged_journal_is_told_when_it_is_set_aside(
     (tmp_path / ".vllm-image" / "batches.sqlite3").write_bytes(b"no database" * 100)
     async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
         assert await studio.batches() == ()
-    assert "It is set aside, and what can still be read of it is kept." in caplog.text
+    assert "It was set aside, and what can still be read of it is recovered." in caplog.text
 
 
 async def test_reading_events_begins_a_batch_that_nobody_has_begun(

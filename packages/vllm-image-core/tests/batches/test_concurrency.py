@@ -107,7 +107,7 @@ async def test_a_batch_whose_server_is_away_goes_on_with_as_many_as_before(tmp_p
         raise ServerUnreachable(f"nobody answers for {number}")
 
     batch_row = batch_row_of(tmp_path, chosen=None)
-    assert await ConcurrencyChooser(asked, is_set=False).of_left(None, batch_row) == Concurrency(
+    assert await ConcurrencyChooser(asked, is_set=False).for_resumed(None, batch_row) == Concurrency(
         number=2, chosen=None, fixed=True
     )
 

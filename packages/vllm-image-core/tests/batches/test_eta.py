@@ -94,7 +94,7 @@ def test_a_batch_of_200_mixed_pictures_knows_its_end_after_5(tmp_path: Path) -> 
     before, told, took = made_by(tmp_path, [gpu()], mixed(200), after=5)
     assert before.basis == "nothing measured yet: from the profile, may be off by half"
     assert not before.measured
-    assert told.basis.startswith("5 pictures on this server")
+    assert told.basis.startswith("5 images on this server")
     assert told.measured
     assert told.seconds == pytest.approx(took, rel=0.08)
 
@@ -104,7 +104,7 @@ def test_the_next_batch_on_the_folder_knows_its_end_before_its_first_picture(tmp
     others = [ImageRequest(prompt="owl", seed=seed, width=768, height=768) for seed in range(10)]
     before, _, _ = made_by(tmp_path, [gpu()], others, after=5)
     one = ImageGenerationRequest(prompt="owl", size="768x768", num_inference_steps=9)
-    assert before.basis.startswith("10 pictures on this server")
+    assert before.basis.startswith("10 images on this server")
     assert before.seconds == pytest.approx(10 * seconds_of(one), rel=0.08)
 
 
@@ -145,8 +145,8 @@ def test_edits_have_a_time_of_their_own(tmp_path: Path) -> None:
     guess, edits, pictures = run(main())
     assert not guess.measured
     assert edits.seconds_per_image == pytest.approx(40.0, rel=0.05)
-    assert edits.basis.startswith("3 pictures on this server")
-    assert pictures.basis.startswith("3 pictures on this server")
+    assert edits.basis.startswith("3 images on this server")
+    assert pictures.basis.startswith("3 images on this server")
     assert pictures.seconds_per_image < 20
 
 
@@ -158,5 +158,5 @@ def test_a_batch_of_edits_beside_pictures_knows_its_end(tmp_path: Path) -> None:
     edits = [EditRequest(prompt="night", seed=seed, images=png(512, 512)) for seed in range(20)]
     both = [request for pair in zip(pictures, edits, strict=True) for request in pair]
     _, told, took = made_by(tmp_path, [gpu(work=work, model=EDITOR)], both, after=10)
-    assert "; of edits: 5 pictures on this server" in told.basis
+    assert "; for edits: 5 images on this server" in told.basis
     assert told.seconds == pytest.approx(took, rel=0.05)

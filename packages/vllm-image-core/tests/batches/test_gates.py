@@ -16,12 +16,12 @@ class Thing:
         self.probes: list[float] = []
         self.told: list[str | None] = []
         self.given_up = asyncio.Event()
-        self.outage_timeout = OutageGate(
+        self.gate = OutageGate(
             self.probe,
             interval_seconds=0.02,
             outage_seconds=outage_seconds,
-            told=self.told.append,
-            given_up=lambda _reason: self.given_up.set(),
+            on_change=self.told.append,
+            on_give_up=lambda _reason: self.given_up.set(),
         )
 
     async def probe(self) -> bool:
@@ -33,7 +33,7 @@ async def test_all_pass_while_it_is_well() -> None:
     thing = Thing()
     async with asyncio.timeout(DEADLINE_SECONDS):
         for _ in range(3):
-            await thing.outage_timeout.enter()
+            await thing.gate.enter()
     assert (thing.probes, thing.told) == ([], [])
 
 
@@ -41,11 +41,11 @@ async def test_one_is_let_through_as_a_trial_and_all_others_when_that_goes_well(
     thing, passed = Thing(), list[int]()
 
     async def go(number: int) -> None:
-        await thing.outage_timeout.enter()
+        await thing.gate.enter()
         passed.append(number)
 
     async with asyncio.timeout(DEADLINE_SECONDS):
-        thing.outage_timeout.record_failure("away")
+        thing.gate.record_failure("away")
         waiting = [asyncio.create_task(go(number)) for number in range(3)]
         while len(thing.probes) < 3:  # noqa: ASYNC110 - nothing tells of a probe but the count
             await asyncio.sleep(0)
@@ -53,7 +53,7 @@ async def test_one_is_let_through_as_a_trial_and_all_others_when_that_goes_well(
         thing.well = True
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         assert len(passed) == 1
-        thing.outage_timeout.record_success()
+        thing.gate.record_success()
         await asyncio.wait(waiting)
     assert sorted(passed) == [0, 1, 2]
     assert thing.told == ["away", None]
@@ -62,10 +62,10 @@ async def test_one_is_let_through_as_a_trial_and_all_others_when_that_goes_well(
 async def test_it_is_probed_no_more_often_than_it_may_be() -> None:
     thing = Thing()
     async with asyncio.timeout(DEADLINE_SECONDS):
-        thing.outage_timeout.record_failure("away")
+        thing.gate.record_failure("away")
         while len(thing.probes) < 5:  # noqa: ASYNC110 - nothing tells of a probe but the count
             await asyncio.sleep(0)
-        thing.outage_timeout.close()
+        thing.gate.close()
     gaps = [later - earlier for earlier, later in zip(thing.probes, thing.probes[1:], strict=False)]
     assert min(gaps) >= 0.02 - 0.001
 
@@ -73,23 +73,23 @@ async def test_it_is_probed_no_more_often_than_it_may_be() -> None:
 async def test_after_too_long_it_is_given_up_and_who_waits_is_left_waiting() -> None:
     thing = Thing(outage_seconds=0.05)
     async with asyncio.timeout(DEADLINE_SECONDS):
-        thing.outage_timeout.record_failure("away")
-        waiting = asyncio.create_task(thing.outage_timeout.enter())
+        thing.gate.record_failure("away")
+        waiting = asyncio.create_task(thing.gate.enter())
         await thing.given_up.wait()
-        thing.outage_timeout.close()
+        thing.gate.close()
         with pytest.raises(StillWaiting):
             await waiting
-        assert not await thing.outage_timeout.well_again()
+        assert not await thing.gate.wait_until_available()
 
 
 async def test_who_waits_for_the_thing_alone_goes_on_as_soon_as_it_is_back() -> None:
     thing = Thing()
     async with asyncio.timeout(DEADLINE_SECONDS):
-        thing.outage_timeout.record_failure("away")
-        waiting = asyncio.create_task(thing.outage_timeout.well_again())
+        thing.gate.record_failure("away")
+        waiting = asyncio.create_task(thing.gate.wait_until_available())
         thing.well = True
         assert await waiting
-    assert thing.outage_timeout.is_well
+    assert thing.gate.is_available
 
 
 async def test_one_who_is_alone_waits_for_the_others_and_they_for_him() -> None:

@@ -140,7 +140,7 @@ async def test_what_the_iterator_raises_in_the_thread_is_told_with_a_hint(
         batch = studio.batch(broken())
         with pytest.raises(ZeroDivisionError) as caught:
             _ = [outcome async for outcome in batch]
-        assert "pulled in a thread" in " ".join(caught.value.__notes__)
+        assert "was moved to a thread" in " ".join(caught.value.__notes__)
 
 
 async def test_the_thread_has_the_context_of_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,7 +173,7 @@ async def test_work_that_cancels_itself_is_a_bug_and_not_a_silent_loss() -> None
     async def work(item: int) -> int:
         raise asyncio.CancelledError
 
-    with pytest.raises(RuntimeError, match="item 0 was cancelled by itself"):
+    with pytest.raises(RuntimeError, match="item 0 cancelled itself"):
         async with asyncio.timeout(DEADLINE_SECONDS), running(work, [1], at_once=1, expected=()) as batch:
             await anext(batch)
 
@@ -461,7 +461,7 @@ async def test_a_batch_runs_once_and_only_inside_of_its_block() -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
         async with batch:
             assert await anext(batch) == Done(0, 1, 10)
-        with pytest.raises(RuntimeError, match="runs once"):
+        with pytest.raises(RuntimeError, match="runs only once"):
             async with batch:
                 pytest.fail("the block must not open")
 

@@ -76,10 +76,8 @@ def test_overdue_pictures_of_a_server_that_was_never_measured_are_not_said_to_be
     assert told[0].basis == "nothing measured yet: from the profile, may be off by half"
     for number, eta in enumerate(told[2:], 2):  # a third of what one of them has taken, and all others
         assert eta.seconds == pytest.approx(number * whole * (4 / 3 * 4 / parallelism - 1))
-    assert "nobody knows how much" in told[2].basis
-    assert str(told[10]).endswith(
-        "left (pictures take longer than the profile says, and nobody knows how much)"
-    )
+    assert "by an unknown amount" in told[2].basis
+    assert str(told[10]).endswith("left (images take longer than the profile says, by an unknown amount)")
 
 
 def test_the_time_before_the_first_picture_of_an_unknown_server_never_jumps() -> None:
@@ -108,7 +106,7 @@ def test_a_picture_that_waits_at_its_server_has_not_begun() -> None:
     remaining.mark_sent(0, WORK)
     remaining.mark_sent(1, WORK)
     clock.now += 10
-    remaining.mark_ended(0, made=True)
+    remaining.mark_ended(0, generated=True)
     remaining.mark_sent(2, WORK)
     clock.now += 3
     assert remaining.eta([speed()]).seconds == pytest.approx(27.0)
@@ -117,7 +115,7 @@ def test_a_picture_that_waits_at_its_server_has_not_begun() -> None:
 def test_a_picture_that_failed_or_was_there_already_is_not_left() -> None:
     remaining, _ = batch(3)
     remaining.mark_sent(0, WORK)
-    remaining.mark_ended(0, made=False)
+    remaining.mark_ended(0, generated=False)
     assert remaining.eta([speed()]).seconds == pytest.approx(20.0)
     assert remaining.load.pictures == 2
 
@@ -127,7 +125,7 @@ def test_a_picture_that_waits_again_is_left_and_the_pause_counts_for_nothing() -
     for index in range(10):
         remaining.mark_sent(index, WORK)
         clock.now += 10
-        remaining.mark_ended(index, made=True)
+        remaining.mark_ended(index, generated=True)
     remaining.mark_sent(10, WORK)
     remaining.mark_returned(10)
     clock.now += 10_000
@@ -139,7 +137,7 @@ def test_an_outage_while_a_picture_was_under_way_does_not_spoil_the_pace() -> No
     for index in range(20):
         remaining.mark_sent(index, WORK)
         clock.now += 6_000 if index == 15 else 10
-        remaining.mark_ended(index, made=True)
+        remaining.mark_ended(index, generated=True)
     told = remaining.eta([speed()]).seconds
     assert told is not None
     assert 200 <= told < 400
@@ -172,7 +170,7 @@ def test_a_pace_that_differs_from_the_prediction_is_followed() -> None:
     for index in range(100):
         remaining.mark_sent(index, WORK)
         clock.now += 5
-        remaining.mark_ended(index, made=True)
+        remaining.mark_ended(index, generated=True)
     told = remaining.eta([speed(10.0)]).seconds
     assert told is not None
     assert 150 < told < 180
@@ -186,7 +184,7 @@ def test_the_pace_before_a_change_of_the_server_counts_no_more() -> None:
         remaining.mark_sent(index, WORK)
         clock.now += seconds
         predictor.observe(WORK, seconds)
-        remaining.mark_ended(index, made=True)
+        remaining.mark_ended(index, generated=True)
         remaining.eta([ServerSpeed(predictor=predictor)])
     assert predictor.changes == 1
     assert remaining.eta([ServerSpeed(predictor=predictor)]).seconds == pytest.approx(50.0, rel=0.02)
@@ -196,7 +194,7 @@ def test_pictures_that_were_never_added_are_taken_to_be_like_the_others() -> Non
     remaining, clock = batch(2)
     remaining.mark_sent(0, WORK)
     clock.now += 10
-    remaining.mark_ended(0, made=True)
+    remaining.mark_ended(0, generated=True)
     assert remaining.eta([speed()], pictures_left=7).seconds == pytest.approx(70.0)
     assert remaining.eta([speed()], pictures_left=1).seconds == pytest.approx(10.0)
     assert remaining.eta([speed()], pictures_left=0).seconds == pytest.approx(0.0)
@@ -205,7 +203,7 @@ def test_pictures_that_were_never_added_are_taken_to_be_like_the_others() -> Non
 def test_of_pictures_that_nobody_knows_anything_of_nobody_can_know() -> None:
     remaining, _ = batch(0)
     told = remaining.eta([speed()], pictures_left=7)
-    assert (told.seconds, told.basis) == (None, "no picture of this batch has begun yet")
+    assert (told.seconds, told.basis) == (None, "no image of this batch has started yet")
 
 
 def test_where_more_may_come_nobody_can_know() -> None:
@@ -213,14 +211,14 @@ def test_where_more_may_come_nobody_can_know() -> None:
     told = remaining.eta([speed()], more=True)
     assert (told.seconds, str(told)) == (
         None,
-        "time left not known (how many pictures will come is not known)",
+        "time left unknown (the number of images is not known yet)",
     )
 
 
 def test_the_basis_is_that_of_the_server() -> None:
     remaining, _ = batch(4)
     told = remaining.eta([speed()])
-    assert (told.basis, told.measured) == ("10 pictures on this server, off by 1 % on the last 9", True)
+    assert (told.basis, told.measured) == ("10 images on this server, off by 1 % on the last 9", True)
     assert str(told) == "about 40 s left (measured)"
 
 
@@ -237,7 +235,7 @@ def test_a_basis_that_is_only_the_profile_is_told() -> None:
 def test_the_basis_of_several_servers_tells_how_many_are_measured() -> None:
     remaining, _ = batch(4)
     told = remaining.eta([speed(), speed(), ServerSpeed(predictor=Predictor(KLEIN))])
-    assert (told.basis, told.measured) == ("20 pictures on 2 of 3 servers, off by 1 % at worst", False)
+    assert (told.basis, told.measured) == ("20 images on 2 of 3 servers, off by 1 % at worst", False)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +275,7 @@ def test_pictures_and_edits_of_one_batch_each_take_their_own_time() -> None:
     remaining.add(EDIT)
     told = remaining.eta([of_edits(10.0, edit_seconds=50.0)])
     assert told.seconds == pytest.approx(70.0)
-    assert "; of edits: 10 pictures on this server" in told.basis
+    assert "; for edits: 10 images on this server" in told.basis
     assert told.measured
 
 
@@ -286,7 +284,7 @@ def test_edits_that_were_never_measured_go_by_the_other_pictures_and_say_so() ->
     remaining.add(EDIT)
     told = remaining.eta([of_edits(10.0)])
     assert told.seconds == pytest.approx(10.0)
-    assert told.basis.startswith("no edit measured yet: by 10 pictures on this server")
+    assert told.basis.startswith("no edit measured yet: based on 10 images on this server")
     assert not told.measured
 
 

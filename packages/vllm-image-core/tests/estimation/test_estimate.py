@@ -48,14 +48,14 @@ def test_a_strength_below_1_costs_fewer_steps() -> None:
 def test_input_pictures_take_time_and_that_is_told() -> None:
     one, two = estimated("FLUX.2-klein-4B"), estimated("FLUX.2-klein-4B", images=[png(), png()])
     assert two.seconds_per_image > one.seconds_per_image
-    assert any("1 input picture counts as further pixels" in note for note in one.notes)
-    assert any("2 input pictures count as further pixels" in note for note in two.notes)
+    assert any("1 input image adds pixels" in note for note in one.notes)
+    assert any("2 input images add pixels" in note for note in two.notes)
 
 
 def test_layers_count_as_pictures() -> None:
     two, four = (estimated("Qwen/Qwen-Image-Layered", layers=layers) for layers in (2, 4))
     assert four.total_seconds > 1.5 * two.total_seconds
-    assert any("4 layers count as as many pictures" in note for note in four.notes)
+    assert any("4 layers count as 4 images" in note for note in four.notes)
 
 
 def test_what_the_servers_edits_took_is_what_the_next_one_is_expected_to_take() -> None:

@@ -54,7 +54,7 @@ def test_an_estimate_says_what_it_rests_on_and_the_plan_s_note() -> None:
 
 def test_the_estimate_of_an_unknown_model_says_that_it_is_a_guess() -> None:
     result = estimated(REGISTRY.fallback, guided=True, total_vram_gb=80.0)
-    assert result.basis.startswith("nothing measured yet: a guess, as nothing is known of this model")
+    assert result.basis.startswith("nothing measured yet: a guess, because this model is unknown")
     assert (result.peak_vram_gb, result.recommended_concurrent) == (None, 1)
 
 
@@ -72,7 +72,7 @@ def test_a_measured_server_is_believed_and_no_gpu_is_invented() -> None:
         KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False, predictor=measured(3.0)
     )
     assert result.seconds_per_image == pytest.approx(3.0)
-    assert (result.measured, result.basis) == (True, "23 pictures on this server, off by 1 % on the last 20")
+    assert (result.measured, result.basis) == (True, "23 images on this server, off by 1 % on the last 20")
     assert f"Time: {result.basis}." in result.notes
     assert not any("H100" in note for note in result.notes)
 
@@ -88,8 +88,8 @@ def test_the_memory_that_the_server_told_is_believed() -> None:
         predictor=measured(3.0, peak_gb=30.0),
     )
     assert result.peak_vram_gb == pytest.approx(30.0)
-    assert result.memory_basis == "measured by the server during 23 pictures"
-    assert any("does not fit on this card: it needs about" in note for note in result.notes)
+    assert result.memory_basis == "measured by the server during 23 images"
+    assert any("does not fit on this GPU: it needs about" in note for note in result.notes)
 
 
 def test_the_queue_is_part_of_the_time_of_completion_and_not_of_the_pictures() -> None:
@@ -105,13 +105,13 @@ def test_the_queue_is_part_of_the_time_of_completion_and_not_of_the_pictures() -
     )
     assert (result.total_seconds, result.queue_seconds) == (pytest.approx(6.0), pytest.approx(9.0))
     assert result.completion_seconds == pytest.approx(15.0)
-    assert "3 requests are ahead at the server: done in about 15 s." in result.notes
+    assert "3 requests are ahead at the server; all are done in about 15 s." in result.notes
 
 
 def test_the_queue_of_a_server_that_was_not_measured_is_taken_to_be_of_such_pictures() -> None:
     result = estimate(KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False, requests_ahead=1)
     assert result.queue_seconds == pytest.approx(result.seconds_per_image)
-    assert any(note.startswith("1 request is ahead at the server: done in") for note in result.notes)
+    assert any(note.startswith("1 request is ahead at the server; all are done in") for note in result.notes)
 
 
 @pytest.mark.parametrize("ahead", [None, 0])
@@ -204,12 +204,12 @@ def test_the_memory_that_was_measured_decides_how_many_at_once() -> None:
     )
     assert told.recommended_concurrent == 3
     assert told.peak_vram_gb == pytest.approx(19.05, rel=0.02)
-    assert any(re.search(r"[56]\.\d GB beside the model", note) for note in told.notes)
+    assert any(re.search(r"[56]\.\d GB left by the model", note) for note in told.notes)
 
 
 def test_the_concurrency_is_explained() -> None:
     assert any(
-        "8.0 GB beside the model / 2.0 GB a picture" in note for note in estimated(total_vram_gb=24.0).notes
+        "8.0 GB left by the model / 2.0 GB per image" in note for note in estimated(total_vram_gb=24.0).notes
     )
     assert any("the GPU's memory is not known" in note for note in estimated().notes)
 
@@ -217,11 +217,11 @@ def test_the_concurrency_is_explained() -> None:
 def test_a_gpu_that_is_too_small_is_told() -> None:
     small = " ".join(estimated(total_vram_gb=12.0).notes)
     assert (
-        "FLUX.2-klein-4B does not fit on this card: it needs about 16.0 GB of GPU memory, and the card has "
-        "12.0 GB. Use a larger card or several, a quantised checkpoint, or vLLM-Omni's --enable-cpu-offload."
+        "FLUX.2-klein-4B does not fit on this GPU: it needs about 16.0 GB of memory, but the GPU has "
+        "12.0 GB. Use a larger GPU or several, a quantised checkpoint, or vLLM-Omni's --enable-cpu-offload."
     ) in small
     almost = " ".join(estimated(total_vram_gb=17.9).notes)
-    assert "does not fit on this card: with an image in progress it needs about 18.0 GB" in almost
+    assert "does not fit on this GPU: with an image in progress it needs about 18.0 GB" in almost
     assert not any("does not fit" in note for note in estimated(total_vram_gb=18.0).notes)
     assert not any("does not fit" in note for note in estimated().notes)
 
@@ -279,7 +279,7 @@ def test_several_servers_share_the_pictures_each_by_its_speed(
         pytest.approx(seconds, rel=1e-5),
         pytest.approx(queue),
     )
-    assert result.basis.startswith("69 pictures on 3 of 3 servers")
+    assert result.basis.startswith("69 images on 3 of 3 servers")
     assert f"Time: {result.basis}." in result.notes
 
 

@@ -19,22 +19,22 @@ def test_nothing_measured_is_the_profile_and_says_so() -> None:
 
 
 def test_nothing_measured_of_an_unknown_model_is_a_guess_and_says_so() -> None:
-    assert "a guess, as nothing is known of this model" in Predictor(REGISTRY.fallback).basis
+    assert "a guess, because this model is unknown" in Predictor(REGISTRY.fallback).basis
 
 
 def test_the_basis_counts_the_pictures_and_tells_how_far_off_the_last_were() -> None:
     predictor = Predictor(KLEIN)
     for number in range(23):
         predictor.observe(WORK, 2.0 if number % 2 else 2.2)
-    assert predictor.basis == "23 pictures on this server, off by 5 % on the last 20"
+    assert predictor.basis == "23 images on this server, off by 5 % on the last 20"
 
 
 def test_the_basis_of_few_pictures_does_not_pretend_to_more() -> None:
     predictor = Predictor(KLEIN)
     predictor.observe(WORK, 2.0, first=True)
-    assert predictor.basis == "1 picture on this server, the first one, which may have been slower"
+    assert predictor.basis == "1 image on this server, the first one, which may have been slower"
     predictor.observe(WORK, 2.0)
-    assert predictor.basis == "2 pictures on this server, too few to say how far off"
+    assert predictor.basis == "2 images on this server, too few to say how far off"
 
 
 def test_the_basis_tells_of_a_server_that_has_changed() -> None:
@@ -42,7 +42,7 @@ def test_the_basis_tells_of_a_server_that_has_changed() -> None:
     for seconds in [1.0] * 20 + [2.0] * 6:
         predictor.observe(WORK, seconds)
     assert predictor.changes == 1
-    assert predictor.basis == "6 pictures since this server changed its speed, off by 1 % on the last 3"
+    assert predictor.basis == "6 images since this server changed its speed, off by 1 % on the last 3"
     assert predictor.seconds(WORK) == pytest.approx(2.0, rel=0.01)
 
 
@@ -76,7 +76,7 @@ def test_memory_is_learned_from_what_the_server_tells() -> None:
         predictor.observe(work, 1.0, peak_mib=(20.0 + 3.0 * work.megapixels) / GB_PER_MIB)
     middle = Work(megapixels=2.0, forwards=4)
     assert predictor.peak_gb(middle) == pytest.approx(26.0, rel=0.03)
-    assert predictor.memory_basis == "measured by the server during 5 pictures"
+    assert predictor.memory_basis == "measured by the server during 5 images"
 
 
 def test_the_memory_of_an_unknown_model_is_known_after_one_picture() -> None:

@@ -51,35 +51,35 @@ def report(origin: Origin, *, state: str = "closed", others: int | None = None) 
 
 def test_nothing_is_known_before_a_server_has_told_its_model(tmp_path: Path) -> None:
     one = speeds(tmp_path)
-    assert (one.of([report(FAST)]), one.cost(SQUARE), one.pace(FAST.server)) == ((), None, None)
+    assert (one.of([report(FAST)]), one.cost(SQUARE), one.seconds_per_cost(FAST.server)) == ((), None, None)
 
 
 def test_each_server_has_a_speed_of_its_own_which_is_kept_for_the_next_studio(tmp_path: Path) -> None:
     first = speeds(tmp_path)
-    first.meet(KLEIN, [FAST, SLOW])
+    first.load(KLEIN, [FAST, SLOW])
     make(first, FAST, 2.0)
     make(first, SLOW, 20.0)
     later = speeds(tmp_path)
-    later.meet(KLEIN, [FAST, SLOW])
+    later.load(KLEIN, [FAST, SLOW])
     for one in (first, later):
         fast, slow = one.of([report(FAST), report(SLOW, others=3)])
         assert fast.predictor.seconds(SQUARE) == pytest.approx(2.0)
         assert slow.predictor.seconds(SQUARE) == pytest.approx(20.0)
         assert (fast.others, slow.others) == (0, 3)
-        assert one.pace(FAST.server) == pytest.approx(2.0)
-        assert one.pace(SLOW.server) == pytest.approx(20.0)
+        assert one.seconds_per_cost(FAST.server) == pytest.approx(2.0)
+        assert one.seconds_per_cost(SLOW.server) == pytest.approx(20.0)
 
 
 def test_a_server_that_is_out_does_not_count_unless_all_are(tmp_path: Path) -> None:
     one = speeds(tmp_path)
-    one.meet(KLEIN, [FAST, SLOW])
+    one.load(KLEIN, [FAST, SLOW])
     assert len(one.of([report(FAST), report(SLOW, state="open")])) == 1
     assert len(one.of([report(FAST, state="open"), report(SLOW, state="open")])) == 2
 
 
 def test_a_cost_is_that_beside_a_usual_picture_however_fast_the_server(tmp_path: Path) -> None:
     one = speeds(tmp_path)
-    one.meet(KLEIN, [FAST])
+    one.load(KLEIN, [FAST])
     before = one.cost(LARGE)
     make(one, FAST, 9.0)
     assert one.cost(SQUARE) == pytest.approx(1.0)
@@ -88,7 +88,7 @@ def test_a_cost_is_that_beside_a_usual_picture_however_fast_the_server(tmp_path:
 
 def test_a_cost_follows_what_was_measured_of_large_and_small_pictures(tmp_path: Path) -> None:
     one = speeds(tmp_path)
-    one.meet(KLEIN, [FAST])
+    one.load(KLEIN, [FAST])
     assert one.cost(LARGE) == pytest.approx(4.35, rel=0.01)
     for _ in range(10):
         make(one, FAST, 9.0, count=1)
@@ -98,15 +98,15 @@ def test_a_cost_follows_what_was_measured_of_large_and_small_pictures(tmp_path: 
 
 def test_a_server_without_measurements_has_no_pace(tmp_path: Path) -> None:
     one = speeds(tmp_path)
-    one.meet(KLEIN, [FAST])
+    one.load(KLEIN, [FAST])
     make(one, SLOW, 20.0)
-    assert one.pace(FAST.server) is None
-    assert one.pace(SLOW.server) == pytest.approx(20.0)
+    assert one.seconds_per_cost(FAST.server) is None
+    assert one.seconds_per_cost(SLOW.server) == pytest.approx(20.0)
 
 
 def test_edits_are_known_apart(tmp_path: Path) -> None:
     one = speeds(tmp_path)
-    one.meet(KLEIN, [FAST])
+    one.load(KLEIN, [FAST])
     make(one, FAST, 2.0)
     edit = replace(SQUARE, task="edit")
     [before] = one.of([report(FAST)])

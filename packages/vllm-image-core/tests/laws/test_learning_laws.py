@@ -109,7 +109,7 @@ def test_a_time_of_arrival_is_never_negative_and_ends_at_nothing(
             under_way.append(waiting.pop())
             remaining.mark_sent(under_way[-1], jobs[under_way[-1]])
         elif event == "ended" and under_way:
-            remaining.mark_ended(under_way.pop(0), made=True)
+            remaining.mark_ended(under_way.pop(0), generated=True)
         elif event == "returned" and under_way:
             waiting.append(under_way.pop(0))
             remaining.mark_returned(waiting[-1])

@@ -87,7 +87,7 @@ def edit(prompt: str = "night", **values: object) -> EditRequest:
 def studio_of(server: "BatchServer", folder: Path) -> Studio:
     studio = Studio(server, output_dir=folder)
     batches = studio._batches
-    batches._context = replace(batches._context, probe_seconds=0.02, look_seconds=0.02)
+    batches._context = replace(batches._context, probe_seconds=0.02, folder_check_seconds=0.02)
     return studio
 
 

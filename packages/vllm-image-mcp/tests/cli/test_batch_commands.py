@@ -103,9 +103,9 @@ def test_the_time_left_is_told_with_what_it_rests_on(
         r"2 requests, 0 done, .*, (about .* s|less than 1 s) left \(nothing measured yet: ", told[0][0]
     )
     assert any(
-        re.search(r"1 of 2 done, 0 failed, .* left \(1 picture on this server", line) for line in told[0]
+        re.search(r"1 of 2 done, 0 failed, .* left \(1 image on this server", line) for line in told[0]
     )
-    assert re.search(r" left \(2 pictures on this server", told[1][0])
+    assert re.search(r" left \(2 images on this server", told[1][0])
 
 
 def _small() -> dict[str, int]:

@@ -402,7 +402,7 @@ class Heard:
         return Reports(cast("Context[State]", told_to), self.monitor, wait=wait)
 
 
-MEASURED = Eta(seconds=40.0, basis="23 pictures on this server, off by 5 % on the last 20", measured=True)
+MEASURED = Eta(seconds=40.0, basis="23 images on this server, off by 5 % on the last 20", measured=True)
 
 
 async def test_a_message_tells_the_batchs_own_time_left_and_who_is_ahead() -> None:
@@ -464,7 +464,7 @@ async def test_the_first_message_says_when_it_will_take_longer_than_the_call_wai
 async def test_a_time_that_was_not_measured_says_so_and_one_that_nobody_knows_is_left_out() -> None:
     guess = Heard(Eta(seconds=40.0, basis="nothing measured yet: from the profile, may be off by half"))
     await guess.reports(wait=45).first()
-    unknown = Heard(Eta(seconds=None, basis="how many pictures will come is not known"))
+    unknown = Heard(Eta(seconds=None, basis="the number of images is not known yet"))
     await unknown.reports(wait=1).first()
     assert [*guess.messages, *unknown.messages] == [
         "batch_1: 3 of 8, about 40 s left (from the profile, may be off by half)",

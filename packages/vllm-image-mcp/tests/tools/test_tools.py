@@ -502,7 +502,7 @@ async def test_a_card_too_small_for_the_model_has_nothing_free_and_makes_one_at_
         status = (await client.call_tool("gpu_status")).structured_content
     assert status
     assert (status["estimated_free_vram_gb"], status["recommended_max_concurrent"]) == (0.0, 1)
-    assert "FLUX.2-klein-4B does not fit on this card: it needs about 16.0 GB" in status["notes"][0]
+    assert "FLUX.2-klein-4B does not fit on this GPU: it needs about 16.0 GB" in status["notes"][0]
 
 
 async def test_a_card_between_the_weights_and_the_peak_is_told_of_too(
@@ -566,7 +566,7 @@ async def test_an_estimate_says_how_many_pictures_of_this_server_it_rests_on(con
     assert after
     assert before.keys() == after.keys()
     assert before["basis"] == "nothing measured yet: from the profile, may be off by half"
-    assert after["basis"] == "1 picture on this server, the first one, which may have been slower"
+    assert after["basis"] == "1 image on this server, the first one, which may have been slower"
     assert f"Time: {after['basis']}." in after["notes"]
     assert "H100" not in after["notes"]
 

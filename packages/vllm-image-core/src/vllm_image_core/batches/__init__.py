@@ -1,1 +1,1 @@
-"""Durable batches: record, run, resume and report many requests."""
+"""Durable batches: record, run, resume and report on many requests."""

@@ -1,4 +1,4 @@
-"""The batches of a studio: made, taken up again, listed, found and cancelled, across processes."""
+"""Batches of a studio: create, resume, list, read and cancel them, also those of other processes."""
 
 import asyncio
 import secrets
@@ -30,17 +30,17 @@ from vllm_image_core.storage.owner import is_dead
 __all__ = ["Batches"]
 
 _MOST: Final = 1_000_000
-"""The largest number of pictures at once, or of batches and requests in one answer."""
+"""Upper limit for the number of batches or requests in one answer."""
 
 _KEPT: Final = 100
-"""So many batches are kept with their last pictures, more where more are at work; others are read from the
+"""Batches kept in memory with their latest images, more if more are running; others are read from the
 journal."""
 
-_BREATH: Final = 500
-"""Requests that are checked between two turns of the event loop."""
+_YIELD_EVERY: Final = 500
+"""Requests to check before yielding to the event loop."""
 
 _PICTURES_KEPT: Final = 8
-"""The least number of pictures that are kept for a reader who is a little behind."""
+"""Least number of images kept in memory for a reader who is a little behind."""
 
 
 class Batches:
@@ -48,37 +48,42 @@ class Batches:
 
     Args:
         context: What they work with.
-        at_once: How many pictures each has under way.
+        at_once: Chooses how many images each generates at once.
     """
 
     def __init__(self, context: BatchContext, *, at_once: ConcurrencyChooser) -> None:
         self._context = context
         self._at_once = at_once
-        self._known: dict[str, ImageBatch] = {}
+        self._batches: dict[str, ImageBatch] = {}
         self._closed = False
 
     def new(
         self, requests: Source, *, max_concurrent: int | None, fresh: bool, recorded_first: bool
     ) -> ImageBatch:
-        """A batch that begins when it is awaited, entered or read."""
+        """Create a batch; it starts when it is awaited, entered or read."""
         name = batch_id(secrets.randbits(128))
         return self._register(
             ImageBatch(
                 self._context,
                 name,
                 begin=partial(
-                    self._begin_new, name, requests, asked=max_concurrent, fresh=fresh, first=recorded_first
+                    self._begin_new,
+                    name,
+                    requests,
+                    requested=max_concurrent,
+                    fresh=fresh,
+                    first=recorded_first,
                 ),
                 again=partial(self._begin_resumed, name, max_concurrent, retried=True),
             )
         )
 
     def resume(self, batch_id: str, *, max_concurrent: int | None) -> ImageBatch:
-        """A batch of any process, which goes on when it is awaited, entered or read."""
+        """Resume a batch of any process; it continues when it is awaited, entered or read."""
         name = BatchId(str(batch_id))
-        known = self._known.get(name)
-        if known is not None and not known.idle:
-            return known
+        existing = self._batches.get(name)
+        if existing is not None and not existing.idle:
+            return existing
         return self._register(
             ImageBatch(
                 self._context,
@@ -94,28 +99,29 @@ class Batches:
         return await asyncio.to_thread(self._context.journal.batches, most)
 
     async def read(self, batch_id: str, *, limit: int, offset: int) -> FoundBatch:
-        """A batch of the folder with some of its requests."""
+        """Read a batch of the folder with some of its requests."""
         most = _count("limit", limit)
-        start = integer("offset", offset, 0, 2**31, allowed="a whole number from 0 on")
+        start = integer("offset", offset, 0, 2**31, allowed="an integer of 0 or more")
         journal = self._context.journal
         return await asyncio.to_thread(journal.read_batch, str(batch_id), offset=start, limit=most)
 
     async def cancel(self, batch_id: str) -> ImageBatch | None:
-        """Cancel a batch; where another process works on it, ask that one, and wait a while until it has.
+        """Cancel a batch; if another process works on it, ask that process and wait a while for it.
 
-        Returns the batch where it is this studio's own.
+        Returns:
+            The batch if it belongs to this studio, otherwise None.
         """
-        known = self._known.get(str(batch_id))
-        if known is not None and not known.idle:
-            await known.cancel()
+        existing = self._batches.get(str(batch_id))
+        if existing is not None and not existing.idle:
+            await existing.cancel()
         else:
             await self._cancel_elsewhere(str(batch_id))
-        return known
+        return existing
 
     async def aclose(self) -> None:
-        """End the work on all batches; they can be resumed, by another studio."""
+        """Stop work on all batches; another studio can resume them."""
         self._closed = True
-        for batch in tuple(self._known.values()):
+        for batch in tuple(self._batches.values()):
             await batch.close()
 
     async def _cancel_elsewhere(self, name: str) -> None:
@@ -129,7 +135,7 @@ class Batches:
         while batch_row.open and batch_row.holder is not None and time.monotonic() < until:
             if is_dead(batch_row.holder.owner):
                 break
-            await asyncio.sleep(context.beat_seconds / 8)
+            await asyncio.sleep(context.heartbeat_seconds / 8)
             batch_row = await asyncio.to_thread(journal.batch_row, name)
         if batch_row.open:
             await self._cancel_left(name)
@@ -138,7 +144,10 @@ class Batches:
         """Cancel a batch whose owner is gone."""
         context = self._context
         lease = await take_over(
-            context.journal, name, beat_seconds=context.beat_seconds, stale_seconds=context.stale_seconds
+            context.journal,
+            name,
+            heartbeat_seconds=context.heartbeat_seconds,
+            stale_seconds=context.stale_seconds,
         )
 
         def end(queries: JournalQueries) -> None:
@@ -157,13 +166,13 @@ class Batches:
         requests: Source,
         events: Events,
         *,
-        asked: int | None,
+        requested: int | None,
         fresh: bool,
         first: bool,
     ) -> StartedBatch:
         self._check_open()
         check_source(requests)
-        at_once = await self._at_once.of_new(asked)
+        at_once = await self._at_once.for_new(requested)
         generator, context = self._context.generator, self._context
         drawn: SeededRequests | None = None
         if isinstance(requests, Sequence):
@@ -178,16 +187,16 @@ class Batches:
             states.record(len(drawn))
             states.complete = True
             async with _release_on_error(run):
-                await run.expect(drawn)
+                await run.add_to_eta(drawn)
             for position in range(len(drawn)):
-                events.tell("queued", position)
+                events.emit("queued", position)
         run.begin(requests if drawn is None else None, recorded_first=first)
         if first:
             await run.recorded.wait()
         return StartedBatch(states=states, run=run, at_once=at_once.number, requests=drawn or ())
 
     async def _draw_seeds(self, requests: Sequence[ImageRequest]) -> SeededRequests:
-        """The requests with their seeds drawn, if each of them fits the loaded model."""
+        """Check all requests against the loaded model, and draw their seeds."""
         if not requests:
             raise InvalidRequest(
                 "A batch needs at least one request.", parameter="requests", value=0, allowed="1 or more"
@@ -207,12 +216,12 @@ class Batches:
             checked = await store_inputs(checked, self._context.library.root)
             edit = checked if isinstance(checked, EditRequest) else None
             drawn.draw(checked.seed or 0, drawn=checked.seed_drawn, edit=edit)
-            if position % _BREATH == _BREATH - 1:
+            if position % _YIELD_EVERY == _YIELD_EVERY - 1:
                 await asyncio.sleep(0)
         return drawn
 
     async def _begin_resumed(
-        self, name: BatchId, asked: int | None, events: Events, *, retried: bool
+        self, name: BatchId, requested: int | None, events: Events, *, retried: bool
     ) -> StartedBatch:
         self._check_open()
         context = self._context
@@ -221,10 +230,10 @@ class Batches:
         batch_row = await asyncio.to_thread(journal.batch_row, name)
         if batch_row.state == "cancelled":
             return await self._stay_cancelled(batch_row)
-        at_once = await self._at_once.of_left(asked, batch_row)
+        at_once = await self._at_once.for_resumed(requested, batch_row)
         states = _states(at_once)
         lease = await take_over(
-            journal, name, beat_seconds=context.beat_seconds, stale_seconds=context.stale_seconds
+            journal, name, heartbeat_seconds=context.heartbeat_seconds, stale_seconds=context.stale_seconds
         )
         await asyncio.to_thread(
             journal.write, partial(_reopen, states, name, retried=retried, at_once=at_once)
@@ -232,15 +241,13 @@ class Batches:
         run = self._run(lease, states, events, at_once)
         async with _release_on_error(run):
             await asyncio.to_thread(context.library.sweep)
-            await run.expect_left()
+            await run.add_waiting_to_eta()
         run.begin(None)
         return StartedBatch(states=states, run=run, at_once=at_once.number)
 
     async def _stay_cancelled(self, batch_row: BatchRow) -> StartedBatch:
         states = ItemStates(window=_PICTURES_KEPT)
-        await asyncio.to_thread(
-            self._context.journal.read, partial(_add_known_outcomes, states, batch_row.id)
-        )
+        await asyncio.to_thread(self._context.journal.read, partial(_load_batch, states, batch_row.id))
         states.cancelled = True
         return StartedBatch(states=states, run=None, at_once=batch_row.at_once)
 
@@ -248,32 +255,32 @@ class Batches:
         return BatchRun(self._context, lease, states, events, at_once=at_once.number, fixed=at_once.fixed)
 
     def _check_open(self) -> None:
-        """Begin nothing on closed connections: each request would fail, and be recorded as failed."""
+        """Refuse to start on closed connections, because every request would be recorded as failed."""
         if self._closed:
             raise InvalidRequest(
                 "This studio is closed.",
                 parameter="studio",
                 value=None,
-                allowed="a studio that is open",
-                next_step="Make another Studio on the same folder.",
+                allowed="an open studio",
+                next_step="Create another Studio for the same folder.",
             )
 
     def _register(self, batch: ImageBatch) -> ImageBatch:
-        while len(self._known) >= _KEPT:
-            oldest = next((name for name, known in self._known.items() if known.idle), None)
+        while len(self._batches) >= _KEPT:
+            oldest = next((name for name, existing in self._batches.items() if existing.idle), None)
             if oldest is None:
                 break
-            del self._known[oldest]
-        self._known[batch.id] = batch
+            del self._batches[oldest]
+        self._batches[batch.id] = batch
         return batch
 
 
 @asynccontextmanager
 async def _release_on_error(run: BatchRun) -> AsyncGenerator[None]:
-    """Give a batch back where it cannot begin: nobody else could go on with it."""
+    """Release a batch that fails to start, so that it can be resumed."""
     try:
         yield
-    except BaseException:  # cancelled, too: the lease must not outlive the attempt
+    except BaseException:  # also if cancelled: the lease must not outlive the attempt
         await run.abandon()
         raise
 
@@ -282,22 +289,22 @@ def _states(at_once: Concurrency) -> ItemStates:
     return ItemStates(window=max(_PICTURES_KEPT, 2 * at_once.number))
 
 
-def _know(states: ItemStates, batch_row: BatchRow, queries: JournalQueries) -> None:
-    states.begin_again()  # this may be done a second time, with a repaired journal
+def _load(states: ItemStates, batch_row: BatchRow, queries: JournalQueries) -> None:
+    states.begin_again()  # this may run a second time, with a repaired journal
     states.record(batch_row.recorded)
-    states.know(queries.outcomes(batch_row.number))
+    states.load(queries.outcomes(batch_row.number))
     states.reused = batch_row.counts.reused
     states.complete = True
 
 
-def _add_known_outcomes(states: ItemStates, name: BatchId, queries: JournalQueries) -> None:
-    _know(states, _there(name, queries), queries)
+def _load_batch(states: ItemStates, name: BatchId, queries: JournalQueries) -> None:
+    _load(states, _existing_row(name, queries), queries)
 
 
-def _there(name: BatchId, queries: JournalQueries) -> BatchRow:
+def _existing_row(name: BatchId, queries: JournalQueries) -> BatchRow:
     batch_row = queries.batch_row(name)
     if batch_row is None:
-        raise UnknownBatch(f"Batch {name} is not in the journal any more.")
+        raise UnknownBatch(f"Batch {name} is no longer in the journal.")
     return batch_row
 
 
@@ -309,15 +316,15 @@ def _reopen(
     retried: bool,
     at_once: Concurrency | None = None,
 ) -> BatchRow:
-    batch_row = _there(name, queries)
+    batch_row = _existing_row(name, queries)
     if retried:
-        queries.forget_failed(batch_row.number)
+        queries.reset_failed(batch_row.number)
     queries.reopen(batch_row.number)
     if at_once is not None:
-        queries.choose(batch_row.number, at_once.number, at_once.chosen)
-    _know(states, batch_row, queries)
+        queries.set_concurrency(batch_row.number, at_once.number, at_once.chosen)
+    _load(states, batch_row, queries)
     return batch_row
 
 
 def _count(parameter: str, value: object) -> int:
-    return integer(parameter, value, 1, _MOST, allowed=f"a whole number from 1 to {_MOST}")
+    return integer(parameter, value, 1, _MOST, allowed=f"an integer from 1 to {_MOST}")

@@ -1,4 +1,4 @@
-"""How many pictures of a batch are under way at once, and who has said so: kept when the batch goes on."""
+"""Concurrency: choose how many images of a batch to generate at once, also when it is resumed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,20 +12,20 @@ from vllm_image_core.batches.queries import BatchRow
 __all__ = ["Chosen", "Concurrency", "ConcurrencyChooser"]
 
 Chosen = Literal["batch", "studio"]
-"""Who has said how many: whoever made the batch or went on with it, or the settings of the studio."""
+"""Where the number comes from: the call that created or resumed the batch, or the studio's settings."""
 
 _MODEL_SECONDS: Final = 1.0
-"""A batch that goes on waits no longer for its server's model, whose memory tells how many fit."""
+"""How long a resumed batch waits for its server's model, which decides how many images fit in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concurrency:
-    """How many, and whether that stays.
+    """How many images to generate at once.
 
     Attributes:
         number: At least 1.
-        chosen: Who has said so; None where nobody has.
-        fixed: Whether it stays; otherwise the throughput of the servers decides.
+        chosen: Where the number comes from; None if nobody set it.
+        fixed: Whether it is fixed; otherwise it follows the servers' throughput.
     """
 
     number: int
@@ -34,11 +34,11 @@ class Concurrency:
 
 
 class ConcurrencyChooser:
-    """Decides for the batches of one studio.
+    """Choose the concurrency of a studio's batches.
 
     Args:
-        recommended: A number that was asked for, checked; for None the studio's own, or as the GPU's memory
-            allows.
+        recommended: Checks a requested number; for None, returns the studio's number, or what the GPU's
+            memory allows.
         is_set: Whether the studio was given a number.
     """
 
@@ -46,33 +46,34 @@ class ConcurrencyChooser:
         self._recommended = recommended
         self._is_set = is_set
 
-    async def of_new(self, asked: int | None) -> Concurrency:
-        """For a batch that is made now.
+    async def for_new(self, requested: int | None) -> Concurrency:
+        """Choose for a new batch.
 
         Raises:
-            InvalidRequest: What was asked for is no such number.
-            OmniError: Nothing was asked for, and the server does not tell its model.
+            InvalidRequest: The requested number is not valid.
+            OmniError: No number was requested, and the server does not report its model.
         """
-        number = await self._recommended(asked)
+        number = await self._recommended(requested)
         chosen: Chosen | None = "studio" if self._is_set else None
-        return _label(number, chosen if asked is None else "batch")
+        return _label(number, chosen if requested is None else "batch")
 
-    async def of_left(self, asked: int | None, batch_row: BatchRow) -> Concurrency:
-        """For a batch that goes on: as many as before, unless something else is said now.
+    async def for_resumed(self, requested: int | None, batch_row: BatchRow) -> Concurrency:
+        """Choose for a resumed batch: as before, unless another number is requested now.
 
-        What was said for this batch alone outweighs what a studio is set to; of two studios the last wins.
+        A number requested for the batch takes precedence over the studio's setting; of two studios, the one
+        that resumes it wins.
 
         Raises:
-            InvalidRequest: What was asked for is no such number.
+            InvalidRequest: The requested number is not valid.
         """
-        if asked is not None:
-            return _label(await self._recommended(asked), "batch")
+        if requested is not None:
+            return _label(await self._recommended(requested), "batch")
         if batch_row.chosen == "batch" or (batch_row.chosen == "studio" and not self._is_set):
             return _label(batch_row.at_once, batch_row.chosen)
         try:
             async with asyncio.timeout(_MODEL_SECONDS):
-                return await self.of_new(None)
-        except (OmniError, TimeoutError):  # a batch may go on whose server is away
+                return await self.for_new(None)
+        except (OmniError, TimeoutError):  # a batch may be resumed while its server is away
             return Concurrency(number=batch_row.at_once, chosen=None, fixed=True)
 
 

@@ -1,4 +1,4 @@
-"""What all batches of a studio share: its server, its folder, its journal, and how patient they are."""
+"""Batch context: hold what all batches of a studio share: its server, folder, journal and timeouts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from vllm_image_core.storage.owner import BEAT_SECONDS, STALE_SECONDS
 __all__ = ["OUTAGE_SECONDS", "BatchContext", "Windowed"]
 
 OUTAGE_SECONDS = 600.0
-"""How long a batch waits for a server or a folder that is away before it is stopped."""
+"""How long a batch waits for its server or folder before it is stopped."""
 
 PROBE_SECONDS = 5.0
-"""A server that is away is asked so often, and no more."""
+"""Minimum time between two probes of a server that is away."""
 
-LOOK_SECONDS = 1.0
-"""A folder that is away is looked for so often."""
+FOLDER_CHECK_SECONDS = 1.0
+"""Minimum time between two checks of a folder that is away."""
 
 
 @runtime_checkable
 class Windowed(Protocol):
-    """A backend that knows how many calls it wants open now: several servers behind one."""
+    """A backend that says how many calls it wants open, such as one with several servers."""
 
     @property
     def window(self) -> int:
-        """How many, at least 1."""
+        """Number of calls to have open, at least 1."""
         ...
 
 
@@ -39,18 +39,18 @@ class BatchContext:
     """What a batch works with.
 
     Attributes:
-        backend: The server.
-        generator: Makes the pictures.
+        backend: The server or servers.
+        generator: Generates the images.
         library: The folder.
-        journal: The folder's.
-        registry: The models' profiles.
-        timer: Seconds on a clock that never goes back.
-        speeds: What is known of the speed of each server; nothing before one has told its model.
-        patience_seconds: How long a batch waits for a server or a folder that is away.
-        beat_seconds: How often it shows that it lives.
-        probe_seconds: The least time between two looks at a server that is away.
-        look_seconds: The same for a folder.
-        stale_seconds: After how long without that another process may take it over.
+        journal: The folder's journal.
+        registry: The model profiles.
+        timer: A monotonic clock, in seconds.
+        speeds: Returns the speed of each server; empty before a server has reported its model.
+        outage_seconds: How long a batch waits for its server or folder.
+        probe_seconds: Minimum time between two probes of a server that is away.
+        folder_check_seconds: Minimum time between two checks of a folder that is away.
+        heartbeat_seconds: How often a batch renews its lease.
+        stale_seconds: How long a lease must not have been renewed before another process may take it over.
     """
 
     backend: Backend
@@ -62,6 +62,6 @@ class BatchContext:
     speeds: Callable[[], Sequence[ServerSpeed]]
     outage_seconds: float = OUTAGE_SECONDS
     probe_seconds: float = PROBE_SECONDS
-    look_seconds: float = LOOK_SECONDS
-    beat_seconds: float = BEAT_SECONDS
+    folder_check_seconds: float = FOLDER_CHECK_SECONDS
+    heartbeat_seconds: float = BEAT_SECONDS
     stale_seconds: float = STALE_SECONDS

@@ -1,4 +1,4 @@
-"""What happens in a batch, as events: cheap where nobody listens, bounded where somebody listens slowly."""
+"""Batch events: publish what happens in a batch to streams and listeners, in bounded memory."""
 
 import asyncio
 import logging
@@ -14,20 +14,20 @@ _logger = logging.getLogger(__name__)
 EventKind = Literal["queued", "started", "done", "failed", "reused", "retried", "paused", "resumed", "ended"]
 
 _MOST_UNREAD: Final = 10_000
-"""More events than these are not kept for one who does not read them."""
+"""Most unread events that a stream keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened.
+    """One event of a batch.
 
     Attributes:
-        kind: What: a request was recorded (`queued`), sent (`started`), saved (`done`), found in the folder
-            (`reused`), has failed (`failed`), is tried again (`retried`); the batch waits (`paused`), goes on
-            (`resumed`), is over (`ended`).
-        index: The request's position; None where the batch as a whole is meant.
-        message: Why, where there is a reason.
-        missed: How many events were dropped before this one, because they were not read in time.
+        kind: What happened: a request was recorded (`queued`), sent (`started`), saved (`done`), found in the
+            folder (`reused`), has failed (`failed`) or is tried again (`retried`); the batch waits
+            (`paused`), continues (`resumed`) or is over (`ended`).
+        index: The request's position; None for an event of the batch itself.
+        message: The reason, if there is one.
+        missed: Number of events dropped before this one because they were not read in time.
     """
 
     kind: EventKind
@@ -37,11 +37,11 @@ class Event:
 
 
 class EventStream:
-    """The events of a batch from now on; an async iterator that ends when the batch is over.
+    """Async iterator of a batch's events from now on; it ends when the batch is over.
 
     Args:
         leave: Called when the stream is closed.
-        begin: Awaited before the first event: a batch that nobody has begun would never end.
+        begin: Awaited before the first event, because a batch that was never started would never end.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class EventStream:
         return replace(event, missed=missed) if missed else event
 
     def close(self) -> None:
-        """End the stream; what is unread can still be read."""
+        """End the stream; unread events can still be read."""
         self._closed = True
         self._news.set()
         self._leave(self)
 
     async def aclose(self) -> None:
-        """As `close`."""
+        """Same as `close`."""
         self.close()
 
     async def __aenter__(self) -> Self:
@@ -89,8 +89,8 @@ class EventStream:
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
-    def tell(self, event: Event) -> None:
-        """Add an event; the oldest unread one is dropped where there are too many."""
+    def push(self, event: Event) -> None:
+        """Add an event; drops the oldest unread one if there are too many."""
         if len(self._unread) >= _MOST_UNREAD:
             self._unread.popleft()
             self._missed += 1
@@ -99,43 +99,43 @@ class EventStream:
 
 
 class Events:
-    """Who listens to a batch.
+    """The event streams and listeners of a batch.
 
     Attributes:
-        errors: How many calls of listeners have raised; none of them harms the batch.
+        errors: How many listener calls have raised; this never affects the batch.
     """
 
     def __init__(self) -> None:
         self.errors = 0
         self._streams: list[EventStream] = []
         self._listeners: list[Callable[[Event], None]] = []
-        self._heard = False
+        self._has_audience = False
 
     def stream(self, *, begin: Callable[[], Awaitable[object]] | None = None) -> EventStream:
-        """The events from now on; `begin` is awaited before the first is."""
+        """Open a stream of events from now on; `begin` is awaited before the first."""
         stream = EventStream(self._forget, begin=begin)
         self._streams.append(stream)
-        self._heard = True
+        self._has_audience = True
         return stream
 
     def listen(self, listener: Callable[[Event], None]) -> None:
-        """Call somebody at each event, on the event loop; what the call raises is logged and counted."""
+        """Call a function at each event, on the event loop; what it raises is logged and counted."""
         self._listeners.append(listener)
-        self._heard = True
+        self._has_audience = True
 
-    def tell(self, kind: EventKind, index: int | None = None, message: str | None = None) -> None:
-        """Tell all that listen."""
-        if not self._heard:
+    def emit(self, kind: EventKind, index: int | None = None, message: str | None = None) -> None:
+        """Send an event to all streams and listeners."""
+        if not self._has_audience:
             return
         event = Event(kind, index, message)
         for stream in self._streams:
-            stream.tell(event)
+            stream.push(event)
         for listener in self._listeners:
             try:
                 listener(event)
-            except Exception:  # a listener's own affair: the batch goes on
+            except Exception:  # the listener's own problem: the batch continues
                 self.errors += 1
-                _logger.exception("A listener of a batch has failed at the event %s", kind)
+                _logger.exception("A listener of a batch failed at the event %s", kind)
 
     def close(self) -> None:
         """End all streams."""
@@ -145,4 +145,4 @@ class Events:
     def _forget(self, stream: EventStream) -> None:
         if stream in self._streams:
             self._streams.remove(stream)
-        self._heard = bool(self._streams or self._listeners)
+        self._has_audience = bool(self._streams or self._listeners)

@@ -1,4 +1,4 @@
-"""Patience: what a batch does while its server, its folder or its journal is away, and for how long."""
+"""Gates: pause a batch during an outage, run suspect requests alone, and stop after repeated failures."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,28 +12,28 @@ __all__ = [
 ]
 
 
-_LONGEST_ASKED_SECONDS: Final = 120.0
-"""A server that asks to be left alone for longer is tried again after this."""
+_LONGEST_WAIT_SECONDS: Final = 120.0
+"""Upper limit for the wait that a server may ask for."""
 
 _SHORTEST_SECONDS: Final = 0.01
 
 
 class StillWaiting(Exception):
-    """Nothing is sent any more; the request stays among those that wait."""
+    """Sending has stopped; the request stays in the queue."""
 
 
 class OutageGate:
-    """One thing that everybody needs: all pass while it is well, and nobody after it has failed.
+    """Gate for a shared resource: open while it works, closed during an outage, half-open for one trial.
 
-    Then it is probed, at once and every `interval_seconds`, and when the probe is good, one is let through as
-    a trial: where that goes well, all are.
+    While the gate is closed, the resource is probed, first immediately and then every `interval_seconds`.
+    When a probe succeeds, one caller is let through as a trial; if that succeeds, the gate opens for all.
 
     Args:
-        probe: Whether it is well again.
-        interval_seconds: The least time between two probes.
-        patience_seconds: How long it may be away.
-        told: Called with the reason when it is found to be away, and with None when it is back.
-        given_up: Called with the reason when it has been away for too long.
+        probe: Whether the resource is available again.
+        interval_seconds: Minimum time between two probes.
+        outage_seconds: Longest outage to wait out.
+        on_change: Called with the reason when an outage begins, and with None when it ends.
+        on_give_up: Called with the reason when the outage has lasted too long.
     """
 
     def __init__(
@@ -42,52 +42,52 @@ class OutageGate:
         *,
         interval_seconds: float,
         outage_seconds: float,
-        told: Callable[[str | None], None],
-        given_up: Callable[[str], None],
+        on_change: Callable[[str | None], None],
+        on_give_up: Callable[[str], None],
     ) -> None:
         self._probe = probe
         self._interval = interval_seconds
-        self._outage_gate = outage_seconds
-        self._told = told
-        self._given_up = given_up
+        self._longest_outage = outage_seconds
+        self._on_change = on_change
+        self._on_give_up = on_give_up
         self._reason: str | None = None
         self._since = 0.0
         self._not_before = 0.0
-        self._trial = False
-        self._trying = False
+        self._trial_open = False
+        self._trial_running = False
         self._closed = False
         self._changed = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
 
     @property
-    def is_well(self) -> bool:
-        """Whether all may pass."""
+    def is_available(self) -> bool:
+        """Whether the gate is open for all."""
         return self._reason is None and not self._closed
 
     @property
-    def is_away(self) -> bool:
-        """Whether it has failed, and nobody tries it now."""
-        return self._reason is not None and not self._trying
+    def is_down(self) -> bool:
+        """Whether there is an outage and no trial is running."""
+        return self._reason is not None and not self._trial_running
 
     async def enter(self) -> None:
-        """Wait until one may pass.
+        """Wait until the caller may pass.
 
         Raises:
-            LeftWaiting: Nobody will any more.
+            StillWaiting: The gate was shut for good.
         """
         while self._reason is not None or self._closed:
             if self._closed:
                 raise StillWaiting
-            if self._trial:
-                self._trial, self._trying = False, True
+            if self._trial_open:
+                self._trial_open, self._trial_running = False, True
                 return
             self._changed.clear()
             await self._changed.wait()
 
-    async def well_again(self) -> bool:
-        """Wait until it is back; False where nobody waits for it any longer. The probe alone decides."""
+    async def wait_until_available(self) -> bool:
+        """Wait until a probe succeeds, without a trial; False if the gate was shut for good."""
         while self._reason is not None and not self._closed:
-            if self._trial:
+            if self._trial_open:
                 self.record_success()
                 break
             self._changed.clear()
@@ -95,28 +95,28 @@ class OutageGate:
         return not self._closed
 
     def record_failure(self, reason: str, *, wait_seconds: float = 0.0) -> None:
-        """It is away; `wait_seconds` is how long it asked to be left alone."""
+        """Close the gate; probe again after `wait_seconds` (at most 120) at the earliest."""
         now = asyncio.get_running_loop().time()
-        self._not_before = max(self._not_before, now + min(wait_seconds, _LONGEST_ASKED_SECONDS))
-        self._trial = self._trying = False
+        self._not_before = max(self._not_before, now + min(wait_seconds, _LONGEST_WAIT_SECONDS))
+        self._trial_open = self._trial_running = False
         if self._reason is None:
             self._since = now
             self._reason = reason
-            self._told(reason)
+            self._on_change(reason)
         if self._watching is None and not self._closed:
-            self._watching = asyncio.create_task(self._watch(), name="patience")
+            self._watching = asyncio.create_task(self._watch(), name="outage probe")
 
     def record_success(self) -> None:
-        """It is well: somebody has passed and come back."""
+        """Open the gate: the resource works."""
         if self._reason is None:
             return
         self._reason = None
-        self._trial = self._trying = False
-        self._told(None)
+        self._trial_open = self._trial_running = False
+        self._on_change(None)
         self._changed.set()
 
     def close(self) -> None:
-        """Let nobody pass any more."""
+        """Shut the gate for good: all who wait get `StillWaiting`."""
         self._closed = True
         self._changed.set()
         if self._watching is not None:
@@ -126,14 +126,14 @@ class OutageGate:
         loop = asyncio.get_running_loop()
         try:
             while self._reason is not None:
-                now, end = loop.time(), self._since + self._outage_gate
-                if now >= end and not self._trying:
-                    self._given_up(self._reason)
+                now, end = loop.time(), self._since + self._longest_outage
+                if now >= end and not self._trial_running:
+                    self._on_give_up(self._reason)
                     return
-                if now >= self._not_before and not (self._trial or self._trying):
+                if now >= self._not_before and not (self._trial_open or self._trial_running):
                     self._not_before = now + self._interval
                     if await self._probe():
-                        self._trial = True
+                        self._trial_open = True
                         self._changed.set()
                 await asyncio.sleep(max(_SHORTEST_SECONDS, min(self._not_before, end) - loop.time()))
         finally:
@@ -141,7 +141,7 @@ class OutageGate:
 
 
 class SharedExclusiveGate:
-    """Lets many in at once; one who has to be alone waits until all are out, and is waited for."""
+    """Shared/exclusive lock; an exclusive waiter blocks new shared holders."""
 
     def __init__(self) -> None:
         self._inside = 0
@@ -150,7 +150,7 @@ class SharedExclusiveGate:
         self._changed = asyncio.Event()
 
     async def enter(self, *, alone: bool) -> None:
-        """Come in, with others or alone; whoever came in has to `leave`."""
+        """Acquire the lock, shared or exclusive (`alone`); each `enter` needs a `leave`."""
         if alone:
             await self._enter_alone()
             return
@@ -159,7 +159,7 @@ class SharedExclusiveGate:
         self._inside += 1
 
     def leave(self) -> None:
-        """Go out."""
+        """Release the lock."""
         self._inside -= 1
         self._taken = False
         self._changed.set()
@@ -181,24 +181,24 @@ class SharedExclusiveGate:
 
 
 _SAME_FAILURES: Final = 5
-"""So many failures of one kind, with no success between them, stop a batch."""
+"""Failures of the same kind in a row, with no success between them, that stop a batch."""
 
 
 class ConsecutiveFailureLimit:
-    """Counts failures until one is of another kind, or something succeeds."""
+    """Count consecutive failures of the same kind; a success or another kind starts the count again."""
 
     def __init__(self) -> None:
         self._kind: type[Exception] | None = None
         self._count = 0
 
     def count_failure(self, error: Exception) -> str | None:
-        """Count a failure; where it was one too many, what is to be told: the others would fail, too."""
+        """Count a failure; return why the batch should stop once the limit is reached, otherwise None."""
         self._count = self._count + 1 if type(error) is self._kind else 1
         self._kind = type(error)
         if self._count < _SAME_FAILURES:
             return None
-        return f"{_SAME_FAILURES} requests in a row have failed in the same way: {error}"
+        return f"{_SAME_FAILURES} requests in a row failed in the same way: {error}"
 
     def reset(self) -> None:
-        """Begin anew: something has succeeded."""
+        """Start counting again, after a success."""
         self._kind, self._count = None, 0

@@ -1,4 +1,4 @@
-"""A batch of pictures: begun, read, watched and ended; the work goes on whether it is read or not."""
+"""Batch handle: start, read, watch, cancel and drain a batch; it runs whether or not anybody reads it."""
 
 import asyncio
 import os
@@ -28,13 +28,13 @@ _NOTHING: Final = Progress(total=None, waiting=None, running=0, done=0, failed=0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedBatch:
-    """A batch that is at work, or that had ended when it was taken up again.
+    """A batch that is running, or that was found cancelled when it was resumed.
 
     Attributes:
-        states: What is known of its requests.
-        run: The work; None for a batch that was cancelled before.
-        at_once: How many pictures are under way at the same time.
-        requests: All of them, seeds drawn, where they came as a list.
+        states: The states of its requests.
+        run: The running batch; None if it was cancelled before.
+        at_once: How many images are generated at the same time.
+        requests: All requests, with their seeds drawn, if they were given as a list.
     """
 
     states: ItemStates
@@ -47,15 +47,15 @@ Begin = Callable[[Events], Awaitable[StartedBatch]]
 
 
 class ImageBatch:
-    """Pictures in the making; nothing happens before it is awaited, entered or read.
+    """A batch of images; it starts when it is awaited, entered or read.
 
-    - ``await batch`` checks the requests, records them in the folder's journal, and begins. The work goes
-      on in a task of the studio until it is done or cancelled, or the studio is closed.
-    - ``async with batch:`` begins; leaving the block cancels what still runs. What is saved stays.
-    - ``async for outcome in batch`` begins where nobody has, and gives the outcomes as they complete: each
-      once, to whoever reads. A slow reader slows nothing; for him the pictures are read from their files.
+    - ``await batch`` checks the requests, records them in the folder's journal, and starts. The work
+      continues in a task of the studio until it is done or cancelled, or the studio is closed.
+    - ``async with batch:`` starts it; leaving the block cancels what is still running. Saved images stay.
+    - ``async for outcome in batch`` starts it if necessary, and yields the outcomes as they complete, each
+      of them once. A slow reader does not slow the work; its images are then read from their files.
 
-    Made by ``Studio.batch`` and ``Studio.resume``. All methods belong to the event loop on which it began.
+    Created by ``Studio.batch`` and ``Studio.resume``. Use it only on the event loop on which it started.
     """
 
     def __init__(
@@ -71,22 +71,22 @@ class ImageBatch:
         self._begin = begin
         self._again = again
         self._events = Events()
-        self._beginning: asyncio.Future[StartedBatch] | None = None
-        self._begun: StartedBatch | None = None
+        self._starting: asyncio.Future[StartedBatch] | None = None
+        self._started: StartedBatch | None = None
         self._reader: OutcomeReader | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = os.getpid()
 
     def __await__(self) -> Generator[object, None, Self]:
-        """Check the requests, record them, begin, and return this batch.
+        """Check the requests, record them, start, and return this batch.
 
         Raises:
-            InvalidRequest: There is no request, or one of a list does not fit the model: its position is in
-                the notes. Of an iterator, requests that do not fit become failures of their own.
+            InvalidRequest: There are no requests, or one in a list does not fit the model; the notes give its
+                position. Requests from an iterator that do not fit fail one by one instead.
             CannotSave: The folder cannot be written.
-            OmniError: The server does not tell its model.
-            UnknownBatch: To be resumed, and not known in this folder.
-            BatchInUse: To be resumed, and another process works on it.
+            OmniError: The server does not report its model.
+            UnknownBatch: The batch to resume is not in this folder.
+            BatchInUse: Another process is working on the batch to resume.
             JournalUnavailable: The folder's journal of batches cannot be read or written.
         """
         return self._start().__await__()
@@ -102,16 +102,16 @@ class ImageBatch:
             self._raise_error()
 
     async def __aiter__(self) -> AsyncIterator[PictureOutcome]:
-        """Outcomes as they complete; ``index`` is the request's position."""
+        """Yield outcomes as they complete; ``index`` is the request's position."""
         await self._start()
         while (outcome := await self._outcomes.next()) is not None:
             yield outcome
         self._raise_error()
 
     async def results(self) -> AsyncIterator[PictureOutcome]:
-        """All outcomes in the order of the requests, also those of before a resumption.
+        """Yield all outcomes in the order of the requests, including those from before it was resumed.
 
-        Waits for each; requests that were not made, because the batch was cancelled, are left out.
+        Waits for each; requests that were not sent because the batch was cancelled are skipped.
         """
         await self._start()
         position = 0
@@ -123,106 +123,106 @@ class ImageBatch:
 
     @property
     def requests(self) -> Sequence[ImageRequest]:
-        """The requests with their seeds, where they came as a list; empty before the batch begins."""
-        return self._begun.requests if self._begun else ()
+        """The requests with their seeds, if they were given as a list; empty before the batch starts."""
+        return self._started.requests if self._started else ()
 
     @property
     def at_once(self) -> int:
-        """How many pictures are under way at the same time; 0 before the batch begins."""
-        return self._begun.at_once if self._begun else 0
+        """How many images are generated at the same time; 0 before the batch starts."""
+        return self._started.at_once if self._started else 0
 
     @property
     def progress(self) -> Progress:
         """The counts at this moment."""
-        return self._begun.states.progress if self._begun else _NOTHING
+        return self._started.states.progress if self._started else _NOTHING
 
     @property
     def eta(self) -> Eta:
-        """How long it will still take, and what that rests on."""
-        if self._begun is None:
-            return Eta(seconds=None, basis="the batch has not begun")
-        if self._begun.run is None:
-            return Eta(seconds=0.0, basis="nothing is made any more")
-        return self._begun.run.eta
+        """Estimated time left, and what the estimate is based on."""
+        if self._started is None:
+            return Eta(seconds=None, basis="the batch has not started")
+        if self._started.run is None:
+            return Eta(seconds=0.0, basis="the batch is over")
+        return self._started.run.eta
 
     @property
     def over(self) -> bool:
-        """Whether nothing is made any more; outcomes may still be unread."""
-        return self._begun is not None and (self._begun.run is None or self._begun.run.over.is_set())
+        """Whether the batch has ended; outcomes may still be unread."""
+        return self._started is not None and (self._started.run is None or self._started.run.over.is_set())
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is done for it: it has not begun, could not, or is over."""
-        if self._begun is None:
-            return self._beginning is None or self._beginning.done()
+        """Whether no work is being done: the batch has not started, failed to start, or is over."""
+        if self._started is None:
+            return self._starting is None or self._starting.done()
         return self.over
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was cancelled before its end."""
-        return self._begun is not None and self._begun.states.cancelled
+        """Whether it was cancelled before it was done."""
+        return self._started is not None and self._started.states.cancelled
 
     @property
     def cause(self) -> str | None:
-        """Why it waits, or was stopped."""
-        run = self._begun and self._begun.run
-        return run.log.cause if run else None
+        """Why it is paused, or why it was stopped."""
+        run = self._started and self._started.run
+        return run.recorder.cause if run else None
 
     @property
     def trouble(self) -> ImageError | OmniError | None:
-        """The error for whose end it waits; None while it waits for nothing."""
-        run = self._begun and self._begun.run
-        return run.log.trouble if run else None
+        """The error the batch is waiting out, or None if it is not waiting."""
+        run = self._started and self._started.run
+        return run.recorder.trouble if run else None
 
     @property
     def running_at_cancel(self) -> int:
-        """How many were under way when it was cancelled: a GPU may still have finished those."""
-        run = self._begun and self._begun.run
-        return run.log.left_running if run else 0
+        """How many images were in progress when it was cancelled; a GPU may still have finished them."""
+        run = self._started and self._started.run
+        return run.recorder.left_running if run else 0
 
     @property
     def unfinished_count(self) -> int:
         """How many of the recorded requests are neither saved nor failed."""
-        if self._begun is None:
+        if self._started is None:
             return 0
-        states = self._begun.states
+        states = self._started.states
         return states.recorded - states.done_count - states.failed_count
 
     @property
     def unread(self) -> int:
-        """How many outcomes nobody has taken yet."""
-        return self._begun.states.unread if self._begun else 0
+        """How many outcomes have not been read yet."""
+        return self._started.states.unread if self._started else 0
 
     @property
     def seconds(self) -> float:
-        """From its beginning, or its resumption, to its end or to now."""
-        run = self._begun and self._begun.run
+        """Seconds since it started or was resumed, up to its end."""
+        run = self._started and self._started.run
         return run.seconds if run else 0.0
 
     @property
     def images(self) -> Mapping[int, GeneratedImage]:
-        """What is saved, by the request's position; a picture is read from its file when it is asked for."""
-        return Images(self._outcomes) if self._begun else {}
+        """Saved images by request position; each is read from its file on access."""
+        return Images(self._outcomes) if self._started else {}
 
     @property
     def errors(self) -> Mapping[int, Exception]:
-        """What failed, by the request's position."""
-        return Errors(self._outcomes) if self._begun else {}
+        """Errors of failed requests, by request position."""
+        return Errors(self._outcomes) if self._started else {}
 
     def state(self, index: int) -> State:
-        """Where the request with this position is.
+        """The state of the request at this position.
 
         Raises:
-            IndexError: The batch has no such request, or has not begun.
+            IndexError: The batch has no such request, or has not started.
         """
-        if self._begun is None:
+        if self._started is None:
             raise IndexError(f"the batch has no request {index}")
-        return self._begun.states.state(index)
+        return self._started.states.state(index)
 
     def events(self) -> EventStream:
-        """What happens from now on, as an async iterator; at most 10,000 unread events are kept.
+        """Events from now on, as an async iterator; at most 10,000 unread events are kept.
 
-        Reading it begins the batch if nobody has, and ends at once if the batch is over.
+        Reading it starts the batch if necessary, and ends immediately if the batch is over.
         """
         stream = self._events.stream(begin=self._start)
         if self.over:
@@ -230,35 +230,35 @@ class ImageBatch:
         return stream
 
     def listen(self, listener: Callable[[Event], None]) -> None:
-        """Call somebody at each event. What the call raises is logged, and counted in `listener_errors`."""
+        """Call a function at each event. What it raises is logged, and counted in `listener_errors`."""
         self._events.listen(listener)
 
     @property
     def listener_errors(self) -> int:
-        """How many calls of listeners have raised."""
+        """How many listener calls have raised."""
         return self._events.errors
 
     async def cancel(self) -> Progress:
-        """Send no more, close what is open, and say how it stands then; an ended batch stays as it is.
+        """Stop sending, cancel requests in progress, and return the final counts.
 
-        What is done stays done. A picture that is running on the GPU may still be finished there: see
-        ``left_running``.
+        Saved images stay, and a batch that is over does not change. The GPU may still finish images that
+        were in progress: see ``running_at_cancel``.
         """
         await self._stop("cancelled")
         return self.progress
 
     async def close(self) -> None:
-        """End the work here and now; the batch can be resumed."""
+        """Stop work on this batch immediately; it can be resumed."""
         await self._stop("closed")
 
     async def drain(self, seconds: float = 10.0) -> Progress:
-        """Send no more, give what is under way some time to end, and leave the rest to be resumed."""
-        if self._begun is not None and self._begun.run is not None:
-            await self._begun.run.drain(seconds)
+        """Stop sending, let requests in progress finish within `seconds`, and leave the rest for later."""
+        if self._started is not None and self._started.run is not None:
+            await self._started.run.drain(seconds)
         return self.progress
 
     async def wait(self, timeout_seconds: float | None = None) -> bool:
-        """Wait until it is over, at most so long; whether it is. Begins it where nobody has."""
+        """Wait until the batch is over, and return whether it is; starts it if necessary."""
         run = (await self._start())._running  # noqa: SLF001 - its own
         if run is not None:
             with suppress(TimeoutError):
@@ -267,9 +267,9 @@ class ImageBatch:
         return self.over
 
     async def retry_failed(self) -> int:
-        """Let the failed requests be made once more, and return how many there are.
+        """Queue the failed requests again, and return how many there are.
 
-        A batch that is over goes on with them.
+        If the batch is over, it is resumed.
         """
         await self._start()
         if self._running is not None and not self.over:
@@ -277,50 +277,50 @@ class ImageBatch:
         count = len(self.errors)
         if count:
             self._take(await self._again(self._events))
-        return count - len(self.errors)  # a request that was lost with a damaged journal stays failed
+        return count - len(self.errors)  # requests lost with a damaged journal stay failed
 
     @property
     def _running(self) -> BatchRun | None:
-        return self._begun.run if self._begun else None
+        return self._started.run if self._started else None
 
     @property
     def _outcomes(self) -> OutcomeReader:
         if self._reader is None:
-            raise RuntimeError("the batch has not begun")
+            raise RuntimeError("the batch has not started")
         return self._reader
 
     async def _start(self) -> Self:
         self._check_here()
-        if self._beginning is None or _has_failed(self._beginning):
-            self._beginning = asyncio.ensure_future(self._begin(self._events))
-            self._beginning.add_done_callback(self._on_begun)
-        await asyncio.shield(self._beginning)
+        if self._starting is None or _has_failed(self._starting):
+            self._starting = asyncio.ensure_future(self._begin(self._events))
+            self._starting.add_done_callback(self._on_started)
+        await asyncio.shield(self._starting)
         return self
 
-    def _on_begun(self, beginning: asyncio.Future[StartedBatch]) -> None:
-        if not beginning.cancelled() and beginning.exception() is None:
-            self._take(beginning.result())
+    def _on_started(self, starting: asyncio.Future[StartedBatch]) -> None:
+        if not starting.cancelled() and starting.exception() is None:
+            self._take(starting.result())
 
-    def _take(self, begun: StartedBatch) -> None:
-        before = self._begun
-        self._begun = replace(begun, requests=before.requests) if before else begun
-        self._reader = OutcomeReader(self._context, self.id, begun.states, begun.run)
-        if begun.run is None:  # it was cancelled before
-            self._events.tell("ended")
+    def _take(self, started: StartedBatch) -> None:
+        before = self._started
+        self._started = replace(started, requests=before.requests) if before else started
+        self._reader = OutcomeReader(self._context, self.id, started.states, started.run)
+        if started.run is None:  # it was cancelled before
+            self._events.emit("ended")
             self._events.close()
 
     def _check_here(self) -> None:
-        """Refuse a batch that came here by a fork, or from an event loop that is not this one."""
+        """Refuse use after a fork, or from another event loop."""
         loop = asyncio.get_running_loop()
         self._loop = self._loop or loop
         if self._process != os.getpid() or self._loop is not loop:
             where = "process" if self._process != os.getpid() else "event loop"
-            raise BatchMoved(f"Batch {self.id} was begun in another {where}.")
+            raise BatchMoved(f"Batch {self.id} was started in another {where}.")
 
     async def _stop(self, why: str) -> None:
-        if self._beginning is not None and not self._beginning.done():
-            self._beginning.cancel()
-            await asyncio.wait([self._beginning])
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
         run = self._running
         if run is not None:
             await run.stop("cancelled" if why == "cancelled" else "closed")
@@ -332,5 +332,5 @@ class ImageBatch:
             raise error
 
 
-def _has_failed(beginning: asyncio.Future[StartedBatch]) -> bool:
-    return beginning.done() and (beginning.cancelled() or beginning.exception() is not None)
+def _has_failed(starting: asyncio.Future[StartedBatch]) -> bool:
+    return starting.done() and (starting.cancelled() or starting.exception() is not None)

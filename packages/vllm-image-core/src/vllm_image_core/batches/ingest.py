@@ -1,4 +1,4 @@
-"""Where the requests of a batch come from: pulled in bites that grow, so that the first is sent at once."""
+"""Ingest requests from a list or iterator in growing chunks, so that the first one is sent immediately."""
 
 import asyncio
 import contextvars
@@ -28,22 +28,22 @@ __all__ = [
 
 
 MOST: Final = 500
-"""Requests that are taken at once."""
+"""Largest chunk of requests."""
 
 _LONGEST_SECONDS: Final = 0.005
-"""How long the event loop may wait for requests that are computed one by one."""
+"""How long pulling one chunk may occupy the event loop."""
 
 _SLOW_SECONDS: Final = 0.05
-"""A pull that takes so long has blocked; a single one may have opened a file, or met a busy machine."""
+"""A pull that takes this long has blocked. Once proves nothing: it may have opened a file."""
 
 _BLOCKED_SECONDS: Final = 0.2
-"""An iterator that blocks several times in a row, for so long together, is pulled in a thread."""
+"""An iterator that blocks for this long in total, several times in a row, is moved to a thread."""
 
 _IN_A_ROW: Final = 2
 
 _NOTE: Final = (
-    "The iterator had blocked the event loop, and is pulled in a thread since then. One that is bound to its "
-    "own thread can be given as a list, or as an async iterator."
+    "The iterator blocked the event loop, so it was moved to a thread. If it only works on its own thread, "
+    "pass a list or an async iterator instead."
 )
 
 Clock = Callable[[], float]
@@ -52,11 +52,11 @@ Clock = Callable[[], float]
 async def pull_chunks(
     source: Iterable[ImageRequest], *, clock: Clock = time.monotonic
 ) -> AsyncGenerator[list[ImageRequest]]:
-    """The requests, some at a time: one at first, then twice as many each time, up to `MOST`.
+    """Yield the requests in chunks: one at first, then twice as many each time, up to `MOST`.
 
     Args:
         source: Pulled by one thread at a time.
-        clock: Seconds on a clock that never goes back.
+        clock: A monotonic clock, in seconds.
     """
     most, rest = 1, iter(source)
     blocked: list[float] = []
@@ -90,35 +90,35 @@ def _chunk(rest: Iterator[ImageRequest], most: int, clock: Clock) -> list[ImageR
 
 
 class _Thread:
-    """The one thread that pulls an iterator from now on; held up, it keeps no process from ending."""
+    """Thread that pulls an iterator from now on; a daemon, so that it never keeps the process alive."""
 
     def __init__(self, rest: Iterator[ImageRequest], clock: Clock) -> None:
         self._rest = rest
         self._clock = clock
-        self._asked: queue.SimpleQueue[tuple[int, Future[list[ImageRequest]]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[int, Future[list[ImageRequest]]] | None] = queue.SimpleQueue()
         run = contextvars.copy_context().run
         threading.Thread(target=run, args=(self._run,), name="requests of a batch", daemon=True).start()
 
     async def chunk(self, most: int) -> list[ImageRequest]:
-        """The next requests, none at the end."""
-        taken: Future[list[ImageRequest]] = Future()
-        self._asked.put((most, taken))
-        return await asyncio.wrap_future(taken)
+        """The next requests; an empty list at the end."""
+        result: Future[list[ImageRequest]] = Future()
+        self._jobs.put((most, result))
+        return await asyncio.wrap_future(result)
 
     def close(self) -> None:
-        """Pull no more after what is being pulled."""
-        self._asked.put(None)
+        """Stop pulling after the current chunk."""
+        self._jobs.put(None)
 
     def _run(self) -> None:
-        while (asked := self._asked.get()) is not None:
-            most, taken = asked
-            if not taken.set_running_or_notify_cancel():
+        while (job := self._jobs.get()) is not None:
+            most, result = job
+            if not result.set_running_or_notify_cancel():
                 continue
             try:
-                taken.set_result(_chunk(self._rest, most, self._clock))
-            except BaseException as error:  # noqa: BLE001 - the caller's own iterator: whatever it raises is told
+                result.set_result(_chunk(self._rest, most, self._clock))
+            except BaseException as error:  # noqa: BLE001 - the caller's own iterator: whatever it raises is passed on
                 error.add_note(_NOTE)
-                taken.set_exception(error)
+                result.set_exception(error)
 
 
 Source = Iterable[ImageRequest] | AsyncIterable[ImageRequest]
@@ -127,25 +127,25 @@ _ALLOWED: Final = "a list or an iterator of ImageRequest or EditRequest"
 
 
 def check_source(source: object) -> None:
-    """Refuse what no requests come from, such as one request alone or a text.
+    """Refuse a source that is not a collection of requests, such as a single request or a string.
 
     Raises:
         InvalidRequest: It is neither a list nor an iterator.
     """
     if isinstance(source, (str, bytes)) or not isinstance(source, (Iterable, AsyncIterable)):
-        raise _no_request(source, f"A batch is made of {_ALLOWED}, and of no {type(source).__name__}.")
+        raise _no_request(source, f"A batch takes {_ALLOWED}, not {type(source).__name__}.")
 
 
 def check_request(request: object, position: int) -> None:
-    """Refuse an entry of a batch that is no request.
+    """Refuse an entry of a batch that is not a request.
 
     Raises:
-        InvalidRequest: It is none.
+        InvalidRequest: It is not an ImageRequest or EditRequest.
     """
     if not isinstance(request, ImageRequest):
         raise _no_request(
             request,
-            f"Entry {position} of the batch, counted from 0, is {shown(request)}: no ImageRequest and no "
+            f"Entry {position} of the batch, counted from 0, is {shown(request)}, not an ImageRequest or "
             "EditRequest.",
         )
 
@@ -156,15 +156,15 @@ def _no_request(value: object, message: str) -> InvalidRequest:
         parameter="requests",
         value=value,
         allowed=_ALLOWED,
-        next_step='Write ImageRequest(prompt="...") for each picture.',
+        next_step='Use ImageRequest(prompt="...") for each image.',
     )
 
 
 class SeededRequests(Sequence[ImageRequest]):
-    """The caller's own requests with the seeds that were drawn for them; no generation is copied.
+    """The caller's requests together with the seeds drawn for them; only edits are copied.
 
     Args:
-        requests: The caller's.
+        requests: The caller's own.
     """
 
     def __init__(self, requests: Sequence[ImageRequest]) -> None:
@@ -174,7 +174,7 @@ class SeededRequests(Sequence[ImageRequest]):
         self._edits: dict[int, EditRequest] = {}
 
     def draw(self, seed: int, *, drawn: bool, edit: EditRequest | None = None) -> None:
-        """Set the seed of the next request; `edit` takes its place where its pictures are kept."""
+        """Set the seed of the next request; `edit` replaces it once its input images are stored."""
         if edit is not None:
             self._edits[len(self._seeds)] = edit
         self._seeds.append(seed)
@@ -199,13 +199,13 @@ class SeededRequests(Sequence[ImageRequest]):
 
 
 async def chunks(source: Source) -> AsyncGenerator[list[ImageRequest]]:
-    """The requests, some at a time: one at first, then twice as many each time, up to 500.
+    """Yield the requests in chunks: one at first, then twice as many each time, up to 500.
 
-    Those of an async source come as soon as there is one, however long the next may take. Those of an
-    iterator do, too, once it has blocked.
+    An async source yields as soon as it has one request, however long the next may take; so does an iterator
+    once it was moved to a thread.
 
     Raises:
-        InvalidRequest: Something else came than a request.
+        InvalidRequest: An entry is not a request.
     """
     some, count = _pump(source) if isinstance(source, AsyncIterable) else pull_chunks(source), 0
     try:
@@ -219,26 +219,26 @@ async def chunks(source: Source) -> AsyncGenerator[list[ImageRequest]]:
 
 
 async def _pump(source: AsyncIterable[ImageRequest]) -> AsyncGenerator[list[ImageRequest]]:
-    most, pile = 1, list[ImageRequest]()
-    news, room = asyncio.Event(), asyncio.Event()
+    most, pending = 1, list[ImageRequest]()
+    arrived, drained = asyncio.Event(), asyncio.Event()
 
     async def pump() -> None:
         async for request in source:
-            pile.append(request)
-            news.set()
-            if len(pile) >= most:
-                room.clear()
-                await room.wait()
+            pending.append(request)
+            arrived.set()
+            if len(pending) >= most:
+                drained.clear()
+                await drained.wait()
 
     pumping = asyncio.create_task(pump())
-    pumping.add_done_callback(lambda _: news.set())
+    pumping.add_done_callback(lambda _: arrived.set())
     try:
-        while not pumping.done() or pile:
-            await news.wait()
-            news.clear()
-            chunk, pile = pile, []
+        while not pumping.done() or pending:
+            await arrived.wait()
+            arrived.clear()
+            chunk, pending = pending, []
             most = min(MOST, 2 * most)
-            room.set()
+            drained.set()
             if chunk:
                 yield chunk
         pumping.result()

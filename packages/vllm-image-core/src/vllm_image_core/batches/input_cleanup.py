@@ -1,4 +1,4 @@
-"""A sweep of the kept inputs: copies that no batch needs any more are removed."""
+"""Input cleanup: delete stored copies of input images that no batch needs any longer."""
 
 import logging
 import time
@@ -16,31 +16,31 @@ __all__ = ["GRACE_SECONDS", "remove_unneeded_inputs"]
 _logger = logging.getLogger(__name__)
 
 GRACE_SECONDS: Final = 3600
-"""A copy that is younger may be that of a batch that is being recorded: it is left for another sweep."""
+"""Younger copies are kept: they may belong to a batch that is being recorded."""
 
 
 def remove_unneeded_inputs(journal: Journal) -> None:
-    """Remove the copies that nobody needs; waits for the disk.
+    """Delete copies that no batch needs; blocks on disk I/O.
 
-    A batch that may go on needs its copies, and so do the failed requests of the newest batches, which may be
-    tried again. What goes wrong is told in the log: a later sweep does it.
+    Batches that can be resumed need their copies, and so do failed requests of the newest batches, which can
+    be retried. Errors are logged; a later cleanup tries again.
     """
     path = inputs_folder(journal.root)
     try:
         with Folder.existing(path) as folder:
-            if _older(folder, time.time() - GRACE_SECONDS):  # by our own clock, which costs nothing
+            if _older(folder, time.time() - GRACE_SECONDS):  # by the local clock, which is cheap
                 _sweep(folder, journal)
-    except FileNotFoundError:  # no edit was ever kept, or the folder is gone
+    except FileNotFoundError:  # there never was an edit, or the folder is gone
         return
     except (OSError, DatabaseUnavailable) as error:
-        _logger.warning("The copies in %s were not looked through: %s", path, error)
+        _logger.warning("Could not clean up the input images in %s: %s", path, error)
 
 
 def _sweep(folder: Folder, journal: Journal) -> None:
     latest = _latest(folder)
     free = _older(folder, latest) - journal.read(_needed_hashes)
     if free:
-        # One transaction: no batch is recorded between the question and the answer.
+        # In one transaction, so that no batch is recorded between the check and the removal.
         journal.write(lambda queries: _remove(folder, free - _needed_hashes(queries), latest))
 
 
@@ -49,7 +49,7 @@ def _needed_hashes(queries: JournalQueries) -> frozenset[str]:
 
 
 def _latest(folder: Folder) -> float:
-    """When a copy that is old enough was written at the latest, by the file system's own clock."""
+    """The time before which a copy is old enough, by the file system's own clock."""
     with folder.temporary(b"") as probe:
         folder.sweep(like=probe)
         return folder.status(probe).st_mtime - GRACE_SECONDS
@@ -68,6 +68,6 @@ def _is_older(folder: Folder, name: str, latest: float) -> bool:
 
 def _remove(folder: Folder, names: set[str], latest: float) -> None:
     for name in names:
-        if _is_older(folder, name, latest):  # a batch that is being recorded makes what it needs young
-            with suppress(OSError):  # another process may be sweeping too
+        if _is_older(folder, name, latest):  # a batch that is being recorded refreshes what it needs
+            with suppress(OSError):  # another process may be cleaning up too
                 folder.remove(name)

@@ -1,4 +1,4 @@
-"""A tally: where each request of a batch is, in one byte each, and in which order they ended."""
+"""Item states: track the state of each request of a batch in one byte, and the order in which they ended."""
 
 from array import array
 from collections import OrderedDict
@@ -13,7 +13,7 @@ from vllm_image_core.requests.image_request import ImageRequest
 __all__ = ["ItemStates", "PictureOutcome"]
 
 _ERRORS_KEPT: Final = 100
-"""Failures that are kept as they were raised; older ones are read from the journal."""
+"""Number of errors kept in memory as they were raised; older ones are read from the journal."""
 
 _WAITING: Final = int(ItemState.WAITING)
 _DONE: Final = int(ItemState.DONE)
@@ -30,14 +30,14 @@ PictureOutcome = Outcome[ImageRequest, GeneratedImage]
 
 
 class ItemStates:
-    """Counts, states, and the last few outcomes with their pictures.
+    """The states and counts of a batch's requests, and its latest outcomes with their images.
 
     Attributes:
-        recorded: How many requests are in the journal.
-        complete: Whether that is all of them.
-        cancelled: Whether what waits will not be made any more.
-        reused: How many of the done were there already.
-        unwritten: What the journal does not know yet, by position.
+        recorded: Number of requests in the journal.
+        complete: Whether these are all of them.
+        cancelled: Whether waiting requests are cancelled.
+        reused: How many of the saved images existed already.
+        unwritten: Outcomes that are not in the journal yet, by position.
     """
 
     def __init__(self, *, window: int) -> None:
@@ -55,33 +55,33 @@ class ItemStates:
         self._errors: OrderedDict[int, Failed[ImageRequest]] = OrderedDict()
 
     def record(self, count: int) -> None:
-        """Add so many requests, which wait."""
+        """Add some requests, in state waiting."""
         self.recorded += count
         self._states.extend(bytes(count))
         self._counts[_WAITING] += count
 
     def begin_again(self) -> None:
-        """Forget all: what is known is read once more, from a journal that was repaired meanwhile."""
+        """Clear everything, before it is read again from a repaired journal."""
         self.recorded = 0
         self._states.clear()
         self._counts = [0, 0, 0, 0]
 
-    def know(self, outcomes: Iterable[tuple[int, int]]) -> None:
-        """Take over what the journal tells of requests that were recorded: positions and states."""
+    def load(self, outcomes: Iterable[tuple[int, int]]) -> None:
+        """Set the states of recorded requests, from the positions and states in the journal."""
         for position, state in outcomes:
             if position < self.recorded:
                 self._move(position, state)
 
     def start(self, position: int) -> None:
-        """A request is under way."""
+        """Mark a request as in progress."""
         self._move(position, _RUNNING)
 
     def return_to_queue(self, position: int) -> None:
-        """A request waits again."""
+        """Mark a request as waiting again."""
         self._move(position, _WAITING)
 
     def end(self, outcome: PictureOutcome) -> None:
-        """A request has ended. The pictures of the last few are kept for a reader who is not behind."""
+        """Mark a request as ended, and keep its outcome in memory for a reader who keeps up."""
         done = isinstance(outcome, Done)
         self._move(outcome.index, _DONE if done else _FAILED)
         self.reused += isinstance(outcome, Done) and outcome.value.reused
@@ -96,41 +96,41 @@ class ItemStates:
                 self._errors.popitem(last=False)
 
     def mark_found(self, position: int) -> None:
-        """A request turns out to be done already; its picture is not at hand."""
+        """Mark a request as done already; its image is not in memory."""
         self._move(position, _DONE)
         self._order.append(position)
 
-    def forget(self, position: int) -> None:
-        """A request waits again as if it had never been tried."""
+    def reset(self, position: int) -> None:
+        """Mark a request as waiting again, as if it had never been tried."""
         self._errors.pop(position, None)
         self._recent.pop(position, None)
         self._move(position, _WAITING)
 
     def next_unread(self, most: int) -> list[int]:
-        """The positions of the next outcomes that nobody has taken, in the order in which they ended."""
+        """The positions of the next unread outcomes, at most `most`, in the order in which they ended."""
         return list(self._order[self._read : self._read + most])
 
     @property
     def unread(self) -> int:
-        """How many outcomes nobody has taken."""
+        """Number of unread outcomes."""
         return len(self._order) - self._read
 
     def count_read(self) -> None:
-        """The next outcome was taken."""
+        """Mark the next outcome as read."""
         self._read += 1
 
     def recent(self, position: int) -> PictureOutcome | None:
-        """An outcome that is still at hand, with its picture or the error as it was raised."""
+        """An outcome that is still in memory, with its image or original error; otherwise None."""
         return self._recent.get(position) or self._errors.get(position)
 
     def mark_written(self, positions: Iterable[int]) -> None:
-        """The journal knows what became of some requests now."""
+        """Mark the outcomes of some requests as written to the journal."""
         for position in positions:
             self.unwritten.pop(position, None)
 
     @property
     def verdict(self) -> str:
-        """How the batch has ended, in the journal's word; "open" where it has not."""
+        """How the batch has ended, as the journal stores it; "open" if it has not."""
         if self.waiting or not self.complete:
             return "open"
         if not self.failed_count:
@@ -138,7 +138,7 @@ class ItemStates:
         return "partial" if self.done_count else "failed"
 
     def waits(self, position: int) -> bool:
-        """Whether a request is neither under way nor ended."""
+        """Whether a request is neither in progress nor ended."""
         return self._states[position] == _WAITING
 
     def is_ended(self, position: int) -> bool:
@@ -146,7 +146,7 @@ class ItemStates:
         return self._states[position] in {_DONE, _FAILED}
 
     def state(self, position: int) -> State:
-        """Where a request is.
+        """The state of a request.
 
         Raises:
             IndexError: The batch has no such request yet.
@@ -157,7 +157,7 @@ class ItemStates:
         return "cancelled" if self.cancelled and state == "waiting" else state
 
     def positions(self, state: State) -> Iterator[int]:
-        """The positions of all requests that are there, in their order."""
+        """Yield the positions of all requests in a state, in order."""
         code = next(code for code, name in _STATES.items() if name == state)
         place = self._states.find(code)
         while place >= 0:
@@ -166,27 +166,27 @@ class ItemStates:
 
     @property
     def running(self) -> int:
-        """How many are under way."""
+        """Requests in progress."""
         return self._counts[_RUNNING]
 
     @property
     def done_count(self) -> int:
-        """How many pictures are saved."""
+        """Images saved."""
         return self._counts[_DONE]
 
     @property
     def failed_count(self) -> int:
-        """How many have failed."""
+        """Requests that have failed."""
         return self._counts[_FAILED]
 
     @property
     def waiting(self) -> int:
-        """How many of the recorded are neither under way nor ended."""
+        """Recorded requests that are neither in progress nor ended."""
         return self._counts[_WAITING]
 
     @property
     def progress(self) -> Progress:
-        """The counts at this moment."""
+        """The current counts."""
         total = self.recorded if self.complete else None
         waiting = 0 if self.cancelled else self.waiting
         return Progress(

@@ -1,4 +1,4 @@
-"""The journal of a folder's batches: recorded before anything is sent, read by any process on that folder."""
+"""Batch journal: open, read, write and repair the file that records all batches of a folder."""
 
 import logging
 import time
@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _SILENT_SECONDS: Final = 60
-"""How long ago, by the clocks of both machines, an owner elsewhere may have shown that it lives."""
+"""How old the heartbeat of an owner on another machine may be, by the clocks of both machines."""
 
 _ENDS: Final[dict[str, BatchState]] = {
     "done": "done",
@@ -43,29 +43,29 @@ _ENDS: Final[dict[str, BatchState]] = {
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """The journal of one folder; safe in many threads and processes, which wait for each other.
+    """The journal of one folder; safe to use from many threads and processes, which wait for each other.
 
-    Its methods wait for the disk: call them from a thread where an event loop runs. All of them raise
-    `JournalUnavailable` where the file cannot be read or written.
+    Its methods block on disk I/O, so call them in a thread if an event loop is running. All of them raise
+    `JournalUnavailable` if the file cannot be read or written.
 
     Attributes:
-        root: The folder of the pictures, absolute.
+        root: The output folder, absolute.
     """
 
     root: Path
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """The path of the file."""
         return Database(self.root, JOURNAL).path
 
     def exists(self) -> bool:
-        """Whether there is a journal: nothing is made by asking."""
+        """Whether there is a journal; does not create one."""
         return Database(self.root, JOURNAL).exists()
 
     @contextmanager
     def open(self) -> Generator[JournalQueries]:
-        """A ledger for this thread and this piece of work."""
+        """Open a connection for use in this thread."""
         database = Database(self.root, JOURNAL)
         try:
             with database.open() as connection:
@@ -78,15 +78,15 @@ class Journal:
             ) from error
 
     def write(self, work: Callable[[JournalQueries], T]) -> T:
-        """Do some work as one transaction."""
+        """Call a function in one transaction, and return its result."""
         return self._run_with_repair(lambda queries: _as_one(queries, work))
 
     def read(self, work: Callable[[JournalQueries], T]) -> T:
-        """Do some work that changes nothing."""
+        """Call a function that only reads, and return its result."""
         return self._run_with_repair(work)
 
     def batches(self, limit: int) -> tuple[BatchSummary, ...]:
-        """The newest batches, newest first; nothing is made in a folder that has had none."""
+        """The newest batches, newest first; does not create a journal."""
         if not self.exists():
             return ()
         return tuple(
@@ -94,15 +94,17 @@ class Journal:
         )
 
     def read_batch(self, batch_id: str, *, offset: int, limit: int) -> FoundBatch:
-        """A batch with some of its requests.
+        """Read a batch with some of its requests.
 
         Raises:
-            UnknownBatch: No batch of this folder has that id.
+            UnknownBatch: No batch in this folder has that id.
         """
 
         def look(queries: JournalQueries) -> tuple[BatchRow | None, list[BatchItem]]:
             batch_row = queries.batch_row(batch_id)
-            return batch_row, queries.take(batch_row.number, offset - 1, limit + 1) if batch_row else []
+            if batch_row is None:
+                return None, []
+            return batch_row, queries.items_after(batch_row.number, offset - 1, limit + 1)
 
         batch_row, items = self.read(look) if self.exists() else (None, [])
         if batch_row is None:
@@ -117,10 +119,10 @@ class Journal:
         )
 
     def batch_row(self, batch_id: str) -> BatchRow:
-        """A batch by its id.
+        """Read the row of a batch.
 
         Raises:
-            UnknownBatch: No batch of this folder has that id.
+            UnknownBatch: No batch in this folder has that id.
         """
         batch_row = self.read(lambda queries: queries.batch_row(batch_id)) if self.exists() else None
         if batch_row is None:
@@ -128,12 +130,12 @@ class Journal:
         return batch_row
 
     def check(self, batch_id: str) -> None:
-        """Look through the file for damage, and whether all requests of a batch are there; repair it if not.
+        """Check the file for damage and the batch for missing requests, and repair the file if needed.
 
-        Reading alone does not notice all damage: a page that was exchanged for another one hides rows.
+        Reading alone does not notice all damage: a page that was replaced by another one hides rows.
 
         Raises:
-            UnknownBatch: No batch of this folder has that id, or not any more.
+            UnknownBatch: No batch in this folder has that id, or it was lost in the repair.
         """
         number = self.batch_row(batch_id).number
         try:
@@ -144,7 +146,7 @@ class Journal:
             self.batch_row(batch_id)
 
     def owns(self, number: int, token: str) -> bool:
-        """Whether the file that is there now has a batch that still belongs to an owner."""
+        """Whether the current file has this batch, and it still belongs to the owner with this token."""
         try:
             with self.open() as queries:
                 return queries.is_held(number, token)
@@ -152,16 +154,17 @@ class Journal:
             return False
 
     def repair(self, damage: DamagedDatabase) -> None:
-        """Set the damaged file aside, and go on with what can still be read of it."""
-        _logger.warning("%s It is set aside, and what can still be read of it is kept.", damage.message)
+        """Set the damaged file aside, and continue with what can still be read of it."""
+        _logger.warning("%s It was set aside, and what can still be read of it is recovered.", damage.message)
         recovery = recover_journal(Database(self.root, JOURNAL), damage.identity)
         if recovery is not None:
             _logger.warning("%s", recovery)
 
     def restore(self, queries: JournalQueries, *, device: int | None) -> bool:
-        """Write the file anew from a ledger that is still open, where its folder was removed and made anew.
+        """Write the file again from an open connection, if its folder was deleted and created again.
 
-        A folder on another disk was not made anew: there a disk was taken out. Whether it was written.
+        A folder on another device was not created again; its disk was unmounted. Returns whether the file was
+        written.
         """
         try:
             if self.root.stat().st_dev != device or is_there(self.path):
@@ -175,13 +178,13 @@ class Journal:
         error = UnknownBatch(f"Batch '{one_line(batch_id)}' is not known here.")
         if aside := sorted(self.path.parent.glob(f"{self.path.stem}.damaged-*.sqlite3")):
             error.add_note(
-                "The journal of batches was damaged, and not all of it could be read: it is kept as "
-                f"{one_line(str(aside[-1]), limit=300)}."
+                "The journal of batches was damaged and could only be read in part; the damaged file is "
+                f"kept as {one_line(str(aside[-1]), limit=300)}."
             )
         return error
 
     def _run_with_repair(self, work: Callable[[JournalQueries], T]) -> T:
-        """Do some work; where the file turns out to be damaged, with what can still be read of it."""
+        """Call a function; if the file turns out to be damaged, repair it and call the function again."""
         try:
             with self.open() as queries:
                 return work(queries)
@@ -230,7 +233,7 @@ def _owner(batch_row: BatchRow) -> Literal["here", "elsewhere"] | None:
     me, other = this_process(""), batch_row.holder.owner
     if other.place == me.place and (other.host, other.pid, other.born) == (me.host, me.pid, me.born):
         return "here"
-    # By the clocks of two machines, and only to tell it: who takes a batch over looks at its counter.
+    # This compares the clocks of two machines, so it is for display only; a takeover watches the heartbeat.
     return "elsewhere" if time.time() - batch_row.beat_at < _SILENT_SECONDS else None
 
 
@@ -241,13 +244,13 @@ def _state_of_unended(owner: str | None, cause: str | None) -> BatchState:
 
 
 def _report(item: BatchItem, batch_row: BatchRow, root: Path) -> ItemReport:
-    told = item.told
+    outcome = item.outcome
     states: dict[ItemState, State] = {
         ItemState.WAITING: "cancelled" if batch_row.state == "cancelled" else "waiting",
         ItemState.DONE: "done",
         ItemState.FAILED: "failed",
     }
-    file, seconds = told.get("file"), told.get("seconds")
+    file, seconds = outcome.get("file"), outcome.get("seconds")
     return ItemReport(
         position=item.position,
         state=states[item.state],
@@ -255,18 +258,18 @@ def _report(item: BatchItem, batch_row: BatchRow, root: Path) -> ItemReport:
         seed=item.request.seed,
         path=root / file if isinstance(file, str) else None,
         seconds=seconds if isinstance(seconds, (int, float)) else None,
-        reused=told.get("reused") is True,
-        server=_text(told.get("server")),
-        error=_text(told.get("error")),
-        kind=_text(told.get("kind")),
-        next_step=_text(told.get("next_step")),
+        reused=outcome.get("reused") is True,
+        server=_text(outcome.get("server")),
+        error=_text(outcome.get("error")),
+        kind=_text(outcome.get("kind")),
+        next_step=_text(outcome.get("next_step")),
         operation="edit" if isinstance(item.request, EditRequest) else None,
     )
 
 
 def _is_gone(item: BatchItem, root: Path) -> bool:
-    """Whether nothing can be told of a request: it is lost, and no picture of it is known."""
-    return item.lost and item.state != ItemState.FAILED and not is_whole(item.told, root)
+    """Whether nothing is known of a request: it is lost and has no image."""
+    return item.lost and item.state != ItemState.FAILED and not is_whole(item.outcome, root)
 
 
 def _text(value: object) -> str | None:

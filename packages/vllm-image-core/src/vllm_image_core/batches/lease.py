@@ -1,4 +1,4 @@
-"""A claim: how a batch becomes this process's own, newly recorded or taken over from one that has died."""
+"""Batch lease: record a new batch as this process's own, or take one over from a process that has died."""
 
 import asyncio
 import secrets
@@ -23,12 +23,12 @@ class Lease:
     """A batch that belongs to this process now.
 
     Attributes:
-        id: What it is called by.
+        id: The batch's id.
         number: Its number in the journal.
-        token: The owner's.
-        fresh: Whether its pictures are made anew, also where they are there.
-        resumed: Whether it was worked on before: the folder is asked before the server.
-        seconds: For how long it was worked on before.
+        token: The token of its owner.
+        fresh: Whether to generate every image, even those that exist already.
+        resumed: Whether it was resumed: then the folder is searched before anything is sent.
+        seconds: How long it was worked on before.
     """
 
     id: BatchId
@@ -47,14 +47,14 @@ async def record_new_batch(
     fresh: bool,
     at_once: Concurrency,
 ) -> Lease:
-    """Enter a new batch in the journal, with all of its requests where they are known; all or nothing.
+    """Record a new batch, with its requests if they are known, in one transaction.
 
     Raises:
         JournalUnavailable: The journal cannot be written.
     """
     owner, created = this_process(secrets.token_hex(16)), int(time.time())
 
-    def enter(queries: JournalQueries) -> int:
+    def insert(queries: JournalQueries) -> int:
         number = queries.create(
             batch_id, owner, created=created, fresh=fresh, at_once=at_once.number, chosen=at_once.chosen
         )
@@ -63,24 +63,26 @@ async def record_new_batch(
             queries.complete(number)
         return number
 
-    entering = asyncio.ensure_future(asyncio.to_thread(journal.write, enter))
+    inserting = asyncio.ensure_future(asyncio.to_thread(journal.write, insert))
     try:
-        number = await asyncio.shield(entering)
+        number = await asyncio.shield(inserting)
     except asyncio.CancelledError:
-        await asyncio.wait([entering])
-        if entering.exception() is None:
-            number = entering.result()
+        await asyncio.wait([inserting])
+        if inserting.exception() is None:
+            number = inserting.result()
             await asyncio.to_thread(journal.write, lambda queries: queries.remove(number))
         raise
     return Lease(id=batch_id, number=number, token=owner.token, fresh=fresh)
 
 
-async def take_over(journal: Journal, batch_id: str, *, beat_seconds: float, stale_seconds: float) -> Lease:
-    """Take a batch over that nobody works on: at once where its owner is known to be dead, or after a while.
+async def take_over(
+    journal: Journal, batch_id: str, *, heartbeat_seconds: float, stale_seconds: float
+) -> Lease:
+    """Take over a batch that nobody works on: immediately if its owner is dead, otherwise once it is stale.
 
     Raises:
-        UnknownBatch: No batch of this folder has that id.
-        BatchInUse: Its owner lives: its counter has moved.
+        UnknownBatch: No batch in this folder has that id.
+        BatchInUse: Its owner is alive, because its heartbeat has moved.
         JournalUnavailable: The journal cannot be read or written.
     """
     owner = this_process(secrets.token_hex(16))
@@ -103,7 +105,7 @@ async def take_over(journal: Journal, batch_id: str, *, beat_seconds: float, sta
                     seconds=batch_row.counts.seconds,
                 )
         first = first or holder
-        await asyncio.sleep(min(beat_seconds, stale_seconds) / 4)
+        await asyncio.sleep(min(heartbeat_seconds, stale_seconds) / 4)
 
 
 def _try_claim(journal: Journal, batch_row: BatchRow, owner: Owner) -> bool:
@@ -112,7 +114,7 @@ def _try_claim(journal: Journal, batch_row: BatchRow, owner: Owner) -> bool:
 
 def _in_use(batch_row: BatchRow, holder: Holder) -> BatchInUse:
     return BatchInUse(
-        f"Batch {batch_row.id} is worked on by process {holder.owner.pid} on {holder.owner.host}.",
+        f"Batch {batch_row.id} is in use by process {holder.owner.pid} on {holder.owner.host}.",
         batch_id=batch_row.id,
         host=holder.owner.host,
         pid=holder.owner.pid,

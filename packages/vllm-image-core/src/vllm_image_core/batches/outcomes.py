@@ -1,4 +1,4 @@
-"""The outcomes of a batch, also for a reader who is behind: from memory, or from journal and files."""
+"""Read the outcomes of a batch: recent ones from memory, older ones from the journal and image files."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.item_states import ItemStates, PictureOutcome
 from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.runner import BatchRun
-from vllm_image_core.batches.stored_items import BatchItem, failure, image
+from vllm_image_core.batches.stored_items import BatchItem, read_image, restore_error
 from vllm_image_core.batches.worker_pool import BatchId, Done, Failed
 from vllm_image_core.errors import RecordedFailure, UnknownBatch
 from vllm_image_core.requests.generated_image import GeneratedImage
@@ -17,17 +17,17 @@ from vllm_image_core.requests.generated_image import GeneratedImage
 __all__ = ["Errors", "Images", "OutcomeReader"]
 
 _AT_ONCE: Final = 50
-"""Rows of the journal that are read together for a reader who is behind."""
+"""Journal rows to read at once for a reader who has fallen behind."""
 
 
 class OutcomeReader:
     """Reads the outcomes of one batch.
 
     Args:
-        context: Where its pictures and its journal are.
-        batch_id: What it is called by.
-        states: What is known of its requests.
-        run: The work on it; None where there is none.
+        context: Gives its folder and journal.
+        batch_id: The batch's id.
+        states: The states of its requests.
+        run: The running batch, or None.
     """
 
     def __init__(
@@ -41,36 +41,36 @@ class OutcomeReader:
         self._ahead: dict[int, BatchItem] = {}
 
     async def next(self) -> PictureOutcome | None:
-        """The next outcome that nobody has taken, in the order of their ends; None when none is left."""
+        """The next unread outcome, in the order in which requests ended; None when none is left."""
         async with self._reading:
             while not (unread := self.states.next_unread(_AT_ONCE)):
-                if await self._nothing_more():
+                if await self._wait_for_end():
                     return None
             outcome = await self._outcome(unread[0], unread)
             self.states.count_read()
             return outcome
 
     async def has(self, position: int) -> bool:
-        """Wait until a request has ended, or never will; False where the batch has no such request."""
+        """Wait until a request has ended or never will; False if the batch has no such request."""
         while True:
             if position < self.states.recorded and self.states.is_ended(position):
                 return True
             if self.states.complete and position >= self.states.recorded:
                 return False
-            if await self._nothing_more():
+            if await self._wait_for_end():
                 return position < self.states.recorded
 
     async def at(self, position: int) -> PictureOutcome | None:
-        """The outcome of a request; None for one that has none."""
+        """The outcome of a request, or None."""
         if not self.states.is_ended(position):
             return None
         return await self._outcome(position, range(position, min(position + _AT_ONCE, self.states.recorded)))
 
     def image(self, position: int) -> GeneratedImage:
-        """The picture of a request that is done; waits for the disk where it is not at hand.
+        """The image of a request that is done; blocks on disk I/O if it is not in memory.
 
         Raises:
-            RecordedFailure: Its file is not there any more.
+            RecordedFailure: Its file can no longer be read.
         """
         recent = self.states.recent(position)
         if isinstance(recent, Done):
@@ -79,18 +79,18 @@ class OutcomeReader:
         return self._stored_image(item)
 
     def error(self, position: int) -> Exception:
-        """Why a request has failed."""
+        """The error of a failed request."""
         recent = self.states.recent(position)
         if isinstance(recent, Failed):
             return recent.error
         [item] = self._items([position]).values()
-        return failure(item.told)
+        return restore_error(item.outcome)
 
-    async def _nothing_more(self) -> bool:
-        """Wait for the next end of a request; whether there will be none."""
+    async def _wait_for_end(self) -> bool:
+        """Wait until another request has ended; True if no more will."""
         if self._run is None or self._run.over.is_set():
             return True
-        changed = self._run.log.changed
+        changed = self._run.recorder.changed
         changed.clear()
         await changed.wait()
         return False
@@ -104,7 +104,7 @@ class OutcomeReader:
             self._ahead = await asyncio.to_thread(self._items, wanted)
         item = self._with_outcome(self._ahead.pop(position))
         if not self._is_done(position):
-            return Failed(position, item.request, failure(item.told))
+            return Failed(position, item.request, restore_error(item.outcome))
         try:
             return Done(position, item.request, await asyncio.to_thread(self._stored_image, item))
         except RecordedFailure as error:
@@ -115,27 +115,27 @@ class OutcomeReader:
 
         def look(queries: JournalQueries) -> dict[int, BatchItem]:
             batch_row = queries.batch_row(self._id)
-            return {} if batch_row is None else queries.some(batch_row.number, positions)
+            return {} if batch_row is None else queries.items_at(batch_row.number, positions)
 
         found = journal.read(look)
         if not found:
-            raise UnknownBatch(f"Batch {self._id} is not in the journal any more.")
+            raise UnknownBatch(f"Batch {self._id} is no longer in the journal.")
         return {position: self._with_outcome(item) for position, item in found.items()}
 
     def _with_outcome(self, item: BatchItem) -> BatchItem:
-        """The item with what the journal does not know yet."""
-        told = self.states.unwritten.get(item.position)
-        return item if told is None else replace(item, told=told)
+        """The item with its outcome, if that is not in the journal yet."""
+        outcome = self.states.unwritten.get(item.position)
+        return item if outcome is None else replace(item, outcome=outcome)
 
     def _is_done(self, position: int) -> bool:
         return self.states.state(position) == "done"
 
     def _stored_image(self, item: BatchItem) -> GeneratedImage:
-        return image(item, self._context.library.root, self._context.registry)
+        return read_image(item, self._context.library.root, self._context.registry)
 
 
 class Images(Mapping[int, GeneratedImage]):
-    """The pictures of a batch, by position."""
+    """The images of a batch, by position."""
 
     def __init__(self, reader: OutcomeReader) -> None:
         self._reader = reader

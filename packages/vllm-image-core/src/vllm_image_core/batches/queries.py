@@ -1,4 +1,4 @@
-"""A ledger: what is done with an open journal of batches, statement by statement."""
+"""Journal queries: define the schema of the batch journal, and its SQL statements as methods."""
 
 import sqlite3
 import time
@@ -28,7 +28,7 @@ __all__ = [
 
 
 OutcomeRow = tuple[int, int, str]
-"""A position, an `ItemState`, and what is told of it as JSON."""
+"""A position, an `ItemState`, and its stored outcome as JSON."""
 
 _COUNTS: Final = ("running", "done", "failed", "reused", "left_running", "seconds", "cause")
 _FACTS: Final = ("number", "id", "created", "at_once", "chosen", "prompt", "recorded", "state")
@@ -36,7 +36,7 @@ _REST: Final = ("host", "pid", "beat_at", "fresh", "complete", "cancel", "owner"
 _BATCH_ROW: Final = (*_COUNTS, *_FACTS, *_REST)
 _SELECT: Final = f"SELECT {', '.join(_BATCH_ROW)} FROM batch"  # noqa: S608 - names of columns
 _NEWEST: Final = 100
-"""Of so many batches the failed edits can be tried again; older ones' pictures are not kept for that."""
+"""The newest batches, whose input images are kept so that failed edits can be retried."""
 
 _ITEMS: Final = """
     SELECT item.position, item.request, outcome.state, outcome.told FROM item
@@ -52,7 +52,7 @@ _EDITS_TO_KEEP: Final = f"""
     WHERE batch.state IN ('partial', 'failed') AND batch.number > (SELECT max(number) FROM batch) - {_NEWEST}
     AND coalesce(outcome.state, 0) <> {int(ItemState.DONE)} AND instr(item.request, '"inputs":')
 """  # noqa: S608 - our own numbers
-"""CROSS: the batches first, of which few are like that, and not all requests of the folder."""
+"""CROSS JOIN makes SQLite start from the few matching batches, not from all requests of the folder."""
 
 
 _WITHOUT_INDEX: Final = "SELECT 1 FROM batch NOT INDEXED WHERE id = ?"
@@ -60,24 +60,24 @@ _EXTENT: Final = """
     SELECT count(*), min(position), max(position), (SELECT recorded FROM batch WHERE number = ?) FROM item
     WHERE batch = ?
 """
-_WHOLE: Final = (
+_INTEGER_COLUMNS: Final = (
     *("number", "created", "fresh", "at_once", "recorded", "complete", "cancel", "running", "done"),
     *("failed", "reused", "left_running", "beat", "beat_at"),
 )
-_TEXTS: Final = ("chosen", "prompt", "cause", "owner", "host", "place", "born")
+_TEXT_COLUMNS: Final = ("chosen", "prompt", "cause", "owner", "host", "place", "born")
 _MOST: Final = 2**40
-"""No count and no time in seconds is as high: what would break other code is damage."""
+"""Upper limit for counts and times in seconds; a larger value would break other code, so it is damage."""
 _LONGEST_SECONDS: Final = 1e10
 _STATES: Final = frozenset({"open", "done", "partial", "failed", "cancelled", "stopped"})
 
 
 class LeaseLost(Exception):
-    """Another process works on the batch now."""
+    """Another process has taken the batch over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How a batch stands, as its owner counts; see `BatchSummary`."""
+    """The counts of a batch, as its owner last wrote them; see `BatchSummary`."""
 
     running: int = 0
     done: int = 0
@@ -90,7 +90,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRow:
-    """The row of a batch. Names as in `journal_schema`."""
+    """The row of a batch, with the names of its columns."""
 
     number: int
     id: BatchId
@@ -111,16 +111,16 @@ class BatchRow:
 
     @property
     def open(self) -> bool:
-        """Whether it has not ended: somebody works on it, or may go on with it."""
+        """Whether the batch is running or can be resumed."""
         return self.state in {"open", "stopped"}
 
 
 class JournalQueries:
-    """What is done with one connection; each method is part of the transaction that is open.
+    """Run the journal's statements on one connection, within the transaction that is open.
 
     Args:
-        connection: To the journal.
-        root: The output folder, where the pictures of edits are.
+        connection: A connection to the journal.
+        root: The output folder, which contains the input images of edits.
     """
 
     def __init__(self, connection: sqlite3.Connection, root: Path) -> None:
@@ -128,7 +128,7 @@ class JournalQueries:
         self._root = root
 
     def copy(self) -> bytes:
-        """The whole file, as it is now."""
+        """Return the complete database file as it is now."""
         with closing(sqlite3.connect(":memory:")) as copy:
             self.connection.backup(copy)
             return copy.serialize()
@@ -143,7 +143,7 @@ class JournalQueries:
         at_once: int,
         chosen: str | None = None,
     ) -> int:
-        """Enter a new batch that belongs to `owner`, and return its number."""
+        """Insert a new batch that belongs to `owner`, and return its number."""
         self.connection.execute(
             "INSERT INTO batch (id, created, fresh, at_once, chosen, owner, host, place, pid, born, beat_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -152,7 +152,7 @@ class JournalQueries:
         return int(self.connection.execute("SELECT last_insert_rowid()").fetchone()[0])
 
     def append(self, number: int, first: int, requests: Iterable[str], prompt: str | None) -> None:
-        """Record requests from position `first` on; `prompt` is that of the batch's first request."""
+        """Insert requests, starting at position `first`; `prompt` is that of the batch's first request."""
         rows = ((number, place, request) for place, request in enumerate(requests, first))
         added = self.connection.executemany("INSERT INTO item VALUES (?, ?, ?)", rows).rowcount
         self.connection.execute(
@@ -161,28 +161,28 @@ class JournalQueries:
         )
 
     def remove(self, number: int) -> None:
-        """Take a batch out that was never begun."""
+        """Delete a batch that was never started."""
         for table, column in (("item", "batch"), ("outcome", "batch"), ("batch", "number")):
             self.connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (number,))  # noqa: S608 - our own names
 
     def complete(self, number: int) -> None:
-        """Write down that no more requests will come."""
+        """Record that the batch has all of its requests."""
         self.connection.execute("UPDATE batch SET complete = 1 WHERE number = ?", (number,))
 
     def finish(self, number: int, outcomes: Iterable[OutcomeRow]) -> None:
-        """Write down what became of some requests."""
+        """Record the outcomes of some requests."""
         self.connection.executemany(
             "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)", ((number, *row) for row in outcomes)
         )
 
-    def forget(self, number: int, positions: Iterable[int]) -> None:
-        """Take back what became of some requests: they wait again."""
+    def reset(self, number: int, positions: Iterable[int]) -> None:
+        """Delete the outcomes of some requests, so that they wait again."""
         self.connection.executemany(
             "DELETE FROM outcome WHERE batch = ? AND position = ?", ((number, place) for place in positions)
         )
 
-    def forget_failed(self, number: int) -> list[int]:
-        """Let the failed requests wait again, but for lost ones, and return their positions."""
+    def reset_failed(self, number: int) -> list[int]:
+        """Let failed requests wait again, except lost ones, and return their positions."""
         failed = (number, int(ItemState.FAILED), number, LOST)
         chosen = (
             "FROM outcome WHERE batch = ? AND state = ?"
@@ -192,11 +192,11 @@ class JournalQueries:
         self.connection.execute(f"DELETE {chosen}", failed)
         return found
 
-    def beat(self, number: int, token: str, counts: Counts) -> bool:
-        """Show that the owner lives, with its counts; whether somebody asks it to cancel.
+    def renew_lease(self, number: int, token: str, counts: Counts) -> bool:
+        """Renew the owner's lease, write its counts, and return whether somebody asks it to cancel.
 
         Raises:
-            LeaseLost: The batch belongs to somebody else now.
+            LeaseLost: Another process has taken the batch over.
         """
         changed = self.connection.execute(
             "UPDATE batch SET beat = beat + 1, beat_at = ?, running = ?, done = ?, failed = ?, reused = ?,"
@@ -205,11 +205,11 @@ class JournalQueries:
         )
         if changed.rowcount != 1:
             raise LeaseLost
-        asked = self.connection.execute("SELECT cancel FROM batch WHERE number = ?", (number,)).fetchone()
-        return bool(asked[0])
+        row = self.connection.execute("SELECT cancel FROM batch WHERE number = ?", (number,)).fetchone()
+        return bool(row[0])
 
     def release(self, number: int, state: str, counts: Counts) -> None:
-        """Write down how a batch stands, and that nobody works on it any more."""
+        """Give up the lease of a batch, and record its state and counts."""
         self.connection.execute(
             "UPDATE batch SET owner = NULL, cancel = 0, state = ?, running = ?, done = ?, failed = ?,"
             " reused = ?, left_running = ?, seconds = ?, cause = ? WHERE number = ?",
@@ -217,8 +217,8 @@ class JournalQueries:
         )
 
     def claim(self, number: int, owner: Owner, seen: Holder | None) -> bool:
-        """Take a batch over, if its holder is still as it was seen; whether it was."""
-        taken = self.connection.execute(
+        """Take a batch over if its holder has not changed since it was `seen`; return whether that worked."""
+        updated = self.connection.execute(
             "UPDATE batch SET owner = ?, host = ?, place = ?, pid = ?, born = ?, beat = beat + 1,"
             " beat_at = ?, cancel = 0, running = 0"
             " WHERE number = ? AND owner IS ? AND (owner IS NULL OR beat = ?)",
@@ -230,19 +230,19 @@ class JournalQueries:
                 seen.beat if seen else 0,
             ),
         )
-        return taken.rowcount == 1
+        return updated.rowcount == 1
 
     def is_held(self, number: int, token: str) -> bool:
-        """Whether a batch belongs to an owner."""
+        """Whether a batch belongs to the owner with this token."""
         found = self.connection.execute("SELECT owner FROM batch WHERE number = ?", (number,)).fetchone()
         return found is not None and found[0] == token
 
     def reopen(self, number: int) -> None:
-        """Let a batch that has ended go on."""
+        """Set a batch that has ended back to open."""
         self.connection.execute("UPDATE batch SET state = 'open', cause = NULL WHERE number = ?", (number,))
 
-    def choose(self, number: int, at_once: int, chosen: str | None) -> None:
-        """Write down how many pictures of a batch are under way from now on, and who has said so."""
+    def set_concurrency(self, number: int, at_once: int, chosen: str | None) -> None:
+        """Record how many images of a batch to generate at once, and where that number comes from."""
         self.connection.execute(
             "UPDATE batch SET at_once = ?, chosen = ? WHERE number = ?", (at_once, chosen, number)
         )
@@ -251,8 +251,8 @@ class JournalQueries:
         """Ask the owner of a batch to cancel it."""
         self.connection.execute("UPDATE batch SET cancel = 1 WHERE number = ?", (number,))
 
-    def take(self, number: int, after: int, limit: int) -> list[BatchItem]:
-        """Some requests behind the position `after`, in order, with what became of them."""
+    def items_after(self, number: int, after: int, limit: int) -> list[BatchItem]:
+        """Requests after the position `after`, in order, with their outcomes."""
         rows = self.connection.execute(
             f"{_ITEMS} AND item.position > ? ORDER BY item.position LIMIT ?",
             (number, after, limit),
@@ -260,12 +260,12 @@ class JournalQueries:
         items = [_item(row, self._root) for row in rows]
         for item in items:
             if item.position <= after:
-                raise ImpossibleRow(f"request {item.position} of a batch is not in its place")
+                raise ImpossibleRow(f"request {item.position} of a batch is out of order")
             after = item.position
         return items
 
-    def some(self, number: int, positions: Sequence[int]) -> dict[int, BatchItem]:
-        """The requests at some positions, at most 500, with what became of them."""
+    def items_at(self, number: int, positions: Sequence[int]) -> dict[int, BatchItem]:
+        """Requests at some positions, at most 500, with their outcomes."""
         marks = ", ".join("?" * len(positions))
         rows = self.connection.execute(f"{_ITEMS} AND item.position IN ({marks})", (number, *positions))
         found = {item.position: item for item in (_item(row, self._root) for row in rows)}
@@ -274,7 +274,7 @@ class JournalQueries:
         return found
 
     def outcomes(self, number: int) -> list[tuple[int, int]]:
-        """The position and the state of each request that has an outcome, in no order."""
+        """The position and state of each request that has an outcome, in no particular order."""
         found = self.connection.execute(
             "SELECT position, state FROM outcome WHERE batch = ?", (number,)
         ).fetchall()
@@ -283,28 +283,28 @@ class JournalQueries:
         return found
 
     def check(self, number: int) -> None:
-        """Look through the journal for damage, and whether all requests of a batch are there.
+        """Check the journal for damage, and a batch for missing requests.
 
         Raises:
-            sqlite3.DatabaseError: It is damaged.
+            sqlite3.DatabaseError: The journal is damaged.
         """
         found = self.connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if found != "ok":
             raise ImpossibleRow(str(found))
         count, first, last, recorded = self.connection.execute(_EXTENT, (number, number)).fetchone()
         if (count, first, last) != (recorded, 0 if recorded else None, recorded - 1 if recorded else None):
-            raise ImpossibleRow(f"{recorded} requests of a batch were recorded, and {count} are there")
+            raise ImpossibleRow(f"{recorded} requests of a batch were recorded, but only {count} are there")
 
     def edits_to_keep(self) -> Iterator[str]:
-        """The edits, as recorded, that may still be made: of batches that may go on, or failed lately."""
+        """Recorded edits that may still be sent: unfinished ones, and failed ones of the newest batches."""
         return (request for (request,) in self.connection.execute(_EDITS_TO_KEEP))
 
     def batch_row(self, batch_id: str) -> BatchRow | None:
-        """A batch by its id; None where there is none."""
+        """The row of a batch by its id, or None."""
         row = self.connection.execute(f"{_SELECT} WHERE id = ?", (batch_id,)).fetchone()
-        # Batches are few: a damaged index must not hide one.
+        # There are few batches, and a damaged index must not hide one.
         if row is None and self.connection.execute(_WITHOUT_INDEX, (batch_id,)).fetchone():
-            raise ImpossibleRow("a batch is missing in the index of batches")
+            raise ImpossibleRow("a batch is missing from the index of batches")
         return None if row is None else _batch_row(row)
 
     def batch_rows(self, limit: int) -> list[BatchRow]:
@@ -314,14 +314,14 @@ class JournalQueries:
 
 
 def _item(row: tuple[Any, ...], root: Path) -> BatchItem:
-    position, request, state, told = row
+    position, request, state, outcome = row
     if not (is_request(request) and _is_outcome(position, ItemState.WAITING if state is None else state)):
         raise ImpossibleRow("a request has impossible values")
     return BatchItem(
         position=position,
         request=request_from_json(request, root),
         state=ItemState.WAITING if state is None else ItemState(state),
-        told=json_object(told) if told else {},
+        outcome=json_object(outcome) if outcome else {},
         lost=request == LOST,
     )
 
@@ -364,10 +364,10 @@ def _batch_row(row: tuple[Any, ...]) -> BatchRow:
 
 
 def is_batch_row(found: Mapping[str, object]) -> bool:
-    """Whether the row of a batch, by its columns, has values that we may have written."""
+    """Whether the row of a batch, by column name, has values that this program may have written."""
     return (
-        all(_is_count(found[name]) for name in _WHOLE)
-        and all(value is None or isinstance(value, str) for value in (found[name] for name in _TEXTS))
+        all(_is_count(found[name]) for name in _INTEGER_COLUMNS)
+        and all(value is None or isinstance(value, str) for value in (found[name] for name in _TEXT_COLUMNS))
         and found["state"] in _STATES
         and isinstance(found["id"], str)
         and isinstance(seconds := found["seconds"], int | float)
@@ -381,7 +381,7 @@ def _is_count(value: object) -> bool:
 
 
 def _holder(found: dict[str, Any]) -> Holder | None:
-    """Who holds the batch. Who held it last has its names in the row; without a token it is nobody."""
+    """Who holds the batch. Without a token nobody does; the other columns then name the last holder."""
     if found["owner"] is None:
         return None
     owner = Owner(
@@ -395,7 +395,7 @@ def _holder(found: dict[str, Any]) -> Holder | None:
 
 
 class DamagedJournal(DamagedDatabase, JournalUnavailable):
-    """The journal is no SQLite database any more; what can still be read is taken over into a new one."""
+    """The journal is not a valid SQLite database; what can still be read is moved to a new one."""
 
 
 _MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
@@ -448,10 +448,10 @@ _MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     ("ALTER TABLE batch ADD COLUMN chosen TEXT",),
 )
-"""A batch's `number` is never used twice and gives the order; `created` and `beat_at` are in seconds since
-1970, and nothing is decided by them. `state` is 'open' until the batch has ended. An item without an outcome
-waits. `request` and `told` are JSON. `chosen` tells who has said how many pictures are under way, `at_once`:
-'batch', 'studio', or nobody.
+"""A batch's `number` is never reused and gives the order. `created` and `beat_at` are in seconds since 1970,
+for display only. `state` is 'open' until the batch has ended. An item without an outcome waits. `request`
+and `told` are JSON. `at_once` is how many images to generate at once, and `chosen` where that number comes
+from: 'batch', 'studio', or NULL.
 """
 
 JOURNAL: Final = Schema(
@@ -461,6 +461,6 @@ JOURNAL: Final = Schema(
     migrations=_MIGRATIONS,
     unavailable=JournalUnavailable,
     damaged=DamagedJournal,
-    cache_kib=2_048,  # a batch of any length is written at its end, and read from there
+    cache_kib=2_048,  # batches of any length are written at the end and read from there
 )
-"""The journal of a folder's batches; unlike the index it cannot be made again from the pictures."""
+"""The journal of a folder's batches; unlike the index, it cannot be rebuilt from the images."""

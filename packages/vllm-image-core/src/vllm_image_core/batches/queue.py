@@ -1,4 +1,4 @@
-"""A feed: the requests of a batch that are still to be made, from the journal, in their order."""
+"""Batch queue: hand out the waiting requests of a batch from the journal, in order."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from vllm_image_core.batches.stored_items import (
     BatchItem,
     ItemState,
     StoredOutcome,
-    is_sound,
+    is_valid_image,
     is_whole,
     stored_record,
 )
@@ -25,21 +25,21 @@ _AT_ONCE: Final = 256
 
 
 class BatchQueue:
-    """Hands out what is to be made; each request once, and again after `rewind`.
+    """Hand out the waiting requests: each once, and again after `rewind`.
 
     Args:
-        log: The batch's.
+        recorder: The batch's recorder.
         library: The folder.
-        resumed: Whether the batch was worked on before: then what is done is looked at, and the folder is
-            asked for what waits, before anything is handed out.
+        resumed: Whether the batch was resumed. Then finished images are checked, and the folder is searched
+            for images of waiting requests, before anything is handed out.
 
     Attributes:
-        taken: The position that was handed out last.
-        rewound: Whether all requests are to be gone through once more.
+        last_position: The last position that was handed out.
+        rewound: Whether to go through all requests once more.
     """
 
-    def __init__(self, log: BatchRecorder, library: Library, *, resumed: bool) -> None:
-        self._log = log
+    def __init__(self, recorder: BatchRecorder, library: Library, *, resumed: bool) -> None:
+        self._recorder = recorder
         self._library = library
         self._resumed = resumed
         self._news = asyncio.Event()
@@ -47,39 +47,39 @@ class BatchQueue:
         self.rewound = False
         self._stopped = False
         self._out: set[int] = set()
-        self.taken = 0
+        self.last_position = 0
 
-    def more(self, *, last: bool = False) -> None:
-        """More requests were recorded; `last`: no others will follow."""
+    def announce(self, *, last: bool = False) -> None:
+        """Announce that requests were recorded; `last` if no more will follow."""
         self._ended |= last
         self._news.set()
 
     def rewind(self) -> None:
-        """Go through all requests once more, for those that wait again."""
+        """Go through all requests again, to find those that wait again."""
         self.rewound = True
         self._news.set()
 
-    def back(self, position: int) -> None:
-        """A request is in nobody's hands any more."""
+    def release(self, position: int) -> None:
+        """Record that nobody is working on a request any longer."""
         self._out.discard(position)
 
     def stop(self) -> None:
-        """Hand out no more."""
+        """Stop handing out requests."""
         self._stopped = True
         self._news.set()
 
     async def items(self) -> AsyncGenerator[BatchItem]:
-        """The requests that wait, as long as there are some or others may come."""
+        """Yield waiting requests, as long as there are some or more may come."""
         after = -1
         while not self._stopped:
             self._news.clear()
-            items = await self._log.take(after, _AT_ONCE)
+            items = await self._recorder.items_after(after, _AT_ONCE)
             if items:
                 after = items[-1].position
-                for item in await self._still_to_make(items):
+                for item in await self._still_waiting(items):
                     if self._stopped:
                         return
-                    self.taken = item.position
+                    self.last_position = item.position
                     self._out.add(item.position)
                     yield item
             elif self.rewound:
@@ -89,40 +89,40 @@ class BatchQueue:
             else:
                 await self._news.wait()
 
-    async def _still_to_make(self, items: Sequence[BatchItem]) -> list[BatchItem]:
-        states = self._log.states
+    async def _still_waiting(self, items: Sequence[BatchItem]) -> list[BatchItem]:
+        states = self._recorder.states
         if self._resumed:
-            await self._look_at([item for item in items if states.is_ended(item.position)])
-            await self._find([item for item in items if self._may_be_made(item)])
-        return [item for item in items if self._may_be_made(item)]
+            await self._check_done([item for item in items if states.is_ended(item.position)])
+            await self._find([item for item in items if self._is_available(item)])
+        return [item for item in items if self._is_available(item)]
 
-    def _may_be_made(self, item: BatchItem) -> bool:
-        return self._log.states.waits(item.position) and item.position not in self._out
+    def _is_available(self, item: BatchItem) -> bool:
+        return self._recorder.states.waits(item.position) and item.position not in self._out
 
-    async def _look_at(self, ended: Sequence[BatchItem]) -> None:
-        """Let those wait again whose pictures are not there any more."""
+    async def _check_done(self, ended: Sequence[BatchItem]) -> None:
+        """Queue requests again whose image files are gone."""
         done = [item for item in ended if item.state == ItemState.DONE]
         lost = await asyncio.to_thread(self._find_lost, done)
         if lost:
-            await self._log.forget(lost)
+            await self._recorder.reset(lost)
 
     def _find_lost(self, done: Sequence[BatchItem]) -> list[int]:
-        return [item.position for item in done if not is_whole(item.told, self._library.root)]
+        return [item.position for item in done if not is_whole(item.outcome, self._library.root)]
 
     async def _find(self, waiting: Sequence[BatchItem]) -> None:
-        """Enter those whose pictures lie in the folder: their process died before it wrote that down."""
+        """Record images that are in the folder but not in the journal, because their process died."""
         if waiting:
-            for position, told in (await asyncio.to_thread(self._find_saved, waiting)).items():
-                self._log.record_found(position, told)
+            for position, outcome in (await asyncio.to_thread(self._find_saved, waiting)).items():
+                self._recorder.record_found(position, outcome)
 
     def _find_saved(self, waiting: Sequence[BatchItem]) -> dict[int, StoredOutcome]:
         try:
-            records = self._library.in_batch(self._log.id, [item.position for item in waiting])
+            records = self._library.in_batch(self._recorder.id, [item.position for item in waiting])
         except IndexUnavailable as error:
             _logger.warning("%s", error.message)
             return {}
         return {
             position: stored_record(record)
             for position, record in records.items()
-            if is_sound(self._library.root / record.path.name)
+            if is_valid_image(self._library.root / record.path.name)
         }

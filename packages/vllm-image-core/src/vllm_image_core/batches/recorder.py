@@ -1,4 +1,4 @@
-"""What is known of a batch at work, in memory and in its journal: both are changed together, here."""
+"""Batch recorder: apply each change of a running batch to memory, journal and events together."""
 
 import asyncio
 import logging
@@ -29,22 +29,22 @@ _logger = logging.getLogger(__name__)
 
 
 class BatchRecorder:
-    """The log of one batch.
+    """Record what happens in one batch.
 
     Args:
-        id: What the batch is called by.
-        number: That in the journal.
-        writer: Holds its lease, and writes.
-        states: What is known of each request.
-        events: Who is told.
-        seconds: For how long the batch was worked on, before and now.
+        writer: Writes to the journal and keeps the lease.
+        id: The batch's id.
+        number: The batch's number in the journal.
+        states: The states of its requests.
+        events: Its event streams and listeners.
+        seconds: Returns how long the batch was worked on, before and now.
 
     Attributes:
-        number: Its number in the journal.
+        number: The batch's number in the journal.
         changed: Set when a request has ended.
-        left_running: How many were under way when it was cancelled.
-        cause: Why the batch waits, or was stopped.
-        trouble: The error that it waits for the end of; None while it waits for nothing.
+        left_running: Number of images in progress when it was cancelled.
+        cause: Why the batch is paused, or was stopped.
+        trouble: The error the batch is waiting out, or None if it is not waiting.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class BatchRecorder:
 
     @property
     def counts(self) -> Counts:
-        """How the batch stands, for the journal."""
+        """The current counts, for the journal."""
         states = self.states
         return Counts(
             running=states.running,
@@ -83,81 +83,77 @@ class BatchRecorder:
         )
 
     async def record(self, requests: Sequence[tuple[ImageRequest, Exception | None]]) -> None:
-        """Write requests down, each with the reason why it is refused, if it is."""
+        """Record requests, each with the error that refuses it, or None."""
         first, number = self.states.recorded, self.number
         texts = [request_as_json(request) for request, _ in requests]
         prompt = None if first else requests[0][0].prompt
         await self._writer.call(lambda queries: queries.append(number, first, texts, prompt))
         self.states.record(len(requests))
         for position, (request, refusal) in enumerate(requests, first):
-            self.events.tell("queued", position)
+            self.events.emit("queued", position)
             if refusal is not None:
                 self.record_failed(position, request, refusal)
 
     async def complete(self) -> None:
-        """Write down that these were all requests."""
+        """Record that the batch has all of its requests."""
         self.states.complete = True
         await self._writer.call(lambda queries: queries.complete(self.number))
 
-    async def take(self, after: int, limit: int) -> list[BatchItem]:
-        """Some requests behind a position, in order."""
-        return await self._writer.call(lambda queries: queries.take(self.number, after, limit))
+    async def items_after(self, after: int, limit: int) -> list[BatchItem]:
+        """Requests after a position, in order."""
+        return await self._writer.call(lambda queries: queries.items_after(self.number, after, limit))
 
-    async def some(self, positions: Sequence[int]) -> dict[int, BatchItem]:
-        """The requests at some positions, at most 500."""
-        return await self._writer.call(lambda queries: queries.some(self.number, positions))
-
-    def record_started(self, position: int, told: StoredOutcome) -> None:
-        """A request is under way: should this process end now, it may have been sent."""
+    def record_started(self, position: int, outcome: StoredOutcome) -> None:
+        """Record that a request is about to be sent, so that a crash does not hide the attempt."""
         self.states.start(position)
-        self._writer.write_soon((position, int(ItemState.WAITING), as_json(told)))
-        self.events.tell("started", position)
+        self._writer.write_soon((position, int(ItemState.WAITING), as_json(outcome)))
+        self.events.emit("started", position)
 
     def record_done(
-        self, position: int, request: ImageRequest, image: GeneratedImage, told: StoredOutcome
+        self, position: int, request: ImageRequest, image: GeneratedImage, outcome: StoredOutcome
     ) -> None:
-        """A picture is saved, or was found."""
+        """Record that an image was saved, or found in the folder by its request."""
         self.states.end(Done(position, request, image))
-        self._write(position, ItemState.DONE, told)
-        self.events.tell("reused" if image.reused else "done", position)
+        self._write(position, ItemState.DONE, outcome)
+        self.events.emit("reused" if image.reused else "done", position)
 
     def record_failed(self, position: int, request: ImageRequest, error: Exception) -> None:
-        """A request has failed."""
+        """Record that a request has failed."""
         self.states.end(Failed(position, request, error))
         self._write(position, ItemState.FAILED, stored_error(error))
-        self.events.tell("failed", position, str(error))
+        self.events.emit("failed", position, str(error))
 
-    def record_found(self, position: int, told: StoredOutcome) -> None:
-        """A picture lies in the folder that the journal did not know."""
+    def record_found(self, position: int, outcome: StoredOutcome) -> None:
+        """Record an image that is in the folder but was not in the journal."""
         self.states.mark_found(position)
-        self._write(position, ItemState.DONE, told)
-        self.events.tell("done", position)
+        self._write(position, ItemState.DONE, outcome)
+        self.events.emit("done", position)
 
-    def waits_again(self, position: int, told: StoredOutcome) -> None:
-        """A request goes back to those that wait; what is told of it stays."""
+    def waits_again(self, position: int, outcome: StoredOutcome) -> None:
+        """Put a request back into the queue, keeping its attempts."""
         self.states.return_to_queue(position)
-        self._write(position, ItemState.WAITING, told)
-        self.events.tell("retried", position)
+        self._write(position, ItemState.WAITING, outcome)
+        self.events.emit("retried", position)
 
     def record_pause(self, reason: str | None) -> None:
-        """Something that is needed is away, and why; None: one thing of those is back."""
+        """Record why the batch is paused; None when an outage has ended."""
         self.cause = reason
         if reason is None:
             self.trouble = None
-        self._writer.hurry()
+        self._writer.flush()
         if reason is None:
-            self.events.tell("resumed")
+            self.events.emit("resumed")
         else:
-            _logger.warning("Batch %s waits: %s", self.id, reason)
-            self.events.tell("paused", message=reason)
+            _logger.warning("Batch %s is paused: %s", self.id, reason)
+            self.events.emit("paused", message=reason)
 
-    async def forget(self, positions: Sequence[int]) -> None:
-        """Let requests wait again as if they had never been tried."""
+    async def reset(self, positions: Sequence[int]) -> None:
+        """Let requests wait again, as if they had never been tried."""
         for position in positions:
-            self.states.forget(position)
-        await self._writer.call(lambda queries: queries.forget(self.number, positions))
+            self.states.reset(position)
+        await self._writer.call(lambda queries: queries.reset(self.number, positions))
 
-    def _write(self, position: int, state: ItemState, told: StoredOutcome) -> None:
-        self.states.unwritten[position] = told
+    def _write(self, position: int, state: ItemState, outcome: StoredOutcome) -> None:
+        self.states.unwritten[position] = outcome
         self.changed.set()
-        self._writer.write_soon((position, int(state), as_json(told)))
+        self._writer.write_soon((position, int(state), as_json(outcome)))

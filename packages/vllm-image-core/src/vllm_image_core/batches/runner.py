@@ -1,4 +1,4 @@
-"""A batch at work: requests are recorded, fed to the maker, and what becomes of them is written down."""
+"""Batch runner: record the requests, send them through the workers, and record their outcomes."""
 
 import asyncio
 import logging
@@ -30,34 +30,34 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.input_store import store_inputs
 from vllm_image_core.text import sentences
 
-__all__ = ["BatchRun", "Halt"]
+__all__ = ["BatchRun", "StopReason"]
 
 _logger = logging.getLogger(__name__)
 
-Halt = Literal["cancelled", "closed", "lost", "stopped"]
-"""Why a batch ends early: by its caller, with its studio, by another process, by what goes wrong."""
+StopReason = Literal["cancelled", "closed", "lost", "stopped"]
+"""Why a batch ends early: cancelled, studio closed, lease lost to another process, stopped by failures."""
 
 _AHEAD: Final = 100_000
-"""An endless source is recorded so far ahead of what is sent, and no further."""
+"""Most requests of an iterator that are recorded ahead of those that were sent."""
 
 
 class BatchRun:
-    """The work on one batch, from its beginning or from where it was left, to an end.
+    """Run one batch, from its start or from where it was left, to its end.
 
     Args:
-        context: What it works with.
-        lease: The batch.
-        states: What is known of its requests.
-        events: Who listens.
-        at_once: How many pictures are under way.
-        fixed: Whether that number was asked for; otherwise the backend's own window wins, if it has one.
+        context: What the batch works with.
+        lease: The lease on the batch.
+        states: The states of its requests.
+        events: Its event streams and listeners.
+        at_once: How many images to generate at once.
+        fixed: Whether that number was requested; otherwise the backend's window is used, if it has one.
 
     Attributes:
-        log: What has happened.
+        recorder: The batch's recorder.
         over: Set at the end.
         recorded: Set when all requests are in the journal.
-        halt: Why it ended early; None where it did not.
-        error: What the reader of its outcomes is told at its end.
+        stop_reason: Why it ended early; None if it did not.
+        error: What to raise to the reader of its outcomes at the end.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class BatchRun:
         at_once: int,
         fixed: bool,
     ) -> None:
-        self.halt: Halt | None = None
+        self.stop_reason: StopReason | None = None
         self.error: Exception | None = None
         self._context = context
         self.over = asyncio.Event()
@@ -86,13 +86,16 @@ class BatchRun:
             number=lease.number,
             token=lease.token,
             loop=asyncio.get_running_loop(),
-            counts=lambda: self.log.counts,
-            news=WriterCallbacks(
-                trouble=self._hear, lost=self._lose, cancel=self._obey, written=states.mark_written
+            counts=lambda: self.recorder.counts,
+            callbacks=WriterCallbacks(
+                trouble=self._on_journal_trouble,
+                lost=self._on_lease_lost,
+                cancel=self._on_cancel_requested,
+                written=states.mark_written,
             ),
-            beat_seconds=context.beat_seconds,
+            heartbeat_seconds=context.heartbeat_seconds,
         )
-        self.log = BatchRecorder(
+        self.recorder = BatchRecorder(
             self._writer,
             id=lease.id,
             number=lease.number,
@@ -101,33 +104,34 @@ class BatchRun:
             seconds=lambda: self._before + self.seconds,
         )
         self._writer.start()
-        self._feed = BatchQueue(self.log, context.library, resumed=lease.resumed)
-        self._left = BatchEta(context)
-        self._attempts = BatchWorker(context, self.log, self._left, self._give_up)
+        self._queue = BatchQueue(self.recorder, context.library, resumed=lease.resumed)
+        self._eta = BatchEta(context)
+        self._worker = BatchWorker(context, self.recorder, self._eta, self._give_up)
         self._failure_limit = ConsecutiveFailureLimit()
         self._working: asyncio.Task[None] | None = None
         self._ending = False
-        self._taken = asyncio.Event()
+        self._progressed = asyncio.Event()
 
     def begin(self, source: Source | None, *, recorded_first: bool = False) -> None:
-        """Start the work in a task of its own; `source` has requests that are not recorded yet.
+        """Start the work in its own task; `source` has requests that are not recorded yet.
 
-        With `recorded_first` all of them are, before the first is sent.
+        With `recorded_first`, all of them are recorded before the first is sent.
         """
         self._working = asyncio.create_task(self._run(source, recorded_first=recorded_first))
 
-    async def stop(self, why: Halt) -> None:
-        """End the work now: what is under way is cancelled, what is done stays; wait until all is written."""
-        self._halt(why)
+    async def stop(self, why: StopReason) -> None:
+        """Stop now: cancel requests in progress, keep what is done, and wait until all is written."""
+        self._request_stop(why)
         if asyncio.current_task() is not self._working:
             await self.over.wait()
 
-    def _halt(self, why: Halt) -> None:
-        if not self._ending and self.halt in {None, "stopped"} and self._working is not None:
-            self.halt = why if self.halt is None or why == "cancelled" else self.halt
+    def _request_stop(self, why: StopReason) -> None:
+        if not self._ending and self.stop_reason in {None, "stopped"} and self._working is not None:
+            if self.stop_reason is None or why == "cancelled":
+                self.stop_reason = why
             if why == "cancelled":
-                self.log.left_running = self.log.states.running
-            # Soon, and not now: a task that is cancelled before its first step would never end the batch.
+                self.recorder.left_running = self.recorder.states.running
+            # Not immediately: a task that is cancelled before its first step would never end the batch.
             asyncio.get_running_loop().call_soon(self._cut_short)
 
     def _cut_short(self) -> None:
@@ -135,122 +139,125 @@ class BatchRun:
             self._working.cancel()
 
     async def abandon(self) -> None:
-        """End what was never begun: the batch is given back, and can be resumed."""
-        self.halt = "closed"
+        """Release a batch that was never started, so that it can be resumed."""
+        self.stop_reason = "closed"
         await self._end()
 
     async def drain(self, seconds: float) -> None:
-        """Send no more, and give what is under way so many seconds to end before it is cancelled."""
-        self._feed.stop()
-        self._attempts.close()
+        """Stop sending; let requests in progress finish within `seconds`, then cancel them."""
+        self._queue.stop()
+        self._worker.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.over.wait()
         await self.stop("closed")
 
     async def retry_failed(self) -> int:
-        """Let those that have failed be made once more, and return how many there are."""
-        failed = list(self.log.states.positions("failed"))
-        await self.log.forget(failed)
-        self._feed.rewind()
+        """Queue the failed requests again, and return how many there are."""
+        failed = list(self.recorder.states.positions("failed"))
+        await self.recorder.reset(failed)
+        self._queue.rewind()
         return len(failed)
 
     @property
     def seconds(self) -> float:
-        """From its beginning to its end, or to now."""
+        """Seconds since it started, up to its end."""
         return (self._context.timer() if self._ended is None else self._ended) - self._began
 
-    async def expect(self, requests: Iterable[ImageRequest]) -> None:
-        """Requests that will be made: how long they take is part of the time that is left."""
-        await self._left.expect(requests)
+    async def add_to_eta(self, requests: Iterable[ImageRequest]) -> None:
+        """Add requests that will be sent to the time left."""
+        await self._eta.add(requests)
 
-    async def expect_left(self) -> None:
-        """The same of what was left of a batch that goes on."""
-        await self._left.expect_left(self.log)
+    async def add_waiting_to_eta(self) -> None:
+        """Add the waiting requests of a resumed batch to the time left."""
+        await self._eta.add_waiting(self.recorder)
 
     @property
     def eta(self) -> Eta:
-        """How long it will still take, and what that rests on."""
+        """Estimated time left, and what the estimate is based on."""
         if self.over.is_set():
-            return Eta(seconds=0.0, basis="nothing is made any more")
-        return self._left.estimate(self.log.states.progress, at_once=self._window())
+            return Eta(seconds=0.0, basis="the batch is over")
+        return self._eta.estimate(self.recorder.states.progress, at_once=self._window())
 
     async def _run(self, source: Source | None, *, recorded_first: bool) -> None:
         try:
             if source is None:
-                self._feed.more(last=True)
+                self._queue.announce(last=True)
                 self.recorded.set()
-                await self._make_all()
+                await self._generate_all()
             elif recorded_first:
                 await self._record(source, ahead=None)
-                await self._make_all()
+                await self._generate_all()
             else:
-                await self._record_and_make(source)
+                await self._record_and_generate(source)
         except asyncio.CancelledError:
-            if self.halt is None:  # the whole program ends
-                self.halt = "closed"
-        except Exception as error:  # noqa: BLE001 - a bug, or what the source of requests raises: the reader is told
+            if self.stop_reason is None:  # the program itself is ending
+                self.stop_reason = "closed"
+        except Exception as error:  # noqa: BLE001 - a bug, or raised by the source of requests: the reader gets it
             self.error = error
-            self.halt = self.halt or "stopped"
-            self.log.cause = f"{type(error).__name__}: {error}"
+            self.stop_reason = self.stop_reason or "stopped"
+            self.recorder.cause = f"{type(error).__name__}: {error}"
         finally:
             await self._end()
 
-    async def _record_and_make(self, source: Source) -> None:
+    async def _record_and_generate(self, source: Source) -> None:
         recording = asyncio.create_task(self._record(source, ahead=_AHEAD))
         try:
-            await self._make_all()
+            await self._generate_all()
             await recording
         finally:
             recording.cancel()
             await asyncio.wait([recording])
 
     async def _record(self, source: Source, *, ahead: int | None) -> None:
-        """Write requests down ahead of what is sent, as they come."""
+        """Record requests as they come, at most `ahead` of those that were sent."""
         try:
             async with aclosing(chunks(source)) as some:
                 async for requests in some:
                     checked = [await self._check(request) for request in requests]
-                    await self.log.record(checked)
-                    await self.expect(request for request, refusal in checked if refusal is None)
-                    self._feed.more()
-                    while ahead is not None and self.log.states.recorded - self._feed.taken > ahead:
-                        self._taken.clear()
-                        await self._taken.wait()
-            await self.log.complete()
+                    await self.recorder.record(checked)
+                    await self.add_to_eta(request for request, refusal in checked if refusal is None)
+                    self._queue.announce()
+                    while (
+                        ahead is not None
+                        and self.recorder.states.recorded - self._queue.last_position > ahead
+                    ):
+                        self._progressed.clear()
+                        await self._progressed.wait()
+            await self.recorder.complete()
         finally:
-            self._feed.more(last=True)
+            self._queue.announce(last=True)
             self.recorded.set()
 
     async def _check(self, request: ImageRequest) -> tuple[ImageRequest, Exception | None]:
-        """The request with its seed drawn, or as it came with the reason why it is refused."""
+        """The request with its seed drawn, or unchanged with the error that refuses it."""
         try:
             return await self._keep_inputs((await self._context.generator.check(request)).request), None
         except InvalidRequest as error:
             return request, error
 
     async def _keep_inputs(self, request: ImageRequest) -> ImageRequest:
-        """The request, the pictures of an edit being kept; a folder that does not take them is waited for."""
+        """Store the input images of an edit, waiting until the folder can be written."""
         while True:
             try:
                 return await store_inputs(request, self._context.library.root)
             except CannotSave as error:
-                if not await self._attempts.folder_again(error):
+                if not await self._worker.wait_for_folder(error):
                     raise
 
-    async def _make_all(self) -> None:
-        await self._make_some()
-        while self._feed.rewound:  # the last was handed out already
-            await self._make_some()
+    async def _generate_all(self) -> None:
+        await self._generate_queued()
+        while self._queue.rewound:  # rewound after the last request was handed out
+            await self._generate_queued()
 
-    async def _make_some(self) -> None:
+    async def _generate_queued(self) -> None:
         async with (
-            aclosing(self._feed.items()) as items,
+            aclosing(self._queue.items()) as items,
             running(self._work, items, at_once=self._window(), expected=()) as pool,
         ):
             async for _ in pool:
                 pool.resize(self._window())
-                self._taken.set()
+                self._progressed.set()
 
     def _window(self) -> int:
         return self._at_once if self._windowed is None else max(1, self._windowed.window)
@@ -258,107 +265,110 @@ class BatchRun:
     async def _work(self, item: BatchItem) -> None:
         position, ended = item.position, False
         if item.lost:
-            self._left.mark_ended(position, made=False)
-            self.log.record_failed(position, item.request, lost_request_error())
-            self._feed.back(position)
+            self._eta.mark_ended(position, generated=False)
+            self.recorder.record_failed(position, item.request, lost_request_error())
+            self._queue.release(position)
             return
 
         def save_outcome(image: GeneratedImage) -> None:
             nonlocal ended
             ended = True
             self._failure_limit.reset()
-            self._left.mark_ended(position, made=not image.reused)
-            told = stored_image(image, self._context.library.root)
-            self.log.record_done(position, item.request, image, told)
+            self._eta.mark_ended(position, generated=not image.reused)
+            outcome = stored_image(image, self._context.library.root)
+            self.recorder.record_done(position, item.request, image, outcome)
 
         try:
-            await self._attempts.generate(item, self._job(item), save_outcome)
+            await self._worker.generate(item, self._job(item), save_outcome)
         except StillWaiting:
             pass
         except (ImageError, OmniError) as error:
             if not ended:
                 ended = True
-                self._left.mark_ended(position, made=False)
-                self.log.record_failed(position, item.request, error)
+                self._eta.mark_ended(position, generated=False)
+                self.recorder.record_failed(position, item.request, error)
                 if (cause := self._failure_limit.count_failure(error)) is not None:
                     self._stop_sending(cause)
         finally:
             if not ended:
-                self.log.states.return_to_queue(position)
-                self._left.waits_again(position)
-            self._feed.back(position)
+                self.recorder.states.return_to_queue(position)
+                self._eta.waits_again(position)
+            self._queue.release(position)
 
     def _stop_sending(self, cause: str) -> None:
-        """Send no more; what is under way ends, and the rest can be resumed."""
-        if self.halt is None:
-            self.halt = "stopped"
-            self.log.cause = cause
-            self._attempts.close()
-            self._feed.stop()
+        """Stop sending and let requests in progress finish; the rest can be resumed."""
+        if self.stop_reason is None:
+            self.stop_reason = "stopped"
+            self.recorder.cause = cause
+            self._worker.close()
+            self._queue.stop()
 
     def _give_up(self, reason: str) -> None:
-        self._stop_sending(f"Waited for {self._context.outage_seconds:.0f} s in vain: {reason}")
-        if self._working is not None and not (self._ending or self._attempts.can_be_written):
-            self._working.cancel()  # what waits for the journal would wait for ever
+        self._stop_sending(f"Gave up after waiting {self._context.outage_seconds:.0f} s: {reason}")
+        if self._working is not None and not (self._ending or self._worker.can_write_journal):
+            self._working.cancel()  # work that waits for the journal would wait for ever
 
     def _job(self, item: BatchItem) -> Job:
         request = item.request
         return Job(
             request=request,
             reuse=not (self._fresh or request.seed_drawn),
-            batch=self.log.id,
+            batch=self.recorder.id,
             position=item.position,
-            hold=self._attempts.hold,
+            hold=self._worker.hold,
         )
 
     async def _end(self) -> None:
-        """Write down how it ended, give the lease back, and tell."""
+        """Record the final state, release the lease, and announce the end."""
         self._ending = True
-        self._attempts.close()
-        self._left.close()
+        self._worker.close()
+        self._eta.close()
         self._ended = self._context.timer()
-        self.log.states.cancelled = self.halt == "cancelled"
-        self.log.states.complete = True
+        self.recorder.states.cancelled = self.stop_reason == "cancelled"
+        self.recorder.states.complete = True
         try:
-            await self._give_back()
+            await self._release()
         finally:
             self.over.set()
-            self.log.changed.set()
-            self.log.events.tell("ended")
-            self.log.events.close()
+            self.recorder.changed.set()
+            self.recorder.events.emit("ended")
+            self.recorder.events.close()
 
-    async def _give_back(self) -> None:
-        if self.halt == "lost":
+    async def _release(self) -> None:
+        if self.stop_reason == "lost":
             await self._writer.aclose()
             return
-        number, state, counts = self.log.number, self._state(), self.log.counts
+        number, state, counts = self.recorder.number, self._state(), self.recorder.counts
         release = asyncio.ensure_future(
             self._writer.call(lambda queries: queries.release(number, state, counts), last=True)
         )
-        await asyncio.sleep(0)  # the call is in the queue before that is closed
+        await asyncio.sleep(0)  # so that the call is queued before the writer is closed
         await self._writer.aclose()
         await asyncio.wait([release])
         if release.exception() is not None:
-            _logger.warning("The end of batch %s was not written down: %s", self.log.id, release.exception())
+            _logger.warning("Could not record the end of batch %s: %s", self.recorder.id, release.exception())
         else:
             await asyncio.to_thread(remove_unneeded_inputs, self._context.journal)
 
-    def _hear(self, trouble: DatabaseUnavailable | None) -> None:
-        """The journal cannot be written, or can be again."""
-        self._attempts.journal_failed(trouble and sentences(trouble.message, trouble.next_step))
+    def _on_journal_trouble(self, trouble: DatabaseUnavailable | None) -> None:
+        """Handle that the journal cannot be written; None if it can be again."""
+        self._worker.journal_failed(trouble and sentences(trouble.message, trouble.next_step))
 
-    def _lose(self) -> None:
-        """Another process has taken the batch over: nothing more is written or sent here."""
+    def _on_lease_lost(self) -> None:
+        """Stop, because another process has taken the batch over."""
         self.error = BatchInUse(
-            f"Batch {self.log.id} was taken over by another process.", batch_id=self.log.id, host="", pid=0
+            f"Batch {self.recorder.id} was taken over by another process.",
+            batch_id=self.recorder.id,
+            host="",
+            pid=0,
         )
-        self._halt("lost")
+        self._request_stop("lost")
 
-    def _obey(self) -> None:
-        """Another process asks for it to be cancelled."""
-        self._halt("cancelled")
+    def _on_cancel_requested(self) -> None:
+        """Cancel the batch, because another process asked for it."""
+        self._request_stop("cancelled")
 
     def _state(self) -> str:
-        if self.halt in {"cancelled", "stopped"}:
-            return self.halt
-        return self.log.states.verdict
+        if self.stop_reason in {"cancelled", "stopped"}:
+            return self.stop_reason
+        return self.recorder.states.verdict

@@ -1,4 +1,4 @@
-"""One request of a batch, and what became of it, as the journal keeps them."""
+"""Convert batch requests and their outcomes to and from the JSON that the journal stores."""
 
 import json
 from collections.abc import Mapping
@@ -29,14 +29,14 @@ __all__ = [
     "ItemState",
     "StoredOutcome",
     "as_json",
-    "failure",
-    "image",
     "is_request",
-    "is_sound",
+    "is_valid_image",
     "is_whole",
     "lost_request_error",
+    "read_image",
     "request_as_json",
     "request_from_json",
+    "restore_error",
     "stored_error",
     "stored_image",
     "stored_record",
@@ -44,15 +44,15 @@ __all__ = [
 
 
 LOST: Final = '{"lost":true}'
-"""In place of a request that could not be read from a damaged journal."""
+"""Stored in place of a request that could not be read from a damaged journal."""
 
 
 StoredOutcome = Mapping[str, object]
-"""What the journal tells of an item: its file, its seconds, its error; by name."""
+"""What the journal stores about an item, by name: file, seconds, error and so on."""
 
 
 class ItemState(IntEnum):
-    """Where a request is. The numbers stand in journals: they never change their meaning."""
+    """State of a request. The numbers are stored in journals, so their meaning never changes."""
 
     WAITING = 0
     DONE = 1
@@ -61,20 +61,20 @@ class ItemState(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchItem:
-    """A request of a batch with its place.
+    """One request of a batch as the journal stores it.
 
     Attributes:
-        position: From 0, in the order in which the requests came.
-        request: Checked when it was recorded; its seed is drawn.
-        state: As the journal has it.
-        told: What the journal tells besides.
-        lost: Whether the request itself could not be read from a damaged journal: `request` is empty.
+        position: From 0, in the order of the requests.
+        request: The request as recorded: checked, with its seed drawn.
+        state: State in the journal.
+        outcome: What else the journal stores about it.
+        lost: Whether the request could not be read from a damaged journal; `request` is then empty.
     """
 
     position: int
     request: ImageRequest
     state: ItemState = ItemState.WAITING
-    told: StoredOutcome
+    outcome: StoredOutcome
     lost: bool = False
 
 
@@ -86,13 +86,13 @@ _EDIT_FIELDS: Final = tuple(
 _NAMES: Final = frozenset(name for name, _ in _FIELDS)
 _EDIT_NAMES: Final = frozenset(name for name, _ in _EDIT_FIELDS)
 _INPUTS: Final = "inputs"
-"""Where an edit's pictures are told; no generation has it."""
+"""Key of an edit's input images; plain generations do not have it."""
 
 
 def request_as_json(request: ImageRequest) -> str:
-    """A request as JSON; what was not asked for is left out.
+    """Serialize a request to JSON, without fields that have their default value.
 
-    The pictures of an edit are kept already, by `kept_inputs.kept`.
+    The input images of an edit must have been stored before, by `input_store.store_inputs`.
     """
     if isinstance(request, EditRequest):
         return as_json({**_changed_fields(request, _EDIT_FIELDS), _INPUTS: inputs_told(request)})
@@ -100,35 +100,35 @@ def request_as_json(request: ImageRequest) -> str:
 
 
 def request_from_json(text: str, root: Path) -> ImageRequest:
-    """The request that `request_as_json` wrote; fields that a newer version has added are left out.
+    """Restore the request that `request_as_json` wrote, ignoring fields added by a newer version.
 
-    A text that is none, or has values of other kinds, gives a request that is refused when it is resolved.
+    Invalid JSON or values of the wrong type give a request that is refused when it is resolved.
 
     Args:
-        text: From the journal.
-        root: The output folder, where an edit's pictures are.
+        text: JSON from the journal.
+        root: The output folder, which contains the input images of edits.
     """
-    told = json_object(text)
-    if _INPUTS not in told:
-        found = {name: value for name, value in told.items() if name in _NAMES}
+    stored = json_object(text)
+    if _INPUTS not in stored:
+        found = {name: value for name, value in stored.items() if name in _NAMES}
         return ImageRequest(**{"prompt": "", **found})  # type: ignore[arg-type]  # checked by the resolver
-    found = {name: value for name, value in told.items() if name in _EDIT_NAMES}
+    found = {name: value for name, value in stored.items() if name in _EDIT_NAMES}
     edit = EditRequest(**{"prompt": "", **found})  # type: ignore[arg-type]  # checked by the resolver
-    return with_inputs(edit, told[_INPUTS], root)
+    return with_inputs(edit, stored[_INPUTS], root)
 
 
 def is_request(text: object) -> bool:
-    """Whether a text is one that `request_as_json` may have written, or stands for one that is lost."""
+    """Whether this is text that `request_as_json` may have written, or the placeholder of a lost request."""
     return isinstance(text, str) and (text == LOST or "prompt" in json_object(text))
 
 
 def as_json(values: Mapping[str, object]) -> str:
-    """Some values as compact JSON; numbers of other libraries become plain ones."""
+    """Serialize values to compact JSON; numbers of other libraries become plain numbers."""
     return _ENCODER.encode(values)
 
 
-def _changed_fields(request: ImageRequest, known: tuple[tuple[str, object], ...]) -> dict[str, object]:
-    return {name: value for name, default in known if (value := getattr(request, name)) is not default}
+def _changed_fields(request: ImageRequest, defaults: tuple[tuple[str, object], ...]) -> dict[str, object]:
+    return {name: value for name, default in defaults if (value := getattr(request, name)) is not default}
 
 
 def _plain(value: object) -> object:
@@ -141,38 +141,38 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), de
 
 
 _MOST_BYTES: Final = 2**30
-"""No picture that is read back is larger."""
+"""Largest image that is read back."""
 
 
-def stored_image(made: GeneratedImage, root: Path) -> StoredOutcome:
-    """What the journal keeps of a picture."""
-    told = {
-        "file": _file(made.path, root),
-        "bytes": len(made.picture.bytes),
-        "seconds": round(made.seconds, 3),
-        "model": made.model,
-        "profile": made.request.model,
-        "server": made.server,
-        "reused": made.reused,
-        "spilled": made.spilled,
-        "notes": list(made.notes),
+def stored_image(image: GeneratedImage, root: Path) -> StoredOutcome:
+    """What the journal stores for a saved image."""
+    stored = {
+        "file": _file(image.path, root),
+        "bytes": len(image.picture.bytes),
+        "seconds": round(image.seconds, 3),
+        "model": image.model,
+        "profile": image.request.model,
+        "server": image.server,
+        "reused": image.reused,
+        "spilled": image.spilled,
+        "notes": list(image.notes),
     }
-    return {name: value for name, value in told.items() if value not in (None, False, [])}
+    return {name: value for name, value in stored.items() if value not in (None, False, [])}
 
 
 def stored_record(record: Record) -> StoredOutcome:
-    """The same of a picture that lies in the folder and that the journal did not know."""
-    told = {
+    """What the journal stores for an image that was found in the folder but not in the journal."""
+    stored = {
         "file": record.path.name,
         "bytes": record.bytes,
         "seconds": record.seconds,
         "model": record.model,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in stored.items() if value is not None}
 
 
 def stored_error(error: Exception) -> StoredOutcome:
-    """What the journal keeps of a failure."""
+    """What the journal stores for a failure."""
     notes = getattr(error, "__notes__", [])
     return {
         "error": " ".join([str(error), *notes]),
@@ -181,18 +181,18 @@ def stored_error(error: Exception) -> StoredOutcome:
     }
 
 
-def failure(told: StoredOutcome) -> RecordedFailure:
-    """A failure as the journal tells it."""
-    next_step = told.get("next_step")
+def restore_error(outcome: StoredOutcome) -> RecordedFailure:
+    """Restore a failure from the journal."""
+    next_step = outcome.get("next_step")
     return RecordedFailure(
-        str(told.get("error", "It failed.")),
-        kind=str(told.get("kind", "Exception")),
+        str(outcome.get("error", "It failed.")),
+        kind=str(outcome.get("kind", "Exception")),
         next_step=next_step if isinstance(next_step, str) else None,
     )
 
 
 def lost_request_error() -> RecordedFailure:
-    """Why a request fails that could not be read from a damaged journal, and has no picture in the folder."""
+    """The failure of a request that was lost with a damaged journal and has no image in the folder."""
     return RecordedFailure(
         "The journal of batches was damaged, and this request could not be read from it.",
         kind="JournalUnavailable",
@@ -200,17 +200,17 @@ def lost_request_error() -> RecordedFailure:
     )
 
 
-def is_whole(told: StoredOutcome, root: Path) -> bool:
-    """Whether the file of a picture is there with all its bytes: it was made visible whole, or not at all."""
-    file = told.get("file")
+def is_whole(outcome: StoredOutcome, root: Path) -> bool:
+    """Whether an image's file exists with its recorded size; files appear complete or not at all."""
+    file = outcome.get("file")
     try:
-        return isinstance(file, str) and (root / file).lstat().st_size == told.get("bytes")
+        return isinstance(file, str) and (root / file).lstat().st_size == outcome.get("bytes")
     except OSError:
         return False
 
 
-def is_sound(path: Path) -> bool:
-    """Whether a file is a whole picture; it is read to its end."""
+def is_valid_image(path: Path) -> bool:
+    """Whether a file is a complete image; reads all of it."""
     try:
         with path.open("rb") as file:
             Picture.check(file.read(_MOST_BYTES))
@@ -219,14 +219,14 @@ def is_sound(path: Path) -> bool:
     return True
 
 
-def image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImage:
-    """The picture of an item that is done; waits for the disk.
+def read_image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImage:
+    """Read the image of an item that is done; blocks on disk I/O.
 
     Raises:
-        RecordedFailure: Its file was removed, or is no picture any more.
+        RecordedFailure: Its file was removed, or is no longer an image.
     """
-    told = item.told
-    path = root / str(told.get("file"))
+    outcome = item.outcome
+    path = root / str(outcome.get("file"))
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES)
@@ -234,32 +234,32 @@ def image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImage:
     except (OSError, BadPicture) as error:
         where = one_line(str(path), limit=300)
         raise RecordedFailure(
-            f"The picture was made, and {where} cannot be read any more: {error}",
+            f"The image was generated, but {where} can no longer be read: {error}",
             kind=type(error).__name__,
-            next_step="Make it again with retry_failed or in another batch.",
+            next_step="Generate it again with retry_failed or in a new batch.",
         ) from error
-    named = told.get("profile") or facts_in(data).get("profile")
+    named = outcome.get("profile") or facts_in(data).get("profile")
     profile = registry.by_name(str(named)) or registry.fallback
     request = _request_in(data, picture) if item.lost else item.request
     resolved = _resolve_as_sent(request, profile, registry, picture)
     sent = receipt_of(request, resolved)
-    seconds = told.get("seconds")
+    seconds = outcome.get("seconds")
     return GeneratedImage(
         picture=picture,
         path=path,
         request=resolved,
-        model=str(told.get("model", profile.model)),
+        model=str(outcome.get("model", profile.model)),
         receipt=sent.confirm(size=picture.size, output_format=picture.format),
         seconds=seconds if isinstance(seconds, (int, float)) else 0.0,
-        server=_server(told, data),
-        notes=tuple(str(note) for note in as_list(told.get("notes"))),
-        reused=told.get("reused") is True,
-        spilled=told.get("spilled") is True,
+        server=_server(outcome, data),
+        notes=tuple(str(note) for note in as_list(outcome.get("notes"))),
+        reused=outcome.get("reused") is True,
+        spilled=outcome.get("spilled") is True,
     )
 
 
 def _request_in(data: bytes, picture: Picture) -> ImageRequest:
-    """What was asked for, as far as the picture's own file tells, where the journal has lost it."""
+    """Rebuild a request that the journal has lost, as far as the image file records it."""
     facts = facts_in(data)
     prompt, seed = facts.get("prompt"), facts.get("seed")
     return ImageRequest(
@@ -273,8 +273,8 @@ def _request_in(data: bytes, picture: Picture) -> ImageRequest:
 def _resolve_as_sent(
     request: ImageRequest, profile: Profile, registry: Registry, picture: Picture
 ) -> ResolvedRequest:
-    """What was sent; of an edit whose own pictures are gone, as much as can be told without them."""
-    with suppress(InvalidRequest):  # of another model, or of a damaged journal
+    """Resolve a request as it was sent; an edit whose input images are gone is resolved without them."""
+    with suppress(InvalidRequest):  # for another model, or from a damaged journal
         return resolve_operation(request, profile, registry, draw_seed=lambda: 0)
     plain = resolve(
         replace(request, width=None, height=None, aspect_ratio=None), profile, draw_seed=lambda: 0
@@ -282,14 +282,14 @@ def _resolve_as_sent(
     return replace(plain, width=picture.size.width, height=picture.size.height)
 
 
-def _server(told: StoredOutcome, data: bytes) -> str | None:
-    """Who made it: as the journal tells, or the file where the journal did not know the picture."""
-    if told.get("reused") is True:
+def _server(outcome: StoredOutcome, data: bytes) -> str | None:
+    """Which server generated it, from the journal or else from the file."""
+    if outcome.get("reused") is True:
         return None
-    server = told.get("server") or facts_in(data).get("server")
+    server = outcome.get("server") or facts_in(data).get("server")
     return server if isinstance(server, str) else None
 
 
 def _file(path: Path, root: Path) -> str:
-    """The name in the folder, so that the folder can move; the whole path of a picture elsewhere."""
+    """The file name, so that the folder can be moved; the full path of an image elsewhere."""
     return path.name if path.parent == root else str(path)

@@ -1,4 +1,4 @@
-"""A batch as it can be told from the journal, whichever process works on it."""
+"""Batch summary: describe a batch from the journal, whichever process is working on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from vllm_image_core.batches.worker_pool import BatchId, State
 __all__ = ["BatchState", "BatchSummary", "FoundBatch", "ItemReport"]
 
 BatchState = Literal["running", "paused", "interrupted", "done", "partial", "failed", "cancelled", "stopped"]
-"""How a batch stands: `interrupted` and `stopped` ones can be resumed, the others of the last six have ended.
+"""The state of a batch. `interrupted` and `stopped` batches can be resumed.
 
-`paused` waits for its server or its folder; `interrupted` has nobody who works on it; `partial` has ended
-with some failures, `failed` with nothing else; `stopped` was stopped by a cause that would have failed all.
+`paused` waits for its server or folder; nobody works on `interrupted`; `partial` ended with some failures and
+`failed` with nothing but failures; `stopped` was stopped by a cause that would have failed every request.
 """
 
 
@@ -23,24 +23,24 @@ class BatchSummary:
     """A batch and its counts.
 
     Attributes:
-        id: What it is called by.
-        state: How it stands.
+        id: The batch's id.
+        state: Its state.
         created: When it was recorded, in UTC, to the second.
-        prompt: That of its first request.
-        total: How many requests it has; None while they are still coming.
-        recorded: How many of them are in the journal.
-        waiting: How many are neither under way nor ended.
-        running: How many are under way.
-        done: How many pictures are saved.
-        failed: How many have failed.
-        cancelled: How many will not be made.
-        reused: How many of the done were there already.
-        left_running: How many were under way when it was cancelled: a GPU may still have finished those.
-        seconds: For how long it was worked on.
+        prompt: The prompt of its first request.
+        total: Number of requests; None while more may come.
+        recorded: Requests in the journal.
+        waiting: Requests that are neither in progress nor ended.
+        running: Requests in progress.
+        done: Images saved.
+        failed: Requests that have failed.
+        cancelled: Requests that will not be sent.
+        reused: How many of the saved images existed already.
+        left_running: Images in progress when it was cancelled; a GPU may still have finished them.
+        seconds: How long it was worked on.
         cause: Why it is paused, or was stopped.
-        owner: Who works on it: this process, another one, or nobody.
-        host: The machine of who works on it, or did so last.
-        pid: The process.
+        owner: Who is working on it: this process, another one, or nobody.
+        host: The machine of the process that works on it, or did so last.
+        pid: The id of that process.
     """
 
     id: BatchId
@@ -65,21 +65,21 @@ class BatchSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemReport:
-    """One request of a batch, as the journal tells it.
+    """One request of a batch, from the journal.
 
     Attributes:
         position: From 0.
-        state: Where it is; one that is under way may be told as waiting.
-        prompt: What was asked for.
-        seed: The caller's or the one that was drawn.
-        path: Where its picture is, absolute; None without one.
-        seconds: What the picture took.
-        reused: Whether it was there already.
-        server: Who made it, without credentials; None where that was not told.
+        state: Its state; a request in progress may be shown as waiting.
+        prompt: The prompt.
+        seed: The seed, from the caller or drawn.
+        path: Absolute path of its image; None without one.
+        seconds: How long the image took.
+        reused: Whether the image existed already.
+        server: The server that generated it, without credentials; None if unknown.
         error: Why it failed.
-        kind: The name of that error's class.
+        kind: The class name of that error.
         next_step: What to do about it.
-        operation: "edit" for one that starts from pictures; None for one that is made from a text.
+        operation: "edit" if it starts from images; None if it was generated from text alone.
     """
 
     position: int
@@ -101,8 +101,8 @@ class FoundBatch(BatchSummary):
     """A batch with some of its requests, in their order.
 
     Attributes:
-        items: At most as many as were asked for.
-        next_offset: Where the next page begins; None where this is the last.
+        items: The requests of this page.
+        next_offset: Where the next page begins; None on the last page.
     """
 
     items: Sequence[ItemReport]

@@ -1,6 +1,6 @@
-"""A batch: many pieces of work, a bounded number at a time, each ending in exactly one outcome.
+"""Worker pool: run work on many items, a bounded number at a time, with exactly one outcome for each.
 
-It knows neither HTTP nor pictures. Leaving the block ends everything that was started in it:
+It knows nothing about HTTP or images. Leaving the block ends everything that was started in it:
 
     async with running(work, items, at_once=2, expected=(ImageError, OmniError)) as batch:
         async for outcome in batch:  # Done(index, item, value) | Failed(index, item, error)
@@ -21,19 +21,19 @@ BatchId = NewType("BatchId", str)
 """`batch_` and 32 hexadecimal digits."""
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
-"""Where an item is. The last three are final: an item enters one of them once and stays."""
+"""The state of an item. The last three are final."""
 
 
 def batch_id(bits: int) -> BatchId:
-    """The name of a batch, from 128 random bits (`secrets.randbits(128)`).
+    """Create the id of a batch from 128 random bits (`secrets.randbits(128)`).
 
-    A batch is found by its name alone, so that the name must not be guessable.
+    Batches are looked up by id alone, so the id must not be guessable.
 
     Raises:
         ValueError: `bits` is negative or has more than 128 bits.
     """
     if not 0 <= bits < 1 << 128:
-        raise ValueError("a batch id is made of 128 bits")
+        raise ValueError("a batch id needs 128 bits")
     return BatchId(f"batch_{bits:032x}")
 
 
@@ -60,9 +60,9 @@ Outcome: TypeAlias = Done[Item, Value] | Failed[Item]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How many items are where. `total` and `waiting` are None while nobody knows how many will come.
+    """Number of items in each state. `total` and `waiting` are None until all items are known.
 
-    `reused` are those of the done that were there already, so that nothing had to be made.
+    `reused` counts those of `done` that existed already.
     """
 
     total: int | None
@@ -75,7 +75,7 @@ class Progress:
 
     @property
     def ended_count(self) -> int:
-        """How many items are in a final state."""
+        """Number of items in a final state."""
         return self.done + self.failed + self.cancelled
 
 
@@ -88,20 +88,20 @@ def running(
     total: int | None = None,
     id: BatchId | None = None,  # noqa: A002 - the field's own name, and keyword-only
 ) -> "WorkerPool[Item, Value]":
-    """Do `work` on each of `items`, at most `at_once` at a time, inside of an `async with` block.
+    """Run `work` on each of `items`, at most `at_once` at a time, inside an `async with` block.
 
-    Items are pulled when there is room for them: no more than `at_once` are ever pulled whose outcome
-    has not been taken, so that a slow reader slows the work and nothing piles up. Outcomes come as they
-    complete, not in the order of the items.
+    Items are pulled when there is room for them: no more than `at_once` pulled items ever have an unread
+    outcome, so a slow reader slows the work and nothing piles up. Outcomes come as they complete, not in
+    the order of the items.
 
     Args:
-        work: Called once per item, in a task of the batch.
-        items: Pulled on the event loop, one after the other; may be endless.
-        at_once: At least 1.
-        expected: Error classes which are an outcome of one item and stop nothing else. Any other error
-            is a bug: the batch stops, hands out the outcomes that it has, and raises that error.
-        total: How many items will come; known by itself where `items` has a length.
-        id: What the batch is called by whoever keeps it.
+        work: Called once per item, in a task of the pool.
+        items: Pulled on the event loop, one after another; may be endless.
+        at_once: Number of items to run at a time, at least 1.
+        expected: Error classes that are the outcome of one item and stop nothing else. Any other error
+            is a bug: the pool stops, hands out the outcomes that it has, and raises that error.
+        total: Number of items; by default `len(items)`, if it has a length.
+        id: The id of the batch, if it has one.
 
     Raises:
         ValueError: `at_once` is less than 1.
@@ -111,9 +111,9 @@ def running(
 
 
 class WorkerPool(Generic[Item, Value]):
-    """A batch that runs while its block is open: an async iterator of outcomes, and a handle on it.
+    """Pool of workers that runs while its block is open; also an async iterator of outcomes.
 
-    Made by `running`. `cancel` and `progress` may be used from any task of the same event loop.
+    Created by `running`. `cancel` and `progress` may be used from any task of the same event loop.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class WorkerPool(Generic[Item, Value]):
         id: BatchId | None,  # noqa: A002 - as in `running`
     ) -> None:
         if at_once < 1:
-            raise ValueError(f"at_once is {at_once}; at least one item runs at a time")
+            raise ValueError(f"at_once is {at_once}; it must be at least 1")
         self.id = id
         self._work = work
         self._source = _pull(items)
@@ -150,10 +150,10 @@ class WorkerPool(Generic[Item, Value]):
 
     async def __aenter__(self) -> Self:
         if self._started:
-            raise RuntimeError("a batch runs once; make another with running()")
+            raise RuntimeError("a worker pool runs only once; create another with running()")
         self._started = True
         for _ in range(self._at_once if self._total is None else max(1, min(self._at_once, self._total))):
-            self._hire()
+            self._add_worker()
         return self
 
     async def __aexit__(
@@ -168,9 +168,9 @@ class WorkerPool(Generic[Item, Value]):
         return self
 
     async def __anext__(self) -> Outcome[Item, Value]:
-        """The next outcome. Each is handed out once, also when the batch was cancelled meanwhile."""
+        """The next outcome. Each is handed out once, even if the pool was cancelled meanwhile."""
         if not self._started:
-            raise RuntimeError("a batch runs inside of its `async with` block")
+            raise RuntimeError("a worker pool runs only inside its `async with` block")
         while not self._outcomes and not self.over:
             self._changed.clear()
             await self._changed.wait()
@@ -182,12 +182,12 @@ class WorkerPool(Generic[Item, Value]):
 
     @property
     def over(self) -> bool:
-        """Whether all work has ended and no item will be pulled any more. Outcomes may still wait."""
+        """Whether all work has ended and no more items will be pulled. Outcomes may still be unread."""
         return self._started and self._at_work == 0
 
     @property
     def progress(self) -> Progress:
-        """The counts at this moment. What was never pulled counts as cancelled once the batch is over."""
+        """The current counts. Items that were never pulled count as cancelled once the pool is over."""
         pulled = len(self._states)
         total = pulled if self._exhausted else self._total
         left = None if total is None else max(total - pulled, 0)
@@ -202,7 +202,7 @@ class WorkerPool(Generic[Item, Value]):
         )
 
     def state(self, index: int) -> State:
-        """Where the item with this index is.
+        """The state of the item with this index.
 
         Raises:
             IndexError: The batch has no such item.
@@ -214,13 +214,13 @@ class WorkerPool(Generic[Item, Value]):
         return "cancelled" if self.over else "waiting"
 
     def resize(self, at_once: int) -> None:
-        """Let another number of items run at a time from now on; of those that run, none is stopped.
+        """Change how many items run at a time; running items are not stopped.
 
         Raises:
             ValueError: `at_once` is less than 1.
         """
         if at_once < 1:
-            raise ValueError(f"at_once is {at_once}; at least one item runs at a time")
+            raise ValueError(f"at_once is {at_once}; it must be at least 1")
         more, self._at_once = at_once - self._at_once, at_once
         if self._stopping or self._exhausted or not self._at_work:
             return
@@ -229,14 +229,14 @@ class WorkerPool(Generic[Item, Value]):
             if self._surplus:
                 self._surplus -= 1
             else:
-                self._hire()
+                self._add_worker()
         self._surplus += max(0, -more)
 
     async def cancel(self) -> Progress:
-        """Pull no more, cancel what runs, wait until it has ended, and say how it stands then.
+        """Stop pulling, cancel running items, wait until they have ended, and return the counts.
 
-        What is done stays done, and outcomes that nobody has taken yet can still be taken. Does nothing
-        to a batch that is over, and may be called more than once.
+        Unread outcomes can still be read. Does nothing if the pool is over, and may be called more than
+        once.
         """
         self._stop()
         others = [worker for worker in self._workers if worker is not asyncio.current_task()]
@@ -250,7 +250,7 @@ class WorkerPool(Generic[Item, Value]):
             for worker in tuple(self._workers):
                 worker.cancel()
 
-    def _hire(self) -> None:
+    def _add_worker(self) -> None:
         worker = asyncio.create_task(self._serve())
         self._workers.append(worker)
         self._at_work += 1
@@ -285,7 +285,7 @@ class WorkerPool(Generic[Item, Value]):
             self._outcomes.append(Failed(index, item, error))
         except asyncio.CancelledError as error:
             if not _is_cancelling():
-                raise RuntimeError(f"the work of item {index} was cancelled by itself") from error
+                raise RuntimeError(f"the work of item {index} cancelled itself") from error
             end = "cancelled"
             raise
         finally:

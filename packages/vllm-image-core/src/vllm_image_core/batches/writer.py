@@ -1,4 +1,4 @@
-"""A writer of the journal: a thread that keeps the lease of one batch, and commits many rows at a time."""
+"""Write outcomes to the journal from one thread, many rows per commit, and keep the batch's lease alive."""
 
 import asyncio
 import threading
@@ -22,7 +22,7 @@ __all__ = ["JournalWriter", "WriterCallbacks"]
 T = TypeVar("T")
 
 _LINGER_SECONDS: Final = 0.25
-"""How long outcomes wait for others. One that is lost with its process is found by the picture's own file."""
+"""How long to collect outcomes before a commit. An image whose outcome is lost is found by its own file."""
 
 _TRY_AGAIN_SECONDS: Final = 0.5
 _CLOSING_TRIES: Final = 3
@@ -32,13 +32,13 @@ _WAITING: Final = int(ItemState.WAITING)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterCallbacks:
-    """What the writer tells the batch; each is called on the batch's event loop.
+    """Callbacks to the batch, each called on the batch's event loop.
 
     Attributes:
-        trouble: The journal cannot be written now; None: it can be again.
-        lost: Another process has taken the batch over.
-        cancel: Another process asks for the batch to be cancelled.
-        written: The outcomes of some positions are in the journal now.
+        trouble: Called with an error when the journal cannot be written, and with None when it can be again.
+        lost: Called when another process has taken the batch over.
+        cancel: Called when another process asks to cancel the batch.
+        written: Called with the positions whose outcomes are now in the journal.
     """
 
     trouble: Callable[[DatabaseUnavailable | None], None]
@@ -49,27 +49,27 @@ class WriterCallbacks:
 
 @dataclass(slots=True)
 class _Queue:
-    """What is to be written."""
+    """What is waiting to be written."""
 
     rows: deque[OutcomeRow] = field(default_factory=deque[OutcomeRow])
     calls: deque[tuple[Callable[[JournalQueries], Any], "Future[Any]"]] = field(
         default_factory=deque[tuple[Callable[[JournalQueries], Any], "Future[Any]"]]
     )
-    hurried: bool = False
+    urgent: bool = False
     closing: bool = False
 
 
 class JournalWriter:
-    """Writes for one batch, whose lease its thread keeps alive.
+    """Journal writer of one batch; its thread also keeps the lease alive.
 
     Args:
-        journal: The folder's.
-        number: The batch's.
-        token: The owner's, who holds the lease already.
-        loop: The event loop of the batch.
-        news: Whom to tell.
-        counts: How the batch stands; asked from the thread.
-        beat_seconds: How often the lease is renewed while there is nothing to write.
+        journal: The folder's journal.
+        number: The batch's number.
+        token: The token of the owner, who already holds the lease.
+        loop: The batch's event loop.
+        callbacks: Callbacks to the batch.
+        counts: Returns the batch's counts; called from the thread.
+        heartbeat_seconds: How often to renew the lease while there is nothing to write.
     """
 
     def __init__(
@@ -79,50 +79,50 @@ class JournalWriter:
         number: int,
         token: str,
         loop: asyncio.AbstractEventLoop,
-        news: WriterCallbacks,
+        callbacks: WriterCallbacks,
         counts: Callable[[], Counts],
-        beat_seconds: float = BEAT_SECONDS,
+        heartbeat_seconds: float = BEAT_SECONDS,
     ) -> None:
         self._counts = counts
         self._journal = journal
         self._number = number
         self._token = token
         self._loop = loop
-        self._news = news
-        self._beat_seconds = beat_seconds
+        self._callbacks = callbacks
+        self._heartbeat_seconds = heartbeat_seconds
         self._queue = _Queue()
         self._wake = threading.Condition()
-        self._troubled = False
-        self._cancel_told = False
+        self._in_trouble = False
+        self._cancel_announced = False
         self._identity = _identity(journal)
         self._thread = threading.Thread(target=self._run, name=f"batch {number}", daemon=True)
 
     def start(self) -> None:
-        """Begin to write, and to keep the lease."""
+        """Start the thread."""
         self._thread.start()
 
     def write_soon(self, row: OutcomeRow) -> None:
-        """Write what became of a request, soon."""
+        """Write the outcome of a request with the next commit."""
         with self._wake:
             self._queue.rows.append(row)
             if len(self._queue.rows) == 1:
                 self._wake.notify()
 
-    def hurry(self) -> None:
-        """Write how the batch stands now, without waiting for the next beat."""
+    def flush(self) -> None:
+        """Write the counts now, without waiting for the next renewal of the lease."""
         with self._wake:
-            self._queue.hurried = True
+            self._queue.urgent = True
             self._wake.notify()
 
     async def call(self, work: Callable[[JournalQueries], T], *, last: bool = False) -> T:
-        """Do some work in the next transaction, after all that was put before, and return what it gives.
+        """Call a function in the next transaction, after everything queued before, and return its result.
 
         Args:
-            work: What is done.
-            last: Whether it gives the lease back: nothing is written after it.
+            work: The function.
+            last: Whether it releases the lease; nothing is written after it.
 
         Raises:
-            JournalUnavailable: The writer was closed, or lost its batch, before it could be done.
+            JournalUnavailable: The writer was closed, or lost its lease, first.
         """
         done: Future[T] = Future()
         with self._wake:
@@ -134,7 +134,7 @@ class JournalWriter:
         return await asyncio.wrap_future(done)
 
     async def aclose(self) -> None:
-        """Write what is left, as far as the journal can be written, and end the thread; the lease is kept."""
+        """Write what is left, if the journal can be written, and end the thread; the lease is kept."""
         with self._wake:
             self._queue.closing = True
             self._wake.notify()
@@ -150,19 +150,19 @@ class JournalWriter:
                         if self._serve(queries):
                             return
                 except DatabaseUnavailable as error:
-                    self._in_trouble(error)
+                    self._report_trouble(error)
                     if isinstance(error, DamagedDatabase):
                         self._repair(error)
                     with self._wake:
                         tries += self._queue.closing
                         self._wake.wait(_TRY_AGAIN_SECONDS)
         except LeaseLost:
-            self._tell(self._news.lost)
+            self._notify(self._callbacks.lost)
         finally:
             self._refuse_the_rest()
 
     def _serve(self, queries: JournalQueries) -> bool:
-        """Commit until the writer is closed and all is written; False: the file is to be opened again."""
+        """Commit until the writer is closed and all is written; False if the file must be opened again."""
         while True:
             rows, calls, counts, closing = self._next()
             try:
@@ -170,15 +170,15 @@ class JournalWriter:
                     self._requeue(rows, calls)
                     return False
                 results = self._commit(queries, rows, calls, counts)
-            except BaseException:  # whatever stops the transaction, what was taken is put back
+            except BaseException:  # whatever stops the transaction, its work is queued again
                 self._requeue(rows, calls)
                 raise
-            self._in_trouble(None)
+            self._report_trouble(None)
             if ended := [position for position, state, _ in rows if state != _WAITING]:
-                self._tell(partial(self._news.written, ended))
+                self._notify(partial(self._callbacks.written, ended))
             for (_, done), (result, error) in zip(calls, results, strict=True):
                 if not done.set_running_or_notify_cancel():
-                    continue  # whoever asked has been cancelled meanwhile
+                    continue  # the caller was cancelled meanwhile
                 if error is None:
                     done.set_result(result)
                 else:
@@ -191,15 +191,15 @@ class JournalWriter:
     def _next(
         self,
     ) -> tuple[list[OutcomeRow], list[tuple[Callable[[JournalQueries], Any], "Future[Any]"]], Counts, bool]:
-        """What is to be written now: after a while, or at once where somebody waits for it."""
+        """Collect what to write: after a while, or immediately if a caller is waiting."""
         queue = self._queue
         with self._wake:
-            if not (queue.rows or queue.calls or queue.closing or queue.hurried):
-                self._wake.wait(self._beat_seconds)
-            if queue.rows and not (queue.calls or queue.closing or queue.hurried):
-                self._wake.wait_for(lambda: queue.calls or queue.closing or queue.hurried, _LINGER_SECONDS)
-            queue.hurried = False
-            if self._loop.is_closed():  # the studio was left behind without being closed
+            if not (queue.rows or queue.calls or queue.closing or queue.urgent):
+                self._wake.wait(self._heartbeat_seconds)
+            if queue.rows and not (queue.calls or queue.closing or queue.urgent):
+                self._wake.wait_for(lambda: queue.calls or queue.closing or queue.urgent, _LINGER_SECONDS)
+            queue.urgent = False
+            if self._loop.is_closed():  # the studio was abandoned without being closed
                 queue.closing = True
             rows = [queue.rows.popleft() for _ in range(min(len(queue.rows), _ROWS_AT_ONCE))]
             calls = list(queue.calls) if not queue.rows else []
@@ -215,13 +215,13 @@ class JournalWriter:
         counts: Counts,
     ) -> list[tuple[Any, Exception | None]]:
         with writing(queries.connection):
-            asked = queries.beat(self._number, self._token, counts)
+            cancel = queries.renew_lease(self._number, self._token, counts)
             if rows:
                 queries.finish(self._number, rows)
             results = [_result(queries, work) for work, _ in calls]
-        if asked and not self._cancel_told:
-            self._cancel_told = True
-            self._tell(self._news.cancel)
+        if cancel and not self._cancel_announced:
+            self._cancel_announced = True
+            self._notify(self._callbacks.cancel)
         return results
 
     def _check_there(self) -> None:
@@ -229,7 +229,7 @@ class JournalWriter:
             raise self._missing_journal_error()
 
     def _is_replaced(self) -> bool:
-        """Go on with another file, if it has this batch: somebody has repaired a damaged one."""
+        """Switch to another file that has this batch, because a damaged one was repaired."""
         found = _identity(self._journal)
         if found is None or not self._journal.owns(self._number, self._token):
             return False
@@ -238,16 +238,16 @@ class JournalWriter:
 
     def _missing_journal_error(self) -> JournalUnavailable:
         return JournalUnavailable(
-            "The folder of the pictures, or the journal of batches in it, is not there any more.",
-            next_step="Bring the folder back; the batch goes on when it is there.",
+            "The output folder, or the journal of batches in it, no longer exists.",
+            next_step="Restore the folder; the batch then continues.",
         )
 
     def _is_there(self, queries: JournalQueries) -> bool:
-        """Wait for a folder that was moved or removed: a file that is open could be written all the same.
+        """Wait for a folder that was moved or removed, because an open file could still be written to.
 
-        Where the folder was made anew on the same disk, its journal is written into it from the open file, as
-        the system keeps that; False then, since the new one has to be opened. Likewise where another process
-        has repaired a damaged journal.
+        If the folder was created again on the same disk, the journal is restored into it from the open file,
+        which the system keeps. Returns False then, and if another process has repaired a damaged journal,
+        because the new file must be opened.
         """
         tries = 0
         while _identity(self._journal) != self._identity:
@@ -258,14 +258,14 @@ class JournalWriter:
             if self._journal.restore(queries, device=self._identity and self._identity[0]):
                 self._identity = _identity(self._journal)
                 return False
-            self._in_trouble(self._missing_journal_error())
+            self._report_trouble(self._missing_journal_error())
             with self._wake:
                 tries += self._queue.closing
                 self._wake.wait(_TRY_AGAIN_SECONDS)
         return True
 
     def _repair(self, error: DamagedDatabase) -> None:
-        with suppress(DatabaseUnavailable):  # it is tried again
+        with suppress(DatabaseUnavailable):  # the next attempt tries again
             self._journal.repair(error)
             self._identity = _identity(self._journal)
 
@@ -280,13 +280,13 @@ class JournalWriter:
         with self._wake:
             return bool(self._queue.rows or self._queue.calls)
 
-    def _in_trouble(self, error: DatabaseUnavailable | None) -> None:
-        if error is not None or self._troubled:
-            self._troubled = error is not None
-            self._tell(partial(self._news.trouble, error))
+    def _report_trouble(self, error: DatabaseUnavailable | None) -> None:
+        if error is not None or self._in_trouble:
+            self._in_trouble = error is not None
+            self._notify(partial(self._callbacks.trouble, error))
 
-    def _tell(self, call: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody listens
+    def _notify(self, call: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop was closed meanwhile, so nobody listens
             self._loop.call_soon_threadsafe(call)
 
     def _refuse_the_rest(self) -> None:
@@ -301,7 +301,7 @@ class JournalWriter:
 def _result(
     queries: JournalQueries, work: Callable[[JournalQueries], T]
 ) -> tuple[T | None, Exception | None]:
-    """What some work gives; an error of the journal ends the transaction, any other is its caller's."""
+    """Call `work`; journal errors end the transaction, others are returned for the caller."""
     try:
         return work(queries), None
     except (ValueError, TypeError, KeyError) as error:

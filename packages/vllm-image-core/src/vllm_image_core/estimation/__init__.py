@@ -1,1 +1,1 @@
-"""Estimates: predict the time and memory of images, and learn from those that were generated."""
+"""Estimation: predict the time and memory that images take, and learn from those that were generated."""

@@ -1,4 +1,4 @@
-"""An ETA: when the rest of a batch will be done, from what is left and how fast its servers are."""
+"""Backlog: estimate when the rest of a batch will be done, from what is left and its servers' speeds."""
 
 import math
 import time
@@ -13,20 +13,22 @@ from vllm_image_core.estimation.work import NO_LOAD, TASKS, Load, Task, Work
 __all__ = ["Backlog", "Eta", "ServerSpeed", "basis_of", "duration"]
 
 _PACE_OVER: Final = 100
-"""The pictures whose real pace is compared with the predicted one."""
+"""Number of images over which real and predicted pace are compared."""
 
 _TRUST: Final = 10
-"""The prediction weighs as much as the pace of so many pictures."""
+"""The prediction weighs as much as the measured pace of this many images."""
 
 _PACES: Final = (0.2, 5.0)
 
 _OUTAGE: Final = 20
-"""So many times what a picture took on average, nothing was made."""
+"""Time without any image, in multiples of the average time of one, that counts as an outage."""
 
 _AHEAD_OF: Final = 4 / 3
-"""A picture of which nothing is known but that it has taken so long, takes so many times that."""
+"""An image of which only the time so far is known is assumed to take this many times that."""
 
-_LATE: Final = "nothing measured yet: pictures take longer than the profile says, and nobody knows how much"
+_SLOWER_THAN_PROFILE: Final = (
+    "nothing measured yet: images take longer than the profile says, by an unknown amount"
+)
 
 _SECONDS: Final = 90
 _MINUTE: Final = 60
@@ -35,12 +37,12 @@ _HOUR: Final = 3600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Eta:
-    """How long until all is done; `str(eta)` is such as "about 40 s left (measured)".
+    """The time left; `str(eta)` is, for example, "about 40 s left (measured)".
 
     Attributes:
-        seconds: From now; None where nobody can know.
-        basis: What it rests on.
-        measured: Whether that is this server's own pictures.
+        seconds: From now; None if unknown.
+        basis: What the estimate is based on.
+        measured: Whether it is based on images that these servers have generated.
     """
 
     seconds: float | None
@@ -49,20 +51,20 @@ class Eta:
 
     def __str__(self) -> str:
         if self.seconds is None:
-            return f"time left not known ({self.basis})"
+            return f"time left unknown ({self.basis})"
         source = "measured" if self.measured else self.basis.removeprefix("nothing measured yet: ")
         return f"{duration(self.seconds)} left ({source})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSpeed:
-    """One server, as far as the time of a batch depends on it.
+    """The speed of one server, as far as the time of a batch depends on it.
 
     Attributes:
-        predictor: How long pictures take there that are made from words alone.
-        edits: How long those take that are made from pictures; None where nothing is known of them.
-        parallelism: How many it makes at the same time, at least 1.
-        others: Requests of others that it has, running and waiting (`/metrics`), 0 where that is not known.
+        predictor: Predicts images generated from text alone.
+        edits: Predicts edits; None if nothing is known of them.
+        parallelism: How many images it generates at the same time, at least 1.
+        others: Other clients' requests, running and waiting (from `/metrics`); 0 if unknown.
     """
 
     predictor: Predictor
@@ -71,18 +73,18 @@ class ServerSpeed:
     others: int = 0
 
     def of(self, task: Task) -> Predictor:
-        """What is known of one kind; of edits, while none was measured, what is known of the others."""
+        """The predictor of a task; for edits, that of generations until an edit has been measured."""
         if task == "generation" or self.edits is None:
             return self.predictor
         return self.predictor if self.predictor.pictures and not self.edits.pictures else self.edits
 
     def seconds(self, load: Load) -> float:
-        """How long some pictures take, one after the other."""
+        """Seconds that a load takes, one image after another."""
         return sum(self.of(task).seconds_of(load.of_task(task)) for task in TASKS)
 
     @property
     def changes(self) -> int:
-        """How often the server has changed its speed."""
+        """How often the server's speed has changed."""
         return sum(predictor.changes for predictor in (self.predictor, self.edits) if predictor)
 
 
@@ -94,10 +96,10 @@ class _Running:
 
 
 class Backlog:
-    """What is left of a batch, kept up to date one picture at a time; each call takes microseconds.
+    """The work left in a batch, updated one image at a time; each call takes microseconds.
 
     Args:
-        timer: Seconds on a clock that never goes back.
+        timer: A monotonic clock, in seconds.
     """
 
     def __init__(self, *, timer: Callable[[], float] = time.perf_counter) -> None:
@@ -112,28 +114,28 @@ class Backlog:
         self._changes = 0
 
     def add(self, work: Work, count: int = 1) -> None:
-        """A picture that will be made, or so many of one kind."""
+        """Add `count` images with the same work."""
         self._waiting += Load.of(work) * count
 
     def mark_sent(self, key: Hashable, work: Work) -> None:
-        """A picture that was added has been sent; `key` stands for it from now on."""
+        """Record that an added image was sent; `key` identifies it from now on."""
         self._pass_time()
         load = Load.of(work)
         self._waiting -= load
         self._running[key] = _Running(work, load, self._seen)
 
     def mark_returned(self, key: Hashable) -> None:
-        """A picture that was sent waits again: its server has failed, or is paused."""
+        """Record that a sent image waits again, because its server has failed or is paused."""
         self._pass_time()
         running = self._running.pop(key, None)
         if running is not None:
             self._waiting += running.load
 
-    def mark_ended(self, key: Hashable, *, made: bool) -> None:
-        """A picture will not be made any more; `made`: because a server has made it now."""
+    def mark_ended(self, key: Hashable, *, generated: bool) -> None:
+        """Record that an image has ended; `generated` if a server has generated it now."""
         self._pass_time()
         running = self._running.pop(key, None)
-        if running is None or not made:
+        if running is None or not generated:
             return
         self._busy = min(self._busy, self._longest())
         self._done += running.load
@@ -142,46 +144,45 @@ class Backlog:
 
     @property
     def load(self) -> Load:
-        """What is left, with what is under way."""
+        """The work left, including images in progress."""
         return sum((running.load for running in self._running.values()), self._waiting)
 
     def eta(
         self, speeds: Sequence[ServerSpeed], *, pictures_left: int | None = None, more: bool = False
     ) -> Eta:
-        """The time until the rest is done.
+        """Estimate the time until the rest is done.
 
         Args:
             speeds: The servers that work on it, at least one.
-            pictures_left: How many pictures are left, those under way included, for whoever knows better:
-                where some were never added, as of a batch that goes on after a stop, they are taken to be
-                like the others.
-            more: Whether more pictures may come that nobody has counted yet.
+            pictures_left: How many images are left, including those in progress, if the caller knows. Images
+                that were never added, as in a resumed batch, are assumed to be like the others.
+            more: Whether more images may come that have not been counted yet.
         """
         self._pass_time()
         if more:
-            return Eta(seconds=None, basis="how many pictures will come is not known")
+            return Eta(seconds=None, basis="the number of images is not known yet")
         left = self._with_unknown(pictures_left)
         if left is None:
-            return Eta(seconds=None, basis="no picture of this batch has begun yet")
+            return Eta(seconds=None, basis="no image of this batch has started yet")
         basis, measured = _basis(speeds, left)
         pace = self._pace(speeds)
         slots = sum(speed.parallelism for speed in speeds)
-        under_way = [
+        in_progress = [
             (_fastest(running.work, speeds), self._seconds_worked(running, slots))
             for running in list(self._running.values())[:slots]
         ]
         if not measured and not self._done.pictures:
-            late = max((worked / whole for whole, worked in under_way), default=0.0)
-            basis = _LATE if late > 1.0 else basis
+            late = max((worked / expected for expected, worked in in_progress), default=0.0)
+            basis = _SLOWER_THAN_PROFILE if late > 1.0 else basis
             pace = max(pace, _AHEAD_OF * late)
-        predicted = [(pace * whole, worked) for whole, worked in under_way]
-        behind = sum(min(whole, worked) for whole, worked in predicted) / slots
-        longest = max((_still(whole, worked) for whole, worked in predicted), default=0.0)
-        rest = pace * _together(left, speeds) - behind
+        predicted = [(pace * expected, worked) for expected, worked in in_progress]
+        behind = sum(min(expected, worked) for expected, worked in predicted) / slots
+        longest = max((_seconds_left(expected, worked) for expected, worked in predicted), default=0.0)
+        rest = pace * _shared_seconds(left, speeds) - behind
         return Eta(seconds=max(0.0, rest, longest) + _queue(speeds), basis=basis, measured=measured)
 
     def _with_unknown(self, pictures_left: int | None) -> Load | None:
-        """What is left with pictures that nobody has added; None where nothing tells what they are like."""
+        """The work left, including images that were never added; None if nothing is known about them."""
         load = self.load
         if pictures_left is None or pictures_left == load.pictures:
             return load
@@ -198,17 +199,17 @@ class Backlog:
         self._seen = now
 
     def _longest(self) -> float:
-        """Where the busy time may be at the next end: more than that was an outage, and no work."""
+        """The largest busy time plausible at the next end; anything above was an outage."""
         before, pictures = self._paces[-1][0], self._done.pictures
         return before + _OUTAGE * before / pictures if pictures >= _TRUST else math.inf
 
     def _seconds_worked(self, running: _Running, slots: int) -> float:
-        """Seconds since a server began with it: not before the last one ended, where they queue."""
+        """Seconds since a server started on it; if requests queue, not before the previous one ended."""
         queued = len(self._running) > slots and self._last_end is not None
         return self._seen - (max(running.began, self._last_end or 0.0) if queued else running.began)
 
     def _pace(self, speeds: Sequence[ServerSpeed]) -> float:
-        """Real over predicted seconds of the last pictures, drawn towards 1: whatever the law leaves out."""
+        """Ratio of real to predicted seconds of the last images, pulled towards 1."""
         changes = sum(speed.changes for speed in speeds)
         if changes != self._changes:
             self._changes = changes
@@ -218,14 +219,14 @@ class Backlog:
         counted = done - before
         if not counted.pictures:
             return 1.0
-        expected = _together(counted, speeds)
+        expected = _shared_seconds(counted, speeds)
         trust = _TRUST * expected / counted.pictures
         low, high = _PACES
         return min(high, max(low, (busy - self._paces[0][0] + trust) / (expected + trust)))
 
 
 def duration(seconds: float) -> str:
-    """Seconds as one says them: "about 40 s", "about 12 min", "about 3 h 20 min"."""
+    """Seconds in words, such as "about 40 s", "about 12 min" or "about 3 h 20 min"."""
     if seconds < 1:
         return "less than 1 s"
     if seconds < _SECONDS:
@@ -238,17 +239,17 @@ def duration(seconds: float) -> str:
 
 
 def _round(number: float) -> int:
-    """To a figure that does not pretend to more than is known: in steps of 1 to 10, of 5 above."""
+    """Round to a plausible precision: in steps of 1 below 10, of 5 above."""
     return round(number) if number < 10 else 5 * round(number / 5)  # noqa: PLR2004 - as the docstring says
 
 
-def _still(whole: float, worked: float) -> float:
-    """What is left of one that is under way. One that is overdue may be so for half as long again."""
-    return max(whole - worked, (worked - whole) / 2)
+def _seconds_left(expected: float, worked: float) -> float:
+    """Seconds left for an image in progress; one that is overdue may take half that delay again."""
+    return max(expected - worked, (worked - expected) / 2)
 
 
-def _together(load: Load, speeds: Sequence[ServerSpeed]) -> float:
-    """Seconds of the servers together for a load that each takes its share of."""
+def _shared_seconds(load: Load, speeds: Sequence[ServerSpeed]) -> float:
+    """Seconds that the servers need together for a load that they share."""
     rates = (speed.parallelism / max(speed.seconds(load), 1e-9) for speed in speeds)
     return 1.0 / sum(rates) if load.pictures else 0.0
 
@@ -258,7 +259,7 @@ def _fastest(work: Work, speeds: Sequence[ServerSpeed]) -> float:
 
 
 def _queue(speeds: Sequence[ServerSpeed]) -> float:
-    """Seconds for what others have waiting there, taken to be like the last pictures."""
+    """Seconds for other clients' requests, which are assumed to be like the latest images."""
     waits = (
         speed.others * (speed.predictor.usual_seconds or 0.0) / speed.parallelism
         for speed in speeds
@@ -268,14 +269,14 @@ def _queue(speeds: Sequence[ServerSpeed]) -> float:
 
 
 def _basis(speeds: Sequence[ServerSpeed], left: Load) -> tuple[str, bool]:
-    """What the time rests on, each kind of what is left by itself, and whether all was measured."""
+    """What the time is based on, for each task that is left, and whether all were measured."""
     tasks: list[Task] = [task for task in TASKS if any(left.of_task(task))] or ["generation"]
-    told = [basis_of(speeds, task) for task in tasks]
-    return "; of edits: ".join(basis for basis, _ in told), all(measured for _, measured in told)
+    bases = [basis_of(speeds, task) for task in tasks]
+    return "; for edits: ".join(basis for basis, _ in bases), all(measured for _, measured in bases)
 
 
 def basis_of(speeds: Sequence[ServerSpeed], task: Task) -> tuple[str, bool]:
-    """What the time of one kind rests on, and whether each server was measured."""
+    """What the time of one task is based on, and whether each server was measured."""
     predictors = [speed.of(task) for speed in speeds]
     measured = [predictor for predictor in predictors if predictor.pictures]
     if len(speeds) == 1 or not measured:
@@ -284,7 +285,7 @@ def basis_of(speeds: Sequence[ServerSpeed], task: Task) -> tuple[str, bool]:
         pictures = sum(predictor.pictures for predictor in measured)
         errors = [predictor.error for predictor in measured if predictor.error is not None]
         worst = f", off by {max(1, round(100 * max(errors)))} % at worst" if errors else ""
-        basis = f"{pictures} pictures on {len(measured)} of {len(speeds)} servers{worst}"
+        basis = f"{pictures} images on {len(measured)} of {len(speeds)} servers{worst}"
     if task == "edit" and not any(speed.edits and speed.edits.pictures for speed in speeds):
-        return (f"no edit measured yet: by {basis}" if measured else basis), False
+        return (f"no edit measured yet: based on {basis}" if measured else basis), False
     return basis, len(measured) == len(speeds)

@@ -1,4 +1,4 @@
-"""A calibration: what is learned of each server from its pictures, and kept for the next time."""
+"""Calibration: learn the speed of each server from its images, and store it for later runs."""
 
 import threading
 from bisect import bisect_left, insort
@@ -21,14 +21,14 @@ __all__ = [
 
 _KEPT: Final = 64
 _TOGETHER: Final = 0.05
-"""A picture whose own time is below this share of its due one was made together with the one before it."""
+"""An image with less than this share of the expected time was generated together with the previous one."""
 
 
 class ServiceClock:
-    """When the pictures of one server ended, on one clock of seconds.
+    """Compute service times from when the images of one server ended.
 
     Args:
-        parallelism: How many the server makes at the same time, at least 1.
+        parallelism: How many images the server generates at the same time, at least 1.
     """
 
     def __init__(self, parallelism: int = 1) -> None:
@@ -38,12 +38,12 @@ class ServiceClock:
     def service_seconds(
         self, ended: float, elapsed: float, *, generation: float | None = None
     ) -> float | None:
-        """The service time of a picture that has ended; None where it cannot be told.
+        """The service time of an image: time on the GPU, without queueing; None if it cannot be determined.
 
         Args:
-            ended: When, in seconds. Pictures may be told of a little out of order.
+            ended: When it ended, in seconds. Images may be reported slightly out of order.
             elapsed: Seconds from sending to the answer.
-            generation: Seconds as the server told them, its queue included.
+            generation: Seconds as reported by the server, including its queue.
         """
         took = elapsed if generation is None or not 0 < generation < elapsed else generation
         sent = ended - took
@@ -53,30 +53,30 @@ class ServiceClock:
         insort(self._ends, ended)
         del self._ends[:-_KEPT]
         service = ended - max(sent, before)
-        # Several that were made together end together, and the time between their ends is that of none.
+        # Images that were generated together end together; the time between their ends means nothing.
         together = meanwhile and service < _TOGETHER * took * self.parallelism / (meanwhile + 1)
         return None if together or service <= 0 else service
 
     @property
     def last_end(self) -> float | None:
-        """When the last picture ended; None before the first."""
+        """When the last image ended; None before the first."""
         return self._ends[-1] if self._ends else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletedImage:
-    """A picture that a server has just made.
+    """An image that a server has just generated.
 
     Attributes:
         origin: The server, its model, its version, and whether it was an edit.
-        profile: The model's.
-        work: What was made.
-        ended: When the answer was there, in seconds of a clock that never goes back.
+        profile: The model's profile.
+        work: The work it took.
+        ended: When the answer arrived, in seconds of a monotonic clock.
         elapsed_seconds: From sending to the answer.
-        generation_seconds: As the server told it, its queue included; None where it does not.
-        peak_mib: The peak of the GPU's memory, in mebibytes, as the server told it.
+        generation_seconds: As reported by the server, including its queue; None if it does not report it.
+        peak_mib: Peak GPU memory in mebibytes, as reported by the server.
         attempts: How often it was sent.
-        parallel: How many pictures its server makes at the same time; None where it has not told.
+        parallel: How many images its server generates at the same time; None if it does not report it.
     """
 
     origin: Origin
@@ -101,16 +101,16 @@ class CompletedImage:
         seconds: float,
         parallel: int | None = None,
     ) -> "CompletedImage":
-        """What a reply tells of its picture.
+        """Create it from a server's reply.
 
         Args:
-            reply: The server's.
+            reply: The server's reply.
             origin: Where it came from.
-            profile: The model's.
-            work: What was asked for.
-            ended: When it was there, in seconds of a clock that never goes back.
-            seconds: From asking to then; the client's own measurement is taken where it made one.
-            parallel: How many pictures the server makes at the same time; None where it has not told.
+            profile: The model's profile.
+            work: The work it took.
+            ended: When it arrived, in seconds of a monotonic clock.
+            seconds: From sending to the reply; used only if the client has not measured it.
+            parallel: How many images the server generates at the same time; None if it does not report it.
         """
         metrics, receipt = reply.metrics, reply.receipt
         return cls(
@@ -127,81 +127,86 @@ class CompletedImage:
 
 
 @dataclass(slots=True)
-class _Known:
+class _ServerState:
     predictor: Predictor
     read_to: int = 0
     seen: bool = False
 
 
 class Calibration:
-    """The predictors of the servers of one studio; may be used by several threads.
+    """The predictors of a studio's servers; may be used by several threads.
 
     Args:
-        measurements: What was measured before, and where new measurements go.
+        measurements: Storage for earlier and new measurements.
     """
 
     def __init__(self, measurements: Measurements) -> None:
         self._measurements = measurements
-        self._known: dict[Origin, _Known] = {}
+        self._states: dict[Origin, _ServerState] = {}
         self._clocks: dict[str, ServiceClock] = {}
         self._lock = threading.Lock()
 
     def predictor(self, origin: Origin, profile: Profile) -> Predictor:
-        """What is known of a server; the first time, waits for the disk: what was measured before?
+        """The predictor of a server; blocks on disk I/O the first time, to read earlier measurements.
 
         Args:
             origin: The server, its model and its version.
-            profile: The model's, for what was not measured yet.
+            profile: The model's profile, for what has not been measured yet.
         """
         return self._of(origin, profile).predictor
 
     def cached_predictor(self, origin: Origin, profile: Profile) -> Predictor:
-        """The same as `predictor`, without the disk: the profile's where nothing was read or learned yet."""
-        known = self._known.get(origin)
-        return Predictor(profile) if known is None else known.predictor
+        """Same as `predictor`, without disk I/O: from the profile if nothing has been read or learned."""
+        state = self._states.get(origin)
+        return Predictor(profile) if state is None else state.predictor
 
-    def learn(self, made: CompletedImage) -> None:
-        """Learn from a picture, and from what other processes have written since; waits for the disk."""
-        known = self._of(made.origin, made.profile)
+    def learn(self, completed: CompletedImage) -> None:
+        """Learn from an image, and from what other processes have written since; blocks on disk I/O."""
+        state = self._of(completed.origin, completed.profile)
         with self._lock:
-            clock = self._clocks.setdefault(made.origin.server, ServiceClock())
-            measurement = _measurement(made, known, clock)
+            clock = self._clocks.setdefault(completed.origin.server, ServiceClock())
+            measurement = _measurement(completed, state, clock)
             if measurement is None:
                 return
-            known.seen = True
-            _learn(known.predictor, measurement)
-            after = known.read_to
-        news = self._measurements.add(made.origin, measurement, after=after)
+            state.seen = True
+            _learn(state.predictor, measurement)
+            after = state.read_to
+        news = self._measurements.add(completed.origin, measurement, after=after)
         with self._lock:
-            if known.read_to != after:
-                return  # another thread has read the same meanwhile
-            known.read_to = news.read_to
+            if state.read_to != after:
+                return  # meanwhile another thread has read the same rows
+            state.read_to = news.read_to
             for other in news.measurements:
-                _learn(known.predictor, other)
+                _learn(state.predictor, other)
 
-    def _of(self, origin: Origin, profile: Profile) -> _Known:
-        known = self._known.get(origin)
-        if known is not None:
-            return known
+    def _of(self, origin: Origin, profile: Profile) -> _ServerState:
+        state = self._states.get(origin)
+        if state is not None:
+            return state
         before = self._measurements.read(origin)
-        new = _Known(Predictor(profile), read_to=before.read_to)
+        new = _ServerState(Predictor(profile), read_to=before.read_to)
         for measurement in before.measurements:
             _learn(new.predictor, measurement)
         with self._lock:
-            return self._known.setdefault(origin, new)
+            return self._states.setdefault(origin, new)
 
 
-def _measurement(made: CompletedImage, known: _Known, clock: ServiceClock) -> Measurement | None:
-    if made.parallel is not None:
-        clock.parallelism = max(1, made.parallel)
-    seconds = clock.service_seconds(made.ended, made.elapsed_seconds, generation=made.generation_seconds)
-    sent_once = made.attempts == 1
-    if not sent_once and made.generation_seconds is None:
-        return None  # nobody can tell what of that time was waiting between attempts
+def _measurement(completed: CompletedImage, state: _ServerState, clock: ServiceClock) -> Measurement | None:
+    if completed.parallel is not None:
+        clock.parallelism = max(1, completed.parallel)
+    seconds = clock.service_seconds(
+        completed.ended, completed.elapsed_seconds, generation=completed.generation_seconds
+    )
+    sent_once = completed.attempts == 1
+    if not sent_once and completed.generation_seconds is None:
+        return None  # part of that time was waiting between attempts
     if seconds is None:
         return None
     return Measurement(
-        work=made.work, seconds=seconds, peak_mib=made.peak_mib, first=not (known.seen and sent_once)
+        work=completed.work,
+        seconds=seconds,
+        peak_mib=completed.peak_mib,
+        first=not (state.seen and sent_once),
     )
 
 

@@ -1,4 +1,4 @@
-"""A law that learns: assumed first, fitted to what is measured, begun anew when the server has changed."""
+"""Cost model: fit a linear cost law to measurements, and start again when the server's speed has changed."""
 
 import math
 from collections import deque
@@ -19,31 +19,31 @@ __all__ = [
 
 
 Terms = tuple[float, ...]
-"""The terms of a linear law, or its coefficients, in one order."""
+"""The terms of a linear law, or its coefficients, in the same order."""
 
 _WEIGHT: Final = 0.02
-"""How much the assumption of one coefficient weighs beside one measurement: the variance of a measurement
-(about 5 %, squared) over that of a coefficient (about 35 %, squared). Chosen on the simulated servers of
-`benchmarks/estimator.py`; a half or twice of it changes the error by less than half a percent."""
+"""Weight of one assumed coefficient relative to one measurement: the variance of a measurement (about 5 %,
+squared) divided by that of a coefficient (about 35 %, squared). Chosen with the simulated servers of
+`benchmarks/estimator.py`; half or twice as much changes the error by less than half a percent."""
 
 _USUAL_ERROR: Final = 0.06
-"""A relative error up to this is noise and counts in full; beyond, its weight falls. Chosen likewise."""
+"""Relative errors up to this are noise and count in full; larger ones count less. Chosen the same way."""
 
 _REWEIGHTED: Final = 4
-"""Rounds of Huber's weights: they settle in three or four."""
+"""Rounds of Huber weighting; it converges in three or four."""
 
 _SWEEPS: Final = 40
 _SETTLED: Final = 1e-3
-"""A change of a coefficient, relative to the assumed one, that is no longer worth another round."""
+"""Relative change of a coefficient below which another round is not worthwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One measurement: what the law's terms were, and what came out.
+    """One measurement.
 
     Attributes:
         terms: One for each coefficient, none negative, not all zero.
-        value: What was measured, above zero.
+        value: The measured value, above 0.
     """
 
     terms: Terms
@@ -51,14 +51,14 @@ class Sample:
 
 
 def value(coefficients: Terms, terms: Terms) -> float:
-    """What the law says."""
+    """The value of the law for these terms."""
     return sum(map(mul, coefficients, terms))
 
 
 def scale(assumed: Terms, samples: Sequence[Sample]) -> float:
-    """The one factor by which the assumed law fits best: the median of the ratios; 1 without samples.
+    """The factor by which the assumed law fits best: the median of the ratios; 1 without samples.
 
-    Of an even number, the geometric mean of the middle two.
+    For an even number of samples, the geometric mean of the middle two.
     """
     if not samples:
         return 1.0
@@ -68,17 +68,17 @@ def scale(assumed: Terms, samples: Sequence[Sample]) -> float:
 
 
 def fit_coefficients(assumed: Terms, samples: Sequence[Sample]) -> Terms:
-    """The law's coefficients after these samples; without any, as assumed. None is negative.
+    """Fit the law's coefficients to samples; without any, as assumed. None is negative.
 
     Args:
-        assumed: The coefficients before anything was measured, none negative, not all zero.
-        samples: In any order; the result does not depend on it but for rounding.
+        assumed: The coefficients before any measurement, none negative, not all zero.
+        samples: In any order; apart from rounding, the result does not depend on it.
     """
     if not samples:
         return assumed
     bases = [value(assumed, sample.terms) for sample in samples]
     factor = scale(assumed, samples)
-    # In units of the assumed law times the factor: every coefficient is assumed to be 1, every value about 1.
+    # In units of the assumed law times the factor, so that every coefficient and value is about 1.
     shares = [
         tuple(c * t / base for c, t in zip(assumed, sample.terms, strict=True))
         for sample, base in zip(samples, bases, strict=True)
@@ -89,7 +89,7 @@ def fit_coefficients(assumed: Terms, samples: Sequence[Sample]) -> Terms:
 
 
 def _multipliers(shares: Sequence[Terms], values: Sequence[float], size: int) -> list[float]:
-    """By what each coefficient is multiplied."""
+    """The factor for each coefficient."""
     moved = [1.0] * size
     for _ in range(_REWEIGHTED):
         before, moved = moved, _solve_nonnegative(*_equations(shares, values, moved))
@@ -101,7 +101,7 @@ def _multipliers(shares: Sequence[Terms], values: Sequence[float], size: int) ->
 def _equations(
     shares: Sequence[Terms], values: Sequence[float], moved: Sequence[float]
 ) -> tuple[list[list[float]], list[float]]:
-    """The normal equations with Huber's weights, as the errors of the solution so far have them."""
+    """The normal equations with Huber weights from the errors of the current solution."""
     size = len(moved)
     matrix = [[_WEIGHT if row == column else 0.0 for column in range(size)] for row in range(size)]
     right = [_WEIGHT] * size
@@ -125,15 +125,15 @@ def _solve_nonnegative(matrix: Sequence[Sequence[float]], right: Sequence[float]
     """The least squares solution with no negative coefficient.
 
     Args:
-        matrix: Of the normal equations, positive definite.
-        right: Their right side.
+        matrix: Matrix of the normal equations, positive definite.
+        right: Their right-hand side.
     """
     found = _eliminate(matrix, right)
     return found if min(found) >= 0 else _descend(matrix, right, found)
 
 
 def _eliminate(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
-    """The solution by Gauss; a positive definite matrix needs no pivoting."""
+    """Solve by Gaussian elimination; a positive definite matrix needs no pivoting."""
     rows = [[*line, value] for line, value in zip(matrix, right, strict=True)]
     for place, pivot in enumerate(rows):
         for line in rows[place + 1 :]:
@@ -151,7 +151,7 @@ def _eliminate(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> lis
 def _descend(
     matrix: Sequence[Sequence[float]], right: Sequence[float], start: Sequence[float]
 ) -> list[float]:
-    """The solution at or above zero, by descent along one coefficient after the other."""
+    """Solve with no negative coefficient, by coordinate descent."""
     found = [max(0.0, coefficient) for coefficient in start]
     for _ in range(_SWEEPS):
         furthest = 0.0
@@ -166,29 +166,29 @@ def _descend(
 
 
 WINDOW: Final = 128
-"""The measurements that a law rests on, at most."""
+"""Most measurements that a law is fitted to."""
 
 _ERRORS_KEPT: Final = 20
 
 _REFITTED_AT: Final = 8
-"""A law of many measurements is fitted again when an eighth of them is new: no single one moves it."""
+"""A law is fitted again once an eighth of its measurements are new, because single ones hardly change it."""
 
 _WARM_UP: Final = 1.3
-"""A first picture that took this many times what the others say was slowed by the server's start."""
+"""A first image that took this many times longer than expected was slowed down by the server's start."""
 
 _LEAST_SHARE: Final = 0.2
-"""No coefficient of the old law starts again below this share of the one that was assumed."""
+"""After a change, coefficients start at no less than this share of the assumed ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Alarm:
-    """A server has changed when of so many measurements in a row all but a few were off to the same side.
+    """A rule that detects a change of speed: most of the last measurements are off in the same direction.
 
     Attributes:
-        of_the_last: How many are looked at.
-        at_least: How many of them have to be off.
+        of_the_last: How many measurements to look at.
+        at_least: How many of them must be off.
         off_by: By how much at least, as the logarithm of the ratio.
-        agreeing_within: How far these may be from each other, likewise.
+        agreeing_within: How far these may differ from each other, as a logarithm.
     """
 
     of_the_last: int
@@ -197,7 +197,7 @@ class _Alarm:
     agreeing_within: float = math.inf
 
     def rings(self, off: Sequence[float]) -> bool:
-        """Whether these logarithms of measured over expected show a change; the last one is the newest."""
+        """Whether these logarithms of measured over expected show a change; the newest is last."""
         last = off[-self.of_the_last :]
         for side in (1, -1):
             far = [ratio for ratio in last if ratio * side > self.off_by]
@@ -212,13 +212,13 @@ _ALARMS: Final = (
     _Alarm(3, 3, math.log(1.25), agreeing_within=0.2),
     _Alarm(12, 11, math.log(1.05)),
 )
-"""The first: four in a row, all more than 12 % off. The others are for a large change with a wild measurement
-in between, for a large one, and for a small one that stays. A false alarm costs little: what is begun anew
-has the shape of the law before it."""
+"""The first: four in a row, all more than 12 % off. The others detect a large change with one outlier, a
+large change after three measurements, and a small change that persists. A false alarm costs little, because
+the new law keeps the shape of the old one."""
 
 
 _EXPLAINED: Final = math.log(1.08)
-"""So far the last measurements may be from a fit of all of them, where nothing but their kind has changed."""
+"""How far the last measurements may be from a fit of all, if only the kind of image has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +228,10 @@ class _Measured:
 
 
 class CostModel:
-    """A linear law, fitted to the last measurements; one thread may ask while another one tells.
+    """A linear law, fitted to the last measurements; one thread may read while another writes.
 
     Args:
-        assumed: Its coefficients before anything was measured, none negative, not all zero.
+        assumed: Its coefficients before any measurement, none negative, not all zero.
     """
 
     def __init__(self, assumed: Terms) -> None:
@@ -245,17 +245,17 @@ class CostModel:
 
     @property
     def count(self) -> int:
-        """How many measurements the law rests on."""
+        """Number of measurements that the law is fitted to."""
         return len(self._measured)
 
     @property
     def changes(self) -> int:
-        """How often the server has changed so much that the law was begun anew."""
+        """How often a change of speed made the law start again."""
         return self._changes
 
     @property
     def errors(self) -> tuple[float, ...]:
-        """How far off the last predictions were, relative to what was measured then; at most 20."""
+        """Relative errors of the last predictions, at most 20."""
         return tuple(self._errors)
 
     @property
@@ -266,21 +266,21 @@ class CostModel:
 
     @property
     def only_first(self) -> bool:
-        """Whether it rests on nothing but first pictures, which a server's start may have slowed."""
+        """Whether all measurements are of first images, which a server's start may have slowed down."""
         return bool(self._measured) and all(measured.first for measured in tuple(self._measured))
 
     def value(self, terms: Terms) -> float:
-        """What the law says of these terms."""
+        """The value of the law for these terms."""
         return value(self._coefficients, terms)
 
     def observe(self, terms: Terms, measured: float, *, first: bool = False) -> None:
-        """Learn from a measurement; some ten microseconds each, with a fit now and then of a millisecond.
+        """Learn from a measurement; takes about ten microseconds, or a millisecond when the law is fitted.
 
         Args:
             terms: None negative, not all zero.
-            measured: Above zero, finite.
-            first: The first since the server or this process began: believed only while there is no other,
-                or where it is not slower than the others.
+            measured: Above 0, finite.
+            first: Whether it was the first since the server or this process started; used only if there is no
+                other, or if it is not slower than the others.
         """
         expected = self.value(terms)
         new = _Measured(Sample(terms, measured), first)
@@ -292,17 +292,17 @@ class CostModel:
         self._unfitted += 1
         since = self._samples_since_change()
         if since and not self._explains(since):
-            self._begin_anew(since)
+            self._start_again(since)
         elif self._unfitted * _REFITTED_AT >= len(self._measured):
             self._fit()
 
     def _samples_since_change(self) -> int:
-        """How many of the last measurements show that the server has changed; 0 where it has not."""
+        """How many of the last measurements show a change of speed; 0 if there was none."""
         off = [ratio for ratio, _ in self._recent]
         return next((alarm.of_the_last for alarm in _ALARMS if alarm.rings(off)), 0)
 
     def _explains(self, since: int) -> bool:
-        """Whether a fit of all measurements agrees with the last ones: of another kind, but no change."""
+        """Whether a fit of all measurements explains the last ones, so that the speed has not changed."""
         self._fit()
         last = [measured.sample for _, measured in self._recent][-since:]
         off = median(abs(math.log(sample.value / self.value(sample.terms))) for sample in last)
@@ -311,7 +311,7 @@ class CostModel:
         self._recent.clear()
         return True
 
-    def _begin_anew(self, since: int) -> None:
+    def _start_again(self, since: int) -> None:
         self._fit_of_the_rest(since)
         kept = [measured for _, measured in self._recent][-since:]
         self._assumed = tuple(
@@ -325,7 +325,7 @@ class CostModel:
         self._fit()
 
     def _fit_of_the_rest(self, since: int) -> None:
-        """The law as it was before the change."""
+        """Fit the law to the measurements from before the change."""
         before = list(self._measured)[:-since]
         if before:
             self._coefficients = fit_coefficients(self._assumed, [measured.sample for measured in before])

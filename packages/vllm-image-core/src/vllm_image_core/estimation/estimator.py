@@ -1,6 +1,6 @@
-"""An estimate: the seconds and the GPU memory that pictures will take, and what the numbers rest on.
+"""Estimator: estimate the seconds and GPU memory that images will take, and say what that is based on.
 
-They come from the pictures that the server has made, and from the model's profile where it has made none.
+Estimates come from images that the server has generated, or from the model's profile if there are none.
 """
 
 import math
@@ -25,10 +25,10 @@ GB_PER_RUNNING_PICTURE: Final = 2.0
 """Source: the project plan's rule for concurrency."""
 
 MOST_AT_ONCE: Final = 4
-"""Source: the project plan's cap, against running out of memory on consumer GPUs."""
+"""Source: the project plan's cap, to avoid running out of memory on consumer GPUs."""
 
 _MORE_ROOM: Final = (
-    "Use a larger card or several, a quantised checkpoint, or vLLM-Omni's --enable-cpu-offload."
+    "Use a larger GPU or several, a quantised checkpoint, or vLLM-Omni's --enable-cpu-offload."
 )
 
 MOST_IMAGES: Final = 1_000_000_000
@@ -38,22 +38,22 @@ _SQUARE: Final = Size(1024, 1024)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What pictures are expected to take.
+    """The time and memory that images are expected to take.
 
     Attributes:
-        size: Of each picture, in pixels.
-        seconds_per_image: What the server works on one, waiting left out, after the first picture; of
-            several servers, the fastest. Where nothing was measured yet, on one NVIDIA H100.
-        total_seconds: For all of them, one after the other, as a server makes them unless it was started
-            otherwise; of several servers, shared out so that all end soonest.
-        peak_vram_gb: With one picture under way, in gigabytes; None when the model's need is not known.
-        recommended_concurrent: How many requests to have under way, 1 to 4.
-        basis: What the time rests on, such as "23 pictures on this server, off by 5 % on the last 20".
-        notes: What to know about it, a sentence each.
-        measured: Whether the time comes from pictures that this server has made.
-        memory_basis: What the memory rests on.
-        requests_ahead: Requests that the server has now, running and waiting; None where it does not tell.
-        queue_seconds: How long these take, as far as anybody can know.
+        size: Size of each image, in pixels.
+        seconds_per_image: Service time of one image after the first, queueing excluded; with several
+            servers, on the fastest. If nothing has been measured yet, on one NVIDIA H100.
+        total_seconds: Time for all of them, one after another, which is how a server generates them by
+            default; with several servers, shared so that all finish soonest.
+        peak_vram_gb: GPU memory with one image in progress, in gigabytes; None if unknown.
+        recommended_concurrent: How many requests to have in progress, 1 to 4.
+        basis: What the time is based on, such as "23 images on this server, off by 5 % on the last 20".
+        notes: What to know about it, one sentence each.
+        measured: Whether the time comes from images that this server has generated.
+        memory_basis: What the memory is based on.
+        requests_ahead: Requests that the server has now, running and waiting; None if not reported.
+        queue_seconds: Estimated seconds for these requests.
     """
 
     size: Size
@@ -70,12 +70,12 @@ class Estimate:
 
     @property
     def completion_seconds(self) -> float:
-        """From now until all are there, with what the server has to do before."""
+        """Seconds from now until all images are done, including requests ahead of them."""
         return self.queue_seconds + self.total_seconds
 
     @property
     def megapixels_per_image(self) -> float:
-        """Millions of pixels of each picture."""
+        """Millions of pixels of each image."""
         return self.size.megapixels
 
 
@@ -93,20 +93,20 @@ def estimate(
     work: Work | None = None,
     speeds: Sequence[ServerSpeed] = (),
 ) -> Estimate:
-    """Time, memory and concurrency for pictures of a resolved request.
+    """Estimate time, memory and concurrency for images with given settings.
 
     Args:
-        profile: The model's.
+        profile: The model's profile.
         width: Pixels, at least 1.
         height: Pixels, at least 1.
         num_inference_steps: Denoising steps, at least 1.
         guided: Whether guidance runs a second forward pass at each step.
-        num_images: How many pictures, at least 1.
-        total_vram_gb: Memory of the GPU in gigabytes; None when it is not known.
-        predictor: What is known of the server; None for the profile alone.
-        requests_ahead: Requests that the server has now, running and waiting; None when it is not known.
-        work: What each asks of the server; None for that of a picture made from words alone.
-        speeds: The servers, where there are several: they share the pictures out so that all end soonest.
+        num_images: Number of images, at least 1.
+        total_vram_gb: Total memory of the GPU in gigabytes; None if unknown.
+        predictor: What was measured on the server; None for the profile alone.
+        requests_ahead: Requests that the server has now, running and waiting; None if unknown.
+        work: The work of each image; None for that of an image generated from text alone.
+        speeds: The servers, if there are several: they share the images so that all finish soonest.
 
     Raises:
         InvalidRequest: `num_images` is not an integer or less than 1.
@@ -170,28 +170,28 @@ def _time_of_one(predictor: Predictor, work: Work, images: int, ahead: int) -> _
 
 
 def _time_of_several(speeds: Sequence[ServerSpeed], work: Work, images: int, ahead: int) -> _Time:
-    """Each picture goes to the server that has done it first; so does what is ahead of them."""
-    known = [(speed.of(work.task), speed.parallelism) for speed in speeds]
-    each = [(predictor.seconds(work), at_once) for predictor, at_once in known]
-    a_second = sum(
-        at_once / (predictor.usual_seconds or predictor.seconds(work)) for predictor, at_once in known
+    """Estimate for several servers, where each image goes to the server that will finish it first."""
+    servers = [(speed.of(work.task), speed.parallelism) for speed in speeds]
+    each = [(predictor.seconds(work), at_once) for predictor, at_once in servers]
+    images_per_second = sum(
+        at_once / (predictor.usual_seconds or predictor.seconds(work)) for predictor, at_once in servers
     )
     basis, measured = basis_of(speeds, work.task)
     return _Time(
         each=min(seconds for seconds, _ in each),
         total=_makespan(images, each),
-        queue=ahead / a_second,
+        queue=ahead / images_per_second,
         basis=basis,
         measured=measured,
     )
 
 
 def _makespan(images: int, each: Sequence[tuple[float, int]]) -> float:
-    """The least time in which so many are made: by halves, to a millionth of the fastest server's alone.
+    """Least time in which servers generate some images; by bisection, to a millionth of the first bound.
 
     Args:
-        images: How many.
-        each: Of each server, seconds for one picture, and how many it makes at the same time.
+        images: Number of images.
+        each: For each server, seconds for one image, and how many it generates at the same time.
     """
     low, high = 0.0, images * min(seconds for seconds, _ in each)
     least = high * 1e-6
@@ -207,21 +207,21 @@ def recommended_concurrency(
 ) -> int:
     """How many requests to have in progress: (memory of the GPU - memory of the model) / memory of an image.
 
-    At least 1, at most 4; 1 when the GPU's memory, or the model's need, is not known. Source: the project
-    plan, which reckons with 2 GB for an image; see `gb_per_image`.
+    At least 1, at most 4; 1 if the GPU's memory or the model's need is unknown. Source: the project plan,
+    which assumes 2 GB per image; see `gb_per_image`.
 
     Args:
-        total_vram_gb: Memory of the GPU in gigabytes; None when it is not known.
-        profile: The model's.
-        predictor: What is known of the server; None for the profile alone.
+        total_vram_gb: Total memory of the GPU in gigabytes; None if unknown.
+        profile: The model's profile.
+        predictor: What was measured on the server; None for the profile alone.
     """
     return _at_once(total_vram_gb, model_gb(profile, predictor), gb_per_image(profile, predictor))
 
 
 def gb_per_image(profile: Profile, predictor: Predictor | None = None) -> float:
-    """GPU memory to reckon with for each image of 1024x1024 in progress, in gigabytes; at least the plan's 2.
+    """GPU memory to plan for each image of 1024x1024 in progress, in gigabytes; at least the plan's 2.
 
-    As the server has measured it; else by the profile, whose number is the peak less the weights where a
+    From the server's measurements, or else from the profile, whose number is the peak minus the weights if a
     source gives both.
     """
     if predictor is not None and predictor.peaks:
@@ -236,13 +236,13 @@ def misfit(
     *,
     megapixels: float = _SQUARE.megapixels,
 ) -> str | None:
-    """Why the model, or an image with it, does not fit on the GPU; None where it fits, or nobody knows.
+    """Why the model, or an image with it, does not fit on the GPU; None if it fits or that is unknown.
 
     Args:
-        profile: The model's.
-        total_vram_gb: Memory of the GPU in gigabytes; None when it is not known.
-        predictor: What is known of the server; None for the profile alone.
-        megapixels: Of the image in progress; of an edit, with those of its input images.
+        profile: The model's profile.
+        total_vram_gb: Total memory of the GPU in gigabytes; None if unknown.
+        predictor: What was measured on the server; None for the profile alone.
+        megapixels: Size of the image in progress; for an edit, including its input images.
     """
     needed = model_gb(profile, predictor)
     if needed is None or total_vram_gb is None or not math.isfinite(total_vram_gb):
@@ -252,19 +252,19 @@ def misfit(
         return None
     name = profile.model if profile.is_known else "The model"
     alone = needed > total_vram_gb
-    needs = f"it needs about {needed if alone else needed + image:.1f} GB of GPU memory"
+    needs = f"it needs about {needed if alone else needed + image:.1f} GB of memory"
     when = "" if alone else "with an image in progress "
-    told = f"{name} does not fit on this card: {when}{needs}, and the card has {total_vram_gb:.1f} GB."
-    return f"{told} {_MORE_ROOM}"
+    problem = f"{name} does not fit on this GPU: {when}{needs}, but the GPU has {total_vram_gb:.1f} GB."
+    return f"{problem} {_MORE_ROOM}"
 
 
 def activation_gb(profile: Profile, size: Size) -> float:
-    """GPU memory of one running picture, in gigabytes, in proportion to its pixels."""
+    """GPU memory of one image in progress, in gigabytes, in proportion to its pixels."""
     return profile.activation_gb_at_1024x1024 * size.pixels / _SQUARE.pixels
 
 
 def model_gb(profile: Profile, predictor: Predictor | None = None) -> float | None:
-    """GPU memory of the loaded model, in gigabytes: as measured, or by the profile; None if unknown."""
+    """GPU memory of the loaded model, in gigabytes: measured, or from the profile; None if unknown."""
     return predictor.model_gb if predictor is not None and predictor.peaks else profile.estimated_vram_gb
 
 
@@ -276,7 +276,7 @@ def _at_once(total_vram_gb: float | None, of_the_model: float | None, gb_each: f
 
 
 def _each_gb(profile: Profile, predictor: Predictor, work: Work) -> float:
-    """What is reckoned with for any image, or more where such images need more."""
+    """GPU memory to plan for one such image: the usual amount, or more if it needs more."""
     return max(gb_per_image(profile, predictor), predictor.picture_gb(work.megapixels))
 
 
@@ -289,22 +289,24 @@ def _queue_note(ahead: int | None, seconds: float) -> tuple[str, ...]:
     if not ahead:
         return ()
     requests = "1 request is" if ahead == 1 else f"{ahead} requests are"
-    return (f"{requests} ahead at the server: done in {duration(seconds)}.",)
+    return (f"{requests} ahead at the server; all are done in {duration(seconds)}.",)
 
 
 def _guidance_note(*, guided: bool) -> tuple[str, ...]:
-    return ("Guidance takes a second forward pass at each step: about twice the time.",) if guided else ()
+    if not guided:
+        return ()
+    return ("Guidance needs a second forward pass at each step, which takes about twice the time.",)
 
 
 def _concurrency_note(of_the_model: float | None, each: float, total_vram_gb: float | None) -> str:
     if total_vram_gb is None:
-        return "1 at a time is recommended, as the GPU's memory is not known."
+        return "1 at a time is recommended, because the GPU's memory is not known."
     if of_the_model is None:
-        return "1 at a time is recommended, as the model's memory need is not known."
+        return "1 at a time is recommended, because it is not known how much memory the model needs."
     free = max(0.0, total_vram_gb - of_the_model)
     return (
-        f"Concurrency: {free:.1f} GB beside the model / {each:.1f} GB a picture, at least 1, at most "
-        f"{MOST_AT_ONCE}. A server runs one at a time unless it was started otherwise; the others wait."
+        f"Concurrency: {free:.1f} GB left by the model / {each:.1f} GB per image, at least 1, at most "
+        f"{MOST_AT_ONCE}. By default a server generates one image at a time; the others wait."
     )
 
 
@@ -316,14 +318,14 @@ def estimate_edit(
     predictor: Predictor | None = None,
     requests_ahead: int | None = None,
 ) -> Estimate:
-    """Time and memory of one edit.
+    """Estimate time and memory of one edit.
 
     Args:
-        resolved: The checked edit.
-        profile: The model's.
-        total_vram_gb: Memory of the GPU in gigabytes; None when it is not known.
-        predictor: What is known of the server's edits; None for the profile alone.
-        requests_ahead: Requests that the server has now, running and waiting; None when it is not known.
+        resolved: The resolved edit.
+        profile: The model's profile.
+        total_vram_gb: Total memory of the GPU in gigabytes; None if unknown.
+        predictor: What was measured of the server's edits; None for the profile alone.
+        requests_ahead: Requests that the server has now, running and waiting; None if unknown.
     """
     expected = estimate(
         profile,
@@ -345,7 +347,7 @@ def _notes(resolved: ResolvedEdit, profile: Profile) -> Iterator[str]:
         yield f"At strength {resolved.strength:g} the model runs {run}."
     more = len(resolved.inputs.images) - (0 if profile.text_to_image else 1)
     if more > 0:
-        pictures = "1 input picture counts" if more == 1 else f"{more} input pictures count"
-        yield f"{pictures} as further pixels, which the model sees in each step."
+        images = "1 input image adds" if more == 1 else f"{more} input images add"
+        yield f"{images} pixels that the model processes in each step."
     if resolved.layers is not None:
-        yield f"{resolved.layers} layers count as as many pictures."
+        yield f"{resolved.layers} layers count as {resolved.layers} images."

@@ -1,4 +1,4 @@
-"""What is known of the server's graphics card, and from where."""
+"""GPU report: describe the server's GPU and its memory, with the source of each number."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from vllm_image_core.models.profile import Profile
 
 __all__ = ["Gpu", "GpuReport", "report"]
 
-_NOT_TOLD = "unknown: the server does not tell it, and it was not configured"
+_NOT_REPORTED = "unknown: the server does not report it, and it was not configured"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """A card as somebody described it; a vLLM-Omni server tells neither its name nor its memory."""
+    """A GPU as configured or read from the driver; a vLLM-Omni server reports nothing about its GPU."""
 
     name: str | None = None
     total_vram_gb: float | None = None
-    """Memory of the whole card, in GB."""
+    """Total memory of the GPU, in GB."""
     free_vram_gb: float | None = None
-    """Memory that was free when the card was read, in GB."""
-    source: str = _NOT_TOLD
-    """Who described it."""
+    """Memory that was free when the GPU was read, in GB."""
+    source: str = _NOT_REPORTED
+    """Where the description comes from."""
 
     def over(self, other: "Gpu | None") -> "Gpu":
-        """This description, completed by another one where it says nothing."""
+        """This description, with missing values from another one."""
         if other is None:
             return self
         if self.name is None and self.total_vram_gb is None:
@@ -42,21 +42,21 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReport:
-    """Memory for planning, in GB, and the source of each number; None where nobody knows."""
+    """GPU memory in GB, and the source of each number; None if unknown."""
 
     name: str | None
     total_vram_gb: float | None
     model_vram_gb: float | None
     free_vram_gb: float | None
-    """Total less the model, at least 0."""
+    """Total minus the model, at least 0."""
     measured_free_vram_gb: float | None
-    """As the driver told it, whatever uses the rest."""
+    """Free memory as the driver reports it, whatever uses the rest."""
     recommended_concurrent: int
     peak_memory_mb: float | None
-    """Highest memory reserved during the server's last picture, in MiB."""
+    """Highest memory reserved during the server's latest image, in MiB."""
     sources: Mapping[str, str]
     misfit: str | None = None
-    """Why the model does not fit on the card; None where it does, or nobody knows."""
+    """Why the model does not fit on the GPU; None if it fits, or if that is unknown."""
 
 
 def report(
@@ -66,13 +66,13 @@ def report(
     peak_memory_mb: float | None = None,
     predictor: Predictor | None = None,
 ) -> GpuReport:
-    """What can be said of the card under a model; nothing is invented, nothing is negative.
+    """Report a GPU's memory with a model on it; no number is made up, and none is negative.
 
     Args:
-        gpu: The card as configured or read.
-        profile: The loaded model's, or None when the server does not answer.
-        peak_memory_mb: As the server's ``/metrics`` tells it, in MiB.
-        predictor: What is known of the server; None for the profile alone.
+        gpu: The GPU as configured or read.
+        profile: The loaded model's profile, or None if the server does not answer.
+        peak_memory_mb: From the server's ``/metrics``, in MiB.
+        predictor: What was measured on the server; None for the profile alone.
     """
     measured = predictor if predictor is not None and predictor.peaks else None
     needed = model_gb(profile, measured) if profile else None
@@ -92,9 +92,7 @@ def report(
             **_sources(gpu, profile, free=free, peak_memory_mb=peak_memory_mb),
             "recommended_max_concurrent": _concurrency_source(profile, free, measured),
             **(
-                {"estimated_model_vram_gb": f"{measured.memory_basis}, without the picture"}
-                if measured
-                else {}
+                {"estimated_model_vram_gb": f"{measured.memory_basis}, without the image"} if measured else {}
             ),
         },
         misfit=misfit(profile, gpu.total_vram_gb, measured) if profile else None,
@@ -109,13 +107,13 @@ def _sources(
     gpu: Gpu, profile: Profile | None, *, free: float | None, peak_memory_mb: float | None
 ) -> dict[str, str]:
     return {
-        "gpu_name": gpu.source if gpu.name else _NOT_TOLD,
-        "total_vram_gb": gpu.source if gpu.total_vram_gb is not None else _NOT_TOLD,
+        "gpu_name": gpu.source if gpu.name else _NOT_REPORTED,
+        "total_vram_gb": gpu.source if gpu.total_vram_gb is not None else _NOT_REPORTED,
         "estimated_model_vram_gb": _model_source(profile),
-        "estimated_free_vram_gb": "total less the model's estimate"
+        "estimated_free_vram_gb": "total minus the model's estimate"
         if free is not None
         else "unknown: needs the total",
-        "measured_free_vram_gb": "unknown: read only from a card of this machine, where none was configured"
+        "measured_free_vram_gb": "unknown: read only from a GPU in this machine, if none was configured"
         if gpu.free_vram_gb is None
         else gpu.source,
         "peak_memory_mb": _peak_source(peak_memory_mb, profile),
@@ -124,7 +122,7 @@ def _sources(
 
 def _model_source(profile: Profile | None) -> str:
     if profile is None:
-        return "unknown: no model is known while the server does not answer"
+        return "unknown: the server does not answer, so its model is not known"
     if profile.estimated_vram_gb is None:
         return "unknown: the model has no profile"
     return f"profile of {profile.model}: {profile.sources['estimated_vram_gb']}"
@@ -141,5 +139,5 @@ def _peak_source(peak_memory_mb: float | None, profile: Profile | None) -> str:
     if peak_memory_mb is None and profile is None:
         return "unknown: the server does not answer"
     if peak_memory_mb is None:
-        return "unknown: the server's /metrics has none yet"
-    return "measured by the server (/metrics), during its last picture"
+        return "unknown: not in the server's /metrics yet"
+    return "measured by the server (/metrics) during its latest image"

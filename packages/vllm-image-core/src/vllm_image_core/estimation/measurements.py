@@ -1,7 +1,7 @@
-"""Measurements: what the pictures of each server took, kept beside the pictures for the next process.
+"""Measurements: store how long images took on each server, so that later processes can learn from them.
 
-They are few and small, and nothing depends on them but estimates: a file that cannot be used is no error.
-Several processes may write it at the same time, and each learns from the pictures of the others.
+They are few and small and only used for estimates, so a file that cannot be used is not an error. Several
+processes may write to it at the same time, and each learns from the images of the others.
 """
 
 import logging
@@ -57,10 +57,10 @@ MEASUREMENTS: Final = Schema(
     damaged=DamagedDatabase,
     cache_kib=2_048,  # more than the whole file
 )
-"""What was measured with the pictures of a folder; made anew, empty, when it is lost."""
+"""The measurements of a folder; created again, empty, if the file is lost."""
 
 _MOST_ROWS: Final = 100 * WINDOW
-"""Of all servers, models and versions together: about 1 MB."""
+"""Most rows for all servers, models and versions together: about 1 MB."""
 
 _MOST_CHARACTERS: Final = 1_000
 
@@ -86,13 +86,13 @@ _FORGET_OTHERS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where pictures were made, and how: none of these alone says how long one takes.
+    """Where and how images were generated; their time depends on all of these together.
 
     Attributes:
         server: The base URL, without credentials.
         model: The served model.
-        version: The server's version; "" where it tells none.
-        task: Whether they were made from words alone, or from pictures.
+        version: The server's version; "" if it does not report one.
+        task: Whether they were generated from text alone, or are edits.
     """
 
     server: str
@@ -103,13 +103,13 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What one picture took.
+    """The measured time and memory of one image.
 
     Attributes:
-        work: What was made.
-        seconds: The service time, above zero.
-        peak_mib: The peak of the GPU's memory, in mebibytes; None where it is not known.
-        first: Whether it was the first since the server or the process began.
+        work: The work it took.
+        seconds: Service time, above 0.
+        peak_mib: Peak GPU memory in mebibytes; None if unknown.
+        first: Whether it was the first since the server or the process started.
     """
 
     work: Work
@@ -120,34 +120,34 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMeasurements:
-    """What was read: measurements, oldest first, and up to where."""
+    """Measurements that were read, oldest first, and the id of the last row."""
 
     measurements: tuple[Measurement, ...] = ()
     read_to: int = 0
 
 
 class Measurements:
-    """The measurements of one folder; safe in many threads and processes, which wait for each other.
+    """The measurements of one folder; safe to use from many threads and processes, which wait for each other.
 
-    Its methods wait for the disk. They never raise: what cannot be read is not there, and what cannot be
-    written is lost, with one line in the log.
+    Its methods block on disk I/O. They never raise: measurements that cannot be read or written are ignored,
+    with one line in the log.
 
     Args:
-        root: The folder of the pictures, absolute. It is not made here.
+        root: The output folder, absolute. It is not created here.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._database = Database(root, MEASUREMENTS)
         self._writer = secrets.token_hex(8)
-        self._told = False
+        self._warned = False
 
     def read(self, origin: Origin, *, after: int = 0) -> NewMeasurements:
-        """The last measurements of a server that others have written, at most 128.
+        """Read the last measurements of a server that other processes have written, at most 128.
 
         Args:
             origin: The server, its model and its version.
-            after: Up to where they were read before.
+            after: The id of the last row that was read before.
         """
         if not os.path.exists(self._database.path):  # noqa: PTH110 - a Path raises where it may not look
             return NewMeasurements(read_to=after)
@@ -156,7 +156,7 @@ class Measurements:
         )
 
     def add(self, origin: Origin, measurement: Measurement, *, after: int = 0) -> NewMeasurements:
-        """Write a measurement, and read what others have written since; see `read`."""
+        """Write a measurement, and read what other processes have written since; see `read`."""
         if not os.path.isdir(self._root):  # noqa: PTH112 - likewise
             return NewMeasurements(read_to=after)
 
@@ -187,17 +187,17 @@ class Measurements:
     def _run_with_repair(
         self, use: Callable[[sqlite3.Connection], NewMeasurements], otherwise: NewMeasurements
     ) -> NewMeasurements:
-        """Use the file, and once more after it was found damaged and set aside."""
+        """Use the file; if it is damaged, set it aside and try once more."""
         for _ in range(2):
             try:
                 with self._database.open() as connection:
                     return use(connection)
             except DamagedDatabase as error:
-                self._tell(error)
+                self._warn_once(error)
                 if not self._is_set_aside(error):
                     break
             except DatabaseUnavailable as error:
-                self._tell(error)
+                self._warn_once(error)
                 break
         return otherwise
 
@@ -205,18 +205,18 @@ class Measurements:
         try:
             self._database.set_aside(error.identity)
         except DatabaseUnavailable as second:
-            self._tell(second)
+            self._warn_once(second)
             return False
         return True
 
-    def _tell(self, error: DatabaseUnavailable) -> None:
-        if not self._told:
-            _logger.warning("Estimates are not kept for later: %s", error.message)
-        self._told = True
+    def _warn_once(self, error: DatabaseUnavailable) -> None:
+        if not self._warned:
+            _logger.warning("Cannot use saved measurements for estimates: %s", error.message)
+        self._warned = True
 
 
 def _measurement(row: Sequence[object], task: Task) -> Measurement | None:
-    """A row of the file, which others may have written; None where it can be no measurement."""
+    """Read a row, which other programs may have written; None if it is not a valid measurement."""
     match row:
         case [float(megapixels), int(forwards), float(seconds), float() | None as peak, int(first)]:
             numbers = (megapixels, float(forwards), seconds, 1.0 if peak is None else peak)
@@ -229,7 +229,7 @@ def _measurement(row: Sequence[object], task: Task) -> Measurement | None:
 
 
 def _texts(origin: Origin) -> tuple[str, str, str, str]:
-    """Names that a server tells may be of any length and hold what is no text."""
+    """The text columns of an origin; a server's names may be too long or invalid Unicode."""
     server, model, version = (
         text.encode(errors="replace").decode()[:_MOST_CHARACTERS]
         for text in (origin.server, origin.model, origin.version)

@@ -1,4 +1,4 @@
-"""A predictor: the seconds and the memory of a picture on one server, and what that rests on."""
+"""Predictor: predict the time and memory of an image on one server, and say what that is based on."""
 
 import math
 from statistics import fmean
@@ -17,22 +17,22 @@ __all__ = ["BASIS", "GB_PER_MIB", "UNKNOWN_BASIS", "Predictor"]
 
 BASIS: Final = "nothing measured yet: from the profile, may be off by half"
 UNKNOWN_BASIS: Final = (
-    "nothing measured yet: a guess, as nothing is known of this model; may be off several times over"
+    "nothing measured yet: a guess, because this model is unknown; may be off several times over"
 )
 
 GB_PER_MIB: Final = 1024 * 1024 / 1e9
-"""The server tells mebibytes (`peak_memory_mb`), profiles have gigabytes."""
+"""Servers report mebibytes (`peak_memory_mb`), while profiles have gigabytes."""
 
 _LEAST_GB: Final = 0.1
 
 
 class Predictor:
-    """What is known of one server with one model; one thread may ask while another one tells.
+    """Predict time and memory on one server with one model; one thread may read while another writes.
 
-    The profile's law first, then fitted to what `observe` is told; see `Law`.
+    Starts from the profile's cost law, which is then fitted to what `observe` is given; see `CostModel`.
 
     Args:
-        profile: The model's, or the fallback's.
+        profile: The model's profile, or the fallback.
     """
 
     def __init__(self, profile: Profile) -> None:
@@ -43,24 +43,24 @@ class Predictor:
         self._peaks = 0
 
     def seconds(self, work: Work) -> float:
-        """Service time on this server, waiting left out."""
+        """Service time in seconds on this server: time on the GPU, queueing excluded."""
         return self.seconds_of(work.terms)
 
     def seconds_of(self, terms: Terms) -> float:
-        """The same of a sum of terms: one picture after the other."""
+        """The same for a sum of terms: images generated one after another."""
         return self._time.value(terms)
 
     def peak_gb(self, work: Work) -> float | None:
-        """GPU memory with one such picture under way, in gigabytes; None where nobody knows."""
+        """GPU memory with one such image in progress, in gigabytes; None if unknown."""
         return None if self._memory is None else self._memory.value(work.memory_terms)
 
     @property
     def model_gb(self) -> float | None:
-        """GPU memory of the loaded model alone, in gigabytes; None where nobody knows."""
+        """GPU memory of the loaded model alone, in gigabytes; None if unknown."""
         return None if self._memory is None else self._memory.value((1.0, 0.0))
 
     def picture_gb(self, megapixels: float) -> float:
-        """GPU memory that a running picture of so many megapixels takes beside the model, in gigabytes."""
+        """GPU memory of an image in progress in addition to the model, in gigabytes."""
         if self._memory is None:
             return activation_gb_per_megapixel(self._profile) * megapixels
         return self._memory.value((0.0, megapixels))
@@ -68,64 +68,64 @@ class Predictor:
     def observe(
         self, work: Work, seconds: float, *, peak_mib: float | None = None, first: bool = False
     ) -> None:
-        """Learn from a finished picture. Numbers that can be no measurement are passed over.
+        """Learn from a finished image; impossible values are ignored.
 
         Args:
-            work: What was made.
-            seconds: The service time, above zero.
-            peak_mib: The peak of the memory, in mebibytes; None where the server does not tell it.
-            first: Whether it was the first picture since the server or this process began.
+            work: The work it took.
+            seconds: Service time, above 0.
+            peak_mib: Peak memory in mebibytes; None if the server does not report it.
+            first: Whether it was the first image since the server or this process started.
         """
-        if _can_be(seconds):
+        if _is_plausible(seconds):
             self._time.observe(work.terms, seconds, first=first)
-        if peak_mib is not None and _can_be(peak_mib):
+        if peak_mib is not None and _is_plausible(peak_mib):
             self._observe_memory(work, peak_mib * GB_PER_MIB)
 
     @property
     def pictures(self) -> int:
-        """How many measured pictures the prediction of the time rests on; at most 128."""
+        """Number of measured images that the time is based on, at most 128."""
         return self._time.count
 
     @property
     def changes(self) -> int:
-        """How often the server has changed its speed since it was first measured."""
+        """How often the server's speed has changed since it was first measured."""
         return self._time.changes
 
     @property
     def error(self) -> float | None:
-        """How far off the last predictions were, at most 20: the mean relative error; None without any."""
+        """Mean relative error of the last predictions, at most 20; None without any."""
         errors = self._time.errors
         return fmean(errors) if errors else None
 
     @property
     def usual_seconds(self) -> float | None:
-        """What a picture took on this server lately, the median of the last ones; None without any."""
+        """Median of the last measured times on this server; None without any."""
         return self._time.usual
 
     @property
     def peaks(self) -> int:
-        """How many measurements of the memory there are."""
+        """Number of memory measurements."""
         return self._peaks
 
     @property
     def basis(self) -> str:
-        """What the time rests on, and how far off it was."""
+        """What the time is based on, and how far off it was."""
         if not self._time.count:
             return BASIS if self._profile.is_known else UNKNOWN_BASIS
         where = "since this server changed its speed" if self.changes else "on this server"
-        told = f"{_pictures(self._time.count)} {where}"
+        images = f"{_images(self._time.count)} {where}"
         if self._time.only_first:
-            return f"{told}, the first one, which may have been slower"
+            return f"{images}, the first one, which may have been slower"
         error = self.error
         if error is None:
-            return f"{told}, too few to say how far off"
-        return f"{told}, off by {max(1, round(100 * error))} % on the last {len(self._time.errors)}"
+            return f"{images}, too few to say how far off"
+        return f"{images}, off by {max(1, round(100 * error))} % on the last {len(self._time.errors)}"
 
     @property
     def memory_basis(self) -> str:
-        """What the memory rests on."""
+        """What the memory is based on."""
         if self._peaks:
-            return f"measured by the server during {_pictures(self._peaks)}"
+            return f"measured by the server during {_images(self._peaks)}"
         return "from the profile" if self._memory is not None else "not known"
 
     def _observe_memory(self, work: Work, gb: float) -> None:
@@ -135,14 +135,14 @@ class Predictor:
         self._peaks = self._memory.count
 
     def _default_memory(self, work: Work, gb: float) -> Terms:
-        """Where nothing is known of the model: the picture's memory by the rule, the rest is the model's."""
+        """Split a measurement for an unknown model: the image by the usual rule, the rest for the model."""
         each = activation_gb_per_megapixel(self._profile)
         return max(_LEAST_GB, gb - each * work.megapixels), each
 
 
-def _can_be(number: float) -> bool:
+def _is_plausible(number: float) -> bool:
     return math.isfinite(number) and number > 0
 
 
-def _pictures(count: int) -> str:
-    return "1 picture" if count == 1 else f"{count} pictures"
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"

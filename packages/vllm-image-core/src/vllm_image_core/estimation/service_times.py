@@ -1,4 +1,4 @@
-"""The speeds of a studio's servers: learned from their pictures, told to its batches and to its fleet."""
+"""Service times: learn how fast each server is from its images, and report it to batches and the fleet."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,10 +18,10 @@ _SQUARE = Size(1024, 1024)
 
 
 class ServiceTimes:
-    """What is known of each server of a studio; may be used by several threads.
+    """The service times of a studio's servers; may be used by several threads.
 
     Args:
-        calibration: What was learned of them.
+        calibration: Learns the speed of each server.
     """
 
     def __init__(self, calibration: Calibration) -> None:
@@ -29,27 +29,28 @@ class ServiceTimes:
         self._profile: Profile | None = None
         self._origins: Mapping[str, Mapping[Task, Origin]] = {}
 
-    def meet(self, profile: Profile, origins: Iterable[Origin]) -> None:
-        """Read what is kept of each server with the model that it has now; waits for the disk.
+    def load(self, profile: Profile, origins: Iterable[Origin]) -> None:
+        """Read earlier measurements of each server with its current model; blocks on disk I/O.
 
         Args:
-            profile: The model's.
-            origins: One of each server.
+            profile: The model's profile.
+            origins: One for each server.
         """
-        known = {origin.server: _of_each_task(origin) for origin in origins}
-        for each in known.values():
+        by_server = {origin.server: _of_each_task(origin) for origin in origins}
+        for each in by_server.values():
             for origin in each.values():
                 self._calibration.predictor(origin, profile)
-        self._profile, self._origins = profile, known
+        self._profile, self._origins = profile, by_server
 
-    def learn(self, made: CompletedImage) -> None:
-        """Learn from a picture; waits for the disk."""
-        self._calibration.learn(made)
-        if made.origin.server not in self._origins:
-            self._origins = {**self._origins, made.origin.server: _of_each_task(made.origin)}
+    def learn(self, completed: CompletedImage) -> None:
+        """Learn from an image; blocks on disk I/O."""
+        self._calibration.learn(completed)
+        origin = completed.origin
+        if origin.server not in self._origins:
+            self._origins = {**self._origins, origin.server: _of_each_task(origin)}
 
     def of(self, servers: Sequence[ServerReport]) -> tuple[ServerSpeed, ...]:
-        """The speed of each server that gets work, of all where none does; none before one told its model."""
+        """The speed of each server in use, or of all if none is; empty until a server reports its model."""
         profile = self._profile
         if profile is None:
             return ()
@@ -65,19 +66,19 @@ class ServiceTimes:
         )
 
     def best(self, profile: Profile, task: Task = "generation") -> Predictor:
-        """What is known of the server that is known best.
+        """The predictor of the server with the most measurements.
 
         Args:
-            profile: The model's, for what was not measured yet.
-            task: What it is to do.
+            profile: The model's profile, for what has not been measured yet.
+            task: Generation or edit.
         """
         each = [self._cached_predictor(url, profile, task) for url in self._origins]
         return max(each, key=lambda predictor: predictor.pictures, default=Predictor(profile))
 
     def cost(self, work: Work) -> float | None:
-        """What some work costs beside a square picture of the model's usual steps; None where nobody knows.
+        """The cost of some work relative to a square image with the model's default steps; None if unknown.
 
-        As a share it stays the same when all that is learned is that a server is faster or slower.
+        As a ratio, it does not change if a server just becomes faster or slower.
         """
         profile = self._profile
         if profile is None:
@@ -85,13 +86,13 @@ class ServiceTimes:
         usual = self.best(profile).seconds(_usual(profile))
         return self.best(profile, work.task).seconds(work) / usual
 
-    def pace(self, url: str) -> float | None:
-        """Seconds of one server for a unit of that cost; None where it was not measured yet."""
+    def seconds_per_cost(self, url: str) -> float | None:
+        """Seconds that one server needs per unit of cost; None if it has not been measured yet."""
         profile = self._profile
         if profile is None or url not in self._origins:
             return None
-        known = self._cached_predictor(url, profile, "generation")
-        return known.seconds(_usual(profile)) if known.pictures else None
+        predictor = self._cached_predictor(url, profile, "generation")
+        return predictor.seconds(_usual(profile)) if predictor.pictures else None
 
     def _cached_predictor(self, url: str, profile: Profile, task: Task) -> Predictor:
         each = self._origins.get(url)

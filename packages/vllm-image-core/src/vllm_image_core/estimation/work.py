@@ -1,4 +1,4 @@
-"""Work: what a picture asks of a GPU, as far as its time and memory depend on it."""
+"""Work: measure what an image costs a GPU, in megapixels and forward passes."""
 
 from dataclasses import dataclass
 from operator import add
@@ -25,7 +25,7 @@ __all__ = [
 
 
 Task = Literal["generation", "edit"]
-"""What a server does; each follows a law of its own, of the same shape."""
+"""What a server does; each task has its own cost model, of the same form."""
 
 TASKS: Final[tuple[Task, ...]] = ("generation", "edit")
 
@@ -34,12 +34,12 @@ _FORWARDS_UNDER_GUIDANCE: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One picture.
+    """The work of one image.
 
     Attributes:
-        megapixels: Millions of pixels; of an edit, with those of its input pictures.
-        forwards: Forward passes of the transformer: the steps, twice that under guidance.
-        task: Whether it is made from words alone, or from pictures.
+        megapixels: Millions of pixels; for an edit, including those of its input images.
+        forwards: Forward passes of the transformer: the steps, or twice as many with guidance.
+        task: Whether it is generated from text alone, or edits images.
     """
 
     megapixels: float
@@ -53,25 +53,25 @@ class Work:
 
     @classmethod
     def at(cls, size: Size, num_inference_steps: int, *, guided: bool) -> "Work":
-        """The work of a picture of this size with so many steps."""
+        """The work of an image with this size and number of steps."""
         forwards = num_inference_steps * (_FORWARDS_UNDER_GUIDANCE if guided else 1)
         return cls(megapixels=size.megapixels, forwards=forwards)
 
     @property
     def terms(self) -> Terms:
-        """What the coefficients of a `CostLaw` are multiplied with, in its order."""
+        """The factors of the coefficients of a `CostLaw`, in its order."""
         megapixels, forwards = self.megapixels, float(self.forwards)
         step = forwards * megapixels
         return 1.0, megapixels, forwards, step, step * megapixels
 
     @property
     def memory_terms(self) -> Terms:
-        """The same for memory: one for the loaded model, and the picture's megapixels."""
+        """The same for memory: 1 for the loaded model, and the image's megapixels."""
         return 1.0, self.megapixels
 
 
 def coefficients(cost: CostLaw) -> Terms:
-    """The coefficients of a profile's law, in the order of `Work.terms`."""
+    """The coefficients of a profile's cost law, in the order of `Work.terms`."""
     return (
         cost.fixed_seconds,
         cost.seconds_per_megapixel,
@@ -82,14 +82,14 @@ def coefficients(cost: CostLaw) -> Terms:
 
 
 def memory_coefficients(profile: Profile) -> Terms | None:
-    """Gigabytes of the loaded model and of each megapixel; None where the model's need is not known."""
+    """Gigabytes for the loaded model and per megapixel; None if the model's need is unknown."""
     if profile.estimated_vram_gb is None:
         return None
     return profile.estimated_vram_gb, activation_gb_per_megapixel(profile)
 
 
 def activation_gb_per_megapixel(profile: Profile) -> float:
-    """Gigabytes that each megapixel of a running picture takes, by the profile."""
+    """Gigabytes per megapixel of an image in progress, from the profile."""
     return profile.activation_gb_at_1024x1024 / Size(1024, 1024).megapixels
 
 
@@ -98,12 +98,12 @@ _NOTHING: Final[Terms] = (0.0,) * 5
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The work of some pictures together. A law is linear, so their sums are all that it needs.
+    """The work of several images; cost models are linear, so the sums of their terms are enough.
 
     Attributes:
-        terms: The sum of their terms, without those of edits.
-        pictures: How many they are, edits included.
-        edit_terms: The sum of the edits' terms.
+        terms: Sum of the terms of generations.
+        pictures: Number of images, including edits.
+        edit_terms: Sum of the terms of edits.
     """
 
     terms: Terms
@@ -112,11 +112,11 @@ class Load:
 
     @classmethod
     def of(cls, work: Work) -> "Load":
-        """The load of one picture."""
+        """The load of one image."""
         return cls(work.terms, 1) if work.task == "generation" else cls(_NOTHING, 1, work.terms)
 
     def of_task(self, task: Task) -> Terms:
-        """The sum of the terms of one kind."""
+        """The sum of the terms of one task."""
         return self.terms if task == "generation" else self.edit_terms
 
     def __add__(self, other: "Load") -> "Load":
@@ -127,7 +127,7 @@ class Load:
         )
 
     def __mul__(self, factor: float) -> "Load":
-        """So many times this; the number of pictures rounded."""
+        """This load multiplied by a factor, with the number of images rounded."""
         return Load(
             tuple(factor * term for term in self.terms),
             round(factor * self.pictures),
@@ -135,7 +135,7 @@ class Load:
         )
 
     def __sub__(self, other: "Load") -> "Load":
-        """What is left without the other, which is part of this; never below nothing."""
+        """This load without another one that is part of it; never negative."""
         return Load(
             _difference(self.terms, other.terms),
             max(0, self.pictures - other.pictures),
@@ -154,30 +154,30 @@ def _difference(one: Terms, other: Terms) -> Terms:
 
 
 NO_LOAD: Final = Load(_NOTHING, 0)
-"""The load of no picture."""
+"""The load of no images."""
 
 
 _MOST_MEGAPIXELS: Final = Size(1024, 1024).megapixels
-"""A larger input is made so small first (source: vLLM-Omni 0.30.0, the pipelines of FLUX.2)."""
+"""Larger inputs are scaled down to this first (source: vLLM-Omni 0.30.0, the pipelines of FLUX.2)."""
 
 
 def work_of(resolved: ResolvedRequest, profile: Profile) -> Work:
-    """The work of a resolved request, a generation or an edit."""
+    """The work of a resolved request, generation or edit."""
     return edit_work(resolved, profile) if isinstance(resolved, ResolvedEdit) else Work.of(resolved)
 
 
 def edit_work(resolved: ResolvedEdit, profile: Profile) -> Work:
     """The work of a resolved edit.
 
-    The transformer sees the pixels of each input beside those of the result, in each pass. The law of a
-    model that only edits reckons with the first input already. Each layer of a picture that is taken apart
-    counts as a picture.
+    The transformer processes the pixels of each input along with those of the result, in each pass. The
+    cost law of a model that can only edit already includes the first input. If an image is split into
+    layers, each layer counts as an image.
     """
     inputs = [one.picture.size for one in resolved.inputs.images]
     if resolved.inputs.reference_image is not None:
         inputs.append(resolved.inputs.reference_image.picture.size)
     counted = inputs if profile.text_to_image else inputs[1:]
-    beside = sum(min(_MOST_MEGAPIXELS, size.megapixels) for size in counted)
+    input_megapixels = sum(min(_MOST_MEGAPIXELS, size.megapixels) for size in counted)
     steps = resolved.steps_run * (resolved.layers or 1)
     base = Work.at(resolved.size, steps, guided=resolved.guided)
-    return Work(megapixels=base.megapixels + beside, forwards=base.forwards, task="edit")
+    return Work(megapixels=base.megapixels + input_megapixels, forwards=base.forwards, task="edit")

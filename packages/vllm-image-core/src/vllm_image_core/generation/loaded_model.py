@@ -78,7 +78,7 @@ class LoadedModel:
         model = await self.cached()
         if model is not self._met:
             origins = [self.origin(model, server=member.url) for member in self._backend.members]
-            await asyncio.to_thread(self._speeds.meet, model.profile, origins)
+            await asyncio.to_thread(self._speeds.load, model.profile, origins)
             self._met = model
         return model
 

@@ -157,7 +157,7 @@ def _missing(paths: Sequence[Path]) -> int:
 
 
 def time_left(eta: Eta) -> str:
-    """Such as ", about 40 s left (23 pictures on this server)"; nothing where nobody can tell."""
+    """Such as ", about 40 s left (23 images on this server)"; nothing where nobody can tell."""
     return "" if eta.seconds is None else f", {duration(eta.seconds)} left ({eta.basis})"
 
 
