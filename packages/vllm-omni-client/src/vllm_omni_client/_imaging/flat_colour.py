@@ -98,5 +98,5 @@ class FlatColourDetector:
 
 
 def _prediction(kind: int, left: int, up: int) -> int:
-    """Return what a filter subtracts from a byte; Paeth subtracts `left` or, if that is 0, `up`."""
+    """Return what a filter subtracts from a byte; the last one subtracts `left`, or `up` if that is 0."""
     return (0, left, up, (left + up) // 2, left or up)[kind]
