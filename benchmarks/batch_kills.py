@@ -41,7 +41,7 @@ DEADLINE_SECONDS = 60.0
 MOST_KILLS_OF_A_BATCH = 12
 PROCESSES = multiprocessing.get_context("forkserver")
 """Processes of this context start with everything imported."""
-PRELOADED = ("vllm_image_core.studio", "vllm_omni_client._client", "vllm_image_core.models.loader")
+PRELOADED = ("vllm_image_core.studio", "vllm_omni_client._async_client", "vllm_image_core.models.loader")
 
 
 def makes(pipe: Connection, url: str, folder: Path, what: str, name: str) -> None:

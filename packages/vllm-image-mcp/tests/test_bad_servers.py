@@ -112,13 +112,13 @@ async def test_a_server_that_dies_in_mid_request_is_told_with_what_was_asked_for
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
-        pytest.param(200, b"<html><body>nginx</body></html>", "not with whole JSON", id="HTML"),
-        pytest.param(200, b'{"data": [{"b64_json": "iVBORw0KGg', "not with whole JSON", id="cut JSON"),
-        pytest.param(200, b"{}", "data is not right", id="JSON without data"),
-        pytest.param(200, b'{"data": []}', "data is not right", id="no picture"),
-        pytest.param(200, b'{"data": [{"b64_json": "%%%"}]}', "b64_json is not right", id="no base64"),
+        pytest.param(200, b"<html><body>nginx</body></html>", "the body is not valid JSON", id="HTML"),
+        pytest.param(200, b'{"data": [{"b64_json": "iVBORw0KGg', "the body is not valid JSON", id="cut JSON"),
+        pytest.param(200, b"{}", "data is invalid", id="JSON without data"),
+        pytest.param(200, b'{"data": []}', "data is invalid", id="no picture"),
+        pytest.param(200, b'{"data": [{"b64_json": "%%%"}]}', "b64_json is invalid", id="no base64"),
         pytest.param(200, b'{"data": [{"b64_json": "PGh0bWw+"}]}', "got an HTML page", id="no picture in it"),
-        pytest.param(200, b"", "not with whole JSON", id="nothing"),
+        pytest.param(200, b"", "the body is empty", id="nothing"),
         pytest.param(404, b'{"detail":"Not Found"}', "Not Found", id="another server"),
         pytest.param(502, b"<html>Bad Gateway</html>", "502", id="a proxy"),
         pytest.param(500, b"\xff\xfe\x00", "500", id="bytes"),
@@ -147,10 +147,10 @@ async def test_what_is_no_answer_is_told_in_one_line_and_saves_nothing(
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"<html>", "not with whole JSON"),
+        (b"<html>", "the body is not valid JSON"),
         (b'{"data": []}', "lists no model"),
-        (b'{"data": [{"id": 7}]}', "is not right"),
-        (b"[]", "is not right"),
+        (b'{"data": [{"id": 7}]}', "is invalid"),
+        (b"[]", "is invalid"),
     ],
 )
 async def test_a_list_of_models_that_cannot_be_read_is_told(

@@ -64,8 +64,8 @@ def test_any_other_error_of_a_server_is_diagnosed_as_it_is_told() -> None:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (BadReply("junk"), "See whether --vllm-url leads to"),
-        (NotFound("no route", status=404), "See whether --vllm-url leads to"),
+        (BadReply("junk"), "Check that --vllm-url leads to"),
+        (NotFound("no route", status=404), "Check that --vllm-url leads to"),
         (Unauthorized("no", status=401), "as --api-key or VLLM_IMAGE_API_KEY."),
         (RequestTimeout("late"), "Raise --timeout,"),
         (ConnectionLost("broke"), "still running (server_health)"),

@@ -74,7 +74,7 @@ FAULTS = {
     "an empty reply": (b"", 2, "broke"),
     "500": (http(b'{"detail": "it failed"}', 500), 2, "it failed"),
     "502": (http(b"<html>Bad Gateway</html>", 502), 2, "A proxy got no answer"),
-    "504": (http(b"<html>Gateway Time-out</html>", 504), 1, "A proxy gave up before the server"),
+    "504": (http(b"<html>Gateway Time-out</html>", 504), 1, "A proxy timed out before the server"),
     "413": (http(b"<html>Request Entity Too Large</html>", 413), 1, "upload limit"),
     "403": (http(b"<html>Forbidden</html>", 403), 1, "A proxy or firewall"),
 }

@@ -84,7 +84,7 @@ async def test_a_format_that_was_asked_for_is_refused_where_a_release_has_none(
         png = await client.call_tool("generate_image", {"prompt": "a fox", "output_format": "png", **SMALL})
         webp = await client.call_tool("generate_image", {"prompt": "a fox", "output_format": "webp", **SMALL})
     assert (png.is_error, webp.is_error) == (False, True)
-    assert "0.18.0 does not know output_format" in str(webp.content)
+    assert "0.18.0 does not support output_format" in str(webp.content)
 
 
 @pytest.mark.parametrize("era", ["2025-11-25"])

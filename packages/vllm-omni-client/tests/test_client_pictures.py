@@ -31,7 +31,7 @@ from vllm_omni_client import (
     ServerError,
     UnsupportedParameter,
 )
-from vllm_omni_client._protocol.picture_file import in_format_of
+from vllm_omni_client._protocol.picture_file import with_file_format
 from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 Script = Callable[[socket.socket, bytes], bool]
@@ -185,12 +185,12 @@ def test_a_second_attempt_writes_the_file_anew(ask: Ask, serve: Serve, tmp_path:
 @pytest.mark.parametrize("fields", [{"n": 2}, {"layers": 3}])
 def test_a_file_takes_one_picture(ask: Ask, serve: Serve, tmp_path: Path, fields: dict[str, object]) -> None:
     server = Server()
-    with pytest.raises(InvalidParameter, match="one picture"):
+    with pytest.raises(InvalidParameter, match="one image"):
         ask(serve(server), "generate_image", FOX.model_copy(update=fields), into=tmp_path / "x.png")
     (tmp_path / "fox.png").write_bytes(b"mine")
     with pytest.raises(InvalidParameter, match="into: "):
         ask(serve(server), "generate_image", FOX, into=5)
-    with pytest.raises(InvalidParameter, match="a file already"):
+    with pytest.raises(InvalidParameter, match="already exists"):
         ask(serve(server), "generate_image", FOX, into=str(tmp_path / "fox.png"))
     assert server.asked == []
 
@@ -212,8 +212,8 @@ def test_whole_pictures_are_kept_beside_a_damaged_one(ask: Ask, serve: Serve, *,
     reply = ask(serve(Server(generations=http(body))), "generate_image", request)
     assert isinstance(reply, ImageGenerationReply)
     assert [image.bytes for image in reply.data] == [PNG, PNG]
-    assert reply.warnings[0].startswith("Picture 1 came damaged, and was left out: the PNG is cut off")
-    assert not any("of 3 pictures came" in warning for warning in reply.warnings)
+    assert reply.warnings[0].startswith("Image 1 arrived damaged and was omitted: the PNG is cut off")
+    assert not any("of 3 images arrived" in warning for warning in reply.warnings)
 
 
 def test_a_reply_of_damaged_pictures_alone_is_none(ask: Ask, serve: Serve) -> None:
@@ -228,10 +228,10 @@ def test_files_come_bare_or_in_a_zip(ask: Ask, serve: Serve) -> None:
     assert isinstance(reply, ImageGenerationReply)
     assert [image.bytes for image in reply.data] == [PNG, PNG]
     assert (reply.size, reply.output_format, reply.metrics) == ("1x1", "png", None)
-    assert reply.warnings == ("Pictures 0 and 1 are the same, byte for byte.",)
+    assert reply.warnings == ("Images 0 and 1 are identical, byte for byte.",)
     one = ask(serve(Server(generations=http(PNG))), "generate_image", request)
     assert isinstance(one, ImageGenerationReply)
-    assert one.warnings == ("1 of 2 pictures came; missing: 1.",)
+    assert one.warnings == ("1 of 2 images arrived; missing: 1.",)
 
 
 def test_a_zip_that_unpacks_to_more_than_was_asked_for_is_refused(ask: Ask, serve: Serve) -> None:
@@ -269,7 +269,7 @@ def test_a_reply_says_how_it_came_about(ask: Ask, serve: Serve) -> None:
             waited_seconds=0.0,
         ),
     )
-    assert reply.warnings == ("Picture 0 is 1x1, and not 8x8.",)
+    assert reply.warnings == ("Image 0 is 1x1, not 8x8.",)
     assert (reply.data[0].format, str(reply.data[0].size)) == ("png", "1x1")
 
 
@@ -306,7 +306,7 @@ def test_an_edit_goes_straight_to_its_file(ask: Ask, serve: Serve, tmp_path: Pat
     assert isinstance(saved, SavedImage)
     assert (saved.path, saved.seed, saved.length, saved.receipt.requested) == (path, 3, len(PNG), request)
     assert path.read_bytes() == PNG
-    with pytest.raises(InvalidParameter, match="there is a file already"):
+    with pytest.raises(InvalidParameter, match="the file already exists"):
         ask(serve(server), "edit_image", request, PNG, into=path)
     assert ask(serve(server), "edit_image", request, PNG, into=path, overwrite=True)
     assert server.paths == ["/v1/images/edits"] * 2
@@ -317,14 +317,14 @@ def test_an_edit_that_fails_leaves_no_file(ask: Ask, serve: Serve, tmp_path: Pat
     server = Server(edits=http(IN_JSON[:-30]))
     with pytest.raises(BadReply):
         ask(serve(server), "edit_image", ImageEditRequest(prompt="blue"), PNG, into=tmp_path / "blue.png")
-    with pytest.raises(InvalidParameter, match="takes one picture"):
+    with pytest.raises(InvalidParameter, match="takes one image"):
         ask(serve(server), "edit_image", ImageEditRequest(prompt="blue", n=2), PNG, into=tmp_path / "b.png")
     assert not list(tmp_path.iterdir())
 
 
 def test_an_edit_of_an_address_is_not_sent(ask: Ask, serve: Serve) -> None:
     server = Server()
-    with pytest.raises(InvalidParameter, match="is an address"):
+    with pytest.raises(InvalidParameter, match="is a URL"):
         ask(serve(server), "edit_image", ImageEditRequest(prompt="blue"), "http://10.0.0.1/x.png")
     assert server.asked == []
 
@@ -388,7 +388,7 @@ def test_another_version_is_asked_anew(serve: Serve) -> None:
 def test_what_this_server_would_ignore_is_refused_and_not_sent(ask: Ask, serve: Serve) -> None:
     server = Server(version=http(b'{"version":"0.14.0"}'), generations=http(IN_JSON))
     request = FOX.model_copy(update={"output_format": "webp"})
-    with pytest.raises(UnsupportedParameter, match=r"vLLM-Omni 0\.14\.0 does not know output_format"):
+    with pytest.raises(UnsupportedParameter, match=r"vLLM-Omni 0\.14\.0 does not support output_format"):
         ask(serve(server), "generate_image", request, settings=ASKED)
     assert server.paths == ["/version", "/openapi.json"]
     reply = ask(serve(server), "generate_image", request, settings={**ASKED, "strict": False})
@@ -474,7 +474,7 @@ async def test_closing_the_async_client_ends_its_waits(serve: Serve) -> None:
         drawing = asyncio.create_task(client.generate_image(FOX))
         await waiting.wait()
         await client.aclose()
-        with pytest.raises(ConnectionLost, match="closed while the call was under way"):
+        with pytest.raises(ConnectionLost, match="closed while the call was in progress"):
             await drawing
 
 
@@ -499,7 +499,7 @@ def test_closing_the_client_ends_the_calls_of_other_threads(
     thread.join(5)
     assert not thread.is_alive()
     assert [type(error) for error in ended] == [ConnectionLost]
-    assert "closed while the call was under way" in ended[0].message
+    assert "closed while the call was in progress" in ended[0].message
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
@@ -536,9 +536,9 @@ def test_the_extension_of_a_file_decides_the_format_where_the_request_does_not(
 ) -> None:
     generation = FOX.model_copy(update={"output_format": asked})
     edit = ImageEditRequest(prompt="a fox").model_copy(update={"output_format": asked})
-    assert in_format_of(generation, name).output_format == sent
-    assert in_format_of(edit, Path(name)).output_format == sent
-    assert in_format_of(generation, None).output_format == asked
+    assert with_file_format(generation, name).output_format == sent
+    assert with_file_format(edit, Path(name)).output_format == sent
+    assert with_file_format(generation, None).output_format == asked
 
 
 def test_a_file_named_jpg_is_asked_for_as_a_jpeg(ask: Ask, serve: Serve, tmp_path: Path) -> None:

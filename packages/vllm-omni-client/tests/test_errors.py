@@ -85,10 +85,10 @@ def test_a_message_is_one_printable_line_of_at_most_500_characters() -> None:
 
 def test_a_question_that_timed_out_is_not_advised_to_take_fewer_steps() -> None:
     asked = replace(EXCHANGE, method="GET", url="http://gpu:8000/v1/models")
-    question = RequestTimeout("no whole answer", exchange=asked)
+    question = RequestTimeout("no complete reply", exchange=asked)
     assert "server hangs" in question.next_step
     assert "steps" not in question.next_step
-    assert "fewer steps" in RequestTimeout("no whole answer", exchange=EXCHANGE).next_step
+    assert "fewer steps" in RequestTimeout("no complete reply", exchange=EXCHANGE).next_step
 
 
 def test_a_message_is_never_empty() -> None:
@@ -131,7 +131,7 @@ def test_an_error_says_whether_gpu_time_was_probably_spent(error: OmniError, spe
 
 def test_what_was_tried_is_written_on_the_error_itself() -> None:
     error = ConnectionLost("x")
-    assert error.after(EXCHANGE, gpu_spent="yes") is error
+    assert error.with_attempts(EXCHANGE, gpu_spent="yes") is error
     assert (error.exchange, error.gpu_spent) == (EXCHANGE, "yes")
 
 

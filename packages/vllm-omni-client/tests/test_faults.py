@@ -451,7 +451,7 @@ def test_t13_a_huge_body_is_refused_while_it_comes(ask: Ask, serve: Serve, head:
         return False
 
     error = failure(ask, serve(flood), "get_models", max_retries=0)
-    assert error.message == "the server's answer is more than 1048576 bytes long"
+    assert error.message == "the server's reply is more than 1048576 bytes long"
     assert sent < 32
 
 

@@ -279,7 +279,7 @@ def test_h11_a_success_without_a_picture_is_a_bad_reply(draw: Draw, asked: Asked
 
 def test_h12_an_error_within_a_success_is_told(draw: Draw) -> None:
     error = failure(draw, http(told(error={"message": "it failed"})), max_retries=0)
-    assert error.message == "the server answered 200, but with an error inside: it failed"
+    assert error.message == "the server answered 200, but the body contains an error: it failed"
 
 
 @pytest.mark.usefixtures("decoder")
@@ -287,7 +287,7 @@ def test_h12_an_error_within_a_success_is_told(draw: Draw) -> None:
 def test_h13_junk_in_the_base64_is_refused(draw: Draw, text: str) -> None:
     error = failure(draw, http(told(data=[{"b64_json": text}])), max_retries=0)
     assert type(error) is BadReply
-    assert "data.0.b64_json is not right: not base64" in error.message
+    assert "data.0.b64_json is invalid: not base64" in error.message
 
 
 def test_h14_a_data_url_is_read_and_an_address_is_not_fetched(draw: Draw, asked: Asked) -> None:
@@ -302,7 +302,7 @@ def test_h14_a_data_url_is_read_and_an_address_is_not_fetched(draw: Draw, asked:
 def test_h15_another_format_is_kept_and_told(draw: Draw, kind: str, name: str) -> None:
     reply = draw(http(pictures(encoded(kind), output_format="png")))
     assert reply.data[0].format == name
-    assert reply.warnings == (f"Picture 0 is {name.upper()}, and not PNG.",)
+    assert reply.warnings == (f"Image 0 is {name.upper()}, not PNG.",)
 
 
 DAMAGED = {
@@ -354,14 +354,14 @@ def test_h17_a_picture_that_would_unpack_to_gigabytes_is_refused(draw: Draw, dat
 def test_h18_another_size_is_kept_and_told(draw: Draw) -> None:
     reply = draw(http(pictures(encoded(size=(64, 64)), size="4x3")))
     assert reply.data[0].size == (64, 64)
-    assert reply.warnings == ("Picture 0 is 64x64, and not 4x3.",)
+    assert reply.warnings == ("Image 0 is 64x64, not 4x3.",)
 
 
 @pytest.mark.parametrize(
     ("colours", "words"),
     [
-        (["red"], "1 of 2 pictures came; missing: 1."),
-        (["red", "green", "blue"], "3 pictures came, and 2 was asked for."),
+        (["red"], "1 of 2 images arrived; missing: 1."),
+        (["red", "green", "blue"], "3 images arrived instead of 2."),
     ],
 )
 def test_h19_another_number_is_kept_and_told(draw: Draw, colours: list[str], words: str) -> None:
@@ -373,7 +373,7 @@ def test_h19_another_number_is_kept_and_told(draw: Draw, colours: list[str], wor
 
 def test_h20_the_same_picture_twice_is_told(draw: Draw) -> None:
     reply = draw(http(pictures(PNG, PNG)), parsed=REQUEST.model_copy(update={"n": 2}))
-    assert reply.warnings == ("Pictures 0 and 1 are the same, byte for byte.",)
+    assert reply.warnings == ("Images 0 and 1 are identical, byte for byte.",)
 
 
 FLAT = {
@@ -390,11 +390,11 @@ COLOURS = ("#000000", "#000000", "#000000", "#777777", "#ff0000")
 def test_h21_a_picture_of_one_colour_is_told(draw: Draw, tmp_path: Path, data: bytes, colour: str) -> None:
     reply = draw(http(pictures(PNG, data)), parsed=REQUEST.model_copy(update={"n": 2, "size": None}))
     assert [image.flat_colour for image in reply.data] == [None, colour]
-    assert reply.warnings == (f"Picture 1 is one colour all over, {colour}; something may have failed.",)
+    assert reply.warnings == (f"Image 1 has only one colour, {colour}; the generation may have failed.",)
     kept = draw(
         http(pictures(data)), into=tmp_path / "flat.png", parsed=REQUEST.model_copy(update={"size": None})
     )
-    assert kept.warnings == (f"The picture is one colour all over, {colour}; something may have failed.",)
+    assert kept.warnings == (f"The image has only one colour, {colour}; the generation may have failed.",)
 
 
 def test_h21_a_picture_with_one_other_pixel_is_not_told(draw: Draw) -> None:
@@ -500,7 +500,7 @@ def test_a_proxy_that_gave_up_is_told_and_the_request_not_sent_again(
     draw: Draw, asked: Asked, status: int
 ) -> None:
     error = failure(draw, http(HTML, status), max_retries=5)
-    assert error.next_step.startswith("A proxy gave up before the server; raise its timeout")
+    assert error.next_step.startswith("A proxy timed out before the server answered; raise")
     assert (error.gpu_spent, asked.pictures()) == ("unknown", 1)
 
 

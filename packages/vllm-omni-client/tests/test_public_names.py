@@ -1,7 +1,10 @@
 """The public names: these and no others, and wire types without a connection."""
 
+import ast
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
 import vllm_omni_client
@@ -10,6 +13,7 @@ PUBLIC = [
     "AsyncOmniClient",
     "BadReply",
     "BadRequest",
+    "CallReport",
     "Capabilities",
     "ConnectionLost",
     "EngineDead",
@@ -29,7 +33,6 @@ PUBLIC = [
     "OmniError",
     "OutOfGpuMemory",
     "PictureSize",
-    "Receipt",
     "ReplyImage",
     "RequestTimeout",
     "SavedImage",
@@ -56,6 +59,24 @@ def test_each_public_name_is_there_under_its_own_name(name: str) -> None:
 def test_no_other_name_is_there() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Client'"):
         _ = vllm_omni_client.Client  # type: ignore[attr-defined]  # the point of the test
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    package = Path(vllm_omni_client.__file__).parent
+    names = Counter(
+        node.name
+        for path in package.rglob("*.py")
+        if "simulator" not in path.relative_to(package).parts
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, number in names.items() if number > 1] == []
+
+
+@pytest.mark.parametrize("name", ["generate_image", "edit_image"])
+def test_both_clients_document_their_own_arguments(name: str) -> None:
+    for client in (vllm_omni_client.AsyncOmniClient, vllm_omni_client.OmniClient):
+        assert "Args:" in (vars(client)[name].__doc__ or "")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_without_pillow_it_is_said_what_to_install() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout == "pictures are unpacked with Pillow: pip install pillow\n"
+    assert done.stdout == "decoding images requires Pillow: pip install pillow\n"
 
 
 def test_times_are_in_seconds_and_memory_is_in_mib() -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 from vllm_omni_client import uploads as module
 from vllm_omni_client._protocol.multipart import multipart
 from vllm_omni_client.errors import InvalidParameter
-from vllm_omni_client.uploads import InputImage, Upload, uploads
+from vllm_omni_client.uploads import InputImage, Upload, read_uploads
 
 IMAGE = Image.new("RGB", (4, 3), "red")
 
@@ -35,13 +35,13 @@ def path(tmp_path: Path) -> Path:
 def test_a_picture_may_be_a_path_bytes_a_file_or_a_pillow_image(path: Path) -> None:
     with path.open("rb") as file:
         images: list[InputImage] = [path, str(path), file, io.BytesIO(png())]
-        assert uploads(images) == (Upload(field="image", format="png", content=png()),) * 4
+        assert read_uploads(images) == (Upload(field="image", format="png", content=png()),) * 4
     others: list[InputImage] = [png(), bytearray(png()), memoryview(png()), IMAGE]
-    assert uploads(others) == (Upload(field="image", format="png", content=png()),) * 4
+    assert read_uploads(others) == (Upload(field="image", format="png", content=png()),) * 4
 
 
 def test_a_single_picture_needs_no_list() -> None:
-    assert [one.field for one in uploads(png(), mask_image=IMAGE, reference_image=png())] == [
+    assert [one.field for one in read_uploads(png(), mask_image=IMAGE, reference_image=png())] == [
         "image",
         "mask_image",
         "reference_image",
@@ -61,25 +61,25 @@ def test_a_single_picture_needs_no_list() -> None:
     ],
 )
 def test_an_address_is_refused_with_the_reason(address: str | Path) -> None:
-    with pytest.raises(InvalidParameter, match="is an address") as caught:
-        uploads(address)
+    with pytest.raises(InvalidParameter, match="is a URL") as caught:
+        read_uploads(address)
     assert caught.value.parameter == "image"
 
 
 @pytest.mark.parametrize("images", [[], [png()] * 5])
 def test_one_to_four_pictures_are_taken(images: list[InputImage]) -> None:
-    with pytest.raises(InvalidParameter, match="1 to 4 pictures"):
-        uploads(images)
+    with pytest.raises(InvalidParameter, match="1 to 4 images"):
+        read_uploads(images)
 
 
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (b"GIF89a", "neither PNG nor JPEG nor WebP"),
+        (b"GIF89a", "is not a PNG, JPEG or WebP"),
         ("/nowhere/fox.png", "cannot be read"),
         ("a\0b", "cannot be read"),
         (io.StringIO("x"), "opened for text"),
-        (7, "int is no path"),
+        (7, "int is not a path"),
         (Image.new("CMYK", (4, 3)), r"cannot write mode CMYK as PNG.*convert\(.RGB"),
         (Image.new("RGB", (0, 0)), "cannot be sent as PNG"),
         (Image.open(io.BytesIO(half_a_jpeg())), "truncated"),
@@ -87,7 +87,7 @@ def test_one_to_four_pictures_are_taken(images: list[InputImage]) -> None:
 )
 def test_what_is_no_picture_is_refused(image: InputImage, words: str) -> None:
     with pytest.raises(InvalidParameter, match=words):
-        uploads(png(), mask_image=image)
+        read_uploads(png(), mask_image=image)
 
 
 def test_a_picture_that_is_too_large_is_not_read_to_its_end(
@@ -96,11 +96,11 @@ def test_a_picture_that_is_too_large_is_not_read_to_its_end(
     monkeypatch.setattr(module, "MOST_UPLOAD_BYTES", 10)
     for image in (path, png(), io.BytesIO(png())):
         with pytest.raises(InvalidParameter, match="more than 10 bytes"):
-            uploads(image)
+            read_uploads(image)
 
 
 def test_a_form_has_its_fields_and_then_its_files() -> None:
-    kind, body = multipart([("prompt", "blå")], uploads([png()], mask_image=png()))
+    kind, body = multipart([("prompt", "blå")], read_uploads([png()], mask_image=png()))
     boundary = kind.removeprefix("multipart/form-data; boundary=").encode()
     parts = body.split(b"--" + boundary)
     assert parts[1] == b'\r\ncontent-disposition: form-data; name="prompt"\r\n\r\n' + "blå\r\n".encode()

@@ -543,6 +543,6 @@ def _connect(
 ) -> Backend:
     if not isinstance(server, str):
         return server
-    from vllm_omni_client._client import AsyncOmniClient  # noqa: PLC0415 - httpx is slow to import
+    from vllm_omni_client._async_client import AsyncOmniClient  # noqa: PLC0415 - httpx is slow to import
 
     return AsyncOmniClient(server, api_key=api_key, timeout=timeout, max_retries=max_retries)

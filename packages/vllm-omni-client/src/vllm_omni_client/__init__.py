@@ -1,10 +1,11 @@
-"""A typed client for the image API of vLLM-Omni: its public names, each imported when it is first used."""
+"""Export the client's public names, importing each one on first use."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from vllm_omni_client._client import AsyncOmniClient, OmniClient
+    from vllm_omni_client._async_client import AsyncOmniClient
+    from vllm_omni_client._client import OmniClient
     from vllm_omni_client._imaging.picture import PictureSize
     from vllm_omni_client.capabilities import Capabilities
     from vllm_omni_client.edits import ImageEditRequest
@@ -78,27 +79,26 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "AsyncOmniClient": "_client",
-    "OmniClient": "_client",
+    "AsyncOmniClient": "_async_client",
+    "CallReport": "receipt",
     "Capabilities": "capabilities",
-    "FailedAttempt": "receipt",
-    "ImageEditRequest": "edits",
-    "PictureSize": "picture",
-    "Receipt": "receipt",
-    "SavedImage": "saved",
-    "ServerMetrics": "metrics",
     "GenerationMetrics": "models",
+    "ImageEditRequest": "edits",
     "ImageGenerationReply": "models",
     "ImageGenerationRequest": "models",
     "Lora": "models",
     "ModelCard": "models",
     "ModelList": "models",
+    "OmniClient": "_client",
+    "PictureSize": "_imaging.picture",
     "ReplyImage": "models",
+    "SavedImage": "saved",
+    "ServerMetrics": "metrics",
 }
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name from its module, so that wire types come without httpx."""
+    """Import a public name from its module, so that request and reply types do not import httpx."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)

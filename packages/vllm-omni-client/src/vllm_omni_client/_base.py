@@ -1,21 +1,22 @@
-"""Caller: what both clients have, and how they show themselves."""
+"""Hold the state that both clients share: settings, call flows and what is known about the server."""
 
 from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.flows import Flows
 from vllm_omni_client._protocol.known_server import KnownServer
 from vllm_omni_client.capabilities import Capabilities
+from vllm_omni_client.errors import ConnectionLost, InvalidParameter
 
 
-class Caller:
-    """Where the server is, what is known of it, and what calls of it do.
+class BaseClient:
+    """A client's state that does not depend on how it does I/O.
 
     Args:
-        connection: Where it is, and what is allowed.
-        strict: Whether a field that it would ignore in silence is an error.
-        capabilities: What it can do, for a caller who knows.
+        connection: The server's address, the key and the limits.
+        strict: Whether a field that the server would silently ignore is an error.
+        capabilities: What the server can do, if the caller knows.
 
     Attributes:
-        base_url: The server's address, without a slash, a `/v1` or a user name.
+        base_url: The server's address, without a trailing slash, `/v1` or user name.
     """
 
     def __init__(
@@ -28,5 +29,21 @@ class Caller:
         self._flows = Flows(connection, self._server)
 
     def __repr__(self) -> str:
-        # One whose arguments were refused has no address; a traceback that shows locals asks for its repr.
+        # A client whose arguments were refused has no address, but a traceback that shows locals asks for
+        # its repr.
         return f"{type(self).__name__}({getattr(self, 'base_url', None)!r})"
+
+
+def require_open(*, closed: bool) -> None:
+    """Refuse to use a closed client.
+
+    Raises:
+        InvalidParameter: It is closed.
+    """
+    if closed:
+        raise InvalidParameter("this client is closed; create a new one")
+
+
+def closed_in_flight() -> ConnectionLost:
+    """Return the error of a call that was in progress when its client was closed."""
+    return ConnectionLost("this client was closed while the call was in progress")

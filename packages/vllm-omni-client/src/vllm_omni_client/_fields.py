@@ -1,4 +1,4 @@
-"""Fields: the types that requests are written with, and how a wrong value is refused by name."""
+"""Define the strict types of request fields and turn validation errors into InvalidParameter."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from vllm_omni_client.errors import InvalidParameter
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 STRICT: Final = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-"""True, "7" and 7.0 are no integers; NaN and infinity are no numbers; unknown fields are refused."""
+"""True, "7" and 7.0 are not integers, NaN and infinity are not numbers, unknown fields are refused."""
 
 _INT64_MIN: Final = -(2**63)
 _INT64_MAX: Final = 2**63 - 1
@@ -22,11 +22,11 @@ _SIZE: Final = re.compile(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
 
 
 def _encodable(value: str) -> str:
-    """Refuse text that UTF-8 cannot carry, such as half of an emoji."""
+    """Refuse text that UTF-8 cannot encode, such as half of an emoji."""
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError("holds a lone surrogate, which is no character") from error
+        raise ValueError("contains a lone surrogate, which is not a character") from error
     return value
 
 
@@ -36,7 +36,7 @@ def _encodable_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 def size_text(value: str) -> str:
-    """Refuse what is no size in pixels."""
+    """Refuse text that is not a size in pixels."""
     if _NUMBERS.fullmatch(value) and not _SIZE.fullmatch(value):
         raise ValueError("width and height must be 1 to 99999 pixels each, such as 1024x1024")
     if not _SIZE.fullmatch(value):
@@ -51,12 +51,12 @@ JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_encodable_json)]
 
 
 def refusal(error: ValidationError) -> InvalidParameter:
-    """Say the first of pydantic's complaints in one line."""
+    """Return pydantic's first complaint as a one-line error that names the field."""
     complaint = error.errors(include_url=False)[0]
     parameter = ".".join(str(part) for part in complaint["loc"])
     value = printable(repr(complaint["input"]), limit=_SHOWN_VALUE)
-    words = complaint["msg"].removeprefix("Value error, ")
+    reason = complaint["msg"].removeprefix("Value error, ")
     if not parameter:
-        return InvalidParameter(words)
+        return InvalidParameter(reason)
     what = f"{parameter} = {value}" if complaint["type"] != "missing" else parameter
-    return InvalidParameter(f"{what}: {words}", parameter=parameter)
+    return InvalidParameter(f"{what}: {reason}", parameter=parameter)

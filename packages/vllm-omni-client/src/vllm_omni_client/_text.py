@@ -1,18 +1,18 @@
-"""Printable text: foreign words cut down to one bounded line that is safe to show."""
+"""Turn untrusted text into one bounded, printable line."""
 
 from collections.abc import Iterator
 from typing import Final
 
 _CUT_MARK: Final = "…"
-# How many characters are looked at for each one that is shown: bounds the work on a hostile text.
+# Characters read per character shown; bounds the work on hostile text.
 _LOOK_AHEAD: Final = 8
 
 
 def printable(text: str, *, limit: int) -> str:
     """Return `text` as one printable line of at most `limit` characters.
 
-    Runs of white space become one space. Control characters, bidirectional overrides, zero-width
-    characters and lone surrogates are dropped (whatever `str.isprintable` refuses).
+    Runs of white space become one space. Characters that `str.isprintable` refuses are dropped: control
+    characters, bidirectional overrides, zero-width characters and lone surrogates.
     """
     line = " ".join("".join(_printable(text[: limit * _LOOK_AHEAD])).split())
     return line if len(line) <= limit else line[: limit - len(_CUT_MARK)] + _CUT_MARK

@@ -1,6 +1,6 @@
-"""Capabilities: which fields and routes a server has, from its own description or from its version.
+"""Find out which fields and routes a server has, from its OpenAPI description or its version.
 
-Sources: `/openapi.json`, and where a server hides it, the request models and routes in the wheels of
+Sources: `/openapi.json`, and if a server hides it, the request models and routes in the wheels of
 vLLM-Omni 0.14.0, 0.16.0, ... 0.30.0 (`entrypoints/openai/protocol/images.py`, `api_server.py`).
 """
 
@@ -52,13 +52,13 @@ class Capabilities:
     """What a server can do.
 
     Attributes:
-        source: "openapi" (it described itself), "version" (a table says so), or "unknown" (it tells
-            neither, so nothing is held against any field).
-        version: What `/version` says; None when it says nothing.
+        source: "openapi" (the server's own description), "version" (this module's table), or "unknown" (the
+            server reports neither, so every field is assumed to work).
+        version: The reply of `/version`; None if there is none.
         generation_fields: The fields of `POST /v1/images/generations`.
         edit_fields: The form fields of `POST /v1/images/edits`.
-        routes: The paths that it answers.
-        sends_files: Whether `response_format="file"` sends the picture's own bytes.
+        routes: The paths that the server answers.
+        sends_files: Whether `response_format="file"` returns the image's own bytes.
     """
 
     source: Source = "unknown"
@@ -70,7 +70,7 @@ class Capabilities:
 
     @classmethod
     def of_version(cls, version: str | None) -> Self:
-        """Return what the table says of a version such as "0.26.0"; unknown for one that is no version."""
+        """Return the table's entry for a version such as "0.26.0"; "unknown" if it is not a version."""
         numbers = numbers_of(version)
         if numbers is None:
             return cls(version=version)
@@ -85,7 +85,7 @@ class Capabilities:
 
     @classmethod
     def of_openapi(cls, description: bytes, version: str | None) -> Self:
-        """Return what `/openapi.json` says; where it says nothing of pictures, what the version says."""
+        """Return what `/openapi.json` says; if it does not mention images, what the version implies."""
         document = _json(description)
         generations = _properties(document, GENERATIONS_PATH, "application/json")
         if not generations:
@@ -101,17 +101,17 @@ class Capabilities:
         )
 
     def takes(self, route: Route, field: str) -> bool:
-        """Say whether a field is read there; what is not known of is not held against it."""
+        """Say whether a route reads a field; True if it is not known."""
         fields = self.generation_fields if route == "generations" else self.edit_fields
         return field in fields or not fields
 
     def has(self, path: str) -> bool:
-        """Say whether the server answers a path; True when it is not known."""
+        """Say whether the server answers a path; True if it is not known."""
         return path in self.routes or not self.routes
 
     @property
     def numbers(self) -> Version | None:
-        """The first two numbers of the version, which are vLLM-Omni's too; None when not known."""
+        """The first two numbers of the version, which match vLLM-Omni's; None if unknown."""
         return numbers_of(self.version)
 
 
@@ -122,7 +122,7 @@ def numbers_of(version: str | None) -> Version | None:
 
 
 def _until(table: Mapping[Version, str], version: Version) -> frozenset[str]:
-    """Return what the rows up to a version list; an older server than the first row is taken for it."""
+    """Return everything that the rows up to a version list; an even older server gets the first row."""
     first = min(table)
     return frozenset(
         name for since, names in table.items() if since <= max(version, first) for name in names.split()
@@ -147,7 +147,7 @@ def _member(value: object, *names: str) -> object:
 
 
 def _resolve(document: object, schema: object) -> object:
-    """Follow a reference such as "#/components/schemas/Name", or the one of an `allOf`."""
+    """Follow a reference such as "#/components/schemas/Name", also inside an `allOf`."""
     parts = _member(schema, "allOf")
     if isinstance(parts, list) and parts:
         schema = cast("list[object]", parts)[0]

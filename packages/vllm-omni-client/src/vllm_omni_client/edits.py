@@ -1,7 +1,7 @@
-"""Edits: a request that changes pictures, and the pictures that go with it.
+"""Define the request type of `POST /v1/images/edits`.
 
 Source of fields: `edit_images` in `vllm_omni/entrypoints/openai/api_server.py` of vLLM-Omni 0.30.0. The
-server checks no bounds of n, steps, guidance and strength here; these are those of generations.
+server does not check the bounds of n, steps, guidance and strength here, so those of generations apply.
 """
 
 from typing import Annotated, ClassVar, Literal, Self
@@ -21,13 +21,13 @@ from vllm_omni_client.errors import InvalidParameter
 from vllm_omni_client.models import Lora
 
 _AUTO = "auto"
-# Starlette refuses a form field of more than 1 MiB that is no file.
+# Starlette refuses a form field of more than 1 MiB that is not a file.
 _MAX_FIELD_BYTES = 1024 * 1024
 
 
 def _fits_in_a_form(value: str) -> str:
     if len(value.encode()) > _MAX_FIELD_BYTES:
-        raise ValueError("is longer than the 1 MiB that the server takes in a form field")
+        raise ValueError("is longer than 1 MiB, the server's limit for a form field")
     return value
 
 
@@ -40,36 +40,36 @@ FormText = Annotated[Text, AfterValidator(_fits_in_a_form)]
 
 
 class ImageEditRequest(BaseModel):
-    """A request to `POST /v1/images/edits` without its pictures; what is None is not sent.
+    """A request to `POST /v1/images/edits`, without its images; fields that are None are not sent.
 
     Attributes:
-        prompt: What to change.
-        model: The served name; None is always right.
-        n: How many pictures from one forward pass, 1 to 10.
-        size: "WIDTHxHEIGHT" in pixels, or "auto": the size of the first picture.
-        response_format: Only "b64_json" is known here.
+        prompt: How to change the images.
+        model: The served name; None always works.
+        n: Images per forward pass, 1 to 10.
+        size: "WIDTHxHEIGHT" in pixels, or "auto" for the size of the first image.
+        response_format: Edits support only "b64_json".
         output_format: "png", "jpeg" or "webp".
         output_compression: 0 to 100. JPEG and WebP: quality. PNG: 100 is uncompressed, 0 is the smallest.
-        background: Such as "auto" or "transparent"; for models that draw transparency.
+        background: Such as "auto" or "transparent", for models that support transparency.
         user: A name for the caller; the server does not use it.
-        negative_prompt: What not to draw.
+        negative_prompt: What the image should not show.
         num_inference_steps: 1 to 200.
         guidance_scale: 0 to 20.
-        guidance_scale_2: 0 to 20; only for models with two.
+        guidance_scale_2: 0 to 20; only for models with two guidance scales.
         true_cfg_scale: 0 to 20.
-        strength: 0 to 1: how far the picture may go from the one that was given.
-        seed: -2**63 to 2**63 - 1. Left out, the client draws one, and the reply tells it.
-        generator_device: "cpu" or "cuda": where the noise is drawn.
+        strength: 0 to 1: how far the result may depart from the input image.
+        seed: -2**63 to 2**63 - 1. If omitted, the client draws one and reports it in the reply.
+        generator_device: "cpu" or "cuda": where the noise is generated.
         lora: An adapter for this request.
         layers: 2 to 10; only for layered models.
-        resolution: 640 or 1024, in place of a size; only for layered models.
+        resolution: 640 or 1024, instead of a size; only for layered models.
         bot_task: HunyuanImage-3.0 only.
         sys_type: HunyuanImage-3.0 only.
         system_prompt: HunyuanImage-3.0 only.
-        return_stage_metrics: Ask for `metrics` per stage.
+        return_stage_metrics: Whether to return `metrics` per stage.
 
     Raises:
-        InvalidParameter: A value is of the wrong type or outside of its bounds.
+        InvalidParameter: A value has the wrong type or is out of range.
     """
 
     model_config: ClassVar[ConfigDict] = STRICT
@@ -111,7 +111,7 @@ class ImageEditRequest(BaseModel):
         return request
 
     def to_form(self) -> list[tuple[str, str]]:
-        """Return the form fields to send, without those that are None."""
+        """Return the form fields to send, without fields that are None."""
         fields = self.model_dump(exclude_none=True, exclude={"lora"})
         form = [(name, _form_text(value)) for name, value in fields.items()]
         return form if self.lora is None else [*form, ("lora", self.lora.model_dump_json(exclude_none=True))]

@@ -1,28 +1,28 @@
-"""Errors: what can go wrong between a caller and a vLLM-Omni server.
+"""Define every error that a call to a vLLM-Omni server can raise, and what each one means.
 
     OmniError
-    ├── InvalidParameter          refused here; nothing was sent
-    │   └── UnsupportedParameter  this server would ignore it in silence: .version
+    ├── InvalidParameter          refused by the client; nothing was sent
+    │   └── UnsupportedParameter  this server would silently ignore it: .version
     ├── ServerUnreachable         no connection: .reason is refused, dns, timeout, tls or other
-    ├── RequestTimeout            no whole answer within the total deadline, or silence beyond `read_timeout`
-    ├── ConnectionLost            the connection broke after the request was sent; the outcome is unknown
-    ├── BadReply                  the server answered, but not with what it promises
+    ├── RequestTimeout            no complete reply within the total deadline, or silence past `read_timeout`
+    ├── ConnectionLost            the connection broke after the request was sent; outcome unknown
+    ├── BadReply                  the reply is not what the server's contract promises
     └── ServerRefused             an error status, or a redirect: .status
         ├── BadRequest            400, 405, 413, 415, 422
-        │   └── ModelChanged      400: another model than the one that was named: .requested, .served
+        │   └── ModelChanged      400: the server has a different model: .requested, .served
         ├── Unauthorized          401, 403
         ├── NotFound              404
         ├── ServerBusy            429, 502, 503: .retry_after_seconds
         └── ServerError           any other 5xx
-            ├── OutOfGpuMemory    the text says out of memory, whatever the status
-            └── EngineDead        the process that draws is gone; the server has to be restarted
+            ├── OutOfGpuMemory    the reply says out of memory, whatever the status
+            └── EngineDead        the engine process is gone; the server must be restarted
 
-Every error has a `message` (one printable line), an `exchange` (what was tried), `gpu_spent`
-(whether GPU time was probably paid for), `failures` (the attempts before the last one) and a `next_step`
-(one sentence). All of them can be pickled and copied. None of them ever holds the API key.
+Every error has a `message` (one printable line), an `exchange` (what was tried), `gpu_spent` (whether GPU
+time was probably used), `failures` (the attempts before the last one) and a `next_step` (one sentence). All
+errors can be pickled and copied. No error ever contains the API key.
 
-Every error also has an `outcome` (what is known of the work) and a `server_state` (what it tells of the
-server). These two are the only classification of errors: whatever repeats a request, here or in a layer
+Every error also has an `outcome` (what is known about the work) and a `server_state` (what it says about the
+server). These two are the only classification of errors: whatever retries a request, here or in a layer
 above, decides by them.
 """
 
@@ -36,12 +36,12 @@ from vllm_omni_client._text import printable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedAttempt:
-    """An attempt that failed and was followed by another one.
+    """A failed attempt that was followed by another one.
 
     Attributes:
         error: The class of its error, such as "ServerBusy".
         reason: The message of its error.
-        waited_seconds: How long was waited after it.
+        waited_seconds: The wait before the next attempt.
     """
 
     error: str
@@ -51,40 +51,55 @@ class FailedAttempt:
 
 GpuSpent = Literal["no", "unknown", "yes"]
 Outcome = Literal["never_sent", "refused", "unknown", "failed", "final"]
-"""What is known of the work behind an error.
+"""What is known about the work behind an error.
 
-never_sent: the request did not leave; it may be sent again at no cost.
-refused: the server, or a proxy before it, refused the request before any work; it may be sent later.
-unknown: the request was sent, and may have been carried out; sending it again may pay for it twice.
+never_sent: the request did not leave the client; it can be sent again at no cost.
+refused: the server, or a proxy in front of it, refused the request before any work; it can be sent later.
+unknown: the request was sent and may have been carried out; sending it again may use GPU time twice.
 failed: the server tried and failed; the same request may succeed, at the same cost.
-final: the same request must not be sent to this server again: it would fail again, or still runs.
+final: the same request must not be sent to this server again: it would fail again, or is still running.
 """
-ServerState = Literal["well", "busy", "away", "dead", "lost", "silent", "failing", "wrong", "lacking"]
-"""What an error tells of the server.
+ServerState = Literal[
+    "healthy",
+    "busy",
+    "unavailable",
+    "dead",
+    "disconnected",
+    "timed_out",
+    "failing",
+    "bad_reply",
+    "unsupported",
+]
+"""What an error says about the server.
 
-well: nothing is wrong with it; busy: it has no room now; away: it cannot be reached or used; dead: its
-engine is gone; lost: the connection broke, so it may have died; silent: it did not answer in time;
-failing: it failed at the work; wrong: it answered something that it should not; lacking: it cannot do
-what another server may.
+healthy: nothing is wrong with it.
+busy: it has no capacity now.
+unavailable: it cannot be reached or used.
+dead: its engine is gone.
+disconnected: the connection broke, so it may have died.
+timed_out: it did not answer in time.
+failing: it failed at the work.
+bad_reply: its reply breaks the contract.
+unsupported: it cannot do something that another server may be able to do.
 """
 UnreachableReason = Literal["refused", "dns", "timeout", "tls", "other"]
 
 MESSAGE_LIMIT: Final = 500
-"""The most characters that a message has."""
+"""The length limit of a message, in characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """What was tried before an error left the client.
+    """What the client tried before it raised an error.
 
     Attributes:
         method: The HTTP method.
-        url: The address that was asked, without user name and password.
-        status: The status of the last reply; None when there was none.
-        request_id: The server's own name for the request, when it told one.
-        attempts: How often the request was sent, or tried to be sent; at least 1.
-        generations: How many of these attempts may have cost GPU time.
-        elapsed_seconds: From the call to the error, waits between attempts included.
+        url: The address of the request, without user name and password.
+        status: The status of the last reply; None if there was none.
+        request_id: The server's own ID of the request, if it sent one.
+        attempts: How often the client sent the request or tried to; at least 1.
+        generations: How many of these attempts may have used GPU time.
+        elapsed_seconds: From the call to the error, including waits between attempts.
     """
 
     method: str
@@ -97,21 +112,21 @@ class Exchange:
 
 
 class OmniError(Exception):
-    """The root of all errors of this package.
+    """Base class of all errors in this package.
 
     Attributes:
         message: What happened: one printable line of at most 500 characters.
-        exchange: What was tried; None when nothing was sent.
-        gpu_spent: Whether GPU time was probably paid for, over all attempts.
+        exchange: What was tried; None if nothing was sent.
+        gpu_spent: Whether GPU time was probably used, over all attempts.
         failures: The attempts before the last one: their errors, reasons and waits.
-        outcome: What is known of the work; of the last attempt alone.
-        server_state: What the error tells of the server.
+        outcome: What is known about the work; covers the last attempt only.
+        server_state: What the error says about the server.
     """
 
     default_gpu_spent: ClassVar[GpuSpent] = "unknown"
     default_outcome: ClassVar[Outcome] = "final"
-    default_server_state: ClassVar[ServerState] = "well"
-    default_next_step: ClassVar[str] = "Look at the server's log."
+    default_server_state: ClassVar[ServerState] = "healthy"
+    default_next_step: ClassVar[str] = "Check the server's log."
 
     message: str
     exchange: Exchange | None
@@ -136,24 +151,24 @@ class OmniError(Exception):
         """What the caller can do about it, in one sentence."""
         return self.default_next_step
 
-    def after(
+    def with_attempts(
         self, exchange: Exchange, *, gpu_spent: GpuSpent, failures: tuple[FailedAttempt, ...] = ()
     ) -> Self:
-        """Write down what was tried, and what it cost; returns the same error."""
+        """Record what was tried and what it cost; return the same error."""
         self.exchange = exchange
         self.gpu_spent = gpu_spent
         self.failures = failures
         return self
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (copyreg.__newobj__, (type(self), *self.args), self.__dict__)  # type: ignore[attr-defined]  # typeshed leaves it out
+        return (copyreg.__newobj__, (type(self), *self.args), self.__dict__)  # type: ignore[attr-defined]  # missing from typeshed
 
 
 class InvalidParameter(OmniError):
-    """A value was refused here; nothing was sent.
+    """The client refused a value; nothing was sent.
 
     Attributes:
-        parameter: The name of the refused parameter, such as "seed"; None when it is not about one alone.
+        parameter: The name of the refused parameter, such as "seed"; None if no single one is at fault.
     """
 
     default_gpu_spent: ClassVar[GpuSpent] = "no"
@@ -169,15 +184,15 @@ class InvalidParameter(OmniError):
 
 
 class UnsupportedParameter(InvalidParameter):
-    """This server would ignore the parameter in silence, and draw something else; nothing was sent.
+    """This server would silently ignore the parameter and generate something else; nothing was sent.
 
     Attributes:
-        version: The server's version, as it tells it.
+        version: The version that the server reports.
     """
 
-    default_server_state: ClassVar[ServerState] = "lacking"
+    default_server_state: ClassVar[ServerState] = "unsupported"
     default_next_step = (
-        "Leave the parameter out, update the server, or make the client with strict=False to go without it."
+        "Omit the parameter, update the server, or create the client with strict=False to drop it."
     )
 
     version: str | None
@@ -195,22 +210,22 @@ class UnsupportedParameter(InvalidParameter):
 
 
 class ServerUnreachable(OmniError):
-    """No connection to the server could be made; nothing was sent.
+    """The client could not connect to the server; nothing was sent.
 
     Attributes:
-        reason: "refused" (no one listens there), "dns" (the host's name is not known), "timeout" (no
-            answer to the connection), "tls" (no secure connection), or "other".
+        reason: "refused" (nothing listens on that port), "dns" (unknown host name), "timeout" (no answer to
+            the connection attempt), "tls" (no secure connection), or "other".
     """
 
     default_gpu_spent: ClassVar[GpuSpent] = "no"
     default_outcome: ClassVar[Outcome] = "never_sent"
-    default_server_state: ClassVar[ServerState] = "away"
+    default_server_state: ClassVar[ServerState] = "unavailable"
     _next_steps: ClassVar[Mapping[UnreachableReason, str]] = {
         "refused": "Start the server (`vllm serve MODEL --omni --port PORT`), or correct base_url.",
         "dns": "Correct the host name in base_url.",
-        "timeout": "See whether the host is up and a firewall lets the port through.",
-        "tls": "Use http:// for a server without TLS, or make its certificate known (SSL_CERT_FILE).",
-        "other": "See whether base_url and the proxy settings of the environment are right.",
+        "timeout": "Check whether the host is up and the firewall allows the port.",
+        "tls": "Use http:// for a server without TLS, or trust its certificate (set SSL_CERT_FILE).",
+        "other": "Check base_url and the proxy settings in the environment.",
     }
 
     reason: UnreachableReason
@@ -220,7 +235,7 @@ class ServerUnreachable(OmniError):
     ) -> None:
         super().__init__(message, exchange=exchange)
         self.reason = reason
-        if reason == "tls":  # a certificate does not become right by asking again
+        if reason == "tls":  # a retry does not fix a certificate
             self.outcome: Outcome = "final"
 
     @property
@@ -230,13 +245,13 @@ class ServerUnreachable(OmniError):
 
 
 class RequestTimeout(OmniError):
-    """No whole answer came within the total deadline, or nothing for `read_timeout`; work may still go on."""
+    """No complete reply came within the deadline, or nothing for `read_timeout`; the work may still run."""
 
     default_outcome: ClassVar[Outcome] = "unknown"
-    default_server_state: ClassVar[ServerState] = "silent"
+    default_server_state: ClassVar[ServerState] = "timed_out"
     default_next_step = (
-        "Raise `timeout`, and `read_timeout` if you set one, or ask for fewer steps or a smaller size; "
-        "see if the server is busy."
+        "Raise `timeout`, and `read_timeout` if you set one, or use fewer steps or a smaller size; "
+        "check whether the server is busy."
     )
 
     def __init__(
@@ -248,24 +263,27 @@ class RequestTimeout(OmniError):
 
     @property
     def next_step(self) -> str:
-        """What the caller can do about it, in one sentence; a mere question has no steps and no size."""
+        """What the caller can do about it, in one sentence; a GET has no steps or size to reduce."""
         if self.exchange is not None and self.exchange.method == "GET":
-            return "See whether the server hangs (its log, or a restart), and what stands before it."
+            return (
+                "Check whether the server hangs (see its log, or restart it) and whether a proxy sits "
+                "in front of it."
+            )
         return self.default_next_step
 
 
 class ConnectionLost(OmniError):
-    """The connection broke after the request was sent; whether the work was done is not known.
+    """The connection broke after the request was sent; the work may or may not have been done.
 
     Attributes:
-        stale: Whether it was an idle connection that broke as it was used: the server had probably closed
-            it before it could read the request.
+        stale: Whether an idle connection broke as it was reused: the server had probably closed it before it
+            could read the request.
     """
 
     default_outcome: ClassVar[Outcome] = "unknown"
-    default_server_state: ClassVar[ServerState] = "lost"
+    default_server_state: ClassVar[ServerState] = "disconnected"
     default_next_step = (
-        "See whether the server is still running (health_check), then call again with the same seed."
+        "Check whether the server is still running (health_check), then call again with the same seed."
     )
 
     stale: bool
@@ -285,15 +303,15 @@ class ConnectionLost(OmniError):
 
 
 class BadReply(OmniError):
-    """The server answered with something that its contract does not promise."""
+    """The server's reply is not what its contract promises."""
 
     default_outcome: ClassVar[Outcome] = "unknown"
-    default_server_state: ClassVar[ServerState] = "wrong"
-    default_next_step = "See whether base_url leads to a vLLM-Omni server, and not to a proxy's page."
+    default_server_state: ClassVar[ServerState] = "bad_reply"
+    default_next_step = "Check that base_url leads to a vLLM-Omni server, not to a proxy's page."
 
 
 class _Meaning(NamedTuple):
-    """What a status means where it differs from its class."""
+    """What a status means if it differs from its class."""
 
     outcome: Outcome
     server_state: ServerState
@@ -303,35 +321,35 @@ class _Meaning(NamedTuple):
 
 _GATEWAY_GAVE_UP: Final = _Meaning(
     "final",
-    "silent",
+    "timed_out",
     "unknown",
-    "A proxy gave up before the server; raise its timeout (nginx: proxy_read_timeout), or ask for fewer "
-    "steps or a smaller size. The request may still be running on the server.",
+    "A proxy timed out before the server answered; raise the proxy's timeout (nginx: proxy_read_timeout), or "
+    "use fewer steps or a smaller size. The request may still be running on the server.",
 )
 _GATEWAY_CUT_OFF: Final = _Meaning(
     "unknown",
-    "away",
+    "unavailable",
     "unknown",
-    "A proxy got no answer from the server behind it; see whether that server is running, then call again.",
+    "A proxy got no answer from the server behind it; check whether that server is running, then call again.",
 )
 _NOT_PASSED_ON: Final = _Meaning(
     "refused",
-    "away",
+    "unavailable",
     "no",
-    "A proxy cannot reach the server behind it; see whether that server is running, then call again.",
+    "A proxy cannot reach the server behind it; check whether that server is running, then call again.",
 )
 
 
 class ServerRefused(OmniError):
-    """The server answered with an error status, or with a redirect, which is never followed.
+    """The server answered with an error status or a redirect; redirects are never followed.
 
     Attributes:
         status: The HTTP status.
-        by_proxy: Whether the reply has none of the server's own shapes: a proxy before it wrote it.
+        by_proxy: Whether a proxy wrote the reply: it has none of the server's own formats.
     """
 
     default_gpu_spent: ClassVar[GpuSpent] = "no"
-    default_next_step = "Read the message: it is the server's own."
+    default_next_step = "Read the message: it comes from the server."
     _meanings: ClassVar[Mapping[int, _Meaning]] = {408: _Meaning("refused", "busy")}
 
     status: int
@@ -358,13 +376,13 @@ class ServerRefused(OmniError):
 
     @property
     def next_step(self) -> str:
-        """What the caller can do about it, in one sentence or two."""
+        """What the caller can do about it, in one or two sentences."""
         meaning = self._meanings.get(self.status)
         return (meaning and meaning.next_step) or self.default_next_step
 
 
 class BadRequest(ServerRefused):
-    """The server takes the request for wrong: 400, 405, 413, 415 or 422."""
+    """The server considers the request invalid: 400, 405, 413, 415 or 422."""
 
     default_next_step = "Correct the parameter that the server names, then call again."
 
@@ -373,21 +391,21 @@ class BadRequest(ServerRefused):
         """What the caller can do about it, in one sentence."""
         if self.by_proxy and self.status == 413:  # noqa: PLR2004  # content too large
             return (
-                "A proxy before the server refused the upload; raise its upload limit "
+                "A proxy in front of the server refused the upload; raise its upload limit "
                 "(nginx: client_max_body_size), or send smaller images."
             )
         return super().next_step
 
 
 class ModelChanged(BadRequest):
-    """The server has another model than the one that the request named; nothing was drawn.
+    """The server does not have the model that the request named; nothing was generated.
 
     Attributes:
         requested: The name in the request.
-        served: The names that the server has now, by `/v1/models`; requests may name the first one.
+        served: The names that the server lists now under `/v1/models`; requests may use the first one.
     """
 
-    default_next_step = "Leave `model` out, or name the model that is served now, and look at its settings."
+    default_next_step = "Omit `model`, or name the model that is served now, and check its settings."
 
     requested: str
     served: tuple[str, ...]
@@ -407,9 +425,9 @@ class ModelChanged(BadRequest):
 
 
 class Unauthorized(ServerRefused):
-    """The API key is missing or not the right one: 401 or 403."""
+    """The API key is missing or wrong: 401 or 403."""
 
-    default_server_state: ClassVar[ServerState] = "away"
+    default_server_state: ClassVar[ServerState] = "unavailable"
     default_next_step = "Pass the key that the server was started with as `api_key`."
 
     @property
@@ -417,8 +435,8 @@ class Unauthorized(ServerRefused):
         """What the caller can do about it, in one sentence."""
         if self.by_proxy:
             return (
-                "A proxy or firewall before the server refused the request; have it let these requests "
-                "through, or use an address that leads to the server itself."
+                "A proxy or firewall in front of the server refused the request; allow these requests there, "
+                "or use an address that leads directly to the server."
             )
         return super().next_step
 
@@ -426,18 +444,18 @@ class Unauthorized(ServerRefused):
 class NotFound(ServerRefused):
     """The server does not have this route: 404."""
 
-    default_server_state: ClassVar[ServerState] = "away"
-    default_next_step = "See whether base_url leads to a vLLM-Omni server that serves an image model."
+    default_server_state: ClassVar[ServerState] = "unavailable"
+    default_next_step = "Check that base_url leads to a vLLM-Omni server that serves an image model."
 
 
 class ServerBusy(ServerRefused):
-    """The server, or a proxy before it, does not take the request now: 429, 502 or 503.
+    """The server, or a proxy in front of it, cannot take the request now: 429, 502 or 503.
 
-    After a 502 nobody knows whether the server behind the proxy has worked: it may have broken the
-    connection in the middle of it.
+    After a 502, nobody knows whether the server behind the proxy did any work: the connection may have
+    broken in the middle of it.
 
     Attributes:
-        retry_after_seconds: How long the server asked to be left alone; None when it did not say.
+        retry_after_seconds: How long the server asked the client to wait; None if it did not say.
     """
 
     default_outcome: ClassVar[Outcome] = "refused"
@@ -468,14 +486,14 @@ class ServerBusy(ServerRefused):
 
 
 class ServerError(ServerRefused):
-    """The server failed at the work, or a proxy gave up on it: any 5xx that has no class of its own."""
+    """The server failed at the work, or a proxy gave up on it: any 5xx without its own class."""
 
     default_gpu_spent: ClassVar[GpuSpent] = "yes"
     default_outcome: ClassVar[Outcome] = "failed"
     default_server_state: ClassVar[ServerState] = "failing"
-    # 520 to 530 are Cloudflare's, 529 others' for an overload, 598 and 599 those of some proxies.
+    # 520 to 530 are Cloudflare's; others use 529 for an overload; some proxies use 598 and 599.
     _meanings: ClassVar[Mapping[int, _Meaning]] = {
-        501: _Meaning("final", "lacking"),
+        501: _Meaning("final", "unsupported"),
         **dict.fromkeys((504, 522, 524, 598, 599), _GATEWAY_GAVE_UP),
         520: _GATEWAY_CUT_OFF,
         **dict.fromkeys((521, 523, 530), _NOT_PASSED_ON),
@@ -483,22 +501,22 @@ class ServerError(ServerRefused):
         529: _Meaning("refused", "busy", "no", "Wait, then call again."),
     }
     default_next_step = (
-        "Read the message: a 500 can be the request's fault (size, empty prompt); else see the server's log."
+        "Read the message: a request can cause a 500 (size, empty prompt); otherwise check the server's log."
     )
 
 
 class OutOfGpuMemory(ServerError):
-    """The picture does not fit into the memory of the GPU, or of the host; the request would fail again."""
+    """The image does not fit into the memory of the GPU or the host; the request would fail again."""
 
     default_outcome: ClassVar[Outcome] = "final"
-    default_server_state: ClassVar[ServerState] = "well"
+    default_server_state: ClassVar[ServerState] = "healthy"
     _meanings: ClassVar[Mapping[int, _Meaning]] = {}
-    default_next_step = "Ask for a smaller size or fewer pictures at once (n)."
+    default_next_step = "Use a smaller size or fewer images at once (n)."
 
 
 class EngineDead(ServerError):
-    """The process that draws is gone; the server answers, but cannot work any more."""
+    """The engine process is gone; the server still answers, but can no longer generate."""
 
     default_server_state: ClassVar[ServerState] = "dead"
     _meanings: ClassVar[Mapping[int, _Meaning]] = {}
-    default_next_step = "Restart the vLLM-Omni server, and wait until /health answers 200."
+    default_next_step = "Restart the vLLM-Omni server and wait until /health answers 200."

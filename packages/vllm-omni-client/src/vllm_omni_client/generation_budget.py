@@ -1,8 +1,8 @@
-"""GenerationBudget: what one image may still cost, and what was tried for it, over all layers that repeat.
+"""GenerationBudget: limit and record the requests for one image, over all layers that retry.
 
-A client, a fleet of servers and a batch each repeat requests. Whoever begins an image makes one of these and
-hands it down; all of them spend from it and write into it. So an image is sent at most twice where it may
-have cost GPU time, and every error and receipt tells all requests that were made for it.
+The client, a fleet of servers and a batch each retry requests. Whoever starts an image creates one budget and
+passes it down; all layers spend from it and record in it. So at most two requests for an image may use GPU
+time, and every error and receipt reports all requests that were made for it.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,24 +11,25 @@ from typing import Final
 from vllm_omni_client.errors import FailedAttempt, GpuSpent, OmniError
 
 MOST_GENERATIONS: Final = 2
-"""How many requests for one image may have cost GPU time: one, and one more in place of it."""
+"""How many requests for one image may use GPU time: one, and one replacement."""
 
 _COST_ORDER: Final[Mapping[GpuSpent, int]] = {"no": 0, "unknown": 1, "yes": 2}
 
 
 class GenerationBudget:
-    """The budget and the record of one image. Not to be shared between images.
+    """The budget and the attempt record of one image. Do not share it between images.
 
     Args:
-        left: How many requests may still cost GPU time.
+        left: How many requests may use GPU time.
         label: What log lines call the image; "" for nothing.
 
     Attributes:
-        left: The same, now; from 0 on. What was never sent, or refused before any work, takes nothing.
-        spent: How many have been spent.
-        attempts: How often the request was sent, or tried to be sent.
-        gpu_spent: Whether GPU time was probably paid for.
-        failures: The attempts that failed and were followed by another one.
+        left: How many requests may still use GPU time, 0 or more. A request that was never sent, or was
+            refused before any work, does not count.
+        spent: How many requests may have used GPU time.
+        attempts: How often the request was sent, or an attempt was made to send it.
+        gpu_spent: Whether GPU time was probably used.
+        failures: The failed attempts that were followed by another one.
     """
 
     def __init__(self, left: int = MOST_GENERATIONS, *, label: str = "") -> None:
@@ -45,33 +46,33 @@ class GenerationBudget:
         return f"GenerationBudget(left={self.left}, spent={self.spent}, attempts={self.attempts})"
 
     def begin(self, clock: Callable[[], float]) -> None:
-        """Write down that an attempt is made now; a failure before it was followed by another attempt."""
+        """Record that an attempt starts now; an earlier failure has then been followed by another attempt."""
         if self._pending is not None:
             self.follow(waited_seconds=max(0.0, clock() - self._pending[1]))
         self.attempts += 1
         self._is_charged = False
 
     def charge(self, cost: GpuSpent) -> None:
-        """Write down what the attempt cost, as far as is known; one attempt is charged once."""
+        """Record what the attempt cost, as far as is known; an attempt is charged only once."""
         self.gpu_spent = max((self.gpu_spent, cost), key=_COST_ORDER.__getitem__)
         if cost != "no" and not self._is_charged:
             self._spend(1)
 
     def fail(self, error: Exception, now: float, *, cost: GpuSpent) -> None:
-        """Write down that the attempt failed, and what it cost."""
+        """Record that the attempt failed, and what it cost."""
         self.charge(cost)
         reason = error.message if isinstance(error, OmniError) else str(error)
         self._pending = FailedAttempt(error=type(error).__name__, reason=reason, waited_seconds=0.0), now
 
     def add(self, error: OmniError) -> None:
-        """Count what a client without this budget has tried on its own before it gave up on the attempt."""
+        """Add the retries that a client without this budget made on its own before it raised the error."""
         if error.exchange is not None and error.exchange.attempts > 1:
             self.attempts += error.exchange.attempts - 1
             self.failures = (*self.failures, *error.failures)
             self._spend(max(0, error.exchange.generations - (error.gpu_spent != "no")))
 
     def follow(self, *, waited_seconds: float) -> None:
-        """Write down that another attempt follows the failed one after a wait."""
+        """Record that another attempt follows the failed one after a wait."""
         if self._pending is not None:
             failed, _ = self._pending
             self._pending = None

@@ -1,7 +1,7 @@
-"""ServerMetrics: the few numbers of a server's `/metrics` page that a client can use.
+"""Parse the counters of a server's `/metrics` page that are useful to a client.
 
 The names are those of vLLM-Omni 0.30.0 (`vllm_omni/metrics/definitions.py`); 0.14 and 0.20 have none
-of them, and their metrics are all None.
+of them, so all their metrics are None.
 """
 
 import math
@@ -18,25 +18,25 @@ _SAMPLE: Final = re.compile(
     r"(?:\{(?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*\})?"
     r"[ \t]+(?P<value>[^ \t\r]+)(?:[ \t]+-?[0-9]+)?[ \t\r]*"
 )
-# float() takes more than the format has, "1_000" among it.
+# float() accepts more than the format does, such as "1_000".
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerMetrics:
-    """What a server counts; each is None when the server does not tell it.
+    """A server's counters; each one is None if the server does not report it.
 
     Attributes:
-        requests_running: Requests at work now, over all stages.
+        requests_running: Requests running now, over all stages.
         requests_waiting: Requests in the queue now, over all stages.
-        requests_succeeded: Since the server's start.
-        requests_failed: Since the server's start, those that clients gave up included.
-        images: Pictures made since the server's start.
-        peak_memory_mb: In MiB: the most that torch had reserved during the last request, over all stages.
-        mean_request_seconds: From arrival to answer, the mean since the server's start.
-        mean_queue_wait_seconds: The mean since the server's start.
-        mean_step_seconds: One denoising step, the mean since the server's start; where the server times none
-            alone, the whole execution by its steps.
+        requests_succeeded: Since the server started.
+        requests_failed: Since the server started, including requests that clients cancelled.
+        images: Images generated since the server started.
+        peak_memory_mb: Peak memory reserved by torch during the last request, over all stages, in MiB.
+        mean_request_seconds: From arrival to reply, mean since the server started.
+        mean_queue_wait_seconds: Mean since the server started.
+        mean_step_seconds: One denoising step, mean since the server started; if the server does not time
+            single steps, the execution time divided by the number of steps.
     """
 
     requests_running: int | None = None
@@ -51,7 +51,7 @@ class ServerMetrics:
 
 
 def parse(text: str) -> ServerMetrics:
-    """Read the Prometheus text format; lines that cannot be read are passed over, never an error."""
+    """Parse the Prometheus text format; unreadable lines are skipped, never an error."""
     samples: defaultdict[str, list[float]] = defaultdict(list)
     for name, value in _samples(text):
         samples[name].append(value)
@@ -69,7 +69,7 @@ def parse(text: str) -> ServerMetrics:
 
 
 def _samples(text: str) -> Iterator[tuple[str, float]]:
-    """Give the finite samples of the server's own family, their labels left out."""
+    """Yield the finite samples of vLLM-Omni's own metrics, without their labels."""
     for line in text.split("\n"):
         sample = _SAMPLE.fullmatch(line) if line.startswith(_PREFIX) else None
         if sample and _NUMBER.fullmatch(sample["value"]) and math.isfinite(value := float(sample["value"])):
@@ -89,7 +89,7 @@ def _count(samples: Mapping[str, list[float]], name: str) -> int | None:
 
 
 def _mean(samples: Mapping[str, list[float]], *names: str) -> float | None:
-    """Return the mean of the first of some families that has counted anything."""
+    """Return the mean of the first of several metrics that has counted anything."""
     for name in names:
         total = _fold(samples, f"{name}_sum", math.fsum)
         count = _fold(samples, f"{name}_count", math.fsum)

@@ -1,4 +1,4 @@
-"""Wire types: what a request and a reply look like, as vLLM-Omni 0.30.0 writes them.
+"""Define the request type of `POST /v1/images/generations`, and re-export the reply types.
 
 Source of fields and bounds: `vllm_omni/entrypoints/openai/protocol/images.py` of vLLM-Omni 0.30.0.
 """
@@ -33,9 +33,9 @@ class Lora(BaseModel):
 
     Attributes:
         name: The adapter's name.
-        path: Where it lies, seen from the server.
-        scale: Its weight; None leaves it to the server.
-        int_id: Its number on the server; None leaves it to the server.
+        path: Its path on the server.
+        scale: Its weight; None uses the server's default.
+        int_id: Its number on the server; None lets the server choose.
     """
 
     model_config: ClassVar[ConfigDict] = STRICT
@@ -47,40 +47,40 @@ class Lora(BaseModel):
 
 
 class ImageGenerationRequest(BaseModel):
-    """A request to `POST /v1/images/generations`; what is None is not sent.
+    """A request to `POST /v1/images/generations`; fields that are None are not sent.
 
-    The server ignores unknown fields in silence, so unknown ones are refused here. Types are strict:
-    True, "7" and 7.0 are no integers; NaN and infinity are no numbers.
+    The server silently ignores unknown fields, so they are refused here. Types are strict: True, "7" and 7.0
+    are not integers, NaN and infinity are not numbers.
 
     Attributes:
-        prompt: What to draw. The server takes an empty one; some models then fail with 500.
-        model: The served name; it must be the first one. None is always right.
-        n: How many pictures from one forward pass, 1 to 10.
-        size: "WIDTHxHEIGHT" in pixels. Most models round down to multiples of 16, some refuse.
-        response_format: "b64_json", or "file" for the picture's own bytes (a zip of them for n > 1), without
-            metrics; 0.26 and later. None leaves the choice to the client.
+        prompt: What to generate. The server accepts an empty prompt; some models then fail with 500.
+        model: The served name; it must be the first one. None always works.
+        n: Images per forward pass, 1 to 10.
+        size: "WIDTHxHEIGHT" in pixels. Most models round down to multiples of 16, some refuse other sizes.
+        response_format: "b64_json", or "file" for the image's own bytes (a zip if n > 1) without metrics.
+            "file" requires 0.26 or later. None lets the client choose.
         user: A name for the caller; the server does not use it.
-        negative_prompt: What not to draw. For Qwen-Image, its presence switches guidance on.
-        num_inference_steps: 1 to 200. Left out, the server takes 50 for most models, distilled ones too.
-        guidance_scale: 0 to 20; a no-op for Qwen-Image.
-        true_cfg_scale: 0 to 20; what Qwen-Image reads, and only with a negative prompt.
+        negative_prompt: What the image should not show. For Qwen-Image, its presence turns guidance on.
+        num_inference_steps: 1 to 200. If omitted, the server uses 50 for most models, even distilled ones.
+        guidance_scale: 0 to 20; no effect on Qwen-Image.
+        true_cfg_scale: 0 to 20; Qwen-Image reads it, and only with a negative prompt.
         flow_shift: The shift of the flow-matching schedule.
-        extra_params: Parameters that only one pipeline knows.
-        seed: -2**63 to 2**63 - 1. Left out, the client draws one, and the reply tells it.
-        generator_device: "cpu" or "cuda": where the noise is drawn.
+        extra_params: Parameters specific to one pipeline.
+        seed: -2**63 to 2**63 - 1. If omitted, the client draws one and reports it in the reply.
+        generator_device: "cpu" or "cuda": where the noise is generated.
         lora: An adapter for this request.
         layers: 2 to 10; only for layered models.
         output_format: "png", "jpeg" or "webp". Servers before 0.20 always answer with PNG.
         output_compression: 0 to 100. JPEG and WebP: quality. PNG: 100 is uncompressed, 0 is the smallest.
-        return_stage_metrics: Ask for `metrics` per stage.
+        return_stage_metrics: Whether to return `metrics` per stage.
         bot_task: HunyuanImage-3.0 only.
         system_prompt: HunyuanImage-3.0 only.
         use_system_prompt: HunyuanImage-3.0 only.
-        vae_use_slicing: Taken by the server, not used by it.
-        vae_use_tiling: Taken by the server, not used by it.
+        vae_use_slicing: Accepted by the server, but not used.
+        vae_use_tiling: Accepted by the server, but not used.
 
     Raises:
-        InvalidParameter: A value is of the wrong type or outside of its bounds.
+        InvalidParameter: A value has the wrong type or is out of range.
     """
 
     model_config: ClassVar[ConfigDict] = STRICT
@@ -119,5 +119,5 @@ class ImageGenerationRequest(BaseModel):
             raise refusal(error) from error
 
     def to_json(self) -> bytes:
-        """Return the body to send: flat JSON without the fields that are None."""
+        """Return the body to send: flat JSON without fields that are None."""
         return self.model_dump_json(exclude_none=True).encode()

@@ -1,4 +1,4 @@
-"""Receipt: what was asked for, what was sent, and what it took to get an answer."""
+"""CallReport: report what was requested, what was sent, and how many attempts a reply took."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallReport:
-    """How a reply came about; made by the client, never read from the server.
+    """How a reply came about; written by the client, never read from the server.
 
     Attributes:
         requested: What the caller asked for.
-        sent: What went over the wire: without what this server ignores, with what the client chose.
-        ignored: Fields that the caller set and this server would have ignored in silence.
-        warnings: What is not as it was asked for, a sentence each: another size, fewer pictures ...
+        sent: What the client sent: no fields that this server ignores, plus values that the client chose.
+        ignored_fields: Fields that the caller set and this server would have silently ignored.
+        warnings: How the result differs from the request (another size, fewer images ...), a sentence each.
         failures: The attempts before the one that succeeded.
-        elapsed_seconds: From the call to the reply, waits between attempts included.
-        server: The base URL of the server that answered, without credentials; "" where nobody said.
+        elapsed_seconds: From the call to the reply, including waits between attempts.
+        server: The base URL of the server that answered, without credentials; "" if it is not known.
     """
 
     requested: "ImageGenerationRequest | ImageEditRequest"
@@ -34,10 +34,10 @@ class CallReport:
 
     @property
     def seed(self) -> int | None:
-        """The seed that was sent: the caller's, or one that the client drew."""
+        """The seed that was sent: the caller's, or one drawn by the client."""
         return self.sent.seed
 
     @property
     def attempts(self) -> int:
-        """How often the request was sent, or tried to be sent."""
+        """How often the client sent the request or tried to."""
         return len(self.failures) + 1

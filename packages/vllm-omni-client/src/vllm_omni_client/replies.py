@@ -1,4 +1,4 @@
-"""Replies: what comes back from a server, as values.
+"""Define the reply types: images, metrics and model lists, validated and immutable.
 
 Source of fields: `vllm_omni/entrypoints/openai/protocol/images.py` of vLLM-Omni 0.30.0.
 """
@@ -33,23 +33,23 @@ from vllm_omni_client._imaging.picture import (
     size_of,
 )
 from vllm_omni_client._imaging.pillow import open_image
-from vllm_omni_client._imaging.saving import write_whole
+from vllm_omni_client._imaging.saving import write_file
 from vllm_omni_client.receipt import CallReport
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_Bytes = bytes  # the name is taken where a picture has a field `bytes`
+_Bytes = bytes  # the class ReplyImage has a field named `bytes`
 DATA_URL: Final = re.compile(r"data:[\w.+-]{1,64}/[\w.+-]{1,64};base64,", re.ASCII | re.IGNORECASE)
 
 
 def _strictly_decoded(value: object) -> object:
-    """Decode base64 strictly, but for line ends: junk is an error, and not skipped as by default."""
+    """Decode base64 strictly, except for line ends: junk is an error, not skipped as by default."""
     if not isinstance(value, str):
         return value
     prefix = DATA_URL.match(value)
     text = value[prefix.end() :] if prefix else value
-    return decode(text.replace("\r", "").replace("\n", ""))  # MIME breaks it into lines
+    return decode(text.replace("\r", "").replace("\n", ""))  # MIME wraps base64 into lines
 
 
 def _encode(value: bytes) -> str:
@@ -65,7 +65,7 @@ PictureBytes = Annotated[
 
 
 def _or_none(value: object, handler: ValidatorFunctionWrapHandler) -> object:
-    """Take what stands beside a paid picture for absent when it cannot be read."""
+    """Treat an unreadable optional value as absent, so that it does not cost the caller a paid image."""
     try:
         return handler(value)
     except ValidationError:
@@ -76,16 +76,16 @@ _Lenient = WrapValidator(_or_none)
 
 
 class _Reply(BaseModel):
-    """What all replies share: frozen, unknown keys ignored."""
+    """Base of all reply types: frozen, with unknown keys ignored."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
 
 class ReplyImage(_Reply):
-    """One picture of a reply. A notebook shows it.
+    """One image of a reply. Notebooks display it.
 
     Attributes:
-        bytes: The picture's file, base64 already decoded. Its format is whatever the server chose.
+        bytes: The encoded image, already decoded from base64, in the format that the server chose.
         revised_prompt: Always None in 0.30.0.
     """
 
@@ -94,12 +94,12 @@ class ReplyImage(_Reply):
 
     @property
     def format(self) -> PictureFormat | None:
-        """What the bytes are, whatever was asked for; None for no PNG, JPEG or WebP."""
+        """The format of the bytes, whatever was requested; None if they are not PNG, JPEG or WebP."""
         return format_of(self.bytes)
 
     @property
     def size(self) -> PictureSize | None:
-        """Width and height in pixels, from the picture's header; None when it does not tell."""
+        """Width and height in pixels, from the image's header; None if it cannot be read."""
         try:
             return size_of(self.bytes)
         except DamagedPicture:
@@ -107,23 +107,23 @@ class ReplyImage(_Reply):
 
     @property
     def flat_colour(self) -> str | None:
-        """The colour, as "#rrggbb", of a PNG that is one colour all over; None for all other pictures."""
+        """The colour ("#rrggbb") of a PNG that has only one colour; None for every other image."""
         try:
             return flat_colour_of(self.bytes)
         except DamagedPicture:
             return None
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the picture's bytes as they are to a file, whole or not at all; returns its path.
+        """Write the image's bytes unchanged to a file, completely or not at all; return its path.
 
         Raises:
-            FileExistsError: There is a file already, and `overwrite` is False.
+            FileExistsError: The file exists, and `overwrite` is False.
             OSError: The file cannot be written.
         """
-        return write_whole(self.bytes, Path(path), overwrite=overwrite)
+        return write_file(self.bytes, Path(path), overwrite=overwrite)
 
     def pil(self) -> "Image.Image":
-        """Return the picture as a Pillow image, its pixels unpacked.
+        """Return the image as a decoded Pillow image.
 
         Raises:
             ImportError: Pillow is not installed.
@@ -138,11 +138,11 @@ class ReplyImage(_Reply):
 
 
 class GenerationMetrics(_Reply):
-    """What the server measured; 0.26 and later.
+    """What the server measured; requires 0.26 or later.
 
     Attributes:
-        stage_durations: As sent: keys that end in `_ms` in milliseconds, all others in seconds.
-        peak_memory_mb: Peak of the memory that torch had reserved in this request's forward pass, in MiB.
+        stage_durations: As sent: keys that end in `_ms` are in milliseconds, all others in seconds.
+        peak_memory_mb: Peak memory reserved by torch in this request's forward pass, in MiB.
     """
 
     stage_durations: dict[str, FiniteFloat] = Field(default_factory=dict)
@@ -150,13 +150,13 @@ class GenerationMetrics(_Reply):
 
     @property
     def generation_seconds(self) -> float | None:
-        """How long the first stage took, its time in the queue included; None when not told."""
+        """Seconds that the first stage took, including its time in the queue; None if not reported."""
         milliseconds = self.stage_durations.get("stage_0_gen_ms")
         return None if milliseconds is None else milliseconds / 1000
 
     @property
     def stage_seconds(self) -> dict[str, float]:
-        """All of `stage_durations` in seconds, their names without `_ms`."""
+        """All of `stage_durations` in seconds, with `_ms` removed from the names."""
         return {
             name.removesuffix("_ms"): value / 1000 if name.endswith("_ms") else value
             for name, value in self.stage_durations.items()
@@ -164,21 +164,21 @@ class GenerationMetrics(_Reply):
 
     @property
     def peak_memory_mib(self) -> float | None:
-        """`peak_memory_mb` under the name of its unit."""
+        """Same as `peak_memory_mb`, named after its actual unit."""
         return self.peak_memory_mb
 
 
 class ImageGenerationReply(_Reply):
-    """The reply to a generation or an edit; at least one picture.
+    """The reply to a generation or an edit; it has at least one image.
 
-    Two replies are equal when the server said the same; how they came about is not compared.
+    Two replies are equal if the server sent the same; how they came about is not compared.
 
     Attributes:
-        created: Unix time in seconds; None when the server does not tell it.
-        data: The pictures. Their number may differ from `n` for some pipelines.
-        output_format: The format as the server tells it; 0.20 and later.
-        size: "WIDTHxHEIGHT"; since 0.30 the real size, before an echo of the request.
-        metrics: What the server measured; None when it tells nothing, or nothing that can be read.
+        created: Unix time in seconds; None if the server does not report it.
+        data: The images. For some pipelines, their number differs from `n`.
+        output_format: The format as the server reports it; 0.20 and later.
+        size: "WIDTHxHEIGHT"; the real size since 0.30, an echo of the request before.
+        metrics: What the server measured; None if it reports nothing readable.
     """
 
     created: Annotated[int | None, _Lenient] = None
@@ -187,44 +187,44 @@ class ImageGenerationReply(_Reply):
     size: Annotated[str | None, _Lenient] = None
     metrics: Annotated[GenerationMetrics | None, _Lenient] = None
     _receipt: CallReport | None = PrivateAttr(default=None)
-    _left_out: tuple[str, ...] = PrivateAttr(default=())
+    _omitted: tuple[str, ...] = PrivateAttr(default=())
 
     @property
     def receipt(self) -> CallReport | None:
-        """What was asked for and what it took; None for a reply that no client has brought."""
+        """What was requested and how many attempts it took; None if the reply did not come from a client."""
         return self._receipt
 
     @property
     def seed(self) -> int | None:
-        """The seed that was sent: the caller's, or the one that the client drew; None without a receipt."""
+        """The seed that was sent: the caller's, or one drawn by the client; None without a receipt."""
         return self._receipt.seed if self._receipt else None
 
     @property
     def ignored_fields(self) -> tuple[str, ...]:
-        """Fields that were asked for and that this server would have ignored in silence."""
+        """Fields that the caller set and this server would have silently ignored."""
         return self._receipt.ignored_fields if self._receipt else ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is not as it was asked for, a sentence each."""
+        """How the result differs from the request, a sentence each."""
         return self._receipt.warnings if self._receipt else ()
 
     @property
     def omitted_images(self) -> tuple[str, ...]:
-        """What was wrong with pictures that came damaged beside whole ones, and were left out."""
-        return self._left_out
+        """Why images were omitted: they arrived damaged, next to complete ones. A sentence each."""
+        return self._omitted
 
     def without(self, damage: Mapping[int, Exception]) -> Self:
-        """Return the same reply without some of its pictures, by their numbers from 0 on."""
-        whole = tuple(image for number, image in enumerate(self.data) if number not in damage)
-        copy = self.model_copy(update={"data": whole})
-        copy._left_out = tuple(  # noqa: SLF001  # of its own class
-            f"Picture {number} came damaged, and was left out: {why}." for number, why in damage.items()
+        """Return the same reply without its damaged images, whose numbers count from 0."""
+        complete = tuple(image for number, image in enumerate(self.data) if number not in damage)
+        copy = self.model_copy(update={"data": complete})
+        copy._omitted = tuple(  # noqa: SLF001  # of its own class
+            f"Image {number} arrived damaged and was omitted: {why}." for number, why in damage.items()
         )
         return copy
 
     def with_receipt(self, receipt: CallReport) -> Self:
-        """Return the same reply with how it came about written on it."""
+        """Return the same reply with its receipt attached."""
         copy = self.model_copy()
         copy._receipt = receipt  # noqa: SLF001  # of its own class
         return copy
@@ -241,9 +241,9 @@ class ModelCard(_Reply):
 
     Attributes:
         id: The served name.
-        root: A Hugging Face id or a path on the server: what the name stands for.
+        root: The Hugging Face ID or the path on the server that the name stands for.
         owned_by: "vllm".
-        max_model_len: In tokens; None for a server that only draws.
+        max_model_len: In tokens; None for a server that only generates images.
     """
 
     id: str = Field(min_length=1, max_length=1000)
@@ -253,10 +253,10 @@ class ModelCard(_Reply):
 
 
 class ModelList(_Reply):
-    """The reply to `GET /v1/models`; every card is the same model under another name.
+    """The reply to `GET /v1/models`; every card is the same model under a different name.
 
     Attributes:
-        data: The cards; the first name is the only one that generations take.
+        data: The cards; generations accept only the first name.
     """
 
     data: tuple[ModelCard, ...]

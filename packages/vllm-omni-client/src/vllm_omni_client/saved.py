@@ -1,4 +1,4 @@
-"""SavedImage: a picture that went straight from the wire into a file."""
+"""SavedImage: describe an image that was written straight from the network into a file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +10,15 @@ from vllm_omni_client.replies import GenerationMetrics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedImage:
-    """A picture in a file, checked while it was written.
+    """An image in a file, checked while it was written.
 
     Attributes:
-        path: The file, absolute.
-        format: What its bytes are, whatever was asked for and whatever the file is called.
-        size: Width and height in pixels, from the picture's header.
-        length: How many bytes the file has.
-        metrics: What the server measured; None when the picture's own bytes were sent, without words.
-        receipt: What was asked for, what was sent, and what it took.
+        path: The absolute path of the file.
+        format: The format of its bytes, whatever was requested and whatever the file is called.
+        size: Width and height in pixels, from the image's header.
+        length: The size of the file in bytes.
+        metrics: What the server measured; None if it sent only the image's own bytes.
+        receipt: What was requested, what was sent, and how many attempts it took.
     """
 
     path: Path
@@ -30,15 +30,15 @@ class SavedImage:
 
     @property
     def seed(self) -> int | None:
-        """The seed that was sent: the caller's, or the one that the client drew."""
+        """The seed that was sent: the caller's, or one drawn by the client."""
         return self.receipt.seed
 
     @property
     def ignored_fields(self) -> tuple[str, ...]:
-        """Fields that were asked for and that this server would have ignored in silence."""
+        """Fields that the caller set and this server would have silently ignored."""
         return self.receipt.ignored_fields
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is not as it was asked for, a sentence each."""
+        """How the result differs from the request, a sentence each."""
         return self.receipt.warnings

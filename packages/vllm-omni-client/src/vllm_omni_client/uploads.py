@@ -1,4 +1,4 @@
-"""Uploads: the pictures that an edit starts from, read from wherever the caller has them."""
+"""Read the input images of an edit from paths, bytes, file objects or Pillow images."""
 
 import io
 import re
@@ -13,15 +13,15 @@ from vllm_omni_client._text import printable
 from vllm_omni_client.errors import InvalidParameter
 
 MOST_IMAGES: Final = 4
-"""The most that any model of 0.30.0 takes (`vllm_omni/diffusion/model_metadata.py`)."""
+"""The most that any model of 0.30.0 accepts (`vllm_omni/diffusion/model_metadata.py`)."""
 
 MOST_UPLOAD_BYTES: Final = 100 * 1024 * 1024
-"""The most that is read for one picture: 4096x8192 pixels uncompressed."""
+"""Size limit of one input image: 4096x8192 pixels uncompressed."""
 
 UploadField = Literal["image", "mask_image", "reference_image"]
 
 _SHOWN: Final = 60
-# A path object has already made one slash of two. One letter alone is a drive.
+# A path object has already collapsed two slashes into one. A single letter is a drive.
 _ADDRESS: Final = re.compile(r"\s*([a-z][a-z0-9+.-]+:/|(data|blob):)", re.IGNORECASE)
 
 
@@ -36,25 +36,25 @@ class BinaryFile(Protocol):
 
 @runtime_checkable
 class PillowImage(Protocol):
-    """What is used of a Pillow image."""
+    """The part of a Pillow image that is used here."""
 
     def save(self, fp: io.BytesIO, /, format: str) -> None:  # noqa: A002  # Pillow's own name
-        """Write the picture to a file object."""
+        """Write the image to a file object."""
         ...
 
 
 InputImage = str | PathLike[str] | bytes | bytearray | memoryview | BinaryFile | PillowImage
-"""A picture to start from: a path, its bytes, a file opened in binary mode, or a Pillow image."""
+"""An input image: a path, its bytes, a file opened in binary mode, or a Pillow image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A picture to send.
+    """An image to upload.
 
     Attributes:
         field: The name of its form field.
-        format: What its bytes are.
-        content: The picture's file.
+        format: The format of its bytes.
+        content: The encoded image.
     """
 
     field: UploadField
@@ -62,21 +62,21 @@ class Upload:
     content: bytes
 
 
-def uploads(
+def read_uploads(
     image: InputImage | Sequence[InputImage],
     *,
     mask_image: InputImage | None = None,
     reference_image: InputImage | None = None,
 ) -> tuple[Upload, ...]:
-    """Read the pictures of an edit.
+    """Read the input images of an edit.
 
     Raises:
-        InvalidParameter: There are none or more than 4, one is an address, cannot be read, is too large,
-            or is neither PNG nor JPEG nor WebP.
+        InvalidParameter: There are none or more than 4; or one is a URL, cannot be read, is too large, or is
+            not a PNG, JPEG or WebP.
     """
     images = _as_sequence(image)
     if not 1 <= len(images) <= MOST_IMAGES:
-        raise _refusal("image", f"1 to {MOST_IMAGES} pictures are taken, and not {len(images)}")
+        raise _refusal("image", f"an edit takes 1 to {MOST_IMAGES} images, not {len(images)}")
     extras: tuple[tuple[UploadField, InputImage | None], ...] = (
         ("mask_image", mask_image),
         ("reference_image", reference_image),
@@ -95,7 +95,7 @@ def _upload(field: UploadField, image: InputImage) -> Upload:
     content = _content(field, image)
     kind = format_of(content)
     if kind is None:
-        raise _refusal(field, "is neither PNG nor JPEG nor WebP; open it with Pillow and pass the image")
+        raise _refusal(field, "is not a PNG, JPEG or WebP; open it with Pillow and pass the image")
     return Upload(field=field, format=kind, content=content)
 
 
@@ -110,7 +110,7 @@ def _content(field: UploadField, image: InputImage) -> bytes:
         case PillowImage():
             return _encode(field, image)
         case _:
-            raise _refusal(field, f"{type(image).__name__} is no path, bytes, binary file or Pillow image")
+            raise _refusal(field, f"{type(image).__name__} is not a path, bytes, binary file or Pillow image")
 
 
 def _from_path(field: UploadField, path: "str | PathLike[str]") -> bytes:
@@ -118,8 +118,8 @@ def _from_path(field: UploadField, path: "str | PathLike[str]") -> bytes:
     if _ADDRESS.match(text):
         raise _refusal(
             field,
-            f"{printable(text, limit=_SHOWN)!r} is an address. The server would fetch it without any check,"
-            " from its own network, and takes no data: URL above 1 MiB; load the picture and pass its bytes",
+            f"{printable(text, limit=_SHOWN)!r} is a URL. The server would fetch it unchecked from its own"
+            " network, and refuses data: URLs above 1 MiB; load the image and pass its bytes",
         )
     try:
         with Path(text).open("rb") as file:
@@ -139,19 +139,19 @@ def _read(field: UploadField, file: BinaryFile) -> bytes:
 
 
 def _encode(field: UploadField, image: PillowImage) -> bytes:
-    """Write an image as PNG, which loses nothing."""
+    """Encode an image as PNG, which is lossless."""
     buffer = io.BytesIO()
     try:
         image.save(buffer, format="PNG")
     except (OSError, ValueError, SyntaxError, EOFError) as error:  # Pillow reads the file only now
-        why = f'the image cannot be sent as PNG: {error}; is it whole, and would image.convert("RGB") do?'
+        why = f'the image cannot be sent as PNG: {error}; is it complete? Or try image.convert("RGB")'
         raise _refusal(field, why) from error
     return buffer.getvalue()
 
 
 def _bound(field: UploadField, content: bytes) -> bytes:
     if len(content) > MOST_UPLOAD_BYTES:
-        raise _refusal(field, f"has more than {MOST_UPLOAD_BYTES} bytes")
+        raise _refusal(field, f"has more than {MOST_UPLOAD_BYTES} bytes, the limit")
     return content
 
 

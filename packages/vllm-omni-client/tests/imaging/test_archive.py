@@ -4,7 +4,7 @@ import io
 import zipfile
 
 import pytest
-from vllm_omni_client._imaging.archive import pictures_in
+from vllm_omni_client._imaging.archive import unpack_images
 
 
 def zipped(*names: str) -> bytes:
@@ -25,20 +25,20 @@ def zipped(*names: str) -> bytes:
     ],
 )
 def test_pictures_come_in_the_order_of_their_numbers(names: tuple[str, ...], order: tuple[str, ...]) -> None:
-    contents = pictures_in(zipped(*names), most_bytes=1000)
+    contents = unpack_images(zipped(*names), most_bytes=1000)
     assert contents == tuple(f"content of {name}".encode() for name in order)
 
 
 def test_what_is_no_zip_is_one_picture() -> None:
-    assert pictures_in(b"\x89PNG", most_bytes=1) == (b"\x89PNG",)
+    assert unpack_images(b"\x89PNG", most_bytes=1) == (b"\x89PNG",)
 
 
 @pytest.mark.parametrize("keep", [20, -5])
 def test_a_zip_that_is_cut_off_is_refused(keep: int) -> None:
     with pytest.raises(ValueError, match="damaged"):
-        pictures_in(zipped("image_0.png")[:keep], most_bytes=1000)
+        unpack_images(zipped("image_0.png")[:keep], most_bytes=1000)
 
 
 def test_a_zip_that_unpacks_to_too_much_is_refused_unread() -> None:
-    with pytest.raises(ValueError, match="more than was asked for"):
-        pictures_in(zipped("image_0.png"), most_bytes=10)
+    with pytest.raises(ValueError, match="more than was requested"):
+        unpack_images(zipped("image_0.png"), most_bytes=10)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from vllm_omni_client._imaging.picture import (
     DamagedPicture,
-    Inspected,
+    InspectedImage,
     Inspection,
     PictureSize,
     format_of,
@@ -38,7 +38,7 @@ def test_every_format_is_known_in_pieces_of_any_length(kind: str, data: bytes, s
     for start in range(0, len(data), step):
         inspection.feed(data[start : start + step])
     assert inspection.finish() == inspect(data)
-    assert inspect(data) == Inspected(format=kind, size=PictureSize(40, 30), length=len(data))  # type: ignore[arg-type]  # a str of the table
+    assert inspect(data) == InspectedImage(format=kind, size=PictureSize(40, 30), length=len(data))  # type: ignore[arg-type]  # a str of the table
 
 
 @pytest.mark.parametrize(("kind", "data"), KINDS)
@@ -64,6 +64,6 @@ def test_what_is_no_picture_is_refused(junk: bytes) -> None:
 
 def test_a_picture_that_says_it_is_far_too_large_is_refused_before_it_is_unpacked() -> None:
     bomb = encoded("PNG", (1000, 1000))
-    with pytest.raises(DamagedPicture, match="size is 1000x1000, far more than was asked for"):
+    with pytest.raises(DamagedPicture, match="a size of 1000x1000, far more than was requested"):
         inspect(bomb, most_pixels=999_999)
     assert inspect(bomb, most_pixels=1_000_000).size == (1000, 1000)

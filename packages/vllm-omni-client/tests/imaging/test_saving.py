@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from vllm_omni_client._imaging.saving import NewFile, write_whole
+from vllm_omni_client._imaging.saving import NewFile, write_file
 from vllm_omni_client.errors import InvalidParameter
 
 
@@ -28,12 +28,12 @@ def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None
 def test_a_file_that_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
     path = tmp_path / "fox.png"
     path.write_bytes(b"old")
-    with pytest.raises(InvalidParameter, match="there is a file already"):
+    with pytest.raises(InvalidParameter, match="the file already exists"):
         NewFile(path)
     with pytest.raises(FileExistsError):
-        write_whole(b"new", path, overwrite=False)
+        write_file(b"new", path, overwrite=False)
     assert path.read_bytes() == b"old"
-    assert write_whole(b"new", path, overwrite=True) == path
+    assert write_file(b"new", path, overwrite=True) == path
     assert path.read_bytes() == b"new"
 
 
@@ -70,7 +70,7 @@ def test_a_place_where_no_file_can_be_is_told_before_anything_is_sent(tmp_path: 
         NewFile(tmp_path / "nowhere" / "fox.png")
     assert caught.value.parameter == "into"
     with pytest.raises(FileNotFoundError):
-        write_whole(b"x", tmp_path / "nowhere" / "fox.png", overwrite=False)
+        write_file(b"x", tmp_path / "nowhere" / "fox.png", overwrite=False)
 
 
 @pytest.mark.parametrize("overwrite", [True, False])

@@ -65,7 +65,7 @@ def test_a_quality_or_a_callers_own_choice_is_left_alone(fields: dict[str, objec
 )
 def test_what_a_server_would_ignore_is_refused_or_reported(version: str, field: str, value: object) -> None:
     request = with_(FOX, **{field: value})
-    with pytest.raises(UnsupportedParameter, match=f"vLLM-Omni {version} does not know {field}") as caught:
+    with pytest.raises(UnsupportedParameter, match=f"vLLM-Omni {version} does not support {field}") as caught:
         adapt_generation(request, server(version), strict=True)
     assert (caught.value.parameter, caught.value.version) == (field, version)
     lenient = adapt_generation(request, server(version), strict=False)
@@ -120,7 +120,7 @@ def test_the_pictures_own_bytes_are_asked_for_where_nothing_is_lost(
 @pytest.mark.parametrize(("version", "warned"), [("0.14.0", True), ("0.20.0", True), ("0.26.0", False)])
 def test_a_guidance_of_zero_that_is_taken_for_one_is_told(version: str, *, warned: bool) -> None:
     fitted = adapt_generation(with_(FOX, guidance_scale=0.0), server(version), strict=True)
-    assert fitted.warnings == ((f"vLLM-Omni {version} takes a guidance_scale of 0 for 1.",) if warned else ())
+    assert fitted.warnings == ((f"vLLM-Omni {version} treats a guidance_scale of 0 as 1.",) if warned else ())
 
 
 def test_a_picture_that_an_old_server_would_ignore_is_refused_or_not_sent() -> None:

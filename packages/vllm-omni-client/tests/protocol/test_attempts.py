@@ -38,7 +38,7 @@ def test_an_error_leaves_with_all_that_was_tried() -> None:
     error = ServerError(
         "x", status=500, exchange=Exchange(method="POST", url="/path", status=500, request_id="r")
     )
-    assert attempts.sign(error) is error
+    assert attempts.annotate(error) is error
     assert error.exchange == Exchange(
         method="POST", url=URL, status=500, request_id="r", attempts=2, generations=1, elapsed_seconds=2.5
     )
@@ -46,15 +46,15 @@ def test_an_error_leaves_with_all_that_was_tried() -> None:
 
 def test_the_dearest_attempt_decides_what_was_spent() -> None:
     attempts = attempts_of()
-    assert attempts.sign(ServerBusy("x", status=503)).gpu_spent == "no"
-    assert attempts.sign(ConnectionLost("x")).gpu_spent == "unknown"
-    assert attempts.sign(ServerUnreachable("x")).gpu_spent == "unknown"
-    assert attempts.sign(ServerError("x", status=500)).gpu_spent == "yes"
-    assert attempts.sign(ServerUnreachable("x")).gpu_spent == "yes"
+    assert attempts.annotate(ServerBusy("x", status=503)).gpu_spent == "no"
+    assert attempts.annotate(ConnectionLost("x")).gpu_spent == "unknown"
+    assert attempts.annotate(ServerUnreachable("x")).gpu_spent == "unknown"
+    assert attempts.annotate(ServerError("x", status=500)).gpu_spent == "yes"
+    assert attempts.annotate(ServerUnreachable("x")).gpu_spent == "yes"
 
 
 def test_a_get_never_costs_gpu_time() -> None:
-    assert attempts_of("GET").sign(ConnectionLost("x")).gpu_spent == "no"
+    assert attempts_of("GET").annotate(ConnectionLost("x")).gpu_spent == "no"
 
 
 def test_time_that_is_left_is_never_negative() -> None:
@@ -68,7 +68,7 @@ def test_an_unknown_outcome_is_followed_once() -> None:
     for follows in (True, False):
         attempts.begin()
         error = attempts.diagnose(ConnectionLost("x"), healthy=True)
-        assert attempts.may_follow(attempts.sign(error)) is follows
+        assert attempts.decide_retry(attempts.annotate(error)) is follows
     assert attempts.wait_seconds(None) == 0.0
 
 
@@ -77,7 +77,7 @@ def test_what_health_said_holds_for_one_attempt() -> None:
     attempts.begin()
     attempts.diagnose(BadReply("x"), healthy=True)
     attempts.begin()
-    assert not attempts.may_follow(BadReply("x"))
+    assert not attempts.decide_retry(BadReply("x"))
 
 
 def test_waits_are_those_that_were_decided() -> None:
@@ -85,7 +85,7 @@ def test_waits_are_those_that_were_decided() -> None:
     waits: list[float] = []
     for _ in range(3):
         attempts.begin()
-        assert attempts.may_follow(ServerUnreachable("x"))
+        assert attempts.decide_retry(ServerUnreachable("x"))
         waits.append(attempts.wait_seconds(None))
     assert waits == [0.25, 0.5, 1.0]
 
@@ -93,8 +93,8 @@ def test_waits_are_those_that_were_decided() -> None:
 def test_a_bug_and_a_cancellation_are_never_followed() -> None:
     attempts = attempts_of()
     attempts.begin()
-    assert not attempts.may_follow(ValueError("a bug"))
-    assert not attempts.may_follow(KeyboardInterrupt())
+    assert not attempts.decide_retry(ValueError("a bug"))
+    assert not attempts.decide_retry(KeyboardInterrupt())
 
 
 def test_a_server_error_without_health_is_a_dead_engine() -> None:

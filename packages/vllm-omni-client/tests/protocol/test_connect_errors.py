@@ -5,7 +5,7 @@ import ssl
 from itertools import pairwise
 
 import pytest
-from vllm_omni_client._protocol.connect_errors import first_words, unreachable_reason
+from vllm_omni_client._protocol.connect_errors import first_message, unreachable_reason
 
 
 def chained(*errors: BaseException) -> BaseException:
@@ -43,6 +43,6 @@ def test_a_circle_of_causes_ends() -> None:
     assert unreachable_reason(chained(one, other, one)) == "other"
 
 
-def test_the_first_words_are_taken_from_whoever_has_some() -> None:
-    assert first_words(chained(RuntimeError(""), OSError(""), ConnectionResetError("reset"))) == "reset"
-    assert first_words(RuntimeError()) == "RuntimeError"
+def test_the_first_message_are_taken_from_whoever_has_some() -> None:
+    assert first_message(chained(RuntimeError(""), OSError(""), ConnectionResetError("reset"))) == "reset"
+    assert first_message(RuntimeError()) == "RuntimeError"

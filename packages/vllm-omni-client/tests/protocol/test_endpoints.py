@@ -246,7 +246,7 @@ def test_the_servers_name_for_the_request_is_kept(
         ("https://login.example/very?token=s3cret", "login.example"),
         ("/elsewhere", "itself"),
         ("", "nowhere"),
-        ("http://[::1", "an address that cannot be read"),
+        ("http://[::1", "an invalid address"),
         ("http://me:s3cret@evil.example/", "evil.example"),
     ],
 )
@@ -256,31 +256,31 @@ def test_a_redirect_is_an_error_that_names_the_host_only(location: str, host: st
     assert type(error) is ServerRefused
     assert (
         error.message
-        == f"the server answered {status}, a redirect to {host}, which is not followed; is base_url right?"
+        == f"the server answered {status}, a redirect to {host}, which is not followed; check base_url"
     )
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 206])
 def test_a_success_other_than_200_is_no_reply(status: int) -> None:
-    assert failure(status, b"hm").message == f"the server answered {status}, where 200 was expected: 'hm'"
+    assert failure(status, b"hm").message == f"the server answered {status}, but 200 was expected: 'hm'"
 
 
 @pytest.mark.parametrize(
     ("content", "wrong"),
     [
-        (HTML, "not with whole JSON: '502 Bad Gateway nginx'"),
-        (b"", "not with whole JSON, without a readable body"),
-        (b'{"data":[{"b64_json":"AAAA', 'not with whole JSON: \'{"data":[{"b64_json":"AAAA\''),
-        (b'{"created":1}', "data is not right: Field required"),
-        (b'{"data":null}', "data is not right: Input should be a valid array"),
-        (b'{"data":[]}', "data is not right: Tuple should have at least 1 item after validation, not 0"),
+        (HTML, "the body is not valid JSON: '502 Bad Gateway nginx'"),
+        (b"", "the body is empty"),
+        (b'{"data":[{"b64_json":"AAAA', 'the body is not valid JSON: \'{"data":[{"b64_json":"AAAA\''),
+        (b'{"created":1}', "data is invalid: Field required"),
+        (b'{"data":null}', "data is invalid: Input should be a valid array"),
+        (b'{"data":[]}', "data is invalid: Tuple should have at least 1 item after validation, not 0"),
         (
             b'{"data":[{"b64_json":"a!Gk="}]}',
-            "data.0.b64_json is not right: not base64: ",
+            "data.0.b64_json is invalid: not base64: ",
         ),
-        (b"[]", "the body is not right: Input should be an object"),
-        (b'{"error":{"message":"it failed"}}', "with an error inside: it failed"),
-        (b'{"error":"Unauthorized"}', "with an error inside: Unauthorized"),
+        (b"[]", "the body is invalid: Input should be an object"),
+        (b'{"error":{"message":"it failed"}}', "the body contains an error: it failed"),
+        (b'{"error":"Unauthorized"}', "the body contains an error: Unauthorized"),
     ],
 )
 def test_a_200_that_is_no_picture_says_what_is_wrong_with_it(content: bytes, wrong: str) -> None:
@@ -300,7 +300,7 @@ def test_a_foreign_body_is_shown_in_at_most_200_characters() -> None:
 
 
 def test_metrics_that_are_no_text_are_a_bad_reply() -> None:
-    with pytest.raises(BadReply, match="text that is not UTF-8"):
+    with pytest.raises(BadReply, match="the body is not UTF-8"):
         read(endpoints.server_metrics(), 200, {}, b"\xff\xfe")
 
 

@@ -41,7 +41,7 @@ def test_that_nothing_could_be_learnt_is_believed_for_ten_seconds() -> None:
     clock = Clock()
     server = KnownServer(clock)
     server.learn(Capabilities())
-    server.doubt(ServerUnreachable("gone"))
+    server.expire_after(ServerUnreachable("gone"))
     clock.now = 9.0
     assert server.current == Capabilities()
     clock.now = 10.0
@@ -61,7 +61,7 @@ def test_that_nothing_could_be_learnt_is_believed_for_ten_seconds() -> None:
 def test_an_error_that_another_server_would_explain_makes_it_ask(error: OmniError) -> None:
     server = KnownServer(Clock())
     server.learn(OLD)
-    server.doubt(error)
+    server.expire_after(error)
     assert server.current is None
     assert server.renew("0.26.0") is OLD
 
@@ -69,22 +69,22 @@ def test_an_error_that_another_server_would_explain_makes_it_ask(error: OmniErro
 def test_a_busy_server_is_still_the_same() -> None:
     server = KnownServer(Clock())
     server.learn(OLD)
-    server.doubt(ServerBusy("later", status=503))
+    server.expire_after(ServerBusy("later", status=503))
     assert server.current is OLD
 
 
 def test_another_version_heard_in_passing_is_another_server() -> None:
     server = KnownServer(Clock())
-    server.hear("0.26.0")
+    server.note_version("0.26.0")
     server.learn(OLD)
-    server.hear("0.26.0")
+    server.note_version("0.26.0")
     assert server.current is OLD
-    server.hear("0.30.0")
+    server.note_version("0.30.0")
     assert server.current is None
     assert server.renew("0.26.0") is None
 
 
 def test_what_the_caller_told_is_believed_for_good() -> None:
     server = KnownServer(Clock(), OLD)
-    server.doubt(ServerUnreachable("gone"))
+    server.expire_after(ServerUnreachable("gone"))
     assert server.current is OLD

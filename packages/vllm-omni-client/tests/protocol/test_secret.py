@@ -1,7 +1,7 @@
 """The API key is taken out of what a server says."""
 
 import pytest
-from vllm_omni_client._protocol.secret import hidden
+from vllm_omni_client._protocol.secret import redact
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,4 @@ from vllm_omni_client._protocol.secret import hidden
     ],
 )
 def test_a_key_is_hidden_and_a_short_one_only_as_a_word(text: str, secret: str, shown: str) -> None:
-    assert hidden(text, secret) == shown
+    assert redact(text, secret) == shown

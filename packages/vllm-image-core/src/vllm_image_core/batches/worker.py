@@ -164,8 +164,8 @@ class BatchWorker:
             if not is_available:
                 self._away(error)
         if is_available:
-            return "lost" if error.server_state == "lost" else "failure"
-        return "death" if error.server_state in {"lost", "failing"} else "outage"
+            return "lost" if error.server_state == "disconnected" else "failure"
+        return "death" if error.server_state in {"disconnected", "failing"} else "outage"
 
     async def _is_server_healthy(self) -> bool:
         try:
@@ -217,7 +217,7 @@ def meaning_of(error: OmniError) -> Meaning | None:
             return "death"
         case "final", _:
             return "failure"
-        case "never_sent" | "refused", "away" | "busy":
+        case "never_sent" | "refused", "unavailable" | "busy":
             return "outage"
         case _:
             return None

@@ -40,15 +40,15 @@ class ErrorPolicy:
 
 
 _FAULTS: Final[Mapping[ServerState, Fault]] = {
-    "well": "none",
-    "lacking": "none",
+    "healthy": "none",
+    "unsupported": "none",
     "busy": "busy",
-    "away": "down",
+    "unavailable": "down",
     "dead": "down",
-    "lost": "lost",
-    "silent": "doubtful",
+    "disconnected": "lost",
+    "timed_out": "doubtful",
     "failing": "suspect",
-    "wrong": "bad_reply",
+    "bad_reply": "bad_reply",
 }
 _NOT_A_PICTURE: Final = ErrorPolicy(fault="bad_reply", costly=True)
 _WRONG: Final = ErrorPolicy(fault="none", elsewhere=False)
@@ -62,13 +62,13 @@ def policy_for(error: OmniError | ImageError) -> ErrorPolicy:
     if not isinstance(error, OmniError):
         return _NOT_A_PICTURE if isinstance(error, BadPicture) else _WRONG
     state = error.server_state
-    certain = error.outcome != "never_sent" or state == "away"
+    certain = error.outcome != "never_sent" or state == "unavailable"
     return ErrorPolicy(
         fault=_fault(error) if certain else "doubtful",
-        elsewhere=error.outcome != "final" or state in {"away", "lacking"},
+        elsewhere=error.outcome != "final" or state in {"unavailable", "unsupported"},
         costly=may_have_cost(error),
-        deadly=certain and state in {"dead", "lost"},
-        shared=state in {"failing", "lacking"},
+        deadly=certain and state in {"dead", "disconnected"},
+        shared=state in {"failing", "unsupported"},
         changed=isinstance(error, BadRequest),
     )
 
@@ -79,6 +79,6 @@ def may_have_cost(error: OmniError) -> bool:
 
 
 def _fault(error: OmniError) -> Fault:
-    if error.server_state == "away" and error.outcome == "unknown":
+    if error.server_state == "unavailable" and error.outcome == "unknown":
         return "lost"  # a proxy got no answer; a health check shows whether the server behind it is up
     return _FAULTS[error.server_state]

@@ -253,7 +253,7 @@ class VirtualServer:
             case "lost":
                 raise ConnectionLost(f"{self.base_url} closed the connection")
             case "timeout":
-                raise RequestTimeout(f"no complete answer from {self.base_url}")
+                raise RequestTimeout(f"no complete reply from {self.base_url}")
             case "bad_reply":
                 raise BadReply(f"{self.base_url} answered 200, but with a page")
             case "error":

@@ -1,1 +1,1 @@
-"""Image bytes: check formats and sizes, walk PNGs, and save files whole."""
+"""Image bytes: check formats and sizes, walk PNGs, and save files atomically."""

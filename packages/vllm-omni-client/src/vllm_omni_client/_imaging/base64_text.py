@@ -1,4 +1,4 @@
-"""Base64, strictly decoded: by pybase64 where it is installed, by the standard library otherwise."""
+"""Decode base64 strictly, with pybase64 if it is installed, otherwise with the standard library."""
 
 import binascii
 from collections.abc import Callable
@@ -20,16 +20,16 @@ _fast = _from_pybase64()
 
 
 def decode(text: str | bytes | memoryview) -> bytes:
-    """Return what the base64 stands for.
+    """Decode base64 text.
 
     Raises:
-        ValueError: Something in it is not base64, white space included; or its end is missing.
+        ValueError: It contains anything that is not base64, such as white space, or its end is missing.
     """
     if text[-3:] in {"===", b"==="}:
         raise ValueError("not base64: too much padding")
     try:
         if _fast is not None:
-            return _fast(text, None, True)  # noqa: FBT003  # it takes it by position alone, and is quicker so
+            return _fast(text, None, True)  # noqa: FBT003  # pybase64 accepts it only by position, and is faster with it
         return binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:  # binascii.Error is one
         raise ValueError(f"not base64: {error}") from error

@@ -1,16 +1,16 @@
-"""Pictures: the format, the size and the soundness of a picture's bytes, without unpacking a pixel."""
+"""Check the format, size and integrity of an image's bytes without decoding a pixel."""
 
 import re
 import struct
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from vllm_omni_client._imaging.flat_colour import Flatness
+from vllm_omni_client._imaging.flat_colour import FlatColourDetector
 from vllm_omni_client._imaging.png import SIGNATURE, DamagedPicture, PngWalk, chunks, png_header
 
 __all__ = [
     "DamagedPicture",
-    "Inspected",
+    "InspectedImage",
     "Inspection",
     "PictureFormat",
     "PictureSize",
@@ -24,11 +24,11 @@ __all__ = [
 PictureFormat = Literal["png", "jpeg", "webp"]
 
 MOST_PIXELS: Final = 7680 * 4320
-"""The most pixels that vLLM-Omni makes by default (`--max-generated-image-size`, 0.26.0 and later)."""
+"""The most pixels vLLM-Omni generates by default (`--max-generated-image-size`, 0.26.0 and later)."""
 
 # Some models round a size up.
 _ROUNDED_UP: Final = 1.1
-# As much as is kept until the size of a picture is known: JPEG may have metadata before it.
+# Bytes kept until the size of an image is known: a JPEG may have metadata before it.
 _START_BYTES: Final = 1024 * 1024
 _SNIFFED_BYTES: Final = 64
 _END_BYTES: Final = 64
@@ -40,7 +40,7 @@ _JPEG_SIZES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class PictureSize(NamedTuple):
-    """Width and height in pixels; its text is "WIDTHxHEIGHT"."""
+    """Width and height in pixels; `str()` gives "WIDTHxHEIGHT"."""
 
     width: int
     height: int
@@ -50,18 +50,18 @@ class PictureSize(NamedTuple):
 
 
 def pixels_of(size: str | None) -> int:
-    """Return the pixels of a size such as "1024x768"; 0 for none, and for "auto"."""
+    """Return the number of pixels of a size such as "1024x768"; 0 for None and "auto"."""
     width, _, height = (size or "").partition("x")
     return int(width) * int(height) if height else 0
 
 
 def most_pixels(size: str | None) -> int:
-    """Return the most pixels that a picture may say it has, when so much was asked for."""
+    """Return the most pixels that an image may claim to have if `size` was requested."""
     return max(MOST_PIXELS, int(pixels_of(size) * _ROUNDED_UP))
 
 
 def format_of(data: bytes) -> PictureFormat | None:
-    """Return the format that the first bytes tell; None for anything but PNG, JPEG and WebP."""
+    """Return the format from the first bytes; None for anything but PNG, JPEG and WebP."""
     start = bytes(data[:_SNIFFED_BYTES])
     if start.startswith(SIGNATURE):
         return "png"
@@ -71,10 +71,10 @@ def format_of(data: bytes) -> PictureFormat | None:
 
 
 def size_of(data: bytes) -> PictureSize:
-    """Return the size that the header tells.
+    """Return the size from the header.
 
     Raises:
-        DamagedPicture: There is no header of a PNG, JPEG or WebP.
+        DamagedPicture: There is no PNG, JPEG or WebP header.
     """
     match format_of(data):
         case "png":
@@ -86,15 +86,15 @@ def size_of(data: bytes) -> PictureSize:
             return _check(_webp_size(data))
         case None:
             if data.lstrip()[:1] == b"<":
-                raise DamagedPicture("got an HTML page where a picture was promised")
-            raise DamagedPicture("the bytes are neither PNG nor JPEG nor WebP")
+                raise DamagedPicture("got an HTML page instead of an image")
+            raise DamagedPicture("the bytes are not a PNG, JPEG or WebP")
 
 
 def flat_colour_of(data: bytes) -> str | None:
-    """Return the colour, as "#rrggbb", of a whole PNG that has no other; None for all other pictures."""
+    """Return the colour ("#rrggbb") of a complete PNG that has only one; None for every other image."""
     if not data.startswith(SIGNATURE):
         return None
-    flatness = Flatness(png_header(data[:_SNIFFED_BYTES]))
+    flatness = FlatColourDetector(png_header(data[:_SNIFFED_BYTES]))
     for kind, content in chunks(data):
         if not flatness.open:
             break
@@ -105,7 +105,7 @@ def flat_colour_of(data: bytes) -> str | None:
 
 def _check(size: PictureSize | None) -> PictureSize:
     if size is None or not (size.width and size.height):
-        raise DamagedPicture("the picture's header does not tell its size")
+        raise DamagedPicture("the image's header has no size")
     return size
 
 
@@ -119,7 +119,7 @@ def _jpeg_size(data: bytes) -> PictureSize | None:
         if marker in _JPEG_SIZES:
             height, width = struct.unpack_from(">HH", data, position + 5)
             return PictureSize(width, height)
-        if marker == _MARKER:  # fill bytes may stand before a marker
+        if marker == _MARKER:  # fill bytes may precede a marker
             position += 1
         elif marker in _JPEG_STANDALONE:
             position += 2
@@ -144,14 +144,14 @@ def _webp_size(data: bytes) -> PictureSize | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inspected:
-    """A picture whose bytes are all there.
+class InspectedImage:
+    """A complete image.
 
     Attributes:
-        format: What its bytes are, whatever was asked for.
-        size: As its header tells it.
-        length: How many bytes it has.
-        flat_colour: The colour, as "#rrggbb", of a PNG that has no other; None for all other pictures.
+        format: The format of its bytes, whatever was requested.
+        size: The size in its header.
+        length: Its number of bytes.
+        flat_colour: The colour ("#rrggbb") of a PNG that has only one; None for every other image.
     """
 
     format: PictureFormat
@@ -161,13 +161,12 @@ class Inspected:
 
 
 class Inspection:
-    """A picture that is looked at while its bytes come in, piece by piece.
+    """Inspects an image as its bytes arrive, piece by piece.
 
-    A PNG is checked chunk by chunk, with its checksums; of a JPEG or a WebP it is seen that the size is
-    told and that the end is there.
+    A PNG is checked chunk by chunk, including its checksums. A JPEG or a WebP must have a size and an end.
 
     Args:
-        most_pixels: A picture that says it is larger is refused before anyone unpacks it.
+        most_pixels: An image that claims to be larger is refused before anyone decodes it.
     """
 
     def __init__(self, *, most_pixels: int = MOST_PIXELS) -> None:
@@ -181,7 +180,7 @@ class Inspection:
         """Take the next bytes.
 
         Raises:
-            DamagedPicture: They cannot belong to a picture.
+            DamagedPicture: They cannot belong to an image.
         """
         self._length += len(data)
         if self._png is not None:
@@ -193,11 +192,11 @@ class Inspection:
             self._png = PngWalk()
             self._png.feed(data if self._length == len(data) else bytes(self._start))
 
-    def finish(self) -> Inspected:
-        """Return what the picture is, when all of it has come.
+    def finish(self) -> InspectedImage:
+        """Return the result, after the last bytes.
 
         Raises:
-            DamagedPicture: It is cut off, damaged, too large, or no picture.
+            DamagedPicture: The image is cut off, damaged or too large, or is not an image.
         """
         if self._png is not None:
             header = self._png.finish()
@@ -206,29 +205,31 @@ class Inspection:
             return self._result("png", size, flat_colour=flatness.colour if flatness else None)
         start = bytes(self._start)
         size, kind = size_of(start), format_of(start)
-        whole = self._is_whole_jpeg() if kind == "jpeg" else self._is_whole_webp(start)
-        if kind is None or not whole:
-            raise DamagedPicture(f"the picture is cut off after {self._length} bytes: its end is missing")
+        complete = self._is_complete_jpeg() if kind == "jpeg" else self._is_complete_webp(start)
+        if kind is None or not complete:
+            raise DamagedPicture(f"the image is cut off after {self._length} bytes: its end is missing")
         return self._result(kind, size)
 
-    def _result(self, kind: PictureFormat, size: PictureSize, *, flat_colour: str | None = None) -> Inspected:
+    def _result(
+        self, kind: PictureFormat, size: PictureSize, *, flat_colour: str | None = None
+    ) -> InspectedImage:
         if size.width * size.height > self._most_pixels:
-            raise DamagedPicture(f"the picture says that its size is {size}, far more than was asked for")
-        return Inspected(format=kind, size=size, length=self._length, flat_colour=flat_colour)
+            raise DamagedPicture(f"the image claims a size of {size}, far more than was requested")
+        return InspectedImage(format=kind, size=size, length=self._length, flat_colour=flat_colour)
 
-    def _is_whole_jpeg(self) -> bool:
+    def _is_complete_jpeg(self) -> bool:
         return self._end.rstrip(b"\0").endswith(b"\xff\xd9")
 
-    def _is_whole_webp(self, start: bytes) -> bool:
-        told = 8 + int.from_bytes(start[4:8], "little")
-        return self._length in {told, told + told % 2}
+    def _is_complete_webp(self, start: bytes) -> bool:
+        declared = 8 + int.from_bytes(start[4:8], "little")
+        return self._length in {declared, declared + declared % 2}
 
 
-def inspect(data: bytes, *, most_pixels: int = MOST_PIXELS) -> Inspected:
-    """Look at a whole picture at once.
+def inspect(data: bytes, *, most_pixels: int = MOST_PIXELS) -> InspectedImage:
+    """Inspect a complete image at once.
 
     Raises:
-        DamagedPicture: It is cut off, damaged, too large, or no picture.
+        DamagedPicture: It is cut off, damaged or too large, or is not an image.
     """
     inspection = Inspection(most_pixels=most_pixels)
     inspection.feed(data)

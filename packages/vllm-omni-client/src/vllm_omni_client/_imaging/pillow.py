@@ -1,4 +1,4 @@
-"""Pillow, asked for when pixels are wanted and not before: it is no dependency of the client."""
+"""Decode images with Pillow, which is optional and imported only when needed."""
 
 import io
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def open_image(data: bytes) -> "Image.Image":
-    """Unpack a PNG, JPEG or WebP with Pillow, which is asked for here and nowhere else.
+    """Decode a PNG, JPEG or WebP with Pillow; no other module imports it.
 
     Raises:
         ImportError: Pillow is not installed.
@@ -16,7 +16,7 @@ def open_image(data: bytes) -> "Image.Image":
     try:
         from PIL import Image  # noqa: PLC0415  # an optional dependency
     except ImportError as error:
-        raise ImportError("pictures are unpacked with Pillow: pip install pillow") from error
+        raise ImportError("decoding images requires Pillow: pip install pillow") from error
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
         image.load()
         return image

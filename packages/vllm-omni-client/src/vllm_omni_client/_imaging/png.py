@@ -1,4 +1,4 @@
-"""PngWalk: a PNG file checked chunk by chunk while its bytes come in, without unpacking a pixel.
+"""Check a PNG file chunk by chunk as its bytes arrive, without decoding a pixel.
 
 Source: PNG (Third Edition), W3C Recommendation of 24 June 2025, sections 5, 11 and 13.
 """
@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
-from vllm_omni_client._imaging.flat_colour import Flatness
+from vllm_omni_client._imaging.flat_colour import FlatColourDetector
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
@@ -16,9 +16,9 @@ _HEAD: Final = struct.Struct(">I4s")
 _SUM_BYTES: Final = 4
 _IHDR: Final = struct.Struct(">IIBBBBB")
 _MAX_SIDE: Final = 2**31 - 1
-# libpng cuts the largest picture that vLLM-Omni makes into about 17,000 chunks of 8 KiB.
+# libpng splits the largest image that vLLM-Omni generates into about 17,000 chunks of 8 KiB.
 _MAX_CHUNKS: Final = 65_536
-# Deflate never packs more than this many bytes into one.
+# Deflate never compresses more than this many bytes into one.
 _MAX_DEFLATE_RATIO: Final = 1032
 _PALETTE: Final = 3
 _SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -28,11 +28,11 @@ _Step = Literal["signature", "head", "content", "checksum", "after"]
 
 
 class DamagedPicture(ValueError):
-    """The bytes are no whole picture; its text says where they go wrong."""
+    """The bytes are not a complete image; the message says what is wrong."""
 
 
 class PngHeader(NamedTuple):
-    """What IHDR tells: the size in pixels, the bits of a sample, the kind of colour, the order."""
+    """The contents of IHDR: the size in pixels, bits per sample, colour type and interlacing."""
 
     width: int
     height: int
@@ -42,12 +42,12 @@ class PngHeader(NamedTuple):
 
     @property
     def samples(self) -> int:
-        """How many samples a pixel has."""
+        """Samples per pixel."""
         return _SAMPLES[self.colour]
 
     @property
     def pixel_bytes(self) -> int:
-        """How many bytes the pixels have unpacked, at the least."""
+        """The least number of bytes that the decoded pixels can have."""
         return self.height * ((self.width * self.depth * self.samples + 7) // 8)
 
 
@@ -67,14 +67,14 @@ def png_header(start: bytes) -> PngHeader:
 def _header(content: bytes) -> PngHeader:
     width, height, depth, colour, packing, filtering, interlacing = _IHDR.unpack(content)
     if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
-        raise DamagedPicture(f"the PNG says that its size is {width}x{height}")
+        raise DamagedPicture(f"the PNG claims a size of {width}x{height}")
     if depth not in _DEPTHS.get(colour, ()) or packing or filtering or interlacing > 1:
-        raise DamagedPicture("the PNG's header has values that no PNG has")
+        raise DamagedPicture("the PNG's header has invalid values")
     return PngHeader(width, height, depth, colour, bool(interlacing))
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Give the kind and the content of each chunk of a PNG that is known to be whole."""
+    """Yield the type and content of each chunk of a PNG that is known to be complete."""
     view, position = memoryview(data), len(SIGNATURE)
     while position + _HEAD.size <= len(view):
         length, kind = _HEAD.unpack_from(view, position)
@@ -89,13 +89,13 @@ class PngWalk:
     Feed it the file in pieces of any length, then ask it to `finish`.
 
     Attributes:
-        header: What IHDR tells; None until it has come.
-        flatness: Looks whether the picture is one colour all over; None until the header has come.
+        header: The contents of IHDR; None until it has arrived.
+        flatness: Detects whether the image has only one colour; None until the header has arrived.
     """
 
     def __init__(self) -> None:
         self.header: PngHeader | None = None
-        self.flatness: Flatness | None = None
+        self.flatness: FlatColourDetector | None = None
         self._step: _Step = "signature"
         self._piece = bytearray()
         self._wanted = len(SIGNATURE)
@@ -119,18 +119,18 @@ class PngWalk:
             view = self._content(view) if self._step == "content" else self._gather(view)
 
     def finish(self) -> PngHeader:
-        """Return the header of a file that is whole.
+        """Return the header of a complete file.
 
         Raises:
-            DamagedPicture: The end is missing, or there is too little before it.
+            DamagedPicture: The end is missing, or there is too little data before it.
         """
         if self._step != "after" or self.header is None:
             raise DamagedPicture(f"the PNG is cut off after {self._seen} bytes: its end is missing")
         if b"IDAT" not in self._kinds:
-            raise DamagedPicture("the PNG has no picture data")
+            raise DamagedPicture("the PNG has no image data")
         if self._pixel_bytes * _MAX_DEFLATE_RATIO < self.header.pixel_bytes:
             raise DamagedPicture(
-                f"the PNG's {self._pixel_bytes} bytes of picture data are too few for"
+                f"the PNG's {self._pixel_bytes} bytes of image data are too few for"
                 f" {self.header.width}x{self.header.height} pixels"
             )
         return self.header
@@ -148,10 +148,10 @@ class PngWalk:
         return rest
 
     def _gather(self, view: memoryview) -> memoryview:
-        """Gather a piece of known length, then read it."""
+        """Collect a piece of known length, then read it."""
         if self._step == "after":
             if bytes(view).strip(b"\0 \t\r\n"):
-                raise DamagedPicture("bytes that are no part of the PNG follow its end")
+                raise DamagedPicture("extra bytes follow the PNG's end")
             return view[:0]
         start = self._piece if self._step != "checksum" else self._sum
         taken = view[: self._wanted]
@@ -187,7 +187,7 @@ class PngWalk:
         if (kind == b"IHDR") == bool(self._kinds) or (kind == b"IHDR" and length != _IHDR.size):
             raise DamagedPicture("the PNG does not begin with one header")
         if kind == b"IDAT" and b"IDAT" in self._kinds and self._kinds[-1] != b"IDAT":
-            raise DamagedPicture("the PNG's picture data are torn apart by another chunk")
+            raise DamagedPicture("another chunk interrupts the PNG's image data")
         if kind == b"IDAT" and self.header and self.header.colour == _PALETTE and b"PLTE" not in self._kinds:
             raise DamagedPicture("the PNG has no palette for its colours")
         if kind == b"IEND" and length:
@@ -199,11 +199,11 @@ class PngWalk:
             raise DamagedPicture(f"the PNG is damaged: the checksum of its {name} chunk is wrong")
         if self._kind == b"IHDR":
             self.header = _header(bytes(self._piece))
-            self.flatness = Flatness(self.header)
+            self.flatness = FlatColourDetector(self.header)
         self._expect("after" if self._kind == b"IEND" else "head", _HEAD.size)
 
     def _expect(self, step: _Step, length: int) -> None:
-        """Get ready for the next piece; what IHDR holds stays until its checksum was compared."""
+        """Prepare for the next piece; the contents of IHDR are kept until its checksum has been compared."""
         self._sum = bytearray()
         self._wanted = length
         if step in {"head", "content"}:

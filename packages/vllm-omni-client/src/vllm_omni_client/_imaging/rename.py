@@ -1,4 +1,4 @@
-"""Rename: a file that gets a name which is free, in one step, where the system can do that without links."""
+"""Rename a file without replacing another one, in one step, on systems that support it."""
 
 import errno
 import os
@@ -10,16 +10,16 @@ _CALLS: Final = {"linux": ("renameat2", -100, 1), "darwin": ("renameatx_np", -2,
 """By system: its call, its AT_FDCWD, and its flag for "never replace" (RENAME_NOREPLACE, RENAME_EXCL)."""
 
 _NOT_HERE: Final = frozenset((errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM))
-"""What systems and file systems answer that do not have it."""
+"""Error codes of systems and file systems without this call."""
 
 
 def rename_if_free(source: str | Path, target: str | Path, *, folder: int | None = None) -> bool:
-    """Give a file another name, unless that is taken; False if that cannot be done in one step here.
+    """Rename a file unless the new name is taken; False if this system cannot do that in one step.
 
     Args:
         source: The file.
         target: Its new name.
-        folder: A descriptor of the open folder that both are relative to; None for the working folder.
+        folder: Descriptor of the open folder that both names are relative to; None for the working directory.
 
     Raises:
         FileExistsError: The name is taken.

@@ -1,4 +1,4 @@
-"""Saving: a file that appears under its name whole, or not at all."""
+"""Write files that appear under their name complete, or not at all."""
 
 import contextlib
 import errno
@@ -14,21 +14,21 @@ from vllm_omni_client._imaging.rename import rename_if_free
 from vllm_omni_client.errors import InvalidParameter
 
 _NAME_BYTES: Final = 4
-_KEPT_BYTES: Final = 120
+_NAME_PREFIX_BYTES: Final = 120
 
 
 class NewFile:
-    """A file on its way: written under a temporary name beside its place, then put there in one step.
+    """A new file, written under a temporary name next to its path, then moved there in one step.
 
-    Leaving the block without `commit` removes what was written. Nothing is flushed to the disk itself: what
-    a power cut may take is for the caller to decide.
+    Leaving the block without `commit` deletes it. The data is not synced to disk; protecting it against power
+    cuts is up to the caller.
 
     Args:
-        path: Its place.
-        overwrite: Whether a file that is there already is replaced.
+        path: The final path.
+        overwrite: Whether to replace an existing file.
 
     Raises:
-        InvalidParameter: There is a file already, or no file can be made there.
+        InvalidParameter: A file exists at that path, or cannot be created there.
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
@@ -38,7 +38,7 @@ class NewFile:
         try:
             there = _is_there(self.path)
             if there and not overwrite:
-                raise InvalidParameter(f"into = {str(path)!r}: there is a file already", parameter="into")
+                raise InvalidParameter(f"into = {str(path)!r}: the file already exists", parameter="into")
             self._file = FileIO(self._temporary, "xb")
         except OSError as error:
             raise InvalidParameter(
@@ -54,25 +54,25 @@ class NewFile:
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
         self._file.close()
-        with contextlib.suppress(FileNotFoundError):  # it was put in its place
+        with contextlib.suppress(FileNotFoundError):  # it was committed
             self._temporary.unlink()
 
     def restart(self) -> None:
-        """Forget what was written."""
+        """Discard everything written so far."""
         self._file.seek(0)
         self._file.truncate()
 
     def write(self, data: bytes | memoryview) -> None:
-        """Add to the end. Raises OSError, as when the disk is full."""
+        """Append data. Raises OSError, for example if the disk is full."""
         view = memoryview(data)
         while view:
             view = view[self._file.write(view) or 0 :]
 
     def commit(self) -> Path:
-        """Put the file in its place, and return the place.
+        """Move the file to its final path and return that path.
 
         Raises:
-            FileExistsError: Someone else has put a file there meanwhile.
+            FileExistsError: Someone else has created a file there in the meantime.
         """
         self._file.close()
         if self._overwrite:
@@ -83,16 +83,16 @@ class NewFile:
 
 
 def _temporary_name(path: Path) -> Path:
-    """Return a name beside the path, no longer than file systems take; characters may have several bytes."""
-    kept = os.fsencode(path.name)[:_KEPT_BYTES].decode(errors="ignore")
-    return path.parent / f".{kept}.{secrets.token_hex(_NAME_BYTES)}.tmp"
+    """Return a temporary path next to `path`, within file-system name limits, which count bytes."""
+    prefix = os.fsencode(path.name)[:_NAME_PREFIX_BYTES].decode(errors="ignore")
+    return path.parent / f".{prefix}.{secrets.token_hex(_NAME_BYTES)}.tmp"
 
 
 def _is_there(path: Path) -> bool:
-    """Say whether there is anything under a name, a link without a target included.
+    """Say whether a path exists, even as a dangling link.
 
     Raises:
-        OSError: No file can ever be there: the name is too long, or that of a folder.
+        OSError: A file can never be there: the name is too long, or is a folder.
     """
     try:
         mode = path.lstat().st_mode
@@ -104,7 +104,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _put_if_free(temporary: Path, path: Path) -> None:
-    """Move a file to a free name; where there are no hard links, the name is claimed first."""
+    """Move a file to a free name; without hard links, create the name first to claim it."""
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -115,15 +115,15 @@ def _put_if_free(temporary: Path, path: Path) -> None:
             temporary.replace(path)
 
 
-def write_whole(data: bytes, path: Path, *, overwrite: bool) -> Path:
-    """Write a file, whole or not at all; returns its absolute path.
+def write_file(data: bytes, path: Path, *, overwrite: bool) -> Path:
+    """Write a complete file or none; return its absolute path.
 
     Raises:
-        FileExistsError: There is a file already, and `overwrite` is False.
-        OSError: It cannot be written.
+        FileExistsError: The file exists, and `overwrite` is False.
+        OSError: The file cannot be written.
     """
     if not overwrite and os.path.lexists(path):
-        raise FileExistsError(f"{path} is there already; overwrite=True replaces it")
+        raise FileExistsError(f"{path} already exists; overwrite=True replaces it")
     try:
         new = NewFile(path, overwrite=overwrite)
     except InvalidParameter as error:

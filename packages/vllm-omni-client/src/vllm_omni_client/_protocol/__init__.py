@@ -1,1 +1,1 @@
-"""The protocol without I/O: endpoints, flows, retries, budgets and error replies."""
+"""The protocol without I/O: endpoints, call flows, retries, budgets and error replies."""

@@ -1,7 +1,7 @@
-"""Fitting: a request as one server takes it. Pure: (request, what the server can) → what is sent.
+"""Adapt a request to what one server supports. Pure: (request, capabilities) → request to send.
 
-What the server would ignore in silence is refused or left out; a value that says what the server does anyway
-is left out without a word; what loses the caller nothing and spares the wire is added.
+A field that the server would silently ignore is refused or omitted. A value that matches what the server does
+anyway is omitted without a warning. Options that save bandwidth at no cost to the caller are added.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ Request = TypeVar("Request", ImageGenerationRequest, ImageEditRequest)
 PNG_COMPRESSION: Final = 90
 """zlib level 1; the server's own default, 100, is level 0, which does not compress at all.
 
-Measured with the server's Pillow 13.0 (zlib-ng 2.3) on pictures like a model's, 1024x1024, as shares of what
-base64 of level 0 has: level 1 has 0.36 (smooth) to 0.50 (grain of film) for 35 to 50 ms more of the server's
-CPU; level 4 has 0.30 to 0.45 for 120 to 150 ms more. Coarse grain has 0.54 and 0.50, pure noise 0.75 at every
-level: half cannot be promised for those. The first step pays, the next ones only on a line below 20 Mbit/s.
+Measured with the server's Pillow 13.0 (zlib-ng 2.3) on images like a model's, 1024x1024, relative to base64
+of level 0: level 1 gives 0.36 (smooth) to 0.50 (film grain) for 35 to 50 ms more server CPU; level 4 gives
+0.30 to 0.45 for 120 to 150 ms more. Coarse grain gives 0.54 and 0.50, pure noise 0.75 at every level, so half
+cannot be promised for those. Level 1 pays off; higher levels do so only on a connection below 20 Mbit/s.
 """
 
-_DONE_ANYWAY: Final[Mapping[str, object]] = {
+_SERVER_DEFAULTS: Final[Mapping[str, object]] = {
     "extra_params": {},
     "output_compression": 100,
     "output_format": "png",
@@ -35,27 +35,27 @@ _DONE_ANYWAY: Final[Mapping[str, object]] = {
     "vae_use_slicing": False,
     "vae_use_tiling": False,
 }
-"""What a server without the field does anyway: left out, such a value changes nothing.
+"""What a server without the field does anyway, so that omitting the value changes nothing.
 
-Source: the wheels of vLLM-Omni 0.14.0 to 0.30.0, where each of these is the field's default, or, before there
-was the field, what the handler does. PNG before 0.20 is compressed, which no pixel shows.
+Source: the wheels of vLLM-Omni 0.14.0 to 0.30.0. Each value is the field's default or, before the field
+existed, what the handler does. PNGs before 0.20 are compressed, which changes no pixel.
 """
 
-# Until 0.20 a guidance scale of 0 was taken for none, and drawn with 1.
+# Older releases treat a guidance scale of 0 as missing and use 1.
 _ZERO_GUIDANCE_SINCE: Final = (0, 26)
-# Until 0.14 an edit took seed 0 for none, and drew one.
+# Older releases treat seed 0 of an edit as missing and draw one.
 _ZERO_SEED_SINCE: Final = (0, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Adapted(Generic[Request]):
-    """A request that can be sent.
+class AdaptedRequest(Generic[Request]):
+    """A request that is ready to be sent.
 
     Attributes:
         requested: What the caller asked for.
         sent: What is sent.
-        ignored: Fields that the caller set and this server would ignore in silence; they are not sent.
-        warnings: What this server is known to do differently, a sentence each.
+        ignored: Fields that the caller set and this server would silently ignore; they are not sent.
+        warnings: Known deviations of this server, a sentence each.
     """
 
     requested: Request
@@ -65,9 +65,9 @@ class Adapted(Generic[Request]):
 
 
 def with_seed(request: Request) -> Request:
-    """Return a request with a seed, drawn where the caller left it out: servers never tell the one they draw.
+    """Return the request with a seed, drawn if the caller omitted it: servers never report their own.
 
-    It has 32 bits, as the servers' own. 0 is not drawn: some servers take it for none.
+    The seed has 32 bits, like the servers' own. 0 is never drawn, because some servers treat it as missing.
     """
     return (
         request if request.seed is not None else request.model_copy(update={"seed": 1 + randbelow(2**32 - 1)})
@@ -81,18 +81,18 @@ def adapt_generation(
     strict: bool,
     into_file: bool = False,
     requested: ImageGenerationRequest | None = None,
-) -> Adapted[ImageGenerationRequest]:
-    """Return a generation as this server takes it.
+) -> AdaptedRequest[ImageGenerationRequest]:
+    """Return a generation request as this server supports it.
 
     Args:
-        request: What is to be sent.
+        request: The request to adapt.
         server: What the server can do.
         strict: Whether a field that would be ignored is an error.
-        into_file: Whether the picture goes straight to a file: then its own bytes are asked for.
-        requested: What the caller asked for, where that is not all of `request`.
+        into_file: Whether the image goes straight to a file; its own bytes are then requested.
+        requested: What the caller asked for, if `request` already differs from it.
 
     Raises:
-        UnsupportedParameter: In strict mode: this server would ignore a field in silence.
+        UnsupportedParameter: In strict mode: this server would silently ignore a field.
     """
     unknown = _unknown(request, "generations", server)
     ignored = _ignored_fields(request, unknown)
@@ -101,7 +101,7 @@ def adapt_generation(
     _refuse(ignored, server, strict=strict)
     sent = request.model_copy(update=dict.fromkeys((*unknown, *ignored)))
     chosen = {**_compression(sent, "generations", server), **(_as_file(sent, server) if into_file else {})}
-    return Adapted(
+    return AdaptedRequest(
         requested=requested or request,
         sent=sent.model_copy(update=chosen),
         ignored=ignored,
@@ -116,48 +116,48 @@ def adapt_edit(
     *,
     strict: bool,
     requested: ImageEditRequest | None = None,
-) -> tuple[Adapted[ImageEditRequest], tuple[Upload, ...]]:
-    """Return an edit and its pictures as this server takes them.
+) -> tuple[AdaptedRequest[ImageEditRequest], tuple[Upload, ...]]:
+    """Return an edit request and its images as this server supports them.
 
     Raises:
-        UnsupportedParameter: In strict mode: this server would ignore a field or a picture in silence.
+        UnsupportedParameter: In strict mode: this server would silently ignore a field or an image.
     """
     unknown = _unknown(request, "edits", server)
     fields = _ignored_fields(request, unknown)
-    pictures = tuple(dict.fromkeys(one.field for one in uploads if not server.takes("edits", one.field)))
+    images = tuple(dict.fromkeys(one.field for one in uploads if not server.takes("edits", one.field)))
     if request.seed == 0 and _is_before(server, _ZERO_SEED_SINCE):
         fields = (*fields, "seed")
-    _refuse((*fields, *pictures), server, strict=strict)
+    _refuse((*fields, *images), server, strict=strict)
     sent = request.model_copy(update=dict.fromkeys((*unknown, *fields)))
-    fitted = Adapted(
+    adapted = AdaptedRequest(
         requested=requested or request,
         sent=sent.model_copy(update=_compression(sent, "edits", server)),
-        ignored=(*fields, *pictures),
+        ignored=(*fields, *images),
         warnings=_quirks(request, server),
     )
-    return fitted, tuple(one for one in uploads if one.field not in pictures)
+    return adapted, tuple(one for one in uploads if one.field not in images)
 
 
 def _unknown(
     request: ImageGenerationRequest | ImageEditRequest, route: Route, server: Capabilities
 ) -> tuple[str, ...]:
-    """The fields with a value that the server does not know."""
+    """Return the fields that have a value and that the server does not support."""
     return tuple(name for name, value in request if value is not None and not server.takes(route, name))
 
 
 def _ignored_fields(
     request: ImageGenerationRequest | ImageEditRequest, unknown: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Those of them whose value asks for something that the server does not do anyway."""
+    """Return those unsupported fields whose value differs from what the server does anyway."""
     return tuple(
         name
         for name in unknown
-        if name not in _DONE_ANYWAY or not _same(getattr(request, name), _DONE_ANYWAY[name])
+        if name not in _SERVER_DEFAULTS or not _same(getattr(request, name), _SERVER_DEFAULTS[name])
     )
 
 
-def _same(value: object, usual: object) -> bool:
-    return type(value) is type(usual) and value == usual
+def _same(value: object, default: object) -> bool:
+    return type(value) is type(default) and value == default
 
 
 def _refuse(ignored: tuple[str, ...], server: Capabilities, *, strict: bool) -> None:
@@ -165,7 +165,7 @@ def _refuse(ignored: tuple[str, ...], server: Capabilities, *, strict: bool) -> 
         named = f"vLLM-Omni {server.version}" if server.version else "this server"
         them = "it" if len(ignored) == 1 else "them"
         raise UnsupportedParameter(
-            f"{named} does not know {', '.join(ignored)}, and would ignore {them} in silence",
+            f"{named} does not support {', '.join(ignored)} and would silently ignore {them}",
             parameter=ignored[0],
             version=server.version,
         )
@@ -178,9 +178,9 @@ def _may_send_files(server: Capabilities) -> bool:
 def _compression(
     request: ImageGenerationRequest | ImageEditRequest, route: Route, server: Capabilities
 ) -> dict[str, object]:
-    """Ask for PNGs that are compressed, where the server lets itself be asked.
+    """Ask for compressed PNGs if the server supports it.
 
-    Edits of servers before 0.30 have the field, but with another meaning for each version: left alone.
+    Edits have the field before 0.30 too, but its meaning changes between releases, so it is not set there.
     """
     is_png = request.output_format in {None, "png"}
     tunes = "output_compression" in server.generation_fields and server.takes(route, "output_compression")
@@ -192,14 +192,14 @@ def _compression(
 
 
 def _as_file(request: ImageGenerationRequest, server: Capabilities) -> dict[str, object]:
-    """Ask for the picture's own bytes, unless that would lose what the caller asked for."""
+    """Ask for the image's own bytes, unless the caller would lose something they asked for."""
     free = request.response_format is None and not request.return_stage_metrics
     return {"response_format": "file"} if server.sends_files and free else {}
 
 
 def _quirks(request: ImageGenerationRequest | ImageEditRequest, server: Capabilities) -> tuple[str, ...]:
     if request.guidance_scale == 0 and _is_before(server, _ZERO_GUIDANCE_SINCE):
-        return (f"vLLM-Omni {server.version} takes a guidance_scale of 0 for 1.",)
+        return (f"vLLM-Omni {server.version} treats a guidance_scale of 0 as 1.",)
     return ()
 
 

@@ -1,4 +1,4 @@
-"""Address: where a server is, checked before anything is sent there."""
+"""Check and normalise a server's base URL before anything is sent to it."""
 
 import ipaddress
 import re
@@ -17,18 +17,18 @@ _SHOWN: Final = 80
 
 
 def base_url_of(text: str) -> str:
-    """Return `text` as a base URL without a slash at its end; a `/v1` at its end is understood.
+    """Return `text` as a base URL without a trailing slash or `/v1`.
 
     Raises:
-        InvalidParameter: It has no scheme or host, a bad port, a user name, a query or a fragment. A
-            password in it is not repeated.
+        InvalidParameter: It has no scheme or host, or has a bad port, a user name, a query or a fragment. The
+            message never repeats a password.
     """
     text = text.strip()
     if not text.isprintable():
         raise _refusal("", f"{_ALLOWED}, without control characters")
     parts = _split(text)
     if "@" in text:
-        raise _refusal("", "holds a user name or password; pass the key as api_key")
+        raise _refusal("", "contains a user name or password; pass the key as api_key")
     if parts.scheme not in {"http", "https"}:
         raise _refusal(text, f'{_ALLOWED}; did you forget "http://"?')
     if "?" in text or "#" in text:
@@ -49,7 +49,7 @@ def _split(text: str) -> SplitResult:
 
 
 def _is_host(host: str) -> bool:
-    """Say whether a host is an IP address, or a name in ASCII (an international one as xn--)."""
+    """Say whether a host is an IP address or an ASCII name (international names as xn--)."""
     if ":" in host or _NUMBERS.fullmatch(host):
         return _ip_address(host) is not None
     return _NAME.fullmatch(host) is not None
@@ -62,13 +62,13 @@ def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | No
         return None
 
 
-def _refusal(text: str, why: str) -> InvalidParameter:
+def _refusal(text: str, reason: str) -> InvalidParameter:
     shown = repr(printable(re.split(r"[?#]", text)[0], limit=_SHOWN)) + " " if text else ""
-    return InvalidParameter(f"base_url {shown}{why}", parameter="base_url")
+    return InvalidParameter(f"base_url {shown}{reason}", parameter="base_url")
 
 
 def is_private(host: str) -> bool:
-    """Say whether a host is one that no proxy can reach: loopback, a private network, or an inner name."""
+    """Say whether no proxy can reach a host: loopback, a private network, or an internal name."""
     address = _ip_address(host)
     if address is None:
         return "." not in host or host.endswith(_PRIVATE_SUFFIXES)

@@ -1,12 +1,12 @@
-"""Attempts: what one call has tried so far, what it cost, and whether another one follows."""
+"""Record the attempts of one call and their cost, and decide whether to retry."""
 
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from vllm_omni_client._protocol.connection_trace import Wire
+from vllm_omni_client._protocol.connection_trace import ConnectionTrace
 from vllm_omni_client._protocol.retry import History, Policy, Stop, Wait, decide, depends_on_health, is_stale
-from vllm_omni_client._protocol.retry_budget import VAIN_QUESTION, RetryBudget
+from vllm_omni_client._protocol.retry_budget import WASTED_HEALTH_CHECK, RetryBudget
 from vllm_omni_client.errors import EngineDead, Exchange, FailedAttempt, GpuSpent, OmniError, ServerError
 from vllm_omni_client.generation_budget import GenerationBudget
 
@@ -14,22 +14,22 @@ _logger = logging.getLogger(__name__)
 
 
 class Attempts:
-    """The record of one call; made for it and thrown away with it.
+    """The attempt record of one call; it lives as long as the call.
 
     Args:
         method: The HTTP method.
-        url: The address that is asked.
-        policy: What is allowed.
+        url: The address of the request.
+        policy: The limits.
         budget: The retries that the client may still make.
-        clock: Seconds on a clock that never goes back.
-        jitter: Draws a number evenly from [0, 1).
+        clock: Monotonic clock, in seconds.
+        jitter: Returns a random number in [0, 1).
         server: The server's base URL, without credentials.
-        image: The budget of the image that is asked for; None for one of its own.
+        image: The image's budget; None creates one for this call.
 
     Attributes:
-        policy: What is allowed.
+        policy: The limits.
         server: The server's base URL, without credentials.
-        wire: The connection of the attempt that is made now.
+        trace: The connection of the current attempt.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Attempts:
     ) -> None:
         self.policy = policy
         self.server = server
-        self.wire: Wire = Wire()
+        self.trace: ConnectionTrace = ConnectionTrace()
         self._image = image or GenerationBudget()
         self._budget = budget
-        self._made = 0
+        self._started = 0
         self._exchange = Exchange(method=method, url=url, attempts=0)
         self._call = f"{self._image.label}: {method} {url}" if self._image.label else f"{method} {url}"
         self._clock = clock
@@ -62,41 +62,41 @@ class Attempts:
 
     @property
     def failures(self) -> tuple[FailedAttempt, ...]:
-        """The attempts for this image that failed and were followed by another one, over all layers."""
+        """The failed attempts for this image that were followed by another one, over all layers."""
         return self._image.failures
 
     @property
     def elapsed_seconds(self) -> float:
-        """Since the call began."""
+        """Seconds since the call began."""
         return self._clock() - self._began
 
     @property
     def remaining_seconds(self) -> float:
-        """Until the total deadline; 0 after it."""
+        """Seconds until the total deadline; 0 after it."""
         return max(0.0, self.policy.timeout_seconds - self.elapsed_seconds)
 
     def begin(self) -> None:
-        """Write down that an attempt is made now."""
-        self._made += 1
+        """Record that an attempt starts now."""
+        self._started += 1
         self._image.begin(self._clock)
         _logger.debug("%s: attempt %d", self._call, self._made)
         self._healthy = None
-        self.wire = Wire()
+        self.trace = ConnectionTrace()
 
-    def depend_on_health(self, error: OmniError) -> bool:
-        """Say whether `/health` has to be asked before it can be decided what an error means."""
+    def depends_on_health(self, error: OmniError) -> bool:
+        """Say whether the meaning of an error depends on what `/health` answers."""
         return not self.is_stale(error) and depends_on_health(error, self.policy, tokens=self._budget.tokens)
 
     def is_stale(self, error: OmniError) -> bool:
-        """Say whether only the connection was at fault, and the request is sent again at once."""
+        """Say whether a stale connection caused the error, so that the request is sent again immediately."""
         left = self._image.left - (self._cost(error) != "no")
         return is_stale(error, generations_left=left, stale_resends=self._stale_resends)
 
     def diagnose(self, error: OmniError, *, healthy: bool) -> OmniError:
-        """Take in what `/health` said after a failure; a server error without health is a dead engine."""
+        """Record what `/health` answered after a failure; an unhealthy server error means a dead engine."""
         self._healthy = healthy
         if not healthy:
-            self._budget.take(VAIN_QUESTION)
+            self._budget.take(WASTED_HEALTH_CHECK)
         if healthy or not isinstance(error, ServerError) or error.server_state != "failing":
             return error
         dead = EngineDead(
@@ -105,8 +105,8 @@ class Attempts:
         dead.__cause__ = error
         return dead
 
-    def sign(self, error: OmniError) -> OmniError:
-        """Write what was tried and what it cost, over all attempts, on an error that may leave the client."""
+    def annotate(self, error: OmniError) -> OmniError:
+        """Attach what was tried and what it cost, over all attempts, to an error that the caller may see."""
         last, elapsed = error.exchange, self.elapsed_seconds
         self._image.fail(error, self._began + elapsed, cost=self._cost(error))
         exchange = replace(
@@ -117,10 +117,10 @@ class Attempts:
             generations=self._image.spent,
             elapsed_seconds=elapsed,
         )
-        return error.after(exchange, gpu_spent=self._image.gpu_spent, failures=self.failures)
+        return error.with_attempts(exchange, gpu_spent=self._image.gpu_spent, failures=self.failures)
 
     def record_success(self) -> None:
-        """Write down that the call got its answer."""
+        """Record that the call was answered."""
         self._budget.credit()
         self._image.charge("no" if self._exchange.method == "GET" else "yes")
         _logger.debug("%s: attempt %d was answered", self._call, self._made)
@@ -128,8 +128,8 @@ class Attempts:
     def _cost(self, error: OmniError) -> GpuSpent:
         return "no" if self._exchange.method == "GET" else error.gpu_spent
 
-    def may_follow(self, error: BaseException) -> bool:
-        """Say whether another attempt follows a failure; whatever is no OmniError ends the call."""
+    def decide_retry(self, error: BaseException) -> bool:
+        """Decide whether another attempt follows a failure; only after an OmniError can one follow."""
         self._next = self._decide(error) if isinstance(error, OmniError) else Stop()
         name = _name(error)
         if isinstance(self._next, Wait):
@@ -147,12 +147,12 @@ class Attempts:
         self._image.follow(waited_seconds=wait.seconds)
 
     def wait_seconds(self, _: object) -> float:
-        """Return the wait that `may_follow` decided on."""
+        """Return the wait that `decide_retry` chose, in seconds."""
         return self._next.seconds if isinstance(self._next, Wait) else 0.0
 
     def _decide(self, error: OmniError) -> Wait | Stop:
         history = History(
-            attempts=self._made,
+            attempts=self._started,
             costly_retries=self._costly_retries,
             generations_left=self._image.left,
             stale_resends=self._stale_resends,

@@ -1,4 +1,4 @@
-"""Causes: why a connection could not be made, found among the errors behind an error."""
+"""Find out why a connection failed, from the errors behind an error."""
 
 import socket
 import ssl
@@ -7,14 +7,14 @@ from typing import Final, cast
 
 from vllm_omni_client.errors import UnreachableReason
 
-# Errors can be chained in a circle by hand.
+# Limits the depth, because errors can be chained in a circle by hand.
 _DEEPEST: Final = 32
 
 
 def unreachable_reason(error: BaseException) -> UnreachableReason:
-    """Tell a name that is not known, a refused port, a timeout and bad TLS apart.
+    """Distinguish an unknown host name, a refused port, a timeout and a TLS failure.
 
-    They all arrive as one class of error; what they were stands behind it.
+    httpx raises the same class for all of them; only its causes differ.
     """
     behind = list(_chain(error, _DEEPEST))
     if any(isinstance(one, socket.gaierror) for one in behind):
@@ -36,7 +36,7 @@ def _chain(error: BaseException | None, depth: int) -> Iterator[BaseException]:
     yield from _chain(error.__cause__ or error.__context__, depth - 1)
 
 
-def first_words(error: BaseException) -> str:
-    """Return the first text among an error and those behind it; httpx's own are often empty."""
+def first_message(error: BaseException) -> str:
+    """Return the first non-empty message of an error and those behind it; httpx's own is often empty."""
     texts = (str(one) for one in _chain(error, _DEEPEST))
     return next((text for text in texts if text), type(error).__name__)

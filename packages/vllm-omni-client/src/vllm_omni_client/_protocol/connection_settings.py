@@ -1,4 +1,4 @@
-"""Connection: what both clients know of their server, checked once when they are made."""
+"""Check a client's arguments, and build URLs, headers and attempt records from them."""
 
 import math
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from vllm_omni_client._protocol import endpoints
 from vllm_omni_client._protocol.address import base_url_of
 from vllm_omni_client._protocol.attempts import Attempts
 from vllm_omni_client._protocol.endpoints import Call
-from vllm_omni_client._protocol.reply_body import Reply
+from vllm_omni_client._protocol.reply_body import RawReply
 from vllm_omni_client._protocol.retry import Policy
 from vllm_omni_client._protocol.retry_budget import RetryBudget
-from vllm_omni_client._protocol.secret import hidden
+from vllm_omni_client._protocol.secret import redact
 from vllm_omni_client._text import printable
 from vllm_omni_client.errors import InvalidParameter, OmniError, RequestTimeout, ServerUnreachable
 from vllm_omni_client.generation_budget import GenerationBudget
@@ -29,18 +29,18 @@ _SHOWN: Final = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionSettings:
-    """Where the server is, the key, and what is allowed.
+    """The server's address, the key and the limits.
 
     Attributes:
-        base_url: The server's address, without a slash, a `/v1` or a user name.
-        key: What `/v1` routes ask for; None when the server was started without one.
+        base_url: The server's address, without a trailing slash, `/v1` or user name.
+        key: The key for `/v1` routes; None if the server has none.
         timeout_seconds: The total deadline of a call.
-        connect_seconds: How long making a connection may take.
-        read_seconds: How long the server may say nothing; infinity for as long as the deadline.
+        connect_seconds: Longest time to open a connection.
+        read_seconds: Longest time without a byte from the server; infinity for as long as the deadline.
         max_retries: Attempts after the first one.
-        max_connections: How many pictures may be under way at once.
-        clock: Seconds on a clock that never goes back.
-        jitter: Draws a number evenly from [0, 1).
+        max_connections: Most image requests in progress at once.
+        clock: Monotonic clock, in seconds.
+        jitter: Returns a random number in [0, 1).
         budget: The retries that the client may still make, over all of its calls.
     """
 
@@ -69,7 +69,7 @@ class ConnectionSettings:
         clock: Callable[[], float],
         jitter: Callable[[], float],
     ) -> Self:
-        """Return the connection that a client's arguments mean.
+        """Check a client's arguments and return them as settings.
 
         Raises:
             InvalidParameter: One of them cannot be used.
@@ -78,7 +78,7 @@ class ConnectionSettings:
             base_url=base_url_of(base_url),
             key=_check_key(as_secret(api_key)),
             timeout_seconds=_check_timeout(
-                "timeout", timeout, hint="; a call without a deadline could hang for ever"
+                "timeout", timeout, hint="; a call without a deadline could hang forever"
             ),
             connect_seconds=_check_timeout("connect_timeout", connect_timeout),
             read_seconds=math.inf if read_timeout is None else _check_timeout("read_timeout", read_timeout),
@@ -93,15 +93,15 @@ class ConnectionSettings:
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether the server is spoken to over TLS."""
+        """Whether the client uses TLS."""
         return self.base_url.startswith("https:")
 
     def url(self, call: Call[T]) -> str:
-        """Return the whole address of a call."""
+        """Return the full URL of a call."""
         return self.base_url + call.path
 
     def headers(self) -> dict[str, str]:
-        """Return what every request carries. No compression is asked for: pictures are compressed."""
+        """Return the headers of every request. They ask for no compression: images are compressed already."""
         headers = {
             "accept": "application/json, image/*, application/zip, text/plain;q=0.5",
             "accept-encoding": "identity",
@@ -112,11 +112,11 @@ class ConnectionSettings:
         return headers
 
     def attempts(self, call: Call[T], image: GenerationBudget | None = None) -> Attempts:
-        """Return the empty record of a call that begins now.
+        """Return an empty attempt record for a call that begins now.
 
         Args:
-            call: What is asked.
-            image: The budget of the image, for a call that is not the first one for it.
+            call: The call.
+            image: The image's budget, if another layer created one.
         """
         policy = Policy(
             max_retries=self.max_retries if call.retried else 0,
@@ -134,8 +134,8 @@ class ConnectionSettings:
             image=image,
         )
 
-    def read(self, call: Call[T], reply: Reply) -> T:
-        """Read a reply; where it means an error and repeats the key, read it with the key hidden."""
+    def read(self, call: Call[T], reply: RawReply) -> T:
+        """Read a reply; if it is an error, hide the key in it in case the server repeats it."""
         try:
             return endpoints.read(call, reply.status, reply.headers, reply.content)
         except OmniError:
@@ -145,27 +145,27 @@ class ConnectionSettings:
         return endpoints.read(call, keyless.status, keyless.headers, keyless.content)
 
     def without_key(self, text: str) -> str:
-        """Return a foreign text with the key hidden, should the server repeat it."""
-        return text if self.key is None else hidden(text, self.key.get_secret_value())
+        """Hide the key in text from the server, which may repeat it."""
+        return text if self.key is None else redact(text, self.key.get_secret_value())
 
     def timeout_error(self, attempts: Attempts) -> OmniError:
         """Return the error of a call that reached its total deadline."""
         within = f"within {attempts.policy.timeout_seconds:g} s"
-        if attempts.wire.waiting:
+        if attempts.trace.waiting:
             message = f"no connection to {self.base_url} was free {within}: {self.max_connections} are in use"
             return RequestTimeout(message, gpu_spent="no")
-        if attempts.wire.connecting:
+        if attempts.trace.connecting:
             return ServerUnreachable(f"{self.base_url} does not answer {within}", reason="timeout")
-        return RequestTimeout(f"no whole answer from {self.base_url} {within}")
+        return RequestTimeout(f"no complete reply from {self.base_url} {within}")
 
 
 def as_secret(api_key: str | SecretStr | None) -> SecretStr | None:
-    """Return a key that no repr shows, so that no frame of a traceback does; what is not text as it is."""
+    """Wrap a key so that no repr or traceback shows it; return a non-string unchanged."""
     return SecretStr(api_key) if isinstance(api_key, str) else api_key
 
 
 def _check_key(api_key: SecretStr | None) -> SecretStr | None:
-    """Return the key; an empty one is none. Raises InvalidParameter when no header can carry it."""
+    """Return the key, or None for an empty one. Raises InvalidParameter if no header can carry it."""
     if api_key is None or (isinstance(api_key, SecretStr) and not api_key.get_secret_value()):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller's value, unchecked
         return None
     if not (isinstance(api_key, SecretStr) and _fits_a_header(api_key)):  # pyright: ignore[reportUnnecessaryIsInstance] - likewise
@@ -179,7 +179,7 @@ def _fits_a_header(key: SecretStr) -> bool:
 
 
 def _check_timeout(name: str, timeout: float, *, hint: str = "") -> float:
-    """Return seconds. Raises InvalidParameter unless they are finite and more than 0."""
+    """Return the timeout in seconds. Raises InvalidParameter unless it is finite and more than 0."""
     if not (_is_a(timeout, int, float) and math.isfinite(timeout) and timeout > 0):
         shown = printable(repr(timeout), limit=_SHOWN)
         why = hint if _is_a(timeout, type(None)) else ""
@@ -188,7 +188,7 @@ def _check_timeout(name: str, timeout: float, *, hint: str = "") -> float:
 
 
 def _check_number(name: str, number: int, *, least: int, most: int) -> int:
-    """Return a whole number. Raises InvalidParameter unless it is from `least` to `most`."""
+    """Return an integer. Raises InvalidParameter unless it is between `least` and `most`."""
     if not (_is_a(number, int) and least <= number <= most):
         shown = printable(repr(number), limit=_SHOWN)
         raise InvalidParameter(f"{name} = {shown}: must be {least} to {most}", parameter=name)
@@ -196,5 +196,5 @@ def _check_number(name: str, number: int, *, least: int, most: int) -> int:
 
 
 def _is_a(value: object, *kinds: type) -> bool:
-    """Say whether a value is what its type promises: not every caller checks types. True is not a number."""
+    """Check a value's type at run time, because not every caller type-checks. True is not a number."""
     return isinstance(value, kinds) and not isinstance(value, bool)

@@ -1,14 +1,12 @@
-"""Wire: what the connection of one request did, as the transport's trace events tell it."""
+"""Record what the connection of one request did, from the transport's trace events."""
 
 import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from threading import Timer
-from types import TracebackType
 from typing import Final, Protocol, cast
 
-# A server that closes an idle connection does it before it has read a byte: it shows within a round trip.
+# A server that closes an idle connection does so before it reads a byte, so it shows within a round trip.
 _STALE_WITHIN_SECONDS: Final = 0.05
 
 
@@ -16,14 +14,14 @@ class _Stream(Protocol):
     def get_extra_info(self, info: str) -> object: ...
 
 
-class Wire:
+class ConnectionTrace:
     """The connection of one request.
 
-    The events are httpcore's, documented with httpx's `trace` extension. A transport without a
-    network, such as an application in this process, sends none: then nothing is known.
+    The events are httpcore's, documented with httpx's `trace` extension. A transport without a network, such
+    as an application in this process, sends none, so nothing is recorded.
 
     Attributes:
-        waiting: Whether its request still waits for its turn to have a connection.
+        waiting: Whether the request still waits for a slot.
     """
 
     def __init__(self) -> None:
@@ -32,19 +30,19 @@ class Wire:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was noted: the request is sent over another connection."""
-        self._connected_anew = False
+        """Forget everything: the request is sent over another connection."""
+        self._is_new = False
         self._sending = False
         self._sent_at = 0.0
         self._answered = False
         self._stream: _Stream | None = None
 
-    def note(self, event: str, info: Mapping[str, object]) -> None:
-        """Take one trace event, such as "connection.connect_tcp.started"."""
+    def record(self, event: str, info: Mapping[str, object]) -> None:
+        """Record one trace event, such as "connection.connect_tcp.started"."""
         _, _, what = event.partition(".")
         match what:
             case "connect_tcp.started":
-                self._connected_anew = True
+                self._is_new = True
             case "connect_tcp.complete" | "start_tls.complete":
                 self._stream = cast("_Stream", info["return_value"])
                 if self._is_cut:
@@ -57,57 +55,28 @@ class Wire:
             case _:
                 pass
 
-    async def note_async(self, event: str, info: Mapping[str, object]) -> None:
-        """Do what `note` does, for a transport that awaits it."""
-        self.note(event, info)
+    async def record_async(self, event: str, info: Mapping[str, object]) -> None:
+        """Same as `record`, for a transport that awaits it."""
+        self.record(event, info)
 
     @property
     def connecting(self) -> bool:
-        """Whether a connection was begun and nothing sent over it yet."""
-        return self._connected_anew and not self._sending
+        """Whether a new connection was started and nothing has been sent over it yet."""
+        return self._is_new and not self._sending
 
     def was_stale(self) -> bool:
-        """Say whether a broken connection was an old one that broke as it was used, without an answer.
+        """Say whether a reused idle connection broke right away, without an answer.
 
-        The server had probably closed it before; a request that it has read is seldom known to be lost so
-        soon. It is not certain.
+        The server had probably closed it earlier, because a request that it did read rarely fails that soon.
         """
-        reused = self._sending and not self._connected_anew
+        reused = self._sending and not self._is_new
         return reused and not self._answered and time.monotonic() - self._sent_at < _STALE_WITHIN_SECONDS
 
     def cut(self) -> None:
-        """End the connection from another thread; whoever reads from it wakes up at once."""
+        """Close the connection from another thread; a blocked reader wakes up immediately."""
         self._is_cut = True
         connection = self._stream.get_extra_info("socket") if self._stream else None
         if isinstance(connection, socket.socket):
             with suppress(OSError):
-                # Not the method of an SSLSocket, which takes its state away from under the reader.
+                # Not SSLSocket's own method, which drops the TLS state while the reader still uses it.
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
-
-
-class Deadline:
-    """A block that ends at a deadline with TimeoutError, as `asyncio.timeout` does for tasks.
-
-    The wire is cut from another thread: the timeouts of blocking reads alone would let a trickle of
-    bytes go on forever.
-    """
-
-    def __init__(self, wire: Wire, seconds: float) -> None:
-        self._wire = wire
-        self._passed = False
-        self._timer = Timer(seconds, self._pass)
-        self._timer.daemon = True
-
-    def _pass(self) -> None:
-        self._passed = True
-        self._wire.cut()
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(
-        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
-        if self._passed and (error is None or isinstance(error, Exception)):
-            raise TimeoutError from error

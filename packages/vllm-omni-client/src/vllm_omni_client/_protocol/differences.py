@@ -1,4 +1,4 @@
-"""Differences: what to know of a reply before it is used, a sentence each. Nothing is refused for them."""
+"""Compare the images of a reply with the request, and describe each difference in a sentence."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -12,55 +12,55 @@ Request = ImageGenerationRequest | ImageEditRequest
 
 
 def differences(request: Request, reply: ImageGenerationReply) -> tuple[str, ...]:
-    """Compare the pictures of a reply with what was asked for."""
+    """Describe how the images of a reply differ from the request; no difference is an error."""
     images = reply.data
     return (
         *reply.omitted_images,
         *_of_number(request, len(images) + len(reply.omitted_images)),
         *(
-            words
+            text
             for number, image in enumerate(images)
-            for words in difference(request, image, f"Picture {number}")
+            for text in difference(request, image, f"Image {number}")
         ),
         *_repeats(images),
     )
 
 
-class Looked(Protocol):
-    """A picture as far as it is looked at here."""
+class ImageFacts(Protocol):
+    """The properties of an image that are compared."""
 
     @property
     def format(self) -> PictureFormat | None:
-        """What its bytes are."""
+        """The format of its bytes."""
         ...
 
     @property
     def size(self) -> PictureSize | None:
-        """As its header tells it."""
+        """The size in its header."""
         ...
 
     @property
     def flat_colour(self) -> str | None:
-        """The colour of a picture that has no other."""
+        """The colour of an image that has only one."""
         ...
 
 
-def difference(request: Request, picture: Looked, name: str = "The picture") -> Iterator[str]:
-    """Compare one picture with what was asked for."""
-    if request.size not in {None, "auto", str(picture.size)}:
-        yield f"{name} is {picture.size}, and not {request.size}."
-    if picture.format != (request.output_format or "png"):
-        yield f"{name} is {str(picture.format).upper()}, and not {(request.output_format or 'png').upper()}."
-    if colour := picture.flat_colour:
-        yield f"{name} is one colour all over, {colour}; something may have failed."
+def difference(request: Request, image: ImageFacts, name: str = "The image") -> Iterator[str]:
+    """Describe how one image differs from the request."""
+    if request.size not in {None, "auto", str(image.size)}:
+        yield f"{name} is {image.size}, not {request.size}."
+    if image.format != (request.output_format or "png"):
+        yield f"{name} is {str(image.format).upper()}, not {(request.output_format or 'png').upper()}."
+    if colour := image.flat_colour:
+        yield f"{name} has only one colour, {colour}; the generation may have failed."
 
 
 def _of_number(request: Request, number: int) -> Iterator[str]:
     if number < request.n:
         missing = ", ".join(map(str, range(number, request.n)))
-        yield f"{number} of {request.n} pictures came; missing: {missing}."
+        yield f"{number} of {request.n} images arrived; missing: {missing}."
     if number > request.n and not request.layers:
-        yield f"{number} pictures came, and {request.n} was asked for."
+        yield f"{number} images arrived instead of {request.n}."
 
 
 def _repeats(images: Sequence[ReplyImage]) -> Iterator[str]:
@@ -68,4 +68,4 @@ def _repeats(images: Sequence[ReplyImage]) -> Iterator[str]:
     for number, image in enumerate(images):
         same = first.setdefault(image.bytes, number)
         if same != number:
-            yield f"Pictures {same} and {number} are the same, byte for byte."
+            yield f"Images {same} and {number} are identical, byte for byte."

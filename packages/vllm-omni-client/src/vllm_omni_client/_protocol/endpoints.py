@@ -1,4 +1,4 @@
-"""Calls: each endpoint of the server as a value, and how to read what comes back. No I/O."""
+"""Describe each server endpoint as a Call, and read its replies. No I/O."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Final, Generic, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from vllm_omni_client import metrics
-from vllm_omni_client._imaging.archive import pictures_in
+from vllm_omni_client._imaging.archive import unpack_images
 from vllm_omni_client._imaging.picture import DamagedPicture, inspect, most_pixels, pixels_of
 from vllm_omni_client._protocol.multipart import multipart
 from vllm_omni_client._protocol.picture_file import PictureFile, ReceivedFile
@@ -26,9 +26,9 @@ Model = TypeVar("Model", bound=BaseModel)
 _OK: Final = 200
 _BOM: Final = b"\xef\xbb\xbf"
 _MIB: Final = 1024 * 1024
-# A picture of 4 bytes a pixel in base64, and some more for models that round a size up.
+# An image with 4 bytes per pixel in base64, plus a margin for models that round a size up.
 _BYTES_PER_PIXEL: Final = 4 * 1.4
-# Some models make 1024x1024 whatever is asked for; a picture that was paid for is not refused for that.
+# Some models always generate 1024x1024; an image that was paid for is not refused because of that.
 _LEAST_BYTES: Final = 8 * _MIB
 _BYTES_WITHOUT_SIZE: Final = 256 * _MIB
 _MOST_BYTES: Final = 1024 * _MIB
@@ -37,22 +37,22 @@ _ROUNDED_UP: Final = 1.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[T_co]):
-    """What to send, and how to read what comes back.
+    """What to send, and how to read the reply.
 
     Attributes:
         method: The HTTP method.
-        path: The route, from the slash on.
-        decode: Reads the body of a 200; raises ValueError when it is not what was promised.
+        path: The route, with its leading slash.
+        decode: Reads the body of a 200; raises ValueError if it breaks the contract.
         content: The body to send; None for none.
-        content_type: What the body is.
-        answers: Statuses other than 200 that are answers too, and what they mean.
-        max_bytes: A longer reply is refused while it is read.
-        at_most_seconds: A deadline shorter than the client's own, for what has to answer at once.
+        content_type: The type of the body.
+        other_answers: Other statuses that are valid answers, with their values.
+        max_bytes: Length limit of the reply, enforced while it is read.
+        at_most_seconds: A deadline shorter than the client's own, for routes that must answer quickly.
         retried: Whether a failure may be followed by another attempt.
         repeatable: Whether sending it twice gives the same answer: a GET, or a generation with a seed.
-        draws: Whether it is work for the GPU, and waits for one of the client's connections.
-        file: Takes the body of a 200 while it comes in; `decode` then reads what it leaves over.
-        closes: Whether its connection is closed after it.
+        uses_gpu: Whether it is work for the GPU; if so, it waits for one of the client's slots.
+        file: Receives the body of a 200 as it arrives; `decode` then reads the rest.
+        closes_connection: Whether its connection is closed afterwards.
     """
 
     method: Literal["GET", "POST"]
@@ -60,49 +60,51 @@ class Call(Generic[T_co]):
     decode: Callable[[bytes], T_co]
     content: bytes | None = None
     content_type: str = "application/json"
-    answers: Mapping[int, T_co] = field(default_factory=dict[int, T_co])
+    other_answers: Mapping[int, T_co] = field(default_factory=dict[int, T_co])
     max_bytes: int = _MIB
     at_most_seconds: float = 30.0
     retried: bool = True
     repeatable: bool = True
-    draws: bool = False
+    uses_gpu: bool = False
     file: PictureFile | None = None
-    closes: bool = False
+    closes_connection: bool = False
 
     @property
     def headers(self) -> dict[str, str]:
-        """What it needs in headers."""
+        """The headers of this call."""
         headers = {} if self.content is None else {"content-type": self.content_type}
-        return {**headers, "connection": "close"} if self.closes else headers
+        return {**headers, "connection": "close"} if self.closes_connection else headers
 
 
 def generate(request: ImageGenerationRequest) -> Call[ImageGenerationReply]:
-    """`POST /v1/images/generations`; repeatable with a seed only."""
+    """`POST /v1/images/generations`; repeatable only with a seed."""
     as_files = request.response_format == "file"
-    decode = _files(request) if as_files else _pictures(request)
-    return _drawing(GENERATIONS_PATH, request, decode, content=request.to_json())
+    decode = _file_decoder(request) if as_files else _json_decoder(request)
+    return _image_call(GENERATIONS_PATH, request, decode, content=request.to_json())
 
 
 def generate_into(request: ImageGenerationRequest, file: PictureFile) -> Call[ReceivedFile]:
-    """`POST /v1/images/generations`, with the picture written to a file while it comes in."""
-    return _drawing(GENERATIONS_PATH, request, file.receive_rest, content=request.to_json(), file=file)
+    """`POST /v1/images/generations`, with the image written to a file as it arrives."""
+    return _image_call(GENERATIONS_PATH, request, file.receive_rest, content=request.to_json(), file=file)
 
 
 def edit(request: ImageEditRequest, uploads: Sequence[Upload]) -> Call[ImageGenerationReply]:
-    """`POST /v1/images/edits`; repeatable with a seed only."""
+    """`POST /v1/images/edits`; repeatable only with a seed."""
     content_type, content = multipart(request.to_form(), uploads)
-    return _drawing(EDITS_PATH, request, _pictures(request), content=content, content_type=content_type)
+    return _image_call(
+        EDITS_PATH, request, _json_decoder(request), content=content, content_type=content_type
+    )
 
 
 def edit_into(request: ImageEditRequest, uploads: Sequence[Upload], file: PictureFile) -> Call[ReceivedFile]:
-    """`POST /v1/images/edits`, with the picture written to a file while it comes in."""
+    """`POST /v1/images/edits`, with the image written to a file as it arrives."""
     content_type, content = multipart(request.to_form(), uploads)
-    return _drawing(
+    return _image_call(
         EDITS_PATH, request, file.receive_rest, content=content, content_type=content_type, file=file
     )
 
 
-def _drawing(
+def _image_call(
     path: str,
     request: ImageGenerationRequest | ImageEditRequest,
     decode: Callable[[bytes], T],
@@ -120,38 +122,38 @@ def _drawing(
         max_bytes=_most_bytes(request),
         at_most_seconds=float("inf"),
         repeatable=request.seed is not None,
-        draws=True,
+        uses_gpu=True,
         file=file,
     )
 
 
 def sleep(stage_ids: Sequence[int], level: int) -> Call[bool]:
-    """`POST /v1/omni/sleep`: True when the server has done it."""
-    return _switch(SLEEP_PATH, _SleepBody(stage_ids=tuple(stage_ids), level=level))
+    """`POST /v1/omni/sleep`: True once the server is asleep."""
+    return _power_call(SLEEP_PATH, _SleepBody(stage_ids=tuple(stage_ids), level=level))
 
 
 def wake_up(stage_ids: Sequence[int]) -> Call[bool]:
-    """`POST /v1/omni/wakeup`: False when the server says that it was not asleep."""
-    return _switch(WAKE_UP_PATH, _WakeUpBody(stage_ids=tuple(stage_ids)))
+    """`POST /v1/omni/wakeup`: False if the server was not asleep."""
+    return _power_call(WAKE_UP_PATH, _WakeUpBody(stage_ids=tuple(stage_ids)))
 
 
-def _switch(path: str, body: BaseModel) -> Call[bool]:
+def _power_call(path: str, body: BaseModel) -> Call[bool]:
     return Call(
         method="POST",
         path=path,
-        decode=lambda content: _json(_Switched)(content).status != "SKIPPED",
+        decode=lambda content: _json(_PowerReply)(content).status != "SKIPPED",
         content=body.model_dump_json().encode(),
         at_most_seconds=float("inf"),
     )
 
 
 def openapi() -> Call[bytes | None]:
-    """`GET /openapi.json`: the server's description of itself; None where it is hidden."""
+    """`GET /openapi.json`: the server's own description; None if it is hidden."""
     return Call(
         method="GET",
         path="/openapi.json",
         decode=lambda content: content,
-        answers=dict.fromkeys((401, 403, 404, 405, 501)),
+        other_answers=dict.fromkeys((401, 403, 404, 405, 501)),
         max_bytes=16 * _MIB,
         at_most_seconds=5.0,
         retried=False,
@@ -163,36 +165,36 @@ def models() -> Call[ModelList]:
     return Call(method="GET", path="/v1/models", decode=_json(ModelList))
 
 
-def health(*, closes: bool = False) -> Call[bool]:
-    """`GET /health`: asked once; 200 is True, 503 is False.
+def health(*, closes_connection: bool = False) -> Call[bool]:
+    """`GET /health`, without retries: 200 is True, 503 is False.
 
     Args:
-        closes: Whether its connection is closed after it: the next request then finds no idle one that a
-            server in trouble may close at the same moment.
+        closes_connection: Whether to close the connection afterwards, so that the next request does not reuse
+            an idle connection that a server in trouble may be closing.
     """
     return Call(
         method="GET",
         path="/health",
         decode=lambda _: True,
-        answers={503: False},
+        other_answers={503: False},
         at_most_seconds=10.0,
         retried=False,
-        closes=closes,
+        closes_connection=closes_connection,
     )
 
 
 def version() -> Call[str]:
-    """`GET /version`: vLLM's version, whose first two numbers are those of vLLM-Omni."""
+    """`GET /version`: vLLM's version, whose first two numbers match vLLM-Omni's."""
     return Call(method="GET", path="/version", decode=lambda content: _json(_Version)(content).version)
 
 
 def server_metrics() -> Call[ServerMetrics]:
-    """`GET /metrics`; a server without this route tells nothing."""
+    """`GET /metrics`; a server without this route reports nothing."""
     return Call(
         method="GET",
         path="/metrics",
         decode=lambda content: metrics.parse(content.decode()),
-        answers={404: ServerMetrics()},
+        other_answers={404: ServerMetrics()},
         max_bytes=16 * _MIB,
     )
 
@@ -206,7 +208,7 @@ class _WakeUpBody(BaseModel):
     stage_ids: tuple[int, ...]
 
 
-class _Switched(BaseModel):
+class _PowerReply(BaseModel):
     """The reply to sleep and wake-up: "SUCCESS" or "SKIPPED"."""
 
     status: str
@@ -223,7 +225,7 @@ def _json(model: type[Model]) -> Callable[[bytes], Model]:
 
 
 def _most_bytes(request: ImageGenerationRequest | ImageEditRequest) -> int:
-    """Return how long a reply may be: all pictures uncompressed, in base64."""
+    """Return the length limit of a reply: all images uncompressed, in base64."""
     pixels = pixels_of(request.size) * request.n * (request.layers or 1)
     if not pixels:
         return _BYTES_WITHOUT_SIZE
@@ -232,38 +234,40 @@ def _most_bytes(request: ImageGenerationRequest | ImageEditRequest) -> int:
     )
 
 
-def _pictures(request: ImageGenerationRequest | ImageEditRequest) -> Callable[[bytes], ImageGenerationReply]:
-    """Read a reply in JSON; every picture is looked at before it is handed out."""
+def _json_decoder(
+    request: ImageGenerationRequest | ImageEditRequest,
+) -> Callable[[bytes], ImageGenerationReply]:
+    """Return a decoder for JSON replies that checks every image."""
 
     def decode(content: bytes) -> ImageGenerationReply:
-        return _sound(ImageGenerationReply.model_validate_json(content), request)
+        return _drop_damaged(ImageGenerationReply.model_validate_json(content), request)
 
     return decode
 
 
-def _files(request: ImageGenerationRequest) -> Callable[[bytes], ImageGenerationReply]:
-    """Read a reply that is a picture, or a zip of several; or JSON, where the wish was ignored."""
-    in_json = _pictures(request)
+def _file_decoder(request: ImageGenerationRequest) -> Callable[[bytes], ImageGenerationReply]:
+    """Return a decoder for a bare image or a zip; it also reads JSON, if the server ignored the format."""
+    decode_json = _json_decoder(request)
     most_bytes = _most_bytes(request)
 
     def decode(content: bytes) -> ImageGenerationReply:
         if content.lstrip()[:1] == b"{":
-            return in_json(content)
-        images = tuple(ReplyImage(bytes=one) for one in pictures_in(content, most_bytes=most_bytes))
-        reply = _sound(ImageGenerationReply(data=images), request)
+            return decode_json(content)
+        images = tuple(ReplyImage(bytes=one) for one in unpack_images(content, most_bytes=most_bytes))
+        reply = _drop_damaged(ImageGenerationReply(data=images), request)
         first = reply.data[0]
         return reply.model_copy(update={"output_format": first.format, "size": str(first.size)})
 
     return decode
 
 
-def _sound(
+def _drop_damaged(
     reply: ImageGenerationReply, request: ImageGenerationRequest | ImageEditRequest
 ) -> ImageGenerationReply:
-    """Return a reply without its damaged pictures: the others were paid for too.
+    """Return the reply without its damaged images: the complete ones were paid for.
 
     Raises:
-        DamagedPicture: None is whole.
+        DamagedPicture: Every image is damaged.
     """
     damage: dict[int, DamagedPicture] = {}
     for number, image in enumerate(reply.data):
@@ -277,21 +281,21 @@ def _sound(
 
 
 def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes) -> T:
-    """Return the value, or raise the error that the reply means.
+    """Return the value of a reply, or raise its error.
 
     Args:
-        call: What was asked.
+        call: The call that was sent.
         status: The HTTP status.
-        headers: The reply's headers, their names in lower case.
-        content: The whole body, as it came.
+        headers: The reply's headers, with lower-case names.
+        content: The complete body, as received.
 
     Raises:
         ServerRefused: An error status, or a redirect.
-        BadReply: A success whose body is not what the contract promises.
-        ServerError: A success that is none: its body tells a failure.
+        BadReply: The status is a success, but the body breaks the contract.
+        ServerError: The status is a success, but the body reports a failure.
     """
-    if status in call.answers:
-        return call.answers[status]
+    if status in call.other_answers:
+        return call.other_answers[status]
     content = content.removeprefix(_BOM)
     exchange = Exchange(
         method=call.method, url=call.path, status=status, request_id=request_id(headers, content)
@@ -300,27 +304,27 @@ def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes)
         raise refusal(headers, content, exchange=exchange, status=status)
     if status != _OK:
         raise BadReply(
-            f"the server answered {status}, where 200 was expected{excerpt(content)}", exchange=exchange
+            f"the server answered {status}, but 200 was expected{excerpt(content)}", exchange=exchange
         )
     try:
         return call.decode(content)
     except ValueError as error:
-        wrong = _what_is_wrong(content, error)
+        problem = _problem(content, error)
     if (failed := failure_within(content, exchange=exchange)) is not None:
         raise failed
-    # Raised out here, so that no chained error keeps megabytes of a foreign body.
-    raise BadReply(f"the server answered 200, but {wrong}", exchange=exchange)
+    # Raised outside the handler, so that no chained error keeps megabytes of the body alive.
+    raise BadReply(f"the server answered 200, but {problem}", exchange=exchange)
 
 
-def _what_is_wrong(content: bytes, error: ValueError) -> str:
+def _problem(content: bytes, error: ValueError) -> str:
     if text := error_message(content):
-        return f"with an error inside: {text}"
+        return f"the body contains an error: {text}"
     if isinstance(error, UnicodeDecodeError):
-        return f"with text that is not UTF-8{excerpt(content)}"
+        return f"the body is not UTF-8{excerpt(content)}"
     if not isinstance(error, ValidationError):
         return f"{error}{excerpt(content) if content.lstrip()[:1] == b'<' else ''}"
     complaint = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if complaint["type"] == "json_invalid":
-        return f"not with whole JSON{excerpt(content)}"
+        return f"the body is not valid JSON{excerpt(content)}" if content.strip() else "the body is empty"
     where = ".".join(str(part) for part in complaint["loc"]) or "the body"
-    return f"{where} is not right: {complaint['msg'].removeprefix('Value error, ')}"
+    return f"{where} is invalid: {complaint['msg'].removeprefix('Value error, ')}"

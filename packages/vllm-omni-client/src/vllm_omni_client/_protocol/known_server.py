@@ -1,4 +1,4 @@
-"""KnownServer: what a client has learnt of its server, and for how long it believes it."""
+"""Cache a server's capabilities, and expire them when the server may have changed."""
 
 from collections.abc import Callable
 from typing import Final
@@ -6,21 +6,21 @@ from typing import Final
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.errors import BadRequest, ConnectionLost, NotFound, OmniError, ServerUnreachable
 
-_BELIEVED_SECONDS: Final = 300.0
+_VALID_SECONDS: Final = 300.0
 _UNKNOWN_SECONDS: Final = 10.0
-# After these, another server may be behind the address.
-_DOUBTS: Final = (ServerUnreachable, ConnectionLost, BadRequest, NotFound)
+# After these errors, a different server may be behind the address.
+_CHANGE_SIGNS: Final = (ServerUnreachable, ConnectionLost, BadRequest, NotFound)
 
 
 class KnownServer:
-    """The capabilities of a server, learnt once.
+    """The cached capabilities of one server.
 
-    What was learnt is believed for 300 seconds; then a version that is still the same renews it. That
-    nothing could be learnt is believed for 10.
+    They are valid for 300 seconds; after that, an unchanged version renews them. A failure to learn them is
+    cached for 10 seconds.
 
     Args:
-        clock: Seconds on a clock that never goes back.
-        fixed: Capabilities that the caller told; they are believed for good.
+        clock: Monotonic clock, in seconds.
+        fixed: Capabilities given by the caller; they never expire.
     """
 
     def __init__(self, clock: Callable[[], float], fixed: Capabilities | None = None) -> None:
@@ -31,32 +31,32 @@ class KnownServer:
 
     @property
     def current(self) -> Capabilities | None:
-        """What is known; None when it has to be asked for."""
+        """The capabilities; None if the server must be asked."""
         if self._fixed is not None:
             return self._fixed
         return self._learnt if self._clock() < self._until else None
 
     def learn(self, capabilities: Capabilities) -> Capabilities:
-        """Believe what the server told, and return it."""
+        """Cache the capabilities that the server reported, and return them."""
         unknown = capabilities.source == "unknown"
         self._learnt = capabilities
-        self._until = self._clock() + (_UNKNOWN_SECONDS if unknown else _BELIEVED_SECONDS)
+        self._until = self._clock() + (_UNKNOWN_SECONDS if unknown else _VALID_SECONDS)
         return capabilities
 
     def renew(self, version: str | None) -> Capabilities | None:
-        """Return what was learnt before, believed anew, if the server is still of the same version."""
+        """Renew and return the cached capabilities if the server's version has not changed."""
         learnt = self._learnt
         if learnt is None or learnt.source == "unknown" or version is None or learnt.version != version:
             return None
         return self.learn(learnt)
 
-    def hear(self, version: str) -> None:
-        """Take in a version that was asked for in passing: another one means another server."""
+    def note_version(self, version: str) -> None:
+        """Drop the cached capabilities if a version from another call differs: the server has changed."""
         if self._learnt is not None and self._learnt.version != version:
             self._learnt = None
             self._until = self._clock()
 
-    def doubt(self, error: OmniError) -> None:
-        """Ask for the version again after an error that another server at this address would explain."""
-        if isinstance(error, _DOUBTS) and self._learnt is not None and self._learnt.source != "unknown":
+    def expire_after(self, error: OmniError) -> None:
+        """Expire the cache after an error that a different server at this address would explain."""
+        if isinstance(error, _CHANGE_SIGNS) and self._learnt is not None and self._learnt.source != "unknown":
             self._until = self._clock()

@@ -1,4 +1,4 @@
-"""Multipart: a form with files, as one body (RFC 7578)."""
+"""Encode a form with files as a multipart body (RFC 7578)."""
 
 import secrets
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ _BOUNDARY_BYTES = 16
 
 
 def multipart(form: Sequence[tuple[str, str]], uploads: Sequence[Upload]) -> tuple[str, bytes]:
-    """Return the content type and the body. The names of fields and files are ours, never a caller's."""
+    """Return the content type and the body; field and file names never come from the caller."""
     boundary = secrets.token_hex(_BOUNDARY_BYTES)
     parts: list[bytes] = []
     for name, text in form:

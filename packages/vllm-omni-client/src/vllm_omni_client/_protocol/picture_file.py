@@ -1,4 +1,4 @@
-"""PictureFile: where a reply's one picture goes when it is wanted in a file, checked as it arrives."""
+"""Write a reply's image into a file as it arrives, checking it on the way."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import ClassVar, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vllm_omni_client._imaging.picture import Inspected, Inspection, most_pixels
+from vllm_omni_client._imaging.picture import InspectedImage, Inspection, most_pixels
 from vllm_omni_client._imaging.saving import NewFile
 from vllm_omni_client._protocol.picture_stream import PictureStream
 from vllm_omni_client.edits import ImageEditRequest
@@ -18,28 +18,27 @@ from vllm_omni_client.replies import GenerationMetrics
 
 _Request = TypeVar("_Request", ImageGenerationRequest, ImageEditRequest)
 
-_NOTHING: Final = b""
 _FORMATS: Final = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-"""By extension; PNG is what a server makes without being asked."""
+"""Formats by file extension; a server sends PNG by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedFile:
-    """A picture that is whole, in a file that still has its temporary name.
+    """A complete image, in a file that still has its temporary name.
 
     Attributes:
-        picture: What it is.
-        metrics: What the server measured, where it said so.
-        surplus: How many more pictures came, which were not kept.
+        picture: What the inspection found.
+        metrics: What the server measured, if it reported that.
+        surplus: How many further images arrived; they are discarded.
     """
 
-    picture: Inspected
+    picture: InspectedImage
     metrics: GenerationMetrics | None
     surplus: int
 
 
-class _Around(BaseModel):
-    """What stands around the picture."""
+class _Envelope(BaseModel):
+    """The JSON around the image."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
@@ -48,11 +47,11 @@ class _Around(BaseModel):
 
 
 class PictureFile:
-    """A file that takes the picture of one reply; begun anew for each attempt.
+    """A file for the image of one reply; each attempt starts it over.
 
     Args:
-        file: What is written to.
-        most_pixels: A picture that says it is larger is refused.
+        file: The file to write.
+        most_pixels: Images that claim to be larger are refused.
     """
 
     def __init__(self, file: NewFile, *, most_pixels: int) -> None:
@@ -61,7 +60,7 @@ class PictureFile:
         self.begin()
 
     def begin(self) -> None:
-        """Forget what an attempt before this one has brought."""
+        """Discard everything that an earlier attempt wrote."""
         self._file.restart()
         self._inspection = Inspection(most_pixels=self._most_pixels)
         self._stream = PictureStream(self._take)
@@ -70,26 +69,29 @@ class PictureFile:
         """Take the next part of the body.
 
         Raises:
-            ValueError: It is not what was promised.
-            OSError: The picture cannot be written.
+            ValueError: The body breaks the contract.
+            OSError: The image cannot be written.
         """
         self._stream.feed(chunk)
 
     def finish(self) -> bytes:
-        """Return what stands around the picture. Raises ValueError when the body is not whole."""
+        """Return the JSON around the image. Raises ValueError if the body is incomplete."""
         return self._stream.finish()
 
-    def receive_rest(self, around: bytes) -> ReceivedFile:
-        """Return what has come.
+    def receive_rest(self, envelope: bytes) -> ReceivedFile:
+        """Return the received image and its metrics.
+
+        Args:
+            envelope: The JSON around the image.
 
         Raises:
-            ValueError: No whole picture has.
+            ValueError: The image is incomplete.
         """
-        metrics = None if self._stream.is_raw else _metrics(around)
+        metrics = None if self._stream.is_raw else _metrics(envelope)
         return ReceivedFile(picture=self._inspection.finish(), metrics=metrics, surplus=self._stream.surplus)
 
     def commit(self) -> Path:
-        """Give the file its name; see `NewFile.commit`."""
+        """Move the file to its final name; see `NewFile.commit`."""
         return self._file.commit()
 
     def _take(self, part: bytes | memoryview) -> None:
@@ -101,26 +103,26 @@ class PictureFile:
 def file_for(
     request: ImageGenerationRequest | ImageEditRequest, into: str | Path | None, *, overwrite: bool
 ) -> Generator[PictureFile | None]:
-    """A file for a request's picture, removed again unless it was put in its place; None for none.
+    """Create a file for a request's image and remove it unless it is committed; None if `into` is None.
 
     Raises:
-        InvalidParameter: It cannot be made, or more than one picture is asked for.
+        InvalidParameter: The file cannot be created, or more than one image is requested.
     """
     if into is None:
         yield None
         return
     if request.n != 1 or request.layers is not None:
-        raise InvalidParameter("into takes one picture: ask for n=1, without layers", parameter="into")
+        raise InvalidParameter("into takes one image: use n=1, without layers", parameter="into")
     with NewFile(_path(into), overwrite=overwrite) as new:
         yield PictureFile(new, most_pixels=most_pixels(request.size))
 
 
-def in_format_of(request: _Request, into: str | Path | None) -> _Request:
-    """The request with the format that the file's extension stands for, where it asks for none itself."""
+def with_file_format(request: _Request, into: str | Path | None) -> _Request:
+    """Return the request with the format of the file's extension, unless the request sets one itself."""
     if into is None or request.output_format is not None:
         return request
-    meant = _FORMATS.get(_path(into).suffix.lower())
-    return request if meant is None else request.model_copy(update={"output_format": meant})
+    output_format = _FORMATS.get(_path(into).suffix.lower())
+    return request if output_format is None else request.model_copy(update={"output_format": output_format})
 
 
 def _path(into: str | Path) -> Path:
@@ -130,9 +132,9 @@ def _path(into: str | Path) -> Path:
         raise InvalidParameter(f"into: {error}", parameter="into") from error
 
 
-def _metrics(around: bytes) -> GenerationMetrics | None:
-    told = _Around.model_validate_json(around).metrics
+def _metrics(envelope: bytes) -> GenerationMetrics | None:
+    metrics = _Envelope.model_validate_json(envelope).metrics
     try:
-        return None if told is None else GenerationMetrics.model_validate(told)
+        return None if metrics is None else GenerationMetrics.model_validate(metrics)
     except ValidationError:
         return None

@@ -1,7 +1,7 @@
-"""PictureStream: the one picture of a reply, taken out of the body while it comes in.
+"""Extract the one image of a reply from its body as the body arrives.
 
-The body is JSON with the picture in base64, or the picture itself; which of the two, its first byte tells.
-What is not the picture is kept, a little of it, and read as JSON at the end.
+The body is JSON with the image in base64, or the image itself; its first byte decides which. The rest of the
+JSON, which is limited in size, is kept and parsed at the end.
 """
 
 import re
@@ -11,17 +11,16 @@ from typing import Final, Literal
 from vllm_omni_client._imaging.base64_text import decode
 from vllm_omni_client.replies import DATA_URL
 
-# Quotation marks within a JSON text are escaped, so this can be nothing but a key and its text.
+# Quotation marks inside a JSON string are escaped, so this can only be a key and its value.
 _KEY: Final = re.compile(rb'"b64_json"\s{0,16}:\s{0,16}"')
 _KEY_BYTES: Final = 64
 _MOST_REST_BYTES: Final = 1024 * 1024
-# A data URL's head is looked for in this much of the text.
+# A data URL's prefix is searched for in this many bytes.
 _HEAD_BYTES: Final = 160
 _QUAD: Final = 4
 _BOM: Final = b"\xef\xbb\xbf"
 
-# Some writers of JSON escape the slash, or the plus sign as \u002B; base64 has both. MIME breaks it into
-# lines.
+# Some JSON writers escape the slash, or the plus sign as \u002B; base64 uses both. MIME wraps it into lines.
 _ESCAPE: Final = re.compile(rb"\\(?:(/)|([rn]|u000[AaDd])|u00([0-9A-Fa-f]{2}))")
 _UNFINISHED_ESCAPE: Final = re.compile(rb"\\(?:u[0-9A-Fa-f]{0,3})?\Z")
 
@@ -29,13 +28,13 @@ _State = Literal["start", "rest", "head", "picture", "surplus", "raw"]
 
 
 class PictureStream:
-    """A body on its way.
+    """A body that is being received.
 
     Args:
-        write: Takes the picture's own bytes, piece by piece.
+        write: Receives the image's own bytes, piece by piece.
 
     Attributes:
-        surplus: How many pictures came after the first one; they are not kept.
+        surplus: How many images followed the first one; they are discarded.
     """
 
     def __init__(self, write: Callable[[bytes | memoryview], None]) -> None:
@@ -52,15 +51,15 @@ class PictureStream:
 
     @property
     def is_raw(self) -> bool:
-        """Whether the body is the picture itself."""
+        """Whether the body is the image itself."""
         return self._state == "raw"
 
     def feed(self, chunk: bytes) -> None:
         """Take the next part of the body.
 
         Raises:
-            ValueError: It is not what was promised.
-            OSError: The picture cannot be written.
+            ValueError: The body breaks the contract.
+            OSError: The image cannot be written.
         """
         if self._state == "start":
             chunk = self._without_bom(chunk)
@@ -70,21 +69,21 @@ class PictureStream:
             self._state = "rest" if first in b'{["' else "raw"
         while view:
             view = self._step(view)
-        self._chunk = b""  # not kept until the next one comes
+        self._chunk = b""  # release it before the next one arrives
 
     def finish(self) -> bytes:
-        """Return the JSON around the picture, whose own place in it is empty; nothing for a bare picture.
+        """Return the JSON around the image, with the image left empty; nothing for a bare image.
 
         Raises:
-            ValueError: The body ended within the picture.
+            ValueError: The body ended inside the image.
         """
         if self._state in {"head", "picture", "surplus"}:
-            raise ValueError("the answer ends within the picture")
-        self._write = _nowhere  # the writer holds this stream: without a circle, both go at once
+            raise ValueError("the reply ends inside the image")
+        self._write = _nowhere  # the writer refers to this stream: breaking the cycle frees both at once
         return bytes(self._rest)
 
     def _without_bom(self, chunk: bytes) -> bytes:
-        """Take a byte order mark off the beginning; a part of one waits for the next chunk."""
+        """Strip a leading byte order mark; a partial one waits for the next chunk."""
         joined = self._escape + chunk
         cut = len(joined) < len(_BOM) and _BOM.startswith(joined)
         self._escape = joined if cut else b""
@@ -107,7 +106,7 @@ class PictureStream:
         key = _KEY.search(self._rest, searched_from)
         if key is None:
             if len(self._rest) > _MOST_REST_BYTES:
-                raise ValueError("what stands around the picture is more than 1 MiB long")
+                raise ValueError("the JSON around the image is longer than 1 MiB")
             return view[:0]
         del self._rest[key.end() :]
         self._searched = key.end()
@@ -117,7 +116,7 @@ class PictureStream:
         return view[key.end() - kept :]
 
     def _text(self, view: memoryview) -> memoryview:
-        """Take base64 up to the quotation mark that ends it."""
+        """Read base64 up to the closing quotation mark."""
         start = len(self._chunk) - len(view)
         end = self._chunk.find(b'"', start)
         text = view if end < 0 else view[: end - start]
@@ -129,7 +128,7 @@ class PictureStream:
         return view[len(text) :]
 
     def _unescape(self, text: memoryview, start: int, *, ended: bool) -> memoryview:
-        """Return the text, escapes read and line ends left out; an escape that is cut waits for the rest."""
+        """Return the text with escapes resolved and line ends removed; a partial escape waits for more."""
         if not self._escape and self._chunk.find(b"\\", start, start + len(text)) < 0:
             return text
         joined = self._escape + text
@@ -138,7 +137,7 @@ class PictureStream:
         return memoryview(_ESCAPE.sub(_unescape_match, joined[: len(joined) - len(self._escape)]))
 
     def _decode(self, text: memoryview, *, ended: bool) -> None:
-        """Decode whole groups of four, and carry what is over to the next part."""
+        """Decode complete groups of four characters and carry the remainder over to the next part."""
         if self._state == "head" or self._carry:
             joined = b"".join((self._carry, text))
             self._carry = b""
@@ -157,7 +156,7 @@ class PictureStream:
         if not len(text):
             return
         if self._padded:
-            raise ValueError("not base64: something follows its end")
+            raise ValueError("not base64: data follows its end")
         self._padded = text[-1] == b"="[0]
         self._write(decode(text))
 
@@ -169,10 +168,10 @@ def _unescape_match(escape: re.Match[bytes]) -> bytes:
 
 
 def _head_length(text: bytes) -> int:
-    """Return how much of the text is the head of a data URL."""
+    """Return the length of a data URL's prefix."""
     head = DATA_URL.match(text[:_HEAD_BYTES].decode("latin-1"))
     return head.end() if head else 0
 
 
 def _nowhere(_: bytes | memoryview) -> None:
-    """Take what comes after the end, which is nothing."""
+    """Discard the data: nothing follows the end."""

@@ -1,4 +1,4 @@
-"""Proxy: which proxy of the environment leads to a server, if any does."""
+"""Choose the environment's proxy for a server, if it needs one."""
 
 import ipaddress
 import re
@@ -14,11 +14,11 @@ _PORTS: Final = {"http": 80, "https": 443}
 def proxy_for(base_url: str, proxies: Mapping[str, str]) -> str | None:
     """Return the proxy for a server, or None to connect directly.
 
-    Loopback, private addresses and inner names are always connected to directly.
+    Loopback, private addresses and internal names never use a proxy.
 
     Args:
         base_url: The server's address, already checked.
-        proxies: As ``urllib.request.getproxies`` returns them: a proxy by scheme, "all" for every scheme, and
+        proxies: The result of ``urllib.request.getproxies``: a proxy per scheme, "all" for every scheme, and
             the hosts of NO_PROXY under "no".
     """
     server = urlsplit(base_url)
@@ -29,12 +29,12 @@ def proxy_for(base_url: str, proxies: Mapping[str, str]) -> str | None:
 
 
 def _is_exempt(server: SplitResult, no_proxy: str) -> bool:
-    """Say whether NO_PROXY names a server; an entry that cannot be understood names none."""
-    return any(_names(entry, server) for entry in re.split(r"[,\s]+", no_proxy) if entry)
+    """Say whether NO_PROXY matches a server; an entry that cannot be parsed matches none."""
+    return any(_matches(entry, server) for entry in re.split(r"[,\s]+", no_proxy) if entry)
 
 
-def _names(entry: str, server: SplitResult) -> bool:
-    """Say whether one entry is a server: a host, a domain, an address or a network, perhaps with a port."""
+def _matches(entry: str, server: SplitResult) -> bool:
+    """Say whether an entry matches a server: a host, domain, address or network, with or without a port."""
     if entry == "*":
         return True
     scheme, separator, rest = entry.lower().rpartition("://")
@@ -48,7 +48,7 @@ def _names(entry: str, server: SplitResult) -> bool:
 
 
 def _host_and_port(entry: str) -> tuple[str, str]:
-    """Split ``host:80`` and ``[::1]:80``; the colons of an IPv6 address without brackets begin no port."""
+    """Split ``host:80`` and ``[::1]:80``; colons of an unbracketed IPv6 address do not start a port."""
     if match := re.fullmatch(r"\[([^\]]*)\](?::(\d+))?", entry):
         return match[1], match[2] or ""
     host, _, port = entry.rpartition(":")
@@ -56,7 +56,7 @@ def _host_and_port(entry: str) -> tuple[str, str]:
 
 
 def _is_within(name: str, network: str) -> bool:
-    """Say whether a host is an address of a network such as 203.0.113.0/24; one address is a network, too."""
+    """Say whether a host is an address in a network such as 203.0.113.0/24 (or a single address)."""
     try:
         return ipaddress.ip_address(name) in ipaddress.ip_network(network, strict=False)
     except ValueError:
@@ -64,7 +64,7 @@ def _is_within(name: str, network: str) -> bool:
 
 
 def _is_below(name: str, domain: str) -> bool:
-    """Say whether a host is a domain or below it; ``.example.com`` and ``*.example.com`` are only below."""
+    """Say whether a host is a domain or its subdomain; ``.a.com`` and ``*.a.com`` match only subdomains."""
     domain = domain.rstrip(".")
     if domain.startswith(("*.", ".")):
         return name.endswith("." + domain.lstrip("*.")) and domain.strip("*.") != ""

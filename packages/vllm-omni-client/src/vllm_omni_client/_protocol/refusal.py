@@ -1,7 +1,7 @@
-"""Refusals: the error that a server's error reply means, whichever of its shapes it comes in.
+"""Turn an error reply of any format into the matching exception.
 
-vLLM-Omni writes `{"error": {"message": ...}}`, the same with `request_id`, `{"error": "Unauthorized"}`
-and the framework's `{"detail": ...}`; a proxy before it writes HTML.
+vLLM-Omni sends `{"error": {"message": ...}}`, the same with `request_id`, `{"error": "Unauthorized"}` and the
+framework's `{"detail": ...}`; a proxy in front of it sends HTML.
 """
 
 import re
@@ -27,12 +27,12 @@ from vllm_omni_client.errors import (
     Unauthorized,
 )
 
-# How many characters of a foreign body, and of a name, are shown.
+# How many characters of an untrusted body, and of a name, are shown.
 _SHOWN: Final = 200
 _SHOWN_DETAILS: Final = 3
 _SHOWN_NAME: Final = 128
 _TAG: Final = re.compile(rb"(?is)<(script|style)\b.{0,4000}?</\1>|<[^>]{0,400}>")
-# As PyTorch says it for CUDA, HIP, XPU, NPU (Ascend), MPS and the CPU, and as the libraries below it do:
+# The wording of PyTorch for CUDA, HIP, XPU, NPU (Ascend), MPS and the CPU, and of the libraries below it:
 # cuBLAS, cuDNN, cuFFT, hipBLAS, rocBLAS, MIOpen, Level Zero (XPU), CANN (NPU), XLA, malloc and NumPy.
 _OUT_OF_MEMORY: Final = re.compile(
     r"out[ _-]?of[ _-]?(?:\w{1,8}[ _-])?memory|_ALLOC_FAILED|StatusAllocFailed|DefaultCPUAllocator|"
@@ -43,19 +43,19 @@ _OUT_OF_MEMORY: Final = re.compile(
     r"exceeds? allowed memory|bad_alloc|\b_?(?:Array)?MemoryError\b",
     re.IGNORECASE,
 )
-# What no prompt or name that a complaint repeats is likely to say.
+# Wording that is unlikely to appear in a prompt or name that an error message repeats.
 _SURELY_OUT_OF_MEMORY: Final = re.compile(
     r"\b(?:CUDA|HIP|XPU|NPU|MPS|GPU)\b.{0,20}\bout of memory|OutOfMemoryError|_STATUS_ALLOC_FAILED|"
     r"DefaultCPUAllocator"
 )
-# 0.30.0 has no one text for this; where none of these stands in the message, `/health` is asked.
+# 0.30.0 has no single wording for this; if none of these matches, the client asks `/health`.
 _ENGINE_DEAD: Final = re.compile(
     r"EngineDead|EngineCore encountered an issue|no (?:live|alive|healthy) replica|"
     r"\b(?:engine|orchestrator|stage|worker|replica|process)\b.{0,60}\b(?:is dead|died|no longer alive)\b|"
     r"\bexecutor is closed\b",
     re.IGNORECASE,
 )
-# The same words in 0.20, 0.26 and 0.30; 0.14 does not mind another name.
+# The same wording in 0.20, 0.26 and 0.30; 0.14 accepts any name.
 _OTHER_MODEL: Final = re.compile(
     r"Model mismatch: request specifies '(?P<requested>.*)' but server is running '(?P<served>.*)'"
 )
@@ -78,16 +78,16 @@ _ERRORS: Final = range(400, 600)
 
 
 def refusal(headers: Mapping[str, str], content: bytes, *, exchange: Exchange, status: int) -> ServerRefused:
-    """Return the error that a status of 300 and above means."""
+    """Return the error for a status of 300 or above."""
     if status in _REDIRECTS:
         return ServerRefused(_redirect(status, headers), status=status, exchange=exchange)
     text = error_message(content)
     message = (
         f"the server answered {status}: {text}" if text else f"the server answered {status}{excerpt(content)}"
     )
-    if (certain := _certain(text or _plain(content), status)) is not None:
-        return certain(message, status=status, exchange=exchange)
-    by_proxy = not _is_the_servers(content)
+    if (error_class := _class_by_text(text or _plain_text(content), status)) is not None:
+        return error_class(message, status=status, exchange=exchange)
+    by_proxy = not _is_from_server(content)
     if status in _BUSY:
         wait = retry_after_seconds(headers)
         return ServerBusy(
@@ -108,27 +108,27 @@ def refusal(headers: Mapping[str, str], content: bytes, *, exchange: Exchange, s
 
 
 def failure_within(content: bytes, *, exchange: Exchange) -> ServerRefused | None:
-    """Return the error that the body of a success tells; None where it tells no certain one.
+    """Return the error that the body of a success reports; None if it does not clearly report one.
 
-    Some servers and proxies answer 200 and write the error, and often its status as `code`, into the body.
+    Some servers and proxies answer 200 and put the error, often with its status as `code`, into the body.
     """
     text = error_message(content)
     code = _member(_member(_json(content), "error"), "code")
     status = int(code) if isinstance(code, int | str) and str(code).isdecimal() else 0
-    message = f"the server answered {exchange.status}, but with an error inside: {text}"
+    message = f"the server answered {exchange.status}, but the body contains an error: {text}"
     if not text:
         return None
-    if (certain := _certain(text, _SERVER_FAULTS.start)) is not None:
-        return certain(message, status=exchange.status or 0, exchange=exchange)
+    if (error_class := _class_by_text(text, _SERVER_FAULTS.start)) is not None:
+        return error_class(message, status=exchange.status or 0, exchange=exchange)
     if status not in _ERRORS:
         return None
-    meant = refusal({}, content, exchange=exchange, status=status)
-    meant.message, meant.args = printable(message, limit=MESSAGE_LIMIT), (message[:MESSAGE_LIMIT],)
-    return meant
+    error = refusal({}, content, exchange=exchange, status=status)
+    error.message, error.args = printable(message, limit=MESSAGE_LIMIT), (message[:MESSAGE_LIMIT],)
+    return error
 
 
-def _certain(text: str, status: int) -> type[ServerError] | None:
-    """Return the class of an error that its text gives away, whatever else its status would mean."""
+def _class_by_text(text: str, status: int) -> type[ServerError] | None:
+    """Return the error class that the text alone identifies, whatever its status would mean."""
     if status == _BAD_REQUEST:
         return OutOfGpuMemory if _SURELY_OUT_OF_MEMORY.search(text) else None
     if status not in _SERVER_FAULTS:
@@ -138,19 +138,19 @@ def _certain(text: str, status: int) -> type[ServerError] | None:
     return OutOfGpuMemory if _OUT_OF_MEMORY.search(text) else None
 
 
-def _is_the_servers(content: bytes) -> bool:
-    """Say whether an error body has one of the shapes that vLLM-Omni and its framework write."""
+def _is_from_server(content: bytes) -> bool:
+    """Say whether an error body has one of the formats of vLLM-Omni and its framework."""
     body = _json(content)
     return isinstance(body, dict) and not {"error", "detail"}.isdisjoint(cast("dict[str, object]", body))
 
 
-def _plain(content: bytes) -> str:
-    """Return a body that is a text and no page of a proxy, such as that of a server without JSON."""
+def _plain_text(content: bytes) -> str:
+    """Return a plain-text body, such as a server without JSON sends; empty for an HTML page."""
     return "" if content.lstrip()[:1] == b"<" else content[:_TEXT_BYTES].decode(errors="ignore")
 
 
 def error_message(content: bytes) -> str:
-    """Return the message of an error body in any of the server's shapes; empty when there is none."""
+    """Return the message of an error body in any of the server's formats; empty if there is none."""
     body = _json(content)
     error = _member(body, "error")
     candidates = (
@@ -164,14 +164,14 @@ def error_message(content: bytes) -> str:
 
 
 def request_id(headers: Mapping[str, str], content: bytes) -> str | None:
-    """Return the server's name for the request: from its error body, or from its header."""
+    """Return the server's ID of the request, from the error body or the header."""
     name = _member(_member(_json(content), "error"), "request_id")
     text = name if isinstance(name, str) else headers.get("x-request-id", "")
     return printable(text, limit=_SHOWN_NAME) or None
 
 
 def excerpt(content: bytes) -> str:
-    """Return the beginning of a foreign body, made safe to show, as the end of a sentence."""
+    """Return the beginning of an untrusted body, made safe to show, as the end of a sentence."""
     start = content[: 16 * 1024]
     readable = _TAG.sub(b" ", start) if start.lstrip()[:1] == b"<" else start
     text = printable(readable.decode(errors="ignore"), limit=_SHOWN)
@@ -179,13 +179,13 @@ def excerpt(content: bytes) -> str:
 
 
 def _redirect(status: int, headers: Mapping[str, str]) -> str:
-    """Name the host that a redirect leads to, and nothing else of its address."""
+    """Describe a redirect by its target host, without the rest of the URL."""
     location = headers.get("location", "")
     try:
         host = urlsplit(location).hostname or ("itself" if location else "nowhere")
     except ValueError:
-        host = "an address that cannot be read"
-    return f"the server answered {status}, a redirect to {host}, which is not followed; is base_url right?"
+        host = "an invalid address"
+    return f"the server answered {status}, a redirect to {host}, which is not followed; check base_url"
 
 
 def _json(content: bytes) -> object:
@@ -200,12 +200,12 @@ def _member(value: object, name: str) -> object:
 
 
 def _detail(detail: object) -> object:
-    """Write FastAPI's list of complaints as one text; anything else stays as it is."""
+    """Join FastAPI's list of validation errors into one string; return anything else unchanged."""
     if not isinstance(detail, list):
         return detail
-    complaints = cast("list[object]", detail)[:_SHOWN_DETAILS]
-    return "; ".join(f"{_place(_member(one, 'loc'))}: {_member(one, 'msg')}" for one in complaints)
+    errors = cast("list[object]", detail)[:_SHOWN_DETAILS]
+    return "; ".join(f"{_location(_member(one, 'loc'))}: {_member(one, 'msg')}" for one in errors)
 
 
-def _place(loc: object) -> str:
+def _location(loc: object) -> str:
     return ".".join(str(part) for part in cast("list[object]", loc)) if isinstance(loc, list) else "?"

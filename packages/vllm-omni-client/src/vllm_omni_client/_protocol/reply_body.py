@@ -1,4 +1,4 @@
-"""Reply: a server's answer while it comes in, held to its limits before it is believed."""
+"""Receive a server's reply within its length limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,49 +7,49 @@ from typing import Final, TypeVar
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.picture_file import PictureFile
 from vllm_omni_client._protocol.refusal import excerpt
-from vllm_omni_client._protocol.secret import hidden
+from vllm_omni_client._protocol.secret import redact
 from vllm_omni_client.errors import BadReply, Exchange
 
 T = TypeVar("T")
 
 _OK: Final = 200
-# An error's body is cut here and read as far as it came.
+# The body of an error is truncated at this length.
 _MAX_ERROR_BYTES: Final = 1024 * 1024
 _ENCODINGS: Final = frozenset({"br", "compress", "deflate", "gzip", "zstd"})
-# Digits of a length that are read: enough for any number that is too large.
+# Only this many digits of a length are parsed: enough to recognise any length that is too large.
 _LENGTH_DIGITS: Final = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """A whole answer.
+class RawReply:
+    """A complete reply.
 
     Attributes:
         status: The HTTP status.
-        headers: Their names in lower case.
-        content: The body as it came over the wire.
+        headers: With lower-case names.
+        content: The body as received.
     """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     content: bytes = b""
 
-    def without(self, secret: str) -> "Reply":
-        """Return the same answer with `secret` hidden wherever the server repeats it."""
-        return Reply(
+    def without(self, secret: str) -> "RawReply":
+        """Return the same reply with `secret` hidden wherever the server repeats it."""
+        return RawReply(
             status=self.status,
-            headers={name: hidden(value, secret) for name, value in self.headers.items()},
-            content=hidden(self.content.decode("latin-1"), secret).encode(
+            headers={name: redact(value, secret) for name, value in self.headers.items()},
+            content=redact(self.content.decode("latin-1"), secret).encode(
                 "latin-1"
-            ),  # every byte is a letter
+            ),  # maps every byte to one character
         )
 
 
 class IncomingReply:
-    """An answer whose head is here and whose body is on its way.
+    """A reply whose head has arrived and whose body is being received.
 
     Raises:
-        BadReply: It is encoded, or longer than this call's answers are. Nothing is decompressed here.
+        BadReply: It is compressed, or longer than this call allows. Nothing is ever decompressed.
     """
 
     def __init__(self, call: Call[T], status: int, headers: Mapping[str, str]) -> None:
@@ -61,8 +61,8 @@ class IncomingReply:
         self._limit = call.max_bytes if status == _OK else _MAX_ERROR_BYTES
         encoding = headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"", "identity"}:
-            name = encoding if encoding in _ENCODINGS else "something unknown"
-            raise self._refusal(f"encoded as {name}, which was not asked for")
+            name = encoding if encoding in _ENCODINGS else "an unknown encoding"
+            raise self._refusal(f"encoded as {name}, which was not requested")
         self._file = call.file if status == _OK else None
         if self._file is not None:
             self._file.begin()
@@ -71,7 +71,7 @@ class IncomingReply:
             raise self._too_long()
 
     def add(self, chunk: bytes) -> bool:
-        """Take the next part of the body; returns whether more is wanted."""
+        """Take the next part of the body; return whether to continue reading."""
         self._bytes += len(chunk)
         if self._file is None:
             self._chunks.append(chunk)
@@ -81,11 +81,11 @@ class IncomingReply:
             raise self._too_long()
         return self._bytes <= self._limit
 
-    def whole(self) -> Reply:
-        """Return the answer after its last part; of one that went to a file, what is left over."""
+    def complete(self) -> RawReply:
+        """Return the reply after its last part; if the image went to a file, only the rest of the body."""
         if self._file is not None:
-            return Reply(status=self._status, headers=self._headers, content=self._remainder(self._file))
-        return Reply(
+            return RawReply(status=self._status, headers=self._headers, content=self._remainder(self._file))
+        return RawReply(
             status=self._status, headers=self._headers, content=b"".join(self._chunks)[: self._limit]
         )
 
@@ -93,20 +93,20 @@ class IncomingReply:
         try:
             file.feed(chunk)
         except ValueError as error:
-            raise self._wrong(error, chunk) from error
+            raise self._contract_error(error, chunk) from error
 
     def _remainder(self, file: PictureFile) -> bytes:
         try:
             return file.finish()
         except ValueError as error:
-            raise self._wrong(error) from error
+            raise self._contract_error(error) from error
 
-    def _wrong(self, error: ValueError, chunk: bytes = b"") -> BadReply:
+    def _contract_error(self, error: ValueError, chunk: bytes = b"") -> BadReply:
         text = excerpt(chunk) if chunk.lstrip()[:1] == b"<" else ""
         return BadReply(f"the server answered 200, but {error}{text}", exchange=self._exchange)
 
     def _too_long(self) -> BadReply:
         return self._refusal(f"more than {self._limit} bytes long")
 
-    def _refusal(self, why: str) -> BadReply:
-        return BadReply(f"the server's answer is {why}", exchange=self._exchange)
+    def _refusal(self, reason: str) -> BadReply:
+        return BadReply(f"the server's reply is {reason}", exchange=self._exchange)

@@ -1,8 +1,8 @@
-"""Outcomes: replies with the receipt of how they came about."""
+"""Attach a CallReport to each reply and saved file."""
 
 from typing import TypeVar
 
-from vllm_omni_client._protocol.adaptation import Adapted
+from vllm_omni_client._protocol.adaptation import AdaptedRequest
 from vllm_omni_client._protocol.attempts import Attempts
 from vllm_omni_client._protocol.differences import difference, differences
 from vllm_omni_client._protocol.picture_file import PictureFile, ReceivedFile
@@ -15,40 +15,40 @@ Request = TypeVar("Request", ImageGenerationRequest, ImageEditRequest)
 
 
 def with_receipt(
-    fitted: Adapted[Request], reply: ImageGenerationReply, attempts: Attempts
+    adapted: AdaptedRequest[Request], reply: ImageGenerationReply, attempts: Attempts
 ) -> ImageGenerationReply:
-    """Write on a reply how it came about."""
-    return reply.with_receipt(_receipt(fitted, attempts, differences(fitted.requested, reply)))
+    """Return the reply with a receipt of how it came about."""
+    return reply.with_receipt(_receipt(adapted, attempts, differences(adapted.requested, reply)))
 
 
-def finish_file(
-    fitted: Adapted[Request], file: PictureFile, arrived: ReceivedFile, attempts: Attempts
+def commit_file(
+    adapted: AdaptedRequest[Request], file: PictureFile, received: ReceivedFile, attempts: Attempts
 ) -> SavedImage:
-    """Give the file its name, and say how it came about.
+    """Move the file to its final name and return it with a receipt.
 
     Raises:
-        OSError: The file cannot be put in its place.
+        OSError: The file cannot be moved there.
     """
-    picture = arrived.picture
-    warnings = list(difference(fitted.requested, picture))
-    if arrived.surplus:
-        warnings.append(f"{arrived.surplus} more pictures came, and were not kept.")
+    image = received.picture
+    warnings = list(difference(adapted.requested, image))
+    if received.surplus:
+        warnings.append(f"{received.surplus} further images received and were discarded.")
     return SavedImage(
         path=file.commit(),
-        format=picture.format,
-        size=picture.size,
-        length=picture.length,
-        metrics=arrived.metrics,
-        receipt=_receipt(fitted, attempts, tuple(warnings)),
+        format=image.format,
+        size=image.size,
+        length=image.length,
+        metrics=received.metrics,
+        receipt=_receipt(adapted, attempts, tuple(warnings)),
     )
 
 
-def _receipt(fitted: Adapted[Request], attempts: Attempts, warnings: tuple[str, ...]) -> CallReport:
+def _receipt(adapted: AdaptedRequest[Request], attempts: Attempts, warnings: tuple[str, ...]) -> CallReport:
     return CallReport(
-        requested=fitted.requested,
-        sent=fitted.sent,
-        ignored_fields=fitted.ignored,
-        warnings=(*fitted.warnings, *warnings),
+        requested=adapted.requested,
+        sent=adapted.sent,
+        ignored_fields=adapted.ignored,
+        warnings=(*adapted.warnings, *warnings),
         failures=attempts.failures,
         elapsed_seconds=attempts.elapsed_seconds,
         server=attempts.server,

@@ -1,9 +1,9 @@
-"""Retry: (error, what was tried, what is allowed) → wait this long, or stop. Pure.
+"""Decide whether to retry. Pure: (error, history, policy) → wait this long, or stop.
 
-An image costs GPU seconds, and the server does not know a request that it has seen before. So what
-decides is not the error alone but what is known of the work: never sent and refused are free to be
-sent again; an unknown outcome may be sent once more, and only when the answer will be the same one
-and the server is well; a failure that will fail again is not repeated.
+An image costs GPU seconds, and the server does not recognise a request that it has seen before. So the
+decision depends not only on the error but on what is known about the work. A request that was never sent or
+was refused is retried freely. One with an unknown outcome is sent once more, only if the answer would be the
+same and the server is healthy. A failure that would fail again is not retried.
 """
 
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ RetryClass = Outcome
 _FIRST_BACKOFF_SECONDS: Final = 0.5
 _LONGEST_BACKOFF_SECONDS: Final = 30.0
 LONGEST_RETRY_AFTER_SECONDS: Final = 120.0
-# 2**n overflows no float here, and passes the longest backoff long before.
+# 2**n stays well within a float, and is already far beyond the longest backoff.
 _LARGEST_EXPONENT: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What is allowed.
+    """The limits of one call.
 
     Attributes:
         max_retries: Attempts after the first one.
-        timeout_seconds: The total deadline over all attempts and the waits between them.
-        repeatable: Whether sending twice gives the same answer: a GET, or a seed is set.
+        timeout_seconds: The total deadline, over all attempts and the waits between them.
+        repeatable: Whether sending it twice gives the same answer: a GET, or a seed is set.
     """
 
     max_retries: int
@@ -38,16 +38,16 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What was tried, the failed attempt included.
+    """What was tried, including the attempt that just failed.
 
     Attributes:
         attempts: How many; at least 1.
-        costly_retries: How many of them followed a failure that may have cost GPU time.
-        generations_left: How many requests for the same image may still cost GPU time, over all layers.
-        stale_resends: How many of them were sent again because an idle connection broke as it was used.
+        costly_retries: How many of them followed a failure that may have used GPU time.
+        generations_left: How many requests for the same image may still use GPU time, over all layers.
+        stale_resends: How many of them were sent again because an idle connection broke as it was reused.
         elapsed_seconds: Since the call began.
-        healthy: What `/health` said after the failure; None when it was not asked.
-        tokens: What is left of the client's budget of retries, over all of its calls.
+        healthy: Whether `/health` answered 200 after the failure; None if it was not asked.
+        tokens: What is left of the client's retry budget, over all of its calls.
     """
 
     attempts: int
@@ -64,8 +64,8 @@ class Wait:
     """Try again after `seconds`.
 
     Attributes:
-        costly: Whether the failed attempt may have cost GPU time.
-        stale: Whether only the connection was at fault: no wait, and no retry of those that are allowed.
+        costly: Whether the failed attempt may have used GPU time.
+        stale: Whether a stale connection was the cause: no wait, and it does not count as a retry.
     """
 
     seconds: float
@@ -74,7 +74,7 @@ class Wait:
 
     @property
     def tokens(self) -> float:
-        """What the retry takes from the client's budget."""
+        """What the retry takes from the client's retry budget."""
         if self.stale:
             return 0.0
         return COSTLY_RETRY if self.costly else CHEAP_RETRY
@@ -86,23 +86,23 @@ class Stop:
 
 
 def classify(error: OmniError) -> RetryClass:
-    """Say what is known of the work behind an error."""
+    """Return what is known about the work behind an error."""
     return error.outcome
 
 
 def is_stale(error: OmniError, *, generations_left: int, stale_resends: int) -> bool:
-    """Say whether a request is sent again at once, as its idle connection broke; once for each call.
+    """Say whether to resend immediately because an idle connection broke; at most once per call.
 
-    It is counted as one that may have cost GPU time all the same: only the server knows what it has read.
+    The broken attempt still counts as one that may have used GPU time: only the server knows what it read.
     """
     return isinstance(error, ConnectionLost) and error.stale and generations_left > 0 and stale_resends == 0
 
 
 def depends_on_health(error: OmniError, policy: Policy, *, tokens: float = CAPACITY) -> bool:
-    """Say whether `/health` has to be asked before it can be decided what an error means.
+    """Say whether the meaning of an error depends on what `/health` answers.
 
-    A 5xx of unclear cause may be an engine that died; an unknown outcome may be sent again only to a
-    server that is well.
+    A 5xx without a clear cause may be a dead engine; a request with an unknown outcome may be sent again only
+    to a healthy server.
     """
     affordable = tokens >= COSTLY_RETRY
     return (error.outcome == "failed" and error.server_state != "dead") or (
@@ -111,27 +111,27 @@ def depends_on_health(error: OmniError, policy: Policy, *, tokens: float = CAPAC
 
 
 def decide(error: OmniError, *, policy: Policy, history: History, jitter: float) -> Wait | Stop:
-    """Decide whether another attempt follows, and after how long.
+    """Decide whether another attempt follows, and after what wait.
 
     Args:
         error: How the last attempt failed.
-        policy: What is allowed.
+        policy: The limits.
         history: What was tried.
-        jitter: A number drawn evenly from [0, 1): full jitter, so that clients do not return in step.
+        jitter: A random number in [0, 1): full jitter, so that clients do not retry in step.
 
     Returns:
-        A wait that ends before the total deadline and that the budget allows, or the end.
+        A wait that ends before the total deadline and fits the retry budget, or Stop.
     """
     if is_stale(error, generations_left=history.generations_left, stale_resends=history.stale_resends):
         return Wait(0.0, stale=True) if history.elapsed_seconds < policy.timeout_seconds else Stop()
     if history.attempts - history.stale_resends > policy.max_retries:
         return Stop()
-    verdict = _wait(error, policy=policy, history=history, backoff=backoff_seconds(history.attempts, jitter))
-    if isinstance(verdict, Wait) and history.elapsed_seconds + verdict.seconds >= policy.timeout_seconds:
+    decision = _wait(error, policy=policy, history=history, backoff=backoff_seconds(history.attempts, jitter))
+    if isinstance(decision, Wait) and history.elapsed_seconds + decision.seconds >= policy.timeout_seconds:
         return Stop()
-    if isinstance(verdict, Wait) and history.tokens < verdict.tokens:
+    if isinstance(decision, Wait) and history.tokens < decision.tokens:
         return Stop()
-    return verdict
+    return decision
 
 
 def backoff_seconds(attempts: int, jitter: float) -> float:
@@ -159,13 +159,15 @@ def _wait(error: OmniError, *, policy: Policy, history: History, backoff: float)
 
 
 def _requested_or(error: OmniError, backoff: float) -> float:
-    """Return how long to wait: what the server asked for, where that is longer and not too long."""
-    asked = error.retry_after_seconds if isinstance(error, ServerBusy) else None
-    return max(asked, backoff) if asked is not None and asked <= LONGEST_RETRY_AFTER_SECONDS else backoff
+    """Return the longer of the backoff and what the server asked for, unless that is too long."""
+    requested = error.retry_after_seconds if isinstance(error, ServerBusy) else None
+    if requested is None or requested > LONGEST_RETRY_AFTER_SECONDS:
+        return backoff
+    return max(requested, backoff)
 
 
 def _after_refusal(error: OmniError, backoff: float) -> Wait | Stop:
-    asked = error.retry_after_seconds if isinstance(error, ServerBusy) else None
-    if asked is None:
+    requested = error.retry_after_seconds if isinstance(error, ServerBusy) else None
+    if requested is None:
         return Wait(backoff)
-    return Wait(max(asked, backoff)) if asked <= LONGEST_RETRY_AFTER_SECONDS else Stop()
+    return Wait(max(requested, backoff)) if requested <= LONGEST_RETRY_AFTER_SECONDS else Stop()

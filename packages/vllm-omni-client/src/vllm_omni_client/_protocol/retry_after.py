@@ -1,4 +1,4 @@
-"""Retry-After: how long a server asks to be left alone, in each form that it is written in."""
+"""Read the wait that a server asks for, in any of its header formats."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from typing import Final
 
 _NUMBER: Final = re.compile(r"[0-9]{1,1000}(?:\.[0-9]{1,1000})?(?:[eE][+-]?[0-9]{1,3})?")
 _LONGEST_SECONDS: Final = 1e12
-"""What a longer wait is taken for: 30,000 years."""
+"""Longer waits are cut to this: 30,000 years."""
 
 
 def _utc_now() -> datetime:
@@ -18,15 +18,15 @@ def _utc_now() -> datetime:
 def retry_after_seconds(
     headers: Mapping[str, str], *, now: Callable[[], datetime] = _utc_now
 ) -> float | None:
-    """Return the wait that the headers ask for; None when they ask for none, or write junk.
+    """Return the wait that the headers ask for, in seconds; None if they ask for none or are invalid.
 
-    Read are `retry-after-ms`, and `retry-after` in seconds or as a date. A date is compared with the
-    reply's own `date`, so that a wrong clock on this side does no harm; with `now` where it has none. Of a
-    header that came twice, as from a proxy too, the longer wait counts.
+    Supported are `retry-after-ms`, and `retry-after` in seconds or as a date. A date is compared with the
+    reply's own `date`, so that a wrong local clock does no harm, or with `now` if the reply has none. If a
+    header arrives twice, for example also from a proxy, the longer wait counts.
 
     Args:
-        headers: The reply's headers, their names in lower case.
-        now: Tells the time.
+        headers: The reply's headers, with lower-case names.
+        now: Returns the current time.
     """
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:

@@ -1,8 +1,8 @@
-"""RetryBudget: how many retries one client may still make, so that a dead server is not beaten.
+"""Limit the retries of one client over all its calls, so that it does not flood a dead server.
 
-A token bucket, like gRPC's retry throttling (gRFC A6): retries take tokens, successes give them back. A new
-client has few; one that has seen its server answer has more. So over 50 calls a server that is dead from the
-start gets at most 1.1 requests for each.
+A token bucket, like gRPC's retry throttling (gRFC A6): retries take tokens, successes return them. A new
+client has few; a client whose server has answered has more. So over 50 calls, a server that is dead from the
+start gets at most 1.1 requests per call.
 """
 
 from threading import Lock
@@ -10,13 +10,13 @@ from typing import Final
 
 CAPACITY: Final = 10.0
 RESERVE: Final = 4.0
-"""What a client has before its first success, if one call alone may not be repeated more often."""
+"""The tokens of a client before its first success, unless a single call may be retried more often."""
 CHEAP_RETRY: Final = 1.0
-"""After a failure that cost no GPU time."""
+"""Price of a retry after a failure that used no GPU time."""
 COSTLY_RETRY: Final = 2.0
-"""After one that may have."""
-VAIN_QUESTION: Final = 1.0
-"""For having asked a server's health before a retry that then was not made."""
+"""Price of a retry after a failure that may have used GPU time."""
+WASTED_HEALTH_CHECK: Final = 1.0
+"""Price of a health check after which no retry was made."""
 _SUCCESS: Final = 1.0
 
 
@@ -24,7 +24,7 @@ class RetryBudget:
     """The tokens of one client; safe to share between threads.
 
     Args:
-        max_retries: How many the caller allows to one call; the first one is to have them.
+        max_retries: How many retries one call may make; the first call must be able to use them all.
     """
 
     def __init__(self, max_retries: int = 0) -> None:
@@ -34,7 +34,7 @@ class RetryBudget:
 
     @property
     def tokens(self) -> float:
-        """What is left, from 0 on."""
+        """The tokens left, 0 or more."""
         return self._tokens
 
     def take(self, tokens: float) -> None:
@@ -43,6 +43,6 @@ class RetryBudget:
             self._tokens = max(0.0, self._tokens - tokens)
 
     def credit(self) -> None:
-        """Earn for a call that got its answer."""
+        """Credit the retry budget for a call that was answered."""
         with self._lock:
             self._tokens = min(self._capacity, self._tokens + _SUCCESS)

@@ -1,0 +1,502 @@
+"""AsyncOmniClient: send requests to a vLLM-Omni server from asyncio, with retries and a total deadline."""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal, Self, TypeVar, overload
+
+import httpx
+from pydantic import SecretStr
+from tenacity import AsyncRetrying, retry_if_exception
+
+from vllm_omni_client._base import BaseClient, closed_in_flight, require_open
+from vllm_omni_client._protocol import endpoints
+from vllm_omni_client._protocol.adaptation import adapt_edit, adapt_generation, with_seed
+from vllm_omni_client._protocol.attempts import Attempts
+from vllm_omni_client._protocol.connection_settings import ConnectionSettings, as_secret
+from vllm_omni_client._protocol.endpoints import Call
+from vllm_omni_client._protocol.flows import Flow, Step
+from vllm_omni_client._protocol.picture_file import file_for, with_file_format
+from vllm_omni_client._protocol.reply_body import IncomingReply, RawReply
+from vllm_omni_client._protocol.result import commit_file, with_receipt
+from vllm_omni_client._transport.error_translation import translate_errors
+from vllm_omni_client._transport.http_client import open_async_http
+from vllm_omni_client._transport.timeouts import attempt_timeouts
+from vllm_omni_client.capabilities import Capabilities
+from vllm_omni_client.edits import ImageEditRequest
+from vllm_omni_client.errors import InvalidParameter, OmniError
+from vllm_omni_client.generation_budget import GenerationBudget
+from vllm_omni_client.metrics import ServerMetrics
+from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
+from vllm_omni_client.saved import SavedImage
+from vllm_omni_client.uploads import InputImage, Upload, read_uploads
+
+T = TypeVar("T")
+# ASGI's own types: a scope and a message are mappings with whatever keys their kind has.
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_SendMessage = Callable[[_Message], Awaitable[None]]
+AsgiApp = Callable[[_Message, _Receive, _SendMessage], Awaitable[None]]
+
+_UNREACHABLE: Final = "tenacity ends with a result or with the last error"
+
+
+class AsyncOmniClient(BaseClient):
+    """A client for asyncio. Use it from one event loop at a time.
+
+    Proxies from the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) are used for public hosts
+    only. The client connects directly to loopback and private addresses, names without a dot and internal
+    names (.local, .internal). SSL_CERT_FILE applies to all hosts.
+
+    Args:
+        base_url: The server's address, such as "http://localhost:8000"; a trailing `/v1` is accepted.
+        api_key: The server's `--api-key`, if it has one.
+        timeout: Total deadline of a generation in seconds, including retries and the waits between them.
+            Other calls end after 30 seconds and a health check after 10, unless this is shorter.
+        connect_timeout: Longest time to open a connection, in seconds.
+        read_timeout: Longest time without a byte from the server, in seconds; None for as long as `timeout`.
+            The server sends nothing while it generates or while a request waits in its queue.
+        max_retries: Attempts after the first one, 0 to 100. A request that may have used GPU time is sent
+            again at most once, with the same seed, and only if `/health` answers 200.
+        max_connections: Most image requests in progress at once, 1 to 10,000; further ones wait for a slot
+            within their deadline. Other calls never wait.
+        strict: Whether a field that this server would silently ignore is an error. If False, the field is
+            omitted and listed in the reply's `ignored_fields`.
+        capabilities: What the server can do, if you know. None asks the server once, before the first
+            image, and again when it may have changed.
+        transport: An httpx transport to use instead of the network; it is closed with the client.
+        clock: Monotonic clock, in seconds.
+        sleep: Waits between attempts.
+        jitter: Returns a random number in [0, 1) by which waits are shortened.
+
+    Attributes:
+        base_url: The server's address, without a trailing slash, `/v1` or user name.
+
+    Raises:
+        InvalidParameter: An argument or the environment's proxy settings cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | SecretStr | None = None,
+        timeout: float = 300.0,  # the deadline of later calls, not of this one
+        connect_timeout: float = 5.0,
+        read_timeout: float | None = None,
+        max_retries: int = 2,
+        max_connections: int = 100,
+        strict: bool = True,
+        capabilities: Capabilities | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        api_key = as_secret(api_key)
+        connection = ConnectionSettings.from_arguments(
+            base_url,
+            api_key=api_key,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            max_retries=max_retries,
+            max_connections=max_connections,
+            clock=clock,
+            jitter=jitter,
+        )
+        super().__init__(connection, strict=strict, capabilities=capabilities)
+        self._sleep = sleep
+        self._transport = transport
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._reset()
+
+    @classmethod
+    def in_process(
+        cls,
+        app: AsgiApp,
+        *,
+        base_url: str = "http://simulator",
+        api_key: str | SecretStr | None = None,
+        timeout: float = 300.0,
+        max_retries: int = 2,
+        strict: bool = True,
+    ) -> Self:
+        """Return a client of an ASGI application in this process, without a port.
+
+        The application's lifespan is not run. An exception in it becomes a 500, as over the network.
+        """
+        return cls(
+            base_url,
+            api_key=api_key,
+            timeout=timeout,
+            max_retries=max_retries,
+            strict=strict,
+            transport=httpx.ASGITransport(app=app, raise_app_exceptions=False),
+        )
+
+    def with_budget(self, budget: GenerationBudget) -> "BudgetedClient":
+        """Return this client for one image that other layers may also retry; all spend one budget.
+
+        Args:
+            budget: What the image may still cost; it also records every attempt.
+        """
+        return BudgetedClient(partial(self._generate, budget=budget), partial(self._edit, budget=budget))
+
+    @overload
+    async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply: ...
+
+    @overload
+    async def generate_image(
+        self, request: ImageGenerationRequest, /, *, into: str | Path, overwrite: bool = False
+    ) -> SavedImage: ...
+
+    async def generate_image(
+        self, request: ImageGenerationRequest, /, *, into: str | Path | None = None, overwrite: bool = False
+    ) -> ImageGenerationReply | SavedImage:
+        """Generate images and return them, or save the one image to a file.
+
+        A request that may have used GPU time is sent again at most once, with the same seed. If the request
+        has no seed, the client draws one; see the reply's `seed`.
+
+        Args:
+            request: What to generate.
+            into: A file for the image. Without an `output_format` in the request, ".jpg" asks for a JPEG and
+                ".webp" for a WebP. The file is written as the image arrives, and appears complete or not at
+                all. If the server can send the image's own bytes and you did not ask for stage metrics,
+                they are used instead of base64.
+            overwrite: Whether to replace an existing file.
+
+        Raises:
+            UnsupportedParameter: In strict mode: this server would silently ignore a field.
+            InvalidParameter: `into` cannot be written, or more than one image is requested.
+            FileExistsError: Someone else created the file during the generation.
+            OSError: The file cannot be written, for example because the disk is full.
+        """
+        return await self._generate(request, into, overwrite=overwrite)
+
+    async def _generate(
+        self,
+        request: ImageGenerationRequest,
+        into: str | Path | None = None,
+        *,
+        overwrite: bool = False,
+        budget: GenerationBudget | None = None,
+    ) -> ImageGenerationReply | SavedImage:
+        with file_for(request, into, overwrite=overwrite) as file:
+            request = with_file_format(request, into)
+            seeded = with_seed(request)
+            attempts = self._connection.attempts(endpoints.generate(seeded), budget)
+            server = await self._capabilities(attempts)
+            adapted = adapt_generation(
+                seeded, server, strict=self._strict, into_file=file is not None, requested=request
+            )
+            if file is None:
+                reply = await self._send(endpoints.generate(adapted.sent), attempts)
+                return with_receipt(adapted, reply, attempts)
+            received = await self._send(endpoints.generate_into(adapted.sent, file), attempts)
+            return commit_file(adapted, file, received, attempts)
+
+    @overload
+    async def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: InputImage | Sequence[InputImage],
+        *,
+        mask_image: InputImage | None = None,
+        reference_image: InputImage | None = None,
+    ) -> ImageGenerationReply: ...
+
+    @overload
+    async def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: InputImage | Sequence[InputImage],
+        *,
+        mask_image: InputImage | None = None,
+        reference_image: InputImage | None = None,
+        into: str | Path,
+        overwrite: bool = False,
+    ) -> SavedImage: ...
+
+    async def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: InputImage | Sequence[InputImage],
+        *,
+        mask_image: InputImage | None = None,
+        reference_image: InputImage | None = None,
+        into: str | Path | None = None,
+        overwrite: bool = False,
+    ) -> ImageGenerationReply | SavedImage:
+        """Edit images and return the results, or save the one result to a file.
+
+        A request that may have used GPU time is sent again at most once, with the same seed. The server
+        finishes an edit even if its client disconnects.
+
+        Args:
+            request: How to change them.
+            image: 1 to 4 input images, each a path, bytes, a file opened in binary mode, or a Pillow image.
+                They are uploaded; URLs are refused.
+            mask_image: White where the image may change, for models that inpaint.
+            reference_image: An image to take content from, for models that support it.
+            into: A file for the image, written as it arrives; it appears complete or not at all.
+            overwrite: Whether to replace an existing file.
+
+        Raises:
+            UnsupportedParameter: In strict mode: this server would silently ignore a field.
+            InvalidParameter: An input image cannot be read, `into` cannot be written, or more than one image
+                is requested.
+            FileExistsError: Someone else created the file during the edit.
+            OSError: The file cannot be written, for example because the disk is full.
+        """
+        inputs = await asyncio.to_thread(
+            read_uploads, image, mask_image=mask_image, reference_image=reference_image
+        )
+        return await self._edit(request, inputs, into, overwrite=overwrite)
+
+    async def _edit(
+        self,
+        request: ImageEditRequest,
+        inputs: tuple[Upload, ...],
+        into: str | Path | None = None,
+        *,
+        overwrite: bool = False,
+        budget: GenerationBudget | None = None,
+    ) -> ImageGenerationReply | SavedImage:
+        with file_for(request, into, overwrite=overwrite) as file:
+            request = with_file_format(request, into)
+            seeded = with_seed(request)
+            attempts = self._connection.attempts(endpoints.edit(seeded, ()), budget)
+            server = await self._capabilities(attempts)
+            adapted, images = adapt_edit(seeded, inputs, server, strict=self._strict, requested=request)
+            if file is None:
+                reply = await self._send(endpoints.edit(adapted.sent, images), attempts)
+                return with_receipt(adapted, reply, attempts)
+            received = await self._send(endpoints.edit_into(adapted.sent, images, file), attempts)
+            return commit_file(adapted, file, received, attempts)
+
+    async def capabilities(self) -> Capabilities:
+        """Return which fields and routes the server has; cached, and refreshed when it may have changed.
+
+        Raises:
+            ServerUnreachable: The server cannot be reached.
+        """
+        known = await self._capabilities(self._connection.attempts(endpoints.openapi()))
+        if known.source == "unknown":
+            await self.health_check()
+        return known
+
+    async def sleep(self, *, level: Literal[1, 2] = 1, stage_ids: Sequence[int] = (0,)) -> bool:
+        """Put the server to sleep to free its GPU memory; True once it has. Needs 0.20 or later.
+
+        Image requests wait until it wakes up.
+
+        Args:
+            level: 1 moves the weights to main memory, from where `wake_up` restores them. 2, the server's
+                own default, drops them; 0.30.0 must then be restarted.
+            stage_ids: Which stages; a server that only generates images has one.
+        """
+        return await self._send(endpoints.sleep(stage_ids, level))
+
+    async def wake_up(self, *, stage_ids: Sequence[int] = (0,)) -> bool:
+        """Load the server's weights again; False if it was not asleep. Needs 0.20 or later.
+
+        Args:
+            stage_ids: Which stages; a server that only generates images has one.
+
+        Raises:
+            ServerError: The server dropped its weights (level 2) and cannot load them.
+        """
+        return await self._send(endpoints.wake_up(stage_ids))
+
+    async def get_models(self) -> ModelList:
+        """Return the names under which the server serves its one model."""
+        return await self._send(endpoints.models())
+
+    async def health_check(self) -> bool:
+        """Check once whether the server can work: True for 200, False for 503.
+
+        Raises:
+            ServerUnreachable: The server cannot be reached.
+        """
+        return await self._send(endpoints.health())
+
+    async def get_version(self) -> str:
+        """Return vLLM's version; its first two numbers match those of vLLM-Omni."""
+        version = await self._send(endpoints.version())
+        self._server.note_version(version)
+        return version
+
+    async def get_metrics(self) -> ServerMetrics:
+        """Return the server's counters; None for each one it does not report."""
+        return await self._send(endpoints.server_metrics())
+
+    async def aclose(self) -> None:
+        """Close all connections for good; calls in progress end with ConnectionLost."""
+        if self._closed:
+            return
+        http = self._open_http()
+        self._closed = True
+        for deadline in self._deadlines:
+            deadline.reschedule(asyncio.get_running_loop().time())
+        await http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _reset(self) -> None:
+        """Drop the connections and locks: they belong to another event loop or to the parent process."""
+        self._http = open_async_http(self._connection, self._transport)
+        self._slots = asyncio.Semaphore(self._connection.max_connections)
+        self._learn_lock = asyncio.Lock()
+        self._process = os.getpid()
+        self._deadlines: set[asyncio.Timeout] = set()
+
+    def _open_http(self) -> httpx.AsyncClient:
+        """Return the HTTP client of the running event loop; start over if the last loop was closed."""
+        require_open(closed=self._closed)
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            if not self._loop.is_closed():
+                raise InvalidParameter("this client is in use in another event loop; create one for each")
+            self._reset()
+        if self._process != os.getpid():
+            self._reset()
+        self._loop = loop
+        return self._http
+
+    async def _capabilities(self, attempts: Attempts) -> Capabilities:
+        """Return what the server can do; asking it counts against the call's own deadline."""
+        self._open_http()
+        if known := self._server.current:
+            return known
+        seconds = self._flows.learning_seconds(attempts)
+        try:
+            async with asyncio.timeout(seconds), self._learn_lock:
+                return self._server.current or await self._drive(self._flows.learn(seconds))
+        except TimeoutError:
+            return self._server.learn(Capabilities())
+
+    async def _send(self, call: Call[T], attempts: Attempts | None = None) -> T:
+        """Send a call until it succeeds, must not be retried, or reaches its deadline."""
+        attempts = attempts or self._connection.attempts(call)
+        self._open_http()
+        deadline = asyncio.timeout(attempts.remaining_seconds)
+        self._deadlines.add(deadline)
+        try:
+            async with deadline:
+                value = await self._retry(call, attempts)
+        except TimeoutError as error:
+            ended = closed_in_flight() if self._closed else self._connection.timeout_error(attempts)
+            raise attempts.annotate(ended) from error
+        finally:
+            self._deadlines.discard(deadline)
+        attempts.record_success()
+        return value
+
+    async def _retry(self, call: Call[T], attempts: Attempts) -> T:
+        retry = retry_if_exception(attempts.decide_retry)
+        retrying = AsyncRetrying(retry=retry, wait=attempts.wait_seconds, sleep=self._sleep, reraise=True)
+        async for attempt in retrying:
+            with attempt:
+                return await self._drive(self._flows.attempt(call, attempts))
+        raise AssertionError(_UNREACHABLE)  # pragma: no cover  # what it says
+
+    async def _drive(self, flow: Flow[T]) -> T:
+        """Carry out a flow's steps and return its result."""
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    reply = await self._exchange(step)
+                except (OmniError, TimeoutError) as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(reply)
+        except StopIteration as end:
+            return end.value
+
+    async def _exchange(self, step: Step) -> RawReply:
+        """Send one request and read its reply; image requests first wait for a slot."""
+        async with asyncio.timeout(step.seconds):
+            if not step.call.uses_gpu:
+                return await self._exchange_now(step)
+            step.trace.waiting = True
+            async with self._slots:
+                step.trace.waiting = False
+                return await self._exchange_now(step)
+
+    async def _exchange_now(self, step: Step) -> RawReply:
+        http, call = self._open_http(), step.call
+        request = http.build_request(
+            call.method,
+            self._connection.url(call),
+            content=call.content,
+            headers=call.headers,
+            timeout=attempt_timeouts(self._connection),
+            extensions={"trace": step.trace.record_async},
+        )
+        with translate_errors(self.base_url, step.trace):
+            response = await http.send(request, stream=True)
+            try:
+                incoming = IncomingReply(call, response.status_code, dict(response.headers))
+                async for chunk in response.aiter_raw():
+                    if not incoming.add(chunk):
+                        break
+            finally:
+                await response.aclose()
+        return incoming.complete()
+
+
+class BudgetedClient:
+    """A client for one image that spends from the image's budget; see `AsyncOmniClient.with_budget`.
+
+    Args:
+        generate: Generates images.
+        edit: Edits images whose inputs have been read.
+    """
+
+    def __init__(
+        self,
+        generate: Callable[[ImageGenerationRequest], Awaitable[ImageGenerationReply | SavedImage]],
+        edit: Callable[[ImageEditRequest, tuple[Upload, ...]], Awaitable[ImageGenerationReply | SavedImage]],
+    ) -> None:
+        self._generate = generate
+        self._edit = edit
+
+    async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
+        """Generate images, as `AsyncOmniClient.generate_image` does."""
+        return _in_memory(await self._generate(request))
+
+    async def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: InputImage | Sequence[InputImage],
+        *,
+        mask_image: InputImage | None = None,
+        reference_image: InputImage | None = None,
+    ) -> ImageGenerationReply:
+        """Edit images, as `AsyncOmniClient.edit_image` does."""
+        inputs = await asyncio.to_thread(
+            read_uploads, image, mask_image=mask_image, reference_image=reference_image
+        )
+        return _in_memory(await self._edit(request, inputs))
+
+
+def _in_memory(reply: ImageGenerationReply | SavedImage) -> ImageGenerationReply:
+    if isinstance(reply, SavedImage):
+        raise TypeError("the image was saved to a file, which was not requested")
+    return reply

@@ -1,0 +1,1 @@
+"""The parts of httpx that both clients use: clients, timeouts, deadlines and errors."""
