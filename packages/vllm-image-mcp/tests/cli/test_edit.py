@@ -142,7 +142,7 @@ def test_ctrl_c_twice_closes_at_once_and_tells_how_to_go_on(
     shell.send_signal(signal.SIGINT)
     printed, rest = shell.communicate(timeout=DEADLINE_SECONDS)
     assert (shell.returncode, printed) == (130, "")
-    assert "It was not made. Go on with: vllm-image-mcp resume batch_" in rest
+    assert "The image was not generated. Go on with: vllm-image-mcp resume batch_" in rest
     assert list((tmp_path / "out").glob("*.png")) == []
 
 
