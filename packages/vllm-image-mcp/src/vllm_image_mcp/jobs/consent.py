@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from mcp.server.mcpserver import Context, Elicit
 from pydantic import BaseModel, Field
@@ -27,7 +27,7 @@ class Consent(BaseModel):
 
 
 async def consent(
-    ctx: Context[State],
+    ctx: Context[Any],
     *,
     prompts: object,
     sweep: object,
@@ -40,7 +40,7 @@ async def consent(
     Raises:
         InvalidRequest: It is, and the host cannot ask.
     """
-    state = ctx.request_context.lifespan_context
+    state = cast("State", ctx.request_context.lifespan_context)
     limit = state.settings.confirm_over
     count = _pictures(prompts, sweep)
     if limit is None or not count:
@@ -67,7 +67,7 @@ async def consent(
     return Elicit(f"{count} pictures will take about {about} on the GPU. Make them?", Consent)
 
 
-def _can_ask(ctx: Context[State]) -> bool:
+def _can_ask(ctx: Context[Any]) -> bool:
     capabilities = ctx.client_capabilities
     elicitation = capabilities.elicitation if capabilities else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
