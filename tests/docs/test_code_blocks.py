@@ -26,7 +26,10 @@ DOCUMENTED_URL = "http://localhost:6655"
 DEADLINE_SECONDS = 60.0
 UNLABELLED = ""  # commands, one a line
 RUN_OR_PARSED = frozenset({"python", "console", UNLABELLED, "json", "toml"})
-NOT_RUN = {"text": "shows a layout or a message; there is nothing to run"}
+NOT_RUN = {
+    "mermaid": "a diagram; GitHub draws it",
+    "text": "shows a layout or a message; there is nothing to run",
+}
 NO_COMMANDS_OF_OURS = {
     "claude": "the user's MCP host; what it would start is checked as a command",
     "cd": "a step in the user's shell",

@@ -42,7 +42,7 @@ async def test_a_bug_in_the_making_of_a_picture_is_told_so_too(
     async def broken(_: Generator, *args: object) -> object:
         raise RuntimeError("canary: an internal detail")
 
-    monkeypatch.setattr(Generator, "made", broken)
+    monkeypatch.setattr(Generator, "generate", broken)
     async with connect() as client:
         small = {"width": 64, "height": 64}
         assert await told(client, "generate_image", prompt="fox", **small) == (

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["State"]
 
-_SIMULATED = "Demo mode: pictures are simulated, drawn by a procedure and not by a model."
+_SIMULATED = "Demo mode: images are simulated; a program draws them, not a model."
 
 
 class State:
@@ -112,16 +112,16 @@ class State:
     @property
     def is_working(self) -> bool:
         """Whether a batch of this process is in progress."""
-        return "floor" in self.__dict__ and self.tracker.is_working
+        return "tracker" in self.__dict__ and self.tracker.is_working
 
     async def drain(self, seconds: float) -> None:
         """Begin nothing more, and give what is in progress some time to end; the batches can be resumed."""
-        if "floor" in self.__dict__:
+        if "tracker" in self.__dict__:
             await self.tracker.drain(seconds)
 
     async def aclose(self) -> None:
         """Close the studio, if it was opened; its batches can be resumed, and the next use opens another."""
-        if "floor" in self.__dict__:
+        if "tracker" in self.__dict__:
             tracker = self.tracker
             del self.tracker
             await tracker.aclose()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Run = Callable[..., Result]
 
 SMALL = ("--width", "64", "--height", "64")
-SIMULATED = "Demo mode: pictures are simulated, drawn by a procedure and not by a model."
+SIMULATED = "Demo mode: images are simulated; a program draws them, not a model."
 
 
 def facts(output: str) -> dict[str, str]:

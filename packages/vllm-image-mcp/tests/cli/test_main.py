@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 Run = Callable[..., Result]
 
 SMALL = ("--width", "64", "--height", "64")
-SIMULATED = "Demo mode: pictures are simulated, drawn by a procedure and not by a model."
 
 
 def test_options_may_stand_before_and_after_the_command_and_the_later_wins(

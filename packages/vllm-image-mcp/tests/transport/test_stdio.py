@@ -145,7 +145,7 @@ def test_progress_is_told_to_the_call_that_has_a_token_for_it(demo: "StdioServer
 
 def test_a_picture_of_the_demo_says_that_it_is_simulated(demo: "StdioServer") -> None:
     result = demo.call("generate_image", prompt="a red fox", **SMALL)["structuredContent"]
-    assert result["notes"] == ["Demo mode: pictures are simulated, drawn by a procedure and not by a model."]
+    assert result["notes"] == ["Demo mode: images are simulated; a program draws them, not a model."]
 
 
 def test_the_gpu_of_the_demo_is_none(demo: "StdioServer") -> None:
