@@ -69,7 +69,7 @@ def test_a_batch_makes_a_picture_for_each_line(run: Run, omni: "OmniServer", tmp
     assert {line.split()[1] for line in lines} == {
         str(path) for path in (tmp_path / "generated_images").glob("*.png")
     }
-    assert "3 made, 0 failed" in result.stderr
+    assert "3 generated, 0 failed" in result.stderr
 
 
 def test_a_line_that_fails_is_named_by_its_number_in_the_file_and_stops_nothing(
@@ -82,7 +82,7 @@ def test_a_line_that_fails_is_named_by_its_number_in_the_file_and_stops_nothing(
     assert len(result.stdout.splitlines()) == 2
     assert "line 3 failed: " in result.stderr
     assert "no owls here" in result.stderr
-    assert "2 made, 1 failed" in result.stderr
+    assert "2 generated, 1 failed" in result.stderr
 
 
 def test_a_batch_may_come_from_standard_input_and_be_longer_than_that_of_a_tool(
@@ -227,7 +227,7 @@ def test_i10_a_line_of_a_hundred_megabytes_is_refused_and_never_held(tmp_path: P
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("a,b\n1,2\n", "has a column 'a'"), ("width\n64\n", "no column prompt"), ("\n", "no header")],
+    [("a,b\n1,2\n", "has an unknown column 'a'"), ("width\n64\n", "no prompt column"), ("\n", "no header")],
 )
 def test_a_csv_file_without_a_usable_header_is_a_usage_error(
     tmp_path: Path, content: str, words: str
@@ -294,16 +294,16 @@ def test_a_signal_lets_what_is_under_way_end_and_tells_how_to_go_on(
     assert shell.stderr is not None
     shell.send_signal(number)
     heard = ""
-    while "Ending" not in heard:
+    while "Stopping" not in heard:
         heard += shell.stderr.readline()
     omni.release()
     _, rest = shell.communicate(timeout=DEADLINE_SECONDS)
     assert shell.returncode == status
     assert len(omni.requests) == 3
-    assert "3 made, 0 failed" in rest
+    assert "3 generated, 0 failed" in rest
     name = only_batch(tmp_path)
-    assert f"5 are left. Go on with: vllm-image-mcp resume {name}" in rest
-    typed = rest.partition("Go on with: vllm-image-mcp ")[2].splitlines()[0]
+    assert f"5 remaining. To resume: vllm-image-mcp resume {name}" in rest
+    typed = rest.partition("To resume: vllm-image-mcp ")[2].splitlines()[0]
     again = CliRunner().invoke(main, shlex.split(typed))
     assert again.exit_code == 0, again.stderr
     assert [line.split()[0] for line in again.stdout.splitlines()] == [
@@ -320,12 +320,12 @@ def test_p01_a_second_ctrl_c_closes_at_once(
     assert shell.stderr is not None
     shell.send_signal(signal.SIGINT)
     heard = ""
-    while "Ending" not in heard:
+    while "Stopping" not in heard:
         heard += shell.stderr.readline()
     shell.send_signal(signal.SIGINT)
     _, rest = shell.communicate(timeout=DRAIN_SECONDS - 1)  # before what is under way has had its time
     assert shell.returncode == 130
-    assert "2 made, 0 failed" in rest
+    assert "2 generated, 0 failed" in rest
     omni.release()
     assert run_in(tmp_path, "resume", only_batch(tmp_path), url=omni.url).exit_code == 0
     assert len(list((tmp_path / "made").glob("*.png"))) == 8
@@ -379,8 +379,8 @@ def test_an_image_that_was_removed_while_its_batch_ran_is_not_counted_as_made(
     result = run_in(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url)
     monkeypatch.undo()
     assert result.exit_code == 1
-    assert "1 made, 0 failed" in result.stderr
-    assert "1 image was made and then removed from the folder" in result.stderr
-    typed = result.stderr.partition("Go on with: vllm-image-mcp ")[2].splitlines()[0]
+    assert "1 generated, 0 failed" in result.stderr
+    assert "1 image was generated and then removed from the folder" in result.stderr
+    typed = result.stderr.partition("To resume: vllm-image-mcp ")[2].splitlines()[0]
     again = CliRunner().invoke(main, shlex.split(typed))
     assert (again.exit_code, len(omni.requests)) == (0, 3)

@@ -106,7 +106,7 @@ def ending(shell: subprocess.Popen[str], number: int) -> None:
     shell.send_signal(number)
     assert shell.stderr
     heard = ""
-    while "Ending" not in heard:
+    while "Stopping" not in heard:
         heard += shell.stderr.readline()
 
 
@@ -146,7 +146,7 @@ def test_ctrl_c_twice_closes_at_once_and_tells_how_to_go_on(
     shell.send_signal(signal.SIGINT)
     printed, rest = shell.communicate(timeout=DEADLINE_SECONDS)
     assert (shell.returncode, printed) == (130, "")
-    assert "The image was not generated. Go on with: vllm-image-mcp resume batch_" in rest
+    assert "The image was not generated. To resume: vllm-image-mcp resume batch_" in rest
     assert list((tmp_path / "out").glob("*.png")) == []
 
 

@@ -59,7 +59,7 @@ def test_one_s_own_profiles_can_stand_in_the_environment(mine: Path, monkeypatch
 
 def test_a_right_file_is_told_to_be_right(mine: Path) -> None:
     result = run("models", "--check", str(mine))
-    assert (result.exit_code, result.output) == (0, "acme/painter is right.\n")
+    assert (result.exit_code, result.output) == (0, "acme/painter: the profile is valid.\n")
 
 
 def test_a_wrong_file_is_told_with_the_key_and_what_is_allowed(broken: Path) -> None:

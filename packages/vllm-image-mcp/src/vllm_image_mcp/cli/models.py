@@ -38,9 +38,9 @@ def models(settings: Settings, name: str | None, file: Path | None) -> None:
         if file is not None:
             known = {profile.model: profile for profile in (*registry, registry.fallback)}
             for profile in own_profiles(file, known=known):
-                click.echo(f"{profile.model} is right.")
+                click.echo(f"{profile.model}: the profile is valid.")
         if name is not None:
-            click.echo(model_card.whole(_find_profile(registry, name)))
+            click.echo(model_card.full(_find_profile(registry, name)))
         if name is None and file is None:
             for profile in registry:
                 click.echo(model_card.brief(profile))
