@@ -16,7 +16,7 @@ from vllm_image_mcp.state import State
 
 @contextmanager
 def errors_as_sentences() -> Generator[None]:
-    """Turn expected failures into a line on stderr."""
+    """Turn expected errors into a line on stderr and exit status 1."""
     try:
         yield
     except (ImageError, OmniError) as error:
@@ -24,14 +24,14 @@ def errors_as_sentences() -> Generator[None]:
 
 
 def check_profiles(settings: Settings) -> None:
-    """Find a broken profile at the start, where a person sees it, and not at the first picture."""
+    """Report an invalid profile at startup, where a person sees it, rather than at the first image."""
     if settings.profiles is not None:
         with errors_as_sentences():
             _ = State(settings).registry
 
 
 def start_logging(settings: Settings) -> None:
-    """Send log lines to stderr, from the level that the settings name."""
+    """Send log lines to stderr, from the level in the settings."""
     logging.basicConfig(
         stream=sys.stderr, level=settings.log_level, format="%(levelname)s %(name)s: %(message)s"
     )

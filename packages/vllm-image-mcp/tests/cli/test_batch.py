@@ -265,7 +265,7 @@ def test_batches_are_listed_resumed_and_cancelled_by_their_id(tmp_path: Path, om
 def test_an_id_that_is_not_known_is_one_line_on_stderr(tmp_path: Path, command: str) -> None:
     result = run_in(tmp_path, command, "batch_0")
     assert result.exit_code == 1
-    assert "Batch 'batch_0' is not known here. `vllm-image-mcp batches` tells those of" in result.stderr
+    assert "Batch 'batch_0' is not known here. `vllm-image-mcp batches` lists the batches in" in result.stderr
 
 
 @pytest.fixture

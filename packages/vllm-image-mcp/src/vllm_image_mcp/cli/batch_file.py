@@ -69,7 +69,7 @@ def format_of(name: str) -> FileFormat:
 def rows(file: BinaryIO, kind: FileFormat) -> Iterator[Row]:
     """Yield the rows that are not blank, in order.
 
-    The file may be UTF-8 with or without a byte order mark, or UTF-16 with one; lines end with LF, CRLF or CR.
+    The file is UTF-8 with or without a byte order mark, or UTF-16 with one. A line ends with LF, CRLF or CR.
     A row that cannot be used says why, and reading continues with the next one, even after a line of many
     megabytes.
 
