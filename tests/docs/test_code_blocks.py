@@ -291,9 +291,17 @@ def told(printed: str) -> list[str]:
 def assert_the_sessions_exist(command: str, root: Path) -> None:
     tree = ast.parse((root / "noxfile.py").read_text("utf-8"))
     sessions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.decorator_list}
+    tags = {
+        tag
+        for node in ast.walk(tree)
+        if isinstance(node, ast.keyword) and node.arg == "tags"
+        for tag in ast.literal_eval(node.value)
+    }
     before, _, after = command.partition(" -- ")
-    asked = {word for word in shlex.split(before)[1:] if not word.startswith("-")}
-    assert {re.sub(r"-3\.\d+$|\(.*\)$", "", name) for name in asked} <= sessions
+    words = shlex.split(before)[1:]
+    asked = {word for word in words if not word.startswith("-")}
+    known = tags if "-t" in words else sessions
+    assert {re.sub(r"-3\.\d+$|\(.*\)$", "", name) for name in asked} <= known
     if "bench" in asked:
         assert (root / "benchmarks" / f"{shlex.split(after)[0]}.py").is_file()
 

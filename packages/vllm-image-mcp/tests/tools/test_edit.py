@@ -156,7 +156,7 @@ async def test_a_host_reads_nothing_through_us_that_it_may_not(connect: Connect,
         refusals = {("images", name): await refused(client, images=[name]) for name in ELSEWHERE}
         refusals |= {("mask", name): await refused(client, images=["fox"], mask=name) for name in ELSEWHERE}
     for (parameter, name), text in refusals.items():
-        assert text.startswith(f"{parameter}: '{name}' is not read: ")
+        assert text.startswith(f"{parameter}: cannot read '{name}': ")
         assert "--allow-dir" in text
     assert not [path for path in out.iterdir() if path.name.startswith("img_")]
 

@@ -443,7 +443,7 @@ async def test_a_model_that_only_edits_says_so_before_an_image_is_asked_of_it(
         "For edits of one image of this size: Qwen/Qwen-Image-Edit makes no images"
     )
     assert refused.is_error
-    assert "edit_image does that." in str(refused.content)
+    assert "Use edit_image for that." in str(refused.content)
 
 
 async def test_presets_are_the_plans_for_klein(connect: Connect) -> None:
