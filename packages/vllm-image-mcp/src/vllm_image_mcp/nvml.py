@@ -83,7 +83,7 @@ def _first_card(nvml: Nvml) -> Gpu | None:
         return None
     card = nvml.nvmlDeviceGetHandleByIndex(0)
     memory, name = nvml.nvmlDeviceGetMemoryInfo(card), nvml.nvmlDeviceGetName(card)
-    which = "the card of this machine" if count == 1 else f"the first of {count} cards of this machine"
+    which = "the GPU of this machine" if count == 1 else f"the first of {count} GPUs of this machine"
     return Gpu(
         name=name.decode() if isinstance(name, bytes) else name,
         total_vram_gb=round(memory.total / _BYTES_PER_GB, 1),

@@ -174,9 +174,9 @@ async def test_a_folder_that_the_user_allowed_is_read(connect: Connect, tmp_path
 MISTAKES: tuple[tuple[dict[str, Any], str], ...] = (
     ({"images": []}, "1 to 4"),
     ({"images": ["fox"] * 5}, "1 to 4"),
-    ({"images": None}, "no name of a picture"),
-    ({"images": [7]}, "no name of a picture"),
-    ({"images": {"path": "fox"}}, "no name of a picture"),
+    ({"images": None}, "not the name of an image"),
+    ({"images": [7]}, "not the name of an image"),
+    ({"images": {"path": "fox"}}, "not the name of an image"),
     ({"images": ["fox", "gone"]}, "images[1]"),
     ({"strength": 2}, "strength: 2 is out of range"),
     ({"strength": True, "mask": "fox"}, "strength: True is not a number"),

@@ -109,7 +109,7 @@ def _encoding_problem(line: bytes, error: ValidationError) -> str:
 
 
 def _problem(error: ValidationError) -> tuple[int, str]:
-    """What keeps JSON from being a request, the first thing first."""
+    """Return the code and the text of the first thing that keeps JSON from being a request."""
     wrong = {
         str(each["loc"][1])
         for each in error.errors(include_url=False, include_input=False)
@@ -125,9 +125,9 @@ def _problem(error: ValidationError) -> tuple[int, str]:
 
 
 def _objects(line: bytes) -> list[dict[str, bytes]]:
-    """The members of a message, or of each message of a batch: scalars as they are written, others empty.
+    """Return the members of a message, or of each message in a batch; values that are not scalars are empty.
 
-    It reads what no parser reads: nesting of any depth, numbers of any length, strings of any content.
+    It accepts what parsers refuse: nesting of any depth, numbers of any length, strings of any content.
     """
     level, depth = 2 if line.startswith(b"[") else 1, 0
     members: list[list[bytes]] = []
@@ -143,7 +143,7 @@ def _objects(line: bytes) -> list[dict[str, bytes]]:
 
 
 def _members(tokens: list[bytes]) -> dict[str, bytes]:
-    """The members of an object from its own tokens, without those inside of its values."""
+    """Return the members of an object from its own tokens, without those inside its values."""
     found: dict[str, bytes] = {}
     for name, colon, value in zip(tokens, tokens[1:], tokens[2:], strict=False):
         if colon == b":" and name.startswith(b'"'):
@@ -159,7 +159,7 @@ def _name(token: bytes) -> str:
 
 
 def _ids(objects: list[dict[str, bytes]]) -> tuple[bytes, ...]:
-    """The ids that can be repeated in an answer; an answer of the host itself is not answered."""
+    """Return the ids that can be answered; a host's own answer is not answered."""
     return tuple(
         each["id"]
         for each in objects
