@@ -310,7 +310,7 @@ def test_without_stdin_or_stdout_it_says_what_it_needs(redirection: str) -> None
         ["/bin/sh", "-c", command], stderr=subprocess.PIPE, check=False, timeout=60, text=True
     )
     assert run.returncode == 1
-    assert "An MCP server needs stdin and stdout, and one of them is closed" in run.stderr
+    assert "An MCP server needs stdin and stdout, but one of them is closed" in run.stderr
     assert "Traceback" not in run.stderr
 
 
