@@ -439,7 +439,7 @@ def test_at_a_terminal_it_says_what_it_waits_for(spawn: Spawn) -> None:
     ) as process:
         os.close(theirs)
         assert process.stderr
-        assert b"Ctrl-C ends it" in process.stderr.readline()
+        assert b"Press Ctrl-C to stop it" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == -signal.SIGINT
     os.close(ours)

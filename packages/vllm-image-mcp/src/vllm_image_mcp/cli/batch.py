@@ -147,7 +147,7 @@ class _BatchSource:
 
 
 async def _refusal(state: State, request: ImageRequest) -> str | None:
-    """Why the server's model does not accept a request; None if it does."""
+    """Say why the loaded model does not accept a request; None if it does."""
     try:
         await state.studio.check(request)
     except InvalidRequest as error:
