@@ -206,7 +206,7 @@ async def test_an_edit_of_what_lies_elsewhere_is_refused(host: Host, tmp_path: P
             (content,) = refused.content
             assert isinstance(content, TextContent)
             assert refused.is_error
-            assert content.text.startswith(f"images: '{name}' is not read: ")
+            assert content.text.startswith(f"images: cannot read '{name}': ")
 
 
 async def test_progress_comes_with_the_id_of_the_batch_from_the_first_message_on(host: Host) -> None:

@@ -26,7 +26,10 @@ DOCUMENTED_URL = "http://localhost:6655"
 DEADLINE_SECONDS = 60.0
 UNLABELLED = ""  # commands, one a line
 RUN_OR_PARSED = frozenset({"python", "console", UNLABELLED, "json", "toml"})
-NOT_RUN = {"text": "shows a layout or a message; there is nothing to run"}
+NOT_RUN = {
+    "mermaid": "a diagram; GitHub draws it",
+    "text": "shows a layout or a message; there is nothing to run",
+}
 NO_COMMANDS_OF_OURS = {
     "claude": "the user's MCP host; what it would start is checked as a command",
     "cd": "a step in the user's shell",
@@ -288,9 +291,17 @@ def told(printed: str) -> list[str]:
 def assert_the_sessions_exist(command: str, root: Path) -> None:
     tree = ast.parse((root / "noxfile.py").read_text("utf-8"))
     sessions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.decorator_list}
+    tags = {
+        tag
+        for node in ast.walk(tree)
+        if isinstance(node, ast.keyword) and node.arg == "tags"
+        for tag in ast.literal_eval(node.value)
+    }
     before, _, after = command.partition(" -- ")
-    asked = {word for word in shlex.split(before)[1:] if not word.startswith("-")}
-    assert {re.sub(r"-3\.\d+$|\(.*\)$", "", name) for name in asked} <= sessions
+    words = shlex.split(before)[1:]
+    asked = {word for word in words if not word.startswith("-")}
+    known = tags if "-t" in words else sessions
+    assert {re.sub(r"-3\.\d+$|\(.*\)$", "", name) for name in asked} <= known
     if "bench" in asked:
         assert (root / "benchmarks" / f"{shlex.split(after)[0]}.py").is_file()
 

@@ -223,7 +223,7 @@ async def test_a_parameter_that_is_missing_is_named(
 ) -> None:
     async with connect() as client:
         told = await refused(client, tool, arguments)
-    assert told.startswith(f"{tool} was called with wrong arguments: ")
+    assert told.startswith(f"{tool} was called with invalid arguments: ")
     assert words in told
 
 
@@ -312,9 +312,7 @@ async def test_a_folder_that_cannot_be_written_is_told_before_anything_is_sent(
         batch = await refused(client, "batch_generate", BATCH)
     assert picture == batch
     assert picture.startswith(f"Cannot save images in {tmp_path / 'file'}: ")
-    assert picture.endswith(
-        "A file is in the way: choose another output folder. It is set with --output-dir."
-    )
+    assert picture.endswith("A file is in the way: choose another output folder. Set it with --output-dir.")
     assert omni.requests == []
 
 

@@ -171,7 +171,7 @@ async def test_a_server_that_starts_up_is_unhealthy_and_not_unreachable(
         health = (await client.call_tool("server_health")).structured_content
     assert health
     assert health["status"] == "unhealthy"
-    assert health["message"].startswith("The server answers, but has no model ready")
+    assert health["message"].startswith("The server answers, but no model is ready")
 
 
 @BOTH_ERAS

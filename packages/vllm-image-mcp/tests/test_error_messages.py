@@ -43,7 +43,7 @@ def test_a_healthy_server_needs_no_diagnosis() -> None:
 
 def test_a_server_that_is_not_ready_is_told_to_be() -> None:
     assert diagnosis(Health(server_url=URL, status="unhealthy")) == (
-        "The server answers, but has no model ready: it is starting, or has failed; see its log."
+        "The server answers, but no model is ready: it is still starting, or it failed; see its log."
     )
 
 
@@ -69,7 +69,7 @@ def test_any_other_error_of_a_server_is_diagnosed_as_it_is_told() -> None:
         (Unauthorized("no", status=401), "as --api-key or VLLM_IMAGE_API_KEY."),
         (RequestTimeout("late"), "Raise --timeout,"),
         (ConnectionLost("broke"), "still running (server_health)"),
-        (CannotSave("No space left."), "It is set with --output-dir."),
+        (CannotSave("No space left."), "Set it with --output-dir."),
     ],
 )
 def test_the_next_step_is_said_in_this_programs_words(error: ImageError | OmniError, words: str) -> None:
@@ -99,7 +99,7 @@ def test_sentences_end() -> None:
 
 def test_an_unknown_batch_is_told_with_the_tool_that_knows_them() -> None:
     text = explain(UnknownBatch("Batch 'x' is not known here."), server_url=URL)
-    assert text.endswith("list_batches tells those of this folder.")
+    assert text.endswith("Use list_batches to see the batches in this folder.")
 
 
 def test_a_person_is_told_the_reason_and_the_next_step() -> None:
@@ -121,7 +121,7 @@ def test_arguments_that_do_not_fit_are_told_without_the_validators_links() -> No
     with pytest.raises(ValidationError) as caught:
         Arguments.model_validate({})
     assert explain_arguments("generate_image", caught.value, ["prompt", "seed"]) == (
-        "generate_image was called with wrong arguments: prompt: Field required. "
+        "generate_image was called with invalid arguments: prompt: Field required. "
         "Its parameters are: prompt, seed."
     )
 

@@ -67,7 +67,7 @@ def test_the_card_of_this_machine_is_described(name: str | bytes) -> None:
         name="NVIDIA GeForce RTX 5090",
         total_vram_gb=32.0,
         free_vram_gb=17.0,
-        source="NVML, the card of this machine",
+        source="NVML, the GPU of this machine",
     )
     assert library.calls[-1] == "shutdown"
 
@@ -76,7 +76,7 @@ def test_of_several_cards_the_first_is_described_and_told_to_be_one_of_several()
     library = Library([Card(total=80 * GIB, free=GIB), Card(total=24 * GIB, free=GIB)])
     gpu = gpu_beside(HERE, library)
     assert gpu is not None
-    assert (gpu.total_vram_gb, gpu.source) == (80.0, "NVML, the first of 2 cards of this machine")
+    assert (gpu.total_vram_gb, gpu.source) == (80.0, "NVML, the first of 2 GPUs of this machine")
 
 
 def test_a_machine_without_a_card_describes_none() -> None:

@@ -106,7 +106,7 @@ def test_how_to_go_on_repeats_the_options_that_were_given_but_for_the_key() -> N
     options = ("--vllm-url", "http://a", "--vllm-url", "http://b", "--timeout", "5", "--api-key", "secret")
     result = run(*options, "cut-off", "--output-dir", "my $pictures", "--demo", "--no-structured-content")
     assert result.stdout == (
-        "Set VLLM_IMAGE_API_KEY first: the API key is not shown. Go on with: vllm-image-mcp resume batch_1 "
+        "Set VLLM_IMAGE_API_KEY first; the key is not shown here. To resume: vllm-image-mcp resume batch_1 "
         "--vllm-url http://a --vllm-url http://b --output-dir 'my $pictures' --timeout 5 --demo "
         "--no-structured-content --json\n"
     )
@@ -114,4 +114,4 @@ def test_how_to_go_on_repeats_the_options_that_were_given_but_for_the_key() -> N
 
 
 def test_how_to_go_on_is_plain_where_no_option_was_given() -> None:
-    assert run("cut-off").stdout == "Go on with: vllm-image-mcp resume batch_1 --json\n"
+    assert run("cut-off").stdout == "To resume: vllm-image-mcp resume batch_1 --json\n"

@@ -52,7 +52,7 @@ def test_where_the_working_folder_cannot_be_written_the_users_pictures_are_used_
 ) -> None:
     read_only(tmp_path / "work", monkeypatch)
     note = (
-        f"Pictures are saved in {pictures / 'generated_images'}, "
+        f"Images are saved in {pictures / 'generated_images'}, "
         f"because {tmp_path / 'work' / 'generated_images'} cannot be written."
     )
     with caplog.at_level(logging.WARNING):
@@ -104,7 +104,7 @@ def test_a_working_folder_that_was_removed_is_told_and_the_users_pictures_are_us
     remove_working_folder(tmp_path / "work", monkeypatch)
     folder = usable_folder(Path("foxes"))
     folder.check()
-    note = f"Pictures are saved in {pictures / 'foxes'}, because the working folder no longer exists."
+    note = f"Images are saved in {pictures / 'foxes'}, because the working folder no longer exists."
     assert folder == OutputFolder(pictures / "foxes", note)
 
 

@@ -262,7 +262,7 @@ def test_an_edit_has_the_bounds_of_a_generation(asked: dict[str, Any], parameter
     ],
 )
 def test_a_mask_that_the_server_could_not_lay_over_its_image_is_refused(
-    images: int, size: dict[str, int], words: str
+    images: int, size: dict[str, Any], words: str
 ) -> None:
     given = (png(128, 96), png(96, 96))[:images]
     assert words in refused(images=given, mask=png(128, 96), **size).message

@@ -1,1 +1,1 @@
-"""An MCP server and a command line that make pictures on a vLLM-Omni server."""
+"""Generate and edit images on a vLLM-Omni server, over MCP or at a shell."""

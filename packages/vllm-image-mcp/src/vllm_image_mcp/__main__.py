@@ -1,4 +1,4 @@
-"""``python -m vllm_image_mcp``: the command line, as ``vllm-image-mcp`` starts it."""
+"""Run the command line with ``python -m vllm_image_mcp``."""
 
 from vllm_image_mcp.cli.main import main
 

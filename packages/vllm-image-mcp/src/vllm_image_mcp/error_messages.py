@@ -1,4 +1,4 @@
-"""What an error says to the model that called a tool: what happened, what is allowed, what to do next."""
+"""Write the text of errors for a model or a person: what happened, what is allowed, what to do next."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OUT_OF_MEMORY = (
     "Server returned out-of-memory error. Try reducing resolution or use `gpu_status` "
     "to check available memory."
 )
-_BATCHES_AT_A_SHELL = "`vllm-image-mcp batches` tells those of the output folder."
+_BATCHES_AT_A_SHELL = "`vllm-image-mcp batches` lists the batches in the output folder."
 _OUR_WORDS = {
     "base_url": "--vllm-url",
     "`api_key`": "--api-key or VLLM_IMAGE_API_KEY",
@@ -40,16 +40,16 @@ _OUR_WORDS = {
     "`timeout`": "--timeout",
     "health_check": "server_health",
 }
-"""What the packages below call otherwise than this program does."""
+"""Names that the lower packages use, each with the name that this program uses."""
 
 
 def explain(error: ImageError | OmniError, *, server_url: str) -> str:
-    """The text of an expected failure, in the words that the plan gives where it gives any."""
+    """Return the text of an expected error for the model that called a tool."""
     return _sentences(_what_happened(error, server_url), *_notes(error))
 
 
 def sentence(error: Exception) -> str:
-    """The text of an expected failure for a person at a shell: what happened, and the next step."""
+    """Return the text of an expected error for a person at a shell: what happened, and the next step."""
     if isinstance(error, UnknownBatch):
         return _sentences(str(error), _BATCHES_AT_A_SHELL)
     next_step = _next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
@@ -57,21 +57,23 @@ def sentence(error: Exception) -> str:
 
 
 def notes_for_model(notes: Sequence[str]) -> tuple[str, ...]:
-    """A picture's notes for the model that called a tool, which has no ``fresh``."""
+    """Adapt an image's notes for a model: tools have no ``fresh`` parameter."""
     with_fresh, without = "Use fresh to generate it again", "Use another seed for another image"
     return tuple(note.replace(with_fresh, without) for note in notes)
 
 
 def diagnosis(health: Health) -> str | None:
-    """Why a server is not healthy; None when it is.
+    """Say why a server is not healthy; None if it is.
 
-    Here "check with server_health" would lead in a circle: the reason is told instead.
+    This names the cause, as "check with server_health" would lead in a circle here.
     """
     match health.error:
         case None if health.status == "healthy":
             return None
         case None:
-            return "The server answers, but has no model ready: it is starting, or has failed; see its log."
+            return (
+                "The server answers, but no model is ready: it is still starting, or it failed; see its log."
+            )
         case ServerUnreachable() as error:
             where = f"Cannot connect to vLLM server at {health.server_url}. Is the container running?"
             return _sentences(where, error.message, _next_step(error))
@@ -80,10 +82,10 @@ def diagnosis(health: Health) -> str | None:
 
 
 def explain_recorded(kind: str | None, error: str, next_step: str | None, *, server_url: str) -> str:
-    """The text of a failure of which only the words are left.
+    """Return the text of an error that was read from the journal.
 
     Args:
-        kind: The name of the error's class.
+        kind: The name of the error's class, if it is known.
         error: What happened.
         next_step: What to do about it.
         server_url: The server's base URL.
@@ -98,12 +100,12 @@ def explain_recorded(kind: str | None, error: str, next_step: str | None, *, ser
 
 
 def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> str:
-    """Which models could make a picture from a text; "" where the fault is another, or is told already.
+    """Name the models that generate images from text, if the loaded model cannot; "" otherwise.
 
     Args:
         tool: The tool that was called.
-        error: Why its call was refused; of an edit it names the models itself.
-        registry: The models that are known.
+        error: Why the call was refused; the error of an edit names the models itself.
+        registry: The known models.
     """
     if error.parameter != "images" or tool == "edit_image":
         return ""
@@ -111,29 +113,29 @@ def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> s
     more = f" and {len(able) - _MODELS_NAMED} more" if len(able) > _MODELS_NAMED else ""
     named = ", ".join(able[:_MODELS_NAMED])
     return (
-        f"edit_image does that. Models that can: {named}{more}; start the vLLM-Omni server with one "
-        "to make images from text alone."
+        "Use edit_image for that. To generate images from text alone, start the vLLM-Omni server with "
+        f"another model, such as {named}{more}."
     )
 
 
 def explain_arguments(tool: str, error: ValidationError, allowed: list[str]) -> str:
-    """The text for arguments that do not fit the tool's schema, without the validator's own wording."""
+    """Return the text for arguments that do not match the tool's schema."""
     wrong = "; ".join(
         f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()
     )
-    return f"{tool} was called with wrong arguments: {wrong}. Its parameters are: {', '.join(allowed)}."
+    return f"{tool} was called with invalid arguments: {wrong}. Its parameters are: {', '.join(allowed)}."
 
 
 def explain_unknown(tool: str, slips: Mapping[str, str], allowed: Sequence[str]) -> str:
-    """The text for arguments that the tool does not have: a typing error must not make another image.
+    """Return the text for unknown arguments, which are refused so that no unintended image is generated.
 
     Args:
         tool: The tool that was called.
-        slips: The names that it does not have, each with what to use instead.
-        allowed: Its parameters.
+        slips: The unknown names, each with what to use instead.
+        allowed: The tool's parameters.
     """
-    told = " ".join(f"{tool} has no parameter '{one_line(name)}'. {hint}." for name, hint in slips.items())
-    return f"{told} Its parameters are: {', '.join(allowed)}."
+    unknown = " ".join(f"{tool} has no parameter '{one_line(name)}'. {hint}." for name, hint in slips.items())
+    return f"{unknown} Its parameters are: {', '.join(allowed)}."
 
 
 def _what_happened(error: ImageError | OmniError, server_url: str) -> str:
@@ -154,7 +156,7 @@ def _unreachable(server_url: str) -> str:
 
 
 def in_our_words(step: str) -> str:
-    """A text of the packages below, with the names that this program has for things."""
+    """Replace the names that the lower packages use with those of this program."""
     for theirs, ours in _OUR_WORDS.items():
         step = step.replace(theirs, ours)
     return step
@@ -163,15 +165,15 @@ def in_our_words(step: str) -> str:
 def _next_step(error: ImageError | OmniError) -> str:
     step = in_our_words(error.next_step)
     if isinstance(error, UnknownBatch):
-        return f"{step} list_batches tells those of this folder."
-    return f"{step} It is set with --output-dir." if isinstance(error, CannotSave) else step
+        return f"{step} Use list_batches to see the batches in this folder."
+    return f"{step} Set it with --output-dir." if isinstance(error, CannotSave) else step
 
 
 def _notes(error: Exception) -> list[str]:
-    """What was added to an error on its way up (PEP 678)."""
+    """Return the notes that callers added to an error (PEP 678)."""
     return list(getattr(error, "__notes__", []))
 
 
 def _sentences(*texts: str) -> str:
-    """Texts in a row, each ended by a full stop where it has no end of its own."""
+    """Join texts into sentences; add a full stop to each that has no end mark."""
     return " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in texts if text)

@@ -1,8 +1,8 @@
-"""The pictures that a tool may read: files in the output folder and in allowed ones, and nothing else.
+"""Read input images by name, only from the output folder and from folders that the user allowed.
 
-A name comes from a model, and a model may have read it anywhere. So it is text until it is found below one of
-these folders, component by component, each opened relative to the last and none of them a symbolic link:
-nobody can swap one in between a check and the reading.
+A name comes from a model, which may have read it anywhere, so it is untrusted. A file is opened component by
+component, each relative to the one before and none of them a symbolic link: nothing can be swapped in between
+the check and the read.
 """
 
 import os
@@ -30,7 +30,7 @@ _DATA: Final = re.compile(r"\s*data:", re.IGNORECASE)
 _FILE: Final = re.compile(r"file:", re.IGNORECASE)
 _DRIVE: Final = re.compile(r"/[A-Za-z]:[/\\]")
 _SHOWN_OF_DATA: Final = 40
-"""Characters of image data that a message shows: enough to know it again."""
+"""Number of characters of image data that a message shows: enough to recognize it."""
 
 _RELATIVE: Final = os.open in os.supports_dir_fd
 _ENTERING: Final[int] = (
@@ -46,34 +46,35 @@ _READING: Final[int] = (
 
 
 class _NotAllowed(Exception):
-    """What is there, and is not read: a link, a folder, a device."""
+    """Something exists but must not be read: a link, a folder or a device."""
 
 
 class InputFolders:
-    """The folders that pictures may be read from.
+    """The folders that input images may be read from.
 
     Args:
-        output_dir: The output folder, absolute: a relative path or a plain name is looked for here first.
-        allowed: Further folders, as the user allowed them.
+        output_dir: The output folder, absolute; relative paths and plain names are looked up here first.
+        allowed: Further folders that the user allowed.
     """
 
     def __init__(self, output_dir: Path, allowed: Sequence[Path] = ()) -> None:
         self._folders = (output_dir, *_absolute(allowed))
 
     def name(self, given: object) -> "NamedPicture":
-        """A name, to be read once the model is known to edit.
+        """Wrap a name, to be read later, once the model is known to support edits.
 
         Args:
-            given: A file's name in the output folder, with or without its extension, ``image://`` before it
-                or not; or a path below one of the folders. Unchecked.
+            given: The name of a file in the output folder, with or without its extension and ``image://``, or
+                a path below one of the folders. It is not checked yet.
         """
         return NamedPicture(folders=self, given=given)
 
     def read(self, given: object, *, parameter: str) -> InputPicture:
-        """The picture that a name stands for; waits for the disk.
+        """Read the image with this name; blocks on the disk.
 
         Raises:
-            InvalidRequest: It is an address, leads elsewhere, is not there, or is no picture.
+            InvalidRequest: The name is a URL or leads outside the folders, or the file does not exist or is
+                not an image.
         """
         path = self._path(given, parameter)
         for folder, parts in self._candidates(path):
@@ -88,7 +89,7 @@ class InputFolders:
         raise self._refusal(given, parameter, self._not_found(path))
 
     def name_of(self, given: object) -> str:
-        """The file name of a picture that could be read: with its extension, where it was left out."""
+        """Return the image's file name; if the extension was omitted, with the one that exists."""
         path = self._path(given, "images")
         candidates = self._candidates(path)
         there = (parts[-1] for folder, parts in candidates if os.path.isfile(folder.joinpath(*parts)))  # noqa: PTH113 - a Path raises where it may not look
@@ -96,7 +97,7 @@ class InputFolders:
 
     def _path(self, given: object, parameter: str) -> PurePath:
         if not isinstance(given, str) or not given.strip():
-            raise self._refusal(given, parameter, "it is no name of a picture")
+            raise self._refusal(given, parameter, "it is not the name of an image")
         name = unquote(given[len(_OURS) :].partition("?")[0]) if given.startswith(_OURS) else given
         if _DATA.match(name):
             raise self._refusal(
@@ -110,36 +111,36 @@ class InputFolders:
             raise self._refusal(
                 given,
                 parameter,
-                "it is an address, and nothing is fetched here: an address could lead into private networks",
+                "it is a URL, and URLs are not fetched, as they could point into private networks",
             )
         if len(name) > LONGEST_PATH:
-            reason = "it is too long for a path (image data is not taken, only files)"
+            reason = "it is too long for a path (image data is not accepted, only files)"
             raise self._refusal(one_line(given, limit=_SHOWN_OF_DATA), parameter, reason)
         if "\0" in name:
-            raise self._refusal(given, parameter, "it is no path")
+            raise self._refusal(given, parameter, "it is not a path")
         path = Path(name)
         if ".." in re.split(r"[/\\]", name):
-            raise self._refusal(given, parameter, "it leads out of its folder by '..'")
+            raise self._refusal(given, parameter, "it contains '..', which could leave the folder")
         if given.startswith(_OURS) and len(path.parts) != 1:
-            raise self._refusal(given, parameter, "it is no id of a picture")
+            raise self._refusal(given, parameter, "it is not the id of an image")
         return path
 
     def _path_of_address(self, address: str, parameter: str) -> str:
-        """The path in an address of a local file (RFC 8089)."""
+        """Return the path of a file URL (RFC 8089)."""
         rest = address.partition(":")[2]
         host, path = "", rest
         if rest.startswith("//"):
             host, slash, path = rest[2:].partition("/")
             path = slash + path
         if host.casefold() not in {"", "localhost"}:
-            raise self._refusal(address, parameter, "it is a file of another machine")
+            raise self._refusal(address, parameter, "the file is on another machine")
         if not path.startswith("/"):
-            raise self._refusal(address, parameter, "it is not the address of a file: use file:///path")
+            raise self._refusal(address, parameter, "it is not a valid file URL; use file:///path")
         path = unquote(path)
         return path[1:] if _DRIVE.match(path) else path
 
     def _candidates(self, path: PurePath) -> Generator[tuple[Path, tuple[str, ...]]]:
-        """Where a path may be found: a folder, and the names that lead down from it."""
+        """Yield the places to look for a path: a folder, and the path components below it."""
         if not path.is_absolute():
             if not path.anchor and path.parts:
                 yield from ((folder, path.parts) for folder in self._folders)
@@ -153,30 +154,30 @@ class InputFolders:
 
     def _not_found(self, path: PurePath) -> str:
         outside = path.is_absolute() and not any(True for _ in self._candidates(path))
-        return "it is in none of the folders that may be read" if outside else "there is no such file"
+        return "it is outside the folders that may be read" if outside else "there is no such file"
 
     def _refusal(self, given: object, parameter: str, reason: str) -> InvalidRequest:
         value = one_line(given, limit=LONGEST_PATH) if isinstance(given, str) else None
         named = shown(given) if value is None else f"'{value}'"
         folders = ", ".join(one_line(str(folder), limit=LONGEST_PATH) for folder in self._folders)
         return InvalidRequest(
-            f"{parameter}: {named} is not read: {reason}. Allowed are the file names of pictures that were "
-            f"made here, and paths below {folders}.",
+            f"{parameter}: cannot read {named}: {reason}. Allowed: the file names of images generated here, "
+            f"and paths below {folders}.",
             parameter=parameter,
             value=given,
-            allowed=f"pictures in {folders}",
-            next_step="Give the file_path of a picture that was made here, or have the user copy the file "
-            "there or start this server with --allow-dir for its folder.",
+            allowed=f"images in {folders}",
+            next_step="Use the file_path of an image generated here, or ask the user to copy the file there "
+            "or to start this server with --allow-dir for its folder.",
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedPicture:
-    """A picture by its name, unread.
+    """An input image by its name, not read yet.
 
     Attributes:
-        folders: Where it may be.
-        given: The name, unchecked.
+        folders: The folders to look in.
+        given: The name, not checked yet.
     """
 
     folders: InputFolders
@@ -184,39 +185,39 @@ class NamedPicture:
 
     @property
     def name(self) -> str:
-        """Its file name, without the folder."""
+        """The file name, without the folder."""
         return self.folders.name_of(self.given)
 
     def input_picture(self, *, parameter: str) -> InputPicture:
-        """Read it; see `InputFolders.read`."""
+        """Read the image; see `InputFolders.read`."""
         return self.folders.read(self.given, parameter=parameter)
 
 
 def _absolute(folders: Sequence[Path]) -> Generator[Path]:
     for each in folders:
-        # A relative one in a working folder that was removed is gone, too.
+        # A relative folder is gone if the working folder was removed.
         with suppress(FileNotFoundError):
             yield Path(os.path.abspath(each))  # noqa: PTH100 - Path.absolute() keeps ".."
 
 
 @contextmanager
 def _open(folder: Path, parts: Sequence[str]) -> Generator[BinaryIO]:
-    """A plain file below a folder, opened without following a link below that folder.
+    """Open a regular file below a folder without following a symbolic link below it.
 
     Raises:
-        FileNotFoundError: There is nothing of that name.
-        _NotAllowed: A link, a folder or a device is there.
+        FileNotFoundError: Nothing has that name.
+        _NotAllowed: It is a link, a folder or a device.
         OSError: It cannot be opened.
     """
     descriptor = _descend(folder, parts) if _RELATIVE else _look_up(folder, parts)
     with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _NotAllowed("it is no file")
+            raise _NotAllowed("it is not a regular file")
         yield file
 
 
 def _descend(folder: Path, parts: Sequence[str]) -> int:
-    """Open component by component, each relative to the last: what is swapped meanwhile is not followed."""
+    """Open a path component by component, so that a link swapped in meanwhile is not followed."""
     at = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
         for part in parts[:-1]:
@@ -240,7 +241,7 @@ def _enter(name: str, flags: int, at: int) -> int:
 
 
 def _look_up(folder: Path, parts: Sequence[str]) -> int:
-    """The same where the system cannot open relative to a folder (Windows): looked at before and after."""
+    """Open a path on systems without relative opens (Windows), and check it before and after."""
     path = folder.joinpath(*parts)
     before = path.lstat()
     if path.resolve(strict=True) != folder.resolve(strict=True).joinpath(*parts):

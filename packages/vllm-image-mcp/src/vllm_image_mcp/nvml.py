@@ -1,4 +1,4 @@
-"""The graphics card of this machine, read through NVIDIA's management library."""
+"""Read name and memory of this machine's GPU through NVIDIA's management library (NVML)."""
 
 import importlib
 import ipaddress
@@ -16,14 +16,14 @@ _BYTES_PER_GB = 1024**3
 
 
 class Memory(Protocol):
-    """Of a card, in bytes."""
+    """Memory of a GPU, in bytes."""
 
     total: int
     free: int
 
 
 class Nvml(Protocol):
-    """The part of ``pynvml`` that is used here; the package has no type stubs."""
+    """The part of ``pynvml`` that this module uses; the package has no type stubs."""
 
     NVMLError: type[Exception]
 
@@ -47,11 +47,11 @@ class Nvml(Protocol):
 
 
 def gpu_beside(server_url: str, library: Nvml | None = None) -> Gpu | None:
-    """The first card of this machine, if the server runs here and NVML can be asked; None otherwise.
+    """Describe the first GPU of this machine if the server runs here and NVML works; None otherwise.
 
     Args:
         server_url: The server's base URL.
-        library: ``pynvml``, or a double; None imports it.
+        library: ``pynvml`` or a stand-in; None imports ``pynvml``.
     """
     if not is_this_machine(server_url):
         return None
@@ -63,12 +63,12 @@ def gpu_beside(server_url: str, library: Nvml | None = None) -> Gpu | None:
         finally:
             nvml.nvmlShutdown()
     except nvml.NVMLError as error:
-        _logger.info("NVML describes no card: %s", error)
+        _logger.info("NVML reports no GPU: %s", error)
         return None
 
 
 def is_this_machine(url: str) -> bool:
-    """Whether a URL's host is a loopback address, 0.0.0.0, or this machine's own name."""
+    """Check whether a URL's host is a loopback address, 0.0.0.0, or this machine's own name."""
     host = urlsplit(url).hostname or ""
     try:
         address = ipaddress.ip_address(host)
@@ -83,7 +83,7 @@ def _first_card(nvml: Nvml) -> Gpu | None:
         return None
     card = nvml.nvmlDeviceGetHandleByIndex(0)
     memory, name = nvml.nvmlDeviceGetMemoryInfo(card), nvml.nvmlDeviceGetName(card)
-    which = "the card of this machine" if count == 1 else f"the first of {count} cards of this machine"
+    which = "the GPU of this machine" if count == 1 else f"the first of {count} GPUs of this machine"
     return Gpu(
         name=name.decode() if isinstance(name, bytes) else name,
         total_vram_gb=round(memory.total / _BYTES_PER_GB, 1),

@@ -1,4 +1,4 @@
-"""The options that the server and every command share, before or after the command's name."""
+"""Define the options that the server and every command share, and build Settings from them."""
 
 import functools
 import os
@@ -18,12 +18,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _none_for_none(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...] | None:
-    """An option that may be given again is "not given" as an empty tuple."""
+    """Turn the empty tuple of a repeatable option that was not given into None."""
     return given or None
 
 
 def _with_commas(_context: click.Context, _option: click.Parameter, urls: tuple[str, ...]) -> str | None:
-    """Several addresses as they stand in the environment; None where none was given."""
+    """Join several addresses with commas, as in the environment; None if none was given."""
     return ",".join(urls) or None
 
 
@@ -33,36 +33,38 @@ _OPTIONS = (
         metavar="URL",
         multiple=True,
         callback=_with_commas,
-        help="The vLLM-Omni server; several times for several servers as one.  [http://localhost:6655]",
+        help="Address of the vLLM-Omni server; repeat it to use several as one.  [http://localhost:6655]",
     ),
-    click.option("--output-dir", metavar="DIR", help="Where pictures are saved.  [./generated_images]"),
-    click.option("--max-concurrent", metavar="N|auto", help="Pictures of a batch under way at once.  [auto]"),
+    click.option("--output-dir", metavar="DIR", help="Folder to save images in.  [./generated_images]"),
+    click.option("--max-concurrent", metavar="N|auto", help="Images of a batch to generate at once.  [auto]"),
     click.option(
-        "--timeout", metavar="SECONDS", help="How long one picture may take, queue included.  [300]"
+        "--timeout", metavar="SECONDS", help="Time limit for one image, including the queue.  [300]"
     ),
-    click.option("--api-key", metavar="KEY", help="The server's API key; better in VLLM_IMAGE_API_KEY."),
-    click.option("--demo", is_flag=True, default=None, help="Simulated pictures: no server, no GPU."),
-    click.option("--gpu-name", metavar="NAME", help="The server's card, for gpu_status."),
-    click.option("--gpu-vram-gb", metavar="GB", help="The card's memory, for gpu_status and batches."),
+    click.option("--api-key", metavar="KEY", help="The server's API key; prefer VLLM_IMAGE_API_KEY."),
+    click.option("--demo", is_flag=True, default=None, help="Simulate the server; no GPU needed."),
+    click.option("--gpu-name", metavar="NAME", help="Name of the server's GPU, for gpu_status."),
+    click.option("--gpu-vram-gb", metavar="GB", help="Memory of that GPU, for gpu_status and batches."),
     click.option(
         "--allow-dir",
         metavar="DIR",
         multiple=True,
         callback=_none_for_none,
-        help="A folder that edit_image may read, beside the output folder; may be given again.",
+        help="Folder that edit_image may read besides the output folder; can be repeated.",
     ),
     click.option("--profiles", metavar="PATH", help="Your own model profiles: a TOML file or a folder."),
-    click.option("--metadata", metavar="WHAT", help="In the files: all, public (no prompts) or none.  [all]"),
-    click.option("--preview", metavar="SIZE", help="What results show: none, small or large.  [small]"),
+    click.option(
+        "--metadata", metavar="WHAT", help="File metadata: all, public (no prompts) or none.  [all]"
+    ),
+    click.option("--preview", metavar="SIZE", help="Preview in results: none, small or large.  [small]"),
     click.option(
         "--structured-content/--no-structured-content",
         default=None,
-        help="Leave structured content out for hosts that drop pictures beside it.  [on]",
+        help="Omit structured content for hosts that drop images next to it.  [on]",
     ),
-    click.option("--max-wait", metavar="SECONDS|auto", help="How long a call waits for pictures.  [auto]"),
-    click.option("--confirm-over", metavar="SECONDS", help="Ask before batches estimated to take longer."),
-    click.option("--resume", is_flag=True, default=None, help="Go on with batches that were cut off."),
-    click.option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR, to stderr.  [WARNING]"),
+    click.option("--max-wait", metavar="SECONDS|auto", help="How long a call waits for images.  [auto]"),
+    click.option("--confirm-over", metavar="SECONDS", help="Ask before a batch whose estimate is longer."),
+    click.option("--resume", is_flag=True, default=None, help="Resume interrupted batches at startup."),
+    click.option("--log-level", metavar="LEVEL", help="Log level: DEBUG, INFO, WARNING or ERROR.  [WARNING]"),
 )
 _NAMES = (
     "vllm_url",
@@ -86,9 +88,9 @@ _NAMES = (
 
 
 def with_settings(command: Command) -> Command:
-    """Give a command the shared options, and the ``Settings`` made of them as its first argument.
+    """Add the shared options to a command, and pass the ``Settings`` they make as its first argument.
 
-    What stands after the command's name wins over what stands before it, and both over the environment.
+    Options after the command's name override those before it, and both override the environment.
     """
 
     @functools.wraps(command)
@@ -104,22 +106,22 @@ def with_settings(command: Command) -> Command:
 
 
 def how_to_resume(batch_id: str, *, as_json: bool = False) -> str:
-    """How to go on with a batch, with the options that this command was given; the API key is not shown.
+    """Return the command line that resumes a batch with the current options, without the API key.
 
     Args:
-        batch_id: Which batch.
-        as_json: Whether it was asked for JSON.
+        batch_id: The batch to resume.
+        as_json: Add ``--json``.
     """
     context = click.get_current_context(silent=True)
     given: Mapping[str, Any] = (context.obj if context else None) or {}
     words = ["vllm-image-mcp", "resume", batch_id, *_as_typed(given), *(["--json"] if as_json else [])]
     command = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
-    key = "Set VLLM_IMAGE_API_KEY first: the API key is not shown. " if "api_key" in given else ""
-    return f"{key}Go on with: {command}"
+    key = "Set VLLM_IMAGE_API_KEY first; the key is not shown here. " if "api_key" in given else ""
+    return f"{key}To resume: {command}"
 
 
 def _as_typed(given: Mapping[str, Any]) -> Iterator[str]:
-    """The shared options that were given, as they are typed."""
+    """Yield the shared options that were given, as the user would type them."""
     for name in _NAMES:
         option, value = f"--{name.replace('_', '-')}", given.get(name)
         match value:
@@ -140,7 +142,7 @@ def _as_typed(given: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _with_value(option: str, value: str) -> tuple[str, ...]:
-    """An option with its value; one that begins with a dash must not be taken for an option."""
+    """Return an option and its value, joined by "=" if the value looks like an option itself."""
     return (f"{option}={value}",) if value.startswith("-") else (option, value)
 
 

@@ -1,4 +1,4 @@
-"""The folder for pictures: the one that was asked for, or the user's Pictures where that cannot be."""
+"""Choose the output folder: the requested one, or the user's Pictures folder if it is unusable."""
 
 import logging
 import os
@@ -17,12 +17,12 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OutputFolder:
-    """A folder, and what there is to say about it.
+    """The output folder, with a note if it is not the requested one.
 
     Attributes:
-        path: Absolute.
-        note: A sentence where it is not the one that was asked for.
-        refusal: Why nothing can be made there; None where nothing is known against it.
+        path: The absolute path.
+        note: A sentence if another folder was requested; None otherwise.
+        refusal: Why nothing can be saved there; None if no problem is known.
     """
 
     path: Path
@@ -33,22 +33,22 @@ class OutputFolder:
         """Refuse work that needs the folder, before anything is sent.
 
         Raises:
-            CannotSave: Nothing can be made there.
+            CannotSave: Nothing can be saved there.
         """
         if self.refusal is not None:
             raise CannotSave(self.refusal.message, next_step=self.refusal.next_step)
 
 
 def usable_folder(asked: Path, *, or_elsewhere: bool = True) -> OutputFolder:
-    """The folder that was asked for; for a relative one in a working folder that cannot be written, another.
+    """Return the requested folder, or a replacement if it is relative and cannot be written.
 
-    Hosts start servers in ``/`` and the like, or remove the folder: a relative one means nothing there. An
-    absolute one was meant: it stays, and saving says what is wrong with it. So it does if the other one is no
-    better.
+    Hosts start servers in ``/`` and the like, or remove the working folder, so that a relative path means
+    nothing. An absolute folder is always used as it is, and saving reports what is wrong with it. The same
+    holds if the replacement cannot be written either.
 
     Args:
-        asked: As it stands in the settings.
-        or_elsewhere: Whether images may go to the user's Pictures folder instead of a relative one.
+        asked: The folder from the settings.
+        or_elsewhere: Whether the user's Pictures folder may replace a relative folder.
     """
     folder = asked.expanduser()
     if folder.is_absolute():
@@ -68,24 +68,24 @@ def _without_working_folder(asked: Path, *, or_elsewhere: bool) -> OutputFolder:
     refusal = CannotSave(
         f"The output folder {one_line(str(asked), limit=LONGEST_PATH)} is relative to the working folder, "
         "which no longer exists. Nothing was sent.",
-        next_step="Start this program in a folder that exists, or give an absolute output folder.",
+        next_step="Start this program in a folder that exists, or set an absolute output folder.",
     )
     instead = _instead(asked, "the working folder no longer exists", refusal) if or_elsewhere else None
     return instead or OutputFolder(Path(asked.anchor or os.sep) / asked, refusal=refusal)
 
 
 def _instead(asked: Path, why: str, refusal: CannotSave) -> OutputFolder | None:
-    """The user's Pictures folder, if images can be saved there."""
+    """Return a folder in the user's Pictures folder, if images can be saved there."""
     path = user_pictures_path() / asked.name
     if not path.is_absolute() or _check(path).refusal or _refusal(path):
         return None
-    note = f"Pictures are saved in {path}, because {why}."
+    note = f"Images are saved in {path}, because {why}."
     _logger.warning("%s %s", note, refusal.message)
     return OutputFolder(path, note)
 
 
 def _check(path: Path) -> OutputFolder:
-    """The folder, refused if its path is not text: an answer is JSON, and could not say where an image is."""
+    """Return the folder, refused if its path is not valid UTF-8 and so cannot be reported in JSON."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -93,7 +93,7 @@ def _check(path: Path) -> OutputFolder:
             path,
             refusal=CannotSave(
                 f"The path of the output folder, {one_line(str(path), limit=LONGEST_PATH)}, is not valid "
-                "UTF-8, so no answer could say where an image is. Nothing was sent.",
+                "UTF-8, so no result could say where an image is. Nothing was sent.",
                 next_step="Choose an output folder whose path is valid UTF-8, or rename that folder.",
             ),
         )
@@ -101,7 +101,7 @@ def _check(path: Path) -> OutputFolder:
 
 
 def _refusal(folder: Path) -> CannotSave | None:
-    """Why nothing can be saved in a folder, None where it can; one that is not there is not made yet."""
+    """Say why nothing can be saved in a folder; None if it can. A missing folder is not created."""
     there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
     try:
         Store(there).check_writable()

@@ -1,4 +1,4 @@
-"""Loading: the modules that the first call needs, imported in a thread once the host has its first answer."""
+"""Import the modules that the first call needs, in a thread, once the host has its first answer."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _FOR_THE_DEMO: Final = ("vllm_omni_client.simulator", "vllm_omni_client.simulato
 
 
 def modules_needed(*, demo: bool) -> tuple[str, ...]:
-    """The modules of the first call, small steps first."""
+    """Return the names of the modules that the first call needs, in order of import."""
     return (*_NEEDED, *(_FOR_THE_DEMO if demo else ()))
 
 
 class Loading:
-    """Imports in the background: a call waits for them without blocking the event loop.
+    """Imports modules in a thread, so that a call can wait without blocking the event loop.
 
     Args:
-        modules: Their names, in order.
+        modules: The names of the modules, in order.
     """
 
     def __init__(self, modules: Sequence[str]) -> None:
@@ -51,19 +51,19 @@ class Loading:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Begin, if that has not been done."""
+        """Start the thread, unless it is already started."""
         if self._thread is None:
             loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._load, args=(loop,), name="loading")
             self._thread.start()
 
     async def wait(self) -> None:
-        """Wait until all is there."""
+        """Wait until all modules are imported."""
         self.begin()
         await self._over.wait()
 
     def stop(self) -> None:
-        """Load no further module."""
+        """Import no further modules."""
         self._stopped.set()
 
     def _load(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -72,7 +72,7 @@ class Loading:
                 break
             try:
                 importlib.import_module(module)
-            except ImportError as error:  # whoever needs it says so in words
-                _logger.debug("%s cannot be loaded: %s", module, error)
-        with suppress(RuntimeError):  # the loop was closed meanwhile
+            except ImportError as error:  # the call that needs it reports the error
+                _logger.debug("Cannot import %s: %s", module, error)
+        with suppress(RuntimeError):  # the loop is closed by now
             loop.call_soon_threadsafe(self._over.set)

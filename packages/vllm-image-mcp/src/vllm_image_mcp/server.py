@@ -1,4 +1,4 @@
-"""The MCP server: its tools behind one error boundary, and its life from the first request to the last."""
+"""Build and run the MCP server: register tools and resources, turn errors into text, serve on stdio."""
 
 import asyncio
 import gc
@@ -42,38 +42,38 @@ from vllm_image_mcp.tools.schemas import short_input, short_output
 from vllm_image_mcp.transport.stdio import StdioHost, host_on_stdio
 
 _AT_THE_END_SECONDS = 1.5
-"""How long images in progress may take when the host has gone: hosts kill a server that lives on for 2 s."""
+"""How long images in progress may take once the host is gone; hosts kill a server after 2 s."""
 
 __all__ = ["ImageServer", "build_server", "main", "serve"]
 
 _logger = logging.getLogger(__name__)
 
 _INSTRUCTIONS = """\
-Makes pictures on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one picture,
-batch_generate for up to 20, edit_image to change one. Leave out what you do not care about: the model's own
-settings are used. get_model_info tells what the model can do and how to write prompts for it; server_health
-tells why nothing works. What takes long is answered with status "running": get_batch waits on, and
-list_batches finds it again. Repeat a result with its seed and parameters; find_images has those of earlier
-pictures. Describe an image only if you can see it: some hosts show it to you one turn later."""
+Generates images on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one image,
+batch_generate for up to 20, edit_image to change one. Omit settings you do not care about: the model's own
+defaults apply. get_model_info shows what the model can do and how to write prompts for it; server_health
+shows why nothing works. Long work returns status "running": call get_batch to keep waiting; list_batches
+finds it again. To repeat a result, use its seed and parameters; find_images returns those of earlier images.
+Describe an image only if you can see it: some hosts show it to you one turn later."""
 
 
 class ImageServer(PromptServer, ResourceServer):
-    """An MCP server whose expected failures reach the model as text that tells what to do next."""
+    """An MCP server that reports expected errors to the model as text, with the next step."""
 
     loading: Loading | None = None
-    """What is still being imported for the first call."""
+    """The imports for the first call, while they are in progress; None afterwards."""
 
     _signatures: Mapping[str, Signature] = MappingProxyType({})
-    """The parameters of each tool, by the tool's name, once one was called."""
+    """The parameters of each tool by its name, filled at the first call."""
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[State, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        """Call a tool; this is the boundary at which errors become text.
+        """Call a tool, and turn expected errors into text.
 
         Raises:
-            ToolError: With the text of an expected failure, or of arguments that do not fit.
-            UnexpectedToolError: A bug; its text stays in the log.
+            ToolError: An expected error, or invalid arguments, with the text for the model.
+            UnexpectedToolError: A bug; its text appears only in the log.
         """
         if self.loading is not None:
             await self.loading.wait()
@@ -98,7 +98,7 @@ class ImageServer(PromptServer, ResourceServer):
         return with_notes(result, fitted.notes) if isinstance(result, CallToolResult) else result
 
     async def list_tools(self) -> list[Tool]:
-        """The tools, with schemas as short as they can be."""
+        """List the tools with shortened descriptions and schemas."""
         return [
             tool.model_copy(
                 update={
@@ -111,11 +111,11 @@ class ImageServer(PromptServer, ResourceServer):
         ]
 
     def add_subscriptions(self, subscriptions: Subscriptions) -> None:
-        """Notify hosts of what changes."""
+        """Notify hosts of changes to resources."""
         subscriptions.serve_on(self._lowlevel_server)
 
     async def run_for(self, host: StdioHost) -> None:
-        """Serve a host until it ends the connection, or is ended."""
+        """Serve a host until either side ends the connection."""
         options = self._lowlevel_server.create_initialization_options()
         await self._lowlevel_server.run(host.incoming, host.outgoing, options)
 
@@ -127,11 +127,11 @@ class ImageServer(PromptServer, ResourceServer):
 
 
 def build_server(settings: Settings, *, wired: bool = False) -> ImageServer:
-    """The server with all that it offers; nothing is connected or written before it is used.
+    """Build the server with its tools, resources and prompts; it connects and writes nothing yet.
 
     Args:
-        settings: As the user gave them.
-        wired: Whether it will talk over a wire, and not to a client in this process.
+        settings: The user's settings.
+        wired: Whether it will serve a host over a pipe rather than a client in this process.
     """
     return _server_of(State(settings, wired=wired))
 
@@ -158,13 +158,13 @@ def _server_of(state: State) -> ImageServer:
 
 
 class _TakenAsFitted(FuncMetadata):
-    """A tool's metadata that leaves its arguments as they are: `arguments.fit` has read them.
+    """Tool metadata that does not parse the arguments, as `arguments.fit` has already done so.
 
-    The SDK would read text as JSON once more, and make a list of a negative prompt such as ``["blur"]``.
+    The SDK would parse strings as JSON again, and turn a negative prompt such as ``["blur"]`` into a list.
     """
 
     def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
-        """The same arguments."""
+        """Return the arguments unchanged."""
         return data
 
 
@@ -182,20 +182,22 @@ def _tool(
 
 
 def serve(settings: Settings) -> None:
-    """Serve MCP over stdin and stdout until stdin ends, or a signal comes.
+    """Serve MCP over stdin and stdout until stdin ends or a signal arrives.
 
-    At a signal, images in progress have some seconds to end, as at a shell; at the second, it ends at once.
-    Pictures are written whole or not at all, whenever that is.
+    After the first signal, images in progress have some seconds to finish, as at a shell; the second stops
+    the server at once. Either way, no incomplete image file remains.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # With one of them closed, its number goes to the next file that is opened, whatever it is.
+    # If one of them is closed, the next file to be opened gets its descriptor.
     if sys.__stdin__ is None or sys.__stdout__ is None:
-        raise click.ClickException("An MCP server needs stdin and stdout, and one of them is closed.")
+        raise click.ClickException("An MCP server needs stdin and stdout, but one of them is closed.")
     if sys.stdin.isatty():
-        sys.stderr.write("An MCP server, waiting for a host on stdin. Ctrl-C ends it; --help tells more.\n")
+        sys.stderr.write(
+            "This MCP server is waiting for a host on stdin. Press Ctrl-C to stop it; see --help.\n"
+        )
     state = State(settings, wired=True)
     server = _server_of(state)
-    gc.freeze()  # what is here by now stays to the end: no collection has to go through it again
+    gc.freeze()  # objects created so far live until the end, so the collector can skip them
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         ending = runner.run(_serve(server, state))
     ending.die()
@@ -216,7 +218,7 @@ async def _serve(server: ImageServer, state: State) -> Shutdown:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @with_settings
 def main(settings: Settings) -> None:
-    """Serve MCP on stdin and stdout, for an MCP host; ``vllm-image-mcp`` has the commands, too."""
+    """Serve MCP on stdin and stdout for an MCP host; for commands, use ``vllm-image-mcp``."""
     start_logging(settings)
     check_profiles(settings)
     serve(settings)
@@ -240,11 +242,11 @@ def _lifespan(state: State) -> Callable[[MCPServer[State]], AbstractAsyncContext
 
 
 async def _resume(state: State) -> None:
-    """Go on with what was cut off; the server answers its host meanwhile."""
+    """Resume interrupted batches in the background."""
     try:
         await state.tracker.resume_all()
     except (ImageError, OmniError) as error:
-        _logger.warning("No batch goes on: %s", error)
+        _logger.warning("Interrupted batches were not resumed: %s", error)
 
 
 def _explain(tool: str, error: ImageError | OmniError, state: State) -> str:

@@ -1,7 +1,7 @@
-"""A setting as it was written: the quotation marks around it, a file:// URL, a placeholder nobody filled in.
+"""Clean up the text of a setting: strip quotes, convert file:// URLs, and refuse unfilled placeholders.
 
-Hosts pass on what stands in their configuration. Some expand ``${workspaceFolder}``, ``$HOME`` or
-``%USERPROFILE%`` there, others do not, and a folder or a key of that name would be used without a word.
+Hosts pass on what their configuration contains. Some expand ``${workspaceFolder}``, ``$HOME`` or
+``%USERPROFILE%``, others do not; without this check, a folder or key of that name would be used silently.
 """
 
 import os
@@ -25,14 +25,14 @@ _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
 
 
 def path_as_written(value: str) -> str:
-    """The path that a setting means.
+    """Return the path that a setting means.
 
     Raises:
-        ValueError: Nobody can tell which one it means.
+        ValueError: The setting is empty or ambiguous, or contains a placeholder.
     """
     text = _unquote(value)
     if not text:
-        raise ValueError("is empty. Give a folder or a file, or leave the option out")
+        raise ValueError("is empty. Set a folder or a file, or omit the option")
     if found := _IN_A_PATH.search(text):
         raise ValueError(
             f"{shown(text)} contains {shown(found[0])}, which the host or the shell did not replace. "
@@ -41,22 +41,22 @@ def path_as_written(value: str) -> str:
     if _ADDRESS.match(text):
         text = _local(text)
     elif text.startswith('"') or text.endswith('"'):
-        raise ValueError(f"{shown(text)} has one quotation mark too many or too few. Write the path itself")
+        raise ValueError(f"{shown(text)} has an unmatched quotation mark. Write the path itself")
     try:
         Path(text).expanduser()
     except RuntimeError as error:
         raise ValueError(
-            f"{shown(text)} begins with the home folder of a user whom this machine does not know. "
+            f"{shown(text)} begins with the home folder of a user that does not exist on this machine. "
             "Write the path itself"
         ) from error
     return text
 
 
 def url_as_written(value: str) -> str:
-    """The address that a setting means.
+    """Return the address that a setting means.
 
     Raises:
-        ValueError: A part of it is a placeholder.
+        ValueError: It contains a placeholder.
     """
     text = _unquote(value)
     if found := _IN_AN_ADDRESS.search(text):
@@ -68,7 +68,7 @@ def url_as_written(value: str) -> str:
 
 
 def key_as_written(value: str) -> str:
-    """The key that a setting means; no error shows it.
+    """Return the key that a setting means; no error message shows it.
 
     Raises:
         ValueError: It is a placeholder.
@@ -76,14 +76,14 @@ def key_as_written(value: str) -> str:
     text = _unquote(value)
     if _WHOLE.fullmatch(text):
         raise ValueError(
-            "is a placeholder, which the host or the shell did not replace. Write the key itself, or leave "
-            "the option out for a server without a key"
+            "is a placeholder, which the host or the shell did not replace. Write the key itself, or omit "
+            "the option for a server without a key"
         )
     return text
 
 
 def text_as_written(value: str) -> str:
-    """Any other text that a setting means.
+    """Return any other text that a setting means.
 
     Raises:
         ValueError: It is a placeholder.
@@ -102,11 +102,11 @@ def _unquote(value: str) -> str:
 
 
 def _local(address: str) -> str:
-    """The path of a file:// URL of this machine."""
+    """Return the path of a file:// URL on this machine."""
     parts = urlsplit(address)
     if parts.scheme.lower() != "file" or parts.netloc.lower() not in {"", "localhost"}:
         raise ValueError(f"{shown(address)} is an address, not a path on this machine. Write a path")
     path = os.fsdecode(unquote_to_bytes(address[len(parts.scheme) + 1 :].removeprefix("//" + parts.netloc)))
     if "\0" in path:
-        raise ValueError(f"{shown(address)} has a zero byte in it. Write a path")
+        raise ValueError(f"{shown(address)} contains a zero byte. Write a path")
     return path.removeprefix("/") if os.name == "nt" else path

@@ -1,4 +1,4 @@
-"""What the server was told at its start: arguments first, then the environment, then defaults."""
+"""Read and check the settings: arguments override the environment, which overrides the defaults."""
 
 import os
 import re
@@ -16,18 +16,18 @@ from vllm_image_mcp.setting_values import key_as_written, path_as_written, text_
 __all__ = ["LogLevel", "Settings"]
 
 _BETWEEN_FOLDERS: Final = re.compile(rf"{os.pathsep}(?!//)")
-"""As in PATH, but for the colon of a URL."""
+"""The separator of PATH, except for the colon of a URL."""
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 class Settings(BaseSettings):
-    """Every option of the command line; each can stand in the environment as ``VLLM_IMAGE_<NAME>``.
+    """The options of the command line; each can also be set in the environment as ``VLLM_IMAGE_<NAME>``.
 
-    This is the only reader of the environment. An option that was given as an argument wins over it.
+    Nothing else reads the environment. An argument overrides it.
 
     Raises:
-        pydantic.ValidationError: A value is of the wrong kind or outside of its range.
+        pydantic.ValidationError: A value has the wrong type or is out of range.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
@@ -42,39 +42,39 @@ class Settings(BaseSettings):
         default="http://localhost:6655",
         validation_alias=AliasChoices("VLLM_IMAGE_URL", "VLLM_IMAGE_VLLM_URL"),
     )
-    """Base URL of the vLLM-Omni server; of several servers that are used as one, all with commas between."""
+    """Base URL of the vLLM-Omni server, or several with commas between them, to be used as one."""
     output_dir: Path = Path("generated_images")
-    """Where pictures are saved; relative to the working folder."""
+    """Folder to save images in; a relative path is relative to the working folder."""
     max_concurrent: Annotated[int | None, Field(ge=1, le=64), NoDecode] = None
-    """Pictures of a batch under way at once; None lets the GPU's memory decide."""
+    """Number of images of a batch to generate at once; None derives it from the GPU's memory."""
     timeout: float = Field(default=300, gt=0, le=86_400, allow_inf_nan=False)
-    """Seconds that one picture may take, waiting in the server's queue and retries included."""
+    """Time limit for one image in seconds, including the server's queue and retries."""
     api_key: SecretStr | None = None
     """Sent to the server as a bearer token."""
     demo: bool = False
-    """Draw simulated pictures in this process; no server and no GPU are needed."""
+    """Simulate the server in this process; no server and no GPU are needed."""
     gpu_name: str | None = None
-    """The server's card, for gpu_status; the server itself does not tell."""
+    """Name of the server's GPU, for gpu_status; the server itself does not report it."""
     gpu_vram_gb: float | None = Field(default=None, gt=0, le=100_000, allow_inf_nan=False)
-    """The card's total memory in GB, for gpu_status and for the number of pictures at once."""
+    """Total memory of that GPU in GB, for gpu_status and for the number of images at once."""
     allow_dir: Annotated[tuple[Path, ...] | None, NoDecode] = None
-    """Folders from which edit_image may read pictures, and below; the output folder is always one."""
+    """Folders that edit_image may read, including their subfolders, besides the output folder."""
     profiles: Path | None = None
-    """A user's own model profiles, a TOML file or a folder of them; they win over the built-in ones."""
+    """The user's own model profiles, a TOML file or a folder; they override the built-in ones."""
     metadata: Literal["all", "public", "none"] = "all"
-    """What is written into the pictures' files: public is without prompts and the server's address."""
+    """Metadata to write into image files; public omits prompts and the server's address."""
     preview: Literal["none", "small", "large"] = "small"
-    """How large the picture is that a tool's result shows beside its links."""
+    """Size of the preview in a tool's result."""
     structured_content: bool = True
-    """Whether results have structured content; some hosts show no picture beside it."""
+    """Whether results have structured content; some hosts drop images next to it."""
     max_wait: Annotated[float | None, Field(ge=0, le=86_400, allow_inf_nan=False), NoDecode] = None
-    """Seconds that a call waits for its pictures; None for 45, and longer where the host is known to wait."""
+    """How long a call waits for its images in seconds; None: 45, or longer if the host is known to wait."""
     confirm_over: float | None = Field(default=None, gt=0, le=31_536_000, allow_inf_nan=False)
-    """Seconds of a batch's estimate above which the user is asked before it begins."""
+    """Ask the user before a batch whose estimate exceeds this many seconds; None never asks."""
     resume: bool = False
-    """Go on at the start with every batch that was cut off."""
+    """Resume every interrupted batch at startup."""
     log_level: LogLevel = "WARNING"
-    """Least severe log line written to stderr."""
+    """Minimum severity of log lines on stderr."""
 
     @field_validator("output_dir", "profiles", mode="before")
     @classmethod
@@ -99,13 +99,13 @@ class Settings(BaseSettings):
     @field_validator("allow_dir", mode="before")
     @classmethod
     def _as_a_path_variable(cls, value: object) -> object:
-        """Several folders in one variable stand as in PATH; an empty name is a slip, not this folder."""
+        """Split several folders as in PATH; refuse an empty name, which is a mistake."""
         given = _BETWEEN_FOLDERS.split(value) if isinstance(value, str) else value
         if not isinstance(given, list | tuple):
             return given
         folders = cast("Sequence[object]", given)
         if "" in folders:
-            raise ValueError("an empty name is no folder")
+            raise ValueError("an empty name is not a folder")
         return tuple(path_as_written(each) if isinstance(each, str) else each for each in folders)
 
     @field_validator("allow_dir")
@@ -114,7 +114,7 @@ class Settings(BaseSettings):
         folders = tuple(folder.expanduser() for folder in value or ())
         for folder in folders:
             if not os.path.isdir(folder):  # noqa: PTH112 - a Path raises where it may not look
-                raise ValueError(f"{shown(str(folder))} is not a folder, or this program may not look at it")
+                raise ValueError(f"{shown(str(folder))} is not a folder, or this program cannot access it")
         return folders or None
 
     @field_validator("log_level", mode="before")
@@ -125,7 +125,7 @@ class Settings(BaseSettings):
     @field_validator("vllm_url")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
-        """Found at the start, and not at the first picture; the client looks more closely."""
+        """Report a bad address at startup rather than at the first image; the client checks the rest."""
         urls = [_check_address(url_as_written(url)) for url in url_as_written(value).split(",")]
         if len(set(urls)) < len(urls):
             raise ValueError("names a server twice")
@@ -146,14 +146,14 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_arguments(cls, **given: Any) -> Self:  # noqa: ANN401 - the values are checked by the fields
-        """Settings from the arguments that were given, None meaning "not given"."""
+        """Build settings from arguments; None means that an argument was not given."""
         return cls(**{name: value for name, value in given.items() if value is not None})
 
 
 def _check_address(url: str) -> str:
     parts = urlsplit(url.strip())
     if "@" in url:
-        raise ValueError("holds a user name or password; give the key with --api-key")
+        raise ValueError("contains a user name or password; use --api-key for the key")
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
         raise ValueError('must be an address such as "http://localhost:6655"')
     return url.strip()

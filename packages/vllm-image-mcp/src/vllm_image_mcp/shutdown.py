@@ -1,4 +1,4 @@
-"""Endings: SIGTERM and Ctrl-C end the server as they end a batch at a shell; a second one, at once."""
+"""Shut down on SIGTERM or Ctrl-C: drain images in progress, or stop at once at the second signal."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = ["Shutdown", "shut_down_on_signals"]
 
 
 DRAIN_SECONDS = 10.0
-"""How long what is under way may still take."""
+"""How long images in progress may take after the first signal."""
 
 
 _logger = logging.getLogger(__name__)
 
 _ANSWER_SECONDS = 1.0
-"""How long the calls whose pictures have ended may take to answer."""
+"""How long pending calls may take to answer after the drain."""
 
 
 class Shutdown:
-    """The end of a server, as signals ask for it.
+    """Shuts a server down when signals arrive.
 
     Attributes:
-        number: The first signal that came; None while none has.
+        number: The first signal received; None if there was none.
     """
 
     def __init__(self, state: State, host: StdioHost) -> None:
@@ -42,7 +42,7 @@ class Shutdown:
         self._draining: asyncio.Task[None] | None = None
 
     def receive(self, number: int) -> None:
-        """A signal has come."""
+        """Start to drain at the first signal; stop at once at the second."""
         if self._draining is None:
             self.number = number
             self._draining = asyncio.create_task(self._drain())
@@ -51,7 +51,7 @@ class Shutdown:
             self._host.end()
 
     def die(self) -> None:
-        """Die of the signal that came, so that whoever sent it sees that; return if none has."""
+        """Die from the received signal, so that its sender sees that; return if there was none."""
         if self.number is not None:
             signal.signal(self.number, signal.SIG_DFL)
             os.kill(os.getpid(), self.number)
@@ -59,7 +59,7 @@ class Shutdown:
     async def _drain(self) -> None:
         if self._state.is_working:
             _logger.warning(
-                "Ending: images in progress have %.0f s; a second signal ends at once.",
+                "Stopping: images in progress have %.0f s to finish; a second signal stops at once.",
                 DRAIN_SECONDS,
             )
             await self._state.drain(DRAIN_SECONDS)
@@ -69,10 +69,10 @@ class Shutdown:
 
 @contextmanager
 def shut_down_on_signals(ending: Shutdown) -> Generator[None]:
-    """Take Ctrl-C and SIGTERM, on the event loop that runs, until the block ends."""
+    """Handle Ctrl-C and SIGTERM on the running event loop until the block ends."""
     loop = asyncio.get_running_loop()
     taken: list[int] = []
-    # Windows cannot do this; there Ctrl-C ends the process as ever.
+    # Not possible on Windows; there, Ctrl-C ends the process as usual.
     with suppress(NotImplementedError, RuntimeError, ValueError):
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ending.receive, int(number))

@@ -19,7 +19,7 @@ _PACKAGES: Final = ("vllm_omni_client", "vllm_image_core", "vllm_image_mcp")
 
 @contextmanager
 def errors_as_sentences() -> Generator[None]:
-    """Turn expected failures into a line on stderr."""
+    """Turn expected errors into a line on stderr and exit status 1."""
     try:
         yield
     except (ImageError, OmniError) as error:
@@ -27,7 +27,7 @@ def errors_as_sentences() -> Generator[None]:
 
 
 def check_profiles(settings: Settings) -> None:
-    """Find a broken profile at the start, where a person sees it, and not at the first picture."""
+    """Report an invalid profile at startup, where a person sees it, rather than at the first image."""
     if settings.profiles is not None:
         with errors_as_sentences():
             _ = State(settings).registry

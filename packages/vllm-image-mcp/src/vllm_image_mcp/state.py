@@ -1,4 +1,4 @@
-"""What the tools and the commands share: one studio, opened at its first use, as the settings say."""
+"""Hold the state that tools and commands share: settings, output folder, studio and batch tracker."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ if TYPE_CHECKING:
 
 __all__ = ["State"]
 
-_SIMULATED = "Demo mode: pictures are simulated, drawn by a procedure and not by a model."
+_SIMULATED = "Demo mode: images are simulated; a program draws them, not a model."
 
 
 class State:
-    """The studio and what there is to say about it.
+    """The shared state of one process: its settings, studio, output folder and running batches.
 
-    It is opened at the first use, so that the server answers its host before anything slow is imported.
+    The studio is created at its first use, so that the server answers its host before any slow import.
 
     Args:
-        settings: What the server was told at its start.
-        wired: Whether its hosts are at the other end of a wire: such a host hears of progress only where its
-            call has a token for that. A client in this process is called back without one.
-        at_shell: Whether a person at a shell works with it: a folder that they name is used, or an error.
+        settings: The user's settings.
+        wired: Whether hosts are connected by a pipe. Such a host receives progress only for calls with a
+            progress token; a client in this process is called back without one.
+        at_shell: Whether a person at a shell uses it. A folder that they name is used or is an error; it is
+            never replaced.
 
     Attributes:
-        settings: As given.
-        wired: As given.
-        listener: Called with a batch's id and each of its events; None if nobody wants to know.
+        settings: The user's settings.
+        wired: Whether hosts are connected by a pipe.
+        listener: Called with a batch's id and each of its events; None if nothing listens.
     """
 
     listener: Callable[[str, Event], None] | None = None
@@ -48,34 +49,34 @@ class State:
 
     @cached_property
     def folder(self) -> OutputFolder:
-        """Where pictures go, and why there when it is not where they were asked for."""
-        from vllm_image_mcp.output_folder import usable_folder  # noqa: PLC0415 - a server that starts needs no folder
+        """The output folder, with a note if it is not the requested one."""
+        from vllm_image_mcp.output_folder import usable_folder  # noqa: PLC0415 - not needed at startup
 
         is_named = self._at_shell and "output_dir" in self.settings.model_fields_set
         return usable_folder(self.settings.output_dir, or_elsewhere=not is_named)
 
     @cached_property
     def registry(self) -> Registry:
-        """The models' profiles, the user's own before those that come with the core.
+        """The model profiles: the user's own, then the built-in ones.
 
         Raises:
-            BadProfile: A file of the user's is no profile.
+            BadProfile: One of the user's files is not a valid profile.
         """
-        from vllm_image_mcp.studio_factory import registry_of  # noqa: PLC0415 - nor the core
+        from vllm_image_mcp.studio_factory import registry_of  # noqa: PLC0415 - not needed at startup
 
         return registry_of(self.settings)
 
     @cached_property
     def studio(self) -> Studio:
         """The one studio of this process."""
-        from vllm_image_mcp.studio_factory import create_studio  # noqa: PLC0415 - nor the core
+        from vllm_image_mcp.studio_factory import create_studio  # noqa: PLC0415 - not needed at startup
 
         return create_studio(self.settings, self.folder.path, self.registry)
 
     @cached_property
     def tracker(self) -> BatchTracker:
-        """The batches that are made here."""
-        from vllm_image_mcp.jobs.batch_tracker import BatchTracker  # noqa: PLC0415 - nor the core
+        """The tracker of the batches that run in this process."""
+        from vllm_image_mcp.jobs.batch_tracker import BatchTracker  # noqa: PLC0415 - not needed at startup
 
         return BatchTracker(
             self.studio, notes=self.notes, drain_seconds=self.settings.timeout, listener=self.listener
@@ -83,27 +84,27 @@ class State:
 
     @cached_property
     def input_folders(self) -> InputFolders:
-        """Where the pictures of an edit may be read."""
-        from vllm_image_mcp.input_folders import InputFolders  # noqa: PLC0415 - only edits read pictures
+        """The folders that input images may be read from."""
+        from vllm_image_mcp.input_folders import InputFolders  # noqa: PLC0415 - only edits read images
 
         return InputFolders(self.studio.output_dir, self.settings.allow_dir or ())
 
     def check_folder(self) -> None:
-        """Refuse what needs the output folder, before anything is sent; whatever else works goes on working.
+        """Refuse work that needs an unusable output folder, before anything is sent.
 
         Raises:
-            CannotSave: Nothing can be made or found there.
+            CannotSave: Nothing can be saved or found there.
         """
         self.folder.check()
 
     @property
     def server_url(self) -> str:
-        """The server's base URL, also where no studio could be opened for it."""
+        """The server's base URL, even if no studio exists yet."""
         return self.studio.server_url if "studio" in self.__dict__ else self.settings.vllm_url
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Told with every picture."""
+        """The notes that every result shows."""
         return (
             *([_SIMULATED] if self.settings.demo else []),
             *([self.folder.note] if self.folder.note else []),
@@ -115,12 +116,12 @@ class State:
         return "tracker" in self.__dict__ and self.tracker.is_working
 
     async def drain(self, seconds: float) -> None:
-        """Begin nothing more, and give what is in progress some time to end; the batches can be resumed."""
+        """Start no more images, and give those in progress some time; the batches can be resumed."""
         if "tracker" in self.__dict__:
             await self.tracker.drain(seconds)
 
     async def aclose(self) -> None:
-        """Close the studio, if it was opened; its batches can be resumed, and the next use opens another."""
+        """Close the studio if it exists; its batches can be resumed, and the next use creates a new one."""
         if "tracker" in self.__dict__:
             tracker = self.tracker
             del self.tracker

@@ -1,4 +1,4 @@
-"""A studio, opened as the settings say: on a server, or on the simulator in this process."""
+"""Create the studio from the settings: for real servers, or for the simulator in this process."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,26 +20,26 @@ _METADATA: Final = {
     "public": Metadata(prompts=False, server=False),
     "none": Metadata(json=False, parameters=False),
 }
-"""What `--metadata` stands for; that a picture was generated is always told."""
+"""The metadata for each value of `--metadata`; every file says that it was generated."""
 
 
 def registry_of(settings: Settings) -> Registry:
-    """The models' profiles, the user's own before those that come with the core.
+    """Load the model profiles: the user's own, then the built-in ones.
 
     Raises:
-        BadProfile: A file of the user's is no profile.
+        BadProfile: One of the user's files is not a valid profile.
     """
     builtin = Registry.builtin()
     return builtin if settings.profiles is None else builtin.with_profiles(settings.profiles)
 
 
 def create_studio(settings: Settings, folder: Path, registry: Registry) -> Studio:
-    """The studio of a process.
+    """Create the studio of this process.
 
     Args:
-        settings: Where the server is, and everything else.
-        folder: Where pictures go.
-        registry: The models' profiles.
+        settings: The user's settings.
+        folder: The folder to save images in.
+        registry: The model profiles.
     """
     return (_demo if settings.demo else _real)(settings, folder, registry)
 
@@ -74,6 +74,8 @@ def _demo(settings: Settings, folder: Path, registry: Registry) -> Studio:
         registry=registry,
         metadata=replace(_METADATA[settings.metadata], source="algorithmicMedia"),
         gpu=Gpu(
-            name="Simulated GPU", total_vram_gb=simulator.vram_gib, source="the simulator; there is no card"
+            name="Simulated GPU",
+            total_vram_gb=simulator.vram_gib,
+            source="the simulator; there is no real GPU",
         ),
     )

@@ -24,7 +24,7 @@ def test_i10_bad_lines_are_listed_with_their_numbers_and_the_others_are_made(tmp
     assert result.exit_code == 1
     assert "line 3 refused: The prompt has a character that is not allowed: U+0000 at 2." in result.stderr
     assert "line 4 refused: The prompt has 30000 characters; at most 20000 are allowed." in result.stderr
-    assert "2 made, 0 failed" in result.stderr
+    assert "2 generated, 0 failed" in result.stderr
     assert made(tmp_path) == 2
 
 
@@ -73,8 +73,8 @@ def read(content: str | bytes, kind: FileFormat = "csv") -> dict[int, object]:
     return {row.line: (row.refusal or "")[:20] or row.values["prompt"] for row in found}
 
 
-UNCLOSED = "A quote that opens a"
-BEHIND = "Text follows a quote"
+UNCLOSED = "This row opens a quo"
+BEHIND = "Text follows the clo"
 LIKE_ROWS = "A quoted cell of thi"
 STRAY = "A cell that does not"
 IN_DOUBT = "It may be part of th"
@@ -171,12 +171,12 @@ def test_a_byte_order_mark_within_a_file_that_was_put_together_is_no_part_of_a_p
             "line 1 is not a header; It is not UTF-8 text",
         ),
         (b"sep=#\nprompt#seed\n", "rows.csv", "its line 1 sets the separator to '#'; use , ; | or a tab"),
-        (b'"prompt,seed\na fox,1\n', "rows.csv", "its line 1 is not a header; A quote that opens"),
+        (b'"prompt,seed\na fox,1\n', "rows.csv", "its line 1 is not a header; This row opens"),
         (b"a fox,1\n", "rows.csv", "the first line must name the columns"),
         (
             b'[{"prompt": "a fox"},\n{"prompt": "an owl"}\n',
             "rows.json",
-            "line 3: it ends before its array does",
+            "line 3: the array is not closed",
         ),
         (b'[{"prompt": "a fox"} {"prompt": "an owl"}]', "rows.json", "line 1: a comma is missing"),
         (
@@ -184,7 +184,7 @@ def test_a_byte_order_mark_within_a_file_that_was_put_together_is_no_part_of_a_p
             "rows.json",
             "line 4: Expecting value",
         ),
-        (b'[\n{"prompt": "a fox"}\n]\n', "prompts.txt", "read it with --format jsonl"),
+        (b'[\n{"prompt": "a fox"}\n]\n', "prompts.txt", "use --format jsonl"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_with_what_to_do_and_nothing_of_it_is_made(
@@ -198,7 +198,7 @@ def test_a_file_that_cannot_be_read_is_refused_with_what_to_do_and_nothing_of_it
 
 def test_a_json_array_and_objects_over_several_lines_are_read_with_their_lines() -> None:
     array = '[{"prompt": "a fox"},\n {"prompt":\n "an owl"},\n 3, {"prompt": "a hare", "prompt": "an elk"}]'
-    with pytest.raises(UnreadableFile, match="line 4: it gives 'prompt' twice"):
+    with pytest.raises(UnreadableFile, match="line 4: it sets 'prompt' twice"):
         read(array, "jsonl")
     assert read(array.replace('"prompt": "an elk"', '"seed": 4'), "jsonl") == {
         1: "a fox",
@@ -238,4 +238,4 @@ def test_a_file_that_comes_through_a_pipe_is_read_to_its_end(tmp_path: Path) -> 
     table = "prompt,width,height\n" + "a fox,64,64\n" * 2 + f"{'long ' * 2_000},64,64\n"
     result = CliRunner().invoke(main, words, input=table)
     assert result.exit_code == 0, result.stderr
-    assert "3 made, 0 failed" in result.stderr
+    assert "3 generated, 0 failed" in result.stderr

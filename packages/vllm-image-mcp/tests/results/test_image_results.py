@@ -18,7 +18,7 @@ KLEIN = Registry.builtin().find("black-forest-labs/FLUX.2-klein-4B").profile
 
 
 def test_a_card_that_was_read_is_told_with_its_reader_for_each_number() -> None:
-    gpu = Gpu(name="RTX 5090", total_vram_gb=32.0, free_vram_gb=11.5, source="NVML, the card of this machine")
+    gpu = Gpu(name="RTX 5090", total_vram_gb=32.0, free_vram_gb=11.5, source="NVML, the GPU of this machine")
     status = gpu_status(HEALTHY, report(gpu, KLEIN, peak_memory_mb=14_321.0))
     assert status.model_dump(exclude={"sources"}) == {
         "gpu_name": "RTX 5090",
@@ -33,7 +33,7 @@ def test_a_card_that_was_read_is_told_with_its_reader_for_each_number() -> None:
         "notes": [],
     }
     assert [status.sources[key] for key in ("gpu_name", "total_vram_gb", "measured_free_vram_gb")] == [
-        "NVML, the card of this machine"
+        "NVML, the GPU of this machine"
     ] * 3
 
 

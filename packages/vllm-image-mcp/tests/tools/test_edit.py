@@ -153,7 +153,7 @@ async def test_a_host_reads_nothing_through_us_that_it_may_not(connect: Connect,
         refusals = {("images", name): await refused(client, images=[name]) for name in ELSEWHERE}
         refusals |= {("mask", name): await refused(client, images=["fox"], mask=name) for name in ELSEWHERE}
     for (parameter, name), text in refusals.items():
-        assert text.startswith(f"{parameter}: '{name}' is not read: ")
+        assert text.startswith(f"{parameter}: cannot read '{name}': ")
         assert "--allow-dir" in text
     assert not [path for path in out.iterdir() if path.name.startswith("img_")]
 
@@ -171,9 +171,9 @@ async def test_a_folder_that_the_user_allowed_is_read(connect: Connect, tmp_path
 MISTAKES: tuple[tuple[dict[str, Any], str], ...] = (
     ({"images": []}, "1 to 4"),
     ({"images": ["fox"] * 5}, "1 to 4"),
-    ({"images": None}, "no name of a picture"),
-    ({"images": [7]}, "no name of a picture"),
-    ({"images": {"path": "fox"}}, "no name of a picture"),
+    ({"images": None}, "not the name of an image"),
+    ({"images": [7]}, "not the name of an image"),
+    ({"images": {"path": "fox"}}, "not the name of an image"),
     ({"images": ["fox", "gone"]}, "images[1]"),
     ({"strength": 2}, "strength: 2 is out of range"),
     ({"strength": True, "mask": "fox"}, "strength: True is not a number"),

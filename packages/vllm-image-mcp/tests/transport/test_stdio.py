@@ -145,13 +145,13 @@ def test_progress_is_told_to_the_call_that_has_a_token_for_it(demo: "StdioServer
 
 def test_a_picture_of_the_demo_says_that_it_is_simulated(demo: "StdioServer") -> None:
     result = demo.call("generate_image", prompt="a red fox", **SMALL)["structuredContent"]
-    assert result["notes"] == ["Demo mode: pictures are simulated, drawn by a procedure and not by a model."]
+    assert result["notes"] == ["Demo mode: images are simulated; a program draws them, not a model."]
 
 
 def test_the_gpu_of_the_demo_is_none(demo: "StdioServer") -> None:
     status = demo.call("gpu_status")["structuredContent"]
     assert status["gpu_name"] == "Simulated GPU"
-    assert status["sources"]["total_vram_gb"] == "the simulator; there is no card"
+    assert status["sources"]["total_vram_gb"] == "the simulator; there is no real GPU"
 
 
 def test_stdout_carries_messages_and_nothing_else_however_much_is_logged(
@@ -248,7 +248,7 @@ def test_a_signal_lets_the_image_in_progress_end_and_its_batch_be_resumed(
     server.send(raw_call(80, arguments).replace("generate_image", "batch_generate"))
     omni.wait_for(1)
     server.process.send_signal(number)
-    server.wait_for_log("Ending: images in progress have 10 s")
+    server.wait_for_log("Stopping: images in progress have 10 s")
     omni.release()
     batch = server.answer(80)["result"]["structuredContent"]
     assert server.wait() == -number
@@ -266,7 +266,7 @@ def test_a_second_signal_ends_it_at_once(spawn: Spawn, omni: "OmniServer", tmp_p
     server.send(raw_call(81, '{"prompt": "a red fox"}'))
     omni.wait_for(1)
     server.process.terminate()
-    server.wait_for_log("Ending: images in progress have 10 s")
+    server.wait_for_log("Stopping: images in progress have 10 s")
     server.process.terminate()
     assert server.wait() == -signal.SIGTERM
     assert "Traceback" not in server.errors
@@ -310,7 +310,7 @@ def test_without_stdin_or_stdout_it_says_what_it_needs(redirection: str) -> None
         ["/bin/sh", "-c", command], stderr=subprocess.PIPE, check=False, timeout=60, text=True
     )
     assert run.returncode == 1
-    assert "An MCP server needs stdin and stdout, and one of them is closed" in run.stderr
+    assert "An MCP server needs stdin and stdout, but one of them is closed" in run.stderr
     assert "Traceback" not in run.stderr
 
 
@@ -353,7 +353,7 @@ def test_where_the_working_folder_cannot_be_written_pictures_go_to_the_users_own
     server.initialize()
     result = server.call("generate_image", prompt="a red fox", **SMALL)["structuredContent"]
     pictures = tmp_path / "Pictures" / "generated_images"
-    note = f"Pictures are saved in {pictures}, because /proc/generated_images cannot be written."
+    note = f"Images are saved in {pictures}, because /proc/generated_images cannot be written."
     assert Path(result["file_path"]).parent == pictures
     assert note in result["notes"]
     assert note in server.call("batch_generate", prompts=["fox"], **SMALL)["structuredContent"]["notes"]
@@ -439,7 +439,7 @@ def test_at_a_terminal_it_says_what_it_waits_for(spawn: Spawn) -> None:
     ) as process:
         os.close(theirs)
         assert process.stderr
-        assert b"Ctrl-C ends it" in process.stderr.readline()
+        assert b"Press Ctrl-C to stop it" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == -signal.SIGINT
     os.close(ours)

@@ -374,10 +374,6 @@ def _masked_size(inputs: Inputs, profile: Profile) -> Size:
     return Size(width, height)
 
 
-def _multiples(size: Size, multiple: int) -> tuple[int, int]:
-    return size.width // multiple, size.height // multiple
-
-
 def _check_mask(inputs: Inputs, size: Size, profile: Profile) -> None:
     """Refuse a mask that the pipeline cannot lay over its input.
 
@@ -395,11 +391,8 @@ def _check_mask(inputs: Inputs, size: Size, profile: Profile) -> None:
             allowed="a mask with one image",
             next_step="Give one image, or leave out the mask.",
         )
-    multiple, covered = profile.resolution_multiple, _masked_size(inputs, profile)
-    if (
-        size.width // multiple * multiple != covered.width
-        or size.height // multiple * multiple != covered.height
-    ):
+    covered = _masked_size(inputs, profile)
+    if size != covered:
         raise InvalidRequest(
             f"mask: with a mask, the result has the size of its image, {covered}; {size} was asked for.",
             parameter="mask",

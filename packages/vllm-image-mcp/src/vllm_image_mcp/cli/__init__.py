@@ -1,1 +1,1 @@
-"""The command line: one module per command, with what the commands share."""
+"""The command line: one module per command, and the parts that commands share."""

@@ -1,4 +1,4 @@
-"""A file of requests: a prompt a line, CSV or JSON Lines; read one row at a time, within bounds."""
+"""Read requests from a text, CSV or JSON Lines file, one row at a time and with limits on size."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,29 +25,29 @@ _NAMES: Final = tuple(field.name for field in fields(ImageRequest) if field.name
 _INTEGERS: Final = frozenset({"width", "height", "num_inference_steps", "seed"})
 _NUMBERS: Final = frozenset({"guidance_scale"})
 _SEPARATORS: Final = (",", ";", "\t", "|")
-"""Of a CSV file; spreadsheets write semicolons, and decimal commas, where those are the custom."""
+"""Separators of a CSV file; in some locales, spreadsheets write semicolons and decimal commas."""
 
 _UNNAMED: Final = ("", "unnamed: 0")
-"""What pandas calls the first column, the numbers of the rows, when a table is written and read again."""
+"""Names that pandas gives the index column when a table is written and read again."""
 
 _MOST_JSON: Final = 64 * 2**20
-"""Characters of JSON that is not one object a line: it has to be read as a whole."""
+"""Maximum number of characters of JSON that is not one object per line and must be read at once."""
 
-_NOT_AN_OBJECT: Final = 'It is not a JSON object, such as {"prompt": "a red fox"}.'
+_NOT_AN_OBJECT: Final = 'It is not a JSON object such as {"prompt": "a red fox"}.'
 
 
 class UnreadableFile(Exception):
-    """A file of which no row can be read; the message says why."""
+    """No row of the file can be read; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: what it asks for, or why it cannot be used.
+    """One row: the values of its request, or why it cannot be used.
 
     Attributes:
-        line: The number of its line, from 1.
-        values: The fields of an `ImageRequest`, unchecked.
-        refusal: Why there are none.
+        line: Its line number, from 1.
+        values: Fields of an `ImageRequest`, unchecked.
+        refusal: Why the row has no values; None if it has.
     """
 
     line: int
@@ -56,7 +56,7 @@ class Row:
 
 
 def format_of(name: str) -> FileFormat:
-    """The format that a file's name tells; a prompt a line where it tells none."""
+    """Infer the format from the extension; "text" if the extension says nothing."""
     match PurePath(name).suffix.lower():
         case ".csv" | ".tsv":
             return "csv"
@@ -67,14 +67,15 @@ def format_of(name: str) -> FileFormat:
 
 
 def rows(file: BinaryIO, kind: FileFormat) -> Iterator[Row]:
-    """The rows that are not blank, in their order.
+    """Yield the rows that are not blank, in order.
 
-    UTF-8 with or without a byte order mark, or UTF-16 with one; lines end with LF, CRLF or CR. A row that
-    cannot be used says why, and the next one is read: also after a line of many megabytes.
+    The file is UTF-8 with or without a byte order mark, or UTF-16 with one. A line ends with LF, CRLF or CR.
+    A row that cannot be used says why, and reading continues with the next one, even after a line of many
+    megabytes.
 
     Raises:
-        UnreadableFile: It is not text, a CSV file has no header that can be read or a column that no request
-            has, or JSON over several lines is not valid.
+        UnreadableFile: The file is not text, a CSV file has no readable header or an unknown column, or JSON
+            over several lines is not valid.
     """
     readers = {"text": _texts, "csv": _cells, "jsonl": _objects}
     try:
@@ -85,7 +86,7 @@ def rows(file: BinaryIO, kind: FileFormat) -> Iterator[Row]:
 
 def _texts(lines: TextLines) -> Iterator[Row]:
     if lines.beginning.partition("\n")[0].rstrip() in {"[", "{", "[{"}:
-        raise UnreadableFile("it is JSON, not a prompt a line; read it with --format jsonl")
+        raise UnreadableFile("it is JSON, not one prompt per line; use --format jsonl")
     for line in lines:
         if line.refusal:
             yield Row(line.number, {}, line.refusal)
@@ -94,19 +95,19 @@ def _texts(lines: TextLines) -> Iterator[Row]:
 
 
 def _refusal_of_prompt(prompt: str) -> str | None:
-    """JSON is never a prompt; words in braces are."""
+    """Refuse a line of JSON as a prompt; other text in braces is accepted."""
     if not prompt.startswith("{"):
         return None
     try:
         json.loads(prompt)
     except (ValueError, RecursionError):
         return None
-    return "It is JSON, not a prompt; read the file with --format jsonl."
+    return "It is JSON, not a prompt; use --format jsonl."
 
 
 def _objects(lines: TextLines) -> Iterator[Row]:
     first = lines.beginning.partition("\n")[0].rstrip()
-    # A line that ends so is not an object, but JSON that is laid out over several lines.
+    # A line with such an end is not an object but part of JSON that spans several lines.
     if first.startswith("[") or first.endswith(("{", "[", ",")):
         yield from map(_object, _all_values(lines))
         return
@@ -118,17 +119,17 @@ def _objects(lines: TextLines) -> Iterator[Row]:
 
 
 def _all_values(lines: TextLines) -> Sequence[JsonValue]:
-    """All values of a file; none of them if one is not valid, as nobody knows where the next begins."""
+    """Return all values of a file, or none if one is invalid: the next one could start anywhere."""
     text = lines.read(_MOST_JSON)
     if text is None:
         raise UnreadableFile(
-            f"it has more than {_MOST_JSON // 2**20} MiB of JSON that is not one object on each line; "
+            f"it has more than {_MOST_JSON // 2**20} MiB of JSON that is not one object per line; "
             "write it as JSON Lines"
         )
     try:
         return list(json_values(text))
     except BadJson as error:
-        raise UnreadableFile(f"it is not valid JSON: {error}; nothing of it was read") from error
+        raise UnreadableFile(f"it is not valid JSON: {error}; no row was read") from error
 
 
 def _line_of_json(line: Line) -> Row:
@@ -147,7 +148,7 @@ def _object(found: JsonValue) -> Row:
         if value is None:
             continue
         if _name(name) in values:
-            return Row(found.line, {}, f"It gives {_name(name)} twice, under two names.")
+            return Row(found.line, {}, f"It sets {_name(name)} twice, under two names.")
         values[_name(name)] = value
     return _check(found.line, values)
 
@@ -155,8 +156,8 @@ def _object(found: JsonValue) -> Row:
 def _cells(lines: TextLines) -> Iterator[Row]:
     rest = iter(lines)
     top = _top(rest)
-    separator = _separator_told(top)
-    if separator is not None:  # as Excel reads and writes it, before the header
+    separator = _declared_separator(top)
+    if separator is not None:  # a line before the header, as Excel reads and writes it
         top = _top(rest)
     separator = separator or max(_SEPARATORS, key=top.text.count)
     header = _header(_cells_of(top, separator))
@@ -168,7 +169,7 @@ def _cells(lines: TextLines) -> Iterator[Row]:
 
 
 def _top(rest: Iterator[Line]) -> Line:
-    """The first line that is not blank; where that cannot be read, no row means anything."""
+    """Return the first line that is not blank; without it, no row can be understood."""
     for line in rest:
         if line.refusal:
             raise UnreadableFile(f"its line {line.number} is not a header; {line.refusal.removesuffix('.')}")
@@ -177,15 +178,17 @@ def _top(rest: Iterator[Line]) -> Line:
     raise UnreadableFile("it has no header; its first line names the columns, one of them prompt")
 
 
-def _separator_told(top: Line) -> str | None:
-    """The separator in a line such as "sep=;"; None for any other line."""
+def _declared_separator(top: Line) -> str | None:
+    """Return the separator from a line such as "sep=;"; None for any other line."""
     text = top.text.rstrip("\n").strip(' "')
     if not text.lower().startswith("sep="):
         return None
-    told = text[4:].strip(" ,;") or text[4:5]
-    separator = "\t" if told == "\\t" else told
+    declared = text[4:].strip(" ,;") or text[4:5]
+    separator = "\t" if declared == "\\t" else declared
     if separator not in _SEPARATORS:
-        raise UnreadableFile(f"its line {top.number} sets the separator to {shown(told)}; use , ; | or a tab")
+        raise UnreadableFile(
+            f"its line {top.number} sets the separator to {shown(declared)}; use , ; | or a tab"
+        )
     return separator
 
 
@@ -197,35 +200,35 @@ def _cells_of(top: Line, separator: str) -> Sequence[str]:
 
 
 def _header(cells: Sequence[str]) -> Sequence[str]:
-    """The names of the columns; "" for one that has none."""
+    """Return the column names; "" for a column without one."""
     names = [_name(cell.strip().lower()) for cell in cells]
     if names[0] in _UNNAMED:
         names[0] = ""
     unknown = [name for name in names if name and name not in _NAMES]
     if unknown:
         raise UnreadableFile(
-            f"it has a column {shown(unknown[0])}; the first line must name the columns, and a request has "
-            f"{', '.join(_NAMES)}"
+            f"it has an unknown column {shown(unknown[0])}; the first line must name the columns. "
+            f"Allowed: {', '.join(_NAMES)}"
         )
     if "prompt" not in names:
-        raise UnreadableFile("it has no column prompt")
+        raise UnreadableFile("it has no prompt column")
     named = [name for name in names if name]
     if len(set(named)) < len(named):
-        raise UnreadableFile("it has two columns of one name")
+        raise UnreadableFile("it has two columns with the same name")
     return names
 
 
 def _record(number: int, header: Sequence[str], cells: Sequence[str], *, decimal_comma: bool) -> Row:
     if any(cell.strip() for cell in cells[len(header) :]):
-        return Row(number, {}, f"It has {len(cells)} cells for {len(header)} columns.")
+        return Row(number, {}, f"It has {len(cells)} cells, but there are {len(header)} columns.")
     values: dict[str, object] = {}
     for place, (name, cell) in enumerate(zip(header, cells, strict=False)):
         if not cell.strip():
             continue
         if not name:
             if place:
-                return Row(number, {}, f"Its cell {place + 1} is in a column without a name.")
-            continue  # the number of the row
+                return Row(number, {}, f"Cell {place + 1} is in a column without a name.")
+            continue  # the row number
         value = _value(name, cell.strip(), decimal_comma=decimal_comma)
         if value is None:
             kind = "an integer" if name in _INTEGERS else "a number"
@@ -237,10 +240,10 @@ def _record(number: int, header: Sequence[str], cells: Sequence[str], *, decimal
 
 
 def _is_row(header: Sequence[str], cells: Sequence[str]) -> bool:
-    """Whether cells are a row beyond doubt: as many as there are columns, with numbers where those belong.
+    """Check whether cells are certainly a row: one per column, with numbers in the columns for numbers.
 
-    Without columns for numbers, that no cell but the first begins with a blank has to do: prose has blanks
-    behind its commas.
+    If there are no such columns, no cell but the first may begin with a space: in prose, a space follows each
+    comma.
     """
     if len(cells) != len(header) or len(header) == 1:
         return False
@@ -255,10 +258,10 @@ def _is_row(header: Sequence[str], cells: Sequence[str]) -> bool:
 
 
 def _value(name: str, cell: str, *, decimal_comma: bool) -> str | int | float | None:
-    """A cell as its column has it; None for one that is not a number where it has to be."""
+    """Convert a cell to its column's type; None if it should be a number and is not."""
     try:
         if name in _INTEGERS:
-            return int(cell.removesuffix(".0"))  # tables write whole numbers so where a column has gaps
+            return int(cell.removesuffix(".0"))  # pandas writes integers like this if the column has gaps
         if name in _NUMBERS:
             return float(cell.replace(",", ".") if decimal_comma else cell)
     except ValueError:
@@ -269,7 +272,7 @@ def _value(name: str, cell: str, *, decimal_comma: bool) -> str | int | float | 
 def _check(number: int, values: Mapping[str, object]) -> Row:
     unknown = [name for name in values if name not in _NAMES]
     if unknown:
-        return Row(number, {}, f"A request has no {shown(unknown[0])}; it has {', '.join(_NAMES)}.")
+        return Row(number, {}, f"A request has no field {shown(unknown[0])}. Allowed: {', '.join(_NAMES)}.")
     if "prompt" not in values:
         return Row(number, {}, "It has no prompt.")
     return Row(number, values)

@@ -1,4 +1,4 @@
-"""A batch on its way, shown at a shell: pictures on stdout, the rest on stderr."""
+"""Run a batch at the shell: print each image on stdout, and progress and errors on stderr."""
 
 from __future__ import annotations
 
@@ -32,40 +32,40 @@ _PROGRESS_SECONDS = 5.0
 
 
 class BatchProgress:
-    """Shows one batch.
+    """Print the outcomes of one batch.
 
     Args:
-        state: What the command works with.
-        made: The batch, begun or not.
-        as_json: Whether each picture is a JSON object, and not a line for people.
-        lines: The lines of the file that the requests stand in, where they came from one.
+        state: The command's state.
+        batch: The batch, started or not.
+        as_json: Print each outcome as a JSON object instead of a readable line.
+        lines: The line number of each request, if the requests come from a file.
     """
 
-    def __init__(self, state: State, made: ImageBatch, *, as_json: bool, lines: Sequence[int] = ()) -> None:
+    def __init__(self, state: State, batch: ImageBatch, *, as_json: bool, lines: Sequence[int] = ()) -> None:
         self._state = state
-        self._batch = made
+        self._batch = batch
         self._as_json = as_json
         self._lines = lines
         self._notes = dict.fromkeys(state.notes)
-        self._told_at = time.monotonic()
+        self._shown_at = time.monotonic()
         self._done = self._failed = self._removed = self._spilled = 0
         self._paths: list[Path] = []
 
     async def show(self) -> int:
-        """Begin the batch, show what comes of it, and return the exit status."""
-        made = await self._batch
-        before = made.progress
+        """Start the batch, print its outcomes, and return the exit status."""
+        batch = await self._batch
+        before = batch.progress
         requests = "1 request" if before.total == 1 else f"{before.total} requests"
-        begun = f"{made.id}: {requests}, {before.done} done, {made.at_once} at a time"
-        click.echo(begun + time_left(made.eta), err=True)
-        with interruptible(made) as interrupts:
-            async for outcome in made:
+        started = f"{batch.id}: {requests}, {before.done} done, {batch.at_once} at a time"
+        click.echo(started + time_left(batch.eta), err=True)
+        with interruptible(batch) as interrupts:
+            async for outcome in batch:
                 self._show(outcome)
                 self._show_progress()
             await interrupts.wait()
         self._removed = await asyncio.to_thread(_missing, self._paths)
         self._show_end()
-        is_complete = made.progress.done == made.progress.total and not (self._removed or self._spilled)
+        is_complete = batch.progress.done == batch.progress.total and not (self._removed or self._spilled)
         return interrupts.status or (0 if is_complete else 1)
 
     def _show(self, outcome: PictureOutcome) -> None:
@@ -111,7 +111,7 @@ class BatchProgress:
         return f"line {self._lines[index]}" if index < len(self._lines) else f"request {index}"
 
     def _count(self) -> str:
-        """How many requests have ended, those of before a resumption too, and of how many."""
+        """Return how many requests have ended, including before a resume, and how many there are."""
         progress = self._batch.progress
         return f"[{progress.done + progress.failed - self._batch.unread}/{progress.total}]"
 
@@ -125,42 +125,42 @@ class BatchProgress:
 
     def _show_progress(self) -> None:
         now = time.monotonic()
-        if now - self._told_at < _PROGRESS_SECONDS:
+        if now - self._shown_at < _PROGRESS_SECONDS:
             return
-        self._told_at = now
+        self._shown_at = now
         progress = self._batch.progress
         counts = f"{progress.done} of {progress.total} done, {progress.failed} failed"
         click.echo(counts + time_left(self._batch.eta), err=True)
 
     def _show_end(self) -> None:
-        made, progress, removed = self._batch, self._batch.progress, self._removed
-        ended = f"{self._done - removed} made, {self._failed} failed, {made.seconds:.1f} s"
+        batch, progress, removed = self._batch, self._batch.progress, self._removed
+        ended = f"{self._done - removed} generated, {self._failed} failed, {batch.seconds:.1f} s"
         click.echo(ended, err=True)
         if removed:
             images = "1 image was" if removed == 1 else f"{removed} images were"
-            click.echo(f"{images} made and then removed from the folder, by something else.", err=True)
-        if made.cancelled:
-            why = f" {on_gpu(made.running_at_cancel)}" if made.running_at_cancel else ""
-            click.echo(f"The batch is cancelled: {progress.cancelled} were not made.{why}", err=True)
+            click.echo(f"{images} generated and then removed from the folder by something else.", err=True)
+        if batch.cancelled:
+            why = f" {on_gpu(batch.running_at_cancel)}" if batch.running_at_cancel else ""
+            click.echo(f"The batch was cancelled; {progress.cancelled} were not generated.{why}", err=True)
         elif progress.waiting:
-            why = f" {in_our_words(made.cause)}" if made.cause else ""
-            click.echo(f"{progress.waiting} are left.{why} {self._how_to_resume()}", err=True)
+            why = f" {in_our_words(batch.cause)}" if batch.cause else ""
+            click.echo(f"{progress.waiting} remaining.{why} {self._how_to_resume()}", err=True)
         elif removed:
-            click.echo(f"To make what was removed again: {self._how_to_resume()}", err=True)
+            click.echo(f"The removed images can be generated again. {self._how_to_resume()}", err=True)
         for note in self._notes:
             click.echo(note, err=True)
 
 
 def _missing(paths: Sequence[Path]) -> int:
-    """How many files are not there any more."""
+    """Count the files that no longer exist."""
     return sum(not path.exists() for path in paths)
 
 
 def time_left(eta: Eta) -> str:
-    """Such as ", about 40 s left (23 images on this server)"; nothing where nobody can tell."""
+    """Format an ETA, such as ", about 40 s left (23 images on this server)"; "" if it is unknown."""
     return "" if eta.seconds is None else f", {duration(eta.seconds)} left ({eta.basis})"
 
 
 def on_gpu(count: int) -> str:
-    """What is told of pictures that were under way when their batch was cancelled."""
-    return f"{count} may still be finished on the GPU; they are not saved." if count else ""
+    """Return the sentence about images that were in progress when their batch was cancelled."""
+    return f"The GPU may still finish {count}; they are not saved." if count else ""

@@ -1,4 +1,4 @@
-"""A command: its job with a state of its own, and its expected failures as sentences."""
+"""Run a command's coroutine with its own state, and exit with the status that it returns."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["INTERRUPTED", "run"]
 
 INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells have it: 128 and the signal's number."""
+"""The exit status after Ctrl-C, as in shells: 128 plus the signal's number."""
 
 
 def run(settings: Settings, job: Callable[[State], Coroutine[None, None, int]]) -> None:
-    """Do a job, and leave with its exit status; an expected failure becomes a line on stderr and status 1."""
+    """Run a job and exit with its status; an expected error is printed on stderr, with status 1."""
 
-    async def whole() -> int:
+    async def run_and_close() -> int:
         state = State(settings, at_shell=True)
         try:
             return await job(state)
@@ -31,7 +31,7 @@ def run(settings: Settings, job: Callable[[State], Coroutine[None, None, int]]) 
 
     with errors_as_sentences():
         try:
-            status = asyncio.run(whole())
+            status = asyncio.run(run_and_close())
         except KeyboardInterrupt:
             status = INTERRUPTED
     if status:

@@ -1,8 +1,8 @@
-"""The records of a CSV file, strictly: one that is not valid is refused, and takes no other with it.
+"""Read the records of a CSV file strictly: refuse an invalid record without losing the ones after it.
 
-Some programs write a quote that is never closed. Read leniently, all rows up to the next quote become one
-cell. So a record is refused if its quotes do not match, and reading goes on with the line after its first;
-lines that may be the rest of its text are refused as well, up to the first that is a record beyond doubt.
+Some programs write a quote that is never closed. A lenient reader would put all rows up to the next quote
+into one cell. So a record whose quotes do not match is refused, and reading continues with the line after its
+first. Lines that may be the rest of its text are refused too, up to the first that is certainly a record.
 """
 
 import csv
@@ -16,19 +16,19 @@ from vllm_image_mcp.cli.text_lines import Line
 __all__ = ["Record", "csv_records"]
 
 _LONGEST_RECORD: Final = 1_048_576
-"""Characters; a cell has at most 131,072."""
+"""Maximum length in characters; a cell has at most 131,072."""
 
 _RULE: Final = (
-    "Put a cell with quotes, separators or line breaks in double quotes, and write each quote in it twice."
+    "Put a cell with quotes, separators or line breaks in double quotes, and double each quote in it."
 )
-_UNCLOSED: Final = f"A quote that opens a cell of this row is not closed. {_RULE}"
+_UNCLOSED: Final = f"This row opens a quoted cell and does not close it. {_RULE}"
 _SWALLOWS: Final = (
-    "A quoted cell of this row has lines that look like rows of their own; the quote that opens it is "
-    f"probably not closed. {_RULE} Use JSON Lines for prompts with such lines."
+    "A quoted cell of this row contains lines that look like rows; its opening quote is probably not "
+    f"closed. {_RULE} Use JSON Lines for prompts that contain such lines."
 )
-_STRAY: Final = f"A cell that does not begin with a quote has an odd number of them. {_RULE}"
-_TEXT_BEHIND: Final = f"Text follows a quote that closes a cell. {_RULE}"
-_MAYBE_TEXT: Final = "It may be part of the row before it, whose quotes do not match. Correct that row first."
+_STRAY: Final = f"A cell that does not begin with a quote has an odd number of quotes. {_RULE}"
+_TEXT_BEHIND: Final = f"Text follows the closing quote of a cell. {_RULE}"
+_MAYBE_TEXT: Final = "It may be part of the previous row, whose quotes do not match. Correct that row first."
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class Record:
 
     Attributes:
         line: The number of its first line, from 1.
-        cells: As they are written, without their quotes.
-        refusal: Why there are none.
+        cells: The text of its cells, without quotes.
+        refusal: Why there are no cells; None if there are.
     """
 
     line: int
@@ -49,13 +49,13 @@ class Record:
 def csv_records(
     lines: Iterator[Line], separator: str, *, columns: int, is_row: Callable[[Sequence[str]], bool]
 ) -> Iterator[Record]:
-    """The records of some lines; blank ones are left out.
+    """Yield the records of some lines, without blank ones.
 
     Args:
-        lines: Those behind the header.
-        separator: What stands between two cells.
-        columns: How many cells a record has.
-        is_row: Whether some cells are, beyond doubt, a row and not a line of somebody's text.
+        lines: The lines after the header.
+        separator: The character between two cells.
+        columns: The number of cells in a record.
+        is_row: Returns whether cells are certainly a row, not a line of text.
     """
     return iter(_Reader(lines, separator, columns, is_row))
 
@@ -97,7 +97,7 @@ class _Reader:
         return Record(first.number, cells)
 
     def _feed(self, taken: list[Line]) -> Iterator[str]:
-        """The text of the first line, and of as many more as the record has."""
+        """Yield the text of the first line, and of as many more as the record needs."""
         length = len(taken[0].text)
         yield taken[0].text
         while length < _LONGEST_RECORD and (line := self._next()) is not None:
@@ -106,21 +106,21 @@ class _Reader:
             yield line.text or "\n"
 
     def _refuse(self, taken: Sequence[Line], why: str) -> Record:
-        """Refuse a record, and read again what it has taken with it."""
+        """Refuse a record, and put the lines after its first back to be read again."""
         self._again.extendleft(reversed(taken[1:]))
-        # A line whose quotes match is complete, whatever is wrong with it.
+        # A line whose quotes match is complete, whatever else is wrong with it.
         self._in_doubt |= taken[0].text.count('"') % 2 == 1
         return Record(taken[0].number, (), taken[0].refusal or why)
 
     def _doubts(self, taken: Sequence[Line], cells: Sequence[str]) -> str | None:
-        """Why a record that is valid is probably not what was meant."""
+        """Return why a valid record is probably not what its author meant; None if it seems fine."""
         if len(taken) > 1 and self._swallows([line.text for line in taken]):
             return _SWALLOWS
         text = "".join(line.text for line in taken)
         return _STRAY if any(_is_stray(cell, text) for cell in cells) else None
 
     def _swallows(self, lines: Sequence[str]) -> bool:
-        """Whether one of several lines of a record looks like a row."""
+        """Check whether one of several lines of a record looks like a row."""
         first, *middle, last = lines
         opened = len(next(self._parse([first], strict=False))) - 1
         return (
@@ -149,7 +149,7 @@ def _meaning(error: csv.Error) -> str:
 
 
 def _is_stray(cell: str, text: str) -> bool:
-    """Whether a cell has quotes, but none around it; in the text of a quoted one each is doubled."""
+    """Check whether an unquoted cell contains an odd number of quotes."""
     if cell.count('"') % 2 == 0:
         return False
     doubled = cell.replace('"', '""')

@@ -1,4 +1,4 @@
-"""Ctrl-C while a batch runs: once lets what is under way end, twice closes all at once; SIGTERM is once."""
+"""Handle Ctrl-C and SIGTERM while a batch runs: the first signal drains it, the second closes it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["Interrupts", "interruptible"]
 
 
 class Interrupts:
-    """What came while a batch ran.
+    """The signals received while a batch runs.
 
     Attributes:
-        status: The exit status for it, 128 and the signal's number; 0 while nothing came.
+        status: The exit status for the first signal, 128 plus its number; 0 if there was none.
     """
 
     def __init__(self, batch: ImageBatch) -> None:
@@ -32,11 +32,12 @@ class Interrupts:
         self._ending: list[asyncio.Task[object]] = []
 
     def receive(self, number: int) -> None:
-        """A signal has come."""
+        """Drain the batch at the first signal, close it at the second."""
         if not self.status:
             self.status = 128 + number
             click.echo(
-                f"Ending: pictures under way have {DRAIN_SECONDS:.0f} s; Ctrl-C once more closes at once.",
+                f"Stopping: images in progress have {DRAIN_SECONDS:.0f} s to finish. "
+                "Press Ctrl-C again to stop now.",
                 err=True,
             )
             self._ending.append(asyncio.create_task(self._batch.drain(DRAIN_SECONDS)))
@@ -44,16 +45,16 @@ class Interrupts:
             self._ending.append(asyncio.create_task(self._batch.close()))
 
     async def wait(self) -> None:
-        """Wait until what was begun for a signal has ended."""
+        """Wait until the drain or the close that a signal started has ended."""
         await asyncio.gather(*self._ending)
 
 
 @contextmanager
 def interruptible(batch: ImageBatch) -> Generator[Interrupts]:
-    """Take Ctrl-C and SIGTERM, on the event loop that runs, until the block ends."""
+    """Handle Ctrl-C and SIGTERM on the running event loop until the block ends."""
     interrupts, loop = Interrupts(batch), asyncio.get_running_loop()
     taken: list[int] = []
-    # Neither Windows nor a thread beside the main one can do this; there Ctrl-C ends the process as ever.
+    # Not possible on Windows or outside the main thread; there, Ctrl-C ends the process as usual.
     with suppress(NotImplementedError, RuntimeError, ValueError):
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, interrupts.receive, int(number))

@@ -1,4 +1,4 @@
-"""A line of JSON for ``--json``: nothing in it steers a terminal or turns the direction of the text."""
+"""Write JSON on one line, with every character escaped that could control a terminal."""
 
 import json
 import unicodedata
@@ -7,7 +7,7 @@ __all__ = ["json_line"]
 
 
 def json_line(value: object) -> str:
-    """JSON on one line, in which every control, format and bidirectional character is an escape."""
+    """Return JSON on one line, with control, format and bidirectional characters escaped."""
     return "".join(_visible(character) for character in json.dumps(value, ensure_ascii=False))
 
 

@@ -1,4 +1,4 @@
-"""The JSON values of a text: those of one array, or one behind the other, each with its line."""
+"""Read the values of a JSON array, or of JSON values in a row, each with its line number."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -13,36 +13,36 @@ _BLANK: Final = " \t\r\n"
 
 
 class BadJson(ValueError):
-    """Text that is not valid JSON; the message says in which line."""
+    """The text is not valid JSON; the message names the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class JsonValue:
-    """A value with the number of the line in which it begins, from 1."""
+    """A value, and the number of the line it begins on, from 1."""
 
     line: int
     value: object
 
 
 def object_of(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    """An object of JSON; one with a name twice is refused, as nobody knows which value is meant.
+    """Build a dict from a JSON object; refuse a repeated name, as either value could be meant.
 
     Raises:
-        ValueError: A name comes twice.
+        ValueError: A name is repeated.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it gives {shown(twice)} twice")
+        raise ValueError(f"it sets {shown(twice)} twice")
     return found
 
 
 def json_values(text: str) -> Iterator[JsonValue]:
-    """The values of an array, or of a text that has one behind the other.
+    """Yield the values of a JSON array, or of JSON values in a row.
 
     Raises:
-        BadJson: The text is not valid.
+        BadJson: The text is not valid JSON.
     """
     return iter(_Reader(text))
 
@@ -76,9 +76,9 @@ class _Reader:
                 self._move(self._place + 1)
                 self._skip_blank()
                 if self._at("]"):
-                    raise self._bad("a comma stands before the end of the array")
+                    raise self._bad("a comma precedes the end of the array")
             elif not self._at("]"):
-                what = "it ends before its array does" if self._at("") else "a comma is missing"
+                what = "the array is not closed" if self._at("") else "a comma is missing"
                 raise self._bad(what)
         self._move(self._place + 1)
 

@@ -1,18 +1,18 @@
-"""A model card: a profile as the command `models` prints it, in three lines or whole with its sources."""
+"""Format a model profile for the `models` command: in three lines, or in full with its sources."""
 
 from collections.abc import Iterator
 from textwrap import fill
 
 from vllm_image_core.models.profile import Profile
 
-__all__ = ["brief", "whole"]
+__all__ = ["brief", "full"]
 
 _WIDTH = 100
 _NAME = 28
 
 
 def brief(profile: Profile) -> str:
-    """The model's usual settings, memory and sizes."""
+    """Return three lines: the model's name, its default settings and memory, and its sizes."""
     settings = f"{profile.type}, {profile.default_steps} steps, guidance {profile.default_guidance_scale:g}"
     return (
         f"{profile.model}\n  {settings}, {profile.default_size}, {_memory(profile)}{_editing(profile)}\n"
@@ -20,8 +20,8 @@ def brief(profile: Profile) -> str:
     )
 
 
-def whole(profile: Profile) -> str:
-    """Everything that is known of the model, each fact with its source below it."""
+def full(profile: Profile) -> str:
+    """Return all facts about the model, each with its source below it."""
     return "\n".join([profile.model, *_lines(profile)])
 
 
@@ -33,7 +33,7 @@ def _lines(profile: Profile) -> Iterator[str]:
 
 
 def _facts(profile: Profile) -> Iterator[tuple[str, str]]:
-    """The profile's keys that have a value, as text, in the profile's own order."""
+    """Yield the profile's fields that have a value, as text, in their order."""
     for name in type(profile).model_fields:
         value: object = getattr(profile, name)
         if name not in {"model", "sources"} and value not in (None, (), {}):
@@ -77,7 +77,7 @@ def _sizes(profile: Profile) -> str:
 
 def _memory(profile: Profile) -> str:
     return (
-        "memory not known" if profile.estimated_vram_gb is None else f"about {profile.estimated_vram_gb:g} GB"
+        "memory unknown" if profile.estimated_vram_gb is None else f"about {profile.estimated_vram_gb:g} GB"
     )
 
 
@@ -85,7 +85,7 @@ def _editing(profile: Profile) -> str:
     if not profile.max_input_images:
         return ""
     what = "edits" if profile.text_to_image else "only edits"
-    many = "pictures" if profile.max_input_images > 1 else "picture"
+    many = "images" if profile.max_input_images > 1 else "image"
     return f", {what} up to {profile.max_input_images} {many}"
 
 

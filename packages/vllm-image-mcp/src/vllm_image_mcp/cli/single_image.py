@@ -1,4 +1,4 @@
-"""One picture on its way, at a shell: a batch of one, so that what a command leaves can be made later."""
+"""Run one image as a batch of one, so that `resume` can finish it later, and print the result."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 from vllm_image_core.batches.worker_pool import Done, Failed
+from vllm_image_core.text import path_text
 
 from vllm_image_mcp.cli.command import INTERRUPTED
 from vllm_image_mcp.cli.interrupts import interruptible
@@ -21,41 +22,42 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.state import State
 
-__all__ = ["generate_at_shell"]
+__all__ = ["generate_at_shell", "show_image"]
 
 PROGRESS_SECONDS: Final = 5.0
+"""Time between two lines of progress on stderr."""
 
 
 async def generate_at_shell(state: State, request: ImageRequest, *, fresh: bool) -> GeneratedImage | int:
-    """Make a picture, and tell on stderr that it is on its way; where it is not made, the exit status.
+    """Generate an image and show progress on stderr; return the exit status if it was interrupted.
 
-    A server or a folder that is away is told at once, and the picture is taken out of the queue.
+    If the server or the output folder is unavailable, the error is raised at once and the image is cancelled.
 
     Args:
-        state: What the command works with.
-        request: The picture.
-        fresh: Whether it is made anew, also when it was made with that seed before.
+        state: The command's state.
+        request: The request for the image.
+        fresh: Generate again even if an image with this seed already exists.
 
     Raises:
-        InvalidRequest: The request does not fit the model.
-        ImageError: The picture cannot be saved.
-        OmniError: The server refused, failed, or did not answer.
+        InvalidRequest: The model does not accept the request.
+        ImageError: The image cannot be saved.
+        OmniError: The server refused the request, failed, or did not answer.
     """
     state.check_folder()
     batch = state.studio.batch([request], fresh=fresh)
     paused = asyncio.Event()
 
-    def hear(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if event.kind == "paused":
             paused.set()
 
-    batch.listen(hear)
+    batch.listen(on_event)
     await batch
     with interruptible(batch) as interrupts:
         outcome = await _first_of(batch, paused)
         await interrupts.wait()
     if outcome is not None:
-        await batch.wait()  # until its end is written down, too
+        await batch.wait()  # until its outcome is in the journal, too
     match outcome:
         case Done(value=image):
             return image
@@ -65,22 +67,40 @@ async def generate_at_shell(state: State, request: ImageRequest, *, fresh: bool)
             await batch.cancel()
             raise trouble
         case _:
-            click.echo(f"It was not made. {how_to_resume(batch.id)}", err=True)
+            click.echo(f"The image was not generated. {how_to_resume(batch.id)}", err=True)
             return interrupts.status or INTERRUPTED
 
 
 async def _first_of(batch: ImageBatch, paused: asyncio.Event) -> PictureOutcome | None:
-    """The outcome; None where there is none, or the batch waits for something that is away."""
+    """Wait for the outcome; return None if there is none, or if the batch pauses for an outage."""
     outcome = asyncio.ensure_future(anext(aiter(batch), None))
-    away = asyncio.ensure_future(paused.wait())
+    pause = asyncio.ensure_future(paused.wait())
     try:
-        while not (outcome.done() or away.done()):
-            await asyncio.wait({outcome, away}, timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if not (outcome.done() or away.done()):
+        while not (outcome.done() or pause.done()):
+            await asyncio.wait(
+                {outcome, pause}, timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not (outcome.done() or pause.done()):
                 left = "" if batch.eta.seconds is None else f", {batch.eta}"
-                click.echo(f"{batch.id}: on its way{left}", err=True)
+                click.echo(f"{batch.id}: in progress{left}", err=True)
         return outcome.result() if outcome.done() else None
     finally:
-        for each in (outcome, away):
+        for each in (outcome, pause):
             each.cancel()
-        await asyncio.wait({outcome, away})
+        await asyncio.wait({outcome, pause})
+
+
+def show_image(image: GeneratedImage, *, notes: tuple[str, ...]) -> None:
+    """Print the path of a saved image, its main settings, and the notes of the program and of the image."""
+    click.echo(path_text(image.path))
+    facts = {
+        "size": image.request.size,
+        "seed": image.seed,
+        "model": image.model,
+        "steps": image.request.num_inference_steps,
+        "time": f"{image.seconds:.2f} s",
+    }
+    for name, fact in facts.items():
+        click.echo(f"  {name:<6} {fact}")
+    for note in (*notes, *image.notes):
+        click.echo(f"  note   {note.replace('Use fresh', 'Use --fresh')}")

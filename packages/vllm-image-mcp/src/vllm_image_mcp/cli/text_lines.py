@@ -1,4 +1,4 @@
-"""The lines of a text file, numbered and bounded, in UTF-8 or in what its byte order mark says."""
+"""Read a text file line by line, with limits on length, in UTF-8 or as its byte order mark says."""
 
 import codecs
 import io
@@ -12,16 +12,16 @@ NOT_UTF8: Final = "It is not UTF-8 text. Save the file as UTF-8 (in Excel: CSV U
 _NOT_UTF16: Final = "It is not valid UTF-16 text. Save the file as UTF-8 (in Excel: CSV UTF-8)."
 
 _LONGEST_LINE: Final = 1_048_576
-"""Characters; a prompt has at most 20,000. Nothing of a longer line is kept."""
+"""Maximum length in characters; a prompt has at most 20,000. The text of a longer line is dropped."""
 
 _LONGEST_PROMPT: Final = 20_000
 
 _HEAD: Final = 4_096
-"""Bytes by which a file is told to be text."""
+"""Number of bytes that are checked to decide whether the file is text."""
 
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: this mark begins with that of UTF-16
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -46,7 +46,7 @@ _MARK: Final = "\ufeff"
 
 
 class NotText(Exception):
-    """A file that is not text, or not in an encoding that can be recognized; the message says what to do."""
+    """The file is not text, or its encoding cannot be recognized; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ class Line:
     """One line.
 
     Attributes:
-        number: From 1.
-        text: With its end, LF; empty if the line was too long to be kept.
-        refusal: Why it cannot be used.
+        number: Its number, from 1.
+        text: Its text with a final LF; empty if the line was too long.
+        refusal: Why it cannot be used; None if it can.
     """
 
     number: int
@@ -65,16 +65,16 @@ class Line:
 
 
 class TextLines:
-    """The lines of a file; LF, CRLF and CR end one.
+    """Iterate over the lines of a file; a line ends with LF, CRLF or CR.
 
     Args:
-        file: Read from where it stands; it stays open.
+        file: The file, read from its current position; it stays open.
 
     Attributes:
-        beginning: The first few characters, without blank ones.
+        beginning: The first characters, without leading white space.
 
     Raises:
-        NotText: It is a file of another kind, or in UTF-16 without a byte order mark.
+        NotText: The file is not text, or is UTF-16 without a byte order mark.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -97,14 +97,14 @@ class TextLines:
             if len(text) >= _LONGEST_LINE and not text.endswith("\n"):
                 yield Line(number, "", _too_long(self._skip(len(text))))
             else:
-                # Files that were put together have marks within.
+                # Concatenated files contain byte order marks.
                 yield Line(number, text.removeprefix(_MARK), self._refusal(text))
 
     def read(self, most: int) -> str | None:
-        """All of the text; None if it has more than so many characters.
+        """Return all text; None if it has more than ``most`` characters.
 
         Raises:
-            NotText: A part of it cannot be decoded.
+            NotText: Part of the text cannot be decoded.
         """
         text = self._text.read(most + 1)
         if refusal := self._refusal(text):
@@ -117,14 +117,14 @@ class TextLines:
         return None if _is_utf8(text) else NOT_UTF8
 
     def _skip(self, length: int) -> int:
-        """Go to the end of a line without keeping it, and return its length."""
+        """Skip the rest of a line, and return the length of the line."""
         while (more := self._text.readline(_LONGEST_LINE)) and not more.endswith("\n"):
             length += len(more)
         return length + len(more.rstrip("\n"))
 
 
 class _Rejoined(io.RawIOBase):
-    """A file with what was read of it already put back; a pipe cannot seek."""
+    """A file with its first bytes put back, as a pipe cannot seek."""
 
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         self._head = head
@@ -154,7 +154,7 @@ def _too_long(length: int) -> str:
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether all bytes were; those that were not stand as halves of surrogate pairs."""
+    """Check whether all bytes were valid UTF-8; invalid ones were read as lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

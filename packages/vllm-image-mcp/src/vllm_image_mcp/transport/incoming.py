@@ -1,4 +1,4 @@
-"""Incoming: a host's line, read as a message, or what to answer when it cannot be read as one."""
+"""Parse a line from the host into an MCP message, or into the error to send back."""
 
 import codecs
 import json
@@ -27,19 +27,19 @@ _CAUSES: Final = {
     "recursion limit": "it is nested too deeply",
     "number out of range": "a number is too long",
 }
-"""What the parser says of what JSON allows and no Python text or number holds, in other words."""
+"""Plain words for parser errors about valid JSON that Python cannot represent."""
 _NO_OBJECT: Final = "A message must be a JSON object."
 _ANSWERS: Final = frozenset({"result", "error"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
-    """A line that is not a message.
+    """A line that is not a valid message.
 
     Attributes:
-        code: The error's number in JSON-RPC.
-        why: What is wrong with it, and what is allowed.
-        ids: The ids of the requests in it, as they are written in the line.
+        code: The JSON-RPC error code.
+        why: What is wrong with the line, and what is allowed.
+        ids: The ids of the requests in the line, as written there.
     """
 
     code: int
@@ -47,13 +47,13 @@ class Unreadable:
     ids: tuple[bytes, ...] = ()
 
     def replies(self) -> list[bytes]:
-        """One error for each request in it, as lines; none if no id can be read."""
+        """Return one error line for each request in it; none if no id can be read."""
         error = json.dumps({"code": self.code, "message": self.why}).encode()
         return [b'{"jsonrpc":"2.0","id":' + each + b',"error":' + error + b"}\n" for each in self.ids]
 
 
 def read_message(line: bytes) -> JSONRPCMessage | Unreadable | None:
-    """Read one line; None if it is empty. A byte order mark at its beginning is ignored."""
+    """Parse one line; None if it is empty. A leading byte order mark is ignored."""
     line = line.removeprefix(codecs.BOM_UTF8).strip()
     if not line:
         return None
@@ -67,7 +67,7 @@ def read_message(line: bytes) -> JSONRPCMessage | Unreadable | None:
 
 
 def _misread(line: bytes, message: JSONRPCMessage) -> Unreadable | None:
-    """A request that passes for something else: for a notification by its id, for an answer by its fields."""
+    """Detect a request that was parsed as something else, because of its id or its other fields."""
     if isinstance(message, JSONRPCNotification):
         if b"id" not in line and b"\\u" not in line:
             return None
@@ -96,7 +96,7 @@ def _unreadable(line: bytes, error: ValidationError) -> Unreadable:
 
 
 def _encoding_problem(line: bytes, error: ValidationError) -> str:
-    """Why a line is not JSON in UTF-8; empty if it is."""
+    """Say why a line is not JSON in UTF-8; "" if it is."""
     try:
         line.decode()
     except UnicodeDecodeError as cause:
@@ -109,7 +109,7 @@ def _encoding_problem(line: bytes, error: ValidationError) -> str:
 
 
 def _problem(error: ValidationError) -> tuple[int, str]:
-    """What keeps JSON from being a request, the first thing first."""
+    """Return the code and the text of the first thing that keeps JSON from being a request."""
     wrong = {
         str(each["loc"][1])
         for each in error.errors(include_url=False, include_input=False)
@@ -125,9 +125,9 @@ def _problem(error: ValidationError) -> tuple[int, str]:
 
 
 def _objects(line: bytes) -> list[dict[str, bytes]]:
-    """The members of a message, or of each message of a batch: scalars as they are written, others empty.
+    """Return the members of a message, or of each message in a batch; values that are not scalars are empty.
 
-    It reads what no parser reads: nesting of any depth, numbers of any length, strings of any content.
+    It accepts what parsers refuse: nesting of any depth, numbers of any length, strings of any content.
     """
     level, depth = 2 if line.startswith(b"[") else 1, 0
     members: list[list[bytes]] = []
@@ -143,7 +143,7 @@ def _objects(line: bytes) -> list[dict[str, bytes]]:
 
 
 def _members(tokens: list[bytes]) -> dict[str, bytes]:
-    """The members of an object from its own tokens, without those inside of its values."""
+    """Return the members of an object from its own tokens, without those inside its values."""
     found: dict[str, bytes] = {}
     for name, colon, value in zip(tokens, tokens[1:], tokens[2:], strict=False):
         if colon == b":" and name.startswith(b'"'):
@@ -159,7 +159,7 @@ def _name(token: bytes) -> str:
 
 
 def _ids(objects: list[dict[str, bytes]]) -> tuple[bytes, ...]:
-    """The ids that can be repeated in an answer; an answer of the host itself is not answered."""
+    """Return the ids that can be answered; a host's own answer is not answered."""
     return tuple(
         each["id"]
         for each in objects

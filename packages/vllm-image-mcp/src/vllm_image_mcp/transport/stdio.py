@@ -1,4 +1,4 @@
-"""MCP over stdin and stdout: lines in, lines out, until the host closes either of them."""
+"""Exchange MCP messages with a host over stdin and stdout, one per line, from two threads."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ _logger = logging.getLogger(__name__)
 _CHUNK: Final = 65_536
 _LEAST_FD: Final = 3
 _LAST_WORDS_SECONDS: Final = 2.0
-"""How long a host may take to read what is still to be written at the end."""
+"""How long the host may take at the end to read pending messages."""
 
 _ENDLESS: Final = frozenset({"subscriptions/listen"})
-"""Requests that are answered when the connection ends, and not before."""
+"""Requests that are answered only when the connection ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pipes:
-    """The file descriptors of a host.
+    """The file descriptors of the connection to a host.
 
     Attributes:
-        incoming: Where its lines are read.
-        outgoing: Where ours are written.
+        incoming: Where messages of the host are read.
+        outgoing: Where messages to the host are written.
     """
 
     incoming: int
@@ -65,7 +65,7 @@ class Pipes:
 
     @classmethod
     def private(cls) -> Pipes:
-        """Take stdin and stdout for the host alone: whatever else reads finds an end, what is printed is log.
+        """Reserve stdin and stdout for the host; other readers get end of file, and prints go to stderr.
 
         Raises:
             OSError: One of them is closed.
@@ -88,17 +88,17 @@ class Pipes:
 
 
 class StdioHost:
-    """A host at the other ends of two pipes.
+    """The host at the other end of two pipes.
 
-    Both are served by threads of their own, which never keep the process alive.
+    Each pipe has a daemon thread, which does not keep the process alive.
 
     Args:
-        pipes: Where the host is.
+        pipes: The pipes of the host.
         on_answer: Called once, after the first answer was written.
 
     Attributes:
-        incoming: The host's messages, as the SDK reads them; at its end when the host has closed a pipe.
-        outgoing: Where the SDK writes its messages.
+        incoming: The stream from which the SDK reads messages; it ends when the host closes a pipe.
+        outgoing: The stream to which the SDK writes messages.
     """
 
     def __init__(self, pipes: Pipes, *, on_answer: Callable[[], object]) -> None:
@@ -119,22 +119,22 @@ class StdioHost:
         self.outgoing, self._leaving = anyio.create_memory_object_stream[SessionMessage](0)
 
     def open(self) -> None:
-        """Begin to read and to write."""
+        """Start the threads that read and write."""
         for work in (self._read, self._write):
             threading.Thread(target=work, name=f"stdio{work.__name__}", daemon=True).start()
 
     def end(self) -> None:
-        """Read no more; the SDK takes it as the end of the connection."""
+        """Stop reading, which the SDK takes as the end of the connection."""
         self._arrived.close()
 
     async def wait_for_replies(self, seconds: float) -> None:
-        """Wait until every request has its answer, at most so long."""
+        """Wait until every request is answered, for at most ``seconds``."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._quiet.wait()
 
     async def write_all(self) -> None:
-        """Write what the SDK has to say, until it has closed its end."""
+        """Write the SDK's messages until it closes its stream."""
         async with self._leaving:
             async for each in self._leaving:
                 if not self._is_progress_of_a_cancelled_call(each.message):
@@ -143,7 +143,7 @@ class StdioHost:
                     self._settle(each.message.id)
 
     def _is_progress_of_a_cancelled_call(self, message: JSONRPCMessage) -> bool:
-        """Whether it was on its way when the call was cancelled; the host does not want it any more."""
+        """Check for progress of a call that was cancelled meanwhile, which the host no longer expects."""
         return (
             isinstance(message, JSONRPCNotification)
             and message.method == "notifications/progress"
@@ -159,7 +159,7 @@ class StdioHost:
             self._quiet.clear()
 
     def _forget(self, request_id: RequestId | None) -> ProgressToken | None:
-        """A request will get no answer any more, or has it; return its progress token."""
+        """Drop a request that is answered or will not be, and return its progress token."""
         token = None if request_id is None else self._unanswered.pop(request_id, None)
         if not self._unanswered:
             self._quiet.set()
@@ -179,12 +179,14 @@ class StdioHost:
         await written
 
     def _take(self, read: JSONRPCMessage | Unreadable, arrival: Arrival) -> None:
-        """Pass a message on to the SDK; answer what is not one."""
+        """Pass a message to the SDK, or answer an invalid one with an error."""
         if isinstance(read, Unreadable):
             for reply in (replies := read.replies()):
                 self._lines.put((reply, None))
             if not replies:
-                _logger.warning("A line of the host is left out, as it has no id to answer to. %s", read.why)
+                _logger.warning(
+                    "Ignored an invalid line from the host, which has no id to answer. %s", read.why
+                )
             return
         if isinstance(read, JSONRPCRequest):
             self._expect(read)
@@ -200,12 +202,12 @@ class StdioHost:
             written.set_result(None)
 
     def _lose(self) -> None:
-        """The host has closed its end of stdout: nothing that it still sends could be answered."""
+        """End the connection after the host has closed stdout, as nothing can be answered."""
         self._closed = True
         self.end()
 
     def _read(self) -> None:
-        """In a thread: read lines until there are no more."""
+        """Read lines until end of file, in a thread."""
         rest = bytearray()
         while chunk := _read_some(self._pipes):
             arrival = Arrival(time.monotonic())
@@ -222,7 +224,7 @@ class StdioHost:
             self._call(self._take, read, arrival)
 
     def _write(self) -> None:
-        """In a thread: write lines until told to stop; once the host has gone, they are dropped."""
+        """Write queued lines, in a thread; drop them once the host is gone."""
         lost = False
         while item := self._lines.get():
             line, written = item
@@ -231,20 +233,20 @@ class StdioHost:
                     _write_whole(self._pipes.outgoing, line)
                 except OSError as error:
                     lost = True
-                    _logger.info("The host has closed stdout: %s", error)
+                    _logger.info("The host closed stdout: %s", error)
                     self._call(self._lose)
             if written is not None:
                 self._call(self._resolve, written)
 
     def _call(self, function: Callable[..., None], *args: object) -> None:
-        """Call a function on the event loop; after its end, nobody is interested any more."""
+        """Call a function on the event loop, unless the loop is closed."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *args)
 
 
 @asynccontextmanager
 async def host_on_stdio(*, on_answer: Callable[[], object]) -> AsyncGenerator[StdioHost]:
-    """Talk to the host that started this process; when it ends, what is still to be said is written.
+    """Connect to the host that started this process; on exit, write the pending messages.
 
     Args:
         on_answer: Called once, after the first answer was written.
@@ -265,11 +267,11 @@ async def host_on_stdio(*, on_answer: Callable[[], object]) -> AsyncGenerator[St
 
 
 def _line_of(message: JSONRPCMessage) -> bytes:
-    """A message as a line; an answer that cannot be written as one is an error instead."""
+    """Serialize a message as a line; replace an answer that cannot be serialized with an error."""
     try:
         return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
     except ValueError:
-        _logger.exception("A message cannot be written as JSON")
+        _logger.exception("Cannot write a message as JSON")
     if not isinstance(message, JSONRPCResponse):
         return b""
     error = ErrorData(code=INTERNAL_ERROR, message="The answer cannot be written as JSON.")
@@ -277,7 +279,7 @@ def _line_of(message: JSONRPCMessage) -> bytes:
 
 
 def _copy_descriptor(fd: int) -> int:
-    """A copy of a file descriptor beyond those of the standard streams."""
+    """Duplicate a file descriptor to a number above those of the standard streams."""
     if sys.platform == "win32":
         return os.dup(fd)
     import fcntl  # noqa: PLC0415 - not on Windows
@@ -286,12 +288,12 @@ def _copy_descriptor(fd: int) -> int:
 
 
 def _read_some(pipes: Pipes) -> bytes:
-    """The next bytes; none at the end, or when the host has closed either pipe."""
+    """Read the next bytes; b"" at end of file, or if the host has closed either pipe."""
     while True:
         if sys.platform == "linux":
             waiting = select.poll()
             waiting.register(pipes.incoming, select.POLLIN)
-            waiting.register(pipes.outgoing, 0)  # only whether nobody reads it any more
+            waiting.register(pipes.outgoing, 0)  # only to learn that the host has closed it
             if pipes.outgoing in dict(waiting.poll()):
                 return b""
         try:
@@ -303,7 +305,7 @@ def _read_some(pipes: Pipes) -> bytes:
 
 
 def _is_open(fd: int) -> bool:
-    """Whether somebody still reads what is written; where that cannot be known, writing finds it out."""
+    """Check whether the host still has a pipe open; True if that cannot be known before writing."""
     if sys.platform != "linux":
         return True
     asking = select.poll()

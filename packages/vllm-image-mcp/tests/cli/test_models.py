@@ -59,7 +59,7 @@ def test_one_s_own_profiles_can_stand_in_the_environment(mine: Path, monkeypatch
 
 def test_a_right_file_is_told_to_be_right(mine: Path) -> None:
     result = run("models", "--check", str(mine))
-    assert (result.exit_code, result.output) == (0, "acme/painter is right.\n")
+    assert (result.exit_code, result.output) == (0, "acme/painter: the profile is valid.\n")
 
 
 def test_a_wrong_file_is_told_with_the_key_and_what_is_allowed(broken: Path) -> None:
@@ -88,3 +88,19 @@ def test_a_quality_that_is_none_is_refused_with_those_that_are() -> None:
     result = run("generate", "--quality", "fast", "a fox")
     assert result.exit_code == 2
     assert "'draft', 'standard', 'best'" in result.output
+
+
+def test_the_models_that_are_known_are_listed_with_their_settings() -> None:
+    result = run("models")
+    assert (result.exit_code, result.stderr) == (0, "")
+    names = [line for line in result.stdout.splitlines() if not line.startswith(" ")]
+    assert {
+        "Qwen/Qwen-Image",
+        "Qwen/Qwen-Image-2512",
+        "Tongyi-MAI/Z-Image",
+        "Tongyi-MAI/Z-Image-Turbo",
+        "black-forest-labs/FLUX.2-klein-4B",
+        "black-forest-labs/FLUX.2-klein-9B",
+    } < set(names)
+    assert "  distilled, 4 steps, guidance 1, 1024x1024, about 16 GB" in result.stdout
+    assert "16:9 1664x928" in result.stdout

@@ -7,7 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.item_states import PictureOutcome
 
 DEADLINE_SECONDS = 60
+Run = Callable[..., Result]
+
 SMALL = ("--width", "64", "--height", "64")
 
 
@@ -38,7 +40,7 @@ _BAD_JSON = b"""{"prompt": "a fox"}
 """
 
 
-def run(folder: Path, *arguments: str, url: str | None = None) -> Result:
+def run_in(folder: Path, *arguments: str, url: str | None = None) -> Result:
     server = ("--demo",) if url is None else ("--vllm-url", url)
     return CliRunner().invoke(
         main, [arguments[0], *server, "--output-dir", str(folder / "made"), *arguments[1:]]
@@ -50,14 +52,76 @@ def objects(result: Result) -> list[dict[str, object]]:
 
 
 def only_batch(folder: Path) -> str:
-    [each] = objects(run(folder, "batches", "--json"))
+    [each] = objects(run_in(folder, "batches", "--json"))
     return str(each["id"])
+
+
+def test_a_batch_makes_a_picture_for_each_line(run: Run, omni: "OmniServer", tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_bytes(
+        "\ufeffa red fox\r\n\r\n  an owl  \r\nein Fuchs im Schnee ❄️\r\n".encode()
+    )
+    result = run("batch", "--vllm-url", omni.url, "prompts.txt", *SMALL, "--steps", "2")
+    assert result.exit_code == 0, result.stderr
+    assert [sent["prompt"] for sent in omni.requests] == ["a red fox", "an owl", "ein Fuchs im Schnee ❄️"]
+    assert {sent["num_inference_steps"] for sent in omni.requests} == {2}
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["[1/3]", "[2/3]", "[3/3]"]
+    assert {line.split()[1] for line in lines} == {
+        str(path) for path in (tmp_path / "generated_images").glob("*.png")
+    }
+    assert "3 generated, 0 failed" in result.stderr
+
+
+def test_a_line_that_fails_is_named_by_its_number_in_the_file_and_stops_nothing(
+    run: Run, omni: "OmniServer", tmp_path: Path
+) -> None:
+    omni.failures["an owl"] = (400, "no owls here")
+    (tmp_path / "prompts.txt").write_text("a red fox\n\nan owl\na hare\n")
+    result = run("batch", "--vllm-url", omni.url, "prompts.txt", *SMALL)
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 2
+    assert "line 3 failed: " in result.stderr
+    assert "no owls here" in result.stderr
+    assert "2 generated, 1 failed" in result.stderr
+
+
+def test_a_batch_may_come_from_standard_input_and_be_longer_than_that_of_a_tool(
+    run: Run, omni: "OmniServer"
+) -> None:
+    prompts = "\n".join(f"fox {number}" for number in range(21)).encode()
+    result = run("batch", "--vllm-url", omni.url, "-", *SMALL, stdin=prompts)
+    assert result.exit_code == 0, result.stderr
+    assert len(omni.requests) == 21
+
+
+def test_the_notes_of_a_batch_are_told_once(run: Run, omni: "OmniServer", tmp_path: Path) -> None:
+    omni.runs("acme/painter")
+    (tmp_path / "prompts.txt").write_text("a red fox\nan owl\n")
+    result = run("batch", "--vllm-url", omni.url, "prompts.txt", *SMALL)
+    assert result.stderr.count("Model 'acme/painter' is not in the known profiles.") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "prompts.txt contains no prompts; write one on each line."),
+        (b"\xef\xbb\xbf \r\n\n", "prompts.txt contains no prompts; write one on each line."),
+        ("ein Füchslein".encode("latin-1"), "prompts.txt is not UTF-8 text; save it as UTF-8"),
+    ],
+)
+def test_a_file_without_prompts_is_a_usage_error(
+    run: Run, tmp_path: Path, content: bytes, words: str
+) -> None:
+    (tmp_path / "prompts.txt").write_bytes(content)
+    result = run("batch", "--demo", "prompts.txt")
+    assert result.exit_code == 2
+    assert words in result.stderr
 
 
 def test_a_csv_file_has_parameters_for_each_row(tmp_path: Path, omni: "OmniServer") -> None:
     rows = 'prompt,steps,Seed,width,height\r\n"a fox, red",2,7,64,64\r\n\r\nan owl,,,80,64\r\n'
     (tmp_path / "rows.csv").write_bytes(b"\xef\xbb\xbf" + rows.encode())
-    result = run(tmp_path, "batch", str(tmp_path / "rows.csv"), "--steps", "3", "--json", url=omni.url)
+    result = run_in(tmp_path, "batch", str(tmp_path / "rows.csv"), "--steps", "3", "--json", url=omni.url)
     assert result.exit_code == 0, result.stderr
     sent = sorted((each["prompt"], each["size"], each["num_inference_steps"]) for each in omni.requests)
     assert sent == [("a fox, red", "64x64", 2), ("an owl", "80x64", 3)]
@@ -72,8 +136,8 @@ def test_json_escapes_what_would_steer_the_terminal(tmp_path: Path, omni: "OmniS
     prompt = "a fox\u202e\u200b\u2066 雪"
     (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": prompt, **_small()}), "utf-8")
     results = [
-        run(tmp_path, "batch", str(tmp_path / "rows.jsonl"), "--json", url=omni.url),
-        run(tmp_path, "batches", "--json"),
+        run_in(tmp_path, "batch", str(tmp_path / "rows.jsonl"), "--json", url=omni.url),
+        run_in(tmp_path, "batches", "--json"),
     ]
     for result in results:
         assert result.exit_code == 0, result.stderr
@@ -84,7 +148,7 @@ def test_json_escapes_what_would_steer_the_terminal(tmp_path: Path, omni: "OmniS
 def test_json_lines_have_parameters_for_each_row(tmp_path: Path, omni: "OmniServer") -> None:
     rows = [{"prompt": "a fox", "seed": 7, **_small()}, {"prompt": "an owl", "tag": "night", **_small()}]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    result = run(tmp_path, "batch", str(tmp_path / "rows.jsonl"), url=omni.url)
+    result = run_in(tmp_path, "batch", str(tmp_path / "rows.jsonl"), url=omni.url)
     assert result.exit_code == 0, result.stderr
     assert sorted(each["prompt"] for each in omni.requests) == ["a fox", "an owl"]
 
@@ -96,7 +160,7 @@ def test_the_time_left_is_told_with_what_it_rests_on(
     told: list[list[str]] = []
     for animal in ("fox", "owl"):
         (tmp_path / "prompts.txt").write_text(f"a {animal}\na red {animal}\n")
-        result = run(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url)
+        result = run_in(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url)
         assert result.exit_code == 0, result.stderr
         told.append(result.stderr.splitlines())
     assert re.search(
@@ -138,7 +202,7 @@ def test_i10_bad_rows_are_named_by_their_line_and_the_others_are_made(
     tmp_path: Path, name: str, content: bytes, refusals: dict[int, str]
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    result = run(tmp_path, "batch", str(tmp_path / name), *SMALL)
+    result = run_in(tmp_path, "batch", str(tmp_path / name), *SMALL)
     assert result.exit_code == 1
     told = {int(line.split()[1]): line for line in result.stderr.splitlines() if line.startswith("line ")}
     assert {line: words in told.get(line, "") for line, words in refusals.items()} == dict.fromkeys(
@@ -155,7 +219,7 @@ def test_i10_a_line_of_a_hundred_megabytes_is_refused_and_never_held(tmp_path: P
         for _ in range(100):
             file.write(b"x" * 1_000_000)
         file.write(b'\n{"prompt": "an owl"}\n')
-    result = run(tmp_path, "batch", str(path), *SMALL)
+    result = run_in(tmp_path, "batch", str(path), *SMALL)
     assert "line 2 refused: " in result.stderr
     assert len(result.output) < 3_000
     assert len(list((tmp_path / "made").glob("*.png"))) == 2
@@ -163,13 +227,13 @@ def test_i10_a_line_of_a_hundred_megabytes_is_refused_and_never_held(tmp_path: P
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("a,b\n1,2\n", "has a column 'a'"), ("width\n64\n", "no column prompt"), ("\n", "no header")],
+    [("a,b\n1,2\n", "has an unknown column 'a'"), ("width\n64\n", "no prompt column"), ("\n", "no header")],
 )
 def test_a_csv_file_without_a_usable_header_is_a_usage_error(
     tmp_path: Path, content: str, words: str
 ) -> None:
     (tmp_path / "rows.csv").write_text(content, encoding="utf-8")
-    result = run(tmp_path, "batch", str(tmp_path / "rows.csv"))
+    result = run_in(tmp_path, "batch", str(tmp_path / "rows.csv"))
     assert result.exit_code == 2
     assert words in result.stderr
 
@@ -178,30 +242,30 @@ def test_a_seed_is_counted_up_from_row_to_row_but_for_rows_with_their_own(
     tmp_path: Path, omni: "OmniServer"
 ) -> None:
     (tmp_path / "rows.csv").write_text("prompt,seed\na,\nb,5\nc,\n", encoding="utf-8")
-    result = run(tmp_path, "batch", str(tmp_path / "rows.csv"), "--seed", "100", *SMALL, url=omni.url)
+    result = run_in(tmp_path, "batch", str(tmp_path / "rows.csv"), "--seed", "100", *SMALL, url=omni.url)
     assert result.exit_code == 0, result.stderr
     assert {each["prompt"]: each["seed"] for each in omni.requests} == {"a": 100, "b": 5, "c": 102}
 
 
 def test_batches_are_listed_resumed_and_cancelled_by_their_id(tmp_path: Path, omni: "OmniServer") -> None:
     (tmp_path / "prompts.txt").write_text("a fox\nan owl\n", encoding="utf-8")
-    assert run(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url).exit_code == 0
+    assert run_in(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url).exit_code == 0
     name = only_batch(tmp_path)
-    listed = run(tmp_path, "batches").stdout
+    listed = run_in(tmp_path, "batches").stdout
     assert name in listed
     assert "done" in listed
     assert "2/2" in listed
-    again = run(tmp_path, "resume", name, "--json", url=omni.url)
+    again = run_in(tmp_path, "resume", name, "--json", url=omni.url)
     assert (again.exit_code, again.stdout) == (0, "")
-    assert run(tmp_path, "cancel", name).stdout == f"{name} done: 2 done, 0 failed, 0 cancelled\n"
+    assert run_in(tmp_path, "cancel", name).stdout == f"{name} done: 2 done, 0 failed, 0 cancelled\n"
     assert len(omni.requests) == 2
 
 
 @pytest.mark.parametrize("command", ["resume", "cancel"])
 def test_an_id_that_is_not_known_is_one_line_on_stderr(tmp_path: Path, command: str) -> None:
-    result = run(tmp_path, command, "batch_0")
+    result = run_in(tmp_path, command, "batch_0")
     assert result.exit_code == 1
-    assert "Batch 'batch_0' is not known here. `vllm-image-mcp batches` tells those of" in result.stderr
+    assert "Batch 'batch_0' is not known here. `vllm-image-mcp batches` lists the batches in" in result.stderr
 
 
 @pytest.fixture
@@ -230,16 +294,16 @@ def test_a_signal_lets_what_is_under_way_end_and_tells_how_to_go_on(
     assert shell.stderr is not None
     shell.send_signal(number)
     heard = ""
-    while "Ending" not in heard:
+    while "Stopping" not in heard:
         heard += shell.stderr.readline()
     omni.release()
     _, rest = shell.communicate(timeout=DEADLINE_SECONDS)
     assert shell.returncode == status
     assert len(omni.requests) == 3
-    assert "3 made, 0 failed" in rest
+    assert "3 generated, 0 failed" in rest
     name = only_batch(tmp_path)
-    assert f"5 are left. Go on with: vllm-image-mcp resume {name}" in rest
-    typed = rest.partition("Go on with: vllm-image-mcp ")[2].splitlines()[0]
+    assert f"5 remaining. To resume: vllm-image-mcp resume {name}" in rest
+    typed = rest.partition("To resume: vllm-image-mcp ")[2].splitlines()[0]
     again = CliRunner().invoke(main, shlex.split(typed))
     assert again.exit_code == 0, again.stderr
     assert [line.split()[0] for line in again.stdout.splitlines()] == [
@@ -256,14 +320,14 @@ def test_p01_a_second_ctrl_c_closes_at_once(
     assert shell.stderr is not None
     shell.send_signal(signal.SIGINT)
     heard = ""
-    while "Ending" not in heard:
+    while "Stopping" not in heard:
         heard += shell.stderr.readline()
     shell.send_signal(signal.SIGINT)
     _, rest = shell.communicate(timeout=DRAIN_SECONDS - 1)  # before what is under way has had its time
     assert shell.returncode == 130
-    assert "2 made, 0 failed" in rest
+    assert "2 generated, 0 failed" in rest
     omni.release()
-    assert run(tmp_path, "resume", only_batch(tmp_path), url=omni.url).exit_code == 0
+    assert run_in(tmp_path, "resume", only_batch(tmp_path), url=omni.url).exit_code == 0
     assert len(list((tmp_path / "made").glob("*.png"))) == 8
 
 
@@ -273,10 +337,10 @@ def test_how_many_at_a_time_was_said_to_batch_holds_for_resume_until_it_is_told_
 ) -> None:
     (tmp_path / "prompts.txt").write_text("a fox\nan owl\n", encoding="utf-8")
     prompts = str(tmp_path / "prompts.txt")
-    first = run(tmp_path, "batch", prompts, *SMALL, "--max-concurrent", "3", url=omni.url).stderr
+    first = run_in(tmp_path, "batch", prompts, *SMALL, "--max-concurrent", "3", url=omni.url).stderr
     options = ((), ("--max-concurrent", "2"), ())
     name = only_batch(tmp_path)
-    later = [run(tmp_path, "resume", name, *each, url=omni.url).stderr for each in options]
+    later = [run_in(tmp_path, "resume", name, *each, url=omni.url).stderr for each in options]
     assert [re.findall(r"(\d+) at a time", each) for each in (first, *later)] == [["3"], ["3"], ["2"], ["2"]]
 
 
@@ -286,7 +350,7 @@ def test_p03_after_kill_9_the_command_resume_makes_what_is_missing(
     shell.kill()
     shell.wait(DEADLINE_SECONDS)
     omni.release()
-    again = run(tmp_path, "resume", only_batch(tmp_path), "--json", url=omni.url)
+    again = run_in(tmp_path, "resume", only_batch(tmp_path), "--json", url=omni.url)
     assert again.exit_code == 0, again.stderr
     assert len(list((tmp_path / "made").glob("*.png"))) == 8
     sent = [each["prompt"] for each in omni.requests]
@@ -294,7 +358,7 @@ def test_p03_after_kill_9_the_command_resume_makes_what_is_missing(
 
 
 def test_a_folder_without_batches_says_so_and_is_not_made(tmp_path: Path) -> None:
-    result = run(tmp_path, "batches")
+    result = run_in(tmp_path, "batches")
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.startswith("There are no batches in ")
     assert not any(tmp_path.iterdir())
@@ -312,11 +376,11 @@ def test_an_image_that_was_removed_while_its_batch_ran_is_not_counted_as_made(
             outcome.value.path.unlink()
 
     monkeypatch.setattr(batch_progress.BatchProgress, "_show", show_and_remove)
-    result = run(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url)
+    result = run_in(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url)
     monkeypatch.undo()
     assert result.exit_code == 1
-    assert "1 made, 0 failed" in result.stderr
-    assert "1 image was made and then removed from the folder" in result.stderr
-    typed = result.stderr.partition("Go on with: vllm-image-mcp ")[2].splitlines()[0]
+    assert "1 generated, 0 failed" in result.stderr
+    assert "1 image was generated and then removed from the folder" in result.stderr
+    typed = result.stderr.partition("To resume: vllm-image-mcp ")[2].splitlines()[0]
     again = CliRunner().invoke(main, shlex.split(typed))
     assert (again.exit_code, len(omni.requests)) == (0, 3)

@@ -1,0 +1,186 @@
+"""The `batch` command: generate an image for each row of a text, CSV or JSON Lines file."""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.requests.image_request import ImageRequest
+
+from vllm_image_mcp.cli import shared_options
+from vllm_image_mcp.cli.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
+from vllm_image_mcp.cli.batch_progress import BatchProgress
+from vllm_image_mcp.cli.command import run
+from vllm_image_mcp.error_messages import sentence
+from vllm_image_mcp.options import with_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+    from vllm_image_mcp.cli.batch_file import Row
+    from vllm_image_mcp.settings import Settings
+    from vllm_image_mcp.state import State
+
+__all__ = ["batch"]
+
+_LINES_NAMED = 10
+"""How many line numbers one message lists before it says "and N more"."""
+
+_MOST_REASONS = 1_000
+"""How many different reasons are collected before they are printed."""
+
+
+@click.command()
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(FORMATS),
+    help="Format of FILE. Default: inferred from the file name.",
+)
+@shared_options.width
+@shared_options.height
+@shared_options.aspect_ratio
+@shared_options.steps
+@shared_options.guidance_scale
+@click.option("--seed", type=int, metavar="N", help="Seed of the first row; the next gets N + 1, and so on.")
+@shared_options.quality
+@shared_options.fresh
+@shared_options.as_json
+@with_settings
+def batch(
+    settings: Settings,
+    file: BinaryIO,
+    *,
+    kind: str | None,
+    fresh: bool,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 - click's options, by name
+) -> None:
+    """Generate an image for each row of a file.
+
+    A text FILE has one prompt per line. A .csv file has a header with the columns prompt, width, seed and so
+    on; a .jsonl file has one object per line with the same names. Options fill in whatever a row does not
+    set. Use - as FILE to read standard input.
+
+    All rows are recorded before the first request is sent: after a crash, `resume ID` generates the missing
+    images. Invalid rows are reported by line number, and the others are generated. Press Ctrl-C to finish
+    the images in progress and stop, twice to stop at once. The exit status is 1 if a row was refused or an
+    image failed.
+    """
+    source = _BatchSource(file, kind or format_of(_name_of(file)), options)
+    run(settings, lambda state: _batch(state, source, fresh=fresh, as_json=as_json))
+
+
+class _BatchSource:
+    """The requests of a file, and the lines of the rows that were refused.
+
+    Args:
+        file: The file, open for reading.
+        kind: Its format.
+        options: What the command line sets for rows that do not.
+
+    Attributes:
+        lines: The line number of each request.
+        refused: How many rows were refused.
+    """
+
+    def __init__(self, file: BinaryIO, kind: str, options: Mapping[str, Any]) -> None:
+        self.name = _name_of(file)
+        self.lines = array("L")
+        self.refused = 0
+        self._rows = rows(file, kind)  # type: ignore[arg-type]  # one of the choices
+        self._seed: int | None = options["seed"]
+        self._defaults = {name: value for name, value in options.items() if name != "seed"}
+        self._reported: set[str] = set()
+        self._reasons: defaultdict[str, list[int]] = defaultdict(list)
+
+    async def requests(self, state: State) -> AsyncIterator[ImageRequest]:
+        """Yield the requests that the loaded model accepts; report the refused rows at the end."""
+        for count, row in enumerate(self._read()):
+            request = None if row.refusal else self._request(row, count)
+            why = row.refusal if request is None else await _refusal(state, request)
+            if request is None or why is not None:
+                self._refuse(row.line, why or "")
+            else:
+                self.lines.append(row.line)
+                yield request
+        self._report_refused()
+
+    def check_any(self) -> None:
+        """Refuse a file without any request.
+
+        Raises:
+            UsageError: The file has no rows, or is not text.
+        """
+        if self.refused and self._reported == {NOT_UTF8}:
+            raise click.UsageError(f"{self.name} is not UTF-8 text; save it as UTF-8.")
+        if not self.refused:
+            raise click.UsageError(f"{self.name} contains no prompts; write one on each line.")
+
+    def _read(self) -> Iterable[Row]:
+        try:
+            yield from self._rows
+        except UnreadableFile as error:
+            raise click.UsageError(f"{self.name} cannot be used: {error}.") from error
+
+    def _request(self, row: Row, count: int) -> ImageRequest:
+        values: dict[str, Any] = {**self._defaults, **row.values}
+        if self._seed is not None:
+            values.setdefault("seed", self._seed + count)
+        return ImageRequest(**values)
+
+    def _refuse(self, line: int, why: str) -> None:
+        self.refused += 1
+        if len(self._reasons) >= _MOST_REASONS and why not in self._reasons:
+            self._report_refused()
+        self._reasons[why].append(line)
+
+    def _report_refused(self) -> None:
+        self._reported |= self._reasons.keys()
+        for why, lines in self._reasons.items():
+            click.echo(f"{_format_lines(lines)}: {why}", err=True)
+        self._reasons.clear()
+
+
+async def _refusal(state: State, request: ImageRequest) -> str | None:
+    """Say why the loaded model does not accept a request; None if it does."""
+    try:
+        await state.studio.check(request)
+    except InvalidRequest as error:
+        return sentence(error)
+    return None
+
+
+def _format_lines(lines: Sequence[int]) -> str:
+    """Format the line numbers that share one reason, such as "lines 3, 7 refused"."""
+    if len(lines) == 1:
+        return f"line {lines[0]} refused"
+    first = ", ".join(map(str, lines[:_LINES_NAMED]))
+    more = f" and {len(lines) - _LINES_NAMED} more" if len(lines) > _LINES_NAMED else ""
+    return f"lines {first}{more} refused"
+
+
+async def _batch(state: State, source: _BatchSource, *, fresh: bool, as_json: bool) -> int:
+    state.check_folder()
+    requests = source.requests(state)
+    first = await anext(requests, None)
+    if first is None:
+        source.check_any()
+        return 1
+
+    async def all_requests() -> AsyncIterator[ImageRequest]:
+        yield first
+        async for request in requests:
+            yield request
+
+    handle = state.studio.batch(all_requests(), fresh=fresh, recorded_first=True)
+    status = await BatchProgress(state, handle, as_json=as_json, lines=source.lines).show()
+    return status or (1 if source.refused else 0)
+
+
+def _name_of(file: BinaryIO) -> str:
+    return str(getattr(file, "name", "-"))

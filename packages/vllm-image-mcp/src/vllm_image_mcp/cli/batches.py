@@ -1,0 +1,63 @@
+"""The `batches` command: list the batches of the output folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+from vllm_image_core.text import one_line
+
+from vllm_image_mcp.cli import shared_options
+from vllm_image_mcp.cli.command import run
+from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.error_messages import in_our_words
+from vllm_image_mcp.options import with_settings
+
+if TYPE_CHECKING:
+    from vllm_image_core.batches.summary import BatchSummary
+
+    from vllm_image_mcp.settings import Settings
+    from vllm_image_mcp.state import State
+
+__all__ = ["batches"]
+
+_FIELDS = ("id", "state", "prompt", "total", "waiting", "running", "done", "failed", "cancelled", "reused")
+"""The attributes of a summary that ``--json`` prints as they are."""
+
+
+@click.command()
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1_000_000),
+    default=20,
+    show_default=True,
+    help="Number of batches to list.",
+)
+@shared_options.as_json
+@with_settings
+def batches(settings: Settings, *, limit: int, as_json: bool) -> None:
+    """List the batches in the output folder, newest first."""
+    run(settings, lambda state: _list(state, limit, as_json=as_json))
+
+
+async def _list(state: State, limit: int, *, as_json: bool) -> int:
+    state.check_folder()
+    found = await state.studio.batches(limit)
+    for each in found:
+        click.echo(json_line(_summary(each)) if as_json else _line(each))
+    if not found:
+        click.echo(f"There are no batches in {state.studio.output_dir}.", err=True)
+    return 0
+
+
+def _summary(each: BatchSummary) -> dict[str, object]:
+    fields = {name: getattr(each, name) for name in _FIELDS}
+    cause = in_our_words(each.cause) if each.cause else None
+    return {**fields, "cause": cause, "created": each.created.isoformat()}
+
+
+def _line(each: BatchSummary) -> str:
+    counts = f"{each.done}/{each.total if each.total is not None else '?'}"
+    failed = f", {each.failed} failed" if each.failed else ""
+    prompt = one_line(each.prompt or "", limit=40)
+    return f"{each.id}  {each.created:%Y-%m-%d %H:%M}  {each.state:<11} {counts}{failed}  {prompt}"

@@ -1,0 +1,39 @@
+"""The `cancel` command: cancel a batch, even one that another process runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from vllm_image_mcp.cli.batch_progress import on_gpu
+from vllm_image_mcp.cli.command import run
+from vllm_image_mcp.options import with_settings
+
+if TYPE_CHECKING:
+    from vllm_image_mcp.settings import Settings
+    from vllm_image_mcp.state import State
+
+__all__ = ["cancel"]
+
+
+@click.command()
+@click.argument("batch_id", metavar="ID")
+@with_settings
+def cancel(settings: Settings, batch_id: str) -> None:
+    """Cancel a batch; finished images are kept.
+
+    The batch may run in another process.
+    """
+    run(settings, lambda state: _cancel(state, batch_id))
+
+
+async def _cancel(state: State, batch_id: str) -> int:
+    state.check_folder()
+    found = await state.studio.cancel_batch(batch_id)
+    click.echo(
+        f"{found.id} {found.state}: {found.done} done, {found.failed} failed, {found.cancelled} cancelled"
+    )
+    if found.left_running:
+        click.echo(on_gpu(found.left_running), err=True)
+    return 0 if found.owner is None else 1

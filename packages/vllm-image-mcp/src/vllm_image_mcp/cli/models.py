@@ -1,0 +1,53 @@
+"""The `models` command: list the known models, show one with its sources, or check your own profiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from vllm_image_core.text import shown
+
+from vllm_image_mcp.options import with_settings
+from vllm_image_mcp.startup import errors_as_sentences
+from vllm_image_mcp.state import State
+
+if TYPE_CHECKING:
+    from vllm_image_core.models.profile import Profile
+    from vllm_image_core.models.registry import Registry
+
+    from vllm_image_mcp.settings import Settings
+
+__all__ = ["models"]
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "--check", "file", metavar="FILE", type=click.Path(path_type=Path), help="Check your own profiles."
+)
+@with_settings
+def models(settings: Settings, name: str | None, file: Path | None) -> None:
+    """List the known models, or show one with its sources."""
+    from vllm_image_core.models.loader import own_profiles  # noqa: PLC0415 - slow to import
+
+    from vllm_image_mcp.cli import model_card  # noqa: PLC0415 - slow to import
+
+    with errors_as_sentences():
+        registry = State(settings).registry
+        if file is not None:
+            known = {profile.model: profile for profile in (*registry, registry.fallback)}
+            for profile in own_profiles(file, known=known):
+                click.echo(f"{profile.model}: the profile is valid.")
+        if name is not None:
+            click.echo(model_card.full(_find_profile(registry, name)))
+        if name is None and file is None:
+            for profile in registry:
+                click.echo(model_card.brief(profile))
+
+
+def _find_profile(registry: Registry, name: str) -> Profile:
+    profile = registry.by_name(name)
+    if profile is None:
+        raise click.UsageError(f"No profile is named {shown(name)}; `vllm-image-mcp models` lists them.")
+    return profile

@@ -1,0 +1,130 @@
+"""The command `generate`: what it prints, and with which status it ends."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import Result
+from PIL import Image
+
+if TYPE_CHECKING:
+    from conftest import OmniServer
+
+Run = Callable[..., Result]
+
+SMALL = ("--width", "64", "--height", "64")
+SIMULATED = "Demo mode: images are simulated; a program draws them, not a model."
+
+
+def facts(output: str) -> dict[str, str]:
+    """The indented lines, as names and values."""
+    lines = [line.split(None, 1) for line in output.splitlines() if line.startswith("  ")]
+    return {name: value for name, value in lines if name != "note"}
+
+
+def test_the_first_command_of_the_readme_prints_path_size_seed_model_and_time(
+    run: Run, tmp_path: Path
+) -> None:
+    result = run("generate", "--demo", "a red fox in the snow")
+    assert (result.exit_code, result.stderr) == (0, "")
+    path = Path(result.stdout.splitlines()[0])
+    assert path.parent == tmp_path / "generated_images"
+    told = facts(result.stdout)
+    assert told.pop("time").endswith(" s")
+    assert told.pop("seed").isdecimal()
+    assert told == {"size": "1024x1024", "model": "black-forest-labs/FLUX.2-klein-4B", "steps": "4"}
+    assert f"note   {SIMULATED}" in result.stdout
+    with Image.open(path) as image:
+        image.load()
+        assert (image.format, image.size) == ("PNG", (1024, 1024))
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("all", {b"birthday", b"127.0.0.1", b"num_inference_steps"}),
+        ("public", {b"num_inference_steps"}),
+        ("none", set[bytes]()),
+    ],
+)
+def test_what_a_file_tells_of_its_making_is_an_option(
+    run: Run, omni: "OmniServer", what: str, told: set[bytes]
+) -> None:
+    result = run("generate", "--vllm-url", omni.url, "a birthday present", *SMALL, "--metadata", what)
+    assert result.exit_code == 0, result.output
+    content = Path(result.stdout.splitlines()[0]).read_bytes()
+    assert {part for part in (b"birthday", b"127.0.0.1", b"num_inference_steps") if part in content} == told
+    assert b"digitalsourcetype" in content
+
+
+def test_the_parameters_of_a_picture_are_options(run: Run, omni: "OmniServer", tmp_path: Path) -> None:
+    omni.runs("Qwen/Qwen-Image")
+    result = run(
+        *("generate", "--vllm-url", omni.url, "a red fox", *SMALL, "--negative-prompt", "blurry"),
+        *("--steps", "3", "--guidance-scale", "2.5", "--seed", "42", "--filename", "fox"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert omni.requests == [
+        {
+            "prompt": "a red fox",
+            "model": "Qwen/Qwen-Image",
+            "n": 1,
+            "size": "64x64",
+            "response_format": "b64_json",
+            "output_compression": 90,
+            "output_format": "png",
+            "negative_prompt": "blurry",
+            "num_inference_steps": 3,
+            "true_cfg_scale": 2.5,
+            "seed": 42,
+        }
+    ]
+    assert result.stdout.splitlines()[0] == str(tmp_path / "generated_images" / "fox.png")
+
+
+def test_an_aspect_ratio_is_an_option(run: Run, omni: "OmniServer") -> None:
+    assert run("generate", "--vllm-url", omni.url, "a red fox", "--aspect-ratio", "16:9").exit_code == 0
+    assert omni.requests[0]["size"] == "1024x576"
+
+
+def test_a_picture_with_a_seed_is_made_once_and_fresh_makes_it_anew(run: Run, omni: "OmniServer") -> None:
+    command = ("generate", "--vllm-url", omni.url, "a red fox", "--seed", "42", "--width", "64")
+    paths = [run(*command, *more).stdout.splitlines()[0] for more in ((), (), ("--fresh",))]
+    assert paths[0] == paths[1] != paths[2]
+    assert len(omni.requests) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+def test_a_picture_of_a_command_that_was_killed_is_made_by_the_command_resume(
+    run: Run, omni: "OmniServer", tmp_path: Path
+) -> None:
+    omni.hold_after(0)
+    words = ["generate", "a red fox", "--seed", "7", *SMALL, "--vllm-url", omni.url]
+    killed = subprocess.Popen([sys.executable, "-m", "vllm_image_mcp.cli.main", *words], cwd=tmp_path)
+    omni.wait_for(1)
+    killed.kill()
+    killed.wait()
+    omni.release()
+    (listed,) = run("batches").stdout.splitlines()
+    again = run("resume", listed.split()[0], "--vllm-url", omni.url)
+    assert again.exit_code == 0, again.output
+    assert [request["seed"] for request in omni.requests] == [7, 7]
+    assert len(list((tmp_path / "generated_images").glob("*.png"))) == 1
+
+
+def test_a_picture_that_cannot_be_is_an_expected_failure(run: Run) -> None:
+    result = run("generate", "--demo", "a red fox", "--width", "1000")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "Error: Width 1000 is not a multiple of 16. Nearest valid width is 1008." in result.stderr
+
+
+def test_a_server_that_is_down_is_an_expected_failure_with_a_next_step(run: Run, nobody: str) -> None:
+    result = run("generate", "--vllm-url", nobody, "a red fox")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"{nobody} cannot be reached" in result.stderr
+    assert "vllm serve MODEL --omni --port PORT" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,43 @@
+"""The command `health`: what it prints, and with which status it ends."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from click.testing import Result
+
+if TYPE_CHECKING:
+    from conftest import OmniServer
+
+Run = Callable[..., Result]
+
+
+def test_a_healthy_server_is_told(run: Run, omni: "OmniServer") -> None:
+    result = run("health", "--vllm-url", omni.url)
+    assert (result.exit_code, result.stderr) == (0, "")
+    told = dict(line.split(None, 1) for line in result.stdout.splitlines())
+    assert told.pop("answer").endswith(" ms")
+    assert told == {
+        "server": omni.url,
+        "status": "healthy",
+        "model": "black-forest-labs/FLUX.2-klein-4B",
+        "version": "0.30.0",
+    }
+
+
+def test_each_of_several_servers_is_told_and_one_that_is_down_is_no_failure(
+    run: Run, omni: "OmniServer", nobody: str
+) -> None:
+    result = run("health", "--vllm-url", nobody, "--vllm-url", omni.url)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-2:] == [
+        f"  {nobody}  out  no model  unknown version",
+        f"  {omni.url}  in  black-forest-labs/FLUX.2-klein-4B  0.30.0",
+    ]
+    assert f"{nobody} cannot be reached" in result.stderr
+
+
+def test_a_server_that_is_down_is_told_and_the_status_is_one(run: Run, nobody: str) -> None:
+    result = run("health", "--vllm-url", nobody)
+    assert result.exit_code == 1
+    assert "status   unreachable" in result.stdout
+    assert f"{nobody} cannot be reached" in result.stderr
