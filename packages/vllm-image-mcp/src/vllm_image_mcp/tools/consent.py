@@ -23,7 +23,7 @@ class Consent(BaseModel):
 
 
 async def consent(
-    ctx: Context[Any],
+    ctx: Context[State],
     *,
     prompts: object,
     sweep: object,
@@ -36,7 +36,7 @@ async def consent(
     Raises:
         InvalidRequest: The user has to be asked, and the host cannot ask.
     """
-    state = cast("State", ctx.request_context.lifespan_context)
+    state = ctx.request_context.lifespan_context
     limit = state.settings.confirm_over
     count = _image_count(prompts, sweep)
     if limit is None or not count:
@@ -63,7 +63,7 @@ async def consent(
     return Elicit(f"{count} images will take about {about} on the GPU. Generate them?", Consent)
 
 
-def _can_ask(ctx: Context[Any]) -> bool:
+def _can_ask(ctx: Context[State]) -> bool:
     capabilities = ctx.client_capabilities
     elicitation = capabilities.elicitation if capabilities else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)

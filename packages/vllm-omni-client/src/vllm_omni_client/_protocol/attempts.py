@@ -79,7 +79,7 @@ class Attempts:
         """Record that an attempt starts now."""
         self._started += 1
         self._image.begin(self._clock)
-        _logger.debug("%s: attempt %d", self._call, self._made)
+        _logger.debug("%s: attempt %d", self._call, self._started)
         self._healthy = None
         self.trace = ConnectionTrace()
 
@@ -123,7 +123,7 @@ class Attempts:
         """Record that the call was answered."""
         self._budget.credit()
         self._image.charge("no" if self._exchange.method == "GET" else "yes")
-        _logger.debug("%s: attempt %d was answered", self._call, self._made)
+        _logger.debug("%s: attempt %d was answered", self._call, self._started)
 
     def _cost(self, error: OmniError) -> GpuSpent:
         return "no" if self._exchange.method == "GET" else error.gpu_spent
@@ -134,10 +134,10 @@ class Attempts:
         name = _name(error)
         if isinstance(self._next, Wait):
             message = "%s: attempt %d failed: %s; retrying in %.1f s"
-            _logger.debug(message, self._call, self._made, name, self._next.seconds)
+            _logger.debug(message, self._call, self._started, name, self._next.seconds)
             self._follow(self._next)
         else:
-            _logger.debug("%s: attempt %d failed: %s; not retried", self._call, self._made, name)
+            _logger.debug("%s: attempt %d failed: %s; not retried", self._call, self._started, name)
         return isinstance(self._next, Wait)
 
     def _follow(self, wait: Wait) -> None:
