@@ -120,7 +120,7 @@ def test_a_working_folder_that_was_removed_is_told_where_images_can_go_nowhere_e
     assert folder.path.is_absolute()
     with pytest.raises(CannotSave, match="foxes is relative to the working folder") as caught:
         folder.check()
-    assert caught.value.next_step.endswith("give an absolute output folder.")
+    assert caught.value.next_step.endswith("set an absolute output folder.")
 
 
 @pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="there a name is text")

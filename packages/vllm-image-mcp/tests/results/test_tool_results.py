@@ -284,5 +284,5 @@ async def test_a_model_that_only_edits_says_so_and_names_those_that_could(
     (text,), _, _ = parts(result)
     assert result.is_error
     assert "edits images; it does not generate them from text alone." in text.text
-    assert "Models that can: " in text.text
+    assert "with another model, such as " in text.text
     assert omni.requests == []

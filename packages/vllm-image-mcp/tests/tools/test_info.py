@@ -109,10 +109,10 @@ async def test_a_model_that_only_edits_says_so_before_an_image_is_asked_of_it(
     assert only in sizes["notes"]
     assert "edit_image itself takes no size" in sizes["notes"][-1]
     assert estimate["notes"].startswith(
-        "For edits of one image of this size: Qwen/Qwen-Image-Edit makes no images"
+        "For edits of one image of this size: Qwen/Qwen-Image-Edit cannot generate images from text alone."
     )
     assert refused.is_error
-    assert "edit_image does that." in str(refused.content)
+    assert "Use edit_image for that." in str(refused.content)
 
 
 async def test_presets_are_the_plans_for_klein(connect: Connect) -> None:
@@ -172,7 +172,7 @@ async def test_a_card_too_small_for_the_model_has_nothing_free_and_makes_one_at_
         status = (await client.call_tool("gpu_status")).structured_content
     assert status
     assert (status["estimated_free_vram_gb"], status["recommended_max_concurrent"]) == (0.0, 1)
-    assert "FLUX.2-klein-4B does not fit on this card: it needs about 16.0 GB" in status["notes"][0]
+    assert "FLUX.2-klein-4B does not fit on this GPU: it needs about 16.0 GB" in status["notes"][0]
 
 
 async def test_a_card_between_the_weights_and_the_peak_is_told_of_too(
@@ -236,7 +236,7 @@ async def test_an_estimate_says_how_many_pictures_of_this_server_it_rests_on(con
     assert after
     assert before.keys() == after.keys()
     assert before["basis"] == "nothing measured yet: from the profile, may be off by half"
-    assert after["basis"] == "1 picture on this server, the first one, which may have been slower"
+    assert after["basis"] == "1 image on this server, the first one, which may have been slower"
     assert f"Time: {after['basis']}." in after["notes"]
     assert "H100" not in after["notes"]
 
