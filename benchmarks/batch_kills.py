@@ -31,7 +31,7 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.record import facts_in
 from vllm_image_core.studio import Studio
 from vllm_omni_client.simulator import SimulatorSettings, create_app
-from vllm_omni_client.simulator.http.serving import listen, server_of, url_of
+from vllm_omni_client.simulator.http.serving import base_url, create_server, open_listener
 
 KILLS = 200
 REQUESTS = 24
@@ -237,12 +237,12 @@ def main() -> int:
 @contextmanager
 def _served() -> Generator[tuple[Counting, str]]:
     counting = Counting(create_app(SimulatorSettings(speed=0.02)))
-    server = server_of(counting)
-    with listen("127.0.0.1", 0) as listener:
+    server = create_server(counting)
+    with open_listener("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
-            yield counting, url_of(listener)
+            yield counting, base_url(listener)
         finally:
             server.should_exit = True
             thread.join(DEADLINE_SECONDS)

@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from PIL import Image
-from vllm_image_core.imaging.picture import Picture, with_text
+from vllm_image_core.imaging.picture import Picture, write_text
 from vllm_image_core.storage.index import Index
 from vllm_image_core.storage.query import Query
 
@@ -148,7 +148,7 @@ def _fill(root: Path, *, pictures: int) -> None:
             "batch": f"batch_{number % 1000}",
             "tag": f"tag-{number % 50}",
         }
-        data = with_text(plain, {"vllm-image": json.dumps(facts)}).bytes
+        data = write_text(plain, {"vllm-image": json.dumps(facts)}).bytes
         (root / f"img_{number:06}.png").write_bytes(data)
 
 

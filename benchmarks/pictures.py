@@ -22,7 +22,7 @@ from vllm_image_core.imaging.preview import Axis, contact_sheet, preview, xy_gri
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recall import recall
-from vllm_image_core.provenance.recipe import recipe_facts, with_recipe
+from vllm_image_core.provenance.recipe import collect_facts, write_recipe
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
 
@@ -105,11 +105,11 @@ def _splice(kind: str) -> Callable[[], object]:
 
 
 def _described(picture: Picture) -> Picture:
-    return with_recipe(
+    return write_recipe(
         picture,
         _REQUEST,
         model=MODEL,
-        facts=recipe_facts(_REQUEST, model=MODEL, now=NOON, more={}),
+        facts=collect_facts(_REQUEST, model=MODEL, now=NOON, more={}),
         metadata=Metadata(),
     )
 

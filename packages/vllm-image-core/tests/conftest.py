@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from vllm_image_core.imaging.picture import Picture, with_text
+from vllm_image_core.imaging.picture import Picture, write_text
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import BadRequest, OmniError
 from vllm_omni_client.metrics import ServerMetrics
@@ -138,7 +138,7 @@ def put(small_picture: Picture) -> Callable[..., Path]:
     """Write a picture whose file tells these facts, as another process would."""
 
     def put(path: Path, **facts: object) -> Path:
-        path.write_bytes(with_text(small_picture, {"vllm-image": json.dumps(facts)}).bytes)
+        path.write_bytes(write_text(small_picture, {"vllm-image": json.dumps(facts)}).bytes)
         return path
 
     return put

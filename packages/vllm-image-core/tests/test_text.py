@@ -1,5 +1,5 @@
 import pytest
-from vllm_image_core.text import one_line, shown
+from vllm_image_core.text import brief, one_line
 
 
 @pytest.mark.parametrize(
@@ -37,4 +37,4 @@ def test_a_text_is_cut_to_the_limit_with_a_mark() -> None:
     ],
 )
 def test_a_value_of_any_type_is_shown_shortly(value: object, text: str) -> None:
-    assert shown(value) == text
+    assert brief(value) == text

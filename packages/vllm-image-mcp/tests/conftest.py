@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
 from vllm_omni_client.simulator import SimulatorSettings, create_app
-from vllm_omni_client.simulator.http.serving import listen, url_of
+from vllm_omni_client.simulator.http.serving import base_url, open_listener
 
 DEADLINE_SECONDS = 60.0
 KLEIN = "black-forest-labs/FLUX.2-klein-4B"
@@ -75,8 +75,8 @@ class OmniServer:
     """
 
     def __init__(self) -> None:
-        self._socket = listen("127.0.0.1", 0)
-        self.url = url_of(self._socket)
+        self._socket = open_listener("127.0.0.1", 0)
+        self.url = base_url(self._socket)
         self._released = threading.Event()
         self._arrival = threading.Condition()
         self.reset()

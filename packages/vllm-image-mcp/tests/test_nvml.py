@@ -3,7 +3,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from vllm_image_core.estimation.gpu import Gpu
-from vllm_image_mcp.nvml import Memory, gpu_beside, is_this_machine
+from vllm_image_mcp.nvml import Memory, is_this_machine, local_gpu
 
 GIB = 1024**3
 HERE = "http://localhost:6655"
@@ -63,7 +63,7 @@ class Library:
 @pytest.mark.parametrize("name", ["NVIDIA GeForce RTX 5090", b"NVIDIA GeForce RTX 5090"])
 def test_the_card_of_this_machine_is_described(name: str | bytes) -> None:
     library = Library([Card(total=32 * GIB, free=17 * GIB)], name=name)
-    assert gpu_beside(HERE, library) == Gpu(
+    assert local_gpu(HERE, library) == Gpu(
         name="NVIDIA GeForce RTX 5090",
         total_vram_gb=32.0,
         free_vram_gb=17.0,
@@ -74,34 +74,34 @@ def test_the_card_of_this_machine_is_described(name: str | bytes) -> None:
 
 def test_of_several_cards_the_first_is_described_and_told_to_be_one_of_several() -> None:
     library = Library([Card(total=80 * GIB, free=GIB), Card(total=24 * GIB, free=GIB)])
-    gpu = gpu_beside(HERE, library)
+    gpu = local_gpu(HERE, library)
     assert gpu is not None
     assert (gpu.total_vram_gb, gpu.source) == (80.0, "NVML, the first of 2 GPUs of this machine")
 
 
 def test_a_machine_without_a_card_describes_none() -> None:
-    assert gpu_beside(HERE, Library()) is None
+    assert local_gpu(HERE, Library()) is None
 
 
 @pytest.mark.parametrize("function", ["init", "count", "handle", "memory", "name", "shutdown"])
 def test_a_driver_that_fails_describes_no_card(function: str) -> None:
-    assert gpu_beside(HERE, Library([Card(total=GIB, free=GIB)], failing=function)) is None
+    assert local_gpu(HERE, Library([Card(total=GIB, free=GIB)], failing=function)) is None
 
 
 def test_the_library_is_left_as_it_was_found_when_the_driver_fails() -> None:
     library = Library([Card(total=GIB, free=GIB)], failing="memory")
-    gpu_beside(HERE, library)
+    local_gpu(HERE, library)
     assert (library.calls.count("init"), library.calls.count("shutdown")) == (1, 1)
 
 
 def test_a_server_elsewhere_has_another_card() -> None:
     library = Library([Card(total=GIB, free=GIB)])
-    assert gpu_beside("http://192.168.1.50:6655", library) is None
+    assert local_gpu("http://192.168.1.50:6655", library) is None
     assert library.calls == []
 
 
 def test_the_real_library_answers_or_says_that_there_is_no_card() -> None:
-    gpu = gpu_beside(HERE)
+    gpu = local_gpu(HERE)
     assert gpu is None or (gpu.total_vram_gb or 0) > 0
 
 

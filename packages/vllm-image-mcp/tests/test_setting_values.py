@@ -3,7 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from vllm_image_mcp.setting_values import key_as_written, path_as_written, text_as_written, url_as_written
+from vllm_image_mcp.setting_values import clean_key, clean_path, clean_text, clean_url
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from vllm_image_mcp.setting_values import key_as_written, path_as_written, text_
     ],
 )
 def test_a_path_is_taken_as_it_is_without_the_quotation_marks_around_it(written: str, meant: str) -> None:
-    assert path_as_written(written) == meant
+    assert clean_path(written) == meant
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there these URLs begin with a drive")
@@ -38,7 +38,7 @@ def test_a_path_is_taken_as_it_is_without_the_quotation_marks_around_it(written:
     ],
 )
 def test_a_file_url_of_this_machine_is_its_path(written: str, meant: str) -> None:
-    assert path_as_written(written) == meant
+    assert clean_path(written) == meant
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_file_url_of_this_machine_is_its_path(written: str, meant: str) -> Non
 )
 def test_a_path_with_a_placeholder_is_refused_by_the_placeholder(written: str, placeholder: str) -> None:
     with pytest.raises(ValueError, match="which the host or the shell did not replace") as caught:
-        path_as_written(written)
+        clean_path(written)
     assert f"contains '{placeholder}'" in str(caught.value).replace("\\\\", "\\")
 
 
@@ -81,12 +81,12 @@ def test_a_path_with_a_placeholder_is_refused_by_the_placeholder(written: str, p
 )
 def test_a_path_that_can_be_none_of_this_machine_is_refused(written: str, fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
-        path_as_written(written)
+        clean_path(written)
 
 
 @pytest.mark.parametrize("written", ["http://gpu:6655", ' "http://gpu:6655" ', "'http://gpu:6655'"])
 def test_an_address_is_taken_without_the_quotation_marks_around_it(written: str) -> None:
-    assert url_as_written(written) == "http://gpu:6655"
+    assert clean_url(written) == "http://gpu:6655"
 
 
 @pytest.mark.parametrize(
@@ -102,12 +102,12 @@ def test_an_address_is_taken_without_the_quotation_marks_around_it(written: str)
 )
 def test_an_address_with_a_placeholder_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match="which the host or the shell did not replace"):
-        url_as_written(written)
+        clean_url(written)
 
 
 @pytest.mark.parametrize("written", ["sk-a$b%c", "$2b$12$xyz", '"sk-a$b%c"', "$"])
 def test_a_key_is_taken_without_the_quotation_marks_around_it(written: str) -> None:
-    assert key_as_written(written) == written.strip('"')
+    assert clean_key(written) == written.strip('"')
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_a_key_is_taken_without_the_quotation_marks_around_it(written: str) -> N
 )
 def test_a_key_that_is_a_placeholder_is_refused_and_not_repeated(written: str) -> None:
     with pytest.raises(ValueError, match="is a placeholder") as caught:
-        key_as_written(written)
+        clean_key(written)
     assert written not in str(caught.value)
     with pytest.raises(ValueError, match="is a placeholder"):
-        text_as_written(written)
+        clean_text(written)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there a name is text")
 def test_the_bytes_of_a_file_url_are_kept_where_they_are_not_text() -> None:
-    assert os.fsencode(Path(path_as_written("file:///srv/%FCber"))) == b"/srv/\xfcber"
+    assert os.fsencode(Path(clean_path("file:///srv/%FCber"))) == b"/srv/\xfcber"

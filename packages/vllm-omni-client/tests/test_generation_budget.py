@@ -242,18 +242,18 @@ async def test_two_clients_that_share_a_budget_send_no_more_than_one_would(serve
 def test_a_budget_counts_what_another_client_has_repeated_on_its_own() -> None:
     budget = GenerationBudget()
     error = ServerError("x", status=500)
-    budget.begin(lambda: 0.0)
-    budget.fail(error, 0.0, cost=error.gpu_spent)
+    budget.start_attempt(lambda: 0.0)
+    budget.record_failure(error, 0.0, cost=error.gpu_spent)
     assert (budget.attempts, budget.spent, budget.left) == (1, 1, 1)
-    budget.begin(lambda: 2.5)
-    budget.fail(ServerBusy("y", status=429), 3.0, cost="no")
+    budget.start_attempt(lambda: 2.5)
+    budget.record_failure(ServerBusy("y", status=429), 3.0, cost="no")
     assert (budget.attempts, budget.spent, budget.left) == (2, 1, 1)
     assert [(failure.error, failure.waited_seconds) for failure in budget.failures] == [("ServerError", 2.5)]
 
 
 def test_one_attempt_is_charged_once() -> None:
     budget = GenerationBudget()
-    budget.begin(lambda: 0.0)
+    budget.start_attempt(lambda: 0.0)
     budget.charge("unknown")
-    budget.fail(BadReply("x"), 0.0, cost="unknown")
+    budget.record_failure(BadReply("x"), 0.0, cost="unknown")
     assert (budget.spent, budget.left, budget.gpu_spent) == (1, 1, "unknown")

@@ -3,10 +3,10 @@
 from numbers import Integral
 
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.text import shown
+from vllm_image_core.text import brief
 
 
-def integer(parameter: str, value: object, least: int, most: int, *, allowed: str) -> int:
+def check_integer(parameter: str, value: object, least: int, most: int, *, allowed: str) -> int:
     """Return the value as an int if it is an integer within bounds; True, "7" and 7.0 do not count.
 
     Args:
@@ -20,17 +20,17 @@ def integer(parameter: str, value: object, least: int, most: int, *, allowed: st
         InvalidRequest: The value is not an integer, or is out of range.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise refusal(parameter, value, "is not an integer", allowed)
+        raise invalid_value(parameter, value, "is not an integer", allowed)
     number = int(value)
     if not least <= number <= most:
-        raise refusal(parameter, value, "is out of range", allowed)
+        raise invalid_value(parameter, value, "is out of range", allowed)
     return number
 
 
-def refusal(parameter: str, value: object, fault: str, allowed: str) -> InvalidRequest:
+def invalid_value(parameter: str, value: object, fault: str, allowed: str) -> InvalidRequest:
     """Build the error for a value that is not allowed; the caller raises it."""
     return InvalidRequest(
-        f"{parameter}: {shown(value)} {fault}. Allowed: {allowed}.",
+        f"{parameter}: {brief(value)} {fault}. Allowed: {allowed}.",
         parameter=parameter,
         value=value,
         allowed=allowed,

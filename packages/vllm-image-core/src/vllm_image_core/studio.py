@@ -492,7 +492,7 @@ class Studio(StudioViews):
 
     async def gpu(self) -> GpuReport:
         """Report the GPU's memory and the source of each number; None for what is not known."""
-        return await self._forecast.card()
+        return await self._forecast.gpu()
 
     async def estimate(
         self,

@@ -44,7 +44,7 @@ def error_name(error: BaseException) -> str:
     return f"{type(error).__name__} (HTTP {status})" if status else type(error).__name__
 
 
-def shown(value: object) -> str:
+def brief(value: object) -> str:
     """Describe a value of any type briefly and safely, for a message."""
     match value:
         case str():

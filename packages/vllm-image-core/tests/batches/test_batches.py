@@ -87,7 +87,9 @@ async def killed(studio: Studio) -> None:
         await run.over.wait()
     database = Database(studio.output_dir, JOURNAL)
     with database.open() as connection:
-        connection.execute("UPDATE batch SET place = ?, pid = ?", (this_process("").place, _dead_pid()))
+        connection.execute(
+            "UPDATE batch SET place = ?, pid = ?", (this_process("").pid_namespace, _dead_pid())
+        )
 
 
 def _dead_pid() -> int:

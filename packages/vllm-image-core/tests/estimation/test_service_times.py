@@ -38,7 +38,7 @@ def report(origin: Origin, *, state: str = "closed", others: int | None = None) 
         state="open" if state == "open" else "closed",
         model="klein",
         version="0.30.0",
-        under_way=0,
+        in_progress=0,
         limit=2,
         parallel=None,
         others=others,

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 from vllm_image_core.errors import CannotSave, InvalidRequest, NotEnoughSpace, PictureNotSaved
-from vllm_image_core.imaging.picture import Picture, with_text
+from vllm_image_core.imaging.picture import Picture, write_text
 from vllm_image_core.storage.filename import MAX_BYTES, check_filename, fold_name
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.library import Library
@@ -495,7 +495,7 @@ def test_f14_an_index_that_is_missing_or_out_of_step_is_made_from_the_files(
 ) -> None:
     for number in range(5):
         facts = {"prompt": f"a red fox {number}", "seed": number}
-        picture = with_text(small_picture, {"vllm-image": json.dumps(facts)})
+        picture = write_text(small_picture, {"vllm-image": json.dumps(facts)})
         Library(tmp_path).save(picture, facts, prompt=PROMPT, now=NOON)
     before = Library(tmp_path).find(Query(text="fox"))
     kept = (tmp_path / ".vllm-image" / "index.sqlite3").read_bytes()

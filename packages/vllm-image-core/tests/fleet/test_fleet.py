@@ -477,7 +477,7 @@ def test_a_call_that_is_cancelled_leaves_no_trace() -> None:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         assert len((await Batch(fleet, jobs(5)).made()).replies) == 5
-        return tuple(member.under_way for member in fleet.members)
+        return tuple(member.in_progress for member in fleet.members)
 
     assert run(main()) == (0, 0)
 
@@ -495,7 +495,7 @@ def test_a_call_that_is_cancelled_at_any_moment_gives_its_place_back(turns: int)
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
-        return tuple(member.under_way for member in fleet.members)
+        return tuple(member.in_progress for member in fleet.members)
 
     assert run(main()) == (0, 0)
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from vllm_image_core import Studio
 from vllm_omni_client.simulator import SimulatorSettings
-from vllm_omni_client.simulator.http.serving import listen, serve_in_thread, url_of
+from vllm_omni_client.simulator.http.serving import base_url, open_listener, serve_in_thread
 
 
 async def test_of_a_fleet_each_server_tells_its_own_health(tmp_path: Path) -> None:
     with ExitStack() as stack:  # the address of the closed one stays taken
         well = stack.enter_context(serve_in_thread(SimulatorSettings()))
-        closed = stack.enter_context(listen("127.0.0.1", 0, refusing=True))
-        address = url_of(closed)
+        closed = stack.enter_context(open_listener("127.0.0.1", 0, refusing=True))
+        address = base_url(closed)
         async with Studio([well, address], output_dir=tmp_path) as studio:
             health = await studio.health()
     assert health.status == "healthy"

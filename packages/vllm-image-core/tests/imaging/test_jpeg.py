@@ -83,7 +83,7 @@ TEXTS = {"parameters": "a fox\nSteps: 4", "XML:com.adobe.xmp": "<x:xmpmeta/>"}
 
 @pytest.mark.parametrize("data", [WHOLE, drawn(progressive=True), drawn(mode="L"), drawn(mode="CMYK")])
 def test_texts_stand_after_the_jfif_header_and_every_other_byte_stays(data: bytes) -> None:
-    described = jpeg.with_texts(data, TEXTS)
+    described = jpeg.write_texts(data, TEXTS)
     after = jpeg._after_jfif(data)
     assert described.startswith(data[:after])
     assert described.endswith(data[after:])
@@ -93,16 +93,16 @@ def test_texts_stand_after_the_jfif_header_and_every_other_byte_stays(data: byte
 
 
 def test_texts_take_the_place_of_former_ones_and_keep_how_the_picture_is_turned() -> None:
-    described = jpeg.with_texts(with_exif(orientation=6), TEXTS)
+    described = jpeg.write_texts(with_exif(orientation=6), TEXTS)
     assert markers(described).count(0xE1) == 2
     with Image.open(io.BytesIO(described)) as image:
         assert image.getexif()[0x0112] == 6
         assert (image.info["comment"], image.info["xmp"]) == (b"kept", b"<x:xmpmeta/>")
-    assert jpeg.with_texts(described, TEXTS) == described
+    assert jpeg.write_texts(described, TEXTS) == described
 
 
 def test_one_text_leaves_the_other_alone() -> None:
-    described = jpeg.with_texts(with_exif(), {"parameters": "Steps: 4"})
+    described = jpeg.write_texts(with_exif(), {"parameters": "Steps: 4"})
     assert jpeg.read_texts(described) == {
         "parameters": "Steps: 4",
         "XML:com.adobe.xmp": "<former/>",
@@ -112,16 +112,16 @@ def test_one_text_leaves_the_other_alone() -> None:
 
 def test_a_jpeg_without_jfif_takes_texts_too() -> None:
     bare = WHOLE[:2] + WHOLE[20:]
-    described = jpeg.with_texts(bare, TEXTS)
+    described = jpeg.write_texts(bare, TEXTS)
     assert markers(described)[:2] == [0xE1, 0xE1]
     assert jpeg.read_texts(described) == TEXTS
 
 
 def test_a_text_that_does_not_fit_into_a_segment_is_refused() -> None:
     with pytest.raises(TextTooLong, match=r"the text of 'parameters' has \d+ bytes; at most 65533"):
-        jpeg.with_texts(WHOLE, {"parameters": "x" * 32_768})
+        jpeg.write_texts(WHOLE, {"parameters": "x" * 32_768})
     with pytest.raises(TextTooLong, match="XML:com"):
-        jpeg.with_texts(WHOLE, {"XML:com.adobe.xmp": "x" * 65_520})
+        jpeg.write_texts(WHOLE, {"XML:com.adobe.xmp": "x" * 65_520})
 
 
 def test_a_file_of_nothing_but_segments_is_read_soon() -> None:

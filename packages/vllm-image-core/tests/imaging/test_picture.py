@@ -11,7 +11,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 from PIL import Image
 from vllm_image_core.errors import BadPicture
-from vllm_image_core.imaging.picture import MAX_PIXELS, Picture, read_text, with_text
+from vllm_image_core.imaging.picture import MAX_PIXELS, Picture, read_text, write_text
 from vllm_image_core.imaging.size import Size
 
 FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP"}
@@ -124,7 +124,7 @@ def test_a_png_with_fewer_rows_than_it_says_is_found_when_it_is_decoded() -> Non
 def test_a_text_is_written_into_a_png_and_read_back() -> None:
     picture = Picture.check(drawn())
     texts = {"parameters": "a fox\nSteps: 4", "vllm-image": '{"prompt": "狐"}'}
-    described = with_text(picture, texts)
+    described = write_text(picture, texts)
     assert read_text(described.bytes) == texts
     assert read_text(picture.bytes) == {}
     assert Picture.check(described.bytes) == described
@@ -135,24 +135,24 @@ def test_a_text_is_written_into_a_png_and_read_back() -> None:
 def test_two_texts_are_written_into_any_format_and_read_back(kind: str) -> None:
     picture = Picture.check(drawn(kind))
     texts = {"parameters": "狐 in the snow\nSteps: 4", "XML:com.adobe.xmp": "<x:xmpmeta/>"}
-    described = with_text(picture, texts)
+    described = write_text(picture, texts)
     assert read_text(described.bytes) == texts
     assert Picture.check(described.bytes) == described
     assert described.pil().tobytes() == picture.pil().tobytes()
-    assert with_text(described, texts) == described
+    assert write_text(described, texts) == described
 
 
 @pytest.mark.parametrize("kind", list(FORMATS))
 def test_no_text_changes_nothing(kind: str) -> None:
     picture = Picture.check(drawn(kind))
-    assert with_text(picture, {}) is picture
+    assert write_text(picture, {}) is picture
     assert read_text(picture.bytes) == {}
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])
 def test_a_text_for_which_a_format_has_no_place_is_refused(kind: str) -> None:
     with pytest.raises(ValueError, match="'workflow' cannot be stored in EXIF or XMP"):
-        with_text(Picture.check(drawn(kind)), {"workflow": "{}"})
+        write_text(Picture.check(drawn(kind)), {"workflow": "{}"})
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBP", b"\x89PNG\r\n\x1a\n"])

@@ -131,7 +131,7 @@ def test_the_size_of_a_bomb_is_known_without_unpacking_it() -> None:
 
 
 def test_a_text_is_spliced_after_the_header_and_every_other_byte_stays() -> None:
-    described = png.with_texts(WHOLE, {"parameters": "Steps: 4"})
+    described = png.write_texts(WHOLE, {"parameters": "Steps: 4"})
     assert described == WHOLE[:33] + chunk(b"tEXt", b"parameters\0Steps: 4") + WHOLE[33:]
     assert pixel_data(described) == pixel_data(WHOLE)
     assert png.check(described) == len(described)
@@ -150,7 +150,7 @@ def test_a_text_is_spliced_after_the_header_and_every_other_byte_stays() -> None
     ],
 )
 def test_a_text_comes_back_from_us_and_from_pillow(text: str, kind: bytes) -> None:
-    described = png.with_texts(WHOLE, {"parameters": text})
+    described = png.write_texts(WHOLE, {"parameters": text})
     assert kinds(described)[1] == kind
     assert png.read_texts(described) == {"parameters": text}
     with Image.open(io.BytesIO(described)) as image:
@@ -164,27 +164,27 @@ def test_a_text_replaces_the_one_of_the_same_keyword_and_leaves_the_others() -> 
     info.add_text("parameters", "the server's", zip=True)
     info.add_itxt("parameters", "the server's")
     info.add_text("Software", "vLLM")
-    first = png.with_texts(drawn(pnginfo=info), {"parameters": "ours"})
+    first = png.write_texts(drawn(pnginfo=info), {"parameters": "ours"})
     assert kinds(first).count(b"tEXt") == 2
     assert b"zTXt" not in kinds(first)
     assert png.read_texts(first) == {"parameters": "ours", "Software": "vLLM"}
-    assert png.with_texts(first, {"parameters": "ours"}) == first
+    assert png.write_texts(first, {"parameters": "ours"}) == first
 
 
 def test_what_no_text_can_hold_becomes_a_replacement_character() -> None:
-    described = png.with_texts(WHOLE, {"parameters": "a\0b\ud800c\U0001f98a"})
+    described = png.write_texts(WHOLE, {"parameters": "a\0b\ud800c\U0001f98a"})
     assert png.read_texts(described) == {"parameters": "a\ufffdb\ufffdc\U0001f98a"}
 
 
 @pytest.mark.parametrize("keyword", ["", " x", "x ", "x" * 80, "a\0b", "a\nb", "狐"])
 def test_a_keyword_that_png_does_not_know_is_refused(keyword: str) -> None:
     with pytest.raises(ValueError, match=r"keyword|latin-1"):
-        png.with_texts(WHOLE, {keyword: "x"})
+        png.write_texts(WHOLE, {keyword: "x"})
 
 
 def test_a_text_of_more_than_a_mebibyte_is_refused() -> None:
     with pytest.raises(ValueError, match="at most 1048576"):
-        png.with_texts(WHOLE, {"parameters": "x" * 1_048_576})
+        png.write_texts(WHOLE, {"parameters": "x" * 1_048_576})
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -238,7 +238,7 @@ def test_what_is_no_png_has_no_texts(data: bytes) -> None:
 
 
 def test_the_texts_of_a_cut_png_are_read_as_far_as_they_go() -> None:
-    described = png.with_texts(WHOLE, {"parameters": "Steps: 4"})
+    described = png.write_texts(WHOLE, {"parameters": "Steps: 4"})
     assert png.read_texts(described[:-20]) == {"parameters": "Steps: 4"}
     assert png.read_texts(described[:50]) == {}
 
@@ -254,7 +254,7 @@ def test_splicing_into_1024x1024_pixels_takes_less_than_two_milliseconds_of_cpu(
     seconds: list[float] = []
     for _ in range(9):
         started = time.process_time()
-        png.with_texts(data, texts)
+        png.write_texts(data, texts)
         seconds.append(time.process_time() - started)
     assert min(seconds) < 0.002
 
@@ -271,7 +271,7 @@ def test_text_in_utf_8_is_read_in_any_chunk(kind: bytes, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["Ã©tÃ©", "café", "\xa0", "plain"])
 def test_latin_1_that_would_be_sound_utf_8_comes_back_as_it_was_written(text: str) -> None:
-    assert png.read_texts(png.with_texts(drawn(), {"parameters": text})) == {"parameters": text}
+    assert png.read_texts(png.write_texts(drawn(), {"parameters": text})) == {"parameters": text}
 
 
 def test_exif_is_read_from_its_own_chunk_and_from_imagemagick_s_but_texts_come_first() -> None:

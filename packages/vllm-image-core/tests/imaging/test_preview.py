@@ -9,7 +9,7 @@ import sys
 import pytest
 from PIL import Image
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.imaging.picture import Picture, read_text, with_text
+from vllm_image_core.imaging.picture import Picture, read_text, write_text
 from vllm_image_core.imaging.preview import Axis, PreviewFormat, contact_sheet, preview, xy_grid
 
 PAPER = (255, 255, 255)
@@ -69,7 +69,7 @@ def test_a_small_picture_is_not_enlarged() -> None:
 
 
 def test_a_preview_tells_nothing_of_its_making() -> None:
-    told = with_text(plain("red"), {"parameters": "a secret fox"})
+    told = write_text(plain("red"), {"parameters": "a secret fox"})
     assert read_text(preview(told).bytes) == {}
 
 

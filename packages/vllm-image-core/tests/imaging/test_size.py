@@ -1,7 +1,13 @@
 from fractions import Fraction
 
 import pytest
-from vllm_image_core.imaging.size import Size, aspect_ratio, longest_beside, nearest_multiple, shrunk
+from vllm_image_core.imaging.size import (
+    Size,
+    aspect_ratio,
+    longest_other_side,
+    nearest_multiple,
+    shrink_to_pixels,
+)
 
 
 def test_a_size_reads_as_the_server_spells_it() -> None:
@@ -17,8 +23,8 @@ def test_the_nearest_multiple_is_the_larger_of_two_equally_near(length: int, nea
 
 
 def test_the_longest_side_beside_another_keeps_within_the_pixels() -> None:
-    assert longest_beside(2048, multiple=16, max_pixels=4_000_000) == 1952
-    assert longest_beside(1_000_000, multiple=16, max_pixels=4_000_000) == 0
+    assert longest_other_side(2048, multiple=16, max_pixels=4_000_000) == 1952
+    assert longest_other_side(1_000_000, multiple=16, max_pixels=4_000_000) == 0
 
 
 @pytest.mark.parametrize(
@@ -32,7 +38,7 @@ def test_the_longest_side_beside_another_keeps_within_the_pixels() -> None:
     ],
 )
 def test_a_shrunk_size_keeps_its_shape_as_far_as_it_can(size: Size, largest: Size) -> None:
-    assert shrunk(size, multiple=16, max_pixels=4_000_000) == largest
+    assert shrink_to_pixels(size, multiple=16, max_pixels=4_000_000) == largest
 
 
 @pytest.mark.parametrize("text", ["16:9", " 16 : 9 ", "16x9", "32/18", "16\N{MULTIPLICATION SIGN}9"])

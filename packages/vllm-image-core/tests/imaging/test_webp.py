@@ -99,27 +99,27 @@ def see_through(*, lossless: bool) -> bytes:
     ],
 )
 def test_texts_stand_after_the_pixels_and_the_canvas_says_so(data: bytes, flags: int) -> None:
-    described = webp.with_texts(data, TEXTS)
+    described = webp.write_texts(data, TEXTS)
     assert (kinds(described)[0], kinds(described)[-2:]) == (b"VP8X", [b"EXIF", b"XMP "])
     assert (described[20], webp.size(described)) == (flags, Size(49, 33))
     assert int.from_bytes(described[4:8], "little") == len(described) - 8
     assert webp.check(described) == len(described)
     assert webp.read_texts(described) == TEXTS
-    assert webp.with_texts(described, TEXTS) == described
+    assert webp.write_texts(described, TEXTS) == described
     with Image.open(io.BytesIO(data)) as before, Image.open(io.BytesIO(described)) as after:
         assert before.convert("RGBA").tobytes() == after.convert("RGBA").tobytes()
         assert after.info["xmp"] == b"<x:xmpmeta/>"
 
 
 def test_one_text_leaves_the_other_alone() -> None:
-    described = webp.with_texts(webp.with_texts(WHOLE, TEXTS), {"parameters": "Steps: 5"})
+    described = webp.write_texts(webp.write_texts(WHOLE, TEXTS), {"parameters": "Steps: 5"})
     assert webp.read_texts(described) == {**TEXTS, "parameters": "Steps: 5"}
 
 
 def test_a_colour_profile_stays_before_the_pixels() -> None:
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "WEBP", icc_profile=b"profile")
-    described = webp.with_texts(file.getvalue(), TEXTS)
+    described = webp.write_texts(file.getvalue(), TEXTS)
     assert kinds(described) == [b"VP8X", b"ICCP", b"VP8 ", b"EXIF", b"XMP "]
     assert described[20] == 0x2C
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.imaging.size import Size, shrunk
+from vllm_image_core.imaging.size import Size, shrink_to_pixels
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.settings import QUALITIES
@@ -293,7 +293,7 @@ def test_a_shrunk_size_fits_and_keeps_its_shape_within_one_multiple(
 ) -> None:
     limit = 4_000_000
     assume(width * height > limit)
-    small = shrunk(Size(width, height), multiple=multiple, max_pixels=limit)
+    small = shrink_to_pixels(Size(width, height), multiple=multiple, max_pixels=limit)
     assert small.width % multiple == small.height % multiple == 0
     assert min(small.width, small.height) >= multiple
     assert small.pixels <= limit

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from vllm_image_core.errors import BadProfile
 from vllm_image_core.imaging.size import Size
-from vllm_image_core.models.loader import MOST_BYTES, own_profiles, read_profile
+from vllm_image_core.models.loader import MOST_BYTES, read_profile, read_profiles
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
 
@@ -14,7 +14,7 @@ QWEN = KNOWN["Qwen/Qwen-Image"]
 def own(folder: Path, text: str, name: str = "mine.toml") -> Profile:
     file = folder / name
     file.write_text(text, "utf-8")
-    (profile,) = own_profiles(file, known=KNOWN)
+    (profile,) = read_profiles(file, known=KNOWN)
     return profile
 
 
@@ -76,7 +76,7 @@ def test_a_folder_holds_many_profiles_which_may_extend_each_other(tmp_path: Path
         'extends = "Qwen/Qwen-Image"\nmodel = "acme/base"\ndefault_steps = 8\n', "utf-8"
     )
     (tmp_path / "notes.txt").write_text("no profile", "utf-8")
-    profiles = own_profiles(tmp_path, known=KNOWN)
+    profiles = read_profiles(tmp_path, known=KNOWN)
     assert [(profile.model, profile.default_steps) for profile in profiles] == [
         ("acme/a", 9),
         ("acme/base", 8),
@@ -182,7 +182,7 @@ def test_an_empty_file_is_told_with_what_a_profile_needs(tmp_path: Path, text: s
 
 def test_a_path_that_no_system_has_is_an_error_of_ours(tmp_path: Path) -> None:
     with pytest.raises(BadProfile, match="cannot be read"):
-        own_profiles(tmp_path / "a\0b", known=KNOWN)
+        read_profiles(tmp_path / "a\0b", known=KNOWN)
 
 
 def test_missing_keys_are_named(tmp_path: Path) -> None:
@@ -196,14 +196,14 @@ def test_a_profile_that_extends_itself_in_the_end_is_refused(tmp_path: Path) -> 
     (tmp_path / "a.toml").write_text('extends = "acme/b"\nmodel = "acme/a"\n', "utf-8")
     (tmp_path / "b.toml").write_text('extends = "acme/a"\nmodel = "acme/b"\n', "utf-8")
     with pytest.raises(BadProfile, match=r"a\.toml: extends: 'acme/a' extends 'acme/b' extends 'acme/a'; "):
-        own_profiles(tmp_path, known=KNOWN)
+        read_profiles(tmp_path, known=KNOWN)
 
 
 def test_two_files_of_one_model_are_refused(tmp_path: Path) -> None:
     for name in ("a.toml", "b.toml"):
         (tmp_path / name).write_text('extends = "Qwen/Qwen-Image"\n', "utf-8")
     with pytest.raises(BadProfile, match=r"b\.toml: model: another file is also for 'Qwen/Qwen-Image'$"):
-        own_profiles(tmp_path, known=KNOWN)
+        read_profiles(tmp_path, known=KNOWN)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, content: by
     file = tmp_path / "mine.toml"
     file.write_bytes(content)
     with pytest.raises(BadProfile) as caught:
-        own_profiles(file, known=KNOWN)
+        read_profiles(file, known=KNOWN)
     assert told in caught.value.message
     assert caught.value.message.isprintable()
 
@@ -228,20 +228,20 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, content: by
 def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_bytes(b'\xef\xbb\xbfextends = "Qwen/Qwen-Image"\r\n')
-    assert own_profiles(file, known=KNOWN)[0].model == "Qwen/Qwen-Image"
+    assert read_profiles(file, known=KNOWN)[0].model == "Qwen/Qwen-Image"
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadProfile, match=r"nothing\.toml cannot be read: No such file"):
-        own_profiles(tmp_path / "nothing.toml", known=KNOWN)
+        read_profiles(tmp_path / "nothing.toml", known=KNOWN)
 
 
 def test_a_folder_without_profiles_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadProfile, match=r"has no profiles; their files must be named \*\.toml"):
-        own_profiles(tmp_path, known=KNOWN)
+        read_profiles(tmp_path, known=KNOWN)
 
 
 def test_profiles_at_a_path_that_nobody_can_use_are_told(tmp_path: Path) -> None:
     for path in (tmp_path / ("n" * 300), tmp_path / "zero\0byte"):
         with pytest.raises(BadProfile, match="cannot be read"):
-            own_profiles(path, known={})
+            read_profiles(path, known={})

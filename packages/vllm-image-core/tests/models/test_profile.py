@@ -12,7 +12,7 @@ from vllm_image_core.models.loader import read_profile
 from vllm_image_core.models.profile import CostLaw, Profile
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.edit_resolver import check_editor
+from vllm_image_core.requests.edit_resolver import check_edit_support
 
 KLEIN = (resources.files("vllm_image_core") / "profiles" / "flux-2-klein-4b.toml").read_text("utf-8")
 
@@ -221,12 +221,12 @@ def test_a_size_with_a_side_above_the_longest_is_refused() -> None:
     ],
 )
 def test_what_a_model_takes_can_depend_on_the_release(version: str | None, most: int) -> None:
-    assert klein().on(version).max_input_images == most
+    assert klein().for_version(version).max_input_images == most
 
 
 def test_a_release_that_takes_fewer_images_is_named_when_there_are_too_many() -> None:
-    older = klein().on("0.26.0")
+    older = klein().for_version("0.26.0")
     request = EditRequest(prompt="night", images=(b"a", b"b"))
     with pytest.raises(InvalidRequest, match=r"edits at most 1 image, not 2") as caught:
-        check_editor(request, older, Registry.builtin())
+        check_edit_support(request, older, Registry.builtin())
     assert "FLUX.2-klein-4B itself on vLLM-Omni 0.30 or newer" in str(caught.value)

@@ -81,7 +81,7 @@ def test_links_and_values_that_are_named_are_read_the_same() -> None:
     ],
 )
 def test_what_is_no_workflow_tells_nothing(workflow: dict[str, object]) -> None:
-    assert not facts_of_workflow(workflow).some
+    assert not facts_of_workflow(workflow).has_settings
 
 
 def test_the_values_of_newer_nodes_are_read_by_their_order() -> None:
@@ -113,4 +113,4 @@ def test_reroutes_and_stored_values_are_followed() -> None:
 def test_a_sampler_that_did_not_run_tells_nothing(mode: int) -> None:
     drawn = json.loads(json.dumps(WORKFLOW))
     drawn["nodes"][3]["mode"] = mode
-    assert not facts_of_workflow(drawn).some
+    assert not facts_of_workflow(drawn).has_settings

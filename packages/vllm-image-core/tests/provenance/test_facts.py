@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from vllm_image_core.provenance.facts import Facts, bound_settings, bound_text, number, request_of
+from vllm_image_core.provenance.facts import Facts, bound_settings, bound_text, build_request, number
 from vllm_image_core.requests.image_request import ImageRequest
 
 
@@ -18,7 +18,7 @@ def test_what_fits_is_taken_over() -> None:
         guidance_scale="7.5",
         seed="-9223372036854775808",
     )
-    assert request_of(facts) == (
+    assert build_request(facts) == (
         ImageRequest(
             prompt="a red fox\nin the snow",
             negative_prompt="blurry",
@@ -36,7 +36,7 @@ def test_what_fits_is_taken_over() -> None:
     "steps", [0, 201, -1, "many", True, [20], math.nan, math.inf, 10**400, 20.5, "9" * 50]
 )
 def test_steps_that_no_request_may_have_are_left_out_and_told(steps: object) -> None:
-    request, notes = request_of(Facts(tool="comfyui", prompt="fox", num_inference_steps=steps))
+    request, notes = build_request(Facts(tool="comfyui", prompt="fox", num_inference_steps=steps))
     assert request == ImageRequest(prompt="fox")
     assert len(notes) == 1
     assert notes[0].startswith("The file's number of steps was ignored: num_inference_steps: ")
@@ -45,24 +45,24 @@ def test_steps_that_no_request_may_have_are_left_out_and_told(steps: object) -> 
 
 @pytest.mark.parametrize("seed", [2**63, 2**64 - 1, -(2**63) - 1, False, "x", {}])
 def test_a_seed_that_no_request_may_have_is_left_out_and_told(seed: object) -> None:
-    request, notes = request_of(Facts(tool="comfyui", prompt="fox", seed=seed))
+    request, notes = build_request(Facts(tool="comfyui", prompt="fox", seed=seed))
     assert (request.seed, len(notes)) == (None, 1)
 
 
 @pytest.mark.parametrize("guidance", [math.nan, math.inf, -1, 20.1, "nan", True])
 def test_a_guidance_scale_that_no_request_may_have_is_left_out(guidance: object) -> None:
-    request, notes = request_of(Facts(tool="comfyui", prompt="fox", guidance_scale=guidance))
+    request, notes = build_request(Facts(tool="comfyui", prompt="fox", guidance_scale=guidance))
     assert (request.guidance_scale, len(notes)) == (None, 1)
 
 
 def test_a_file_without_a_prompt_is_told() -> None:
-    request, notes = request_of(Facts(tool="vllm-image", seed=7))
+    request, notes = build_request(Facts(tool="vllm-image", seed=7))
     assert request == ImageRequest(prompt="", seed=7)
     assert notes == ("The file does not contain the prompt; give one to generate the image again.",)
 
 
 def test_a_text_is_cleaned_of_what_is_no_text() -> None:
-    request, notes = request_of(Facts(tool="comfyui", prompt="a\0 \x1b[31mred\u202e fox\ud800\n狐"))
+    request, notes = build_request(Facts(tool="comfyui", prompt="a\0 \x1b[31mred\u202e fox\ud800\n狐"))
     assert request.prompt == "a [31mred fox\n狐"
     assert notes == ("The file's prompt was shortened, or characters that are not text were removed.",)
 
@@ -104,10 +104,10 @@ def test_values_that_say_that_there_is_none_are_left_out_without_a_word(nothing:
     facts = Facts(
         tool="forge", prompt="a pier", negative_prompt=nothing, seed=nothing, width=nothing, model=nothing
     )
-    assert facts.without_nothing() == Facts(tool="forge", prompt="a pier")
+    assert facts.without_placeholders() == Facts(tool="forge", prompt="a pier")
 
 
 def test_what_could_not_be_decoded_is_told() -> None:
-    request, notes = request_of(Facts(tool="forge", prompt="a caf\ufffd"))
+    request, notes = build_request(Facts(tool="forge", prompt="a caf\ufffd"))
     assert request.prompt == "a caf\ufffd"
     assert notes == ("Parts of the file's prompt could not be read; they are shown as \ufffd.",)

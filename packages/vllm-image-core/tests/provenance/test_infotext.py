@@ -171,7 +171,7 @@ def test_a_text_without_prompts_has_its_settings() -> None:
 
 @pytest.mark.parametrize("text", ["", " \n ", '{"sui_image_params": {"prompt": "fox"}}'])
 def test_a_text_in_another_form_tells_nothing(text: str) -> None:
-    assert not facts_of_parameters(text).some
+    assert not facts_of_parameters(text).has_settings
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_prompt_that_looks_like_settings_has_none(text: str) -> None:
     ],
 )
 def test_json_is_never_a_prompt(text: str) -> None:
-    assert not facts_of_parameters(text).some
+    assert not facts_of_parameters(text).has_settings
 
 
 @pytest.mark.parametrize(

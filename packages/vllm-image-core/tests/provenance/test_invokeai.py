@@ -116,8 +116,8 @@ def test_a_hostile_dream_is_read_soon(text: str) -> None:
 
 @pytest.mark.parametrize("metadata", [{}, {"model": 7}, {"image": []}, {"image": {"prompt": [7]}}])
 def test_metadata_of_other_types_tell_nothing(metadata: dict[str, object]) -> None:
-    assert not facts_of_metadata(metadata).some
-    assert not facts_of_sd_metadata(metadata).some
+    assert not facts_of_metadata(metadata).has_settings
+    assert not facts_of_sd_metadata(metadata).has_settings
 
 
 def test_the_node_of_the_first_files_of_version_three_is_read() -> None:
@@ -132,4 +132,4 @@ def test_the_node_of_the_first_files_of_version_three_is_read() -> None:
     facts = facts_of_node({"session_id": "x", "node": node})
     assert (facts.prompt, facts.negative_prompt, facts.seed) == ("a pier", "fog", 77)
     assert (facts.num_inference_steps, facts.model) == (12, "sd-1.5")
-    assert not facts_of_node({"node": []}).some
+    assert not facts_of_node({"node": []}).has_settings

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from vllm_image_core.provenance.facts import request_of
+from vllm_image_core.provenance.facts import build_request
 from vllm_image_core.provenance.json_parameters import facts_of_comment, facts_of_json, facts_of_texts
 
 FOOOCUS = {
@@ -54,7 +54,7 @@ NOVELAI = {
 
 def test_fooocus_tells_its_settings_as_json() -> None:
     facts = facts_of_json(FOOOCUS)
-    request, notes = request_of(facts)
+    request, notes = build_request(facts)
     assert (facts.tool, facts.model, notes) == ("fooocus", "juggernautXL_v8Rundiffusion", ())
     assert (request.prompt, request.negative_prompt, request.seed) == ("a fox", "blurry", 8124)
     assert (request.width, request.height) == (1152, 896)
@@ -63,7 +63,7 @@ def test_fooocus_tells_its_settings_as_json() -> None:
 
 def test_civitai_s_summary_counts_and_its_graph_fills_it_in() -> None:
     facts = facts_of_json(CIVITAI)
-    request, notes = request_of(facts)
+    request, notes = build_request(facts)
     assert (facts.tool, facts.model, notes) == ("civitai", "urn:air:sdxl:1", ())
     assert (request.prompt, request.num_inference_steps, request.guidance_scale) == ("a fox!", 31, 3)
     assert (request.seed, request.width, request.height) == (1442, 832, 1216)
@@ -71,7 +71,7 @@ def test_civitai_s_summary_counts_and_its_graph_fills_it_in() -> None:
 
 def test_novelai_tells_its_settings_under_comment() -> None:
     facts = facts_of_comment(NOVELAI)
-    request, notes = request_of(facts)
+    request, notes = build_request(facts)
     assert (facts.tool, notes) == ("novelai", ())
     assert (request.prompt, request.negative_prompt, request.seed) == ("1girl, fox ears", "lowres", 1830494)
     assert (request.width, request.height, request.num_inference_steps) == (832, 1216, 28)
@@ -94,7 +94,7 @@ def test_the_captions_of_novelai_s_newer_models_are_one_prompt() -> None:
     ],
 )
 def test_a_comment_of_another_kind_tells_nothing(found: dict[str, object]) -> None:
-    assert not facts_of_comment(found).some
+    assert not facts_of_comment(found).has_settings
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_comment_of_another_kind_tells_nothing(found: dict[str, object]) -> No
     ],
 )
 def test_hostile_json_stays_data(found: dict[str, object]) -> None:
-    request, _ = request_of(facts_of_json(found))
+    request, _ = build_request(facts_of_json(found))
     assert (request.prompt, request.width, request.num_inference_steps) == ("", None, None)
 
 
@@ -200,7 +200,7 @@ EASY_DIFFUSION_TITLES = {
 )
 def test_each_program_is_read_by_its_own_names(found: dict[str, object], tool: str) -> None:
     facts = facts_of_json(found)
-    request, notes = request_of(facts)
+    request, notes = build_request(facts)
     assert (facts.tool, facts.model, notes) == (tool, "flux1-dev", ())
     assert (request.prompt, request.negative_prompt, request.seed) == ("a pier", "fog", 77)
     assert (request.width, request.height) == (640, 448)
@@ -209,7 +209,7 @@ def test_each_program_is_read_by_its_own_names(found: dict[str, object], tool: s
 
 def test_easy_diffusion_has_a_text_for_each_setting() -> None:
     assert facts_of_texts(EASY_DIFFUSION) == facts_of_json(EASY_DIFFUSION)
-    assert not facts_of_texts({"prompt": "a pier", "Software": "gimp"}).some
+    assert not facts_of_texts({"prompt": "a pier", "Software": "gimp"}).has_settings
 
 
 def test_novelai_s_first_files_have_their_prompt_in_the_description() -> None:
@@ -251,5 +251,5 @@ def test_a_graph_of_comfyui_that_stands_in_an_object_is_read() -> None:
     ],
 )
 def test_odd_json_raises_nothing(found: dict[str, object]) -> None:
-    request, _ = request_of(facts_of_json(found))
+    request, _ = build_request(facts_of_json(found))
     assert request.prompt == ""

@@ -21,7 +21,7 @@ from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recall import RecalledRequest
-from vllm_image_core.provenance.recipe import recipe_facts, with_recipe
+from vllm_image_core.provenance.recipe import collect_facts, write_recipe
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
 
@@ -54,11 +54,11 @@ def with_user_comment(kind: str, text: str) -> bytes:
 
 def made(kind: str, request: ResolvedRequest, metadata: Metadata | None = None) -> bytes:
     picture = Picture.check(encoded(kind))
-    return with_recipe(
+    return write_recipe(
         picture,
         request,
         model=QWEN,
-        facts=recipe_facts(request, model=QWEN, now=NOON, more={}),
+        facts=collect_facts(request, model=QWEN, now=NOON, more={}),
         metadata=metadata,
     ).bytes
 

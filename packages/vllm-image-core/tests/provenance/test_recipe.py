@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from vllm_image_core.imaging import xmp
-from vllm_image_core.imaging.picture import Picture, read_text, with_text
+from vllm_image_core.imaging.picture import Picture, read_text, write_text
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.provenance.metadata import Metadata
-from vllm_image_core.provenance.recipe import recipe_facts, with_recipe
+from vllm_image_core.provenance.recipe import collect_facts, write_recipe
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
 
@@ -43,8 +43,8 @@ def recipe_in(made: Picture) -> dict[str, object] | None:
 
 def made(kind: str, request: ResolvedRequest | None = None, metadata: Metadata | None = None) -> Picture:
     sent = request or resolved()
-    facts = recipe_facts(sent, model=QWEN, now=NOON, more={})
-    return with_recipe(picture(kind), sent, model=QWEN, facts=facts, metadata=metadata)
+    facts = collect_facts(sent, model=QWEN, now=NOON, more={})
+    return write_recipe(picture(kind), sent, model=QWEN, facts=facts, metadata=metadata)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -99,9 +99,9 @@ def test_prompts_alone_can_be_kept_back(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_server_s_address_alone_can_be_kept_back(kind: str) -> None:
-    facts = recipe_facts(resolved(), model=QWEN, now=NOON, more={"server": "http://10.1.2.3:6655"})
+    facts = collect_facts(resolved(), model=QWEN, now=NOON, more={"server": "http://10.1.2.3:6655"})
     for told in (True, False):
-        described = with_recipe(
+        described = write_recipe(
             picture(kind), resolved(), model=QWEN, facts=facts, metadata=Metadata(server=told)
         )
         assert (b"10.1.2.3" in described.bytes) == told
@@ -117,7 +117,7 @@ def test_a_simulation_says_that_no_model_was_trained_for_it(kind: str) -> None:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_picture_that_states_its_source_itself_is_believed(kind: str) -> None:
     packet = xmp.packet(xmp.Properties(source="algorithmicMedia", creator="simulator <1>"))
-    drawn = with_text(picture(kind), {"XML:com.adobe.xmp": packet})
+    drawn = write_text(picture(kind), {"XML:com.adobe.xmp": packet})
     stated = xmp.read(read_text(described(drawn, Metadata()).bytes)["XML:com.adobe.xmp"])
     assert (stated.source, stated.creator) == ("algorithmicMedia", "simulator <1>")
 
@@ -137,12 +137,12 @@ def told_by_the_server(kind: str) -> Picture:
     image.save(file, kind, **options)
     drawn = Picture.check(file.getvalue())
     packet = xmp.packet(xmp.Properties(source="algorithmicMedia", json='{"note": "my secret fox"}'))
-    return with_text(drawn, {"XML:com.adobe.xmp": packet}) if kind != "jpeg" else drawn
+    return write_text(drawn, {"XML:com.adobe.xmp": packet}) if kind != "jpeg" else drawn
 
 
 def described(drawn: Picture, metadata: Metadata) -> Picture:
-    facts = recipe_facts(resolved(), model=QWEN, now=NOON, more={})
-    return with_recipe(drawn, resolved(), model=QWEN, facts=facts, metadata=metadata)
+    facts = collect_facts(resolved(), model=QWEN, now=NOON, more={})
+    return write_recipe(drawn, resolved(), model=QWEN, facts=facts, metadata=metadata)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -14,7 +14,7 @@ from PIL import Image
 from vllm_image_core.batches.worker_pool import Done
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.imaging import xmp
-from vllm_image_core.imaging.picture import Picture, read_text, with_text
+from vllm_image_core.imaging.picture import Picture, read_text, write_text
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recall import recall
 from vllm_image_core.requests.edit_request import EditRequest
@@ -307,7 +307,7 @@ async def test_what_a_file_says_of_its_inputs_leads_nowhere(
 
 def with_facts(image: GeneratedImage, **facts: object) -> bytes:
     """The picture's file as somebody else may have written it."""
-    return with_text(image.picture, {"vllm-image": json.dumps({**recipe_of(image), **facts})}).bytes
+    return write_text(image.picture, {"vllm-image": json.dumps({**recipe_of(image), **facts})}).bytes
 
 
 HOSTILE: list[dict[str, object]] = [
@@ -333,7 +333,7 @@ async def test_hostile_facts_of_an_edit_are_left_out_and_told(
 
 def test_a_picture_that_was_not_edited_has_no_inputs() -> None:
     recalled = recall(
-        with_text(Picture.check(png()), {"vllm-image": '{"prompt": "a fox", "inputs": [1]}'}).bytes
+        write_text(Picture.check(png()), {"vllm-image": '{"prompt": "a fox", "inputs": [1]}'}).bytes
     )
     assert (type(recalled.request), recalled.inputs) == (ImageRequest, ())
 

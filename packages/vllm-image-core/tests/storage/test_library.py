@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from vllm_image_core.errors import NotEnoughSpace, PictureNotSaved
-from vllm_image_core.imaging.picture import Picture, with_text
+from vllm_image_core.imaging.picture import Picture, write_text
 from vllm_image_core.requests.content_hash import ContentKey
 from vllm_image_core.storage.library import Existing, Library, Saved
 from vllm_image_core.storage.query import Query
@@ -26,7 +26,7 @@ FACTS = {"prompt": "a red fox", "seed": 42, "key": KEY, "created": NOON.isoforma
 @pytest.fixture
 def picture(small_picture: Picture) -> Picture:
     """A picture that tells its facts."""
-    return with_text(small_picture, {"vllm-image": json.dumps(FACTS)})
+    return write_text(small_picture, {"vllm-image": json.dumps(FACTS)})
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_picture_that_is_not_there_whole_is_not_given_back(
     elif damage == "flipped":
         path.write_bytes(data[:-30] + bytes([data[-30] ^ 1]) + data[-29:])
     elif damage == "another":
-        path.write_bytes(with_text(small_picture, {"vllm-image": '{"key": "cd"}'}).bytes)
+        path.write_bytes(write_text(small_picture, {"vllm-image": '{"key": "cd"}'}).bytes)
     elif damage == "link":
         (tmp_path / "outside.png").write_bytes(data)
         path.symlink_to(tmp_path / "outside.png")

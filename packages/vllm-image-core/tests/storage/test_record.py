@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, PngImagePlugin
-from vllm_image_core.imaging.picture import Picture, with_text
+from vllm_image_core.imaging.picture import Picture, write_text
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage import record as record_module
@@ -140,7 +140,7 @@ def test_hostile_metadata_leave_a_record_without_them(
     tmp_path: Path, small_picture: Picture, text: str
 ) -> None:
     path = tmp_path / "fox.png"
-    path.write_bytes(with_text(small_picture, {"vllm-image": text}).bytes)
+    path.write_bytes(write_text(small_picture, {"vllm-image": text}).bytes)
     assert read(path) == record(path, path.stat(), Size(16, 12), {})
 
 
@@ -163,7 +163,7 @@ def test_the_text_is_found_behind_much_else(tmp_path: Path) -> None:
 def test_the_pixels_of_a_large_picture_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.BytesIO()
     Image.frombytes("RGB", (512, 512), os.urandom(3 * 512 * 512)).save(file, "PNG")
-    large = with_text(Picture.check(file.getvalue()), {"vllm-image": json.dumps(FACTS)})
+    large = write_text(Picture.check(file.getvalue()), {"vllm-image": json.dumps(FACTS)})
     (tmp_path / "fox.png").write_bytes(large.bytes)
     monkeypatch.setattr(record_module, "_MOST_BYTES", "reading more is an error")
     assert read(tmp_path / "fox.png") is not None

@@ -22,9 +22,9 @@ __all__ = [
     "explain_inability",
     "explain_recorded",
     "explain_unknown",
-    "in_our_words",
     "notes_for_model",
     "sentence",
+    "with_program_names",
 ]
 
 _MODELS_NAMED = 4
@@ -96,7 +96,7 @@ def explain_recorded(kind: str | None, error: str, next_step: str | None, *, ser
         case OutOfGpuMemory.__name__:
             return _OUT_OF_MEMORY
         case _:
-            return _sentences(error, in_our_words(next_step or ""))
+            return _sentences(error, with_program_names(next_step or ""))
 
 
 def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> str:
@@ -155,7 +155,7 @@ def _unreachable(server_url: str) -> str:
     )
 
 
-def in_our_words(step: str) -> str:
+def with_program_names(step: str) -> str:
     """Replace the names that the lower packages use with those of this program."""
     for theirs, ours in _OUR_WORDS.items():
         step = step.replace(theirs, ours)
@@ -163,7 +163,7 @@ def in_our_words(step: str) -> str:
 
 
 def _next_step(error: ImageError | OmniError) -> str:
-    step = in_our_words(error.next_step)
+    step = with_program_names(error.next_step)
     if isinstance(error, UnknownBatch):
         return f"{step} Use list_batches to see the batches in this folder."
     return f"{step} Set it with --output-dir." if isinstance(error, CannotSave) else step

@@ -18,9 +18,9 @@ from urllib.parse import unquote
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.input_picture import InputPicture, read_input_file
 from vllm_image_core.storage.filename import PICTURE_EXTENSIONS
-from vllm_image_core.text import LONGEST_PATH, one_line, shown
+from vllm_image_core.text import LONGEST_PATH, brief, one_line
 
-__all__ = ["InputFolders", "NamedPicture"]
+__all__ = ["InputFolders", "NamedImage"]
 
 _OURS: Final = "image://"
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:")
@@ -60,14 +60,14 @@ class InputFolders:
     def __init__(self, output_dir: Path, allowed: Sequence[Path] = ()) -> None:
         self._folders = (output_dir, *_absolute(allowed))
 
-    def name(self, given: object) -> "NamedPicture":
+    def name(self, given: object) -> "NamedImage":
         """Wrap a name, to be read later, once the model is known to support edits.
 
         Args:
             given: The name of a file in the output folder, with or without its extension and ``image://``, or
                 a path below one of the folders. It is not checked yet.
         """
-        return NamedPicture(folders=self, given=given)
+        return NamedImage(folders=self, given=given)
 
     def read(self, given: object, *, parameter: str) -> InputPicture:
         """Read the image with this name; blocks on the disk.
@@ -158,7 +158,7 @@ class InputFolders:
 
     def _refusal(self, given: object, parameter: str, reason: str) -> InvalidRequest:
         value = one_line(given, limit=LONGEST_PATH) if isinstance(given, str) else None
-        named = shown(given) if value is None else f"'{value}'"
+        named = brief(given) if value is None else f"'{value}'"
         folders = ", ".join(one_line(str(folder), limit=LONGEST_PATH) for folder in self._folders)
         return InvalidRequest(
             f"{parameter}: cannot read {named}: {reason}. Allowed: the file names of images generated here, "
@@ -172,7 +172,7 @@ class InputFolders:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NamedPicture:
+class NamedImage:
     """An input image by its name, not read yet.
 
     Attributes:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from vllm_image_core.estimation.gpu import Gpu
 
-__all__ = ["Nvml", "gpu_beside", "is_this_machine"]
+__all__ = ["Nvml", "is_this_machine", "local_gpu"]
 
 _logger = logging.getLogger(__name__)
 _BYTES_PER_GB = 1024**3
@@ -46,7 +46,7 @@ class Nvml(Protocol):
         ...
 
 
-def gpu_beside(server_url: str, library: Nvml | None = None) -> Gpu | None:
+def local_gpu(server_url: str, library: Nvml | None = None) -> Gpu | None:
     """Describe the first GPU of this machine if the server runs here and NVML works; None otherwise.
 
     Args:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Loading", "modules_needed"]
+__all__ = ["Preloader", "modules_needed"]
 
 _logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def modules_needed(*, demo: bool) -> tuple[str, ...]:
     return (*_NEEDED, *(_FOR_THE_DEMO if demo else ()))
 
 
-class Loading:
+class Preloader:
     """Imports modules in a thread, so that a call can wait without blocking the event loop.
 
     Args:

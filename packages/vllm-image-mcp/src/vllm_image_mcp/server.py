@@ -25,7 +25,7 @@ from vllm_omni_client.errors import OmniError
 from vllm_image_mcp.error_messages import explain, explain_arguments, explain_inability
 from vllm_image_mcp.event_loop import loop_factory
 from vllm_image_mcp.options import with_settings
-from vllm_image_mcp.preloading import Loading, modules_needed
+from vllm_image_mcp.preloading import Preloader, modules_needed
 from vllm_image_mcp.resources.completions import add_completions
 from vllm_image_mcp.resources.gallery import gallery, tool_meta
 from vllm_image_mcp.resources.prompts import PromptServer, add_prompts
@@ -60,7 +60,7 @@ Describe an image only if you can see it: some hosts show it to you one turn lat
 class ImageServer(PromptServer, ResourceServer):
     """An MCP server that reports expected errors to the model as text, with the next step."""
 
-    loading: Loading | None = None
+    loading: Preloader | None = None
     """The imports for the first call, while they are in progress; None afterwards."""
 
     _signatures: Mapping[str, Signature] = MappingProxyType({})
@@ -204,7 +204,7 @@ def serve(settings: Settings) -> None:
 
 
 async def _serve(server: ImageServer, state: State) -> Shutdown:
-    loading = server.loading = Loading(modules_needed(demo=state.settings.demo))
+    loading = server.loading = Preloader(modules_needed(demo=state.settings.demo))
     try:
         async with host_on_stdio(on_answer=loading.begin) as host:
             ending = Shutdown(state, host)
@@ -234,7 +234,7 @@ def _lifespan(state: State) -> Callable[[MCPServer[State]], AbstractAsyncContext
             if resuming is not None:
                 resuming.cancel()
                 await asyncio.wait([resuming])
-            if state.wired:
+            if state.is_remote:
                 await state.drain(_AT_THE_END_SECONDS)
             await state.aclose()
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from vllm_image_core.text import shown
+from vllm_image_core.text import brief
 
-__all__ = ["key_as_written", "path_as_written", "text_as_written", "url_as_written"]
+__all__ = ["clean_key", "clean_path", "clean_text", "clean_url"]
 
 _QUOTES: Final = "\"'"
 _BRACED: Final = r"\$\{[^}]*\}?|\$\([^)]*\)?|\{\{.*?\}\}"
@@ -24,7 +24,7 @@ _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
 """A scheme has two letters or more; one is a drive of Windows."""
 
 
-def path_as_written(value: str) -> str:
+def clean_path(value: str) -> str:
     """Return the path that a setting means.
 
     Raises:
@@ -35,24 +35,24 @@ def path_as_written(value: str) -> str:
         raise ValueError("is empty. Set a folder or a file, or omit the option")
     if found := _IN_A_PATH.search(text):
         raise ValueError(
-            f"{shown(text)} contains {shown(found[0])}, which the host or the shell did not replace. "
+            f"{brief(text)} contains {brief(found[0])}, which the host or the shell did not replace. "
             "Write the path itself; ~ stands for your home folder"
         )
     if _ADDRESS.match(text):
         text = _local(text)
     elif text.startswith('"') or text.endswith('"'):
-        raise ValueError(f"{shown(text)} has an unmatched quotation mark. Write the path itself")
+        raise ValueError(f"{brief(text)} has an unmatched quotation mark. Write the path itself")
     try:
         Path(text).expanduser()
     except RuntimeError as error:
         raise ValueError(
-            f"{shown(text)} begins with the home folder of a user that does not exist on this machine. "
+            f"{brief(text)} begins with the home folder of a user that does not exist on this machine. "
             "Write the path itself"
         ) from error
     return text
 
 
-def url_as_written(value: str) -> str:
+def clean_url(value: str) -> str:
     """Return the address that a setting means.
 
     Raises:
@@ -61,13 +61,13 @@ def url_as_written(value: str) -> str:
     text = _unquote(value)
     if found := _IN_AN_ADDRESS.search(text):
         raise ValueError(
-            f"contains {shown(found[0])}, which the host or the shell did not replace. "
+            f"contains {brief(found[0])}, which the host or the shell did not replace. "
             'Write the address itself, such as "http://localhost:6655"'
         )
     return text
 
 
-def key_as_written(value: str) -> str:
+def clean_key(value: str) -> str:
     """Return the key that a setting means; no error message shows it.
 
     Raises:
@@ -82,7 +82,7 @@ def key_as_written(value: str) -> str:
     return text
 
 
-def text_as_written(value: str) -> str:
+def clean_text(value: str) -> str:
     """Return any other text that a setting means.
 
     Raises:
@@ -90,7 +90,7 @@ def text_as_written(value: str) -> str:
     """
     text = _unquote(value)
     if _WHOLE.fullmatch(text):
-        raise ValueError(f"{shown(text)} is a placeholder, which the host or the shell did not replace")
+        raise ValueError(f"{brief(text)} is a placeholder, which the host or the shell did not replace")
     return text
 
 
@@ -105,8 +105,8 @@ def _local(address: str) -> str:
     """Return the path of a file:// URL on this machine."""
     parts = urlsplit(address)
     if parts.scheme.lower() != "file" or parts.netloc.lower() not in {"", "localhost"}:
-        raise ValueError(f"{shown(address)} is an address, not a path on this machine. Write a path")
+        raise ValueError(f"{brief(address)} is an address, not a path on this machine. Write a path")
     path = os.fsdecode(unquote_to_bytes(address[len(parts.scheme) + 1 :].removeprefix("//" + parts.netloc)))
     if "\0" in path:
-        raise ValueError(f"{shown(address)} contains a zero byte. Write a path")
+        raise ValueError(f"{brief(address)} contains a zero byte. Write a path")
     return path.removeprefix("/") if os.name == "nt" else path

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from vllm_image_core.text import shown
+from vllm_image_core.text import brief
 
-from vllm_image_mcp.setting_values import key_as_written, path_as_written, text_as_written, url_as_written
+from vllm_image_mcp.setting_values import clean_key, clean_path, clean_text, clean_url
 
 __all__ = ["LogLevel", "Settings"]
 
@@ -79,17 +79,17 @@ class Settings(BaseSettings):
     @field_validator("output_dir", "profiles", mode="before")
     @classmethod
     def _path_as_written(cls, value: object) -> object:
-        return path_as_written(value) if isinstance(value, str) else value
+        return clean_path(value) if isinstance(value, str) else value
 
     @field_validator("gpu_name", mode="before")
     @classmethod
     def _text_as_written(cls, value: object) -> object:
-        return text_as_written(value) if isinstance(value, str) else value
+        return clean_text(value) if isinstance(value, str) else value
 
     @field_validator("api_key", mode="before")
     @classmethod
     def _key_as_written(cls, value: object) -> object:
-        return key_as_written(value) if isinstance(value, str) else value
+        return clean_key(value) if isinstance(value, str) else value
 
     @field_validator("max_concurrent", "max_wait", mode="before")
     @classmethod
@@ -106,7 +106,7 @@ class Settings(BaseSettings):
         folders = cast("Sequence[object]", given)
         if "" in folders:
             raise ValueError("an empty name is not a folder")
-        return tuple(path_as_written(each) if isinstance(each, str) else each for each in folders)
+        return tuple(clean_path(each) if isinstance(each, str) else each for each in folders)
 
     @field_validator("allow_dir")
     @classmethod
@@ -114,7 +114,7 @@ class Settings(BaseSettings):
         folders = tuple(folder.expanduser() for folder in value or ())
         for folder in folders:
             if not os.path.isdir(folder):  # noqa: PTH112 - a Path raises where it may not look
-                raise ValueError(f"{shown(str(folder))} is not a folder, or this program cannot access it")
+                raise ValueError(f"{brief(str(folder))} is not a folder, or this program cannot access it")
         return folders or None
 
     @field_validator("log_level", mode="before")
@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_an_address(cls, value: str) -> str:
         """Report a bad address at startup rather than at the first image; the client checks the rest."""
-        urls = [_check_address(url_as_written(url)) for url in url_as_written(value).split(",")]
+        urls = [_check_address(clean_url(url)) for url in clean_url(value).split(",")]
         if len(set(urls)) < len(urls):
             raise ValueError("names a server twice")
         return ",".join(urls)

@@ -18,7 +18,7 @@ _PACKAGES: Final = ("vllm_omni_client", "vllm_image_core", "vllm_image_mcp")
 
 
 @contextmanager
-def errors_as_sentences() -> Generator[None]:
+def report_errors() -> Generator[None]:
     """Turn expected errors into a line on stderr and exit status 1."""
     try:
         yield
@@ -29,7 +29,7 @@ def errors_as_sentences() -> Generator[None]:
 def check_profiles(settings: Settings) -> None:
     """Report an invalid profile at startup, where a person sees it, rather than at the first image."""
     if settings.profiles is not None:
-        with errors_as_sentences():
+        with report_errors():
             _ = State(settings).registry
 
 

@@ -44,7 +44,7 @@ class State:
 
     def __init__(self, settings: Settings, *, wired: bool = False, at_shell: bool = False) -> None:
         self.settings = settings
-        self.wired = wired
+        self.is_remote = wired
         self._at_shell = at_shell
 
     @cached_property

@@ -10,7 +10,7 @@ from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.studio import Studio
 from vllm_omni_client import AsyncOmniClient
 
-from vllm_image_mcp.nvml import gpu_beside
+from vllm_image_mcp.nvml import local_gpu
 from vllm_image_mcp.settings import Settings
 
 __all__ = ["create_studio", "registry_of"]
@@ -57,7 +57,7 @@ def _real(settings: Settings, folder: Path, registry: Registry) -> Studio:
         api_key=settings.api_key,
         timeout=settings.timeout,
         max_concurrent=settings.max_concurrent,
-        gpu=configured.over(None if others else gpu_beside(first)),
+        gpu=configured.completed_by(None if others else local_gpu(first)),
         registry=registry,
         metadata=_METADATA[settings.metadata],
     )

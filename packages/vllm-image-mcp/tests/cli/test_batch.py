@@ -20,7 +20,7 @@ from vllm_image_mcp.shutdown import DRAIN_SECONDS
 
 if TYPE_CHECKING:
     from conftest import OmniServer
-    from vllm_image_core.batches.item_states import PictureOutcome
+    from vllm_image_core.batches.item_states import ImageOutcome
 
 DEADLINE_SECONDS = 60
 Run = Callable[..., Result]
@@ -370,7 +370,7 @@ def test_an_image_that_was_removed_while_its_batch_ran_is_not_counted_as_made(
     (tmp_path / "prompts.txt").write_text("a fox\nan owl\n", encoding="utf-8")
     show = batch_progress.BatchProgress._show
 
-    def show_and_remove(screen: batch_progress.BatchProgress, outcome: "PictureOutcome") -> None:
+    def show_and_remove(screen: batch_progress.BatchProgress, outcome: "ImageOutcome") -> None:
         show(screen, outcome)
         if isinstance(outcome, Done) and outcome.item.prompt == "a fox":
             outcome.value.path.unlink()

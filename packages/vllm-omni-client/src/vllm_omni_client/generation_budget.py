@@ -45,10 +45,10 @@ class GenerationBudget:
     def __repr__(self) -> str:
         return f"GenerationBudget(left={self.left}, spent={self.spent}, attempts={self.attempts})"
 
-    def begin(self, clock: Callable[[], float]) -> None:
+    def start_attempt(self, clock: Callable[[], float]) -> None:
         """Record that an attempt starts now; an earlier failure has then been followed by another attempt."""
         if self._pending is not None:
-            self.follow(waited_seconds=max(0.0, clock() - self._pending[1]))
+            self.record_retry(waited_seconds=max(0.0, clock() - self._pending[1]))
         self.attempts += 1
         self._is_charged = False
 
@@ -58,20 +58,20 @@ class GenerationBudget:
         if cost != "no" and not self._is_charged:
             self._spend(1)
 
-    def fail(self, error: Exception, now: float, *, cost: GpuSpent) -> None:
+    def record_failure(self, error: Exception, now: float, *, cost: GpuSpent) -> None:
         """Record that the attempt failed, and what it cost."""
         self.charge(cost)
         reason = error.message if isinstance(error, OmniError) else str(error)
         self._pending = FailedAttempt(error=type(error).__name__, reason=reason, waited_seconds=0.0), now
 
-    def add(self, error: OmniError) -> None:
+    def add_attempts_of(self, error: OmniError) -> None:
         """Add the retries that a client without this budget made on its own before it raised the error."""
         if error.exchange is not None and error.exchange.attempts > 1:
             self.attempts += error.exchange.attempts - 1
             self.failures = (*self.failures, *error.failures)
             self._spend(max(0, error.exchange.generations - (error.gpu_spent != "no")))
 
-    def follow(self, *, waited_seconds: float) -> None:
+    def record_retry(self, *, waited_seconds: float) -> None:
         """Record that another attempt follows the failed one after a wait."""
         if self._pending is not None:
             failed, _ = self._pending

@@ -20,7 +20,7 @@ from vllm_image_core.batches.queries import BatchRow, JournalQueries
 from vllm_image_core.batches.runner import BatchRun
 from vllm_image_core.batches.summary import BatchSummary, FoundBatch
 from vllm_image_core.batches.worker_pool import BatchId, batch_id
-from vllm_image_core.checks import integer
+from vllm_image_core.checks import check_integer
 from vllm_image_core.errors import InvalidRequest, UnknownBatch
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.image_request import ImageRequest
@@ -101,7 +101,7 @@ class Batches:
     async def read(self, batch_id: str, *, limit: int, offset: int) -> FoundBatch:
         """Read a batch of the folder with some of its requests."""
         most = _count("limit", limit)
-        start = integer("offset", offset, 0, 2**31, allowed="an integer of 0 or more")
+        start = check_integer("offset", offset, 0, 2**31, allowed="an integer of 0 or more")
         journal = self._context.journal
         return await asyncio.to_thread(journal.read_batch, str(batch_id), offset=start, limit=most)
 
@@ -327,4 +327,4 @@ def _reopen(
 
 
 def _count(parameter: str, value: object) -> int:
-    return integer(parameter, value, 1, _MOST, allowed=f"an integer from 1 to {_MOST}")
+    return check_integer(parameter, value, 1, _MOST, allowed=f"an integer from 1 to {_MOST}")

@@ -10,7 +10,7 @@ from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.generation.generator import Generator
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.storage.library import Library
-from vllm_image_core.storage.owner import BEAT_SECONDS, STALE_SECONDS
+from vllm_image_core.storage.owner import HEARTBEAT_SECONDS, STALE_SECONDS
 
 __all__ = ["OUTAGE_SECONDS", "BatchContext", "Windowed"]
 
@@ -63,5 +63,5 @@ class BatchContext:
     outage_seconds: float = OUTAGE_SECONDS
     probe_seconds: float = PROBE_SECONDS
     folder_check_seconds: float = FOLDER_CHECK_SECONDS
-    heartbeat_seconds: float = BEAT_SECONDS
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
     stale_seconds: float = STALE_SECONDS

@@ -12,7 +12,7 @@ from vllm_omni_client.errors import OmniError
 
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.events import Event, Events, EventStream
-from vllm_image_core.batches.item_states import ItemStates, PictureOutcome
+from vllm_image_core.batches.item_states import ImageOutcome, ItemStates
 from vllm_image_core.batches.outcomes import Errors, Images, OutcomeReader
 from vllm_image_core.batches.runner import BatchRun
 from vllm_image_core.batches.worker_pool import BatchId, Progress, State
@@ -101,14 +101,14 @@ class ImageBatch:
         if error is None:
             self._raise_error()
 
-    async def __aiter__(self) -> AsyncIterator[PictureOutcome]:
+    async def __aiter__(self) -> AsyncIterator[ImageOutcome]:
         """Yield outcomes as they complete; ``index`` is the request's position."""
         await self._start()
         while (outcome := await self._outcomes.next()) is not None:
             yield outcome
         self._raise_error()
 
-    async def results(self) -> AsyncIterator[PictureOutcome]:
+    async def results(self) -> AsyncIterator[ImageOutcome]:
         """Yield all outcomes in the order of the requests, including those from before it was resumed.
 
         Waits for each; requests that were not sent because the batch was cancelled are skipped.

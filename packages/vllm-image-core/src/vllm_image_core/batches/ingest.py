@@ -14,7 +14,7 @@ from typing import Final, overload
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.text import shown
+from vllm_image_core.text import brief
 
 __all__ = [
     "MOST",
@@ -145,7 +145,7 @@ def check_request(request: object, position: int) -> None:
     if not isinstance(request, ImageRequest):
         raise _no_request(
             request,
-            f"Entry {position} of the batch, counted from 0, is {shown(request)}, not an ImageRequest or "
+            f"Entry {position} of the batch, counted from 0, is {brief(request)}, not an ImageRequest or "
             "EditRequest.",
         )
 

@@ -9,7 +9,7 @@ from vllm_image_core.batches.journal import Journal
 from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.errors import DatabaseUnavailable
 from vllm_image_core.storage.folder import Folder
-from vllm_image_core.storage.input_store import copies_of, inputs_folder
+from vllm_image_core.storage.input_store import copy_names, inputs_folder
 
 __all__ = ["GRACE_SECONDS", "remove_unneeded_inputs"]
 
@@ -45,7 +45,7 @@ def _sweep(folder: Folder, journal: Journal) -> None:
 
 
 def _needed_hashes(queries: JournalQueries) -> frozenset[str]:
-    return copies_of(queries.edits_to_keep())
+    return copy_names(queries.edits_to_keep())
 
 
 def _latest(folder: Folder) -> float:

@@ -10,7 +10,7 @@ from vllm_image_core.batches.worker_pool import Done, Failed, Outcome, Progress,
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 
-__all__ = ["ItemStates", "PictureOutcome"]
+__all__ = ["ImageOutcome", "ItemStates"]
 
 _ERRORS_KEPT: Final = 100
 """Number of errors kept in memory as they were raised; older ones are read from the journal."""
@@ -26,7 +26,7 @@ _STATES: Final[dict[int, State]] = {
     _RUNNING: "running",
 }
 
-PictureOutcome = Outcome[ImageRequest, GeneratedImage]
+ImageOutcome = Outcome[ImageRequest, GeneratedImage]
 
 
 class ItemStates:
@@ -80,7 +80,7 @@ class ItemStates:
         """Mark a request as waiting again."""
         self._move(position, _WAITING)
 
-    def end(self, outcome: PictureOutcome) -> None:
+    def end(self, outcome: ImageOutcome) -> None:
         """Mark a request as ended, and keep its outcome in memory for a reader who keeps up."""
         done = isinstance(outcome, Done)
         self._move(outcome.index, _DONE if done else _FAILED)
@@ -119,7 +119,7 @@ class ItemStates:
         """Mark the next outcome as read."""
         self._read += 1
 
-    def recent(self, position: int) -> PictureOutcome | None:
+    def recent(self, position: int) -> ImageOutcome | None:
         """An outcome that is still in memory, with its image or original error; otherwise None."""
         return self._recent.get(position) or self._errors.get(position)
 

@@ -11,13 +11,13 @@ from typing import Final, Literal, TypeVar
 
 from vllm_image_core.batches.queries import JOURNAL, BatchRow, JournalQueries
 from vllm_image_core.batches.recovery import recover_journal
-from vllm_image_core.batches.stored_items import BatchItem, ItemState, is_whole
+from vllm_image_core.batches.stored_items import BatchItem, ItemState, is_complete
 from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
 from vllm_image_core.batches.worker_pool import State
 from vllm_image_core.errors import JournalUnavailable, UnknownBatch
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.storage.database import DamagedDatabase, Database, writing
-from vllm_image_core.storage.folder import Folder, is_there
+from vllm_image_core.storage.folder import Folder, exists
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.owner import is_dead, this_process
 from vllm_image_core.storage.record import EPOCH
@@ -167,7 +167,7 @@ class Journal:
         written.
         """
         try:
-            if self.root.stat().st_dev != device or is_there(self.path):
+            if self.root.stat().st_dev != device or exists(self.path):
                 return False
             with Folder.open(self.path.parent) as folder, folder.temporary(queries.copy()) as copy:
                 return folder.place(copy, self.path.name)
@@ -231,7 +231,11 @@ def _owner(batch_row: BatchRow) -> Literal["here", "elsewhere"] | None:
     if batch_row.holder is None or is_dead(batch_row.holder.owner):
         return None
     me, other = this_process(""), batch_row.holder.owner
-    if other.place == me.place and (other.host, other.pid, other.born) == (me.host, me.pid, me.born):
+    if other.pid_namespace == me.pid_namespace and (other.host, other.pid, other.started) == (
+        me.host,
+        me.pid,
+        me.started,
+    ):
         return "here"
     # This compares the clocks of two machines, so it is for display only; a takeover watches the heartbeat.
     return "elsewhere" if time.time() - batch_row.beat_at < _SILENT_SECONDS else None
@@ -269,7 +273,7 @@ def _report(item: BatchItem, batch_row: BatchRow, root: Path) -> ItemReport:
 
 def _is_gone(item: BatchItem, root: Path) -> bool:
     """Whether nothing is known of a request: it is lost and has no image."""
-    return item.lost and item.state != ItemState.FAILED and not is_whole(item.outcome, root)
+    return item.lost and item.state != ItemState.FAILED and not is_complete(item.outcome, root)
 
 
 def _text(value: object) -> str | None:

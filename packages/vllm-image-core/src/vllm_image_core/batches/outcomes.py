@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from vllm_image_core.batches.context import BatchContext
-from vllm_image_core.batches.item_states import ItemStates, PictureOutcome
+from vllm_image_core.batches.item_states import ImageOutcome, ItemStates
 from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.runner import BatchRun
 from vllm_image_core.batches.stored_items import BatchItem, read_image, restore_error
@@ -40,7 +40,7 @@ class OutcomeReader:
         self._reading = asyncio.Lock()
         self._ahead: dict[int, BatchItem] = {}
 
-    async def next(self) -> PictureOutcome | None:
+    async def next(self) -> ImageOutcome | None:
         """The next unread outcome, in the order in which requests ended; None when none is left."""
         async with self._reading:
             while not (unread := self.states.next_unread(_AT_ONCE)):
@@ -60,7 +60,7 @@ class OutcomeReader:
             if await self._wait_for_end():
                 return position < self.states.recorded
 
-    async def at(self, position: int) -> PictureOutcome | None:
+    async def at(self, position: int) -> ImageOutcome | None:
         """The outcome of a request, or None."""
         if not self.states.is_ended(position):
             return None
@@ -95,7 +95,7 @@ class OutcomeReader:
         await changed.wait()
         return False
 
-    async def _outcome(self, position: int, ahead: Sequence[int]) -> PictureOutcome:
+    async def _outcome(self, position: int, ahead: Sequence[int]) -> ImageOutcome:
         recent = self.states.recent(position)
         if recent is not None:
             return recent

@@ -227,7 +227,7 @@ class JournalQueries:
                 int(time.time()),
                 number,
                 seen and seen.owner.token,
-                seen.beat if seen else 0,
+                seen.heartbeat if seen else 0,
             ),
         )
         return updated.rowcount == 1
@@ -331,7 +331,7 @@ def _is_outcome(position: object, state: object) -> bool:
 
 
 def _columns(owner: Owner) -> tuple[str, str, str, int, str]:
-    return owner.token, owner.host, owner.place, owner.pid, owner.born
+    return owner.token, owner.host, owner.pid_namespace, owner.pid, owner.started
 
 
 def _numbers(counts: Counts) -> tuple[object, ...]:
@@ -387,11 +387,11 @@ def _holder(found: dict[str, Any]) -> Holder | None:
     owner = Owner(
         token=found["owner"],
         host=found["host"] or "",
-        place=found["place"] or "",
+        pid_namespace=found["place"] or "",
         pid=found["pid"] or 0,
-        born=found["born"] or "",
+        started=found["born"] or "",
     )
-    return Holder(owner=owner, beat=found["beat"])
+    return Holder(owner=owner, heartbeat=found["beat"])
 
 
 class DamagedJournal(DamagedDatabase, JournalUnavailable):

@@ -10,8 +10,8 @@ from vllm_image_core.batches.stored_items import (
     BatchItem,
     ItemState,
     StoredOutcome,
+    is_complete,
     is_valid_image,
-    is_whole,
     stored_record,
 )
 from vllm_image_core.errors import IndexUnavailable
@@ -107,7 +107,7 @@ class BatchQueue:
             await self._recorder.reset(lost)
 
     def _find_lost(self, done: Sequence[BatchItem]) -> list[int]:
-        return [item.position for item in done if not is_whole(item.outcome, self._library.root)]
+        return [item.position for item in done if not is_complete(item.outcome, self._library.root)]
 
     async def _find(self, waiting: Sequence[BatchItem]) -> None:
         """Record images that are in the folder but not in the journal, because their process died."""

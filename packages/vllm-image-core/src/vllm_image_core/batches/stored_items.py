@@ -19,7 +19,7 @@ from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
-from vllm_image_core.storage.input_store import inputs_told, with_inputs
+from vllm_image_core.storage.input_store import inputs_as_json, with_inputs
 from vllm_image_core.storage.record import Record, facts_in
 from vllm_image_core.text import one_line
 
@@ -29,9 +29,9 @@ __all__ = [
     "ItemState",
     "StoredOutcome",
     "as_json",
+    "is_complete",
     "is_request",
     "is_valid_image",
-    "is_whole",
     "lost_request_error",
     "read_image",
     "request_as_json",
@@ -95,7 +95,7 @@ def request_as_json(request: ImageRequest) -> str:
     The input images of an edit must have been stored before, by `input_store.store_inputs`.
     """
     if isinstance(request, EditRequest):
-        return as_json({**_changed_fields(request, _EDIT_FIELDS), _INPUTS: inputs_told(request)})
+        return as_json({**_changed_fields(request, _EDIT_FIELDS), _INPUTS: inputs_as_json(request)})
     return as_json(_changed_fields(request, _FIELDS))
 
 
@@ -200,7 +200,7 @@ def lost_request_error() -> RecordedFailure:
     )
 
 
-def is_whole(outcome: StoredOutcome, root: Path) -> bool:
+def is_complete(outcome: StoredOutcome, root: Path) -> bool:
     """Whether an image's file exists with its recorded size; files appear complete or not at all."""
     file = outcome.get("file")
     try:

@@ -15,7 +15,7 @@ from vllm_image_core.batches.queries import Counts, JournalQueries, LeaseLost, O
 from vllm_image_core.batches.stored_items import ItemState
 from vllm_image_core.errors import DatabaseUnavailable, JournalUnavailable
 from vllm_image_core.storage.database import DamagedDatabase, writing
-from vllm_image_core.storage.owner import BEAT_SECONDS
+from vllm_image_core.storage.owner import HEARTBEAT_SECONDS
 
 __all__ = ["JournalWriter", "WriterCallbacks"]
 
@@ -81,7 +81,7 @@ class JournalWriter:
         loop: asyncio.AbstractEventLoop,
         callbacks: WriterCallbacks,
         counts: Callable[[], Counts],
-        heartbeat_seconds: float = BEAT_SECONDS,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
         self._counts = counts
         self._journal = journal

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-GB_PER_RUNNING_PICTURE: Final = 2.0
+GB_PER_IMAGE: Final = 2.0
 """Source: the project plan's rule for concurrency."""
 
 MOST_AT_ONCE: Final = 4
@@ -111,7 +111,7 @@ def estimate(
     Raises:
         InvalidRequest: `num_images` is not an integer or less than 1.
     """
-    images = checks.integer("num_images", num_images, 1, MOST_IMAGES, allowed="an integer from 1")
+    images = checks.check_integer("num_images", num_images, 1, MOST_IMAGES, allowed="an integer from 1")
     size = Size(width, height)
     predictor = predictor or Predictor(profile)
     work = work or Work.at(size, num_inference_steps, guided=guided)
@@ -225,8 +225,8 @@ def gb_per_image(profile: Profile, predictor: Predictor | None = None) -> float:
     source gives both.
     """
     if predictor is not None and predictor.peaks:
-        return max(GB_PER_RUNNING_PICTURE, predictor.picture_gb(_SQUARE.megapixels))
-    return max(GB_PER_RUNNING_PICTURE, profile.activation_gb_at_1024x1024)
+        return max(GB_PER_IMAGE, predictor.picture_gb(_SQUARE.megapixels))
+    return max(GB_PER_IMAGE, profile.activation_gb_at_1024x1024)
 
 
 def misfit(

@@ -24,7 +24,7 @@ class Gpu:
     source: str = _NOT_REPORTED
     """Where the description comes from."""
 
-    def over(self, other: "Gpu | None") -> "Gpu":
+    def completed_by(self, other: "Gpu | None") -> "Gpu":
         """This description, with missing values from another one."""
         if other is None:
             return self

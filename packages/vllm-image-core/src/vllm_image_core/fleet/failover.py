@@ -143,7 +143,7 @@ class Failover:
         try:
             Picture.check(reply.data[0].bytes)
         except BadPicture as error:
-            call.budget.fail(error, self._clock(), cost="yes")
+            call.budget.record_failure(error, self._clock(), cost="yes")
             raise
 
     async def _raise_if_final(self, call: FleetCall, member: Server, error: OmniError | ImageError) -> None:

@@ -365,12 +365,12 @@ async def _spend(
     """Call a backend, and record what that cost unless the backend does so itself."""
     if isinstance(backend, BudgetedBackend):
         return await call(backend.with_budget(budget))
-    budget.begin(clock)
+    budget.start_attempt(clock)
     try:
         reply = await call(backend)
     except OmniError as error:
-        budget.add(error)
-        budget.fail(error, clock(), cost=error.gpu_spent)
+        budget.add_attempts_of(error)
+        budget.record_failure(error, clock(), cost=error.gpu_spent)
         raise
     budget.charge("yes")
     return reply

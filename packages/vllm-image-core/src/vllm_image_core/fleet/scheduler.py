@@ -196,7 +196,7 @@ class Scheduler:
             await self._health_checks.revive()
             if not any(self._pool.may_serve(member, call) for member in self._pool.members):
                 raise self._pool.refusal(call)
-        call.member = None
+        call.server = None
         loop = asyncio.get_running_loop()
         self._queue.add(call)
         self._turns[call] = turn = loop.create_future()
@@ -209,9 +209,9 @@ class Scheduler:
             raise
         finally:
             del self._turns[call]
-        if call.member is None:
+        if call.server is None:
             raise RuntimeError("a call got its turn without a server")
-        return call.member
+        return call.server
 
     def dispatch(self) -> None:
         """Dispatch calls while that is better than leaving a server idle."""
@@ -232,11 +232,11 @@ class Scheduler:
         self.dispatch()
 
     def _withdraw(self, call: FleetCall) -> None:
-        if call.member is None:
+        if call.server is None:
             with contextlib.suppress(ValueError):  # it was failed because no server is left for it
                 self._queue.remove(call)
         else:
-            call.member.record_abandoned(call, self._clock(), self._pool.usual)
+            call.server.record_abandoned(call, self._clock(), self._pool.usual)
         self.dispatch()
 
     def _dispatch_all(self, now: float) -> None:
@@ -293,7 +293,7 @@ class Scheduler:
             longest,
             lambda call: not call.alone and member.may_take(call) and self._pool.serves(member, call.model),
             sooner,
-            untried=member.pace.seconds is None,
+            untried=member.service_rate.seconds is None,
         )
 
     def _assign(self, call: FleetCall, member: Server, now: float, usual: float) -> None:
@@ -311,17 +311,17 @@ class Scheduler:
         if len(usable) < 2:  # noqa: PLR2004 - with one server there is no choice
             return len(usable)
         usual = self._pool.usual
-        paces = [member.pace.seconds or usual for member in usable]
+        paces = [member.service_rate.seconds or usual for member in usable]
         slowest = max(pace * (each.limit.value + 1) for pace, each in zip(paces, usable, strict=True))
         return min(_MOST_WAITING, math.ceil(slowest * sum(1 / pace for pace in paces)))
 
 
 def _outlook(member: Server, now: float, usual: float) -> ServerOutlook:
-    pace = member.pace.seconds or usual
+    pace = member.service_rate.seconds or usual
     parallel = member.limit.parallel or 1
     busy = member.under_way
     free_slots = max(0, parallel - busy)
-    wait = 0.0 if free_slots else member.pace.seconds_left(now) * (busy - parallel + 1) / busy
+    wait = 0.0 if free_slots else member.service_rate.seconds_left(now) * (busy - parallel + 1) / busy
     wait = max(wait, member.paused_until - now)
     if member.is_suspect:
         wait = _NOT_SOON_SECONDS

@@ -55,7 +55,7 @@ class ServerReport:
     state: CircuitState | Literal["unknown"]
     model: str | None
     version: str | None
-    under_way: int
+    in_progress: int
     limit: int
     parallel: int | None
     others: int | None
@@ -167,7 +167,7 @@ class FleetCall:
     repeatable: bool
     first: bool = False
     number: int = 0
-    member: "Server | None" = None
+    server: "Server | None" = None
     avoided: "set[Server]" = field(default_factory=_no_servers)
     deaths: list[str] = field(default_factory=list[str])
     suspects: "Server | None" = None
@@ -209,7 +209,7 @@ class Server:
         self.backend = backend
         self.limit: ConcurrencyLimiter = ConcurrencyLimiter(parallel, ceiling)
         self.circuit: CircuitBreaker = CircuitBreaker(self._log_change)
-        self.pace: ServiceRate = ServiceRate()
+        self.service_rate: ServiceRate = ServiceRate()
         self.names: dict[str, str | None] = {}
         self.asked = False
         self.version: str | None = None
@@ -217,7 +217,7 @@ class Server:
         self.last_error: OmniError | ImageError | None = None
         self.probing = False
         self.seen: float = 0.0
-        self.charges: int = 0
+        self.suspicions: int = 0
         self.parallel = parallel
         self.others: int | None = None
         self.leaving: Callable[[], object] | None = None
@@ -280,15 +280,15 @@ class Server:
 
     def record_sent(self, call: FleetCall, now: float, usual: float) -> None:
         """Record that it was sent a call."""
-        call.member = self
+        call.server = self
         call.sent_to = self.names
         self._calls[call] = self.limit.record_sent(now)
-        self.pace.record_sent(now, call.work, usual)
+        self.service_rate.record_sent(now, call.work, usual)
 
     def record_answered(self, call: FleetCall, now: float, usual: float) -> None:
         """Record that it answered a call."""
         self.limit.record_answered(self._calls.pop(call), now, call.work)
-        self.pace.record_ended(now, call.work, usual, done=True)
+        self.service_rate.record_ended(now, call.work, usual, done=True)
         self.circuit.record_success(now)
         self.seen = now
         self._refusals = 0
@@ -300,7 +300,7 @@ class Server:
         """Record that the caller has given up a call."""
         del self._calls[call]
         self.limit.record_aborted()
-        self.pace.record_ended(now, call.work, usual, done=False)
+        self.service_rate.record_ended(now, call.work, usual, done=False)
         self.release()
 
     def record_failed(
@@ -310,7 +310,7 @@ class Server:
         if policy.deadly and not self._suspects:
             self._suspects = list(self._calls)[: self.limit.parallel or 1]
         del self._calls[call]
-        self.pace.record_ended(now, call.work, usual, done=False)
+        self.service_rate.record_ended(now, call.work, usual, done=False)
         if policy.fault != "busy":
             self._failed += 1
             self.last_error = copy.copy(error)
@@ -328,7 +328,7 @@ class Server:
                 self.circuit.doubt()
             case "suspect":
                 self.limit.record_aborted()
-                self.charges += 1
+                self.suspicions += 1
             case "none":
                 self.limit.record_aborted()
         if policy.fault == "down":
@@ -343,7 +343,7 @@ class Server:
     @property
     def is_suspect(self) -> bool:
         """Whether it has failed too often to get more, until other servers have tried the same requests."""
-        return self.charges >= (1 if self.circuit.state == "trial" else _MOST_CHARGES)
+        return self.suspicions >= (1 if self.circuit.state == "trial" else _MOST_CHARGES)
 
     def may_take(self, call: FleetCall) -> bool:
         """Return whether it may get this call; a suspect gets only calls that already failed elsewhere."""
@@ -355,11 +355,11 @@ class Server:
 
     def clear_suspicion(self) -> None:
         """Drop a charge: the request was at fault, or it cannot be known."""
-        self.charges -= 1
+        self.suspicions -= 1
 
     def record_false_refusal(self, now: float) -> None:
         """Record a failure, because another server did a request that this one had failed."""
-        self.charges -= 1
+        self.suspicions -= 1
         self.circuit.record_failure(now)
 
     def record_crash(self) -> None:
@@ -408,7 +408,7 @@ class Server:
             state=self.circuit.state if self.names or self.circuit.is_open else "unknown",
             model=self.model,
             version=self.version,
-            under_way=self.under_way,
+            in_progress=self.under_way,
             limit=self.limit.value,
             parallel=self.parallel,
             others=self.others,
@@ -454,5 +454,5 @@ async def models_and_version(backend: Backend) -> tuple[ModelList, str | None]:
 
 def usual_seconds(members: Iterable[Server]) -> float:
     """Return the median seconds per unit of work over the servers where it is known; 1 if there are none."""
-    known = sorted(seconds for member in members if (seconds := member.pace.seconds) is not None)
+    known = sorted(seconds for member in members if (seconds := member.service_rate.seconds) is not None)
     return known[len(known) // 2] if known else 1.0

@@ -137,10 +137,10 @@ class ServerPool:
     def load_service_rates(self) -> None:
         """Use the stored service rate for each server that has no measurement yet."""
         for member in self.members:
-            if self._learned and member.pace.seconds is None:
+            if self._learned and member.service_rate.seconds is None:
                 learned = self._learned(member.url)
                 if learned is not None:
-                    member.pace.expect(learned)
+                    member.service_rate.expect(learned)
 
     def compare(self) -> None:
         """Warn if a server's model or version differs from the first one's."""

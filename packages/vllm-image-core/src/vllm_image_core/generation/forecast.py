@@ -9,7 +9,7 @@ from typing import Final
 from vllm_omni_client.errors import OmniError
 from vllm_omni_client.metrics import ServerMetrics
 
-from vllm_image_core.checks import integer
+from vllm_image_core.checks import check_integer
 from vllm_image_core.estimation.backlog import ServerSpeed
 from vllm_image_core.estimation.estimator import Estimate, estimate, estimate_edit, recommended_concurrency
 from vllm_image_core.estimation.gpu import Gpu, GpuReport, report
@@ -114,7 +114,7 @@ class Forecast:
             requests_ahead=await self._requests_ahead(),
         )
 
-    async def card(self) -> GpuReport:
+    async def gpu(self) -> GpuReport:
         """Report the GPU's memory and the source of each number; None for what is not known."""
         try:
             profile = await self._profile()
@@ -166,7 +166,7 @@ def _draw_seed() -> int:
 
 
 def _check_count(parameter: str, value: object) -> int:
-    return integer(parameter, value, 1, _MOST, allowed=f"a whole number from 1 to {_MOST}")
+    return check_integer(parameter, value, 1, _MOST, allowed=f"a whole number from 1 to {_MOST}")
 
 
 def _usual_task(profile: Profile) -> Task:

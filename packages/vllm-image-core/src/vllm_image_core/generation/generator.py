@@ -20,7 +20,7 @@ from vllm_image_core.estimation.work import Work, work_of
 from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.generation import warnings
 from vllm_image_core.generation.job import Job, Record, save_guarded
-from vllm_image_core.generation.layers import layers_beside, with_layers
+from vllm_image_core.generation.layers import existing_layers, with_layers
 from vllm_image_core.generation.loaded_model import LoadedModel
 from vllm_image_core.generation.operations import facts_of, metadata_of, read_inputs, receipt_of
 from vllm_image_core.imaging.duplicates import DuplicateDetector
@@ -28,7 +28,7 @@ from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel
 from vllm_image_core.provenance.metadata import Metadata
-from vllm_image_core.provenance.recipe import recipe_facts, with_recipe
+from vllm_image_core.provenance.recipe import collect_facts, write_recipe
 from vllm_image_core.requests.content_hash import ContentKey, content_key
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.edit_resolver import ResolvedEdit
@@ -80,7 +80,7 @@ def reuse(
             *warnings.differences(resolved, existing.picture),
             *map(str, resolved.notes),
         ),
-        layers=layers_beside(existing.record.path, resolved),
+        layers=existing_layers(existing.record.path, resolved),
         reused=True,
         spilled=saved.spilled,
     )
@@ -309,7 +309,7 @@ class Generator:
         if not isinstance(job.request, EditRequest):
             return job
         if job.hold is not None:  # without the folder, its images are missing too
-            await asyncio.to_thread(self._library.check_there)
+            await asyncio.to_thread(self._library.check_exists)
         model = await self.cached_model()
         return replace(job, request=await read_inputs(job.request, model.profile, self._registry))
 
@@ -336,13 +336,13 @@ class Generator:
 
     def _check_there(self, picture: Picture) -> None:
         try:
-            self._library.check_there()
+            self._library.check_exists()
         except CannotSave as error:
             raise PictureNotSaved(error.message, picture=picture, next_step=error.next_step) from error
 
     def _check_room(self, job: Job, *, pixels: int) -> None:
         if job.hold is not None:
-            self._library.check_there()
+            self._library.check_exists()
         self._library.check_space(pixels=pixels)
 
     async def _send_to_current_model(
@@ -413,9 +413,9 @@ class Generator:
             "receipt": confirmed.compact(),
             **facts_of(resolved),
         }
-        facts = recipe_facts(resolved, model=model.match.name, now=now, more=more)
+        facts = collect_facts(resolved, model=model.match.name, now=now, more=more)
         metadata = metadata_of(self._metadata, resolved)
-        picture = with_recipe(received, resolved, model=model.match.name, facts=facts, metadata=metadata)
+        picture = write_recipe(received, resolved, model=model.match.name, facts=facts, metadata=metadata)
         if not spill:
             self._check_there(picture)
         saved = self._library.save(

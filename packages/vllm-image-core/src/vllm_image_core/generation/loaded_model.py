@@ -58,7 +58,7 @@ class LoadedModel:
         model = match_served_model(await self._backend.get_models(), self._registry)
         if model.profile.older_servers is not None:
             await self._read_version()
-            model = model.on(self.version)
+            model = model.for_version(self.version)
         if model != self._model and model.match.warning:
             _logger.warning("%s", model.match.warning)
         self._model = model

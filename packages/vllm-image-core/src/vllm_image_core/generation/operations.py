@@ -9,7 +9,7 @@ from vllm_image_core.models.registry import Registry
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.requests.edit_receipt import edit_receipt
 from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.edit_resolver import ResolvedEdit, check_editor, resolve_edit
+from vllm_image_core.requests.edit_resolver import ResolvedEdit, check_edit_support, resolve_edit
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.receipt import Receipt, receipt
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
@@ -26,7 +26,7 @@ async def read_inputs(request: ImageRequest, profile: Profile, registry: Registr
     """
     if not isinstance(request, EditRequest):
         return request
-    check_editor(request, profile, registry)
+    check_edit_support(request, profile, registry)
     return await asyncio.to_thread(request.read)
 
 

@@ -47,7 +47,7 @@ def check_count(pictures: Sequence[object], *, expected: int | None = None) -> N
         InvalidRequest: There are none, more than 256, or not as many as expected.
     """
     count = len(pictures)
-    checks.integer("pictures", count, 1, MAX_PICTURES, allowed=f"1 to {MAX_PICTURES} images")
+    checks.check_integer("pictures", count, 1, MAX_PICTURES, allowed=f"1 to {MAX_PICTURES} images")
     if expected is not None and count != expected:
         raise InvalidRequest(
             f"There are {count} images for {expected} cells.",
@@ -195,7 +195,7 @@ class ContactSheet:
         longest_side: int,
     ) -> None:
         check_count(pictures)
-        self._first_number = checks.integer(
+        self._first_number = checks.check_integer(
             "first_number", first_number, 0, _MOST_NUMBER, allowed=f"an integer from 0 to {_MOST_NUMBER}"
         )
         if captions is not None and len(captions) != len(pictures):

@@ -67,7 +67,7 @@ def check(data: bytes) -> int:
     return len(content)
 
 
-def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
+def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
     """Write texts into a checked JPEG, each in a segment that replaces an earlier one; the rest is kept.
 
     They are written after the start and the JFIF header. "parameters" becomes EXIF's UserComment; an XMP
@@ -82,7 +82,7 @@ def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) ->
         ValueError: A text has a different keyword.
         TextTooLong: A text does not fit into a segment, which holds less than 64 KiB.
     """
-    new = metadata_blocks.blocks(texts, replaced=_blocks(data), alone=alone)
+    new = metadata_blocks.build_blocks(texts, replaced=_blocks(data), alone=alone)
     view = memoryview(data)
     kept_from = _after_jfif(data)
     parts = [view[:kept_from], *_new_segments(new)]
@@ -100,7 +100,7 @@ def read_texts(data: bytes) -> dict[str, str]:
     if not data.startswith(SIGNATURE):
         return {}
     comments = (_content(data, start) for marker, start in _segments(data) if marker == _COMMENT)
-    texts = metadata_blocks.texts(_blocks(data))
+    texts = metadata_blocks.read_texts(_blocks(data))
     for number, comment in enumerate(islice(comments, _MAX_COMMENTS), start=1):
         texts["Comment" if number == 1 else f"Comment {number}"] = comment_text(comment, "<")
     return texts

@@ -7,7 +7,7 @@ from typing import Final
 from vllm_image_core.imaging import exif, xmp
 from vllm_image_core.imaging.exif_text import utf_text
 
-__all__ = ["KEYWORD", "MAX_BLOCK_BYTES", "Blocks", "blocks", "packet_text", "texts"]
+__all__ = ["KEYWORD", "MAX_BLOCK_BYTES", "Blocks", "build_blocks", "packet_text", "read_texts"]
 
 
 KEYWORD = "parameters"
@@ -29,7 +29,7 @@ class Blocks:
     xmp: bytes | None = None
 
 
-def blocks(texts: Mapping[str, str], *, replaced: Blocks, alone: bool = False) -> Blocks:
+def build_blocks(texts: Mapping[str, str], *, replaced: Blocks, alone: bool = False) -> Blocks:
     """Build the blocks that hold these texts; None if no text needs one.
 
     Args:
@@ -52,7 +52,7 @@ def blocks(texts: Mapping[str, str], *, replaced: Blocks, alone: bool = False) -
     )
 
 
-def texts(found: Blocks) -> dict[str, str]:
+def read_texts(found: Blocks) -> dict[str, str]:
     """Read the texts in the blocks, by the keywords that they have in a PNG.
 
     UserComment is "parameters", and further ones are "UserComment 2" and so on; the description, the

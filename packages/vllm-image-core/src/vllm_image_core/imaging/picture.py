@@ -154,7 +154,7 @@ class Picture:
         return self.bytes if self.format == "jpeg" else None
 
 
-def with_text(picture: Picture, texts: Mapping[str, str], *, alone: bool = False) -> Picture:
+def write_text(picture: Picture, texts: Mapping[str, str], *, alone: bool = False) -> Picture:
     """Write texts into an image's file, by keyword, without encoding a pixel again.
 
     In a PNG they come right after the header, in tEXt or iTXt chunks. JPEG and WebP accept two: "parameters",

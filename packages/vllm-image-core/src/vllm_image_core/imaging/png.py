@@ -26,7 +26,7 @@ __all__ = [
     "orientation",
     "read_texts",
     "size",
-    "with_texts",
+    "write_texts",
 ]
 
 MAX_TEXT_BYTES = 1_048_576
@@ -128,7 +128,7 @@ def check(data: bytes) -> int:
     return last.end
 
 
-def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
+def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
     """Write texts into a checked PNG, replacing earlier ones by keyword; all other bytes are kept.
 
     Text in Latin-1 goes into a tEXt chunk; any other text, and XMP, into an iTXt chunk, as in Pillow. So does
@@ -183,7 +183,7 @@ def read_texts(data: bytes) -> dict[str, str]:
         if text is not None:
             texts[_keyword(view[chunk.content])] = text
     blocks += [block for name in _PROFILES if (block := _profile(texts.get(name, "")))]
-    return {**metadata_blocks.texts(Blocks(exif=blocks[0])), **texts} if blocks else texts
+    return {**metadata_blocks.read_texts(Blocks(exif=blocks[0])), **texts} if blocks else texts
 
 
 def orientation(data: bytes) -> int:

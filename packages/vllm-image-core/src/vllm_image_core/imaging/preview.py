@@ -48,7 +48,7 @@ def preview(
     def draw(side: int) -> "Image.Image":
         return fit(largest, Size(side, side)) if max(largest.size) > side else largest
 
-    return budget.keep(draw)
+    return budget.encode(draw)
 
 
 def contact_sheet(
@@ -75,7 +75,7 @@ def contact_sheet(
     """
     budget = ByteBudget(longest_side=longest_side, max_bytes=max_bytes, format=format)
     sheet = ContactSheet(pictures, captions=captions, first_number=first_number, longest_side=longest_side)
-    return budget.keep(sheet.draw)
+    return budget.encode(sheet.draw)
 
 
 def xy_grid(
@@ -104,4 +104,4 @@ def xy_grid(
     """
     budget = ByteBudget(longest_side=longest_side, max_bytes=max_bytes, format=format)
     grid = XYGrid(pictures, x=x, y=y, longest_side=longest_side)
-    return budget.keep(grid.draw)
+    return budget.encode(grid.draw)

@@ -49,30 +49,30 @@ def nearest_multiple(length: int, multiple: int) -> int:
     return max(multiple, (2 * length + multiple) // (2 * multiple) * multiple)
 
 
-def longest_beside(other: int, *, multiple: int, max_pixels: int) -> int:
+def longest_other_side(other: int, *, multiple: int, max_pixels: int) -> int:
     """Return the longest side, a multiple, that together with the other fits max_pixels; 0 if none does."""
     return max_pixels // other // multiple * multiple
 
 
-def shrunk(size: Size, *, multiple: int, max_pixels: int) -> Size:
+def shrink_to_pixels(size: Size, *, multiple: int, max_pixels: int) -> Size:
     """Return the largest size of about the same shape within max_pixels, both sides multiples.
 
     Uses integers only, so that it is exact for absurdly large sizes, too.
     """
     if size.width < size.height:
-        turned = shrunk(Size(size.height, size.width), multiple=multiple, max_pixels=max_pixels)
+        turned = shrink_to_pixels(Size(size.height, size.width), multiple=multiple, max_pixels=max_pixels)
         return Size(turned.height, turned.width)
     ideal = math.isqrt(max_pixels * size.height // size.width)
     height = max(multiple, ideal // multiple * multiple)
     width = nearest_multiple(height * size.width // size.height, multiple)
-    return Size(min(width, longest_beside(height, multiple=multiple, max_pixels=max_pixels)), height)
+    return Size(min(width, longest_other_side(height, multiple=multiple, max_pixels=max_pixels)), height)
 
 
-def within_sides(size: Size, *, multiple: int, longest: int) -> Size:
+def shrink_to_side(size: Size, *, multiple: int, longest: int) -> Size:
     """Limit both sides to `longest`, itself a multiple, keeping about the same shape; never enlarge."""
     if max(size.width, size.height) <= longest:
         return size
     if size.width < size.height:
-        turned = within_sides(Size(size.height, size.width), multiple=multiple, longest=longest)
+        turned = shrink_to_side(Size(size.height, size.width), multiple=multiple, longest=longest)
         return Size(turned.height, turned.width)
     return Size(longest, nearest_multiple(size.height * longest // size.width, multiple))

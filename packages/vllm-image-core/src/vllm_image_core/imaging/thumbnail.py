@@ -10,7 +10,7 @@ from vllm_image_core import checks
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.size import Size
-from vllm_image_core.text import shown
+from vllm_image_core.text import brief
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -102,13 +102,13 @@ class ByteBudget:
         _check("max_bytes", self.max_bytes, _LEAST_BYTES, _MOST_BYTES)
         if self.format not in ("webp", "jpeg"):
             raise InvalidRequest(
-                f"A preview cannot have the format {shown(self.format)}.",
+                f"A preview cannot have the format {brief(self.format)}.",
                 parameter="format",
                 value=self.format,
                 allowed='"webp" or "jpeg"',
             )
 
-    def keep(self, draw: "Callable[[int], Image.Image]") -> Picture:
+    def encode(self, draw: "Callable[[int], Image.Image]") -> Picture:
         """Draw and encode within both limits.
 
         Args:
@@ -157,12 +157,12 @@ class ByteBudget:
 
 
 def _check(parameter: str, value: object, least: int, most: int) -> None:
-    checks.integer(parameter, value, least, most, allowed=f"an integer from {least} to {most}")
+    checks.check_integer(parameter, value, least, most, allowed=f"an integer from {least} to {most}")
 
 
 def _refusal(parameter: str, value: object, allowed: str) -> InvalidRequest:
     return InvalidRequest(
-        f"{parameter} {shown(value)} is too small for any image.",
+        f"{parameter} {brief(value)} is too small for any image.",
         parameter=parameter,
         value=value,
         allowed=allowed,

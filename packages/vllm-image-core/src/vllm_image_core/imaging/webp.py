@@ -74,7 +74,7 @@ def check(data: bytes) -> int:
     return length
 
 
-def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
+def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
     """Write texts into a checked WebP, each in a chunk that replaces an earlier one; no pixel changes.
 
     A simple file gets the canvas chunk with which an extended file begins. "parameters" becomes EXIF's
@@ -92,7 +92,7 @@ def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) ->
     chunks = list(_chunks(data))
     if not chunks:
         raise BadPicture("The WebP has no image data.")
-    new = metadata_blocks.blocks(texts, replaced=_blocks(data, chunks), alone=alone)
+    new = metadata_blocks.build_blocks(texts, replaced=_blocks(data, chunks), alone=alone)
     replaced = {_EXIF} if alone or new.exif is not None else set[bytes]()
     replaced |= {_XMP} if alone or new.xmp is not None else set[bytes]()
     kept = [chunk for chunk in chunks if chunk.kind not in replaced | {_CANVAS}]
@@ -111,7 +111,7 @@ def with_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) ->
 
 def read_texts(data: bytes) -> dict[str, str]:
     """Read the texts in EXIF and XMP by their PNG keywords, even from a damaged file."""
-    return metadata_blocks.texts(_blocks(data, list(_chunks(data)))) if is_webp(data) else {}
+    return metadata_blocks.read_texts(_blocks(data, list(_chunks(data)))) if is_webp(data) else {}
 
 
 def read_packet(data: bytes) -> dict[str, str]:

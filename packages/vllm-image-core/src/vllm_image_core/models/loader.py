@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from vllm_image_core.errors import BadProfile
 from vllm_image_core.models.profile import CostLaw, Profile
 from vllm_image_core.models.settings import EditRules, Preset
-from vllm_image_core.text import LONGEST_PATH, one_line, shown
+from vllm_image_core.text import LONGEST_PATH, brief, one_line
 
 MOST_BYTES: Final = 1_000_000
 """A longer file is not read as a profile."""
@@ -69,7 +69,7 @@ def read_profile(text: str, *, file: str) -> Profile:
     return _validate(_parse(text, file), file)
 
 
-def own_profiles(path: Path, *, known: Mapping[str, Profile]) -> tuple[Profile, ...]:
+def read_profiles(path: Path, *, known: Mapping[str, Profile]) -> tuple[Profile, ...]:
     """Read a user's profiles: from one TOML file, or from all ``*.toml`` files in a folder, sorted by name.
 
     Args:
@@ -86,7 +86,7 @@ def own_profiles(path: Path, *, known: Mapping[str, Profile]) -> tuple[Profile, 
     for file in tables:
         profile = extender.profile(file)
         if profile.model in profiles:
-            raise BadProfile(f"{_file_name(file)}: model: another file is also for {shown(profile.model)}")
+            raise BadProfile(f"{_file_name(file)}: model: another file is also for {brief(profile.model)}")
         profiles[profile.model] = profile
     return tuple(profiles.values())
 
@@ -113,18 +113,18 @@ class _Extender:
     def _base(self, file: str, name: object, model: object) -> Profile:
         if not isinstance(name, str):
             raise BadProfile(
-                f"{_file_name(file)}: extends: {shown(name)} is not a string; use a model's name"
+                f"{_file_name(file)}: extends: {brief(name)} is not a string; use a model's name"
             )
         if name != model and (other := self._file_of(name)):
             return self._extend(file, other)
         base = self._known.get(name.casefold())
         if base is None and name == model:
             raise BadProfile(
-                f"{_file_name(file)}: extends: {shown(name)} is the profile itself; name another model"
+                f"{_file_name(file)}: extends: {brief(name)} is the profile itself; name another model"
             )
         if base is None:
             raise BadProfile(
-                f"{_file_name(file)}: extends: {shown(name)} is not a known model; use one of "
+                f"{_file_name(file)}: extends: {brief(name)} is not a known model; use one of "
                 f"{', '.join(profile.model for profile in self._known.values())}"
             )
         return base
@@ -146,7 +146,7 @@ class _Extender:
 
     def _chain(self, last: str) -> str:
         """Name the models that extend each other, up to the one that closes the circle."""
-        models = [shown(self._tables[file].get("model")) for file in (*self._in_progress, last)]
+        models = [brief(self._tables[file].get("model")) for file in (*self._in_progress, last)]
         return " extends ".join(models)
 
 
@@ -289,7 +289,7 @@ def _fault(fault: ErrorDetails) -> str:
         case "value_error":
             return f"{key}: {_message(fault)}" if key else _message(fault)
         case _:
-            return f"{key}: {shown(fault['input'])} is not valid; use {_allowed_values(fault)}"
+            return f"{key}: {brief(fault['input'])} is not valid; use {_allowed_values(fault)}"
 
 
 def _allowed_values(fault: ErrorDetails) -> str:

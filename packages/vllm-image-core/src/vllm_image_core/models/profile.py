@@ -202,7 +202,7 @@ class Profile(BaseModel):
     licence: Annotated[str, Field(min_length=1, max_length=800)] | None = None
     sources: Annotated[Mapping[str, str], AfterValidator(_freeze_texts), PlainSerializer(dict)]
 
-    def on(self, version: str | None) -> Self:
+    def for_version(self, version: str | None) -> Self:
         """Return the profile for a server of this version; the same object if nothing differs."""
         older = self.older_servers
         if older is None or not older.covers(version):

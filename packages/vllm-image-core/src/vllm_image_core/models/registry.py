@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, Self
 
-from vllm_image_core.models.loader import own_profiles, read_profile
+from vllm_image_core.models.loader import read_profile, read_profiles
 from vllm_image_core.models.profile import FALLBACK, Profile
 from vllm_image_core.text import one_line
 
@@ -151,7 +151,7 @@ class Registry:
             BadProfile: A file does not hold a profile; the message names the file, the key and what is
                 allowed.
         """
-        own = own_profiles(Path(path), known={each.model: each for each in (*self.profiles, self.fallback)})
+        own = read_profiles(Path(path), known={each.model: each for each in (*self.profiles, self.fallback)})
         models = {profile.model.casefold() for profile in own}
         return replace(
             self,

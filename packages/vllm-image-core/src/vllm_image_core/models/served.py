@@ -24,9 +24,9 @@ class ServedModel:
         """The model's profile, or the fallback."""
         return self.match.profile
 
-    def on(self, version: str | None) -> "ServedModel":
+    def for_version(self, version: str | None) -> "ServedModel":
         """Return the same model with the profile for a server of this version."""
-        profile = self.profile.on(version)
+        profile = self.profile.for_version(version)
         return self if profile is self.profile else replace(self, match=replace(self.match, profile=profile))
 
 

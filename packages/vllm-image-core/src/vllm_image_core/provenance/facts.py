@@ -21,10 +21,10 @@ __all__ = [
     "as_object",
     "bound_settings",
     "bound_text",
+    "build_request",
     "is_json",
     "json_object",
     "number",
-    "request_of",
 ]
 
 
@@ -81,11 +81,11 @@ class Facts:
     """What could not be read, one sentence each."""
 
     @property
-    def some(self) -> bool:
+    def has_settings(self) -> bool:
         """Whether there is any setting from which an image could be generated again."""
         return any(fact is not None for fact in (self.prompt, self.seed, self.num_inference_steps))
 
-    def without_nothing(self) -> "Facts":
+    def without_placeholders(self) -> "Facts":
         """Remove values that mean "none", as Python and JavaScript write them."""
         return replace(
             self,
@@ -100,7 +100,7 @@ class Facts:
         )
 
 
-def request_of(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
+def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
     """Build a request from the facts, and note what could not be used, one sentence each.
 
     A value that a request cannot have is ignored; invalid characters and excess length are cut from text.
@@ -179,7 +179,7 @@ def _as_number(value: object) -> object:
 
 
 def _side(value: object) -> int:
-    return checks.integer("size", value, 1, _MAX_SIDE, allowed=f"an integer from 1 to {_MAX_SIDE}")
+    return checks.check_integer("size", value, 1, _MAX_SIDE, allowed=f"an integer from 1 to {_MAX_SIDE}")
 
 
 def _something(value: object) -> object:

@@ -147,7 +147,7 @@ def _facts_of_graph(found: Mapping[str, object]) -> Facts | None:
     if any("class_type" in as_object(node) for node in islice(found.values(), _MAX_NODES)):
         graph = found
     facts = facts_of_prompt(graph) if graph else None
-    if drawn and not (facts and facts.some):
+    if drawn and not (facts and facts.has_settings):
         facts = facts_of_workflow(drawn)
     return facts
 

@@ -15,7 +15,7 @@ from vllm_image_core.imaging.picture import read_text
 from vllm_image_core.imaging.sniffing import describe, picture_format
 from vllm_image_core.provenance import infotext, recipe
 from vllm_image_core.provenance.comfyui import facts_of_prompt, facts_of_workflow
-from vllm_image_core.provenance.facts import Facts, Tool, bound_settings, is_json, json_object, request_of
+from vllm_image_core.provenance.facts import Facts, Tool, bound_settings, build_request, is_json, json_object
 from vllm_image_core.provenance.invokeai import (
     facts_of_dream,
     facts_of_metadata,
@@ -110,11 +110,11 @@ def _input(entry: object) -> RecalledInput | None:
 
 
 def _layers(value: object) -> int:
-    return checks.integer("layers", value, 2, 10, allowed="an integer from 2 to 10")
+    return checks.check_integer("layers", value, 2, 10, allowed="an integer from 2 to 10")
 
 
 def _resolution(value: object) -> int:
-    return checks.integer("resolution", value, 640, 1024, allowed="640 or 1024")
+    return checks.check_integer("resolution", value, 640, 1024, allowed="640 or 1024")
 
 
 _MAX_FILE_BYTES: Final = 268_435_456
@@ -171,12 +171,12 @@ def recall(file: Path | str | bytes) -> RecalledRequest:
     """
     data = file if isinstance(file, bytes) else _content(Path(file))
     texts = read_text(data)
-    facts = next((facts for facts in _facts_by_text(texts) if facts.some), None)
+    facts = next((facts for facts in _facts_by_text(texts) if facts.has_settings), None)
     if facts is None:
         if picture_format(data) is None:
             raise NotRecalled(f"The file is not an image that can be recalled: it is {describe(data)}.")
         raise NotRecalled(f"The image does not say how it was made{_unread(texts)}.")
-    request, notes = request_of(facts)
+    request, notes = build_request(facts)
     inputs = read_inputs(facts.edit)
     if facts.edit:
         request, edit_notes = as_edit(request, facts.edit, inputs)
@@ -193,8 +193,8 @@ def recall(file: Path | str | bytes) -> RecalledRequest:
 
 def _facts_by_text(texts: Mapping[str, str]) -> Iterator[Facts]:
     """Yield the facts of each text, the most exact first; a text is read only if none before had any."""
-    yield recipe.facts_of_recipe(json_object(recipe.recipe_in(texts)))
-    yield from (facts.without_nothing() for facts in _facts_of_other_tools(texts))
+    yield recipe.read_recipe(json_object(recipe.find_recipe(texts)))
+    yield from (facts.without_placeholders() for facts in _facts_of_other_tools(texts))
 
 
 def _facts_of_other_tools(texts: Mapping[str, str]) -> Iterator[Facts]:

@@ -8,14 +8,14 @@ from datetime import datetime
 
 from vllm_image_core.imaging import xmp
 from vllm_image_core.imaging.metadata_blocks import KEYWORD as PARAMETERS
-from vllm_image_core.imaging.picture import Picture, read_text, with_text
+from vllm_image_core.imaging.picture import Picture, read_text, write_text
 from vllm_image_core.provenance.facts import Facts, as_object
 from vllm_image_core.provenance.infotext import parameters_text
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.requests.resolver import ResolvedRequest
 from vllm_image_core.text import TextTooLong
 
-__all__ = ["KEYWORD", "facts_of_recipe", "recipe_facts", "recipe_in", "with_recipe"]
+__all__ = ["KEYWORD", "collect_facts", "find_recipe", "read_recipe", "write_recipe"]
 
 KEYWORD = "vllm-image"
 """The keyword of the PNG text that holds all parameters as JSON."""
@@ -26,7 +26,7 @@ _SERVER = frozenset({"server"})
 _NOTHING = frozenset[str]()
 
 
-def with_recipe(
+def write_recipe(
     picture: Picture,
     request: ResolvedRequest,
     *,
@@ -50,17 +50,17 @@ def with_recipe(
     """
     wanted = metadata or Metadata()
     try:
-        return with_text(picture, _texts(picture, request, model, facts, wanted), alone=not wanted.prompts)
+        return write_text(picture, _texts(picture, request, model, facts, wanted), alone=not wanted.prompts)
     except TextTooLong:
-        return with_text(picture, _texts(picture, request, model, facts, replace(wanted, prompts=False)))
+        return write_text(picture, _texts(picture, request, model, facts, replace(wanted, prompts=False)))
 
 
-def recipe_in(texts: Mapping[str, str]) -> str | None:
+def find_recipe(texts: Mapping[str, str]) -> str | None:
     """Return our own JSON from an image's texts: a text of its own in a PNG, an XMP property elsewhere."""
     return texts.get(KEYWORD) or xmp.read(texts.get(xmp.KEYWORD, "")).json
 
 
-def facts_of_recipe(recipe: Mapping[str, object]) -> Facts:
+def read_recipe(recipe: Mapping[str, object]) -> Facts:
     """Read the facts in our own JSON, whoever wrote it."""
     return Facts(
         tool="vllm-image",
@@ -122,7 +122,7 @@ def _without(names: AbstractSet[str], facts: Mapping[str, object]) -> dict[str, 
     return {name: fact for name, fact in facts.items() if name not in names}
 
 
-def recipe_facts(
+def collect_facts(
     request: ResolvedRequest, *, model: str, now: datetime, more: Mapping[str, object]
 ) -> dict[str, object]:
     """Collect the facts about how an image was made, by name.

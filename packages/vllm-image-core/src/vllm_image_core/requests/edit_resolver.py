@@ -20,12 +20,12 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputPicture
 from vllm_image_core.requests.note import Note
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
-from vllm_image_core.text import shown
+from vllm_image_core.text import brief
 
 __all__ = [
     "ResolvedEdit",
     "cannot_send_guidance",
-    "check_editor",
+    "check_edit_support",
     "resolve_edit",
 ]
 
@@ -65,7 +65,7 @@ def _not_sent(scale: float, profile: Profile) -> Note:
 _NAMED: Final = 6
 
 
-def check_editor(request: EditRequest, profile: Profile, known: Iterable[Profile]) -> None:
+def check_edit_support(request: EditRequest, profile: Profile, known: Iterable[Profile]) -> None:
     """Refuse an edit that the model cannot do, before any image is read.
 
     Args:
@@ -229,7 +229,7 @@ def resolve_edit(
     Raises:
         InvalidRequest: A value cannot be used; the error says what is allowed, and which models support it.
     """
-    check_editor(request, profile, known)
+    check_edit_support(request, profile, known)
     inputs, rules = Inputs.of(request), profile.edit_rules
     for place, one in enumerate(inputs.images):
         _check_input(one, profile, "images" if len(inputs.images) == 1 else f"images[{place}]")
@@ -317,7 +317,7 @@ def _choose_resolution(request: EditRequest, profile: Profile) -> Resolution | N
         if type(request.resolution) is int and request.resolution == resolution:
             return resolution
     raise InvalidRequest(
-        f"resolution: {shown(request.resolution)} is not one of {', '.join(map(str, allowed))}.",
+        f"resolution: {brief(request.resolution)} is not one of {', '.join(map(str, allowed))}.",
         parameter="resolution",
         value=request.resolution,
         allowed=f"one of {', '.join(map(str, allowed))}",
@@ -327,7 +327,7 @@ def _choose_resolution(request: EditRequest, profile: Profile) -> Resolution | N
 def _choose_layers(request: EditRequest, rules: EditRules) -> int | None:
     if request.layers is None:
         return rules.default_layers
-    return checks.integer("layers", request.layers, 2, 10, allowed="an integer from 2 to 10")
+    return checks.check_integer("layers", request.layers, 2, 10, allowed="an integer from 2 to 10")
 
 
 def _choose_strength(

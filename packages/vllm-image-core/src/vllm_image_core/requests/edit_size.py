@@ -12,17 +12,17 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.imaging.size import (
     Size,
     aspect_ratio,
-    longest_beside,
+    longest_other_side,
     nearest_multiple,
-    shrunk,
-    within_sides,
+    shrink_to_pixels,
+    shrink_to_side,
 )
 from vllm_image_core.models.profile import MOST_OFF_SHAPE, Profile
 from vllm_image_core.requests import limits
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.note import Note
 from vllm_image_core.requests.size_choice import choose_size
-from vllm_image_core.text import shown
+from vllm_image_core.text import brief
 
 __all__ = ["choose_edit_size", "size_of_resolution"]
 
@@ -76,7 +76,7 @@ def _input_size(
     for parameter, value in wrong.items():
         names = " and ".join(wrong)
         raise InvalidRequest(
-            f"{parameter} {shown(value)} is not possible: {profile.model} gives an edit the size of its "
+            f"{parameter} {brief(value)} is not possible: {profile.model} gives an edit the size of its "
             f"input image, here {size}.",
             parameter=parameter,
             value=value,
@@ -92,13 +92,13 @@ def _fit(profile: Profile, first: Size) -> tuple[Size, tuple[Note, ...]]:
     multiple = profile.resolution_multiple
     size = Size(*(max(multiple, side // multiple * multiple) for side in (first.width, first.height)))
     if size.pixels > profile.max_pixels:
-        size = shrunk(first, multiple=multiple, max_pixels=profile.max_pixels)
+        size = shrink_to_pixels(first, multiple=multiple, max_pixels=profile.max_pixels)
         why = f"{profile.model} generates at most {profile.max_resolution_mp:g} megapixels"
     else:
         why = f"{profile.model} generates multiples of {multiple}"
     if profile.max_side and max(size.width, size.height) > profile.max_side:
         longest = profile.max_side // multiple * multiple
-        size = within_sides(size, multiple=multiple, longest=longest)
+        size = shrink_to_side(size, multiple=multiple, longest=longest)
         why = f"{profile.model} generates at most {longest} pixels per side"
     return size, () if size == first else _notes(size, first, why)
 
@@ -124,7 +124,7 @@ def _complete_side(
     length = limits.side(side, given, multiple=profile.resolution_multiple)
     across = length / first.aspect if missing == "height" else length * first.aspect
     multiple = profile.resolution_multiple
-    room = longest_beside(length, multiple=multiple, max_pixels=profile.max_pixels)
+    room = longest_other_side(length, multiple=multiple, max_pixels=profile.max_pixels)
     if profile.max_side:
         room = min(room, profile.max_side // multiple * multiple)
     other = max(multiple, min(nearest_multiple(round(across), multiple), room))

@@ -13,7 +13,7 @@ from vllm_image_core.errors import BadPicture, InvalidRequest
 from vllm_image_core.imaging.picture import MAX_PIXELS, Picture
 from vllm_image_core.imaging.sniffing import kind_of, picture_format
 from vllm_image_core.requests.generated_image import GeneratedImage
-from vllm_image_core.text import LONGEST_PATH, one_line, shown
+from vllm_image_core.text import LONGEST_PATH, brief, one_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -172,7 +172,7 @@ def _from_pillow(source: object, parameter: str) -> InputPicture:
     from PIL import Image  # noqa: PLC0415 - starting must not wait for Pillow
 
     if not isinstance(source, Image.Image):
-        what = f"{shown(source)} is not a path, bytes, an image or a Pillow image"
+        what = f"{brief(source)} is not a path, bytes, an image or a Pillow image"
         raise InvalidRequest(
             f"{parameter}: {what}.", parameter=parameter, value=source, allowed="a path, bytes or an image"
         )

@@ -9,11 +9,11 @@ import re
 from numbers import Real
 from typing import Final, get_args
 
-from vllm_image_core.checks import integer, refusal
+from vllm_image_core.checks import check_integer, invalid_value
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.models.settings import QUALITIES, Quality
 from vllm_image_core.requests.image_request import OutputFormat
-from vllm_image_core.text import shown
+from vllm_image_core.text import brief
 
 MAX_STEPS: Final = 200
 OUTPUT_FORMATS: Final[tuple[OutputFormat, ...]] = get_args(OutputFormat)
@@ -40,7 +40,9 @@ def steps(value: object) -> int:
     Raises:
         InvalidRequest: It is not an integer or out of range.
     """
-    return integer("num_inference_steps", value, 1, MAX_STEPS, allowed=f"an integer from 1 to {MAX_STEPS}")
+    return check_integer(
+        "num_inference_steps", value, 1, MAX_STEPS, allowed=f"an integer from 1 to {MAX_STEPS}"
+    )
 
 
 def seed(value: object) -> int:
@@ -49,7 +51,7 @@ def seed(value: object) -> int:
     Raises:
         InvalidRequest: It is not an integer or out of range.
     """
-    return integer("seed", value, MIN_SEED, MAX_SEED, allowed=_SEED_ALLOWED)
+    return check_integer("seed", value, MIN_SEED, MAX_SEED, allowed=_SEED_ALLOWED)
 
 
 def side(parameter: str, value: object, *, multiple: int) -> int:
@@ -68,7 +70,7 @@ def side(parameter: str, value: object, *, multiple: int) -> int:
         return number
     nearest = multiple if number < 1 else LONGEST_SIDE // multiple * multiple
     raise InvalidRequest(
-        f"{parameter}: {shown(number)} is out of range. Nearest valid {parameter} is {nearest}.",
+        f"{parameter}: {brief(number)} is out of range. Nearest valid {parameter} is {nearest}.",
         parameter=parameter,
         value=value,
         allowed=_SIDE_ALLOWED,
@@ -82,7 +84,7 @@ def pixels(parameter: str, value: object) -> int:
     Raises:
         InvalidRequest: It is not.
     """
-    return integer(parameter, value, -_HUGE, _HUGE, allowed=_SIDE_ALLOWED)
+    return check_integer(parameter, value, -_HUGE, _HUGE, allowed=_SIDE_ALLOWED)
 
 
 def guidance_scale(value: object) -> float:
@@ -106,12 +108,12 @@ def strength(value: object) -> float:
 def _number(parameter: str, value: object, most: float) -> float:
     allowed = f"a number from 0 to {most:g}"
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise refusal(parameter, value, "is not a number", allowed)
+        raise invalid_value(parameter, value, "is not a number", allowed)
     number = _as_float(value)
     if not math.isfinite(number):
-        raise refusal(parameter, value, "is not a finite number", allowed)
+        raise invalid_value(parameter, value, "is not a finite number", allowed)
     if not 0 <= number <= most:
-        raise refusal(parameter, value, "is out of range", allowed)
+        raise invalid_value(parameter, value, "is out of range", allowed)
     return number + 0.0  # -0.0 is 0.0
 
 
@@ -125,7 +127,7 @@ def quality(value: object) -> Quality:
     for known in QUALITIES:
         if named == known:
             return known
-    raise refusal("quality", value, "is not a quality", f"one of {', '.join(QUALITIES)}")
+    raise invalid_value("quality", value, "is not a quality", f"one of {', '.join(QUALITIES)}")
 
 
 def output_format(value: object) -> OutputFormat:
@@ -138,7 +140,9 @@ def output_format(value: object) -> OutputFormat:
     for known in OUTPUT_FORMATS:
         if named == known or (named == "jpg" and known == "jpeg"):
             return known
-    raise refusal("output_format", value, "is not a supported format", f"one of {', '.join(OUTPUT_FORMATS)}")
+    raise invalid_value(
+        "output_format", value, "is not a supported format", f"one of {', '.join(OUTPUT_FORMATS)}"
+    )
 
 
 def prompt(value: object, *, max_characters: int) -> str:
@@ -167,7 +171,7 @@ def text(parameter: str, value: object, *, max_characters: int) -> str:
     """
     allowed = f"text of at most {max_characters} characters"
     if not isinstance(value, str):
-        raise refusal(parameter, value, "is not a string", allowed)
+        raise invalid_value(parameter, value, "is not a string", allowed)
     if len(value) > max_characters:
         raise InvalidRequest(
             f"The {parameter} has {len(value)} characters; at most {max_characters} are allowed.",
@@ -200,7 +204,7 @@ def _as_float(value: Real) -> float:
         return math.inf
 
 
-MAX_CHARACTERS: Final = 100
+MAX_TAG_CHARACTERS: Final = 100
 
 
 def check_tag(tag: object) -> None:
@@ -211,11 +215,11 @@ def check_tag(tag: object) -> None:
     """
     if tag is None:
         return
-    word = text("tag", tag, max_characters=MAX_CHARACTERS)
+    word = text("tag", tag, max_characters=MAX_TAG_CHARACTERS)
     if not word.strip() or not word.isprintable():
         raise InvalidRequest(
             "The tag is blank, or has a character that cannot be printed.",
             parameter="tag",
             value=tag,
-            allowed=f"text of 1 to {MAX_CHARACTERS} printable characters",
+            allowed=f"text of 1 to {MAX_TAG_CHARACTERS} printable characters",
         )

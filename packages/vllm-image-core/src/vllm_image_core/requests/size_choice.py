@@ -17,17 +17,17 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.imaging.size import (
     Size,
     aspect_ratio,
-    longest_beside,
+    longest_other_side,
     nearest_multiple,
-    shrunk,
-    within_sides,
+    shrink_to_pixels,
+    shrink_to_side,
 )
 from vllm_image_core.models.profile import MOST_OFF_SHAPE, Profile
 from vllm_image_core.models.settings import Preset
 from vllm_image_core.requests import limits
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.note import Note
-from vllm_image_core.text import shown
+from vllm_image_core.text import brief
 
 Side = Literal["width", "height"]
 
@@ -72,7 +72,7 @@ def _size_of_ratio(requested: object, profile: Profile) -> Size:
     shaped = _size_of_shape(ratio, profile) if ratio else None
     sides = f"width={shaped.width} and height={shaped.height}" if shaped else "width and height"
     raise InvalidRequest(
-        f"Aspect ratio {shown(requested)} is not supported by this model. Supported: {allowed}.",
+        f"Aspect ratio {brief(requested)} is not supported by this model. Supported: {allowed}.",
         parameter="aspect_ratio",
         value=requested,
         allowed=allowed,
@@ -85,7 +85,7 @@ def _size_of_shape(ratio: Fraction, profile: Profile) -> Size | None:
     if profile.size_rule == "listed":
         return None
     pixels, multiple = profile.default_size.pixels, profile.resolution_multiple
-    size = shrunk(Size(ratio.numerator, ratio.denominator), multiple=multiple, max_pixels=pixels)
+    size = shrink_to_pixels(Size(ratio.numerator, ratio.denominator), multiple=multiple, max_pixels=pixels)
     if min(size.width, size.height) == 0:
         return None
     size = _sendable(size, profile)
@@ -104,7 +104,7 @@ def _override_notes(request: ImageRequest, size: Size) -> tuple[Note, ...]:
     return tuple(
         Note(
             parameter=side,
-            message=f"{side} {shown(given)} is ignored: the aspect_ratio overrides it and means {size} here.",
+            message=f"{side} {brief(given)} is ignored: the aspect_ratio overrides it and means {size} here.",
         )
         for side, given, used in requested
         if given is not None and given != used
@@ -150,7 +150,7 @@ def _complete_side(side: Side, given: object, profile: Profile) -> tuple[Size, t
     length = limits.side(side, given, multiple=multiple)
     default = profile.default_size
     across = default.height if side == "width" else default.width
-    other = min(across, longest_beside(length, multiple=multiple, max_pixels=profile.max_pixels))
+    other = min(across, longest_other_side(length, multiple=multiple, max_pixels=profile.max_pixels))
     if other * 2 < across:
         raise _too_long_alone(side, length, across, profile)
     if length % multiple:
@@ -166,13 +166,13 @@ def _nearest_alone(length: int, across: int, profile: Profile) -> int:
     """Return the nearest multiple that leaves room for at least half of the other side's default."""
     multiple = profile.resolution_multiple
     half = -(-across // (2 * multiple)) * multiple
-    room = longest_beside(half, multiple=multiple, max_pixels=profile.max_pixels)
+    room = longest_other_side(half, multiple=multiple, max_pixels=profile.max_pixels)
     return min(nearest_multiple(length, multiple), room, _longest_multiple(profile))
 
 
 def _too_long_alone(side: Side, length: int, across: int, profile: Profile) -> InvalidRequest:
     other = "height" if side == "width" else "width"
-    room = longest_beside(across, multiple=profile.resolution_multiple, max_pixels=profile.max_pixels)
+    room = longest_other_side(across, multiple=profile.resolution_multiple, max_pixels=profile.max_pixels)
     most = min(room, _longest_multiple(profile))
     return InvalidRequest(
         f"{side.capitalize()} {length} alone is too large: with the model's default {other} of {across}, "
@@ -222,7 +222,7 @@ def _sendable(size: Size, profile: Profile) -> Size:
     """Shorten sides to what the model generates and a request can carry, in the same shape if possible."""
     longest = _longest_multiple(profile)
     if profile.max_side:
-        return within_sides(size, multiple=profile.resolution_multiple, longest=longest)
+        return shrink_to_side(size, multiple=profile.resolution_multiple, longest=longest)
     return Size(min(size.width, longest), min(size.height, longest))
 
 
@@ -267,15 +267,15 @@ def _nearest(size: Size, profile: Profile) -> Size:
     rounded = Size(nearest_multiple(size.width, multiple), nearest_multiple(size.height, multiple))
     if rounded.pixels > most:
         shortened = _shorten_wrong_side(size, rounded, profile)
-        rounded = shortened or shrunk(rounded, multiple=multiple, max_pixels=most)
+        rounded = shortened or shrink_to_pixels(rounded, multiple=multiple, max_pixels=most)
     return _sendable(rounded, profile)
 
 
 def _shorten_wrong_side(size: Size, rounded: Size, profile: Profile) -> Size | None:
     """Shorten only the wrong side, if at least half of it fits next to the right one."""
     multiple, most = profile.resolution_multiple, profile.max_pixels
-    width = longest_beside(rounded.height, multiple=multiple, max_pixels=most)
-    height = longest_beside(rounded.width, multiple=multiple, max_pixels=most)
+    width = longest_other_side(rounded.height, multiple=multiple, max_pixels=most)
+    height = longest_other_side(rounded.width, multiple=multiple, max_pixels=most)
     if size.height == rounded.height and size.width != rounded.width and width * 2 >= size.width:
         return Size(width, rounded.height)
     if size.width == rounded.width and size.height != rounded.height and height * 2 >= size.height:

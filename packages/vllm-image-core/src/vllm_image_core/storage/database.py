@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from vllm_image_core.errors import DatabaseUnavailable
 from vllm_image_core.storage.file_locks import ABANDONED_SECONDS, LOCK_FILES, can_lock, remove_abandoned
-from vllm_image_core.storage.folder import Folder, is_there
+from vllm_image_core.storage.folder import Folder, exists
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.text import one_line
 
@@ -115,7 +115,7 @@ class Database:
             DatabaseUnavailable: This cannot be checked, for example because the folder is not accessible.
         """
         try:
-            return is_there(self.path)
+            return exists(self.path)
         except OSError as error:
             raise self._refusal(error) from error
 
@@ -218,7 +218,7 @@ class Database:
         try:
             if self.path.parent.is_symlink() or self.path.is_symlink():
                 raise self._unavailable("it is a symbolic link")
-            if not is_there(self.path):
+            if not exists(self.path):
                 with Folder.open(self.path.parent) as folder, folder.temporary(b"") as empty:
                     folder.place(empty, self.schema.file)
             return self._identity()

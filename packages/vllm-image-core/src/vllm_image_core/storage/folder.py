@@ -261,7 +261,7 @@ def _is_elsewhere(name: str) -> bool:
     return name.startswith(".") or "/" in name or os.sep in name
 
 
-def is_there(path: Path) -> bool:
+def exists(path: Path) -> bool:
     """Return whether there is a file or a folder at a path.
 
     Raises:

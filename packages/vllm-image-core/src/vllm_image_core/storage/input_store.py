@@ -23,9 +23,9 @@ from vllm_image_core.text import LONGEST_PATH, one_line
 __all__ = [
     "MOST_KEPT_BYTES",
     "StoredInput",
-    "copies_of",
+    "copy_names",
+    "inputs_as_json",
     "inputs_folder",
-    "inputs_told",
     "store_inputs",
     "with_inputs",
 ]
@@ -112,7 +112,7 @@ async def store_inputs(request: ImageRequest, root: Path) -> ImageRequest:
     return await asyncio.to_thread(_store_inputs, request, root)
 
 
-def inputs_told(request: EditRequest) -> list[dict[str, object]]:
+def inputs_as_json(request: EditRequest) -> list[dict[str, object]]:
     """Return the input images as recorded in the journal; only the role of an image that was not copied."""
     extras = (("mask", request.mask), ("reference_image", request.reference_image))
     by_role = (
@@ -138,7 +138,7 @@ def with_inputs(request: EditRequest, recorded: object, root: Path) -> EditReque
     )
 
 
-def copies_of(recorded: Iterable[str]) -> frozenset[str]:
+def copy_names(recorded: Iterable[str]) -> frozenset[str]:
     """Return the names of the copies that some edits need, from their JSON in the journal."""
     return frozenset(name for text in recorded for name in _NAMED.findall(text))
 

@@ -20,7 +20,7 @@ from vllm_image_core.requests.content_hash import ContentKey
 from vllm_image_core.storage.database import FOLDER, JOURNAL_FILE
 from vllm_image_core.storage.file_locks import can_lock
 from vllm_image_core.storage.filename import check_filename
-from vllm_image_core.storage.folder import Folder, is_there
+from vllm_image_core.storage.folder import Folder, exists
 from vllm_image_core.storage.index import Index, Page
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.query import Query
@@ -112,7 +112,7 @@ class Library:
         if self._check_space:
             self._store.check_space(pixels=pixels)
 
-    def check_there(self) -> None:
+    def check_exists(self) -> None:
         """Check that the folder and its journal of batches exist; nothing is created.
 
         Raises:
@@ -120,7 +120,7 @@ class Library:
         """
         journal = self.root / FOLDER / JOURNAL_FILE
         try:
-            there = is_there(journal)
+            there = exists(journal)
         except OSError as error:
             raise CannotSave(
                 f"The journal of batches {one_line(str(journal), limit=300)} cannot be used: "
@@ -140,7 +140,7 @@ class Library:
         Raises:
             CannotSave: The folder still cannot be used.
         """
-        self.check_there()
+        self.check_exists()
         self.check_writable(pixels=pixels)
 
     def save(

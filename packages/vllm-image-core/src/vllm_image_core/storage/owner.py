@@ -9,7 +9,7 @@ from typing import Final
 
 __all__ = ["STALE_SECONDS", "Holder", "Owner", "is_dead", "this_process"]
 
-BEAT_SECONDS: Final = 2.0
+HEARTBEAT_SECONDS: Final = 2.0
 """How often (s) the owner of a batch increments its counter to show that it is alive."""
 
 STALE_SECONDS: Final = 15.0
@@ -31,9 +31,9 @@ class Owner:
 
     token: str
     host: str
-    place: str
+    pid_namespace: str
     pid: int
-    born: str
+    started: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,18 +46,20 @@ class Holder:
     """
 
     owner: Owner
-    beat: int
+    heartbeat: int
 
 
 def this_process(token: str) -> Owner:
     """Describe this process as an owner."""
     pid = os.getpid()
-    return Owner(token=token, host=socket.gethostname(), place=_place(), pid=pid, born=_start_time(pid))
+    return Owner(
+        token=token, host=socket.gethostname(), pid_namespace=_place(), pid=pid, started=_start_time(pid)
+    )
 
 
 def is_dead(owner: Owner) -> bool:
     """Return whether an owner is certainly dead; False if that cannot be determined from here."""
-    if not owner.place or owner.place != _place():
+    if not owner.pid_namespace or owner.pid_namespace != _place():
         return False
     try:
         os.kill(owner.pid, 0)
@@ -65,7 +67,7 @@ def is_dead(owner: Owner) -> bool:
         return True
     except PermissionError:
         pass  # it belongs to another user
-    return bool(owner.born) and _start_time(owner.pid) != owner.born
+    return bool(owner.started) and _start_time(owner.pid) != owner.started
 
 
 def _place() -> str:

@@ -9,7 +9,7 @@ from vllm_image_core import checks
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests import limits
 from vllm_image_core.storage.full_text import match_expression, plain_words
-from vllm_image_core.text import shown
+from vllm_image_core.text import brief
 
 __all__ = ["MAX_LIMIT", "Query"]
 
@@ -58,8 +58,8 @@ class Query:
     offset: int = 0
 
     def __post_init__(self) -> None:
-        checks.integer("limit", self.limit, 1, MAX_LIMIT, allowed=f"an integer from 1 to {MAX_LIMIT}")
-        checks.integer("offset", self.offset, 0, _MOST, allowed="an integer, 0 or more")
+        checks.check_integer("limit", self.limit, 1, MAX_LIMIT, allowed=f"an integer from 1 to {MAX_LIMIT}")
+        checks.check_integer("offset", self.offset, 0, _MOST, allowed="an integer, 0 or more")
         for name in (field.name for field in fields(self)):
             _check(name, getattr(self, name))
 
@@ -126,7 +126,7 @@ def _check(name: str, value: object) -> None:
         return
     if name in _INTEGERS:
         least, most = _INTEGERS[name]
-        checks.integer(name, value, least, most, allowed=f"an integer from {least} to {most}")
+        checks.check_integer(name, value, least, most, allowed=f"an integer from {least} to {most}")
     elif name in _TEXTS and not isinstance(value, str):
         raise _refusal(name, value, "a string")
     elif name in _TIMES and not isinstance(value, datetime):
@@ -135,7 +135,7 @@ def _check(name: str, value: object) -> None:
 
 def _refusal(name: str, value: object, allowed: str) -> InvalidRequest:
     return InvalidRequest(
-        f"{name}: {shown(value)} is not {allowed}.",
+        f"{name}: {brief(value)} is not {allowed}.",
         parameter=name,
         value=value,
         allowed=allowed,

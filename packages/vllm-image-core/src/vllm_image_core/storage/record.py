@@ -14,7 +14,7 @@ from vllm_image_core.imaging import jpeg, png, webp
 from vllm_image_core.imaging.picture import read_text
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.imaging.sniffing import picture_format
-from vllm_image_core.provenance.recipe import KEYWORD, recipe_in
+from vllm_image_core.provenance.recipe import KEYWORD, find_recipe
 from vllm_image_core.requests.image_request import ImageRequest, OutputFormat
 from vllm_image_core.requests.limits import MAX_SEED, MIN_SEED
 from vllm_image_core.storage.edit_inputs import recall_edit
@@ -166,7 +166,7 @@ def read_record(folder: Folder, name: str) -> Record | None:
 
 def facts_in(data: bytes) -> Facts:
     """Return what the first bytes of an image record about how it was made; empty if nothing is usable."""
-    text = recipe_in(_READERS[picture_format(data) or "png"](data))
+    text = find_recipe(_READERS[picture_format(data) or "png"](data))
     if text is None:
         return {}
     try:

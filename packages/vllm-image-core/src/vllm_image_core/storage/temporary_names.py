@@ -31,7 +31,7 @@ _MARKED: Final = re.compile(
 def temporary_name(*, target: str | None = None) -> str:
     """Return a new name; it includes the name that the file is about to get, if there is room for it."""
     me = this_process("")
-    mark = f".{me.pid}-{me.born}-{_hash(me.place)}" if me.place else ""
+    mark = f".{me.pid}-{me.started}-{_hash(me.pid_namespace)}" if me.pid_namespace else ""
     name = f"{TEMPORARY_START}{secrets.token_hex(8)}{mark}"
     with_target = f"{name}{_FOR}{target}{TEMPORARY_END}" if target and mark else ""
     if with_target and len(with_target.encode(errors="surrogateescape")) <= _LONGEST:
@@ -50,9 +50,17 @@ def is_abandoned(name: str) -> bool:
     if found is None:
         return False
     me = this_process("")
-    if not me.place or found["place"] != _hash(me.place):
+    if not me.pid_namespace or found["place"] != _hash(me.pid_namespace):
         return False
-    return is_dead(Owner(token="", host=me.host, place=me.place, pid=int(found["pid"]), born=found["born"]))
+    return is_dead(
+        Owner(
+            token="",
+            host=me.host,
+            pid_namespace=me.pid_namespace,
+            pid=int(found["pid"]),
+            started=found["born"],
+        )
+    )
 
 
 def target_of(name: str) -> str | None:

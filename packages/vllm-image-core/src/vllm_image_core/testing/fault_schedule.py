@@ -109,7 +109,7 @@ def _problems(batch: VirtualBatch) -> list[str]:
             problems.append(f"request {position} failed without a next step: {error!r}")
         if type(error) in {OmniError, ImageError}:
             problems.append(f"request {position} failed with an error without a class of its own: {error!r}")
-    left = [member.url for member in batch.fleet.members if member.under_way]
+    left = [member.url for member in batch.fleet.members if member.in_progress]
     return problems + [f"{url} still counts as busy" for url in left]
 
 

@@ -8,11 +8,11 @@ from pathlib import PurePath
 from typing import BinaryIO, Final, Literal, cast, get_args
 
 from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.text import one_line, shown
+from vllm_image_core.text import brief, one_line
 
 from vllm_image_mcp.cli.csv_records import csv_records
 from vllm_image_mcp.cli.json_values import BadJson, JsonValue, json_values, object_of
-from vllm_image_mcp.cli.text_lines import NOT_UTF8, Line, NotText, TextLines
+from vllm_image_mcp.cli.text_lines import NOT_UTF8, NotText, TextLine, TextLines
 
 __all__ = ["FORMATS", "NOT_UTF8", "FileFormat", "Row", "UnreadableFile", "format_of", "rows"]
 
@@ -132,7 +132,7 @@ def _all_values(lines: TextLines) -> Sequence[JsonValue]:
         raise UnreadableFile(f"it is not valid JSON: {error}; no row was read") from error
 
 
-def _line_of_json(line: Line) -> Row:
+def _line_of_json(line: TextLine) -> Row:
     try:
         return _object(JsonValue(line.number, json.loads(line.text, object_pairs_hook=object_of)))
     except (ValueError, RecursionError) as error:
@@ -168,7 +168,7 @@ def _cells(lines: TextLines) -> Iterator[Row]:
             yield _record(record.line, header, record.cells, decimal_comma=separator != ",")
 
 
-def _top(rest: Iterator[Line]) -> Line:
+def _top(rest: Iterator[TextLine]) -> TextLine:
     """Return the first line that is not blank; without it, no row can be understood."""
     for line in rest:
         if line.refusal:
@@ -178,7 +178,7 @@ def _top(rest: Iterator[Line]) -> Line:
     raise UnreadableFile("it has no header; its first line names the columns, one of them prompt")
 
 
-def _declared_separator(top: Line) -> str | None:
+def _declared_separator(top: TextLine) -> str | None:
     """Return the separator from a line such as "sep=;"; None for any other line."""
     text = top.text.rstrip("\n").strip(' "')
     if not text.lower().startswith("sep="):
@@ -187,12 +187,12 @@ def _declared_separator(top: Line) -> str | None:
     separator = "\t" if declared == "\\t" else declared
     if separator not in _SEPARATORS:
         raise UnreadableFile(
-            f"its line {top.number} sets the separator to {shown(declared)}; use , ; | or a tab"
+            f"its line {top.number} sets the separator to {brief(declared)}; use , ; | or a tab"
         )
     return separator
 
 
-def _cells_of(top: Line, separator: str) -> Sequence[str]:
+def _cells_of(top: TextLine, separator: str) -> Sequence[str]:
     record = next(csv_records(iter([top]), separator, columns=1, is_row=bool))
     if record.refusal:
         raise UnreadableFile(f"its line {top.number} is not a header; {record.refusal.removesuffix('.')}")
@@ -207,7 +207,7 @@ def _header(cells: Sequence[str]) -> Sequence[str]:
     unknown = [name for name in names if name and name not in _NAMES]
     if unknown:
         raise UnreadableFile(
-            f"it has an unknown column {shown(unknown[0])}; the first line must name the columns. "
+            f"it has an unknown column {brief(unknown[0])}; the first line must name the columns. "
             f"Allowed: {', '.join(_NAMES)}"
         )
     if "prompt" not in names:
@@ -232,7 +232,7 @@ def _record(number: int, header: Sequence[str], cells: Sequence[str], *, decimal
         value = _value(name, cell.strip(), decimal_comma=decimal_comma)
         if value is None:
             kind = "an integer" if name in _INTEGERS else "a number"
-            return Row(number, {}, f"{name} {shown(cell)} is not {kind}.")
+            return Row(number, {}, f"{name} {brief(cell)} is not {kind}.")
         values[name] = value
     if [cell.strip().lower() for cell in cells] == list(header):
         return Row(number, {}, "It repeats the header.")
@@ -272,7 +272,7 @@ def _value(name: str, cell: str, *, decimal_comma: bool) -> str | int | float | 
 def _check(number: int, values: Mapping[str, object]) -> Row:
     unknown = [name for name in values if name not in _NAMES]
     if unknown:
-        return Row(number, {}, f"A request has no field {shown(unknown[0])}. Allowed: {', '.join(_NAMES)}.")
+        return Row(number, {}, f"A request has no field {brief(unknown[0])}. Allowed: {', '.join(_NAMES)}.")
     if "prompt" not in values:
         return Row(number, {}, "It has no prompt.")
     return Row(number, values)

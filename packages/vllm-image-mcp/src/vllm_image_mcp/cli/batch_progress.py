@@ -13,7 +13,7 @@ from vllm_image_core.text import path_text
 
 from vllm_image_mcp.cli.interrupts import interruptible
 from vllm_image_mcp.cli.json_line import json_line
-from vllm_image_mcp.error_messages import in_our_words, sentence
+from vllm_image_mcp.error_messages import sentence, with_program_names
 from vllm_image_mcp.options import how_to_resume
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vllm_image_core.batches.handle import ImageBatch
-    from vllm_image_core.batches.item_states import PictureOutcome
+    from vllm_image_core.batches.item_states import ImageOutcome
 
     from vllm_image_mcp.state import State
 
-__all__ = ["BatchProgress", "on_gpu", "time_left"]
+__all__ = ["BatchProgress", "still_running_note", "time_left"]
 
 _MOST_NOTES = 100
 _PROGRESS_SECONDS = 5.0
@@ -68,7 +68,7 @@ class BatchProgress:
         is_complete = batch.progress.done == batch.progress.total and not (self._removed or self._spilled)
         return interrupts.status or (0 if is_complete else 1)
 
-    def _show(self, outcome: PictureOutcome) -> None:
+    def _show(self, outcome: ImageOutcome) -> None:
         if isinstance(outcome, Done):
             self._done += 1
             self._spilled += outcome.value.spilled
@@ -85,7 +85,7 @@ class BatchProgress:
             where = self._label(outcome.index)
             click.echo(f"{self._count()} {where} failed: {sentence(outcome.error)}", err=True)
 
-    def _object(self, outcome: PictureOutcome) -> dict[str, object]:
+    def _object(self, outcome: ImageOutcome) -> dict[str, object]:
         about = {
             "batch_id": self._batch.id,
             "index": outcome.index,
@@ -140,10 +140,10 @@ class BatchProgress:
             images = "1 image was" if removed == 1 else f"{removed} images were"
             click.echo(f"{images} generated and then removed from the folder by something else.", err=True)
         if batch.cancelled:
-            why = f" {on_gpu(batch.running_at_cancel)}" if batch.running_at_cancel else ""
+            why = f" {still_running_note(batch.running_at_cancel)}" if batch.running_at_cancel else ""
             click.echo(f"The batch was cancelled; {progress.cancelled} were not generated.{why}", err=True)
         elif progress.waiting:
-            why = f" {in_our_words(batch.cause)}" if batch.cause else ""
+            why = f" {with_program_names(batch.cause)}" if batch.cause else ""
             click.echo(f"{progress.waiting} remaining.{why} {self._how_to_resume()}", err=True)
         elif removed:
             click.echo(f"The removed images can be generated again. {self._how_to_resume()}", err=True)
@@ -161,6 +161,6 @@ def time_left(eta: Eta) -> str:
     return "" if eta.seconds is None else f", {duration(eta.seconds)} left ({eta.basis})"
 
 
-def on_gpu(count: int) -> str:
+def still_running_note(count: int) -> str:
     """Return the sentence about images that were in progress when their batch was cancelled."""
     return f"The GPU may still finish {count}; they are not saved." if count else ""

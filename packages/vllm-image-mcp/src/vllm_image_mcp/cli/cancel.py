@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vllm_image_mcp.cli.batch_progress import on_gpu
+from vllm_image_mcp.cli.batch_progress import still_running_note
 from vllm_image_mcp.cli.command import run
 from vllm_image_mcp.options import with_settings
 
@@ -35,5 +35,5 @@ async def _cancel(state: State, batch_id: str) -> int:
         f"{found.id} {found.state}: {found.done} done, {found.failed} failed, {found.cancelled} cancelled"
     )
     if found.left_running:
-        click.echo(on_gpu(found.left_running), err=True)
+        click.echo(still_running_note(found.left_running), err=True)
     return 0 if found.owner is None else 1

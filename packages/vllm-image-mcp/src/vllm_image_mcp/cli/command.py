@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from vllm_image_mcp.startup import errors_as_sentences
+from vllm_image_mcp.startup import report_errors
 from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def run(settings: Settings, job: Callable[[State], Coroutine[None, None, int]]) 
         finally:
             await state.aclose()
 
-    with errors_as_sentences():
+    with report_errors():
         try:
             status = asyncio.run(run_and_close())
         except KeyboardInterrupt:

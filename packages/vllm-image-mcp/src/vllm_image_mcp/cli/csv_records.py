@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_image_mcp.cli.text_lines import Line
+from vllm_image_mcp.cli.text_lines import TextLine
 
-__all__ = ["Record", "csv_records"]
+__all__ = ["CsvRecord", "csv_records"]
 
 _LONGEST_RECORD: Final = 1_048_576
 """Maximum length in characters; a cell has at most 131,072."""
@@ -32,7 +32,7 @@ _MAYBE_TEXT: Final = "It may be part of the previous row, whose quotes do not ma
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CsvRecord:
     """One record, or why it cannot be used.
 
     Attributes:
@@ -47,8 +47,8 @@ class Record:
 
 
 def csv_records(
-    lines: Iterator[Line], separator: str, *, columns: int, is_row: Callable[[Sequence[str]], bool]
-) -> Iterator[Record]:
+    lines: Iterator[TextLine], separator: str, *, columns: int, is_row: Callable[[Sequence[str]], bool]
+) -> Iterator[CsvRecord]:
     """Yield the records of some lines, without blank ones.
 
     Args:
@@ -62,41 +62,41 @@ def csv_records(
 
 class _Reader:
     def __init__(
-        self, lines: Iterator[Line], separator: str, columns: int, is_row: Callable[[Sequence[str]], bool]
+        self, lines: Iterator[TextLine], separator: str, columns: int, is_row: Callable[[Sequence[str]], bool]
     ) -> None:
         self._lines = lines
-        self._again: deque[Line] = deque()
+        self._again: deque[TextLine] = deque()
         self._separator = separator
         self._columns = columns
         self._is_row = is_row
         self._in_doubt = False
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[CsvRecord]:
         while (first := self._next()) is not None:
             if not first.text:
-                yield Record(first.number, (), first.refusal)
+                yield CsvRecord(first.number, (), first.refusal)
             elif first.text.strip():
                 yield self._record(first)
 
-    def _next(self) -> Line | None:
+    def _next(self) -> TextLine | None:
         return self._again.popleft() if self._again else next(self._lines, None)
 
-    def _record(self, first: Line) -> Record:
+    def _record(self, first: TextLine) -> CsvRecord:
         taken = [first]
         try:
             cells = next(self._parse(self._feed(taken), strict=True))
         except csv.Error as error:
             return self._refuse(taken, _meaning(error))
         if refused := next((line.refusal for line in taken if line.refusal), None):
-            return Record(first.number, (), refused)
+            return CsvRecord(first.number, (), refused)
         if why := self._doubts(taken, cells):
             return self._refuse(taken, why)
         if self._in_doubt and not self._is_sure(taken, cells):
-            return Record(first.number, (), _MAYBE_TEXT)
+            return CsvRecord(first.number, (), _MAYBE_TEXT)
         self._in_doubt = False
-        return Record(first.number, cells)
+        return CsvRecord(first.number, cells)
 
-    def _feed(self, taken: list[Line]) -> Iterator[str]:
+    def _feed(self, taken: list[TextLine]) -> Iterator[str]:
         """Yield the text of the first line, and of as many more as the record needs."""
         length = len(taken[0].text)
         yield taken[0].text
@@ -105,14 +105,14 @@ class _Reader:
             length += len(line.text)
             yield line.text or "\n"
 
-    def _refuse(self, taken: Sequence[Line], why: str) -> Record:
+    def _refuse(self, taken: Sequence[TextLine], why: str) -> CsvRecord:
         """Refuse a record, and put the lines after its first back to be read again."""
         self._again.extendleft(reversed(taken[1:]))
         # A line whose quotes match is complete, whatever else is wrong with it.
         self._in_doubt |= taken[0].text.count('"') % 2 == 1
-        return Record(taken[0].number, (), taken[0].refusal or why)
+        return CsvRecord(taken[0].number, (), taken[0].refusal or why)
 
-    def _doubts(self, taken: Sequence[Line], cells: Sequence[str]) -> str | None:
+    def _doubts(self, taken: Sequence[TextLine], cells: Sequence[str]) -> str | None:
         """Return why a valid record is probably not what its author meant; None if it seems fine."""
         if len(taken) > 1 and self._swallows([line.text for line in taken]):
             return _SWALLOWS
@@ -132,7 +132,7 @@ class _Reader:
     def _looks_like_row(self, line: str) -> bool:
         return self._is_row(line.replace('"', "").rstrip("\n").split(self._separator))
 
-    def _is_sure(self, taken: Sequence[Line], cells: Sequence[str]) -> bool:
+    def _is_sure(self, taken: Sequence[TextLine], cells: Sequence[str]) -> bool:
         return self._is_row(cells) or (self._columns == 1 and taken[0].text.startswith('"'))
 
     def _parse(self, lines: Iterable[str], *, strict: bool) -> Iterator[Sequence[str]]:

@@ -75,9 +75,9 @@ def edit(settings: Settings, prompt: str, *, fresh: bool, **parameters: Any) -> 
 async def _edit(state: State, prompt: str, *, fresh: bool, **parameters: Any) -> int:  # noqa: ANN401 - click's options, by name
     from vllm_image_core.requests.edit_request import EditRequest  # noqa: PLC0415 - slow to import
 
-    from vllm_image_mcp.cli.single_image import generate_at_shell, show_image  # noqa: PLC0415 - slow to import
+    from vllm_image_mcp.cli.single_image import run_single_image, show_image  # noqa: PLC0415 - slow to import
 
-    image = await generate_at_shell(state, EditRequest(prompt=prompt, **parameters), fresh=fresh)
+    image = await run_single_image(state, EditRequest(prompt=prompt, **parameters), fresh=fresh)
     if isinstance(image, int):
         return image
     show_image(image, notes=state.notes)

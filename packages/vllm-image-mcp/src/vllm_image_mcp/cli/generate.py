@@ -41,9 +41,9 @@ def generate(settings: Settings, prompt: str, *, fresh: bool, **parameters: Any)
 
 
 async def _generate(state: State, request: ImageRequest, *, fresh: bool) -> int:
-    from vllm_image_mcp.cli.single_image import generate_at_shell, show_image  # noqa: PLC0415 - slow to import
+    from vllm_image_mcp.cli.single_image import run_single_image, show_image  # noqa: PLC0415 - slow to import
 
-    image = await generate_at_shell(state, request, fresh=fresh)
+    image = await run_single_image(state, request, fresh=fresh)
     if isinstance(image, int):
         return image
     show_image(image, notes=state.notes)

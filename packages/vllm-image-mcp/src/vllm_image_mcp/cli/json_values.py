@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_image_core.text import one_line, shown
+from vllm_image_core.text import brief, one_line
 
 __all__ = ["BadJson", "JsonValue", "json_values", "object_of"]
 
@@ -34,7 +34,7 @@ def object_of(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it sets {shown(twice)} twice")
+        raise ValueError(f"it sets {brief(twice)} twice")
     return found
 
 

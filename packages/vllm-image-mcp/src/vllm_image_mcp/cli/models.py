@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from vllm_image_core.text import shown
+from vllm_image_core.text import brief
 
 from vllm_image_mcp.options import with_settings
-from vllm_image_mcp.startup import errors_as_sentences
+from vllm_image_mcp.startup import report_errors
 from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ __all__ = ["models"]
 @with_settings
 def models(settings: Settings, name: str | None, file: Path | None) -> None:
     """List the known models, or show one with its sources."""
-    from vllm_image_core.models.loader import own_profiles  # noqa: PLC0415 - slow to import
+    from vllm_image_core.models.loader import read_profiles  # noqa: PLC0415 - slow to import
 
     from vllm_image_mcp.cli import model_card  # noqa: PLC0415 - slow to import
 
-    with errors_as_sentences():
+    with report_errors():
         registry = State(settings).registry
         if file is not None:
             known = {profile.model: profile for profile in (*registry, registry.fallback)}
-            for profile in own_profiles(file, known=known):
+            for profile in read_profiles(file, known=known):
                 click.echo(f"{profile.model}: the profile is valid.")
         if name is not None:
             click.echo(model_card.full(_find_profile(registry, name)))
@@ -49,5 +49,5 @@ def models(settings: Settings, name: str | None, file: Path | None) -> None:
 def _find_profile(registry: Registry, name: str) -> Profile:
     profile = registry.by_name(name)
     if profile is None:
-        raise click.UsageError(f"No profile is named {shown(name)}; `vllm-image-mcp models` lists them.")
+        raise click.UsageError(f"No profile is named {brief(name)}; `vllm-image-mcp models` lists them.")
     return profile

@@ -16,19 +16,19 @@ from vllm_image_mcp.options import how_to_resume
 if TYPE_CHECKING:
     from vllm_image_core.batches.events import Event
     from vllm_image_core.batches.handle import ImageBatch
-    from vllm_image_core.batches.item_states import PictureOutcome
+    from vllm_image_core.batches.item_states import ImageOutcome
     from vllm_image_core.requests.generated_image import GeneratedImage
     from vllm_image_core.requests.image_request import ImageRequest
 
     from vllm_image_mcp.state import State
 
-__all__ = ["generate_at_shell", "show_image"]
+__all__ = ["run_single_image", "show_image"]
 
 PROGRESS_SECONDS: Final = 5.0
 """Time between two lines of progress on stderr."""
 
 
-async def generate_at_shell(state: State, request: ImageRequest, *, fresh: bool) -> GeneratedImage | int:
+async def run_single_image(state: State, request: ImageRequest, *, fresh: bool) -> GeneratedImage | int:
     """Generate an image and show progress on stderr; return the exit status if it was interrupted.
 
     If the server or the output folder is unavailable, the error is raised at once and the image is cancelled.
@@ -71,7 +71,7 @@ async def generate_at_shell(state: State, request: ImageRequest, *, fresh: bool)
             return interrupts.status or INTERRUPTED
 
 
-async def _first_of(batch: ImageBatch, paused: asyncio.Event) -> PictureOutcome | None:
+async def _first_of(batch: ImageBatch, paused: asyncio.Event) -> ImageOutcome | None:
     """Wait for the outcome; return None if there is none, or if the batch pauses for an outage."""
     outcome = asyncio.ensure_future(anext(aiter(batch), None))
     pause = asyncio.ensure_future(paused.wait())

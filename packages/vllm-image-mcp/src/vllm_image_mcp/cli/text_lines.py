@@ -6,7 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-__all__ = ["NOT_UTF8", "Line", "NotText", "TextLines"]
+__all__ = ["NOT_UTF8", "NotText", "TextLine", "TextLines"]
 
 NOT_UTF8: Final = "It is not UTF-8 text. Save the file as UTF-8 (in Excel: CSV UTF-8)."
 _NOT_UTF16: Final = "It is not valid UTF-16 text. Save the file as UTF-8 (in Excel: CSV UTF-8)."
@@ -50,7 +50,7 @@ class NotText(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TextLine:
     """One line.
 
     Attributes:
@@ -90,15 +90,15 @@ class TextLines:
         )
         self.beginning: str = head.decode(encoding, "ignore").lstrip(f"{_MARK} \t\r\n")
 
-    def __iter__(self) -> Generator[Line]:
+    def __iter__(self) -> Generator[TextLine]:
         number = 0
         while text := self._text.readline(_LONGEST_LINE):
             number += 1
             if len(text) >= _LONGEST_LINE and not text.endswith("\n"):
-                yield Line(number, "", _too_long(self._skip(len(text))))
+                yield TextLine(number, "", _too_long(self._skip(len(text))))
             else:
                 # Concatenated files contain byte order marks.
-                yield Line(number, text.removeprefix(_MARK), self._refusal(text))
+                yield TextLine(number, text.removeprefix(_MARK), self._refusal(text))
 
     def read(self, most: int) -> str | None:
         """Return all text; None if it has more than ``most`` characters.

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.results.tool_results import ImageResult
 
-__all__ = ["BatchMonitor", "SavedImage"]
+__all__ = ["BatchMonitor", "MonitoredImage"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SavedImage:
+class MonitoredImage:
     """What is known of an image at the moment it is saved.
 
     Attributes:
@@ -60,7 +60,7 @@ class BatchMonitor:
 
     def __init__(self, batch: ImageBatch, *, folder: Path, notes: Sequence[str]) -> None:
         self.batch = batch
-        self.saved: dict[int, SavedImage] = {}
+        self.saved: dict[int, MonitoredImage] = {}
         self.errors: dict[int, Exception] = {}
         self.over: bool = False
         self.fault: Exception | None = None
@@ -81,7 +81,7 @@ class BatchMonitor:
             async for outcome in self.batch:
                 match outcome:
                     case Done(index=index, value=image):
-                        self.saved[index] = SavedImage(
+                        self.saved[index] = MonitoredImage(
                             result=image_result(
                                 image, batch_id=self.batch.id, notes=self._notes, folder=self._folder
                             ),

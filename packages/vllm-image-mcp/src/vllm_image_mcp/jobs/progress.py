@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from vllm_image_mcp.error_messages import in_our_words
+from vllm_image_mcp.error_messages import with_program_names
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -51,7 +51,7 @@ class ProgressReporter:
         self._monitor = monitor
         self._wait = wait
         self._has_token = "progress_token" in (ctx.request_context.meta or {})
-        self._is_wanted = self._has_token or not ctx.request_context.lifespan_context.wired
+        self._is_wanted = self._has_token or not ctx.request_context.lifespan_context.is_remote
         self._reported = monitor.ended_count
         self._ticks = ticks
 
@@ -99,7 +99,7 @@ class ProgressReporter:
         if value == batch.progress.total or self._monitor.over:
             return []
         if cause := batch.cause:
-            return [f"paused: {in_our_words(cause)}"]
+            return [f"paused: {with_program_names(cause)}"]
         ahead = f"{others} {'request' if others == 1 else 'requests'} from others ahead"
         eta = eta or batch.eta
         left = [] if eta.seconds is None else [str(eta) if eta.seconds else "longer than predicted"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from mcp.server.mcpserver import Context
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.text import shown
+from vllm_image_core.text import brief
 
 if TYPE_CHECKING:
     from vllm_image_mcp.state import State
@@ -78,7 +78,7 @@ def _check(asked: object) -> float:
         return float(asked)
     allowed = f"a number of seconds from 0 to {_MOST:g}"
     raise InvalidRequest(
-        f"max_wait: {shown(asked)} is not a valid time. Use {allowed}.",
+        f"max_wait: {brief(asked)} is not a valid time. Use {allowed}.",
         parameter="max_wait",
         value=asked,
         allowed=allowed,

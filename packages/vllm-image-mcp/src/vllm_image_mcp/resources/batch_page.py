@@ -7,7 +7,7 @@ from vllm_image_core.batches.summary import FoundBatch, ItemReport
 from vllm_image_core.storage.record import Record
 from vllm_image_core.text import one_line, path_text
 
-from vllm_image_mcp.error_messages import in_our_words
+from vllm_image_mcp.error_messages import with_program_names
 from vllm_image_mcp.resources import stored_images
 from vllm_image_mcp.results.links import picture_uri
 from vllm_image_mcp.results.parameters_used import parameters_of_record
@@ -49,5 +49,5 @@ def _image(item: ItemReport, records: Mapping[Path, Record], *, folder: Path) ->
         "model": record.model and one_line(record.model) if record else None,
         "tool": "edit_image" if item.operation == "edit" else "generate_image",
         "parameters": {**(parameters_of_record(record) if record else {}), **requested},
-        "error": one_line(in_our_words(item.error), limit=500) if item.error else None,
+        "error": one_line(with_program_names(item.error), limit=500) if item.error else None,
     }

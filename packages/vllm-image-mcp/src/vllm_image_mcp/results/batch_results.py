@@ -9,7 +9,7 @@ from vllm_image_core.errors import ImageError
 from vllm_image_core.text import one_line, path_text
 from vllm_omni_client.errors import OmniError
 
-from vllm_image_mcp.error_messages import explain, explain_recorded, in_our_words
+from vllm_image_mcp.error_messages import explain, explain_recorded, with_program_names
 from vllm_image_mcp.results.image_results import seconds_left
 from vllm_image_mcp.results.links import picture_link, picture_uri
 from vllm_image_mcp.results.parameters_used import (
@@ -18,7 +18,7 @@ from vllm_image_mcp.results.parameters_used import (
     common_parameters,
     differing_parameters,
     parameters_of_record,
-    shortened,
+    shorten,
 )
 from vllm_image_mcp.results.previews import SheetEntry
 from vllm_image_mcp.results.tool_results import (
@@ -143,7 +143,7 @@ def _status(state: BatchState) -> BatchStatus:
 
 def _outlook(found: FoundBatch, *, given_up: bool) -> list[str]:
     next_step = _GIVEN_UP if given_up and found.state in _GOING_ON else _NEXT.get(found.state)
-    cause = one_line(in_our_words(found.cause), limit=500) if found.cause else None
+    cause = one_line(with_program_names(found.cause), limit=500) if found.cause else None
     return [*([cause] if cause else []), *([next_step] if next_step else [])]
 
 
@@ -219,7 +219,7 @@ def _image(
         path, error = None, _REMOVED
     return BatchImage(
         index=item.position,
-        prompt=shortened(item.prompt),
+        prompt=shorten(item.prompt),
         status=_item_status(item, monitor, error=error, path=path),
         file_path=path_text(path) if path else None,
         generation_time_seconds=None if seconds is None else round(seconds, 3),

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from vllm_image_core.text import one_line, path_text
 
-from vllm_image_mcp.error_messages import diagnosis, explain, in_our_words, notes_for_model
+from vllm_image_mcp.error_messages import diagnosis, explain, notes_for_model, with_program_names
 from vllm_image_mcp.results.links import picture_uri
-from vllm_image_mcp.results.parameters_used import LONGEST_PROMPT, shortened
+from vllm_image_mcp.results.parameters_used import LONGEST_PROMPT, shorten
 from vllm_image_mcp.results.tool_results import (
     Change,
     EditAbilities,
@@ -81,8 +81,8 @@ def _image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str],
         generation_time_seconds=round(image.seconds, 3),
         parameters_used=ParametersUsed(
             model=image.model,
-            prompt=shortened(sent.prompt),
-            negative_prompt=sent.negative_prompt and shortened(sent.negative_prompt),
+            prompt=shorten(sent.prompt),
+            negative_prompt=sent.negative_prompt and shorten(sent.negative_prompt),
             width=sent.width,
             height=sent.height,
             steps=sent.num_inference_steps,
@@ -123,7 +123,7 @@ def unfinished_image(
         batch_id=batch.id,
         receipt=[],
         seconds_left=None if over else seconds_left(batch),
-        notes=[*notes, *([in_our_words(batch.cause)] if batch.cause else []), next_step],
+        notes=[*notes, *([with_program_names(batch.cause)] if batch.cause else []), next_step],
     )
     return result if inputs is None else EditResult(**dict(result), inputs=list(inputs))
 

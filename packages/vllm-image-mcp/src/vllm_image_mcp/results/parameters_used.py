@@ -15,7 +15,7 @@ __all__ = [
     "parameters_of_image",
     "parameters_of_record",
     "parameters_of_request",
-    "shortened",
+    "shorten",
 ]
 
 Parameters = dict[str, str | int | float]
@@ -24,7 +24,7 @@ LONGEST_PROMPT: Final = 1_000
 """Maximum characters of a prompt in a result: twenty complete prompts could exceed a host's limit."""
 
 
-def shortened(text: str) -> str:
+def shorten(text: str) -> str:
     """Text, cut if it is too long to repeat in a result."""
     return text if len(text) <= LONGEST_PROMPT else f"{text[: LONGEST_PROMPT - 1]}…"
 
@@ -88,7 +88,7 @@ def differing_parameters(same: Mapping[str, str | int | float], settings: Parame
 
 def _without_none(**values: str | float | None) -> Parameters:
     return {
-        name: shortened(value) if isinstance(value, str) else value
+        name: shorten(value) if isinstance(value, str) else value
         for name, value in values.items()
         if value is not None
     }

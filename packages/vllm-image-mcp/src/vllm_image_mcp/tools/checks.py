@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from vllm_image_core import checks
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.text import shown
+from vllm_image_core.text import brief
 
 from vllm_image_mcp.tools.parameters import USUALLY_FOUND
 
@@ -58,7 +58,7 @@ def check_switch(parameter: str, given: object, *, default: bool) -> bool:
     if isinstance(given, bool):
         return given
     raise InvalidRequest(
-        f"{parameter}: {shown(given)} is neither true nor false. Use true or false.",
+        f"{parameter}: {brief(given)} is neither true nor false. Use true or false.",
         parameter=parameter,
         value=given,
         allowed="true or false",
@@ -73,7 +73,7 @@ def check_limit(limit: object) -> int:
     """
     if limit is None:
         return USUALLY_FOUND
-    return checks.integer("limit", limit, 1, MOST_FOUND, allowed=f"an integer from 1 to {MOST_FOUND}")
+    return checks.check_integer("limit", limit, 1, MOST_FOUND, allowed=f"an integer from 1 to {MOST_FOUND}")
 
 
 def _count(values: object, parameter: str) -> int:
@@ -81,7 +81,7 @@ def _count(values: object, parameter: str) -> int:
     if isinstance(values, list):
         return len(values)  # pyright: ignore[reportUnknownArgumentType] - a list from a host may hold anything
     raise InvalidRequest(
-        f"{parameter}: {shown(values)} is not a list.",
+        f"{parameter}: {brief(values)} is not a list.",
         parameter=parameter,
         value=values,
         allowed="a list",

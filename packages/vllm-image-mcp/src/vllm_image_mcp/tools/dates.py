@@ -3,7 +3,7 @@
 from datetime import date, datetime, time, timedelta
 
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.text import shown
+from vllm_image_core.text import brief
 
 __all__ = ["end_of", "start_of"]
 
@@ -48,7 +48,7 @@ def _read(parameter: str, given: object) -> date | datetime | None:
         except ValueError:
             continue
     raise InvalidRequest(
-        f"{parameter}: {shown(given)} is not a date. Use a date such as 2026-11-23, or a time such as "
+        f"{parameter}: {brief(given)} is not a date. Use a date such as 2026-11-23, or a time such as "
         "2026-11-23T14:30.",
         parameter=parameter,
         value=given,

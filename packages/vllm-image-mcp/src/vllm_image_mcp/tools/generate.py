@@ -99,7 +99,7 @@ async def generate_one(ctx: Context[State], request: ImageRequest, *, max_wait: 
 
 def _input_names(edit: EditRequest) -> list[str]:
     """The names of an edit's input images, as the finished result will give them."""
-    from vllm_image_mcp.input_folders import NamedPicture  # noqa: PLC0415 - only edits have input images
+    from vllm_image_mcp.input_folders import NamedImage  # noqa: PLC0415 - only edits have input images
 
     given = [*as_sequence(edit.images), *([] if edit.mask is None else [edit.mask])]
-    return [one.name for one in given if isinstance(one, NamedPicture)]
+    return [one.name for one in given if isinstance(one, NamedImage)]

@@ -7,7 +7,7 @@ from typing import Final, cast
 
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.text import shown
+from vllm_image_core.text import brief
 
 from vllm_image_mcp.tools.checks import MOST_PROMPTS, prompts_with_seeds
 
@@ -78,7 +78,10 @@ def _cells(values: Mapping[str, Sequence[object]]) -> list[Mapping[str, object]]
 def _check(sweep: object) -> dict[str, Sequence[object]]:
     if not isinstance(sweep, Mapping):
         raise _refusal(
-            f"sweep: {shown(sweep)} is not an object.", "sweep", sweep, f"an object such as {_EXAMPLE}"
+            f"sweep: {brief(sweep)} is not an object.",
+            "sweep",
+            sweep,
+            f"an object such as {_EXAMPLE}",
         )
     given = cast("Mapping[object, object]", sweep)
     values = {_name(name): _values(name, value) for name, value in given.items()}
@@ -103,7 +106,7 @@ def _name(name: object) -> str:
     swept = _ALIASES.get(str(name), str(name))
     if swept not in SWEPT:
         raise _refusal(
-            f"sweep has {shown(name)}, which cannot be swept.",
+            f"sweep has {brief(name)}, which cannot be swept.",
             "sweep",
             name,
             f"one or two of {', '.join(SWEPT)}",
@@ -115,7 +118,7 @@ def _values(name: object, values: object) -> Sequence[object]:
     if isinstance(values, list) and values:
         return cast("list[object]", values)
     raise _refusal(
-        f"sweep does not have a list of values for {shown(name)}.",
+        f"sweep does not have a list of values for {brief(name)}.",
         "sweep",
         name,
         f"a list of values, as in {_EXAMPLE}",

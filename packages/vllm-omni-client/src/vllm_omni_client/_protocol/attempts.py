@@ -78,7 +78,7 @@ class Attempts:
     def begin(self) -> None:
         """Record that an attempt starts now."""
         self._started += 1
-        self._image.begin(self._clock)
+        self._image.start_attempt(self._clock)
         _logger.debug("%s: attempt %d", self._call, self._started)
         self._healthy = None
         self.trace = ConnectionTrace()
@@ -108,7 +108,7 @@ class Attempts:
     def annotate(self, error: OmniError) -> OmniError:
         """Attach what was tried and what it cost, over all attempts, to an error that the caller may see."""
         last, elapsed = error.exchange, self.elapsed_seconds
-        self._image.fail(error, self._began + elapsed, cost=self._cost(error))
+        self._image.record_failure(error, self._began + elapsed, cost=self._cost(error))
         exchange = replace(
             self._exchange,
             status=last.status if last else None,
@@ -144,7 +144,7 @@ class Attempts:
         self._costly_retries += wait.costly
         self._stale_resends += wait.stale
         self._budget.take(wait.tokens)
-        self._image.follow(waited_seconds=wait.seconds)
+        self._image.record_retry(waited_seconds=wait.seconds)
 
     def wait_seconds(self, _: object) -> float:
         """Return the wait that `decide_retry` chose, in seconds."""

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from vllm_omni_client.simulator.http.app import create_app
 from vllm_omni_client.simulator.http.release import release_for
-from vllm_omni_client.simulator.http.serving import listen, server_of, url_of
+from vllm_omni_client.simulator.http.serving import base_url, create_server, open_listener
 from vllm_omni_client.simulator.settings import SimulatorSettings
 
 _LAST_PORT = 65535
@@ -33,18 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("; ".join(f"--{_option(each['loc'])}: {each['msg']}" for each in error.errors()))
     try:
         app = create_app(settings)
-        listener = listen(host, port, refusing=settings.startup_seconds > 0)
+        listener = open_listener(host, port, refusing=settings.startup_seconds > 0)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"vllm-omni-simulator cannot start: {error}\n")
         return 1
     with listener:
-        sys.stderr.write(f"Simulated vLLM-Omni server of {settings.model} on {url_of(listener)}\n")
+        sys.stderr.write(f"Simulated vLLM-Omni server of {settings.model} on {base_url(listener)}\n")
         release = ".".join(map(str, release_for(settings.server_version).version))
         if not settings.server_version.startswith(f"{release}."):
             sys.stderr.write(f"Version {settings.server_version} is simulated as release {release}.\n")
         sys.stderr.flush()
         time.sleep(settings.startup_seconds)
-        server_of(app).run(sockets=[listener])
+        create_server(app).run(sockets=[listener])
     return 0
 
 

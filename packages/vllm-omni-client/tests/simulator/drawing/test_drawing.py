@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image, ImageChops
 from vllm_omni_client.simulator.drawing.drawing import Subject, draw, mark, paint
-from vllm_omni_client.simulator.engine.model_rules import Guidance
+from vllm_omni_client.simulator.engine.model_rules import GuidanceRule
 
 
 def subject(
@@ -11,7 +11,7 @@ def subject(
     height: int = 64,
     steps: int = 4,
     seed: int = 7,
-    guidance: Guidance | None = None,
+    guidance: GuidanceRule | None = None,
     place: int | None = None,
 ) -> Subject:
     return Subject(
@@ -31,8 +31,8 @@ def test_the_same_subject_gives_the_same_pixels() -> None:
         subject("a red fox in the snow "),
         subject(steps=5),
         subject(place=0),
-        subject(guidance=Guidance(scale=2.0, negative_prompt="")),
-        subject(guidance=Guidance(scale=2.0, negative_prompt="blurry")),
+        subject(guidance=GuidanceRule(scale=2.0, negative_prompt="")),
+        subject(guidance=GuidanceRule(scale=2.0, negative_prompt="blurry")),
     ],
 )
 def test_another_subject_gives_another_picture(other: Subject) -> None:

@@ -1,5 +1,5 @@
 import pytest
-from vllm_omni_client.simulator.engine.model_rules import Guidance, WorkerError, rules_for
+from vllm_omni_client.simulator.engine.model_rules import GuidanceRule, WorkerError, rules_for
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_klein_reads_guidance_above_one_and_no_negative_prompt() -> None:
     rules = rules_for("klein")
     assert rules.guidance(guidance_scale=None, true_cfg_scale=9.0, negative_prompt="a") is None
     assert rules.guidance(guidance_scale=1.0, true_cfg_scale=9.0, negative_prompt="a") is None
-    assert rules.guidance(guidance_scale=1.5, true_cfg_scale=9.0, negative_prompt="a") == Guidance(
+    assert rules.guidance(guidance_scale=1.5, true_cfg_scale=9.0, negative_prompt="a") == GuidanceRule(
         scale=1.5, negative_prompt=""
     )
 
@@ -62,7 +62,7 @@ def test_klein_reads_guidance_above_one_and_no_negative_prompt() -> None:
 def test_z_image_runs_guided_unless_told_otherwise() -> None:
     rules = rules_for("z-image")
     assert rules.guidance(guidance_scale=0.0, true_cfg_scale=None, negative_prompt="a") is None
-    assert rules.guidance(guidance_scale=None, true_cfg_scale=None, negative_prompt="a") == Guidance(
+    assert rules.guidance(guidance_scale=None, true_cfg_scale=None, negative_prompt="a") == GuidanceRule(
         scale=1.0, negative_prompt="a"
     )
 
@@ -71,7 +71,7 @@ def test_qwen_image_is_guided_by_true_cfg_scale_and_a_negative_prompt_together()
     rules = rules_for("qwen-image")
     assert rules.guidance(guidance_scale=9.0, true_cfg_scale=4.0, negative_prompt=None) is None
     assert rules.guidance(guidance_scale=9.0, true_cfg_scale=1.0, negative_prompt="") is None
-    assert rules.guidance(guidance_scale=9.0, true_cfg_scale=0.0, negative_prompt="") == Guidance(
+    assert rules.guidance(guidance_scale=9.0, true_cfg_scale=0.0, negative_prompt="") == GuidanceRule(
         scale=4.0, negative_prompt=""
     )
 

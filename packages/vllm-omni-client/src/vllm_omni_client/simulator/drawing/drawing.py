@@ -10,7 +10,7 @@ from vllm_omni_client.simulator.drawing.editing import Sources, edit
 from vllm_omni_client.simulator.drawing.palette import Palette, palette_for
 from vllm_omni_client.simulator.drawing.raster import resize
 from vllm_omni_client.simulator.drawing.scenery import Canvas, add_grain, draw_scene
-from vllm_omni_client.simulator.engine.model_rules import Guidance
+from vllm_omni_client.simulator.engine.model_rules import GuidanceRule
 from vllm_omni_client.simulator.http.parsed_request import Adapter
 
 MARK = "SIMULATED"
@@ -23,7 +23,7 @@ class Subject:
     """Everything that an image depends on: equal subjects give equal pixels."""
 
     prompt: str
-    guidance: Guidance | None
+    guidance: GuidanceRule | None
     width: int
     height: int
     steps: int

@@ -32,7 +32,7 @@ class WorkerError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Guidance:
+class GuidanceRule:
     """Classifier-free guidance as the model applies it."""
 
     scale: float
@@ -49,7 +49,7 @@ class Ratios(BaseModel):
     decode: float
 
 
-class Family(BaseModel):
+class ModelFamily(BaseModel):
     """The rules of one model family."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
@@ -86,7 +86,7 @@ class Family(BaseModel):
 class ModelRules:
     """One family's rules, with the ratios of the cost model that all families share."""
 
-    family: Family
+    family: ModelFamily
     ratios: Ratios
     zero_guidance_is_one: bool = False
 
@@ -207,22 +207,22 @@ class ModelRules:
         guidance_scale: float | None,
         true_cfg_scale: float | None,
         negative_prompt: str | None,
-    ) -> Guidance | None:
+    ) -> GuidanceRule | None:
         """Return the guidance that the model derives from a request; None if it runs without guidance."""
         if guidance_scale == 0 and self.zero_guidance_is_one:
             guidance_scale = None
         match self.family.guidance:
             case "guidance_scale_above_one":
                 scale = 1.0 if guidance_scale is None else guidance_scale
-                return Guidance(scale=scale, negative_prompt="") if scale > 1 else None
+                return GuidanceRule(scale=scale, negative_prompt="") if scale > 1 else None
             case "guidance_scale_above_zero":
                 scale = 1.0 if guidance_scale is None else guidance_scale
-                return Guidance(scale=scale, negative_prompt=negative_prompt or "") if scale > 0 else None
+                return GuidanceRule(scale=scale, negative_prompt=negative_prompt or "") if scale > 0 else None
             case "true_cfg_scale_with_negative_prompt":
                 scale = true_cfg_scale or 4.0  # the pipeline's own default, used for 0 too
                 if negative_prompt is None or scale <= 1:
                     return None
-                return Guidance(scale=scale, negative_prompt=negative_prompt)
+                return GuidanceRule(scale=scale, negative_prompt=negative_prompt)
 
     def size(self, width: int | None, height: int | None) -> tuple[int, int]:
         """Return the size in pixels that the model generates for a requested size.
@@ -296,7 +296,7 @@ class _Catalogue(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     ratios: Ratios
-    family: tuple[Family, ...]
+    family: tuple[ModelFamily, ...]
 
 
 def rules_for(model: str) -> ModelRules:

@@ -5,7 +5,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vllm_omni_client.simulator.http.prometheus_text import Family, Histogram, Summary, text_of
+from vllm_omni_client.simulator.http.prometheus_text import Histogram, MetricFamily, Summary, text_of
 
 _UNCOUNTED: Final = ("/metrics", "/health", "/load", "/ping", "/version", "/server_info")
 """The routes that vLLM does not count."""
@@ -21,7 +21,7 @@ class HttpMetrics:
 
     def __init__(self) -> None:
         about = "Content length of {way} by handler."
-        self._requests = Family(
+        self._requests = MetricFamily(
             "http_requests", "Requests by method, status and handler.", "counter", "_total"
         )
         self._received = Summary("http_request_size_bytes", about.format(way="requests"))

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from vllm_omni_client.simulator.http.prometheus_text import Family, Histogram, Labels, text_of
+from vllm_omni_client.simulator.http.prometheus_text import Histogram, Labels, MetricFamily, text_of
 
 _PREFIX: Final = "vllm_omni:"
 _OWN_NAMES: Final = re.compile(rf"^((?:# \w+ )?){_PREFIX}", re.MULTILINE)
@@ -43,15 +43,19 @@ class Metrics:
         self._model: Labels = model
         self._stage: Labels = (*model, ("stage", "0"))
         replica: Labels = (*model, ("replica", "0"), ("stage", "0"))
-        self._running = Family("vllm_omni:num_requests_running", "Requests that are running.", "gauge")
-        self._waiting = Family("vllm_omni:num_requests_waiting", "Requests that are waiting.", "gauge")
-        self._succeeded = Family(
+        self._running = MetricFamily("vllm_omni:num_requests_running", "Requests that are running.", "gauge")
+        self._waiting = MetricFamily("vllm_omni:num_requests_waiting", "Requests that are waiting.", "gauge")
+        self._succeeded = MetricFamily(
             "vllm_omni:requests_success", "Requests by finish reason.", "counter", "_total"
         )
-        self._failed = Family("vllm_omni:requests_failed", "Failed requests by reason.", "counter", "_total")
-        self._images = Family("vllm_omni:image_count", "Images generated.", "counter", "_total")
-        self._peak = Family("vllm_omni:peak_memory_mb", "Peak GPU memory of the last request in MB.", "gauge")
-        self._stage_waiting = Family(
+        self._failed = MetricFamily(
+            "vllm_omni:requests_failed", "Failed requests by reason.", "counter", "_total"
+        )
+        self._images = MetricFamily("vllm_omni:image_count", "Images generated.", "counter", "_total")
+        self._peak = MetricFamily(
+            "vllm_omni:peak_memory_mb", "Peak GPU memory of the last request in MB.", "gauge"
+        )
+        self._stage_waiting = MetricFamily(
             "vllm_omni:stage_waiting_requests", "Requests waiting at the last output.", "gauge"
         )
         stage_type: Labels = (*self._stage, ("stage_type", "diffusion"))
@@ -74,8 +78,8 @@ class Metrics:
         self._after = _empty_histogram("diffusion_postprocess_s", "Postprocessing time.", replica)
         self._kv_load = _empty_histogram("diffusion_kv_load_s", "Not used for images.", replica)
         self._tokens = (
-            Family("vllm_omni:prompt_tokens", "Not used for images.", "counter", "_total"),
-            Family("vllm_omni:generation_tokens", "Not used for images.", "counter", "_total"),
+            MetricFamily("vllm_omni:prompt_tokens", "Not used for images.", "counter", "_total"),
+            MetricFamily("vllm_omni:generation_tokens", "Not used for images.", "counter", "_total"),
         )
         for family in (self._images, *self._tokens):
             family.set(model, 0.0)
@@ -127,7 +131,7 @@ class Metrics:
         text = text_of([each for each in families if only is None or each.name in only])
         return _OWN_NAMES.sub(rf"\g<1>{prefix}", text)
 
-    def _families(self) -> Sequence[Family | Histogram]:
+    def _families(self) -> Sequence[MetricFamily | Histogram]:
         """Return all families in the server's order."""
         return (
             *(self._running, self._waiting, self._succeeded, self._e2e, *self._tokens, self._generation),
@@ -144,8 +148,8 @@ def _empty_histogram(
     return Histogram(f"vllm_omni:{name}", about, bounds, labels, begins_empty=True)
 
 
-def _empty_counter(name: str, about: str) -> Family:
-    return Family(f"vllm_omni:{name}", about, "counter", "_total")
+def _empty_counter(name: str, about: str) -> MetricFamily:
+    return MetricFamily(f"vllm_omni:{name}", about, "counter", "_total")
 
 
 _AUDIO_FAMILIES = (

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from vllm_omni_client.simulator.http.prometheus_text import Family
+from vllm_omni_client.simulator.http.prometheus_text import MetricFamily
 
 _PROC: Final = Path("/proc")
 _BOOT_TIME: Final = "btime "
@@ -15,26 +15,26 @@ _VIRTUAL_BYTES, _RESIDENT_PAGES, _START_TICKS, _USER_TICKS, _SYSTEM_TICKS = 20, 
 """Positions in `/proc/self/stat` after the command's name (proc(5))."""
 
 
-def process_families() -> Sequence[Family]:
+def process_families() -> Sequence[MetricFamily]:
     """Return the metric families with their current values."""
     return (*_gc_families(), _python_info(), *_process_families())
 
 
-def _gc_families() -> Iterator[Family]:
+def _gc_families() -> Iterator[MetricFamily]:
     for name, statistic, about in (
         ("python_gc_objects_collected", "collected", "Objects collected during gc"),
         ("python_gc_objects_uncollectable", "uncollectable", "Uncollectable objects found during GC"),
         ("python_gc_collections", "collections", "Number of times this generation was collected"),
     ):
-        family = Family(name, about, "counter", "_total", has_created_series=False)
+        family = MetricFamily(name, about, "counter", "_total", has_created_series=False)
         for generation, statistics in enumerate(gc.get_stats()):
             family.set((("generation", str(generation)),), statistics[statistic])
         yield family
 
 
-def _python_info() -> Family:
+def _python_info() -> MetricFamily:
     major, minor, patch = platform.python_version_tuple()
-    family = Family("python_info", "Python platform information", "gauge")
+    family = MetricFamily("python_info", "Python platform information", "gauge")
     labels = (
         ("implementation", platform.python_implementation()),
         ("major", major),
@@ -46,7 +46,7 @@ def _python_info() -> Family:
     return family
 
 
-def _process_families() -> Iterator[Family]:
+def _process_families() -> Iterator[MetricFamily]:
     """Yield the families of the process, or nothing without `/proc`, like the Prometheus client."""
     try:
         numbers = _process_stat()
@@ -71,7 +71,7 @@ def _process_families() -> Iterator[Family]:
         ("max_fds", "Maximum number of open file descriptors.", limit),
     ):
         is_counter = name == "cpu_seconds"
-        family = Family(
+        family = MetricFamily(
             f"process_{name}",
             about,
             "counter" if is_counter else "gauge",

@@ -9,7 +9,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass(slots=True)
-class Family:
+class MetricFamily:
     """A counter or gauge, with one value per set of labels."""
 
     name: str
@@ -119,7 +119,7 @@ class Histogram:
         return self.values.setdefault(labels, _Observed(counts=[0] * len(self.bounds)))
 
 
-def text_of(families: Sequence[Family | Summary | Histogram]) -> str:
+def text_of(families: Sequence[MetricFamily | Summary | Histogram]) -> str:
     """Join the text of the given families."""
     return "".join(f"{line}\n" for family in families for line in family.lines())
 

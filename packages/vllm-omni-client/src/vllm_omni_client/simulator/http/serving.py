@@ -16,7 +16,7 @@ _STOP_SECONDS = 30.0
 _LAST_REPLIES_SECONDS = 5  # for requests in progress when the server stops
 
 
-def listen(host: str, port: int, *, refusing: bool = False) -> socket.socket:
+def open_listener(host: str, port: int, *, refusing: bool = False) -> socket.socket:
     """Open a listening socket.
 
     Args:
@@ -37,13 +37,13 @@ def listen(host: str, port: int, *, refusing: bool = False) -> socket.socket:
     return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
-def url_of(listener: socket.socket) -> str:
+def base_url(listener: socket.socket) -> str:
     """Return the base URL of a server on this socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def server_of(app: ASGIApp) -> uvicorn.Server:
+def create_server(app: ASGIApp) -> uvicorn.Server:
     """Create an HTTP server for the application that logs only warnings and errors."""
     config = uvicorn.Config(
         app,
@@ -83,7 +83,7 @@ def serve_simulation(simulation: Simulation, *, host: str = "127.0.0.1", port: i
     Raises:
         OSError: The address is not this machine's, or it is in use.
     """
-    server = server_of(simulation.app)
+    server = create_server(simulation.app)
     startup_seconds = simulation.settings.startup_seconds
     stopped = threading.Event()
 
@@ -91,11 +91,11 @@ def serve_simulation(simulation: Simulation, *, host: str = "127.0.0.1", port: i
         if not stopped.wait(startup_seconds):
             server.run(sockets=[listener])
 
-    with listen(host, port, refusing=startup_seconds > 0) as listener:
+    with open_listener(host, port, refusing=startup_seconds > 0) as listener:
         thread = threading.Thread(target=run, args=(listener,), daemon=True)
         thread.start()
         try:
-            yield url_of(listener)
+            yield base_url(listener)
         finally:
             stopped.set()
             server.should_exit = True
