@@ -1,10 +1,14 @@
 """Define the options that several commands share, with one help text for each."""
 
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
 import click
 from vllm_image_core.models.settings import QUALITIES
 from vllm_image_core.requests.limits import OUTPUT_FORMATS
 
 __all__ = [
+    "Option",
     "as_json",
     "aspect_ratio",
     "filename",
@@ -19,31 +23,46 @@ __all__ = [
     "width",
 ]
 
-negative_prompt = click.option("--negative-prompt", metavar="TEXT", help="What to keep out of the image.")
-width = click.option("--width", type=int, metavar="PIXELS", help="Image width in pixels.")
-height = click.option("--height", type=int, metavar="PIXELS", help="Image height in pixels.")
-aspect_ratio = click.option(
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+class Option(Protocol):
+    """A decorator that gives a command one option."""
+
+    def __call__(self, command: CommandT, /) -> CommandT:
+        """Add the option to a command, and return the command."""
+        ...
+
+
+negative_prompt: Option = click.option(
+    "--negative-prompt", metavar="TEXT", help="What to keep out of the image."
+)
+width: Option = click.option("--width", type=int, metavar="PIXELS", help="Image width in pixels.")
+height: Option = click.option("--height", type=int, metavar="PIXELS", help="Image height in pixels.")
+aspect_ratio: Option = click.option(
     "--aspect-ratio", metavar="W:H", help='Aspect ratio, such as "16:9"; overrides width and height.'
 )
-steps = click.option(
+steps: Option = click.option(
     "--steps", "num_inference_steps", type=int, metavar="N", help="Number of inference steps."
 )
-guidance_scale = click.option(
+guidance_scale: Option = click.option(
     "--guidance-scale", type=float, metavar="X", help="How closely to follow the prompt."
 )
-seed = click.option("--seed", type=int, metavar="N", help="Seed. Default: random.")
-filename = click.option("--filename", metavar="NAME", help="File name. Default: the time and a hash.")
-output_format = click.option(
+seed: Option = click.option("--seed", type=int, metavar="N", help="Seed. Default: random.")
+filename: Option = click.option("--filename", metavar="NAME", help="File name. Default: the time and a hash.")
+output_format: Option = click.option(
     "--output-format",
     type=click.Choice(OUTPUT_FORMATS, case_sensitive=False),
     help="File format. Default: png, the only lossless one.",
 )
-quality = click.option(
+quality: Option = click.option(
     "--quality",
     type=click.Choice(QUALITIES, case_sensitive=False),
     help="Preset for any settings you omit; `standard` uses the model's defaults.",
 )
-fresh = click.option(
+fresh: Option = click.option(
     "--fresh", is_flag=True, help="Generate again, even if an image with this seed already exists."
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line on stdout.")
+as_json: Option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line on stdout."
+)
