@@ -30,13 +30,13 @@ import itertools, json, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from vllm_image_core.storage.library import Library
-from vllm_image_core.imaging.picture import Picture, with_text
+from vllm_image_core.imaging.picture import Picture, write_text
 library, plain = Library(Path(sys.argv[1])), Picture.check(Path(sys.argv[2]).read_bytes())
 noon = datetime(2026, 2, 18, 14, 30, 22, tzinfo=UTC)
 print("ready", flush=True)
 for number in itertools.count():
     facts = {"prompt": "a red fox", "seed": number, "created": noon.isoformat()}
-    picture = with_text(plain, {"vllm-image": json.dumps(facts)})
+    picture = write_text(plain, {"vllm-image": json.dumps(facts)})
     name = "fox" if number % 3 == 0 else None
     print(library.save(picture, facts, prompt="a red fox", now=noon, filename=name).path.name, flush=True)
 """

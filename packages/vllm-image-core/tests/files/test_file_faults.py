@@ -39,13 +39,13 @@ import itertools, json, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from vllm_image_core.storage.library import Library
-from vllm_image_core.imaging.picture import Picture, with_text
+from vllm_image_core.imaging.picture import Picture, write_text
 root, sample = Path(sys.argv[1]), Path(sys.argv[2])
 library, plain = Library(root), Picture.check(sample.read_bytes())
 noon = datetime(2026, 2, 18, 14, 30, 22, tzinfo=UTC)
 for number in itertools.count():
     facts = {"prompt": "a red fox", "seed": number, "created": noon.isoformat()}
-    picture = with_text(plain, {"vllm-image": json.dumps(facts)})
+    picture = write_text(plain, {"vllm-image": json.dumps(facts)})
     print(library.save(picture, facts, prompt="a red fox", now=noon).path.name, flush=True)
 """
 

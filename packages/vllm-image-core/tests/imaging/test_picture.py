@@ -172,9 +172,9 @@ def test_a_notebook_shows_each_format() -> None:
 
 def test_importing_this_module_and_checking_a_png_does_not_import_pillow() -> None:
     program = (
-        "import sys; from vllm_image_core.imaging.picture import Picture, with_text;"
+        "import sys; from vllm_image_core.imaging.picture import Picture, write_text;"
         "import vllm_image_core.storage.store;"
-        "with_text(Picture.check(bytes.fromhex(sys.argv[1])), {'a': 'b'}); sys.exit('PIL' in sys.modules)"
+        "write_text(Picture.check(bytes.fromhex(sys.argv[1])), {'a': 'b'}); sys.exit('PIL' in sys.modules)"
     )
     assert (
         subprocess.run([sys.executable, "-c", program, drawn().hex()], check=False, timeout=60).returncode

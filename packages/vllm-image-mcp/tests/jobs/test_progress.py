@@ -30,7 +30,7 @@ class Heard:
         self.messages.append(message)
 
     def reports(self, *, wait: float, token: bool = True, wired: bool = True) -> ProgressReporter:
-        state = SimpleNamespace(studio=self, wired=wired)
+        state = SimpleNamespace(studio=self, is_remote=wired)
         request = SimpleNamespace(lifespan_context=state, meta={"progress_token": 1} if token else None)
         told_to = SimpleNamespace(request_context=request, report_progress=self.report_progress)
         return ProgressReporter(cast("Context[State]", told_to), self.monitor, wait=wait)

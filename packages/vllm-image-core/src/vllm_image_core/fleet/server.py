@@ -199,7 +199,7 @@ class Server:
         last_error: The error of its last failure.
         probing: Whether its health is being probed now.
         seen: When it last showed that it is healthy.
-        charges: Number of failures that may be its own or the requests' fault, until another server tries.
+        suspicions: Number of failures that may be its own or the requests' fault, until another server tries.
         parallel: Number of requests it runs at the same time, as it reported; None until it does.
         others: Number of other clients' requests when it was last asked; None if it does not report them.
         leaving: Called when its last call has ended; None unless it is being removed.

@@ -138,7 +138,7 @@ class Picture:
         """Open in Pillow without texts and EXIF: if they are damaged, Pillow warns or fails unpredictably."""
         from PIL import Image  # noqa: PLC0415 - starting must not wait for Pillow
 
-        bare = _WALKERS[self.format].with_texts(self.bytes, {}, alone=True)
+        bare = _WALKERS[self.format].write_texts(self.bytes, {}, alone=True)
         try:
             return Image.open(io.BytesIO(bare), formats=(self.format.upper(),))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -172,11 +172,11 @@ def write_text(picture: Picture, texts: Mapping[str, str], *, alone: bool = Fals
     """
     if not texts and not alone:
         return picture
-    return replace(picture, bytes=_WALKERS[picture.format].with_texts(picture.bytes, texts, alone=alone))
+    return replace(picture, bytes=_WALKERS[picture.format].write_texts(picture.bytes, texts, alone=alone))
 
 
 def read_text(data: bytes) -> dict[str, str]:
-    """Read the texts in an image's file by keyword; in JPEG and WebP from EXIF and XMP, as in `with_text`.
+    """Read the texts in an image's file by keyword; in JPEG and WebP from EXIF and XMP, as in `write_text`.
 
     Accepts any bytes, and returns at most 64 texts of at most 1 MiB each, without damaged ones. Others wrote
     them: treat them as data and check them before use.

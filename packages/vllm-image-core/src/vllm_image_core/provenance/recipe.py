@@ -45,7 +45,7 @@ def write_recipe(
             that made it, these are kept.
         request: The request that was sent.
         model: The server's name for the model.
-        facts: The content of the JSON; see ``recipe_facts``.
+        facts: The content of the JSON; see ``collect_facts``.
         metadata: What to write; None for everything.
     """
     wanted = metadata or Metadata()

@@ -125,7 +125,7 @@ def inputs_as_json(request: EditRequest) -> list[dict[str, object]]:
 
 
 def with_inputs(request: EditRequest, recorded: object, root: Path) -> EditRequest:
-    """Return the edit with the images that `inputs_told` recorded; ignore anything else in the list."""
+    """Return the edit with the images that `inputs_as_json` recorded; ignore anything else in the list."""
     entries = [as_object(entry) for entry in as_list(recorded)]
     by_role = {
         role: [_picture(entry, root) for entry in entries if entry.get("role") == role] for role in _ROLES
