@@ -1,5 +1,7 @@
 """Define the options that several commands share, with one help text for each."""
 
+from typing import Any
+
 import click
 from vllm_image_core.models.settings import QUALITIES
 from vllm_image_core.requests.limits import OUTPUT_FORMATS
@@ -19,6 +21,15 @@ __all__ = [
     "width",
 ]
 
+
+class _FileFormat(click.Choice[str]):
+    """An output format, which may also be given as its usual extension: jpg means jpeg."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401 - as click has it
+        name = str(value).lower()
+        return super().convert("jpeg" if name == "jpg" else name, param, ctx)
+
+
 negative_prompt = click.option("--negative-prompt", metavar="TEXT", help="What to keep out of the image.")
 width = click.option("--width", type=int, metavar="PIXELS", help="Image width in pixels.")
 height = click.option("--height", type=int, metavar="PIXELS", help="Image height in pixels.")
@@ -35,7 +46,7 @@ seed = click.option("--seed", type=int, metavar="N", help="Seed. Default: random
 filename = click.option("--filename", metavar="NAME", help="File name. Default: the time and a hash.")
 output_format = click.option(
     "--output-format",
-    type=click.Choice(OUTPUT_FORMATS, case_sensitive=False),
+    type=_FileFormat(OUTPUT_FORMATS, case_sensitive=False),
     help="File format. Default: png, the only lossless one.",
 )
 quality = click.option(
