@@ -1,12 +1,13 @@
 """Define the options that several commands share, with one help text for each."""
 
-from typing import Any
+from typing import Any, Final
 
 import click
 from vllm_image_core.models.settings import QUALITIES
 from vllm_image_core.requests.limits import OUTPUT_FORMATS
 
 __all__ = [
+    "RANDOM_SEED",
     "as_json",
     "aspect_ratio",
     "filename",
@@ -14,6 +15,7 @@ __all__ = [
     "guidance_scale",
     "height",
     "negative_prompt",
+    "none_if_random",
     "output_format",
     "quality",
     "seed",
@@ -42,7 +44,18 @@ steps = click.option(
 guidance_scale = click.option(
     "--guidance-scale", type=float, metavar="X", help="How closely to follow the prompt."
 )
-seed = click.option("--seed", type=int, metavar="N", help="Seed. Default: random.")
+RANDOM_SEED: Final = -1
+"""The seed that stands for a random one, as in the tools."""
+
+
+def none_if_random(_: click.Context, __: click.Parameter, given: int | None) -> int | None:
+    """Return None, which draws a random seed, for `RANDOM_SEED`."""
+    return None if given == RANDOM_SEED else given
+
+
+seed = click.option(
+    "--seed", type=int, metavar="N", callback=none_if_random, help="Seed. Default, and -1: random."
+)
 filename = click.option("--filename", metavar="NAME", help="File name. Default: the time and a hash.")
 output_format = click.option(
     "--output-format",
