@@ -173,14 +173,22 @@ def test_the_address_of_any_other_file_is_refused_with_the_reason(
 
 
 @pytest.mark.parametrize(
-    "data", ["data:image/png;base64,iVBORw0KGgo=", "DATA:,x", "data:image/png;base64," + "A" * 200_000]
+    "data",
+    [
+        "data:image/png;base64,iVBORw0KGgo=",
+        "DATA:,x",
+        "data:image/png;base64," + "A" * 200_000,
+        "iVBORw0KGgo" + "A" * 300,
+        "/9j/4AAQSkZJRg" + "A" * 300 + "==",
+        " UklGRgA" + "A" * 60 + "\nAAAA=",
+    ],
 )
 def test_image_data_is_refused_for_what_it_is_and_not_repeated(
     read: Callable[[object], bytes], data: str
 ) -> None:
     message = refused(read, data).message
     assert "it is image data, and this tool reads only files" in message
-    assert "AAAAAAAAAAAAAAAAAAAAAAAAA" not in message
+    assert "A" * 41 not in message
     assert len(message) < 1_000
 
 
@@ -231,7 +239,11 @@ def test_what_is_no_plain_file_is_neither_opened_nor_waited_for(
 ) -> None:
     os.mkfifo(out / "pipe.png")
     assert "is not a regular file" in refused(read, "pipe.png").message
-    assert refused(read, "sub").message
+    assert "it is a folder" in refused(read, "sub").message
+
+
+def test_a_name_that_no_file_can_have_is_refused_for_its_length(read: Callable[[object], bytes]) -> None:
+    assert "its name is too long" in refused(read, "fox" * 100 + ".png").message
 
 
 def swapping(path: Path, target: Path, stop: threading.Event, *, folder: bool) -> None:

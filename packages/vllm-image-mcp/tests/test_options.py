@@ -115,3 +115,16 @@ def test_how_to_go_on_repeats_the_options_that_were_given_but_for_the_key() -> N
 
 def test_how_to_go_on_is_plain_where_no_option_was_given() -> None:
     assert run("cut-off").stdout == "To resume: vllm-image-mcp resume batch_1 --json\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--timeout", "5 minutes", "--timeout: must be a valid number"),
+        ("--max-concurrent", "two", "--max-concurrent: must be a valid integer"),
+        ("--gpu-vram-gb", "24GB", "--gpu-vram-gb: must be a valid number"),
+        ("--timeout", "0", "--timeout: must be greater than 0"),
+    ],
+)
+def test_a_value_that_is_no_number_is_refused_in_a_users_words(option: str, value: str, told: str) -> None:
+    assert run(option, value).stderr.endswith(f"Error: {told}\n")

@@ -99,10 +99,11 @@ needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="a working fold
 
 @needs_posix
 def test_a_working_folder_that_was_removed_is_told_and_the_users_pictures_are_used(
-    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     remove_working_folder(tmp_path / "work", monkeypatch)
     folder = usable_folder(Path("foxes"))
+    assert "Nothing was sent" not in caplog.text
     folder.check()
     note = f"Images are saved in {pictures / 'foxes'}, because the working folder no longer exists."
     assert folder == OutputFolder(pictures / "foxes", note)

@@ -208,3 +208,31 @@ def test_the_key_is_not_shown() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         Settings().demo = True  # type: ignore[misc]  # what the test is about
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("timeout", "${TIMEOUT}"),
+        ("gpu_vram_gb", "%GPU_VRAM%"),
+        ("max_concurrent", "<number>"),
+        ("max_wait", "{{max_wait}}"),
+        ("confirm_over", "$CONFIRM_OVER"),
+        ("demo", "${input:demo}"),
+        ("resume", "${user_config.resume}"),
+        ("structured_content", "$env:STRUCTURED"),
+        ("preview", "${PREVIEW}"),
+        ("metadata", "${METADATA}"),
+        ("log_level", "${LOG_LEVEL}"),
+    ],
+)
+def test_a_placeholder_is_called_one_in_every_option(name: str, value: str) -> None:
+    with pytest.raises(
+        ValidationError, match=r"is a placeholder, which the host or the shell did not replace"
+    ):
+        Settings.from_arguments(**{name: value})
+
+
+def test_quotes_that_a_host_passed_on_are_no_part_of_a_number_or_a_word() -> None:
+    settings = Settings.from_arguments(timeout='"60"', preview="'none'", demo='"true"')
+    assert (settings.timeout, settings.preview, settings.demo) == (60.0, "none", True)

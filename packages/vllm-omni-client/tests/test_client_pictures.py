@@ -547,3 +547,13 @@ def test_a_file_named_jpg_is_asked_for_as_a_jpeg(ask: Ask, serve: Serve, tmp_pat
     assert isinstance(saved, SavedImage)
     assert server.sent()["output_format"] == "jpeg"
     assert "PNG" in " ".join(saved.warnings)
+
+
+@pytest.mark.parametrize("name", ["fox.gif", "fox.TIFF", "fox.avif"])
+def test_a_file_of_another_format_is_refused_before_anything_is_sent(
+    ask: Ask, serve: Serve, tmp_path: Path, name: str
+) -> None:
+    server = Server()
+    with pytest.raises(InvalidParameter, match=r"use \.png, \.jpg or \.webp"):
+        ask(serve(server), "generate_image", FOX, into=tmp_path / name)
+    assert (list(tmp_path.iterdir()), server.asked) == ([], [])

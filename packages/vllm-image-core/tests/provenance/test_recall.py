@@ -446,3 +446,8 @@ def test_what_was_taken_without_certainty_is_said() -> None:
 def test_a_prompt_of_ours_that_is_the_word_none_stays() -> None:
     ours = resolved(ImageRequest(prompt="None", seed=3))
     assert recall(made("png", ours)).request.prompt == "None"
+
+
+def test_an_empty_file_is_called_empty() -> None:
+    with pytest.raises(NotRecalled, match=r"recalled: it is empty\.$"):
+        recall(b"")

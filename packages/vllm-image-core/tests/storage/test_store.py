@@ -486,6 +486,16 @@ def test_a_folder_is_made_with_its_parents_and_left_empty(tmp_path: Path) -> Non
 
 
 @posix
+@pytest.mark.parametrize("target", ["link", "missing", "file"])
+def test_a_link_that_leads_to_no_folder_is_called_one(tmp_path: Path, target: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / target)
+    with pytest.raises(CannotSave) as caught:
+        Store(tmp_path / "link").check_writable()
+    assert "symbolic link to a file, to nothing or to itself" in caught.value.next_step
+
+
+@posix
 @pytest.mark.parametrize("inside", ["", "pictures"])
 def test_a_file_in_the_way_is_found_before_anything_is_generated(tmp_path: Path, inside: str) -> None:
     (tmp_path / "file").write_text("mine")

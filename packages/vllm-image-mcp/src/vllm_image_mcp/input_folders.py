@@ -5,6 +5,7 @@ component, each relative to the one before and none of them a symbolic link: not
 the check and the read.
 """
 
+import errno
 import os
 import re
 import stat
@@ -26,7 +27,8 @@ _OURS: Final = "image://"
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:")
 """A scheme has two letters or more; one is a drive of Windows."""
 
-_DATA: Final = re.compile(r"\s*data:", re.IGNORECASE)
+_DATA: Final = re.compile(r"\s*(?:(?i:data:)|(?:iVBORw0KGgo|/9j/|UklGR)[A-Za-z0-9+/\s]{48,}={0,2}\s*\Z)")
+"""A data URL, or the base64 of a PNG, JPEG or WebP."""
 _FILE: Final = re.compile(r"file:", re.IGNORECASE)
 _DRIVE: Final = re.compile(r"/[A-Za-z]:[/\\]")
 _SHOWN_OF_DATA: Final = 40
@@ -43,6 +45,15 @@ _READING: Final[int] = (
     | getattr(os, "O_NONBLOCK", 0)
     | getattr(os, "O_CLOEXEC", 0)
 )
+
+
+_REASONS: Final = {
+    errno.EISDIR: "it is a folder",
+    errno.EACCES: "this program is not allowed to read it",
+    errno.EPERM: "this program is not allowed to read it",
+    errno.ENAMETOOLONG: "its name is too long (image data is not accepted, only files)",
+    errno.ENOTDIR: "there is no such file",
+}
 
 
 class _NotAllowed(Exception):
@@ -84,7 +95,7 @@ class InputFolders:
             except FileNotFoundError:
                 continue
             except (_NotAllowed, OSError, ValueError) as error:
-                reason = str(error) if isinstance(error, _NotAllowed) else "it cannot be read"
+                reason = str(error) if isinstance(error, _NotAllowed) else _reason_of(error)
                 raise self._refusal(given, parameter, reason) from error
         raise self._refusal(given, parameter, self._not_found(path))
 
@@ -198,6 +209,12 @@ def _absolute(folders: Sequence[Path]) -> Generator[Path]:
         # A relative folder is gone if the working folder was removed.
         with suppress(FileNotFoundError):
             yield Path(os.path.abspath(each))  # noqa: PTH100 - Path.absolute() keeps ".."
+
+
+def _reason_of(error: Exception) -> str:
+    """Say why a file cannot be read."""
+    code = error.errno if isinstance(error, OSError) else None
+    return _REASONS.get(code or 0, "it cannot be read")
 
 
 @contextmanager

@@ -59,7 +59,7 @@ _OPTIONS = (
     click.option(
         "--structured-content/--no-structured-content",
         default=None,
-        help="Omit structured content for hosts that drop images next to it.  [on]",
+        help="Structured content in results; turn it off for hosts that then drop images.  [on]",
     ),
     click.option("--max-wait", metavar="SECONDS|auto", help="How long a call waits for images.  [auto]"),
     click.option("--confirm-over", metavar="SECONDS", help="Ask before a batch whose estimate is longer."),
@@ -151,10 +151,15 @@ def _settings(given: dict[str, Any]) -> Settings:
         return Settings.from_arguments(**given)
     except ValidationError as error:
         wrong = "; ".join(
-            f"{_option(each['loc'])}: {each['msg'].removeprefix('Value error, ')}"
-            for each in error.errors(include_input=False)
+            f"{_option(each['loc'])}: {_in_words(each['msg'])}" for each in error.errors(include_input=False)
         )
         raise click.UsageError(wrong) from error
+
+
+def _in_words(message: str) -> str:
+    """Shorten a message of pydantic, which speaks of an input to parse."""
+    message = message.removeprefix("Value error, ").partition(", unable to ")[0]
+    return message.replace("Input should be", "must be")
 
 
 def _option(place: tuple[int | str, ...]) -> str:

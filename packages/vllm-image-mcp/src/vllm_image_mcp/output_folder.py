@@ -14,6 +14,9 @@ __all__ = ["OutputFolder", "usable_folder"]
 
 _logger = logging.getLogger(__name__)
 
+_NOTHING_SENT = " Nothing was sent."
+"""The end of a refusal, which is not true of images that are saved in another folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class OutputFolder:
@@ -67,7 +70,7 @@ def usable_folder(asked: Path, *, or_elsewhere: bool = True) -> OutputFolder:
 def _without_working_folder(asked: Path, *, or_elsewhere: bool) -> OutputFolder:
     refusal = CannotSave(
         f"The output folder {one_line(str(asked), limit=LONGEST_PATH)} is relative to the working folder, "
-        "which no longer exists. Nothing was sent.",
+        f"which no longer exists.{_NOTHING_SENT}",
         next_step="Start this program in a folder that exists, or set an absolute output folder.",
     )
     instead = _instead(asked, "the working folder no longer exists", refusal) if or_elsewhere else None
@@ -80,7 +83,7 @@ def _instead(asked: Path, why: str, refusal: CannotSave) -> OutputFolder | None:
     if not path.is_absolute() or _check(path).refusal or _refusal(path):
         return None
     note = f"Images are saved in {path}, because {why}."
-    _logger.warning("%s %s", note, refusal.message)
+    _logger.warning("%s %s", note, refusal.message.removesuffix(_NOTHING_SENT))
     return OutputFolder(path, note)
 
 
@@ -93,7 +96,7 @@ def _check(path: Path) -> OutputFolder:
             path,
             refusal=CannotSave(
                 f"The path of the output folder, {one_line(str(path), limit=LONGEST_PATH)}, is not valid "
-                "UTF-8, so no result could say where an image is. Nothing was sent.",
+                f"UTF-8, so no result could say where an image is.{_NOTHING_SENT}",
                 next_step="Choose an output folder whose path is valid UTF-8, or rename that folder.",
             ),
         )

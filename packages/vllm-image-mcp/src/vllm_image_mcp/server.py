@@ -20,6 +20,7 @@ from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp.types import CallToolResult, InputRequiredResult, Tool, ToolAnnotations
 from pydantic import ValidationError
 from vllm_image_core.errors import ImageError, InvalidRequest
+from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.error_messages import explain, explain_arguments, explain_inability
@@ -66,6 +67,9 @@ class ImageServer(PromptServer, ResourceServer):
     _signatures: Mapping[str, Signature] = MappingProxyType({})
     """The parameters of each tool by its name, filled at the first call."""
 
+    _host: StdioHost | None = None
+    """The host that is served over pipes."""
+
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[State, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
@@ -80,7 +84,7 @@ class ImageServer(PromptServer, ResourceServer):
             self.loading = None
         signatures = await self._all_signatures()
         if name not in signatures:
-            return await super().call_tool(name, arguments, context)
+            raise ToolError(f"Unknown tool: {one_line(name)}. Use one of: {', '.join(signatures)}.")
         fitted = fit(name, arguments, signatures)
         known = list(signatures[name].parameters)
         try:
@@ -116,8 +120,15 @@ class ImageServer(PromptServer, ResourceServer):
 
     async def run_for(self, host: StdioHost) -> None:
         """Serve a host until either side ends the connection."""
+        self._host = host
         options = self._lowlevel_server.create_initialization_options()
         await self._lowlevel_server.run(host.incoming, host.outgoing, options)
+
+    @property
+    def drain_seconds(self) -> float:
+        """How long images in progress may still take when the connection has ended."""
+        passed = self._host.seconds_since_end_of_input if self._host else 0.0
+        return max(0.0, _AT_THE_END_SECONDS - passed)
 
     async def _all_signatures(self) -> Mapping[str, Signature]:
         if not self._signatures:
@@ -226,7 +237,7 @@ def main(settings: Settings) -> None:
 
 def _lifespan(state: State) -> Callable[[MCPServer[State]], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
-    async def lifespan(_: MCPServer[State]) -> AsyncGenerator[State]:
+    async def lifespan(server: MCPServer[State]) -> AsyncGenerator[State]:
         resuming = asyncio.create_task(_resume(state)) if state.settings.resume else None
         try:
             yield state
@@ -235,7 +246,7 @@ def _lifespan(state: State) -> Callable[[MCPServer[State]], AbstractAsyncContext
                 resuming.cancel()
                 await asyncio.wait([resuming])
             if state.is_remote:
-                await state.drain(_AT_THE_END_SECONDS)
+                await state.drain(server.drain_seconds if isinstance(server, ImageServer) else 0.0)
             await state.aclose()
 
     return lifespan

@@ -81,7 +81,21 @@ class Settings(BaseSettings):
     def _path_as_written(cls, value: object) -> object:
         return clean_path(value) if isinstance(value, str) else value
 
-    @field_validator("gpu_name", mode="before")
+    @field_validator(
+        "max_concurrent",
+        "timeout",
+        "demo",
+        "gpu_name",
+        "gpu_vram_gb",
+        "metadata",
+        "preview",
+        "structured_content",
+        "max_wait",
+        "confirm_over",
+        "resume",
+        "log_level",
+        mode="before",
+    )
     @classmethod
     def _text_as_written(cls, value: object) -> object:
         return clean_text(value) if isinstance(value, str) else value

@@ -247,6 +247,24 @@ def test_a_seed_is_counted_up_from_row_to_row_but_for_rows_with_their_own(
     assert {each["prompt"]: each["seed"] for each in omni.requests} == {"a": 100, "b": 5, "c": 102}
 
 
+def test_a_row_with_the_seed_minus_one_gets_a_random_one(tmp_path: Path, omni: "OmniServer") -> None:
+    (tmp_path / "rows.csv").write_text("prompt,seed\na,-1\nb,-1\nc,-2\nd,\n", encoding="utf-8")
+    result = run_in(tmp_path, "batch", str(tmp_path / "rows.csv"), "--seed", "-1", *SMALL, url=omni.url)
+    assert result.exit_code == 0, result.stderr
+    seeds = {each["prompt"]: each["seed"] for each in omni.requests}
+    assert seeds.pop("c") == -2
+    assert min(seeds.values()) >= 0
+    assert len(set(seeds.values())) == 3
+
+
+def test_an_image_that_was_there_already_comes_with_the_option_for_another(
+    run: Run, omni: "OmniServer", tmp_path: Path
+) -> None:
+    (tmp_path / "prompts.txt").write_text("a red fox", encoding="utf-8")
+    command = ("batch", str(tmp_path / "prompts.txt"), "--vllm-url", omni.url, "--seed", "7", *SMALL)
+    assert [("Use --fresh" in run(*command).stderr) for _ in range(2)] == [False, True]
+
+
 def test_batches_are_listed_resumed_and_cancelled_by_their_id(tmp_path: Path, omni: "OmniServer") -> None:
     (tmp_path / "prompts.txt").write_text("a fox\nan owl\n", encoding="utf-8")
     assert run_in(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url).exit_code == 0

@@ -179,3 +179,18 @@ def test_an_address_is_refused_as_it_was_typed(
     assert result.exit_code == 1
     assert f"'{address}'" in result.stderr
     assert omni.requests == []
+
+
+@pytest.mark.parametrize("option", [(), ("--mask",)])
+def test_the_file_url_of_a_path_is_that_path(
+    omni: "OmniServer", tmp_path: Path, photo: Path, option: tuple[str, ...]
+) -> None:
+    address = photo.rename(photo.with_name("a photo.png")).as_uri()
+    images = (str(photo.with_name("a photo.png")), *option, address) if option else (address,)
+    result = run(omni, tmp_path / "out", "red", *images)
+    assert result.exit_code == 0, result.output
+
+
+def test_a_file_url_of_another_machine_is_refused_as_it_was_typed(omni: "OmniServer", tmp_path: Path) -> None:
+    result = run(omni, tmp_path / "out", "red", "file://nas/photo.png")
+    assert (result.exit_code, "'file://nas/photo.png'" in result.stderr) == (1, True)

@@ -91,6 +91,19 @@ def test_an_aspect_ratio_is_an_option(run: Run, omni: "OmniServer") -> None:
     assert omni.requests[0]["size"] == "1024x576"
 
 
+def test_the_seed_minus_one_is_a_random_one(run: Run, omni: "OmniServer") -> None:
+    for seed in ("-1", "-1", "-2"):
+        assert run("generate", "--vllm-url", omni.url, "a red fox", "--seed", seed).exit_code == 0
+    one, other, given = (request["seed"] for request in omni.requests)
+    assert (min(one, other) >= 0, one != other, given) == (True, True, -2)
+
+
+@pytest.mark.parametrize("name", ["jpg", "JPG", "jpeg", "JPEG"])
+def test_the_usual_extension_of_a_jpeg_names_its_format(run: Run, omni: "OmniServer", name: str) -> None:
+    result = run("generate", "--vllm-url", omni.url, "a red fox", "--output-format", name, "--width", "64")
+    assert result.stdout.splitlines()[0].endswith(".jpg"), result.output
+
+
 def test_a_picture_with_a_seed_is_made_once_and_fresh_makes_it_anew(run: Run, omni: "OmniServer") -> None:
     command = ("generate", "--vllm-url", omni.url, "a red fox", "--seed", "42", "--width", "64")
     paths = [run(*command, *more).stdout.splitlines()[0] for more in ((), (), ("--fresh",))]

@@ -76,6 +76,16 @@ def test_a_loose_word_is_a_slip_only_while_the_parameter_is_missing(
     assert not sort_names("generate_image", {name: "an owl", **GENERATE}, tools).slips
 
 
+@pytest.mark.parametrize("name", ["path", "save_to", "saveTo", "destination"])
+def test_where_to_save_an_image_is_a_slip_unless_its_name_is_given(
+    tools: Mapping[str, Schema], name: str
+) -> None:
+    assert sort_names("generate_image", {**GENERATE, name: "a.png"}, tools).slips == {name: "Use filename"}
+    named = {**GENERATE, "filename": "a.png", name: "/home/ana/project"}
+    assert sort_names("generate_image", named, tools).ignored == (name,)
+    assert sort_names("batch_generate", {"prompts": ["a"], name: "x"}, tools).ignored == (name,)
+
+
 @pytest.mark.parametrize("inside", [{"seed": 3}, '{"seed": 3}', '{"seed": 3, "other": 1}'])
 @pytest.mark.parametrize("wrapper", ["kwargs", "requestBody", "extra_params"])
 def test_a_parameter_inside_of_another_field_is_not_lost(

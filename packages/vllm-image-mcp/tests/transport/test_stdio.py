@@ -224,6 +224,26 @@ def test_it_ends_at_once_where_nobody_ever_spoke(spawn: Spawn) -> None:
     assert (server.end(), server.lines, server.errors) == (0, [], "")
 
 
+def test_requests_that_came_before_the_end_of_stdin_are_answered(spawn: Spawn) -> None:
+    server = spawn("--demo")
+    lines = [
+        INITIALIZE.decode().strip(),
+        '{"jsonrpc": "2.0", "method": "notifications/initialized"}',
+        '{"jsonrpc": "2.0", "id": 2, "method": "tools/list"}',
+        '{"jsonrpc": "2.0", "id": 3, "method": "ping"}',
+    ]
+    server.send("\n".join(lines))
+    assert server.end() == 0
+    answers = [json.loads(line) for line in server.lines]
+    assert sorted(answer["id"] for answer in answers if "result" in answer) == [1, 2, 3]
+
+
+def test_a_tool_that_no_one_has_is_answered_with_those_there_are(demo: "StdioServer") -> None:
+    answer = demo.call("generateImage", prompt="a red fox")
+    assert answer["isError"]
+    assert text(answer) == f"Unknown tool: generateImage. Use one of: {', '.join(TOOLS)}."
+
+
 def test_the_end_of_stdin_ends_it_in_the_midst_of_a_picture(
     spawn: Spawn, omni: "OmniServer", tmp_path: Path
 ) -> None:

@@ -174,7 +174,8 @@ def recall(file: Path | str | bytes) -> RecalledRequest:
     facts = next((facts for facts in _facts_by_text(texts) if facts.has_settings), None)
     if facts is None:
         if picture_format(data) is None:
-            raise NotRecalled(f"The file is not an image that can be recalled: it is {describe(data)}.")
+            what = describe(data) if data else "empty"
+            raise NotRecalled(f"The file is not an image that can be recalled: it is {what}.")
         raise NotRecalled(f"The image does not say how it was made{_unread(texts)}.")
     request, notes = build_request(facts)
     inputs = read_inputs(facts.edit)

@@ -193,4 +193,9 @@ def _name(stem: str, number: int, extension: str) -> str:
 def _explain(error: OSError | UnicodeError, root: Path) -> tuple[str, str]:
     """Return what a system error means for the user, and what to do next."""
     message = f"Cannot save images in {one_line(str(root), limit=300)}: {reason_of(error)}."
+    if isinstance(error, FileExistsError) and os.path.islink(root):  # noqa: PTH114 - a Path raises without permission
+        return message, (
+            "It is a symbolic link to a file, to nothing or to itself: correct the link, or choose another "
+            "output folder."
+        )
     return message, next_step_after(error, otherwise=CannotSave.usual_next_step)

@@ -46,7 +46,13 @@ _MOST_REASONS = 1_000
 @shared_options.aspect_ratio
 @shared_options.steps
 @shared_options.guidance_scale
-@click.option("--seed", type=int, metavar="N", help="Seed of the first row; the next gets N + 1, and so on.")
+@click.option(
+    "--seed",
+    type=int,
+    metavar="N",
+    callback=shared_options.none_if_random,
+    help="Seed of the first row; the next gets N + 1, and so on. Default, and -1: random.",
+)
 @shared_options.quality
 @shared_options.fresh
 @shared_options.as_json
@@ -131,6 +137,8 @@ class _BatchSource:
         values: dict[str, Any] = {**self._defaults, **row.values}
         if self._seed is not None:
             values.setdefault("seed", self._seed + count)
+        if values.get("seed") == shared_options.RANDOM_SEED:
+            del values["seed"]
         return ImageRequest(**values)
 
     def _refuse(self, line: int, why: str) -> None:

@@ -148,7 +148,7 @@ class BatchProgress:
         elif removed:
             click.echo(f"The removed images can be generated again. {self._how_to_resume()}", err=True)
         for note in self._notes:
-            click.echo(note, err=True)
+            click.echo(note.replace("Use fresh", "Use --fresh"), err=True)
 
 
 def _missing(paths: Sequence[Path]) -> int:

@@ -1,13 +1,14 @@
 """Define the options that several commands share, with one help text for each."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import click
 from vllm_image_core.models.settings import QUALITIES
 from vllm_image_core.requests.limits import OUTPUT_FORMATS
 
 __all__ = [
+    "RANDOM_SEED",
     "Option",
     "as_json",
     "aspect_ratio",
@@ -16,12 +17,22 @@ __all__ = [
     "guidance_scale",
     "height",
     "negative_prompt",
+    "none_if_random",
     "output_format",
     "quality",
     "seed",
     "steps",
     "width",
 ]
+
+
+class _FileFormat(click.Choice[str]):
+    """An output format, which may also be given as its usual extension: jpg means jpeg."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401 - as click has it
+        name = str(value).lower()
+        return super().convert("jpeg" if name == "jpg" else name, param, ctx)
+
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -48,11 +59,22 @@ steps: Option = click.option(
 guidance_scale: Option = click.option(
     "--guidance-scale", type=float, metavar="X", help="How closely to follow the prompt."
 )
-seed: Option = click.option("--seed", type=int, metavar="N", help="Seed. Default: random.")
+RANDOM_SEED: Final = -1
+"""The seed that stands for a random one, as in the tools."""
+
+
+def none_if_random(_: click.Context, __: click.Parameter, given: int | None) -> int | None:
+    """Return None, which draws a random seed, for `RANDOM_SEED`."""
+    return None if given == RANDOM_SEED else given
+
+
+seed: Option = click.option(
+    "--seed", type=int, metavar="N", callback=none_if_random, help="Seed. Default, and -1: random."
+)
 filename: Option = click.option("--filename", metavar="NAME", help="File name. Default: the time and a hash.")
 output_format: Option = click.option(
     "--output-format",
-    type=click.Choice(OUTPUT_FORMATS, case_sensitive=False),
+    type=_FileFormat(OUTPUT_FORMATS, case_sensitive=False),
     help="File format. Default: png, the only lossless one.",
 )
 quality: Option = click.option(

@@ -104,6 +104,7 @@ _LOOSE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "text": ("query", "q", "input"),
         "images": ("input", "file", "files", "path", "paths", "inputs"),
         "batch_id": ("id", "job", "task_id"),
+        "filename": ("path", "save_to", "destination"),
     }
 )
 """Names that hosts also add for their own purposes: they count only if the parameter is missing."""

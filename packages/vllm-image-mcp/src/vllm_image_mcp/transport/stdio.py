@@ -46,6 +46,8 @@ _CHUNK: Final = 65_536
 _LEAST_FD: Final = 3
 _LAST_WORDS_SECONDS: Final = 2.0
 """How long the host may take at the end to read pending messages."""
+_LAST_REPLIES_SECONDS: Final = 1.0
+"""How long pending requests may take to be answered after the host has closed stdin."""
 
 _ENDLESS: Final = frozenset({"subscriptions/listen"})
 """Requests that are answered only when the connection ends."""
@@ -111,6 +113,8 @@ class StdioHost:
         self._cancelled: set[ProgressToken] = set()
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._ending: asyncio.Task[None] | None = None
+        self._ending_since: float | None = None
         self._arrived: MemoryObjectSendStream[SessionMessage | Exception]
         self.incoming: MemoryObjectReceiveStream[SessionMessage | Exception]
         self.outgoing: MemoryObjectSendStream[SessionMessage]
@@ -126,6 +130,11 @@ class StdioHost:
     def end(self) -> None:
         """Stop reading, which the SDK takes as the end of the connection."""
         self._arrived.close()
+
+    @property
+    def seconds_since_end_of_input(self) -> float:
+        """How long ago the host closed stdin; 0 if it has not."""
+        return 0.0 if self._ending_since is None else time.monotonic() - self._ending_since
 
     async def wait_for_replies(self, seconds: float) -> None:
         """Wait until every request is answered, for at most ``seconds``."""
@@ -206,6 +215,15 @@ class StdioHost:
         self._closed = True
         self.end()
 
+    def _end_after_replies(self) -> None:
+        """End the connection after the host has closed stdin, as soon as its requests are answered."""
+        self._ending_since = time.monotonic()
+        self._ending = asyncio.create_task(self._answer_and_end())
+
+    async def _answer_and_end(self) -> None:
+        await self.wait_for_replies(_LAST_REPLIES_SECONDS)
+        self.end()
+
     def _read(self) -> None:
         """Read lines until end of file, in a thread."""
         rest = bytearray()
@@ -217,7 +235,7 @@ class StdioHost:
                 self._pass(bytes(rest), arrival)
                 rest = bytearray(line)
         self._pass(bytes(rest), Arrival(time.monotonic()))
-        self._call(self.end if _is_open(self._pipes.outgoing) else self._lose)
+        self._call(self._end_after_replies if _is_open(self._pipes.outgoing) else self._lose)
 
     def _pass(self, line: bytes, arrival: Arrival) -> None:
         if (read := read_message(line)) is not None:

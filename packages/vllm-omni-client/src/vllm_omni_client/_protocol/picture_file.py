@@ -20,6 +20,10 @@ _Request = TypeVar("_Request", ImageGenerationRequest, ImageEditRequest)
 
 _FORMATS: Final = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 """Formats by file extension; a server sends PNG by default."""
+_OTHER_FORMATS: Final = frozenset(
+    {".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".svg", ".psd", ".pdf"}
+)
+"""Extensions of formats that no server sends; a PNG of that name would mislead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,14 +110,21 @@ def file_for(
     """Create a file for a request's image and remove it unless it is committed; None if `into` is None.
 
     Raises:
-        InvalidParameter: The file cannot be created, or more than one image is requested.
+        InvalidParameter: The file cannot be created, its extension is that of another format, or more than
+            one image is requested.
     """
     if into is None:
         yield None
         return
     if request.n != 1 or request.layers is not None:
         raise InvalidParameter("into takes one image: use n=1, without layers", parameter="into")
-    with NewFile(_path(into), overwrite=overwrite) as new:
+    path = _path(into)
+    if path.suffix.lower() in _OTHER_FORMATS:
+        raise InvalidParameter(
+            f"into = {str(path)!r}: an image cannot be a {path.suffix} file; use .png, .jpg or .webp",
+            parameter="into",
+        )
+    with NewFile(path, overwrite=overwrite) as new:
         yield PictureFile(new, most_pixels=most_pixels(request.size))
 
 

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--api-key", help="key that requests to /v1 must send")
     parser.add_argument(
         "--server-version",
-        help="release to simulate: an even one from 0.14.0, 0.16.0, ... to 0.30.0 (default)",
+        help="release to simulate: 0.14.0, 0.16.0 and so on, even ones only, up to 0.30.0 (default)",
     )
     parser.add_argument("--max-num-seqs", type=int, help="how many requests may run together (default: 1)")
     parser.add_argument(
