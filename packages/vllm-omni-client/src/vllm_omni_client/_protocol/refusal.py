@@ -182,10 +182,10 @@ def _redirect(status: int, headers: Mapping[str, str]) -> str:
     """Describe a redirect by its target host, without the rest of the URL."""
     location = headers.get("location", "")
     try:
-        host = urlsplit(location).hostname or ("itself" if location else "nowhere")
+        host = urlsplit(location).hostname or ("another path" if location else "nowhere")
     except ValueError:
         host = "an invalid address"
-    return f"the server answered {status}, a redirect to {host}, which is not followed; check base_url"
+    return f"the server answered {status}, a redirect to {host}, which is not followed"
 
 
 def _json(content: bytes) -> object:
