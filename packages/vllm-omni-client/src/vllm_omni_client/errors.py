@@ -307,7 +307,9 @@ class BadReply(OmniError):
 
     default_outcome: ClassVar[Outcome] = "unknown"
     default_server_state: ClassVar[ServerState] = "bad_reply"
-    default_next_step = "Check that base_url leads to a vLLM-Omni server, not to a proxy's page."
+    default_next_step = (
+        "Check that base_url leads to a vLLM-Omni server, not to a proxy's page, and see the server's log."
+    )
 
 
 class _Meaning(NamedTuple):
@@ -510,7 +512,12 @@ class ServerError(ServerRefused):
     default_server_state: ClassVar[ServerState] = "failing"
     # 520 to 530 are Cloudflare's; others use 529 for an overload; some proxies use 598 and 599.
     _meanings: ClassVar[Mapping[int, _Meaning]] = {
-        501: _Meaning("final", "unsupported"),
+        501: _Meaning(
+            "final",
+            "unsupported",
+            "no",
+            "Check that base_url leads to a vLLM-Omni server that serves an image model.",
+        ),
         # Only what stands before the server answers these: version, loop and sign-in of a network.
         **dict.fromkeys((505, 508, 511), _NOT_SERVED),
         **dict.fromkeys((504, 522, 524, 598, 599), _GATEWAY_GAVE_UP),
