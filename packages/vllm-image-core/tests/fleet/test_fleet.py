@@ -542,13 +542,14 @@ def test_a_server_is_left_alone_for_as_long_as_it_asked() -> None:
     assert [each.refused for each in members] == [1, 1]
 
 
+@pytest.mark.parametrize("low_priority", [False, True])
 @pytest.mark.parametrize("wait", [121.0, 1e9])
-def test_a_call_does_not_wait_when_every_server_asks_for_too_long(wait: float) -> None:
+def test_a_call_does_not_wait_when_every_server_asks_for_too_long(wait: float, low_priority: bool) -> None:  # noqa: FBT001  # a parameter of the test
     members = [Patient(f"http://{name}", wait=wait) for name in "abc"]
 
     async def main() -> float:
         with pytest.raises(ServerBusy):
-            await fleet_of(members).generate_image(jobs(1)[0])
+            await fleet_of(members).generate_image(jobs(1)[0], low_priority=low_priority)
         return asyncio.get_running_loop().time()
 
     assert run(main()) < 1

@@ -174,7 +174,7 @@ class Failover:
         if policy.shared or policy.fault == "bad_reply":
             call.avoided.add(member)
         call.refusals += policy.fault == "busy"
-        if not call.low_priority and self._asks_too_long(error):
+        if self._asks_too_long(error):
             return True
         if policy.costly and not (call.repeatable and call.budget.left):
             return True
