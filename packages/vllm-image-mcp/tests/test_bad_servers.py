@@ -115,7 +115,7 @@ async def test_a_server_that_dies_in_mid_request_is_told_with_what_was_asked_for
         pytest.param(200, b"<html><body>nginx</body></html>", "the body is not valid JSON", id="HTML"),
         pytest.param(200, b'{"data": [{"b64_json": "iVBORw0KGg', "the body is not valid JSON", id="cut JSON"),
         pytest.param(200, b"{}", "data is invalid", id="JSON without data"),
-        pytest.param(200, b'{"data": []}', "data is invalid", id="no picture"),
+        pytest.param(200, b'{"data": []}', "data is empty", id="no picture"),
         pytest.param(200, b'{"data": [{"b64_json": "%%%"}]}', "b64_json is invalid", id="no base64"),
         pytest.param(200, b'{"data": [{"b64_json": "PGh0bWw+"}]}', "got an HTML page", id="no picture in it"),
         pytest.param(200, b"", "the body is empty", id="nothing"),

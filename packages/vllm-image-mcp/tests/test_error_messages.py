@@ -68,13 +68,26 @@ def test_any_other_error_of_a_server_is_diagnosed_as_it_is_told() -> None:
         (NotFound("no route", status=404), "Check that --vllm-url leads to"),
         (Unauthorized("no", status=401), "as --api-key or VLLM_IMAGE_API_KEY."),
         (RequestTimeout("late"), "Raise --timeout,"),
-        (ConnectionLost("broke"), "still running (server_health)"),
         (CannotSave("No space left."), "Set it with --output-dir."),
     ],
 )
 def test_the_next_step_is_said_in_this_programs_words(error: ImageError | OmniError, words: str) -> None:
     assert words in explain(error, server_url=URL)
     assert words in sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "for_a_model", "for_a_person"),
+    [
+        (ConnectionLost("broke"), "still running (server_health)", "still running (`vllm-image-mcp health`)"),
+        (OutOfGpuMemory("full", status=500), "Try reducing resolution", "or a lower --max-concurrent."),
+    ],
+)
+def test_a_person_at_a_shell_is_told_commands_and_options_rather_than_tools(
+    error: OmniError, for_a_model: str, for_a_person: str
+) -> None:
+    assert for_a_model in explain(error, server_url=URL)
+    assert for_a_person in sentence(error)
 
 
 def test_a_refused_value_is_told_with_what_to_do_and_every_note() -> None:

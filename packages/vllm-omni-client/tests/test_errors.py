@@ -103,10 +103,28 @@ def test_each_way_of_being_unreachable_has_its_own_next_step(reason: Unreachable
     assert ServerUnreachable("x", reason=reason).next_step not in steps
 
 
-def test_a_busy_server_that_says_how_long_is_waited_for_as_long() -> None:
-    assert (
-        ServerBusy("x", status=429, retry_after_seconds=7.0).next_step == "Wait 7 seconds, then call again."
-    )
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "Wait, then"),
+        (0.4, "Wait, then"),
+        (1.0, "Wait 1 second, then"),
+        (1.5, "Wait 1.5 seconds, then"),
+        (7.0, "Wait 7 seconds, then"),
+        (600.0, "Wait 10 minutes, then"),
+        (1e9, "Wait 277,778 hours, then"),
+    ],
+)
+def test_a_busy_server_that_says_how_long_is_waited_for_as_long(seconds: float, words: str) -> None:
+    error = ServerBusy("x", status=429, retry_after_seconds=seconds)
+    assert error.next_step == f"{words} call again."
+
+
+@pytest.mark.parametrize("status", [505, 508, 511])
+def test_what_only_a_gateway_answers_costs_nothing_and_is_not_repeated(status: int) -> None:
+    error = ServerError("x", status=status)
+    assert (error.outcome, error.server_state, error.gpu_spent) == ("final", "unavailable", "no")
+    assert "directly to the server" in error.next_step
 
 
 @pytest.mark.parametrize(

@@ -515,6 +515,57 @@ def test_a_single_servers_errors_pass_through_unchanged() -> None:
     assert caught.value is refusal
 
 
+class Patient(VirtualServer):
+    """Asks for a wait with each refusal; answers from `free_at` on."""
+
+    def __init__(self, name: str, *, wait: float, free_at: float = float("inf")) -> None:
+        super().__init__(name)
+        self.wait = wait
+        self.free_at = free_at
+        self.refused = 0
+
+    async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
+        if asyncio.get_running_loop().time() < self.free_at:
+            self.refused += 1
+            raise ServerBusy("busy", status=429, retry_after_seconds=self.wait)
+        return await super().generate_image(request)
+
+
+def test_a_server_is_left_alone_for_as_long_as_it_asked() -> None:
+    members = [Patient(f"http://{name}", wait=90.0, free_at=89.0) for name in "ab"]
+
+    async def main() -> float:
+        await fleet_of(members).generate_image(jobs(1)[0])
+        return asyncio.get_running_loop().time()
+
+    assert 90 <= run(main()) < 95
+    assert [each.refused for each in members] == [1, 1]
+
+
+@pytest.mark.parametrize("low_priority", [False, True])
+@pytest.mark.parametrize("wait", [121.0, 1e9])
+def test_a_call_does_not_wait_when_every_server_asks_for_too_long(wait: float, low_priority: bool) -> None:  # noqa: FBT001  # a parameter of the test
+    members = [Patient(f"http://{name}", wait=wait) for name in "abc"]
+
+    async def main() -> float:
+        with pytest.raises(ServerBusy):
+            await fleet_of(members).generate_image(jobs(1)[0], low_priority=low_priority)
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) < 1
+    assert [each.refused for each in members] == [1, 1, 1]
+
+
+def test_a_server_that_asks_for_too_long_does_not_end_a_call_that_another_takes() -> None:
+    members = [Patient("http://a", wait=1e9), VirtualServer("http://b", speed=0.01)]
+
+    async def main() -> None:
+        await fleet_of(members).generate_image(jobs(1)[0])
+
+    run(main())
+    assert members[1].sent == 1
+
+
 def test_a_single_server_is_asked_nothing_but_what_it_is_asked() -> None:
     server = VirtualServer()
 

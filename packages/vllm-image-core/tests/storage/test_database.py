@@ -153,6 +153,19 @@ def test_bytes_that_are_no_database_are_damage(tmp_path: Path, content: bytes) -
         names(database)
 
 
+@pytest.mark.parametrize("byte", [b"\x80", b"\xc3", b"\xe4", b"\xff"])
+@pytest.mark.parametrize("word", [b"CREATE TABLE picture", b"CREATE TABLE state"])
+def test_a_schema_that_is_not_text_is_damage(tmp_path: Path, word: bytes, byte: bytes) -> None:
+    database = Database(tmp_path, INDEX)
+    entered(database, "fox.png")
+    content = database.path.read_bytes()
+    assert word in content
+    # SQLite quotes the word that it does not understand, and its message is then not text either.
+    database.path.write_bytes(content.replace(word, word.replace(b"TABLE", b"TABL" + byte)))
+    with pytest.raises(DamagedDatabase, match="is damaged"), database.open():
+        pass
+
+
 def test_a_database_without_our_tables_is_damage(tmp_path: Path) -> None:
     database = Database(tmp_path, INDEX)
     entered(database, "fox.png")

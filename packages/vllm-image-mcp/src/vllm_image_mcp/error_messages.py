@@ -24,6 +24,7 @@ __all__ = [
     "explain_unknown",
     "notes_for_model",
     "sentence",
+    "with_command_names",
     "with_program_names",
 ]
 
@@ -42,6 +43,12 @@ _OUR_WORDS = {
 }
 """Names that the lower packages use, each with the name that this program uses."""
 
+_SHELL_WORDS = {
+    "(server_health)": "(`vllm-image-mcp health`)",
+    "a smaller size or fewer images at once (n)": "a smaller size or a lower --max-concurrent",
+}
+"""What tools call it, or a caller of the API, each with what it is called at a shell."""
+
 
 def explain(error: ImageError | OmniError, *, server_url: str) -> str:
     """Return the text of an expected error for the model that called a tool."""
@@ -53,7 +60,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, UnknownBatch):
         return _sentences(str(error), _BATCHES_AT_A_SHELL)
     next_step = _next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
-    return _sentences(str(error), *_notes(error), next_step)
+    return _sentences(str(error), *_notes(error), with_command_names(next_step))
 
 
 def notes_for_model(notes: Sequence[str]) -> tuple[str, ...]:
@@ -158,6 +165,14 @@ def _unreachable(server_url: str) -> str:
 def with_program_names(step: str) -> str:
     """Replace the names that the lower packages use with those of this program."""
     for theirs, ours in _OUR_WORDS.items():
+        step = step.replace(theirs, ours)
+    return step
+
+
+def with_command_names(step: str) -> str:
+    """Replace the names that the lower packages or the tools use with those of the shell commands."""
+    step = with_program_names(step)
+    for theirs, ours in _SHELL_WORDS.items():
         step = step.replace(theirs, ours)
     return step
 

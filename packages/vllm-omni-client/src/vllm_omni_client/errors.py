@@ -307,7 +307,9 @@ class BadReply(OmniError):
 
     default_outcome: ClassVar[Outcome] = "unknown"
     default_server_state: ClassVar[ServerState] = "bad_reply"
-    default_next_step = "Check that base_url leads to a vLLM-Omni server, not to a proxy's page."
+    default_next_step = (
+        "Check that base_url leads to a vLLM-Omni server, not to a proxy's page, and see the server's log."
+    )
 
 
 class _Meaning(NamedTuple):
@@ -340,6 +342,20 @@ _NOT_PASSED_ON: Final = _Meaning(
 )
 
 
+_REDIRECTED: Final = _Meaning(
+    "final",
+    "healthy",
+    "no",
+    "Set base_url to the address that the server itself answers at; requests are never sent on.",
+)
+_NOT_SERVED: Final = _Meaning(
+    "final",
+    "unavailable",
+    "no",
+    "A proxy or network gateway refused the request; use an address that leads directly to the server.",
+)
+
+
 class ServerRefused(OmniError):
     """The server answered with an error status or a redirect; redirects are never followed.
 
@@ -350,7 +366,10 @@ class ServerRefused(OmniError):
 
     default_gpu_spent: ClassVar[GpuSpent] = "no"
     default_next_step = "Read the message: it comes from the server."
-    _meanings: ClassVar[Mapping[int, _Meaning]] = {408: _Meaning("refused", "busy")}
+    _meanings: ClassVar[Mapping[int, _Meaning]] = {
+        **dict.fromkeys(range(300, 400), _REDIRECTED),
+        408: _Meaning("refused", "busy", "no", "Wait, then call again."),
+    }
 
     status: int
     by_proxy: bool
@@ -482,7 +501,7 @@ class ServerBusy(ServerRefused):
         """What the caller can do about it, in one sentence."""
         if self.retry_after_seconds is None:
             return super().next_step
-        return f"Wait {self.retry_after_seconds:g} seconds, then call again."
+        return f"Wait{_duration(self.retry_after_seconds)}, then call again."
 
 
 class ServerError(ServerRefused):
@@ -493,7 +512,14 @@ class ServerError(ServerRefused):
     default_server_state: ClassVar[ServerState] = "failing"
     # 520 to 530 are Cloudflare's; others use 529 for an overload; some proxies use 598 and 599.
     _meanings: ClassVar[Mapping[int, _Meaning]] = {
-        501: _Meaning("final", "unsupported"),
+        501: _Meaning(
+            "final",
+            "unsupported",
+            "no",
+            "Check that base_url leads to a vLLM-Omni server that serves an image model.",
+        ),
+        # Only what stands before the server answers these: version, loop and sign-in of a network.
+        **dict.fromkeys((505, 508, 511), _NOT_SERVED),
         **dict.fromkeys((504, 522, 524, 598, 599), _GATEWAY_GAVE_UP),
         520: _GATEWAY_CUT_OFF,
         **dict.fromkeys((521, 523, 530), _NOT_PASSED_ON),
@@ -520,3 +546,19 @@ class EngineDead(ServerError):
     default_server_state: ClassVar[ServerState] = "dead"
     _meanings: ClassVar[Mapping[int, _Meaning]] = {}
     default_next_step = "Restart the vLLM-Omni server and wait until /health answers 200."
+
+
+_LONGEST_IN_SECONDS: Final = 120
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+
+
+def _duration(seconds: float) -> str:
+    """Format a wait, such as " 7 seconds"; empty if it is next to nothing."""
+    if seconds < 1:
+        return ""
+    if seconds <= _LONGEST_IN_SECONDS:
+        return " 1 second" if seconds == 1 else f" {seconds:g} seconds"
+    if seconds <= _LONGEST_IN_SECONDS * _MINUTE:
+        return f" {seconds / _MINUTE:.0f} minutes"
+    return f" {seconds / _HOUR:,.0f} hours"

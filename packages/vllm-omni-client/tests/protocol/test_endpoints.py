@@ -244,7 +244,7 @@ def test_the_servers_name_for_the_request_is_kept(
     ("location", "host"),
     [
         ("https://login.example/very?token=s3cret", "login.example"),
-        ("/elsewhere", "itself"),
+        ("/elsewhere", "another path"),
         ("", "nowhere"),
         ("http://[::1", "an invalid address"),
         ("http://me:s3cret@evil.example/", "evil.example"),
@@ -254,10 +254,8 @@ def test_the_servers_name_for_the_request_is_kept(
 def test_a_redirect_is_an_error_that_names_the_host_only(location: str, host: str, status: int) -> None:
     error = failure(status, b"", {"location": location})
     assert type(error) is ServerRefused
-    assert (
-        error.message
-        == f"the server answered {status}, a redirect to {host}, which is not followed; check base_url"
-    )
+    assert error.message == f"the server answered {status}, a redirect to {host}, which is not followed"
+    assert error.next_step.startswith("Set base_url to the address")
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 206])
@@ -271,13 +269,18 @@ def test_a_success_other_than_200_is_no_reply(status: int) -> None:
         (HTML, "the body is not valid JSON: '502 Bad Gateway nginx'"),
         (b"", "the body is empty"),
         (b'{"data":[{"b64_json":"AAAA', 'the body is not valid JSON: \'{"data":[{"b64_json":"AAAA\''),
+        (
+            b"\x89PNG\r\n\x1a\n" + bytes(1192),
+            "the body is not valid JSON, with 1,200 bytes of an image or an archive instead",
+        ),
         (b'{"created":1}', "data is invalid: Field required"),
         (b'{"data":null}', "data is invalid: Input should be a valid array"),
-        (b'{"data":[]}', "data is invalid: Tuple should have at least 1 item after validation, not 0"),
+        (b'{"data":[]}', "data is empty"),
         (
             b'{"data":[{"b64_json":"a!Gk="}]}',
             "data.0.b64_json is invalid: not base64: ",
         ),
+        (b'{"data":[{"b64_json":""}]}', "data.0.b64_json is empty"),
         (b"[]", "the body is invalid: Input should be an object"),
         (b'{"error":{"message":"it failed"}}', "the body contains an error: it failed"),
         (b'{"error":"Unauthorized"}', "the body contains an error: Unauthorized"),

@@ -11,7 +11,7 @@ from typing import Any, Final
 from vllm_image_core.batches.queries import is_batch_row
 from vllm_image_core.batches.stored_items import LOST, ItemState, is_request
 from vllm_image_core.provenance.facts import json_object
-from vllm_image_core.storage.database import Database, file_uri, writing
+from vllm_image_core.storage.database import UNREADABLE, Database, file_uri, writing
 
 __all__ = ["Recovery", "recover_journal"]
 
@@ -145,7 +145,7 @@ class _Damaged:
         """Yield rows in chunks, from both ends; a file of an earlier version lacks some columns."""
         for direction in ("", " DESC"):
             by = ", ".join(f"{column}{direction}" for column in _KEYS[table])
-            with suppress(sqlite3.Error), self._open() as connection:
+            with suppress(*UNREADABLE), self._open() as connection:
                 columns = self._columns(connection, table, wanted)
                 found = connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {by}")  # noqa: S608 - our own names
                 while some := self._next_rows(found):
@@ -156,11 +156,11 @@ class _Damaged:
     ) -> Iterator[Sequence[Row]]:
         """Yield the rows with some keys one by one, which also finds those between two damaged places."""
         where = " AND ".join(f"{column} = ?" for column in _KEYS[table])
-        with suppress(sqlite3.Error), self._open() as connection:
+        with suppress(*UNREADABLE), self._open() as connection:
             columns = self._columns(connection, table, wanted)
             select = f"SELECT {', '.join(columns)} FROM {table} WHERE {where}"  # noqa: S608 - our own names
             for key in keys:
-                with suppress(sqlite3.Error):
+                with suppress(*UNREADABLE):
                     row = connection.execute(select, key).fetchone()
                     if row is not None:
                         yield [dict(zip(columns, row, strict=True))]
@@ -171,7 +171,7 @@ class _Damaged:
         try:
             while len(found) < _CHUNK_ROWS and (row := rows.fetchone()) is not None:
                 found.append(row)
-        except sqlite3.Error:
+        except UNREADABLE:
             self.is_clean = False
         return found
 
@@ -180,7 +180,7 @@ class _Damaged:
         return [name for name in wanted if name in present]
 
     def _is_sound(self) -> bool:
-        with suppress(sqlite3.Error), self._open() as connection:
+        with suppress(*UNREADABLE), self._open() as connection:
             return connection.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok"
         return False
 

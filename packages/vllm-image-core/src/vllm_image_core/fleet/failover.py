@@ -14,7 +14,7 @@ from vllm_image_core.fleet.backend import ServerRequest
 from vllm_image_core.fleet.error_policy import ErrorPolicy, policy_for
 from vllm_image_core.fleet.health_checks import HealthChecks
 from vllm_image_core.fleet.scheduler import Scheduler
-from vllm_image_core.fleet.server import FleetCall, Server
+from vllm_image_core.fleet.server import LONGEST_REQUESTED_SECONDS, FleetCall, Server
 from vllm_image_core.fleet.server_pool import ServerPool
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.text import error_name
@@ -157,11 +157,13 @@ class Failover:
         if len(call.deaths) >= _DEATHS:
             died = " and ".join(sorted(set(call.deaths)))
             raise PoisonRequest(f"The engine died on this request twice: {died}.") from error
-        if self._must_give_up(call, member, policy):
+        if self._must_give_up(call, member, policy, error):
             raise error
         call.alone |= policy.deadly
 
-    def _must_give_up(self, call: FleetCall, member: Server, policy: ErrorPolicy) -> bool:
+    def _must_give_up(
+        self, call: FleetCall, member: Server, policy: ErrorPolicy, error: OmniError | ImageError
+    ) -> bool:
         if policy.fault == "suspect":
             if call.suspects is not None:
                 member.clear_suspicion()
@@ -172,9 +174,19 @@ class Failover:
         if policy.shared or policy.fault == "bad_reply":
             call.avoided.add(member)
         call.refusals += policy.fault == "busy"
+        if self._asks_too_long(error):
+            return True
         if policy.costly and not (call.repeatable and call.budget.left):
             return True
         return call.refusals > (_MOST_REFUSALS_OF_A_BATCH if call.low_priority else _MOST_REFUSALS)
+
+    def _asks_too_long(self, error: OmniError | ImageError) -> bool:
+        """Return whether a server asks for more time than a call waits, and no other one takes requests."""
+        asked = error.retry_after_seconds if isinstance(error, ServerBusy) else None
+        if asked is None or asked <= LONGEST_REQUESTED_SECONDS:
+            return False
+        now = self._clock()
+        return not any(each.is_in and each.paused_until <= now for each in self._pool.members)
 
     async def _has_changed(self, call: FleetCall, member: Server) -> bool:
         """Return whether a server serves another model now than when it got the request that it refused."""

@@ -126,6 +126,9 @@ class ServiceRate:
 
 _PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
+LONGEST_REQUESTED_SECONDS: Final = 120.0
+"""The longest pause that a server gets because it asked for it; a single client gives up beyond it."""
+
 _BUSY_IN_A_ROW: Final = 3
 _MOST_CHARGES: Final = 3
 _COUNT_SECONDS: Final = 10.0
@@ -430,8 +433,8 @@ class Server:
         self.limit.record_refused()
         self._refusals += 1
         asked = error.retry_after_seconds if isinstance(error, ServerBusy) else None
-        pause = max(asked or 0.0, _PAUSE_SECONDS * 2.0 ** min(self._refusals - 1, 6))
-        self._paused_until = now + min(pause, _LONGEST_PAUSE_SECONDS)
+        usual = min(_PAUSE_SECONDS * 2.0 ** min(self._refusals - 1, 6), _LONGEST_PAUSE_SECONDS)
+        self._paused_until = now + max(usual, min(asked or 0.0, LONGEST_REQUESTED_SECONDS))
         if self._refusals >= _BUSY_IN_A_ROW and not self.under_way:
             self.last_error = copy.copy(error)
             self.circuit.record_failure(now, surely=True)

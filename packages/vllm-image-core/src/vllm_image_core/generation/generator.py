@@ -459,7 +459,8 @@ def _server(reply: ImageGenerationReply) -> str | None:
 
 
 def _description(resolved: ResolvedRequest) -> str:
-    return f"Asked for: {resolved.size}, {resolved.num_inference_steps} steps, seed {resolved.seed}."
+    steps = resolved.num_inference_steps
+    return f"Asked for: {resolved.size}, {steps} {'step' if steps == 1 else 'steps'}, seed {resolved.seed}."
 
 
 def _most_pixels(resolved: ResolvedRequest) -> int:

@@ -41,6 +41,9 @@ _STRANGE: Final = re.compile(
 )
 """Errors that SQLite blames on a statement. Ours are correct, so the file is not as we created it."""
 
+UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What reading a damaged file raises: `sqlite3` cannot decode a message that quotes a damaged schema."""
+
 _NO_VERSION: Final = 100
 """Schema versions never get this high: a greater number means damage, not a newer package."""
 
@@ -135,6 +138,8 @@ class Database:
                 yield connection
         except sqlite3.DatabaseError as error:
             raise self._translate(error, identity) from error
+        except UnicodeDecodeError as error:
+            raise self._damage("is damaged: its schema is not text", identity) from error
 
     def check_file(self, connection: sqlite3.Connection) -> None:
         """Check the complete file for damage: a tenth of a second for 100,000 images.
@@ -244,7 +249,7 @@ class Database:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA cache_size = -{self.schema.cache_kib}")
             connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
-        except sqlite3.Error:
+        except UNREADABLE:
             connection.close()
             raise
         return connection
@@ -254,7 +259,7 @@ class Database:
         connection = self._connection()
         try:
             connection.execute(_LOCKED_ONCE).fetchone()
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             if _code(error) in _REFUSED_LOCKS and not can_lock(self.path.parent):
                 connection.close()
                 return self._locking_by_files()
@@ -270,7 +275,7 @@ class Database:
         try:
             connection.execute(f"PRAGMA busy_timeout = {ABANDONED_SECONDS * 1000:.0f}")
             connection.execute(_LOCKED_ONCE).fetchone()
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             if _code(error) != sqlite3.SQLITE_BUSY or not remove_abandoned(self.path):
                 connection.close()
                 raise
@@ -384,7 +389,7 @@ def file_uri(path: Path) -> str:
     return f"file://{encoded}" if encoded.startswith("/") else f"file:///{encoded}"
 
 
-def _code(error: sqlite3.Error) -> int:
+def _code(error: Exception) -> int:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
 
 

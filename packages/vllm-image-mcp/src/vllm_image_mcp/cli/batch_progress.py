@@ -13,7 +13,7 @@ from vllm_image_core.text import path_text
 
 from vllm_image_mcp.cli.interrupts import interruptible
 from vllm_image_mcp.cli.json_line import json_line
-from vllm_image_mcp.error_messages import sentence, with_program_names
+from vllm_image_mcp.error_messages import sentence, with_command_names
 from vllm_image_mcp.options import how_to_resume
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class BatchProgress:
             why = f" {still_running_note(batch.running_at_cancel)}" if batch.running_at_cancel else ""
             click.echo(f"The batch was cancelled; {progress.cancelled} were not generated.{why}", err=True)
         elif progress.waiting:
-            why = f" {with_program_names(batch.cause)}" if batch.cause else ""
+            why = f" {with_command_names(batch.cause)}" if batch.cause else ""
             click.echo(f"{progress.waiting} remaining.{why} {self._how_to_resume()}", err=True)
         elif removed:
             click.echo(f"The removed images can be generated again. {self._how_to_resume()}", err=True)

@@ -10,7 +10,7 @@ from vllm_image_core.text import one_line
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import run
 from vllm_image_mcp.cli.json_line import json_line
-from vllm_image_mcp.error_messages import with_program_names
+from vllm_image_mcp.error_messages import with_command_names
 from vllm_image_mcp.options import with_settings
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ async def _list(state: State, limit: int, *, as_json: bool) -> int:
 
 def _summary(each: BatchSummary) -> dict[str, object]:
     fields = {name: getattr(each, name) for name in _FIELDS}
-    cause = with_program_names(each.cause) if each.cause else None
+    cause = with_command_names(each.cause) if each.cause else None
     return {**fields, "cause": cause, "created": each.created.isoformat()}
 
 

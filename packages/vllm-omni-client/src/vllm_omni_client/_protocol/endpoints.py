@@ -327,4 +327,6 @@ def _problem(content: bytes, error: ValueError) -> str:
     if complaint["type"] == "json_invalid":
         return f"the body is not valid JSON{excerpt(content)}" if content.strip() else "the body is empty"
     where = ".".join(str(part) for part in complaint["loc"]) or "the body"
+    if complaint["type"] in {"too_short", "bytes_too_short"}:
+        return f"{where} is empty"
     return f"{where} is invalid: {complaint['msg'].removeprefix('Value error, ')}"

@@ -60,6 +60,8 @@ _OTHER_MODEL: Final = re.compile(
     r"Model mismatch: request specifies '(?P<requested>.*)' but server is running '(?P<served>.*)'"
 )
 _TEXT_BYTES: Final = 16 * 1024
+# How PNG, JPEG, GIF, WebP, ZIP and gzip data begins: none of it is worth showing.
+_BINARY: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"PK\x03\x04", b"\x1f\x8b")
 _REDIRECTS: Final = range(300, 400)
 _SERVER_FAULTS: Final = range(500, 600)
 _CLASSES: Final[Mapping[int, type[ServerRefused]]] = {
@@ -173,6 +175,8 @@ def request_id(headers: Mapping[str, str], content: bytes) -> str | None:
 def excerpt(content: bytes) -> str:
     """Return the beginning of an untrusted body, made safe to show, as the end of a sentence."""
     start = content[: 16 * 1024]
+    if start.startswith(_BINARY):
+        return f", with {len(content):,} bytes of an image or an archive instead"
     readable = _TAG.sub(b" ", start) if start.lstrip()[:1] == b"<" else start
     text = printable(readable.decode(errors="ignore"), limit=_SHOWN)
     return f": {text!r}" if text else ", without a readable body"
@@ -182,10 +186,10 @@ def _redirect(status: int, headers: Mapping[str, str]) -> str:
     """Describe a redirect by its target host, without the rest of the URL."""
     location = headers.get("location", "")
     try:
-        host = urlsplit(location).hostname or ("itself" if location else "nowhere")
+        host = urlsplit(location).hostname or ("another path" if location else "nowhere")
     except ValueError:
         host = "an invalid address"
-    return f"the server answered {status}, a redirect to {host}, which is not followed; check base_url"
+    return f"the server answered {status}, a redirect to {host}, which is not followed"
 
 
 def _json(content: bytes) -> object:
