@@ -13,7 +13,7 @@ from vllm_image_core.text import path_text
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import run
 from vllm_image_mcp.options import with_settings
-from vllm_image_mcp.setting_values import path_as_written
+from vllm_image_mcp.setting_values import clean_path
 
 if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
@@ -33,7 +33,7 @@ class _ImagePath(click.Path):
     ) -> Any:  # noqa: ANN401 - as click has it
         if isinstance(value, str) and _LOCAL.match(value):
             try:
-                value = path_as_written(value)
+                value = clean_path(value)
             except ValueError:
                 return value
         elif isinstance(value, str) and _ADDRESS.match(value):
