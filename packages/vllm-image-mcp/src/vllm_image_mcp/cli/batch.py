@@ -10,8 +10,8 @@ import click
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest
 
+from vllm_image_mcp.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
 from vllm_image_mcp.cli import shared_options
-from vllm_image_mcp.cli.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
 from vllm_image_mcp.cli.batch_progress import BatchProgress
 from vllm_image_mcp.cli.command import run
 from vllm_image_mcp.error_messages import sentence
@@ -20,7 +20,7 @@ from vllm_image_mcp.options import with_settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
-    from vllm_image_mcp.cli.batch_file import Row
+    from vllm_image_mcp.batch_file import Row
     from vllm_image_mcp.settings import Settings
     from vllm_image_mcp.state import State
 

@@ -10,9 +10,9 @@ from typing import BinaryIO, Final, Literal, cast, get_args
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import brief, one_line
 
-from vllm_image_mcp.cli.csv_records import csv_records
-from vllm_image_mcp.cli.json_values import BadJson, JsonValue, json_values, object_of
-from vllm_image_mcp.cli.text_lines import NOT_UTF8, NotText, TextLine, TextLines
+from vllm_image_mcp.batch_file.csv_records import csv_records
+from vllm_image_mcp.batch_file.json_values import BadJson, JsonValue, json_values, object_of
+from vllm_image_mcp.batch_file.text_lines import NOT_UTF8, NotText, TextLine, TextLines
 
 __all__ = ["FORMATS", "NOT_UTF8", "FileFormat", "Row", "UnreadableFile", "format_of", "rows"]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_image_mcp.cli.text_lines import TextLine
+from vllm_image_mcp.batch_file.text_lines import TextLine
 
 __all__ = ["CsvRecord", "csv_records"]
 
