@@ -197,7 +197,7 @@ async def test_an_item_of_a_list_with_brackets_is_told_without_the_lists_name(na
 
 async def test_a_lora_that_is_nested_too_deep_in_a_form_is_a_failure() -> None:
     async with client() as http:
-        form = {"prompt": "a", "lora": "[" * 5000, "url": "data:image/png;base64,AAAA"}
+        form = {"prompt": "a", "lora": "[" * 100_000, "url": "data:image/png;base64,AAAA"}
         form["url"] = PIXEL
         response = await http.post(EDITS, data=form)
     assert response.status_code == 500
