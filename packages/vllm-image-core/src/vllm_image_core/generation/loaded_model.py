@@ -14,6 +14,7 @@ from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.generation.operations import resolve_operation
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel, match_served_model
+from vllm_image_core.requests.fields import REQUEST_FIELDS
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest
 
@@ -110,10 +111,7 @@ class LoadedModel:
     def _cached_work(self, request: ImageRequest, model: ServedModel) -> Work:
         if type(request) is not ImageRequest:
             return work_of(self.resolve(request, model), model.profile)
-        alike = (
-            *(model.name, request.width, request.height, request.aspect_ratio),
-            *(request.num_inference_steps, request.guidance_scale, request.quality),
-        )
+        alike = (model.name, *(getattr(request, each.name) for each in REQUEST_FIELDS if each.costs_time))
         if alike not in self._works:
             if len(self._works) >= _WORKS_KEPT:
                 self._works.clear()

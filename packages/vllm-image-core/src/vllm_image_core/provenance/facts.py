@@ -5,11 +5,12 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 from vllm_image_core import checks
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests import limits
+from vllm_image_core.requests.fields import field_named
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line
 
@@ -47,9 +48,6 @@ Tool = Literal[
 
 T = TypeVar("T")
 
-_MAX_PROMPT_CHARACTERS: Final = 20_000
-"""The longest prompt that any profile accepts."""
-
 _NOTHING: Final = frozenset(("", "None", "none", "null", "undefined", "N/A", "n/a"))
 _MAX_SIDE: Final = 2**16 - 1
 _MAX_SETTINGS: Final = 64
@@ -73,6 +71,8 @@ class Facts:
     guidance_scale: object = None
     seed: object = None
     model: object = None
+    plain: Mapping[str, object] = field(default_factory=dict[str, object])
+    """The plain fields of requests, by name; see `PLAIN_FIELDS`."""
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
     """Other settings, to show to a person."""
     edit: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -111,7 +111,7 @@ def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
         if value is None:
             return None
         try:
-            return check(_as_number(value))
+            return check(value)
         except InvalidRequest as error:
             notes.append(f"The file's {name} was ignored: {error.message}")
             return None
@@ -127,14 +127,21 @@ def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
     prompt = text("prompt", facts.prompt)
     if not prompt:
         notes.append("The file does not contain the prompt; give one to generate the image again.")
+    plain: dict[str, Any] = {
+        name: check_value(name.replace("_", " "), value, _check_of(name))
+        for name, value in facts.plain.items()
+    }
     request = ImageRequest(
         prompt=prompt or "",
         negative_prompt=text("negative prompt", facts.negative_prompt) or None,
         width=check_value("width", facts.width, _side),
         height=check_value("height", facts.height, _side),
-        num_inference_steps=check_value("number of steps", facts.num_inference_steps, limits.steps),
-        guidance_scale=check_value("guidance scale", facts.guidance_scale, limits.guidance_scale),
-        seed=check_value("seed", facts.seed, limits.seed),
+        num_inference_steps=check_value(
+            "number of steps", facts.num_inference_steps, _check_of("num_inference_steps")
+        ),
+        guidance_scale=check_value("guidance scale", facts.guidance_scale, _check_of("guidance_scale")),
+        seed=check_value("seed", facts.seed, _check_of("seed")),
+        **plain,
     )
     return request, tuple(notes)
 
@@ -143,7 +150,7 @@ def bound_text(value: object) -> str | None:
     """Remove characters that are not text and cut to 20,000 characters; None if it is not a string."""
     if not isinstance(value, str):
         return None
-    return _NO_TEXT.sub("", value[: 2 * _MAX_PROMPT_CHARACTERS])[:_MAX_PROMPT_CHARACTERS]
+    return _NO_TEXT.sub("", value[: 2 * limits.MAX_CHARACTERS])[: limits.MAX_CHARACTERS]
 
 
 def bound_settings(settings: Mapping[str, object]) -> dict[str, str]:
@@ -178,8 +185,16 @@ def _as_number(value: object) -> object:
     return value if found is None else found
 
 
+def _check_of(name: str) -> Callable[[object], Any]:
+    """Return the check of a field; numbers may be written as text, as some tools do."""
+    as_written = field_named(name).kind == "text"
+    return lambda value: limits.check(name, value if as_written else _as_number(value))
+
+
 def _side(value: object) -> int:
-    return checks.check_integer("size", value, 1, _MAX_SIDE, allowed=f"an integer from 1 to {_MAX_SIDE}")
+    return checks.check_integer(
+        "size", _as_number(value), 1, _MAX_SIDE, allowed=f"an integer from 1 to {_MAX_SIDE}"
+    )
 
 
 def _something(value: object) -> object:

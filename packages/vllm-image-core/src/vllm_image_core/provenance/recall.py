@@ -1,5 +1,6 @@
 """Recall how an image was made from its own file, as a request that can be changed and sent again."""
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -89,8 +90,8 @@ def as_edit(
         request = replace(request, width=None, height=None)
     recalled = EditRequest(
         **{field.name: getattr(request, field.name) for field in fields(ImageRequest)},
-        strength=check_value("strength", limits.strength),
-        layers=check_value("layers", _layers),
+        strength=check_value("strength", functools.partial(limits.check, "strength")),
+        layers=check_value("layers", functools.partial(limits.check, "layers")),
         resolution=check_value("resolution", _resolution),
     )
     named = "; ".join(map(str, inputs)) or "images that the file does not name"
@@ -107,10 +108,6 @@ def _input(entry: object) -> RecalledInput | None:
         return None
     shown = one_line(name, limit=_NAME_CHARACTERS) if isinstance(name, str) and name else None
     return RecalledInput(role=str(role), sha256=digest, name=shown)
-
-
-def _layers(value: object) -> int:
-    return checks.check_integer("layers", value, 2, 10, allowed="an integer from 2 to 10")
 
 
 def _resolution(value: object) -> int:

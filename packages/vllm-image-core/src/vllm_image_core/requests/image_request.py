@@ -1,16 +1,13 @@
 """Define the image request: the caller's own values, before anything is checked or filled in."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from vllm_image_core.models.settings import Quality
-
-OutputFormat = Literal["png", "jpeg", "webp"]
-"""The formats in which the server can encode an image."""
+from vllm_image_core.requests.fields import OutputFormat, PlainFields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRequest:
+class ImageRequest(PlainFields):
     """The caller's own values, unchecked: `resolver.resolve` checks them and fills in the rest.
 
     None means "not requested": the model's profile decides.
