@@ -17,10 +17,14 @@ __all__ = [
     "PLAIN_FIELDS",
     "REQUEST_FIELDS",
     "SENT_TEXTS",
+    "SHORT_NAMES",
+    "SWEPT",
+    "TOOLS",
     "OutputFormat",
     "PlainFields",
     "RequestField",
     "RequestValues",
+    "Surface",
     "field_named",
     "fields_shown_in",
     "plain_values",
@@ -36,9 +40,11 @@ Surface = Literal[
 ]  # three tools, three commands
 Bounds = tuple[float, float] | None
 
+TOOLS: Final[tuple[Surface, ...]] = ("generate_image", "batch_generate", "edit_image")
+"""The tools that take request fields."""
+
 _KINDS: Final[Mapping[object, Kind]] = {str: "text", int: "integer", float: "number", bool: "boolean"}
 _EVERYWHERE: Final[frozenset[Surface]] = frozenset(get_args(Surface))
-_TOOLS: Final[frozenset[Surface]] = frozenset({"generate_image", "batch_generate", "edit_image"})
 _METAVARS: Final[Mapping[Kind, str]] = {"text": "TEXT", "integer": "N", "number": "X", "image": "FILE"}
 
 
@@ -149,7 +155,7 @@ REQUEST_FIELDS: Final = (
         str,
         "Text description of the image.",
         wire="prompt",
-        shown_in=_TOOLS,
+        shown_in=frozenset(TOOLS),
         aliases=("prompts", "positive_prompt", "prompt_text", "text_prompt", "image_prompt"),
         indexed=True,
     ),
@@ -334,6 +340,14 @@ PLAIN_FIELDS: Final = tuple(
 
 SENT_TEXTS: Final = frozenset(each.name for each in REQUEST_FIELDS if each.kind == "text" and each.wire)
 """The fields whose text is sent to the server, such as the prompts."""
+
+SWEPT: Final = tuple(
+    each.name for each in sorted(REQUEST_FIELDS, key=lambda each: each.swept or 0) if each.swept is not None
+)
+"""The names of the fields that a sweep may vary."""
+
+SHORT_NAMES: Final[Mapping[str, str]] = {short: each.name for each in REQUEST_FIELDS for short in each.short}
+"""The names of fields by other names for them."""
 
 _BY_NAME: Final[Mapping[str, RequestField]] = {each.name: each for each in REQUEST_FIELDS}
 

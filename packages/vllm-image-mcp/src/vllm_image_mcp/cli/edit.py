@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +11,6 @@ from vllm_image_core.text import path_text
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import run
 from vllm_image_mcp.options import with_settings
-from vllm_image_mcp.setting_values import clean_path
 
 if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
@@ -21,54 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["edit"]
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:", re.IGNORECASE)
-_LOCAL = re.compile(r"file://(localhost)?/", re.IGNORECASE)
-
-
-class _ImagePath(click.Path):
-    """The path of an image file, or its file:// URL; another URL stays as typed, for the error message."""
-
-    def convert(
-        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:  # noqa: ANN401 - as click has it
-        if isinstance(value, str) and _LOCAL.match(value):
-            try:
-                value = clean_path(value)
-            except ValueError:
-                return value
-        elif isinstance(value, str) and _ADDRESS.match(value):
-            return value
-        return super().convert(value, param, ctx)
-
-
-_IMAGE = _ImagePath(path_type=Path)
+_IMAGE = shared_options.ImagePath(path_type=Path)
 
 
 @click.command()
 @click.argument("prompt")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=_IMAGE)
-@click.option("--mask", type=_IMAGE, metavar="FILE", help="Mask image: white where the image may change.")
-@click.option(
-    "--reference-image", type=_IMAGE, metavar="FILE", help="Image from which to take a subject or a style."
-)
-@click.option(
-    "--strength", type=float, metavar="X", help="0 to 1: how far the result may differ from the image."
-)
-@click.option(
-    "--layers", type=int, metavar="N", help="2 to 10 layers, for models that split an image into layers."
-)
-@click.option(
-    "--resolution", type=int, metavar="N", help="640 or 1024, for the same models, instead of a size."
-)
-@shared_options.negative_prompt
-@shared_options.width
-@shared_options.height
-@shared_options.aspect_ratio
-@shared_options.steps
-@shared_options.guidance_scale
-@shared_options.seed
-@shared_options.filename
-@shared_options.quality
+@shared_options.request_options("edit")
 @shared_options.fresh
 @with_settings
 def edit(settings: Settings, prompt: str, *, fresh: bool, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name

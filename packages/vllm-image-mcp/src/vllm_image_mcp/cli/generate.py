@@ -20,16 +20,7 @@ __all__ = ["generate"]
 
 @click.command()
 @click.argument("prompt")
-@shared_options.negative_prompt
-@shared_options.width
-@shared_options.height
-@shared_options.aspect_ratio
-@shared_options.steps
-@shared_options.guidance_scale
-@shared_options.seed
-@shared_options.filename
-@shared_options.output_format
-@shared_options.quality
+@shared_options.request_options("generate")
 @shared_options.fresh
 @with_settings
 def generate(settings: Settings, prompt: str, *, fresh: bool, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name
