@@ -10,8 +10,6 @@ from typing import Final
 from vllm_image_core.estimation.predictor import Predictor
 from vllm_image_core.estimation.work import NO_LOAD, TASKS, Load, Task, Work
 
-__all__ = ["Backlog", "Eta", "ServerSpeed", "basis_of", "duration"]
-
 _PACE_OVER: Final = 100
 """Number of images over which real and predicted pace are compared."""
 

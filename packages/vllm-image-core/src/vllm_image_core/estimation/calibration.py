@@ -12,13 +12,6 @@ from vllm_image_core.estimation.predictor import Predictor
 from vllm_image_core.estimation.work import Work
 from vllm_image_core.models.profile import Profile
 
-__all__ = [
-    "Calibration",
-    "CompletedImage",
-    "ServiceClock",
-]
-
-
 _KEPT: Final = 64
 _TOGETHER: Final = 0.05
 """An image with less than this share of the expected time was generated together with the previous one."""

@@ -8,16 +8,6 @@ from operator import mul
 from statistics import median
 from typing import Final
 
-__all__ = [
-    "CostModel",
-    "Sample",
-    "Terms",
-    "fit_coefficients",
-    "scale",
-    "value",
-]
-
-
 Terms = tuple[float, ...]
 """The terms of a linear law, or its coefficients, in the same order."""
 

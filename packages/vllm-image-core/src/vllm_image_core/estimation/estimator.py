@@ -16,11 +16,6 @@ from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.requests.edit_resolver import ResolvedEdit
 
-__all__ = [
-    "estimate_edit",
-]
-
-
 GB_PER_IMAGE: Final = 2.0
 """Source: the project plan's rule for concurrency."""
 

@@ -7,8 +7,6 @@ from vllm_image_core.estimation.estimator import gb_per_image, misfit, model_gb,
 from vllm_image_core.estimation.predictor import Predictor
 from vllm_image_core.models.profile import Profile
 
-__all__ = ["Gpu", "GpuReport", "report"]
-
 _NOT_REPORTED = "unknown: the server does not report it, and it was not configured"
 
 

@@ -19,8 +19,6 @@ from vllm_image_core.estimation.cost_model import WINDOW
 from vllm_image_core.estimation.work import Task, Work
 from vllm_image_core.storage.database import DamagedDatabase, Database, Schema, writing
 
-__all__ = ["MEASUREMENTS", "Measurement", "Measurements", "NewMeasurements", "Origin"]
-
 _logger = logging.getLogger(__name__)
 
 _MIGRATIONS: Final = (

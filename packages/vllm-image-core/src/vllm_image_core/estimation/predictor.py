@@ -13,8 +13,6 @@ from vllm_image_core.estimation.work import (
 )
 from vllm_image_core.models.profile import Profile
 
-__all__ = ["BASIS", "GB_PER_MIB", "UNKNOWN_BASIS", "Predictor"]
-
 BASIS: Final = "nothing measured yet: from the profile, may be off by half"
 UNKNOWN_BASIS: Final = (
     "nothing measured yet: a guess, because this model is unknown; may be off several times over"

@@ -12,8 +12,6 @@ from vllm_image_core.fleet.server import ServerReport
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
 
-__all__ = ["ServiceTimes"]
-
 _SQUARE = Size(1024, 1024)
 
 

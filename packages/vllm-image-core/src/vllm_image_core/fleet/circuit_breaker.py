@@ -10,8 +10,6 @@ Each time a server fails again after it was let back in, it is left out for long
 from collections.abc import Callable
 from typing import Final, Literal
 
-__all__ = ["PROBE_SECONDS", "CircuitBreaker", "CircuitState"]
-
 CircuitState = Literal["closed", "open", "trial"]
 """closed: it gets requests; open: it gets none; trial: one at a time, until one of them is answered."""
 

@@ -9,8 +9,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-__all__ = ["ConcurrencyLimiter"]
-
 _FIRST: Final = 2
 """One running, one waiting."""
 

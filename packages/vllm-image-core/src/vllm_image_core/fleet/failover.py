@@ -19,8 +19,6 @@ from vllm_image_core.fleet.server_pool import ServerPool
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.text import error_name
 
-__all__ = ["Failover", "Send"]
-
 _logger = logging.getLogger(__name__)
 
 _DEATHS: Final = 2

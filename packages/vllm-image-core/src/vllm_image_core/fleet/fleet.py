@@ -24,8 +24,6 @@ from vllm_image_core.fleet.scheduler import Scheduler, rough_cost
 from vllm_image_core.fleet.server import FleetCall, Server, ServerReport
 from vllm_image_core.fleet.server_pool import Learned, ServerPool
 
-__all__ = ["Fleet"]
-
 T = TypeVar("T")
 R = TypeVar("R", ImageGenerationRequest, ImageEditRequest)
 Cost = Callable[[ServerRequest], float]

@@ -14,8 +14,6 @@ from vllm_image_core.fleet.server import Server, models_and_version
 from vllm_image_core.fleet.server_pool import ServerPool
 from vllm_image_core.text import error_name, one_line
 
-__all__ = ["HealthChecks"]
-
 _logger = logging.getLogger(__name__)
 
 _TICK_SECONDS: Final = 1.0

@@ -19,14 +19,6 @@ from vllm_image_core.fleet.server import FleetCall, Server
 from vllm_image_core.fleet.server_pool import ServerPool
 from vllm_image_core.imaging.size import PIXELS_PER_MEGAPIXEL
 
-__all__ = [
-    "CallQueue",
-    "Scheduler",
-    "ServerOutlook",
-    "others_end",
-    "rough_cost",
-]
-
 _logger = logging.getLogger(__name__)
 
 

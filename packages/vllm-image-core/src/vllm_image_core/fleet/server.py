@@ -18,15 +18,6 @@ from vllm_image_core.fleet.concurrency_limit import ConcurrencyLimiter, RequestT
 from vllm_image_core.fleet.error_policy import ErrorPolicy
 from vllm_image_core.text import error_name
 
-__all__ = [
-    "FleetCall",
-    "Server",
-    "ServerReport",
-    "ServiceRate",
-    "models_and_version",
-    "usual_seconds",
-]
-
 _logger = logging.getLogger(__name__)
 
 

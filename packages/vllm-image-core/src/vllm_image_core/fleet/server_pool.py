@@ -10,8 +10,6 @@ from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.server import FleetCall, Server, usual_seconds
 
-__all__ = ["Learned", "ServerPool", "wrong_servers"]
-
 _logger = logging.getLogger(__name__)
 
 Learned = Callable[[str], float | None]

@@ -16,17 +16,6 @@ from vllm_image_core.imaging.thumbnail import fit, thumbnail
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
-__all__ = [
-    "INK",
-    "PAPER",
-    "CellShape",
-    "ContactSheet",
-    "check_count",
-    "draw_cell",
-    "draw_side",
-    "thumbnails",
-]
-
 
 PAPER: Final = "#ffffff"
 INK: Final = "#1a1a1a"

@@ -5,8 +5,6 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-__all__ = ["DuplicateDetector"]
-
 _MAX_REMEMBERED: Final = 1000
 """How many images are remembered, at some hundred bytes each."""
 

@@ -9,8 +9,6 @@ import re
 from contextlib import suppress
 from typing import Final, Literal
 
-__all__ = ["Order", "comment_text", "is_readable", "plain_text", "utf_text", "wide_text"]
-
 Order = Literal["<", ">"]
 """Little-endian or big-endian, as `struct` spells it."""
 

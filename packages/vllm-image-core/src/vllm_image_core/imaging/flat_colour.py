@@ -14,12 +14,6 @@ from vllm_image_core.imaging.picture import Picture
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = [
-    "Layout",
-    "flat_colour",
-    "read_filtered_lines",
-]
-
 
 _COLOURED: Final = (2, 6)
 _PALETTE: Final = 3

@@ -7,9 +7,6 @@ from typing import Final
 from vllm_image_core.imaging import exif, xmp
 from vllm_image_core.imaging.exif_text import utf_text
 
-__all__ = ["KEYWORD", "MAX_BLOCK_BYTES", "Blocks", "build_blocks", "packet_text", "read_texts"]
-
-
 KEYWORD = "parameters"
 """The keyword of the PNG text with the settings, the same in AUTOMATIC1111 and similar tools."""
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from PIL import ImageFont
 
-__all__ = ["TextDrawing", "line_height"]
 
 _NO_CHARACTER: Final = "\uffff"
 _MAX_CHARACTERS: Final = 400

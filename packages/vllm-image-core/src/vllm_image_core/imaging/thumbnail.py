@@ -15,13 +15,6 @@ from vllm_image_core.text import brief
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = [
-    "ByteBudget",
-    "PreviewFormat",
-    "fit",
-    "thumbnail",
-]
-
 
 _KEPT_MODES: Final = ("L", "LA", "RGB", "RGBA")
 _GAP: Final = 2.0

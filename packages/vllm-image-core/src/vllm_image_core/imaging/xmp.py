@@ -13,9 +13,6 @@ from xml.sax.saxutils import escape
 
 from vllm_image_core.text import one_line
 
-__all__ = ["KEYWORD", "MAX_BYTES", "DigitalSource", "Properties", "packet", "read"]
-
-
 DigitalSource = Literal[
     "trainedAlgorithmicMedia",
     "compositeWithTrainedAlgorithmicMedia",

@@ -22,7 +22,6 @@ from vllm_image_core.imaging.thumbnail import fit
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
-__all__ = ["Axis", "XYGrid"]
 
 _LABEL_LINES: Final = 3
 _NAME_INK: Final = "#5a5a66"

@@ -8,8 +8,6 @@ from vllm_omni_client.models import ModelList
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Match, Registry
 
-__all__ = ["ServedModel", "match_served_model"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:

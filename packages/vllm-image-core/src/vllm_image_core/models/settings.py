@@ -7,14 +7,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from vllm_image_core.imaging.size import Size
 
-__all__ = [
-    "NO_RULES",
-    "EditRules",
-    "Resolution",
-    "StrengthUse",
-]
-
-
 StrengthUse = Literal["unread", "read", "with_mask_or_reference"]
 """When the pipeline reads a strength: never, always, or only with a mask or a reference image."""
 

@@ -13,21 +13,6 @@ from vllm_image_core.requests import limits
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line
 
-__all__ = [
-    "MAX_CHARACTERS",
-    "Facts",
-    "Tool",
-    "as_list",
-    "as_object",
-    "bound_settings",
-    "bound_text",
-    "build_request",
-    "is_json",
-    "json_object",
-    "number",
-]
-
-
 Tool = Literal[
     "vllm-image",
     "automatic1111",

@@ -16,9 +16,6 @@ from typing import Final
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.provenance.facts import Facts, Tool, is_json
 
-__all__ = ["facts_of_parameters", "has_settings", "parameters_text", "unread_lines"]
-
-
 _NEGATIVE_LINE: Final = re.compile(r"[^\S\n]{0,80}Negative [Pp]rompt:")
 _TEMPLATES: Final = ("Template:", "Negative Template:")
 _MAX_CHARACTERS: Final = 1_048_576

@@ -15,8 +15,6 @@ from typing import Final
 from vllm_image_core.provenance.comfyui import facts_of_prompt, facts_of_workflow
 from vllm_image_core.provenance.facts import Facts, Tool, as_list, as_object, json_object
 
-__all__ = ["facts_of_comment", "facts_of_json", "facts_of_texts"]
-
 _RESOLUTION: Final = re.compile(r"\(?(\d{1,9})(?:, ?| ?[xX\u00d7] ?)(\d{1,9})\)?", re.ASCII)
 _NOVELAI: Final = frozenset(("uc", "scale", "sampler"))
 """Keys that occur together only in NovelAI's JSON."""

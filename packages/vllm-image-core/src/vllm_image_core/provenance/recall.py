@@ -28,9 +28,6 @@ from vllm_image_core.requests.edit_request import MOST_INPUTS, EditRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line
 
-__all__ = ["RecalledInput", "RecalledRequest", "as_edit", "read_inputs", "recall"]
-
-
 T = TypeVar("T")
 
 ROLES: Final = ("image", "mask", "reference_image")

@@ -15,8 +15,6 @@ from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.requests.resolver import ResolvedRequest
 from vllm_image_core.text import TextTooLong
 
-__all__ = ["KEYWORD", "collect_facts", "find_recipe", "read_recipe", "write_recipe"]
-
 KEYWORD = "vllm-image"
 """The keyword of the PNG text that holds all parameters as JSON."""
 

@@ -30,8 +30,6 @@ from vllm_image_core.storage.record import Record
 from vllm_image_core.storage.sync import IndexSync, changing, looks_like_picture
 from vllm_image_core.text import one_line
 
-__all__ = ["Index", "Page"]
-
 T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)

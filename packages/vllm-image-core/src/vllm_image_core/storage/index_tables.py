@@ -11,23 +11,6 @@ from vllm_image_core.storage import full_text
 from vllm_image_core.storage.database import DamagedDatabase, ImpossibleRow, Schema
 from vllm_image_core.storage.record import EPOCH, Record
 
-__all__ = [
-    "INDEX",
-    "SELECT",
-    "DamagedIndex",
-    "State",
-    "chunks",
-    "counts_agree",
-    "enter",
-    "enter_no_pictures",
-    "forget",
-    "last_id",
-    "read_states",
-    "record_of",
-    "states_between",
-]
-
-
 T = TypeVar("T")
 
 State = tuple[int, int]

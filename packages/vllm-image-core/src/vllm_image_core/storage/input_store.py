@@ -20,16 +20,6 @@ from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.text import LONGEST_PATH, one_line
 
-__all__ = [
-    "MOST_KEPT_BYTES",
-    "StoredInput",
-    "copy_names",
-    "inputs_as_json",
-    "inputs_folder",
-    "store_inputs",
-    "with_inputs",
-]
-
 MOST_KEPT_BYTES: Final = 10 * 2**30
 """10 GiB for all copies in one folder: 5,000 photographs of 2 MB."""
 

@@ -28,8 +28,6 @@ from vllm_image_core.storage.record import Facts, Record, facts_in, record
 from vllm_image_core.storage.store import Store
 from vllm_image_core.text import LONGEST_PATH, one_line
 
-__all__ = ["Existing", "Library", "Saved"]
-
 _logger = logging.getLogger(__name__)
 
 _MOST_BYTES: Final = 2**30

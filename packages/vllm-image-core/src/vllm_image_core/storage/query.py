@@ -11,8 +11,6 @@ from vllm_image_core.requests import limits
 from vllm_image_core.storage.full_text import match_expression, plain_words
 from vllm_image_core.text import brief
 
-__all__ = ["MAX_LIMIT", "Query"]
-
 MAX_LIMIT: Final = 1_000
 """The most images on one page."""
 

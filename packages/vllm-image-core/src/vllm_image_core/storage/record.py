@@ -20,8 +20,6 @@ from vllm_image_core.requests.limits import MAX_SEED, MIN_SEED
 from vllm_image_core.storage.edit_inputs import recall_edit
 from vllm_image_core.storage.folder import Folder
 
-__all__ = ["Facts", "Record", "read_record", "record"]
-
 Facts = Mapping[str, object]
 """How an image was made, under the names used in its file; untrusted."""
 

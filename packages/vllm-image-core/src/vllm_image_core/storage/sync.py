@@ -17,15 +17,6 @@ from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.index_tables import State
 from vllm_image_core.storage.record import Record, read_record
 
-__all__ = [
-    "IndexSync",
-    "KnownNames",
-    "changing",
-    "is_picture_name",
-    "looks_like_picture",
-]
-
-
 _NO_NAME: Final = "/"
 """Not allowed in names on any system. Reading all names as one string is much faster than row by row."""
 _NAMES: Final = f"SELECT group_concat(name, '{_NO_NAME}') FROM picture"  # noqa: S608 - our own separator

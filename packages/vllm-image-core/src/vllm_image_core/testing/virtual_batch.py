@@ -16,8 +16,6 @@ from vllm_image_core.errors import ImageError
 from vllm_image_core.fleet.circuit_breaker import PROBE_SECONDS
 from vllm_image_core.fleet.fleet import Fleet
 
-__all__ = ["VirtualBatch"]
-
 OUTAGE_SECONDS: Final = 600.0
 
 

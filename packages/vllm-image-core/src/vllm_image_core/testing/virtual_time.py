@@ -13,8 +13,6 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, Final, TypeVar, TypeVarTuple
 
-__all__ = ["NothingWillHappen", "VirtualTimeLoop", "run"]
-
 _DEADLOCK_SECONDS: Final = 1.0
 """In real time: if nothing happens for this long and no timer runs, nothing ever will."""
 
