@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Self
 
+from vllm_omni_client.imaging import PictureFormat
+
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import jpeg, png, webp
 from vllm_image_core.imaging.size import Size
-from vllm_image_core.imaging.sniffing import PictureFormat, describe, kind_of, picture_format
+from vllm_image_core.imaging.sniffing import describe, kind_of, picture_format
 from vllm_image_core.text import one_line
 
 if TYPE_CHECKING:

@@ -1,12 +1,11 @@
 """Recognise what a file is by its first bytes."""
 
 import codecs
-from typing import Literal
+
+from vllm_omni_client.imaging import PictureFormat
 
 from vllm_image_core.imaging import jpeg, png, webp
 from vllm_image_core.text import one_line
-
-PictureFormat = Literal["png", "jpeg", "webp"]
 
 _OTHERS = {
     b"GIF8": "a GIF image",

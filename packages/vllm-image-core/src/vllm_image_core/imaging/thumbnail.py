@@ -119,7 +119,12 @@ class ByteBudget:
                 return picture
             longest = max(image.size)
             if longest <= _LEAST_SIDE:
-                raise _refusal("max_bytes", self.max_bytes, f"more than {worst_bytes}")
+                raise InvalidRequest(
+                    f"max_bytes {brief(self.max_bytes)} is too small for any image.",
+                    parameter="max_bytes",
+                    value=self.max_bytes,
+                    allowed=f"more than {worst_bytes}",
+                )
             wanted = math.sqrt(self.max_bytes / worst_bytes)
             side = max(_LEAST_SIDE, int(longest * min(_SHRINK_AT_LEAST, max(_SHRINK_AT_MOST, wanted))))
 
@@ -151,12 +156,3 @@ class ByteBudget:
 
 def _check(parameter: str, value: object, least: int, most: int) -> None:
     checks.check_integer(parameter, value, least, most, allowed=f"an integer from {least} to {most}")
-
-
-def _refusal(parameter: str, value: object, allowed: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"{parameter} {brief(value)} is too small for any image.",
-        parameter=parameter,
-        value=value,
-        allowed=allowed,
-    )

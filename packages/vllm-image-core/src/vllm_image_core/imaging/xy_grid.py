@@ -71,12 +71,8 @@ class XYGrid:
     def __init__(self, pictures: Sequence[Picture | None], *, x: Axis, y: Axis, longest_side: int) -> None:
         for parameter, axis in (("x", x), ("y", y)):
             if not axis.values:
-                raise InvalidRequest(
-                    f"The axis {parameter} has no values.",
-                    parameter=parameter,
-                    value=0,
-                    allowed="one or more values",
-                )
+                message = f"The axis {parameter} has no values."
+                raise InvalidRequest(message, parameter=parameter, value=0, allowed="one or more values")
         check_count(pictures, expected=len(x.values) * len(y.values))
         self._text = TextDrawing()
         self._columns, self._rows = len(x.values), len(y.values)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from vllm_omni_client._imaging.rename import rename_if_free
+from vllm_omni_client.imaging import rename_if_free
 
 from vllm_image_core.storage.temporary_names import is_abandoned, is_temporary, target_of, temporary_name
 
