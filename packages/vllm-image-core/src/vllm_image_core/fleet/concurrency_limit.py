@@ -88,9 +88,8 @@ class RequestToken:
 class ConcurrencyLimiter:
     """Limits the requests that one server has at once. Times are seconds on a clock that never goes back.
 
-    Args:
-        parallel: Number of requests that the server runs at the same time; None to find it out.
-        ceiling: Maximum number of requests; None for no maximum.
+    `parallel` requests run at the same time; None to find it out. `ceiling` is the maximum at once; None for
+    none.
     """
 
     parallel: int | None = None

@@ -31,14 +31,7 @@ Send = Callable[[Server], Awaitable[ImageGenerationReply]]
 
 
 class Failover:
-    """Runs each call on as few servers as it takes to get an answer.
-
-    Args:
-        pool: The servers.
-        health_checks: Checks the servers' health and models.
-        scheduler: Chooses the next server for a call.
-        clock: Returns seconds on a clock that never goes back.
-    """
+    """Runs each call on as few servers as it takes to get an answer."""
 
     def __init__(
         self, pool: ServerPool, health_checks: HealthChecks, scheduler: Scheduler, clock: Callable[[], float]

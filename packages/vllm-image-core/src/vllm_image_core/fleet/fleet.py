@@ -139,11 +139,8 @@ class Fleet:
     ) -> ImageGenerationReply:
         """Generate the images of one request on the server that will finish it first.
 
-        Args:
-            request: What to generate.
-            cost: Cost of the request; None to use the fleet's own `cost`.
-            low_priority: Whether it belongs to a batch and gives way to interactive requests.
-            budget: What the image may still cost; None to begin a new budget with this call.
+        `cost` is in the unit of the fleet's own; a `low_priority` request belongs to a batch and gives way to
+        interactive ones; without a budget, one begins with this call.
 
         Raises:
             OmniError: The server's own error; with several servers, the last one's when none is left.
@@ -170,17 +167,7 @@ class Fleet:
         low_priority: bool = False,
         budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply:
-        """Edit images on the server that will finish it first; raises what `generate_image` raises.
-
-        Args:
-            request: What to change.
-            image: The images, each as the content of its file.
-            mask_image: Where to change them.
-            reference_image: An image to borrow from.
-            cost: As for `generate_image`.
-            low_priority: As for `generate_image`.
-            budget: As for `generate_image`.
-        """
+        """Edit images on the server that will finish it first; raises what `generate_image` raises."""
 
         def send(backend: ImageBackend, sent: ImageEditRequest) -> Awaitable[ImageGenerationReply]:
             return backend.edit_image(sent, image, mask_image=mask_image, reference_image=reference_image)

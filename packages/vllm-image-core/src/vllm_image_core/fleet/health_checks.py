@@ -32,11 +32,8 @@ _UNAVAILABLE: Final = 503
 class HealthChecks:
     """Checks the servers of a pool, each as rarely as possible.
 
-    Args:
-        pool: The servers.
-        clock: Returns seconds on a clock that never goes back.
-        on_change: Called when a server may have become unavailable or available.
-        on_room: Called when a server may have room.
+    It calls `on_change` when a server may have become unavailable or available, and `on_room` when one may
+    have room.
     """
 
     def __init__(

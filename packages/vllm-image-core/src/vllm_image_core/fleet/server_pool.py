@@ -19,17 +19,9 @@ Learned = Callable[[str], float | None]
 class ServerPool:
     """The servers of one fleet.
 
-    Args:
-        backends: The servers, at least one.
-        learned: Returns the service rate measured before; None if there is no record.
-        parallel: Number of requests that each server runs at the same time; None to find it out.
-        ceiling: Maximum number of requests at once on each server; None for no maximum.
-
-    Attributes:
-        members: The servers, in the order they were added.
-        parallel: As given.
-        wanted: The model that was last asked for.
-        models_known: Whether the first servers have reported their models.
+    `learned` returns the service rates measured before; `parallel` requests run at the same time on each
+    server, None to find it out; `ceiling` is the maximum at once, None for none. `wanted` is the model that
+    was last asked for.
 
     Raises:
         InvalidRequest: There is no server, or an address is given twice.

@@ -70,12 +70,7 @@ class CellShape:
 
 
 def draw_side(side: int, size_of: Callable[[int], tuple[int, int]]) -> int:
-    """Return the longest side to draw at before reducing: larger than asked if letters and gaps need more.
-
-    Args:
-        side: The longest side of the final image, in pixels.
-        size_of: Gives the width and height that a drawing for a longest side comes out with.
-    """
+    """Return the longest side to draw at before reducing: larger than asked if letters and gaps need more."""
     while max(size_of(side)) > side:
         side *= 2
     return side

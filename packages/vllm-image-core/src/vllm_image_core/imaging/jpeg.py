@@ -71,12 +71,8 @@ def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -
     """Write texts into a checked JPEG, each in a segment that replaces an earlier one; the rest is kept.
 
     They are written after the start and the JFIF header. "parameters" becomes EXIF's UserComment; an XMP
-    packet is written as it is.
-
-    Args:
-        data: The JPEG.
-        texts: The texts by keyword.
-        alone: Whether to remove all other EXIF, XMP, IPTC and comments; the orientation is kept.
+    packet is written as it is. `alone` also removes all other EXIF, XMP, IPTC and comments; the
+    orientation is kept.
 
     Raises:
         ValueError: A text has a different keyword.

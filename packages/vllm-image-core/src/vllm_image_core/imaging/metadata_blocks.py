@@ -29,10 +29,8 @@ class Blocks:
 def build_blocks(texts: Mapping[str, str], *, replaced: Blocks, alone: bool = False) -> Blocks:
     """Build the blocks that hold these texts; None if no text needs one.
 
-    Args:
-        texts: The texts by keyword: "parameters", which becomes EXIF's UserComment, and an XMP packet.
-        replaced: The file's present blocks; the orientation of a replaced EXIF is kept.
-        alone: Whether all present texts are replaced.
+    A text is "parameters", which becomes EXIF's UserComment, or an XMP packet. The orientation of a replaced
+    EXIF is kept; `alone` replaces all present texts.
 
     Raises:
         ValueError: A text has a different keyword.

@@ -161,12 +161,8 @@ def write_text(picture: Picture, texts: Mapping[str, str], *, alone: bool = Fals
 
     In a PNG they come right after the header, in tEXt or iTXt chunks. JPEG and WebP accept two: "parameters",
     as EXIF's UserComment, and "XML:com.adobe.xmp", an XMP packet. A text replaces an earlier one with the
-    same keyword; every other byte is kept.
-
-    Args:
-        picture: Any checked image.
-        texts: The texts by keyword.
-        alone: Whether to remove all other texts; the orientation of a JPEG or WebP is kept.
+    same keyword; every other byte is kept. `alone` also removes all other texts; the orientation of a JPEG or
+    WebP is kept.
 
     Raises:
         ValueError: The format cannot store a text with this keyword.

@@ -91,12 +91,8 @@ def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -
     """Write texts into a checked PNG, replacing earlier ones by keyword; all other bytes are kept.
 
     Text in Latin-1 goes into a tEXt chunk; any other text, and XMP, into an iTXt chunk, as in Pillow. So does
-    Latin-1 text that could be read as UTF-8, which many programs write into tEXt.
-
-    Args:
-        data: The PNG.
-        texts: The texts by keyword.
-        alone: Whether to remove all other texts and EXIF.
+    Latin-1 text that could be read as UTF-8, which many programs write into tEXt. `alone` also removes all
+    other texts and EXIF.
 
     Raises:
         ValueError: A keyword is not 1 to 79 printable Latin-1 characters.

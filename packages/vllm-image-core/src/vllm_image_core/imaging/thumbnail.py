@@ -104,9 +104,8 @@ class ByteBudget:
     def encode(self, draw: "Callable[[int], Image.Image]") -> Picture:
         """Draw and encode within both limits.
 
-        Args:
-            draw: Draws in RGB for a longest side in pixels; the result may be smaller. It is called again
-                with a smaller side while even the lowest quality has too many bytes.
+        `draw` gets a longest side in pixels, and is called again with a smaller one while even the lowest
+        quality has too many bytes.
 
         Raises:
             InvalidRequest: Even a drawing of 16 pixels does not fit into max_bytes.

@@ -78,12 +78,8 @@ def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -
     """Write texts into a checked WebP, each in a chunk that replaces an earlier one; no pixel changes.
 
     A simple file gets the canvas chunk with which an extended file begins. "parameters" becomes EXIF's
-    UserComment; an XMP packet is written as it is.
-
-    Args:
-        data: The WebP.
-        texts: The texts by keyword.
-        alone: Whether to remove all other EXIF and XMP; the orientation is kept.
+    UserComment; an XMP packet is written as it is. `alone` also removes all other EXIF and XMP; the
+    orientation is kept.
 
     Raises:
         ValueError: A text has a different keyword.

@@ -59,9 +59,7 @@ Table = dict[str, object]
 def read_profile(text: str, *, file: str) -> Profile:
     """Read a profile that is complete in one TOML document, with a source for each number.
 
-    Args:
-        text: The TOML document.
-        file: Its name, for the message.
+    `file` is the document's name, for messages.
 
     Raises:
         BadProfile: It is not TOML, a key is missing, unknown or out of range, or a number has no source.
@@ -72,9 +70,7 @@ def read_profile(text: str, *, file: str) -> Profile:
 def read_profiles(path: Path, *, known: Mapping[str, Profile]) -> tuple[Profile, ...]:
     """Read a user's profiles: from one TOML file, or from all ``*.toml`` files in a folder, sorted by name.
 
-    Args:
-        path: The file or the folder.
-        known: The profiles that may be extended, by model name; those in `path` itself may be, too.
+    The profiles in `path` itself may be extended, too.
 
     Raises:
         BadProfile: A file cannot be read or does not hold a profile; two are for the same model; or a profile
@@ -190,11 +186,7 @@ def _parse(text: str, file: str) -> Table:
 
 
 def _refuse_empty_tables(table: Table, file: str) -> None:
-    """Refuse an empty file, or an empty table in it, since nobody writes that on purpose.
-
-    Raises:
-        BadProfile: The file or one of its tables is empty.
-    """
+    """Refuse an empty file, or an empty table in it, since nobody writes that on purpose."""
     if not table:
         raise BadProfile(
             f"{_file_name(file)} is empty; give extends and what differs, or all of "

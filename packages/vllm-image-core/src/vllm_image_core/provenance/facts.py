@@ -191,9 +191,7 @@ def json_object(text: object, *, wrapped: bool = False) -> Mapping[str, object]:
     If a key occurs twice, the last one counts. NaN is accepted, since ComfyUI writes it; whoever uses a
     number from here checks its bounds.
 
-    Args:
-        text: The text; any other type gives an empty object.
-        wrapped: Whether to also read an object within a JSON string, or alone in a list.
+    `wrapped` also reads an object within a JSON string, or alone in a list.
     """
     if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
         return {}

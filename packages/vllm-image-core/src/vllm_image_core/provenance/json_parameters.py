@@ -170,9 +170,7 @@ def _facts_of_civitai(found: Mapping[str, object]) -> Facts:
 def facts_of_comment(found: Mapping[str, object], *, description: object = None) -> Facts:
     """Read NovelAI's object; newer models have their captions in an object within it.
 
-    Args:
-        found: The object.
-        description: The text next to it, in which the earliest files have their prompt.
+    The `description` next to it has the prompt in the earliest files.
     """
     if not found.keys() >= _NOVELAI and description is None:
         return Facts(tool="novelai")

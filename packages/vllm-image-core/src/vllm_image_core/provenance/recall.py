@@ -66,10 +66,7 @@ def as_edit(
 ) -> tuple[EditRequest, tuple[str, ...]]:
     """Turn the request into an edit, still without its images, and return notes for the caller.
 
-    Args:
-        request: The request with the parameters that a generation has, too.
-        edit: The file's entries that only an edit has.
-        inputs: The edit's input images, as the file names them.
+    `edit` are the file's entries that only an edit has.
     """
     notes: list[str] = []
 

@@ -96,12 +96,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """A database file in one folder of images.
-
-    Attributes:
-        root: The folder of the images, absolute.
-        schema: What the file holds.
-    """
+    """A database file in one folder of images."""
 
     root: Path
     schema: Schema
@@ -187,12 +182,8 @@ class Database:
     def replace_damaged(self, identity: tuple[int, int], name: str) -> Path | None:
         """Set a damaged file aside and give another one its name, so that there is a file at any moment.
 
-        Args:
-            identity: The damaged file; nothing is done if another process has replaced it.
-            name: The name of the other file, in the same folder.
-
-        Returns:
-            The new path of the damaged file; None if nothing was done.
+        The other file is in the same folder. Returns the new path of the damaged file, or None if another
+        process has replaced it already.
 
         Raises:
             DatabaseUnavailable: A file cannot be renamed.

@@ -89,10 +89,6 @@ class StoredInput:
 async def store_inputs(request: ImageRequest, root: Path) -> ImageRequest:
     """Copy the input images of an edit, and return the request with these copies; a generation as it is.
 
-    Args:
-        request: A checked request: the images of an edit have been read.
-        root: The output folder.
-
     Raises:
         InvalidRequest: With these images, the copies would exceed `MOST_KEPT_BYTES`.
         CannotSave: A copy cannot be written.

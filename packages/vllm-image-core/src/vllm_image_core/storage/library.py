@@ -87,9 +87,6 @@ class Library:
     def check_writable(self, *, pixels: int) -> None:
         """Create the folder, check its free space, and write a test file there.
 
-        Args:
-            pixels: The pixels of all the images together.
-
         Raises:
             NotEnoughSpace: The images need more space than is free.
             CannotSave: The folder cannot be created or written to.

@@ -69,9 +69,8 @@ class Query:
     def conditions(self, *, fts: bool, common: bool = False) -> tuple[str, tuple[object, ...]]:
         """Return an SQL condition on the table `picture`, and its values.
 
-        Args:
-            fts: Whether full-text search is available.
-            common: Whether so many images match the words that it is faster to scan the newest ones.
+        If many images match the words (`common`), scanning the newest ones is faster than full-text search
+        (`fts`).
         """
         parts: list[str] = ["width IS NOT NULL"]
         values: list[object] = []

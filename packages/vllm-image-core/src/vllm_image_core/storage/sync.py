@@ -120,10 +120,6 @@ class IndexSync:
     """Updates an index from the files of one folder; each method works on an open connection.
 
     The methods raise `OSError` if the folder is gone or cannot be read.
-
-    Args:
-        root: The folder of the images, absolute.
-        clock_ns: Returns nanoseconds since 1970.
     """
 
     def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
@@ -143,9 +139,7 @@ class IndexSync:
     def follow(self, connection: sqlite3.Connection, *, every_file: bool) -> None:
         """Enter new files and remove missing ones; call it from one thread at a time.
 
-        Args:
-            connection: A connection without an open transaction.
-            every_file: Also check the size and time of each file, and read changed files again.
+        With `every_file`, the size and time of each file are checked, too, and changed files read again.
         """
         with Folder.existing(self._root) as folder:
             modified_ns = folder.modified_ns()

@@ -91,9 +91,7 @@ class _Selector(selectors.DefaultSelector):
 def run(main: Coroutine[Any, Any, T], *, thread_seconds: float = 0.0) -> T:
     """Run a coroutine in virtual time, from 0.
 
-    Args:
-        main: The coroutine to run.
-        thread_seconds: How long, in real time, to wait for other threads before the clock advances.
+    For other threads than the executor's, each step of time waits `thread_seconds` of real time.
 
     Raises:
         NothingWillHappen: It would wait forever.

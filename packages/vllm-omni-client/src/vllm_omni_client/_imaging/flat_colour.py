@@ -29,10 +29,6 @@ class FlatColourDetector:
 
     Interlaced, palette and tiny or giant images, and images with fewer than 8 bits per sample, are not
     checked.
-
-    Args:
-        header: The PNG's header.
-        least_pixels: Smaller images are not checked.
     """
 
     def __init__(self, header: "PngHeader", *, least_pixels: int = _LEAST_PIXELS) -> None:

@@ -16,10 +16,7 @@ _NOT_HERE: Final = frozenset((errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.E
 def rename_if_free(source: str | Path, target: str | Path, *, folder: int | None = None) -> bool:
     """Rename a file unless the new name is taken; False if this system cannot do that in one step.
 
-    Args:
-        source: The file.
-        target: Its new name.
-        folder: Descriptor of the open folder that both names are relative to; None for the working directory.
+    Names are relative to an open folder, given by its descriptor, or to the working directory.
 
     Raises:
         FileExistsError: The name is taken.

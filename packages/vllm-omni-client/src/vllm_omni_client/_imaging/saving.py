@@ -23,10 +23,6 @@ class NewFile:
     Leaving the block without `commit` deletes it. The data is not synced to disk; protecting it against power
     cuts is up to the caller.
 
-    Args:
-        path: The final path.
-        overwrite: Whether to replace an existing file.
-
     Raises:
         InvalidParameter: A file exists at that path, or cannot be created there.
     """

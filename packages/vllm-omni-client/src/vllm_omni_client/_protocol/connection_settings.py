@@ -112,12 +112,7 @@ class ConnectionSettings:
         return headers
 
     def attempts(self, call: Call[T], image: GenerationBudget | None = None) -> Attempts:
-        """Return an empty attempt record for a call that begins now.
-
-        Args:
-            call: The call.
-            image: The image's budget, if another layer created one.
-        """
+        """Return an empty attempt record for a call that begins now."""
         policy = Policy(
             max_retries=self.max_retries if call.retried else 0,
             timeout_seconds=min(self.timeout_seconds, call.at_most_seconds),

@@ -168,9 +168,8 @@ def models() -> Call[ModelList]:
 def health(*, closes_connection: bool = False) -> Call[bool]:
     """`GET /health`, without retries: 200 is True, 503 is False.
 
-    Args:
-        closes_connection: Whether to close the connection afterwards, so that the next request does not reuse
-            an idle connection that a server in trouble may be closing.
+    A server in trouble may be closing idle connections; with `closes_connection`, the next request reuses
+    none.
     """
     return Call(
         method="GET",
@@ -283,11 +282,7 @@ def _drop_damaged(
 def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes) -> T:
     """Return the value of a reply, or raise its error.
 
-    Args:
-        call: The call that was sent.
-        status: The HTTP status.
-        headers: The reply's headers, with lower-case names.
-        content: The complete body, as received.
+    The headers' names are in lower case; the body is complete, as received.
 
     Raises:
         ServerRefused: An error status, or a redirect.

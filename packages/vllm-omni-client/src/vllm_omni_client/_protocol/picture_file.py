@@ -51,12 +51,7 @@ class _Envelope(BaseModel):
 
 
 class PictureFile:
-    """A file for the image of one reply; each attempt starts it over.
-
-    Args:
-        file: The file to write.
-        most_pixels: Images that claim to be larger are refused.
-    """
+    """A file for the image of one reply; each attempt starts it over."""
 
     def __init__(self, file: NewFile, *, most_pixels: int) -> None:
         self._file = file
@@ -83,10 +78,7 @@ class PictureFile:
         return self._stream.finish()
 
     def receive_rest(self, envelope: bytes) -> ReceivedFile:
-        """Return the received image and its metrics.
-
-        Args:
-            envelope: The JSON around the image.
+        """Return the received image, and the metrics from the JSON around it.
 
         Raises:
             ValueError: The image is incomplete.

@@ -30,8 +30,7 @@ _State = Literal["start", "rest", "head", "picture", "surplus", "raw"]
 class PictureStream:
     """A body that is being received.
 
-    Args:
-        write: Receives the image's own bytes, piece by piece.
+    It passes the image's own bytes to `write`, piece by piece.
 
     Attributes:
         surplus: How many images followed the first one; they are discarded.
