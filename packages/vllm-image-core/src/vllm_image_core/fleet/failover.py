@@ -48,9 +48,7 @@ class Failover:
     ) -> tuple[ImageGenerationReply, Server]:
         """Get an answer to a call, and return it with the server that gave it.
 
-        Raises:
-            OmniError: No server is left for it; this is the last one's error.
-            ImageError: As above.
+        The last server's error is raised when none is left for it.
         """
         with self._remembering_deaths(request, call):
             return await self._serve(call, send)
@@ -125,9 +123,6 @@ class Failover:
         """Refuse a reply whose first image is invalid, so that another server generates it.
 
         Our own client has checked its replies already; only a client writes receipts.
-
-        Raises:
-            BadPicture: The first image is invalid.
         """
         if reply.receipt is not None:
             return

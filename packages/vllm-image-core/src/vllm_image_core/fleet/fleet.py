@@ -36,6 +36,8 @@ def _loop_time() -> float:
 class Fleet:
     """Several servers that are used as one; satisfies `Backend`.
 
+    Each method raises `OmniError` if no server answers.
+
     Args:
         members: The servers, at least one.
         cost: Returns the cost of a request, in any unit; None for a rough cost from its size and steps.
@@ -178,19 +180,11 @@ class Fleet:
         )
 
     async def get_models(self) -> ModelList:
-        """Return the model names of the first server that answers.
-
-        Raises:
-            OmniError: No server answers.
-        """
+        """Return the model names of the first server that answers."""
         return await self._ask_any(lambda backend: backend.get_models())
 
     async def health_check(self) -> bool:
-        """Return whether a server can serve the last requested model; each is asked at most every 5 s.
-
-        Raises:
-            OmniError: No server answers.
-        """
+        """Return whether a server can serve the last requested model; each is asked at most every 5 s."""
         if self._pool.alone is not None:
             return await self._pool.alone.backend.health_check()
         await self._health_checks.ensure_models_known()
@@ -204,19 +198,11 @@ class Fleet:
         raise self._pool.outage(self._pool.members)
 
     async def get_version(self) -> str:
-        """Return the version of the first server that answers.
-
-        Raises:
-            OmniError: No server answers.
-        """
+        """Return the version of the first server that answers."""
         return await self._ask_any(lambda backend: backend.get_version())
 
     async def get_metrics(self) -> ServerMetrics:
-        """Return the counters summed over all servers; times are those of the first one.
-
-        Raises:
-            OmniError: No server answers.
-        """
+        """Return the counters summed over all servers; times are those of the first one."""
         if self._pool.alone is not None:
             return await self._health_checks.count_requests(self._pool.alone)
         await self._health_checks.ensure_models_known()
@@ -232,11 +218,7 @@ class Fleet:
         return _sum(metrics)
 
     async def requests_of_others(self) -> int | None:
-        """Return the number of other clients' requests on the servers; None if no server reports it.
-
-        Raises:
-            OmniError: No server answers.
-        """
+        """Return the number of other clients' requests on the servers; None if no server reports it."""
         await self.get_metrics()
         counts = [member.others for member in self._pool.members if member.others is not None]
         return sum(counts) if counts else None

@@ -21,10 +21,7 @@ class ServerPool:
 
     `learned` returns the service rates measured before; `parallel` requests run at the same time on each
     server, None to find it out; `ceiling` is the maximum at once, None for none. `wanted` is the model that
-    was last asked for.
-
-    Raises:
-        InvalidRequest: There is no server, or an address is given twice.
+    was last asked for. Servers that cannot be used together are an `InvalidRequest`.
     """
 
     def __init__(
@@ -68,11 +65,7 @@ class ServerPool:
             member.limit.ceiling = ceiling
 
     def admit(self, backend: Backend) -> Server:
-        """Add a server.
-
-        Raises:
-            InvalidRequest: The pool already has it.
-        """
+        """Add a server; one that the pool already has is an `InvalidRequest`."""
         if any(member.url == backend.base_url for member in self.members):
             raise wrong_servers(f"{backend.base_url} is given twice.", backend.base_url)
         member = Server(backend, parallel=self.parallel, ceiling=self._ceiling)
@@ -80,11 +73,7 @@ class ServerPool:
         return member
 
     def dismiss(self, url: str) -> Server:
-        """Remove a server.
-
-        Raises:
-            InvalidRequest: The pool does not have it, or it is the last one.
-        """
+        """Remove a server; one that the pool does not have, or its last one, is an `InvalidRequest`."""
         member = next((each for each in self.members if each.url == url), None)
         if member is None or len(self.members) == 1:
             what = "is not a server of this studio" if member is None else "is the last server"

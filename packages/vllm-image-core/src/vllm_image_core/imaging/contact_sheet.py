@@ -30,11 +30,7 @@ _ENLARGED_TO: Final = 256
 
 
 def check_count(pictures: Sequence[object], *, expected: int | None = None) -> None:
-    """Check the number of images.
-
-    Raises:
-        InvalidRequest: There are none, more than 256, or not as many as expected.
-    """
+    """Refuse none, more than 256, or not as many images as expected."""
     count = len(pictures)
     checks.check_integer("pictures", count, 1, MAX_PICTURES, allowed=f"1 to {MAX_PICTURES} images")
     if expected is not None and count != expected:
@@ -164,11 +160,7 @@ def _layout(columns: int, count: int, *, shape: CellShape, side: int, caption_li
 
 
 class ContactSheet:
-    """A sheet of images that are decoded once and drawn at any size up to the first.
-
-    Raises:
-        InvalidRequest: There are no images, too many, or not as many captions as images.
-    """
+    """A sheet of images that are decoded once and drawn at any size up to the first."""
 
     def __init__(
         self,

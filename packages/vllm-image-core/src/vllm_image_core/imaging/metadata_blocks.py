@@ -30,10 +30,7 @@ def build_blocks(texts: Mapping[str, str], *, replaced: Blocks, alone: bool = Fa
     """Build the blocks that hold these texts; None if no text needs one.
 
     A text is "parameters", which becomes EXIF's UserComment, or an XMP packet. The orientation of a replaced
-    EXIF is kept; `alone` replaces all present texts.
-
-    Raises:
-        ValueError: A text has a different keyword.
+    EXIF is kept; `alone` replaces all present texts. Any other keyword is a ValueError.
     """
     if others := sorted(texts.keys() - {KEYWORD, xmp.KEYWORD}):
         raise ValueError(f"{others[0]!r} cannot be stored in EXIF or XMP")

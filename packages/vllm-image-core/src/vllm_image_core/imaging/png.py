@@ -56,11 +56,7 @@ class Chunk:
 
 
 def size(data: bytes) -> Size:
-    """Read the size from the header of a PNG.
-
-    Raises:
-        BadPicture: The header is cut off, or has values that are not allowed in a PNG.
-    """
+    """Read the size from the header of a PNG."""
     try:
         header = png_header(data[:_IHDR_END])
     except DamagedPicture as error:
@@ -73,9 +69,6 @@ def check(data: bytes) -> int:
 
     Every chunk must be there with its checksum, in order, up to IEND, and only spaces and zero bytes may
     follow. The pixels are not decompressed, but there must be enough compressed data for the size.
-
-    Raises:
-        BadPicture: The bytes are not a complete PNG.
     """
     walk = PngWalk()
     try:
@@ -92,11 +85,7 @@ def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -
 
     Text in Latin-1 goes into a tEXt chunk; any other text, and XMP, into an iTXt chunk, as in Pillow. So does
     Latin-1 text that could be read as UTF-8, which many programs write into tEXt. `alone` also removes all
-    other texts and EXIF.
-
-    Raises:
-        ValueError: A keyword is not 1 to 79 printable Latin-1 characters.
-        TextTooLong: A text is longer than 1 MiB.
+    other texts and EXIF. A keyword must have 1 to 79 printable Latin-1 characters, and a text at most 1 MiB.
     """
     view = memoryview(data)
     parts = [view[:_IHDR_END], *(_text_chunk(keyword, text) for keyword, text in texts.items())]

@@ -22,11 +22,7 @@ _GAP: Final = 2.0
 
 
 def thumbnail(picture: Picture, box: Size) -> "Image.Image":
-    """Decode an image in RGB and reduce it to fit a box; transparent parts become white. Never enlarges.
-
-    Raises:
-        BadPicture: The pixels cannot be decoded.
-    """
+    """Decode an image in RGB and reduce it to fit a box; transparent parts become white. Never enlarges."""
     image = _in_eight_bits(picture.upright())
     image.thumbnail((box.width, box.height), reducing_gap=_GAP)
     return _opaque(image)

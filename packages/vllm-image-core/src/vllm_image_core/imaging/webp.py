@@ -36,11 +36,7 @@ def is_webp(data: bytes) -> bool:
 
 
 def size(data: bytes) -> Size:
-    """Read the size from the first chunk of a WebP.
-
-    Raises:
-        BadPicture: The first chunk has no size.
-    """
+    """Read the size from the first chunk of a WebP."""
     kind, content = data[12:16], data[20:30]
     if kind == _CANVAS and len(content) == _CANVAS_BYTES:
         return Size(int.from_bytes(content[4:7], "little") + 1, int.from_bytes(content[7:10], "little") + 1)
@@ -79,11 +75,7 @@ def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -
 
     A simple file gets the canvas chunk with which an extended file begins. "parameters" becomes EXIF's
     UserComment; an XMP packet is written as it is. `alone` also removes all other EXIF and XMP; the
-    orientation is kept.
-
-    Raises:
-        ValueError: A text has a different keyword.
-        BadPicture: There are no chunks.
+    orientation is kept. A text with another keyword is a ValueError.
     """
     chunks = list(_chunks(data))
     if not chunks:

@@ -62,11 +62,7 @@ class _Layout:
 
 
 class XYGrid:
-    """A grid of images that are decoded once and drawn at any size up to the first.
-
-    Raises:
-        InvalidRequest: There are not as many images as pairs of values.
-    """
+    """A grid of images that are decoded once and drawn at any size up to the first."""
 
     def __init__(self, pictures: Sequence[Picture | None], *, x: Axis, y: Axis, longest_side: int) -> None:
         for parameter, axis in (("x", x), ("y", y)):

@@ -96,7 +96,11 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """A database file in one folder of images."""
+    """A database file in one folder of images.
+
+    Its methods raise `DamagedDatabase` if the file is damaged, and `DatabaseUnavailable` if it cannot be
+    used.
+    """
 
     root: Path
     schema: Schema
@@ -107,11 +111,7 @@ class Database:
         return self.root / FOLDER / self.schema.file
 
     def exists(self) -> bool:
-        """Return whether the file exists.
-
-        Raises:
-            DatabaseUnavailable: This cannot be checked, for example because the folder is not accessible.
-        """
+        """Return whether the file exists."""
         try:
             return exists(self.path)
         except OSError as error:
@@ -121,10 +121,7 @@ class Database:
     def open(self) -> "Generator[sqlite3.Connection]":
         """Open a connection for this thread and operation; create the file and its tables if missing.
 
-        Raises:
-            DamagedDatabase: The file is damaged.
-            DatabaseUnavailable: The file cannot be opened, stays locked, belongs to another program, or was
-                written by a newer version.
+        It must not be locked for long, belong to another program, or be from a newer version.
         """
         identity = self._create()
         try:
@@ -137,19 +134,11 @@ class Database:
             raise self._damage("is damaged: its schema is not text", identity) from error
 
     def check_file(self, connection: sqlite3.Connection) -> None:
-        """Check the complete file for damage: a tenth of a second for 100,000 images.
-
-        Raises:
-            DamagedDatabase: The file is damaged.
-        """
+        """Check the complete file for damage: a tenth of a second for 100,000 images."""
         self._check(connection, "PRAGMA quick_check(1)")
 
     def check_each_row(self, connection: sqlite3.Connection) -> None:
-        """Check the file, and each row against each index, which takes ten times as long.
-
-        Raises:
-            DamagedDatabase: The file is damaged.
-        """
+        """Check the file, and each row against each index, which takes ten times as long."""
         self._check(connection, "PRAGMA integrity_check(1)")
 
     def _check(self, connection: sqlite3.Connection, pragma: str) -> None:
@@ -161,9 +150,6 @@ class Database:
         """Rename a damaged file, so that opening creates a new one; skip it if another process already did.
 
         Nothing is deleted, so that data can still be recovered from it. Returns the new path, or None.
-
-        Raises:
-            DatabaseUnavailable: The file cannot be renamed.
         """
         try:
             if self._identity() != identity:
@@ -184,9 +170,6 @@ class Database:
 
         The other file is in the same folder. Returns the new path of the damaged file, or None if another
         process has replaced it already.
-
-        Raises:
-            DatabaseUnavailable: A file cannot be renamed.
         """
         try:
             aside = self._free_name()

@@ -146,7 +146,8 @@ class Folder:
 
         Both times come from the file system, so another host's clock does not matter.
 
-        `like` was created just now. A complete file gets its name if its writer died after reserving it and `finish` is set.
+        `like` was created just now. A complete file gets its name if its writer died after reserving it and
+        `finish` is set.
         """
         latest = self.status(like).st_mtime - _ABANDONED_SECONDS
         entries = list(filter(is_temporary, self.names()))
@@ -232,11 +233,7 @@ def _is_elsewhere(name: str) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Return whether there is a file or a folder at a path.
-
-    Raises:
-        OSError: This cannot be checked, for example because a parent folder is not accessible.
-    """
+    """Return whether there is a file or a folder at a path; an OSError means that nobody can tell."""
     try:
         path.stat()
     except FileNotFoundError:

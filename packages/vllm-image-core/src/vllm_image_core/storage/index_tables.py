@@ -98,8 +98,7 @@ def _row(record: Record) -> tuple[object, ...]:
 def record_of(root: Path, row: tuple[Any, ...]) -> Record:
     """Build the record of an image in a folder from a row of `SELECT`.
 
-    Raises:
-        sqlite3.DatabaseError: The row has values that we never write: the file is damaged.
+    A row with values that we never write means that the file is damaged.
     """
     values = dict(zip(_COLUMNS, row, strict=True))
     if not all(_is_possible(column, value) for column, value in values.items()):

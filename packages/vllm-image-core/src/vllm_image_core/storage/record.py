@@ -147,9 +147,6 @@ def read_record(folder: Folder, name: str) -> Record | None:
     """Read the record of a file in an open folder; None if it is not an image, or is a link.
 
     Reads only what is needed, and does not decode pixels.
-
-    Raises:
-        OSError: The file cannot be read.
     """
     with folder.reading(name) as file:
         if file is None:

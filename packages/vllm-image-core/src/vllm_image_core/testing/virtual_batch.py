@@ -45,11 +45,7 @@ class VirtualBatch:
         self._open: dict[asyncio.Task[ImageGenerationReply], tuple[int, ImageGenerationRequest]] = {}
 
     async def run(self, requests: Iterable[ImageGenerationRequest]) -> "VirtualBatch":
-        """Send all requests, and return the batch when each has ended.
-
-        Raises:
-            AssertionError: A request ended twice.
-        """
+        """Send all requests, and return the batch when each has ended."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         self._waiting = [*enumerate(requests)][::-1]

@@ -69,11 +69,7 @@ class ConnectionSettings:
         clock: Callable[[], float],
         jitter: Callable[[], float],
     ) -> Self:
-        """Check a client's arguments and return them as settings.
-
-        Raises:
-            InvalidParameter: One of them cannot be used.
-        """
+        """Check a client's arguments and return them as settings."""
         return cls(
             base_url=base_url_of(base_url),
             key=_check_key(as_secret(api_key)),

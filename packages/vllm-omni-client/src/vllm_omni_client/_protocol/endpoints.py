@@ -263,11 +263,7 @@ def _file_decoder(request: ImageGenerationRequest) -> Callable[[bytes], ImageGen
 def _drop_damaged(
     reply: ImageGenerationReply, request: ImageGenerationRequest | ImageEditRequest
 ) -> ImageGenerationReply:
-    """Return the reply without its damaged images: the complete ones were paid for.
-
-    Raises:
-        DamagedPicture: Every image is damaged.
-    """
+    """Return the reply without its damaged images: the complete ones were paid for."""
     damage: dict[int, DamagedPicture] = {}
     for number, image in enumerate(reply.data):
         try:
