@@ -148,13 +148,12 @@ class Fleet:
             OmniError: The server's own error; with several servers, the last one's when none is left.
             PoisonRequest: Engines died on it twice.
         """
-        work = self._cost(request) if cost is None else cost
         return await self._generate(
             request,
             lambda backend, sent: backend.generate_image(sent),
-            work,
+            cost,
             low_priority=low_priority,
-            budget=budget or GenerationBudget(),
+            budget=budget,
         )
 
     async def edit_image(
@@ -174,10 +173,7 @@ class Fleet:
         def send(backend: ImageBackend, sent: ImageEditRequest) -> Awaitable[ImageGenerationReply]:
             return backend.edit_image(sent, image, mask_image=mask_image, reference_image=reference_image)
 
-        work = self._cost(request) if cost is None else cost
-        return await self._generate(
-            request, send, work, low_priority=low_priority, budget=budget or GenerationBudget()
-        )
+        return await self._generate(request, send, cost, low_priority=low_priority, budget=budget)
 
     async def get_models(self) -> ModelList:
         """Return the model names of the first server that answers."""
@@ -241,11 +237,14 @@ class Fleet:
         self,
         request: R,
         call: Callable[[ImageBackend, R], Awaitable[ImageGenerationReply]],
-        work: float,
+        cost: float | None,
         *,
         low_priority: bool,
-        budget: GenerationBudget,
+        budget: GenerationBudget | None,
     ) -> ImageGenerationReply:
+        work = self._cost(request) if cost is None else cost
+        budget = budget or GenerationBudget()
+
         async def spend(backend: Backend, sent: R) -> ImageGenerationReply:
             return await _spend(budget, backend, lambda one: call(one, sent), self._clock)
 
@@ -354,16 +353,9 @@ def _with_server(
 
 
 def _sum(metrics: Sequence[ServerMetrics]) -> ServerMetrics:
-    def total(name: str) -> int | None:
+    totals: dict[str, int | None] = {}
+    for name in ("requests_running", "requests_waiting", "requests_succeeded", "requests_failed", "images"):
         counts = [count for each in metrics if (count := getattr(each, name)) is not None]
-        return sum(counts) if counts else None
-
-    return replace(
-        metrics[0],
-        requests_running=total("requests_running"),
-        requests_waiting=total("requests_waiting"),
-        requests_succeeded=total("requests_succeeded"),
-        requests_failed=total("requests_failed"),
-        images=total("images"),
-        peak_memory_mb=max((each.peak_memory_mb for each in metrics if each.peak_memory_mb), default=None),
-    )
+        totals[name] = sum(counts) if counts else None
+    peak = max((each.peak_memory_mb for each in metrics if each.peak_memory_mb), default=None)
+    return replace(metrics[0], peak_memory_mb=peak, **totals)

@@ -2,9 +2,9 @@
 
 import codecs
 
-from vllm_omni_client.imaging import PictureFormat
+from vllm_omni_client.imaging import SIGNATURE, PictureFormat
 
-from vllm_image_core.imaging import jpeg, png, webp
+from vllm_image_core.imaging import jpeg, webp
 from vllm_image_core.text import one_line
 
 _OTHERS = {
@@ -24,7 +24,7 @@ _SHOWN_CHARACTERS = 80
 
 def picture_format(data: bytes) -> PictureFormat | None:
     """Return the format that the first bytes show; None if they are not those of a PNG, JPEG or WebP."""
-    if data.startswith(png.SIGNATURE):
+    if data.startswith(SIGNATURE):
         return "png"
     if data.startswith(jpeg.SIGNATURE):
         return "jpeg"
