@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -39,14 +38,6 @@ def requests(count: int) -> list[ImageRequest]:
     return [ImageRequest(prompt=f"fox {number}", width=64, height=64) for number in range(count)]
 
 
-def studio_of(server: "BatchServer", folder: Path, *, outage_timeout: float = 600.0) -> Studio:
-    """A studio that looks often at what is away."""
-    studio = Studio(server, output_dir=folder, outage_timeout=outage_timeout)
-    batches = studio._batches
-    batches._context = replace(batches._context, probe_seconds=0.02, folder_check_seconds=0.02)
-    return studio
-
-
 async def paused(batch: ImageBatch) -> str:
     """Wait until a batch waits, and tell why."""
     heard: asyncio.Queue[str] = asyncio.Queue()
@@ -75,7 +66,7 @@ async def test_a_server_that_is_away_for_a_while_fails_no_request(
     away = True
     batch_server.fails = lambda _prompt, _times: error() if away else None
     batch_server.healthy = False
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(8), max_concurrent=2)
         reason = await paused(batch)
         while batch_server.asked < 3:  # noqa: ASYNC110 - nothing tells of a question but the count
@@ -96,7 +87,7 @@ async def test_after_an_outage_one_request_is_tried_before_all_others(
         return unreachable() if len(batch_server.sent) <= 12 else None
 
     batch_server.fails = away
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(4), max_concurrent=4)
         assert await read(batch) == ["done"] * 4
     assert len(batch_server.sent) == 4 + 8 + 4
@@ -110,7 +101,7 @@ async def test_a_batch_whose_patience_is_over_is_stopped_with_the_cause_and_can_
     batch_server.healthy = False
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        studio_of(batch_server, tmp_path, outage_timeout=0.2) as studio,
+        batch_server.studio(tmp_path, outage_timeout=0.2) as studio,
     ):
         batch = await studio.batch(requests(3), max_concurrent=1)
         assert await read(batch) == ["done"]
@@ -131,7 +122,7 @@ async def test_a_request_on_which_the_engine_dies_twice_is_set_aside_and_the_oth
     batch_server.fails = lambda prompt, _times: (
         EngineDead("EngineDeadError", status=500) if prompt == "fox 2" else None
     )
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(6), max_concurrent=3)
         assert await read(batch) == ["done", "done", "EngineDead", "done", "done", "done"]
         notes = batch.errors[2].__notes__
@@ -142,7 +133,7 @@ async def test_a_request_on_which_the_engine_dies_twice_is_set_aside_and_the_oth
 async def test_requests_that_were_only_beside_it_when_the_engine_died_are_not_blamed(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch_server.gate.clear()
         batch_server.fails = lambda prompt, times: (
             EngineDead("EngineDeadError", status=500) if times == 0 or prompt == "fox 0" else None
@@ -162,7 +153,7 @@ async def test_a_connection_that_breaks_while_the_server_is_well_is_tried_once_m
     batch_server.fails = lambda prompt, times: (
         ConnectionLost("reset") if times < {"fox 0": 1, "fox 1": 9}.get(prompt, 0) else None
     )
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(3), max_concurrent=1)
         assert await read(batch) == ["done", "ConnectionLost", "done"]
     assert [batch_server.sent.count(f"fox {number}") for number in range(3)] == [2, 2, 1]
@@ -172,7 +163,7 @@ async def test_five_failures_of_one_kind_in_a_row_stop_the_batch_with_the_cause(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.fails = lambda _prompt, _times: BadReply("junk")
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(20), max_concurrent=1)
         assert await read(batch) == ["BadReply"] * 5
         found = await studio.find_batch(batch.id)
@@ -192,7 +183,7 @@ async def test_failures_of_different_kinds_or_with_a_success_between_them_stop_n
 ) -> None:
     kinds = [BadReply("junk"), OutOfGpuMemory("out of memory", status=500), None, BadReply("junk")]
     batch_server.fails = lambda prompt, _times: kinds[int(prompt.split()[1]) % 4]
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(24), max_concurrent=1)
         assert len(await read(batch)) == 24
         assert (batch.progress.done, batch.progress.failed) == (6, 18)
@@ -207,7 +198,7 @@ async def test_a_disk_that_is_full_stops_the_sending_until_there_is_room(
         return SimpleNamespace(free=free)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch_server.gate.clear()
         batch = await studio.batch(requests(6), max_concurrent=2)
         await batch_server.came(2)
@@ -223,7 +214,7 @@ async def test_a_disk_that_is_full_stops_the_sending_until_there_is_room(
 async def test_a_picture_that_the_folder_does_not_take_is_kept_until_it_does(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         store = studio._library._store
         save, full = store.save, True
 
@@ -265,7 +256,7 @@ async def test_a_folder_that_vanishes_is_waited_for_and_nothing_that_is_paid_for
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     folder, elsewhere = tmp_path / "pictures", tmp_path / "elsewhere"
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, folder) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(folder) as studio:
         batch_server.gate.clear()
         batch = await studio.batch(requests(5), max_concurrent=2)
         await batch_server.came(2)
@@ -284,7 +275,7 @@ async def test_a_folder_that_was_removed_and_made_anew_gets_its_journal_back(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     folder = tmp_path / "pictures"
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, folder) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(folder) as studio:
         batch_server.gate.clear()
         batch = await studio.batch(requests(5), max_concurrent=2)
         await batch_server.came(2)

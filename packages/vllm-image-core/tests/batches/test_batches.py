@@ -69,13 +69,6 @@ def requests(count: int) -> list[ImageRequest]:
     return [ImageRequest(prompt=f"fox {number}", width=64, height=64) for number in range(count)]
 
 
-def studio_of(server: "BatchServer", folder: Path, *, stale_seconds: float = 15.0) -> Studio:
-    studio = Studio(server, output_dir=folder)
-    batches = studio._batches
-    batches._context = replace(batches._context, heartbeat_seconds=0.2, stale_seconds=stale_seconds)
-    return studio
-
-
 async def killed(studio: Studio) -> None:
     """Leave a studio's batches as `kill -9` does: the lease is not given back, and its process is dead."""
     for batch in studio._batches._batches.values():
@@ -106,7 +99,7 @@ def forgotten(folder: Path, *positions: int) -> None:
 
 
 async def test_a_batch_goes_on_when_nobody_reads_it(batch_server: "BatchServer", tmp_path: Path) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(5))
         assert await batch.wait()
         assert batch.progress == Progress(total=5, waiting=0, running=0, done=5, failed=0, cancelled=0)
@@ -116,7 +109,7 @@ async def test_a_batch_goes_on_when_nobody_reads_it(batch_server: "BatchServer",
 async def test_nothing_happens_before_a_batch_is_awaited_entered_or_read(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path / "new") as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path / "new") as studio:
         batch = studio.batch(requests(2))
         assert (batch.over, batch.requests, batch.at_once) == (False, (), 0)
         assert not (tmp_path / "new").exists()
@@ -127,7 +120,7 @@ async def test_the_requests_are_in_the_journal_before_the_first_is_sent(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.gate.clear()
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(3))
         assert batch_server.sent == []
         found = await studio.find_batch(batch.id)
@@ -139,7 +132,7 @@ async def test_the_requests_are_in_the_journal_before_the_first_is_sent(
 async def test_a_picture_tells_its_batch_and_its_position(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(3))
         await batch.wait()
     told = [facts_in(path.read_bytes()) for path in tmp_path.glob("*.png")]
@@ -150,7 +143,7 @@ async def test_p03_what_is_done_is_not_made_again_and_seeds_stay(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
-        studio = studio_of(batch_server, tmp_path)
+        studio = batch_server.studio(tmp_path)
         batch = await studio.batch(requests(6), max_concurrent=2)
         async for outcome in batch:
             if outcome.index >= 2:
@@ -160,7 +153,7 @@ async def test_p03_what_is_done_is_not_made_again_and_seeds_stay(
         await killed(studio)
         batch_server.gate.set()
         done, sent = set(batch.images), list(batch_server.sent)
-        other = studio_of(batch_server, tmp_path)
+        other = batch_server.studio(tmp_path)
         again = await other.resume(batch.id)
         assert {outcome.index async for outcome in again} == set(range(6)) - done
         assert (await other.find_batch(batch.id)).state == "done"
@@ -175,12 +168,12 @@ async def test_p03_a_picture_that_the_journal_does_not_know_is_found_in_the_fold
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             batch = await studio.batch(requests(4))
             await batch.wait()
         forgotten(tmp_path, 1, 2)
         (tmp_path / ".vllm-image" / "index.sqlite3").unlink()
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             again = await studio.resume(batch.id)
             outcomes = [outcome async for outcome in again]
             assert [outcome.index for outcome in outcomes] == [1, 2]
@@ -193,7 +186,7 @@ async def test_p03_a_picture_that_the_journal_does_not_know_is_found_in_the_fold
 async def test_a_picture_that_is_not_whole_any_more_is_made_again(
     batch_server: "BatchServer", tmp_path: Path, harm: str
 ) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(3))
         await batch.wait()
         lost = batch.images[1].path
@@ -207,7 +200,7 @@ async def test_equal_requests_that_are_made_anew_are_told_apart_by_their_positio
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     same = [ImageRequest(prompt="a fox", width=64, height=64, seed=7)] * 3
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(same, fresh=True, max_concurrent=1)
         await batch.wait()
         await batch.close()
@@ -223,10 +216,10 @@ async def test_a_batch_of_a_closed_studio_is_interrupted_and_can_be_resumed(
 ) -> None:
     batch_server.gate.clear()
     async with asyncio.timeout(DEADLINE_SECONDS):
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             batch = await studio.batch(requests(3))
             await batch_server.came(1)
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             found = await studio.find_batch(batch.id)
             assert (found.state, found.waiting, found.owner) == ("interrupted", 3, None)
             batch_server.gate.set()
@@ -237,7 +230,7 @@ async def test_a_batch_of_a_closed_studio_is_interrupted_and_can_be_resumed(
 async def test_a_batch_that_is_closed_at_its_last_picture_is_told_as_done(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(2))
         async for _ in batch:
             if batch.progress.done == 2:
@@ -250,7 +243,7 @@ async def test_a_lease_that_was_given_back_is_not_taken_for_a_lost_one(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     close, names = JournalWriter.aclose, list[str]()
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
 
         async def closed_late(writer: JournalWriter) -> None:
             owner = "here"
@@ -276,7 +269,7 @@ async def test_requests_of_an_iterator_are_recorded_ahead_and_the_first_is_sent_
         for request in requests(4)[1:]:
             yield request
 
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = studio.batch(slow())
         outcomes = aiter(batch)
         assert (await anext(outcomes)).index == 0
@@ -290,7 +283,7 @@ async def test_a_request_of_an_iterator_that_does_not_fit_fails_alone(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     some = [requests(1)[0], ImageRequest(prompt="", width=64), *requests(3)[1:]]
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = studio.batch(iter(some))
         outcomes = {outcome.index: outcome async for outcome in batch}
     assert [isinstance(outcomes[index], Done) for index in range(4)] == [True, False, True, True]
@@ -306,7 +299,7 @@ async def test_an_error_of_the_iterator_ends_the_batch_and_is_raised_to_its_read
         yield requests(1)[0]
         raise ZeroDivisionError("a bug of the caller")
 
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = studio.batch(some())
         with pytest.raises(ZeroDivisionError, match="a bug of the caller"):
             _ = [outcome async for outcome in batch]
@@ -317,7 +310,7 @@ async def test_a_reader_who_is_behind_gets_every_outcome_with_its_picture(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.fails = lambda prompt, _: BadReply("junk") if prompt == "fox 3" else None
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(30), max_concurrent=1)
         await batch.wait()
         outcomes = [outcome async for outcome in batch]
@@ -334,10 +327,10 @@ async def test_a_reader_who_is_behind_gets_every_outcome_with_its_picture(
 async def test_results_come_in_the_order_of_the_requests_also_after_a_resumption(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = studio.batch(requests(9), max_concurrent=4)
         assert [outcome.index async for outcome in batch.results()] == list(range(9))
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         again = studio.resume(batch.id)
         results = [outcome async for outcome in again.results()]
         assert [outcome.index for outcome in results if isinstance(outcome, Done)] == list(range(9))
@@ -346,7 +339,7 @@ async def test_results_come_in_the_order_of_the_requests_also_after_a_resumption
 async def test_a_picture_that_was_removed_since_is_told_when_it_is_read(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(20), max_concurrent=1)
         await batch.wait()
         batch.images[0].path.unlink()
@@ -360,7 +353,7 @@ async def test_failed_requests_are_made_once_more_when_that_is_asked_for(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.fails = lambda prompt, times: BadReply("junk") if prompt == "fox 1" and times < 1 else None
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(3), max_concurrent=1)
         await batch.wait()
         assert (batch.progress.done, batch.progress.failed) == (2, 1)
@@ -375,7 +368,7 @@ async def test_failed_requests_of_a_running_batch_are_made_once_more_in_it(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.fails = lambda prompt, times: BadReply("junk") if prompt == "fox 0" and times < 1 else None
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(3), max_concurrent=1)
         outcomes = aiter(batch)
         assert isinstance(await anext(outcomes), Failed)
@@ -389,7 +382,7 @@ async def test_failed_requests_of_a_running_batch_are_made_once_more_in_it(
 
 async def test_events_tell_each_step_in_its_order(batch_server: "BatchServer", tmp_path: Path) -> None:
     batch_server.fails = lambda prompt, _: BadReply("junk") if prompt == "fox 1" else None
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = studio.batch(requests(2), max_concurrent=1)
         events = batch.events()
         await batch
@@ -423,11 +416,11 @@ async def test_the_newest_batches_are_listed_first_whoever_made_them(
 ) -> None:
     names: list[str] = []
     for count in (1, 2, 3):
-        async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
             batch = await studio.batch(requests(count))
             await batch.wait()
             names.append(batch.id)
-    async with studio_of(batch_server, tmp_path) as studio:
+    async with batch_server.studio(tmp_path) as studio:
         listed = await studio.batches(limit=2)
         assert [(each.id, each.state, each.total) for each in listed] == [
             (names[2], "done", 3),
@@ -443,7 +436,7 @@ async def test_the_newest_batches_are_listed_first_whoever_made_them(
 async def test_p04_an_unknown_id_is_refused_and_makes_nothing(
     batch_server: "BatchServer", tmp_path: Path, name: str
 ) -> None:
-    async with studio_of(batch_server, tmp_path / "new") as studio:
+    async with batch_server.studio(tmp_path / "new") as studio:
         for refused in (studio.find_batch(name), studio.cancel_batch(name), _begun(studio, name)):
             with pytest.raises(UnknownBatch):
                 await refused
@@ -459,7 +452,7 @@ async def _begun(studio: Studio, name: str) -> None:
 async def test_p04_each_request_ends_in_one_state_whenever_the_cancel_comes(
     batch_server: "BatchServer", tmp_path: Path, moment: str
 ) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = studio.batch(requests(4), max_concurrent=2)
         if moment == "before":
             await batch.cancel()
@@ -488,7 +481,7 @@ async def test_p04_each_request_ends_in_one_state_whenever_the_cancel_comes(
 async def test_p04_a_picture_that_is_being_saved_when_the_cancel_comes_is_done(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         saving, loop, save = asyncio.Event(), asyncio.get_running_loop(), studio._library._store.save
 
         def told_save(*values: object, **options: object) -> Path:
@@ -508,11 +501,11 @@ async def test_p04_a_picture_that_is_being_saved_when_the_cancel_comes_is_done(
 
 async def test_p04_a_cancelled_batch_is_over_for_good(batch_server: "BatchServer", tmp_path: Path) -> None:
     batch_server.gate.clear()
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(3))
         await batch.cancel()
     batch_server.gate.set()
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         again = await studio.resume(batch.id)
         assert [outcome async for outcome in again] == []
         assert (again.over, again.cancelled, again.progress.cancelled) == (True, True, 3)
@@ -525,8 +518,8 @@ async def test_a_batch_is_cancelled_across_studios_by_its_id(
     batch_server.gate.clear()
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        studio_of(batch_server, tmp_path) as mine,
-        studio_of(batch_server, tmp_path) as other,
+        batch_server.studio(tmp_path) as mine,
+        batch_server.studio(tmp_path) as other,
     ):
         batch = await mine.batch(requests(3), max_concurrent=2)
         await batch_server.came(2)
@@ -540,9 +533,9 @@ async def test_an_abandoned_batch_is_cancelled_without_its_process(
 ) -> None:
     batch_server.gate.clear()
     async with asyncio.timeout(DEADLINE_SECONDS):
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             batch = await studio.batch(requests(3))
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             found = await studio.cancel_batch(batch.id)
             assert (found.state, found.cancelled) == ("cancelled", 3)
 
@@ -555,7 +548,7 @@ async def test_p07_a_clock_that_goes_back_changes_neither_order_nor_ids(
     for hour in range(3):
         back = (wall - timedelta(hours=hour)).timestamp()
         monkeypatch.setattr("vllm_image_core.batches.lease.time.time", lambda back=back: back)
-        async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
             batch = await studio.batch(requests(2))
             await batch.wait()
             names.append(batch.id)
@@ -566,7 +559,7 @@ async def test_p07_a_clock_that_goes_back_changes_neither_order_nor_ids(
 async def test_p08_a_batch_that_came_here_by_a_fork_says_so(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = studio.batch(requests(1))
         batch._process = os.getpid() + 1
         with pytest.raises(BatchMoved, match="another process"):
@@ -576,7 +569,7 @@ async def test_p08_a_batch_that_came_here_by_a_fork_says_so(
 def test_p08_a_batch_of_another_event_loop_says_so_and_can_be_resumed_by_its_id(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    kept = studio_of(batch_server, tmp_path, stale_seconds=1.0)
+    kept = batch_server.studio(tmp_path, stale_seconds=1.0)
 
     async def begin() -> ImageBatch:
         async with asyncio.timeout(DEADLINE_SECONDS):
@@ -585,7 +578,7 @@ def test_p08_a_batch_of_another_event_loop_says_so_and_can_be_resumed_by_its_id(
     async def go_on(batch: ImageBatch) -> int:
         with pytest.raises(BatchMoved, match="another event loop"):
             await batch
-        async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
             again = await studio.resume(batch.id)
             await again.wait()
             return again.progress.done
@@ -599,7 +592,7 @@ async def test_p09_a_cancellation_inside_of_a_save_leaves_no_half_file_and_loses
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     for _ in range(5):
-        async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
             batch = await studio.batch(requests(4), max_concurrent=4)
             await anext(aiter(batch))
             await batch.close()
@@ -618,7 +611,7 @@ async def test_p10_a_listener_that_raises_is_counted_and_harms_nothing(
         heard.append(event.kind)
         raise ZeroDivisionError("a listener's own")
 
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = studio.batch(requests(2))
         batch.listen(fails)
         await batch
@@ -638,7 +631,7 @@ async def test_p11_a_second_process_on_one_batch_is_told_who_works_on_it(
     try:
         assert child.stdout is not None
         assert await asyncio.to_thread(child.stdout.readline) == "held\n"
-        async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+        async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
             with pytest.raises(BatchInUse) as caught:
                 await studio.resume("batch_theirs")
             assert caught.value.pid == child.pid
@@ -656,13 +649,13 @@ async def test_p11_an_owner_elsewhere_whose_counter_stands_still_is_taken_over(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             batch = await studio.batch(requests(2))
             await batch.wait()
         forgotten(tmp_path, 0, 1)
         with Database(tmp_path, JOURNAL).open() as connection:
             connection.execute("UPDATE batch SET owner = 'gone', place = 'elsewhere', state = 'open'")
-        async with studio_of(batch_server, tmp_path, stale_seconds=0.5) as studio:
+        async with batch_server.studio(tmp_path, stale_seconds=0.5) as studio:
             again = await studio.resume(batch.id)
             assert len([outcome async for outcome in again]) == 2
 
@@ -671,7 +664,7 @@ async def test_p11_an_owner_that_was_taken_over_stops_and_writes_nothing_more(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.gate.clear()
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(2))
         await batch_server.came(1)
         with Database(tmp_path, JOURNAL).open() as connection:
@@ -691,7 +684,7 @@ async def test_p12_memory_descriptors_and_tasks_stay_as_they_are_however_many_pi
         gc.collect()
         return tracemalloc.get_traced_memory()[0], count, len(asyncio.all_tasks())
 
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = studio.batch(iter(requests(300)), max_concurrent=2)
         seen: list[tuple[int, int, int]] = []
         tracemalloc.start()
@@ -715,7 +708,7 @@ async def test_p12_memory_descriptors_and_tasks_stay_as_they_are_however_many_pi
 async def _journal_of(server: "BatchServer", folder: Path, batches: int) -> list[str]:
     names: list[str] = []
     for _ in range(batches):
-        async with asyncio.timeout(DEADLINE_SECONDS), studio_of(server, folder) as studio:
+        async with asyncio.timeout(DEADLINE_SECONDS), server.studio(folder) as studio:
             batch = await studio.batch(requests(20))
             await batch.wait()
             names.append(batch.id)
@@ -752,7 +745,7 @@ async def test_p13_a_damaged_journal_is_kept_beside_the_one_that_was_saved_from_
     whole = path.read_bytes()
     damaged = whole[: len(whole) // 2]
     path.write_bytes(damaged)
-    async with studio_of(batch_server, tmp_path) as studio:
+    async with batch_server.studio(tmp_path) as studio:
         assert {each.id for each in await studio.batches()} <= {name}
     assert path.with_name("batches.damaged-1.sqlite3").read_bytes() == damaged
     assert not list(path.parent.glob("*salvaged*"))
@@ -768,7 +761,7 @@ async def test_p14_an_older_journal_is_brought_up_to_date_and_a_newer_one_refuse
     with Database(tmp_path, later).open() as connection:
         assert connection.execute("SELECT id, stars FROM batch").fetchall() == [(name, None)]
     before = Journal(tmp_path).path.read_bytes()
-    async with studio_of(batch_server, tmp_path) as studio:
+    async with batch_server.studio(tmp_path) as studio:
         with pytest.raises(JournalUnavailable, match="is 3, while this one supports 2"):
             await studio.batches()
         with pytest.raises(JournalUnavailable, match="newer version"):
@@ -784,7 +777,7 @@ def test_numbers_of_states_in_journals_never_change_their_meaning() -> None:
 async def test_what_no_requests_come_from_is_refused_before_anything_is_recorded(
     batch_server: "BatchServer", tmp_path: Path, no_source: object
 ) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         with pytest.raises(InvalidRequest, match=r"^A batch takes a list or an iterator of ImageRequest"):
             await studio.batch(no_source)  # type: ignore[arg-type]  # that is the fault
         assert await studio.batches() == ()
@@ -794,7 +787,7 @@ async def test_a_list_with_something_else_than_requests_is_refused_with_its_posi
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     mixed = [*requests(2), "a fox"]
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         with pytest.raises(InvalidRequest, match=r"^Entry 2 of the batch, counted from 0, is 'a fox'"):
             await studio.batch(mixed)  # type: ignore[arg-type]  # that is the fault
         assert await studio.batches() == ()
@@ -804,7 +797,7 @@ async def test_an_iterator_of_something_else_stops_the_batch_and_what_came_befor
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     mixed = [*requests(2), {"prompt": "a fox"}]
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(iter(mixed))  # type: ignore[arg-type]  # that is the fault
         with pytest.raises(InvalidRequest, match=r"^Entry 2 of the batch, counted from 0, is a dict"):
             [outcome async for outcome in batch]
@@ -817,7 +810,7 @@ async def test_a_studio_that_is_closed_begins_no_batch_and_fails_no_request(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
-        studio = studio_of(batch_server, tmp_path)
+        studio = batch_server.studio(tmp_path)
         batch = await studio.batch(requests(1))
         await batch.wait()
         await studio.aclose()
@@ -852,11 +845,11 @@ async def test_a_batch_that_goes_on_knows_its_end_before_its_first_picture(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             batch_server.gate.clear()
             batch = await studio.batch(requests(600))
             whole = batch.eta.seconds
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             await studio.model()
             again = await studio.resume(batch.id)
             left = again.eta.seconds
@@ -875,7 +868,7 @@ async def test_a_batch_that_is_cancelled_while_it_begins_is_given_back(
         counting.set()
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = studio.batch(requests(2))
         if resumed:
             await batch
@@ -898,7 +891,7 @@ async def test_a_damaged_journal_is_told_when_it_is_set_aside(
 ) -> None:
     await _journal_of(batch_server, tmp_path, 1)
     (tmp_path / ".vllm-image" / "batches.sqlite3").write_bytes(b"no database" * 100)
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         assert await studio.batches() == ()
     assert "It was set aside, and what can still be read of it is recovered." in caplog.text
 
@@ -906,7 +899,7 @@ async def test_a_damaged_journal_is_told_when_it_is_set_aside(
 async def test_reading_events_begins_a_batch_that_nobody_has_begun(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         heard = [event.kind async for event in studio.batch(requests(1)).events()]
         assert heard == ["queued", "started", "done", "ended"]
         with pytest.raises(InvalidRequest):
@@ -916,7 +909,7 @@ async def test_reading_events_begins_a_batch_that_nobody_has_begun(
 async def test_the_events_of_a_batch_that_is_over_end_at_once(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(1))
         await batch.wait()
         assert [event async for event in batch.events()] == []
@@ -925,7 +918,7 @@ async def test_the_events_of_a_batch_that_is_over_end_at_once(
         await left.cancel()
         assert [event async for event in left.events()] == []
         name = left.id
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         assert [event.kind async for event in studio.resume(name).events()] == ["ended"]
 
 
@@ -940,7 +933,7 @@ def _leaves(path: Path, table: str) -> list[int]:
 
 async def _half_done(server: "BatchServer", folder: Path) -> str:
     """A batch of 30 long requests, of which some are made."""
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(server, folder) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), server.studio(folder) as studio:
         wanted = [replace(each, negative_prompt="blurred " * 100) for each in requests(30)]
         batch = await studio.batch(wanted, max_concurrent=1)
         await server.came(8)
@@ -959,7 +952,7 @@ async def test_a_batch_whose_journal_lost_a_page_ends_and_counts_each_request_on
     place = _leaves(path, table)[-1 if table == "item" else 0]
     content[place : place + 4096] = bytes(4096)
     path.write_bytes(content)
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.resume(name)
         await batch.wait()
         assert batch.progress.total == 30
@@ -976,7 +969,7 @@ async def test_a_batch_whose_journal_lost_a_page_ends_and_counts_each_request_on
         assert found.state == "done"
     assert len(batch_server.sent) == len(set(batch_server.sent)) == batch.progress.done
     assert (path.parent / "batches.damaged-1.sqlite3").read_bytes() == content
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         again = await studio.resume(name)
         await again.wait()
         assert again.progress == batch.progress
@@ -998,7 +991,7 @@ async def test_a_request_that_cannot_have_been_written_is_lost_unless_its_pictur
     [name] = await _journal_of(batch_server, tmp_path, 1)
     with Database(tmp_path, JOURNAL).open() as connection:
         connection.execute(damage)
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.resume(name)
         await batch.wait()
         assert (batch.progress.done, batch.progress.total) == (20, 20)
@@ -1029,7 +1022,7 @@ async def test_a_journal_with_values_that_were_never_written_is_repaired_and_the
     [name] = await _journal_of(batch_server, tmp_path, 1)
     with Database(tmp_path, JOURNAL).open() as connection:
         connection.execute(damage)
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         assert [each.id for each in await studio.batches()] == [name]
         batch = await studio.resume(name)
         await batch.wait()
@@ -1050,7 +1043,7 @@ async def test_a_journal_whose_pages_are_exchanged_is_noticed_before_a_batch_goe
         content[first : first + 4096],
     )
     path.write_bytes(content)
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.resume(name)
         await batch.wait()
         assert (batch.progress.done, batch.progress.total) == (30, 30)
@@ -1061,7 +1054,7 @@ async def test_a_batch_at_work_goes_on_with_the_journal_that_another_process_has
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.gate.clear()
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(3), max_concurrent=1)
         await batch_server.came(1)
         status = Journal(tmp_path).path.stat()
@@ -1078,7 +1071,7 @@ async def test_an_unknown_batch_beside_a_damaged_journal_says_where_that_is(
 ) -> None:
     [name] = await _journal_of(batch_server, tmp_path, 1)
     (tmp_path / ".vllm-image" / "batches.sqlite3").write_bytes(b"no database" * 100)
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         with pytest.raises(UnknownBatch) as caught:
             await studio.resume(name)
     assert "batches.damaged-1.sqlite3" in caught.value.__notes__[0]
