@@ -1,6 +1,9 @@
 """Guidance and the negative prompt, in the fields that each model reads."""
 
+import math
+
 import pytest
+from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.requests.image_request import ImageRequest
@@ -25,6 +28,13 @@ def request(**asked: object) -> ImageRequest:
 
 def said(result: ResolvedRequest) -> dict[str, str]:
     return {note.parameter: note.message for note in result.notes}
+
+
+def refused(**asked: object) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        resolved(**asked)
+    assert len(caught.value.message) < 300
+    return caught.value
 
 
 def test_guidance_of_qwen_image_goes_into_true_cfg_scale_beside_a_blank_negative_prompt() -> None:
@@ -125,3 +135,8 @@ def test_a_negative_prompt_without_guidance_is_told_to_have_no_effect(profile: P
 def test_a_blank_negative_prompt_needs_no_note() -> None:
     assert resolved(KLEIN, negative_prompt=" ").notes == ()
     assert resolved(Z_IMAGE, guidance_scale=0, negative_prompt="").notes == ()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "inf"])
+def test_i03_guidance_that_is_no_finite_number_is_refused_first(value: object) -> None:
+    assert refused(guidance_scale=value, prompt="a fox").parameter == "guidance_scale"

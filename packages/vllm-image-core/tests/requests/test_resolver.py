@@ -1,7 +1,10 @@
 """Requests, checked and filled in from a model's profile."""
 
 import itertools
+import json
 import math
+import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from types import SimpleNamespace
@@ -12,6 +15,7 @@ from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
+from vllm_image_core.storage.filename import automatic_stem
 
 REGISTRY = Registry.builtin()
 KLEIN = REGISTRY.find("FLUX.2-klein-4B").profile
@@ -278,3 +282,65 @@ def test_a_format_is_sent_as_the_server_calls_it(asked: str | None, sent: str) -
 def test_a_format_that_no_server_makes_is_refused(value: object) -> None:
     error = refused(output_format=value)
     assert (error.parameter, error.allowed) == ("output_format", "one of png, jpeg, webp")
+
+
+@pytest.mark.parametrize("prompt", ["", "   \n", "x" * 20_001, "x" * 1_000_000], ids=len)
+def test_i01_a_prompt_outside_of_the_limits_is_refused_with_the_limit(prompt: str) -> None:
+    error = refused(prompt=prompt)
+    assert error.allowed in {"text of 1 to 20000 characters", "text of at most 20000 characters"}
+    assert "xxx" not in error.message
+
+
+@pytest.mark.parametrize("prompt", ["x", "x" * 10_000])
+def test_i01_a_prompt_within_the_limits_is_sent_whole(prompt: str) -> None:
+    assert resolved(prompt=prompt).to_wire().prompt == prompt
+
+
+@pytest.mark.parametrize("stray", ["\x00", "\x1b[31m", "\x9b", "\ud800"], ids=ascii)
+def test_i02_a_character_that_is_no_text_is_refused_and_not_repeated(stray: str) -> None:
+    error = refused(prompt=f"a fox{stray}")
+    assert error.message.isprintable()
+    assert f"U+{ord(stray[0]):04X} at 5" in error.message
+
+
+@pytest.mark.parametrize(
+    "prompt", ["cafe\u0301", "a \u202efox\u202c", "\U0001f468\u200d\U0001f469\u200d\U0001f467"]
+)
+def test_i02_unusual_text_reaches_the_model_as_it_was_given_and_never_a_file_name(prompt: str) -> None:
+    assert json.loads(resolved(prompt=prompt).to_wire().to_json())["prompt"] == prompt
+    assert re.fullmatch("[a-z0-9_]+", automatic_stem(prompt, datetime(2026, 2, 18, tzinfo=UTC)))
+
+
+@pytest.mark.parametrize("value", [True, "7", 7.0])
+def test_i04_a_seed_that_only_looks_like_an_integer_is_refused(value: object) -> None:
+    assert refused(seed=value).parameter == "seed"
+
+
+@pytest.mark.parametrize("value", [2**63, 2**70, -(2**63) - 1])
+def test_i05_a_seed_beyond_64_bits_is_refused_with_the_range_that_is_best(value: int) -> None:
+    assert "preferably from 0 to 4294967295" in refused(seed=value).allowed
+
+
+@pytest.mark.parametrize("value", [-(2**63), -1, 0, 2**32, 2**63 - 1])
+def test_i05_every_seed_of_64_bits_is_sent_as_it_is(value: int) -> None:
+    assert resolved(seed=value).to_wire().seed == value
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("num_inference_steps", 0),
+        ("num_inference_steps", 201),
+        ("guidance_scale", -1),
+        ("guidance_scale", 20.1),
+    ],
+)
+def test_i06_what_the_server_would_refuse_is_refused_here_with_the_bounds(
+    parameter: str, value: object
+) -> None:
+    """A number of pictures per request is none of a caller's parameters: one is sent for each picture."""
+    error = refused(**{parameter: value})
+    assert (error.parameter, error.allowed) == (
+        parameter,
+        "an integer from 1 to 200" if parameter == "num_inference_steps" else "a number from 0 to 20",
+    )

@@ -310,3 +310,22 @@ def test_what_is_no_number_of_pixels_is_refused(side: str, value: object) -> Non
         error = refused(**{side: value}, **other)
         assert error.parameter == side
         assert error.allowed == "a positive number of pixels"
+
+
+@pytest.mark.parametrize("ratio", ["0x0", "1024X1024:1", "1e3x1", "1:0"])
+def test_i07_a_ratio_that_is_none_is_refused_with_those_that_are(ratio: str) -> None:
+    assert "16:9 (1024x576)" in refused(aspect_ratio=ratio).allowed
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "next_step"),
+    [
+        (1000, 1024, "Give width=1008."),
+        (1024, 8, "Give height=16."),
+        (10**9, 16, "Give width=99984 and height=16."),
+    ],
+)
+def test_i07_a_size_that_no_model_makes_is_refused_with_the_nearest_legal_one(
+    width: int, height: int, next_step: str
+) -> None:
+    assert refused(width=width, height=height).next_step == next_step
