@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,6 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage import input_store
 from vllm_image_core.storage.database import Database
 from vllm_image_core.storage.input_store import StoredInput, inputs_folder
-from vllm_image_core.studio import Studio
 from vllm_omni_client.errors import BadReply
 
 if TYPE_CHECKING:
@@ -84,13 +82,6 @@ def edit(prompt: str = "night", **values: object) -> EditRequest:
     return EditRequest(**{"prompt": prompt, "images": FOX, "seed": 7, **values})  # type: ignore[arg-type]  # by name
 
 
-def studio_of(server: "BatchServer", folder: Path) -> Studio:
-    studio = Studio(server, output_dir=folder)
-    batches = studio._batches
-    batches._context = replace(batches._context, probe_seconds=0.02, folder_check_seconds=0.02)
-    return studio
-
-
 def copies(folder: Path) -> dict[str, bytes]:
     """Everything in the folder of the copies, by name."""
     return {path.name: path.read_bytes() for path in inputs_folder(folder).iterdir()}
@@ -110,7 +101,7 @@ def aged(folder: Path) -> None:
 async def interrupted(server: "BatchServer", folder: Path, *requests: ImageRequest) -> str:
     """A batch that was recorded, and whose process ended before anything was made."""
     server.gate.clear()
-    async with studio_of(server, folder) as studio:
+    async with server.studio(folder) as studio:
         batch = await studio.batch(requests)
     server.gate.set()
     server.edits.clear()
@@ -142,7 +133,7 @@ async def test_the_same_edits_are_made_by_another_process_after_kill_9(
     for path in given.iterdir():
         path.write_bytes(b"something else now")
 
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, out) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(out) as studio:
         batch = await studio.resume(name)
         outcomes = {outcome.index: outcome async for outcome in batch}
     assert all(isinstance(outcome, Done) for outcome in outcomes.values())
@@ -187,7 +178,7 @@ async def test_a_copy_that_is_not_what_its_name_says_is_written_anew(
     [name] = named(FOX)
     inputs_folder(tmp_path).mkdir(parents=True)
     (inputs_folder(tmp_path) / name).write_bytes(FOX[:-1])
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         await (await studio.batch([edit()])).wait()
     assert copies(tmp_path) == named(FOX)
     assert batch_server.edits[0][1]["image"] == (FOX,)
@@ -196,7 +187,7 @@ async def test_a_copy_that_is_not_what_its_name_says_is_written_anew(
 async def test_requests_hold_no_pictures_in_memory_and_work_again_as_they_are(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch([edit(), ImageRequest(prompt="plain")])
         await batch.wait()
         (first, second) = batch.requests
@@ -212,7 +203,7 @@ async def test_the_same_edit_with_the_same_seed_and_pictures_is_made_once(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     (tmp_path / "another name.png").write_bytes(FOX)
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path / "out") as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path / "out") as studio:
         first = await studio.batch([edit()])
         await first.wait()
         others = [
@@ -235,12 +226,12 @@ async def test_a_failed_edit_is_made_once_more_with_its_pictures_also_after_a_re
 ) -> None:
     batch_server.fails = lambda _prompt, times: BadReply("junk") if times < 1 else None
     async with asyncio.timeout(DEADLINE_SECONDS):
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             batch = await studio.batch([edit(mask=MASK)])
             await batch.wait()
             assert batch.progress.failed == 1
         aged(tmp_path)
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             other = await studio.batch([edit("of another batch", images=OWL)])
             await other.wait()
             again = await studio.resume(batch.id)
@@ -270,7 +261,7 @@ async def test_an_edit_whose_copy_is_not_there_as_it_was_fails_alone_and_is_not_
             copy.symlink_to(tmp_path / "elsewhere.png")
         case _:
             pass
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         again = await studio.resume(name)
         outcomes = {outcome.index: outcome async for outcome in again}
     failed = outcomes[0]
@@ -291,12 +282,12 @@ async def test_edits_of_an_iterator_are_kept_and_one_that_cannot_be_used_fails_a
         yield edit("c", images=OWL)
 
     async with asyncio.timeout(DEADLINE_SECONDS):
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             batch = await studio.batch(some())
             outcomes = {outcome.index: outcome async for outcome in batch}
             assert [isinstance(outcomes[place], Done) for place in range(3)] == [True, False, True]
             assert copies(tmp_path) == named(FOX, OWL)
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             again = await studio.resume(batch.id)
             assert await again.retry_failed() == 1
             await again.wait()
@@ -315,7 +306,7 @@ async def test_a_folder_that_takes_no_copies_is_refused_or_waited_for(
         copy(*given)  # type: ignore[arg-type]  # passed on as they came
 
     monkeypatch.setattr(input_store, "_copy", copied)
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         with pytest.raises(CannotSave, match=r"Cannot store the input images of an edit .*No space left"):
             await studio.batch([edit()])
         assert await studio.batches() == ()
@@ -333,7 +324,7 @@ async def test_more_copies_than_are_kept_are_refused_before_anything_is_sent(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(input_store, "MOST_KEPT_BYTES", len(FOX) + 1)
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         await (await studio.batch([edit("a"), edit("b")])).wait()
         with pytest.raises(InvalidRequest, match="the limit is 0 GiB") as caught:
             await studio.batch([edit("c"), edit("d", images=OWL)])
@@ -351,7 +342,7 @@ async def test_old_copies_are_swept_when_no_batch_needs_them(
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
         waiting = await interrupted(batch_server, tmp_path, edit("waits", images=MASK))
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             await (await studio.batch([edit("done")])).wait()
             assert copies(tmp_path) == named(FOX, MASK)
             aged(tmp_path)
@@ -367,7 +358,7 @@ async def test_old_copies_are_swept_when_no_batch_needs_them(
 async def test_the_copies_of_a_cancelled_batch_are_swept(batch_server: "BatchServer", tmp_path: Path) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
         name = await interrupted(batch_server, tmp_path, edit())
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             await studio.cancel_batch(name)
             aged(tmp_path)
             await (await studio.batch([ImageRequest(prompt="plain")])).wait()
@@ -375,7 +366,7 @@ async def test_the_copies_of_a_cancelled_batch_are_swept(batch_server: "BatchSer
 
 
 async def test_a_copy_that_is_needed_anew_is_young_again(batch_server: "BatchServer", tmp_path: Path) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), studio_of(batch_server, tmp_path) as studio:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         await (await studio.batch([edit("a")])).wait()
         aged(tmp_path)
         await (await studio.batch([edit("b")])).wait()
@@ -389,10 +380,10 @@ async def test_a_picture_of_an_edit_is_read_again_with_its_inputs_and_without_th
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             batch = await studio.batch([edit(strength=0.5)])
             await batch.wait()
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             again = await studio.resume(batch.id)
             [whole] = [outcome async for outcome in again.results()]
             assert isinstance(whole, Done)
@@ -401,7 +392,7 @@ async def test_a_picture_of_an_edit_is_read_again_with_its_inputs_and_without_th
             assert lines["strength"] == "dropped"
         for path in inputs_folder(tmp_path).iterdir():
             path.unlink()
-        async with studio_of(batch_server, tmp_path) as studio:
+        async with batch_server.studio(tmp_path) as studio:
             again = await studio.resume(batch.id)
             [bare] = [outcome async for outcome in again.results()]
     assert isinstance(bare, Done)
@@ -439,7 +430,7 @@ async def test_whatever_a_journal_says_of_an_edit_nothing_else_is_made_of_it(
 ) -> None:
     request = request_from_json(f'{{"prompt": "night", "seed": 1, "inputs": {told}}}', tmp_path)
     assert isinstance(request, EditRequest)
-    async with studio_of(batch_server, tmp_path) as studio:
+    async with batch_server.studio(tmp_path) as studio:
         with pytest.raises(InvalidRequest) as caught:
             await studio.make(request)
     assert caught.value.parameter.startswith("images")
