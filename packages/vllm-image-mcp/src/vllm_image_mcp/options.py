@@ -13,8 +13,6 @@ from pydantic import ValidationError
 
 from vllm_image_mcp.settings import Setting, Settings
 
-__all__ = ["how_to_resume", "with_settings"]
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 

@@ -13,17 +13,6 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from vllm_image_core.text import brief
 
-__all__ = [
-    "clean_folders",
-    "clean_key",
-    "clean_path",
-    "clean_text",
-    "clean_upper",
-    "clean_url",
-    "clean_urls",
-    "none_if_auto",
-]
-
 _QUOTES: Final = "\"'"
 _BRACED: Final = r"\$\{[^}]*\}?|\$\([^)]*\)?|\{\{.*?\}\}"
 _NAMED: Final = r"%[A-Za-z_][\w()]{2,}%|\$env:\w+"

@@ -18,8 +18,6 @@ from vllm_image_mcp.setting_values import (
     none_if_auto,
 )
 
-__all__ = ["LogLevel", "Setting", "Settings"]
-
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
