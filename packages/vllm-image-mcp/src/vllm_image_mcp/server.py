@@ -45,8 +45,6 @@ from vllm_image_mcp.transport.stdio import StdioHost, host_on_stdio
 _AT_THE_END_SECONDS = 1.5
 """How long images in progress may take once the host is gone; hosts kill a server after 2 s."""
 
-__all__ = ["ImageServer", "build_server", "main", "serve"]
-
 _logger = logging.getLogger(__name__)
 
 _INSTRUCTIONS = """\

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from vllm_image_mcp.state import State
     from vllm_image_mcp.transport.stdio import StdioHost
 
-__all__ = ["Shutdown", "shut_down_on_signals"]
-
-
 DRAIN_SECONDS = 10.0
 """How long images in progress may take after the first signal."""
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
     from vllm_image_mcp.state import State
 
-__all__ = ["batch"]
-
 _LINES_NAMED = 10
 """How many line numbers one message lists before it says "and N more"."""
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
     from vllm_image_mcp.state import State
 
-__all__ = ["batches"]
-
 _FIELDS = ("id", "state", "prompt", "total", "waiting", "running", "done", "failed", "cancelled", "reused")
 """The attributes of a summary that ``--json`` prints as they are."""
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
     from vllm_image_mcp.state import State
 
-__all__ = ["cancel"]
-
 
 @click.command()
 @click.argument("batch_id", metavar="ID")

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.settings import Settings
 
-__all__ = ["INTERRUPTED", "run"]
-
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as in shells: 128 plus the signal's number."""
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
     from vllm_image_mcp.state import State
 
-__all__ = ["edit"]
-
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:", re.IGNORECASE)
 _LOCAL = re.compile(r"file://(localhost)?/", re.IGNORECASE)
 

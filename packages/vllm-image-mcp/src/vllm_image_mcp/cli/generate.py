@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
     from vllm_image_mcp.state import State
 
-__all__ = ["generate"]
-
 
 @click.command()
 @click.argument("prompt")

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
     from vllm_image_mcp.state import State
 
-__all__ = ["health"]
-
 
 @click.command()
 @with_settings

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from vllm_image_core.batches.handle import ImageBatch
 
-__all__ = ["Interrupts", "interruptible"]
-
 
 class Interrupts:
     """The signals received while a batch runs.

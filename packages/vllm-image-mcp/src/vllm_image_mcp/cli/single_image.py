@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.state import State
 
-__all__ = ["run_single_image", "show_image"]
-
 PROGRESS_SECONDS: Final = 5.0
 """Time between two lines of progress on stderr."""
 
