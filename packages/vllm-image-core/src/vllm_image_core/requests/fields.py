@@ -13,24 +13,6 @@ from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_
 
 from vllm_image_core.models.settings import Quality
 
-__all__ = [
-    "PLAIN_FIELDS",
-    "REQUEST_FIELDS",
-    "SENT_TEXTS",
-    "SHORT_NAMES",
-    "SWEPT",
-    "TOOLS",
-    "OutputFormat",
-    "PlainFields",
-    "RequestField",
-    "RequestValues",
-    "Surface",
-    "field_named",
-    "fields_shown_in",
-    "plain_values",
-    "with_named_parameters",
-]
-
 OutputFormat = Literal["png", "jpeg", "webp"]
 """The formats in which the server can encode an image."""
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from vllm_image_core.storage.index import Page
     from vllm_image_core.storage.record import Record
 
-__all__ = ["found_images", "links_of", "no_match_note", "sheet_entries"]
-
 _OF_EDITS: Final = frozenset(each.name for each in fields_shown_in("edit_image"))
 
 

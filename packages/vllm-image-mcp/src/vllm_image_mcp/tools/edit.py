@@ -14,8 +14,6 @@ from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.generate import generate_one
 from vllm_image_mcp.tools.parameters import MaxWait, with_fields_of
 
-__all__ = ["MOST_IMAGES", "edit_image"]
-
 MOST_IMAGES: Final = 4
 """The core's own limit, repeated here so that the server can start without reading input images."""
 

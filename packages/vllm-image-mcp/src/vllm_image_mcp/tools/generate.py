@@ -18,8 +18,6 @@ from vllm_image_mcp.results.tool_results import ImageResult
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.parameters import MaxWait, Prompt, with_fields_of
 
-__all__ = ["generate_image", "generate_one"]
-
 
 @with_fields_of("generate_image")
 async def generate_image(
