@@ -8,7 +8,7 @@ are those of the client's request types, which have it, too.
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_type_hints
 
 from vllm_image_core.models.settings import Quality
@@ -66,8 +66,8 @@ class RequestField:
         allowed: What its values may be, in words; derived from its bounds if empty.
         noun: What a choice is called, with its article.
         shown_in: The tools and the commands that have it. Batch files have all fields but those of edits.
-        short: Other names for it in batch files and sweeps.
-        aliases: What other programs call it; a tool that is called with such a name points to this field.
+        short: Other names for it in batch files and sweeps, separated by spaces.
+        aliases: What other programs call it, likewise; a tool that gets such a name points to this field.
         swept: Its place in the list of parameters that a sweep may vary; None if it cannot be swept.
         indexed: Whether the index of the output folder holds it.
         costs_time: Whether it changes how long an image takes.
@@ -75,16 +75,17 @@ class RequestField:
 
     name: str
     type: Any
-    description: str = ""
+    description: str
     help: str = ""
+    _: KW_ONLY
     option: str = ""
     metavar: str = ""
     wire: str | None = None
     allowed: str = ""
     noun: str = "one of the choices"
     shown_in: frozenset[Surface] = _EVERYWHERE
-    short: tuple[str, ...] = ()
-    aliases: tuple[str, ...] = ()
+    short: str = ""
+    aliases: str = ""
     swept: int | None = None
     indexed: bool = False
     costs_time: bool = False
@@ -131,188 +132,68 @@ def _wire_schemas() -> Mapping[str, Mapping[str, Any]]:
     return {name: each.get("anyOf", [each])[0] for name, each in schemas.items()}
 
 
+# fmt: off
 REQUEST_FIELDS: Final = (
-    RequestField(
-        "prompt",
-        str,
-        "Text description of the image.",
-        wire="prompt",
-        shown_in=frozenset(TOOLS),
-        aliases=("prompts", "positive_prompt", "prompt_text", "text_prompt", "image_prompt"),
-        indexed=True,
-    ),
-    RequestField(
-        "images",
-        object,
+    RequestField("prompt", str, "Text description of the image.", wire="prompt", shown_in=frozenset(TOOLS),
+        indexed=True, aliases="prompts positive_prompt prompt_text text_prompt image_prompt"),
+    RequestField("images", object,
         "file_path or name of images made here, or files in allowed folders. No URLs.",
         shown_in=frozenset({"edit_image"}),
-        aliases=(
-            *("image", "input_image", "input_images", "image_path", "image_paths", "image_url", "image_urls"),
-            *("init_image", "source_image", "source_images", "base_image", "reference_image", "ref_image"),
-            *("reference_images", "picture", "pictures", "image_file", "image_files", "original_image"),
-        ),
-    ),
-    RequestField(
-        "mask",
-        object,
-        "As images: white may change, black stays. Only for models that inpaint.",
-        "Mask image: white where the image may change.",
+        aliases="image input_image input_images image_path image_paths image_url image_urls init_image "
+        "source_image source_images base_image reference_image ref_image reference_images picture pictures "
+        "image_file image_files original_image"),
+    RequestField("mask", object, "As images: white may change, black stays. Only for models that inpaint.",
+        "Mask image: white where the image may change.", shown_in=frozenset({"edit_image", "edit"}),
+        aliases="mask_image inpaint_mask mask_path masks"),
+    RequestField("reference_image", object, "", "Image from which to take a subject or a style.",
+        shown_in=frozenset({"edit"})),
+    RequestField("strength", float, "0 to 1: how far it may depart from the image, if the model supports it.",
+        "0 to 1: how far the result may differ from the image.", wire="strength",
         shown_in=frozenset({"edit_image", "edit"}),
-        aliases=("mask_image", "inpaint_mask", "mask_path", "masks"),
-    ),
-    RequestField(
-        "reference_image",
-        object,
-        help="Image from which to take a subject or a style.",
-        shown_in=frozenset({"edit"}),
-    ),
-    RequestField(
-        "strength",
-        float,
-        "0 to 1: how far it may depart from the image, if the model supports it.",
-        "0 to 1: how far the result may differ from the image.",
-        wire="strength",
-        shown_in=frozenset({"edit_image", "edit"}),
-        aliases=("denoise", "denoising_strength", "image_strength", "denoising", "edit_strength"),
-    ),
-    RequestField(
-        "layers",
-        int,
-        help="2 to 10 layers, for models that split an image into layers.",
-        wire="layers",
-        shown_in=frozenset({"edit"}),
-    ),
-    RequestField(
-        "resolution",
-        int,
-        help="640 or 1024, for the same models, instead of a size.",
-        wire="resolution",
-        shown_in=frozenset({"edit"}),
-    ),
-    RequestField(
-        "negative_prompt",
-        str,
-        "What to avoid. Some models ignore it.",
-        "What to keep out of the image.",
-        wire="negative_prompt",
-        shown_in=_EVERYWHERE - {"batch"},
-        aliases=("neg_prompt", "neg", "negative", "negative_prompts", "avoid", "exclude"),
-        swept=6,
-        indexed=True,
-    ),
-    RequestField(
-        "width",
-        int,
-        "Pixels.",
-        "Image width in pixels.",
-        metavar="PIXELS",
-        shown_in=_EVERYWHERE - {"edit_image"},
-        aliases=("w", "image_width", "output_width", "width_px"),
-        indexed=True,
-        costs_time=True,
-    ),
-    RequestField(
-        "height",
-        int,
-        "Pixels.",
-        "Image height in pixels.",
-        metavar="PIXELS",
-        shown_in=_EVERYWHERE - {"edit_image"},
-        aliases=("h", "image_height", "output_height", "height_px"),
-        indexed=True,
-        costs_time=True,
-    ),
-    RequestField(
-        "aspect_ratio",
-        str,
-        'E.g. "16:9"; overrides width/height.',
-        'Aspect ratio, such as "16:9"; overrides width and height.',
-        metavar="W:H",
-        shown_in=_EVERYWHERE - {"edit_image"},
-        aliases=("ratio", "aspect", "ar", "image_ratio", "image_aspect_ratio"),
-        swept=5,
-        costs_time=True,
-    ),
-    RequestField(
-        "num_inference_steps",
-        int,
-        "Diffusion steps, 1 to 200.",
-        "Number of inference steps.",
-        "--steps",
-        wire="num_inference_steps",
-        short=("steps",),
-        aliases=(
-            *("step", "n_steps", "num_steps", "inference_steps", "sampling_steps", "sample_steps"),
-            *("step_count", "diffusion_steps", "denoising_steps", "number_of_steps", "inference_step_count"),
-        ),
-        swept=3,
-        indexed=True,
-        costs_time=True,
-    ),
-    RequestField(
-        "guidance_scale",
-        float,
-        "CFG scale, 0 to 20.",
-        "How closely to follow the prompt.",
-        wire="guidance_scale",
-        short=("guidance", "cfg"),
-        aliases=(
-            *("cfg_scale", "true_cfg_scale", "true_cfg", "scale", "cfg_guidance", "guidance_strength"),
-            *("cfg_value", "text_guidance", "classifier_free_guidance"),
-        ),
-        swept=2,
-        indexed=True,
-        costs_time=True,
-    ),
-    RequestField(
-        "seed",
-        int,
-        "For reproducibility. Default: random.",
-        "Seed. Default, and -1: random.",
-        wire="seed",
-        allowed="a signed 64-bit integer, preferably from 0 to 4294967295",
-        shown_in=_EVERYWHERE - {"batch"},
-        aliases=("seeds", "random_seed", "rng_seed", "noise_seed", "manual_seed", "seed_value"),
-        swept=1,
-        indexed=True,
-    ),
-    RequestField(
-        "filename",
-        str,
-        "A plain name, no folders. Default: time and hash.",
-        "File name. Default: the time and a hash.",
-        metavar="NAME",
+        aliases="denoise denoising_strength image_strength denoising edit_strength"),
+    RequestField("layers", int, "", "2 to 10 layers, for models that split an image into layers.",
+        wire="layers", shown_in=frozenset({"edit"})),
+    RequestField("resolution", int, "", "640 or 1024, for the same models, instead of a size.",
+        wire="resolution", shown_in=frozenset({"edit"})),
+    RequestField("negative_prompt", str, "What to avoid. Some models ignore it.",
+        "What to keep out of the image.", wire="negative_prompt", shown_in=_EVERYWHERE - {"batch"}, swept=6, indexed=True,
+        aliases="neg_prompt neg negative negative_prompts avoid exclude"),
+    RequestField("width", int, "Pixels.", "Image width in pixels.", metavar="PIXELS",
+        shown_in=_EVERYWHERE - {"edit_image"}, indexed=True, costs_time=True,
+        aliases="w image_width output_width width_px"),
+    RequestField("height", int, "Pixels.", "Image height in pixels.", metavar="PIXELS",
+        shown_in=_EVERYWHERE - {"edit_image"}, indexed=True, costs_time=True,
+        aliases="h image_height output_height height_px"),
+    RequestField("aspect_ratio", str, 'E.g. "16:9"; overrides width/height.',
+        'Aspect ratio, such as "16:9"; overrides width and height.', metavar="W:H",
+        shown_in=_EVERYWHERE - {"edit_image"}, swept=5, costs_time=True,
+        aliases="ratio aspect ar image_ratio image_aspect_ratio"),
+    RequestField("num_inference_steps", int, "Diffusion steps, 1 to 200.", "Number of inference steps.",
+        option="--steps", wire="num_inference_steps", swept=3, indexed=True, costs_time=True, short="steps",
+        aliases="step n_steps num_steps inference_steps sampling_steps sample_steps step_count "
+        "diffusion_steps denoising_steps number_of_steps inference_step_count"),
+    RequestField("guidance_scale", float, "CFG scale, 0 to 20.", "How closely to follow the prompt.",
+        wire="guidance_scale", swept=2, indexed=True, costs_time=True, short="guidance cfg",
+        aliases="cfg_scale true_cfg_scale true_cfg scale cfg_guidance guidance_strength cfg_value "
+        "text_guidance classifier_free_guidance"),
+    RequestField("seed", int, "For reproducibility. Default: random.", "Seed. Default, and -1: random.",
+        wire="seed", allowed="a signed 64-bit integer, preferably from 0 to 4294967295",
+        shown_in=_EVERYWHERE - {"batch"}, swept=1, indexed=True,
+        aliases="seeds random_seed rng_seed noise_seed manual_seed seed_value"),
+    RequestField("filename", str, "A plain name, no folders. Default: time and hash.",
+        "File name. Default: the time and a hash.", metavar="NAME",
         shown_in=_EVERYWHERE - {"batch_generate", "batch"},
-        aliases=(
-            *("file", "file_name", "output", "output_file", "output_filename", "output_name", "output_path"),
-            *("save_path", "save_as", "file_path", "image_name", "out"),
-        ),
-    ),
-    RequestField(
-        "quality",
-        Quality,
-        "Preset for omitted settings: draft is fast, best slow.",
-        "Preset for any settings you omit; `standard` uses the model's defaults.",
-        noun="a quality",
-        aliases=("preset", "quality_preset", "image_quality", "quality_level"),
-        swept=4,
-        costs_time=True,
-    ),
-    RequestField("tag", str, shown_in=frozenset(), indexed=True),
-    RequestField(
-        "output_format",
-        OutputFormat,
-        "Default: png.",
-        "File format. Default: png, the only lossless one.",
-        wire="output_format",
-        noun="a supported format",
-        shown_in=frozenset({"generate_image", "generate"}),
-        aliases=(
-            *("format", "image_format", "file_format", "file_type", "image_type", "output_type"),
-            *("extension", "ext", "mime_type"),
-        ),
-    ),
+        aliases="file file_name output output_file output_filename output_name output_path save_path save_as "
+        "file_path image_name out"),
+    RequestField("quality", Quality, "Preset for omitted settings: draft is fast, best slow.",
+        "Preset for any settings you omit; `standard` uses the model's defaults.", noun="a quality",
+        swept=4, costs_time=True, aliases="preset quality_preset image_quality quality_level"),
+    RequestField("tag", str, "A label to find the image by.", shown_in=frozenset(), indexed=True),
+    RequestField("output_format", OutputFormat, "Default: png.",
+        "File format. Default: png, the only lossless one.", wire="output_format", noun="a supported format", shown_in=frozenset({"generate_image", "generate"}),
+        aliases="format image_format file_format file_type image_type output_type extension ext mime_type"),
 )
+# fmt: on
 """Every field that a caller can set, in the order in which tools and batch files list them."""
 
 PLAIN_FIELDS: Final = tuple(
@@ -328,7 +209,7 @@ SWEPT: Final = tuple(
 )
 """The names of the fields that a sweep may vary."""
 
-SHORT_NAMES: Final[Mapping[str, str]] = {short: each.name for each in REQUEST_FIELDS for short in each.short}
+SHORT_NAMES: Final = {short: each.name for each in REQUEST_FIELDS for short in each.short.split()}
 """The names of fields by other names for them."""
 
 _BY_NAME: Final[Mapping[str, RequestField]] = {each.name: each for each in REQUEST_FIELDS}

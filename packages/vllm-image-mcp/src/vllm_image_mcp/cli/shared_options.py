@@ -11,17 +11,6 @@ from vllm_image_core.requests.fields import RequestField, Surface, fields_shown_
 
 from vllm_image_mcp.setting_values import clean_path
 
-__all__ = [
-    "RANDOM_SEED",
-    "ImagePath",
-    "Option",
-    "as_json",
-    "fresh",
-    "none_if_random",
-    "request_options",
-]
-
-
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:", re.IGNORECASE)
 _LOCAL = re.compile(r"file://(localhost)?/", re.IGNORECASE)
 

@@ -9,17 +9,6 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest
 from vllm_image_core.storage.record import Record
 
-__all__ = [
-    "LONGEST_PROMPT",
-    "Parameters",
-    "common_parameters",
-    "differing_parameters",
-    "parameters_of_image",
-    "parameters_of_record",
-    "parameters_of_request",
-    "shorten",
-]
-
 Parameters = dict[str, str | int | float]
 
 LONGEST_PROMPT: Final = 1_000

@@ -24,7 +24,7 @@ _SIZE_OF_EDIT: Final = "Omit it: the result has the size of the first image"
 
 _ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        **{each.name: (*each.short, *each.aliases) for each in REQUEST_FIELDS},
+        **{each.name: (*each.short.split(), *each.aliases.split()) for each in REQUEST_FIELDS},
         "prompts": ("prompt", "prompt_list", "positive_prompts", "text_prompts"),
         _SIZE: ("size", "image_size", "resolution", "dimensions", "dimension", "output_size"),
         "seeds": ("seed", "seed_list", "random_seeds"),
@@ -41,27 +41,14 @@ _ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "batch_id": ("batch", "batch_ids", "job_id"),
         "text": (
-            "search_text",
-            "search",
-            "keyword",
-            "keywords",
-            "search_term",
-            "search_query",
-            "prompt",
+            *("search_text", "search", "keyword", "keywords", "search_term", "search_query", "prompt"),
             "filename",
         ),
         "model": ("model_name", "model_id"),
         "since": ("after", "start_date", "date_from", "from_date", "created_after", "from"),
         "until": ("before", "end_date", "date_to", "to_date", "created_before", "to"),
         "limit": (
-            "max_results",
-            "top_k",
-            "page_size",
-            "num_results",
-            "n",
-            "count",
-            "max_images",
-            "num_images",
+            *("max_results", "top_k", "page_size", "num_results", "n", "count", "max_images", "num_images"),
         ),
         "offset": ("skip", "start_index"),
         "resume": ("continue", "retry"),

@@ -27,7 +27,7 @@ _LARGEST_EXPONENT: Final = 40
 
 _SWEPT: Final[Mapping[str, str]] = {
     "seeds": "integer",
-    **{name: each.kind for each in REQUEST_FIELDS for name in (each.name, *each.short)},
+    **{name: each.kind for each in REQUEST_FIELDS for name in (each.name, *each.short.split())},
 }
 """The types of swept values, whose schema says only that they are numbers or text."""
 

@@ -16,31 +16,6 @@ from vllm_image_core.requests.fields import (
     with_named_parameters,
 )
 
-__all__ = [
-    "USUALLY_FOUND",
-    "BatchId",
-    "FindLimit",
-    "FindModel",
-    "FindOffset",
-    "FindSeed",
-    "FindText",
-    "Height",
-    "MaxConcurrent",
-    "MaxWait",
-    "NumImages",
-    "NumInferenceSteps",
-    "Prompt",
-    "Prompts",
-    "Resume",
-    "Seeds",
-    "Since",
-    "Sweep",
-    "Until",
-    "Wait",
-    "Width",
-    "with_fields_of",
-]
-
 USUALLY_FOUND: Final = 10
 """Default number of images in one result of find_images."""
 

@@ -12,8 +12,6 @@ from vllm_image_core.text import brief
 
 from vllm_image_mcp.tools.checks import MOST_PROMPTS, prompts_with_seeds
 
-__all__ = ["expand_requests"]
-
 _ALIASES: Final = {"seeds": "seed", **SHORT_NAMES}
 _MOST_PARAMETERS: Final = 2
 _EXAMPLE: Final = '{"guidance_scale": [3, 5], "seed": [1, 2]}'
