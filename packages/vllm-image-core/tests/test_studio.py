@@ -110,6 +110,23 @@ def studio_of(server: Server, folder: Path, **options: object) -> Studio:
     return Studio(server, output_dir=folder, now=lambda: NOON, draw_seed=lambda: 42, **options)  # type: ignore[arg-type]  # a test's options
 
 
+async def test_a_folder_may_begin_with_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    async with Studio(Server(), output_dir="~/images", spill_dir="~/spilled") as studio:
+        image = await studio.generate("a red fox")
+    assert image.path.parent == studio.output_dir == tmp_path / "images"
+
+
+@pytest.mark.parametrize("parameter", ["output_dir", "spill_dir"])
+def test_the_home_folder_of_nobody_is_refused(parameter: str) -> None:
+    with pytest.raises(InvalidRequest, match="a user that does not exist") as caught:
+        Studio(Server(), **{parameter: "~nobody-has-this-name/images"})  # type: ignore[arg-type]  # a folder
+    assert caught.value.parameter == parameter
+
+
 async def test_a_prompt_becomes_a_picture_on_disk_with_the_models_own_settings(tmp_path: Path) -> None:
     server = Server()
 

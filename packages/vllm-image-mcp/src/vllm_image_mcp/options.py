@@ -1,16 +1,20 @@
 """Define the options that the server and every command share, and build Settings from them."""
 
+from __future__ import annotations
+
 import functools
 import os
 import shlex
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from pydantic import ValidationError
 
-from vllm_image_mcp.settings import Settings
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from vllm_image_mcp.settings import Settings
 
 __all__ = ["how_to_resume", "with_settings"]
 
@@ -147,11 +151,16 @@ def _with_value(option: str, value: str) -> tuple[str, ...]:
 
 
 def _settings(given: dict[str, Any]) -> Settings:
+    from pydantic import ValidationError  # noqa: PLC0415 - --help and --version need no settings
+
+    from vllm_image_mcp.settings import Settings  # noqa: PLC0415 - likewise
+
     try:
         return Settings.from_arguments(**given)
     except ValidationError as error:
         wrong = "; ".join(
-            f"{_option(each['loc'])}: {_in_words(each['msg'])}" for each in error.errors(include_input=False)
+            f"--{str(each['loc'][0]).replace('_', '-')}: {_in_words(each['msg'])}"
+            for each in error.errors(include_input=False)
         )
         raise click.UsageError(wrong) from error
 
@@ -160,8 +169,3 @@ def _in_words(message: str) -> str:
     """Shorten a message of pydantic, which speaks of an input to parse."""
     message = message.removeprefix("Value error, ").partition(", unable to ")[0]
     return message.replace("Input should be", "must be")
-
-
-def _option(place: tuple[int | str, ...]) -> str:
-    name = str(place[0]).removeprefix("VLLM_IMAGE_").lower() if place else "options"
-    return "--vllm-url" if name == "url" else f"--{name.replace('_', '-')}"

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, cast
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from vllm_image_core.text import brief
 
 from vllm_image_mcp.setting_values import clean_key, clean_path, clean_text, clean_url
@@ -18,10 +17,13 @@ __all__ = ["LogLevel", "Settings"]
 _BETWEEN_FOLDERS: Final = re.compile(rf"{os.pathsep}(?!//)")
 """The separator of PATH, except for the colon of a URL."""
 
+_URL: Final = "VLLM_IMAGE_URL"
+"""The usual name for the address; VLLM_IMAGE_VLLM_URL is accepted too."""
+
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The options of the command line; each can also be set in the environment as ``VLLM_IMAGE_<NAME>``.
 
     Nothing else reads the environment. An argument overrides it.
@@ -30,22 +32,17 @@ class Settings(BaseSettings):
         pydantic.ValidationError: A value has the wrong type or is out of range.
     """
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix="VLLM_IMAGE_",
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True,
-        env_ignore_empty=True,
-        populate_by_name=True,
+        extra="forbid",
         hide_input_in_errors=True,  # the API key is one of them
     )
 
-    vllm_url: str = Field(
-        default="http://localhost:6655",
-        validation_alias=AliasChoices("VLLM_IMAGE_URL", "VLLM_IMAGE_VLLM_URL"),
-    )
+    vllm_url: str = "http://localhost:6655"
     """Base URL of the vLLM-Omni server, or several with commas between them, to be used as one."""
     output_dir: Path = Path("generated_images")
     """Folder to save images in; a relative path is relative to the working folder."""
-    max_concurrent: Annotated[int | None, Field(ge=1, le=64), NoDecode] = None
+    max_concurrent: Annotated[int, Field(ge=1, le=64)] | None = None
     """Number of images of a batch to generate at once; None derives it from the GPU's memory."""
     timeout: float = Field(default=300, gt=0, le=86_400, allow_inf_nan=False)
     """Time limit for one image in seconds, including the server's queue and retries."""
@@ -57,7 +54,7 @@ class Settings(BaseSettings):
     """Name of the server's GPU, for gpu_status; the server itself does not report it."""
     gpu_vram_gb: float | None = Field(default=None, gt=0, le=100_000, allow_inf_nan=False)
     """Total memory of that GPU in GB, for gpu_status and for the number of images at once."""
-    allow_dir: Annotated[tuple[Path, ...] | None, NoDecode] = None
+    allow_dir: tuple[Path, ...] | None = None
     """Folders that edit_image may read, including their subfolders, besides the output folder."""
     profiles: Path | None = None
     """The user's own model profiles, a TOML file or a folder; they override the built-in ones."""
@@ -67,7 +64,7 @@ class Settings(BaseSettings):
     """Size of the preview in a tool's result."""
     structured_content: bool = True
     """Whether results have structured content; some hosts drop images next to it."""
-    max_wait: Annotated[float | None, Field(ge=0, le=86_400, allow_inf_nan=False), NoDecode] = None
+    max_wait: float | None = Field(default=None, ge=0, le=86_400, allow_inf_nan=False)
     """How long a call waits for its images in seconds; None: 45, or longer if the host is known to wait."""
     confirm_over: float | None = Field(default=None, gt=0, le=31_536_000, allow_inf_nan=False)
     """Ask the user before a batch whose estimate exceeds this many seconds; None never asks."""
@@ -75,6 +72,17 @@ class Settings(BaseSettings):
     """Resume every interrupted batch at startup."""
     log_level: LogLevel = "WARNING"
     """Minimum severity of log lines on stderr."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_environment(cls, given: dict[str, object]) -> dict[str, object]:
+        """Add the values of the environment, where empty ones count as not set and case does not matter."""
+        environment = {name.upper(): value for name, value in os.environ.items() if value}
+        names = {name: f"VLLM_IMAGE_{name.upper()}" for name in cls.model_fields}
+        found = {name: environment[variable] for name, variable in names.items() if variable in environment}
+        if _URL in environment:
+            found["vllm_url"] = environment[_URL]
+        return {**found, **given}
 
     @field_validator("output_dir", "profiles", mode="before")
     @classmethod

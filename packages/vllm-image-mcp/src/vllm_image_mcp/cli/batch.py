@@ -12,7 +12,6 @@ from vllm_image_core.requests.image_request import ImageRequest
 
 from vllm_image_mcp.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
 from vllm_image_mcp.cli import shared_options
-from vllm_image_mcp.cli.batch_progress import BatchProgress
 from vllm_image_mcp.cli.command import run
 from vllm_image_mcp.error_messages import sentence
 from vllm_image_mcp.options import with_settings
@@ -173,6 +172,8 @@ def _format_lines(lines: Sequence[int]) -> str:
 
 
 async def _batch(state: State, source: _BatchSource, *, fresh: bool, as_json: bool) -> int:
+    from vllm_image_mcp.cli.batch_progress import BatchProgress  # noqa: PLC0415 - slow to import
+
     state.check_folder()
     requests = source.requests(state)
     first = await anext(requests, None)

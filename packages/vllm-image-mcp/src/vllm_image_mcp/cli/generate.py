@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
-from vllm_image_core.requests.image_request import ImageRequest
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import run
@@ -37,13 +36,15 @@ def generate(settings: Settings, prompt: str, *, fresh: bool, **parameters: Any)
 
     If you give a seed and the output folder already has this image, its path is printed instead.
     """
-    run(settings, lambda state: _generate(state, ImageRequest(prompt=prompt, **parameters), fresh=fresh))
+    run(settings, lambda state: _generate(state, prompt, fresh=fresh, **parameters))
 
 
-async def _generate(state: State, request: ImageRequest, *, fresh: bool) -> int:
+async def _generate(state: State, prompt: str, *, fresh: bool, **parameters: Any) -> int:  # noqa: ANN401 - click's options, by name
+    from vllm_image_core.requests.image_request import ImageRequest  # noqa: PLC0415 - slow to import
+
     from vllm_image_mcp.cli.single_image import run_single_image, show_image  # noqa: PLC0415 - slow to import
 
-    image = await run_single_image(state, request, fresh=fresh)
+    image = await run_single_image(state, ImageRequest(prompt=prompt, **parameters), fresh=fresh)
     if isinstance(image, int):
         return image
     show_image(image, notes=state.notes)

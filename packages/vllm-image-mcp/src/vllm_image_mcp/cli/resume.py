@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from vllm_image_mcp.cli import shared_options
-from vllm_image_mcp.cli.batch_progress import BatchProgress
 from vllm_image_mcp.cli.command import run
 from vllm_image_mcp.options import with_settings
 
@@ -28,6 +27,8 @@ def resume(settings: Settings, batch_id: str, *, as_json: bool) -> None:
 
 
 async def _resume(state: State, batch_id: str, *, as_json: bool) -> int:
+    from vllm_image_mcp.cli.batch_progress import BatchProgress  # noqa: PLC0415 - slow to import
+
     state.check_folder()
     resumed = state.studio.resume(batch_id, max_concurrent=state.settings.max_concurrent)
     return await BatchProgress(state, resumed, as_json=as_json).show()
