@@ -40,10 +40,10 @@ def test_the_server_starts_with_nothing_of_core_and_client_but_errors_and_text(s
 
 
 @pytest.mark.parametrize("option", ["--version", "--help"])
-def test_help_and_version_need_no_settings_no_server_and_no_images(option: str) -> None:
+def test_help_and_version_need_no_server_no_models_and_no_images(option: str) -> None:
     loaded = modules_after(f"from vllm_image_mcp.cli import main\nmain([{option!r}], standalone_mode=False)")
-    slow = {*SLOW, "mcp", "pydantic", "sqlite3", "vllm_image_core.estimation", "vllm_image_core.storage"}
-    assert loaded & slow == frozenset()
+    core = ("imaging", "models.settings", "provenance", "storage", "estimation", "batches", "studio")
+    assert loaded & {*SLOW, "mcp", "sqlite3", *(f"vllm_image_core.{name}" for name in core)} == frozenset()
 
 
 def test_an_unknown_command_suggests_a_similar_one() -> None:

@@ -50,8 +50,6 @@ from vllm_image_core.storage.query import Query
 from vllm_image_core.studio_views import StudioViews
 from vllm_image_core.text import brief
 
-__all__ = ["Studio"]
-
 _RETRIES = 2
 """Retries on a studio's only server, when repeating a request is safe."""
 

@@ -13,8 +13,6 @@ from vllm_image_mcp.startup import check_profiles, start_logging
 if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
 
-__all__ = ["main"]
-
 _COMMANDS: Final = ("batch", "batches", "cancel", "edit", "generate", "health", "models", "resume")
 """The commands; each is defined in the module of its name."""
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vllm_image_mcp.results.previews import Drawing
     from vllm_image_mcp.settings import Settings
 
-__all__ = ["MOST_BYTES", "reply", "with_notes"]
-
 MOST_BYTES: Final = 700_000
 """Maximum size of one result. Claude Desktop refuses 1 MiB, including the JSON-RPC frame."""
 

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from vllm_image_core.requests.edit_request import EditRequest
     from vllm_image_core.requests.image_request import ImageRequest
 
-__all__ = ["generate_image", "generate_one"]
-
 
 async def generate_image(
     ctx: Context[State],
