@@ -34,7 +34,7 @@ from vllm_image_mcp.resources.resources import ResourceServer, add_resources
 from vllm_image_mcp.resources.subscriptions import Subscriptions
 from vllm_image_mcp.results.tool_reply import with_notes
 from vllm_image_mcp.settings import Settings
-from vllm_image_mcp.shutdown import Shutdown, shut_down_on_signals
+from vllm_image_mcp.shutdown import Shutdown, handle_signals
 from vllm_image_mcp.startup import check_profiles, start_logging
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.arguments import Signature, fit
@@ -217,7 +217,7 @@ async def _serve(server: ImageServer, state: State) -> Shutdown:
     try:
         async with host_on_stdio(on_answer=loading.begin) as host:
             ending = Shutdown(state, host)
-            with shut_down_on_signals(ending):
+            with handle_signals(ending.receive):
                 await server.run_for(host)
     finally:
         loading.stop()
