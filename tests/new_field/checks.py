@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 from vllm_image_core import ImageRequest, InvalidRequest, Metadata, Studio
 from vllm_image_core.batches.stored_items import request_as_json, request_from_json
 from vllm_image_core.imaging.picture import read_text
-from vllm_image_mcp.cli.main import main as command_line
+from vllm_image_mcp.cli import main as command_line
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
 from vllm_omni_client.edits import ImageEditRequest

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_type_hints
 
-from vllm_image_core.models.settings import Quality
+from vllm_image_core.models.quality import Quality
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 """The formats in which the server can encode an image."""
@@ -156,7 +156,8 @@ REQUEST_FIELDS: Final = (
     RequestField("resolution", int, "", "640 or 1024, for the same models, instead of a size.",
         wire="resolution", shown_in=frozenset({"edit"})),
     RequestField("negative_prompt", str, "What to avoid. Some models ignore it.",
-        "What to keep out of the image.", wire="negative_prompt", shown_in=_EVERYWHERE - {"batch"}, swept=6, indexed=True,
+        "What to keep out of the image.", wire="negative_prompt",
+        shown_in=_EVERYWHERE - {"batch"}, swept=6, indexed=True,
         aliases="neg_prompt neg negative negative_prompts avoid exclude"),
     RequestField("width", int, "Pixels.", "Image width in pixels.", metavar="PIXELS",
         shown_in=_EVERYWHERE - {"edit_image"}, indexed=True, costs_time=True,
@@ -190,7 +191,8 @@ REQUEST_FIELDS: Final = (
         swept=4, costs_time=True, aliases="preset quality_preset image_quality quality_level"),
     RequestField("tag", str, "A label to find the image by.", shown_in=frozenset(), indexed=True),
     RequestField("output_format", OutputFormat, "Default: png.",
-        "File format. Default: png, the only lossless one.", wire="output_format", noun="a supported format", shown_in=frozenset({"generate_image", "generate"}),
+        "File format. Default: png, the only lossless one.", wire="output_format",
+        noun="a supported format", shown_in=frozenset({"generate_image", "generate"}),
         aliases="format image_format file_format file_type image_type output_type extension ext mime_type"),
 )
 # fmt: on

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vllm_image_core.models.settings import Quality
+from vllm_image_core.models.quality import Quality
 from vllm_image_core.requests.fields import OutputFormat, PlainFields
 
 

@@ -9,24 +9,16 @@ from typing import Any, Final, Protocol, TypeVar
 import click
 from vllm_image_core.requests.fields import RequestField, Surface, fields_shown_in
 
-from vllm_image_mcp.setting_values import clean_path
-
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:", re.IGNORECASE)
-_LOCAL = re.compile(r"file://(localhost)?/", re.IGNORECASE)
 
 
 class ImagePath(click.Path):
-    """The path of an image file, or its file:// URL; another URL stays as typed, for the error message."""
+    """The path of an image file; a URL stays as typed, because a path would lose one of its slashes."""
 
     def convert(  # noqa: D102 - click's own
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:  # noqa: ANN401 - as click has it
-        if isinstance(value, str) and _LOCAL.match(value):
-            try:
-                value = clean_path(value)
-            except ValueError:
-                return value
-        elif isinstance(value, str) and _ADDRESS.match(value):
+        if isinstance(value, str) and _ADDRESS.match(value):
             return value
         return super().convert(value, param, ctx)
 

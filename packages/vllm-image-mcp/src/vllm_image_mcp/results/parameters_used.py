@@ -1,13 +1,18 @@
 """Collect the parameters of images for results, under the tools' names and with long prompts cut."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
 
 from vllm_image_core.requests.fields import fields_shown_in
-from vllm_image_core.requests.generated_image import GeneratedImage
-from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.requests.resolver import ResolvedRequest
-from vllm_image_core.storage.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from vllm_image_core.requests.generated_image import GeneratedImage
+    from vllm_image_core.requests.image_request import ImageRequest
+    from vllm_image_core.requests.resolver import ResolvedRequest
+    from vllm_image_core.storage.record import Record
 
 Parameters = dict[str, str | int | float]
 
@@ -21,7 +26,7 @@ def shorten(text: str) -> str:
 
 
 _REPEATING: Final = tuple(
-    each.name for each in fields_shown_in("generate_image") if hasattr(Record, each.name)
+    each.name for each in fields_shown_in("generate_image") if each.indexed or each.name == "output_format"
 )
 """The parameters of generate_image that the index knows of each image."""
 

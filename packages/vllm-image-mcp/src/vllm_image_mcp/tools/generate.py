@@ -1,22 +1,24 @@
 """Generate one image: the tool generate_image, and what it shares with edit_image."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
-from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.fields import RequestValues
-from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.requests.input_picture import as_sequence
 
 from vllm_image_mcp.results.image_results import unfinished_image
 from vllm_image_mcp.results.links import picture_link
-from vllm_image_mcp.results.previews import one_picture
 from vllm_image_mcp.results.tool_reply import reply
 from vllm_image_mcp.results.tool_results import ImageResult
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.parameters import MaxWait, Prompt, with_fields_of
+
+if TYPE_CHECKING:
+    from vllm_image_core.requests.edit_request import EditRequest
+    from vllm_image_core.requests.image_request import ImageRequest
 
 
 @with_fields_of("generate_image")
@@ -33,6 +35,8 @@ async def generate_image(
     a second on distilled models, up to minutes on others: after max_wait it returns status "running" and a
     batch_id for get_batch. For several images, or to compare settings, use batch_generate.
     """
+    from vllm_image_core.requests.image_request import ImageRequest  # noqa: PLC0415 - the server starts without it
+
     return await generate_one(ctx, ImageRequest(prompt=prompt, **values), max_wait=max_wait)
 
 
@@ -44,7 +48,10 @@ async def generate_one(ctx: Context[State], request: ImageRequest, *, max_wait: 
         ImageError: The image cannot be saved.
         OmniError: The server refused, failed, or did not answer.
     """
-    from vllm_image_mcp.jobs.waiting import begin_and_wait  # noqa: PLC0415 - the server starts without it
+    from vllm_image_core.requests.edit_request import EditRequest  # noqa: PLC0415 - the server starts without it
+
+    from vllm_image_mcp.jobs.waiting import begin_and_wait  # noqa: PLC0415 - likewise
+    from vllm_image_mcp.results.previews import one_picture  # noqa: PLC0415 - likewise
 
     state = ctx.request_context.lifespan_context
     state.check_folder()
@@ -64,7 +71,9 @@ async def generate_one(ctx: Context[State], request: ImageRequest, *, max_wait: 
 
 def _input_names(edit: EditRequest) -> list[str]:
     """The names of an edit's input images, as the finished result will give them."""
-    from vllm_image_mcp.input_folders import NamedImage  # noqa: PLC0415 - only edits have input images
+    from vllm_image_core.requests.input_picture import as_sequence  # noqa: PLC0415 - only edits have input images
+
+    from vllm_image_mcp.input_folders import NamedImage  # noqa: PLC0415 - likewise
 
     given = [*as_sequence(edit.images), *([] if edit.mask is None else [edit.mask])]
     return [one.name for one in given if isinstance(one, NamedImage)]
