@@ -31,7 +31,8 @@ from vllm_omni_client.simulator import create_app
 from vllm_omni_client.simulator.http.serving import base_url, create_server, open_listener
 
 SIZE: Final[dict[str, Any]] = {"width": 64, "height": 64}
-NEW: Final[Any] = {"sharpness": 0.5, "generator_device": "cpu"}
+NEW: Final[Any] = {"sharpness": 0.5, "generator_device": "cpu", "vae_use_tiling": True}
+OF_EDIT: Final[Any] = {"sharpness": 0.25, "vae_use_tiling": True}
 REFUSAL: Final = "sharpness: 2.5 is out of range. Allowed: a number from 0 to 1."
 
 
@@ -135,7 +136,9 @@ async def test_the_studio_sends_it_and_the_file_the_receipt_and_the_index_tell_i
 async def test_an_edit_sends_it_too(server: Server, tmp_path: Path) -> None:
     async with Studio(server.url, output_dir=tmp_path) as studio:
         image = await studio.generate("a fox", **SIZE)
-        await studio.edit("at night", image.picture, sharpness=0.25)
+        edited = await studio.edit("at night", image.picture, **OF_EDIT)
+        assert [name for name in OF_EDIT if getattr(edited.request, name) is None] == ["vae_use_tiling"]
+        assert "vae_use_tiling was dropped: edit requests have no field for it." in edited.notes
         assert b'name="sharpness"\r\n\r\n0.25\r\n' in server.sent
 
 
@@ -181,6 +184,7 @@ async def test_the_tools_publish_it_pass_it_on_and_tell_it(server: Server, tmp_p
 
 def test_the_commands_have_its_option(server: Server, run: Callable[..., str], tmp_path: Path) -> None:
     small = ("--width", "64", "--height", "64", "--sharpness", "0.5", "--generator-device", "cpu")
+    small = (*small, "--vae-use-tiling", "true")
     assert "size   64x64" in run("generate", "a fox", *small)
     assert server.last().items() >= NEW.items()
     [image] = tmp_path.glob("*.png")
@@ -191,8 +195,11 @@ def test_the_commands_have_its_option(server: Server, run: Callable[..., str], t
 
 def test_a_batch_file_has_its_column(server: Server, run: Callable[..., str], tmp_path: Path) -> None:
     file = tmp_path / "foxes.csv"
-    file.write_text("prompt,sharpness\na fox,0.5\nan owl,much\na hare,2.5\n")
+    file.write_text(
+        "prompt,sharpness,vae_use_tiling\na fox,0.5,TRUE\nan owl,much,\na hare,2.5,\na mole,1,maybe\n"
+    )
     lines = run("batch", str(file), "--width", "64", "--height", "64", "--generator-device", "cpu")
     assert server.last().items() >= NEW.items()
     assert "line 3 refused: sharpness 'much' is not a number." in lines
+    assert "line 5 refused: vae_use_tiling 'maybe' is neither true nor false." in lines
     assert f"line 4 refused: {REFUSAL}" in lines

@@ -33,18 +33,20 @@ ENTRIES: Final[Mapping[str, Mapping[str, str]]] = {
     "vllm-image-core/src/vllm_image_core/requests/fields.py": {
         'recorded as they are; None means "not requested"."""\n': (
             "\n    sharpness: float | None = None\n    generator_device: str | None = None\n"
+            "    vae_use_tiling: bool | None = None\n"
         ),
         "    output_format: OutputFormat | None\n": (
-            "    sharpness: float | None\n    generator_device: str | None\n"
+            "    sharpness: float | None\n    generator_device: str | None\n    vae_use_tiling: bool | None\n"
         ),
         "REQUEST_FIELDS: Final = (\n": (
             '    RequestField("generator_device", str, "A device.", wire="generator_device", indexed=True),\n'
-            '    RequestField("sharpness", float, "0 to 1.", wire="sharpness", aliases=("crispness",), '
+            '    RequestField("vae_use_tiling", bool, "Tiling.", wire="vae_use_tiling", indexed=True),\n'
+            '    RequestField("sharpness", float, "0 to 1.", wire="sharpness", aliases="crispness", '
             "swept=7, indexed=True),\n"
         ),
     },
 }
-"""What is added after which text: a number that is new, and a text that the client has already."""
+"""What is added after which text: a new number, and a text and a switch that the client has already."""
 
 
 def test_a_field_that_is_added_to_the_tables_appears_everywhere(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, cast
 
 from vllm_image_core import checks
 from vllm_image_core.errors import InvalidRequest
@@ -30,8 +30,6 @@ Tool = Literal[
     "easy-diffusion",
 ]
 """The program that wrote a file; "automatic1111" also stands for others that write its `parameters` text."""
-
-T = TypeVar("T")
 
 _NOTHING: Final = frozenset(("", "None", "none", "null", "undefined", "N/A", "n/a"))
 _MAX_SIDE: Final = 2**16 - 1
@@ -92,13 +90,13 @@ def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
     """
     notes = list(facts.notes)
 
-    def check_value(name: str, value: object, check: Callable[[object], T]) -> T | None:
+    def check_value(name: str, value: object, *, called: str = "") -> Any:  # noqa: ANN401 - the field's own type
         if value is None:
             return None
         try:
-            return check(value)
+            return _check(name, value)
         except InvalidRequest as error:
-            notes.append(f"The file's {name} was ignored: {error.message}")
+            notes.append(f"The file's {called or name.replace('_', ' ')} was ignored: {error.message}")
             return None
 
     def text(name: str, value: object) -> str | None:
@@ -112,21 +110,17 @@ def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
     prompt = text("prompt", facts.prompt)
     if not prompt:
         notes.append("The file does not contain the prompt; give one to generate the image again.")
-    plain: dict[str, Any] = {
-        name: check_value(name.replace("_", " "), value, _check_of(name))
-        for name, value in facts.plain.items()
-    }
     request = ImageRequest(
         prompt=prompt or "",
         negative_prompt=text("negative prompt", facts.negative_prompt) or None,
-        width=check_value("width", facts.width, _side),
-        height=check_value("height", facts.height, _side),
+        width=check_value("width", facts.width),
+        height=check_value("height", facts.height),
         num_inference_steps=check_value(
-            "number of steps", facts.num_inference_steps, _check_of("num_inference_steps")
+            "num_inference_steps", facts.num_inference_steps, called="number of steps"
         ),
-        guidance_scale=check_value("guidance scale", facts.guidance_scale, _check_of("guidance_scale")),
-        seed=check_value("seed", facts.seed, _check_of("seed")),
-        **plain,
+        guidance_scale=check_value("guidance_scale", facts.guidance_scale),
+        seed=check_value("seed", facts.seed),
+        **{name: check_value(name, value) for name, value in facts.plain.items()},
     )
     return request, tuple(notes)
 
@@ -170,16 +164,14 @@ def _as_number(value: object) -> object:
     return value if found is None else found
 
 
-def _check_of(name: str) -> Callable[[object], Any]:
-    """Return the check of a field; numbers may be written as text, as some tools do."""
-    as_written = field_named(name).kind == "text"
-    return lambda value: limits.check(name, value if as_written else _as_number(value))
-
-
-def _side(value: object) -> int:
-    return checks.check_integer(
-        "size", _as_number(value), 1, _MAX_SIDE, allowed=f"an integer from 1 to {_MAX_SIDE}"
-    )
+def _check(name: str, value: object) -> Any:  # noqa: ANN401 - the field's own type
+    """Check the value of a request's field; numbers may be written as text, as some tools do."""
+    if field_named(name).kind == "text":
+        return limits.check(name, value)
+    number = _as_number(value)
+    if name in {"width", "height"}:
+        return checks.check_integer("size", number, 1, _MAX_SIDE, allowed=f"an integer from 1 to {_MAX_SIDE}")
+    return limits.check(name, number)
 
 
 def _something(value: object) -> object:

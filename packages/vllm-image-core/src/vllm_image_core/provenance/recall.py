@@ -1,6 +1,5 @@
 """Recall how an image was made from its own file, as a request that can be changed and sent again."""
 
-import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -71,11 +70,11 @@ def as_edit(
     """
     notes: list[str] = []
 
-    def check_value(name: str, check: Callable[[object], T]) -> T | None:
+    def check_value(name: str, check: Callable[[object], T] | None = None) -> T | None:
         if edit.get(name) is None:
             return None
         try:
-            return check(edit[name])
+            return check(edit[name]) if check else limits.check(name, edit[name])
         except InvalidRequest as error:
             notes.append(f"The file's {name} was ignored: {error.message}")
             return None
@@ -84,8 +83,8 @@ def as_edit(
         request = replace(request, width=None, height=None)
     recalled = EditRequest(
         **{field.name: getattr(request, field.name) for field in fields(ImageRequest)},
-        strength=check_value("strength", functools.partial(limits.check, "strength")),
-        layers=check_value("layers", functools.partial(limits.check, "layers")),
+        strength=check_value("strength"),
+        layers=check_value("layers"),
         resolution=check_value("resolution", _resolution),
     )
     named = "; ".join(map(str, inputs)) or "images that the file does not name"

@@ -17,9 +17,7 @@ OutputFormat = Literal["png", "jpeg", "webp"]
 """The formats in which the server can encode an image."""
 
 Kind = Literal["text", "integer", "number", "boolean", "choice", "image"]
-Surface = Literal[
-    "generate_image", "batch_generate", "edit_image", "generate", "batch", "edit"
-]  # three tools, three commands
+Surface = Literal["generate_image", "batch_generate", "edit_image", "generate", "batch", "edit"]
 Bounds = tuple[float, float] | None
 
 TOOLS: Final[tuple[Surface, ...]] = ("generate_image", "batch_generate", "edit_image")
