@@ -37,7 +37,7 @@ from vllm_image_mcp.shutdown import Shutdown, handle_signals
 from vllm_image_mcp.startup import check_profiles, start_logging
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.arguments import Signature, fit
-from vllm_image_mcp.tools.registration import TITLES, TOOLS
+from vllm_image_mcp.tools.registration import TOOLS
 from vllm_image_mcp.tools.schemas import short_input, short_output
 from vllm_image_mcp.transport.stdio import StdioHost, host_on_stdio
 
@@ -156,7 +156,7 @@ def _server_of(state: State) -> ImageServer:
         log_level=settings.log_level,
         extensions=[gallery()],
         subscriptions=subscriptions.bus,
-        tools=[_tool(function, annotations, settings) for function, annotations in TOOLS],
+        tools=[_tool(*tool, settings) for tool in TOOLS],
     )
     server.add_subscriptions(subscriptions)
     add_resources(server, state)
@@ -177,11 +177,11 @@ class _TakenAsFitted(FuncMetadata):
 
 
 def _tool(
-    function: Callable[..., Awaitable[object]], annotations: ToolAnnotations, settings: Settings
+    function: Callable[..., Awaitable[object]], title: str, annotations: ToolAnnotations, settings: Settings
 ) -> RegisteredTool:
     tool = RegisteredTool.from_function(
         function,
-        title=TITLES[function.__name__],
+        title=title,
         annotations=annotations,
         meta=tool_meta(function.__name__),
         structured_output=None if settings.structured_content else False,

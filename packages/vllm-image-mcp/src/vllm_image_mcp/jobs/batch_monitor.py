@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vllm_image_core.batches.worker_pool import Done, Failed
 
 from vllm_image_mcp.error_messages import notes_for_model
-from vllm_image_mcp.results.image_results import describe, image_result
+from vllm_image_mcp.results.image_results import image_result
 from vllm_image_mcp.results.parameters_used import Parameters, parameters_of_image
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class BatchMonitor:
                             result=image_result(
                                 image, batch_id=self.batch.id, notes=self._notes, folder=self._folder
                             ),
-                            description=describe(image),
+                            description=f"{image.picture.size}, seed {image.seed}",
                             parameters=parameters_of_image(image),
                             notes=notes_for_model(image.notes),
                         )
