@@ -43,13 +43,7 @@ class MonitoredImage:
 class BatchMonitor:
     """Follows a batch of this process to its end, whether anybody waits for it or not.
 
-    Args:
-        batch: A batch that has not begun, or is running.
-        folder: The output folder.
-        notes: The server's own, added to every result.
-
     Attributes:
-        batch: The batch.
         saved: The images saved since the monitor began, by index.
         errors: The failures since then, by index.
         over: Whether the batch has ended and every outcome has been recorded.
