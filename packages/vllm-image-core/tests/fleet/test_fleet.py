@@ -8,11 +8,14 @@ from vllm_image_core.errors import InvalidRequest, PoisonRequest
 from vllm_image_core.fleet.backend import ServerRequest
 from vllm_image_core.fleet.circuit_breaker import PROBE_SECONDS
 from vllm_image_core.fleet.fleet import Fleet
+from vllm_image_core.fleet.server import FleetCall
+from vllm_image_core.fleet.server_pool import ServerPool
 from vllm_image_core.testing.virtual_server import VirtualServer
 from vllm_image_core.testing.virtual_time import run
 from vllm_omni_client.errors import (
     BadReply,
     BadRequest,
+    Exchange,
     OmniError,
     OutOfGpuMemory,
     ServerBusy,
@@ -325,7 +328,9 @@ def test_s08_a_request_on_which_two_engines_died_is_set_aside_and_the_rest_is_ma
 
     done = batch(members, jobs(60))
 
-    assert [type(error) for error in done.errors] == [PoisonRequest]
+    [error] = done.errors
+    assert isinstance(error, PoisonRequest)
+    assert (error.attempts, error.generations) == (2, 2)
     assert len(done.replies) == 59
     assert sorted(server.engine_alive for server in members) == [False, False, True]
 
@@ -339,6 +344,31 @@ def test_s08_a_request_that_kills_the_same_engine_twice_is_set_aside_too() -> No
 
     assert [type(error) for error in done.errors] == [PoisonRequest]
     assert len(done.replies) == 19
+
+
+def test_an_image_that_no_server_is_left_for_tells_its_own_attempts_and_not_those_of_another() -> None:
+    backends = servers(1, 1)
+    pool = ServerPool(backends)
+    for member in pool.members:
+        member.last_error = lost(backends[0].base_url, attempts=7)
+    call = FleetCall(work=1.0, model=None, low_priority=False, repeatable=True)
+    never_sent = pool.refusal(call)
+    assert isinstance(never_sent, ServerUnreachable)
+    assert (never_sent.exchange, never_sent.gpu_spent, never_sent.failures) == (None, "no", ())
+
+    call.error = lost(backends[1].base_url, attempts=1)
+    call.budget.start_attempt(lambda: 0.0)
+    call.budget.record_failure(call.error, 1.0, cost="unknown")
+    sent = pool.refusal(call)
+    assert isinstance(sent, ServerUnreachable)
+    assert sent.exchange
+    assert (sent.exchange.url, sent.exchange.attempts, sent.exchange.generations) == ("http://b", 1, 1)
+    assert sent.gpu_spent == "unknown"
+
+
+def lost(url: str, *, attempts: int) -> ServerUnreachable:
+    exchange = Exchange(method="POST", url=url, attempts=attempts, generations=attempts)
+    return ServerUnreachable("It is away.", exchange=exchange)
 
 
 def test_servers_that_all_fail_again_and_again_are_not_left_alone_for_long() -> None:

@@ -279,6 +279,8 @@ class Fleet:
         low_priority: bool,
         budget: GenerationBudget,
     ) -> ImageGenerationReply:
+        budget.restart_clock()
+
         async def spend(backend: Backend, sent: R) -> ImageGenerationReply:
             return await _spend(budget, backend, lambda one: call(one, sent), self._clock)
 
@@ -371,6 +373,7 @@ async def _spend(
     except OmniError as error:
         budget.add_attempts_of(error)
         budget.record_failure(error, clock(), cost=error.gpu_spent)
+        budget.annotate(error, error.exchange)
         raise
     budget.charge("yes")
     return reply
