@@ -117,14 +117,14 @@ def test_an_image_that_no_server_is_left_for_tells_its_own_attempts_and_not_thos
     for member in pool.members:
         member.last_error = lost(member.url, attempts=7)
     call = FleetCall(work=1.0, model=None, low_priority=False, repeatable=True)
-    never_sent = pool.refusal(call)
+    never_sent = pool.unservable_error(call)
     assert isinstance(never_sent, ServerUnreachable)
     assert (never_sent.exchange, never_sent.gpu_spent, never_sent.failures) == (None, "no", ())
 
     call.error = lost("http://b", attempts=1)
     call.budget.start_attempt(lambda: 0.0)
     call.budget.record_failure(call.error, 1.0, cost="unknown")
-    sent = pool.refusal(call)
+    sent = pool.unservable_error(call)
     assert isinstance(sent, ServerUnreachable)
     assert sent.exchange
     assert (sent.exchange.url, sent.exchange.attempts, sent.exchange.generations) == ("http://b", 1, 1)
