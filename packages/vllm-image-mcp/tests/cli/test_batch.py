@@ -18,8 +18,9 @@ from vllm_image_mcp.cli import batch_progress, main
 from vllm_image_mcp.shutdown import DRAIN_SECONDS
 
 if TYPE_CHECKING:
-    from conftest import OmniServer
     from vllm_image_core.batches.item_states import ImageOutcome
+
+    from conftest import OmniServer
 
 DEADLINE_SECONDS = 60
 Run = Callable[..., Result]
