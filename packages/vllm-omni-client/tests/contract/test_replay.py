@@ -176,12 +176,15 @@ PLAIN: Final = {
     "lora with id 0": drawn(lora={**LORA, "int_id": 0}),
     "lora of no repository": drawn(lora={"name": "style", "path": "a--b"}),
     "lora that ends in a slash": drawn(lora={"name": "style", "path": "/nowhere/style/"}),
+    "lora in the folder above": drawn(lora={"name": "style", "path": ".."}),
     "lora at home": drawn(lora={"name": "style", "path": "~/style"}),
     "lora with half a character": drawn(lora={"name": "style", "path": "\ud800"}),
     "device without noise": drawn(generator_device="meta"),
     "device with a quote": drawn(generator_device="a'b"),
     "device with a zero byte": drawn(generator_device="cpu\0"),
     "device of half a character": drawn(generator_device="\ud800"),
+    "device on no card": drawn(generator_device="cuda"),
+    "lora with the scale 0": drawn(lora={**LORA, "scale": 0}),
     "device far away": drawn(generator_device="cpu:2147483648"),
     "system prompt of half a character": drawn(use_system_prompt="\ud800"),
     "negative half a character": drawn(negative_prompt="\ud800", true_cfg_scale=4),
@@ -274,6 +277,9 @@ EDITED: Final = {
     "data url with one character": bare(url="data:image/png;base64,A"),
     "address with a bad port": bare(url="http://127.0.0.1:x/"),
     "address of no IPv4": bare(url="http://256.1.1.1/"),
+    "address of no IPv6": bare(url="http://[x]/"),
+    "address of another protocol": bare(url="httpx://127.0.0.1/"),
+    "address of no IDNA": bare(url="http://xn--a.invalid/"),
     "address in fewer numbers": bare(url="http://127.1:1/"),
     "address with a line break": bare(url="http://a\nb/"),
     "edit lora nested": edited(lora="[" * 5000),
@@ -310,6 +316,9 @@ EDITED: Final = {
     "junk input": edited(upload(b"junk")),
     "empty input": edited(upload(b"")),
     "cut input": edited(upload(PNG[:60])),
+    "cut input, and a size of nothing": edited(upload(PNG[:60]), size="15x64"),
+    "cut input with a task": edited(upload(PNG[:60]), bot_task="think"),
+    "no prompt, and too many steps": edited(prompt=" ", num_inference_steps=str(2**61)),
     "jpeg input": edited(upload(picture(kind="JPEG"))),
     "rgba input": edited(upload(picture("RGBA"))),
     "grey input": edited(upload(picture("L"))),
@@ -371,6 +380,9 @@ ROUTES: Final = {
     "wake list": of_json("/v1/omni/wakeup", []),
     "metrics": got("/metrics"),
     "metrics below": got("/metrics/of/something"),
+    "metrics by post": got("/metrics", "POST", accept="application/openmetrics-text; version=1.0.0"),
+    "some metrics": got("/metrics/?name[]=python_info", "PUT"),
+    "metrics in a fragment": got("/metrics#python_info"),
 }
 VIDEOS: Final = {
     "videos": got("/v1/videos"),
@@ -404,6 +416,7 @@ def both() -> Iterator[tuple[httpx.Client, httpx.Client]]:
             model=cards[0]["root"],
             served_model_name=tuple(card["id"] for card in cards),
             api_key=REAL_KEY,
+            vram_gib=0.0 if "REAL_SERVER" in os.environ else None,  # it runs on this machine's CPU
         )
         with (
             serve_in_thread(settings) as url,

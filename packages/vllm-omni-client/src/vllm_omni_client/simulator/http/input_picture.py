@@ -15,13 +15,17 @@ _ONE_TOO_MANY = "cannot be 1 more than a multiple of 4"
 UNREADABLE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
-async def open_images(sources: Sequence[Source]) -> tuple[Image.Image, ...]:
-    """Open the images, reading only their headers.
+async def open_images(sources: Sequence[Source], *, load: bool = False) -> tuple[Image.Image, ...]:
+    """Open the images, reading only their headers unless `load`.
 
     Raises:
         ValueError: One is not an image; the message is the server's, and the reply is 400.
+        OSError: One is truncated or broken, which `load` finds; the reply is 500.
     """
-    return tuple([await _open(source) for source in sources])
+    images = tuple([await _open(source) for source in sources])
+    for image in images if load else ():
+        image.load()
+    return images
 
 
 async def _open(source: Source) -> Image.Image:

@@ -227,7 +227,12 @@ class SimulatedServer:
         await self.engine_state.until_awake()
         try:
             self._load(parsed)
-            job = create_job(parsed, self._rules, adapters=self._settings.lora_paths)
+            job = create_job(
+                parsed,
+                self._rules,
+                adapters=self._settings.lora_paths,
+                has_gpu=self._settings.vram_gib != 0,
+            )
             submitted = time.monotonic()
             result = await self._engine.run(job.task(self._rules))
         except HttpError:
