@@ -12,17 +12,11 @@ from vllm_image_core.fleet.server import ServerReport
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
 
-__all__ = ["ServiceTimes"]
-
 _SQUARE = Size(1024, 1024)
 
 
 class ServiceTimes:
-    """The service times of a studio's servers; may be used by several threads.
-
-    Args:
-        calibration: Learns the speed of each server.
-    """
+    """The service times of a studio's servers; may be used by several threads."""
 
     def __init__(self, calibration: Calibration) -> None:
         self._calibration = calibration
@@ -30,12 +24,7 @@ class ServiceTimes:
         self._origins: Mapping[str, Mapping[Task, Origin]] = {}
 
     def load(self, profile: Profile, origins: Iterable[Origin]) -> None:
-        """Read earlier measurements of each server with its current model; blocks on disk I/O.
-
-        Args:
-            profile: The model's profile.
-            origins: One for each server.
-        """
+        """Read earlier measurements of each server with its current model; blocks on disk I/O."""
         by_server = {origin.server: _of_each_task(origin) for origin in origins}
         for each in by_server.values():
             for origin in each.values():
@@ -66,12 +55,7 @@ class ServiceTimes:
         )
 
     def best(self, profile: Profile, task: Task = "generation") -> Predictor:
-        """The predictor of the server with the most measurements.
-
-        Args:
-            profile: The model's profile, for what has not been measured yet.
-            task: Generation or edit.
-        """
+        """The predictor of the server with the most measurements."""
         each = [self._cached_predictor(url, profile, task) for url in self._origins]
         return max(each, key=lambda predictor: predictor.pictures, default=Predictor(profile))
 

@@ -10,20 +10,6 @@ from vllm_image_core.models.profile import CostLaw, Profile
 from vllm_image_core.requests.edit_resolver import ResolvedEdit
 from vllm_image_core.requests.resolver import ResolvedRequest
 
-__all__ = [
-    "NO_LOAD",
-    "TASKS",
-    "Load",
-    "Task",
-    "Work",
-    "activation_gb_per_megapixel",
-    "coefficients",
-    "edit_work",
-    "memory_coefficients",
-    "work_of",
-]
-
-
 Task = Literal["generation", "edit"]
 """What a server does; each task has its own cost model, of the same form."""
 

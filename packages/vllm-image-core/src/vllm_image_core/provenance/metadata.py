@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from vllm_image_core.imaging.xmp import DigitalSource
 
-__all__ = ["Metadata"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
