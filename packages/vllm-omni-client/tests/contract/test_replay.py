@@ -274,6 +274,7 @@ EDITED: Final = {
     "mask of two inputs": edited(upload(), upload(), upload(picture("L", colour=255), "mask_image")),
     "mask of another size": edited(upload(), upload(picture("L", colour=255), "mask_image"), size="32x32"),
     "image[] as text": bare(**{"image[]": "abc"}),
+    "data url with padding inside": bare(url="data:image/png;base64,AA==A"),
     "data url with one character": bare(url="data:image/png;base64,A"),
     "address with a bad port": bare(url="http://127.0.0.1:x/"),
     "address of no IPv4": bare(url="http://256.1.1.1/"),
