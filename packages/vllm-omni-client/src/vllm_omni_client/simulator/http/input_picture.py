@@ -12,7 +12,6 @@ from vllm_omni_client.simulator.http.remote_image import fetch_error
 
 Source = UploadFile | str
 _NO_DIGITS = re.compile("[^A-Za-z0-9+/]+")
-_AFTER_DIGITS = re.compile("[^A-Za-z0-9+/]*$")
 UNREADABLE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -51,7 +50,8 @@ def _decode(address: str) -> bytes:
         raise ValueError("Invalid base64 image: not enough values to unpack (expected 2, got 1)")
     if not text.isascii():
         raise ValueError("Invalid base64 image: string argument should contain only ASCII characters")
-    digits, padding = _NO_DIGITS.sub("", text), _AFTER_DIGITS.findall(text)[0].count("=")
+    digits = _NO_DIGITS.sub("", text)
+    padding = text.rpartition(digits[-1])[2].count("=") if digits else 0
     missing = -len(digits) % 4
     if missing == 3:  # noqa: PLR2004 - a single digit is left over
         raise ValueError("Invalid base64 image: Invalid number of data characters")
