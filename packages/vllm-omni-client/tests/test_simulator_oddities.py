@@ -279,14 +279,6 @@ async def test_base64_is_read_as_the_servers_decoder_reads_it(text: str, message
     assert response.json()["error"]["message"] == f"Invalid base64 image: {message}"
 
 
-async def test_padding_inside_of_base64_is_skipped() -> None:
-    head, _, text = PIXEL.partition(",")
-    form = {"prompt": "a", "size": "64x64", "num_inference_steps": "1"}
-    async with client(model="Qwen/Qwen-Image") as http:
-        response = await http.post(EDITS, data=form | {"url": f"{head},{text[:20]}==@{text[20:]}"})
-    assert response.status_code == 200
-
-
 async def test_a_lora_that_is_nested_too_deep_in_a_form_is_a_failure() -> None:
     async with client() as http:
         form = {"prompt": "a", "lora": "[" * 100_000, "url": "data:image/png;base64,AAAA"}
