@@ -7,12 +7,27 @@ import pytest
 PACKAGES = {"vllm-image-core": "vllm_image_core", "vllm-omni-client": "vllm_omni_client"}
 PRIVATE = {"imaging": "_imaging", "protocol": "_protocol", "transport": "_transport"}
 BEHAVIOUR = {"contract", "laws"}
-TESTED = """
-    batches/runner batches/queries batches/writer batches/handle batches/recovery
-    fleet/server fleet/scheduler fleet/failover fleet/error_policy fleet/server_pool fleet/health_checks
-    requests/resolver requests/size_choice requests/guidance
-    generation/generator generation/loaded_model generation/forecast storage/library storage/store
-""".split()
+TESTED = [
+    "batches/runner",
+    "batches/queries",
+    "batches/writer",
+    "batches/handle",
+    "batches/recovery",
+    "fleet/server",
+    "fleet/scheduler",
+    "fleet/failover",
+    "fleet/error_policy",
+    "fleet/server_pool",
+    "fleet/health_checks",
+    "requests/resolver",
+    "requests/size_choice",
+    "requests/guidance",
+    "generation/generator",
+    "generation/loaded_model",
+    "generation/forecast",
+    "storage/library",
+    "storage/store",
+]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
