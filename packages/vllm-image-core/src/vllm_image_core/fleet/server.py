@@ -1,4 +1,4 @@
-"""Track one server of a fleet: its requests, measured speed, concurrency limit and circuit breaker."""
+"""Track one server of a fleet: its requests, service rate, concurrency limit and circuit breaker."""
 
 import copy
 import logging
@@ -16,6 +16,7 @@ from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.circuit_breaker import CircuitBreaker, CircuitState
 from vllm_image_core.fleet.concurrency_limit import ConcurrencyLimiter, RequestToken
 from vllm_image_core.fleet.error_policy import ErrorPolicy
+from vllm_image_core.fleet.service_rate import ServiceRate
 from vllm_image_core.text import error_name
 
 _logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class ServerReport:
             let back in on trial; "unknown": it has not been asked yet.
         model: The model that it serves; None until it reports one.
         version: Its version; None until it reports one.
-        under_way: Number of requests it has now.
+        in_progress: Number of requests it has now.
         limit: Number of requests it may have.
         parallel: Number of requests it runs at the same time, as it reported; None until it does.
         others: Number of other clients' requests, running and waiting, when it was last asked; None if it
@@ -54,59 +55,6 @@ class ServerReport:
     failed: int
     error: OmniError | ImageError | None
     note: str
-
-
-_MEMORY: Final = 0.9
-"""Weight that an observation keeps after the next one; about ten of them count."""
-
-_EXPECTED: Final = 2.0
-"""Weight of a stored service rate, in units of work."""
-
-
-class ServiceRate:
-    """Measures one server's seconds per unit of work. Times are on a clock that never goes back."""
-
-    def __init__(self) -> None:
-        self._work = 0.0
-        self._busy = 0.0
-        self._outstanding = 0.0
-        self._under_way = 0
-        self._since = 0.0
-        self._until = 0.0
-
-    @property
-    def seconds(self) -> float | None:
-        """Busy seconds per unit of work, over all requests it runs at once; None before the first one."""
-        return self._busy / self._work if self._work > 0 else None
-
-    def expect(self, seconds: float) -> None:
-        """Set the expected seconds per unit of work, until its own work shows them."""
-        self._work, self._busy = _EXPECTED, _EXPECTED * seconds
-
-    def record_sent(self, now: float, work: float, usual: float) -> None:
-        """Record that work was sent; until this server's speed is known, the others' `usual` one counts."""
-        if self._under_way == 0:
-            self._since = now
-        self._under_way += 1
-        self._outstanding += work
-        self._until = max(self._until, now) + work * (self.seconds or usual)
-
-    def record_ended(self, now: float, work: float, usual: float, *, done: bool) -> None:
-        """Record that work has ended; `done` if it was answered, so that its time counts."""
-        self._under_way -= 1
-        self._outstanding = max(0.0, self._outstanding - work) if self._under_way else 0.0
-        if done:
-            self._work = _MEMORY * self._work + work
-            self._busy = _MEMORY * self._busy + max(0.0, now - self._since)
-        self._since = now
-        self._until = now + self._outstanding * (self.seconds or usual)
-
-    def seconds_left(self, now: float) -> float:
-        """Return in how many seconds it will have finished its work.
-
-        Overdue work is expected to take as long again as it is overdue.
-        """
-        return abs(self._until - now) if self._under_way else 0.0
 
 
 _PAUSE_SECONDS: Final = 0.5
