@@ -288,7 +288,8 @@ class CostModel:
         return True
 
     def _start_again(self, since: int) -> None:
-        self._fit_of_the_rest(since)
+        if before := list(self._measured)[:-since]:
+            self._coefficients = fit_coefficients(self._assumed, [measured.sample for measured in before])
         kept = [measured for _, measured in self._recent][-since:]
         self._assumed = tuple(
             max(c, _LEAST_SHARE * a) for c, a in zip(self._coefficients, self._assumed, strict=True)
@@ -299,12 +300,6 @@ class CostModel:
         self._errors.clear()
         self._changes += 1
         self._fit()
-
-    def _fit_of_the_rest(self, since: int) -> None:
-        """Fit the law to the measurements from before the change."""
-        before = list(self._measured)[:-since]
-        if before:
-            self._coefficients = fit_coefficients(self._assumed, [measured.sample for measured in before])
 
     def _fit(self) -> None:
         self._coefficients = fit_coefficients(self._assumed, self._trusted_samples())

@@ -168,7 +168,7 @@ def _text_chunk(keyword: str, text: str) -> bytes:
     clean = text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if (
         keyword != _ALWAYS_INTERNATIONAL
-        and _is_latin_1(clean)
+        and max(clean, default="") <= "\xff"
         and _latin_1_or_utf_8(clean.encode("latin-1")) == clean
     ):
         kind, content = b"tEXt", name + b"\0" + clean.encode("latin-1")
@@ -177,10 +177,6 @@ def _text_chunk(keyword: str, text: str) -> bytes:
     if len(content) > MAX_TEXT_BYTES:
         raise TextTooLong(keyword, len(content), MAX_TEXT_BYTES)
     return _HEADER.pack(len(content), kind) + content + zlib.crc32(kind + content).to_bytes(4)
-
-
-def _is_latin_1(text: str) -> bool:
-    return max(text, default="") <= "\xff"
 
 
 def _encode_keyword(keyword: str) -> bytes:

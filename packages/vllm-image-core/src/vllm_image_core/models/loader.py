@@ -187,7 +187,7 @@ def _refuse_empty_tables(table: Table, file: str) -> None:
     if not table:
         raise BadProfile(
             f"{_file_name(file)} is empty; give extends and what differs, or all of "
-            f"{', '.join(_required_keys())}"
+            f"{', '.join(name for name, field in Profile.model_fields.items() if field.is_required())}"
         )
     for key, keys in _TABLES.items():
         if table.get(key) == {}:
@@ -197,10 +197,6 @@ def _refuse_empty_tables(table: Table, file: str) -> None:
         if preset == {}:
             allowed = ", ".join(Preset.model_fields)
             raise _refusal(file, f"quality.{one_line(name)}: the table is empty; it can hold {allowed}")
-
-
-def _required_keys() -> Iterator[str]:
-    return (name for name, field in Profile.model_fields.items() if field.is_required())
 
 
 def _validate(table: Table, file: str) -> Profile:

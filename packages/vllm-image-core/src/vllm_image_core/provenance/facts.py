@@ -72,17 +72,36 @@ class Facts:
 
     def without_placeholders(self) -> "Facts":
         """Remove values that mean "none", as Python and JavaScript write them."""
-        return replace(
-            self,
-            prompt=_something(self.prompt),
-            negative_prompt=_something(self.negative_prompt),
-            width=_something(self.width),
-            height=_something(self.height),
-            num_inference_steps=_something(self.num_inference_steps),
-            guidance_scale=_something(self.guidance_scale),
-            seed=_something(self.seed),
-            model=_something(self.model),
+        names = ("prompt", "negative_prompt", "width", "height", "seed", "model")
+        names += ("num_inference_steps", "guidance_scale")
+        values = {name: getattr(self, name) for name in names}
+        empty = (
+            name for name, value in values.items() if isinstance(value, str) and value.strip() in _NOTHING
         )
+        return replace(self, **dict.fromkeys(empty))
+
+
+def usual_facts(tool: Tool, found: Mapping[str, object]) -> Facts:
+    """Read the settings that most programs name alike: prompt, width, height, steps, seed and model."""
+    return Facts(
+        tool=tool,
+        prompt=found.get("prompt"),
+        width=found.get("width"),
+        height=found.get("height"),
+        num_inference_steps=found.get("steps"),
+        seed=found.get("seed"),
+        model=found.get("model"),
+    )
+
+
+def first_of(*values: object) -> object:
+    """Return the first value that is not None."""
+    return next((value for value in values if value is not None), None)
+
+
+def chosen_settings(found: Mapping[str, object], *names: str) -> dict[str, object]:
+    """Return the settings with these names that are there."""
+    return {name: found[name] for name in names if name in found}
 
 
 def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
@@ -165,10 +184,6 @@ def _as_number(value: object) -> object:
 
 def _side(value: object) -> int:
     return checks.check_integer("size", value, 1, _MAX_SIDE, allowed=f"an integer from 1 to {_MAX_SIDE}")
-
-
-def _something(value: object) -> object:
-    return None if isinstance(value, str) and value.strip() in _NOTHING else value
 
 
 def _is_huge(value: object) -> bool:

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_image_core.imaging.size import Size
 from vllm_image_core.provenance.facts import Facts, Tool, is_json
 
 _NEGATIVE_LINE: Final = re.compile(r"[^\S\n]{0,80}Negative [Pp]rompt:")
@@ -102,13 +101,13 @@ def facts_of_parameters(text: str) -> Facts:
         return Facts(tool="automatic1111")
     settings: Mapping[str, str] = found.settings if found else {}
     prompt, negative = _prompts(text[: found.start if found else None].split("\n"))
-    size = _size(settings.get("Size", ""))
+    size = _SIZE.fullmatch(settings.get("Size", ""))
     return Facts(
         tool=_tool(settings),
         prompt=prompt or None,
         negative_prompt=negative or None,
-        width=size.width if size else None,
-        height=size.height if size else None,
+        width=int(size[1]) if size else None,
+        height=int(size[2]) if size else None,
         num_inference_steps=settings.get("Steps"),
         guidance_scale=_guidance(settings),
         seed=settings.get("Seed"),
@@ -219,7 +218,8 @@ def _read(text: str, start: int, stop: int | None = None) -> _Found:
         if is_line and position > start and (found is None or _ends_settings(found, settings)):
             break
         if found is None:
-            position = _after_other(text, position)
+            other = _SEPARATOR.search(text, position)
+            position = other.end() if other else len(text)
         else:
             value = found[2].strip()
             sound = sound and (value.startswith('"') or value.count('"') % 2 == 0)
@@ -237,12 +237,6 @@ def _read(text: str, start: int, stop: int | None = None) -> _Found:
 def _ends_settings(found: re.Match[str], settings: Mapping[str, str]) -> bool:
     """Whether a further line is not part of these settings: it repeats a name, or is a template."""
     return found[1] in settings or found[1].endswith("Template")
-
-
-def _after_other(text: str, position: int) -> int:
-    """Return where the next setting may begin after text that is not a setting."""
-    found = _SEPARATOR.search(text, position)
-    return found.end() if found else len(text)
 
 
 def _prompts(lines: list[str]) -> tuple[str, str]:
@@ -265,11 +259,6 @@ def _unquote(value: str) -> str:
 def _guidance(settings: Mapping[str, str]) -> str | None:
     names = ("Distilled CFG Scale", "CFG scale", "CFG Scale")
     return next((settings[name] for name in names if name in settings), None)
-
-
-def _size(text: str) -> Size | None:
-    found = _SIZE.fullmatch(text)
-    return Size(int(found[1]), int(found[2])) if found else None
 
 
 def _tool(settings: Mapping[str, str]) -> Tool:

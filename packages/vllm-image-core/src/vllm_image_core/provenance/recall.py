@@ -9,6 +9,7 @@ from typing import Final, TypeVar, cast
 
 from vllm_image_core import checks
 from vllm_image_core.errors import InvalidRequest, NotRecalled
+from vllm_image_core.files import read_image_file
 from vllm_image_core.imaging import metadata_blocks, xmp
 from vllm_image_core.imaging.exif_text import is_readable
 from vllm_image_core.imaging.picture import read_text
@@ -111,9 +112,6 @@ def _resolution(value: object) -> int:
     return checks.check_integer("resolution", value, 640, 1024, allowed="640 or 1024")
 
 
-_MAX_FILE_BYTES: Final = 268_435_456
-"""256 MiB; the largest image that a server generates has 146 MB uncompressed."""
-
 _NAMED: Final = frozenset(
     (metadata_blocks.KEYWORD, recipe.KEYWORD, xmp.KEYWORD, "prompt", "workflow", "Dream")
 )
@@ -121,7 +119,6 @@ _NAMED: Final = frozenset(
 
 _MAX_TEXTS: Final = 64
 _MAX_SHOWN: Final = 3
-_SHOWN_PATH_CHARACTERS: Final = 300
 _MAX_MODEL_CHARACTERS: Final = 200
 
 
@@ -163,7 +160,7 @@ def recall(file: Path | str | bytes) -> RecalledRequest:
     Raises:
         NotRecalled: The file cannot be read, is not an image, or does not say how it was made.
     """
-    data = file if isinstance(file, bytes) else _content(Path(file))
+    data = file if isinstance(file, bytes) else read_image_file(Path(file), NotRecalled)
     texts = read_text(data)
     facts = next((facts for facts in _facts_by_text(texts) if facts.has_settings), None)
     if facts is None:
@@ -254,20 +251,6 @@ def _unread(texts: Mapping[str, str]) -> str:
     if texts.get(metadata_blocks.KEYWORD, "").strip() and not parts:
         parts = [f"'{metadata_blocks.KEYWORD}' is in an unknown encoding"]
     return f": its text {', '.join(parts[:_MAX_SHOWN])}" if parts else ""
-
-
-def _content(path: Path) -> bytes:
-    shown = one_line(str(path), limit=_SHOWN_PATH_CHARACTERS)
-    try:
-        if not path.is_file():
-            raise NotRecalled(f"{shown} is not a file.")
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:  # a zero byte in a path is a ValueError
-        raise NotRecalled(f"{shown} cannot be read: {one_line(str(error))}.") from error
-    if len(data) > _MAX_FILE_BYTES:
-        raise NotRecalled(f"{shown} has more than {_MAX_FILE_BYTES} bytes.")
-    return data
 
 
 def _model(name: object) -> str | None:

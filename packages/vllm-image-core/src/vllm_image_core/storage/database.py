@@ -264,7 +264,8 @@ class Database:
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         if self._version(connection) == len(self.schema.migrations):
-            self._check_tables(connection)
+            if not self._has_tables(connection):
+                raise self._damage("is damaged: a table is missing", self._identity())
             return
         with writing(connection):
             version = self._version(connection)  # another process may have been first
@@ -293,10 +294,6 @@ class Database:
             )
         return version
 
-    def _check_tables(self, connection: sqlite3.Connection) -> None:
-        if not self._has_tables(connection):
-            raise self._damage("is damaged: a table is missing", self._identity())
-
     def _has_tables(self, connection: sqlite3.Connection) -> bool:
         marks = ", ".join("?" * len(self.schema.tables))
         found = connection.execute(
@@ -318,7 +315,10 @@ class Database:
                 next_step="Make the file and its folder writable for this program, or choose another output "
                 "folder.",
             )
-        if code == sqlite3.SQLITE_CANTOPEN and (length := self._path_bytes()) > _LONGEST_PATH:
+        if (
+            code == sqlite3.SQLITE_CANTOPEN
+            and (length := len(os.fsencode(os.path.realpath(self.path)))) > _LONGEST_PATH
+        ):
             return self.schema.unavailable(
                 f"{self._display_name} cannot be used: its path has {length} bytes; SQLite supports at "
                 f"most {_LONGEST_PATH}.",
@@ -333,10 +333,6 @@ class Database:
             f"{self._display_name} cannot be used: {reason_of(error)}.",
             next_step=next_step_after(error, otherwise=self.schema.unavailable.usual_next_step),
         )
-
-    def _path_bytes(self) -> int:
-        """Return the length of the path as SQLite counts it, with symbolic links resolved."""
-        return len(os.fsencode(os.path.realpath(self.path)))
 
     def _unavailable(self, reason: str) -> DatabaseUnavailable:
         return self.schema.unavailable(f"{self._display_name} cannot be used: {one_line(reason)}.")

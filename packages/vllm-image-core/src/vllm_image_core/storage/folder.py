@@ -5,6 +5,7 @@ a write by replacing the folder, or a file in it, with a link between two steps.
 """
 
 import errno
+import math
 import os
 import stat
 from collections.abc import Generator, Sequence
@@ -29,15 +30,7 @@ _MODE: Final = 0o666
 """As for files created by `open`: the user's umask applies."""
 
 _NO_HARD_LINKS: Final = frozenset(
-    (
-        errno.EPERM,
-        errno.EACCES,
-        errno.EOPNOTSUPP,
-        errno.ENOTSUP,
-        errno.ENOSYS,
-        errno.EMLINK,
-        errno.EINVAL,
-    )
+    {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 )
 
 
@@ -156,7 +149,7 @@ class Folder:
                 if is_abandoned(entry):
                     self._remove_abandoned(entry, entries, finish=finish)
                 else:
-                    self._remove_if_older(entry, latest)
+                    self._unlink_file(entry, older_than=latest)
 
     def _place(self, temporary: str, name: str) -> None:
         if os.name == "nt":
@@ -214,14 +207,10 @@ class Folder:
             return False
         return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
-    def _unlink_file(self, name: str) -> None:
-        if stat.S_ISREG(self.status(name).st_mode):
-            os.unlink(self._at(name), dir_fd=self.descriptor)
-
-    def _remove_if_older(self, name: str, latest: float) -> None:
+    def _unlink_file(self, name: str, *, older_than: float = math.inf) -> None:
         status = self.status(name)
-        if stat.S_ISREG(status.st_mode) and status.st_mtime < latest:
-            os.unlink(self._at(name), dir_fd=self.descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_mtime < older_than:
+            self.remove(name)
 
     def _at(self, name: str) -> str:
         return name if self.descriptor is not None else str(self.path / name)

@@ -234,7 +234,8 @@ class Library:
 
     def _read_complete(self, candidate: Record) -> Existing | None:
         try:
-            data = self._content(candidate)
+            with Folder.existing(self.root) as folder, folder.reading(candidate.path.name) as file:
+                data = None if file is None else file.read(_MOST_BYTES)
             picture = None if data is None else Picture.check(data)
         except (OSError, BadPicture):
             return None
@@ -244,7 +245,3 @@ class Library:
         # A file without a recorded key must be the one that was entered.
         is_the_one = key == candidate.key if key is not None else len(data) == candidate.bytes
         return Existing(picture=picture, record=candidate) if is_the_one else None
-
-    def _content(self, candidate: Record) -> bytes | None:
-        with Folder.existing(self.root) as folder, folder.reading(candidate.path.name) as file:
-            return None if file is None else file.read(_MOST_BYTES)

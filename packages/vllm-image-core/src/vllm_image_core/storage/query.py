@@ -26,18 +26,7 @@ _TIMES: Final = frozenset(("since", "until"))
 class Query:
     """Conditions that images must meet; None for any value. Checked on creation.
 
-    Attributes:
-        text: Words that must all be in the prompt, tag or file name, in any order; "sno*" finds "snow".
-        model: The exact name of the model.
-        seed: A signed 64-bit integer.
-        width: Pixels.
-        height: Pixels.
-        since: Created at this time or later; a time without a zone is local.
-        until: Created before this time.
-        batch: The id of a batch.
-        tag: The exact tag.
-        limit: Images per page, 1 to 1,000.
-        offset: How many of the newest images to skip.
+    The conditions are those of `Studio.find`.
 
     Raises:
         InvalidRequest: A value is not valid.

@@ -235,29 +235,23 @@ class VirtualServer:
             work.cancel()
 
     def _fail_before(self, fault: str | None) -> None:
-        match fault:
-            case "unreachable":
-                raise self._unreachable()
-            case "busy":
-                self.busy += 1
-                raise ServerBusy(f"{self.base_url} is busy", status=_BUSY, retry_after_seconds=1.0)
-            case "memory":
-                raise OutOfGpuMemory(f"{self.base_url}: out of memory", status=500)
-            case _:
-                pass
+        if fault == "unreachable":
+            raise self._unreachable()
+        if fault == "busy":
+            self.busy += 1
+            raise ServerBusy(f"{self.base_url} is busy", status=_BUSY, retry_after_seconds=1.0)
+        if fault == "memory":
+            raise OutOfGpuMemory(f"{self.base_url}: out of memory", status=500)
 
     def _fail_after(self, fault: str | None) -> None:
-        match fault:
-            case "lost":
-                raise ConnectionLost(f"{self.base_url} closed the connection")
-            case "timeout":
-                raise RequestTimeout(f"no complete reply from {self.base_url}")
-            case "bad_reply":
-                raise BadReply(f"{self.base_url} answered 200, but with a page")
-            case "error":
-                raise ServerError(f"{self.base_url} failed", status=500)
-            case _:
-                pass
+        if fault == "lost":
+            raise ConnectionLost(f"{self.base_url} closed the connection")
+        if fault == "timeout":
+            raise RequestTimeout(f"no complete reply from {self.base_url}")
+        if fault == "bad_reply":
+            raise BadReply(f"{self.base_url} answered 200, but with a page")
+        if fault == "error":
+            raise ServerError(f"{self.base_url} failed", status=500)
 
 
 def _is_cancelling() -> bool:

@@ -31,17 +31,8 @@ _SHOWN: Final = 60
 class ConnectionSettings:
     """The server's address, the key and the limits.
 
-    Attributes:
-        base_url: The server's address, without a trailing slash, `/v1` or user name.
-        key: The key for `/v1` routes; None if the server has none.
-        timeout_seconds: The total deadline of a call.
-        connect_seconds: Longest time to open a connection.
-        read_seconds: Longest time without a byte from the server; infinity for as long as the deadline.
-        max_retries: Attempts after the first one.
-        max_connections: Most image requests in progress at once.
-        clock: Monotonic clock, in seconds.
-        jitter: Returns a random number in [0, 1).
-        budget: The retries that the client may still make, over all of its calls.
+    `read_seconds` is infinity for as long as the deadline; `budget` are the retries that the client may still
+    make, over all of its calls.
     """
 
     base_url: str
@@ -159,14 +150,10 @@ def _check_key(api_key: SecretStr | None) -> SecretStr | None:
     """Return the key, or None for an empty one. Raises InvalidParameter if no header can carry it."""
     if api_key is None or (isinstance(api_key, SecretStr) and not api_key.get_secret_value()):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller's value, unchecked
         return None
-    if not (isinstance(api_key, SecretStr) and _fits_a_header(api_key)):  # pyright: ignore[reportUnnecessaryIsInstance] - likewise
+    key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else " "  # pyright: ignore[reportUnnecessaryIsInstance] - likewise
+    if not key.isascii() or not key.isprintable() or " " in key:
         raise InvalidParameter("api_key must be printable ASCII without spaces", parameter="api_key")
     return api_key
-
-
-def _fits_a_header(key: SecretStr) -> bool:
-    text = key.get_secret_value()
-    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _check_timeout(name: str, timeout: float, *, hint: str = "") -> float:
