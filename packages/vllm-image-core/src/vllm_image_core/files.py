@@ -11,7 +11,7 @@ MOST_IMAGE_BYTES = 268_435_456
 
 
 def read_image_file(path: Path, refusal: Callable[[str], ImageError]) -> bytes:
-    """Read a regular file of at most 256 MiB; raise what `refusal` makes of the reason if that is impossible."""
+    """Read a regular file of at most 256 MiB; raise what `refusal` makes of the reason if it cannot."""
     shown = one_line(str(path), limit=LONGEST_PATH)
     try:
         if not path.is_file():
