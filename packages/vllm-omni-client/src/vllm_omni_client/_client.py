@@ -45,11 +45,32 @@ class OmniClient(BaseClient):
     Proxies and SSL_CERT_FILE from the environment are used as in `AsyncOmniClient`. Resolving the host name
     does not count against the total deadline, because the system's resolver cannot be interrupted.
 
-    The arguments and errors are those of `AsyncOmniClient`, with a blocking `transport`. `sleep` is None for
-    waits that end when the client is closed.
+    Args:
+        base_url: The server's address, such as "http://localhost:8000"; a trailing `/v1` is accepted.
+        api_key: The server's `--api-key`, if it has one.
+        timeout: Total deadline of a generation in seconds, including retries and the waits between them.
+            Other calls end after 30 seconds and a health check after 10, unless this is shorter.
+        connect_timeout: Longest time to open a connection, in seconds.
+        read_timeout: Longest time without a byte from the server, in seconds; None for as long as `timeout`.
+            The server sends nothing while it generates or while a request waits in its queue.
+        max_retries: Attempts after the first one, 0 to 100. A request that may have used GPU time is sent
+            again at most once, with the same seed, and only if `/health` answers 200.
+        max_connections: Most image requests in progress at once, 1 to 10,000; further ones wait for a slot
+            within their deadline. Other calls never wait.
+        strict: Whether a field that this server would silently ignore is an error. If False, the field is
+            omitted and listed in the reply's `ignored_fields`.
+        capabilities: What the server can do, if you know. None asks the server once, before the first
+            image, and again when it may have changed.
+        transport: A blocking httpx transport to use instead of the network; it is closed with the client.
+        clock: Monotonic clock, in seconds.
+        sleep: Waits between attempts; None for waits that end when the client is closed.
+        jitter: Returns a random number in [0, 1) by which waits are shortened.
 
     Attributes:
         base_url: The server's address, without a trailing slash, `/v1` or user name.
+
+    Raises:
+        InvalidParameter: An argument or the environment's proxy settings cannot be used.
     """
 
     def __init__(
@@ -100,7 +121,22 @@ class OmniClient(BaseClient):
     ) -> ImageGenerationReply | SavedImage:
         """Generate images and return them, or save the one image to a file.
 
-        The arguments and errors are those of `AsyncOmniClient.generate_image`.
+        A request that may have used GPU time is sent again at most once, with the same seed. If the request
+        has no seed, the client draws one; see the reply's `seed`.
+
+        Args:
+            request: What to generate.
+            into: A file for the image. Without an `output_format` in the request, ".jpg" asks for a JPEG and
+                ".webp" for a WebP. The file is written as the image arrives, and appears complete or not at
+                all. If the server can send the image's own bytes and you did not ask for stage metrics,
+                they are used instead of base64.
+            overwrite: Whether to replace an existing file.
+
+        Raises:
+            UnsupportedParameter: In strict mode: this server would silently ignore a field.
+            InvalidParameter: `into` cannot be written, or more than one image is requested.
+            FileExistsError: Someone else created the file during the generation.
+            OSError: The file cannot be written, for example because the disk is full.
         """
         with generation_work(
             request, self._connection, strict=self._strict, into=into, overwrite=overwrite
@@ -144,7 +180,24 @@ class OmniClient(BaseClient):
     ) -> ImageGenerationReply | SavedImage:
         """Edit images and return the results, or save the one result to a file.
 
-        The arguments and errors are those of `AsyncOmniClient.edit_image`.
+        A request that may have used GPU time is sent again at most once, with the same seed. The server
+        finishes an edit even if its client disconnects.
+
+        Args:
+            request: How to change them.
+            image: 1 to 4 input images, each a path, bytes, a file opened in binary mode, or a Pillow image.
+                They are uploaded; URLs are refused.
+            mask_image: White where the image may change, for models that inpaint.
+            reference_image: An image to take content from, for models that support it.
+            into: A file for the image, written as it arrives; it appears complete or not at all.
+            overwrite: Whether to replace an existing file.
+
+        Raises:
+            UnsupportedParameter: In strict mode: this server would silently ignore a field.
+            InvalidParameter: An input image cannot be read, `into` cannot be written, or more than one image
+                is requested.
+            FileExistsError: Someone else created the file during the edit.
+            OSError: The file cannot be written, for example because the disk is full.
         """
         inputs = read_uploads(image, mask_image=mask_image, reference_image=reference_image)
         with edit_work(
@@ -157,7 +210,11 @@ class OmniClient(BaseClient):
         return work.result(self._send(call, work.attempts))
 
     def capabilities(self) -> Capabilities:
-        """Return which fields and routes the server has; cached, and refreshed when it may have changed."""
+        """Return which fields and routes the server has; cached, and refreshed when it may have changed.
+
+        Raises:
+            ServerUnreachable: The server cannot be reached.
+        """
         known = self._capabilities(self._connection.attempts(endpoints.openapi()))
         if known.source == "unknown":
             self.health_check()
@@ -166,12 +223,24 @@ class OmniClient(BaseClient):
     def sleep(self, *, level: Literal[1, 2] = 1, stage_ids: Sequence[int] = (0,)) -> bool:
         """Put the server to sleep to free its GPU memory; True once it has. Needs 0.20 or later.
 
-        Image requests wait until it wakes up; see `AsyncOmniClient.sleep` for the levels.
+        Image requests wait until it wakes up.
+
+        Args:
+            level: 1 moves the weights to main memory, from where `wake_up` restores them. 2, the server's
+                own default, drops them; 0.30.0 must then be restarted.
+            stage_ids: Which stages; a server that only generates images has one.
         """
         return self._send(endpoints.sleep(stage_ids, level))
 
     def wake_up(self, *, stage_ids: Sequence[int] = (0,)) -> bool:
-        """Load the server's weights again; False if it was not asleep. Needs 0.20 or later."""
+        """Load the server's weights again; False if it was not asleep. Needs 0.20 or later.
+
+        Args:
+            stage_ids: Which stages; a server that only generates images has one.
+
+        Raises:
+            ServerError: The server dropped its weights (level 2) and cannot load them.
+        """
         return self._send(endpoints.wake_up(stage_ids))
 
     def get_models(self) -> ModelList:
@@ -179,7 +248,11 @@ class OmniClient(BaseClient):
         return self._send(endpoints.models())
 
     def health_check(self) -> bool:
-        """Check once whether the server can work: True for 200, False for 503."""
+        """Check once whether the server can work: True for 200, False for 503.
+
+        Raises:
+            ServerUnreachable: The server cannot be reached.
+        """
         return self._send(endpoints.health())
 
     def get_version(self) -> str:

@@ -220,17 +220,13 @@ class CostModel:
         self._errors: deque[float] = deque(maxlen=_ERRORS_KEPT)
         self._recent: deque[tuple[float, _Measured]] = deque(maxlen=max(a.of_the_last for a in _ALARMS))
         self._unfitted = 0
-        self._changes = 0
+        self.changes: int = 0
+        """How often a change of speed made the law start again."""
 
     @property
     def count(self) -> int:
         """Number of measurements that the law is fitted to."""
         return len(self._measured)
-
-    @property
-    def changes(self) -> int:
-        """How often a change of speed made the law start again."""
-        return self._changes
 
     @property
     def errors(self) -> tuple[float, ...]:
@@ -266,16 +262,12 @@ class CostModel:
             self._recent.append((math.log(measured / expected), new))
         self._measured.append(new)
         self._unfitted += 1
-        since = self._samples_since_change()
+        off = [ratio for ratio, _ in self._recent]
+        since = next((alarm.of_the_last for alarm in _ALARMS if alarm.rings(off)), 0)
         if since and not self._explains(since):
             self._start_again(since)
         elif self._unfitted * _REFITTED_AT >= len(self._measured):
             self._fit()
-
-    def _samples_since_change(self) -> int:
-        """How many of the last measurements show a change of speed; 0 if there was none."""
-        off = [ratio for ratio, _ in self._recent]
-        return next((alarm.of_the_last for alarm in _ALARMS if alarm.rings(off)), 0)
 
     def _explains(self, since: int) -> bool:
         """Whether a fit of all measurements explains the last ones, so that the speed has not changed."""
@@ -298,7 +290,7 @@ class CostModel:
         self._measured.extend(kept)
         self._recent.clear()
         self._errors.clear()
-        self._changes += 1
+        self.changes += 1
         self._fit()
 
     def _fit(self) -> None:

@@ -179,20 +179,15 @@ class Measurements:
                     return use(connection)
             except DamagedDatabase as error:
                 self._warn_once(error)
-                if not self._is_set_aside(error):
+                try:
+                    self._database.set_aside(error.identity)
+                except DatabaseUnavailable as second:
+                    self._warn_once(second)
                     break
             except DatabaseUnavailable as error:
                 self._warn_once(error)
                 break
         return otherwise
-
-    def _is_set_aside(self, error: DamagedDatabase) -> bool:
-        try:
-            self._database.set_aside(error.identity)
-        except DatabaseUnavailable as second:
-            self._warn_once(second)
-            return False
-        return True
 
     def _warn_once(self, error: DatabaseUnavailable) -> None:
         if not self._warned:

@@ -188,7 +188,7 @@ class Server:
         self.leaving: Callable[[], object] | None = None
         self._calls: dict[FleetCall, RequestToken] = {}
         self._suspects: list[FleetCall] = []
-        self._paused_until = 0.0
+        self.paused_until: float = 0.0
         self._refusals = 0
         self._ask_at: float | None = -math.inf
         self._has_shown_parallel = False
@@ -215,14 +215,9 @@ class Server:
         """Number of calls it has."""
         return self.limit.under_way
 
-    @property
-    def paused_until(self) -> float:
-        """Until when it asked not to be sent requests."""
-        return self._paused_until
-
     def has_room(self, now: float) -> bool:
         """Return whether it may get another call now."""
-        if not self.is_in or now < self._paused_until or any(call.alone for call in self._calls):
+        if not self.is_in or now < self.paused_until or any(call.alone for call in self._calls):
             return False
         return not self.under_way if self.circuit.state == "trial" else self.limit.has_room
 
@@ -391,7 +386,7 @@ class Server:
         self._refusals += 1
         asked = error.retry_after_seconds if isinstance(error, ServerBusy) else None
         usual = min(_PAUSE_SECONDS * 2.0 ** min(self._refusals - 1, 6), _LONGEST_PAUSE_SECONDS)
-        self._paused_until = now + max(usual, min(asked or 0.0, LONGEST_REQUESTED_SECONDS))
+        self.paused_until = now + max(usual, min(asked or 0.0, LONGEST_REQUESTED_SECONDS))
         if self._refusals >= _BUSY_IN_A_ROW and not self.under_way:
             self.last_error = copy.copy(error)
             self.circuit.record_failure(now, surely=True)

@@ -112,13 +112,7 @@ def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
     notes = list(facts.notes)
 
     def check_value(name: str, value: object, check: Callable[[object], T]) -> T | None:
-        if value is None:
-            return None
-        try:
-            return check(_as_number(value))
-        except InvalidRequest as error:
-            notes.append(f"The file's {name} was ignored: {error.message}")
-            return None
+        return checked(name, _as_number(value), check, notes)
 
     def text(name: str, value: object) -> str | None:
         bounded = bound_text(value)
@@ -141,6 +135,15 @@ def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
         seed=check_value("seed", facts.seed, limits.seed),
     )
     return request, tuple(notes)
+
+
+def checked(name: str, value: object, check: Callable[[object], T], notes: list[str]) -> T | None:
+    """Return a checked value; None, with a note, if it is not allowed."""
+    try:
+        return None if value is None else check(value)
+    except InvalidRequest as error:
+        notes.append(f"The file's {name} was ignored: {error.message}")
+        return None
 
 
 def bound_text(value: object) -> str | None:
@@ -235,12 +238,9 @@ def is_json(text: str) -> bool:
         value: object = json.loads(start) if len(start) <= MAX_CHARACTERS else None
     except (ValueError, RecursionError):
         return False
-    return isinstance(value, dict | list) or _is_quoted_json(value)
-
-
-def _is_quoted_json(value: object) -> bool:
-    """Whether this is a string whose content is itself JSON."""
-    return isinstance(value, str) and value.startswith(("{", "[")) and is_json(value)
+    if isinstance(value, str):  # its content may itself be JSON
+        return value.startswith(("{", "[")) and is_json(value)
+    return isinstance(value, dict | list)
 
 
 def as_object(value: object) -> Mapping[str, object]:

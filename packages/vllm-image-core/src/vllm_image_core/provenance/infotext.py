@@ -65,12 +65,10 @@ def parameters_text(
     width: int,
     height: int,
     model: str,
-    more: Mapping[str, str | int | float] | None = None,
 ) -> str:
     """Write the settings of one image in the form that other tools read.
 
-    The guidance scale is in the caller's terms. An empty prompt and a blank negative prompt are omitted;
-    `more` settings follow under the names they are shown by.
+    The guidance scale is in the caller's terms. An empty prompt and a blank negative prompt are omitted.
     """
     settings: dict[str, str | int | float] = {
         "Steps": steps,
@@ -78,7 +76,6 @@ def parameters_text(
         "Seed": seed,
         "Size": f"{width}x{height}",
         "Model": model,
-        **(more or {}),
     }
     lines = [prompt] if prompt else []
     if negative_prompt and negative_prompt.strip():

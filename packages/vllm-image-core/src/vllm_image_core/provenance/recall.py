@@ -1,14 +1,14 @@
 """Recall how an image was made from its own file, as a request that can be changed and sent again."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
 from vllm_image_core import checks
-from vllm_image_core.errors import InvalidRequest, NotRecalled
+from vllm_image_core.errors import NotRecalled
 from vllm_image_core.files import read_image_file
 from vllm_image_core.imaging import metadata_blocks, xmp
 from vllm_image_core.imaging.exif_text import is_readable
@@ -16,7 +16,15 @@ from vllm_image_core.imaging.picture import read_text
 from vllm_image_core.imaging.sniffing import describe, picture_format
 from vllm_image_core.provenance import infotext, recipe
 from vllm_image_core.provenance.comfyui import facts_of_prompt, facts_of_workflow
-from vllm_image_core.provenance.facts import Facts, Tool, bound_settings, build_request, is_json, json_object
+from vllm_image_core.provenance.facts import (
+    Facts,
+    Tool,
+    bound_settings,
+    build_request,
+    checked,
+    is_json,
+    json_object,
+)
 from vllm_image_core.provenance.invokeai import (
     facts_of_dream,
     facts_of_metadata,
@@ -28,8 +36,6 @@ from vllm_image_core.requests import limits
 from vllm_image_core.requests.edit_request import MOST_INPUTS, EditRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line
-
-T = TypeVar("T")
 
 ROLES: Final = ("image", "mask", "reference_image")
 _MOST: Final = MOST_INPUTS + len(ROLES) - 1
@@ -70,23 +76,13 @@ def as_edit(
     `edit` are the file's entries that only an edit has.
     """
     notes: list[str] = []
-
-    def check_value(name: str, check: Callable[[object], T]) -> T | None:
-        if edit.get(name) is None:
-            return None
-        try:
-            return check(edit[name])
-        except InvalidRequest as error:
-            notes.append(f"The file's {name} was ignored: {error.message}")
-            return None
-
     if edit.get("resolution") is not None:
         request = replace(request, width=None, height=None)
     recalled = EditRequest(
         **{field.name: getattr(request, field.name) for field in fields(ImageRequest)},
-        strength=check_value("strength", limits.strength),
-        layers=check_value("layers", _layers),
-        resolution=check_value("resolution", _resolution),
+        strength=checked("strength", edit.get("strength"), limits.strength, notes),
+        layers=checked("layers", edit.get("layers"), _layers, notes),
+        resolution=checked("resolution", edit.get("resolution"), _resolution, notes),
     )
     named = "; ".join(map(str, inputs)) or "images that the file does not name"
     notes.append(f"The image was edited from {named}. Give these as images to generate it again.")

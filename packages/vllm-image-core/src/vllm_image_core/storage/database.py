@@ -146,42 +146,27 @@ class Database:
         if found != "ok":
             raise self._damage(f"is damaged: {one_line(str(found))}", self._identity())
 
-    def set_aside(self, identity: tuple[int, int]) -> Path | None:
+    def set_aside(self, identity: tuple[int, int], *, replacement: str | None = None) -> Path | None:
         """Rename a damaged file, so that opening creates a new one; skip it if another process already did.
 
-        Nothing is deleted, so that data can still be recovered from it. Returns the new path, or None.
+        Nothing is deleted, so that data can still be recovered from it. Another file of the folder can be its
+        `replacement`; then there is a file of this name at any moment. Returns the new path, or None.
         """
         try:
+            aside = self._free_name()
             if self._identity() != identity:
                 return None
-            aside = self._free_name()
             # The journal first: next to a new file, it would be played back into that file.
             with suppress(FileNotFoundError):
                 Path(f"{self.path}-journal").rename(f"{aside}-journal")
-            self.path.rename(aside)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._refusal(error) from error
-        return aside
-
-    def replace_damaged(self, identity: tuple[int, int], name: str) -> Path | None:
-        """Set a damaged file aside and give another one its name, so that there is a file at any moment.
-
-        The other file is in the same folder. Returns the new path of the damaged file, or None if another
-        process has replaced it already.
-        """
-        try:
-            aside = self._free_name()
-            if self._identity() != identity:
-                return None
-            with suppress(FileNotFoundError):
-                Path(f"{self.path}-journal").rename(f"{aside}-journal")
-            try:
-                aside.hardlink_to(self.path)
-            except OSError:  # hard links are not supported here
+            if replacement is None:
                 self.path.rename(aside)
-            self.path.with_name(name).replace(self.path)
+            else:
+                try:
+                    aside.hardlink_to(self.path)
+                except OSError:  # hard links are not supported here
+                    self.path.rename(aside)
+                self.path.with_name(replacement).replace(self.path)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -1,15 +1,14 @@
 """Find the input images of a recalled edit, in its folder or among the copies its batches keep."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from vllm_image_core.errors import InvalidRequest, NotRecalled
-from vllm_image_core.provenance.recall import ROLES, RecalledInput, recall
+from vllm_image_core.provenance.recall import RecalledInput, recall
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputPicture, read_input_file
 from vllm_image_core.storage.folder import Folder
-from vllm_image_core.storage.input_store import StoredInput
+from vllm_image_core.storage.input_store import StoredInput, with_roles
 
 
 def find_inputs(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput, ...]) -> ImageRequest:
@@ -25,16 +24,7 @@ def find_inputs(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput
     pictures = [one for one in found if one is not None]
     if len(pictures) < len(found):
         return request
-    by_role = {
-        role: [one for one, recalled in zip(pictures, inputs, strict=True) if recalled.role == role]
-        for role in ROLES
-    }
-    return replace(
-        request,
-        images=tuple(by_role["image"]),
-        mask=next(iter(by_role["mask"]), None),
-        reference_image=next(iter(by_role["reference_image"]), None),
-    )
+    return with_roles(request, [(recalled.role, one) for one, recalled in zip(pictures, inputs, strict=True)])
 
 
 def _find(folder: Path, recalled: RecalledInput) -> InputPicture | None:

@@ -212,7 +212,9 @@ class Library:
         self, error: PictureNotSaved, *, prompt: str, now: datetime, filename: str | None
     ) -> Saved:
         try:
-            path = self._spill_store().save(error.picture, prompt=prompt, now=now, filename=filename)
+            # A folder with a fixed name could belong to another user.
+            self._spill = self._spill or Store(Path(tempfile.mkdtemp(prefix="vllm-image-spill-")))
+            path = self._spill.save(error.picture, prompt=prompt, now=now, filename=filename)
         except (CannotSave, OSError, UnicodeError) as second:
             reason = second.message if isinstance(second, CannotSave) else f"{reason_of(second)}."
             raise PictureNotSaved(
@@ -226,11 +228,6 @@ class Library:
         )
         _logger.warning("%s", note)
         return Saved(path=path, spilled=True, notes=(note,))
-
-    def _spill_store(self) -> Store:
-        # A folder with a fixed name could belong to another user.
-        self._spill = self._spill or Store(Path(tempfile.mkdtemp(prefix="vllm-image-spill-")))
-        return self._spill
 
     def _read_complete(self, candidate: Record) -> Existing | None:
         try:

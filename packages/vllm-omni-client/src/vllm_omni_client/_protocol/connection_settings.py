@@ -150,10 +150,14 @@ def _check_key(api_key: SecretStr | None) -> SecretStr | None:
     """Return the key, or None for an empty one. Raises InvalidParameter if no header can carry it."""
     if api_key is None or (isinstance(api_key, SecretStr) and not api_key.get_secret_value()):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller's value, unchecked
         return None
-    key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else " "  # pyright: ignore[reportUnnecessaryIsInstance] - likewise
-    if not key.isascii() or not key.isprintable() or " " in key:
+    if not (isinstance(api_key, SecretStr) and _fits_a_header(api_key)):  # pyright: ignore[reportUnnecessaryIsInstance] - likewise
         raise InvalidParameter("api_key must be printable ASCII without spaces", parameter="api_key")
     return api_key
+
+
+def _fits_a_header(key: SecretStr) -> bool:
+    text = key.get_secret_value()
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _check_timeout(name: str, timeout: float, *, hint: str = "") -> float:

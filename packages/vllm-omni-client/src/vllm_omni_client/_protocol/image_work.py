@@ -103,8 +103,7 @@ def generation_work(
             adapted = adapt_generation(
                 seeded, server, strict=strict, into_file=file is not None, requested=requested
             )
-            sent = adapted.sent
-            return adapted, endpoints.generate_into(sent, file) if file else endpoints.generate(sent)
+            return adapted, endpoints.generate(adapted.sent, file)
 
         yield ImageWork(connection.attempts(endpoints.generate(seeded), budget), adapt, file)
 
@@ -127,7 +126,6 @@ def edit_work(
 
         def adapt(server: Capabilities) -> tuple[Adapted, ImageCall]:
             adapted, images = adapt_edit(seeded, inputs, server, strict=strict, requested=requested)
-            sent = adapted.sent
-            return adapted, endpoints.edit_into(sent, images, file) if file else endpoints.edit(sent, images)
+            return adapted, endpoints.edit(adapted.sent, images, file)
 
         yield ImageWork(connection.attempts(endpoints.edit(seeded, ()), budget), adapt, file)
