@@ -80,7 +80,10 @@ def _multipliers(shares: Sequence[Terms], values: Sequence[float], size: int) ->
     """The factor for each coefficient."""
     moved = [1.0] * size
     for _ in range(_REWEIGHTED):
-        before, moved = moved, _solve_nonnegative(*_equations(shares, values, moved))
+        before, (matrix, right) = moved, _equations(shares, values, moved)
+        moved = _eliminate(matrix, right)
+        if min(moved) < 0:
+            moved = _descend(matrix, right, moved)
         if max(abs(new - old) for new, old in zip(moved, before, strict=True)) <= _SETTLED:
             break
     return moved
@@ -107,12 +110,6 @@ def _equations(
         for column in range(row):
             matrix[column][row] = matrix[row][column]
     return matrix, right
-
-
-def _solve_nonnegative(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
-    """The least squares solution with no negative coefficient."""
-    found = _eliminate(matrix, right)
-    return found if min(found) >= 0 else _descend(matrix, right, found)
 
 
 def _eliminate(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:

@@ -181,7 +181,8 @@ def _extend(text: str, found: _Found, candidates: list[int]) -> _Found:
     A line that begins with the steps, as with most tools, is already the first one.
     """
     for start in candidates:
-        if start >= found.start or "Steps" in _first_name(text, found.start):
+        first = _SETTING.match(text, found.start)
+        if start >= found.start or (first and first[1] == "Steps"):
             continue
         above = _read(text, start, text.find("\n", start))
         names = above.settings.keys()
@@ -191,11 +192,6 @@ def _extend(text: str, found: _Found, candidates: list[int]) -> _Found:
             break
         found = _Found(start, found.end, joined)
     return found
-
-
-def _first_name(text: str, start: int) -> tuple[str, ...]:
-    found = _SETTING.match(text, start)
-    return (found[1],) if found else ()
 
 
 def _is_settings(settings: Mapping[str, str], *, least: int) -> bool:
@@ -212,7 +208,11 @@ def _read(text: str, start: int, stop: int | None = None) -> _Found:
     for _ in range(_MAX_SETTINGS):
         is_line = position in (0, start) or text[position - 1] == "\n"
         found = _begins(text, position) if is_line else _SETTING.match(text, position)
-        if is_line and position > start and (found is None or _ends_settings(found, settings)):
+        if (
+            is_line
+            and position > start
+            and (found is None or found[1] in settings or found[1].endswith("Template"))
+        ):
             break
         if found is None:
             other = _SEPARATOR.search(text, position)
@@ -229,11 +229,6 @@ def _read(text: str, start: int, stop: int | None = None) -> _Found:
     else:
         end = len(text)
     return _Found(start, end, settings, sound)
-
-
-def _ends_settings(found: re.Match[str], settings: Mapping[str, str]) -> bool:
-    """Whether a further line is not part of these settings: it repeats a name, or is a template."""
-    return found[1] in settings or found[1].endswith("Template")
 
 
 def _prompts(lines: list[str]) -> tuple[str, str]:

@@ -191,7 +191,8 @@ class Folder:
     def _remove_abandoned(self, entry: str, entries: Sequence[str], *, finish: bool) -> None:
         """Remove a dead writer's file, or give it the name that its writer reserved with an empty file."""
         target = target_of(entry)
-        if target is None or not finish or _is_elsewhere(target):
+        # A name, which anybody may have written, must not lead out of the folder or be hidden.
+        if target is None or not finish or target.startswith(".") or "/" in target or os.sep in target:
             self._unlink_file(entry)
             return
         others = (other for other in entries if other != entry and target_of(other) == target)
@@ -214,11 +215,6 @@ class Folder:
 
     def _at(self, name: str) -> str:
         return name if self.descriptor is not None else str(self.path / name)
-
-
-def _is_elsewhere(name: str) -> bool:
-    """Return whether a name, which anybody may have written, leads out of the folder or is hidden."""
-    return name.startswith(".") or "/" in name or os.sep in name
 
 
 def exists(path: Path) -> bool:

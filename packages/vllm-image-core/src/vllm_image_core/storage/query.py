@@ -66,7 +66,8 @@ class Query:
         for name in ("model", "seed", "width", "height", "batch", "tag"):
             if (value := getattr(self, name)) is not None:
                 parts.append(f"{name} = ?")
-                values.append(_storable(value))
+                # Strings are stored without lone surrogates.
+                values.append(value.encode("utf-8", "replace").decode() if isinstance(value, str) else value)
         if self.since is not None:
             parts.append("created >= ?")
             values.append(math.floor(_seconds(self.since)))
@@ -92,11 +93,6 @@ def _with_words(text: str) -> tuple[str, tuple[str, ...]]:
     like = "(prompt LIKE ? OR tag LIKE ? OR name LIKE ?)"
     values = tuple(f"%{word}%" for word in words for _ in range(3))
     return (" AND ".join([like] * len(words)), values) if words else ("0", ())
-
-
-def _storable(value: object) -> object:
-    """Return a string as it is stored: without lone surrogates."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _seconds(time: datetime) -> float:

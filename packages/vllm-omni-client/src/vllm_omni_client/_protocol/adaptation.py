@@ -142,12 +142,10 @@ def _ignored_fields(
     return tuple(
         name
         for name in unknown
-        if name not in _SERVER_DEFAULTS or not _same(getattr(request, name), _SERVER_DEFAULTS[name])
+        if name not in _SERVER_DEFAULTS
+        or type(getattr(request, name)) is not type(_SERVER_DEFAULTS[name])
+        or getattr(request, name) != _SERVER_DEFAULTS[name]
     )
-
-
-def _same(value: object, default: object) -> bool:
-    return type(value) is type(default) and value == default
 
 
 def _refuse(ignored: tuple[str, ...], server: Capabilities, *, strict: bool) -> None:
