@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from mcp import Client
 from mcp.types import TextContent
-from vllm_image_mcp.cli.main import main
+from vllm_image_mcp.cli import main
 
 Connect = Callable[..., Client]
 

@@ -15,6 +15,7 @@ from PIL import Image
 from vllm_omni_client import (
     AsyncOmniClient,
     Capabilities,
+    ImageEditRequest,
     ImageGenerationReply,
     ImageGenerationRequest,
     OmniClient,
@@ -237,6 +238,28 @@ async def test_two_clients_that_share_a_budget_send_no_more_than_one_would(serve
     assert failures[-1].exchange
     assert (failures[-1].exchange.attempts, failures[-1].exchange.generations) == (2, 2)
     assert [failure.error for failure in failures[-1].failures] == ["ConnectionLost"]
+
+
+def test_two_blocking_clients_that_share_a_budget_send_no_more_than_one_would(serve: Serve) -> None:
+    server = Counting(lambda _: None)
+    budget = GenerationBudget()
+    failures: list[ConnectionLost] = []
+    for _ in range(2):
+        client = OmniClient(serve(server), capabilities=Capabilities(), max_retries=0)
+        with client, pytest.raises(ConnectionLost) as caught:
+            client.with_budget(budget).generate_image(REQUEST)
+        failures.append(caught.value)
+    assert (server.generations, budget.left, budget.spent) == (2, 0, 2)
+    assert [failure.error for failure in failures[-1].failures] == ["ConnectionLost"]
+
+
+def test_a_blocking_edit_spends_from_the_budget_of_its_image(serve: Serve) -> None:
+    server = Counting(lambda _: http(b"{}", 500))
+    budget = GenerationBudget(left=1)
+    client = OmniClient(serve(server), capabilities=Capabilities())
+    with client, pytest.raises(ServerError):
+        client.with_budget(budget).edit_image(ImageEditRequest(prompt="a fox", seed=7), drawn())
+    assert (server.generations, budget.left) == (1, 0)
 
 
 def test_a_budget_counts_what_another_client_has_repeated_on_its_own() -> None:

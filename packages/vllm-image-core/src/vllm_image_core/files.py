@@ -10,9 +10,11 @@ MOST_IMAGE_BYTES = 268_435_456
 """256 MiB; the largest image that a server generates has 146 MB uncompressed."""
 
 
-def read_image_file(path: Path, refusal: Callable[[str], ImageError]) -> bytes:
+def read_image_file(
+    path: Path, refusal: Callable[[str], ImageError], *, longest_path: int = LONGEST_PATH
+) -> bytes:
     """Read a regular file of at most 256 MiB; raise what `refusal` makes of the reason if it cannot."""
-    shown = one_line(str(path), limit=LONGEST_PATH)
+    shown = one_line(str(path), limit=longest_path)
     try:
         if not path.is_file():
             raise refusal(f"{shown} is not a file.")

@@ -12,7 +12,7 @@ from vllm_image_core.errors import ImageError
 from vllm_image_core.fleet.backend import ServerRequest
 from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.testing.virtual_server import FAULTS, VirtualServer
-from vllm_image_core.testing.virtual_time import NothingWillHappen, run
+from vllm_image_core.testing.virtual_time import VirtualDeadlock, run
 from vllm_omni_client.errors import OmniError
 from vllm_omni_client.models import ImageGenerationRequest
 
@@ -32,7 +32,7 @@ _STATES: Final = ("down", "slow", "garbled", "replaced")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Played:
+class ScheduleResult:
     """The result of a schedule.
 
     Attributes:
@@ -54,7 +54,7 @@ class Played:
     wrong: tuple[str, ...]
 
 
-def play(seed: int) -> Played:
+def play(seed: int) -> ScheduleResult:
     """Play the schedule of a seed: 20 requests, 3 servers, 5 to 9 faults on each."""
     draw = random.Random(seed)
     faults: Counter[str] = Counter()
@@ -79,15 +79,15 @@ def play(seed: int) -> Played:
 
     try:
         batch = run(main())
-    except (NothingWillHappen, TimeoutError) as error:
+    except (VirtualDeadlock, TimeoutError) as error:
         return _play(seed, servers, faults, VirtualBatch(Fleet(servers)), [f"it hangs: {error!r}"])
     return _play(seed, servers, faults, batch, _problems(batch))
 
 
 def _play(
     seed: int, servers: list[VirtualServer], faults: Counter[str], batch: VirtualBatch, wrong: list[str]
-) -> Played:
-    return Played(
+) -> ScheduleResult:
+    return ScheduleResult(
         seed=seed,
         done=len(batch.replies),
         failed=batch.errors,

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, Self, TypeVar, overload
 
@@ -13,7 +14,7 @@ import httpx
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception
 
-from vllm_omni_client._base import BaseClient, closed_in_flight, require_open
+from vllm_omni_client._base import BaseClient, closed_error, in_memory, require_open
 from vllm_omni_client._protocol import endpoints
 from vllm_omni_client._protocol.attempts import Attempts
 from vllm_omni_client._protocol.connection_settings import ConnectionSettings, as_secret
@@ -29,10 +30,11 @@ from vllm_omni_client._transport.timeouts import attempt_timeouts
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import OmniError
+from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
 from vllm_omni_client.saved import SavedImage
-from vllm_omni_client.uploads import InputImage, read_uploads
+from vllm_omni_client.uploads import InputImage, Upload, read_uploads
 
 T = TypeVar("T")
 
@@ -108,6 +110,14 @@ class OmniClient(BaseClient):
         self._transport = transport
         self._reset()
 
+    def with_budget(self, budget: GenerationBudget) -> "BudgetedOmniClient":
+        """Return this client for one image that other layers may also retry; all spend one budget.
+
+        Args:
+            budget: What the image may still cost; it also records every attempt.
+        """
+        return BudgetedOmniClient(partial(self._generate, budget=budget), partial(self._edit, budget=budget))
+
     @overload
     def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply: ...
 
@@ -138,8 +148,18 @@ class OmniClient(BaseClient):
             FileExistsError: Someone else created the file during the generation.
             OSError: The file cannot be written, for example because the disk is full.
         """
+        return self._generate(request, into, overwrite=overwrite)
+
+    def _generate(
+        self,
+        request: ImageGenerationRequest,
+        into: str | Path | None = None,
+        *,
+        overwrite: bool = False,
+        budget: GenerationBudget | None = None,
+    ) -> ImageGenerationReply | SavedImage:
         with generation_work(
-            request, self._connection, strict=self._strict, into=into, overwrite=overwrite
+            request, self._connection, strict=self._strict, into=into, overwrite=overwrite, budget=budget
         ) as work:
             return self._carry_out(work)
 
@@ -200,8 +220,25 @@ class OmniClient(BaseClient):
             OSError: The file cannot be written, for example because the disk is full.
         """
         inputs = read_uploads(image, mask_image=mask_image, reference_image=reference_image)
+        return self._edit(request, inputs, into, overwrite=overwrite)
+
+    def _edit(
+        self,
+        request: ImageEditRequest,
+        inputs: tuple[Upload, ...],
+        into: str | Path | None = None,
+        *,
+        overwrite: bool = False,
+        budget: GenerationBudget | None = None,
+    ) -> ImageGenerationReply | SavedImage:
         with edit_work(
-            request, inputs, self._connection, strict=self._strict, into=into, overwrite=overwrite
+            request,
+            inputs,
+            self._connection,
+            strict=self._strict,
+            into=into,
+            overwrite=overwrite,
+            budget=budget,
         ) as work:
             return self._carry_out(work)
 
@@ -319,7 +356,7 @@ class OmniClient(BaseClient):
             raise attempts.annotate(self._connection.timeout_error(attempts)) from error
         except OmniError as error:
             if self._closing.is_set():
-                raise attempts.annotate(closed_in_flight()) from error
+                raise attempts.annotate(closed_error()) from error
             raise
         attempts.record_success()
         return value
@@ -390,3 +427,37 @@ class OmniClient(BaseClient):
             yield
         finally:
             self._traces.discard(trace)
+
+
+class BudgetedOmniClient:
+    """A client for one image that spends from the image's budget; see `OmniClient.with_budget`.
+
+    Args:
+        generate: Generates images.
+        edit: Edits images whose inputs have been read.
+    """
+
+    def __init__(
+        self,
+        generate: Callable[[ImageGenerationRequest], ImageGenerationReply | SavedImage],
+        edit: Callable[[ImageEditRequest, tuple[Upload, ...]], ImageGenerationReply | SavedImage],
+    ) -> None:
+        self._generate = generate
+        self._edit = edit
+
+    def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
+        """Generate images, as `OmniClient.generate_image` does."""
+        return in_memory(self._generate(request))
+
+    def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: InputImage | Sequence[InputImage],
+        *,
+        mask_image: InputImage | None = None,
+        reference_image: InputImage | None = None,
+    ) -> ImageGenerationReply:
+        """Edit images, as `OmniClient.edit_image` does."""
+        inputs = read_uploads(image, mask_image=mask_image, reference_image=reference_image)
+        return in_memory(self._edit(request, inputs))

@@ -116,6 +116,7 @@ _NAMED: Final = frozenset(
 _MAX_TEXTS: Final = 64
 _MAX_SHOWN: Final = 3
 _MAX_MODEL_CHARACTERS: Final = 200
+_LONGEST_PATH: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +157,11 @@ def recall(file: Path | str | bytes) -> RecalledRequest:
     Raises:
         NotRecalled: The file cannot be read, is not an image, or does not say how it was made.
     """
-    data = file if isinstance(file, bytes) else read_image_file(Path(file), NotRecalled)
+    data = (
+        file
+        if isinstance(file, bytes)
+        else read_image_file(Path(file), NotRecalled, longest_path=_LONGEST_PATH)
+    )
     texts = read_text(data)
     facts = next((facts for facts in _facts_by_text(texts) if facts.has_settings), None)
     if facts is None:
