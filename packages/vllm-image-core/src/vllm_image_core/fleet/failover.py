@@ -72,7 +72,10 @@ class Failover:
                     _logger.debug("%s: waits for the next server", call.label)
                     call.first = True
                 else:
-                    self._settle_suspicion(call)
+                    if call.suspects is not None:  # it failed a request that another server did
+                        call.suspects.record_false_refusal(self._clock())
+                        call.suspects = None
+                        self._scheduler.fail_unservable()
                     return reply, member
         finally:
             if call.suspects is not None:
@@ -94,13 +97,6 @@ class Failover:
                 while len(self._deadly) > _MOST_REMEMBERED:
                     del self._deadly[next(iter(self._deadly))]
             raise
-
-    def _settle_suspicion(self, call: FleetCall) -> None:
-        """Record a failure of the server that failed a request which another server then did."""
-        if call.suspects is not None:
-            call.suspects.record_false_refusal(self._clock())
-            call.suspects = None
-            self._scheduler.fail_unservable()
 
     async def _send(self, call: FleetCall, member: Server, send: Send) -> ImageGenerationReply:
         try:

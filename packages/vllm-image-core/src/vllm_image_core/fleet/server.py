@@ -79,22 +79,10 @@ def _no_servers() -> "set[Server]":
 class FleetCall:
     """A request on its way through a fleet, from the caller to an answer.
 
-    Attributes:
-        work: Its cost, in any unit that is the same for all calls.
-        model: The served name that it asks for; None for any.
-        low_priority: Whether it belongs to a batch, and gives way to requests that somebody is waiting for.
-        repeatable: Whether repeating it would give the same image.
-        first: Whether it goes ahead of all waiting calls, because it was sent before.
-        number: How many calls had been dispatched when it came.
-        member: The server that has it now.
-        avoided: Servers that failed it in a way that will not change.
-        deaths: Servers whose engine died while running it; a server whose engine died twice is listed twice.
-        suspects: The server that failed it and is at fault if another server succeeds.
-        sent_to: The models of its server at the time it was sent.
-        budget: What its image may still cost, and what was tried for it.
-        alone: Whether it must be the only request on its server, because an engine may have died on it.
-        refusals: How many times it was refused because a server was full.
-        error: The error of its last attempt.
+    Its cost is in a unit that is the same for all calls, its model None for any. `avoided` servers failed it
+    in a way that will not change; `deaths` lists those whose engine died while running it; `suspects` is at
+    fault if another server succeeds. It must run `alone` if an engine may have died on it, and goes `first`
+    if it was sent before.
     """
 
     work: float
@@ -125,18 +113,9 @@ class Server:
     `parallel` requests run at the same time, None if that is not known; `ceiling` is the maximum at once,
     None for none.
 
-    Attributes:
-        names: The names of its model and what they stand for; empty until it was asked.
-        asked: Whether it was asked for its model.
-        version: Its version; None if it does not report one.
-        note: How it differs from the other servers of its fleet.
-        last_error: The error of its last failure.
-        probing: Whether its health is being probed now.
-        seen: When it last showed that it is healthy.
-        suspicions: Number of failures that may be its own or the requests' fault, until another server tries.
-        parallel: Number of requests it runs at the same time, as it reported; None until it does.
-        others: Number of other clients' requests when it was last asked; None if it does not report them.
-        leaving: Called when its last call has ended; None unless it is being removed.
+    `names` are empty until it was asked for its model; `seen` is when it last showed that it is healthy;
+    `suspicions` are failures that may be its own or the requests' fault, until another server tries.
+    `leaving` is called when its last call has ended; None unless it is being removed.
     """
 
     def __init__(self, backend: Backend, *, parallel: int | None, ceiling: int | None) -> None:
@@ -157,7 +136,7 @@ class Server:
         self.leaving: Callable[[], object] | None = None
         self._calls: dict[FleetCall, RequestToken] = {}
         self._suspects: list[FleetCall] = []
-        self._paused_until = 0.0
+        self.paused_until: float = 0.0
         self._refusals = 0
         self._ask_at: float | None = -math.inf
         self._has_shown_parallel = False
@@ -184,14 +163,9 @@ class Server:
         """Number of calls it has."""
         return self.limit.under_way
 
-    @property
-    def paused_until(self) -> float:
-        """Until when it asked not to be sent requests."""
-        return self._paused_until
-
     def has_room(self, now: float) -> bool:
         """Return whether it may get another call now."""
-        if not self.is_in or now < self._paused_until or any(call.alone for call in self._calls):
+        if not self.is_in or now < self.paused_until or any(call.alone for call in self._calls):
             return False
         return not self.under_way if self.circuit.state == "trial" else self.limit.has_room
 
@@ -360,7 +334,7 @@ class Server:
         self._refusals += 1
         asked = error.retry_after_seconds if isinstance(error, ServerBusy) else None
         usual = min(_PAUSE_SECONDS * 2.0 ** min(self._refusals - 1, 6), _LONGEST_PAUSE_SECONDS)
-        self._paused_until = now + max(usual, min(asked or 0.0, LONGEST_REQUESTED_SECONDS))
+        self.paused_until = now + max(usual, min(asked or 0.0, LONGEST_REQUESTED_SECONDS))
         if self._refusals >= _BUSY_IN_A_ROW and not self.under_way:
             self.last_error = copy.copy(error)
             self.circuit.record_failure(now, surely=True)

@@ -17,11 +17,6 @@ class Attempts:
     """The attempt record of one call; it lives as long as the call.
 
     Without an image's budget, the call gets its own. The clock is monotonic, in seconds; jitter is in [0, 1).
-
-    Attributes:
-        policy: The limits.
-        server: The server's base URL, without credentials.
-        trace: The connection of the current attempt.
     """
 
     def __init__(
