@@ -66,7 +66,7 @@ class SimulatedServer:
         self.engine_state: EngineState = EngineState(
             settings.served_names, resident_gib=self._rules.family.resident_gib
         )
-        self.registry: CollectorRegistry = CollectorRegistry()
+        self.registry: CollectorRegistry = CollectorRegistry(auto_describe=True)
         for collector in (GCCollector, PlatformCollector, ProcessCollector):
             collector(registry=self.registry)
         self._metrics = Metrics(
