@@ -182,12 +182,7 @@ class InputFolders:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedImage:
-    """An input image by its name, not read yet.
-
-    Attributes:
-        folders: The folders to look in.
-        given: The name, not checked yet.
-    """
+    """An input image by its name, which is not read or checked yet."""
 
     folders: InputFolders
     given: object
@@ -217,13 +212,7 @@ def _reason_of(error: Exception) -> str:
 
 @contextmanager
 def _open(folder: Path, parts: Sequence[str]) -> Generator[BinaryIO]:
-    """Open a regular file below a folder without following a symbolic link below it.
-
-    Raises:
-        FileNotFoundError: Nothing has that name.
-        _NotAllowed: It is a link, a folder or a device.
-        OSError: It cannot be opened.
-    """
+    """Open a regular file below a folder without following a symbolic link below it."""
     descriptor = _descend(folder, parts) if _RELATIVE else _look_up(folder, parts)
     with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

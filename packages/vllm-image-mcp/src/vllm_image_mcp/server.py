@@ -137,9 +137,7 @@ class ImageServer(PromptServer, ResourceServer):
 def build_server(settings: Settings, *, wired: bool = False) -> ImageServer:
     """Build the server with its tools, resources and prompts; it connects and writes nothing yet.
 
-    Args:
-        settings: The user's settings.
-        wired: Whether it will serve a host over a pipe rather than a client in this process.
+    It is wired if it will serve a host over a pipe rather than a client in this process.
     """
     return _server_of(State(settings, wired=wired))
 

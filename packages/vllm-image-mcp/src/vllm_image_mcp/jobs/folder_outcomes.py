@@ -13,12 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_folder_outcomes(found: FoundBatch, records: Sequence[Record]) -> FoundBatch:
-    """Add the images that are in the folder but not in the batch's journal; resuming finds them as well.
-
-    Args:
-        found: A batch that no process works on.
-        records: The images in the folder that name it as their batch.
-    """
+    """Add the images that are in the folder but not in the journal of a batch that no process works on."""
     recorded = {item.path for item in found.items}
     free = [record for record in records if record.path not in recorded]
     items = list(found.items)

@@ -116,14 +116,7 @@ async def generate_many(
     max_concurrent: int | None,
     max_wait: object,
 ) -> CallToolResult:
-    """Generate a batch and return what is finished when it ends or the wait runs out.
-
-    Raises:
-        NotAgreed: The user was asked and declined; nothing was sent.
-        InvalidRequest: A request does not fit the model.
-        ImageError: The folder cannot be written.
-        OmniError: The server does not report its model.
-    """
+    """Generate a batch and return what is finished when it ends or the wait runs out."""
     from vllm_image_mcp.jobs.waiting import begin_and_wait  # noqa: PLC0415 - the server starts without it
 
     if not agreed:
