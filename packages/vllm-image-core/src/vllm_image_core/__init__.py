@@ -61,9 +61,9 @@ if TYPE_CHECKING:
     from vllm_image_core.imaging.preview import Axis, PreviewFormat
     from vllm_image_core.imaging.size import Size
     from vllm_image_core.models.profile import Profile
+    from vllm_image_core.models.quality import Quality
     from vllm_image_core.models.registry import Match, Registry
     from vllm_image_core.models.served import ServedModel
-    from vllm_image_core.models.settings import Quality
     from vllm_image_core.provenance.metadata import Metadata
     from vllm_image_core.provenance.recall import RecalledInput, RecalledRequest, recall
     from vllm_image_core.requests.edit_request import EditRequest
@@ -195,7 +195,7 @@ _HOMES: Final = {
     "PreviewFormat": "imaging.preview",
     "Profile": "models.profile",
     "Progress": "batches.worker_pool",
-    "Quality": "models.settings",
+    "Quality": "models.quality",
     "Query": "storage.query",
     "RecalledInput": "provenance.recall",
     "RecalledRequest": "provenance.recall",

@@ -22,6 +22,7 @@ from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.ingest import Source
 from vllm_image_core.batches.journal import Journal
 from vllm_image_core.batches.summary import BatchSummary, FoundBatch
+from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.estimation.calibration import Calibration
 from vllm_image_core.estimation.estimator import Estimate
 from vllm_image_core.estimation.gpu import Gpu, GpuReport
@@ -33,9 +34,9 @@ from vllm_image_core.fleet.health import Health, examine
 from vllm_image_core.fleet.server import ServerReport
 from vllm_image_core.generation.forecast import Forecast
 from vllm_image_core.generation.generator import Generator
+from vllm_image_core.models.quality import Quality
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel
-from vllm_image_core.models.settings import Quality
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recall import RecalledRequest, recall
 from vllm_image_core.requests.edit_request import EditRequest
@@ -47,6 +48,7 @@ from vllm_image_core.storage.index import Page
 from vllm_image_core.storage.library import Library
 from vllm_image_core.storage.query import Query
 from vllm_image_core.studio_views import StudioViews
+from vllm_image_core.text import brief
 
 _RETRIES = 2
 """Retries on a studio's only server, when repeating a request is safe."""
@@ -66,7 +68,7 @@ class Studio(StudioViews):
     Args:
         server: The server's base URL, or any object with the methods of ``Backend``; or a list of them.
             Several servers share the work so that it is done as soon as possible.
-        output_dir: Folder for the images; created when the first one is saved.
+        output_dir: Folder for the images; created when the first one is saved. ~ is your home folder.
         spill_dir: Folder for finished images that ``output_dir`` cannot take; None creates a private folder
             under the system's temporary folder when it is needed.
         check_space: Whether to check the free disk space before sending a request.
@@ -82,6 +84,9 @@ class Studio(StudioViews):
         outage_timeout: Seconds that a batch waits for an unavailable server or folder before it stops.
 
     Use it as ``async with Studio(url) as studio``, or call ``aclose()`` at the end.
+
+    Raises:
+        InvalidRequest: A folder is in the home folder of a user that does not exist.
     """
 
     def __init__(
@@ -109,8 +114,8 @@ class Studio(StudioViews):
         # If one of several servers fails, the request goes to another one instead of being retried there.
         retries = _RETRIES if len(servers) == 1 else 0
         self._library = Library(
-            Path(output_dir),
-            spill_dir=None if spill_dir is None else Path(spill_dir),
+            _folder("output_dir", output_dir),
+            spill_dir=None if spill_dir is None else _folder("spill_dir", spill_dir),
             check_space=check_space,
         )
         self._timer = timer
@@ -143,7 +148,9 @@ class Studio(StudioViews):
                 speeds=lambda: self._forecast.speeds,
                 outage_seconds=outage_timeout,
             ),
-            at_once=ConcurrencyChooser(self._forecast.at_once, is_set=max_concurrent is not None),
+            concurrency=ConcurrencyChooser(
+                self._forecast.choose_concurrency, is_set=max_concurrent is not None
+            ),
         )
 
     async def __aenter__(self) -> Self:
@@ -529,6 +536,21 @@ class Studio(StudioViews):
             OmniError: The server does not say which model it serves.
         """
         return await self._forecast.edit(request)
+
+
+def _folder(parameter: str, given: Path | str) -> Path:
+    """Return a folder with ~ replaced by the home folder."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise InvalidRequest(
+            f"{parameter}: {brief(str(given))} begins with the home folder of a user that does not exist on "
+            "this machine.",
+            parameter=parameter,
+            value=str(given),
+            allowed="a folder",
+            next_step="Write the path itself.",
+        ) from error
 
 
 def _recall(file: Path | str | bytes, folder: Path) -> RecalledRequest:

@@ -146,7 +146,7 @@ def build_server(settings: Settings, *, wired: bool = False) -> ImageServer:
 
 def _server_of(state: State) -> ImageServer:
     settings, subscriptions = state.settings, Subscriptions()
-    state.listener = subscriptions.hear
+    state.listener = subscriptions.notify
     server = ImageServer(
         "vllm-image-mcp",
         title="vLLM image generation",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
-from vllm_image_mcp.cli.main import main
+from vllm_image_mcp.cli import main
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -74,7 +74,7 @@ def shell(tmp_path: Path, omni: "OmniServer") -> Iterator[subprocess.Popen[str]]
         "--height",
         "64",
     ]
-    command = [sys.executable, "-m", "vllm_image_mcp.cli.main", *words, "--vllm-url", omni.url]
+    command = [sys.executable, "-m", "vllm_image_mcp", *words, "--vllm-url", omni.url]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         omni.wait_for(3)

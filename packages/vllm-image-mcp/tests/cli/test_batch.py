@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 from vllm_image_core.batches.worker_pool import Done
-from vllm_image_mcp.cli import batch_progress
-from vllm_image_mcp.cli.main import main
+from vllm_image_mcp.cli import batch_progress, main
 from vllm_image_mcp.shutdown import DRAIN_SECONDS
 
 if TYPE_CHECKING:
-    from conftest import OmniServer
     from vllm_image_core.batches.item_states import ImageOutcome
+
+    from conftest import OmniServer
 
 DEADLINE_SECONDS = 60
 Run = Callable[..., Result]

@@ -13,7 +13,7 @@ import httpx
 from pydantic import SecretStr
 from tenacity import AsyncRetrying, retry_if_exception
 
-from vllm_omni_client._base import BaseClient, closed_in_flight, require_open
+from vllm_omni_client._base import BaseClient, closed_error, in_memory, require_open
 from vllm_omni_client._protocol import endpoints
 from vllm_omni_client._protocol.adaptation import adapt_edit, adapt_generation, with_seed
 from vllm_omni_client._protocol.attempts import Attempts
@@ -140,12 +140,14 @@ class AsyncOmniClient(BaseClient):
             transport=httpx.ASGITransport(app=app, raise_app_exceptions=False),
         )
 
-    def with_budget(self, budget: GenerationBudget) -> "BudgetedClient":
+    def with_budget(self, budget: GenerationBudget) -> "BudgetedAsyncOmniClient":
         """Return this client for one image that other layers may also retry; all spend one budget.
 
         The budget says what the image may still cost, and records every attempt.
         """
-        return BudgetedClient(partial(self._generate, budget=budget), partial(self._edit, budget=budget))
+        return BudgetedAsyncOmniClient(
+            partial(self._generate, budget=budget), partial(self._edit, budget=budget)
+        )
 
     @overload
     async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply: ...
@@ -398,7 +400,7 @@ class AsyncOmniClient(BaseClient):
             async with deadline:
                 value = await self._retry(call, attempts)
         except TimeoutError as error:
-            ended = closed_in_flight() if self._closed else self._connection.timeout_error(attempts)
+            ended = closed_error() if self._closed else self._connection.timeout_error(attempts)
             raise attempts.annotate(ended) from error
         finally:
             self._deadlines.discard(deadline)
@@ -459,7 +461,7 @@ class AsyncOmniClient(BaseClient):
         return incoming.complete()
 
 
-class BudgetedClient:
+class BudgetedAsyncOmniClient:
     """A client for one image that spends from the image's budget; see `AsyncOmniClient.with_budget`."""
 
     def __init__(
@@ -472,7 +474,7 @@ class BudgetedClient:
 
     async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
         """Generate images, as `AsyncOmniClient.generate_image` does."""
-        return _in_memory(await self._generate(request))
+        return in_memory(await self._generate(request))
 
     async def edit_image(
         self,
@@ -487,10 +489,4 @@ class BudgetedClient:
         inputs = await asyncio.to_thread(
             read_uploads, image, mask_image=mask_image, reference_image=reference_image
         )
-        return _in_memory(await self._edit(request, inputs))
-
-
-def _in_memory(reply: ImageGenerationReply | SavedImage) -> ImageGenerationReply:
-    if isinstance(reply, SavedImage):
-        raise TypeError("the image was saved to a file, which was not requested")
-    return reply
+        return in_memory(await self._edit(request, inputs))

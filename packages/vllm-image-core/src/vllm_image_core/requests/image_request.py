@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vllm_image_core.models.settings import Quality
+from vllm_image_core.models.quality import Quality
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 """The formats in which the server can encode an image."""

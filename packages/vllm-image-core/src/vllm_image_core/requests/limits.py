@@ -11,7 +11,7 @@ from typing import Final, get_args
 
 from vllm_image_core.checks import check_integer, invalid_value
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.models.settings import QUALITIES, Quality
+from vllm_image_core.models.quality import QUALITIES, Quality
 from vllm_image_core.requests.image_request import OutputFormat
 from vllm_image_core.text import brief
 

@@ -47,7 +47,7 @@ class BatchProgress:
         batch = await self._batch
         before = batch.progress
         requests = "1 request" if before.total == 1 else f"{before.total} requests"
-        started = f"{batch.id}: {requests}, {before.done} done, {batch.at_once} at a time"
+        started = f"{batch.id}: {requests}, {before.done} done, {batch.concurrency} at a time"
         click.echo(started + time_left(batch.eta), err=True)
         with interruptible(batch) as interrupts:
             async for outcome in batch:

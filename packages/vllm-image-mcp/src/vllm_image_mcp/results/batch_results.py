@@ -109,7 +109,7 @@ def batch_result(
         images_cancelled=counts.cancelled,
         images_left=(counts.waiting or 0) + counts.running,
         seconds_left=seconds_left(live) if live else None,
-        max_concurrent=monitor.batch.at_once if monitor else None,
+        max_concurrent=monitor.batch.concurrency if monitor else None,
         model=models[0] if len(models) == 1 else None,
         parameters=same,
         results=results,

@@ -1,15 +1,21 @@
 """Build a tool's reply: structured content, the same as text, a preview, and links."""
 
-import json
-from collections.abc import Sequence
-from typing import Any, Final, cast
+from __future__ import annotations
 
-from mcp.types import CallToolResult, ContentBlock, ResourceLink, TextContent
-from pydantic import BaseModel
+import json
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from mcp.types import CallToolResult, TextContent
 from pydantic_core import to_json
 
-from vllm_image_mcp.results.previews import Drawing, draw_preview
-from vllm_image_mcp.settings import Settings
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mcp.types import ContentBlock, ResourceLink
+    from pydantic import BaseModel
+
+    from vllm_image_mcp.results.previews import Drawing
+    from vllm_image_mcp.settings import Settings
 
 MOST_BYTES: Final = 700_000
 """Maximum size of one result. Claude Desktop refuses 1 MiB, including the JSON-RPC frame."""
@@ -36,6 +42,8 @@ async def reply(
     text = to_json(structured).decode()
     content: list[ContentBlock] = [TextContent(type="text", text=text)]
     if drawing is not None and settings.preview != "none":
+        from vllm_image_mcp.results.previews import draw_preview  # noqa: PLC0415 - the server starts without it
+
         # A host gets the text once as it is, and once inside a JSON string.
         linked = sum(_LINK + len(to_json([link.uri, link.name, link.description])) for link in links)
         room = MOST_BYTES - _FRAME - len(text.encode()) - len(to_json(text)) - linked
