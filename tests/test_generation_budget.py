@@ -19,7 +19,7 @@ from mcp.types import CallToolResult, TextContent
 from vllm_image_core import EditRequest, ImageRequest, Studio
 from vllm_image_core.batches.worker_pool import Done
 from vllm_image_core.requests.generated_image import GeneratedImage
-from vllm_image_mcp.cli.main import main
+from vllm_image_mcp.cli import main
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
 from vllm_omni_client import OmniError
