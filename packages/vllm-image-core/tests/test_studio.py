@@ -116,7 +116,7 @@ async def test_a_batch_runs_as_many_at_once_as_the_memory_allows(
 ) -> None:
     studio = studio_of(Server(), tmp_path, gpu=Gpu(total_vram_gb=total_gb))
     batch = await studio.batch([ImageRequest(prompt="one")])
-    assert batch.at_once == at_once
+    assert batch.concurrency == at_once
 
 
 async def test_a_batch_can_be_cancelled_by_its_id_and_keeps_what_is_done(tmp_path: Path) -> None:

@@ -148,7 +148,9 @@ class Studio(StudioViews):
                 speeds=lambda: self._forecast.speeds,
                 outage_seconds=outage_timeout,
             ),
-            at_once=ConcurrencyChooser(self._forecast.at_once, is_set=max_concurrent is not None),
+            concurrency=ConcurrencyChooser(
+                self._forecast.choose_concurrency, is_set=max_concurrent is not None
+            ),
         )
 
     async def __aenter__(self) -> Self:

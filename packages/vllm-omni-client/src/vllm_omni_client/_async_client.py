@@ -13,7 +13,7 @@ import httpx
 from pydantic import SecretStr
 from tenacity import AsyncRetrying, retry_if_exception
 
-from vllm_omni_client._base import BaseClient, closed_in_flight, in_memory, require_open
+from vllm_omni_client._base import BaseClient, closed_error, in_memory, require_open
 from vllm_omni_client._protocol import endpoints
 from vllm_omni_client._protocol.adaptation import adapt_edit, adapt_generation, with_seed
 from vllm_omni_client._protocol.attempts import Attempts
@@ -400,7 +400,7 @@ class AsyncOmniClient(BaseClient):
             async with deadline:
                 value = await self._retry(call, attempts)
         except TimeoutError as error:
-            ended = closed_in_flight() if self._closed else self._connection.timeout_error(attempts)
+            ended = closed_error() if self._closed else self._connection.timeout_error(attempts)
             raise attempts.annotate(ended) from error
         finally:
             self._deadlines.discard(deadline)

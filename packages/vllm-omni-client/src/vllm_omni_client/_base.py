@@ -41,7 +41,7 @@ def require_open(*, closed: bool) -> None:
         raise InvalidParameter("this client is closed; create a new one")
 
 
-def closed_in_flight() -> ConnectionLost:
+def closed_error() -> ConnectionLost:
     """Return the error of a call that was in progress when its client was closed."""
     return ConnectionLost("this client was closed while the call was in progress")
 

@@ -14,7 +14,7 @@ import httpx
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception
 
-from vllm_omni_client._base import BaseClient, closed_in_flight, in_memory, require_open
+from vllm_omni_client._base import BaseClient, closed_error, in_memory, require_open
 from vllm_omni_client._protocol import endpoints
 from vllm_omni_client._protocol.adaptation import adapt_edit, adapt_generation, with_seed
 from vllm_omni_client._protocol.attempts import Attempts
@@ -364,7 +364,7 @@ class OmniClient(BaseClient):
             raise attempts.annotate(self._connection.timeout_error(attempts)) from error
         except OmniError as error:
             if self._closing.is_set():
-                raise attempts.annotate(closed_in_flight()) from error
+                raise attempts.annotate(closed_error()) from error
             raise
         attempts.record_success()
         return value

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from vllm_omni_client._fields import STRICT, OutputFormat, Seed, Text, refusal, size_text
+from vllm_omni_client._fields import STRICT, OutputFormat, Seed, Text, invalid_parameter, size_text
 from vllm_omni_client.errors import InvalidParameter
 from vllm_omni_client.models import Lora
 
@@ -105,7 +105,7 @@ class ImageEditRequest(BaseModel):
         try:
             request = handler(data)
         except ValidationError as error:
-            raise refusal(error) from error
+            raise invalid_parameter(error) from error
         if request.resolution is not None and request.size not in {None, _AUTO}:
             raise InvalidParameter("resolution and size exclude each other", parameter="resolution")
         return request

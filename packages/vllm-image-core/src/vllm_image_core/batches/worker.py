@@ -11,7 +11,7 @@ from vllm_omni_client.generation_budget import MOST_GENERATIONS, GenerationBudge
 
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.eta import BatchEta
-from vllm_image_core.batches.gates import OutageGate, SharedExclusiveGate, StillWaiting
+from vllm_image_core.batches.gates import GateClosed, OutageGate, SharedExclusiveGate
 from vllm_image_core.batches.recorder import BatchRecorder
 from vllm_image_core.batches.stored_items import BatchItem, StoredOutcome
 from vllm_image_core.errors import CannotSave, ImageError, NotEnoughSpace, PictureNotSaved
@@ -87,7 +87,7 @@ class BatchWorker:
         """Generate an image, retrying through outages.
 
         Raises:
-            StillWaiting: Sending has stopped; the request stays in the queue.
+            GateClosed: Sending has stopped; the request stays in the queue.
             ImageError: The request has failed.
             OmniError: Likewise.
         """
@@ -128,7 +128,7 @@ class BatchWorker:
         if self._journal.is_available and self._folder.is_available and self._server.is_available:
             return
         if not (await self._journal.wait_until_available() and await self._folder.wait_until_available()):
-            raise StillWaiting
+            raise GateClosed
         await self._server.enter()
 
     def _away(self, error: OmniError) -> None:

@@ -69,7 +69,7 @@ class CircuitBreaker:
         if self.state == "trial":
             self._change("closed")
             self._closed_at = now
-        elif self._ejections and now - self._closed_at >= 2 * self._penalty(PROBE_SECONDS):
+        elif self._ejections and now - self._closed_at >= 2 * self._backoff(PROBE_SECONDS):
             self._ejections -= 1
             self._closed_at = now
 
@@ -87,7 +87,7 @@ class CircuitBreaker:
             self._open(now, _BAD_REPLY_SECONDS)
             self._distrusted = True
 
-    def doubt(self) -> None:
+    def mark_doubtful(self) -> None:
         """Send it no requests until its health has been checked, which may be done now."""
         if not self.is_open:
             self._change("open")
@@ -107,7 +107,7 @@ class CircuitBreaker:
         """When it may be probed next."""
         return max(self._out_until, self._probed_at + PROBE_SECONDS)
 
-    def probing(self, now: float) -> None:
+    def record_probe(self, now: float) -> None:
         """Record that it is being probed now."""
         self._probed_at = now
 
@@ -128,9 +128,9 @@ class CircuitBreaker:
         self._change("open")
         self._failures = 0
         self._distrusted = self.in_doubt = False
-        self._out_until = now + self._penalty(seconds)
+        self._out_until = now + self._backoff(seconds)
         self._probed_at = now
         self._ejections += 1
 
-    def _penalty(self, seconds: float) -> float:
+    def _backoff(self, seconds: float) -> float:
         return min(seconds * 2.0**self._ejections, _LONGEST_SECONDS)

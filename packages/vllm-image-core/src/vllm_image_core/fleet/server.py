@@ -309,7 +309,7 @@ class Server:
                 self.circuit.record_failure(now, surely=policy.fault == "down")
             case "lost":
                 self.limit.record_aborted()
-                self.circuit.doubt()
+                self.circuit.mark_doubtful()
             case "suspect":
                 self.limit.record_aborted()
                 self.suspicions += 1

@@ -130,7 +130,7 @@ class ServerPool:
                 _logger.warning("%s", note)
             member.note = note
 
-    def refusal(self, call: FleetCall) -> OmniError | ImageError:
+    def unservable_error(self, call: FleetCall) -> OmniError | ImageError:
         """Return the error for a call that no server is left for."""
         serving = [member for member in self.members if self.serves(member, call.model)]
         if not serving and all(member.names for member in self.members):

@@ -127,7 +127,7 @@ class Forecast:
             predictor=self._speeds.best(profile, _usual_task(profile)),
         )
 
-    async def at_once(self, asked: int | None) -> int:
+    async def choose_concurrency(self, asked: int | None) -> int:
         """Return how many images of a batch to run at once, given the requested number or None.
 
         Raises:

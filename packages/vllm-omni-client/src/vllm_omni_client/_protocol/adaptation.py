@@ -120,7 +120,7 @@ def adapt_edit(
     """Return an edit request and its images as this server supports them; see `adapt_generation`."""
     unknown = _unknown(request, "edits", server)
     fields = _ignored_fields(request, unknown)
-    images = tuple(dict.fromkeys(one.field for one in uploads if not server.takes("edits", one.field)))
+    images = tuple(dict.fromkeys(one.field for one in uploads if not server.supports("edits", one.field)))
     if request.seed == 0 and _is_before(server, _ZERO_SEED_SINCE):
         fields = (*fields, "seed")
     _refuse((*fields, *images), server, strict=strict)
@@ -138,7 +138,7 @@ def _unknown(
     request: ImageGenerationRequest | ImageEditRequest, route: Route, server: Capabilities
 ) -> tuple[str, ...]:
     """Return the fields that have a value and that the server does not support."""
-    return tuple(name for name, value in request if value is not None and not server.takes(route, name))
+    return tuple(name for name, value in request if value is not None and not server.supports(route, name))
 
 
 def _ignored_fields(
@@ -179,7 +179,7 @@ def _compression(
     Edits have the field before 0.30 too, but its meaning changes between releases, so it is not set there.
     """
     is_png = request.output_format in {None, "png"}
-    tunes = "output_compression" in server.generation_fields and server.takes(route, "output_compression")
+    tunes = "output_compression" in server.generation_fields and server.supports(route, "output_compression")
     return (
         {"output_compression": PNG_COMPRESSION}
         if is_png and tunes and request.output_compression is None

@@ -9,9 +9,15 @@ from pydantic import BaseModel, Field, ValidationError
 from vllm_omni_client import metrics
 from vllm_omni_client._imaging.archive import unpack_images
 from vllm_omni_client._imaging.picture import DamagedPicture, inspect, most_pixels, pixels_of
+from vllm_omni_client._protocol.error_reply import (
+    error_message,
+    excerpt,
+    failure_within,
+    reply_error,
+    request_id,
+)
 from vllm_omni_client._protocol.multipart import multipart
 from vllm_omni_client._protocol.picture_file import PictureFile, ReceivedFile
-from vllm_omni_client._protocol.refusal import error_message, excerpt, failure_within, refusal, request_id
 from vllm_omni_client.capabilities import EDITS_PATH, GENERATIONS_PATH, SLEEP_PATH, WAKE_UP_PATH
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import BadReply, Exchange
@@ -292,7 +298,7 @@ def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes)
         method=call.method, url=call.path, status=status, request_id=request_id(headers, content)
     )
     if status >= 300:  # noqa: PLR2004  # redirects, and every error after them
-        raise refusal(headers, content, exchange=exchange, status=status)
+        raise reply_error(headers, content, exchange=exchange, status=status)
     if status != _OK:
         raise BadReply(
             f"the server answered {status}, but 200 was expected{excerpt(content)}", exchange=exchange

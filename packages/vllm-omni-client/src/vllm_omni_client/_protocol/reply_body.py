@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from vllm_omni_client._protocol.endpoints import Call
+from vllm_omni_client._protocol.error_reply import excerpt
 from vllm_omni_client._protocol.picture_file import PictureFile
-from vllm_omni_client._protocol.refusal import excerpt
 from vllm_omni_client._protocol.secret import redact
 from vllm_omni_client.errors import BadReply, Exchange
 

@@ -79,7 +79,9 @@ _BAD_REQUEST: Final = 400
 _ERRORS: Final = range(400, 600)
 
 
-def refusal(headers: Mapping[str, str], content: bytes, *, exchange: Exchange, status: int) -> ServerRefused:
+def reply_error(
+    headers: Mapping[str, str], content: bytes, *, exchange: Exchange, status: int
+) -> ServerRefused:
     """Return the error for a status of 300 or above."""
     if status in _REDIRECTS:
         return ServerRefused(_redirect(status, headers), status=status, exchange=exchange)
@@ -124,7 +126,7 @@ def failure_within(content: bytes, *, exchange: Exchange) -> ServerRefused | Non
         return error_class(message, status=exchange.status or 0, exchange=exchange)
     if status not in _ERRORS:
         return None
-    error = refusal({}, content, exchange=exchange, status=status)
+    error = reply_error({}, content, exchange=exchange, status=status)
     error.message, error.args = printable(message, limit=MESSAGE_LIMIT), (message[:MESSAGE_LIMIT],)
     return error
 
