@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -43,6 +42,7 @@ from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputImage
+from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.storage.edit_inputs import find_inputs
 from vllm_image_core.storage.index import Page
 from vllm_image_core.storage.library import Library
@@ -52,10 +52,6 @@ from vllm_image_core.text import brief
 
 _RETRIES = 2
 """Retries on a studio's only server, when repeating a request is safe."""
-
-
-def _draw_seed() -> int:
-    return secrets.randbits(32)
 
 
 def _local_time() -> datetime:
@@ -103,7 +99,7 @@ class Studio(StudioViews):
         registry: Registry | None = None,
         metadata: Metadata | None = None,
         now: Callable[[], datetime] = _local_time,
-        draw_seed: Callable[[], int] = _draw_seed,
+        draw_seed: Callable[[], int] = draw_seed,
         timer: Callable[[], float] = time.perf_counter,
         outage_timeout: float = OUTAGE_SECONDS,
     ) -> None:
@@ -257,7 +253,7 @@ class Studio(StudioViews):
             fresh=fresh,
         )
 
-    async def edit(
+    async def edit(  # noqa: D417 - the others are those of `generate`
         self,
         prompt: str,
         images: InputImage | list[InputImage] | tuple[InputImage, ...],
@@ -281,7 +277,8 @@ class Studio(StudioViews):
     ) -> GeneratedImage:
         """Edit an image, or combine up to 4, and save the result; otherwise works as ``generate``.
 
-        If you cancel an edit, the server still finishes it.
+        If you cancel an edit, the server still finishes it. All other arguments and errors are those of
+        ``generate``.
 
         Args:
             prompt: What to change.
@@ -292,25 +289,12 @@ class Studio(StudioViews):
             strength: 0 to 1, how far the result may differ; dropped with a note if the model ignores it.
             layers: 2 to 10; only for models that split an image into layers. See ``GeneratedImage.layers``.
             resolution: 640 or 1024, instead of a size; only for these models, too.
-            negative_prompt: As in ``generate``.
             width: As in ``generate``; if only one side is given, the other follows from the image's shape.
             height: As for ``width``.
-            aspect_ratio: As in ``generate``.
-            num_inference_steps: As in ``generate``.
-            guidance_scale: As in ``generate``.
-            seed: As in ``generate``.
-            filename: As in ``generate``.
-            quality: As in ``generate``.
-            tag: As in ``generate``.
-            fresh: As in ``generate``.
 
         Raises:
             InvalidRequest: The model does not support this edit (the message names models that do), an image
                 cannot be used, or as ``generate``. Nothing was sent.
-            CannotSave: As ``generate``.
-            PictureNotSaved: As ``generate``.
-            BadPicture: As ``generate``.
-            OmniError: As ``generate``.
         """
         return await self.make(
             EditRequest(

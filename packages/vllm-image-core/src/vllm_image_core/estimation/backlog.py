@@ -159,7 +159,10 @@ class Backlog:
         ratio = self._time_ratio(speeds)
         slots = sum(speed.parallelism for speed in speeds)
         in_progress = [
-            (_fastest(running.work, speeds), self._seconds_worked(running, slots))
+            (
+                min(speed.of(running.work.task).seconds(running.work) for speed in speeds),
+                self._seconds_worked(running, slots),
+            )
             for running in list(self._running.values())[:slots]
         ]
         if not measured and not self._done.pictures:
@@ -243,10 +246,6 @@ def _shared_seconds(load: Load, speeds: Sequence[ServerSpeed]) -> float:
     """Seconds that the servers need together for a load that they share."""
     rates = (speed.parallelism / max(speed.seconds(load), 1e-9) for speed in speeds)
     return 1.0 / sum(rates) if load.pictures else 0.0
-
-
-def _fastest(work: Work, speeds: Sequence[ServerSpeed]) -> float:
-    return min(speed.of(work.task).seconds(work) for speed in speeds)
 
 
 def _queue(speeds: Sequence[ServerSpeed]) -> float:

@@ -86,10 +86,7 @@ _NOTHING: Final[Terms] = (0.0,) * 5
 class Load:
     """The work of several images; cost models are linear, so the sums of their terms are enough.
 
-    Attributes:
-        terms: Sum of the terms of generations.
-        pictures: Number of images, including edits.
-        edit_terms: Sum of the terms of edits.
+    Generations and edits have a sum each; `pictures` counts both.
     """
 
     terms: Terms

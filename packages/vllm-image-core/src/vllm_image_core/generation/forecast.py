@@ -1,7 +1,6 @@
 """Predict the time and memory of requests on a studio's servers, and choose how many to run at once."""
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -22,6 +21,7 @@ from vllm_image_core.models.registry import Registry
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.edit_resolver import resolve_edit
 from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.requests.resolver import resolve
 
 __all__ = ["Forecast"]
@@ -74,7 +74,7 @@ class Forecast:
         images = _check_count("num_images", count)
         profile = await self._profile()
         resolved = resolve(
-            request, profile, draw_seed=_draw_seed, input_images=0 if profile.text_to_image else 1
+            request, profile, draw_seed=draw_seed, input_images=0 if profile.text_to_image else 1
         )
         task = _usual_task(profile)
         expected = estimate(
@@ -104,7 +104,7 @@ class Forecast:
         """
         profile = await self._profile()
         resolved = await asyncio.to_thread(
-            resolve_edit, request, profile, draw_seed=_draw_seed, known=self._registry
+            resolve_edit, request, profile, draw_seed=draw_seed, known=self._registry
         )
         return estimate_edit(
             resolved,
@@ -159,10 +159,6 @@ class Forecast:
             return await self._backend.get_metrics()
         except OmniError:
             return ServerMetrics()
-
-
-def _draw_seed() -> int:
-    return secrets.randbits(32)
 
 
 def _check_count(parameter: str, value: object) -> int:

@@ -331,7 +331,7 @@ class Generator:
         try:
             return await save_guarded(save, record, job.hold)
         except ImageError as error:
-            error.add_note(_description(resolved))
+            _describe(error, job, resolved)
             raise
 
     def _check_there(self, picture: Picture) -> None:
@@ -373,10 +373,8 @@ class Generator:
                 low_priority=job.batch is not None,
                 budget=job.budget,
             )
-        except OmniError as error:
-            if job.budget.attempts > 1:
-                error.add_note(f"Tried {job.budget.attempts} times.")
-            error.add_note(_description(resolved))
+        except (OmniError, ImageError) as error:
+            _describe(error, job, resolved)
             raise
         return model, resolved, reply
 
@@ -447,6 +445,7 @@ class Generator:
                 *([model.match.warning] if model.match.warning else []),
                 *warnings.in_reply(resolved, reply, received),
                 *warnings.suspicions(received, resolved.seed, self._duplicates),
+                *warnings.repeats(job.budget),
                 *map(str, resolved.notes),
             ),
             spilled=saved.spilled,
@@ -458,9 +457,13 @@ def _server(reply: ImageGenerationReply) -> str | None:
     return reply.receipt.server or None if reply.receipt else None
 
 
-def _description(resolved: ResolvedRequest) -> str:
+def _describe(error: OmniError | ImageError, job: Job, resolved: ResolvedRequest) -> None:
+    """Add to an error how often the request was tried, and what was asked for."""
+    if job.budget.attempts > 1:
+        error.add_note(f"Tried {job.budget.attempts} times.")
     steps = resolved.num_inference_steps
-    return f"Asked for: {resolved.size}, {steps} {'step' if steps == 1 else 'steps'}, seed {resolved.seed}."
+    noun = "step" if steps == 1 else "steps"
+    error.add_note(f"Asked for: {resolved.size}, {steps} {noun}, seed {resolved.seed}.")
 
 
 def _most_pixels(resolved: ResolvedRequest) -> int:

@@ -1,15 +1,14 @@
 """Find the input images of a recalled edit, in its folder or among the copies its batches keep."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from vllm_image_core.errors import InvalidRequest, NotRecalled
-from vllm_image_core.provenance.recall import ROLES, RecalledInput, recall
+from vllm_image_core.provenance.recall import RecalledInput, recall
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputPicture, read_input_file
 from vllm_image_core.storage.folder import Folder
-from vllm_image_core.storage.input_store import StoredInput
+from vllm_image_core.storage.input_store import StoredInput, with_roles
 
 
 def find_inputs(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput, ...]) -> ImageRequest:
@@ -25,21 +24,13 @@ def find_inputs(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput
     pictures = [one for one in found if one is not None]
     if len(pictures) < len(found):
         return request
-    by_role = {
-        role: [one for one, recalled in zip(pictures, inputs, strict=True) if recalled.role == role]
-        for role in ROLES
-    }
-    return replace(
-        request,
-        images=tuple(by_role["image"]),
-        mask=next(iter(by_role["mask"]), None),
-        reference_image=next(iter(by_role["reference_image"]), None),
-    )
+    return with_roles(request, [(recalled.role, one) for one, recalled in zip(pictures, inputs, strict=True)])
 
 
 def _find(folder: Path, recalled: RecalledInput) -> InputPicture | None:
     name = recalled.name
-    if name is None or name in {".", ".."} or not _is_plain(name):
+    # Anybody may have written this name; it must be that of a file in the folder itself.
+    if name is None or name in {".", ".."} or set(name) & set("/\\:\0"):
         return None
     try:
         with Folder.existing(folder) as opened, opened.reading(name) as file:
@@ -55,11 +46,6 @@ def _find_copy(folder: Path, recalled: RecalledInput) -> InputPicture | None:
         return copy.input_picture(parameter="images")
     except InvalidRequest:
         return None
-
-
-def _is_plain(name: str) -> bool:
-    """Return whether a name, which anybody may have written, is that of a file in the folder itself."""
-    return not set(name) & set("/\\:\0")
 
 
 def recall_edit(path: Path) -> EditRequest | None:

@@ -6,13 +6,14 @@ original file does not matter. A copy is a complete file on disk, or does not ex
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from vllm_image_core.errors import CannotSave, InvalidRequest
 from vllm_image_core.provenance.facts import as_list, as_object
+from vllm_image_core.provenance.recall import ROLES
 from vllm_image_core.requests.edit_request import EditRequest, Inputs
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputPicture, as_sequence, read_input_file
@@ -25,7 +26,6 @@ MOST_KEPT_BYTES: Final = 10 * 2**30
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _NAMED: Final = re.compile(r'"sha256": ?"([0-9a-f]{64})"')
-_ROLES: Final = ("image", "mask", "reference_image")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +113,14 @@ def inputs_as_json(request: EditRequest) -> list[dict[str, object]]:
 def with_inputs(request: EditRequest, recorded: object, root: Path) -> EditRequest:
     """Return the edit with the images that `inputs_as_json` recorded; ignore anything else in the list."""
     entries = [as_object(entry) for entry in as_list(recorded)]
-    by_role = {
-        role: [_picture(entry, root) for entry in entries if entry.get("role") == role] for role in _ROLES
-    }
+    return with_roles(request, [(entry.get("role"), _picture(entry, root)) for entry in entries])
+
+
+def with_roles(
+    request: EditRequest, inputs: Sequence[tuple[object, StoredInput | InputPicture]]
+) -> EditRequest:
+    """Return the edit with these input images, each given with its role; the first of a role counts."""
+    by_role = {role: [one for name, one in inputs if name == role] for role in ROLES}
     return replace(
         request,
         images=tuple(by_role["image"]),

@@ -30,14 +30,7 @@ _PROGRESS_SECONDS = 5.0
 
 
 class BatchProgress:
-    """Print the outcomes of one batch.
-
-    Args:
-        state: The command's state.
-        batch: The batch, started or not.
-        as_json: Print each outcome as a JSON object instead of a readable line.
-        lines: The line number of each request, if the requests come from a file.
-    """
+    """Prints the outcomes of one batch; those of a file with the line number of each request."""
 
     def __init__(self, state: State, batch: ImageBatch, *, as_json: bool, lines: Sequence[int] = ()) -> None:
         self._state = state
