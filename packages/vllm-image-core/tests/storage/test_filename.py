@@ -138,7 +138,11 @@ def test_a_name_that_is_not_plain_on_every_system_is_refused(filename: str) -> N
 
 def test_a_name_that_this_system_cannot_write_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check_filename("狐") == "狐"
-    monkeypatch.setattr("os.fsencode", lambda path: str(path).encode("ascii"))
+
+    def encode_as_ascii(path: str) -> bytes:
+        return path.encode("ascii")
+
+    monkeypatch.setattr("os.fsencode", encode_as_ascii)
     with pytest.raises(InvalidRequest, match="filenames on this system cannot have"):
         check_filename("狐")
 
