@@ -73,20 +73,6 @@ def test_a_line_that_fails_is_named_by_its_number_in_the_file_and_stops_nothing(
     assert "2 generated, 1 failed" in result.stderr
 
 
-def test_whoever_resumes_is_told_each_time_which_requests_failed_before(
-    run: Run, omni: "OmniServer", tmp_path: Path
-) -> None:
-    omni.failures["an owl"] = (400, "no owls here")
-    (tmp_path / "prompts.txt").write_text("a red fox\nan owl\na hare\n")
-    run("batch", "--vllm-url", omni.url, "--output-dir", "made", "prompts.txt", *SMALL)
-    resume = ("resume", only_batch(tmp_path), "--vllm-url", omni.url, "--output-dir", "made")
-    for result in (run(*resume), run(*resume)):
-        [failed] = [line for line in result.stderr.splitlines() if "failed before" in line]
-        assert failed.startswith("request 1 failed before: ")
-        assert "no owls here" in failed
-        assert result.exit_code == 1
-
-
 def test_a_batch_may_come_from_standard_input_and_be_longer_than_that_of_a_tool(
     run: Run, omni: "OmniServer"
 ) -> None:

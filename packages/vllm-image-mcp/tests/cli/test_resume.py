@@ -30,6 +30,21 @@ def test_an_id_that_is_not_known_is_one_line_on_stderr(run_in: RunIn) -> None:
     assert "Batch 'batch_0' is not known here. `vllm-image-mcp batches` lists the batches in" in result.stderr
 
 
+def test_whoever_resumes_is_told_each_time_which_requests_failed_before(
+    run_in: RunIn, only_batch: Callable[[], str], omni: "OmniServer", tmp_path: Path
+) -> None:
+    omni.failures["an owl"] = (400, "no owls here")
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a red fox\nan owl\na hare\n", encoding="utf-8")
+    run_in("batch", str(prompts), "--width", "64", "--height", "64", url=omni.url)
+    name = only_batch()
+    for result in (run_in("resume", name, url=omni.url), run_in("resume", name, url=omni.url)):
+        [failed] = [line for line in result.stderr.splitlines() if "failed before" in line]
+        assert failed.startswith("request 1 failed before: ")
+        assert "no owls here" in failed
+        assert result.exit_code == 1
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
 def test_how_many_at_a_time_was_said_to_batch_holds_for_resume_until_it_is_told_another(
     tmp_path: Path, omni: "OmniServer", run_in: RunIn, only_batch: Callable[[], str]
