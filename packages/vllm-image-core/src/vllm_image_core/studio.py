@@ -342,7 +342,7 @@ class Studio(StudioViews):
     async def make(self, request: ImageRequest, *, fresh: bool = False) -> GeneratedImage:
         """Generate the image of a request and save it; raises what ``generate`` raises."""
         job = await self._generator.check(request, fresh=fresh)
-        await self._generator.check_writable([job.request])
+        await asyncio.to_thread(self._library.check_writable, pixels=job.resolved.size.pixels)
         return await self._generator.generate(job)
 
     async def recall(self, file: Path | str | bytes) -> RecalledRequest:

@@ -99,8 +99,9 @@ class BatchWorker:
                 await self._gate.enter(alone=attempts.deaths > 0)
                 try:
                     self._recorder.record_started(item.position, attempts.as_outcome(sending=True))
-                    await self._eta.mark_started(item.position, item.request)
-                    await self._context.generator.generate(job, record)
+                    resolved = await self._context.generator.resolve(job)
+                    self._eta.mark_started(item.position, resolved.work)
+                    await self._context.generator.generate(resolved, record)
                 finally:
                     self._gate.leave()
             except OmniError as error:

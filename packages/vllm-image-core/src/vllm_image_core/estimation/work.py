@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from operator import add
-from typing import Final, Literal
+from typing import Final
 
 from vllm_image_core.estimation.cost_model import Terms
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import CostLaw, Profile
-from vllm_image_core.requests.edit_resolver import ResolvedEdit
+from vllm_image_core.requests.image_request import Task
 from vllm_image_core.requests.resolver import ResolvedRequest
 
 __all__ = [
@@ -18,18 +18,17 @@ __all__ = [
     "Work",
     "activation_gb_per_megapixel",
     "coefficients",
-    "edit_work",
     "memory_coefficients",
-    "work_of",
 ]
 
 
-Task = Literal["generation", "edit"]
+TASKS: Final[tuple[Task, ...]] = ("generation", "edit")
 """What a server does; each task has its own cost model, of the same form."""
 
-TASKS: Final[tuple[Task, ...]] = ("generation", "edit")
-
 _FORWARDS_UNDER_GUIDANCE: Final = 2
+
+_MOST_INPUT_MEGAPIXELS: Final = Size(1024, 1024).megapixels
+"""Larger inputs are scaled down to this first (source: vLLM-Omni 0.30.0, the pipelines of FLUX.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +46,19 @@ class Work:
     task: Task = "generation"
 
     @classmethod
-    def of(cls, resolved: ResolvedRequest) -> "Work":
-        """The work of a resolved request."""
-        return cls.at(resolved.size, resolved.num_inference_steps, guided=resolved.guided)
+    def of(cls, resolved: ResolvedRequest, profile: Profile) -> "Work":
+        """The work of a resolved request.
+
+        In an edit, the transformer processes the pixels of each input along with those of the result, in
+        each pass. The cost law of a model that can only edit already includes the first input. If an image
+        is split into layers, each layer counts as an image.
+        """
+        inputs = [one.picture.size.megapixels for role, one in resolved.inputs_by_role if role != "mask"]
+        counted = inputs if profile.text_to_image else inputs[1:]
+        steps = resolved.steps_run * (resolved.layer_count or 1)
+        result = cls.at(resolved.size, steps, guided=resolved.guided)
+        more = sum(min(_MOST_INPUT_MEGAPIXELS, megapixels) for megapixels in counted)
+        return cls(megapixels=result.megapixels + more, forwards=result.forwards, task=resolved.task)
 
     @classmethod
     def at(cls, size: Size, num_inference_steps: int, *, guided: bool) -> "Work":
@@ -155,29 +164,3 @@ def _difference(one: Terms, other: Terms) -> Terms:
 
 NO_LOAD: Final = Load(_NOTHING, 0)
 """The load of no images."""
-
-
-_MOST_MEGAPIXELS: Final = Size(1024, 1024).megapixels
-"""Larger inputs are scaled down to this first (source: vLLM-Omni 0.30.0, the pipelines of FLUX.2)."""
-
-
-def work_of(resolved: ResolvedRequest, profile: Profile) -> Work:
-    """The work of a resolved request, generation or edit."""
-    return edit_work(resolved, profile) if isinstance(resolved, ResolvedEdit) else Work.of(resolved)
-
-
-def edit_work(resolved: ResolvedEdit, profile: Profile) -> Work:
-    """The work of a resolved edit.
-
-    The transformer processes the pixels of each input along with those of the result, in each pass. The
-    cost law of a model that can only edit already includes the first input. If an image is split into
-    layers, each layer counts as an image.
-    """
-    inputs = [one.picture.size for one in resolved.inputs.images]
-    if resolved.inputs.reference_image is not None:
-        inputs.append(resolved.inputs.reference_image.picture.size)
-    counted = inputs if profile.text_to_image else inputs[1:]
-    input_megapixels = sum(min(_MOST_MEGAPIXELS, size.megapixels) for size in counted)
-    steps = resolved.steps_run * (resolved.layers or 1)
-    base = Work.at(resolved.size, steps, guided=resolved.guided)
-    return Work(megapixels=base.megapixels + input_megapixels, forwards=base.forwards, task="edit")

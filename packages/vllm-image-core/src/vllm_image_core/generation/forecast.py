@@ -87,7 +87,7 @@ class Forecast:
             total_vram_gb=self._gpu.total_vram_gb,
             predictor=self._speeds.best(profile, task),
             requests_ahead=await self._requests_ahead(),
-            work=replace(Work.of(resolved), task=task),
+            work=replace(Work.of(resolved, profile), task=task),
             speeds=self.speeds,
         )
         if profile.text_to_image:
