@@ -873,11 +873,11 @@ async def test_the_servers_queue_is_part_of_the_time_of_completion(tmp_path: Pat
 async def test_the_work_of_a_request_is_known_once_the_server_has_told_its_model(tmp_path: Path) -> None:
     studio = studio_of(Server(model=QWEN), tmp_path)
     request = ImageRequest(prompt="a fox", width=512, height=512, num_inference_steps=20)
-    assert await studio._generator.work(request) is None
+    assert await studio._loaded.work(request) is None
     await studio.check(request)
     for _ in range(2):
-        assert await studio._generator.work(request) == Work(megapixels=0.262144, forwards=40)
-        assert await studio._generator.work(replace(request, guidance_scale=1.0)) == Work(
+        assert await studio._loaded.work(request) == Work(megapixels=0.262144, forwards=40)
+        assert await studio._loaded.work(replace(request, guidance_scale=1.0)) == Work(
             megapixels=0.262144, forwards=20
         )
 

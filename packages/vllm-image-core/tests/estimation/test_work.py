@@ -1,5 +1,6 @@
 import pytest
-from vllm_image_core.estimation.work import NO_LOAD, Load, Work, coefficients, memory_coefficients
+from vllm_image_core.estimation.backlog import NO_LOAD, Load
+from vllm_image_core.estimation.work import Work, coefficients, memory_coefficients
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.requests.image_request import ImageRequest

@@ -172,13 +172,13 @@ class Batches:
         self._check_open()
         check_source(requests)
         at_once = await self._at_once.for_new(requested)
-        generator, context = self._context.generator, self._context
+        context = self._context
         drawn: SeededRequests | None = None
         jobs = CheckedJobs()
         if isinstance(requests, Sequence):
             drawn = await self._draw_seeds(requests, jobs)
         else:
-            await generator.cached_model()
+            await context.loaded.cached()
         await asyncio.to_thread(context.library.check_writable, pixels=jobs.pixels)
         lease = await record_new_batch(context.journal, name, drawn, fresh=fresh, at_once=at_once)
         states = _states(at_once)

@@ -36,7 +36,7 @@ class BatchEta:
     """
 
     def __init__(self, context: BatchContext) -> None:
-        self._generator = context.generator
+        self._loaded = context.loaded
         self._speeds = context.speeds
         self._backlog = Backlog(timer=context.timer)
         self._counting: asyncio.Task[None] | None = None
@@ -53,7 +53,7 @@ class BatchEta:
             return
         with suppress(OmniError, TimeoutError):  # the server of a resumed batch may be away
             async with asyncio.timeout(_MODEL_SECONDS):
-                await self._generator.ready()
+                await self._loaded.ready()
         after = await self._add_some(recorder, first - 1)
         if after is not None:
             self._counting = asyncio.create_task(self._add_rest(recorder, after), name="count a batch")
@@ -98,7 +98,7 @@ class BatchEta:
         """Count some requests after a position; return the position of the last one, or None at the end."""
         items = await recorder.items_after(after, _YIELD_EVERY)
         requests = (item.request for item in items if recorder.states.waits(item.position))
-        works = [await self._generator.work(request) for request in requests]
+        works = [await self._loaded.work(request) for request in requests]
         self.add(Counter(work for work in works if work is not None))
         await asyncio.sleep(0)
         return items[-1].position if items else None

@@ -183,7 +183,7 @@ class CheckedJobs:
 
     def add(self, position: int, job: ResolvedJob) -> None:
         """Add a checked request; it is kept until it is sent if there is room for it."""
-        self.pixels += job.resolved.size.pixels
+        self.pixels += job.resolved.pixels
         self.works[job.work] += 1
         size = _input_bytes(job)
         if len(self._kept) < _MOST_KEPT and self._kept_bytes + size <= _MOST_KEPT_BYTES:

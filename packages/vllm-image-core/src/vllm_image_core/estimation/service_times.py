@@ -73,7 +73,9 @@ class ServiceTimes:
             task: Generation or edit.
         """
         each = [self._cached_predictor(url, profile, task) for url in self._origins]
-        return max(each, key=lambda predictor: predictor.pictures, default=Predictor(profile))
+        if len(each) <= 1:
+            return each[0] if each else Predictor(profile)
+        return max(each, key=lambda predictor: predictor.pictures)
 
     def cost(self, work: Work) -> float | None:
         """The cost of some work relative to a square image with the model's default steps; None if unknown.
@@ -83,8 +85,9 @@ class ServiceTimes:
         profile = self._profile
         if profile is None:
             return None
-        usual = self.best(profile).seconds(_usual(profile))
-        return self.best(profile, work.task).seconds(work) / usual
+        generations = self.best(profile)
+        predictor = generations if work.task == "generation" else self.best(profile, work.task)
+        return predictor.seconds(work) / generations.seconds(_usual(profile))
 
     def seconds_per_cost(self, url: str) -> float | None:
         """Seconds that one server needs per unit of cost; None if it has not been measured yet."""

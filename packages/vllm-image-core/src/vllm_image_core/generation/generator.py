@@ -22,8 +22,6 @@ from vllm_image_core.generation.loaded_model import LoadedModel
 from vllm_image_core.generation.operations import send
 from vllm_image_core.imaging.duplicates import DuplicateDetector
 from vllm_image_core.imaging.picture import Picture
-from vllm_image_core.models.registry import Registry
-from vllm_image_core.models.served import ServedModel
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recipe import collect_facts, write_recipe
 from vllm_image_core.requests.content_hash import ContentKey
@@ -48,15 +46,18 @@ def _record_nothing(_: GeneratedImage) -> None:
     """Record nothing."""
 
 
+def _start_nothing(_: Work) -> None:
+    """Start nothing."""
+
+
 class Generator:
     """Generates images on the servers and saves them in one folder.
 
     Args:
         backend: The servers.
         library: The folder.
-        registry: Model profiles.
+        loaded: The model that the servers have.
         now: Returns the local time, for file names.
-        draw_seed: Returns a seed for a request without one.
         timer: Returns seconds on a clock that never goes back.
         metadata: What to write into image files; None for everything.
         speeds: Learns from each image that was generated and saved.
@@ -66,40 +67,22 @@ class Generator:
         self,
         backend: Fleet,
         library: Library,
-        registry: Registry,
+        loaded: LoadedModel,
         speeds: ServiceTimes,
         *,
         now: Callable[[], datetime],
-        draw_seed: Callable[[], int],
         timer: Callable[[], float],
         metadata: Metadata | None = None,
     ) -> None:
         self._backend = backend
         self._library = library
-        self._registry = registry
         self._now = now
         self._timer = timer
         self._metadata = metadata or Metadata()
         self._speeds = speeds
         self._duplicates = DuplicateDetector()
-        self._loaded = LoadedModel(backend, registry, speeds, draw_seed=draw_seed)
+        self._loaded = loaded
         self._under_way: WeakValueDictionary[ContentKey, asyncio.Lock] = WeakValueDictionary()
-
-    async def model(self) -> ServedModel:
-        """Ask the server for its model, and find the profile that matches it."""
-        return await self._loaded.fetch()
-
-    async def cached_model(self) -> ServedModel:
-        """Return the model that the server reported last; ask for it if it has not reported one."""
-        return await self._loaded.cached()
-
-    async def ready(self) -> ServedModel:
-        """Return the cached model, after loading the servers' stored speeds with it once.
-
-        Raises:
-            OmniError: The server does not say which model it serves.
-        """
-        return await self._loaded.ready()
 
     async def check(self, request: ImageRequest, *, fresh: bool = False) -> ResolvedJob:
         """Check a request against the loaded model, draw its seed, and return it as a job.
@@ -117,35 +100,31 @@ class Generator:
         reuse = not (fresh or request.seed is None or request.seed_drawn)
         return await self._loaded.resolve(Job(request=request, reuse=reuse))
 
-    async def work(self, request: ImageRequest) -> Work | None:
-        """Return the GPU work of a request; None if no model is known or the model cannot do it."""
-        return await self._loaded.work(request)
-
-    async def resolve(self, job: Job) -> ResolvedJob:
-        """Resolve the request of a batch for the servers' model, unless that was done.
-
-        Raises:
-            CannotSave: The folder is missing, and with it the stored input images of an edit.
-            InvalidRequest: The request does not fit the model, or an input image has changed.
-            OmniError: The server does not say which model it serves.
-        """
-        if job.request.inputs_by_role:
-            await asyncio.to_thread(self._library.check_exists)
-        return await self._loaded.resolve(job)
-
-    async def generate(self, job: ResolvedJob, record: Record = _record_nothing) -> GeneratedImage:
+    async def generate(
+        self, job: Job, record: Record = _record_nothing, *, on_start: Callable[[Work], None] = _start_nothing
+    ) -> GeneratedImage:
         """Send a checked request and save the result, or return the image if it already exists.
 
         If equal requests are in progress at the same time, only one is sent.
 
+        Args:
+            job: The request. It is resolved again if the servers have another model by now.
+            record: Called with the image as soon as it is saved.
+            on_start: Called with the work of the image before anything is sent.
+
         Raises:
+            CannotSave: The folder of a batch is missing, and with it the stored input images of an edit.
             NotEnoughSpace: The disk has become too full since the check; nothing was sent.
-            InvalidRequest: The server now has another model, which cannot do this.
+            InvalidRequest: The server now has another model, which cannot do this; or an input image of an
+                edit has changed.
             BadPicture: The server sent something that is not an image.
             PictureNotSaved: The image was generated but could not be written; the error holds it.
             OmniError: The server refused, failed, or did not answer.
         """
-        job = await self._loaded.resolve(job)  # the servers may have another model now
+        if job.hold is not None and job.request.inputs_by_role:
+            await asyncio.to_thread(self._library.check_exists)
+        job = await self._loaded.resolve(job)
+        on_start(job.work)
         if not job.reuse:
             return await self._generate_new(job, record)
         started = self._timer()
@@ -184,14 +163,14 @@ class Generator:
     def _check_room(self, job: ResolvedJob) -> None:
         if job.hold is not None:
             self._library.check_exists()
-        self._library.check_space(pixels=job.resolved.size.pixels)
+        self._library.check_space(pixels=job.resolved.pixels)
 
     async def _send_to_current_model(self, job: ResolvedJob) -> tuple[ResolvedJob, ImageGenerationReply]:
         """Send a request, and again if the server has changed its model in the meantime."""
         try:
             return job, await self._send(job)
         except BadRequest:
-            if (await self.model()).name == job.model.name:
+            if (await self._loaded.fetch()).name == job.model.name:
                 raise
             job = await self._loaded.resolve(job)
             return job, await self._send(job)
@@ -312,4 +291,4 @@ def _description(resolved: ResolvedRequest) -> str:
 
 
 def _most_pixels(resolved: ResolvedRequest) -> int:
-    return max(_ALWAYS_TAKEN_PIXELS, int(_MOST_PIXELS_OVER * resolved.size.pixels))
+    return max(_ALWAYS_TAKEN_PIXELS, int(_MOST_PIXELS_OVER * resolved.pixels))

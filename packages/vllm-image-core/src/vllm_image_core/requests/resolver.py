@@ -73,6 +73,11 @@ class ResolvedRequest:
         return Size(self.width, self.height)
 
     @property
+    def pixels(self) -> int:
+        """How many pixels the image has."""
+        return self.width * self.height
+
+    @property
     def inputs_by_role(self) -> "tuple[tuple[str, InputPicture], ...]":
         """Each input image with its role; a generation has none."""
         return ()
