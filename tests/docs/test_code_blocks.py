@@ -221,7 +221,7 @@ def started_by_hosts(page: Path) -> Iterator[dict[str, str]]:
 
 
 def environment_names() -> set[str]:
-    return {"VLLM_IMAGE_URL", *(f"VLLM_IMAGE_{name.upper()}" for name in Settings.model_fields)}
+    return set(map(Settings.variable, Settings.model_fields))
 
 
 def assert_the_arguments_are_known(command: list[str]) -> None:

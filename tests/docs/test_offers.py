@@ -53,9 +53,6 @@ def test_the_bundle_starts_this_version_with_options_that_it_has(root: Path) -> 
 
     assert manifest["version"] == project["version"] == version("vllm-image-mcp")
     assert project["dependencies"] == [f"vllm-image-mcp=={version('vllm-image-mcp')}"]
-    given = {
-        name.removeprefix("VLLM_IMAGE_").lower().replace("url", "vllm_url")
-        for name in manifest["server"]["mcp_config"]["env"]
+    assert manifest["server"]["mcp_config"]["env"] == {
+        Settings.variable(name): f"${{user_config.{name}}}" for name in manifest["user_config"]
     }
-    assert given <= Settings.model_fields.keys()
-    assert given == manifest["user_config"].keys()

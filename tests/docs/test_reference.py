@@ -94,8 +94,19 @@ def test_the_options_table_is_the_command_line_s(root: Path) -> None:
     rows = table(root / "README.md", "Options", first="Option")
 
     assert [row[:3] for row in rows] == [
-        (option, environment_name(option), default_of(option)) for option in options_of(command_line)
+        (f"--{name.replace('_', '-')}", Settings.variable(name), default_of(name))
+        for name in Settings.table()
     ]
+    assert [row[0] for row in rows] == options_of(command_line)
+
+
+def test_the_readme_of_the_package_names_every_option(root: Path) -> None:
+    text = (root / "packages" / "vllm-image-mcp" / "README.md").read_text("utf-8")
+    section = text.partition("## Options\n")[2].partition(". Each can")[0]
+
+    named = re.findall(r"`--(?:no-)?([a-z-]+)`", section)
+
+    assert named == [name.replace("_", "-") for name in Settings.table()]
 
 
 def options_of(command: click.Command) -> list[str]:
@@ -103,20 +114,11 @@ def options_of(command: click.Command) -> list[str]:
     return [option for option in given if option not in OF_CLICK]
 
 
-def environment_name(option: str) -> str:
-    """As a user would set it; that it works is shown by setting it."""
-    return "VLLM_IMAGE_URL" if option == "--vllm-url" else f"VLLM_IMAGE_{field_of(option).upper()}"
-
-
-def field_of(option: str) -> str:
-    return option.removeprefix("--").replace("-", "_")
-
-
-def default_of(option: str) -> str:
-    default: object = Settings.model_fields[field_of(option)].default
+def default_of(name: str) -> str:
+    default: object = Settings.model_fields[name].default
     match default:
         case None:
-            return "auto" if option in {"--max-concurrent", "--max-wait"} else "none"
+            return "auto" if "auto" in Settings.table()[name].metavar else "none"
         case False:
             return "off"
         case True:
@@ -125,35 +127,35 @@ def default_of(option: str) -> str:
             return str(default)
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "field"),
-    [
-        ("VLLM_IMAGE_URL", "http://gpu:6655", "vllm_url"),
-        ("VLLM_IMAGE_OUTPUT_DIR", "pictures", "output_dir"),
-        ("VLLM_IMAGE_MAX_CONCURRENT", "3", "max_concurrent"),
-        ("VLLM_IMAGE_TIMEOUT", "60", "timeout"),
-        ("VLLM_IMAGE_API_KEY", "key", "api_key"),
-        ("VLLM_IMAGE_DEMO", "1", "demo"),
-        ("VLLM_IMAGE_GPU_NAME", "H100", "gpu_name"),
-        ("VLLM_IMAGE_GPU_VRAM_GB", "80", "gpu_vram_gb"),
-        ("VLLM_IMAGE_ALLOW_DIR", ".", "allow_dir"),
-        ("VLLM_IMAGE_PROFILES", "profiles", "profiles"),
-        ("VLLM_IMAGE_PREVIEW", "none", "preview"),
-        ("VLLM_IMAGE_STRUCTURED_CONTENT", "0", "structured_content"),
-        ("VLLM_IMAGE_MAX_WAIT", "30", "max_wait"),
-        ("VLLM_IMAGE_CONFIRM_OVER", "60", "confirm_over"),
-        ("VLLM_IMAGE_RESUME", "1", "resume"),
-        ("VLLM_IMAGE_LOG_LEVEL", "info", "log_level"),
-    ],
-)
-def test_each_documented_variable_is_read(
-    variable: str, value: str, field: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before: object = getattr(Settings.from_arguments(), field)
+VALUES = {
+    "vllm_url": "http://gpu:6655",
+    "output_dir": "images",
+    "max_concurrent": "3",
+    "timeout": "60",
+    "api_key": "sesame",
+    "demo": "1",
+    "gpu_name": "H100",
+    "gpu_vram_gb": "80",
+    "allow_dir": ".",
+    "profiles": "profiles",
+    "metadata": "none",
+    "preview": "none",
+    "structured_content": "0",
+    "max_wait": "30",
+    "confirm_over": "60",
+    "resume": "1",
+    "log_level": "info",
+}
+"""A value for each setting that is not its default."""
 
-    monkeypatch.setenv(variable, value)
 
-    assert getattr(Settings.from_arguments(), field) != before
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_each_documented_variable_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before: object = getattr(Settings.from_arguments(), name)
+
+    monkeypatch.setenv(Settings.variable(name), VALUES[name])
+
+    assert getattr(Settings.from_arguments(), name) != before
 
 
 def test_the_commands_table_is_the_command_line_s(root: Path) -> None:

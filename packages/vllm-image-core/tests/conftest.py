@@ -7,11 +7,13 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from vllm_image_core.imaging.picture import Picture, write_text
+from vllm_image_core.studio import Studio
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import BadRequest, OmniError
 from vllm_omni_client.metrics import ServerMetrics
@@ -51,6 +53,18 @@ class BatchServer:
         file = io.BytesIO()
         Image.radial_gradient("L").crop((32, 32, 96, 96)).convert("RGB").save(file, "PNG")
         self._content = base64.b64encode(file.getvalue()).decode()
+
+    def studio(self, folder: Path, *, stale_seconds: float = 15.0, outage_timeout: float = 600.0) -> Studio:
+        """A studio on this server that often probes what is away and renews its leases."""
+        studio = Studio(self, output_dir=folder, outage_timeout=outage_timeout)
+        studio._batches._context = replace(
+            studio._batches._context,
+            probe_seconds=0.02,
+            folder_check_seconds=0.02,
+            heartbeat_seconds=0.2,
+            stale_seconds=stale_seconds,
+        )
+        return studio
 
     async def came(self, count: int) -> None:
         """Wait until so many generations have come."""

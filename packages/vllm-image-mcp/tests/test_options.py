@@ -1,10 +1,13 @@
 import os
+from functools import partial
+from typing import Annotated
 
 import click
 import pytest
 from click.testing import CliRunner, Result
+from pydantic import Field
 from vllm_image_mcp.options import how_to_resume, with_settings
-from vllm_image_mcp.settings import Settings
+from vllm_image_mcp.settings import Setting, Settings
 
 
 @click.group(invoke_without_command=True)
@@ -128,3 +131,28 @@ def test_how_to_go_on_is_plain_where_no_option_was_given() -> None:
 )
 def test_a_value_that_is_no_number_is_refused_in_a_users_words(option: str, value: str, told: str) -> None:
     assert run(option, value).stderr.endswith(f"Error: {told}\n")
+
+
+class SettingsWithOneMore(Settings):
+    quantum: Annotated[float, Field(gt=0), Setting("Length of a time slice.", "SECONDS")] = 1.5
+
+
+@click.command()
+@partial(with_settings, model=SettingsWithOneMore)
+def one_more(settings: SettingsWithOneMore) -> None:
+    """Print the added setting, and how to go on."""
+    click.echo(f"{settings.quantum} {how_to_resume('batch_1')}")
+
+
+def test_a_setting_needs_one_field_for_its_option_its_variable_its_help_and_its_errors() -> None:
+    shell = CliRunner()
+
+    assert (
+        "--quantum SECONDS               Length of a time slice.  [1.5]"
+        in shell.invoke(one_more, ["--help"]).stdout
+    )
+    assert shell.invoke(one_more, env={"VLLM_IMAGE_QUANTUM": "2"}).stdout.startswith("2.0 ")
+    assert shell.invoke(one_more, ["--quantum", "3"]).stdout == (
+        "3.0 To resume: vllm-image-mcp resume batch_1 --quantum 3\n"
+    )
+    assert "Error: --quantum: must be greater than 0" in shell.invoke(one_more, ["--quantum", "0"]).stderr

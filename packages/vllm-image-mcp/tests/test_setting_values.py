@@ -121,6 +121,33 @@ def test_a_key_that_is_a_placeholder_is_refused_and_not_repeated(written: str) -
         clean_text(written)
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "YOUR_API_KEY_HERE",
+        "your-api-key",
+        "yourkey",
+        "'your-secret-token'",
+        "sk-your-key",
+        "changeme",
+        "CHANGE_ME",
+        "sk-...",
+        "...",
+        "sk-xxxxxxxx",
+        "****",
+    ],
+)
+def test_a_key_as_documentation_writes_it_is_a_placeholder(written: str) -> None:
+    with pytest.raises(ValueError, match=r"^is a placeholder\. Write the key itself") as caught:
+        clean_key(written)
+    assert written not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["token-abc123", "EMPTY", "sk-x1", "yours-truly", "key", "my-key", "xx"])
+def test_a_plain_key_is_no_placeholder(key: str) -> None:
+    assert clean_key(key) == key
+
+
 @pytest.mark.skipif(os.name == "nt", reason="there a name is text")
 def test_the_bytes_of_a_file_url_are_kept_where_they_are_not_text() -> None:
     assert os.fsencode(Path(clean_path("file:///srv/%FCber"))) == b"/srv/\xfcber"

@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 from vllm_omni_client._imaging import base64_text
 
-# Pillow comes with the extra: without it, what draws its samples with it is not collected.
-collect_ignore = (
-    []
-    if importlib.util.find_spec("PIL")
-    else [
-        path.name for path in Path(__file__).parent.glob("test_*.py") if "from PIL" in path.read_text("utf-8")
-    ]
-)
+TESTS = Path(__file__).parent
+# Pillow and the simulator come with extras: without them, what needs them on import is not collected.
+EXTRAS = {"PIL": "\nfrom PIL ", "starlette": "\nfrom vllm_omni_client.simulator"}
+collect_ignore = [
+    str(path.relative_to(TESTS))
+    for package, needed in EXTRAS.items()
+    if importlib.util.find_spec(package) is None
+    for path in TESTS.rglob("test_*.py")
+    if needed in path.read_text("utf-8")
+]
 
 # Gets the connection and one whole request; returns whether the connection stays open for another one.
 Script = Callable[[socket.socket, bytes], bool]

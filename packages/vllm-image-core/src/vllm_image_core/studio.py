@@ -49,8 +49,6 @@ from vllm_image_core.storage.library import Library
 from vllm_image_core.storage.query import Query
 from vllm_image_core.studio_views import StudioViews
 
-__all__ = ["Studio"]
-
 _RETRIES = 2
 """Retries on a studio's only server, when repeating a request is safe."""
 

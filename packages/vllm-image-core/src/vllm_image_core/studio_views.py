@@ -13,14 +13,6 @@ from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.storage.record import Record
 from vllm_image_core.text import LONGEST_PATH, one_line
 
-__all__ = [
-    "ImageSource",
-    "StudioViews",
-    "picture_of",
-    "pictures_of",
-]
-
-
 ImageSource = GeneratedImage | Record | Picture | Path | str | bytes
 """A generated or found image, a checked picture, a file's path, or its content."""
 

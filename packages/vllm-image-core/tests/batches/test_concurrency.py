@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from recorded_batches import requests
 from vllm_image_core.batches.concurrency import Concurrency, ConcurrencyChooser
 from vllm_image_core.batches.journal import Journal
 from vllm_image_core.batches.queries import JOURNAL, BatchRow
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.database import Database
 from vllm_image_core.studio import Studio
 from vllm_omni_client.errors import ServerUnreachable
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 60
 RECOMMENDED = 3
 SET = 5
-
-
-def requests(count: int) -> list[ImageRequest]:
-    return [ImageRequest(prompt=f"fox {number}", width=64, height=64) for number in range(count)]
 
 
 async def interrupted(server: "BatchServer", studio: Studio, *, asked: int | None) -> str:

@@ -9,9 +9,11 @@ import io
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
+from recorded_batches import requests
 from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.estimation.backlog import Eta
 from vllm_image_core.estimation.estimator import Estimate
@@ -22,6 +24,9 @@ from vllm_image_core.studio import Studio
 from vllm_image_core.testing.virtual_server import VirtualServer
 from vllm_image_core.testing.virtual_time import run
 from vllm_omni_client.models import ImageGenerationRequest
+
+if TYPE_CHECKING:
+    from conftest import BatchServer
 
 MODEL = "Tongyi-MAI/Z-Image-Turbo"
 EDITOR = "black-forest-labs/FLUX.2-klein-4B"
@@ -88,6 +93,9 @@ def made_by(
             return (before, *await told_after(after, batch))
 
     return run(main())
+
+
+DEADLINE_SECONDS = 60
 
 
 def test_a_batch_of_200_mixed_pictures_knows_its_end_after_5(tmp_path: Path) -> None:
@@ -160,3 +168,33 @@ def test_a_batch_of_edits_beside_pictures_knows_its_end(tmp_path: Path) -> None:
     _, told, took = made_by(tmp_path, [gpu(work=work, model=EDITOR)], both, after=10)
     assert "; for edits: 5 images on this server" in told.basis
     assert told.seconds == pytest.approx(took, rel=0.05)
+
+
+async def test_the_end_of_a_batch_is_told_from_its_own_pictures(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    seconds = iter(range(1_000))
+    studio = Studio(batch_server, output_dir=tmp_path, timer=lambda: float(next(seconds)))
+    async with asyncio.timeout(DEADLINE_SECONDS), studio:
+        batch = studio.batch(requests(4), max_concurrent=1)
+        assert batch.eta.seconds is None
+        await anext(aiter(batch))
+        await batch.wait()
+        assert batch.eta.seconds == 0.0
+
+
+async def test_a_batch_that_goes_on_knows_its_end_before_its_first_picture(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        async with batch_server.studio(tmp_path) as studio:
+            batch_server.gate.clear()
+            batch = await studio.batch(requests(600))
+            whole = batch.eta.seconds
+        async with batch_server.studio(tmp_path) as studio:
+            await studio.model()
+            again = await studio.resume(batch.id)
+            left = again.eta.seconds
+            batch_server.gate.set()
+    assert whole is not None
+    assert left == pytest.approx(whole, rel=0.01)

@@ -1,11 +1,21 @@
 """Waiting for what is away, and being alone."""
 
 import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
+from recorded_batches import paused, read, requests
 from vllm_image_core.batches.gates import OutageGate, SharedExclusiveGate, StillWaiting
+from vllm_omni_client.errors import BadReply, OmniError, OutOfGpuMemory, ServerBusy, ServerUnreachable
 
-DEADLINE_SECONDS = 20
+if TYPE_CHECKING:
+    from conftest import BatchServer
+
+DEADLINE_SECONDS = 60
 
 
 class Thing:
@@ -27,6 +37,10 @@ class Thing:
     async def probe(self) -> bool:
         self.probes.append(asyncio.get_running_loop().time())
         return self.well
+
+
+def unreachable() -> ServerUnreachable:
+    return ServerUnreachable("http://gpu:6655 cannot be reached: refused", reason="refused")
 
 
 async def test_all_pass_while_it_is_well() -> None:
@@ -119,3 +133,148 @@ async def test_one_who_is_alone_waits_for_the_others_and_they_for_him() -> None:
         turnstile.leave()
         await late
     assert order == ["first", "second", "alone", "late"]
+
+
+@pytest.mark.parametrize("error", [unreachable, lambda: ServerBusy("busy", status=503)])
+async def test_a_server_that_is_away_for_a_while_fails_no_request(
+    batch_server: "BatchServer", tmp_path: Path, error: Callable[[], OmniError]
+) -> None:
+    away = True
+    batch_server.fails = lambda _prompt, _times: error() if away else None
+    batch_server.healthy = False
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
+        batch = await studio.batch(requests(8), max_concurrent=2)
+        reason = await paused(batch)
+        while batch_server.asked < 3:  # noqa: ASYNC110 - nothing tells of a question but the count
+            await asyncio.sleep(0)
+        sent = len(batch_server.sent)
+        away, batch_server.healthy = False, True
+        assert await read(batch) == ["done"] * 8
+    assert sent == 2
+    assert len(batch_server.sent) == 10
+    assert error().message in reason
+    assert batch.cause is None
+
+
+async def test_after_an_outage_one_request_is_tried_before_all_others(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    def away(_prompt: str, _times: int) -> OmniError | None:
+        return unreachable() if len(batch_server.sent) <= 12 else None
+
+    batch_server.fails = away
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
+        batch = await studio.batch(requests(4), max_concurrent=4)
+        assert await read(batch) == ["done"] * 4
+    assert len(batch_server.sent) == 4 + 8 + 4
+    assert batch_server.asked <= 4 + 8
+
+
+async def test_a_batch_whose_patience_is_over_is_stopped_with_the_cause_and_can_be_resumed(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    batch_server.fails = lambda prompt, _times: unreachable() if prompt != "fox 0" else None
+    batch_server.healthy = False
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        batch_server.studio(tmp_path, outage_timeout=0.2) as studio,
+    ):
+        batch = await studio.batch(requests(3), max_concurrent=1)
+        assert await read(batch) == ["done"]
+        assert "Gave up after waiting" in (batch.cause or "")
+        assert "s: http://gpu:6655 cannot be reached" in (batch.cause or "")
+        found = await studio.find_batch(batch.id)
+        assert (found.state, found.done, found.waiting, found.failed) == ("stopped", 1, 2, 0)
+        batch_server.fails = lambda _prompt, _times: None
+        batch_server.healthy = True
+        again = await studio.resume(batch.id)
+        assert await read(again) == ["done"] * 2
+        assert (await studio.find_batch(batch.id)).state == "done"
+
+
+async def test_five_failures_of_one_kind_in_a_row_stop_the_batch_with_the_cause(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    batch_server.fails = lambda _prompt, _times: BadReply("junk")
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
+        batch = await studio.batch(requests(20), max_concurrent=1)
+        assert await read(batch) == ["BadReply"] * 5
+        found = await studio.find_batch(batch.id)
+        assert (found.state, found.failed, found.waiting) == ("stopped", 5, 15)
+        assert found.cause == "5 requests in a row failed in the same way: junk"
+        batch_server.fails = lambda _prompt, _times: None
+        again = await studio.resume(batch.id)
+        assert await read(again) == ["done"] * 15
+        assert await again.retry_failed() == 5
+        assert await again.wait()
+        assert (await studio.find_batch(batch.id)).state == "done"
+    assert len(batch_server.sent) == 25
+
+
+async def test_failures_of_different_kinds_or_with_a_success_between_them_stop_nothing(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    kinds = [BadReply("junk"), OutOfGpuMemory("out of memory", status=500), None, BadReply("junk")]
+    batch_server.fails = lambda prompt, _times: kinds[int(prompt.split()[1]) % 4]
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
+        batch = await studio.batch(requests(24), max_concurrent=1)
+        assert len(await read(batch)) == 24
+        assert (batch.progress.done, batch.progress.failed) == (6, 18)
+
+
+async def test_a_disk_that_is_full_stops_the_sending_until_there_is_room(
+    batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 10**12
+
+    def usage(_: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=free)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
+        batch_server.gate.clear()
+        batch = await studio.batch(requests(6), max_concurrent=2)
+        await batch_server.came(2)
+        free = 100
+        batch_server.gate.set()
+        assert "Not enough space" in await paused(batch)
+        assert len(batch_server.sent) == 2
+        free = 10**12
+        assert await read(batch) == ["done"] * 6
+    assert len(batch_server.sent) == 6
+
+
+async def test_a_folder_that_vanishes_is_waited_for_and_nothing_that_is_paid_for_is_lost(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    folder, elsewhere = tmp_path / "pictures", tmp_path / "elsewhere"
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(folder) as studio:
+        batch_server.gate.clear()
+        batch = await studio.batch(requests(5), max_concurrent=2)
+        await batch_server.came(2)
+        folder.rename(elsewhere)
+        batch_server.gate.set()
+        assert "no longer there" in await paused(batch)
+        assert len(batch_server.sent) == 2
+        assert not folder.exists()
+        elsewhere.rename(folder)
+        assert await read(batch) == ["done"] * 5
+    assert len(batch_server.sent) == 5
+    assert len(list(folder.glob("*.png"))) == 5
+
+
+async def test_a_folder_that_was_removed_and_made_anew_gets_its_journal_back(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    folder = tmp_path / "pictures"
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(folder) as studio:
+        batch_server.gate.clear()
+        batch = await studio.batch(requests(5), max_concurrent=2)
+        await batch_server.came(2)
+        shutil.rmtree(folder)
+        batch_server.gate.set()
+        await paused(batch)
+        folder.mkdir()
+        assert await read(batch) == ["done"] * 5
+        assert (await studio.find_batch(batch.id)).done == 5
+    assert len(batch_server.sent) == len(list(folder.glob("*.png"))) == 5

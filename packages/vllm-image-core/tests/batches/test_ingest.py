@@ -3,20 +3,23 @@
 import asyncio
 import contextvars
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from recorded_batches import requests
 from vllm_image_core.batches import ingest
 from vllm_image_core.batches.ingest import pull_chunks
+from vllm_image_core.batches.worker_pool import Done, Failed
+from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
 
 if TYPE_CHECKING:
     from conftest import BatchServer
 
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 60
 REQUEST = ImageRequest(prompt="a fox", width=64, height=64)
 
 
@@ -150,3 +153,84 @@ async def test_the_thread_has_the_context_of_its_caller(monkeypatch: pytest.Monk
     async with asyncio.timeout(DEADLINE_SECONDS):
         chunks = [chunk async for chunk in pull_chunks(ImageRequest(prompt=animal.get()) for _ in range(2))]
     assert [request.prompt for chunk in chunks for request in chunk] == ["fox", "fox"]
+
+
+async def test_requests_of_an_iterator_are_recorded_ahead_and_the_first_is_sent_at_once(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    may_go_on = asyncio.Event()
+
+    async def slow() -> AsyncIterator[ImageRequest]:
+        yield requests(1)[0]
+        await may_go_on.wait()
+        for request in requests(4)[1:]:
+            yield request
+
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
+        batch = studio.batch(slow())
+        outcomes = aiter(batch)
+        assert (await anext(outcomes)).index == 0
+        assert batch.progress.total is None
+        may_go_on.set()
+        assert sorted([outcome.index async for outcome in outcomes]) == [1, 2, 3]
+        assert (batch.progress.total, batch.progress.done) == (4, 4)
+
+
+async def test_a_request_of_an_iterator_that_does_not_fit_fails_alone(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    some = [requests(1)[0], ImageRequest(prompt="", width=64), *requests(3)[1:]]
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
+        batch = studio.batch(iter(some))
+        outcomes = {outcome.index: outcome async for outcome in batch}
+    assert [isinstance(outcomes[index], Done) for index in range(4)] == [True, False, True, True]
+    failed = outcomes[1]
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, InvalidRequest)
+
+
+async def test_an_error_of_the_iterator_ends_the_batch_and_is_raised_to_its_reader(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    def some() -> Iterator[ImageRequest]:
+        yield requests(1)[0]
+        raise ZeroDivisionError("a bug of the caller")
+
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
+        batch = studio.batch(some())
+        with pytest.raises(ZeroDivisionError, match="a bug of the caller"):
+            _ = [outcome async for outcome in batch]
+        assert batch.over
+
+
+@pytest.mark.parametrize("no_source", ["a fox", b"a fox", None, 7, ImageRequest(prompt="a fox")])
+async def test_what_no_requests_come_from_is_refused_before_anything_is_recorded(
+    batch_server: "BatchServer", tmp_path: Path, no_source: object
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
+        with pytest.raises(InvalidRequest, match=r"^A batch takes a list or an iterator of ImageRequest"):
+            await studio.batch(no_source)  # type: ignore[arg-type]  # that is the fault
+        assert await studio.batches() == ()
+
+
+async def test_a_list_with_something_else_than_requests_is_refused_with_its_position(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    mixed = [*requests(2), "a fox"]
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
+        with pytest.raises(InvalidRequest, match=r"^Entry 2 of the batch, counted from 0, is 'a fox'"):
+            await studio.batch(mixed)  # type: ignore[arg-type]  # that is the fault
+        assert await studio.batches() == ()
+
+
+async def test_an_iterator_of_something_else_stops_the_batch_and_what_came_before_is_made(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    mixed = [*requests(2), {"prompt": "a fox"}]
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
+        batch = await studio.batch(iter(mixed))  # type: ignore[arg-type]  # that is the fault
+        with pytest.raises(InvalidRequest, match=r"^Entry 2 of the batch, counted from 0, is a dict"):
+            [outcome async for outcome in batch]
+        found = await studio.find_batch(batch.id)
+        assert found.state == "stopped"
+        assert "Entry 2" in (found.cause or "")

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -16,6 +17,7 @@ from vllm_image_core.batches.worker_pool import (
     batch_id,
     running,
 )
+from vllm_image_core.errors import ImageError
 
 DEADLINE_SECONDS = 20
 
@@ -512,3 +514,48 @@ async def test_the_number_at_a_time_can_be_raised_and_lowered_while_it_runs(door
     assert doors.most_at_once == 4
     with pytest.raises(ValueError, match="at_once is 0"):
         batch.resize(0)
+
+
+async def test_i08_ten_thousand_prompts_need_no_more_memory_than_a_few() -> None:
+    pulled = 0
+
+    def prompts() -> Iterator[str]:
+        nonlocal pulled
+        for number in range(10_000):
+            pulled = number + 1
+            yield f"a fox, number {number}, " + "x" * 1_000
+
+    async def made(prompt: str) -> int:
+        return len(prompt)
+
+    tracemalloc.start()
+    try:
+        async with running(made, prompts(), at_once=2, expected=(ImageError,)) as outcomes:
+            async for outcome in outcomes:
+                assert isinstance(outcome, Done)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert pulled == 10_000
+    assert peak < 8_000_000
+
+
+async def test_i08_the_first_of_a_million_prompts_starts_at_once() -> None:
+    pulled = 0
+
+    def prompts() -> Iterator[str]:
+        nonlocal pulled
+        for number in range(1_000_000):
+            pulled = number + 1
+            yield f"a fox, number {number}"
+
+    async def made(prompt: str) -> str:
+        return prompt
+
+    started = time.perf_counter()
+    async with running(made, prompts(), at_once=2, expected=(ImageError,)) as outcomes:
+        async for outcome in outcomes:
+            assert isinstance(outcome, Done)
+            break
+    assert time.perf_counter() - started < 1
+    assert pulled < 100

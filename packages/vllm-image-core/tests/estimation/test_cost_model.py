@@ -2,7 +2,7 @@ import math
 import random
 
 import pytest
-from vllm_image_core.estimation.cost_model import WINDOW, CostModel
+from vllm_image_core.estimation.cost_model import WINDOW, CostModel, Sample, fit_coefficients, scale, value
 
 ASSUMED = (1.0, 2.0)
 
@@ -13,6 +13,25 @@ def told(law: CostModel, factor: float, count: int, *, seed: int = 0) -> None:
     for _ in range(count):
         size = chance.uniform(0.5, 4.0)
         law.observe((1.0, size), factor * (1.0 + 2.0 * size) * math.exp(chance.gauss(0, 0.02)))
+
+
+ASSUMED_TERMS = (0.06, 0.08, 0.013, 0.064, 0.013)
+
+
+def terms(megapixels: float, forwards: int) -> tuple[float, ...]:
+    step = forwards * megapixels
+    return 1.0, megapixels, float(forwards), step, step * megapixels
+
+
+JOBS = [
+    terms(megapixels, forwards)
+    for megapixels in (0.26, 0.5, 1.05, 2.0, 4.2)
+    for forwards in (4, 8, 20, 50, 100)
+]
+
+
+def samples(law: tuple[float, ...], jobs: list[tuple[float, ...]] = JOBS) -> list[Sample]:
+    return [Sample(job, value(law, job)) for job in jobs]
 
 
 def test_before_anything_is_measured_the_law_is_the_assumed_one() -> None:
@@ -117,3 +136,60 @@ def test_the_shape_that_was_learned_survives_a_change() -> None:
             law.observe((1.0, size), factor * (4.0 + 0.5 * size))
     assert law.changes == 1
     assert law.value((1.0, 0.0)) == pytest.approx(8.0, rel=0.15)  # the assumed shape would say 2.6 at most
+
+
+def test_nothing_measured_leaves_the_assumed_law() -> None:
+    assert fit_coefficients(ASSUMED_TERMS, []) == ASSUMED_TERMS
+    assert scale(ASSUMED_TERMS, []) == 1.0
+
+
+def test_one_measurement_moves_the_whole_law_by_one_factor() -> None:
+    job = terms(1.05, 4)
+    law = fit_coefficients(ASSUMED_TERMS, [Sample(job, 3 * value(ASSUMED_TERMS, job))])
+    assert law == pytest.approx([3 * coefficient for coefficient in ASSUMED_TERMS])
+
+
+def test_the_factor_is_the_median_ratio_and_a_wild_one_does_not_move_it() -> None:
+    usual = [Sample(job, 2.0 * value(ASSUMED_TERMS, job)) for job in JOBS[:4]]
+    wild = Sample(JOBS[4], 50.0 * value(ASSUMED_TERMS, JOBS[4]))
+    assert scale(ASSUMED_TERMS, [*usual, wild]) == pytest.approx(2.0)
+
+
+def test_of_two_measurements_the_factor_is_the_geometric_mean() -> None:
+    one, other = (
+        Sample(JOBS[0], 2 * value(ASSUMED_TERMS, JOBS[0])),
+        Sample(JOBS[1], 8 * value(ASSUMED_TERMS, JOBS[1])),
+    )
+    assert scale(ASSUMED_TERMS, [one, other]) == pytest.approx(4.0)
+
+
+def test_another_shape_is_found_where_the_measurements_tell_it() -> None:
+    law = (0.5, 0.1, 0.1, 0.2, 0.02)
+    found = fit_coefficients(ASSUMED_TERMS, samples(law) * 5)
+    for job in JOBS:
+        assert value(found, job) == pytest.approx(value(law, job), rel=0.03)
+
+
+def test_wild_measurements_hardly_move_a_fit() -> None:
+    chance = random.Random(1)
+    law = tuple(2 * coefficient for coefficient in ASSUMED_TERMS)
+    wild = [
+        Sample(sample.terms, sample.value * (3.0 if number % 10 == 0 else chance.uniform(0.97, 1.03)))
+        for number, sample in enumerate(samples(law))
+    ]
+    found = fit_coefficients(ASSUMED_TERMS, wild)
+    for job in JOBS:
+        assert value(found, job) == pytest.approx(value(law, job), rel=0.05)
+
+
+def test_no_coefficient_is_below_zero_where_the_best_fit_has_one() -> None:
+    # A step that takes ever less per megapixel: without the bound, the square's coefficient is negative.
+    bent = [Sample(job, 0.1 * job[2] * job[1] ** 0.3) for job in JOBS]
+    found = fit_coefficients(ASSUMED_TERMS, bent * 20)
+    assert min(found) == 0.0
+    assert max(found) > 0.0
+
+
+def test_a_coefficient_that_is_assumed_to_be_nothing_stays_nothing() -> None:
+    found = fit_coefficients((0.0, 0.1, 0.01, 0.1, 0.0), samples(ASSUMED_TERMS))
+    assert (found[0], found[4]) == (0.0, 0.0)

@@ -1,13 +1,17 @@
+import io
 import math
 import re
+from typing import Any
 
 import pytest
+from PIL import Image
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.estimation.backlog import ServerSpeed
 from vllm_image_core.estimation.estimator import (
     Estimate,
     activation_gb,
     estimate,
+    estimate_edit,
     gb_per_image,
     misfit,
     recommended_concurrency,
@@ -17,6 +21,8 @@ from vllm_image_core.estimation.work import Work
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
+from vllm_image_core.requests.edit_request import EditRequest
+from vllm_image_core.requests.edit_resolver import resolve_edit
 
 REGISTRY = Registry.builtin()
 KLEIN = REGISTRY.find("FLUX.2-klein-4B").profile
@@ -40,6 +46,19 @@ def estimated(
         num_images=num_images,
         total_vram_gb=total_vram_gb,
     )
+
+
+def png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (256, 128)).save(file, "PNG")
+    return file.getvalue()
+
+
+def estimated_edit(model: str, **asked: object) -> Estimate:
+    profile = REGISTRY.find(model).profile
+    values: dict[str, Any] = {"prompt": "make it night", "images": png(), "seed": 1, **asked}
+    resolved = resolve_edit(EditRequest(**values), profile, draw_seed=lambda: 1, known=REGISTRY)
+    return estimate_edit(resolved, profile, total_vram_gb=80.0)
 
 
 def test_an_estimate_says_what_it_rests_on_and_the_plan_s_note() -> None:
@@ -290,3 +309,46 @@ def test_several_servers_of_which_one_was_measured_are_not_called_measured() -> 
     )
     assert not result.measured
     assert "on 1 of 2 servers" in result.basis
+
+
+def test_an_edit_is_estimated_by_the_law_of_its_model_and_size() -> None:
+    profile = REGISTRY.find("Qwen/Qwen-Image-Edit-2511").profile
+    expected = estimate(
+        profile, width=256, height=128, num_inference_steps=40, guided=True, total_vram_gb=80.0
+    )
+    assert estimated_edit("Qwen/Qwen-Image-Edit-2511") == expected
+
+
+def test_a_strength_below_1_costs_fewer_steps() -> None:
+    whole, half = (
+        estimated_edit("Tongyi-MAI/Z-Image-Turbo", strength=1),
+        estimated_edit("Tongyi-MAI/Z-Image-Turbo", strength=0.5),
+    )
+    assert half.total_seconds < whole.total_seconds
+    assert "At strength 0.5 the model runs 5 of 9 steps." in half.notes
+
+
+def test_input_pictures_take_time_and_that_is_told() -> None:
+    one, two = estimated_edit("FLUX.2-klein-4B"), estimated_edit("FLUX.2-klein-4B", images=[png(), png()])
+    assert two.seconds_per_image > one.seconds_per_image
+    assert any("1 input image adds pixels" in note for note in one.notes)
+    assert any("2 input images add pixels" in note for note in two.notes)
+
+
+def test_layers_count_as_pictures() -> None:
+    two, four = (estimated_edit("Qwen/Qwen-Image-Layered", layers=layers) for layers in (2, 4))
+    assert four.total_seconds > 1.5 * two.total_seconds
+    assert any("4 layers count as 4 images" in note for note in four.notes)
+
+
+def test_what_the_servers_edits_took_is_what_the_next_one_is_expected_to_take() -> None:
+    profile = REGISTRY.find("FLUX.2-klein-4B").profile
+    resolved = resolve_edit(
+        EditRequest(prompt="make it night", images=png(), seed=1), profile, draw_seed=lambda: 1
+    )
+    predictor = Predictor(profile)
+    predictor.observe(Work.of(resolved, profile), 7.0)
+    told = estimate_edit(resolved, profile, predictor=predictor, requests_ahead=2)
+    assert told.seconds_per_image == pytest.approx(7.0)
+    assert told.completion_seconds == pytest.approx(21.0)
+    assert told.measured

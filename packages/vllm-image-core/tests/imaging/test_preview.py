@@ -1,4 +1,4 @@
-"""Previews, contact sheets and grids: their limits are kept, and what must be seen is there."""
+"""Previews: their limits are kept."""
 
 import asyncio
 import io
@@ -10,10 +10,8 @@ import pytest
 from PIL import Image
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.imaging.picture import Picture, read_text, write_text
-from vllm_image_core.imaging.preview import Axis, PreviewFormat, contact_sheet, preview, xy_grid
+from vllm_image_core.imaging.preview import PreviewFormat, preview
 
-PAPER = (255, 255, 255)
-COLOURS = ("red", "lime", "blue", "yellow", "cyan", "magenta", "black")
 RGB = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255), (255, 0, 255), (0, 0, 0)]
 
 
@@ -29,14 +27,6 @@ def noise(width: int, height: int) -> Picture:
 
 def plain(colour: str, width: int = 300, height: int = 300) -> Picture:
     return encoded(Image.new("RGB", (width, height), colour))
-
-
-def near(image: Image.Image, place: tuple[int, int], wanted: tuple[int, int, int]) -> bool:
-    return all(abs(one - other) <= 40 for one, other in zip(colour_at(image, *place), wanted, strict=True))
-
-
-def colour_at(image: Image.Image, x: int, y: int) -> bytes:
-    return image.crop((x, y, x + 1, y + 1)).tobytes()
 
 
 @pytest.mark.parametrize("kind", ["webp", "jpeg"])
@@ -93,146 +83,6 @@ def test_a_limit_out_of_range_is_refused(options: dict[str, object], parameter: 
 async def test_a_preview_is_made_beside_the_event_loop() -> None:
     small = await asyncio.to_thread(preview, plain("red"), longest_side=100)
     assert small.size.width == 100
-
-
-@pytest.mark.parametrize("count", [1, 2, 7, 20])
-@pytest.mark.parametrize("shape", [(300, 300), (480, 270), (200, 400)])
-def test_a_sheet_shows_each_picture_in_order_with_its_number(count: int, shape: tuple[int, int]) -> None:
-    pictures = [plain(COLOURS[n % 7], *shape) for n in range(count)]
-    sheet = contact_sheet(pictures, longest_side=1200)
-    image = sheet.pil().convert("RGB")
-    assert max(image.size) <= 1200
-    places = [(x, y) for y in centres(image, vertical=True) for x in centres(image, vertical=False)]
-    for number, place in enumerate(places[:count]):
-        assert near(image, place, RGB[number % 7]), number
-    for place in places[count:]:
-        assert near(image, place, PAPER)
-
-
-def centres(image: Image.Image, *, vertical: bool) -> list[int]:
-    """The middles of the cells along a line through the first column or row: runs that are no paper."""
-    length = image.height if vertical else image.width
-    colours = [colour_at(image, 70, at) if vertical else colour_at(image, at, 70) for at in range(length)]
-    paper = [min(colour) > 235 for colour in colours]
-    edges = [at for at in range(1, length) if paper[at] != paper[at - 1]]
-    return [
-        (start + end) // 2 for start, end in zip(edges[::2], edges[1::2], strict=True) if end - start > 30
-    ]
-
-
-@pytest.mark.parametrize("count", [1, 20, 100])
-def test_a_number_is_large_enough_to_be_read_and_stands_out(count: int) -> None:
-    image = contact_sheet([plain("gray")] * count, longest_side=1000).pil().convert("L")
-    badge = image.crop((8, 8, 8 + 18, 8 + 18))
-    darkest, brightest = badge.getextrema()
-    assert isinstance(darkest, int)
-    assert isinstance(brightest, int)
-    assert darkest < 50
-    assert brightest > 180
-
-
-def test_numbers_begin_where_they_are_told_to() -> None:
-    one, other = (contact_sheet([plain("gray")], first_number=first) for first in (1, 7))
-    assert one.size == other.size
-    assert one.bytes != other.bytes
-
-
-def test_a_missing_or_broken_picture_leaves_an_empty_place() -> None:
-    whole = plain("red")
-    broken = Picture(bytes=whole.bytes[:60], format="png", width=300, height=300)
-    assert contact_sheet([whole, None]).bytes == contact_sheet([whole, broken]).bytes
-    assert contact_sheet([None, None]).size.width > 0
-
-
-def test_captions_make_room_for_themselves() -> None:
-    pictures = [plain("red")] * 2
-    none = contact_sheet(pictures)
-    short = contact_sheet(pictures, captions=["seed 1", "seed 2"])
-    long = contact_sheet(pictures, captions=["seed 1", "a lighthouse over a stormy sea, in oil " * 3])
-    unwritable = contact_sheet(pictures, captions=["雪の中の狐", "лиса"])
-    assert none.height < short.height < long.height
-    assert unwritable.bytes == none.bytes
-
-
-@pytest.mark.parametrize("kind", ["webp", "jpeg"])
-def test_a_sheet_keeps_its_limits_whatever_is_on_it(kind: PreviewFormat) -> None:
-    sheet = contact_sheet(
-        [noise(200, 150)] * 9, captions=["x"] * 9, longest_side=900, max_bytes=20_000, format=kind
-    )
-    assert Picture.check(sheet.bytes) == sheet
-    assert len(sheet.bytes) <= 20_000
-    assert max(sheet.width, sheet.height) <= 900
-
-
-@pytest.mark.parametrize("side", [16, 40, 100])
-@pytest.mark.parametrize(("columns", "rows"), [(1, 1), (4, 3), (1, 20), (256, 1), (16, 16)])
-def test_the_longest_side_is_kept_where_letters_and_gaps_alone_need_more(
-    side: int, columns: int, rows: int
-) -> None:
-    pictures = [plain("navy", 30, 20)] * (columns * rows)
-    sheet = contact_sheet(pictures, captions=["a long caption"] * len(pictures), longest_side=side)
-    axes = [
-        Axis(name=name, values=[f"value {n}" for n in range(count)])
-        for name, count in (("x", columns), ("y", rows))
-    ]
-    grid = xy_grid(pictures, x=axes[0], y=axes[1], longest_side=side)
-    for drawn in (sheet, grid):
-        assert max(drawn.width, drawn.height) <= side
-
-
-@pytest.mark.parametrize("pictures", [[], [None] * 257])
-def test_a_sheet_has_1_to_256_pictures(pictures: list[Picture | None]) -> None:
-    with pytest.raises(InvalidRequest, match="Allowed: 1 to 256 images"):
-        contact_sheet(pictures)
-
-
-def test_each_picture_has_one_caption() -> None:
-    with pytest.raises(InvalidRequest, match="There are 1 captions for 2 images"):
-        contact_sheet([plain("red")] * 2, captions=["one"])
-
-
-@pytest.mark.parametrize("number", [-1, 1_000_000, "1", True])
-def test_the_first_number_is_none_that_has_no_room(number: object) -> None:
-    with pytest.raises(InvalidRequest):
-        contact_sheet([plain("red")], first_number=number)  # type: ignore[arg-type]  # what a caller may give
-
-
-def test_a_grid_shows_its_pictures_row_by_row_under_their_labels() -> None:
-    pictures = [plain(colour) for colour in COLOURS[:6]]
-    grid = xy_grid(pictures, x=Axis("seed", [1, 2, 3]), y=Axis("steps", ["4", "28"]))
-    image = grid.pil().convert("RGB")
-    right, bottom = image.width - 20, image.height - 20
-    step = 300 + max(4, 1536 // 160)
-    for number, wanted in enumerate(RGB[:6]):
-        row, column = divmod(number, 3)
-        assert near(image, (right - (2 - column) * step, bottom - (1 - row) * step), wanted)
-
-
-@pytest.mark.parametrize(
-    "label", ["7", "a lighthouse over a stormy sea, in oil, " * 5, "雪の中の狐", "", "x" * 400]
-)
-def test_a_label_of_any_length_and_script_keeps_the_grid_within_its_limits(label: str) -> None:
-    axis = Axis(name=label, values=[label, "other"])
-    grid = xy_grid([noise(256, 256)] * 4, x=axis, y=axis, longest_side=640, max_bytes=60_000)
-    assert Picture.check(grid.bytes) == grid
-    assert len(grid.bytes) <= 60_000
-    assert max(grid.width, grid.height) <= 640
-    assert min(grid.width, grid.height) > 300
-
-
-def test_a_grid_may_have_empty_places() -> None:
-    axis = Axis(name="seed", values=["1", "2"])
-    assert xy_grid([plain("red"), None], x=axis, y=Axis(name="", values=["a"])).width > 300
-
-
-@pytest.mark.parametrize(
-    ("count", "columns", "rows"), [(3, 2, 2), (5, 2, 2), (0, 0, 1), (0, 1, 0), (289, 17, 17)]
-)
-def test_a_grid_has_one_picture_for_each_pair(count: int, columns: int, rows: int) -> None:
-    with pytest.raises(InvalidRequest):
-        xy_grid(
-            [None] * count, x=Axis(name="x", values=["v"] * columns), y=Axis(name="y", values=["v"] * rows)
-        )
 
 
 def test_importing_this_module_does_not_import_pillow() -> None:

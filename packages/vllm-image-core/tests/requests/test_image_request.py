@@ -32,3 +32,8 @@ def test_a_request_is_a_value() -> None:
     assert {ImageRequest(prompt="a", seed=1), ImageRequest(prompt="a", seed=1)} == {
         ImageRequest(prompt="a", seed=1)
     }
+
+
+def test_i11_a_parameter_that_a_request_does_not_have_is_refused() -> None:
+    with pytest.raises(TypeError, match="steps"):
+        ImageRequest(prompt="a fox", steps=4)  # type: ignore[call-arg] -- the point of the test

@@ -164,3 +164,18 @@ def test_a_name_like_an_automatic_one_is_put_in_lower_case(filename: str) -> Non
 def test_twins_fold_to_the_same_name(name: str, twin: str) -> None:
     assert fold_name(name) == fold_name(twin)
     assert fold_name(name) != fold_name(name + "_2")
+
+
+@pytest.mark.parametrize(
+    "filename",
+    ["CON", "nul.png", "COM1", "com\u00b9.txt", "x.", "x ", "x:ads", "-x", "~x", "CONOUT$", "aux.tar.gz"],
+)
+def test_f04_a_name_that_some_system_reserves_is_refused_on_all(filename: str) -> None:
+    with pytest.raises(InvalidRequest):
+        check_filename(filename)
+
+
+def test_f05_wide_dots_and_slashes_are_plain_ones() -> None:
+    for name in ("\uff0e\uff0e\uff0fx", "a\uff0fb", "\uff0e\uff0e", "C\uff1ax"):
+        with pytest.raises(InvalidRequest):
+            check_filename(name)

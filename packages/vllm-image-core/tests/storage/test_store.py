@@ -5,10 +5,12 @@ import hashlib
 import io
 import os
 import pickle
+import random
 import subprocess
 import sys
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -18,6 +20,7 @@ import pytest
 from PIL import Image
 from vllm_image_core.errors import CannotSave, InvalidRequest, PictureNotSaved
 from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.storage.filename import fold_name
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.store import Store
 from vllm_image_core.storage.temporary_names import temporary_name
@@ -26,13 +29,11 @@ NOON = datetime(2026, 2, 18, 14, 30, 22)  # noqa: DTZ001 - file names carry loca
 PROMPT = "a red fox in the snow"
 NAME = "img_20260218_143022_b9c4c4"
 DEADLINE_SECONDS = 60
-
 posix = pytest.mark.skipif(os.name != "posix", reason="a POSIX system's links, limits and signals")
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux knows a dead process")
 linux_root = pytest.mark.skipif(
     not sys.platform.startswith("linux") or os.geteuid() != 0, reason="only root may mount a small disk"
 )
-
 SAVES = """
 import sys
 from datetime import datetime
@@ -52,8 +53,6 @@ for _ in range(times):
     except CannotSave as error:
         print(error.message, error.picture == picture, flush=True)
 """
-
-
 DIES_WHILE_WRITING = """
 import os, sys
 from pathlib import Path
@@ -61,7 +60,6 @@ from vllm_image_core.storage.folder import Folder
 with Folder.existing(Path(sys.argv[1])) as folder, folder.temporary(b"half a picture"):
     os._exit(9)
 """
-
 DIES_WHILE_NAMING = """
 import errno, os, sys
 from datetime import datetime
@@ -152,6 +150,82 @@ def small_disk(tmp_path: Path) -> Generator[Path]:
 
 def contents(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
+
+
+def files_below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd")) if sys.platform.startswith("linux") else 0  # noqa: PTH208 - counted
+
+
+def hostile_names(count: int) -> list[str]:
+    """Names that lead elsewhere, are taken for others, or break something; no two are the same."""
+    chance = random.Random(4)
+    parts = [
+        *(
+            "..",
+            ".",
+            "/",
+            "\\",
+            "//",
+            "C:",
+            "\\\\srv\\share",
+            "\\\\?\\",
+            "/etc/passwd",
+            "~",
+            "~root",
+            "-rf",
+            ":",
+        ),
+        *(
+            "\0",
+            "\n",
+            "\r",
+            "\t",
+            "\x1b[31m",
+            "\x7f",
+            "\u202e",
+            "\u200b",
+            "\ufeff",
+            "\u2028",
+            "\ud800",
+            "\udfff",
+        ),
+        *(
+            "\uff0e\uff0e",
+            "\uff0f",
+            "\uff3c",
+            "\uff1a",
+            "\u2024\u2024",
+            "\u2215",
+            "%2e%2e%2f",
+            "..%c0%af",
+            "$HOME",
+        ),
+        *(
+            "CON",
+            "nul",
+            "COM1",
+            "com\u00b9",
+            "LPT9",
+            "AUX",
+            "prn",
+            "CONIN$",
+            ".png",
+            ".PNG",
+            ".exe",
+            "::$DATA",
+        ),
+        *(" ", ".", "*", "?", '"', "<", ">", "|", "`id`", "$(id)", ";", "&", "'", "fox", "Fox", "x" * 119),
+        *("x" * 300, "\u00e9" * 80, "e\u0301", "\ufdfa", "\U0001f98a", "\u0130", "\u00df", "index.sqlite3"),
+        *(".vllm-image", ".vllm-image/index.sqlite3", ".img_0.tmp", "img_20260218_143022_b9c4c4"),
+    ]
+    names = dict.fromkeys(parts)
+    while len(names) < count:
+        names["".join(chance.choices(parts, k=chance.randrange(1, 5)))] = None
+    return list(names)[:count]
 
 
 def test_a_picture_is_saved_under_the_time_and_the_hash_of_its_prompt(
@@ -633,3 +707,140 @@ def test_a_name_that_this_system_cannot_write_is_refused_before_anything_is_made
     with pytest.raises(InvalidRequest, match="filenames on this system cannot have"):
         store.save(picture, prompt=PROMPT, now=NOON, filename="\u72d0")
     assert not store.root.exists()
+
+
+def test_f01_the_same_prompt_in_the_same_second_400_times_is_400_files(
+    store: Store, small_picture: Picture
+) -> None:
+    def save(_: int) -> str:
+        return store.save(small_picture, prompt=PROMPT, now=NOON).name
+
+    with ThreadPoolExecutor(16) as threads:
+        names = set(threads.map(save, range(400), timeout=DEADLINE_SECONDS))
+    assert len(names) == 400
+    assert set(contents(store.root)) == names
+
+
+@pytest.mark.parametrize(
+    "filename", ["../x", "/etc/x", "C:\\x", "C:x", "\\\\srv\\s", "x\0.png", "a/../../b", "..", "x/"]
+)
+def test_f03_a_name_that_leads_elsewhere_is_refused(
+    store: Store, small_picture: Picture, tmp_path: Path, filename: str
+) -> None:
+    with pytest.raises(InvalidRequest):
+        store.save(small_picture, prompt=PROMPT, now=NOON, filename=filename)
+    assert contents(tmp_path) == []
+
+
+def test_f03_of_500_hostile_names_none_leads_out_of_the_folder(
+    small_picture: Picture, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "fox.png").write_text("theirs")
+    store = Store(tmp_path / "pictures")
+    store.root.mkdir()
+    names = hostile_names(500)
+    assert len(set(names)) == 500
+    saved: list[Path] = []
+    for name in names:
+        try:
+            saved.append(store.save(small_picture, prompt=PROMPT, now=NOON, filename=name))
+        except InvalidRequest as error:
+            assert error.message.isprintable()  # noqa: PT017 - both ends are right
+    assert 0 < len(saved) < 500
+    assert files_below(tmp_path) == {"outside/fox.png", *(f"pictures/{path.name}" for path in saved)}
+    assert all(path.parent == store.root and path.read_bytes() == small_picture.bytes for path in saved)
+    assert (outside / "fox.png").read_text() == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("fox", "Fox", "Fox_2.png"),
+        ("F\u00fcchse", "fu\u0308chse", "f\u00fcchse_2.png"),
+        ("stra\u00dfe", "STRASSE", "STRASSE_2.png"),
+        ("fox", "\uff26\uff2f\uff38", "FOX_2.png"),
+        ("fox_2", "FOX_2", "FOX_2_2.png"),
+    ],
+)
+def test_f05_twins_get_a_number_on_every_file_system(
+    store: Store, small_picture: Picture, first: str, second: str, expected: str
+) -> None:
+    store.save(small_picture, prompt=PROMPT, now=NOON, filename=first)
+    assert store.save(small_picture, prompt=PROMPT, now=NOON, filename=second).name == expected
+    assert len({fold_name(name) for name in contents(store.root)}) == 2
+
+
+def test_f05_a_twin_that_another_program_wrote_decomposed_is_seen(
+    store: Store, small_picture: Picture
+) -> None:
+    store.root.mkdir()
+    (store.root / unicodedata.normalize("NFD", "F\u00fcchse.PNG")).write_text("theirs")
+    name = store.save(small_picture, prompt=PROMPT, now=NOON, filename="f\u00fcchse").name
+    assert name == "f\u00fcchse_2.png"
+
+
+def test_f05_no_automatic_name_has_a_twin(store: Store, small_picture: Picture) -> None:
+    automatic = store.save(small_picture, prompt=PROMPT, now=NOON)
+    given = store.save(small_picture, prompt=PROMPT, now=NOON, filename=automatic.stem.upper())
+    assert given.name == f"{automatic.stem}_2.png"
+    assert store.save(small_picture, prompt=PROMPT, now=NOON).name == f"{automatic.stem}_3.png"
+
+
+def test_f05_twins_written_at_the_same_moment_are_told_apart(small_picture: Picture, tmp_path: Path) -> None:
+    stores = [Store(tmp_path / "pictures") for _ in range(4)]  # as four processes have them
+
+    def save(number: int) -> str:
+        name = ("fox", "Fox", "FOX", "foX")[number % 4]
+        return stores[number % 4].save(small_picture, prompt=PROMPT, now=NOON, filename=name).name
+
+    with ThreadPoolExecutor(4) as threads:
+        names = list(threads.map(save, range(80), timeout=DEADLINE_SECONDS))
+    assert sorted(names) == contents(tmp_path / "pictures")
+    assert len({fold_name(name) for name in names}) == 80
+
+
+@posix
+@pytest.mark.parametrize("code", [errno.EIO, errno.EDQUOT, errno.EMFILE, errno.ENAMETOOLONG, errno.EROFS])
+@pytest.mark.parametrize("step", ["open", "write", "fsync", "link"])
+def test_f11_every_error_of_the_system_is_told_and_leaks_nothing(
+    store: Store, small_picture: Picture, monkeypatch: pytest.MonkeyPatch, step: str, code: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    store.root.mkdir()
+    before = open_files()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fail)
+        with pytest.raises(PictureNotSaved, match=errno.errorcode[code]) as caught:
+            store.save(small_picture, prompt=PROMPT, now=NOON)
+    assert caught.value.picture == small_picture
+    assert (open_files(), contents(store.root)) == (before, [])
+
+
+def test_f12_temporary_files_of_dead_writers_are_swept_at_the_start(store: Store) -> None:
+    store.root.mkdir()
+    (store.root / ".img_dead.tmp").write_bytes(b"half a picture")
+    yesterday = time.time() - 90_000
+    os.utime(store.root / ".img_dead.tmp", (yesterday, yesterday))
+    store.check_writable()
+    assert contents(store.root) == []
+
+
+@posix
+def test_f13_a_picture_is_on_the_disk_before_it_has_its_name_and_its_name_before_it_is_told(
+    small_picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    for name in ("write", "fsync", "link"):
+        real = getattr(os, name)
+
+        def logged(*arguments: object, _name: str = name, _real: object = real, **options: object) -> object:
+            steps.append(_name)
+            return _real(*arguments, **options)  # type: ignore[operator]  # a function of os
+
+        monkeypatch.setattr(os, name, logged)
+    Store(tmp_path).save(small_picture, prompt=PROMPT, now=NOON)
+    assert steps == ["write", "fsync", "link", "fsync"]

@@ -15,19 +15,6 @@ if TYPE_CHECKING:
     from vllm_image_core.fleet.health import Health
     from vllm_image_core.models.registry import Registry
 
-__all__ = [
-    "diagnosis",
-    "explain",
-    "explain_arguments",
-    "explain_inability",
-    "explain_recorded",
-    "explain_unknown",
-    "notes_for_model",
-    "sentence",
-    "with_command_names",
-    "with_program_names",
-]
-
 _MODELS_NAMED = 4
 _OUT_OF_MEMORY = (
     "Server returned out-of-memory error. Try reducing resolution or use `gpu_status` "

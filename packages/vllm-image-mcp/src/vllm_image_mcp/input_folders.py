@@ -21,8 +21,6 @@ from vllm_image_core.requests.input_picture import InputPicture, read_input_file
 from vllm_image_core.storage.filename import PICTURE_EXTENSIONS
 from vllm_image_core.text import LONGEST_PATH, brief, one_line
 
-__all__ = ["InputFolders", "NamedImage"]
-
 _OURS: Final = "image://"
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:")
 """A scheme has two letters or more; one is a drive of Windows."""

@@ -9,8 +9,6 @@ from urllib.parse import urlsplit
 
 from vllm_image_core.estimation.gpu import Gpu
 
-__all__ = ["Nvml", "is_this_machine", "local_gpu"]
-
 _logger = logging.getLogger(__name__)
 _BYTES_PER_GB = 1024**3
 

@@ -1,107 +1,46 @@
-"""Define the options that the server and every command share, and build Settings from them."""
+"""Add the options of the settings to each command, and build Settings from them."""
 
 import functools
 import os
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import click
 from pydantic import ValidationError
 
-from vllm_image_mcp.settings import Settings
-
-__all__ = ["how_to_resume", "with_settings"]
+from vllm_image_mcp.settings import Setting, Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _none_for_none(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Turn the empty tuple of a repeatable option that was not given into None."""
-    return given or None
+class _Given(NamedTuple):
+    """The options that were given before and after the command's name, in the order of the settings."""
+
+    model: type[Settings]
+    values: Mapping[str, Any]
 
 
-def _with_commas(_context: click.Context, _option: click.Parameter, urls: tuple[str, ...]) -> str | None:
-    """Join several addresses with commas, as in the environment; None if none was given."""
-    return ",".join(urls) or None
-
-
-_OPTIONS = (
-    click.option(
-        "--vllm-url",
-        metavar="URL",
-        multiple=True,
-        callback=_with_commas,
-        help="Address of the vLLM-Omni server; repeat it to use several as one.  [http://localhost:6655]",
-    ),
-    click.option("--output-dir", metavar="DIR", help="Folder to save images in.  [./generated_images]"),
-    click.option("--max-concurrent", metavar="N|auto", help="Images of a batch to generate at once.  [auto]"),
-    click.option(
-        "--timeout", metavar="SECONDS", help="Time limit for one image, including the queue.  [300]"
-    ),
-    click.option("--api-key", metavar="KEY", help="The server's API key; prefer VLLM_IMAGE_API_KEY."),
-    click.option("--demo", is_flag=True, default=None, help="Simulate the server; no GPU needed."),
-    click.option("--gpu-name", metavar="NAME", help="Name of the server's GPU, for gpu_status."),
-    click.option("--gpu-vram-gb", metavar="GB", help="Memory of that GPU, for gpu_status and batches."),
-    click.option(
-        "--allow-dir",
-        metavar="DIR",
-        multiple=True,
-        callback=_none_for_none,
-        help="Folder that edit_image may read besides the output folder; can be repeated.",
-    ),
-    click.option("--profiles", metavar="PATH", help="Your own model profiles: a TOML file or a folder."),
-    click.option(
-        "--metadata", metavar="WHAT", help="File metadata: all, public (no prompts) or none.  [all]"
-    ),
-    click.option("--preview", metavar="SIZE", help="Preview in results: none, small or large.  [small]"),
-    click.option(
-        "--structured-content/--no-structured-content",
-        default=None,
-        help="Structured content in results; turn it off for hosts that then drop images.  [on]",
-    ),
-    click.option("--max-wait", metavar="SECONDS|auto", help="How long a call waits for images.  [auto]"),
-    click.option("--confirm-over", metavar="SECONDS", help="Ask before a batch whose estimate is longer."),
-    click.option("--resume", is_flag=True, default=None, help="Resume interrupted batches at startup."),
-    click.option("--log-level", metavar="LEVEL", help="Log level: DEBUG, INFO, WARNING or ERROR.  [WARNING]"),
-)
-_NAMES = (
-    "vllm_url",
-    "output_dir",
-    "max_concurrent",
-    "timeout",
-    "api_key",
-    "demo",
-    "gpu_name",
-    "gpu_vram_gb",
-    "allow_dir",
-    "profiles",
-    "metadata",
-    "preview",
-    "structured_content",
-    "max_wait",
-    "confirm_over",
-    "resume",
-    "log_level",
-)
-
-
-def with_settings(command: Command) -> Command:
+def with_settings(command: Command, model: type[Settings] = Settings) -> Command:
     """Add the shared options to a command, and pass the ``Settings`` they make as its first argument.
 
     Options after the command's name override those before it, and both override the environment.
     """
+    options = model.table()
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click passes what the command declares
         context = click.get_current_context()
-        given = {name: value for name in _NAMES if (value := kwargs.pop(name)) is not None}
-        context.obj = {**(context.obj or {}), **given}
+        before: Mapping[str, Any] = context.obj.values if context.obj else {}
+        here = {name: kwargs.pop(name) for name in options}
+        given = {name: before.get(name) if value is None else value for name, value in here.items()}
+        context.obj = _Given(model, given)
         return command(_settings(context.obj), *args, **kwargs)
 
-    for option in reversed(_OPTIONS):
-        run = option(run)
+    for name, option in reversed(list(options.items())):
+        run = _click_option(model, name, option)(run)
     return run  # pyright: ignore[reportReturnType] - click's decorators keep the signature at run time
 
 
@@ -113,45 +52,76 @@ def how_to_resume(batch_id: str, *, as_json: bool = False) -> str:
         as_json: Add ``--json``.
     """
     context = click.get_current_context(silent=True)
-    given: Mapping[str, Any] = (context.obj if context else None) or {}
+    given: _Given = (context.obj if context else None) or _Given(Settings, {})
     words = ["vllm-image-mcp", "resume", batch_id, *_as_typed(given), *(["--json"] if as_json else [])]
     command = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
-    key = "Set VLLM_IMAGE_API_KEY first; the key is not shown here. " if "api_key" in given else ""
-    return f"{key}To resume: {command}"
+    unshown = [
+        f"Set {given.model.variable(name)} first; the key is not shown here. "
+        for name, option in given.model.table().items()
+        if option.secret and given.values.get(name) is not None
+    ]
+    return f"{''.join(unshown)}To resume: {command}"
 
 
-def _as_typed(given: Mapping[str, Any]) -> Iterator[str]:
+def _as_typed(given: _Given) -> Iterator[str]:
     """Yield the shared options that were given, as the user would type them."""
-    for name in _NAMES:
-        option, value = f"--{name.replace('_', '-')}", given.get(name)
-        match value:
-            case None:
-                pass
-            case _ if name == "api_key":
-                pass
-            case bool():
-                yield option if value else f"--no-{option[2:]}"
-            case tuple():
-                for each in value:  # pyright: ignore[reportUnknownVariableType] - texts, by their options
-                    yield from _with_value(option, str(each))  # pyright: ignore[reportUnknownArgumentType]
-            case _ if name == "vllm_url":
-                for each in str(value).split(","):
-                    yield from _with_value(option, each)
-            case _:
-                yield from _with_value(option, str(value))
+    for name, option in given.model.table().items():
+        flag, value = _flag(name), given.values.get(name)
+        if value is None or option.secret:
+            continue
+        if isinstance(value, bool):
+            yield flag if value else f"--no-{flag[2:]}"
+            continue
+        for each in value if option.repeatable else (value,):
+            # A value that looks like an option itself is joined by "=".
+            yield from (f"{flag}={each}",) if each.startswith("-") else (flag, each)
 
 
-def _with_value(option: str, value: str) -> tuple[str, ...]:
-    """Return an option and its value, joined by "=" if the value looks like an option itself."""
-    return (f"{option}={value}",) if value.startswith("-") else (option, value)
+def _click_option(model: type[Settings], name: str, option: Setting) -> Callable[[Command], Command]:
+    """Build the decorator that gives a command the option of a setting; None stands for an omitted option."""
+    flag, default = _flag(name), _default(model, name, option)
+    help_text = f"{option.help}  [{default}]" if default else option.help
+    if not option.metavar:
+        names = f"{flag}/--no-{flag[2:]}" if default else flag
+        return click.option(names, is_flag=True, default=None, help=help_text)
+    return click.option(
+        flag,
+        metavar=option.metavar,
+        multiple=option.repeatable,
+        callback=_none_for_none if option.repeatable else None,
+        help=help_text,
+    )
 
 
-def _settings(given: dict[str, Any]) -> Settings:
+def _none_for_none(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Turn the empty tuple of a repeatable option that was not given into None."""
+    return given or None
+
+
+def _default(model: type[Settings], name: str, option: Setting) -> str:
+    """Return the default of a setting as its help shows it; "" if the setting is off or unset."""
+    match model.model_fields[name].default:
+        case None:
+            return "auto" if option.metavar.endswith("|auto") else ""
+        case bool(on):
+            return "on" if on else ""
+        case Path() as path:
+            return f"./{path.as_posix()}"
+        case value:
+            return str(value)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _settings(given: _Given) -> Settings:
     try:
-        return Settings.from_arguments(**given)
+        return given.model.from_arguments(**given.values)
     except ValidationError as error:
         wrong = "; ".join(
-            f"{_option(each['loc'])}: {_in_words(each['msg'])}" for each in error.errors(include_input=False)
+            f"{_flag(str(each['loc'][0]))}: {_in_words(each['msg'])}"
+            for each in error.errors(include_input=False)
         )
         raise click.UsageError(wrong) from error
 
@@ -160,8 +130,3 @@ def _in_words(message: str) -> str:
     """Shorten a message of pydantic, which speaks of an input to parse."""
     message = message.removeprefix("Value error, ").partition(", unable to ")[0]
     return message.replace("Input should be", "must be")
-
-
-def _option(place: tuple[int | str, ...]) -> str:
-    name = str(place[0]).removeprefix("VLLM_IMAGE_").lower() if place else "options"
-    return "--vllm-url" if name == "url" else f"--{name.replace('_', '-')}"

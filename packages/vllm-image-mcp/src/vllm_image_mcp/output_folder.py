@@ -10,8 +10,6 @@ from vllm_image_core.errors import CannotSave
 from vllm_image_core.storage.store import Store
 from vllm_image_core.text import LONGEST_PATH, one_line
 
-__all__ = ["OutputFolder", "usable_folder"]
-
 _logger = logging.getLogger(__name__)
 
 _NOTHING_SENT = " Nothing was sent."

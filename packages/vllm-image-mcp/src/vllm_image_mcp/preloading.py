@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Preloader", "modules_needed"]
-
 _logger = logging.getLogger(__name__)
 
 _NEEDED: Final = (

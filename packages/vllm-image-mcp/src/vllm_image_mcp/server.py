@@ -34,7 +34,7 @@ from vllm_image_mcp.resources.resources import ResourceServer, add_resources
 from vllm_image_mcp.resources.subscriptions import Subscriptions
 from vllm_image_mcp.results.tool_reply import with_notes
 from vllm_image_mcp.settings import Settings
-from vllm_image_mcp.shutdown import Shutdown, shut_down_on_signals
+from vllm_image_mcp.shutdown import Shutdown, handle_signals
 from vllm_image_mcp.startup import check_profiles, start_logging
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.arguments import Signature, fit
@@ -44,8 +44,6 @@ from vllm_image_mcp.transport.stdio import StdioHost, host_on_stdio
 
 _AT_THE_END_SECONDS = 1.5
 """How long images in progress may take once the host is gone; hosts kill a server after 2 s."""
-
-__all__ = ["ImageServer", "build_server", "main", "serve"]
 
 _logger = logging.getLogger(__name__)
 
@@ -219,7 +217,7 @@ async def _serve(server: ImageServer, state: State) -> Shutdown:
     try:
         async with host_on_stdio(on_answer=loading.begin) as host:
             ending = Shutdown(state, host)
-            with shut_down_on_signals(ending):
+            with handle_signals(ending.receive):
                 await server.run_for(host)
     finally:
         loading.stop()

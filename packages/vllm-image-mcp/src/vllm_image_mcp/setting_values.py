@@ -1,4 +1,4 @@
-"""Clean up the text of a setting: strip quotes, convert file:// URLs, and refuse unfilled placeholders.
+"""Clean and check the values of settings: strip quotes, convert file:// URLs, refuse unfilled placeholders.
 
 Hosts pass on what their configuration contains. Some expand ``${workspaceFolder}``, ``$HOME`` or
 ``%USERPROFILE%``, others do not; without this check, a folder or key of that name would be used silently.
@@ -6,13 +6,12 @@ Hosts pass on what their configuration contains. Some expand ``${workspaceFolder
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from vllm_image_core.text import brief
-
-__all__ = ["clean_key", "clean_path", "clean_text", "clean_url"]
 
 _QUOTES: Final = "\"'"
 _BRACED: Final = r"\$\{[^}]*\}?|\$\([^)]*\)?|\{\{.*?\}\}"
@@ -20,6 +19,12 @@ _NAMED: Final = r"%[A-Za-z_][\w()]{2,}%|\$env:\w+"
 _IN_A_PATH: Final = re.compile(rf"{_BRACED}|{_NAMED}|(?:(?<=^)|(?<=[/\\]))\$[A-Za-z_]\w*|^<[^<>]+>$")
 _IN_AN_ADDRESS: Final = re.compile(rf"{_BRACED}|{_NAMED}|\$[A-Za-z_]\w*|<[^<>]*>")
 _WHOLE: Final = re.compile(rf"(?:{_BRACED}|{_NAMED}|\$[A-Za-z_]\w*|<[^<>]+>)", re.DOTALL)
+_UNFILLED_KEY: Final = re.compile(
+    r"(?:sk-)?(?:your.*(?:key|token|secret).*|change[-_ ]?(?:me|this)|\.{3,}|…|x{3,}|\*{3,})", re.IGNORECASE
+)
+"""What documentation writes in place of a key."""
+_BETWEEN_FOLDERS: Final = re.compile(rf"{os.pathsep}(?!//)")
+"""The separator of PATH, except for the colon of a URL."""
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
 """A scheme has two letters or more; one is a drive of Windows."""
 
@@ -71,14 +76,17 @@ def clean_key(value: str) -> str:
     """Return the key that a setting means; no error message shows it.
 
     Raises:
-        ValueError: It is a placeholder.
+        ValueError: It is a placeholder, or does not fit into a header.
     """
     text = _unquote(value)
-    if _WHOLE.fullmatch(text):
+    unfilled = _UNFILLED_KEY.fullmatch(text)
+    if unfilled or _WHOLE.fullmatch(text):
+        why = "" if unfilled else ", which the host or the shell did not replace"
         raise ValueError(
-            "is a placeholder, which the host or the shell did not replace. Write the key itself, or omit "
-            "the option for a server without a key"
+            f"is a placeholder{why}. Write the key itself, or omit the option for a server without a key"
         )
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be printable ASCII without spaces")
     return text
 
 
@@ -92,6 +100,63 @@ def clean_text(value: str) -> str:
     if _WHOLE.fullmatch(text):
         raise ValueError(f"{brief(text)} is a placeholder, which the host or the shell did not replace")
     return text
+
+
+def clean_upper(value: str) -> str:
+    """Return a text in capitals, such as the name of a log level."""
+    return clean_text(value).upper()
+
+
+def none_if_auto(value: str) -> str | None:
+    """Return the text of a number; None, which lets the program choose, for "auto".
+
+    Raises:
+        ValueError: It is a placeholder.
+    """
+    text = clean_text(value)
+    return None if text.lower() == "auto" else text
+
+
+def clean_folders(value: str | Sequence[str | Path]) -> tuple[Path, ...] | None:
+    """Return the folders that a setting means: one text separated as in PATH, or several; None for none.
+
+    Raises:
+        ValueError: One is not an accessible folder, is empty or ambiguous, or contains a placeholder.
+    """
+    given = _BETWEEN_FOLDERS.split(value) if isinstance(value, str) else value
+    if "" in given:
+        raise ValueError("an empty name is not a folder")
+    folders = tuple(
+        (Path(clean_path(each)) if isinstance(each, str) else each).expanduser() for each in given
+    )
+    for folder in folders:
+        if not os.path.isdir(folder):  # noqa: PTH112 - a Path raises where it may not look
+            raise ValueError(f"{brief(str(folder))} is not a folder, or this program cannot access it")
+    return folders or None
+
+
+def clean_urls(value: str | Sequence[str]) -> str:
+    """Return the addresses that a setting means, separated by commas.
+
+    A bad address is reported at startup rather than at the first image; the client checks the rest.
+
+    Raises:
+        ValueError: An address is malformed, contains a placeholder, or appears twice.
+    """
+    text = clean_url(value if isinstance(value, str) else ",".join(value))
+    urls = [_check_address(clean_url(url)) for url in text.split(",")]
+    if len(set(urls)) < len(urls):
+        raise ValueError("names a server twice")
+    return ",".join(urls)
+
+
+def _check_address(url: str) -> str:
+    parts = urlsplit(url.strip())
+    if "@" in url:
+        raise ValueError("contains a user name or password; use --api-key for the key")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError('must be an address such as "http://localhost:6655"')
+    return url.strip()
 
 
 def _unquote(value: str) -> str:

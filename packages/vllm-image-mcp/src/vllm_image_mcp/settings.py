@@ -1,24 +1,43 @@
-"""Read and check the settings: arguments override the environment, which overrides the defaults."""
+"""Define each setting once: its type, default, environment variable, command-line option and help."""
 
-import os
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self, cast
-from urllib.parse import urlsplit
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from vllm_image_core.text import brief
 
-from vllm_image_mcp.setting_values import clean_key, clean_path, clean_text, clean_url
-
-__all__ = ["LogLevel", "Settings"]
-
-_BETWEEN_FOLDERS: Final = re.compile(rf"{os.pathsep}(?!//)")
-"""The separator of PATH, except for the colon of a URL."""
+from vllm_image_mcp.setting_values import (
+    clean_folders,
+    clean_key,
+    clean_path,
+    clean_text,
+    clean_upper,
+    clean_urls,
+    none_if_auto,
+)
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a setting is given: its option on the command line, and what its text may look like.
+
+    Attributes:
+        help: What the option does.
+        metavar: The name of its value; "" for a flag.
+        clean: Turns the text into the value to check, or raises ValueError.
+        repeatable: Whether the option may be given several times; then ``clean`` gets text or a tuple.
+        secret: Whether the value must not be shown.
+    """
+
+    help: str
+    metavar: str = ""
+    clean: Callable[[Any], object] = clean_text
+    repeatable: bool = False
+    secret: bool = False
 
 
 class Settings(BaseSettings):
@@ -35,122 +54,93 @@ class Settings(BaseSettings):
         frozen=True,
         env_ignore_empty=True,
         populate_by_name=True,
+        loc_by_alias=False,
         hide_input_in_errors=True,  # the API key is one of them
     )
 
-    vllm_url: str = Field(
-        default="http://localhost:6655",
-        validation_alias=AliasChoices("VLLM_IMAGE_URL", "VLLM_IMAGE_VLLM_URL"),
+    vllm_url: Annotated[
+        str,
+        Field(validation_alias=AliasChoices("VLLM_IMAGE_URL", "VLLM_IMAGE_VLLM_URL")),
+        Setting(
+            "Address of the vLLM-Omni server; repeat it to use several as one.",
+            "URL",
+            clean_urls,
+            repeatable=True,
+        ),
+    ] = "http://localhost:6655"
+    """The base URL, or several with commas between them."""
+    output_dir: Annotated[Path, Setting("Folder to save images in.", "DIR", clean_path)] = Path(
+        "generated_images"
     )
-    """Base URL of the vLLM-Omni server, or several with commas between them, to be used as one."""
-    output_dir: Path = Path("generated_images")
-    """Folder to save images in; a relative path is relative to the working folder."""
-    max_concurrent: Annotated[int | None, Field(ge=1, le=64), NoDecode] = None
-    """Number of images of a batch to generate at once; None derives it from the GPU's memory."""
-    timeout: float = Field(default=300, gt=0, le=86_400, allow_inf_nan=False)
-    """Time limit for one image in seconds, including the server's queue and retries."""
-    api_key: SecretStr | None = None
-    """Sent to the server as a bearer token."""
-    demo: bool = False
-    """Simulate the server in this process; no server and no GPU are needed."""
-    gpu_name: str | None = None
-    """Name of the server's GPU, for gpu_status; the server itself does not report it."""
-    gpu_vram_gb: float | None = Field(default=None, gt=0, le=100_000, allow_inf_nan=False)
-    """Total memory of that GPU in GB, for gpu_status and for the number of images at once."""
-    allow_dir: Annotated[tuple[Path, ...] | None, NoDecode] = None
-    """Folders that edit_image may read, including their subfolders, besides the output folder."""
-    profiles: Path | None = None
-    """The user's own model profiles, a TOML file or a folder; they override the built-in ones."""
-    metadata: Literal["all", "public", "none"] = "all"
-    """Metadata to write into image files; public omits prompts and the server's address."""
-    preview: Literal["none", "small", "large"] = "small"
-    """Size of the preview in a tool's result."""
-    structured_content: bool = True
-    """Whether results have structured content; some hosts drop images next to it."""
-    max_wait: Annotated[float | None, Field(ge=0, le=86_400, allow_inf_nan=False), NoDecode] = None
-    """How long a call waits for its images in seconds; None: 45, or longer if the host is known to wait."""
-    confirm_over: float | None = Field(default=None, gt=0, le=31_536_000, allow_inf_nan=False)
-    """Ask the user before a batch whose estimate exceeds this many seconds; None never asks."""
-    resume: bool = False
-    """Resume every interrupted batch at startup."""
-    log_level: LogLevel = "WARNING"
-    """Minimum severity of log lines on stderr."""
+    max_concurrent: Annotated[
+        int | None,
+        Field(ge=1, le=64),
+        Setting("Images of a batch to generate at once.", "N|auto", none_if_auto),
+    ] = None
+    """None derives it from the GPU's memory."""
+    timeout: Annotated[
+        float,
+        Field(gt=0, le=86_400, allow_inf_nan=False),
+        Setting("Time limit for one image, including the queue.", "SECONDS"),
+    ] = 300
+    """The server's queue and retries are included."""
+    api_key: Annotated[
+        SecretStr | None,
+        Setting("The server's API key; prefer VLLM_IMAGE_API_KEY.", "KEY", clean_key, secret=True),
+    ] = None
+    demo: Annotated[bool, Setting("Simulate the server; no GPU needed.")] = False
+    gpu_name: Annotated[str | None, Setting("Name of the server's GPU, for gpu_status.", "NAME")] = None
+    gpu_vram_gb: Annotated[
+        float | None,
+        Field(gt=0, le=100_000, allow_inf_nan=False),
+        Setting("Memory of that GPU, for gpu_status and batches.", "GB"),
+    ] = None
+    allow_dir: Annotated[
+        tuple[Path, ...] | None,
+        NoDecode,
+        Setting(
+            "Folder that edit_image may read besides the output folder; can be repeated.",
+            "DIR",
+            clean_folders,
+            repeatable=True,
+        ),
+    ] = None
+    """Their subfolders may be read, too."""
+    profiles: Annotated[
+        Path | None, Setting("Your own model profiles: a TOML file or a folder.", "PATH", clean_path)
+    ] = None
+    metadata: Annotated[
+        Literal["all", "public", "none"], Setting("File metadata: all, public (no prompts) or none.", "WHAT")
+    ] = "all"
+    """Public metadata has no server address either."""
+    preview: Annotated[
+        Literal["none", "small", "large"], Setting("Preview in results: none, small or large.", "SIZE")
+    ] = "small"
+    structured_content: Annotated[
+        bool, Setting("Structured content in results; turn it off for hosts that then drop images.")
+    ] = True
+    max_wait: Annotated[
+        float | None,
+        Field(ge=0, le=86_400, allow_inf_nan=False),
+        Setting("How long a call waits for images.", "SECONDS|auto", none_if_auto),
+    ] = None
+    """None: 45 seconds, or longer if the host is known to wait."""
+    confirm_over: Annotated[
+        float | None,
+        Field(gt=0, le=31_536_000, allow_inf_nan=False),
+        Setting("Ask before a batch whose estimate is longer.", "SECONDS"),
+    ] = None
+    resume: Annotated[bool, Setting("Resume interrupted batches at startup.")] = False
+    log_level: Annotated[
+        LogLevel, Setting("Log level: DEBUG, INFO, WARNING or ERROR.", "LEVEL", clean_upper)
+    ] = "WARNING"
 
-    @field_validator("output_dir", "profiles", mode="before")
+    @field_validator("*", mode="before")
     @classmethod
-    def _path_as_written(cls, value: object) -> object:
-        return clean_path(value) if isinstance(value, str) else value
-
-    @field_validator(
-        "max_concurrent",
-        "timeout",
-        "demo",
-        "gpu_name",
-        "gpu_vram_gb",
-        "metadata",
-        "preview",
-        "structured_content",
-        "max_wait",
-        "confirm_over",
-        "resume",
-        "log_level",
-        mode="before",
-    )
-    @classmethod
-    def _text_as_written(cls, value: object) -> object:
-        return clean_text(value) if isinstance(value, str) else value
-
-    @field_validator("api_key", mode="before")
-    @classmethod
-    def _key_as_written(cls, value: object) -> object:
-        return clean_key(value) if isinstance(value, str) else value
-
-    @field_validator("max_concurrent", "max_wait", mode="before")
-    @classmethod
-    def _auto_is_none(cls, value: object) -> object:
-        return None if isinstance(value, str) and value.strip().lower() == "auto" else value
-
-    @field_validator("allow_dir", mode="before")
-    @classmethod
-    def _as_a_path_variable(cls, value: object) -> object:
-        """Split several folders as in PATH; refuse an empty name, which is a mistake."""
-        given = _BETWEEN_FOLDERS.split(value) if isinstance(value, str) else value
-        if not isinstance(given, list | tuple):
-            return given
-        folders = cast("Sequence[object]", given)
-        if "" in folders:
-            raise ValueError("an empty name is not a folder")
-        return tuple(clean_path(each) if isinstance(each, str) else each for each in folders)
-
-    @field_validator("allow_dir")
-    @classmethod
-    def _are_folders(cls, value: tuple[Path, ...] | None) -> tuple[Path, ...] | None:
-        folders = tuple(folder.expanduser() for folder in value or ())
-        for folder in folders:
-            if not os.path.isdir(folder):  # noqa: PTH112 - a Path raises where it may not look
-                raise ValueError(f"{brief(str(folder))} is not a folder, or this program cannot access it")
-        return folders or None
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _in_any_case(cls, value: object) -> object:
-        return value.upper() if isinstance(value, str) else value
-
-    @field_validator("vllm_url")
-    @classmethod
-    def _is_an_address(cls, value: str) -> str:
-        """Report a bad address at startup rather than at the first image; the client checks the rest."""
-        urls = [_check_address(clean_url(url)) for url in clean_url(value).split(",")]
-        if len(set(urls)) < len(urls):
-            raise ValueError("names a server twice")
-        return ",".join(urls)
-
-    @field_validator("api_key")
-    @classmethod
-    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
-        key = value.get_secret_value() if value else ""
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise ValueError("must be printable ASCII without spaces")
+    def _clean(cls, value: object, info: ValidationInfo) -> object:
+        setting = cls.table().get(info.field_name or "")
+        if setting and (isinstance(value, str) or (setting.repeatable and isinstance(value, tuple))):
+            return setting.clean(value)
         return value
 
     @property
@@ -163,11 +153,19 @@ class Settings(BaseSettings):
         """Build settings from arguments; None means that an argument was not given."""
         return cls(**{name: value for name, value in given.items() if value is not None})
 
+    @classmethod
+    def table(cls) -> Mapping[str, Setting]:
+        """Return how each setting is given, by its name."""
+        return {
+            name: setting
+            for name, field in cls.model_fields.items()
+            for setting in field.metadata
+            if isinstance(setting, Setting)
+        }
 
-def _check_address(url: str) -> str:
-    parts = urlsplit(url.strip())
-    if "@" in url:
-        raise ValueError("contains a user name or password; use --api-key for the key")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-        raise ValueError('must be an address such as "http://localhost:6655"')
-    return url.strip()
+    @classmethod
+    def variable(cls, name: str) -> str:
+        """Return the environment variable of a setting."""
+        alias = cls.model_fields[name].validation_alias
+        prefix = cls.model_config.get("env_prefix", "")
+        return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"{prefix}{name.upper()}"

@@ -10,13 +10,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from vllm_image_mcp.state import State
     from vllm_image_mcp.transport.stdio import StdioHost
-
-__all__ = ["Shutdown", "shut_down_on_signals"]
-
 
 DRAIN_SECONDS = 10.0
 """How long images in progress may take after the first signal."""
@@ -68,14 +65,14 @@ class Shutdown:
 
 
 @contextmanager
-def shut_down_on_signals(ending: Shutdown) -> Generator[None]:
-    """Handle Ctrl-C and SIGTERM on the running event loop until the block ends."""
+def handle_signals(receive: Callable[[int], None]) -> Generator[None]:
+    """Pass Ctrl-C and SIGTERM on the running event loop to a function until the block ends."""
     loop = asyncio.get_running_loop()
     taken: list[int] = []
-    # Not possible on Windows; there, Ctrl-C ends the process as usual.
+    # Not possible on Windows or outside the main thread; there, Ctrl-C ends the process as usual.
     with suppress(NotImplementedError, RuntimeError, ValueError):
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, ending.receive, int(number))
+            loop.add_signal_handler(number, receive, int(number))
             taken.append(number)
     try:
         yield

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vllm_image_mcp.output_folder import OutputFolder
     from vllm_image_mcp.settings import Settings
 
-__all__ = ["State"]
-
 _SIMULATED = "Demo mode: images are simulated; a program draws them, not a model."
 
 

@@ -13,8 +13,6 @@ from vllm_omni_client import AsyncOmniClient
 from vllm_image_mcp.nvml import local_gpu
 from vllm_image_mcp.settings import Settings
 
-__all__ = ["create_studio", "registry_of"]
-
 _METADATA: Final = {
     "all": Metadata(),
     "public": Metadata(prompts=False, server=False),

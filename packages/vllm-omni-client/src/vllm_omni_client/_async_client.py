@@ -143,8 +143,7 @@ class AsyncOmniClient(BaseClient):
     def with_budget(self, budget: GenerationBudget) -> "BudgetedClient":
         """Return this client for one image that other layers may also retry; all spend one budget.
 
-        Args:
-            budget: What the image may still cost; it also records every attempt.
+        The budget says what the image may still cost, and records every attempt.
         """
         return BudgetedClient(partial(self._generate, budget=budget), partial(self._edit, budget=budget))
 
@@ -461,12 +460,7 @@ class AsyncOmniClient(BaseClient):
 
 
 class BudgetedClient:
-    """A client for one image that spends from the image's budget; see `AsyncOmniClient.with_budget`.
-
-    Args:
-        generate: Generates images.
-        edit: Edits images whose inputs have been read.
-    """
+    """A client for one image that spends from the image's budget; see `AsyncOmniClient.with_budget`."""
 
     def __init__(
         self,

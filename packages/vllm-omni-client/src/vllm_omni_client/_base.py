@@ -10,11 +10,6 @@ from vllm_omni_client.errors import ConnectionLost, InvalidParameter
 class BaseClient:
     """A client's state that does not depend on how it does I/O.
 
-    Args:
-        connection: The server's address, the key and the limits.
-        strict: Whether a field that the server would silently ignore is an error.
-        capabilities: What the server can do, if the caller knows.
-
     Attributes:
         base_url: The server's address, without a trailing slash, `/v1` or user name.
     """

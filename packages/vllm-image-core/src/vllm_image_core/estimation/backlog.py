@@ -10,9 +10,8 @@ from typing import Final
 
 from vllm_image_core.estimation.cost_model import Terms
 from vllm_image_core.estimation.predictor import Predictor
-from vllm_image_core.estimation.work import TASKS, Task, Work
-
-__all__ = ["NO_LOAD", "Backlog", "Eta", "Load", "ServerSpeed", "basis_of", "duration"]
+from vllm_image_core.estimation.work import TASKS, Work
+from vllm_image_core.requests.image_request import Task
 
 _PACE_OVER: Final = 100
 """Number of images over which real and predicted pace are compared."""
@@ -162,11 +161,7 @@ class _Running:
 
 
 class Backlog:
-    """The work left in a batch, updated one image at a time; each call takes microseconds.
-
-    Args:
-        timer: A monotonic clock, in seconds.
-    """
+    """The work left in a batch, updated one image at a time; each call takes microseconds."""
 
     def __init__(self, *, timer: Callable[[], float] = time.perf_counter) -> None:
         self._timer = timer
@@ -218,11 +213,8 @@ class Backlog:
     ) -> Eta:
         """Estimate the time until the rest is done.
 
-        Args:
-            speeds: The servers that work on it, at least one.
-            pictures_left: How many images are left, including those in progress, if the caller knows. Images
-                that were never added, as in a resumed batch, are assumed to be like the others.
-            more: Whether more images may come that have not been counted yet.
+        `pictures_left` includes images in progress; those that were never added, as in a resumed batch, are
+        assumed to be like the others. `more` images may come that have not been counted yet.
         """
         self._pass_time()
         if more:

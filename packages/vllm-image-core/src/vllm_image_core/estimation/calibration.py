@@ -12,24 +12,13 @@ from vllm_image_core.estimation.predictor import Predictor
 from vllm_image_core.estimation.work import Work
 from vllm_image_core.models.profile import Profile
 
-__all__ = [
-    "Calibration",
-    "CompletedImage",
-    "ServiceClock",
-]
-
-
 _KEPT: Final = 64
 _TOGETHER: Final = 0.05
 """An image with less than this share of the expected time was generated together with the previous one."""
 
 
 class ServiceClock:
-    """Compute service times from when the images of one server ended.
-
-    Args:
-        parallelism: How many images the server generates at the same time, at least 1.
-    """
+    """Compute service times from when the images of one server ended."""
 
     def __init__(self, parallelism: int = 1) -> None:
         self.parallelism = parallelism
@@ -40,10 +29,8 @@ class ServiceClock:
     ) -> float | None:
         """The service time of an image: time on the GPU, without queueing; None if it cannot be determined.
 
-        Args:
-            ended: When it ended, in seconds. Images may be reported slightly out of order.
-            elapsed: Seconds from sending to the answer.
-            generation: Seconds as reported by the server, including its queue.
+        Times are in seconds: `elapsed` from sending to the answer, `generation` as reported by the server,
+        including its queue. Images may be reported slightly out of order.
         """
         took = elapsed if generation is None or not 0 < generation < elapsed else generation
         sent = ended - took
@@ -101,17 +88,7 @@ class CompletedImage:
         seconds: float,
         parallel: int | None = None,
     ) -> "CompletedImage":
-        """Create it from a server's reply.
-
-        Args:
-            reply: The server's reply.
-            origin: Where it came from.
-            profile: The model's profile.
-            work: The work it took.
-            ended: When it arrived, in seconds of a monotonic clock.
-            seconds: From sending to the reply; used only if the client has not measured it.
-            parallel: How many images the server generates at the same time; None if it does not report it.
-        """
+        """Create it from a server's reply; `seconds` count only if the client has not measured them."""
         metrics, receipt = reply.metrics, reply.receipt
         return cls(
             origin=origin,
@@ -134,11 +111,7 @@ class _ServerState:
 
 
 class Calibration:
-    """The predictors of a studio's servers; may be used by several threads.
-
-    Args:
-        measurements: Storage for earlier and new measurements.
-    """
+    """The predictors of a studio's servers; may be used by several threads."""
 
     def __init__(self, measurements: Measurements) -> None:
         self._measurements = measurements
@@ -147,12 +120,7 @@ class Calibration:
         self._lock = threading.Lock()
 
     def predictor(self, origin: Origin, profile: Profile) -> Predictor:
-        """The predictor of a server; blocks on disk I/O the first time, to read earlier measurements.
-
-        Args:
-            origin: The server, its model and its version.
-            profile: The model's profile, for what has not been measured yet.
-        """
+        """The predictor of a server; blocks on disk I/O the first time, to read earlier measurements."""
         return self._of(origin, profile).predictor
 
     def cached_predictor(self, origin: Origin, profile: Profile) -> Predictor:

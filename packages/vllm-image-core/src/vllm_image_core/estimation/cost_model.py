@@ -8,16 +8,6 @@ from operator import mul
 from statistics import median
 from typing import Final
 
-__all__ = [
-    "CostModel",
-    "Sample",
-    "Terms",
-    "fit_coefficients",
-    "scale",
-    "value",
-]
-
-
 Terms = tuple[float, ...]
 """The terms of a linear law, or its coefficients, in the same order."""
 
@@ -70,9 +60,7 @@ def scale(assumed: Terms, samples: Sequence[Sample]) -> float:
 def fit_coefficients(assumed: Terms, samples: Sequence[Sample]) -> Terms:
     """Fit the law's coefficients to samples; without any, as assumed. None is negative.
 
-    Args:
-        assumed: The coefficients before any measurement, none negative, not all zero.
-        samples: In any order; apart from rounding, the result does not depend on it.
+    The assumed coefficients are not all zero. Apart from rounding, the order of the samples does not matter.
     """
     if not samples:
         return assumed
@@ -122,12 +110,7 @@ def _equations(
 
 
 def _solve_nonnegative(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
-    """The least squares solution with no negative coefficient.
-
-    Args:
-        matrix: Matrix of the normal equations, positive definite.
-        right: Their right-hand side.
-    """
+    """The least squares solution with no negative coefficient."""
     found = _eliminate(matrix, right)
     return found if min(found) >= 0 else _descend(matrix, right, found)
 
@@ -228,11 +211,7 @@ class _Measured:
 
 
 class CostModel:
-    """A linear law, fitted to the last measurements; one thread may read while another writes.
-
-    Args:
-        assumed: Its coefficients before any measurement, none negative, not all zero.
-    """
+    """A linear law, fitted to the last measurements; one thread may read while another writes."""
 
     def __init__(self, assumed: Terms) -> None:
         self._assumed = assumed
@@ -276,11 +255,8 @@ class CostModel:
     def observe(self, terms: Terms, measured: float, *, first: bool = False) -> None:
         """Learn from a measurement; takes about ten microseconds, or a millisecond when the law is fitted.
 
-        Args:
-            terms: None negative, not all zero.
-            measured: Above 0, finite.
-            first: Whether it was the first since the server or this process started; used only if there is no
-                other, or if it is not slower than the others.
+        The `first` measurement since the server or this process started is used only if there is no other, or
+        if it is not slower than the others. The terms are not all zero; the measurement is above 0.
         """
         expected = self.value(terms)
         new = _Measured(Sample(terms, measured), first)

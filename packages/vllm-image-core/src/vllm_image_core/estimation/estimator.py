@@ -16,11 +16,6 @@ from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.requests.edit_resolver import ResolvedEdit
 
-__all__ = [
-    "estimate_edit",
-]
-
-
 GB_PER_IMAGE: Final = 2.0
 """Source: the project plan's rule for concurrency."""
 
@@ -95,18 +90,9 @@ def estimate(
 ) -> Estimate:
     """Estimate time, memory and concurrency for images with given settings.
 
-    Args:
-        profile: The model's profile.
-        width: Pixels, at least 1.
-        height: Pixels, at least 1.
-        num_inference_steps: Denoising steps, at least 1.
-        guided: Whether guidance runs a second forward pass at each step.
-        num_images: Number of images, at least 1.
-        total_vram_gb: Total memory of the GPU in gigabytes; None if unknown.
-        predictor: What was measured on the server; None for the profile alone.
-        requests_ahead: Requests that the server has now, running and waiting; None if unknown.
-        work: The work of each image; None for that of an image generated from text alone.
-        speeds: The servers, if there are several: they share the images so that all finish soonest.
+    Sizes are in pixels and memory in gigabytes; None stands for what is not known. Without `work`, it is that
+    of an image generated from text alone, and without a predictor, the profile's. Several servers, given as
+    `speeds`, share the images so that all finish soonest.
 
     Raises:
         InvalidRequest: `num_images` is not an integer or less than 1.
@@ -189,9 +175,7 @@ def _time_of_several(speeds: Sequence[ServerSpeed], work: Work, images: int, ahe
 def _makespan(images: int, each: Sequence[tuple[float, int]]) -> float:
     """Least time in which servers generate some images; by bisection, to a millionth of the first bound.
 
-    Args:
-        images: Number of images.
-        each: For each server, seconds for one image, and how many it generates at the same time.
+    Each server has its seconds for one image, and how many it generates at the same time.
     """
     low, high = 0.0, images * min(seconds for seconds, _ in each)
     least = high * 1e-6
@@ -209,11 +193,6 @@ def recommended_concurrency(
 
     At least 1, at most 4; 1 if the GPU's memory or the model's need is unknown. Source: the project plan,
     which assumes 2 GB per image; see `gb_per_image`.
-
-    Args:
-        total_vram_gb: Total memory of the GPU in gigabytes; None if unknown.
-        profile: The model's profile.
-        predictor: What was measured on the server; None for the profile alone.
     """
     return _at_once(total_vram_gb, model_gb(profile, predictor), gb_per_image(profile, predictor))
 
@@ -238,11 +217,7 @@ def misfit(
 ) -> str | None:
     """Why the model, or an image with it, does not fit on the GPU; None if it fits or that is unknown.
 
-    Args:
-        profile: The model's profile.
-        total_vram_gb: Total memory of the GPU in gigabytes; None if unknown.
-        predictor: What was measured on the server; None for the profile alone.
-        megapixels: Size of the image in progress; for an edit, including its input images.
+    `megapixels` is the size of the image in progress; for an edit, including its input images.
     """
     needed = model_gb(profile, predictor)
     if needed is None or total_vram_gb is None or not math.isfinite(total_vram_gb):
@@ -318,15 +293,7 @@ def estimate_edit(
     predictor: Predictor | None = None,
     requests_ahead: int | None = None,
 ) -> Estimate:
-    """Estimate time and memory of one edit.
-
-    Args:
-        resolved: The resolved edit.
-        profile: The model's profile.
-        total_vram_gb: Total memory of the GPU in gigabytes; None if unknown.
-        predictor: What was measured of the server's edits; None for the profile alone.
-        requests_ahead: Requests that the server has now, running and waiting; None if unknown.
-    """
+    """Estimate time and memory of one edit."""
     expected = estimate(
         profile,
         width=resolved.width,

@@ -7,8 +7,6 @@ from vllm_image_core.estimation.estimator import gb_per_image, misfit, model_gb,
 from vllm_image_core.estimation.predictor import Predictor
 from vllm_image_core.models.profile import Profile
 
-__all__ = ["Gpu", "GpuReport", "report"]
-
 _NOT_REPORTED = "unknown: the server does not report it, and it was not configured"
 
 
@@ -68,11 +66,7 @@ def report(
 ) -> GpuReport:
     """Report a GPU's memory with a model on it; no number is made up, and none is negative.
 
-    Args:
-        gpu: The GPU as configured or read.
-        profile: The loaded model's profile, or None if the server does not answer.
-        peak_memory_mb: From the server's ``/metrics``, in MiB.
-        predictor: What was measured on the server; None for the profile alone.
+    There is no profile if the server does not answer; `peak_memory_mb` comes from its ``/metrics``, in MiB.
     """
     measured = predictor if predictor is not None and predictor.peaks else None
     needed = model_gb(profile, measured) if profile else None

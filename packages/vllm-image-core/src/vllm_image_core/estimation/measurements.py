@@ -16,10 +16,9 @@ from typing import Final
 
 from vllm_image_core.errors import DatabaseUnavailable
 from vllm_image_core.estimation.cost_model import WINDOW
-from vllm_image_core.estimation.work import Task, Work
+from vllm_image_core.estimation.work import Work
+from vllm_image_core.requests.image_request import Task
 from vllm_image_core.storage.database import DamagedDatabase, Database, Schema, writing
-
-__all__ = ["MEASUREMENTS", "Measurement", "Measurements", "NewMeasurements", "Origin"]
 
 _logger = logging.getLogger(__name__)
 
@@ -131,9 +130,6 @@ class Measurements:
 
     Its methods block on disk I/O. They never raise: measurements that cannot be read or written are ignored,
     with one line in the log.
-
-    Args:
-        root: The output folder, absolute. It is not created here.
     """
 
     def __init__(self, root: Path) -> None:
@@ -145,9 +141,7 @@ class Measurements:
     def read(self, origin: Origin, *, after: int = 0) -> NewMeasurements:
         """Read the last measurements of a server that other processes have written, at most 128.
 
-        Args:
-            origin: The server, its model and its version.
-            after: The id of the last row that was read before.
+        `after` is the id of the last row that was read before.
         """
         if not os.path.exists(self._database.path):  # noqa: PTH110 - a Path raises where it may not look
             return NewMeasurements(read_to=after)

@@ -13,8 +13,6 @@ from vllm_image_core.estimation.work import (
 )
 from vllm_image_core.models.profile import Profile
 
-__all__ = ["BASIS", "GB_PER_MIB", "UNKNOWN_BASIS", "Predictor"]
-
 BASIS: Final = "nothing measured yet: from the profile, may be off by half"
 UNKNOWN_BASIS: Final = (
     "nothing measured yet: a guess, because this model is unknown; may be off several times over"
@@ -30,9 +28,6 @@ class Predictor:
     """Predict time and memory on one server with one model; one thread may read while another writes.
 
     Starts from the profile's cost law, which is then fitted to what `observe` is given; see `CostModel`.
-
-    Args:
-        profile: The model's profile, or the fallback.
     """
 
     def __init__(self, profile: Profile) -> None:
@@ -70,11 +65,7 @@ class Predictor:
     ) -> None:
         """Learn from a finished image; impossible values are ignored.
 
-        Args:
-            work: The work it took.
-            seconds: Service time, above 0.
-            peak_mib: Peak memory in mebibytes; None if the server does not report it.
-            first: Whether it was the first image since the server or this process started.
+        `seconds` is the service time. `first` is the first image since the server or this process started.
         """
         if _is_plausible(seconds):
             self._time.observe(work.terms, seconds, first=first)

@@ -7,22 +7,17 @@ from vllm_image_core.estimation.backlog import ServerSpeed
 from vllm_image_core.estimation.calibration import Calibration, CompletedImage
 from vllm_image_core.estimation.measurements import Origin
 from vllm_image_core.estimation.predictor import Predictor
-from vllm_image_core.estimation.work import TASKS, Task, Work
+from vllm_image_core.estimation.work import TASKS, Work
 from vllm_image_core.fleet.server import ServerReport
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
-
-__all__ = ["ServiceTimes"]
+from vllm_image_core.requests.image_request import Task
 
 _SQUARE = Size(1024, 1024)
 
 
 class ServiceTimes:
-    """The service times of a studio's servers; may be used by several threads.
-
-    Args:
-        calibration: Learns the speed of each server.
-    """
+    """The service times of a studio's servers; may be used by several threads."""
 
     def __init__(self, calibration: Calibration) -> None:
         self._calibration = calibration
@@ -30,12 +25,7 @@ class ServiceTimes:
         self._origins: Mapping[str, Mapping[Task, Origin]] = {}
 
     def load(self, profile: Profile, origins: Iterable[Origin]) -> None:
-        """Read earlier measurements of each server with its current model; blocks on disk I/O.
-
-        Args:
-            profile: The model's profile.
-            origins: One for each server.
-        """
+        """Read earlier measurements of each server with its current model; blocks on disk I/O."""
         by_server = {origin.server: _of_each_task(origin) for origin in origins}
         for each in by_server.values():
             for origin in each.values():
@@ -66,12 +56,7 @@ class ServiceTimes:
         )
 
     def best(self, profile: Profile, task: Task = "generation") -> Predictor:
-        """The predictor of the server with the most measurements.
-
-        Args:
-            profile: The model's profile, for what has not been measured yet.
-            task: Generation or edit.
-        """
+        """The predictor of the server with the most measurements."""
         each = [self._cached_predictor(url, profile, task) for url in self._origins]
         if len(each) <= 1:
             return each[0] if each else Predictor(profile)

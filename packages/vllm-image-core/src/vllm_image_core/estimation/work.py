@@ -9,16 +9,6 @@ from vllm_image_core.models.profile import CostLaw, Profile
 from vllm_image_core.requests.image_request import Task
 from vllm_image_core.requests.resolver import ResolvedRequest
 
-__all__ = [
-    "TASKS",
-    "Task",
-    "Work",
-    "activation_gb_per_megapixel",
-    "coefficients",
-    "memory_coefficients",
-]
-
-
 TASKS: Final[tuple[Task, ...]] = ("generation", "edit")
 """What a server does; each task has its own cost model, of the same form."""
 

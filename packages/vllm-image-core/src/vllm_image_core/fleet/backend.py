@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from vllm_omni_client.edits import ImageEditRequest
     from vllm_omni_client.generation_budget import GenerationBudget
 
-__all__ = ["Backend", "BudgetedBackend", "ImageBackend", "ServerRequest"]
 
 ServerRequest: TypeAlias = Union[ImageGenerationRequest, "ImageEditRequest"]
 """A request that a server can run."""

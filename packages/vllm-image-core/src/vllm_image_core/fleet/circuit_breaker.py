@@ -10,8 +10,6 @@ Each time a server fails again after it was let back in, it is left out for long
 from collections.abc import Callable
 from typing import Final, Literal
 
-__all__ = ["PROBE_SECONDS", "CircuitBreaker", "CircuitState"]
-
 CircuitState = Literal["closed", "open", "trial"]
 """closed: it gets requests; open: it gets none; trial: one at a time, until one of them is answered."""
 
@@ -33,11 +31,8 @@ _BAD_REPLIES_FORGIVEN: Final = 0.1
 class CircuitBreaker:
     """The circuit breaker of one server. Times are seconds on a clock that never goes back.
 
-    Args:
-        on_change: Called with the state before and after a change.
-
-    Attributes:
-        in_doubt: Whether it gets no requests only because its health must be checked first.
+    `on_change` gets the state before and after a change. A server is `in_doubt` if it gets no requests only
+    because its health must be checked first.
     """
 
     def __init__(self, on_change: Callable[[CircuitState, CircuitState], object] | None = None) -> None:
@@ -101,9 +96,7 @@ class CircuitBreaker:
     def may_probe(self, now: float, *, last_hope: bool = False) -> bool:
         """Return whether the server's health may be probed, to let it back in.
 
-        Args:
-            now: The current time.
-            last_hope: Whether no server is left; then a failing server is probed before its time is over.
+        If it is the `last_hope`, it is probed before its time is over.
         """
         if not self.is_open or now < self._probed_at + PROBE_SECONDS:
             return self.in_doubt

@@ -9,8 +9,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-__all__ = ["ConcurrencyLimiter"]
-
 _FIRST: Final = 2
 """One running, one waiting."""
 
@@ -90,9 +88,8 @@ class RequestToken:
 class ConcurrencyLimiter:
     """Limits the requests that one server has at once. Times are seconds on a clock that never goes back.
 
-    Args:
-        parallel: Number of requests that the server runs at the same time; None to find it out.
-        ceiling: Maximum number of requests; None for no maximum.
+    `parallel` requests run at the same time; None to find it out. `ceiling` is the maximum at once; None for
+    none.
     """
 
     parallel: int | None = None

@@ -8,8 +8,6 @@ from vllm_omni_client.errors import BadRequest, OmniError, ServerState
 
 from vllm_image_core.errors import BadPicture, ImageError
 
-__all__ = ["ErrorPolicy", "policy_for"]
-
 Fault = Literal["none", "suspect", "doubtful", "lost", "down", "busy", "bad_reply"]
 """What counts against the server.
 

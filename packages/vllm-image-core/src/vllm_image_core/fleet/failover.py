@@ -19,8 +19,6 @@ from vllm_image_core.fleet.server_pool import ServerPool
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.text import error_name
 
-__all__ = ["Failover", "Send"]
-
 _logger = logging.getLogger(__name__)
 
 _DEATHS: Final = 2
@@ -33,14 +31,7 @@ Send = Callable[[Server], Awaitable[ImageGenerationReply]]
 
 
 class Failover:
-    """Runs each call on as few servers as it takes to get an answer.
-
-    Args:
-        pool: The servers.
-        health_checks: Checks the servers' health and models.
-        scheduler: Chooses the next server for a call.
-        clock: Returns seconds on a clock that never goes back.
-    """
+    """Runs each call on as few servers as it takes to get an answer."""
 
     def __init__(
         self, pool: ServerPool, health_checks: HealthChecks, scheduler: Scheduler, clock: Callable[[], float]
@@ -57,9 +48,7 @@ class Failover:
     ) -> tuple[ImageGenerationReply, Server]:
         """Get an answer to a call, and return it with the server that gave it.
 
-        Raises:
-            OmniError: No server is left for it; this is the last one's error.
-            ImageError: As above.
+        The last server's error is raised when none is left for it.
         """
         with self._remembering_deaths(request, call):
             return await self._serve(call, send)
@@ -134,9 +123,6 @@ class Failover:
         """Refuse a reply whose first image is invalid, so that another server generates it.
 
         Our own client has checked its replies already; only a client writes receipts.
-
-        Raises:
-            BadPicture: The first image is invalid.
         """
         if reply.receipt is not None:
             return

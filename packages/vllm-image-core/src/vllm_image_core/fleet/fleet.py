@@ -24,8 +24,6 @@ from vllm_image_core.fleet.scheduler import Scheduler, rough_cost
 from vllm_image_core.fleet.server import FleetCall, Server, ServerReport
 from vllm_image_core.fleet.server_pool import Learned, ServerPool
 
-__all__ = ["Fleet"]
-
 T = TypeVar("T")
 R = TypeVar("R", ImageGenerationRequest, ImageEditRequest)
 Cost = Callable[[ServerRequest], float]
@@ -37,6 +35,8 @@ def _loop_time() -> float:
 
 class Fleet:
     """Several servers that are used as one; satisfies `Backend`.
+
+    Each method raises `OmniError` if no server answers.
 
     Args:
         members: The servers, at least one.
@@ -141,23 +141,19 @@ class Fleet:
     ) -> ImageGenerationReply:
         """Generate the images of one request on the server that will finish it first.
 
-        Args:
-            request: What to generate.
-            cost: Cost of the request; None to use the fleet's own `cost`.
-            low_priority: Whether it belongs to a batch and gives way to interactive requests.
-            budget: What the image may still cost; None to begin a new budget with this call.
+        `cost` is in the unit of the fleet's own; a `low_priority` request belongs to a batch and gives way to
+        interactive ones; without a budget, one begins with this call.
 
         Raises:
             OmniError: The server's own error; with several servers, the last one's when none is left.
             PoisonRequest: Engines died on it twice.
         """
-        work = self._cost(request) if cost is None else cost
         return await self._generate(
             request,
             lambda backend, sent: backend.generate_image(sent),
-            work,
+            cost,
             low_priority=low_priority,
-            budget=budget or GenerationBudget(),
+            budget=budget,
         )
 
     async def edit_image(
@@ -172,40 +168,19 @@ class Fleet:
         low_priority: bool = False,
         budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply:
-        """Edit images on the server that will finish it first; raises what `generate_image` raises.
-
-        Args:
-            request: What to change.
-            image: The images, each as the content of its file.
-            mask_image: Where to change them.
-            reference_image: An image to borrow from.
-            cost: As for `generate_image`.
-            low_priority: As for `generate_image`.
-            budget: As for `generate_image`.
-        """
+        """Edit images on the server that will finish it first; raises what `generate_image` raises."""
 
         def send(backend: ImageBackend, sent: ImageEditRequest) -> Awaitable[ImageGenerationReply]:
             return backend.edit_image(sent, image, mask_image=mask_image, reference_image=reference_image)
 
-        work = self._cost(request) if cost is None else cost
-        return await self._generate(
-            request, send, work, low_priority=low_priority, budget=budget or GenerationBudget()
-        )
+        return await self._generate(request, send, cost, low_priority=low_priority, budget=budget)
 
     async def get_models(self) -> ModelList:
-        """Return the model names of the first server that answers.
-
-        Raises:
-            OmniError: No server answers.
-        """
+        """Return the model names of the first server that answers."""
         return await self._ask_any(lambda backend: backend.get_models())
 
     async def health_check(self) -> bool:
-        """Return whether a server can serve the last requested model; each is asked at most every 5 s.
-
-        Raises:
-            OmniError: No server answers.
-        """
+        """Return whether a server can serve the last requested model; each is asked at most every 5 s."""
         if self._pool.alone is not None:
             return await self._pool.alone.backend.health_check()
         await self._health_checks.ensure_models_known()
@@ -219,19 +194,11 @@ class Fleet:
         raise self._pool.outage(self._pool.members)
 
     async def get_version(self) -> str:
-        """Return the version of the first server that answers.
-
-        Raises:
-            OmniError: No server answers.
-        """
+        """Return the version of the first server that answers."""
         return await self._ask_any(lambda backend: backend.get_version())
 
     async def get_metrics(self) -> ServerMetrics:
-        """Return the counters summed over all servers; times are those of the first one.
-
-        Raises:
-            OmniError: No server answers.
-        """
+        """Return the counters summed over all servers; times are those of the first one."""
         if self._pool.alone is not None:
             return await self._health_checks.count_requests(self._pool.alone)
         await self._health_checks.ensure_models_known()
@@ -247,11 +214,7 @@ class Fleet:
         return _sum(metrics)
 
     async def requests_of_others(self) -> int | None:
-        """Return the number of other clients' requests on the servers; None if no server reports it.
-
-        Raises:
-            OmniError: No server answers.
-        """
+        """Return the number of other clients' requests on the servers; None if no server reports it."""
         await self.get_metrics()
         counts = [member.others for member in self._pool.members if member.others is not None]
         return sum(counts) if counts else None
@@ -274,11 +237,14 @@ class Fleet:
         self,
         request: R,
         call: Callable[[ImageBackend, R], Awaitable[ImageGenerationReply]],
-        work: float,
+        cost: float | None,
         *,
         low_priority: bool,
-        budget: GenerationBudget,
+        budget: GenerationBudget | None,
     ) -> ImageGenerationReply:
+        work = self._cost(request) if cost is None else cost
+        budget = budget or GenerationBudget()
+
         async def spend(backend: Backend, sent: R) -> ImageGenerationReply:
             return await _spend(budget, backend, lambda one: call(one, sent), self._clock)
 
@@ -387,16 +353,9 @@ def _with_server(
 
 
 def _sum(metrics: Sequence[ServerMetrics]) -> ServerMetrics:
-    def total(name: str) -> int | None:
+    totals: dict[str, int | None] = {}
+    for name in ("requests_running", "requests_waiting", "requests_succeeded", "requests_failed", "images"):
         counts = [count for each in metrics if (count := getattr(each, name)) is not None]
-        return sum(counts) if counts else None
-
-    return replace(
-        metrics[0],
-        requests_running=total("requests_running"),
-        requests_waiting=total("requests_waiting"),
-        requests_succeeded=total("requests_succeeded"),
-        requests_failed=total("requests_failed"),
-        images=total("images"),
-        peak_memory_mb=max((each.peak_memory_mb for each in metrics if each.peak_memory_mb), default=None),
-    )
+        totals[name] = sum(counts) if counts else None
+    peak = max((each.peak_memory_mb for each in metrics if each.peak_memory_mb), default=None)
+    return replace(metrics[0], peak_memory_mb=peak, **totals)

@@ -11,8 +11,6 @@ from vllm_omni_client.errors import OmniError
 from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.fleet import Fleet
 
-__all__ = ["Health", "ServerStatus", "examine"]
-
 ServerStatus = Literal["healthy", "unhealthy", "unreachable"]
 _SEVERAL = 2
 

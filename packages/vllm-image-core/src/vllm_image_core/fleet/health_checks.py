@@ -14,8 +14,6 @@ from vllm_image_core.fleet.server import Server, models_and_version
 from vllm_image_core.fleet.server_pool import ServerPool
 from vllm_image_core.text import error_name, one_line
 
-__all__ = ["HealthChecks"]
-
 _logger = logging.getLogger(__name__)
 
 _TICK_SECONDS: Final = 1.0
@@ -34,11 +32,8 @@ _UNAVAILABLE: Final = 503
 class HealthChecks:
     """Checks the servers of a pool, each as rarely as possible.
 
-    Args:
-        pool: The servers.
-        clock: Returns seconds on a clock that never goes back.
-        on_change: Called when a server may have become unavailable or available.
-        on_room: Called when a server may have room.
+    It calls `on_change` when a server may have become unavailable or available, and `on_room` when one may
+    have room.
     """
 
     def __init__(

@@ -19,14 +19,6 @@ from vllm_image_core.fleet.server import FleetCall, Server
 from vllm_image_core.fleet.server_pool import ServerPool
 from vllm_image_core.imaging.size import PIXELS_PER_MEGAPIXEL
 
-__all__ = [
-    "CallQueue",
-    "Scheduler",
-    "ServerOutlook",
-    "others_end",
-    "rough_cost",
-]
-
 _logger = logging.getLogger(__name__)
 
 
@@ -110,11 +102,9 @@ class CallQueue:
     ) -> FleetCall | None:
         """Return the call that a server gets next; None if it is better left idle.
 
-        Args:
-            longest: The most work that it could do before the other servers have finished everything.
-            fits: Returns whether the server can do a call.
-            sooner: Returns whether it would finish a call before any other server.
-            untried: Whether its speed is not known yet.
+        `longest` is the most work that it could do before the other servers have finished everything, `fits`
+        tells whether it can do a call, `sooner` whether it would finish it before any other, and `untried`
+        whether its speed is not known yet.
         """
         first = next((call for call in self._urgent if fits(call)), None)
         if first is not None and sooner(first):
@@ -163,13 +153,7 @@ _MOST_WAITING: Final = 256
 
 
 class Scheduler:
-    """Sends waiting calls to servers whenever that is better than leaving a server idle.
-
-    Args:
-        pool: The servers.
-        health_checks: Checks the servers' health and load.
-        clock: Returns seconds on a clock that never goes back.
-    """
+    """Sends waiting calls to servers whenever that is better than leaving a server idle."""
 
     def __init__(self, pool: ServerPool, health_checks: HealthChecks, clock: Callable[[], float]) -> None:
         self._pool = pool

@@ -18,15 +18,6 @@ from vllm_image_core.fleet.concurrency_limit import ConcurrencyLimiter, RequestT
 from vllm_image_core.fleet.error_policy import ErrorPolicy
 from vllm_image_core.text import error_name
 
-__all__ = [
-    "FleetCall",
-    "Server",
-    "ServerReport",
-    "ServiceRate",
-    "models_and_version",
-    "usual_seconds",
-]
-
 _logger = logging.getLogger(__name__)
 
 
@@ -93,13 +84,7 @@ class ServiceRate:
         self._work, self._busy = _EXPECTED, _EXPECTED * seconds
 
     def record_sent(self, now: float, work: float, usual: float) -> None:
-        """Record that work was sent.
-
-        Args:
-            now: The current time.
-            work: Amount of work.
-            usual: Seconds per unit of work on other servers, used until this server's are known.
-        """
+        """Record that work was sent; until this server's speed is known, the others' `usual` one counts."""
         if self._under_way == 0:
             self._since = now
         self._under_way += 1
@@ -189,10 +174,8 @@ class FleetCall:
 class Server:
     """One server of a fleet.
 
-    Args:
-        backend: The server.
-        parallel: Number of requests it runs at the same time; None if that is not known.
-        ceiling: Maximum number of requests at once; None for no maximum.
+    `parallel` requests run at the same time, None if that is not known; `ceiling` is the maximum at once,
+    None for none.
 
     Attributes:
         names: The names of its model and what they stand for; empty until it was asked.
@@ -272,9 +255,7 @@ class Server:
     def name_of(self, model: str | None, roots: Iterable[str]) -> str | None:
         """Return this server's name for a model; None if it does not serve it.
 
-        Args:
-            model: The name in the request; None for any model.
-            roots: What that name stands for on the other servers.
+        None stands for any model; `roots` are what that name stands for on the other servers.
         """
         if model is None or model in self.names:
             return self.model
@@ -383,10 +364,7 @@ class Server:
     def set_request_counts(self, running: int | None, waiting: int | None, *, own: int) -> None:
         """Record how many requests it has; if it does not report them, it is not asked again.
 
-        Args:
-            running: Number of running requests.
-            waiting: Number of waiting requests.
-            own: How many of them are ours.
+        `own` of them are ours.
         """
         if running is None or waiting is None:
             self._ask_at = None

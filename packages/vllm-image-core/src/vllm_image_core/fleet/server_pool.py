@@ -10,8 +10,6 @@ from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.server import FleetCall, Server, usual_seconds
 
-__all__ = ["Learned", "ServerPool", "wrong_servers"]
-
 _logger = logging.getLogger(__name__)
 
 Learned = Callable[[str], float | None]
@@ -21,20 +19,9 @@ Learned = Callable[[str], float | None]
 class ServerPool:
     """The servers of one fleet.
 
-    Args:
-        backends: The servers, at least one.
-        learned: Returns the service rate measured before; None if there is no record.
-        parallel: Number of requests that each server runs at the same time; None to find it out.
-        ceiling: Maximum number of requests at once on each server; None for no maximum.
-
-    Attributes:
-        members: The servers, in the order they were added.
-        parallel: As given.
-        wanted: The model that was last asked for.
-        models_known: Whether the first servers have reported their models.
-
-    Raises:
-        InvalidRequest: There is no server, or an address is given twice.
+    `learned` returns the service rates measured before; `parallel` requests run at the same time on each
+    server, None to find it out; `ceiling` is the maximum at once, None for none. `wanted` is the model that
+    was last asked for. Servers that cannot be used together are an `InvalidRequest`.
     """
 
     def __init__(
@@ -78,11 +65,7 @@ class ServerPool:
             member.limit.ceiling = ceiling
 
     def admit(self, backend: Backend) -> Server:
-        """Add a server.
-
-        Raises:
-            InvalidRequest: The pool already has it.
-        """
+        """Add a server; one that the pool already has is an `InvalidRequest`."""
         if any(member.url == backend.base_url for member in self.members):
             raise wrong_servers(f"{backend.base_url} is given twice.", backend.base_url)
         member = Server(backend, parallel=self.parallel, ceiling=self._ceiling)
@@ -90,11 +73,7 @@ class ServerPool:
         return member
 
     def dismiss(self, url: str) -> Server:
-        """Remove a server.
-
-        Raises:
-            InvalidRequest: The pool does not have it, or it is the last one.
-        """
+        """Remove a server; one that the pool does not have, or its last one, is an `InvalidRequest`."""
         member = next((each for each in self.members if each.url == url), None)
         if member is None or len(self.members) == 1:
             what = "is not a server of this studio" if member is None else "is the last server"

@@ -1,7 +1,6 @@
 """Predict the time and memory of requests on a studio's servers, and choose how many to run at once."""
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -14,14 +13,14 @@ from vllm_image_core.estimation.backlog import ServerSpeed
 from vllm_image_core.estimation.estimator import Estimate, estimate, estimate_edit, recommended_concurrency
 from vllm_image_core.estimation.gpu import Gpu, GpuReport, report
 from vllm_image_core.estimation.service_times import ServiceTimes
-from vllm_image_core.estimation.work import Task, Work
+from vllm_image_core.estimation.work import Work
 from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.generation.loaded_model import LoadedModel
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.edit_resolver import resolve_edit
-from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.image_request import ImageRequest, Task
 from vllm_image_core.requests.resolver import resolve
 
 __all__ = ["Forecast"]
@@ -73,7 +72,7 @@ class Forecast:
         images = _check_count("num_images", count)
         profile = await self._profile()
         resolved = resolve(
-            request, profile, draw_seed=_draw_seed, input_images=0 if profile.text_to_image else 1
+            request, profile, draw_seed=_no_seed, input_images=0 if profile.text_to_image else 1
         )
         task = _usual_task(profile)
         expected = estimate(
@@ -103,7 +102,7 @@ class Forecast:
         """
         profile = await self._profile()
         resolved = await asyncio.to_thread(
-            resolve_edit, request, profile, draw_seed=_draw_seed, known=self._registry
+            resolve_edit, request, profile, draw_seed=_no_seed, known=self._registry
         )
         return estimate_edit(
             resolved,
@@ -160,8 +159,8 @@ class Forecast:
             return ServerMetrics()
 
 
-def _draw_seed() -> int:
-    return secrets.randbits(32)
+def _no_seed() -> int:
+    return 0  # no estimate depends on it
 
 
 def _check_count(parameter: str, value: object) -> int:

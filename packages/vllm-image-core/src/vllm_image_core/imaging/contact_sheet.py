@@ -16,17 +16,6 @@ from vllm_image_core.imaging.thumbnail import fit, thumbnail
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
-__all__ = [
-    "INK",
-    "PAPER",
-    "CellShape",
-    "ContactSheet",
-    "check_count",
-    "draw_cell",
-    "draw_side",
-    "thumbnails",
-]
-
 
 PAPER: Final = "#ffffff"
 INK: Final = "#1a1a1a"
@@ -41,11 +30,7 @@ _ENLARGED_TO: Final = 256
 
 
 def check_count(pictures: Sequence[object], *, expected: int | None = None) -> None:
-    """Check the number of images.
-
-    Raises:
-        InvalidRequest: There are none, more than 256, or not as many as expected.
-    """
+    """Refuse none, more than 256, or not as many images as expected."""
     count = len(pictures)
     checks.check_integer("pictures", count, 1, MAX_PICTURES, allowed=f"1 to {MAX_PICTURES} images")
     if expected is not None and count != expected:
@@ -81,12 +66,7 @@ class CellShape:
 
 
 def draw_side(side: int, size_of: Callable[[int], tuple[int, int]]) -> int:
-    """Return the longest side to draw at before reducing: larger than asked if letters and gaps need more.
-
-    Args:
-        side: The longest side of the final image, in pixels.
-        size_of: Gives the width and height that a drawing for a longest side comes out with.
-    """
+    """Return the longest side to draw at before reducing: larger than asked if letters and gaps need more."""
     while max(size_of(side)) > side:
         side *= 2
     return side
@@ -180,11 +160,7 @@ def _layout(columns: int, count: int, *, shape: CellShape, side: int, caption_li
 
 
 class ContactSheet:
-    """A sheet of images that are decoded once and drawn at any size up to the first.
-
-    Raises:
-        InvalidRequest: There are no images, too many, or not as many captions as images.
-    """
+    """A sheet of images that are decoded once and drawn at any size up to the first."""
 
     def __init__(
         self,

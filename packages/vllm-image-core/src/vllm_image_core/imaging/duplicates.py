@@ -5,8 +5,6 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-__all__ = ["DuplicateDetector"]
-
 _MAX_REMEMBERED: Final = 1000
 """How many images are remembered, at some hundred bytes each."""
 
@@ -21,9 +19,7 @@ class DuplicateDetector:
     def seed_of(self, content: bytes, *, seed: int) -> int | None:
         """Return a different seed that gave exactly the same bytes before; None if there is none.
 
-        Args:
-            content: The image as the server sent it, before metadata is written into it.
-            seed: The seed it was generated with; remembered from now on.
+        `content` is the image as the server sent it; the seed is remembered from now on.
         """
         digest = hashlib.sha256(content).digest()  # a millisecond, in which other threads run
         with self._lock:

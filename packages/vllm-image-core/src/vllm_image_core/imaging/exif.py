@@ -13,8 +13,6 @@ from typing import Final
 
 from vllm_image_core.imaging.exif_text import Order, comment_text, plain_text, wide_text
 
-__all__ = ["PREFIX", "Exif", "encode", "read"]
-
 PREFIX: Final = b"Exif\0\0"
 """The bytes before the block in a JPEG, and in some WebP files."""
 

@@ -9,8 +9,6 @@ import re
 from contextlib import suppress
 from typing import Final, Literal
 
-__all__ = ["Order", "comment_text", "is_readable", "plain_text", "utf_text", "wide_text"]
-
 Order = Literal["<", ">"]
 """Little-endian or big-endian, as `struct` spells it."""
 
@@ -53,11 +51,8 @@ _MOST_UNREADABLE: Final = 10
 def comment_text(value: bytes, order: Order) -> str:
     """Decode a UserComment, whatever its eight bytes of code say, and also without them.
 
-    Bytes that cannot be decoded become U+FFFD.
-
-    Args:
-        value: The complete value, with its code if it has one.
-        order: The block's byte order, used if the text itself does not show its own.
+    Bytes that cannot be decoded become U+FFFD. The block's byte `order` is used if the text itself does not
+    show its own.
     """
     code = _code(value[:_CODE_BYTES])
     if code is None:
@@ -79,10 +74,7 @@ def plain_text(value: bytes, order: Order) -> str:
 def utf_text(value: bytes, order: Order, *, wide: bool = False) -> str:
     """Decode UTF-8 or UTF-16, whichever the bytes show; invalid bytes become U+FFFD.
 
-    Args:
-        value: The bytes.
-        order: The byte order if the bytes fit either.
-        wide: Whether it is declared as UTF-16; then it is read as UTF-16 even if its bytes do not show it.
+    `order` is used if the bytes fit either; if `wide`, they are read as UTF-16 even if they do not show it.
     """
     for mark, encoding in _BYTE_ORDER_MARKS:
         if value.startswith(mark):

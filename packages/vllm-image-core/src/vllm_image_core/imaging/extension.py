@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Final, Literal
+from typing import Final
 
-_FORMATS: Final[Mapping[str, Literal["png", "jpeg", "webp"]]] = {
+from vllm_omni_client.imaging import PictureFormat
+
+_FORMATS: Final[Mapping[str, PictureFormat]] = {
     ".png": "png",
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
     ".webp": "webp",
 }
-
-
 _OTHER_IMAGES: Final = frozenset(
-    (
+    {
         ".avif",
         ".bmp",
         ".gif",
@@ -27,11 +27,11 @@ _OTHER_IMAGES: Final = frozenset(
         ".tga",
         ".tif",
         ".tiff",
-    )
+    }
 )
 
 
-def extension_format(filename: object) -> tuple[str, Literal["png", "jpeg", "webp"] | None] | None:
+def extension_format(filename: object) -> tuple[str, PictureFormat | None] | None:
     """Return the image extension of a file name, with its dot, and the format it stands for.
 
     None if the name has no image extension; the format is None for one that is not generated here, such as

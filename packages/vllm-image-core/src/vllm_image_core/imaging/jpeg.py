@@ -36,11 +36,7 @@ _MAX_SEGMENTS: Final = 4096
 
 
 def size(data: bytes) -> Size:
-    """Read the size from the frame header of a JPEG.
-
-    Raises:
-        BadPicture: There is no such header, or a side is 0.
-    """
+    """Read the size from the frame header of a JPEG."""
     for marker, start in _segments(data):
         if marker in _FRAMES:
             height = int.from_bytes(data[start + 3 : start + 5])
@@ -55,9 +51,6 @@ def check(data: bytes) -> int:
     """Check that a JPEG is complete, from its tables to its end, and return its length in bytes.
 
     JPEG has no checksums: a damaged byte within the scan is not detected. Spaces and zero bytes may follow.
-
-    Raises:
-        BadPicture: The scan or the end is missing.
     """
     if _SCAN not in (marker for marker, _ in _segments(data)):
         raise BadPicture("The JPEG has no image data.")
@@ -71,16 +64,8 @@ def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -
     """Write texts into a checked JPEG, each in a segment that replaces an earlier one; the rest is kept.
 
     They are written after the start and the JFIF header. "parameters" becomes EXIF's UserComment; an XMP
-    packet is written as it is.
-
-    Args:
-        data: The JPEG.
-        texts: The texts by keyword.
-        alone: Whether to remove all other EXIF, XMP, IPTC and comments; the orientation is kept.
-
-    Raises:
-        ValueError: A text has a different keyword.
-        TextTooLong: A text does not fit into a segment, which holds less than 64 KiB.
+    packet is written as it is. `alone` also removes all other EXIF, XMP, IPTC and comments; the orientation
+    is kept. A text with another keyword is a ValueError, one of 64 KiB or more a TextTooLong.
     """
     new = metadata_blocks.build_blocks(texts, replaced=_blocks(data), alone=alone)
     view = memoryview(data)

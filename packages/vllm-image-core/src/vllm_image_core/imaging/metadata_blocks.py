@@ -7,9 +7,6 @@ from typing import Final
 from vllm_image_core.imaging import exif, xmp
 from vllm_image_core.imaging.exif_text import utf_text
 
-__all__ = ["KEYWORD", "MAX_BLOCK_BYTES", "Blocks", "build_blocks", "packet_text", "read_texts"]
-
-
 KEYWORD = "parameters"
 """The keyword of the PNG text with the settings, the same in AUTOMATIC1111 and similar tools."""
 
@@ -32,13 +29,8 @@ class Blocks:
 def build_blocks(texts: Mapping[str, str], *, replaced: Blocks, alone: bool = False) -> Blocks:
     """Build the blocks that hold these texts; None if no text needs one.
 
-    Args:
-        texts: The texts by keyword: "parameters", which becomes EXIF's UserComment, and an XMP packet.
-        replaced: The file's present blocks; the orientation of a replaced EXIF is kept.
-        alone: Whether all present texts are replaced.
-
-    Raises:
-        ValueError: A text has a different keyword.
+    A text is "parameters", which becomes EXIF's UserComment, or an XMP packet. The orientation of a replaced
+    EXIF is kept; `alone` replaces all present texts. Any other keyword is a ValueError.
     """
     if others := sorted(texts.keys() - {KEYWORD, xmp.KEYWORD}):
         raise ValueError(f"{others[0]!r} cannot be stored in EXIF or XMP")

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Self
 
+from vllm_omni_client.imaging import PictureFormat
+
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import jpeg, png, webp
 from vllm_image_core.imaging.size import Size
-from vllm_image_core.imaging.sniffing import PictureFormat, describe, kind_of, picture_format
+from vllm_image_core.imaging.sniffing import describe, kind_of, picture_format
 from vllm_image_core.text import one_line
 
 if TYPE_CHECKING:
@@ -75,11 +77,7 @@ class Picture:
 
     @classmethod
     def check_file(cls, data: builtins.bytes) -> Self:
-        """Check a file's content as `check` does, without quoting it in errors: it may hold a secret.
-
-        Raises:
-            BadPicture: As `check`.
-        """
+        """Check a file's content as `check` does, without quoting it in errors: it may hold a secret."""
         if picture_format(data) is None:
             raise BadPicture(f"The file is not a PNG, JPEG or WebP image; it is {kind_of(data)}.")
         return cls.check(data)
@@ -115,11 +113,7 @@ class Picture:
         return image
 
     def upright(self) -> "Image.Image":
-        """Decode the pixels as a viewer shows them, turned as EXIF says; otherwise like `pil`.
-
-        Raises:
-            BadPicture: The pixels cannot be decoded.
-        """
+        """Decode the pixels as a viewer shows them, turned as EXIF says; otherwise like `pil`."""
         from PIL import Image  # noqa: PLC0415 - starting must not wait for Pillow
 
         image, turn = self.pil(), _TURNS.get(self.orientation)
@@ -159,16 +153,9 @@ def write_text(picture: Picture, texts: Mapping[str, str], *, alone: bool = Fals
 
     In a PNG they come right after the header, in tEXt or iTXt chunks. JPEG and WebP accept two: "parameters",
     as EXIF's UserComment, and "XML:com.adobe.xmp", an XMP packet. A text replaces an earlier one with the
-    same keyword; every other byte is kept.
-
-    Args:
-        picture: Any checked image.
-        texts: The texts by keyword.
-        alone: Whether to remove all other texts; the orientation of a JPEG or WebP is kept.
-
-    Raises:
-        ValueError: The format cannot store a text with this keyword.
-        TextTooLong: A text is longer than the 1 MiB a PNG can hold, or the 64 KiB a JPEG can hold.
+    same keyword; every other byte is kept. `alone` also removes all other texts; the orientation of a JPEG or
+    WebP is kept. Other keywords are a ValueError; a TextTooLong is longer than the 1 MiB a PNG can hold, or
+    the 64 KiB a JPEG can hold.
     """
     if not texts and not alone:
         return picture

@@ -8,26 +8,13 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from vllm_omni_client._imaging.png import SIGNATURE, DamagedPicture, PngWalk, png_header
+from vllm_omni_client.imaging import SIGNATURE, DamagedPicture, PngWalk, png_header
 
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import exif, metadata_blocks
 from vllm_image_core.imaging.metadata_blocks import Blocks
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.text import TextTooLong
-
-__all__ = [
-    "SIGNATURE",
-    "Chunk",
-    "Header",
-    "check",
-    "chunks",
-    "header",
-    "orientation",
-    "read_texts",
-    "size",
-    "write_texts",
-]
 
 MAX_TEXT_BYTES = 1_048_576
 """Text longer than 1 MiB is neither written nor read; Pillow has the same limit."""
@@ -41,9 +28,6 @@ _MAX_CHUNKS = 65_536
 _HEADER = struct.Struct(">I4s")
 _FRAME_BYTES = 12
 _IHDR_END = 33
-_INTERLACING_AT = 28
-
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _TEXT_KINDS = (b"tEXt", b"zTXt", b"iTXt")
 _EXIF = b"eXIf"
 _PROFILES = ("Raw profile type exif", "Raw profile type APP1")
@@ -71,42 +55,13 @@ class Chunk:
         return self.start + _FRAME_BYTES + self.length
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The values of the first chunk: `colour` is PNG's colour type, `depth` the bits per sample."""
-
-    size: Size
-    depth: int
-    colour: int
-    interlaced: bool
-
-    @property
-    def samples(self) -> int:
-        """Samples per pixel."""
-        return _SAMPLES[self.colour]
-
-
-def header(data: bytes) -> Header:
-    """Read the first chunk of a PNG.
-
-    Raises:
-        BadPicture: It is cut off, or has values that are not allowed in a PNG.
-    """
+def size(data: bytes) -> Size:
+    """Read the size from the header of a PNG."""
     try:
-        ihdr = png_header(data[:_IHDR_END])
+        header = png_header(data[:_IHDR_END])
     except DamagedPicture as error:
         raise _bad(error) from error
-    interlaced = bool(data[_INTERLACING_AT])
-    return Header(Size(ihdr.width, ihdr.height), ihdr.depth, ihdr.colour, interlaced)
-
-
-def size(data: bytes) -> Size:
-    """Read the size from the header of a PNG.
-
-    Raises:
-        BadPicture: The header is cut off, or has values that are not allowed in a PNG.
-    """
-    return header(data).size
+    return Size(header.width, header.height)
 
 
 def check(data: bytes) -> int:
@@ -114,9 +69,6 @@ def check(data: bytes) -> int:
 
     Every chunk must be there with its checksum, in order, up to IEND, and only spaces and zero bytes may
     follow. The pixels are not decompressed, but there must be enough compressed data for the size.
-
-    Raises:
-        BadPicture: The bytes are not a complete PNG.
     """
     walk = PngWalk()
     try:
@@ -132,16 +84,8 @@ def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -
     """Write texts into a checked PNG, replacing earlier ones by keyword; all other bytes are kept.
 
     Text in Latin-1 goes into a tEXt chunk; any other text, and XMP, into an iTXt chunk, as in Pillow. So does
-    Latin-1 text that could be read as UTF-8, which many programs write into tEXt.
-
-    Args:
-        data: The PNG.
-        texts: The texts by keyword.
-        alone: Whether to remove all other texts and EXIF.
-
-    Raises:
-        ValueError: A keyword is not 1 to 79 printable Latin-1 characters.
-        TextTooLong: A text is longer than 1 MiB.
+    Latin-1 text that could be read as UTF-8, which many programs write into tEXt. `alone` also removes all
+    other texts and EXIF. A keyword must have 1 to 79 printable Latin-1 characters, and a text at most 1 MiB.
     """
     view = memoryview(data)
     parts = [view[:_IHDR_END], *(_text_chunk(keyword, text) for keyword, text in texts.items())]

@@ -30,17 +30,8 @@ def preview(
 ) -> Picture:
     """Draw a smaller version of an image: upright, opaque, without metadata, never enlarged.
 
-    To fit the byte limit, quality is lowered first, as far as it hardly shows; then the size.
-
-    Args:
-        picture: Any checked image.
-        longest_side: Pixels, 16 to 4096.
-        max_bytes: Bytes of the complete file, 1024 to 16 MiB.
-        format: "webp", or "jpeg" for programs that do not read WebP.
-
-    Raises:
-        InvalidRequest: A limit is out of range, or too small for any image.
-        BadPicture: The pixels cannot be decoded.
+    To fit the byte limit, quality is lowered first, as far as it hardly shows; then the size. The arguments
+    and errors are those of `Studio.preview`.
     """
     budget = ByteBudget(longest_side=longest_side, max_bytes=max_bytes, format=format)
     largest = thumbnail(picture, Size(longest_side, longest_side))
@@ -62,16 +53,8 @@ def contact_sheet(
 ) -> Picture:
     """Draw many images on one sheet, row by row, each with its number and an optional two-line caption.
 
-    Args:
-        pictures: 1 to 256; None, or an image that cannot be decoded, leaves a numbered empty cell.
-        captions: One for each image; letters that the font does not have are replaced or omitted.
-        first_number: The number of the first image, 0 to 999,999.
-        longest_side: As for `preview`; the number of columns is chosen to make the images large.
-        max_bytes: As for `preview`.
-        format: As for `preview`.
-
-    Raises:
-        InvalidRequest: There are no images, or too many; or a limit is out of range, or too small.
+    The arguments and errors are those of `Studio.contact_sheet`. The number of columns is chosen to make the
+    images large; letters that the font does not have are replaced or omitted.
     """
     budget = ByteBudget(longest_side=longest_side, max_bytes=max_bytes, format=format)
     sheet = ContactSheet(pictures, captions=captions, first_number=first_number, longest_side=longest_side)
@@ -89,18 +72,7 @@ def xy_grid(
 ) -> Picture:
     """Draw images in a table whose columns and rows are labelled with the values that differ.
 
-    Args:
-        pictures: Row by row, one for each pair of values, 1 to 256; None, or one that cannot be decoded,
-            leaves an empty cell.
-        x: What differs from column to column.
-        y: What differs from row to row.
-        longest_side: As for `preview`.
-        max_bytes: As for `preview`.
-        format: As for `preview`.
-
-    Raises:
-        InvalidRequest: There are not as many images as pairs of values; or a limit is out of range, or too
-            small.
+    The arguments and errors are those of `Studio.xy_grid`.
     """
     budget = ByteBudget(longest_side=longest_side, max_bytes=max_bytes, format=format)
     grid = XYGrid(pictures, x=x, y=y, longest_side=longest_side)

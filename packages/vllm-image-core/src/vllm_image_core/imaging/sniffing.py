@@ -1,12 +1,11 @@
 """Recognise what a file is by its first bytes."""
 
 import codecs
-from typing import Literal
 
-from vllm_image_core.imaging import jpeg, png, webp
+from vllm_omni_client.imaging import SIGNATURE, PictureFormat
+
+from vllm_image_core.imaging import jpeg, webp
 from vllm_image_core.text import one_line
-
-PictureFormat = Literal["png", "jpeg", "webp"]
 
 _OTHERS = {
     b"GIF8": "a GIF image",
@@ -25,7 +24,7 @@ _SHOWN_CHARACTERS = 80
 
 def picture_format(data: bytes) -> PictureFormat | None:
     """Return the format that the first bytes show; None if they are not those of a PNG, JPEG or WebP."""
-    if data.startswith(png.SIGNATURE):
+    if data.startswith(SIGNATURE):
         return "png"
     if data.startswith(jpeg.SIGNATURE):
         return "jpeg"

@@ -5,27 +5,20 @@ have one ("é" by "e"), and otherwise by a question mark.
 """
 
 import unicodedata
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from PIL import ImageFont
 
-__all__ = ["TextDrawing", "line_height"]
 
 _NO_CHARACTER: Final = "\uffff"
 _MAX_CHARACTERS: Final = 400
 _ELLIPSIS: Final = "…"
 _MISSING: Final = "?"
 _WRITTEN_AS: Final = {
-    0x2010: "-",  # dashes of all lengths
-    0x2011: "-",
-    0x2012: "-",
-    0x2013: "-",
-    0x2014: "-",
-    0x2015: "-",
-    0x2212: "-",  # minus
-    0x00D7: "x",  # times
-    0x00F7: "/",  # divided by
+    **dict.fromkeys((*range(0x2010, 0x2016), 0x2212), "-"),  # dashes of all lengths, and minus
+    **str.maketrans("\xd7\xf7\xf8\xd8\u0142\u0141\u0111\u0110\xf0\u0131", "x/oOlLdDdi"),
     0x2190: "<-",
     0x2192: "->",
     0x2248: "~",
@@ -37,15 +30,7 @@ _WRITTEN_AS: Final = {
     0x00C6: "AE",
     0x0153: "oe",
     0x0152: "OE",
-    0x00F8: "o",
-    0x00D8: "O",
-    0x0142: "l",
-    0x0141: "L",
-    0x0111: "d",
-    0x0110: "D",
-    0x00F0: "d",
     0x00FE: "th",
-    0x0131: "i",
 }
 
 
@@ -112,14 +97,8 @@ class TextDrawing:
 
     def _count_fitting(self, text: str, end: str, size: int, width: int) -> int:
         """Count the letters that fit into a width together with an ending; at least one."""
-        low, high = 1, len(text)
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self.width(text[:middle] + end, size) <= width:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+        lengths = range(1, len(text) + 1)
+        return max(1, bisect_right(lengths, width, key=lambda most: self.width(text[:most] + end, size)))
 
     def _drawable(self, character: str) -> str:
         if self._is_there(character):

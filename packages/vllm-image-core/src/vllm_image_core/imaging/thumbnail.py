@@ -15,13 +15,6 @@ from vllm_image_core.text import brief
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = [
-    "ByteBudget",
-    "PreviewFormat",
-    "fit",
-    "thumbnail",
-]
-
 
 _KEPT_MODES: Final = ("L", "LA", "RGB", "RGBA")
 _GAP: Final = 2.0
@@ -29,11 +22,7 @@ _GAP: Final = 2.0
 
 
 def thumbnail(picture: Picture, box: Size) -> "Image.Image":
-    """Decode an image in RGB and reduce it to fit a box; transparent parts become white. Never enlarges.
-
-    Raises:
-        BadPicture: The pixels cannot be decoded.
-    """
+    """Decode an image in RGB and reduce it to fit a box; transparent parts become white. Never enlarges."""
     image = _in_eight_bits(picture.upright())
     image.thumbnail((box.width, box.height), reducing_gap=_GAP)
     return _opaque(image)
@@ -111,9 +100,8 @@ class ByteBudget:
     def encode(self, draw: "Callable[[int], Image.Image]") -> Picture:
         """Draw and encode within both limits.
 
-        Args:
-            draw: Draws in RGB for a longest side in pixels; the result may be smaller. It is called again
-                with a smaller side while even the lowest quality has too many bytes.
+        `draw` gets a longest side in pixels, and is called again with a smaller one while even the lowest
+        quality has too many bytes.
 
         Raises:
             InvalidRequest: Even a drawing of 16 pixels does not fit into max_bytes.
@@ -126,7 +114,12 @@ class ByteBudget:
                 return picture
             longest = max(image.size)
             if longest <= _LEAST_SIDE:
-                raise _refusal("max_bytes", self.max_bytes, f"more than {worst_bytes}")
+                raise InvalidRequest(
+                    f"max_bytes {brief(self.max_bytes)} is too small for any image.",
+                    parameter="max_bytes",
+                    value=self.max_bytes,
+                    allowed=f"more than {worst_bytes}",
+                )
             wanted = math.sqrt(self.max_bytes / worst_bytes)
             side = max(_LEAST_SIDE, int(longest * min(_SHRINK_AT_LEAST, max(_SHRINK_AT_MOST, wanted))))
 
@@ -158,12 +151,3 @@ class ByteBudget:
 
 def _check(parameter: str, value: object, least: int, most: int) -> None:
     checks.check_integer(parameter, value, least, most, allowed=f"an integer from {least} to {most}")
-
-
-def _refusal(parameter: str, value: object, allowed: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"{parameter} {brief(value)} is too small for any image.",
-        parameter=parameter,
-        value=value,
-        allowed=allowed,
-    )

@@ -36,11 +36,7 @@ def is_webp(data: bytes) -> bool:
 
 
 def size(data: bytes) -> Size:
-    """Read the size from the first chunk of a WebP.
-
-    Raises:
-        BadPicture: The first chunk has no size.
-    """
+    """Read the size from the first chunk of a WebP."""
     kind, content = data[12:16], data[20:30]
     if kind == _CANVAS and len(content) == _CANVAS_BYTES:
         return Size(int.from_bytes(content[4:7], "little") + 1, int.from_bytes(content[7:10], "little") + 1)
@@ -78,16 +74,8 @@ def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -
     """Write texts into a checked WebP, each in a chunk that replaces an earlier one; no pixel changes.
 
     A simple file gets the canvas chunk with which an extended file begins. "parameters" becomes EXIF's
-    UserComment; an XMP packet is written as it is.
-
-    Args:
-        data: The WebP.
-        texts: The texts by keyword.
-        alone: Whether to remove all other EXIF and XMP; the orientation is kept.
-
-    Raises:
-        ValueError: A text has a different keyword.
-        BadPicture: There are no chunks.
+    UserComment; an XMP packet is written as it is. `alone` also removes all other EXIF and XMP; the
+    orientation is kept. A text with another keyword is a ValueError.
     """
     chunks = list(_chunks(data))
     if not chunks:

@@ -13,9 +13,6 @@ from xml.sax.saxutils import escape
 
 from vllm_image_core.text import one_line
 
-__all__ = ["KEYWORD", "MAX_BYTES", "DigitalSource", "Properties", "packet", "read"]
-
-
 DigitalSource = Literal[
     "trainedAlgorithmicMedia",
     "compositeWithTrainedAlgorithmicMedia",
@@ -151,18 +148,10 @@ class _Reader:
 
 
 def _escape(json: str) -> str:
-    return escape(_NO_XML.sub(lambda found: _as_json_escape(found[0]), json))
-
-
-def _as_json_escape(character: str) -> str:
-    return f"\\u{ord(character):04x}"
+    return escape(_NO_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", json))
 
 
 def _source(url: str) -> DigitalSource | None:
     """Return the source that a URL of IPTC's list stands for; some programs write https."""
-    return next((source for source in get_args(DigitalSource) if url in _urls(source)), None)
-
-
-def _urls(source: DigitalSource) -> tuple[str, str]:
-    url = f"{_SOURCES}{source}"
-    return url, url.replace("http:", "https:")
+    url = url.replace("https:", "http:", 1)
+    return next((source for source in get_args(DigitalSource) if url == _SOURCES + source), None)

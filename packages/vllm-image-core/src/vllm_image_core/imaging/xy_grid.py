@@ -22,7 +22,6 @@ from vllm_image_core.imaging.thumbnail import fit
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
-__all__ = ["Axis", "XYGrid"]
 
 _LABEL_LINES: Final = 3
 _NAME_INK: Final = "#5a5a66"
@@ -63,21 +62,13 @@ class _Layout:
 
 
 class XYGrid:
-    """A grid of images that are decoded once and drawn at any size up to the first.
-
-    Raises:
-        InvalidRequest: There are not as many images as pairs of values.
-    """
+    """A grid of images that are decoded once and drawn at any size up to the first."""
 
     def __init__(self, pictures: Sequence[Picture | None], *, x: Axis, y: Axis, longest_side: int) -> None:
         for parameter, axis in (("x", x), ("y", y)):
             if not axis.values:
-                raise InvalidRequest(
-                    f"The axis {parameter} has no values.",
-                    parameter=parameter,
-                    value=0,
-                    allowed="one or more values",
-                )
+                message = f"The axis {parameter} has no values."
+                raise InvalidRequest(message, parameter=parameter, value=0, allowed="one or more values")
         check_count(pictures, expected=len(x.values) * len(y.values))
         self._text = TextDrawing()
         self._columns, self._rows = len(x.values), len(y.values)

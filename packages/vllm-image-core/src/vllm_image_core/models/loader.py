@@ -59,9 +59,7 @@ Table = dict[str, object]
 def read_profile(text: str, *, file: str) -> Profile:
     """Read a profile that is complete in one TOML document, with a source for each number.
 
-    Args:
-        text: The TOML document.
-        file: Its name, for the message.
+    `file` is the document's name, for messages.
 
     Raises:
         BadProfile: It is not TOML, a key is missing, unknown or out of range, or a number has no source.
@@ -72,9 +70,7 @@ def read_profile(text: str, *, file: str) -> Profile:
 def read_profiles(path: Path, *, known: Mapping[str, Profile]) -> tuple[Profile, ...]:
     """Read a user's profiles: from one TOML file, or from all ``*.toml`` files in a folder, sorted by name.
 
-    Args:
-        path: The file or the folder.
-        known: The profiles that may be extended, by model name; those in `path` itself may be, too.
+    The profiles in `path` itself may be extended, too.
 
     Raises:
         BadProfile: A file cannot be read or does not hold a profile; two are for the same model; or a profile
@@ -86,7 +82,7 @@ def read_profiles(path: Path, *, known: Mapping[str, Profile]) -> tuple[Profile,
     for file in tables:
         profile = extender.profile(file)
         if profile.model in profiles:
-            raise BadProfile(f"{_file_name(file)}: model: another file is also for {brief(profile.model)}")
+            raise _refusal(file, f"model: another file is also for {brief(profile.model)}")
         profiles[profile.model] = profile
     return tuple(profiles.values())
 
@@ -112,20 +108,17 @@ class _Extender:
 
     def _base(self, file: str, name: object, model: object) -> Profile:
         if not isinstance(name, str):
-            raise BadProfile(
-                f"{_file_name(file)}: extends: {brief(name)} is not a string; use a model's name"
-            )
+            raise _refusal(file, f"extends: {brief(name)} is not a string; use a model's name")
         if name != model and (other := self._file_of(name)):
             return self._extend(file, other)
         base = self._known.get(name.casefold())
         if base is None and name == model:
-            raise BadProfile(
-                f"{_file_name(file)}: extends: {brief(name)} is the profile itself; name another model"
-            )
+            raise _refusal(file, f"extends: {brief(name)} is the profile itself; name another model")
         if base is None:
-            raise BadProfile(
-                f"{_file_name(file)}: extends: {brief(name)} is not a known model; use one of "
-                f"{', '.join(profile.model for profile in self._known.values())}"
+            raise _refusal(
+                file,
+                f"extends: {brief(name)} is not a known model; use one of "
+                f"{', '.join(profile.model for profile in self._known.values())}",
             )
         return base
 
@@ -136,9 +129,9 @@ class _Extender:
         self._in_progress.append(file)
         try:
             if other in self._in_progress:
-                raise BadProfile(
-                    f"{_file_name(self._in_progress[0])}: extends: {self._chain(other)}; the "
-                    "chain must end at a profile without extends"
+                raise _refusal(
+                    self._in_progress[0],
+                    f"extends: {self._chain(other)}; the chain must end at a profile without extends",
                 )
             return self.profile(other)
         finally:
@@ -170,10 +163,10 @@ def _text(file: Path) -> str:
     try:
         with file.open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise BadProfile(f"{shown_file} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # a zero byte in the path
-        raise BadProfile(f"{shown_file} cannot be read: {error}") from error
+    except (OSError, ValueError) as error:  # a zero byte in the path is a ValueError
+        raise BadProfile(
+            f"{shown_file} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
     if len(data) > MOST_BYTES:
         raise BadProfile(f"{shown_file} is not a profile: it has more than {MOST_BYTES} bytes")
     try:
@@ -190,11 +183,7 @@ def _parse(text: str, file: str) -> Table:
 
 
 def _refuse_empty_tables(table: Table, file: str) -> None:
-    """Refuse an empty file, or an empty table in it, since nobody writes that on purpose.
-
-    Raises:
-        BadProfile: The file or one of its tables is empty.
-    """
+    """Refuse an empty file, or an empty table in it, since nobody writes that on purpose."""
     if not table:
         raise BadProfile(
             f"{_file_name(file)} is empty; give extends and what differs, or all of "
@@ -202,14 +191,12 @@ def _refuse_empty_tables(table: Table, file: str) -> None:
         )
     for key, keys in _TABLES.items():
         if table.get(key) == {}:
-            raise BadProfile(f"{_file_name(file)}: {key}: the table is empty; it can hold {keys}")
+            raise _refusal(file, f"{key}: the table is empty; it can hold {keys}")
     quality = table.get("quality")
     for name, preset in cast("Table", quality).items() if isinstance(quality, dict) else ():
         if preset == {}:
             allowed = ", ".join(Preset.model_fields)
-            raise BadProfile(
-                f"{_file_name(file)}: quality.{one_line(name)}: the table is empty; it can hold {allowed}"
-            )
+            raise _refusal(file, f"quality.{one_line(name)}: the table is empty; it can hold {allowed}")
 
 
 def _required_keys() -> Iterator[str]:
@@ -220,7 +207,7 @@ def _validate(table: Table, file: str) -> Profile:
     try:
         return Profile.model_validate(table)
     except ValidationError as error:
-        raise BadProfile(f"{_file_name(file)}: {_faults(error)}") from error
+        raise _refusal(file, f"{_faults(error)}") from error
 
 
 def _table_of(profile: Profile) -> Table:
@@ -234,23 +221,16 @@ def _plain(value: object) -> object:
 
 def _merge(base: Table, own: Table) -> Table:
     """Merge one table over another, key by key, including nested tables."""
-    merged = dict(base)
-    for key, value in own.items():
-        merged[key] = _over(merged.get(key), value)
-    return merged
+    return base | {key: _over(base.get(key), value) for key, value in own.items()}
 
 
 def _over(base: object, own: object) -> object:
     """Put a value over another; a table over a table keeps the keys that it does not set."""
-    if not isinstance(own, dict):
-        return own
-    match base:
-        case dict():
-            return _merge(cast("Table", base), cast("Table", own))
-        case CostLaw() | Preset() | EditRules():
-            return _merge(base.model_dump(exclude_unset=True), cast("Table", own))
-        case _:
-            return cast("Table", own)
+    if isinstance(base, CostLaw | Preset | EditRules):
+        base = base.model_dump(exclude_unset=True)
+    if isinstance(own, dict) and isinstance(base, dict):
+        return _merge(cast("Table", base), cast("Table", own))
+    return cast("object", own)
 
 
 def _with_sources(table: Table, own: Table, file: str) -> Table:
@@ -336,3 +316,7 @@ def _siblings(fault: ErrorDetails) -> Iterator[str]:
 def _file_name(file: Path | str) -> str:
     """Return a file's path for a message, with its end, which is what identifies the file."""
     return one_line(str(file), limit=LONGEST_PATH)
+
+
+def _refusal(file: Path | str, fault: str) -> BadProfile:
+    return BadProfile(f"{_file_name(file)}: {fault}")

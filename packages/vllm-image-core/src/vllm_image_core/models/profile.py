@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Final, Literal, Self, cast
+from typing import Annotated, ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -16,8 +16,10 @@ from pydantic import (
 from vllm_omni_client.capabilities import numbers_of
 
 from vllm_image_core.imaging.size import PIXELS_PER_MEGAPIXEL, Size, aspect_ratio
-from vllm_image_core.models.settings import NO_RULES, EditRules, Preset, Quality
+from vllm_image_core.models.settings import NO_RULES, STRICT, EditRules, Preset, Quality, as_tuple
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 ModelType = Literal["distilled", "standard"]
 GuidanceField = Literal[
     "guidance_scale", "true_cfg_scale", "extra_params.cfg_scale", "extra_params.cfg_text_scale"
@@ -44,7 +46,6 @@ _Count = Annotated[int, Field(ge=1)]
 _Positive = Annotated[float, Field(gt=0)]
 _NotNegative = Annotated[float, Field(ge=0)]
 _Guidance = Annotated[float, Field(ge=0, le=20)]
-_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 _UNSOURCED: Final = frozenset({"model", "aliases", "type", "sources"})
 
 
@@ -56,27 +57,17 @@ def _size(value: object) -> object:
             return value
 
 
-def _freeze_sizes(sizes: Mapping[str, Size]) -> Mapping[str, Size]:
-    return MappingProxyType(dict(sizes))
-
-
-def _freeze_texts(texts: Mapping[str, str]) -> Mapping[str, str]:
-    return MappingProxyType(dict(texts))
-
-
-def _freeze_presets(presets: Mapping[PresetName, Preset]) -> Mapping[PresetName, Preset]:
-    return MappingProxyType(dict(presets))
+def _freeze(mapping: Mapping[Key, Value]) -> Mapping[Key, Value]:
+    return MappingProxyType(dict(mapping))
 
 
 def _no_presets() -> Mapping[PresetName, Preset]:
     return MappingProxyType({})
 
 
-def _tuple(value: object) -> object:
-    return tuple(cast("list[object]", value)) if isinstance(value, list) else value
-
-
-_Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=1_000)], ...], BeforeValidator(_tuple)]
+_Names = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=1_000)], ...], BeforeValidator(as_tuple)
+]
 
 
 class CostLaw(BaseModel):
@@ -88,7 +79,7 @@ class CostLaw(BaseModel):
     No coefficient is negative, so more steps or more pixels never cost less.
     """
 
-    model_config: ClassVar[ConfigDict] = _STRICT
+    model_config: ClassVar[ConfigDict] = STRICT
 
     fixed_seconds: _NotNegative
     seconds_per_megapixel: _NotNegative
@@ -113,7 +104,7 @@ class OlderServers(BaseModel):
         max_input_images: How many images an edit can take on these releases.
     """
 
-    model_config: ClassVar[ConfigDict] = _STRICT
+    model_config: ClassVar[ConfigDict] = STRICT
 
     since: Annotated[str, Field(pattern=r"^\d{1,4}\.\d{1,4}$")]
     before: Annotated[str, Field(pattern=r"^\d{1,4}\.\d{1,4}$")]
@@ -163,7 +154,7 @@ class Profile(BaseModel):
         sources: Where each number comes from, by field name ("cost" stands for all of its values).
     """
 
-    model_config: ClassVar[ConfigDict] = _STRICT
+    model_config: ClassVar[ConfigDict] = STRICT
 
     model: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\P{C}*[^\p{C}\s]\P{C}*$")]
     aliases: _Names = ()
@@ -182,12 +173,12 @@ class Profile(BaseModel):
     size_rule: SizeRule
     supported_aspect_ratios: Annotated[
         Mapping[str, Annotated[Size, BeforeValidator(_size)]],
-        AfterValidator(_freeze_sizes),
+        AfterValidator(_freeze),
         PlainSerializer(dict),
     ]
-    quality: Annotated[
-        Mapping[PresetName, Preset], AfterValidator(_freeze_presets), PlainSerializer(dict)
-    ] = Field(default_factory=_no_presets)
+    quality: Annotated[Mapping[PresetName, Preset], AfterValidator(_freeze), PlainSerializer(dict)] = Field(
+        default_factory=_no_presets
+    )
     text_to_image: bool
     max_input_images: Annotated[int, Field(ge=0, le=100)]
     older_servers: OlderServers | None = None
@@ -200,7 +191,7 @@ class Profile(BaseModel):
     cost: CostLaw
     prompting: Annotated[str, Field(min_length=1, max_length=800)] | None = None
     licence: Annotated[str, Field(min_length=1, max_length=800)] | None = None
-    sources: Annotated[Mapping[str, str], AfterValidator(_freeze_texts), PlainSerializer(dict)]
+    sources: Annotated[Mapping[str, str], AfterValidator(_freeze), PlainSerializer(dict)]
 
     def for_version(self, version: str | None) -> Self:
         """Return the profile for a server of this version; the same object if nothing differs."""

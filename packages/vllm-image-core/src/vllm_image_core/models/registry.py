@@ -55,20 +55,8 @@ _TRAINED_ON = frozenset(
 _OTHER_NETWORK = frozenset(
     {
         *("base", "raw", "dev", "instruct", "omni", "mini", "lite", "nano", "pro", "ultra", "max", "kv"),
-        *(
-            "turbo",
-            "lightning",
-            "fast",
-            "flash",
-            "hyper",
-            "lcm",
-            "dmd",
-            "dmd2",
-            "tdm",
-            "distil",
-            "distill",
-            "distilled",
-        ),
+        *("turbo", "lightning", "fast", "flash", "hyper", "lcm", "dmd", "dmd2", "tdm"),
+        *("distil", "distill", "distilled"),
         *("schnell", "step", "steps", "few", "tcd", "pcm", "nfe", "guidance", "cfg", "dedistilled"),
         *(
             "edit",

@@ -8,8 +8,6 @@ from vllm_omni_client.models import ModelList
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Match, Registry
 
-__all__ = ["ServedModel", "match_served_model"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
@@ -31,11 +29,7 @@ class ServedModel:
 
 
 def match_served_model(models: ModelList, registry: Registry) -> ServedModel:
-    """Return the first served model with its profile; a vLLM-Omni server has one model, under several names.
-
-    Raises:
-        BadReply: The server lists no model.
-    """
+    """Return the first served model with its profile; a server has one model, with several names."""
     if not models.data:
         raise BadReply("The server lists no model at /v1/models.")
     card = models.data[0]

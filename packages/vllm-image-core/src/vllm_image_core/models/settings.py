@@ -7,14 +7,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from vllm_image_core.imaging.size import Size
 
-__all__ = [
-    "NO_RULES",
-    "EditRules",
-    "Resolution",
-    "StrengthUse",
-]
-
-
 StrengthUse = Literal["unread", "read", "with_mask_or_reference"]
 """When the pipeline reads a strength: never, always, or only with a mask or a reference image."""
 
@@ -22,7 +14,11 @@ Resolution = Literal[640, 1024]
 """What the server accepts (source: vLLM-Omni 0.30.0, `entrypoints/openai/api_server.py`, `edit_images`)."""
 
 
-def _tuple(value: object) -> object:
+STRICT: Final = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def as_tuple(value: object) -> object:
+    """Return a list as a tuple, and anything else as it is."""
     return tuple(cast("list[object]", value)) if isinstance(value, list) else value
 
 
@@ -45,9 +41,7 @@ class EditRules(BaseModel):
         max_input_aspect: An input's longer side may be this many times the shorter one; None for no limit.
     """
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
-    )
+    model_config: ClassVar[ConfigDict] = STRICT
 
     mask: bool = False
     masked_pixels: Annotated[int, Field(ge=1)] | None = None
@@ -55,7 +49,7 @@ class EditRules(BaseModel):
     strength: StrengthUse = "unread"
     default_strength: Annotated[float, Field(ge=0, le=1)] | None = None
     default_layers: Annotated[int, Field(ge=2, le=10)] | None = None
-    resolutions: Annotated[tuple[Resolution, ...], BeforeValidator(_tuple)] = ()
+    resolutions: Annotated[tuple[Resolution, ...], BeforeValidator(as_tuple)] = ()
     size_follows_up_to: Annotated[int, Field(ge=1)] | None = None
     min_input_side: Annotated[int, Field(ge=1)] = 1
     max_input_aspect: Annotated[float, Field(ge=1)] | None = None
@@ -109,9 +103,7 @@ class Preset(BaseModel):
         height: Pixels, used if the caller gives no size; needs a width.
     """
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
-    )
+    model_config: ClassVar[ConfigDict] = STRICT
 
     num_inference_steps: Annotated[int, Field(ge=1, le=200)] | None = None
     guidance_scale: Annotated[float, Field(ge=0, le=20)] | None = None

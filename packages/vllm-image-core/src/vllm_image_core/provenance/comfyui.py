@@ -14,15 +14,6 @@ from vllm_image_core.provenance import comfyui_strings
 from vllm_image_core.provenance.facts import Facts, as_list, as_object
 from vllm_image_core.text import one_line
 
-__all__ = [
-    "Graph",
-    "Link",
-    "Node",
-    "facts_of_prompt",
-    "facts_of_workflow",
-]
-
-
 T = TypeVar("T")
 Side = Literal["positive", "negative"]
 

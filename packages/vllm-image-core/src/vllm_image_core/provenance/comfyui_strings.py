@@ -7,8 +7,6 @@ evaluated, so its output stays unknown.
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["INPUTS", "UNKNOWN_KINDS", "output"]
-
 INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "StringReplace": ("string", "find", "replace"),
     "StringTrim": ("string", "mode"),

@@ -13,21 +13,6 @@ from vllm_image_core.requests import limits
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line
 
-__all__ = [
-    "MAX_CHARACTERS",
-    "Facts",
-    "Tool",
-    "as_list",
-    "as_object",
-    "bound_settings",
-    "bound_text",
-    "build_request",
-    "is_json",
-    "json_object",
-    "number",
-]
-
-
 Tool = Literal[
     "vllm-image",
     "automatic1111",
@@ -206,9 +191,7 @@ def json_object(text: object, *, wrapped: bool = False) -> Mapping[str, object]:
     If a key occurs twice, the last one counts. NaN is accepted, since ComfyUI writes it; whoever uses a
     number from here checks its bounds.
 
-    Args:
-        text: The text; any other type gives an empty object.
-        wrapped: Whether to also read an object within a JSON string, or alone in a list.
+    `wrapped` also reads an object within a JSON string, or alone in a list.
     """
     if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
         return {}

@@ -16,9 +16,6 @@ from typing import Final
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.provenance.facts import Facts, Tool, is_json
 
-__all__ = ["facts_of_parameters", "has_settings", "parameters_text", "unread_lines"]
-
-
 _NEGATIVE_LINE: Final = re.compile(r"[^\S\n]{0,80}Negative [Pp]rompt:")
 _TEMPLATES: Final = ("Template:", "Negative Template:")
 _MAX_CHARACTERS: Final = 1_048_576
@@ -73,16 +70,8 @@ def parameters_text(
 ) -> str:
     """Write the settings of one image in the form that other tools read.
 
-    Args:
-        prompt: As it was sent; may have several lines. Omitted if it is empty.
-        negative_prompt: Omitted if it is None or blank.
-        steps: Inference steps.
-        guidance_scale: The CFG scale, in the caller's terms.
-        seed: As it was sent.
-        width: Pixels.
-        height: Pixels.
-        model: The model's name.
-        more: Other settings to add after these, by the name under which they are shown.
+    The guidance scale is in the caller's terms. An empty prompt and a blank negative prompt are omitted;
+    `more` settings follow under the names they are shown by.
     """
     settings: dict[str, str | int | float] = {
         "Steps": steps,

@@ -11,8 +11,6 @@ from typing import Final
 
 from vllm_image_core.provenance.facts import Facts, as_list, as_object
 
-__all__ = ["facts_of_dream", "facts_of_metadata", "facts_of_node", "facts_of_sd_metadata"]
-
 _MAX_DREAM_CHARACTERS: Final = 100_000
 _MAX_OPTIONS_CHARACTERS: Final = 2_000
 _OPTION: Final = re.compile(r"(?:^|\s)-([A-Za-z])\s?([^\s-]\S{0,39}|-\d{1,20})")

@@ -15,8 +15,6 @@ from typing import Final
 from vllm_image_core.provenance.comfyui import facts_of_prompt, facts_of_workflow
 from vllm_image_core.provenance.facts import Facts, Tool, as_list, as_object, json_object
 
-__all__ = ["facts_of_comment", "facts_of_json", "facts_of_texts"]
-
 _RESOLUTION: Final = re.compile(r"\(?(\d{1,9})(?:, ?| ?[xX\u00d7] ?)(\d{1,9})\)?", re.ASCII)
 _NOVELAI: Final = frozenset(("uc", "scale", "sampler"))
 """Keys that occur together only in NovelAI's JSON."""
@@ -172,9 +170,7 @@ def _facts_of_civitai(found: Mapping[str, object]) -> Facts:
 def facts_of_comment(found: Mapping[str, object], *, description: object = None) -> Facts:
     """Read NovelAI's object; newer models have their captions in an object within it.
 
-    Args:
-        found: The object.
-        description: The text next to it, in which the earliest files have their prompt.
+    The `description` next to it has the prompt in the earliest files.
     """
     if not found.keys() >= _NOVELAI and description is None:
         return Facts(tool="novelai")

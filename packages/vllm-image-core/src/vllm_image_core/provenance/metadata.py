@@ -8,8 +8,6 @@ from vllm_image_core.imaging.xmp import DigitalSource
 if TYPE_CHECKING:
     from vllm_image_core.requests.resolver import ResolvedRequest
 
-__all__ = ["Metadata"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:

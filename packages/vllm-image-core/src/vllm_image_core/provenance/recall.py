@@ -28,9 +28,6 @@ from vllm_image_core.requests.edit_request import MOST_INPUTS, ROLES, EditReques
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line
 
-__all__ = ["RecalledInput", "RecalledRequest", "as_edit", "read_inputs", "recall"]
-
-
 T = TypeVar("T")
 
 _MOST: Final = MOST_INPUTS + len(ROLES) - 1
@@ -68,10 +65,7 @@ def as_edit(
 ) -> tuple[EditRequest, tuple[str, ...]]:
     """Turn the request into an edit, still without its images, and return notes for the caller.
 
-    Args:
-        request: The request with the parameters that a generation has, too.
-        edit: The file's entries that only an edit has.
-        inputs: The edit's input images, as the file names them.
+    `edit` are the file's entries that only an edit has.
     """
     notes: list[str] = []
 

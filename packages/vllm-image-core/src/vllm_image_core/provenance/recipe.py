@@ -15,8 +15,6 @@ from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.requests.resolver import ResolvedRequest
 from vllm_image_core.text import TextTooLong
 
-__all__ = ["KEYWORD", "collect_facts", "find_recipe", "read_recipe", "write_recipe"]
-
 KEYWORD = "vllm-image"
 """The keyword of the PNG text that holds all parameters as JSON."""
 
@@ -38,15 +36,8 @@ def write_recipe(
 
     Texts that the server wrote under the same keywords are replaced; its others are kept, since they belong
     to the image. If prompts are withheld, all of them are removed, since any may contain a prompt. If the
-    prompts exceed the 64 KiB a JPEG can hold, the other settings are written without them.
-
-    Args:
-        picture: The image as the server sent it. If its own XMP states a digital source type or the program
-            that made it, these are kept.
-        request: The request that was sent.
-        model: The server's name for the model.
-        facts: The content of the JSON; see ``collect_facts``.
-        metadata: What to write; None for everything.
+    prompts exceed the 64 KiB a JPEG can hold, the other settings are written without them. If the image's own
+    XMP states a digital source type or the program that made it, these are kept.
     """
     wanted = metadata or Metadata()
     try:
@@ -127,11 +118,7 @@ def collect_facts(
 ) -> dict[str, object]:
     """Collect the facts about how an image was made, by name.
 
-    Args:
-        request: The request that was sent.
-        model: The server's name for the model.
-        now: When the image was generated.
-        more: Further facts as JSON values, such as its content hash and receipt; None values are omitted.
+    `more` facts are JSON values, such as the content hash and the receipt; None values are omitted.
     """
     return {
         "model": model,

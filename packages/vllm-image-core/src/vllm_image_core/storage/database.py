@@ -98,9 +98,8 @@ class Schema:
 class Database:
     """A database file in one folder of images.
 
-    Attributes:
-        root: The folder of the images, absolute.
-        schema: What the file holds.
+    Its methods raise `DamagedDatabase` if the file is damaged, and `DatabaseUnavailable` if it cannot be
+    used.
     """
 
     root: Path
@@ -112,11 +111,7 @@ class Database:
         return self.root / FOLDER / self.schema.file
 
     def exists(self) -> bool:
-        """Return whether the file exists.
-
-        Raises:
-            DatabaseUnavailable: This cannot be checked, for example because the folder is not accessible.
-        """
+        """Return whether the file exists."""
         try:
             return exists(self.path)
         except OSError as error:
@@ -126,10 +121,7 @@ class Database:
     def open(self) -> "Generator[sqlite3.Connection]":
         """Open a connection for this thread and operation; create the file and its tables if missing.
 
-        Raises:
-            DamagedDatabase: The file is damaged.
-            DatabaseUnavailable: The file cannot be opened, stays locked, belongs to another program, or was
-                written by a newer version.
+        It must not be locked for long, belong to another program, or be from a newer version.
         """
         identity = self._create()
         try:
@@ -142,19 +134,11 @@ class Database:
             raise self._damage("is damaged: its schema is not text", identity) from error
 
     def check_file(self, connection: sqlite3.Connection) -> None:
-        """Check the complete file for damage: a tenth of a second for 100,000 images.
-
-        Raises:
-            DamagedDatabase: The file is damaged.
-        """
+        """Check the complete file for damage: a tenth of a second for 100,000 images."""
         self._check(connection, "PRAGMA quick_check(1)")
 
     def check_each_row(self, connection: sqlite3.Connection) -> None:
-        """Check the file, and each row against each index, which takes ten times as long.
-
-        Raises:
-            DamagedDatabase: The file is damaged.
-        """
+        """Check the file, and each row against each index, which takes ten times as long."""
         self._check(connection, "PRAGMA integrity_check(1)")
 
     def _check(self, connection: sqlite3.Connection, pragma: str) -> None:
@@ -166,9 +150,6 @@ class Database:
         """Rename a damaged file, so that opening creates a new one; skip it if another process already did.
 
         Nothing is deleted, so that data can still be recovered from it. Returns the new path, or None.
-
-        Raises:
-            DatabaseUnavailable: The file cannot be renamed.
         """
         try:
             if self._identity() != identity:
@@ -187,15 +168,8 @@ class Database:
     def replace_damaged(self, identity: tuple[int, int], name: str) -> Path | None:
         """Set a damaged file aside and give another one its name, so that there is a file at any moment.
 
-        Args:
-            identity: The damaged file; nothing is done if another process has replaced it.
-            name: The name of the other file, in the same folder.
-
-        Returns:
-            The new path of the damaged file; None if nothing was done.
-
-        Raises:
-            DatabaseUnavailable: A file cannot be renamed.
+        The other file is in the same folder. Returns the new path of the damaged file, or None if another
+        process has replaced it already.
         """
         try:
             aside = self._free_name()

@@ -27,13 +27,7 @@ def pixels_for(needed: int) -> int:
 def check_space(folder: Path, *, pixels: int) -> None:
     """Compare the free space on the disk of a folder with what images will need.
 
-    Args:
-        folder: An existing folder.
-        pixels: The pixels of all the images together.
-
-    Raises:
-        NotEnoughSpace: Less space is free than the images need.
-        OSError: The free space cannot be read.
+    The free space must be readable and enough; otherwise, an OSError or `NotEnoughSpace` is raised.
     """
     free, needed = shutil.disk_usage(folder).free, required_bytes(pixels)
     if free < needed:

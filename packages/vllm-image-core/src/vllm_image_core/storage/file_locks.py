@@ -17,8 +17,6 @@ from typing import Final
 
 from vllm_image_core.storage.temporary_names import temporary_name
 
-__all__ = ["ABANDONED_SECONDS", "LOCK_FILES", "can_lock", "remove_abandoned"]
-
 LOCK_FILES: Final = "unix-dotfile"
 """SQLite's VFS for file systems without locks."""
 

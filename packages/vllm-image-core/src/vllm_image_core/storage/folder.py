@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from vllm_omni_client._imaging.rename import rename_if_free
+from vllm_omni_client.imaging import rename_if_free
 
 from vllm_image_core.storage.temporary_names import is_abandoned, is_temporary, target_of, temporary_name
 
@@ -43,7 +43,11 @@ _NO_HARD_LINKS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """An open folder. `descriptor` is None if the system cannot work relative to one (Windows)."""
+    """An open folder. `descriptor` is None if the system cannot work relative to one (Windows).
+
+    Its methods raise `OSError` if the system refuses; nothing is then left of a file that could not be
+    written completely.
+    """
 
     path: Path
     descriptor: int | None
@@ -51,11 +55,7 @@ class Folder:
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> "Generator[Folder]":
-        """Open a folder; create it and its parents if missing.
-
-        Raises:
-            OSError: The folder cannot be created or opened.
-        """
+        """Open a folder; create it and its parents if missing."""
         path.mkdir(parents=True, exist_ok=True)
         with cls.existing(path) as folder:
             yield folder
@@ -63,11 +63,7 @@ class Folder:
     @classmethod
     @contextmanager
     def existing(cls, path: Path) -> "Generator[Folder]":
-        """Open an existing folder.
-
-        Raises:
-            OSError: The folder cannot be opened.
-        """
+        """Open an existing folder."""
         if not _RELATIVE:
             yield cls(path, None)
             return
@@ -79,11 +75,7 @@ class Folder:
 
     @contextmanager
     def temporary(self, content: bytes) -> Generator[str]:
-        """Write a hidden file, synced to disk; yield its unique name, and remove that name at the end.
-
-        Raises:
-            OSError: The file cannot be written completely; nothing is left of it.
-        """
+        """Write a hidden file, synced to disk; yield its unique name, and remove that name at the end."""
         name = temporary_name()
         descriptor = os.open(self._at(name), _NEW_FILE, _MODE, dir_fd=self.descriptor)
         try:
@@ -95,11 +87,7 @@ class Folder:
                 os.unlink(self._at(name), dir_fd=self.descriptor)
 
     def place(self, temporary: str, name: str) -> bool:
-        """Give a temporary file its final name atomically; return False if that name is taken.
-
-        Raises:
-            OSError: The file cannot be given the name.
-        """
+        """Give a temporary file its final name atomically; return False if that name is taken."""
         try:
             self._place(temporary, name)
         except FileExistsError:
@@ -107,19 +95,11 @@ class Folder:
         return True
 
     def remove(self, name: str) -> None:
-        """Remove a file.
-
-        Raises:
-            OSError: The file cannot be removed.
-        """
+        """Remove a file."""
         os.unlink(self._at(name), dir_fd=self.descriptor)
 
     def touch(self, name: str) -> None:
-        """Set the modification time of a file to now.
-
-        Raises:
-            OSError: The time cannot be changed.
-        """
+        """Set the modification time of a file to now."""
         os.utime(self._at(name), dir_fd=self.descriptor)
 
     def has(self, name: str) -> bool:
@@ -135,11 +115,7 @@ class Folder:
         return os.listdir(self.path if self.descriptor is None else self.descriptor)  # noqa: PTH208 - a Path cannot list an open folder
 
     def status(self, name: str) -> os.stat_result:
-        """Return the status of a file; of the link itself if it is a symbolic link.
-
-        Raises:
-            OSError: There is nothing with that name.
-        """
+        """Return the status of a file; of the link itself if it is a symbolic link."""
         return os.stat(self._at(name), dir_fd=self.descriptor, follow_symlinks=False)
 
     def modified_ns(self) -> int:
@@ -149,11 +125,7 @@ class Folder:
 
     @contextmanager
     def reading(self, name: str) -> Generator[BinaryIO | None]:
-        """Open a file for reading; yield None for anything but a regular file: a link, a folder, a pipe.
-
-        Raises:
-            OSError: The file cannot be opened.
-        """
+        """Open a file for reading; yield None for anything but a regular file: a link, a folder, a pipe."""
         if not stat.S_ISREG(self.status(name).st_mode):
             yield None
             return
@@ -174,9 +146,8 @@ class Folder:
 
         Both times come from the file system, so another host's clock does not matter.
 
-        Args:
-            like: A file that was created just now.
-            finish: Whether a complete file gets its name if its writer died after reserving that name.
+        `like` was created just now. A complete file gets its name if its writer died after reserving it and
+        `finish` is set.
         """
         latest = self.status(like).st_mtime - _ABANDONED_SECONDS
         entries = list(filter(is_temporary, self.names()))
@@ -262,11 +233,7 @@ def _is_elsewhere(name: str) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Return whether there is a file or a folder at a path.
-
-    Raises:
-        OSError: This cannot be checked, for example because a parent folder is not accessible.
-    """
+    """Return whether there is a file or a folder at a path; an OSError means that nobody can tell."""
     try:
         path.stat()
     except FileNotFoundError:

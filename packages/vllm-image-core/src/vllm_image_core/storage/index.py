@@ -30,8 +30,6 @@ from vllm_image_core.storage.record import Record
 from vllm_image_core.storage.sync import IndexSync, changing, looks_like_picture
 from vllm_image_core.text import one_line
 
-__all__ = ["Index", "Page"]
-
 T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
@@ -109,11 +107,8 @@ class Index:
     def in_batch(self, batch: str, positions: Sequence[int]) -> dict[int, Record]:
         """Return the images of some requests of a batch, by position, as they were last seen.
 
-        The first call checks the files of the folder, as `find` does; later calls read only the index.
-
-        Args:
-            batch: The id of the batch.
-            positions: The positions of the requests; at most 500.
+        The first call checks the files of the folder, as `find` does; later calls read only the index. At
+        most 500 positions are asked for at once.
         """
         if self._is_empty():
             return {}
@@ -138,9 +133,8 @@ class Index:
     def follow(self, *, every_file: bool = True) -> None:
         """Update the index from the folder; rebuild it if it was lost.
 
-        Args:
-            every_file: Check the size and time of each file; otherwise compare only the names, and nothing
-                at all if no file was added or removed since.
+        Without `every_file`, only the names are compared, and nothing at all if no file was added or removed
+        since.
         """
 
         def follow(connection: sqlite3.Connection) -> None:

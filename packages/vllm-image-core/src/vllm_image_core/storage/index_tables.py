@@ -11,23 +11,6 @@ from vllm_image_core.storage import full_text
 from vllm_image_core.storage.database import DamagedDatabase, ImpossibleRow, Schema
 from vllm_image_core.storage.record import EPOCH, Record
 
-__all__ = [
-    "INDEX",
-    "SELECT",
-    "DamagedIndex",
-    "State",
-    "chunks",
-    "counts_agree",
-    "enter",
-    "enter_no_pictures",
-    "forget",
-    "last_id",
-    "read_states",
-    "record_of",
-    "states_between",
-]
-
-
 T = TypeVar("T")
 
 State = tuple[int, int]
@@ -115,8 +98,7 @@ def _row(record: Record) -> tuple[object, ...]:
 def record_of(root: Path, row: tuple[Any, ...]) -> Record:
     """Build the record of an image in a folder from a row of `SELECT`.
 
-    Raises:
-        sqlite3.DatabaseError: The row has values that we never write: the file is damaged.
+    A row with values that we never write means that the file is damaged.
     """
     values = dict(zip(_COLUMNS, row, strict=True))
     if not all(_is_possible(column, value) for column, value in values.items()):

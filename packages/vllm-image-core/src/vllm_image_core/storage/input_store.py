@@ -19,16 +19,6 @@ from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.text import LONGEST_PATH, one_line
 
-__all__ = [
-    "MOST_KEPT_BYTES",
-    "StoredInput",
-    "copy_names",
-    "inputs_as_json",
-    "inputs_folder",
-    "recorded_inputs",
-    "store_inputs",
-]
-
 MOST_KEPT_BYTES: Final = 10 * 2**30
 """10 GiB for all copies in one folder: 5,000 photographs of 2 MB."""
 
@@ -96,10 +86,6 @@ class StoredInput:
 
 async def store_inputs(request: ImageRequest, root: Path) -> ImageRequest:
     """Copy the input images of an edit, and return the request with these copies; a generation as it is.
-
-    Args:
-        request: A checked request: the images of an edit have been read.
-        root: The output folder.
 
     Raises:
         InvalidRequest: With these images, the copies would exceed `MOST_KEPT_BYTES`.

@@ -28,8 +28,6 @@ from vllm_image_core.storage.record import Facts, Record, facts_in, record
 from vllm_image_core.storage.store import Store
 from vllm_image_core.text import LONGEST_PATH, one_line
 
-__all__ = ["Existing", "Library", "Saved"]
-
 _logger = logging.getLogger(__name__)
 
 _MOST_BYTES: Final = 2**30
@@ -62,7 +60,8 @@ class Existing:
 class Library:
     """Saves images in one folder, adds them to its index, and finds them again.
 
-    Its methods block on the disk: under an event loop, call them in a thread.
+    Its methods block on the disk: under an event loop, call them in a thread. They raise what the store and
+    the index do: `NotEnoughSpace` and other `CannotSave`, and `IndexUnavailable`.
 
     Args:
         root: The folder; may be a symbolic link to one. Created when first needed.
@@ -86,15 +85,7 @@ class Library:
         self._locks_checked = False
 
     def check_writable(self, *, pixels: int) -> None:
-        """Create the folder, check its free space, and write a test file there.
-
-        Args:
-            pixels: The pixels of all the images together.
-
-        Raises:
-            NotEnoughSpace: The images need more space than is free.
-            CannotSave: The folder cannot be created or written to.
-        """
+        """Create the folder, check its free space, and write a test file there."""
         self.check_space(pixels=pixels)
         self._store.check_writable()
 
@@ -103,20 +94,12 @@ class Library:
         self._store.sweep()
 
     def check_space(self, *, pixels: int) -> None:
-        """Compare the free space with what images with this total number of pixels need.
-
-        Raises:
-            NotEnoughSpace: The images need more space than is free.
-        """
+        """Compare the free space with what images with this total number of pixels need."""
         if self._check_space:
             self._store.check_space(pixels=pixels)
 
     def check_exists(self) -> None:
-        """Check that the folder and its journal of batches exist; nothing is created.
-
-        Raises:
-            CannotSave: They do not: the folder was moved or removed, or its disk is gone.
-        """
+        """Check that the folder and its journal exist: it may have been moved, or its disk be gone."""
         journal = self.root / FOLDER / JOURNAL_FILE
         try:
             there = exists(journal)
@@ -134,11 +117,7 @@ class Library:
             )
 
     def check_again(self, *, pixels: int) -> None:
-        """Check whether a folder that could not be written to is usable again; a lost one is not recreated.
-
-        Raises:
-            CannotSave: The folder still cannot be used.
-        """
+        """Check whether a folder that refused files is usable again; a lost one is not recreated."""
         self.check_exists()
         self.check_writable(pixels=pixels)
 
@@ -175,11 +154,7 @@ class Library:
         return Saved(path=path, notes=(*self._add_to_index(path, picture, facts), *self._lock_notes()))
 
     def in_batch(self, batch: str, positions: Sequence[int]) -> Mapping[int, Record]:
-        """Return the images of some requests of a batch that are in the folder, by position; at most 500.
-
-        Raises:
-            IndexUnavailable: The index cannot be read or written.
-        """
+        """Return the images of some requests of a batch that are in the folder, by position; at most 500."""
         return self._index.in_batch(batch, positions)
 
     def existing(self, key: ContentKey) -> Existing | None:
@@ -196,12 +171,7 @@ class Library:
         return next((existing for existing in complete if existing is not None), None)
 
     def place_existing(self, existing: Existing, *, filename: str, now: datetime) -> Saved:
-        """Provide an existing image under a requested name: copy it, unless it already has that name.
-
-        Raises:
-            InvalidRequest: The filename is not allowed.
-            PictureNotSaved: The copy could not be written.
-        """
+        """Provide an existing image under a requested name: copy it, unless it already has that name."""
         if check_filename(filename) == existing.record.path.stem:
             return Saved(path=existing.record.path)
         facts = facts_in(existing.picture.bytes)
@@ -210,11 +180,7 @@ class Library:
         )
 
     def find(self, query: Query) -> Page:
-        """Return one page of the images, newest first.
-
-        Raises:
-            IndexUnavailable: The index cannot be read or written.
-        """
+        """Return one page of the images, newest first."""
         return self._index.find(query)
 
     def _lock_notes(self) -> tuple[str, ...]:

@@ -7,8 +7,6 @@ from typing import Final
 
 from vllm_image_core.text import one_line
 
-__all__ = ["is_encodable", "next_step_after", "reason_of"]
-
 _NEXT_STEPS: Final = {
     errno.ENOSPC: "Free some space on that disk, or choose another output folder.",
     errno.EDQUOT: "Your quota on that disk is used up: remove files, or choose another output folder.",

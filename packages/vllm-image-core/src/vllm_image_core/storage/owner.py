@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["STALE_SECONDS", "Holder", "Owner", "is_dead", "this_process"]
-
 HEARTBEAT_SECONDS: Final = 2.0
 """How often (s) the owner of a batch increments its counter to show that it is alive."""
 

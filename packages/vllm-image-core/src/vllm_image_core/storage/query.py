@@ -11,8 +11,6 @@ from vllm_image_core.requests import limits
 from vllm_image_core.storage.full_text import match_expression, plain_words
 from vllm_image_core.text import brief
 
-__all__ = ["MAX_LIMIT", "Query"]
-
 MAX_LIMIT: Final = 1_000
 """The most images on one page."""
 
@@ -71,9 +69,8 @@ class Query:
     def conditions(self, *, fts: bool, common: bool = False) -> tuple[str, tuple[object, ...]]:
         """Return an SQL condition on the table `picture`, and its values.
 
-        Args:
-            fts: Whether full-text search is available.
-            common: Whether so many images match the words that it is faster to scan the newest ones.
+        If many images match the words (`common`), scanning the newest ones is faster than full-text search
+        (`fts`).
         """
         parts: list[str] = ["width IS NOT NULL"]
         values: list[object] = []

@@ -20,8 +20,6 @@ from vllm_image_core.requests.limits import MAX_SEED, MIN_SEED
 from vllm_image_core.storage.edit_inputs import recall_edit
 from vllm_image_core.storage.folder import Folder
 
-__all__ = ["Facts", "Record", "read_record", "record"]
-
 Facts = Mapping[str, object]
 """How an image was made, under the names used in its file; untrusted."""
 
@@ -149,9 +147,6 @@ def read_record(folder: Folder, name: str) -> Record | None:
     """Read the record of a file in an open folder; None if it is not an image, or is a link.
 
     Reads only what is needed, and does not decode pixels.
-
-    Raises:
-        OSError: The file cannot be read.
     """
     with folder.reading(name) as file:
         if file is None:

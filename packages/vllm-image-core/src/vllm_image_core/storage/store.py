@@ -25,7 +25,8 @@ _PROBE = b"\0" * 65_536
 class Store:
     """Saves images in one folder; safe to use from many threads, processes and hosts at once.
 
-    Its methods block on the disk: under an event loop, call them in a thread.
+    Its methods block on the disk: under an event loop, call them in a thread. If the folder cannot be created
+    or written to, they raise `CannotSave`.
 
     Attributes:
         root: The folder, as an absolute path; may be a symbolic link to one. Created when first needed.
@@ -56,9 +57,6 @@ class Store:
         """Create the folder and write a test file there, before GPU time is spent on an image.
 
         The first call also removes temporary files that dead writers left there; see `Folder.sweep`.
-
-        Raises:
-            CannotSave: The folder cannot be created or written to.
         """
         try:
             with Folder.open(self.root) as folder, folder.temporary(_PROBE) as probe:
@@ -77,12 +75,7 @@ class Store:
                 self.check_writable()
 
     def check_space(self, *, pixels: int) -> None:
-        """Compare the free space with what images with this total number of pixels need.
-
-        Raises:
-            NotEnoughSpace: The images need more space than is free.
-            CannotSave: The folder cannot be created, or its free space cannot be read.
-        """
+        """Compare the free space with what images with this total number of pixels need."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             check_space(self.root, pixels=pixels)

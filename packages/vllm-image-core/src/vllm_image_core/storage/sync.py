@@ -17,15 +17,6 @@ from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.index_tables import State
 from vllm_image_core.storage.record import Record, read_record
 
-__all__ = [
-    "IndexSync",
-    "KnownNames",
-    "changing",
-    "is_picture_name",
-    "looks_like_picture",
-]
-
-
 _NO_NAME: Final = "/"
 """Not allowed in names on any system. Reading all names as one string is much faster than row by row."""
 _NAMES: Final = f"SELECT group_concat(name, '{_NO_NAME}') FROM picture"  # noqa: S608 - our own separator
@@ -129,10 +120,6 @@ class IndexSync:
     """Updates an index from the files of one folder; each method works on an open connection.
 
     The methods raise `OSError` if the folder is gone or cannot be read.
-
-    Args:
-        root: The folder of the images, absolute.
-        clock_ns: Returns nanoseconds since 1970.
     """
 
     def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
@@ -152,9 +139,7 @@ class IndexSync:
     def follow(self, connection: sqlite3.Connection, *, every_file: bool) -> None:
         """Enter new files and remove missing ones; call it from one thread at a time.
 
-        Args:
-            connection: A connection without an open transaction.
-            every_file: Also check the size and time of each file, and read changed files again.
+        With `every_file`, the size and time of each file are checked, too, and changed files read again.
         """
         with Folder.existing(self._root) as folder:
             modified_ns = folder.modified_ns()

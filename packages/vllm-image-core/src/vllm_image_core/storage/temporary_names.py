@@ -11,8 +11,6 @@ from typing import Final
 
 from vllm_image_core.storage.owner import Owner, is_dead, this_process
 
-__all__ = ["TEMPORARY_END", "TEMPORARY_START", "is_abandoned", "is_temporary", "target_of", "temporary_name"]
-
 TEMPORARY_START: Final = ".img_"
 TEMPORARY_END: Final = ".tmp"
 

@@ -17,8 +17,6 @@ from vllm_image_core.testing.virtual_batch import VirtualBatch
 from vllm_image_core.testing.virtual_server import FAULTS, VirtualServer
 from vllm_image_core.testing.virtual_time import NothingWillHappen, run
 
-__all__ = ["LONGEST_SECONDS", "Played", "play"]
-
 LONGEST_SECONDS: Final = 7_200.0
 """A schedule that takes longer than this hangs; all its servers recover long before."""
 

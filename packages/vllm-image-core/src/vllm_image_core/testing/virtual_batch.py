@@ -16,8 +16,6 @@ from vllm_image_core.errors import ImageError
 from vllm_image_core.fleet.circuit_breaker import PROBE_SECONDS
 from vllm_image_core.fleet.fleet import Fleet
 
-__all__ = ["VirtualBatch"]
-
 OUTAGE_SECONDS: Final = 600.0
 
 
@@ -47,11 +45,7 @@ class VirtualBatch:
         self._open: dict[asyncio.Task[ImageGenerationReply], tuple[int, ImageGenerationRequest]] = {}
 
     async def run(self, requests: Iterable[ImageGenerationRequest]) -> "VirtualBatch":
-        """Send all requests, and return the batch when each has ended.
-
-        Raises:
-            AssertionError: A request ended twice.
-        """
+        """Send all requests, and return the batch when each has ended."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         self._waiting = [*enumerate(requests)][::-1]

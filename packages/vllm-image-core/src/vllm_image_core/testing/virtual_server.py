@@ -30,8 +30,6 @@ from vllm_omni_client.models import (
 
 from vllm_image_core.fleet.backend import ServerRequest
 
-__all__ = ["FAULTS", "VirtualServer"]
-
 _PNG: Final = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"

@@ -13,8 +13,6 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, Final, TypeVar, TypeVarTuple
 
-__all__ = ["NothingWillHappen", "VirtualTimeLoop", "run"]
-
 _DEADLOCK_SECONDS: Final = 1.0
 """In real time: if nothing happens for this long and no timer runs, nothing ever will."""
 
@@ -93,9 +91,7 @@ class _Selector(selectors.DefaultSelector):
 def run(main: Coroutine[Any, Any, T], *, thread_seconds: float = 0.0) -> T:
     """Run a coroutine in virtual time, from 0.
 
-    Args:
-        main: The coroutine to run.
-        thread_seconds: How long, in real time, to wait for other threads before the clock advances.
+    For other threads than the executor's, each step of time waits `thread_seconds` of real time.
 
     Raises:
         NothingWillHappen: It would wait forever.

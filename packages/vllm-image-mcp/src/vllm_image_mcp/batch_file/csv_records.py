@@ -13,8 +13,6 @@ from typing import Final
 
 from vllm_image_mcp.batch_file.text_lines import TextLine
 
-__all__ = ["CsvRecord", "csv_records"]
-
 _LONGEST_RECORD: Final = 1_048_576
 """Maximum length in characters; a cell has at most 131,072."""
 

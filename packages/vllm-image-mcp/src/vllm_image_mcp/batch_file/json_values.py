@@ -7,8 +7,6 @@ from typing import Final
 
 from vllm_image_core.text import brief, one_line
 
-__all__ = ["BadJson", "JsonValue", "json_values", "object_of"]
-
 _BLANK: Final = " \t\r\n"
 
 

@@ -6,8 +6,6 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-__all__ = ["NOT_UTF8", "NotText", "TextLine", "TextLines"]
-
 NOT_UTF8: Final = "It is not UTF-8 text. Save the file as UTF-8 (in Excel: CSV UTF-8)."
 _NOT_UTF16: Final = "It is not valid UTF-16 text. Save the file as UTF-8 (in Excel: CSV UTF-8)."
 

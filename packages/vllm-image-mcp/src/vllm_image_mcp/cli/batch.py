@@ -13,18 +13,14 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_mcp.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.batch_progress import BatchProgress
-from vllm_image_mcp.cli.command import run
+from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.error_messages import sentence
-from vllm_image_mcp.options import with_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from vllm_image_mcp.batch_file import Row
-    from vllm_image_mcp.settings import Settings
     from vllm_image_mcp.state import State
-
-__all__ = ["batch"]
 
 _LINES_NAMED = 10
 """How many line numbers one message lists before it says "and N more"."""
@@ -56,16 +52,16 @@ _MOST_REASONS = 1_000
 @shared_options.quality
 @shared_options.fresh
 @shared_options.as_json
-@with_settings
-def batch(
-    settings: Settings,
+@with_state
+async def batch(
+    state: State,
     file: BinaryIO,
     *,
     kind: str | None,
     fresh: bool,
     as_json: bool,
     **options: Any,  # noqa: ANN401 - click's options, by name
-) -> None:
+) -> int:
     """Generate an image for each row of a file.
 
     A text FILE has one prompt per line. A .csv file has a header with the columns prompt, width, seed and so
@@ -77,8 +73,22 @@ def batch(
     the images in progress and stop, twice to stop at once. The exit status is 1 if a row was refused or an
     image failed.
     """
-    source = _BatchSource(file, kind or format_of(_name_of(file)), options)
-    run(settings, lambda state: _batch(state, source, fresh=fresh, as_json=as_json))
+    source = _BatchSource(file, kind, options)
+    state.check_folder()
+    requests = source.requests(state)
+    first = await anext(requests, None)
+    if first is None:
+        source.check_any()
+        return 1
+
+    async def all_requests() -> AsyncIterator[ImageRequest]:
+        yield first
+        async for request in requests:
+            yield request
+
+    handle = state.studio.batch(all_requests(), fresh=fresh, recorded_first=True)
+    status = await BatchProgress(state, handle, as_json=as_json, lines=source.lines).show()
+    return status or (1 if source.refused else 0)
 
 
 class _BatchSource:
@@ -86,7 +96,7 @@ class _BatchSource:
 
     Args:
         file: The file, open for reading.
-        kind: Its format.
+        kind: Its format; None infers it from the name.
         options: What the command line sets for rows that do not.
 
     Attributes:
@@ -94,11 +104,11 @@ class _BatchSource:
         refused: How many rows were refused.
     """
 
-    def __init__(self, file: BinaryIO, kind: str, options: Mapping[str, Any]) -> None:
-        self.name = _name_of(file)
+    def __init__(self, file: BinaryIO, kind: str | None, options: Mapping[str, Any]) -> None:
+        self.name = str(getattr(file, "name", "-"))
         self.lines = array("L")
         self.refused = 0
-        self._rows = rows(file, kind)  # type: ignore[arg-type]  # one of the choices
+        self._rows = rows(file, kind or format_of(self.name))  # type: ignore[arg-type]  # one of the choices
         self._seed: int | None = options["seed"]
         self._defaults = {name: value for name, value in options.items() if name != "seed"}
         self._reported: set[str] = set()
@@ -170,25 +180,3 @@ def _format_lines(lines: Sequence[int]) -> str:
     first = ", ".join(map(str, lines[:_LINES_NAMED]))
     more = f" and {len(lines) - _LINES_NAMED} more" if len(lines) > _LINES_NAMED else ""
     return f"lines {first}{more} refused"
-
-
-async def _batch(state: State, source: _BatchSource, *, fresh: bool, as_json: bool) -> int:
-    state.check_folder()
-    requests = source.requests(state)
-    first = await anext(requests, None)
-    if first is None:
-        source.check_any()
-        return 1
-
-    async def all_requests() -> AsyncIterator[ImageRequest]:
-        yield first
-        async for request in requests:
-            yield request
-
-    handle = state.studio.batch(all_requests(), fresh=fresh, recorded_first=True)
-    status = await BatchProgress(state, handle, as_json=as_json, lines=source.lines).show()
-    return status or (1 if source.refused else 0)
-
-
-def _name_of(file: BinaryIO) -> str:
-    return str(getattr(file, "name", "-"))

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.state import State
 
-__all__ = ["BatchProgress", "still_running_note", "time_left"]
-
 _MOST_NOTES = 100
 _PROGRESS_SECONDS = 5.0
 

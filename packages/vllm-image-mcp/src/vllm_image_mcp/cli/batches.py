@@ -8,18 +8,14 @@ import click
 from vllm_image_core.text import one_line
 
 from vllm_image_mcp.cli import shared_options
-from vllm_image_mcp.cli.command import run
+from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.cli.json_line import json_line
 from vllm_image_mcp.error_messages import with_command_names
-from vllm_image_mcp.options import with_settings
 
 if TYPE_CHECKING:
     from vllm_image_core.batches.summary import BatchSummary
 
-    from vllm_image_mcp.settings import Settings
     from vllm_image_mcp.state import State
-
-__all__ = ["batches"]
 
 _FIELDS = ("id", "state", "prompt", "total", "waiting", "running", "done", "failed", "cancelled", "reused")
 """The attributes of a summary that ``--json`` prints as they are."""
@@ -34,13 +30,9 @@ _FIELDS = ("id", "state", "prompt", "total", "waiting", "running", "done", "fail
     help="Number of batches to list.",
 )
 @shared_options.as_json
-@with_settings
-def batches(settings: Settings, *, limit: int, as_json: bool) -> None:
+@with_state
+async def batches(state: State, *, limit: int, as_json: bool) -> int:
     """List the batches in the output folder, newest first."""
-    run(settings, lambda state: _list(state, limit, as_json=as_json))
-
-
-async def _list(state: State, limit: int, *, as_json: bool) -> int:
     state.check_folder()
     found = await state.studio.batches(limit)
     for each in found:

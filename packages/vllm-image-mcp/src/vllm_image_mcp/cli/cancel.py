@@ -7,28 +7,20 @@ from typing import TYPE_CHECKING
 import click
 
 from vllm_image_mcp.cli.batch_progress import still_running_note
-from vllm_image_mcp.cli.command import run
-from vllm_image_mcp.options import with_settings
+from vllm_image_mcp.cli.command import with_state
 
 if TYPE_CHECKING:
-    from vllm_image_mcp.settings import Settings
     from vllm_image_mcp.state import State
-
-__all__ = ["cancel"]
 
 
 @click.command()
 @click.argument("batch_id", metavar="ID")
-@with_settings
-def cancel(settings: Settings, batch_id: str) -> None:
+@with_state
+async def cancel(state: State, batch_id: str) -> int:
     """Cancel a batch; finished images are kept.
 
     The batch may run in another process.
     """
-    run(settings, lambda state: _cancel(state, batch_id))
-
-
-async def _cancel(state: State, batch_id: str) -> int:
     state.check_folder()
     found = await state.studio.cancel_batch(batch_id)
     click.echo(

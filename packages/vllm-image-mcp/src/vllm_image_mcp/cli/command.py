@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Any
 
+from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.startup import report_errors
 from vllm_image_mcp.state import State
 
@@ -13,26 +15,32 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.settings import Settings
 
-__all__ = ["INTERRUPTED", "run"]
-
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as in shells: 128 plus the signal's number."""
 
 
-def run(settings: Settings, job: Callable[[State], Coroutine[None, None, int]]) -> None:
-    """Run a job and exit with its status; an expected error is printed on stderr, with status 1."""
+def with_state(command: Callable[..., Coroutine[None, None, int]]) -> Callable[..., None]:
+    """Add the shared options to a command, pass it the state they make, and exit with its status.
 
-    async def run_and_close() -> int:
-        state = State(settings, at_shell=True)
-        try:
-            return await job(state)
-        finally:
-            await state.aclose()
+    An expected error is printed on stderr, with status 1.
+    """
 
-    with report_errors():
-        try:
-            status = asyncio.run(run_and_close())
-        except KeyboardInterrupt:
-            status = INTERRUPTED
-    if status:
-        raise SystemExit(status)
+    @with_settings
+    @functools.wraps(command)
+    def run(settings: Settings, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as click passes them
+        async def run_and_close() -> int:
+            state = State(settings, at_shell=True)
+            try:
+                return await command(state, *args, **kwargs)
+            finally:
+                await state.aclose()
+
+        with report_errors():
+            try:
+                status = asyncio.run(run_and_close())
+            except KeyboardInterrupt:
+                status = INTERRUPTED
+        if status:
+            raise SystemExit(status)
+
+    return run

@@ -8,18 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from vllm_image_core.text import path_text
 
 from vllm_image_mcp.cli import shared_options
-from vllm_image_mcp.cli.command import run
-from vllm_image_mcp.options import with_settings
+from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.setting_values import clean_path
 
 if TYPE_CHECKING:
-    from vllm_image_mcp.settings import Settings
     from vllm_image_mcp.state import State
-
-__all__ = ["edit"]
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:", re.IGNORECASE)
 _LOCAL = re.compile(r"file://(localhost)?/", re.IGNORECASE)
@@ -70,24 +65,14 @@ _IMAGE = _ImagePath(path_type=Path)
 @shared_options.filename
 @shared_options.quality
 @shared_options.fresh
-@with_settings
-def edit(settings: Settings, prompt: str, *, fresh: bool, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name
+@with_state
+async def edit(state: State, prompt: str, *, fresh: bool, **parameters: Any) -> int:  # noqa: ANN401 - click's options, by name
     """Edit an image, or combine up to 4, as PROMPT says.
 
     The result has the size of the first image unless you set another.
     """
-    run(settings, lambda state: _edit(state, prompt, fresh=fresh, **parameters))
-
-
-async def _edit(state: State, prompt: str, *, fresh: bool, **parameters: Any) -> int:  # noqa: ANN401 - click's options, by name
     from vllm_image_core.requests.edit_request import EditRequest  # noqa: PLC0415 - slow to import
 
-    from vllm_image_mcp.cli.single_image import run_single_image, show_image  # noqa: PLC0415 - slow to import
+    from vllm_image_mcp.cli.single_image import run_single_image  # noqa: PLC0415 - slow to import
 
-    image = await run_single_image(state, EditRequest(prompt=prompt, **parameters), fresh=fresh)
-    if isinstance(image, int):
-        return image
-    show_image(image, notes=state.notes)
-    for layer in image.layers:
-        click.echo(path_text(layer))
-    return 1 if image.spilled else 0
+    return await run_single_image(state, EditRequest(prompt=prompt, **parameters), fresh=fresh)

@@ -8,14 +8,10 @@ import click
 from vllm_image_core.requests.image_request import ImageRequest
 
 from vllm_image_mcp.cli import shared_options
-from vllm_image_mcp.cli.command import run
-from vllm_image_mcp.options import with_settings
+from vllm_image_mcp.cli.command import with_state
 
 if TYPE_CHECKING:
-    from vllm_image_mcp.settings import Settings
     from vllm_image_mcp.state import State
-
-__all__ = ["generate"]
 
 
 @click.command()
@@ -31,20 +27,12 @@ __all__ = ["generate"]
 @shared_options.output_format
 @shared_options.quality
 @shared_options.fresh
-@with_settings
-def generate(settings: Settings, prompt: str, *, fresh: bool, **parameters: Any) -> None:  # noqa: ANN401 - click's options, by name
+@with_state
+async def generate(state: State, prompt: str, *, fresh: bool, **parameters: Any) -> int:  # noqa: ANN401 - click's options, by name
     """Generate one image.
 
     If you give a seed and the output folder already has this image, its path is printed instead.
     """
-    run(settings, lambda state: _generate(state, ImageRequest(prompt=prompt, **parameters), fresh=fresh))
+    from vllm_image_mcp.cli.single_image import run_single_image  # noqa: PLC0415 - slow to import
 
-
-async def _generate(state: State, request: ImageRequest, *, fresh: bool) -> int:
-    from vllm_image_mcp.cli.single_image import run_single_image, show_image  # noqa: PLC0415 - slow to import
-
-    image = await run_single_image(state, request, fresh=fresh)
-    if isinstance(image, int):
-        return image
-    show_image(image, notes=state.notes)
-    return 1 if image.spilled else 0
+    return await run_single_image(state, ImageRequest(prompt=prompt, **parameters), fresh=fresh)

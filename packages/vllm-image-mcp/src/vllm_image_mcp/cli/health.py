@@ -6,51 +6,34 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vllm_image_mcp.cli.command import run
+from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.error_messages import diagnosis, sentence
-from vllm_image_mcp.options import with_settings
 
 if TYPE_CHECKING:
-    from vllm_image_core.fleet.health import Health
     from vllm_image_core.fleet.server import ServerReport
 
-    from vllm_image_mcp.settings import Settings
     from vllm_image_mcp.state import State
-
-__all__ = ["health"]
 
 
 @click.command()
-@with_settings
-def health(settings: Settings) -> None:
+@with_state
+async def health(state: State) -> int:
     """Check whether the server can generate images.
 
     The exit status is 1 if it cannot.
     """
-    run(settings, _health)
-
-
-async def _health(state: State) -> int:
     report = await state.studio.health()
-    _show_health(report)
+    seconds = report.latency_seconds
+    click.echo(f"server   {report.server_url}")
+    click.echo(f"status   {report.status}")
+    click.echo(f"model    {report.model or 'none'}")
+    click.echo(f"answer   {'none' if seconds is None else f'in {seconds * 1000:.0f} ms'}")
+    click.echo(f"version  {report.version or 'unknown'}")
+    if why := diagnosis(report):
+        click.echo(why, err=True)
     if len(state.studio.servers) > 1:
         _show_servers(state.studio.servers)
     return 0 if report.status == "healthy" else 1
-
-
-def _show_health(report: Health) -> None:
-    seconds = report.latency_seconds
-    facts = {
-        "server": report.server_url,
-        "status": report.status,
-        "model": report.model or "none",
-        "answer": "none" if seconds is None else f"in {seconds * 1000:.0f} ms",
-        "version": report.version or "unknown",
-    }
-    for name, fact in facts.items():
-        click.echo(f"{name:<8} {fact}")
-    if why := diagnosis(report):
-        click.echo(why, err=True)
 
 
 def _show_servers(servers: tuple[ServerReport, ...]) -> None:

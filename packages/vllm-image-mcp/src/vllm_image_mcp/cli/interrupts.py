@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from vllm_image_mcp.shutdown import DRAIN_SECONDS
+from vllm_image_mcp.shutdown import DRAIN_SECONDS, handle_signals
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from vllm_image_core.batches.handle import ImageBatch
-
-__all__ = ["Interrupts", "interruptible"]
 
 
 class Interrupts:
@@ -51,16 +48,7 @@ class Interrupts:
 
 @contextmanager
 def interruptible(batch: ImageBatch) -> Generator[Interrupts]:
-    """Handle Ctrl-C and SIGTERM on the running event loop until the block ends."""
-    interrupts, loop = Interrupts(batch), asyncio.get_running_loop()
-    taken: list[int] = []
-    # Not possible on Windows or outside the main thread; there, Ctrl-C ends the process as usual.
-    with suppress(NotImplementedError, RuntimeError, ValueError):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, interrupts.receive, int(number))
-            taken.append(number)
-    try:
+    """Drain or close a batch on Ctrl-C and SIGTERM until the block ends."""
+    interrupts = Interrupts(batch)
+    with handle_signals(interrupts.receive):
         yield interrupts
-    finally:
-        for number in taken:
-            loop.remove_signal_handler(number)

@@ -3,8 +3,6 @@
 import json
 import unicodedata
 
-__all__ = ["json_line"]
-
 
 def json_line(value: object) -> str:
     """Return JSON on one line, with control, format and bidirectional characters escaped."""

@@ -20,8 +20,6 @@ from vllm_image_mcp.startup import check_profiles, start_logging
 if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
 
-__all__ = ["main"]
-
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="vllm-image-mcp")

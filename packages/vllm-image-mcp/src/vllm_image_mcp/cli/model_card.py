@@ -5,8 +5,6 @@ from textwrap import fill
 
 from vllm_image_core.models.profile import Profile
 
-__all__ = ["brief", "full"]
-
 _WIDTH = 100
 _NAME = 28
 

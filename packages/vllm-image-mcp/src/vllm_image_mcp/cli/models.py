@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.settings import Settings
 
-__all__ = ["models"]
-
 
 @click.command()
 @click.argument("name", required=False)

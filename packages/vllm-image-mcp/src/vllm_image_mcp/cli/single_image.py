@@ -22,21 +22,14 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.state import State
 
-__all__ = ["run_single_image", "show_image"]
-
 PROGRESS_SECONDS: Final = 5.0
 """Time between two lines of progress on stderr."""
 
 
-async def run_single_image(state: State, request: ImageRequest, *, fresh: bool) -> GeneratedImage | int:
-    """Generate an image and show progress on stderr; return the exit status if it was interrupted.
+async def run_single_image(state: State, request: ImageRequest, *, fresh: bool) -> int:
+    """Generate an image, show progress on stderr, print the result, and return the exit status.
 
     If the server or the output folder is unavailable, the error is raised at once and the image is cancelled.
-
-    Args:
-        state: The command's state.
-        request: The request for the image.
-        fresh: Generate again even if an image with this seed already exists.
 
     Raises:
         InvalidRequest: The model does not accept the request.
@@ -60,7 +53,8 @@ async def run_single_image(state: State, request: ImageRequest, *, fresh: bool) 
         await batch.wait()  # until its outcome is in the journal, too
     match outcome:
         case Done(value=image):
-            return image
+            _show_image(image, notes=(*state.notes, *image.notes))
+            return 1 if image.spilled else 0
         case Failed(error=error):
             raise error
         case _ if trouble := batch.trouble:
@@ -90,17 +84,15 @@ async def _first_of(batch: ImageBatch, paused: asyncio.Event) -> ImageOutcome | 
         await asyncio.wait({outcome, pause})
 
 
-def show_image(image: GeneratedImage, *, notes: tuple[str, ...]) -> None:
-    """Print the path of a saved image, its main settings, and the notes of the program and of the image."""
+def _show_image(image: GeneratedImage, *, notes: tuple[str, ...]) -> None:
+    """Print the path of a saved image, its main settings, the notes, and the paths of its layers."""
     click.echo(path_text(image.path))
-    facts = {
-        "size": image.request.size,
-        "seed": image.seed,
-        "model": image.model,
-        "steps": image.request.num_inference_steps,
-        "time": f"{image.seconds:.2f} s",
-    }
-    for name, fact in facts.items():
-        click.echo(f"  {name:<6} {fact}")
-    for note in (*notes, *image.notes):
+    click.echo(f"  size   {image.request.size}")
+    click.echo(f"  seed   {image.seed}")
+    click.echo(f"  model  {image.model}")
+    click.echo(f"  steps  {image.request.num_inference_steps}")
+    click.echo(f"  time   {image.seconds:.2f} s")
+    for note in notes:
         click.echo(f"  note   {note.replace('Use fresh', 'Use --fresh')}")
+    for layer in image.layers:
+        click.echo(path_text(layer))

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.results.tool_results import ImageResult
 
-__all__ = ["BatchMonitor", "MonitoredImage"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitoredImage:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.handle import ImageBatch
     from vllm_image_core.studio import Studio
 
-__all__ = ["BatchTracker", "ServerEnding"]
-
 _logger = logging.getLogger(__name__)
 
 _MOST_REMEMBERED: Final = 100

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.summary import FoundBatch
     from vllm_image_core.storage.record import Record
 
-__all__ = ["add_folder_outcomes"]
-
 
 def add_folder_outcomes(found: FoundBatch, records: Sequence[Record]) -> FoundBatch:
     """Add the images that are in the folder but not in the batch's journal; resuming finds them as well.

@@ -16,15 +16,6 @@ if TYPE_CHECKING:
     from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
     from vllm_image_mcp.state import State
 
-__all__ = [
-    "TICK_SECONDS",
-    "ProgressReporter",
-    "duration",
-    "fraction",
-    "other_process_message",
-    "starting_message",
-]
-
 TICK_SECONDS: Final = 2.5
 """Interval between progress messages while no image ends; the docs promise one every 3 s."""
 

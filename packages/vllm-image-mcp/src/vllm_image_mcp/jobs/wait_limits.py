@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from vllm_image_mcp.state import State
 
 
-__all__ = ["USUAL_SECONDS", "Arrival", "answer_deadline", "wait_seconds"]
-
-
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """When a message arrived.

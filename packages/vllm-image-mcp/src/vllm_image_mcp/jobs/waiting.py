@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
     from vllm_image_mcp.state import State
 
-__all__ = [
-    "GOING_ON",
-    "BatchStart",
-    "NotBegun",
-    "begin_and_wait",
-    "wait_for_batch",
-    "wait_for_other_process",
-]
-
 _POLL_SECONDS: Final = 1.0
 """Interval at which the batch of another process is read again."""
 

@@ -12,8 +12,6 @@ from vllm_image_mcp.resources import stored_images
 from vllm_image_mcp.results.links import picture_uri
 from vllm_image_mcp.results.parameters_used import parameters_of_record
 
-__all__ = ["batch_page"]
-
 
 def batch_page(found: FoundBatch, *, folder: Path) -> Mapping[str, object]:
     """A batch as a JSON object. It reads the metadata of image files, so call it in a thread.

@@ -20,8 +20,6 @@ from vllm_image_mcp.state import State
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-__all__ = ["Completions", "add_completions"]
-
 _MOST: Final = 100
 """The protocol's limit on values per completion."""
 _WAIT_SECONDS: Final = 2.0

@@ -12,8 +12,6 @@ from typing import Final
 from mcp.server.apps import APP_MIME_TYPE, Apps
 from mcp.server.mcpserver.resources import FunctionResource
 
-__all__ = ["GALLERY", "gallery", "page", "tool_meta"]
-
 GALLERY: Final = "ui://vllm-image/gallery.html"
 """The page's address."""
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vllm_image_core.models.profile import Profile
     from vllm_image_core.models.served import ServedModel
 
-__all__ = ["SETTINGS", "PromptServer", "Prompts", "add_prompts"]
-
 SETTINGS: Final = ("num_inference_steps", "guidance_scale", "quality", "aspect_ratio", "seed")
 """The settings that can be compared."""
 

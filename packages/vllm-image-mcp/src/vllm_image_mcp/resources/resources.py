@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from vllm_image_core.imaging.picture import Picture
     from vllm_image_core.storage.record import Record
 
-__all__ = ["LATEST", "ResourceServer", "add_resources"]
-
 _logger = logging.getLogger(__name__)
 
 LATEST: Final = "images://latest"

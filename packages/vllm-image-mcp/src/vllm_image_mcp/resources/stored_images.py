@@ -19,8 +19,6 @@ from vllm_image_core.storage.filename import PICTURE_EXTENSIONS
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.record import Record, read_record
 
-__all__ = ["MAX_SENT_BYTES", "SentFormat", "latest", "read", "records", "smaller"]
-
 SentFormat = Literal["png", "webp", "jpeg"]
 
 MAX_SENT_BYTES: Final = 7_000_000

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.state import State
 
-__all__ = ["Subscriptions"]
-
 _SAVED: Final = frozenset({"done", "reused"})
 
 

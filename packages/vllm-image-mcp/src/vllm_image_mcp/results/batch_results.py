@@ -39,16 +39,6 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
 
-__all__ = [
-    "batch_cancellation",
-    "batch_list",
-    "batch_result",
-    "lacks_files",
-    "links_of",
-    "recent_batches",
-    "sheet_entries",
-]
-
 _CUT: Final = "Long prompts are cut in this list; the image files have them in full."
 _REMOVED: Final = (
     "The image was generated, but its file has been removed from the folder. get_batch with resume=true "

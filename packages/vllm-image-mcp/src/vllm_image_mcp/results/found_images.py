@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from vllm_image_core.storage.index import Page
     from vllm_image_core.storage.record import Record
 
-__all__ = ["found_images", "links_of", "no_match_note", "sheet_entries"]
-
 _NOT_OF_EDITS: Final = frozenset({"width", "height", "output_format"})
 """Parameters that edit_image does not take."""
 

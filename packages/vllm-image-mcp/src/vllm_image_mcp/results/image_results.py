@@ -39,18 +39,6 @@ if TYPE_CHECKING:
     from vllm_image_core.requests.receipt import Line
     from vllm_image_core.requests.resolver import ResolvedRequest
 
-__all__ = [
-    "describe",
-    "generation_estimate",
-    "gpu_status",
-    "image_result",
-    "model_info",
-    "presets",
-    "server_health",
-    "unfinished_image",
-]
-
-
 _CUT = f"The prompt is cut to {LONGEST_PROMPT} characters in this result; it was sent in full."
 
 

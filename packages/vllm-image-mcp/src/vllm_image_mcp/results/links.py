@@ -7,8 +7,6 @@ from urllib.parse import quote
 from mcp.types import ResourceLink
 from vllm_image_core.text import path_text
 
-__all__ = ["mime_type_of", "picture_link", "picture_uri"]
-
 _MIME_TYPES: Final = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 

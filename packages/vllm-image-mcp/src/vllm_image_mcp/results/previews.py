@@ -15,8 +15,6 @@ from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.preview import Axis, contact_sheet, preview, xy_grid
 from vllm_image_core.text import one_line
 
-__all__ = ["Drawing", "PreviewSize", "SheetEntry", "draw_preview", "one_picture", "sheet"]
-
 _logger = logging.getLogger(__name__)
 
 PreviewSize = Literal["small", "large"]

@@ -11,8 +11,6 @@ from pydantic_core import to_json
 from vllm_image_mcp.results.previews import Drawing, draw_preview
 from vllm_image_mcp.settings import Settings
 
-__all__ = ["MOST_BYTES", "reply", "with_notes"]
-
 MOST_BYTES: Final = 700_000
 """Maximum size of one result. Claude Desktop refuses 1 MiB, including the JSON-RPC frame."""
 

@@ -5,31 +5,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-__all__ = [
-    "BatchCancellation",
-    "BatchEntry",
-    "BatchImage",
-    "BatchList",
-    "BatchReport",
-    "BatchResult",
-    "BatchStatus",
-    "Change",
-    "EditAbilities",
-    "EditResult",
-    "FoundImage",
-    "FoundImages",
-    "GenerationEstimate",
-    "GpuStatus",
-    "ImageResult",
-    "ModelInfo",
-    "ParametersUsed",
-    "Presets",
-    "RecommendedParameters",
-    "ServerHealth",
-    "Tasks",
-]
-
-
 BatchStatus = Literal[
     "success", "partial", "failed", "cancelled", "running", "paused", "interrupted", "stopped"
 ]

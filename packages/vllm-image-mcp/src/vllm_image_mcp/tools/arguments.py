@@ -11,8 +11,6 @@ from vllm_image_mcp.tools.argument_names import note_on_ignored, sort_names
 from vllm_image_mcp.tools.argument_values import RANDOM_SEED, convert_arguments, draw_random_seeds
 from vllm_image_mcp.tools.schemas import short_input
 
-__all__ = ["FittedArguments", "Signature", "fit"]
-
 _MOST_SLIPS: Final = 4
 """Maximum wrong names that one error lists."""
 

@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
 
-__all__ = ["NotAgreed", "batch_generate", "cancel_batch", "generate_many", "get_batch", "list_batches"]
-
 MOST_LISTED: Final = 20
 """Images of a batch in one result, and finished batches in one list; batches started here are no larger."""
 

@@ -8,8 +8,6 @@ from vllm_image_core.text import brief
 
 from vllm_image_mcp.tools.parameters import USUALLY_FOUND
 
-__all__ = ["MOST_PROMPTS", "check_limit", "check_switch", "prompts_with_seeds"]
-
 MOST_PROMPTS = 20
 """Maximum prompts in one call of batch_generate."""
 

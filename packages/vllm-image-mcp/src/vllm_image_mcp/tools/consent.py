@@ -10,8 +10,6 @@ from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.state import State
 
-__all__ = ["Consent", "consent"]
-
 _STEPS: Final = (1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1_200, 1_800, 2_700, 3_600)
 """Rounded times in seconds: the question has to read the same when it is asked again."""
 

@@ -5,9 +5,6 @@ from datetime import date, datetime, time, timedelta
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.text import brief
 
-__all__ = ["end_of", "start_of"]
-
-
 _LAST = date(9999, 12, 30)
 """The end of any later day is not a valid date."""
 

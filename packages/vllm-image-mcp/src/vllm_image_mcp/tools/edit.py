@@ -21,8 +21,6 @@ from vllm_image_mcp.tools.parameters import (
     Seed,
 )
 
-__all__ = ["MOST_IMAGES", "edit_image"]
-
 MOST_IMAGES: Final = 4
 """The core's own limit, repeated here so that the server can start without reading input images."""
 

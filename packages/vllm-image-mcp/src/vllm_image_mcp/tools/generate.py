@@ -30,8 +30,6 @@ from vllm_image_mcp.tools.parameters import (
     Width,
 )
 
-__all__ = ["generate_image", "generate_one"]
-
 
 async def generate_image(
     ctx: Context[State],

@@ -23,8 +23,6 @@ from vllm_image_mcp.tools.parameters import (
     Until,
 )
 
-__all__ = ["find_images"]
-
 
 async def find_images(
     ctx: Context[State],

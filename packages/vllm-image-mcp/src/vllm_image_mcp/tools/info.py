@@ -18,8 +18,6 @@ from vllm_image_mcp.tools.parameters import Height, NumImages, NumInferenceSteps
 if TYPE_CHECKING:
     from vllm_image_core.studio import Studio
 
-__all__ = ["estimate_generation", "get_model_info", "gpu_status", "list_presets", "server_health"]
-
 
 async def get_model_info(ctx: Context[State]) -> ModelInfo:
     """Get information about the currently loaded model and its recommended parameters."""

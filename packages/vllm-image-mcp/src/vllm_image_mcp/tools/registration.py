@@ -14,8 +14,6 @@ from vllm_image_mcp.tools.info import (
     server_health,
 )
 
-__all__ = ["TITLES", "TOOLS"]
-
 
 def _annotations(
     *, reads: bool = False, destroys: bool | None = None, repeats: bool | None = None

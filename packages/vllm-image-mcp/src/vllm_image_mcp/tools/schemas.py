@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-__all__ = ["short_input", "short_output"]
-
 Schema = dict[str, Any]
 
 _NULL: Final[Schema] = {"type": "null"}

@@ -17,8 +17,6 @@ from mcp.types import (
 )
 from pydantic import ValidationError
 
-__all__ = ["Unreadable", "read_message"]
-
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
 _NUMBER: Final = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _CAUSES: Final = {

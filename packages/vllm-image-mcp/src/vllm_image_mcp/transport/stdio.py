@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-__all__ = ["Pipes", "StdioHost", "host_on_stdio"]
-
 _logger = logging.getLogger(__name__)
 
 _CHUNK: Final = 65_536

@@ -14,9 +14,7 @@ _NUMBERED: Final = re.compile(r"([0-9]{1,9})\.[a-z]+")
 def unpack_images(content: bytes, *, most_bytes: int) -> tuple[bytes, ...]:
     """Return the images in the order of their numbers; for a bare image, only that one.
 
-    Args:
-        content: The complete body.
-        most_bytes: Limit for the unpacked size of all images together.
+    `most_bytes` limits the unpacked size of all images together.
 
     Raises:
         ValueError: The zip cannot be read, or exceeds the limit.

@@ -164,6 +164,7 @@ class Inspection:
     """Inspects an image as its bytes arrive, piece by piece.
 
     A PNG is checked chunk by chunk, including its checksums. A JPEG or a WebP must have a size and an end.
+    What cannot be an image, or is cut off, damaged or too large, is a `DamagedPicture`.
 
     Args:
         most_pixels: An image that claims to be larger is refused before anyone decodes it.
@@ -177,11 +178,7 @@ class Inspection:
         self._png: PngWalk | None = None
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Take the next bytes.
-
-        Raises:
-            DamagedPicture: They cannot belong to an image.
-        """
+        """Take the next bytes."""
         self._length += len(data)
         if self._png is not None:
             self._png.feed(data)
@@ -193,11 +190,7 @@ class Inspection:
             self._png.feed(data if self._length == len(data) else bytes(self._start))
 
     def finish(self) -> InspectedImage:
-        """Return the result, after the last bytes.
-
-        Raises:
-            DamagedPicture: The image is cut off, damaged or too large, or is not an image.
-        """
+        """Return the result, after the last bytes."""
         if self._png is not None:
             header = self._png.finish()
             flatness = self._png.flatness
@@ -226,11 +219,7 @@ class Inspection:
 
 
 def inspect(data: bytes, *, most_pixels: int = MOST_PIXELS) -> InspectedImage:
-    """Inspect a complete image at once.
-
-    Raises:
-        DamagedPicture: It is cut off, damaged or too large, or is not an image.
-    """
+    """Inspect a complete image at once; raises what `Inspection` raises."""
     inspection = Inspection(most_pixels=most_pixels)
     inspection.feed(data)
     return inspection.finish()

@@ -86,7 +86,8 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 class PngWalk:
     """The walk over a PNG's chunks: each with its checksum, in order, up to IEND and nothing after it.
 
-    Feed it the file in pieces of any length, then ask it to `finish`.
+    Feed it the file in pieces of any length, then ask it to `finish`. Bytes that cannot belong to a PNG, or
+    end too early, are a `DamagedPicture`.
 
     Attributes:
         header: The contents of IHDR; None until it has arrived.
@@ -108,22 +109,14 @@ class PngWalk:
         self._sum = bytearray()
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Take the next bytes of the file.
-
-        Raises:
-            DamagedPicture: They cannot belong to a PNG.
-        """
+        """Take the next bytes of the file."""
         view = memoryview(data)
         self._seen += len(view)
         while view:
             view = self._content(view) if self._step == "content" else self._gather(view)
 
     def finish(self) -> PngHeader:
-        """Return the header of a complete file.
-
-        Raises:
-            DamagedPicture: The end is missing, or there is too little data before it.
-        """
+        """Return the header of a complete file."""
         if self._step != "after" or self.header is None:
             raise DamagedPicture(f"the PNG is cut off after {self._seen} bytes: its end is missing")
         if b"IDAT" not in self._kinds:

@@ -16,14 +16,8 @@ _NOT_HERE: Final = frozenset((errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.E
 def rename_if_free(source: str | Path, target: str | Path, *, folder: int | None = None) -> bool:
     """Rename a file unless the new name is taken; False if this system cannot do that in one step.
 
-    Args:
-        source: The file.
-        target: Its new name.
-        folder: Descriptor of the open folder that both names are relative to; None for the working directory.
-
-    Raises:
-        FileExistsError: The name is taken.
-        OSError: The file cannot be renamed.
+    Names are relative to an open folder, given by its descriptor, or to the working directory. A name that is
+    taken is a FileExistsError.
     """
     name, here, flag = _CALLS.get(sys.platform, ("", 0, 0))
     if not name:

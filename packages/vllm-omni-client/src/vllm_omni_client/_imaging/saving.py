@@ -23,10 +23,6 @@ class NewFile:
     Leaving the block without `commit` deletes it. The data is not synced to disk; protecting it against power
     cuts is up to the caller.
 
-    Args:
-        path: The final path.
-        overwrite: Whether to replace an existing file.
-
     Raises:
         InvalidParameter: A file exists at that path, or cannot be created there.
     """
@@ -69,11 +65,7 @@ class NewFile:
             view = view[self._file.write(view) or 0 :]
 
     def commit(self) -> Path:
-        """Move the file to its final path and return that path.
-
-        Raises:
-            FileExistsError: Someone else has created a file there in the meantime.
-        """
+        """Move the file to its final path and return that path; someone may have created a file there."""
         self._file.close()
         if self._overwrite:
             self._temporary.replace(self.path)
@@ -89,11 +81,7 @@ def _temporary_name(path: Path) -> Path:
 
 
 def _is_there(path: Path) -> bool:
-    """Say whether a path exists, even as a dangling link.
-
-    Raises:
-        OSError: A file can never be there: the name is too long, or is a folder.
-    """
+    """Say whether a path exists, even as a dangling link; raise OSError if no file can be there."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -116,12 +104,7 @@ def _put_if_free(temporary: Path, path: Path) -> None:
 
 
 def write_file(data: bytes, path: Path, *, overwrite: bool) -> Path:
-    """Write a complete file or none; return its absolute path.
-
-    Raises:
-        FileExistsError: The file exists, and `overwrite` is False.
-        OSError: The file cannot be written.
-    """
+    """Write a complete file or none; return its absolute path."""
     if not overwrite and os.path.lexists(path):
         raise FileExistsError(f"{path} already exists; overwrite=True replaces it")
     try:

@@ -117,11 +117,7 @@ def adapt_edit(
     strict: bool,
     requested: ImageEditRequest | None = None,
 ) -> tuple[AdaptedRequest[ImageEditRequest], tuple[Upload, ...]]:
-    """Return an edit request and its images as this server supports them.
-
-    Raises:
-        UnsupportedParameter: In strict mode: this server would silently ignore a field or an image.
-    """
+    """Return an edit request and its images as this server supports them; see `adapt_generation`."""
     unknown = _unknown(request, "edits", server)
     fields = _ignored_fields(request, unknown)
     images = tuple(dict.fromkeys(one.field for one in uploads if not server.takes("edits", one.field)))

@@ -16,15 +16,7 @@ _logger = logging.getLogger(__name__)
 class Attempts:
     """The attempt record of one call; it lives as long as the call.
 
-    Args:
-        method: The HTTP method.
-        url: The address of the request.
-        policy: The limits.
-        budget: The retries that the client may still make.
-        clock: Monotonic clock, in seconds.
-        jitter: Returns a random number in [0, 1).
-        server: The server's base URL, without credentials.
-        image: The image's budget; None creates one for this call.
+    Without an image's budget, the call gets its own. The clock is monotonic, in seconds; jitter is in [0, 1).
 
     Attributes:
         policy: The limits.

@@ -69,11 +69,7 @@ class ConnectionSettings:
         clock: Callable[[], float],
         jitter: Callable[[], float],
     ) -> Self:
-        """Check a client's arguments and return them as settings.
-
-        Raises:
-            InvalidParameter: One of them cannot be used.
-        """
+        """Check a client's arguments and return them as settings."""
         return cls(
             base_url=base_url_of(base_url),
             key=_check_key(as_secret(api_key)),
@@ -112,12 +108,7 @@ class ConnectionSettings:
         return headers
 
     def attempts(self, call: Call[T], image: GenerationBudget | None = None) -> Attempts:
-        """Return an empty attempt record for a call that begins now.
-
-        Args:
-            call: The call.
-            image: The image's budget, if another layer created one.
-        """
+        """Return an empty attempt record for a call that begins now."""
         policy = Policy(
             max_retries=self.max_retries if call.retried else 0,
             timeout_seconds=min(self.timeout_seconds, call.at_most_seconds),

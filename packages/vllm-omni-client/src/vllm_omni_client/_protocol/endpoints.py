@@ -168,9 +168,8 @@ def models() -> Call[ModelList]:
 def health(*, closes_connection: bool = False) -> Call[bool]:
     """`GET /health`, without retries: 200 is True, 503 is False.
 
-    Args:
-        closes_connection: Whether to close the connection afterwards, so that the next request does not reuse
-            an idle connection that a server in trouble may be closing.
+    A server in trouble may be closing idle connections; with `closes_connection`, the next request reuses
+    none.
     """
     return Call(
         method="GET",
@@ -264,11 +263,7 @@ def _file_decoder(request: ImageGenerationRequest) -> Callable[[bytes], ImageGen
 def _drop_damaged(
     reply: ImageGenerationReply, request: ImageGenerationRequest | ImageEditRequest
 ) -> ImageGenerationReply:
-    """Return the reply without its damaged images: the complete ones were paid for.
-
-    Raises:
-        DamagedPicture: Every image is damaged.
-    """
+    """Return the reply without its damaged images: the complete ones were paid for."""
     damage: dict[int, DamagedPicture] = {}
     for number, image in enumerate(reply.data):
         try:
@@ -283,11 +278,7 @@ def _drop_damaged(
 def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes) -> T:
     """Return the value of a reply, or raise its error.
 
-    Args:
-        call: The call that was sent.
-        status: The HTTP status.
-        headers: The reply's headers, with lower-case names.
-        content: The complete body, as received.
+    The headers' names are in lower case; the body is complete, as received.
 
     Raises:
         ServerRefused: An error status, or a redirect.

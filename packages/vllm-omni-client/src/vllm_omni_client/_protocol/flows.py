@@ -53,12 +53,7 @@ Flow = Generator[Step, RawReply, T]
 
 
 class Flows:
-    """The flows of one client's calls.
-
-    Args:
-        connection: The server's address and the limits.
-        server: What is known about the server.
-    """
+    """The flows of one client's calls."""
 
     def __init__(self, connection: ConnectionSettings, server: KnownServer) -> None:
         self._connection = connection

@@ -16,11 +16,7 @@ class KnownServer:
     """The cached capabilities of one server.
 
     They are valid for 300 seconds; after that, an unchanged version renews them. A failure to learn them is
-    cached for 10 seconds.
-
-    Args:
-        clock: Monotonic clock, in seconds.
-        fixed: Capabilities given by the caller; they never expire.
+    cached for 10 seconds. `fixed` ones, given by the caller, never expire.
     """
 
     def __init__(self, clock: Callable[[], float], fixed: Capabilities | None = None) -> None:

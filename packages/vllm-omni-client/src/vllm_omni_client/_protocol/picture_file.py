@@ -51,12 +51,7 @@ class _Envelope(BaseModel):
 
 
 class PictureFile:
-    """A file for the image of one reply; each attempt starts it over.
-
-    Args:
-        file: The file to write.
-        most_pixels: Images that claim to be larger are refused.
-    """
+    """A file for the image of one reply; each attempt starts it over."""
 
     def __init__(self, file: NewFile, *, most_pixels: int) -> None:
         self._file = file
@@ -70,12 +65,7 @@ class PictureFile:
         self._stream = PictureStream(self._take)
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next part of the body.
-
-        Raises:
-            ValueError: The body breaks the contract.
-            OSError: The image cannot be written.
-        """
+        """Take the next part of the body; raises what `PictureStream.feed` raises."""
         self._stream.feed(chunk)
 
     def finish(self) -> bytes:
@@ -83,14 +73,7 @@ class PictureFile:
         return self._stream.finish()
 
     def receive_rest(self, envelope: bytes) -> ReceivedFile:
-        """Return the received image and its metrics.
-
-        Args:
-            envelope: The JSON around the image.
-
-        Raises:
-            ValueError: The image is incomplete.
-        """
+        """Return the received image, and the metrics from the JSON around it."""
         metrics = None if self._stream.is_raw else _metrics(envelope)
         return ReceivedFile(picture=self._inspection.finish(), metrics=metrics, surplus=self._stream.surplus)
 

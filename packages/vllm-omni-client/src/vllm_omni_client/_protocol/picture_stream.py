@@ -30,8 +30,7 @@ _State = Literal["start", "rest", "head", "picture", "surplus", "raw"]
 class PictureStream:
     """A body that is being received.
 
-    Args:
-        write: Receives the image's own bytes, piece by piece.
+    It passes the image's own bytes to `write`, piece by piece.
 
     Attributes:
         surplus: How many images followed the first one; they are discarded.
@@ -72,11 +71,7 @@ class PictureStream:
         self._chunk = b""  # release it before the next one arrives
 
     def finish(self) -> bytes:
-        """Return the JSON around the image, with the image left empty; nothing for a bare image.
-
-        Raises:
-            ValueError: The body ended inside the image.
-        """
+        """Return the JSON around the image, with the image left empty; nothing for a bare image."""
         if self._state in {"head", "picture", "surplus"}:
             raise ValueError("the reply ends inside the image")
         self._write = _nowhere  # the writer refers to this stream: breaking the cycle frees both at once

@@ -14,12 +14,9 @@ _PORTS: Final = {"http": 80, "https": 443}
 def proxy_for(base_url: str, proxies: Mapping[str, str]) -> str | None:
     """Return the proxy for a server, or None to connect directly.
 
-    Loopback, private addresses and internal names never use a proxy.
-
-    Args:
-        base_url: The server's address, already checked.
-        proxies: The result of ``urllib.request.getproxies``: a proxy per scheme, "all" for every scheme, and
-            the hosts of NO_PROXY under "no".
+    Loopback, private addresses and internal names never use a proxy. `proxies` is what
+    ``urllib.request.getproxies`` returns: a proxy per scheme, "all" for every scheme, and the hosts of
+    NO_PROXY under "no".
     """
     server = urlsplit(base_url)
     proxy = proxies.get(server.scheme) or proxies.get("all")

@@ -24,11 +24,7 @@ def with_receipt(
 def commit_file(
     adapted: AdaptedRequest[Request], file: PictureFile, received: ReceivedFile, attempts: Attempts
 ) -> SavedImage:
-    """Move the file to its final name and return it with a receipt.
-
-    Raises:
-        OSError: The file cannot be moved there.
-    """
+    """Move the file to its final name and return it with a receipt."""
     image = received.picture
     warnings = list(difference(adapted.requested, image))
     if received.surplus:

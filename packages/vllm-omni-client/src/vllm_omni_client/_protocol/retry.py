@@ -113,14 +113,8 @@ def depends_on_health(error: OmniError, policy: Policy, *, tokens: float = CAPAC
 def decide(error: OmniError, *, policy: Policy, history: History, jitter: float) -> Wait | Stop:
     """Decide whether another attempt follows, and after what wait.
 
-    Args:
-        error: How the last attempt failed.
-        policy: The limits.
-        history: What was tried.
-        jitter: A random number in [0, 1): full jitter, so that clients do not retry in step.
-
-    Returns:
-        A wait that ends before the total deadline and fits the retry budget, or Stop.
+    A wait ends before the total deadline and fits the retry budget. Jitter is a random number in [0, 1): full
+    jitter, so that clients do not retry in step.
     """
     if is_stale(error, generations_left=history.generations_left, stale_resends=history.stale_resends):
         return Wait(0.0, stale=True) if history.elapsed_seconds < policy.timeout_seconds else Stop()

@@ -22,11 +22,8 @@ def retry_after_seconds(
 
     Supported are `retry-after-ms`, and `retry-after` in seconds or as a date. A date is compared with the
     reply's own `date`, so that a wrong local clock does no harm, or with `now` if the reply has none. If a
-    header arrives twice, for example also from a proxy, the longer wait counts.
-
-    Args:
-        headers: The reply's headers, with lower-case names.
-        now: Returns the current time.
+    header arrives twice, for example also from a proxy, the longer wait counts. The headers' names are in
+    lower case.
     """
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:

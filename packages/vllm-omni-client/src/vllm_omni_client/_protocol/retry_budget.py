@@ -23,8 +23,7 @@ _SUCCESS: Final = 1.0
 class RetryBudget:
     """The tokens of one client; safe to share between threads.
 
-    Args:
-        max_retries: How many retries one call may make; the first call must be able to use them all.
+    The first call must be able to use all of its `max_retries`.
     """
 
     def __init__(self, max_retries: int = 0) -> None:

@@ -11,10 +11,6 @@ class Deadline:
 
     Read timeouts alone are not enough: a server that trickles bytes would keep a blocking read alive
     forever.
-
-    Args:
-        trace: The connection to cut.
-        seconds: The time left.
     """
 
     def __init__(self, trace: ConnectionTrace, seconds: float) -> None:

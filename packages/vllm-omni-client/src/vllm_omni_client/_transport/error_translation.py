@@ -12,12 +12,7 @@ from vllm_omni_client.errors import ConnectionLost, OmniError, RequestTimeout, S
 
 @contextmanager
 def translate_errors(base_url: str, trace: ConnectionTrace) -> Generator[None]:
-    """Raise this package's error in place of an httpx error.
-
-    Args:
-        base_url: The server's address, for the message.
-        trace: What the connection did.
-    """
+    """Raise this package's error in place of an httpx error."""
     try:
         yield
     except httpx.HTTPError as error:

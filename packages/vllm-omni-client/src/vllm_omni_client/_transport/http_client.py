@@ -20,15 +20,7 @@ _IDLE_SECONDS: Final = 3.0
 def open_async_http(
     connection: ConnectionSettings, transport: httpx.AsyncBaseTransport | None
 ) -> httpx.AsyncClient:
-    """Return an asyncio HTTP client.
-
-    Args:
-        connection: The server's address and the limits.
-        transport: The transport to use; None for the network.
-
-    Raises:
-        InvalidParameter: The environment's proxy or certificate settings cannot be used.
-    """
+    """Return an asyncio HTTP client, with the network's transport if none is given."""
     # The pool itself has no limit, so that no request ever waits in it: image requests wait for a slot.
     limits = httpx.Limits(
         max_connections=None,

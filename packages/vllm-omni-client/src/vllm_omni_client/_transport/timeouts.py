@@ -15,11 +15,8 @@ _AFTER_DEADLINE_SECONDS: Final = 0.5
 def attempt_timeouts(connection: ConnectionSettings, seconds: float = math.inf) -> httpx.Timeout:
     """Return the timeouts of one attempt's steps.
 
-    The total deadline is enforced separately, and fires before the read timeout.
-
-    Args:
-        connection: The client's own limits.
-        seconds: The time left until the deadline.
+    The total deadline is enforced separately, and fires before the read timeout. `seconds` are left until
+    then.
     """
     seconds = max(seconds, _SHORTEST_SECONDS)
     read = min(connection.read_seconds, seconds + _AFTER_DEADLINE_SECONDS)

@@ -1,0 +1,105 @@
+"""The servers of a fleet, and what each of them can serve."""
+
+import pytest
+from virtual_fleet import at, batch, fleet_of, jobs, servers
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.fleet.fleet import Fleet
+from vllm_image_core.testing.virtual_server import VirtualServer
+from vllm_image_core.testing.virtual_time import run
+from vllm_omni_client.errors import BadRequest
+
+
+def test_s05_a_request_goes_to_the_servers_that_have_its_model() -> None:
+    members = servers(1, 1, 1)
+    members[1].model = "another"
+
+    done = batch(members, jobs(30, model="model"))
+
+    assert (len(done.replies), done.errors) == (30, {})
+    assert [server.made > 0 for server in members] == [True, False, True]
+
+
+def test_s05_a_model_that_no_server_has_is_refused_with_what_they_serve() -> None:
+    members = servers(1, 1)
+    members[1].model = "another"
+
+    async def main() -> None:
+        await fleet_of(members).generate_image(jobs(1, model="third")[0])
+
+    with pytest.raises(BadRequest, match=r"third.*http://a: model, http://b: another") as caught:
+        run(main())
+    assert caught.value.next_step
+    assert [server.sent for server in members] == [0, 0]
+
+
+@pytest.mark.parametrize("slow_to_answer", [0, 1, 2])
+def test_s05_it_is_told_when_a_server_has_another_model_or_another_version(
+    caplog: pytest.LogCaptureFixture, slow_to_answer: int
+) -> None:
+    members = servers(1, 1, 1)
+    members[slow_to_answer].round_trip = 0.5
+    members[1].model = "another"
+    members[2].version = "0.26.0"
+
+    async def main() -> Fleet:
+        fleet = fleet_of(members)
+        await fleet.get_models()
+        return fleet
+
+    fleet = run(main())
+
+    assert [member.note.partition(" ")[0] for member in fleet.members] == ["", "http://b", "http://c"]
+    assert "serves another" in fleet.members[1].note
+    assert "version 0.26.0" in fleet.members[2].note
+    assert {record.message for record in caplog.records} == {each.note for each in fleet.members[1:]}
+
+
+def test_s06_a_server_that_was_replaced_by_one_with_another_model_gets_no_more_work() -> None:
+    members = servers(1, 1)
+
+    def replace(_: Fleet) -> None:
+        at(5.0, lambda: setattr(members[0], "model", "another"))
+
+    done = batch(members, jobs(50, model="model"), replace)
+
+    assert (len(done.replies), done.errors) == (50, {})
+    assert members[0].made < 15
+
+
+def test_s06_a_server_that_has_the_right_model_again_gets_work_again() -> None:
+    members = servers(1, 1)
+    made: list[int] = []
+
+    def replace(_: Fleet) -> None:
+        at(5.0, lambda: setattr(members[0], "model", "another"))
+        at(20.0, lambda: setattr(members[0], "model", "model"))
+        at(20.0, lambda: made.append(members[0].made))
+
+    done = batch(members, jobs(100, model="model"), replace)
+
+    assert (len(done.replies), done.errors) == (100, {})
+    assert members[0].made > made[0] + 10
+
+
+@pytest.mark.parametrize("names", [[], ["http://a", "http://a"]])
+def test_a_fleet_needs_servers_and_each_of_them_once(names: list[str]) -> None:
+    with pytest.raises(InvalidRequest):
+        Fleet([VirtualServer(name) for name in names])
+
+
+def test_the_last_server_cannot_leave() -> None:
+    with pytest.raises(InvalidRequest, match="last server"):
+        run(Fleet([VirtualServer()]).leave("http://a"))
+
+
+def test_a_server_of_another_model_does_no_work_that_a_time_could_rest_on() -> None:
+    members = servers(1, 1)
+    members[1].model = "another"
+
+    async def main() -> list[str]:
+        fleet = fleet_of(members)
+        assert len(fleet.at_work) == 2  # none has said what it serves yet
+        await fleet.generate_image(jobs(1)[0])
+        return [report.url for report in fleet.at_work]
+
+    assert run(main()) == ["http://a"]

@@ -1,0 +1,73 @@
+"""Grids of images under their labels."""
+
+import io
+import os
+
+import pytest
+from PIL import Image
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.imaging.preview import Axis, xy_grid
+
+COLOURS = ("red", "lime", "blue", "yellow", "cyan", "magenta", "black")
+RGB = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255), (255, 0, 255), (0, 0, 0)]
+
+
+def encoded(image: Image.Image) -> Picture:
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    return Picture.check(file.getvalue())
+
+
+def noise(width: int, height: int) -> Picture:
+    return encoded(Image.frombytes("RGB", (width, height), os.urandom(3 * width * height)))
+
+
+def plain(colour: str, width: int = 300, height: int = 300) -> Picture:
+    return encoded(Image.new("RGB", (width, height), colour))
+
+
+def near(image: Image.Image, place: tuple[int, int], wanted: tuple[int, int, int]) -> bool:
+    return all(abs(one - other) <= 40 for one, other in zip(colour_at(image, *place), wanted, strict=True))
+
+
+def colour_at(image: Image.Image, x: int, y: int) -> bytes:
+    return image.crop((x, y, x + 1, y + 1)).tobytes()
+
+
+def test_a_grid_shows_its_pictures_row_by_row_under_their_labels() -> None:
+    pictures = [plain(colour) for colour in COLOURS[:6]]
+    grid = xy_grid(pictures, x=Axis("seed", [1, 2, 3]), y=Axis("steps", ["4", "28"]))
+    image = grid.pil().convert("RGB")
+    right, bottom = image.width - 20, image.height - 20
+    step = 300 + max(4, 1536 // 160)
+    for number, wanted in enumerate(RGB[:6]):
+        row, column = divmod(number, 3)
+        assert near(image, (right - (2 - column) * step, bottom - (1 - row) * step), wanted)
+
+
+@pytest.mark.parametrize(
+    "label", ["7", "a lighthouse over a stormy sea, in oil, " * 5, "雪の中の狐", "", "x" * 400]
+)
+def test_a_label_of_any_length_and_script_keeps_the_grid_within_its_limits(label: str) -> None:
+    axis = Axis(name=label, values=[label, "other"])
+    grid = xy_grid([noise(256, 256)] * 4, x=axis, y=axis, longest_side=640, max_bytes=60_000)
+    assert Picture.check(grid.bytes) == grid
+    assert len(grid.bytes) <= 60_000
+    assert max(grid.width, grid.height) <= 640
+    assert min(grid.width, grid.height) > 300
+
+
+def test_a_grid_may_have_empty_places() -> None:
+    axis = Axis(name="seed", values=["1", "2"])
+    assert xy_grid([plain("red"), None], x=axis, y=Axis(name="", values=["a"])).width > 300
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "rows"), [(3, 2, 2), (5, 2, 2), (0, 0, 1), (0, 1, 0), (289, 17, 17)]
+)
+def test_a_grid_has_one_picture_for_each_pair(count: int, columns: int, rows: int) -> None:
+    with pytest.raises(InvalidRequest):
+        xy_grid(
+            [None] * count, x=Axis(name="x", values=["v"] * columns), y=Axis(name="y", values=["v"] * rows)
+        )
