@@ -195,4 +195,5 @@ def bench(session: nox.Session) -> None:
         session.error(f"Name a benchmark: {', '.join(names)}")
     sync(session, "bench")
     name, *rest = session.posargs
-    session.run("python", f"benchmarks/{name}.py", *rest)
+    doubles = str(ROOT / "packages/vllm-image-core/tests/doubles")
+    session.run("python", f"benchmarks/{name}.py", *rest, env={"PYTHONPATH": doubles})

@@ -22,14 +22,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from vllm_image_core.batches.worker_pool import Done, running
+from fault_schedule import ScheduleResult, play
+from virtual_batch import VirtualBatch
+from vllm_image_core.batches.worker_pool import Done, run_items
 from vllm_image_core.fleet.backend import ServerRequest
 from vllm_image_core.fleet.circuit_breaker import PROBE_SECONDS
 from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
-from vllm_image_core.testing.fault_schedule import Played, play
-from vllm_image_core.testing.virtual_batch import VirtualBatch
 from vllm_image_core.testing.virtual_server import VirtualServer
 from vllm_image_core.testing.virtual_time import run
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
@@ -353,7 +353,7 @@ async def _no_ops(servers: Sequence[VirtualServer], count: int) -> float:
 
     began = time.process_time()
     ended = 0
-    async with running(one, _requests(count), at_once=16, expected=()) as batch:
+    async with run_items(one, _requests(count), at_once=16, expected=()) as batch:
         async for outcome in batch:
             ended += isinstance(outcome, Done)
     spent = time.process_time() - began
@@ -389,7 +389,7 @@ def schedule_figures(count: int) -> list[Figure]:
     """Play seeded schedules of faults."""
     kinds: Counter[str] = Counter()
     errors: Counter[str] = Counter()
-    wrong: list[Played] = []
+    wrong: list[ScheduleResult] = []
     done = 0
     for seed in range(count):
         played = play(seed)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+from vllm_image_core.models.registry import Registry
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
 from vllm_omni_client import AsyncOmniClient
@@ -101,3 +102,19 @@ async def test_a_server_that_has_become_faster_is_noticed_by_the_next_process(
         await made(studio, (128, 192, 256, 320, 384), at_once=1)
         assert await off(studio, 256, 6, speed=1.2) < 0.08
         assert "since this server changed its speed" in (await studio.estimate()).basis
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("FLUX.2-klein-4B", "FLUX.2-klein-9B", "FLUX.2-klein-base-4B", "FLUX.2-klein-base-9B"),
+        *("Qwen-Image", "Qwen-Image-2512", "Qwen-Image-Edit", "Qwen-Image-Edit-2509", "Qwen-Image-Edit-2511"),
+        *("Z-Image", "Z-Image-Turbo"),
+    ],
+)
+def test_a_simulated_model_needs_the_memory_that_its_profile_names(name: str) -> None:
+    profile = Registry.builtin().by_name(name)
+    assert profile is not None
+    assert profile.estimated_vram_gb is not None
+    simulated_gb = rules_for(name).family.resident_gib * 2**30 / 1e9
+    assert simulated_gb == pytest.approx(profile.estimated_vram_gb, abs=0.06)

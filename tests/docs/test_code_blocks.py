@@ -19,7 +19,7 @@ import click
 import pytest
 from sybil import Document
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
-from vllm_image_mcp.cli.main import main as command_line
+from vllm_image_mcp.cli import main as command_line
 from vllm_image_mcp.settings import Settings
 
 DOCUMENTED_URL = "http://localhost:6655"

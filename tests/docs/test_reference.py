@@ -13,7 +13,7 @@ import pytest
 from mcp.types import Tool
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
-from vllm_image_mcp.cli.main import main as command_line
+from vllm_image_mcp.cli import main as command_line
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
 
@@ -164,7 +164,7 @@ def test_the_commands_table_is_the_command_line_s(root: Path) -> None:
     named = [row[0].split()[1] for row in rows if len(row[0].split()) > 1]
 
     assert isinstance(command_line, click.Group)
-    assert sorted(named) == sorted(command_line.commands)
+    assert sorted(named) == command_line.list_commands(click.Context(command_line))
 
 
 def test_the_tools_table_is_the_server_s(root: Path, tools: Mapping[str, Tool]) -> None:

@@ -222,7 +222,7 @@ def server(serve: Callable[[Path], Recorded], tmp_path: Path) -> Recorded:
 @pytest.fixture(scope="session")
 def calls() -> Sequence[Mapping[str, Any]]:
     """A call of each tool, and some that fail; the order matters, since some take what others gave."""
-    names = {tool.__name__ for tool, _ in TOOLS}
+    names = {tool.__name__ for tool, *_ in TOOLS}
     listed = json.loads((HERE / "calls.json").read_text("utf-8"))
     assert names <= {call["tool"] for call in listed}, "calls.json has to have every tool"
     return [call for call in listed if call["tool"] in names]

@@ -125,7 +125,7 @@ Start = Callable[[Sequence[Mapping[str, Any]]], "ModelApi"]
 def test_claude_code_makes_pictures_and_its_model_sees_all_there_is_to_see(
     claude: Path, server: "Recorded", model_api: Start, tmp_path: Path, era: str
 ) -> None:
-    edits = any(tool.__name__ == "edit_image" for tool, _ in TOOLS)
+    edits = any(tool.__name__ == "edit_image" for tool, *_ in TOOLS)
     edit = step("edit_image", prompt="make it night", images=["$file_path"], seed=8)
     model = model_api(
         [

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vllm_image_core.models.profile import Profile
+from vllm_image_core.models.quality import QUALITIES, Quality
 from vllm_image_core.models.registry import Registry
-from vllm_image_core.models.settings import QUALITIES, Quality
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import resolve
 

@@ -16,6 +16,23 @@ from vllm_omni_client.errors import BadReply
 from vllm_omni_client.models import ImageGenerationRequest
 
 
+async def test_a_folder_may_begin_with_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    async with Studio(Server(), output_dir="~/images", spill_dir="~/spilled") as studio:
+        image = await studio.generate("a red fox")
+    assert image.path.parent == studio.output_dir == tmp_path / "images"
+
+
+@pytest.mark.parametrize("parameter", ["output_dir", "spill_dir"])
+def test_the_home_folder_of_nobody_is_refused(parameter: str) -> None:
+    with pytest.raises(InvalidRequest, match="a user that does not exist") as caught:
+        Studio(Server(), **{parameter: "~nobody-has-this-name/images"})  # type: ignore[arg-type]  # a folder
+    assert caught.value.parameter == parameter
+
+
 async def test_a_notebook_shows_the_picture(tmp_path: Path) -> None:
     image = await studio_of(Server(), tmp_path).generate("a red fox", width=64, height=64)
     assert image._repr_png_() == image.path.read_bytes()
@@ -99,7 +116,7 @@ async def test_a_batch_runs_as_many_at_once_as_the_memory_allows(
 ) -> None:
     studio = studio_of(Server(), tmp_path, gpu=Gpu(total_vram_gb=total_gb))
     batch = await studio.batch([ImageRequest(prompt="one")])
-    assert batch.at_once == at_once
+    assert batch.concurrency == at_once
 
 
 async def test_a_batch_can_be_cancelled_by_its_id_and_keeps_what_is_done(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from vllm_image_core.estimation.gpu import Gpu
-from vllm_image_mcp.nvml import Memory, is_this_machine, local_gpu
+from vllm_image_mcp.nvml import is_this_machine, local_gpu
 
 GIB = 1024**3
 HERE = "http://localhost:6655"
@@ -50,7 +50,7 @@ class Library:
         self._called("handle")
         return self.cards[index]
 
-    def nvmlDeviceGetMemoryInfo(self, handle: object) -> Memory:  # noqa: N802 - NVIDIA's name
+    def nvmlDeviceGetMemoryInfo(self, handle: object) -> Card:  # noqa: N802 - NVIDIA's name
         self._called("memory")
         assert isinstance(handle, Card)
         return handle

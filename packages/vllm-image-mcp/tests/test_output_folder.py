@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from mcp import Client
 from vllm_image_core.errors import CannotSave
-from vllm_image_mcp.cli.main import main
+from vllm_image_mcp.cli import main
 from vllm_image_mcp.output_folder import OutputFolder, usable_folder
 
 if TYPE_CHECKING:

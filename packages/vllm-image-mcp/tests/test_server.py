@@ -1,5 +1,6 @@
 """The one boundary at which errors become text, and the life of the state behind it."""
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from mcp import Client
 from mcp.types import TextContent
 from vllm_image_core.generation.generator import Generator
 from vllm_image_core.studio import Studio
+from vllm_image_mcp.server import loop_factory
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -122,3 +124,17 @@ async def test_servers_of_one_folder_know_each_others_batches(connect: Connect, 
     )
     assert told["parameters"] == batch.structured_content["parameters"]
     assert len(omni.requests) == 1
+
+
+def test_the_event_loop_is_uvloops_where_that_is_installed() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    factory = loop_factory()
+    assert factory
+    loop = factory()
+    loop.close()
+    assert isinstance(loop, uvloop.Loop)
+
+
+def test_the_event_loop_is_asyncios_own_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert loop_factory() is None

@@ -88,8 +88,8 @@ def test_the_table_of_versions(
 def test_nothing_is_held_against_a_server_that_tells_nothing(version: str | None) -> None:
     server = Capabilities.of_version(version)
     assert server == Capabilities(version=version)
-    assert server.takes("generations", "anything")
-    assert server.takes("edits", "anything")
+    assert server.supports("generations", "anything")
+    assert server.supports("edits", "anything")
     assert server.has("/anything")
     assert server.numbers is None
 

@@ -379,10 +379,10 @@ async def test_calls_at_once_share_the_question(serve: Serve) -> None:
 def test_another_version_is_asked_anew(serve: Serve) -> None:
     server = Server(version=http(b'{"version":"0.26.0"}'), generations=http(IN_JSON))
     with OmniClient(serve(server)) as client:
-        assert not client.capabilities().takes("generations", "output_compression")
+        assert not client.capabilities().supports("generations", "output_compression")
         server.answers["version"] = http(b'{"version":"0.30.0"}')
         assert client.get_version() == "0.30.0"
-        assert client.capabilities().takes("generations", "output_compression")
+        assert client.capabilities().supports("generations", "output_compression")
 
 
 def test_what_this_server_would_ignore_is_refused_and_not_sent(ask: Ask, serve: Serve) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.ingest import Source
 from vllm_image_core.batches.journal import Journal
 from vllm_image_core.batches.summary import BatchSummary, FoundBatch
+from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.estimation.calibration import Calibration
 from vllm_image_core.estimation.estimator import Estimate
 from vllm_image_core.estimation.gpu import Gpu, GpuReport
@@ -34,27 +34,25 @@ from vllm_image_core.fleet.server import ServerReport
 from vllm_image_core.generation.forecast import Forecast
 from vllm_image_core.generation.generator import Generator
 from vllm_image_core.generation.loaded_model import LoadedModel
+from vllm_image_core.models.quality import Quality
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel
-from vllm_image_core.models.settings import Quality
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recall import RecalledRequest, recall
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputImage
+from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.storage.edit_inputs import find_inputs
 from vllm_image_core.storage.index import Page
 from vllm_image_core.storage.library import Library
 from vllm_image_core.storage.query import Query
 from vllm_image_core.studio_views import StudioViews
+from vllm_image_core.text import brief
 
 _RETRIES = 2
 """Retries on a studio's only server, when repeating a request is safe."""
-
-
-def _draw_seed() -> int:
-    return secrets.randbits(32)
 
 
 def _local_time() -> datetime:
@@ -67,7 +65,7 @@ class Studio(StudioViews):
     Args:
         server: The server's base URL, or any object with the methods of ``Backend``; or a list of them.
             Several servers share the work so that it is done as soon as possible.
-        output_dir: Folder for the images; created when the first one is saved.
+        output_dir: Folder for the images; created when the first one is saved. ~ is your home folder.
         spill_dir: Folder for finished images that ``output_dir`` cannot take; None creates a private folder
             under the system's temporary folder when it is needed.
         check_space: Whether to check the free disk space before sending a request.
@@ -83,6 +81,9 @@ class Studio(StudioViews):
         outage_timeout: Seconds that a batch waits for an unavailable server or folder before it stops.
 
     Use it as ``async with Studio(url) as studio``, or call ``aclose()`` at the end.
+
+    Raises:
+        InvalidRequest: A folder is in the home folder of a user that does not exist.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Studio(StudioViews):
         registry: Registry | None = None,
         metadata: Metadata | None = None,
         now: Callable[[], datetime] = _local_time,
-        draw_seed: Callable[[], int] = _draw_seed,
+        draw_seed: Callable[[], int] = draw_seed,
         timer: Callable[[], float] = time.perf_counter,
         outage_timeout: float = OUTAGE_SECONDS,
     ) -> None:
@@ -110,8 +111,8 @@ class Studio(StudioViews):
         # If one of several servers fails, the request goes to another one instead of being retried there.
         retries = _RETRIES if len(servers) == 1 else 0
         self._library = Library(
-            Path(output_dir),
-            spill_dir=None if spill_dir is None else Path(spill_dir),
+            _folder("output_dir", output_dir),
+            spill_dir=None if spill_dir is None else _folder("spill_dir", spill_dir),
             check_space=check_space,
         )
         self._timer = timer
@@ -139,7 +140,9 @@ class Studio(StudioViews):
                 speeds=self._forecast.speeds,
                 outage_seconds=outage_timeout,
             ),
-            at_once=ConcurrencyChooser(self._forecast.at_once, is_set=max_concurrent is not None),
+            concurrency=ConcurrencyChooser(
+                self._forecast.choose_concurrency, is_set=max_concurrent is not None
+            ),
         )
 
     async def __aenter__(self) -> Self:
@@ -246,7 +249,7 @@ class Studio(StudioViews):
             fresh=fresh,
         )
 
-    async def edit(
+    async def edit(  # noqa: D417 - the others are those of `generate`
         self,
         prompt: str,
         images: InputImage | list[InputImage] | tuple[InputImage, ...],
@@ -270,7 +273,8 @@ class Studio(StudioViews):
     ) -> GeneratedImage:
         """Edit an image, or combine up to 4, and save the result; otherwise works as ``generate``.
 
-        If you cancel an edit, the server still finishes it.
+        If you cancel an edit, the server still finishes it. All other arguments and errors are those of
+        ``generate``.
 
         Args:
             prompt: What to change.
@@ -281,25 +285,12 @@ class Studio(StudioViews):
             strength: 0 to 1, how far the result may differ; dropped with a note if the model ignores it.
             layers: 2 to 10; only for models that split an image into layers. See ``GeneratedImage.layers``.
             resolution: 640 or 1024, instead of a size; only for these models, too.
-            negative_prompt: As in ``generate``.
             width: As in ``generate``; if only one side is given, the other follows from the image's shape.
             height: As for ``width``.
-            aspect_ratio: As in ``generate``.
-            num_inference_steps: As in ``generate``.
-            guidance_scale: As in ``generate``.
-            seed: As in ``generate``.
-            filename: As in ``generate``.
-            quality: As in ``generate``.
-            tag: As in ``generate``.
-            fresh: As in ``generate``.
 
         Raises:
             InvalidRequest: The model does not support this edit (the message names models that do), an image
                 cannot be used, or as ``generate``. Nothing was sent.
-            CannotSave: As ``generate``.
-            PictureNotSaved: As ``generate``.
-            BadPicture: As ``generate``.
-            OmniError: As ``generate``.
         """
         return await self.make(
             EditRequest(
@@ -525,6 +516,21 @@ class Studio(StudioViews):
             OmniError: The server does not say which model it serves.
         """
         return await self._forecast.edit(request)
+
+
+def _folder(parameter: str, given: Path | str) -> Path:
+    """Return a folder with ~ replaced by the home folder."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise InvalidRequest(
+            f"{parameter}: {brief(str(given))} begins with the home folder of a user that does not exist on "
+            "this machine.",
+            parameter=parameter,
+            value=str(given),
+            allowed="a folder",
+            next_step="Write the path itself.",
+        ) from error
 
 
 def _recall(file: Path | str | bytes, folder: Path) -> RecalledRequest:

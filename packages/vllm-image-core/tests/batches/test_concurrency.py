@@ -68,7 +68,7 @@ async def test_a_batch_that_goes_on_has_as_many_under_way_as_was_said(
         )
         async with Studio(batch_server, output_dir=tmp_path, max_concurrent=second) as studio:
             batch = await studio.resume(name, max_concurrent=again)
-            assert batch.at_once == most
+            assert batch.concurrency == most
             await batch.wait()
             assert batch.progress.done == 5
     assert 1 <= batch_server.most_at_once <= most
@@ -85,7 +85,7 @@ async def test_what_is_said_when_a_batch_goes_on_is_kept_for_the_next_time(
         batch_server.gate.set()
         async with Studio(batch_server, output_dir=tmp_path) as studio:
             batch = await studio.resume(name)
-            assert batch.at_once == 2
+            assert batch.concurrency == 2
 
 
 async def test_a_batch_of_which_nothing_was_said_is_held_to_the_memory_where_it_goes_on(

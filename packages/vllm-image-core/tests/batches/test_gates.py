@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from recorded_batches import paused, read, requests
-from vllm_image_core.batches.gates import OutageGate, SharedExclusiveGate, StillWaiting
+from vllm_image_core.batches.gates import GateClosed, OutageGate, SharedExclusiveGate
 from vllm_omni_client.errors import BadReply, OmniError, OutOfGpuMemory, ServerBusy, ServerUnreachable
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ async def test_after_too_long_it_is_given_up_and_who_waits_is_left_waiting() -> 
         waiting = asyncio.create_task(thing.gate.enter())
         await thing.given_up.wait()
         thing.gate.close()
-        with pytest.raises(StillWaiting):
+        with pytest.raises(GateClosed):
             await waiting
         assert not await thing.gate.wait_until_available()
 

@@ -32,7 +32,7 @@ async def test_nothing_happens_before_a_batch_is_awaited_entered_or_read(
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path / "new") as studio:
         batch = studio.batch(requests(2))
-        assert (batch.over, batch.requests, batch.at_once) == (False, (), 0)
+        assert (batch.over, batch.requests, batch.concurrency) == (False, (), 0)
         assert not (tmp_path / "new").exists()
         assert sorted([outcome.index async for outcome in batch]) == [0, 1]
 

@@ -15,7 +15,7 @@ from vllm_image_core.batches.worker_pool import (
     Progress,
     WorkerPool,
     batch_id,
-    running,
+    run_items,
 )
 from vllm_image_core.errors import ImageError
 
@@ -90,7 +90,7 @@ def counted(pulled: list[int], length: int | None = None) -> Iterator[int]:
 async def test_every_item_ends_in_one_outcome_with_its_index_and_value() -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        running(times_ten, [7, 8, 9], at_once=2, expected=()) as batch,
+        run_items(times_ten, [7, 8, 9], at_once=2, expected=()) as batch,
     ):
         outcomes = [outcome async for outcome in batch]
     assert sorted(outcomes, key=lambda outcome: outcome.index) == [
@@ -104,7 +104,7 @@ async def test_every_item_ends_in_one_outcome_with_its_index_and_value() -> None
 async def test_outcomes_come_as_they_complete_not_in_the_order_of_the_items(doors: Doors) -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        running(doors.work, [0, 1], at_once=2, expected=()) as batch,
+        run_items(doors.work, [0, 1], at_once=2, expected=()) as batch,
     ):
         await doors.seen(2)
         doors.door(1).set()
@@ -125,7 +125,7 @@ async def test_an_expected_failure_is_an_outcome_and_stops_nothing() -> None:
 
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        running(work, range(4), at_once=1, expected=(Broken,)) as batch,
+        run_items(work, range(4), at_once=1, expected=(Broken,)) as batch,
     ):
         outcomes = [outcome async for outcome in batch]
     assert outcomes == [Done(0, 0, 0), Failed(1, 1, error), Done(2, 2, 20), Done(3, 3, 30)]
@@ -141,7 +141,7 @@ async def test_an_unexpected_error_ends_the_batch_after_the_outcomes_that_are_th
 
     seen: list[Outcome[int, int]] = []
     doors.door(0).set()
-    batch = running(work, range(9), at_once=2, expected=(Broken,))
+    batch = run_items(work, range(9), at_once=2, expected=(Broken,))
     with pytest.raises(ZeroDivisionError, match="a bug"):
         await read_all(batch, seen)
     assert seen == [Done(0, 0, 0)]
@@ -156,7 +156,7 @@ async def test_a_bug_is_raised_by_the_block_itself_when_nobody_reads_the_outcome
 
     reached = asyncio.Event()
     with pytest.raises(ZeroDivisionError):
-        async with asyncio.timeout(DEADLINE_SECONDS), running(work, [1], at_once=1, expected=()):
+        async with asyncio.timeout(DEADLINE_SECONDS), run_items(work, [1], at_once=1, expected=()):
             await reached.wait()
 
 
@@ -167,7 +167,7 @@ async def test_an_error_of_the_items_themselves_ends_the_batch_even_of_an_expect
 
     seen: list[Outcome[int, int]] = []
     with pytest.raises(Broken, match="middle of a line"):
-        await read_all(running(times_ten, items(), at_once=2, expected=(Broken,)), seen)
+        await read_all(run_items(times_ten, items(), at_once=2, expected=(Broken,)), seen)
     assert seen == [Done(0, 1, 10)]
 
 
@@ -176,7 +176,10 @@ async def test_work_that_cancels_itself_is_a_bug_and_not_a_silent_loss() -> None
         raise asyncio.CancelledError
 
     with pytest.raises(RuntimeError, match="item 0 cancelled itself"):
-        async with asyncio.timeout(DEADLINE_SECONDS), running(work, [1], at_once=1, expected=()) as batch:
+        async with (
+            asyncio.timeout(DEADLINE_SECONDS),
+            run_items(work, [1], at_once=1, expected=()) as batch,
+        ):
             await anext(batch)
 
 
@@ -186,7 +189,7 @@ async def test_never_more_than_at_once_run_and_as_many_as_at_once_do(doors: Door
         doors.door(item)
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        running(doors.work, range(20), at_once=at_once, expected=()) as batch,
+        run_items(doors.work, range(20), at_once=at_once, expected=()) as batch,
     ):
         await doors.seen(at_once)
         assert doors.started == list(range(at_once))
@@ -200,7 +203,7 @@ async def test_no_more_than_at_once_items_are_pulled_whose_outcome_nobody_has_ta
     pulled: list[int] = []
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        running(times_ten, counted(pulled), at_once=3, expected=()) as batch,
+        run_items(times_ten, counted(pulled), at_once=3, expected=()) as batch,
     ):
         for taken in range(1, 50):
             await anext(batch)
@@ -212,7 +215,7 @@ async def test_an_endless_source_is_left_where_the_reader_stopped() -> None:
     pulled: list[int] = []
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        running(times_ten, counted(pulled), at_once=2, expected=()) as batch,
+        run_items(times_ten, counted(pulled), at_once=2, expected=()) as batch,
     ):
         assert batch.progress.total is None
         assert batch.progress.waiting is None
@@ -237,7 +240,7 @@ async def test_items_may_come_from_an_async_source_which_is_pulled_by_one_at_a_t
 
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        running(times_ten, items(), at_once=4, expected=()) as batch,
+        run_items(times_ten, items(), at_once=4, expected=()) as batch,
     ):
         values = [outcome.value async for outcome in batch if isinstance(outcome, Done)]
     assert sorted(values) == [item * 10 for item in range(30)]
@@ -251,7 +254,7 @@ async def test_ten_thousand_jobs_come_lazily_and_cost_less_than_100_microseconds
     started = time.process_time()
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        running(work, counted(pulled, 10_000), at_once=8, expected=()) as batch,
+        run_items(work, counted(pulled, 10_000), at_once=8, expected=()) as batch,
     ):
         indexes = [outcome.index async for outcome in batch]
     seconds = time.process_time() - started
@@ -261,7 +264,10 @@ async def test_ten_thousand_jobs_come_lazily_and_cost_less_than_100_microseconds
 
 
 async def test_no_items_is_a_batch_that_is_over_at_once() -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), running(times_ten, [], at_once=4, expected=()) as batch:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        run_items(times_ten, [], at_once=4, expected=()) as batch,
+    ):
         assert [outcome async for outcome in batch] == []
     assert batch.progress == Progress(total=0, waiting=0, running=0, done=0, failed=0, cancelled=0)
 
@@ -269,13 +275,13 @@ async def test_no_items_is_a_batch_that_is_over_at_once() -> None:
 @pytest.mark.parametrize("at_once", [0, -1])
 def test_less_than_one_at_once_is_refused(at_once: int) -> None:
     with pytest.raises(ValueError, match=f"at_once is {at_once}"):
-        running(times_ten, [1], at_once=at_once, expected=())
+        run_items(times_ten, [1], at_once=at_once, expected=())
 
 
 async def test_leaving_the_block_cancels_and_awaits_what_still_runs(doors: Doors) -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        running(doors.work, range(5), at_once=2, expected=()) as batch,
+        run_items(doors.work, range(5), at_once=2, expected=()) as batch,
     ):
         await doors.seen(2)
     assert doors.cancelled == [0, 1]
@@ -285,7 +291,7 @@ async def test_leaving_the_block_cancels_and_awaits_what_still_runs(doors: Doors
 
 async def test_an_error_in_the_block_cancels_the_rest_and_comes_out_as_it_is(doors: Doors) -> None:
     async def reader() -> None:
-        async with running(doors.work, range(5), at_once=2, expected=()):
+        async with run_items(doors.work, range(5), at_once=2, expected=()):
             await doors.seen(2)
             raise KeyError("mine")
 
@@ -296,7 +302,7 @@ async def test_an_error_in_the_block_cancels_the_rest_and_comes_out_as_it_is(doo
 
 async def test_cancelling_the_task_of_the_block_cancels_the_rest_and_is_not_swallowed(doors: Doors) -> None:
     async def reader() -> None:
-        async with running(doors.work, range(5), at_once=2, expected=()) as batch:
+        async with run_items(doors.work, range(5), at_once=2, expected=()) as batch:
             await anext(batch)
 
     task = asyncio.create_task(reader())
@@ -313,7 +319,7 @@ async def test_cancel_ends_the_waiting_and_the_running_and_keeps_the_done(doors:
     doors.door(0).set()
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        running(doors.work, range(10), at_once=2, expected=()) as batch,
+        run_items(doors.work, range(10), at_once=2, expected=()) as batch,
     ):
         first = await anext(batch)
         await doors.seen(3)
@@ -330,7 +336,7 @@ async def test_cancel_ends_the_waiting_and_the_running_and_keeps_the_done(doors:
 async def test_an_outcome_that_nobody_took_before_the_cancel_can_still_be_taken(doors: Doors) -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        running(doors.work, range(4), at_once=2, expected=()) as batch,
+        run_items(doors.work, range(4), at_once=2, expected=()) as batch,
     ):
         await doors.seen(2)
         doors.door(0).set()
@@ -352,7 +358,10 @@ async def test_work_that_finishes_in_spite_of_a_cancel_is_done_and_delivered() -
             return "saved all the same"  # as a commit section does, which must not be torn
         return "never"
 
-    async with asyncio.timeout(DEADLINE_SECONDS), running(work, range(3), at_once=1, expected=()) as batch:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        run_items(work, range(3), at_once=1, expected=()) as batch,
+    ):
         await began.wait()
         await batch.cancel()
         assert [outcome async for outcome in batch] == [Done(0, 0, "saved all the same")]
@@ -371,7 +380,10 @@ async def test_at_whatever_moment_a_cancel_comes_each_item_ends_once_and_every_d
         returned.append(item)
         return item
 
-    async with asyncio.timeout(DEADLINE_SECONDS), running(work, range(12), at_once=3, expected=()) as batch:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        run_items(work, range(12), at_once=3, expected=()) as batch,
+    ):
         taken = [await anext(batch) for _ in range(3)]
         for _ in range(steps):
             await asyncio.sleep(0)
@@ -386,7 +398,7 @@ async def test_at_whatever_moment_a_cancel_comes_each_item_ends_once_and_every_d
 async def test_a_cancel_may_come_twice_at_once_and_after_the_end() -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        running(times_ten, range(3), at_once=3, expected=()) as batch,
+        run_items(times_ten, range(3), at_once=3, expected=()) as batch,
     ):
         _ = [outcome async for outcome in batch]
         first, second = await asyncio.gather(batch.cancel(), batch.cancel())
@@ -401,7 +413,10 @@ async def test_a_batch_may_be_cancelled_by_its_own_work() -> None:
         await batches[0].cancel()
         return item
 
-    async with asyncio.timeout(DEADLINE_SECONDS), running(work, range(5), at_once=1, expected=()) as batch:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        run_items(work, range(5), at_once=1, expected=()) as batch,
+    ):
         batches.append(batch)
         assert [outcome async for outcome in batch] == [] or batch.progress.done == 1
     assert batch.progress.ended_count == 5
@@ -418,14 +433,17 @@ async def test_a_cancel_waits_until_the_cancelled_work_has_cleaned_up() -> None:
             await asyncio.sleep(0)
             clean.set()
 
-    async with asyncio.timeout(DEADLINE_SECONDS), running(work, [1], at_once=1, expected=()) as batch:
+    async with asyncio.timeout(DEADLINE_SECONDS), run_items(work, [1], at_once=1, expected=()) as batch:
         await began.wait()
         await batch.cancel()
         assert clean.is_set()
 
 
 async def test_a_reader_that_gives_up_waiting_loses_no_outcome(doors: Doors) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), running(doors.work, [4], at_once=1, expected=()) as batch:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        run_items(doors.work, [4], at_once=1, expected=()) as batch,
+    ):
         waiting = asyncio.ensure_future(anext(batch))
         await doors.seen(1)
         doors.door(4).set()
@@ -438,7 +456,7 @@ async def test_a_reader_that_gives_up_waiting_loses_no_outcome(doors: Doors) -> 
 async def test_two_readers_share_the_outcomes_and_both_end() -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        running(times_ten, range(50), at_once=4, expected=()) as batch,
+        run_items(times_ten, range(50), at_once=4, expected=()) as batch,
     ):
 
         async def read() -> list[int]:
@@ -449,7 +467,10 @@ async def test_two_readers_share_the_outcomes_and_both_end() -> None:
 
 
 async def test_an_index_outside_of_the_batch_has_no_state() -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS), running(times_ten, [1], at_once=1, expected=()) as batch:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        run_items(times_ten, [1], at_once=1, expected=()) as batch,
+    ):
         _ = [outcome async for outcome in batch]
     for index in (-1, 1):
         with pytest.raises(IndexError, match=f"no item {index}"):
@@ -457,7 +478,7 @@ async def test_an_index_outside_of_the_batch_has_no_state() -> None:
 
 
 async def test_a_batch_runs_once_and_only_inside_of_its_block() -> None:
-    batch = running(times_ten, [1], at_once=1, expected=())
+    batch = run_items(times_ten, [1], at_once=1, expected=())
     with pytest.raises(RuntimeError, match="async with"):
         await anext(batch)
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -471,7 +492,7 @@ async def test_a_batch_runs_once_and_only_inside_of_its_block() -> None:
 async def test_a_batch_keeps_the_name_and_the_total_that_it_was_given() -> None:
     name = batch_id(0xABC)
     async with asyncio.timeout(DEADLINE_SECONDS):
-        async with running(times_ten, iter([1, 2]), at_once=1, expected=(), total=2, id=name) as batch:
+        async with run_items(times_ten, iter([1, 2]), at_once=1, expected=(), total=2, id=name) as batch:
             assert batch.progress == Progress(total=2, waiting=2, running=0, done=0, failed=0, cancelled=0)
             _ = [outcome async for outcome in batch]
     assert batch.id == "batch_00000000000000000000000000000abc"
@@ -479,7 +500,7 @@ async def test_a_batch_keeps_the_name_and_the_total_that_it_was_given() -> None:
 
 async def test_a_wrong_total_loses_no_item_and_is_corrected_at_the_end() -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
-        async with running(times_ten, iter(range(5)), at_once=2, expected=(), total=1) as batch:
+        async with run_items(times_ten, iter(range(5)), at_once=2, expected=(), total=1) as batch:
             assert len([outcome async for outcome in batch]) == 5
     assert batch.progress == Progress(total=5, waiting=0, running=0, done=5, failed=0, cancelled=0)
 
@@ -495,7 +516,7 @@ def test_a_batch_id_is_made_of_128_bits() -> None:
 async def test_the_number_at_a_time_can_be_raised_and_lowered_while_it_runs(doors: Doors) -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        running(doors.work, range(20), at_once=1, expected=()) as batch,
+        run_items(doors.work, range(20), at_once=1, expected=()) as batch,
     ):
         await doors.seen(1)
         batch.resize(4)
@@ -530,7 +551,7 @@ async def test_i08_ten_thousand_prompts_need_no_more_memory_than_a_few() -> None
 
     tracemalloc.start()
     try:
-        async with running(made, prompts(), at_once=2, expected=(ImageError,)) as outcomes:
+        async with run_items(made, prompts(), at_once=2, expected=(ImageError,)) as outcomes:
             async for outcome in outcomes:
                 assert isinstance(outcome, Done)
         _, peak = tracemalloc.get_traced_memory()
@@ -553,7 +574,7 @@ async def test_i08_the_first_of_a_million_prompts_starts_at_once() -> None:
         return prompt
 
     started = time.perf_counter()
-    async with running(made, prompts(), at_once=2, expected=(ImageError,)) as outcomes:
+    async with run_items(made, prompts(), at_once=2, expected=(ImageError,)) as outcomes:
         async for outcome in outcomes:
             assert isinstance(outcome, Done)
             break

@@ -9,7 +9,6 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.estimation.backlog import ServerSpeed
 from vllm_image_core.estimation.estimator import (
     Estimate,
-    activation_gb,
     estimate,
     estimate_edit,
     gb_per_image,
@@ -161,7 +160,6 @@ def test_guidance_doubles_the_steps_and_is_told() -> None:
 def test_the_peak_is_the_model_and_one_running_picture() -> None:
     assert estimated().peak_vram_gb == 18.0
     assert estimated(side=512).peak_vram_gb == 16.5
-    assert activation_gb(KLEIN, Size(2000, 2000)) == pytest.approx(2 * 4_000_000 / 1024**2)
 
 
 def test_megapixels_are_those_of_the_plan_s_example() -> None:

@@ -6,7 +6,7 @@ def put_out(circuit: CircuitBreaker, now: float) -> None:
 
 
 def let_in(circuit: CircuitBreaker, now: float) -> None:
-    circuit.probing(now)
+    circuit.record_probe(now)
     circuit.half_open()
     circuit.record_success(now)
 
@@ -36,7 +36,7 @@ def test_a_server_that_is_out_is_probed_every_five_seconds_and_let_in_for_a_tria
     put_out(circuit, 100.0)
     assert next(now for now in range(100, 120) if circuit.may_probe(now)) == 100 + PROBE_SECONDS
 
-    circuit.probing(105.0)
+    circuit.record_probe(105.0)
     assert not circuit.may_probe(109.9)
     assert circuit.may_probe(110.0)
 
@@ -115,13 +115,13 @@ def test_when_no_server_is_left_a_failing_one_is_asked_before_its_time() -> None
 
 def test_a_server_in_doubt_may_be_asked_at_once_and_is_out_only_when_it_is_not_well() -> None:
     circuit = CircuitBreaker()
-    circuit.doubt()
+    circuit.mark_doubtful()
     assert circuit.is_open
     assert circuit.may_probe(0.0)
     circuit.half_open()
     assert circuit.state == "trial"
 
-    circuit.doubt()
+    circuit.mark_doubtful()
     circuit.record_ill_health(10.0)
     assert circuit.is_open
     assert not circuit.in_doubt

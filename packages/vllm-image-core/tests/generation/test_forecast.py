@@ -70,7 +70,7 @@ async def test_memory_that_was_measured_decides_how_many_pictures_of_a_batch_are
         studio = server.studio(tmp_path, total_gb=24.0)
         assert (await studio.gpu()).recommended_concurrent == at_once
         async with await studio.batch(requests) as batch:
-            assert batch.at_once == at_once
+            assert batch.concurrency == at_once
             assert len([outcome async for outcome in batch]) == 3
     source = (await studio.gpu()).sources["estimated_model_vram_gb"]
     assert source == "measured by the server during 6 images, without the image"

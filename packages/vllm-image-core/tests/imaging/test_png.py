@@ -11,6 +11,7 @@ from PIL import Image, PngImagePlugin
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import exif, png
 from vllm_image_core.imaging.size import Size
+from vllm_omni_client.imaging import SIGNATURE
 
 
 def chunk(kind: bytes, content: bytes = b"") -> bytes:
@@ -48,7 +49,7 @@ def pixel_data(data: bytes) -> bytes:
 
 WHOLE = drawn()
 PIXELS = chunk(b"IDAT", zlib.compress(bytes(4 * (1 + 3 * 4))))
-SMALL = png.SIGNATURE + header(4, 4) + PIXELS + chunk(b"IEND")
+SMALL = SIGNATURE + header(4, 4) + PIXELS + chunk(b"IEND")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
@@ -99,25 +100,25 @@ def test_anything_else_after_the_end_is_refused(tail: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "fault"),
     [
-        (png.SIGNATURE, "cut off after 8 bytes"),
-        (png.SIGNATURE + chunk(b"IDAT", bytes(40)), "does not begin with one header"),
-        (png.SIGNATURE + header(0, 4) + PIXELS + chunk(b"IEND"), "a size of 0x4"),
-        (png.SIGNATURE + header(4, 2**31) + PIXELS + chunk(b"IEND"), "a size of 4x2147483648"),
-        (png.SIGNATURE + header(4, 4, depth=7) + PIXELS + chunk(b"IEND"), "invalid values"),
-        (png.SIGNATURE + header(4, 4, colour=5) + PIXELS + chunk(b"IEND"), "invalid values"),
-        (png.SIGNATURE + header(4, 4, rest=b"\0\0\2") + PIXELS + chunk(b"IEND"), "invalid values"),
-        (png.SIGNATURE + header(4, 4, rest=b"\1\0\0") + PIXELS + chunk(b"IEND"), "invalid values"),
+        (SIGNATURE, "cut off after 8 bytes"),
+        (SIGNATURE + chunk(b"IDAT", bytes(40)), "does not begin with one header"),
+        (SIGNATURE + header(0, 4) + PIXELS + chunk(b"IEND"), "a size of 0x4"),
+        (SIGNATURE + header(4, 2**31) + PIXELS + chunk(b"IEND"), "a size of 4x2147483648"),
+        (SIGNATURE + header(4, 4, depth=7) + PIXELS + chunk(b"IEND"), "invalid values"),
+        (SIGNATURE + header(4, 4, colour=5) + PIXELS + chunk(b"IEND"), "invalid values"),
+        (SIGNATURE + header(4, 4, rest=b"\0\0\2") + PIXELS + chunk(b"IEND"), "invalid values"),
+        (SIGNATURE + header(4, 4, rest=b"\1\0\0") + PIXELS + chunk(b"IEND"), "invalid values"),
         (
-            png.SIGNATURE + header(4, 4) + header(4, 4) + PIXELS + chunk(b"IEND"),
+            SIGNATURE + header(4, 4) + header(4, 4) + PIXELS + chunk(b"IEND"),
             "does not begin with one header",
         ),
-        (png.SIGNATURE + header(4, 4) + chunk(b"IEND"), "no image data"),
-        (png.SIGNATURE + header(4, 4, colour=3) + PIXELS + chunk(b"IEND"), "no palette"),
-        (png.SIGNATURE + header(4, 4) + PIXELS + chunk(b"IEND", b"x"), "end has content"),
-        (png.SIGNATURE + header(4, 4) + PIXELS + chunk(b"\xff\0ab") + chunk(b"IEND"), "no chunk begins"),
-        (png.SIGNATURE + header(4, 4) + PIXELS + chunk(b"tEXt") + PIXELS + chunk(b"IEND"), "interrupts"),
-        (png.SIGNATURE + header(9000, 9000) + PIXELS + chunk(b"IEND"), "too few for 9000x9000"),
-        (png.SIGNATURE + header(4, 4) + chunk(b"tEXt") * 70_000 + PIXELS + chunk(b"IEND"), "no chunk begins"),
+        (SIGNATURE + header(4, 4) + chunk(b"IEND"), "no image data"),
+        (SIGNATURE + header(4, 4, colour=3) + PIXELS + chunk(b"IEND"), "no palette"),
+        (SIGNATURE + header(4, 4) + PIXELS + chunk(b"IEND", b"x"), "end has content"),
+        (SIGNATURE + header(4, 4) + PIXELS + chunk(b"\xff\0ab") + chunk(b"IEND"), "no chunk begins"),
+        (SIGNATURE + header(4, 4) + PIXELS + chunk(b"tEXt") + PIXELS + chunk(b"IEND"), "interrupts"),
+        (SIGNATURE + header(9000, 9000) + PIXELS + chunk(b"IEND"), "too few for 9000x9000"),
+        (SIGNATURE + header(4, 4) + chunk(b"tEXt") * 70_000 + PIXELS + chunk(b"IEND"), "no chunk begins"),
     ],
 )
 def test_a_png_that_breaks_the_rules_is_refused_with_the_rule(data: bytes, fault: str) -> None:
@@ -126,7 +127,7 @@ def test_a_png_that_breaks_the_rules_is_refused_with_the_rule(data: bytes, fault
 
 
 def test_the_size_of_a_bomb_is_known_without_unpacking_it() -> None:
-    bomb = png.SIGNATURE + header(20_000, 20_000) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+    bomb = SIGNATURE + header(20_000, 20_000) + chunk(b"IDAT", zlib.compress(bytes(1000)))
     assert png.size(bomb) == Size(20_000, 20_000)
 
 
@@ -197,7 +198,7 @@ def test_texts_of_other_programs_are_read_packed_or_not(packed: bool) -> None:  
 
 def test_texts_after_the_pixels_are_read_and_the_last_of_a_keyword_counts() -> None:
     first, last = chunk(b"tEXt", b"a\0first"), chunk(b"tEXt", b"a\0last")
-    data = png.SIGNATURE + header(4, 4) + first + PIXELS + last + chunk(b"IEND")
+    data = SIGNATURE + header(4, 4) + first + PIXELS + last + chunk(b"IEND")
     assert png.read_texts(data) == {"a": "last"}
 
 
@@ -222,17 +223,17 @@ def test_texts_after_the_pixels_are_read_and_the_last_of_a_keyword_counts() -> N
 )
 def test_a_hostile_text_is_left_out_and_the_others_are_read(hostile: bytes) -> None:
     good = chunk(b"tEXt", b"parameters\0Steps: 4")
-    data = png.SIGNATURE + header(4, 4) + hostile + good + PIXELS + chunk(b"IEND")
+    data = SIGNATURE + header(4, 4) + hostile + good + PIXELS + chunk(b"IEND")
     assert png.read_texts(data) == {"parameters": "Steps: 4"}
 
 
 def test_no_more_than_64_texts_are_read() -> None:
     texts = b"".join(chunk(b"tEXt", b"%d\0x" % number) for number in range(1000))
-    data = png.SIGNATURE + header(4, 4) + texts + PIXELS + chunk(b"IEND")
+    data = SIGNATURE + header(4, 4) + texts + PIXELS + chunk(b"IEND")
     assert list(png.read_texts(data)) == [str(number) for number in range(64)]
 
 
-@pytest.mark.parametrize("data", [b"", b"GIF89a", png.SIGNATURE, png.SIGNATURE + b"\xff" * 40, b"\0" * 100])
+@pytest.mark.parametrize("data", [b"", b"GIF89a", SIGNATURE, SIGNATURE + b"\xff" * 40, b"\0" * 100])
 def test_what_is_no_png_has_no_texts(data: bytes) -> None:
     assert png.read_texts(data) == {}
 
@@ -244,7 +245,7 @@ def test_the_texts_of_a_cut_png_are_read_as_far_as_they_go() -> None:
 
 
 def test_bytes_that_are_no_utf8_are_read_with_replacement_characters() -> None:
-    data = png.SIGNATURE + header(4, 4) + chunk(b"iTXt", b"a\0\0\0\0\0x\xffy") + PIXELS + chunk(b"IEND")
+    data = SIGNATURE + header(4, 4) + chunk(b"iTXt", b"a\0\0\0\0\0x\xffy") + PIXELS + chunk(b"IEND")
     assert png.read_texts(data) == {"a": "x\ufffdy"}
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.imaging.size import Size, shrink_to_pixels
 from vllm_image_core.models.profile import Profile
+from vllm_image_core.models.quality import QUALITIES
 from vllm_image_core.models.registry import Registry
-from vllm_image_core.models.settings import QUALITIES
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.receipt import receipt
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve

@@ -76,7 +76,7 @@ def test_an_upright_jpeg_is_sent_as_it_is_also_with_exif_that_nobody_can_read() 
 @pytest.mark.parametrize(
     "address",
     [
-        *("http://10.0.0.1/a.png", "https://example.org/a.png", "HTTP://x", "file:///etc/passwd"),
+        *("http://10.0.0.1/a.png", "https://example.org/a.png", "HTTP://x"),
         *("data:image/png;base64,AAAA", "ftp://x/a.png"),
     ],
 )
@@ -84,6 +84,30 @@ def test_an_address_is_refused_and_the_reason_told(address: str) -> None:
     error = refused(address)
     assert "is a URL" in error.message
     assert "Download the image yourself" in error.next_step
+
+
+@pytest.mark.parametrize("start", ["file://", "FILE://localhost", "file:"])
+def test_a_file_url_of_this_machine_is_its_path(start: str, tmp_path: Path) -> None:
+    path = tmp_path / "a photo.png"
+    path.write_bytes(encoded())
+
+    read = read_input(start + path.as_uri().removeprefix("file://"), parameter="images")
+
+    assert (read.picture.bytes, read.name) == (encoded(), "a photo.png")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("file://nas/photo.png", "the file is on another machine"),
+        ("file:photo.png", "it is not a valid file URL; use file:///path"),
+        ("file:///srv/%00.png", "null"),
+    ],
+)
+def test_another_file_url_is_refused_and_the_reason_told(url: str, why: str) -> None:
+    error = refused(url)
+    assert why in error.message
+    assert url in error.message
 
 
 @pytest.mark.parametrize(

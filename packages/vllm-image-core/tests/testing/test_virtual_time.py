@@ -2,7 +2,7 @@ import asyncio
 import threading
 
 import pytest
-from vllm_image_core.testing.virtual_time import NothingWillHappen, run
+from vllm_image_core.testing.virtual_time import VirtualDeadlock, run
 
 
 def test_five_minutes_pass_at_once_and_in_order() -> None:
@@ -50,5 +50,5 @@ def test_tasks_that_wait_for_each_other_are_told_of_and_not_waited_for() -> None
     async def main() -> None:
         await asyncio.Event().wait()
 
-    with pytest.raises(NothingWillHappen):
+    with pytest.raises(VirtualDeadlock):
         run(main())

@@ -20,6 +20,9 @@ _OUT_OF_MEMORY = (
     "Server returned out-of-memory error. Try reducing resolution or use `gpu_status` "
     "to check available memory."
 )
+_UNREACHABLE = (
+    "Cannot connect to vLLM server at {}. Is the container running? Check with `server_health` tool."
+)
 _BATCHES_AT_A_SHELL = "`vllm-image-mcp batches` lists the batches in the output folder."
 _OUR_WORDS = {
     "base_url": "--vllm-url",
@@ -39,7 +42,7 @@ _SHELL_WORDS = {
 
 def explain(error: ImageError | OmniError, *, server_url: str) -> str:
     """Return the text of an expected error for the model that called a tool."""
-    return _sentences(_what_happened(error, server_url), *_notes(error))
+    return _sentences(_what_happened(error, server_url), *getattr(error, "__notes__", ()))
 
 
 def sentence(error: Exception) -> str:
@@ -47,7 +50,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, UnknownBatch):
         return _sentences(str(error), _BATCHES_AT_A_SHELL)
     next_step = _next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
-    return _sentences(str(error), *_notes(error), with_command_names(next_step))
+    return _sentences(str(error), *getattr(error, "__notes__", ()), with_command_names(next_step))
 
 
 def notes_for_model(notes: Sequence[str]) -> tuple[str, ...]:
@@ -76,17 +79,10 @@ def diagnosis(health: Health) -> str | None:
 
 
 def explain_recorded(kind: str | None, error: str, next_step: str | None, *, server_url: str) -> str:
-    """Return the text of an error that was read from the journal.
-
-    Args:
-        kind: The name of the error's class, if it is known.
-        error: What happened.
-        next_step: What to do about it.
-        server_url: The server's base URL.
-    """
+    """Return the text of an error that was read from the journal; its kind is the name of its class."""
     match kind:
         case ServerUnreachable.__name__:
-            return _unreachable(server_url)
+            return _UNREACHABLE.format(server_url)
         case OutOfGpuMemory.__name__:
             return _OUT_OF_MEMORY
         case _:
@@ -96,10 +92,7 @@ def explain_recorded(kind: str | None, error: str, next_step: str | None, *, ser
 def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> str:
     """Name the models that generate images from text, if the loaded model cannot; "" otherwise.
 
-    Args:
-        tool: The tool that was called.
-        error: Why the call was refused; the error of an edit names the models itself.
-        registry: The known models.
+    The error of an edit names the models itself.
     """
     if error.parameter != "images" or tool == "edit_image":
         return ""
@@ -123,10 +116,7 @@ def explain_arguments(tool: str, error: ValidationError, allowed: list[str]) -> 
 def explain_unknown(tool: str, slips: Mapping[str, str], allowed: Sequence[str]) -> str:
     """Return the text for unknown arguments, which are refused so that no unintended image is generated.
 
-    Args:
-        tool: The tool that was called.
-        slips: The unknown names, each with what to use instead.
-        allowed: The tool's parameters.
+    Each slip is an unknown name with what to use instead.
     """
     unknown = " ".join(f"{tool} has no parameter '{one_line(name)}'. {hint}." for name, hint in slips.items())
     return f"{unknown} Its parameters are: {', '.join(allowed)}."
@@ -135,18 +125,11 @@ def explain_unknown(tool: str, slips: Mapping[str, str], allowed: Sequence[str])
 def _what_happened(error: ImageError | OmniError, server_url: str) -> str:
     match error:
         case ServerUnreachable():
-            return _unreachable(server_url)
+            return _UNREACHABLE.format(server_url)
         case OutOfGpuMemory():
             return _OUT_OF_MEMORY
         case _:
             return _sentences(error.message, _next_step(error))
-
-
-def _unreachable(server_url: str) -> str:
-    return (
-        f"Cannot connect to vLLM server at {server_url}. Is the container running? "
-        f"Check with `server_health` tool."
-    )
 
 
 def with_program_names(step: str) -> str:
@@ -169,11 +152,6 @@ def _next_step(error: ImageError | OmniError) -> str:
     if isinstance(error, UnknownBatch):
         return f"{step} Use list_batches to see the batches in this folder."
     return f"{step} Set it with --output-dir." if isinstance(error, CannotSave) else step
-
-
-def _notes(error: Exception) -> list[str]:
-    """Return the notes that callers added to an error (PEP 678)."""
-    return list(getattr(error, "__notes__", []))
 
 
 def _sentences(*texts: str) -> str:

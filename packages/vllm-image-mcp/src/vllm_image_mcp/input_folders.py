@@ -17,6 +17,7 @@ from typing import BinaryIO, Final
 from urllib.parse import unquote
 
 from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.file_url import path_in_url
 from vllm_image_core.requests.input_picture import InputPicture, read_input_file
 from vllm_image_core.storage.filename import PICTURE_EXTENSIONS
 from vllm_image_core.text import LONGEST_PATH, brief, one_line
@@ -28,7 +29,6 @@ _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:")
 _DATA: Final = re.compile(r"\s*(?:(?i:data:)|(?:iVBORw0KGgo|/9j/|UklGR)[A-Za-z0-9+/\s]{48,}={0,2}\s*\Z)")
 """A data URL, or the base64 of a PNG, JPEG or WebP."""
 _FILE: Final = re.compile(r"file:", re.IGNORECASE)
-_DRIVE: Final = re.compile(r"/[A-Za-z]:[/\\]")
 _SHOWN_OF_DATA: Final = 40
 """Number of characters of image data that a message shows: enough to recognize it."""
 
@@ -135,18 +135,10 @@ class InputFolders:
         return path
 
     def _path_of_address(self, address: str, parameter: str) -> str:
-        """Return the path of a file URL (RFC 8089)."""
-        rest = address.partition(":")[2]
-        host, path = "", rest
-        if rest.startswith("//"):
-            host, slash, path = rest[2:].partition("/")
-            path = slash + path
-        if host.casefold() not in {"", "localhost"}:
-            raise self._refusal(address, parameter, "the file is on another machine")
-        if not path.startswith("/"):
-            raise self._refusal(address, parameter, "it is not a valid file URL; use file:///path")
-        path = unquote(path)
-        return path[1:] if _DRIVE.match(path) else path
+        try:
+            return path_in_url(address)
+        except ValueError as error:
+            raise self._refusal(address, parameter, str(error)) from error
 
     def _candidates(self, path: PurePath) -> Generator[tuple[Path, tuple[str, ...]]]:
         """Yield the places to look for a path: a folder, and the path components below it."""

@@ -4,7 +4,7 @@ import importlib
 import ipaddress
 import logging
 import socket
-from typing import Protocol, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 from vllm_image_core.estimation.gpu import Gpu
@@ -13,47 +13,16 @@ _logger = logging.getLogger(__name__)
 _BYTES_PER_GB = 1024**3
 
 
-class Memory(Protocol):
-    """Memory of a GPU, in bytes."""
-
-    total: int
-    free: int
-
-
-class Nvml(Protocol):
-    """The part of ``pynvml`` that this module uses; the package has no type stubs."""
-
-    NVMLError: type[Exception]
-
-    def nvmlInit(self) -> None:  # noqa: D102, N802 - NVIDIA's name
-        ...
-
-    def nvmlShutdown(self) -> None:  # noqa: D102, N802 - NVIDIA's name
-        ...
-
-    def nvmlDeviceGetCount(self) -> int:  # noqa: D102, N802 - NVIDIA's name
-        ...
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> object:  # noqa: D102, N802 - NVIDIA's name
-        ...
-
-    def nvmlDeviceGetMemoryInfo(self, handle: object) -> Memory:  # noqa: D102, N802 - NVIDIA's name
-        ...
-
-    def nvmlDeviceGetName(self, handle: object) -> str | bytes:  # noqa: D102, N802 - NVIDIA's name
-        ...
-
-
-def local_gpu(server_url: str, library: Nvml | None = None) -> Gpu | None:
+def local_gpu(server_url: str, nvml: Any = None) -> Gpu | None:  # noqa: ANN401 - pynvml has no type stubs
     """Describe the first GPU of this machine if the server runs here and NVML works; None otherwise.
 
     Args:
         server_url: The server's base URL.
-        library: ``pynvml`` or a stand-in; None imports ``pynvml``.
+        nvml: A stand-in for ``pynvml``; None imports that.
     """
     if not is_this_machine(server_url):
         return None
-    nvml = library or cast("Nvml", importlib.import_module("pynvml"))
+    nvml = nvml or importlib.import_module("pynvml")
     try:
         nvml.nvmlInit()
         try:
@@ -75,12 +44,13 @@ def is_this_machine(url: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def _first_card(nvml: Nvml) -> Gpu | None:
-    count = nvml.nvmlDeviceGetCount()
+def _first_card(nvml: Any) -> Gpu | None:  # noqa: ANN401 - as above
+    count: int = nvml.nvmlDeviceGetCount()
     if count == 0:
         return None
     card = nvml.nvmlDeviceGetHandleByIndex(0)
-    memory, name = nvml.nvmlDeviceGetMemoryInfo(card), nvml.nvmlDeviceGetName(card)
+    memory = nvml.nvmlDeviceGetMemoryInfo(card)
+    name: str | bytes = nvml.nvmlDeviceGetName(card)
     which = "the GPU of this machine" if count == 1 else f"the first of {count} GPUs of this machine"
     return Gpu(
         name=name.decode() if isinstance(name, bytes) else name,

@@ -46,10 +46,6 @@ def usable_folder(asked: Path, *, or_elsewhere: bool = True) -> OutputFolder:
     Hosts start servers in ``/`` and the like, or remove the working folder, so that a relative path means
     nothing. An absolute folder is always used as it is, and saving reports what is wrong with it. The same
     holds if the replacement cannot be written either.
-
-    Args:
-        asked: The folder from the settings.
-        or_elsewhere: Whether the user's Pictures folder may replace a relative folder.
     """
     folder = asked.expanduser()
     if folder.is_absolute():

@@ -24,7 +24,6 @@ from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.error_messages import explain, explain_arguments, explain_inability
-from vllm_image_mcp.event_loop import loop_factory
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.preloading import Preloader, modules_needed
 from vllm_image_mcp.resources.completions import add_completions
@@ -38,7 +37,7 @@ from vllm_image_mcp.shutdown import Shutdown, handle_signals
 from vllm_image_mcp.startup import check_profiles, start_logging
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.arguments import Signature, fit
-from vllm_image_mcp.tools.registration import TITLES, TOOLS
+from vllm_image_mcp.tools.registration import TOOLS
 from vllm_image_mcp.tools.schemas import short_input, short_output
 from vllm_image_mcp.transport.stdio import StdioHost, host_on_stdio
 
@@ -147,7 +146,7 @@ def build_server(settings: Settings, *, wired: bool = False) -> ImageServer:
 
 def _server_of(state: State) -> ImageServer:
     settings, subscriptions = state.settings, Subscriptions()
-    state.listener = subscriptions.hear
+    state.listener = subscriptions.notify
     server = ImageServer(
         "vllm-image-mcp",
         title="vLLM image generation",
@@ -157,7 +156,7 @@ def _server_of(state: State) -> ImageServer:
         log_level=settings.log_level,
         extensions=[gallery()],
         subscriptions=subscriptions.bus,
-        tools=[_tool(function, annotations, settings) for function, annotations in TOOLS],
+        tools=[_tool(*tool, settings) for tool in TOOLS],
     )
     server.add_subscriptions(subscriptions)
     add_resources(server, state)
@@ -178,16 +177,28 @@ class _TakenAsFitted(FuncMetadata):
 
 
 def _tool(
-    function: Callable[..., Awaitable[object]], annotations: ToolAnnotations, settings: Settings
+    function: Callable[..., Awaitable[object]], title: str, annotations: ToolAnnotations, settings: Settings
 ) -> RegisteredTool:
     tool = RegisteredTool.from_function(
         function,
-        title=TITLES[function.__name__],
+        title=title,
         annotations=annotations,
         meta=tool_meta(function.__name__),
         structured_output=None if settings.structured_content else False,
     )
     return tool.model_copy(update={"fn_metadata": _TakenAsFitted(**dict(tool.fn_metadata))})
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's factory if it is installed; None selects asyncio's own loop.
+
+    uvloop saves about 1 ms of CPU per tool call, as `benchmarks/mcp.py` measures it.
+    """
+    try:
+        from uvloop import new_event_loop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return None
+    return new_event_loop
 
 
 def serve(settings: Settings) -> None:

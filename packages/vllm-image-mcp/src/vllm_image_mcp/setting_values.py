@@ -9,8 +9,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
+from vllm_image_core.file_url import path_in_url
 from vllm_image_core.text import brief
 
 _QUOTES: Final = "\"'"
@@ -168,10 +169,12 @@ def _unquote(value: str) -> str:
 
 def _local(address: str) -> str:
     """Return the path of a file:// URL on this machine."""
-    parts = urlsplit(address)
-    if parts.scheme.lower() != "file" or parts.netloc.lower() not in {"", "localhost"}:
-        raise ValueError(f"{brief(address)} is an address, not a path on this machine. Write a path")
-    path = os.fsdecode(unquote_to_bytes(address[len(parts.scheme) + 1 :].removeprefix("//" + parts.netloc)))
+    try:
+        path = path_in_url(address)
+    except ValueError as error:
+        raise ValueError(
+            f"{brief(address)} is an address, not a path on this machine. Write a path"
+        ) from error
     if "\0" in path:
         raise ValueError(f"{brief(address)} contains a zero byte. Write a path")
-    return path.removeprefix("/") if os.name == "nt" else path
+    return path

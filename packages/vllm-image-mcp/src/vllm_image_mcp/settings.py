@@ -1,12 +1,12 @@
 """Define each setting once: its type, default, environment variable, command-line option and help."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from vllm_image_mcp.setting_values import (
     clean_folders,
@@ -17,6 +17,8 @@ from vllm_image_mcp.setting_values import (
     clean_urls,
     none_if_auto,
 )
+
+_PREFIX: Final = "VLLM_IMAGE_"
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -29,6 +31,7 @@ class Setting:
         help: What the option does.
         metavar: The name of its value; "" for a flag.
         clean: Turns the text into the value to check, or raises ValueError.
+        variable: Its environment variable, if that is not only called like the setting.
         repeatable: Whether the option may be given several times; then ``clean`` gets text or a tuple.
         secret: Whether the value must not be shown.
     """
@@ -36,11 +39,12 @@ class Setting:
     help: str
     metavar: str = ""
     clean: Callable[[Any], object] = clean_text
+    variable: str = ""
     repeatable: bool = False
     secret: bool = False
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The options of the command line; each can also be set in the environment as ``VLLM_IMAGE_<NAME>``.
 
     Nothing else reads the environment. An argument overrides it.
@@ -49,22 +53,19 @@ class Settings(BaseSettings):
         pydantic.ValidationError: A value has the wrong type or is out of range.
     """
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix="VLLM_IMAGE_",
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True,
-        env_ignore_empty=True,
-        populate_by_name=True,
-        loc_by_alias=False,
+        extra="forbid",
         hide_input_in_errors=True,  # the API key is one of them
     )
 
     vllm_url: Annotated[
         str,
-        Field(validation_alias=AliasChoices("VLLM_IMAGE_URL", "VLLM_IMAGE_VLLM_URL")),
         Setting(
             "Address of the vLLM-Omni server; repeat it to use several as one.",
             "URL",
             clean_urls,
+            variable="VLLM_IMAGE_URL",
             repeatable=True,
         ),
     ] = "http://localhost:6655"
@@ -97,7 +98,6 @@ class Settings(BaseSettings):
     ] = None
     allow_dir: Annotated[
         tuple[Path, ...] | None,
-        NoDecode,
         Setting(
             "Folder that edit_image may read besides the output folder; can be repeated.",
             "DIR",
@@ -135,6 +135,20 @@ class Settings(BaseSettings):
         LogLevel, Setting("Log level: DEBUG, INFO, WARNING or ERROR.", "LEVEL", clean_upper)
     ] = "WARNING"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _add_environment(cls, given: dict[str, object]) -> dict[str, object]:
+        """Add what the environment sets; an empty variable counts as not set, and case does not matter."""
+        environment = {name.upper(): value for name, value in os.environ.items() if value}
+        names = {name: (cls.variable(name), f"{_PREFIX}{name.upper()}") for name in cls.table()}
+        found = {
+            name: environment[each]
+            for name, both in names.items()
+            for each in both[::-1]
+            if each in environment
+        }
+        return {**found, **given}
+
     @field_validator("*", mode="before")
     @classmethod
     def _clean(cls, value: object, info: ValidationInfo) -> object:
@@ -166,6 +180,4 @@ class Settings(BaseSettings):
     @classmethod
     def variable(cls, name: str) -> str:
         """Return the environment variable of a setting."""
-        alias = cls.model_fields[name].validation_alias
-        prefix = cls.model_config.get("env_prefix", "")
-        return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"{prefix}{name.upper()}"
+        return cls.table()[name].variable or f"{_PREFIX}{name.upper()}"

@@ -14,12 +14,10 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.state import State
     from vllm_image_mcp.transport.stdio import StdioHost
+_logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 10.0
 """How long images in progress may take after the first signal."""
-
-
-_logger = logging.getLogger(__name__)
 
 _ANSWER_SECONDS = 1.0
 """How long pending calls may take to answer after the drain."""

@@ -1,18 +1,23 @@
 """Start a process: set up logging, check the user's profiles, and print expected errors as sentences."""
 
+from __future__ import annotations
+
 import logging
 import sys
-from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 from vllm_image_core.errors import ImageError
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.error_messages import sentence
-from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from vllm_image_mcp.settings import Settings
 
 _PACKAGES: Final = ("vllm_omni_client", "vllm_image_core", "vllm_image_mcp")
 

@@ -33,8 +33,6 @@ class State:
             never replaced.
 
     Attributes:
-        settings: The user's settings.
-        wired: Whether hosts are connected by a pipe.
         listener: Called with a batch's id and each of its events; None if nothing listens.
     """
 

@@ -32,17 +32,9 @@ def registry_of(settings: Settings) -> Registry:
 
 
 def create_studio(settings: Settings, folder: Path, registry: Registry) -> Studio:
-    """Create the studio of this process.
-
-    Args:
-        settings: The user's settings.
-        folder: The folder to save images in.
-        registry: The model profiles.
-    """
-    return (_demo if settings.demo else _real)(settings, folder, registry)
-
-
-def _real(settings: Settings, folder: Path, registry: Registry) -> Studio:
+    """Create the studio of this process, which saves images in a folder."""
+    if settings.demo:
+        return _demo(settings, folder, registry)
     configured = Gpu(
         name=settings.gpu_name,
         total_vram_gb=settings.gpu_vram_gb,

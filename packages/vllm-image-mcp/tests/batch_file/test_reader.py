@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from vllm_image_mcp.batch_file import FileFormat, UnreadableFile, rows
-from vllm_image_mcp.cli.main import main
+from vllm_image_mcp.cli import main
 
 
 def batch(folder: Path, content: bytes, *options: str, name: str = "prompts.txt") -> Result:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from vllm_image_mcp.cli.main import main
+from vllm_image_mcp.cli import main
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 from vllm_image_core.batches.worker_pool import Done
-from vllm_image_mcp.cli import batch_progress
-from vllm_image_mcp.cli.main import main
+from vllm_image_mcp.cli import batch_progress, main
 from vllm_image_mcp.shutdown import DRAIN_SECONDS
 
 if TYPE_CHECKING:
-    from conftest import OmniServer
     from vllm_image_core.batches.item_states import ImageOutcome
+
+    from conftest import OmniServer
 
 DEADLINE_SECONDS = 60
 Run = Callable[..., Result]
@@ -292,7 +292,7 @@ def shell(tmp_path: Path, omni: "OmniServer") -> Iterator[subprocess.Popen[str]]
     (tmp_path / "prompts.txt").write_text("\n".join(f"fox {number}" for number in range(8)), encoding="utf-8")
     omni.hold_after(2)
     words = ["batch", str(tmp_path / "prompts.txt"), "--output-dir", str(tmp_path / "made"), *SMALL]
-    command = [sys.executable, "-m", "vllm_image_mcp.cli.main", *words, "--vllm-url", omni.url]
+    command = [sys.executable, "-m", "vllm_image_mcp", *words, "--vllm-url", omni.url]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         omni.wait_for(3)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from vllm_image_mcp.cli.main import main
+from vllm_image_mcp.cli import main
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -91,7 +91,7 @@ def shell(tmp_path: Path, omni: "OmniServer", photo: Path) -> Iterator[subproces
     """The command in a process of its own, whose edit waits at the server."""
     omni.hold_after(0)
     words = ["edit", "make it night", str(photo), "--seed", "7", "--output-dir", str(tmp_path / "out")]
-    command = [sys.executable, "-m", "vllm_image_mcp.cli.main", *words, "--vllm-url", omni.url]
+    command = [sys.executable, "-m", "vllm_image_mcp", *words, "--vllm-url", omni.url]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         omni.wait_for(1)

@@ -117,7 +117,7 @@ def test_a_picture_of_a_command_that_was_killed_is_made_by_the_command_resume(
 ) -> None:
     omni.hold_after(0)
     words = ["generate", "a red fox", "--seed", "7", *SMALL, "--vllm-url", omni.url]
-    killed = subprocess.Popen([sys.executable, "-m", "vllm_image_mcp.cli.main", *words], cwd=tmp_path)
+    killed = subprocess.Popen([sys.executable, "-m", "vllm_image_mcp", *words], cwd=tmp_path)
     omni.wait_for(1)
     killed.kill()
     killed.wait()

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from vllm_image_core.models.registry import Registry
-from vllm_image_mcp.cli.main import main
+from vllm_image_mcp.cli import main
 
 
 def run(*arguments: str) -> Result:

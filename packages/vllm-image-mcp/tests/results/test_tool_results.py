@@ -12,8 +12,8 @@ import pytest
 from mcp import Client
 from mcp.types import CallToolResult, ImageContent, ResourceLink, TextContent
 from PIL import Image
+from vllm_image_mcp.results import previews
 from vllm_image_mcp.results.previews import Drawing, SheetEntry, sheet
-from vllm_image_mcp.tools import batch
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -138,7 +138,7 @@ async def test_a_sweep_of_ratios_is_a_grid_of_sizes(
         drawn.append(places)
         return sheet(places)
 
-    monkeypatch.setattr(batch, "sheet", noted)
+    monkeypatch.setattr(previews, "sheet", noted)
     arguments = {"prompts": ["a fox"], "sweep": {"aspect_ratio": ["1:1", "16:9"], "seed": [1, 2]}}
     async with connect() as client:
         assert not (await client.call_tool("batch_generate", arguments)).is_error

@@ -5,6 +5,8 @@ from vllm_omni_client._protocol.flows import Flows
 from vllm_omni_client._protocol.known_server import KnownServer
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.errors import ConnectionLost, InvalidParameter
+from vllm_omni_client.replies import ImageGenerationReply
+from vllm_omni_client.saved import SavedImage
 
 
 class BaseClient:
@@ -39,6 +41,13 @@ def require_open(*, closed: bool) -> None:
         raise InvalidParameter("this client is closed; create a new one")
 
 
-def closed_in_flight() -> ConnectionLost:
+def closed_error() -> ConnectionLost:
     """Return the error of a call that was in progress when its client was closed."""
     return ConnectionLost("this client was closed while the call was in progress")
+
+
+def in_memory(reply: ImageGenerationReply | SavedImage) -> ImageGenerationReply:
+    """Return a reply that was not saved to a file, as none was given."""
+    if isinstance(reply, SavedImage):
+        raise TypeError("the image was saved to a file, which was not requested")
+    return reply

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, Self, TypeVar, overload
 
@@ -13,17 +14,15 @@ import httpx
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception
 
-from vllm_omni_client._base import BaseClient, closed_in_flight, require_open
+from vllm_omni_client._base import BaseClient, closed_error, in_memory, require_open
 from vllm_omni_client._protocol import endpoints
-from vllm_omni_client._protocol.adaptation import adapt_edit, adapt_generation, with_seed
 from vllm_omni_client._protocol.attempts import Attempts
 from vllm_omni_client._protocol.connection_settings import ConnectionSettings, as_secret
 from vllm_omni_client._protocol.connection_trace import ConnectionTrace
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.flows import Flow, Step
-from vllm_omni_client._protocol.picture_file import file_for, with_file_format
+from vllm_omni_client._protocol.image_work import ImageWork, edit_work, generation_work
 from vllm_omni_client._protocol.reply_body import IncomingReply, RawReply
-from vllm_omni_client._protocol.result import commit_file, with_receipt
 from vllm_omni_client._transport.deadline import Deadline
 from vllm_omni_client._transport.error_translation import translate_errors
 from vllm_omni_client._transport.http_client import open_http
@@ -31,10 +30,11 @@ from vllm_omni_client._transport.timeouts import attempt_timeouts
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import OmniError
+from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
 from vllm_omni_client.saved import SavedImage
-from vllm_omni_client.uploads import InputImage, read_uploads
+from vllm_omni_client.uploads import InputImage, Upload, read_uploads
 
 T = TypeVar("T")
 
@@ -110,6 +110,14 @@ class OmniClient(BaseClient):
         self._transport = transport
         self._reset()
 
+    def with_budget(self, budget: GenerationBudget) -> "BudgetedOmniClient":
+        """Return this client for one image that other layers may also retry; all spend one budget.
+
+        Args:
+            budget: What the image may still cost; it also records every attempt.
+        """
+        return BudgetedOmniClient(partial(self._generate, budget=budget), partial(self._edit, budget=budget))
+
     @overload
     def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply: ...
 
@@ -140,19 +148,20 @@ class OmniClient(BaseClient):
             FileExistsError: Someone else created the file during the generation.
             OSError: The file cannot be written, for example because the disk is full.
         """
-        with file_for(request, into, overwrite=overwrite) as file:
-            request = with_file_format(request, into)
-            seeded = with_seed(request)
-            attempts = self._connection.attempts(endpoints.generate(seeded))
-            server = self._capabilities(attempts)
-            adapted = adapt_generation(
-                seeded, server, strict=self._strict, into_file=file is not None, requested=request
-            )
-            if file is None:
-                reply = self._send(endpoints.generate(adapted.sent), attempts)
-                return with_receipt(adapted, reply, attempts)
-            received = self._send(endpoints.generate_into(adapted.sent, file), attempts)
-            return commit_file(adapted, file, received, attempts)
+        return self._generate(request, into, overwrite=overwrite)
+
+    def _generate(
+        self,
+        request: ImageGenerationRequest,
+        into: str | Path | None = None,
+        *,
+        overwrite: bool = False,
+        budget: GenerationBudget | None = None,
+    ) -> ImageGenerationReply | SavedImage:
+        with generation_work(
+            request, self._connection, strict=self._strict, into=into, overwrite=overwrite, budget=budget
+        ) as work:
+            return self._carry_out(work)
 
     @overload
     def edit_image(
@@ -211,17 +220,31 @@ class OmniClient(BaseClient):
             OSError: The file cannot be written, for example because the disk is full.
         """
         inputs = read_uploads(image, mask_image=mask_image, reference_image=reference_image)
-        with file_for(request, into, overwrite=overwrite) as file:
-            request = with_file_format(request, into)
-            seeded = with_seed(request)
-            attempts = self._connection.attempts(endpoints.edit(seeded, ()))
-            server = self._capabilities(attempts)
-            adapted, images = adapt_edit(seeded, inputs, server, strict=self._strict, requested=request)
-            if file is None:
-                reply = self._send(endpoints.edit(adapted.sent, images), attempts)
-                return with_receipt(adapted, reply, attempts)
-            received = self._send(endpoints.edit_into(adapted.sent, images, file), attempts)
-            return commit_file(adapted, file, received, attempts)
+        return self._edit(request, inputs, into, overwrite=overwrite)
+
+    def _edit(
+        self,
+        request: ImageEditRequest,
+        inputs: tuple[Upload, ...],
+        into: str | Path | None = None,
+        *,
+        overwrite: bool = False,
+        budget: GenerationBudget | None = None,
+    ) -> ImageGenerationReply | SavedImage:
+        with edit_work(
+            request,
+            inputs,
+            self._connection,
+            strict=self._strict,
+            into=into,
+            overwrite=overwrite,
+            budget=budget,
+        ) as work:
+            return self._carry_out(work)
+
+    def _carry_out(self, work: ImageWork) -> ImageGenerationReply | SavedImage:
+        call = work.call(self._capabilities(work.attempts))
+        return work.result(self._send(call, work.attempts))
 
     def capabilities(self) -> Capabilities:
         """Return which fields and routes the server has; cached, and refreshed when it may have changed.
@@ -333,7 +356,7 @@ class OmniClient(BaseClient):
             raise attempts.annotate(self._connection.timeout_error(attempts)) from error
         except OmniError as error:
             if self._closing.is_set():
-                raise attempts.annotate(closed_in_flight()) from error
+                raise attempts.annotate(closed_error()) from error
             raise
         attempts.record_success()
         return value
@@ -404,3 +427,37 @@ class OmniClient(BaseClient):
             yield
         finally:
             self._traces.discard(trace)
+
+
+class BudgetedOmniClient:
+    """A client for one image that spends from the image's budget; see `OmniClient.with_budget`.
+
+    Args:
+        generate: Generates images.
+        edit: Edits images whose inputs have been read.
+    """
+
+    def __init__(
+        self,
+        generate: Callable[[ImageGenerationRequest], ImageGenerationReply | SavedImage],
+        edit: Callable[[ImageEditRequest, tuple[Upload, ...]], ImageGenerationReply | SavedImage],
+    ) -> None:
+        self._generate = generate
+        self._edit = edit
+
+    def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
+        """Generate images, as `OmniClient.generate_image` does."""
+        return in_memory(self._generate(request))
+
+    def edit_image(
+        self,
+        request: ImageEditRequest,
+        /,
+        image: InputImage | Sequence[InputImage],
+        *,
+        mask_image: InputImage | None = None,
+        reference_image: InputImage | None = None,
+    ) -> ImageGenerationReply:
+        """Edit images, as `OmniClient.edit_image` does."""
+        inputs = read_uploads(image, mask_image=mask_image, reference_image=reference_image)
+        return in_memory(self._edit(request, inputs))

@@ -50,7 +50,7 @@ Seed = Annotated[int, Field(ge=_INT64_MIN, le=_INT64_MAX)]
 JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_encodable_json)]
 
 
-def refusal(error: ValidationError) -> InvalidParameter:
+def invalid_parameter(error: ValidationError) -> InvalidParameter:
     """Return pydantic's first complaint as a one-line error that names the field."""
     complaint = error.errors(include_url=False)[0]
     parameter = ".".join(str(part) for part in complaint["loc"])

@@ -100,7 +100,7 @@ class Capabilities:
             sends_files="file" in cast("list[object]", kinds) if isinstance(kinds, list) else False,
         )
 
-    def takes(self, route: Route, field: str) -> bool:
+    def supports(self, route: Route, field: str) -> bool:
         """Say whether a route reads a field; True if it is not known."""
         fields = self.generation_fields if route == "generations" else self.edit_fields
         return field in fields or not fields

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from vllm_omni_client._fields import STRICT, JsonObject, OutputFormat, Seed, SizeText, Text, refusal
+from vllm_omni_client._fields import STRICT, JsonObject, OutputFormat, Seed, SizeText, Text, invalid_parameter
 from vllm_omni_client.replies import (
     GenerationMetrics,
     ImageGenerationReply,
@@ -116,7 +116,7 @@ class ImageGenerationRequest(BaseModel):
         try:
             return handler(data)
         except ValidationError as error:
-            raise refusal(error) from error
+            raise invalid_parameter(error) from error
 
     def to_json(self) -> bytes:
         """Return the body to send: flat JSON without fields that are None."""

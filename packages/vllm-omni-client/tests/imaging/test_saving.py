@@ -1,6 +1,8 @@
 """A file appears under its name whole, or not at all."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,45 @@ def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None
     with NewFile(tmp_path / "fox.png") as new:
         new.write(b"half")
     assert list(tmp_path.iterdir()) == []
+
+
+CUT_OFF = """
+import os, pathlib, sys
+from vllm_omni_client._imaging.saving import NewFile
+with NewFile(pathlib.Path(sys.argv[1])) as new:
+    new.write(b"half")
+    os._exit(0)
+"""
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed_with_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "fox [1].png"
+    subprocess.run([sys.executable, "-c", CUT_OFF, path], check=True)
+    subprocess.run([sys.executable, "-c", CUT_OFF, tmp_path / "owl.png"], check=True)
+    left = list(tmp_path.iterdir())
+    assert len(left) == 2
+
+    with NewFile(path) as new:
+        new.write(b"whole")
+        new.commit()
+
+    assert path.read_bytes() == b"whole"
+    assert [each.name[:5] for each in tmp_path.iterdir() if each != path] == [".owl."]
+
+
+def test_a_file_that_is_still_being_written_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "fox.png"
+    with NewFile(path) as first:
+        first.write(b"first")
+        with NewFile(path, overwrite=True) as second:
+            second.write(b"second")
+            second.commit()
+        path.unlink()
+        assert first.commit() == path
+        with NewFile(path, overwrite=True):
+            pass
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_file_that_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> None:

@@ -77,12 +77,20 @@ def test_a_key_within_a_text_is_no_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a!Gk=", "####", "QUJ", "QUI=QUJD", "QU\\u0142D", "Q U J D", "QUJD====", "=QUJ"]
+    "text", ["a!Gk=", "####", "QUJDR", "QUI=QUJD", "QU\\u0142D", "Q U J D", "QUJD====", "=QUJ"]
 )
 @pytest.mark.parametrize("step", [0, 1, 4, 7])
 def test_junk_in_the_base64_is_refused(text: str, step: int) -> None:
     with pytest.raises(ValueError, match="not base64"):
         streamed(f'{{"data":[{{"b64_json":"{text}"}}]}}'.encode(), step)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 5, 7, 64])
+@pytest.mark.parametrize("length", [1_000, 1_001, 1_002])
+def test_url_safe_base64_without_padding_is_read(step: int, length: int) -> None:
+    text = base64.urlsafe_b64encode(PIXELS[:length]).decode().rstrip("=")
+    assert "_" in text
+    assert streamed(f'{{"data":[{{"b64_json":"{text}"}}]}}'.encode(), step)[0] == PIXELS[:length]
 
 
 def test_a_body_that_ends_within_the_picture_is_refused() -> None:

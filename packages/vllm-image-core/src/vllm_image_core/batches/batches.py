@@ -47,12 +47,12 @@ class Batches:
 
     Args:
         context: What they work with.
-        at_once: Chooses how many images each generates at once.
+        concurrency: Chooses how many images each generates at once.
     """
 
-    def __init__(self, context: BatchContext, *, at_once: ConcurrencyChooser) -> None:
+    def __init__(self, context: BatchContext, *, concurrency: ConcurrencyChooser) -> None:
         self._context = context
-        self._at_once = at_once
+        self._concurrency = concurrency
         self._batches: dict[str, ImageBatch] = {}
         self._closed = False
 
@@ -171,7 +171,7 @@ class Batches:
     ) -> StartedBatch:
         self._check_open()
         check_source(requests)
-        at_once = await self._at_once.for_new(requested)
+        concurrency = await self._concurrency.for_new(requested)
         context = self._context
         drawn: SeededRequests | None = None
         jobs = CheckedJobs()
@@ -180,9 +180,9 @@ class Batches:
         else:
             await context.loaded.cached()
         await asyncio.to_thread(context.library.check_writable, pixels=jobs.pixels)
-        lease = await record_new_batch(context.journal, name, drawn, fresh=fresh, at_once=at_once)
-        states = _states(at_once)
-        run = self._run(lease, states, events, at_once, jobs)
+        lease = await record_new_batch(context.journal, name, drawn, fresh=fresh, concurrency=concurrency)
+        states = _states(concurrency)
+        run = self._run(lease, states, events, concurrency, jobs)
         if drawn is not None:
             states.record(len(drawn))
             states.complete = True
@@ -191,7 +191,7 @@ class Batches:
         run.begin(requests if drawn is None else None, recorded_first=first)
         if first:
             await run.recorded.wait()
-        return StartedBatch(states=states, run=run, at_once=at_once.number, requests=drawn or ())
+        return StartedBatch(states=states, run=run, concurrency=concurrency.number, requests=drawn or ())
 
     async def _draw_seeds(self, requests: Sequence[ImageRequest], jobs: CheckedJobs) -> SeededRequests:
         """Check all requests against the loaded model, and draw their seeds."""
@@ -227,32 +227,32 @@ class Batches:
         batch_row = await asyncio.to_thread(journal.batch_row, name)
         if batch_row.state == "cancelled":
             return await self._stay_cancelled(batch_row)
-        at_once = await self._at_once.for_resumed(requested, batch_row)
-        states = _states(at_once)
+        concurrency = await self._concurrency.for_resumed(requested, batch_row)
+        states = _states(concurrency)
         lease = await take_over(
             journal, name, heartbeat_seconds=context.heartbeat_seconds, stale_seconds=context.stale_seconds
         )
         await asyncio.to_thread(
-            journal.write, partial(_reopen, states, name, retried=retried, at_once=at_once)
+            journal.write, partial(_reopen, states, name, retried=retried, concurrency=concurrency)
         )
-        run = self._run(lease, states, events, at_once, CheckedJobs())
+        run = self._run(lease, states, events, concurrency, CheckedJobs())
         async with _release_on_error(run):
             await asyncio.to_thread(context.library.sweep)
             await run.add_waiting_to_eta()
         run.begin(None)
-        return StartedBatch(states=states, run=run, at_once=at_once.number)
+        return StartedBatch(states=states, run=run, concurrency=concurrency.number)
 
     async def _stay_cancelled(self, batch_row: BatchRow) -> StartedBatch:
         states = ItemStates(window=_PICTURES_KEPT)
         await asyncio.to_thread(self._context.journal.read, partial(_load_batch, states, batch_row.id))
         states.cancelled = True
-        return StartedBatch(states=states, run=None, at_once=batch_row.at_once)
+        return StartedBatch(states=states, run=None, concurrency=batch_row.at_once)
 
     def _run(
-        self, lease: Lease, states: ItemStates, events: Events, at_once: Concurrency, jobs: CheckedJobs
+        self, lease: Lease, states: ItemStates, events: Events, concurrency: Concurrency, jobs: CheckedJobs
     ) -> BatchRun:
         return BatchRun(
-            self._context, lease, states, events, jobs, at_once=at_once.number, fixed=at_once.fixed
+            self._context, lease, states, events, jobs, at_once=concurrency.number, fixed=concurrency.fixed
         )
 
     def _check_open(self) -> None:
@@ -286,8 +286,8 @@ async def _release_on_error(run: BatchRun) -> AsyncGenerator[None]:
         raise
 
 
-def _states(at_once: Concurrency) -> ItemStates:
-    return ItemStates(window=max(_PICTURES_KEPT, 2 * at_once.number))
+def _states(concurrency: Concurrency) -> ItemStates:
+    return ItemStates(window=max(_PICTURES_KEPT, 2 * concurrency.number))
 
 
 def _load(states: ItemStates, batch_row: BatchRow, queries: JournalQueries) -> None:
@@ -315,14 +315,14 @@ def _reopen(
     queries: JournalQueries,
     *,
     retried: bool,
-    at_once: Concurrency | None = None,
+    concurrency: Concurrency | None = None,
 ) -> BatchRow:
     batch_row = _existing_row(name, queries)
     if retried:
         queries.reset_failed(batch_row.number)
     queries.reopen(batch_row.number)
-    if at_once is not None:
-        queries.set_concurrency(batch_row.number, at_once.number, at_once.chosen)
+    if concurrency is not None:
+        queries.set_concurrency(batch_row.number, concurrency.number, concurrency.chosen)
     _load(states, batch_row, queries)
     return batch_row
 

@@ -6,9 +6,9 @@ from typing import Final
 
 __all__ = [
     "ConsecutiveFailureLimit",
+    "GateClosed",
     "OutageGate",
     "SharedExclusiveGate",
-    "StillWaiting",
 ]
 
 
@@ -18,7 +18,7 @@ _LONGEST_WAIT_SECONDS: Final = 120.0
 _SHORTEST_SECONDS: Final = 0.01
 
 
-class StillWaiting(Exception):
+class GateClosed(Exception):
     """Sending has stopped; the request stays in the queue."""
 
 
@@ -73,11 +73,11 @@ class OutageGate:
         """Wait until the caller may pass.
 
         Raises:
-            StillWaiting: The gate was shut for good.
+            GateClosed: The gate was shut for good.
         """
         while self._reason is not None or self._closed:
             if self._closed:
-                raise StillWaiting
+                raise GateClosed
             if self._trial_open:
                 self._trial_open, self._trial_running = False, True
                 return
@@ -116,7 +116,7 @@ class OutageGate:
         self._changed.set()
 
     def close(self) -> None:
-        """Shut the gate for good: all who wait get `StillWaiting`."""
+        """Shut the gate for good: all who wait get `GateClosed`."""
         self._closed = True
         self._changed.set()
         if self._watching is not None:

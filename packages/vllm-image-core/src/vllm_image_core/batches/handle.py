@@ -33,13 +33,13 @@ class StartedBatch:
     Attributes:
         states: The states of its requests.
         run: The running batch; None if it was cancelled before.
-        at_once: How many images are generated at the same time.
+        concurrency: How many images are generated at the same time.
         requests: All requests, with their seeds drawn, if they were given as a list.
     """
 
     states: ItemStates
     run: BatchRun | None
-    at_once: int
+    concurrency: int
     requests: Sequence[ImageRequest] = ()
 
 
@@ -127,9 +127,9 @@ class ImageBatch:
         return self._started.requests if self._started else ()
 
     @property
-    def at_once(self) -> int:
+    def concurrency(self) -> int:
         """How many images are generated at the same time; 0 before the batch starts."""
-        return self._started.at_once if self._started else 0
+        return self._started.concurrency if self._started else 0
 
     @property
     def progress(self) -> Progress:

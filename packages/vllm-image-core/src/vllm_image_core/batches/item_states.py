@@ -129,7 +129,7 @@ class ItemStates:
             self.unwritten.pop(position, None)
 
     @property
-    def verdict(self) -> str:
+    def end_state(self) -> str:
         """How the batch has ended, as the journal stores it; "open" if it has not."""
         if self.waiting or not self.complete:
             return "open"

@@ -45,7 +45,7 @@ async def record_new_batch(
     requests: Sequence[ImageRequest] | None,
     *,
     fresh: bool,
-    at_once: Concurrency,
+    concurrency: Concurrency,
 ) -> Lease:
     """Record a new batch, with its requests if they are known, in one transaction.
 
@@ -56,7 +56,12 @@ async def record_new_batch(
 
     def insert(queries: JournalQueries) -> int:
         number = queries.create(
-            batch_id, owner, created=created, fresh=fresh, at_once=at_once.number, chosen=at_once.chosen
+            batch_id,
+            owner,
+            created=created,
+            fresh=fresh,
+            at_once=concurrency.number,
+            chosen=concurrency.chosen,
         )
         if requests is not None:
             queries.append(number, 0, map(request_as_json, requests), requests[0].prompt)
@@ -94,8 +99,8 @@ async def take_over(
         if first is not None and holder is not None and holder != first:
             raise _in_use(batch_row, holder)
         if holder is None or is_dead(holder.owner) or time.monotonic() - since >= stale_seconds:
-            claimed = await asyncio.to_thread(_try_claim, journal, batch_row, owner)
-            if claimed:
+            acquired = await asyncio.to_thread(_try_acquire, journal, batch_row, owner)
+            if acquired:
                 return Lease(
                     id=batch_row.id,
                     number=batch_row.number,
@@ -108,8 +113,8 @@ async def take_over(
         await asyncio.sleep(min(heartbeat_seconds, stale_seconds) / 4)
 
 
-def _try_claim(journal: Journal, batch_row: BatchRow, owner: Owner) -> bool:
-    return journal.write(lambda queries: queries.claim(batch_row.number, owner, batch_row.holder))
+def _try_acquire(journal: Journal, batch_row: BatchRow, owner: Owner) -> bool:
+    return journal.write(lambda queries: queries.acquire_lease(batch_row.number, owner, batch_row.holder))
 
 
 def _in_use(batch_row: BatchRow, holder: Holder) -> BatchInUse:

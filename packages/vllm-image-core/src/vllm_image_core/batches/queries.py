@@ -216,7 +216,7 @@ class JournalQueries:
             (state, *_numbers(counts), number),
         )
 
-    def claim(self, number: int, owner: Owner, seen: Holder | None) -> bool:
+    def acquire_lease(self, number: int, owner: Owner, seen: Holder | None) -> bool:
         """Take a batch over if its holder has not changed since it was `seen`; return whether that worked."""
         updated = self.connection.execute(
             "UPDATE batch SET owner = ?, host = ?, place = ?, pid = ?, born = ?, beat = beat + 1,"

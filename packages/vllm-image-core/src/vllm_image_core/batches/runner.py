@@ -11,7 +11,7 @@ from vllm_omni_client.errors import OmniError
 from vllm_image_core.batches.context import BatchContext, Windowed
 from vllm_image_core.batches.eta import BatchEta
 from vllm_image_core.batches.events import Events
-from vllm_image_core.batches.gates import ConsecutiveFailureLimit, StillWaiting
+from vllm_image_core.batches.gates import ConsecutiveFailureLimit, GateClosed
 from vllm_image_core.batches.ingest import CheckedJobs, Source, chunks
 from vllm_image_core.batches.input_cleanup import remove_unneeded_inputs
 from vllm_image_core.batches.item_states import ItemStates
@@ -20,7 +20,7 @@ from vllm_image_core.batches.queue import BatchQueue
 from vllm_image_core.batches.recorder import BatchRecorder
 from vllm_image_core.batches.stored_items import BatchItem, lost_request_error, stored_image
 from vllm_image_core.batches.worker import BatchWorker
-from vllm_image_core.batches.worker_pool import running
+from vllm_image_core.batches.worker_pool import run_items
 from vllm_image_core.batches.writer import JournalWriter, WriterCallbacks
 from vllm_image_core.errors import BatchInUse, CannotSave, DatabaseUnavailable, ImageError, InvalidRequest
 from vllm_image_core.estimation.backlog import Eta
@@ -137,7 +137,7 @@ class BatchRun:
             _logger.info("Batch %s started; its requests are read as it runs", self.recorder.id)
 
     def _log_end(self) -> None:
-        counts, how = self.recorder.counts, self.stop_reason or self.recorder.states.verdict
+        counts, how = self.recorder.counts, self.stop_reason or self.recorder.states.end_state
         text = "Batch %s ended (%s): %d done, %d failed, %.0f s"
         _logger.info(text, self.recorder.id, how, counts.done, counts.failed, counts.seconds)
 
@@ -280,7 +280,7 @@ class BatchRun:
     async def _generate_queued(self) -> None:
         async with (
             aclosing(self._queue.items()) as items,
-            running(self._work, items, at_once=self._window(), expected=()) as pool,
+            run_items(self._work, items, at_once=self._window(), expected=()) as pool,
         ):
             async for _ in pool:
                 pool.resize(self._window())
@@ -307,7 +307,7 @@ class BatchRun:
 
         try:
             await self._worker.generate(item, self._job(item), save_outcome)
-        except StillWaiting:
+        except GateClosed:
             pass
         except (ImageError, OmniError) as error:
             if not ended:
@@ -400,4 +400,4 @@ class BatchRun:
     def _state(self) -> str:
         if self.stop_reason in {"cancelled", "stopped"}:
             return self.stop_reason
-        return self.recorder.states.verdict
+        return self.recorder.states.end_state

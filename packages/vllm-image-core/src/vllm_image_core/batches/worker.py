@@ -11,7 +11,7 @@ from vllm_omni_client.generation_budget import MOST_GENERATIONS, GenerationBudge
 
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.eta import BatchEta
-from vllm_image_core.batches.gates import OutageGate, SharedExclusiveGate, StillWaiting
+from vllm_image_core.batches.gates import GateClosed, OutageGate, SharedExclusiveGate
 from vllm_image_core.batches.recorder import BatchRecorder
 from vllm_image_core.batches.stored_items import BatchItem, StoredOutcome
 from vllm_image_core.errors import CannotSave, ImageError, NotEnoughSpace, PictureNotSaved
@@ -87,7 +87,7 @@ class BatchWorker:
         """Generate an image, retrying through outages.
 
         Raises:
-            StillWaiting: Sending has stopped; the request stays in the queue.
+            GateClosed: Sending has stopped; the request stays in the queue.
             ImageError: The request has failed.
             OmniError: Likewise.
         """
@@ -128,7 +128,7 @@ class BatchWorker:
         if self._journal.is_available and self._folder.is_available and self._server.is_available:
             return
         if not (await self._journal.wait_until_available() and await self._folder.wait_until_available()):
-            raise StillWaiting
+            raise GateClosed
         await self._server.enter()
 
     def _away(self, error: OmniError) -> None:
@@ -234,13 +234,14 @@ class _AttemptRecord:
     def __init__(self, item: BatchItem, *, label: str) -> None:
         self.deaths = _count(item, "deaths")
         self.losses = 0
-        self._before = _count(item, _GENERATIONS)
+        earlier = _count(item, _GENERATIONS)
         # A resumed batch sends each request at least once: that is what resuming asks for.
-        self.budget = GenerationBudget(max(1, MOST_GENERATIONS - self._before), label=label)
+        left = max(1, MOST_GENERATIONS - earlier)
+        self.budget = GenerationBudget(left, label=label, earlier=earlier)
 
     def as_outcome(self, *, sending: bool = False) -> StoredOutcome:
         """What the journal stores; with `sending`, one more attempt that may cost GPU time is counted."""
-        counts = {"deaths": self.deaths, _GENERATIONS: self._before + self.budget.spent + sending}
+        counts = {"deaths": self.deaths, _GENERATIONS: self.budget.spent + sending}
         return {name: value for name, value in counts.items() if value}
 
 

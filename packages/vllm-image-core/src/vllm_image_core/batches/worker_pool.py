@@ -2,7 +2,7 @@
 
 It knows nothing about HTTP or images. Leaving the block ends everything that was started in it:
 
-    async with running(work, items, at_once=2, expected=(ImageError, OmniError)) as batch:
+    async with run_items(work, items, at_once=2, expected=(ImageError, OmniError)) as batch:
         async for outcome in batch:  # Done(index, item, value) | Failed(index, item, error)
             ...
 """
@@ -79,7 +79,7 @@ class Progress:
         return self.done + self.failed + self.cancelled
 
 
-def running(
+def run_items(
     work: Callable[[Item], Awaitable[Value]],
     items: Iterable[Item] | AsyncIterable[Item],
     *,
@@ -113,7 +113,7 @@ def running(
 class WorkerPool(Generic[Item, Value]):
     """Pool of workers that runs while its block is open; also an async iterator of outcomes.
 
-    Created by `running`. `cancel` and `progress` may be used from any task of the same event loop.
+    Created by `run_items`. `cancel` and `progress` may be used from any task of the same event loop.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class WorkerPool(Generic[Item, Value]):
         at_once: int,
         expected: tuple[type[Exception], ...],
         total: int | None,
-        id: BatchId | None,  # noqa: A002 - as in `running`
+        id: BatchId | None,  # noqa: A002 - as in `run_items`
     ) -> None:
         if at_once < 1:
             raise ValueError(f"at_once is {at_once}; it must be at least 1")
@@ -150,7 +150,7 @@ class WorkerPool(Generic[Item, Value]):
 
     async def __aenter__(self) -> Self:
         if self._started:
-            raise RuntimeError("a worker pool runs only once; create another with running()")
+            raise RuntimeError("a worker pool runs only once; create another with run_items()")
         self._started = True
         for _ in range(self._at_once if self._total is None else max(1, min(self._at_once, self._total))):
             self._add_worker()

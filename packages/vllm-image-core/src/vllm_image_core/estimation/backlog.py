@@ -13,13 +13,13 @@ from vllm_image_core.estimation.predictor import Predictor
 from vllm_image_core.estimation.work import TASKS, Work
 from vllm_image_core.requests.image_request import Task
 
-_PACE_OVER: Final = 100
-"""Number of images over which real and predicted pace are compared."""
+_RATIO_OVER: Final = 100
+"""Number of images over which real and predicted times are compared."""
 
 _TRUST: Final = 10
-"""The prediction weighs as much as the measured pace of this many images."""
+"""The prediction weighs as much as the measured times of this many images."""
 
-_PACES: Final = (0.2, 5.0)
+_RATIOS: Final = (0.2, 5.0)
 
 _OUTAGE: Final = 20
 """Time without any image, in multiples of the average time of one, that counts as an outage."""
@@ -171,7 +171,7 @@ class Backlog:
         self._busy = 0.0
         self._seen = timer()
         self._last_end: float | None = None
-        self._paces: deque[tuple[float, Load]] = deque([(0.0, NO_LOAD)], maxlen=_PACE_OVER)
+        self._checkpoints: deque[tuple[float, Load]] = deque([(0.0, NO_LOAD)], maxlen=_RATIO_OVER)
         self._changes = 0
 
     def add(self, work: Work, count: int = 1) -> None:
@@ -201,7 +201,7 @@ class Backlog:
         self._busy = min(self._busy, self._longest())
         self._done += running.load
         self._last_end = self._seen
-        self._paces.append((self._busy, self._done))
+        self._checkpoints.append((self._busy, self._done))
 
     @property
     def load(self) -> Load:
@@ -223,20 +223,23 @@ class Backlog:
         if left is None:
             return Eta(seconds=None, basis="no image of this batch has started yet")
         basis, measured = _basis(speeds, left)
-        pace = self._pace(speeds)
+        ratio = self._time_ratio(speeds)
         slots = sum(speed.parallelism for speed in speeds)
         in_progress = [
-            (_fastest(running.work, speeds), self._seconds_worked(running, slots))
+            (
+                min(speed.of(running.work.task).seconds(running.work) for speed in speeds),
+                self._seconds_worked(running, slots),
+            )
             for running in list(self._running.values())[:slots]
         ]
         if not measured and not self._done.pictures:
             late = max((worked / expected for expected, worked in in_progress), default=0.0)
             basis = _SLOWER_THAN_PROFILE if late > 1.0 else basis
-            pace = max(pace, _AHEAD_OF * late)
-        predicted = [(pace * expected, worked) for expected, worked in in_progress]
+            ratio = max(ratio, _AHEAD_OF * late)
+        predicted = [(ratio * expected, worked) for expected, worked in in_progress]
         behind = sum(min(expected, worked) for expected, worked in predicted) / slots
         longest = max((_seconds_left(expected, worked) for expected, worked in predicted), default=0.0)
-        rest = pace * _shared_seconds(left, speeds) - behind
+        rest = ratio * _shared_seconds(left, speeds) - behind
         return Eta(seconds=max(0.0, rest, longest) + _queue(speeds), basis=basis, measured=measured)
 
     def _with_unknown(self, pictures_left: int | None) -> Load | None:
@@ -258,7 +261,7 @@ class Backlog:
 
     def _longest(self) -> float:
         """The largest busy time plausible at the next end; anything above was an outage."""
-        before, pictures = self._paces[-1][0], self._done.pictures
+        before, pictures = self._checkpoints[-1][0], self._done.pictures
         return before + _OUTAGE * before / pictures if pictures >= _TRUST else math.inf
 
     def _seconds_worked(self, running: _Running, slots: int) -> float:
@@ -266,21 +269,21 @@ class Backlog:
         queued = len(self._running) > slots and self._last_end is not None
         return self._seen - (max(running.began, self._last_end or 0.0) if queued else running.began)
 
-    def _pace(self, speeds: Sequence[ServerSpeed]) -> float:
+    def _time_ratio(self, speeds: Sequence[ServerSpeed]) -> float:
         """Ratio of real to predicted seconds of the last images, pulled towards 1."""
         changes = sum(speed.changes for speed in speeds)
         if changes != self._changes:
             self._changes = changes
-            self._paces.clear()
-            self._paces.append((self._busy, self._done))
-        (busy, done), (_, before) = self._paces[-1], self._paces[0]
+            self._checkpoints.clear()
+            self._checkpoints.append((self._busy, self._done))
+        (busy, done), (_, before) = self._checkpoints[-1], self._checkpoints[0]
         counted = done - before
         if not counted.pictures:
             return 1.0
         expected = _shared_seconds(counted, speeds)
         trust = _TRUST * expected / counted.pictures
-        low, high = _PACES
-        return min(high, max(low, (busy - self._paces[0][0] + trust) / (expected + trust)))
+        low, high = _RATIOS
+        return min(high, max(low, (busy - self._checkpoints[0][0] + trust) / (expected + trust)))
 
 
 def duration(seconds: float) -> str:
@@ -310,10 +313,6 @@ def _shared_seconds(load: Load, speeds: Sequence[ServerSpeed]) -> float:
     """Seconds that the servers need together for a load that they share."""
     rates = (speed.parallelism / max(speed.seconds(load), 1e-9) for speed in speeds)
     return 1.0 / sum(rates) if load.pictures else 0.0
-
-
-def _fastest(work: Work, speeds: Sequence[ServerSpeed]) -> float:
-    return min(speed.of(work.task).seconds(work) for speed in speeds)
 
 
 def _queue(speeds: Sequence[ServerSpeed]) -> float:

@@ -37,7 +37,7 @@ class CircuitBreaker:
 
     def __init__(self, on_change: Callable[[CircuitState, CircuitState], object] | None = None) -> None:
         self._on_change = on_change
-        self._state: CircuitState = "closed"
+        self.state: CircuitState = "closed"
         self.in_doubt: bool = False
         self._failures = 0
         self._bad_replies = 0.0
@@ -47,13 +47,8 @@ class CircuitBreaker:
         self._closed_at = 0.0
         self._probed_at = -PROBE_SECONDS
 
-    @property
-    def state(self) -> CircuitState:
-        """Whether the server gets requests."""
-        return self._state
-
     def _change(self, state: CircuitState) -> None:
-        before, self._state = self._state, state
+        before, self.state = self.state, state
         if before != state and self._on_change is not None:
             self._on_change(before, state)
 
@@ -69,7 +64,7 @@ class CircuitBreaker:
         if self.state == "trial":
             self._change("closed")
             self._closed_at = now
-        elif self._ejections and now - self._closed_at >= 2 * self._penalty(PROBE_SECONDS):
+        elif self._ejections and now - self._closed_at >= 2 * self._backoff(PROBE_SECONDS):
             self._ejections -= 1
             self._closed_at = now
 
@@ -87,7 +82,7 @@ class CircuitBreaker:
             self._open(now, _BAD_REPLY_SECONDS)
             self._distrusted = True
 
-    def doubt(self) -> None:
+    def mark_doubtful(self) -> None:
         """Send it no requests until its health has been checked, which may be done now."""
         if not self.is_open:
             self._change("open")
@@ -107,7 +102,7 @@ class CircuitBreaker:
         """When it may be probed next."""
         return max(self._out_until, self._probed_at + PROBE_SECONDS)
 
-    def probing(self, now: float) -> None:
+    def record_probe(self, now: float) -> None:
         """Record that it is being probed now."""
         self._probed_at = now
 
@@ -128,9 +123,9 @@ class CircuitBreaker:
         self._change("open")
         self._failures = 0
         self._distrusted = self.in_doubt = False
-        self._out_until = now + self._penalty(seconds)
+        self._out_until = now + self._backoff(seconds)
         self._probed_at = now
         self._ejections += 1
 
-    def _penalty(self, seconds: float) -> float:
+    def _backoff(self, seconds: float) -> float:
         return min(seconds * 2.0**self._ejections, _LONGEST_SECONDS)

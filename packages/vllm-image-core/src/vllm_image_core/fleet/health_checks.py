@@ -49,7 +49,7 @@ class HealthChecks:
         self._on_change = on_change
         self._on_room = on_room
         self._open = False
-        self._keeper: asyncio.Task[None] | None = None
+        self._periodic: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._readings: set[asyncio.Task[None]] = set()
         self._reviving: asyncio.Task[None] | None = None
@@ -57,18 +57,18 @@ class HealthChecks:
     def begin(self) -> None:
         """Start: calls come from now on."""
         self._open = True
-        self._keeper = None  # one from a closed event loop would never run
+        self._periodic = None  # one from a closed event loop would never run
 
     def end(self) -> None:
         """Stop the periodic checks, because there are no more calls."""
         self._open = False
-        if self._keeper is not None:
-            self._keeper.cancel()
-            self._keeper = None
+        if self._periodic is not None:
+            self._periodic.cancel()
+            self._periodic = None
 
     async def aclose(self) -> None:
         """Stop all checks."""
-        for task in (*self._tasks, *([self._keeper] if self._keeper else [])):
+        for task in (*self._tasks, *([self._periodic] if self._periodic else [])):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -77,10 +77,10 @@ class HealthChecks:
         if self._open:
             self._start_reading_models(member)
 
-    def keep(self, now: float, *, waiting: bool) -> None:
+    def start_periodic(self, now: float, *, waiting: bool) -> None:
         """Check the servers periodically while one needs it or calls wait."""
-        if self._keeper is None and self._open and (waiting or self._needs_keeping(now)):
-            self._keeper = asyncio.get_running_loop().create_task(self._keep())
+        if self._periodic is None and self._open and (waiting or self._needs_checks(now)):
+            self._periodic = asyncio.get_running_loop().create_task(self._check_periodically())
 
     async def ensure_models_known(self) -> None:
         """Ask the servers for their models once; a slow server delays calls only briefly.
@@ -151,7 +151,7 @@ class HealthChecks:
 
     async def probe(self, member: Server) -> None:
         """Check the health of a server that is left out or in doubt, and let it back in if it is healthy."""
-        member.circuit.probing(self._clock())
+        member.circuit.record_probe(self._clock())
         member.probing = True
         try:
             well = await self._is_well(member)
@@ -217,15 +217,15 @@ class HealthChecks:
     def _start_reading_models(self, member: Server) -> asyncio.Task[None]:
         member.asked = True
 
-        async def meet() -> None:
+        async def read() -> None:
             await self.read_models(member)
 
-        task = self.start(meet())
+        task = self.start(read())
         self._readings.add(task)
         task.add_done_callback(self._readings.discard)
         return task
 
-    def _needs_keeping(self, now: float) -> bool:
+    def _needs_checks(self, now: float) -> bool:
         return any(
             member.circuit.is_open
             or member.paused_until > now
@@ -233,7 +233,7 @@ class HealthChecks:
             for member in self._pool.members
         )
 
-    async def _keep(self) -> None:
+    async def _check_periodically(self) -> None:
         """Probe servers that are left out, resume paused ones, and notice overdue ones."""
         while True:
             now = self._clock()

@@ -28,12 +28,12 @@ class ServerOutlook:
 
     Attributes:
         wait: Seconds until it has finished its current work.
-        pace: Seconds per unit of work, over all calls it runs at once.
+        seconds_per_work: Seconds per unit of work, over all calls it runs at once.
         alone: Seconds per unit of work of a single call.
     """
 
     wait: float
-    pace: float
+    seconds_per_work: float
     alone: float
 
     def ends(self, work: float) -> float:
@@ -47,8 +47,8 @@ def others_end(others: Sequence[ServerOutlook], work: float) -> float:
     for other in sorted(others, key=lambda outlook: outlook.wait):
         if other.wait >= end:
             break
-        rate += 1 / other.pace
-        busy += other.wait / other.pace
+        rate += 1 / other.seconds_per_work
+        busy += other.wait / other.seconds_per_work
         end = (work + busy) / rate
     return end
 
@@ -179,7 +179,7 @@ class Scheduler:
         if not any(self._pool.may_serve(member, call) for member in self._pool.members):
             await self._health_checks.revive()
             if not any(self._pool.may_serve(member, call) for member in self._pool.members):
-                raise self._pool.refusal(call)
+                raise self._pool.unservable_error(call)
         call.server = None
         loop = asyncio.get_running_loop()
         self._queue.add(call)
@@ -203,7 +203,7 @@ class Scheduler:
         now = self._clock()
         if len(self._queue) and any(member.has_room(now) for member in self._pool.members):
             self._dispatch_all(now)
-        self._health_checks.keep(now, waiting=bool(len(self._queue)))
+        self._health_checks.start_periodic(now, waiting=bool(len(self._queue)))
 
     def fail_unservable(self) -> None:
         """Fail the calls that no server is left for, and dispatch the others."""
@@ -212,7 +212,7 @@ class Scheduler:
             left = any(self._pool.may_serve(member, call) for member in self._pool.members)
             if not left and turn is not None and not turn.done():
                 self._queue.remove(call)
-                turn.set_exception(self._pool.refusal(call))
+                turn.set_exception(self._pool.unservable_error(call))
         self.dispatch()
 
     def _withdraw(self, call: FleetCall) -> None:
@@ -295,13 +295,13 @@ class Scheduler:
         if len(usable) < 2:  # noqa: PLR2004 - with one server there is no choice
             return len(usable)
         usual = self._pool.usual
-        paces = [member.service_rate.seconds or usual for member in usable]
-        slowest = max(pace * (each.limit.value + 1) for pace, each in zip(paces, usable, strict=True))
-        return min(_MOST_WAITING, math.ceil(slowest * sum(1 / pace for pace in paces)))
+        times = [member.service_rate.seconds or usual for member in usable]
+        slowest = max(seconds * (each.limit.value + 1) for seconds, each in zip(times, usable, strict=True))
+        return min(_MOST_WAITING, math.ceil(slowest * sum(1 / seconds for seconds in times)))
 
 
 def _outlook(member: Server, now: float, usual: float) -> ServerOutlook:
-    pace = member.service_rate.seconds or usual
+    seconds_per_work = member.service_rate.seconds or usual
     parallel = member.limit.parallel or 1
     busy = member.under_way
     free_slots = max(0, parallel - busy)
@@ -309,4 +309,4 @@ def _outlook(member: Server, now: float, usual: float) -> ServerOutlook:
     wait = max(wait, member.paused_until - now)
     if member.is_suspect:
         wait = _NOT_SOON_SECONDS
-    return ServerOutlook(wait=wait, pace=pace, alone=pace * parallel)
+    return ServerOutlook(wait=wait, seconds_per_work=seconds_per_work, alone=seconds_per_work * parallel)

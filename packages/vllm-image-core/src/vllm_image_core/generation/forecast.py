@@ -21,6 +21,7 @@ from vllm_image_core.models.registry import Registry
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.edit_resolver import resolve_edit
 from vllm_image_core.requests.image_request import ImageRequest, Task
+from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.requests.resolver import resolve
 
 __all__ = ["Forecast"]
@@ -72,7 +73,7 @@ class Forecast:
         images = _check_count("num_images", count)
         profile = await self._profile()
         resolved = resolve(
-            request, profile, draw_seed=_no_seed, input_images=0 if profile.text_to_image else 1
+            request, profile, draw_seed=draw_seed, input_images=0 if profile.text_to_image else 1
         )
         task = _usual_task(profile)
         expected = estimate(
@@ -102,7 +103,7 @@ class Forecast:
         """
         profile = await self._profile()
         resolved = await asyncio.to_thread(
-            resolve_edit, request, profile, draw_seed=_no_seed, known=self._registry
+            resolve_edit, request, profile, draw_seed=draw_seed, known=self._registry
         )
         return estimate_edit(
             resolved,
@@ -125,7 +126,7 @@ class Forecast:
             predictor=self._speeds.best(profile, _usual_task(profile)),
         )
 
-    async def at_once(self, asked: int | None) -> int:
+    async def choose_concurrency(self, asked: int | None) -> int:
         """Return how many images of a batch to run at once, given the requested number or None.
 
         Raises:
@@ -157,10 +158,6 @@ class Forecast:
             return await self._backend.get_metrics()
         except OmniError:
             return ServerMetrics()
-
-
-def _no_seed() -> int:
-    return 0  # no estimate depends on it
 
 
 def _check_count(parameter: str, value: object) -> int:

@@ -151,7 +151,7 @@ class Generator:
         try:
             return await save_guarded(save, record, job.hold)
         except ImageError as error:
-            error.add_note(_description(job.resolved))
+            _describe(error, job)
             raise
 
     def _check_there(self, picture: Picture) -> None:
@@ -178,10 +178,8 @@ class Generator:
     async def _send(self, job: ResolvedJob) -> ImageGenerationReply:
         try:
             return await send(self._backend, job, cost=self._speeds.cost(job.work))
-        except OmniError as error:
-            if job.budget.attempts > 1:
-                error.add_note(f"Tried {job.budget.attempts} times.")
-            error.add_note(_description(job.resolved))
+        except (OmniError, ImageError) as error:
+            _describe(error, job)
             raise
 
     def _save(
@@ -243,6 +241,7 @@ class Generator:
                 *([match.warning] if match.warning else []),
                 *warnings.in_reply(resolved, reply, received),
                 *warnings.suspicions(received, resolved.seed, self._duplicates),
+                *warnings.repeats(job.budget),
                 *map(str, resolved.notes),
             ),
             spilled=saved.spilled,
@@ -285,9 +284,14 @@ def _server(reply: ImageGenerationReply) -> str | None:
     return reply.receipt.server or None if reply.receipt else None
 
 
-def _description(resolved: ResolvedRequest) -> str:
+def _describe(error: OmniError | ImageError, job: ResolvedJob) -> None:
+    """Add to an error how often the request was tried, and what was asked for."""
+    if job.budget.attempts > 1:
+        error.add_note(f"Tried {job.budget.attempts} times.")
+    resolved = job.resolved
     steps = resolved.num_inference_steps
-    return f"Asked for: {resolved.size}, {steps} {'step' if steps == 1 else 'steps'}, seed {resolved.seed}."
+    noun = "step" if steps == 1 else "steps"
+    error.add_note(f"Asked for: {resolved.size}, {steps} {noun}, seed {resolved.seed}.")
 
 
 def _most_pixels(resolved: ResolvedRequest) -> int:

@@ -16,7 +16,8 @@ from pydantic import (
 from vllm_omni_client.capabilities import numbers_of
 
 from vllm_image_core.imaging.size import PIXELS_PER_MEGAPIXEL, Size, aspect_ratio
-from vllm_image_core.models.settings import NO_RULES, STRICT, EditRules, Preset, Quality, as_tuple
+from vllm_image_core.models.quality import Quality
+from vllm_image_core.models.settings import NO_RULES, STRICT, EditRules, Preset, as_tuple
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")

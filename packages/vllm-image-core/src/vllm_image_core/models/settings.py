@@ -1,7 +1,7 @@
 """Define a profile's edit rules (what edits accept besides images and prompt) and quality presets."""
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Final, Literal, Self, cast, get_args
+from typing import Annotated, ClassVar, Final, Literal, Self, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -85,12 +85,6 @@ class EditRules(BaseModel):
 
 NO_RULES: Final = EditRules()
 """The rules of a model whose edits take only images and the prompt."""
-
-
-Quality = Literal["draft", "standard", "best"]
-"""draft: quick and rough; standard: the profile's own settings; best: the publisher's, at any cost."""
-
-QUALITIES: tuple[Quality, ...] = get_args(Quality)
 
 
 class Preset(BaseModel):

@@ -72,17 +72,36 @@ class Facts:
 
     def without_placeholders(self) -> "Facts":
         """Remove values that mean "none", as Python and JavaScript write them."""
-        return replace(
-            self,
-            prompt=_something(self.prompt),
-            negative_prompt=_something(self.negative_prompt),
-            width=_something(self.width),
-            height=_something(self.height),
-            num_inference_steps=_something(self.num_inference_steps),
-            guidance_scale=_something(self.guidance_scale),
-            seed=_something(self.seed),
-            model=_something(self.model),
+        names = ("prompt", "negative_prompt", "width", "height", "seed", "model")
+        names += ("num_inference_steps", "guidance_scale")
+        values = {name: getattr(self, name) for name in names}
+        empty = (
+            name for name, value in values.items() if isinstance(value, str) and value.strip() in _NOTHING
         )
+        return replace(self, **dict.fromkeys(empty))
+
+
+def usual_facts(tool: Tool, found: Mapping[str, object]) -> Facts:
+    """Read the settings that most programs name alike: prompt, width, height, steps, seed and model."""
+    return Facts(
+        tool=tool,
+        prompt=found.get("prompt"),
+        width=found.get("width"),
+        height=found.get("height"),
+        num_inference_steps=found.get("steps"),
+        seed=found.get("seed"),
+        model=found.get("model"),
+    )
+
+
+def first_of(*values: object) -> object:
+    """Return the first value that is not None."""
+    return next((value for value in values if value is not None), None)
+
+
+def chosen_settings(found: Mapping[str, object], *names: str) -> dict[str, object]:
+    """Return the settings with these names that are there."""
+    return {name: found[name] for name in names if name in found}
 
 
 def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
@@ -93,13 +112,7 @@ def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
     notes = list(facts.notes)
 
     def check_value(name: str, value: object, check: Callable[[object], T]) -> T | None:
-        if value is None:
-            return None
-        try:
-            return check(_as_number(value))
-        except InvalidRequest as error:
-            notes.append(f"The file's {name} was ignored: {error.message}")
-            return None
+        return checked(name, _as_number(value), check, notes)
 
     def text(name: str, value: object) -> str | None:
         bounded = bound_text(value)
@@ -122,6 +135,15 @@ def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
         seed=check_value("seed", facts.seed, limits.seed),
     )
     return request, tuple(notes)
+
+
+def checked(name: str, value: object, check: Callable[[object], T], notes: list[str]) -> T | None:
+    """Return a checked value; None, with a note, if it is not allowed."""
+    try:
+        return None if value is None else check(value)
+    except InvalidRequest as error:
+        notes.append(f"The file's {name} was ignored: {error.message}")
+        return None
 
 
 def bound_text(value: object) -> str | None:
@@ -165,10 +187,6 @@ def _as_number(value: object) -> object:
 
 def _side(value: object) -> int:
     return checks.check_integer("size", value, 1, _MAX_SIDE, allowed=f"an integer from 1 to {_MAX_SIDE}")
-
-
-def _something(value: object) -> object:
-    return None if isinstance(value, str) and value.strip() in _NOTHING else value
 
 
 def _is_huge(value: object) -> bool:
@@ -220,12 +238,9 @@ def is_json(text: str) -> bool:
         value: object = json.loads(start) if len(start) <= MAX_CHARACTERS else None
     except (ValueError, RecursionError):
         return False
-    return isinstance(value, dict | list) or _is_quoted_json(value)
-
-
-def _is_quoted_json(value: object) -> bool:
-    """Whether this is a string whose content is itself JSON."""
-    return isinstance(value, str) and value.startswith(("{", "[")) and is_json(value)
+    if isinstance(value, str):  # its content may itself be JSON
+        return value.startswith(("{", "[")) and is_json(value)
+    return isinstance(value, dict | list)
 
 
 def as_object(value: object) -> Mapping[str, object]:

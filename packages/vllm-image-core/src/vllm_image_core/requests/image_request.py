@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from vllm_image_core.models.settings import Quality
+from vllm_image_core.models.quality import Quality
 
 if TYPE_CHECKING:
     from vllm_image_core.requests.input_picture import InputImage

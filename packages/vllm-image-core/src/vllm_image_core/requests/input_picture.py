@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, TypeAlias, Union, runtime_checkable
 
 from vllm_image_core.errors import BadPicture, InvalidRequest
+from vllm_image_core.file_url import path_in_url
 from vllm_image_core.imaging.picture import MAX_PIXELS, Picture
 from vllm_image_core.imaging.sniffing import kind_of, picture_format
 from vllm_image_core.requests.generated_image import GeneratedImage
@@ -37,7 +38,7 @@ class InputSource(Protocol):
 InputImage: TypeAlias = Union[
     str, os.PathLike[str], bytes, Picture, GeneratedImage, InputSource, "Image.Image"
 ]
-"""An image to start from: a path, a file's content, one of our images, or a Pillow image."""
+"""An image to start from: a path, a file:// URL, a file's content, one of our images, or a Pillow image."""
 
 MOST_INPUT_BYTES: Final = 104_857_600
 """100 MiB: the most that the client uploads, 4096x8192 pixels uncompressed."""
@@ -45,7 +46,8 @@ MOST_INPUT_BYTES: Final = 104_857_600
 _ALLOWED: Final = (
     f"a PNG, JPEG or WebP of at most {MOST_INPUT_BYTES // 2**20} MiB and {MAX_PIXELS / 1e6:.1f} megapixels"
 )
-_ADDRESSES: Final = ("http:", "https:", "data:", "ftp:", "file:")
+_ADDRESSES: Final = ("http:", "https:", "data:", "ftp:")
+_FILE: Final = "file:"
 _HEAD_BYTES: Final = 4_096
 _READING: Final[int] = (
     os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -144,12 +146,13 @@ def _from_path(path: object, parameter: str) -> InputPicture:
         )
     name = one_line(path, limit=LONGEST_PATH)
     try:
+        path = path_in_url(path) if path.lower().startswith(_FILE) else path
         descriptor = os.open(path, _READING)
         with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise _refusal(parameter, name, "is not a regular file")
             return read_input_file(file, name=Path(path).name, parameter=parameter)
-    except (OSError, ValueError) as error:  # a zero byte in a path is a ValueError
+    except (OSError, ValueError) as error:  # a bad file:// URL or a zero byte in a path is a ValueError
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise _refusal(
             parameter,

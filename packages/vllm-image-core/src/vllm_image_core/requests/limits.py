@@ -6,12 +6,13 @@ the same limits but accepts True, "7" and 7.0 as integers, and any string as a p
 
 import math
 import re
+import secrets
 from numbers import Real
 from typing import Final, get_args
 
 from vllm_image_core.checks import check_integer, invalid_value
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.models.settings import QUALITIES, Quality
+from vllm_image_core.models.quality import QUALITIES, Quality
 from vllm_image_core.requests.image_request import OutputFormat
 from vllm_image_core.text import brief
 
@@ -32,6 +33,11 @@ _SIDE_ALLOWED: Final = "a positive number of pixels"
 _SEED_ALLOWED: Final = f"a signed 64-bit integer, preferably from 0 to {SAFE_SEEDS - 1}"
 # Control characters except tab and line breaks, and lone surrogates, which UTF-8 cannot encode.
 _NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def draw_seed() -> int:
+    """Draw a seed that means the same on every device."""
+    return secrets.randbelow(SAFE_SEEDS)
 
 
 def steps(value: object) -> int:

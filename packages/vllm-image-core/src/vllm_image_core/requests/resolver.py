@@ -11,7 +11,8 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.imaging.extension import extension_format
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import GuidanceField, Profile
-from vllm_image_core.models.settings import Preset, Quality
+from vllm_image_core.models.quality import Quality
+from vllm_image_core.models.settings import Preset
 from vllm_image_core.requests import limits
 from vllm_image_core.requests.guidance import choose_guidance, choose_negative_prompt
 from vllm_image_core.requests.image_request import ImageRequest, OutputFormat, Task

@@ -24,7 +24,8 @@ def find_inputs(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput
 
 def _find(folder: Path, recalled: RecalledInput) -> InputPicture | None:
     name = recalled.name
-    if name is None or name in {".", ".."} or not _is_plain(name):
+    # Anybody may have written this name; it must be that of a file in the folder itself.
+    if name is None or name in {".", ".."} or set(name) & set("/\\:\0"):
         return None
     try:
         with Folder.existing(folder) as opened, opened.reading(name) as file:
@@ -40,11 +41,6 @@ def _find_copy(folder: Path, recalled: RecalledInput) -> InputPicture | None:
         return copy.input_picture(parameter="images")
     except InvalidRequest:
         return None
-
-
-def _is_plain(name: str) -> bool:
-    """Return whether a name, which anybody may have written, is that of a file in the folder itself."""
-    return not set(name) & set("/\\:\0")
 
 
 def recall_edit(path: Path) -> ImageRequest | None:

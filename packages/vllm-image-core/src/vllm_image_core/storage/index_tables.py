@@ -17,23 +17,8 @@ State = tuple[int, int]
 """A file's size in bytes, and its modification time in nanoseconds since 1970."""
 
 _COLUMNS: Final = (
-    "name",
-    "bytes",
-    "modified_ns",
-    "created",
-    "width",
-    "height",
-    "key",
-    "prompt",
-    "negative_prompt",
-    "model",
-    "seed",
-    "num_inference_steps",
-    "guidance_scale",
-    "seconds",
-    "batch",
-    "tag",
-    "position",
+    *("name", "bytes", "modified_ns", "created", "width", "height", "key", "prompt", "negative_prompt"),
+    *("model", "seed", "num_inference_steps", "guidance_scale", "seconds", "batch", "tag", "position"),
     "operation",
 )
 _ALWAYS: Final = frozenset({"bytes", "modified_ns"})

@@ -211,7 +211,9 @@ class Library:
         self, error: PictureNotSaved, *, prompt: str, now: datetime, filename: str | None
     ) -> Saved:
         try:
-            path = self._spill_store().save(error.picture, prompt=prompt, now=now, filename=filename)
+            # A folder with a fixed name could belong to another user.
+            self._spill = self._spill or Store(Path(tempfile.mkdtemp(prefix="vllm-image-spill-")))
+            path = self._spill.save(error.picture, prompt=prompt, now=now, filename=filename)
         except (CannotSave, OSError, UnicodeError) as second:
             reason = second.message if isinstance(second, CannotSave) else f"{reason_of(second)}."
             raise PictureNotSaved(
@@ -226,14 +228,10 @@ class Library:
         _logger.warning("%s", note)
         return Saved(path=path, spilled=True, notes=(note,))
 
-    def _spill_store(self) -> Store:
-        # A folder with a fixed name could belong to another user.
-        self._spill = self._spill or Store(Path(tempfile.mkdtemp(prefix="vllm-image-spill-")))
-        return self._spill
-
     def _read_complete(self, candidate: Record) -> Existing | None:
         try:
-            data = self._content(candidate)
+            with Folder.existing(self.root) as folder, folder.reading(candidate.path.name) as file:
+                data = None if file is None else file.read(_MOST_BYTES)
             picture = None if data is None else Picture.check(data)
         except (OSError, BadPicture):
             return None
@@ -243,7 +241,3 @@ class Library:
         # A file without a recorded key must be the one that was entered.
         is_the_one = key == candidate.key if key is not None else len(data) == candidate.bytes
         return Existing(picture=picture, record=candidate) if is_the_one else None
-
-    def _content(self, candidate: Record) -> bytes | None:
-        with Folder.existing(self.root) as folder, folder.reading(candidate.path.name) as file:
-            return None if file is None else file.read(_MOST_BYTES)

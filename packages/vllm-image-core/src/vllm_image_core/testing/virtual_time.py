@@ -20,7 +20,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class NothingWillHappen(RuntimeError):
+class VirtualDeadlock(RuntimeError):
     """All tasks wait for each other: no timer runs and no thread works."""
 
 
@@ -83,7 +83,7 @@ class _Selector(selectors.DefaultSelector):
         if ready:
             return ready
         if timeout is None:
-            raise NothingWillHappen("all tasks wait, no timer runs and no thread works")
+            raise VirtualDeadlock("all tasks wait, no timer runs and no thread works")
         self._loop.advance(timeout)
         return []
 
@@ -94,7 +94,7 @@ def run(main: Coroutine[Any, Any, T], *, thread_seconds: float = 0.0) -> T:
     For other threads than the executor's, each step of time waits `thread_seconds` of real time.
 
     Raises:
-        NothingWillHappen: It would wait forever.
+        VirtualDeadlock: It would wait forever.
     """
     with asyncio.Runner(loop_factory=functools.partial(VirtualTimeLoop, thread_seconds)) as runner:
         return runner.run(main)

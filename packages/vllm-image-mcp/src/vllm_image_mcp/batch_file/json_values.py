@@ -1,13 +1,14 @@
 """Read the values of a JSON array, or of JSON values in a row, each with its line number."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from vllm_image_core.text import brief, one_line
 
-_BLANK: Final = " \t\r\n"
+_BLANK: Final = re.compile(r"[ \t\r\n]*")
 
 
 class BadJson(ValueError):
@@ -53,32 +54,22 @@ class _Reader:
         self._decoder = json.JSONDecoder(object_pairs_hook=object_of)
 
     def __iter__(self) -> Iterator[JsonValue]:
-        self._skip_blank()
-        if self._at("["):
-            self._move(self._place + 1)
+        if self._take("["):
             yield from self._elements()
-            self._skip_blank()
-            if self._place < len(self._text):
+            if not self._at(""):
                 raise self._bad("text follows the array")
         else:
-            while self._place < len(self._text):
+            while not self._at(""):
                 yield self._value()
-                self._skip_blank()
 
     def _elements(self) -> Iterator[JsonValue]:
-        self._skip_blank()
-        while not self._at("]"):
+        while not self._take("]"):
             yield self._value()
-            self._skip_blank()
-            if self._at(","):
-                self._move(self._place + 1)
-                self._skip_blank()
+            if self._take(","):
                 if self._at("]"):
                     raise self._bad("a comma precedes the end of the array")
             elif not self._at("]"):
-                what = "the array is not closed" if self._at("") else "a comma is missing"
-                raise self._bad(what)
-        self._move(self._place + 1)
+                raise self._bad("the array is not closed" if self._at("") else "a comma is missing")
 
     def _value(self) -> JsonValue:
         line = self._line
@@ -91,14 +82,16 @@ class _Reader:
         self._move(end)
         return JsonValue(line, value)
 
-    def _skip_blank(self) -> None:
-        place = self._place
-        while place < len(self._text) and self._text[place] in _BLANK:
-            place += 1
-        self._move(place)
-
     def _at(self, sign: str) -> bool:
+        """Skip white space, and check which character follows; "" stands for the end."""
+        blank = _BLANK.match(self._text, self._place)
+        self._move(blank.end() if blank else self._place)
         return self._text[self._place : self._place + 1] == sign
+
+    def _take(self, sign: str) -> bool:
+        found = self._at(sign)
+        self._move(self._place + found)
+        return found
 
     def _move(self, place: int) -> None:
         self._line += self._text.count("\n", self._place, place)

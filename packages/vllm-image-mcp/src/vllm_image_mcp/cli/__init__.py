@@ -1,1 +1,55 @@
 """The command line: one module per command, and the parts that commands share."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from vllm_image_mcp.options import with_settings
+from vllm_image_mcp.startup import check_profiles, start_logging
+
+if TYPE_CHECKING:
+    from vllm_image_mcp.settings import Settings
+
+_COMMANDS: Final = ("batch", "batches", "cancel", "edit", "generate", "health", "models", "resume")
+"""The commands; each is defined in the module of its name."""
+
+
+class _Commands(click.Group):
+    """A group that imports a command when it is called, and all of them to list them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the names of all commands."""
+        self._load(*_COMMANDS)
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command; for an unknown name, import all of them, so that similar names are suggested."""
+        self._load(*([cmd_name] if cmd_name in _COMMANDS else _COMMANDS))
+        return super().get_command(ctx, cmd_name)
+
+    def _load(self, *names: str) -> None:
+        for name in names:
+            if name not in self.commands:
+                self.add_command(getattr(import_module(f"{__name__}.{name}"), name))
+
+
+@click.group(
+    cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(package_name="vllm-image-mcp")
+@with_settings
+def main(settings: Settings) -> None:
+    """Generate and edit images on a self-hosted vLLM-Omni server.
+
+    Without a command, this serves MCP on stdin and stdout; an MCP host starts it that way. You can also set
+    every option in the environment: VLLM_IMAGE_URL, VLLM_IMAGE_OUTPUT_DIR, VLLM_IMAGE_API_KEY and so on.
+    """
+    start_logging(settings)
+    if click.get_current_context().invoked_subcommand is None:
+        check_profiles(settings)
+        from vllm_image_mcp.server import serve  # noqa: PLC0415 - commands need no MCP
+
+        serve(settings)

@@ -12,7 +12,6 @@ from vllm_image_core.requests.image_request import ImageRequest
 
 from vllm_image_mcp.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
 from vllm_image_mcp.cli import shared_options
-from vllm_image_mcp.cli.batch_progress import BatchProgress
 from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.error_messages import sentence
 
@@ -73,6 +72,8 @@ async def batch(
     the images in progress and stop, twice to stop at once. The exit status is 1 if a row was refused or an
     image failed.
     """
+    from vllm_image_mcp.cli.batch_progress import BatchProgress  # noqa: PLC0415 - slow to import
+
     source = _BatchSource(file, kind, options)
     state.check_folder()
     requests = source.requests(state)

@@ -17,7 +17,7 @@ from vllm_image_mcp.error_messages import sentence, with_command_names
 from vllm_image_mcp.options import how_to_resume
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from vllm_image_core.batches.handle import ImageBatch
@@ -54,14 +54,14 @@ class BatchProgress:
         batch = await self._batch
         before = batch.progress
         requests = "1 request" if before.total == 1 else f"{before.total} requests"
-        started = f"{batch.id}: {requests}, {before.done} done, {batch.at_once} at a time"
+        started = f"{batch.id}: {requests}, {before.done} done, {batch.concurrency} at a time"
         click.echo(started + time_left(batch.eta), err=True)
         with interruptible(batch) as interrupts:
             async for outcome in batch:
                 self._show(outcome)
                 self._show_progress()
             await interrupts.wait()
-        self._removed = await asyncio.to_thread(_missing, self._paths)
+        self._removed = await asyncio.to_thread(lambda: sum(not path.exists() for path in self._paths))
         self._show_end()
         is_complete = batch.progress.done == batch.progress.total and not (self._removed or self._spilled)
         return interrupts.status or (0 if is_complete else 1)
@@ -70,7 +70,8 @@ class BatchProgress:
         if isinstance(outcome, Done):
             self._done += 1
             self._spilled += outcome.value.spilled
-            self._note(outcome.value.notes)
+            for note in outcome.value.notes[: _MOST_NOTES - len(self._notes)]:
+                self._notes.setdefault(note)
             self._paths.append(outcome.value.path)
         else:
             self._failed += 1
@@ -80,14 +81,15 @@ class BatchProgress:
             image = outcome.value
             click.echo(f"{self._count()} {path_text(image.path)}  seed {image.seed}  {image.seconds:.2f} s")
         if not isinstance(outcome, Done):
-            where = self._label(outcome.index)
+            line = self._line(outcome.index)
+            where = f"request {outcome.index}" if line is None else f"line {line}"
             click.echo(f"{self._count()} {where} failed: {sentence(outcome.error)}", err=True)
 
     def _object(self, outcome: ImageOutcome) -> dict[str, object]:
         about = {
             "batch_id": self._batch.id,
             "index": outcome.index,
-            "line": self._lines[outcome.index] if outcome.index < len(self._lines) else None,
+            "line": self._line(outcome.index),
             "status": "done" if isinstance(outcome, Done) else "failed",
             "prompt": outcome.item.prompt,
             "seed": outcome.item.seed,
@@ -105,21 +107,13 @@ class BatchProgress:
             "reused": image.reused,
         }
 
-    def _label(self, index: int) -> str:
-        return f"line {self._lines[index]}" if index < len(self._lines) else f"request {index}"
+    def _line(self, index: int) -> int | None:
+        return self._lines[index] if index < len(self._lines) else None
 
     def _count(self) -> str:
         """Return how many requests have ended, including before a resume, and how many there are."""
         progress = self._batch.progress
         return f"[{progress.done + progress.failed - self._batch.unread}/{progress.total}]"
-
-    def _how_to_resume(self) -> str:
-        return how_to_resume(self._batch.id, as_json=self._as_json)
-
-    def _note(self, notes: Iterable[str]) -> None:
-        for note in notes:
-            if len(self._notes) < _MOST_NOTES:
-                self._notes.setdefault(note)
 
     def _show_progress(self) -> None:
         now = time.monotonic()
@@ -132,6 +126,7 @@ class BatchProgress:
 
     def _show_end(self) -> None:
         batch, progress, removed = self._batch, self._batch.progress, self._removed
+        next_step = how_to_resume(batch.id, as_json=self._as_json)
         ended = f"{self._done - removed} generated, {self._failed} failed, {batch.seconds:.1f} s"
         click.echo(ended, err=True)
         if removed:
@@ -142,16 +137,11 @@ class BatchProgress:
             click.echo(f"The batch was cancelled; {progress.cancelled} were not generated.{why}", err=True)
         elif progress.waiting:
             why = f" {with_command_names(batch.cause)}" if batch.cause else ""
-            click.echo(f"{progress.waiting} remaining.{why} {self._how_to_resume()}", err=True)
+            click.echo(f"{progress.waiting} remaining.{why} {next_step}", err=True)
         elif removed:
-            click.echo(f"The removed images can be generated again. {self._how_to_resume()}", err=True)
+            click.echo(f"The removed images can be generated again. {next_step}", err=True)
         for note in self._notes:
             click.echo(note.replace("Use fresh", "Use --fresh"), err=True)
-
-
-def _missing(paths: Sequence[Path]) -> int:
-    """Count the files that no longer exist."""
-    return sum(not path.exists() for path in paths)
 
 
 def time_left(eta: Eta) -> str:

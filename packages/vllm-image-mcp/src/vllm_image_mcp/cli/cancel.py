@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vllm_image_mcp.cli.batch_progress import still_running_note
 from vllm_image_mcp.cli.command import with_state
 
 if TYPE_CHECKING:
@@ -27,5 +26,7 @@ async def cancel(state: State, batch_id: str) -> int:
         f"{found.id} {found.state}: {found.done} done, {found.failed} failed, {found.cancelled} cancelled"
     )
     if found.left_running:
+        from vllm_image_mcp.cli.batch_progress import still_running_note  # noqa: PLC0415 - slow to import
+
         click.echo(still_running_note(found.left_running), err=True)
     return 0 if found.owner is None else 1

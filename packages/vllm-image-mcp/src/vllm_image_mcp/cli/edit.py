@@ -11,27 +11,20 @@ import click
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
-from vllm_image_mcp.setting_values import clean_path
 
 if TYPE_CHECKING:
     from vllm_image_mcp.state import State
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:", re.IGNORECASE)
-_LOCAL = re.compile(r"file://(localhost)?/", re.IGNORECASE)
 
 
 class _ImagePath(click.Path):
-    """The path of an image file, or its file:// URL; another URL stays as typed, for the error message."""
+    """The path of an image file; a URL stays as typed, because a path would lose one of its slashes."""
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:  # noqa: ANN401 - as click has it
-        if isinstance(value, str) and _LOCAL.match(value):
-            try:
-                value = clean_path(value)
-            except ValueError:
-                return value
-        elif isinstance(value, str) and _ADDRESS.match(value):
+        if isinstance(value, str) and _ADDRESS.match(value):
             return value
         return super().convert(value, param, ctx)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
-from vllm_image_core.requests.image_request import ImageRequest
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
@@ -33,6 +32,8 @@ async def generate(state: State, prompt: str, *, fresh: bool, **parameters: Any)
 
     If you give a seed and the output folder already has this image, its path is printed instead.
     """
+    from vllm_image_core.requests.image_request import ImageRequest  # noqa: PLC0415 - slow to import
+
     from vllm_image_mcp.cli.single_image import run_single_image  # noqa: PLC0415 - slow to import
 
     return await run_single_image(state, ImageRequest(prompt=prompt, **parameters), fresh=fresh)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from vllm_image_mcp.cli import shared_options
-from vllm_image_mcp.cli.batch_progress import BatchProgress
 from vllm_image_mcp.cli.command import with_state
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 @with_state
 async def resume(state: State, batch_id: str, *, as_json: bool) -> int:
     """Generate the missing images of an interrupted batch."""
+    from vllm_image_mcp.cli.batch_progress import BatchProgress  # noqa: PLC0415 - slow to import
+
     state.check_folder()
     resumed = state.studio.resume(batch_id, max_concurrent=state.settings.max_concurrent)
     return await BatchProgress(state, resumed, as_json=as_json).show()

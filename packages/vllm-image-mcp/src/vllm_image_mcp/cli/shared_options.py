@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar
 
 import click
-from vllm_image_core.models.settings import QUALITIES
+from vllm_image_core.models.quality import QUALITIES
 from vllm_image_core.requests.limits import OUTPUT_FORMATS
 
 __all__ = [

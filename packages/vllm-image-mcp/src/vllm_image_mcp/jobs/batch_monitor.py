@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vllm_image_core.batches.worker_pool import Done, Failed
 
 from vllm_image_mcp.error_messages import notes_for_model
-from vllm_image_mcp.results.image_results import describe, image_result
+from vllm_image_mcp.results.image_results import image_result
 from vllm_image_mcp.results.parameters_used import Parameters, parameters_of_image
 
 if TYPE_CHECKING:
@@ -43,13 +43,7 @@ class MonitoredImage:
 class BatchMonitor:
     """Follows a batch of this process to its end, whether anybody waits for it or not.
 
-    Args:
-        batch: A batch that has not begun, or is running.
-        folder: The output folder.
-        notes: The server's own, added to every result.
-
     Attributes:
-        batch: The batch.
         saved: The images saved since the monitor began, by index.
         errors: The failures since then, by index.
         over: Whether the batch has ended and every outcome has been recorded.
@@ -83,7 +77,7 @@ class BatchMonitor:
                             result=image_result(
                                 image, batch_id=self.batch.id, notes=self._notes, folder=self._folder
                             ),
-                            description=describe(image),
+                            description=f"{image.picture.size}, seed {image.seed}",
                             parameters=parameters_of_image(image),
                             notes=notes_for_model(image.notes),
                         )

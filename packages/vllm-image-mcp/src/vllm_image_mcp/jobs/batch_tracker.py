@@ -83,7 +83,7 @@ class BatchTracker:
         try:
             await batch
         except asyncio.CancelledError:
-            self._start(_cancel(batch))
+            self._start(batch.cancel())
             raise
         monitor = BatchMonitor(batch, folder=self._studio.output_dir, notes=self._notes)
         if self._listener is not None:
@@ -156,10 +156,6 @@ class BatchTracker:
                 break
             del self._monitors[oldest]
         self._monitors[monitor.batch.id] = monitor
-
-
-async def _cancel(batch: ImageBatch) -> None:
-    await batch.cancel()
 
 
 async def _log_failure(work: Coroutine[None, None, object]) -> None:

@@ -29,13 +29,9 @@ _LARGEST_COUNT: Final = 90
 
 
 class ProgressReporter:
-    """Sends the progress messages of one call.
+    """Sends the progress messages of one call, which waits for a batch for some seconds at most.
 
-    Args:
-        ctx: The call.
-        monitor: The batch that it waits for.
-        wait: Seconds that it will wait at most.
-        ticks: Messages that were sent before the batch began.
+    The ticks are the messages that were sent before the batch began.
     """
 
     def __init__(self, ctx: Context[State], monitor: BatchMonitor, *, wait: float, ticks: int = 0) -> None:

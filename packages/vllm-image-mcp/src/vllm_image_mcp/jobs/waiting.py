@@ -133,12 +133,12 @@ async def begin_and_wait(
 async def wait_for_batch(
     ctx: Context[State], monitor: BatchMonitor, until: float, *, through_trouble: bool = True, ticks: int = 0
 ) -> None:
-    """Wait until a batch of this process ends or the time is up.
+    """Wait until a batch of this process ends or the time is up, by the event loop's clock.
 
     Args:
         ctx: The call.
         monitor: The batch.
-        until: When the call has to answer, by the event loop's clock.
+        until: When the call has to answer.
         through_trouble: Whether to keep waiting while the server or the folder is unavailable.
         ticks: Progress messages that the call has sent before.
     """

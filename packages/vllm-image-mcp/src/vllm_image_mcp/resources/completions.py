@@ -18,13 +18,19 @@ from vllm_image_mcp.resources.prompts import SETTINGS
 from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Iterable
 
 _MOST: Final = 100
 """The protocol's limit on values per completion."""
 _WAIT_SECONDS: Final = 2.0
 """Longest wait for the server, since somebody is typing."""
 _MOST_SEARCHED: Final = 200
+_FIXED: Final = {
+    ("prompt", "setting"): SETTINGS,
+    ("prompt", "count"): [str(number) for number in range(2, 21)],
+    ("image", "format"): ["webp", "jpeg", "png"],
+}
+"""The values of arguments that depend on nothing."""
 
 
 def add_completions(server: MCPServer[State], state: State) -> None:
@@ -45,24 +51,20 @@ class Completions:
         _: CompletionContext | None,
     ) -> Completion | None:
         """Values that start with what was typed, then those that contain it; None for free text."""
-        candidates = self._source(ref, argument.name)
-        if candidates is None:
-            return None
-        return _matches(await candidates(), argument.value)
-
-    def _source(
-        self, ref: PromptReference | ResourceTemplateReference, name: str
-    ) -> Callable[[], Awaitable[Iterable[str]]] | None:
         where = "prompt" if isinstance(ref, PromptReference) else ref.uri.partition("://")[0]
-        return {
+        source = {
             ("prompt", "aspect_ratio"): self._ratios,
-            ("prompt", "setting"): _settings,
-            ("prompt", "count"): _counts,
             ("image", "id"): self._images,
-            ("image", "format"): _formats,
             ("batch", "id"): self._batches,
             ("profile", "model"): self._models,
-        }.get((where, name))
+        }.get((where, argument.name))
+        candidates = await source() if source else _FIXED.get((where, argument.name))
+        if candidates is None:
+            return None
+        typed = argument.value.casefold()
+        found = [each for each in candidates if typed in each.casefold()]
+        found.sort(key=lambda each: not each.casefold().startswith(typed))
+        return Completion(values=found[:_MOST], total=len(found), has_more=len(found) > _MOST)
 
     async def _ratios(self) -> Iterable[str]:
         """The loaded model's aspect ratios, or the fallback profile's if the server does not answer."""
@@ -98,23 +100,3 @@ class Completions:
             return [batch.id for batch in await self._state.studio.batches(_MOST_SEARCHED)]
         except ImageError:
             return ()
-
-
-async def _settings() -> Iterable[str]:
-    return SETTINGS
-
-
-async def _counts() -> Iterable[str]:
-    return [str(number) for number in range(2, 21)]
-
-
-async def _formats() -> Iterable[str]:
-    return ["webp", "jpeg", "png"]
-
-
-def _matches(candidates: Iterable[str], typed: str) -> Completion:
-    wanted = typed.casefold()
-    every = [each for each in candidates if wanted in each.casefold()]
-    starting = [each for each in every if each.casefold().startswith(wanted)]
-    found = [*starting, *(each for each in every if each not in starting)]
-    return Completion(values=found[:_MOST], total=len(found), has_more=len(found) > _MOST)

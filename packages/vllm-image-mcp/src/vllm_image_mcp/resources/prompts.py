@@ -16,7 +16,6 @@ from vllm_image_mcp.state import State
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
     from mcp.types import GetPromptResult, InputRequiredResult
-    from vllm_image_core.models.profile import Profile
     from vllm_image_core.models.served import ServedModel
 
 SETTINGS: Final = ("num_inference_steps", "guidance_scale", "quality", "aspect_ratio", "seed")
@@ -120,10 +119,6 @@ class PromptServer(MCPServer[State]):
         return await super().get_prompt(name, arguments, context)
 
 
-def _invalid(message: str) -> MCPError:
-    return MCPError(code=INVALID_PARAMS, message=message)
-
-
 def add_prompts(server: MCPServer[State], state: State) -> None:
     """Register the prompts; the server is asked for its model when one of them is picked."""
     prompts = Prompts(state)
@@ -161,12 +156,11 @@ class Prompts:
     async def write(self, idea: Idea, aspect_ratio: Ratio = None) -> str:
         """Ask for a prompt that suits the model, and for its image."""
         loaded = await self._describe_model()
-        edits = loaded.only_edits
         given = _check("aspect_ratio", aspect_ratio) if aspect_ratio else None
         return _WRITE.format(
             idea=_check("idea", idea),
-            call=_EDIT_ONE if edits else _GENERATE_ONE,
-            ratio=f' Use aspect_ratio "{given}".' if given and not edits else "",
+            call=_EDIT_ONE if loaded.only_edits else _GENERATE_ONE,
+            ratio=f' Use aspect_ratio "{given}".' if given and not loaded.only_edits else "",
             model=loaded.description,
         )
 
@@ -225,29 +219,22 @@ def _model_description(model: ServedModel) -> str:
         )
     if profile.prompting:
         lines.append(f"How to write for it: {profile.prompting}")
-    lines.append(_about_lengths(profile))
-    if profile.text_to_image:
-        lines.append(f"Aspect ratios: {', '.join(profile.supported_aspect_ratios)}.")
-    else:
-        lines.append("The result has the size of the first image.")
+    negative = (
+        "It supports negative prompts."
+        if profile.supports_negative_prompt
+        else "It does not support negative prompts: say what is wanted instead."
+    )
+    tokens = profile.max_prompt_tokens
+    lines.append(negative if tokens is None else f"It reads at most {tokens} tokens of a prompt. {negative}")
+    ratios = f"Aspect ratios: {', '.join(profile.supported_aspect_ratios)}."
+    lines.append(ratios if profile.text_to_image else "The result has the size of the first image.")
     lines.append(
         f"Its own settings: {profile.default_steps} steps, guidance_scale "
         f"{profile.default_guidance_scale:g}, {profile.default_size}."
     )
     if model.match.warning:
         lines.append(model.match.warning)
-    return "\n".join(line for line in lines if line)
-
-
-def _about_lengths(profile: Profile) -> str:
-    negative = (
-        "It does not support negative prompts: say what is wanted instead."
-        if not profile.supports_negative_prompt
-        else "It supports negative prompts."
-    )
-    if profile.max_prompt_tokens is None:
-        return negative
-    return f"It reads at most {profile.max_prompt_tokens} tokens of a prompt. {negative}"
+    return "\n".join(lines)
 
 
 def _check(name: str, value: str) -> str:
@@ -257,12 +244,16 @@ def _check(name: str, value: str) -> str:
 
 
 def _count(count: str | None) -> int:
-    if count is None or not count.strip():
+    if count is None or not (text := count.strip()):
         return 4
-    if not (count.strip().isdecimal() and _LEAST_VARIATIONS <= int(count.strip()[:4]) <= _MOST_VARIATIONS):
+    if not (text.isdecimal() and _LEAST_VARIATIONS <= int(text[:4]) <= _MOST_VARIATIONS):
         raise _refusal("count", count, f"a number from {_LEAST_VARIATIONS} to {_MOST_VARIATIONS}")
-    return int(count.strip())
+    return int(text)
 
 
 def _refusal(name: str, value: str, allowed: str) -> MCPError:
     return _invalid(f"{name} is {value[:_SHOWN]!r}. Use {allowed}.")
+
+
+def _invalid(message: str) -> MCPError:
+    return MCPError(code=INVALID_PARAMS, message=message)

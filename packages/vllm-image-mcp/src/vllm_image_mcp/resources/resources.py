@@ -18,7 +18,6 @@ from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from mcp.server.mcpserver import Context
     from pydantic import AnyUrl
@@ -43,12 +42,12 @@ _MIME_TYPES: Final = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"
 class ResourceServer(MCPServer[State]):
     """An MCP server that lists the latest images among its resources, each with its actual type."""
 
-    pictures: ImageResources | None = None
+    reader: ResourceReader | None = None
 
     async def list_resources(self) -> list[Resource]:
         """The registered resources and the latest images of the output folder."""
         added = await super().list_resources()
-        return [*added, *(await self.pictures.list() if self.pictures else ())]
+        return [*added, *(await self.reader.list() if self.reader else ())]
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[State] | None = None
@@ -65,14 +64,14 @@ class ResourceServer(MCPServer[State]):
 
 def add_resources(server: ResourceServer, state: State) -> None:
     """Register the resources; nothing is opened until one is listed or read."""
-    pictures = server.pictures = ImageResources(state)
+    reader = server.reader = ResourceReader(state)
     server.resource(
         LATEST,
         name="latest_images",
         title="Latest images",
         description=f"The last {_LATEST} images of the output folder with their parameters, newest first.",
         mime_type=_JSON,
-    )(pictures.latest)
+    )(reader.latest)
     server.resource(
         "image://{id}{?width,format}",
         name="image",
@@ -82,25 +81,25 @@ def add_resources(server: ResourceServer, state: State) -> None:
             "(format: png, webp or jpeg)."
         ),
         mime_type="image/png",
-    )(pictures.image)
+    )(reader.image)
     server.resource(
         "batch://{id}",
         name="batch",
         title="Batch",
         description="The state of a batch: its counts, and each image with the parameters to repeat it.",
         mime_type=_JSON,
-    )(pictures.batch)
+    )(reader.batch)
     server.resource(
         "profile://{+model}",
         name="profile",
         title="Model profile",
         description="What is known about a model: settings, sizes, limits, how to prompt it, with sources.",
         mime_type=_JSON,
-    )(ProfileResources(state).profile)
+    )(reader.profile)
 
 
-class ImageResources:
-    """The resources that come from the output folder."""
+class ResourceReader:
+    """The contents of the resources."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -111,6 +110,7 @@ class ImageResources:
         Empty if the folder cannot be used, because the list has other resources as well.
         """
         from vllm_image_core.errors import CannotSave  # noqa: PLC0415 - the server starts without it
+        from vllm_image_core.text import one_line  # noqa: PLC0415 - likewise
 
         try:
             self._state.check_folder()
@@ -122,7 +122,7 @@ class ImageResources:
             Resource(
                 uri=picture_uri(record.path, folder=self._state.folder.path),
                 name=record.path.name,
-                title=_title(record),
+                title=one_line(" ".join(record.prompt.split()), limit=_TITLE) if record.prompt else None,
                 mime_type=mime_type_of(record.path),
                 size=record.bytes,
             )
@@ -143,7 +143,7 @@ class ImageResources:
         try:
             page = Page(pictures=await self._latest(_LATEST))
         except OSError as error:
-            raise self._unreadable(self._state.folder.path, error) from error
+            raise self._unreadable(error) from error
         result = await asyncio.to_thread(found_images, page, folder=self._state.folder.path)
         return result.model_dump_json(indent=1)
 
@@ -168,7 +168,7 @@ class ImageResources:
         except BadPicture as error:
             raise ResourceError(f"The image {id[:_TITLE]!r} is damaged. {error.message}") from error
         except OSError as error:
-            raise self._unreadable(self._state.folder.path, error) from error
+            raise self._unreadable(error) from error
         if picture is None:
             raise ResourceNotFoundError(
                 f"There is no image {id[:_TITLE]!r} in the output folder. {LATEST} lists the latest."
@@ -204,12 +204,12 @@ class ImageResources:
         except CannotSave as error:
             raise ResourceError(f"{error.message} {error.next_step}") from error
 
-    def _unreadable(self, path: Path, error: OSError) -> ResourceError:
+    def _unreadable(self, error: OSError) -> ResourceError:
         from vllm_image_core.storage.os_errors import next_step_after, reason_of  # noqa: PLC0415 - likewise
         from vllm_image_core.text import LONGEST_PATH, one_line  # noqa: PLC0415 - likewise
 
         next_step = next_step_after(error, otherwise="Check the folder and its permissions.")
-        where = one_line(str(path), limit=LONGEST_PATH)
+        where = one_line(str(self._state.folder.path), limit=LONGEST_PATH)
         return ResourceError(f"The output folder {where} cannot be read: {reason_of(error)}. {next_step}")
 
     def _picture(
@@ -224,13 +224,6 @@ class ImageResources:
         from vllm_image_mcp.resources import stored_images  # noqa: PLC0415 - likewise
 
         return await asyncio.to_thread(lambda: stored_images.latest(self._state.folder.path, count))
-
-
-class ProfileResources:
-    """The resources that come from the models' profiles."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
 
     async def profile(self, model: str) -> str:
         """A model's profile, with the source of each number.
@@ -257,12 +250,6 @@ def _true_type(contents: ReadResourceContents) -> str | None:
         (kind for start, kind in _MIME_TYPES.items() if contents.content.startswith(start)),
         contents.mime_type,
     )
-
-
-def _title(record: Record) -> str | None:
-    from vllm_image_core.text import one_line  # noqa: PLC0415 - the server starts without it
-
-    return one_line(" ".join(record.prompt.split()), limit=_TITLE) if record.prompt else None
 
 
 def _text(value: object) -> str:

@@ -66,7 +66,7 @@ class Subscriptions:
             announce  # the SDK derives all flags from one, regardless of what is notified
         )
 
-    def hear(self, batch_id: str, event: Event) -> None:
+    def notify(self, batch_id: str, event: Event) -> None:
         """Queue the notifications for a batch event; a saved image also changes the list of the latest."""
         self._due[ResourceUpdated(f"batch://{batch_id}")] = None
         if event.kind in _SAVED:

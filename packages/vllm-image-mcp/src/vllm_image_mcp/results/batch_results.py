@@ -31,7 +31,7 @@ from vllm_image_mcp.results.tool_results import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from mcp.types import ResourceLink
     from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
@@ -83,7 +83,9 @@ def batch_result(
     settings = _settings(found.items, monitor, records)
     same = common_parameters(settings.values())
     of_images = {note: None for saved in monitor.saved.values() for note in saved.notes} if monitor else {}
-    models = list(dict.fromkeys(_models(monitor, records)))
+    sent = [saved.result.parameters_used for saved in monitor.saved.values()] if monitor else []
+    recorded = [one_line(record.model) for record in records if record.model]
+    models = list(dict.fromkeys([*(used.model for used in sent if used), *recorded]))
     live = monitor.batch if monitor and not monitor.over else None
     counts = live.progress if live else found
     results = [
@@ -107,7 +109,7 @@ def batch_result(
         images_cancelled=counts.cancelled,
         images_left=(counts.waiting or 0) + counts.running,
         seconds_left=seconds_left(live) if live else None,
-        max_concurrent=monitor.batch.at_once if monitor else None,
+        max_concurrent=monitor.batch.concurrency if monitor else None,
         model=models[0] if len(models) == 1 else None,
         parameters=same,
         results=results,
@@ -178,23 +180,15 @@ def _settings(
     saved: Mapping[int, Parameters] = (
         {index: each.parameters for index, each in monitor.saved.items()} if monitor else {}
     )
-    files = {record.path: parameters_of_record(record) for record in records}
-    found = {
-        item.position: saved.get(item.position) or (files.get(item.path) if item.path else None)
-        for item in items
+    files: Mapping[Path | None, Parameters] = {
+        record.path: parameters_of_record(record) for record in records
     }
-    excluded = ("prompt", "seed")
+    found = {item.position: saved.get(item.position) or files.get(item.path) for item in items}
     return {
-        position: {name: value for name, value in each.items() if name not in excluded}
+        position: {name: value for name, value in each.items() if name not in {"prompt", "seed"}}
         for position, each in found.items()
         if each is not None
     }
-
-
-def _models(monitor: BatchMonitor | None, records: Sequence[Record]) -> Iterator[str]:
-    sent = (saved.result.parameters_used for saved in monitor.saved.values()) if monitor else ()
-    yield from (used.model for used in sent if used)
-    yield from (one_line(record.model) for record in records if record.model)
 
 
 def _image(
@@ -275,32 +269,28 @@ def links_of(answer: BatchResult) -> list[ResourceLink]:
 
 
 def recent_batches(batches: Sequence[BatchSummary], *, most: int) -> Sequence[BatchSummary]:
-    """The batches that have not ended, and the latest ones.
-
-    Args:
-        batches: Newest first.
-        most: How many of the newest to include in any state.
-    """
+    """Those of the batches, newest first, that have not ended or are among the newest."""
     recent = [each for place, each in enumerate(batches) if place < most or each.state in _GOING_ON]
     return recent[:_MOST_LISTED]
 
 
 def batch_list(batches: Sequence[BatchSummary]) -> BatchList:
     """The result of list_batches."""
-    return BatchList(batches=[_entry(each) for each in batches])
-
-
-def _entry(batch: BatchSummary) -> BatchEntry:
-    return BatchEntry(
-        batch_id=batch.id,
-        status=_status(batch.state),
-        created=batch.created.isoformat(),
-        prompt=one_line(batch.prompt or ""),
-        images_total=batch.total,
-        images_generated=batch.done,
-        images_failed=batch.failed,
-        images_left=batch.waiting + batch.running,
-        here=batch.owner == "here",
+    return BatchList(
+        batches=[
+            BatchEntry(
+                batch_id=batch.id,
+                status=_status(batch.state),
+                created=batch.created.isoformat(),
+                prompt=one_line(batch.prompt or ""),
+                images_total=batch.total,
+                images_generated=batch.done,
+                images_failed=batch.failed,
+                images_left=batch.waiting + batch.running,
+                here=batch.owner == "here",
+            )
+            for batch in batches
+        ]
     )
 
 

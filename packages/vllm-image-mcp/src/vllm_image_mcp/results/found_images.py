@@ -30,22 +30,21 @@ _NOT_OF_EDITS: Final = frozenset({"width", "height", "output_format"})
 def found_images(page: Page, *, folder: Path) -> FoundImages:
     """Images with the parameters to make each again. Reads the files of edits: call it in a thread."""
     return FoundImages(
-        images=[_found_image(record, folder=folder) for record in page.pictures],
+        images=[
+            FoundImage(
+                file_path=path_text(record.path),
+                uri=picture_uri(record.path, folder=folder),
+                created=record.created.isoformat(),
+                size=str(record.size),
+                tool="edit_image" if record.operation == "edit" else "generate_image",
+                parameters=_parameters(record, folder),
+                model=record.model and one_line(record.model),
+                batch_id=record.batch and one_line(record.batch),
+            )
+            for record in page.pictures
+        ],
         next_offset=page.next_offset,
         notes=list(page.notes),
-    )
-
-
-def _found_image(record: Record, *, folder: Path) -> FoundImage:
-    return FoundImage(
-        file_path=path_text(record.path),
-        uri=picture_uri(record.path, folder=folder),
-        created=record.created.isoformat(),
-        size=str(record.size),
-        tool="edit_image" if record.operation == "edit" else "generate_image",
-        parameters=_parameters(record, folder),
-        model=record.model and one_line(record.model),
-        batch_id=record.batch and one_line(record.batch),
     )
 
 
@@ -82,13 +81,7 @@ def _name(one: object, folder: Path) -> str | None:
 
 
 def no_match_note(given: Mapping[str, object], *, offset: int, folder: Path) -> str:
-    """The note for a search without results: what to try next.
-
-    Args:
-        given: The search terms by parameter; None for those not given.
-        offset: How many images were skipped.
-        folder: The output folder.
-    """
+    """The note for a search without results: what to try next. A search term that is None was not given."""
     terms = [name for name, value in given.items() if value is not None]
     if offset:
         return f"No more images from offset {offset} on. Use a smaller offset, or 0 for the newest."

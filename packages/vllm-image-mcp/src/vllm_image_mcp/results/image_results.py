@@ -37,32 +37,21 @@ if TYPE_CHECKING:
     from vllm_image_core.models.served import ServedModel
     from vllm_image_core.requests.generated_image import GeneratedImage
     from vllm_image_core.requests.receipt import Line
-    from vllm_image_core.requests.resolver import ResolvedRequest
 
+_SIZE_OF_EDITS = (
+    "These sizes suit the images that it edits. edit_image itself takes no size: the result has the size of "
+    "the first image."
+)
 _CUT = f"The prompt is cut to {LONGEST_PROMPT} characters in this result; it was sent in full."
 
 
 def image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str], folder: Path) -> ImageResult:
-    """The result for a saved image; for an edit, with the names of its input images.
-
-    Args:
-        image: The image.
-        batch_id: The batch that it belongs to.
-        notes: The server's own, added to every result.
-        folder: The output folder.
-    """
+    """The result for a saved image, with the server's own notes; an edit names its input images."""
     from vllm_image_core.requests.edit_resolver import ResolvedEdit  # noqa: PLC0415 - the server starts without it
 
-    result = _image_result(image, batch_id=batch_id, notes=notes, folder=folder)
-    if not isinstance(image.request, ResolvedEdit):
-        return result
-    inputs = [one.name or role for role, one in image.request.inputs.by_role]
-    return EditResult(**dict(result), inputs=inputs)
-
-
-def _image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str], folder: Path) -> ImageResult:
     sent = image.request
-    return ImageResult(
+    is_cut = max(len(sent.prompt), len(sent.negative_prompt or "")) > LONGEST_PROMPT
+    result = ImageResult(
         batch_id=batch_id,
         uri=picture_uri(image.path, folder=folder),
         file_path=path_text(image.path),
@@ -79,13 +68,11 @@ def _image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str],
         ),
         receipt=[_change(line) for line in image.receipt.notable_lines],
         reused=image.reused,
-        notes=[*notes, *notes_for_model(image.notes), *_cut(sent)],
+        notes=[*notes, *notes_for_model(image.notes), *([_CUT] if is_cut else [])],
     )
-
-
-def _cut(sent: ResolvedRequest) -> list[str]:
-    longest = max(len(sent.prompt), len(sent.negative_prompt or ""))
-    return [_CUT] if longest > LONGEST_PROMPT else []
+    if not isinstance(sent, ResolvedEdit):
+        return result
+    return EditResult(**dict(result), inputs=[one.name or role for role, one in sent.inputs.by_role])
 
 
 def unfinished_image(
@@ -122,11 +109,6 @@ def seconds_left(batch: ImageBatch) -> float | None:
     return round(seconds, 1) or None if seconds is not None else None
 
 
-def describe(image: GeneratedImage) -> str:
-    """A few words about an image: its size and seed."""
-    return f"{image.picture.size}, seed {image.seed}"
-
-
 def _change(line: Line) -> Change:
     """One line of the receipt, without its reason, which is in the notes."""
     return Change.model_validate(
@@ -143,6 +125,13 @@ def _change(line: Line) -> Change:
 def model_info(model: ServedModel) -> ModelInfo:
     """The result of get_model_info."""
     profile = model.profile
+    rules = profile.edit_rules
+    edit = EditAbilities(
+        max_images=profile.max_input_images,
+        mask=rules.mask,
+        strength="with_mask" if rules.strength == "with_mask_or_reference" else rules.strength == "read",
+        layers=rules.default_layers,
+    )
     return ModelInfo(
         model_name=model.match.name,
         model_type=profile.type,
@@ -160,22 +149,11 @@ def model_info(model: ServedModel) -> ModelInfo:
         max_megapixels=profile.max_resolution_mp,
         qualities=list(profile.quality),
         max_input_images=profile.max_input_images,
-        tasks=_tasks(profile),
+        tasks=Tasks(text_to_image=profile.text_to_image, edit=edit if profile.max_input_images else None),
         prompting=profile.prompting,
         licence=profile.licence,
         notes=[*_edits_only(profile), *_warnings(model)],
     )
-
-
-def _tasks(profile: Profile) -> Tasks:
-    rules = profile.edit_rules
-    edit = EditAbilities(
-        max_images=profile.max_input_images,
-        mask=rules.mask,
-        strength="with_mask" if rules.strength == "with_mask_or_reference" else rules.strength == "read",
-        layers=rules.default_layers,
-    )
-    return Tasks(text_to_image=profile.text_to_image, edit=edit if profile.max_input_images else None)
 
 
 def _edits_only(profile: Profile) -> list[str]:
@@ -195,25 +173,19 @@ def presets(model: ServedModel) -> Presets:
         f"Width and height must be multiples of {profile.resolution_multiple}, "
         f"with at most {profile.max_resolution_mp:g} megapixels together."
     )
+    of_edits = [] if profile.text_to_image else [_SIZE_OF_EDITS]
     return Presets(
         model=model.match.name,
         resolution_multiple=profile.resolution_multiple,
         max_megapixels=profile.max_resolution_mp,
         presets=_sizes(profile),
         default_resolution=str(profile.default_size),
-        notes=[limits, *_edits_only(profile), *_size_of_edits(profile), *_warnings(model)],
+        notes=[limits, *_edits_only(profile), *of_edits, *_warnings(model)],
     )
 
 
 def _sizes(profile: Profile) -> dict[str, str]:
     return {ratio: str(size) for ratio, size in profile.supported_aspect_ratios.items()}
-
-
-def _size_of_edits(profile: Profile) -> list[str]:
-    if profile.text_to_image:
-        return []
-    sizes = "These sizes suit the images that it edits."
-    return [f"{sizes} edit_image itself takes no size: the result has the size of the first image."]
 
 
 def _warnings(model: ServedModel) -> list[str]:

@@ -14,10 +14,6 @@ def picture_uri(path: Path, *, folder: Path) -> str:
     """The address of an image: ``image://`` and its file name, percent-encoded.
 
     An image saved elsewhere, because the folder could not be written, has a ``file:`` address.
-
-    Args:
-        path: Absolute.
-        folder: The output folder, absolute.
     """
     return f"image://{quote(path.name, safe='')}" if path.parent == folder else path.as_uri()
 
@@ -28,13 +24,7 @@ def mime_type_of(path: Path) -> str | None:
 
 
 def picture_link(path: Path, *, uri: str, description: str) -> ResourceLink:
-    """A link to the full image.
-
-    Args:
-        path: Absolute.
-        uri: Its address, from `picture_uri`.
-        description: A few words about it; the path is added.
-    """
+    """A link to the full image; its path is added to the description."""
     return ResourceLink(
         type="resource_link",
         uri=uri,

@@ -1,11 +1,15 @@
 """Collect the parameters of images for results, under the tools' names and with long prompts cut."""
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from __future__ import annotations
 
-from vllm_image_core.requests.generated_image import GeneratedImage
-from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.storage.record import Record
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from vllm_image_core.requests.generated_image import GeneratedImage
+    from vllm_image_core.requests.image_request import ImageRequest
+    from vllm_image_core.storage.record import Record
 
 __all__ = [
     "LONGEST_PROMPT",

@@ -34,22 +34,11 @@ _MOST_COLUMNS: Final = 6
 """A single row of more images would show too little of each."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Limits:
-    """The limits of a preview: its longest side in pixels, and its bytes as sent, in base64."""
+Limits = Mapping[PreviewSize, tuple[int, int]]
+"""For each size, the longest side in pixels, and the bytes as sent, in base64."""
 
-    longest_side: int
-    sent_bytes: int
-
-
-_ONE: Final[Mapping[PreviewSize, _Limits]] = {
-    "small": _Limits(longest_side=768, sent_bytes=150_000),
-    "large": _Limits(longest_side=1536, sent_bytes=450_000),
-}
-_SHEET: Final[Mapping[PreviewSize, _Limits]] = {
-    "small": _Limits(longest_side=1280, sent_bytes=300_000),
-    "large": _Limits(longest_side=1536, sent_bytes=450_000),
-}
+_ONE: Final[Limits] = {"small": (768, 150_000), "large": (1536, 450_000)}
+_SHEET: Final[Limits] = {"small": (1280, 300_000), "large": (1536, 450_000)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +63,14 @@ class Drawing:
     """A preview to draw: a function of the longest side and the bytes, and the limits for each size."""
 
     draw: Callable[[int, int], Picture]
-    limits: Mapping[PreviewSize, _Limits]
+    limits: Limits
 
 
 def one_picture(path: Path) -> Drawing:
     """A preview of one image."""
-    return Drawing(lambda side, most: _one(path, side, most), _ONE)
+    return Drawing(
+        lambda side, most: preview(_read(path), longest_side=side, max_bytes=most, format=_FORMAT), _ONE
+    )
 
 
 def sheet(places: Sequence[SheetEntry]) -> Drawing:
@@ -90,19 +81,13 @@ def sheet(places: Sequence[SheetEntry]) -> Drawing:
 
 
 async def draw_preview(drawing: Drawing, size: PreviewSize, *, room: int) -> ImageContent | None:
-    """Draw a preview for a tool's result; None if there is too little room or nothing can be drawn.
-
-    Args:
-        drawing: What to draw.
-        size: How large.
-        room: Bytes left in the result.
-    """
-    limits = drawing.limits[size]
-    most = min(limits.sent_bytes, room) * 3 // 4 - 3  # base64 turns three bytes into four
+    """Draw a preview into the bytes left in a result; None if they are too few or nothing can be drawn."""
+    longest_side, sent_bytes = drawing.limits[size]
+    most = min(sent_bytes, room) * 3 // 4 - 3  # base64 turns three bytes into four
     if most < _LEAST_BYTES:
         return None
     try:
-        picture = await asyncio.to_thread(drawing.draw, limits.longest_side, most)
+        picture = await asyncio.to_thread(drawing.draw, longest_side, most)
     except (ImageError, OSError) as error:
         _logger.warning("No preview could be drawn: %s", error)
         return None
@@ -114,15 +99,10 @@ async def draw_preview(drawing: Drawing, size: PreviewSize, *, room: int) -> Ima
     )
 
 
-def _one(path: Path, side: int, most: int) -> Picture:
-    return preview(_read(path), longest_side=side, max_bytes=most, format=_FORMAT)
-
-
 def _many(places: Sequence[SheetEntry], side: int, most: int) -> Picture:
     pictures = [_read_if_there(place.path) for place in places]
     if axes := _axes(places):
-        x, y = axes
-        return xy_grid(pictures, x=x, y=y, longest_side=side, max_bytes=most, format=_FORMAT)
+        return xy_grid(pictures, x=axes[0], y=axes[1], longest_side=side, max_bytes=most, format=_FORMAT)
     return contact_sheet(
         pictures,
         captions=_captions(places),
@@ -172,22 +152,18 @@ def _axes(places: Sequence[SheetEntry]) -> tuple[Axis, Axis] | None:
     if any(name not in place.parameters for name in names for place in places):
         return None
     if len(names) == 1:
-        return _row(names[0], places)
+        values = _values(names[0], places)
+        if len(values) != len(places) or len(values) > _MOST_COLUMNS:
+            return None
+        return _axis(names[0], values), Axis(name="", values=[one_line(places[0].prompt, limit=_CAPTION)])
     first, second = (place.parameters for place in places[:2])
     across = next((name for name in names if first[name] != second[name]), names[0])
     down = next(name for name in names if name != across)
     columns, rows = _values(across, places), _values(down, places)
-    complete = [(row, column) for row, column in itertools.product(rows, columns)]
-    if [(place.parameters[down], place.parameters[across]) for place in places] != complete:
+    cells = [(place.parameters[down], place.parameters[across]) for place in places]
+    if cells != list(itertools.product(rows, columns)):
         return None
     return _axis(across, columns), _axis(down, rows)
-
-
-def _row(name: str, places: Sequence[SheetEntry]) -> tuple[Axis, Axis] | None:
-    values = _values(name, places)
-    if len(values) != len(places) or len(values) > _MOST_COLUMNS:
-        return None
-    return _axis(name, values), Axis(name="", values=[one_line(places[0].prompt, limit=_CAPTION)])
 
 
 def _values(name: str, places: Sequence[SheetEntry]) -> list[Value]:

@@ -10,10 +10,8 @@ from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver import Context, Resolve
 from mcp.types import CallToolResult
 from vllm_image_core.errors import ImageError
-from vllm_image_core.requests.image_request import ImageRequest
 
 from vllm_image_mcp.jobs.wait_limits import answer_deadline
-from vllm_image_mcp.results.previews import sheet
 from vllm_image_mcp.results.tool_reply import reply, with_notes
 from vllm_image_mcp.results.tool_results import BatchCancellation, BatchList, BatchReport, BatchResult
 from vllm_image_mcp.state import State
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vllm_image_core.batches.summary import BatchSummary, FoundBatch
+    from vllm_image_core.requests.image_request import ImageRequest
     from vllm_image_core.storage.record import Record
 
     from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
@@ -87,7 +86,9 @@ async def batch_generate(
     One failure does not stop the others. After max_wait the rest goes on: get_batch waits for it by
     batch_id, cancel_batch stops it.
     """
-    from vllm_image_mcp.tools.sweeps import expand_requests  # noqa: PLC0415 - the server starts without it
+    from vllm_image_core.requests.image_request import ImageRequest  # noqa: PLC0415 - the server starts without it
+
+    from vllm_image_mcp.tools.sweeps import expand_requests  # noqa: PLC0415 - likewise
 
     shared = ImageRequest(
         prompt="",
@@ -205,6 +206,7 @@ async def _resume(state: State, found: FoundBatch) -> BatchMonitor | None:
 async def _batch_reply(state: State, batch_id: str, *, failing: bool = False) -> CallToolResult:
     """The reply on a batch as it is now; with ``failing``, it is an error if every image failed."""
     from vllm_image_mcp.results import batch_results  # noqa: PLC0415 - the server starts without it
+    from vllm_image_mcp.results.previews import sheet  # noqa: PLC0415 - likewise
 
     result = await _batch_result(state, await state.studio.find_batch(batch_id, limit=MOST_LISTED))
     return await reply(

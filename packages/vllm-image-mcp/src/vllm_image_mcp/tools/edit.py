@@ -6,7 +6,6 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import Field, SkipValidation
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.requests.edit_request import EditRequest
 
 from vllm_image_mcp.results.tool_results import EditResult
 from vllm_image_mcp.state import State
@@ -65,6 +64,8 @@ async def edit_image(
     Waits and returns like generate_image; the result has the size of the first image. The loaded model takes
     max_input_images of get_model_info; 0 means that it cannot edit.
     """
+    from vllm_image_core.requests.edit_request import EditRequest  # noqa: PLC0415 - the server starts without it
+
     folders = ctx.request_context.lifespan_context.input_folders
     request = EditRequest(
         prompt=prompt,

@@ -1,17 +1,15 @@
 """Generate one image: the tool generate_image, and what it shares with edit_image."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
-from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.requests.input_picture import as_sequence
 
 from vllm_image_mcp.results.image_results import unfinished_image
 from vllm_image_mcp.results.links import picture_link
-from vllm_image_mcp.results.previews import one_picture
 from vllm_image_mcp.results.tool_reply import reply
 from vllm_image_mcp.results.tool_results import ImageResult
 from vllm_image_mcp.state import State
@@ -29,6 +27,10 @@ from vllm_image_mcp.tools.parameters import (
     Seed,
     Width,
 )
+
+if TYPE_CHECKING:
+    from vllm_image_core.requests.edit_request import EditRequest
+    from vllm_image_core.requests.image_request import ImageRequest
 
 
 async def generate_image(
@@ -53,6 +55,8 @@ async def generate_image(
     a second on distilled models, up to minutes on others: after max_wait it returns status "running" and a
     batch_id for get_batch. For several images, or to compare settings, use batch_generate.
     """
+    from vllm_image_core.requests.image_request import ImageRequest  # noqa: PLC0415 - the server starts without it
+
     request = ImageRequest(
         prompt=prompt,
         negative_prompt=negative_prompt,
@@ -77,7 +81,10 @@ async def generate_one(ctx: Context[State], request: ImageRequest, *, max_wait: 
         ImageError: The image cannot be saved.
         OmniError: The server refused, failed, or did not answer.
     """
-    from vllm_image_mcp.jobs.waiting import begin_and_wait  # noqa: PLC0415 - the server starts without it
+    from vllm_image_core.requests.edit_request import EditRequest  # noqa: PLC0415 - the server starts without it
+
+    from vllm_image_mcp.jobs.waiting import begin_and_wait  # noqa: PLC0415 - likewise
+    from vllm_image_mcp.results.previews import one_picture  # noqa: PLC0415 - likewise
 
     state = ctx.request_context.lifespan_context
     state.check_folder()
@@ -97,7 +104,9 @@ async def generate_one(ctx: Context[State], request: ImageRequest, *, max_wait: 
 
 def _input_names(edit: EditRequest) -> list[str]:
     """The names of an edit's input images, as the finished result will give them."""
-    from vllm_image_mcp.input_folders import NamedImage  # noqa: PLC0415 - only edits have input images
+    from vllm_image_core.requests.input_picture import as_sequence  # noqa: PLC0415 - only edits have input images
+
+    from vllm_image_mcp.input_folders import NamedImage  # noqa: PLC0415 - likewise
 
     given = [*as_sequence(edit.images), *([] if edit.mask is None else [edit.mask])]
     return [one.name for one in given if isinstance(one, NamedImage)]

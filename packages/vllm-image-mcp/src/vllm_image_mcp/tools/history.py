@@ -6,7 +6,6 @@ from typing import Annotated
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 
-from vllm_image_mcp.results.previews import sheet
 from vllm_image_mcp.results.tool_reply import reply
 from vllm_image_mcp.results.tool_results import FoundImages
 from vllm_image_mcp.state import State
@@ -40,6 +39,7 @@ async def find_images(
     Without arguments it lists the latest. Pass an image's parameters to its tool.
     """
     from vllm_image_mcp.results import found_images  # noqa: PLC0415 - the server starts without it
+    from vllm_image_mcp.results.previews import sheet  # noqa: PLC0415 - likewise
 
     state = ctx.request_context.lifespan_context
     state.check_folder()

@@ -27,33 +27,17 @@ def _annotations(
 _READS = _annotations(reads=True)
 
 TOOLS = (
-    (generate_image, _annotations(destroys=False, repeats=True)),
-    (batch_generate, _annotations(destroys=False, repeats=False)),
-    (edit_image, _annotations(destroys=False, repeats=False)),
-    (get_model_info, _READS),
-    (gpu_status, _READS),
-    (list_presets, _READS),
-    (server_health, _READS),
-    (estimate_generation, _READS),
-    (cancel_batch, _annotations(destroys=True)),
-    (get_batch, _annotations(destroys=False)),
-    (list_batches, _READS),
-    (find_images, _READS),
+    (generate_image, "Generate an image", _annotations(destroys=False, repeats=True)),
+    (batch_generate, "Generate several images", _annotations(destroys=False, repeats=False)),
+    (edit_image, "Edit an image", _annotations(destroys=False, repeats=False)),
+    (get_model_info, "Show the loaded model", _READS),
+    (gpu_status, "Show GPU memory", _READS),
+    (list_presets, "List image sizes", _READS),
+    (server_health, "Check the image server", _READS),
+    (estimate_generation, "Estimate time and memory", _READS),
+    (cancel_batch, "Cancel a batch", _annotations(destroys=True)),
+    (get_batch, "Check on a batch", _annotations(destroys=False)),
+    (list_batches, "List batches", _READS),
+    (find_images, "Find earlier images", _READS),
 )
-"""Every tool with its annotations, in the order in which hosts list them."""
-
-TITLES = {
-    "generate_image": "Generate an image",
-    "batch_generate": "Generate several images",
-    "edit_image": "Edit an image",
-    "get_model_info": "Show the loaded model",
-    "gpu_status": "Show GPU memory",
-    "list_presets": "List image sizes",
-    "server_health": "Check the image server",
-    "estimate_generation": "Estimate time and memory",
-    "cancel_batch": "Cancel a batch",
-    "get_batch": "Check on a batch",
-    "list_batches": "List batches",
-    "find_images": "Find earlier images",
-}
-"""The name that hosts show to people for each tool."""
+"""Every tool with the title that hosts show to people, in the order in which hosts list them."""

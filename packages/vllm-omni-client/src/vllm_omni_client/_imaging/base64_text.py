@@ -3,7 +3,7 @@
 import binascii
 from collections.abc import Callable
 from importlib import import_module
-from typing import cast
+from typing import Final, cast
 
 _Decode = Callable[[str | bytes | memoryview, None, bool], bytes]
 
@@ -18,18 +18,34 @@ def _from_pybase64() -> _Decode | None:
 
 _fast = _from_pybase64()
 
+_USUAL_ALPHABET: Final = bytes.maketrans(b"-_", b"+/")
+
 
 def decode(text: str | bytes | memoryview) -> bytes:
-    """Decode base64 text.
+    """Decode base64 text; the URL-safe alphabet and text without padding are accepted too.
 
     Raises:
-        ValueError: It contains anything that is not base64, such as white space, or its end is missing.
+        ValueError: It contains anything that is not base64, such as white space, or ends within a byte.
     """
     if text[-3:] in {"===", b"==="}:
         raise ValueError("not base64: too much padding")
     try:
-        if _fast is not None:
-            return _fast(text, None, True)  # noqa: FBT003  # pybase64 accepts it only by position, and is faster with it
-        return binascii.a2b_base64(text, strict_mode=True)
+        return _decode(text)
     except ValueError as error:  # binascii.Error is one
-        raise ValueError(f"not base64: {error}") from error
+        usual = _in_usual_form(text)
+        try:
+            return _decode(usual)
+        except ValueError:
+            raise ValueError(f"not base64: {error}") from error
+
+
+def _decode(text: str | bytes | memoryview) -> bytes:
+    if _fast is not None:
+        return _fast(text, None, True)  # noqa: FBT003  # pybase64 accepts it only by position, and is faster with it
+    return binascii.a2b_base64(text, strict_mode=True)
+
+
+def _in_usual_form(text: str | bytes | memoryview) -> bytes:
+    """Return the text in the usual alphabet (RFC 4648, section 4 instead of 5), with its padding."""
+    content = text.encode(errors="replace") if isinstance(text, str) else bytes(text)
+    return content.translate(_USUAL_ALPHABET) + b"=" * (-len(content) % 4)

@@ -3,8 +3,10 @@
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
+import sys
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +22,8 @@ _NAME_PREFIX_BYTES: Final = 120
 class NewFile:
     """A new file, written under a temporary name next to its path, then moved there in one step.
 
-    Leaving the block without `commit` deletes it. The data is not synced to disk; protecting it against power
-    cuts is up to the caller.
+    Leaving the block without `commit` deletes it; what a killed process left of the same file is deleted when
+    the next one begins. The data is not synced to disk; protecting it against power cuts is up to the caller.
 
     Raises:
         InvalidParameter: A file exists at that path, or cannot be created there.
@@ -30,12 +32,13 @@ class NewFile:
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path: Path = path.absolute()
         self._overwrite = overwrite
-        self._temporary = _temporary_name(self.path)
         try:
             there = _is_there(self.path)
             if there and not overwrite:
                 raise InvalidParameter(f"into = {str(path)!r}: the file already exists", parameter="into")
-            self._file = FileIO(self._temporary, "xb")
+            _remove_abandoned(self.path)
+            self._temporary, self._file = _create_temporary(self.path)
+            self._lock = None if sys.platform == "win32" else os.dup(self._file.fileno())
         except OSError as error:
             raise InvalidParameter(
                 f"into = {str(path)!r}: {error.strerror or error}", parameter="into"
@@ -52,6 +55,9 @@ class NewFile:
         self._file.close()
         with contextlib.suppress(FileNotFoundError):  # it was committed
             self._temporary.unlink()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def restart(self) -> None:
         """Discard everything written so far."""
@@ -74,10 +80,56 @@ class NewFile:
         return self.path
 
 
-def _temporary_name(path: Path) -> Path:
-    """Return a temporary path next to `path`, within file-system name limits, which count bytes."""
-    prefix = os.fsencode(path.name)[:_NAME_PREFIX_BYTES].decode(errors="ignore")
-    return path.parent / f".{prefix}.{secrets.token_hex(_NAME_BYTES)}.tmp"
+def _create_temporary(path: Path) -> tuple[Path, FileIO]:
+    """Create a temporary file next to `path` and lock it for as long as it is written."""
+    while True:
+        temporary = path.parent / f".{_prefix(path)}.{secrets.token_hex(_NAME_BYTES)}.tmp"
+        file = FileIO(temporary, "xb")
+        if _lock(file.fileno()) is not False and temporary.exists():
+            return temporary, file
+        file.close()  # another process took it for abandoned before it was locked, and removes it
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files of processes that were killed while they wrote a file with this name."""
+    name = re.compile(rf"\.{re.escape(_prefix(path))}\.[0-9a-f]{{{2 * _NAME_BYTES}}}\.tmp")
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if name.fullmatch(entry.name):
+                _remove_if_unlocked(Path(entry.path))
+
+
+def _remove_if_unlocked(temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":
+            temporary.unlink()  # Windows refuses it while the file is open
+            return
+        descriptor = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if _lock(descriptor):
+                temporary.unlink()
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Lock an open file until it is closed; False if another one has it locked, None if that is unknown."""
+    if sys.platform == "win32":
+        return None
+    import fcntl  # noqa: PLC0415 - Windows has none
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _prefix(path: Path) -> str:
+    """Return the start of a file's name, within file-system name limits, which count bytes."""
+    return os.fsencode(path.name)[:_NAME_PREFIX_BYTES].decode(errors="ignore")
 
 
 def _is_there(path: Path) -> bool:

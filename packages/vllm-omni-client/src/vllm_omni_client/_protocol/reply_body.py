@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from vllm_omni_client._protocol.endpoints import Call
+from vllm_omni_client._protocol.error_reply import excerpt
 from vllm_omni_client._protocol.picture_file import PictureFile
-from vllm_omni_client._protocol.refusal import excerpt
 from vllm_omni_client._protocol.secret import redact
 from vllm_omni_client.errors import BadReply, Exchange
 
@@ -22,13 +22,7 @@ _LENGTH_DIGITS: Final = 18
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawReply:
-    """A complete reply.
-
-    Attributes:
-        status: The HTTP status.
-        headers: With lower-case names.
-        content: The body as received.
-    """
+    """A complete reply, as received; its headers have lower-case names."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -65,21 +65,18 @@ _BINARY: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"PK\x03\x04", 
 _REDIRECTS: Final = range(300, 400)
 _SERVER_FAULTS: Final = range(500, 600)
 _CLASSES: Final[Mapping[int, type[ServerRefused]]] = {
-    400: BadRequest,
-    401: Unauthorized,
-    403: Unauthorized,
+    **dict.fromkeys((400, 405, 413, 415, 422), BadRequest),
+    **dict.fromkeys((401, 403), Unauthorized),
     404: NotFound,
-    405: BadRequest,
-    413: BadRequest,
-    415: BadRequest,
-    422: BadRequest,
 }
 _BUSY: Final = frozenset({429, 502, 503})
 _BAD_REQUEST: Final = 400
 _ERRORS: Final = range(400, 600)
 
 
-def refusal(headers: Mapping[str, str], content: bytes, *, exchange: Exchange, status: int) -> ServerRefused:
+def reply_error(
+    headers: Mapping[str, str], content: bytes, *, exchange: Exchange, status: int
+) -> ServerRefused:
     """Return the error for a status of 300 or above."""
     if status in _REDIRECTS:
         return ServerRefused(_redirect(status, headers), status=status, exchange=exchange)
@@ -124,7 +121,7 @@ def failure_within(content: bytes, *, exchange: Exchange) -> ServerRefused | Non
         return error_class(message, status=exchange.status or 0, exchange=exchange)
     if status not in _ERRORS:
         return None
-    error = refusal({}, content, exchange=exchange, status=status)
+    error = reply_error({}, content, exchange=exchange, status=status)
     error.message, error.args = printable(message, limit=MESSAGE_LIMIT), (message[:MESSAGE_LIMIT],)
     return error
 

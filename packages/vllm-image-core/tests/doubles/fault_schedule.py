@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_omni_client.errors import OmniError
-from vllm_omni_client.models import ImageGenerationRequest
-
+from virtual_batch import VirtualBatch
 from vllm_image_core.errors import ImageError
 from vllm_image_core.fleet.backend import ServerRequest
 from vllm_image_core.fleet.fleet import Fleet
-from vllm_image_core.testing.virtual_batch import VirtualBatch
 from vllm_image_core.testing.virtual_server import FAULTS, VirtualServer
-from vllm_image_core.testing.virtual_time import NothingWillHappen, run
+from vllm_image_core.testing.virtual_time import VirtualDeadlock, run
+from vllm_omni_client.errors import OmniError
+from vllm_omni_client.models import ImageGenerationRequest
 
 LONGEST_SECONDS: Final = 7_200.0
 """A schedule that takes longer than this hangs; all its servers recover long before."""
@@ -33,7 +32,7 @@ _STATES: Final = ("down", "slow", "garbled", "replaced")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Played:
+class ScheduleResult:
     """The result of a schedule.
 
     Attributes:
@@ -55,9 +54,9 @@ class Played:
     wrong: tuple[str, ...]
 
 
-def play(seed: int) -> Played:
+def play(seed: int) -> ScheduleResult:
     """Play the schedule of a seed: 20 requests, 3 servers, 5 to 9 faults on each."""
-    draw = random.Random(seed)  # noqa: S311 - not a secret, and the same each time
+    draw = random.Random(seed)
     faults: Counter[str] = Counter()
     servers = [_server(f"http://{number}", draw, faults) for number in range(_SERVERS)]
     states = [_states(server, draw, faults) for server in servers]
@@ -80,15 +79,15 @@ def play(seed: int) -> Played:
 
     try:
         batch = run(main())
-    except (NothingWillHappen, TimeoutError) as error:
+    except (VirtualDeadlock, TimeoutError) as error:
         return _play(seed, servers, faults, VirtualBatch(Fleet(servers)), [f"it hangs: {error!r}"])
     return _play(seed, servers, faults, batch, _problems(batch))
 
 
 def _play(
     seed: int, servers: list[VirtualServer], faults: Counter[str], batch: VirtualBatch, wrong: list[str]
-) -> Played:
-    return Played(
+) -> ScheduleResult:
+    return ScheduleResult(
         seed=seed,
         done=len(batch.replies),
         failed=batch.errors,

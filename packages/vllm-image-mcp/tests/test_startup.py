@@ -1,0 +1,54 @@
+"""What a start imports: hosts wait for the server's first answer, people for --help."""
+
+import subprocess
+import sys
+
+import pytest
+
+SLOW = frozenset({"PIL", "httpx", "pydantic_settings", "pynvml", "starlette", "tenacity", "uvicorn"})
+
+
+def modules_after(code: str) -> frozenset[str]:
+    """The names of all modules that are imported once a new interpreter has run some code."""
+    run = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint('\\n', *sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return frozenset(run.stdout.rpartition("\n ")[2].split())
+
+
+@pytest.mark.parametrize("settings", ["", "demo=True"])
+def test_the_server_starts_with_nothing_of_core_and_client_but_errors_and_text(settings: str) -> None:
+    loaded = modules_after(
+        "from vllm_image_mcp.server import build_server\n"
+        "from vllm_image_mcp.settings import Settings\n"
+        f"build_server(Settings({settings}))"
+    )
+    bare = modules_after("from mcp.server import MCPServer")
+    ours = {name for name in loaded if name.startswith(("vllm_image_core.", "vllm_omni_client."))}
+    assert ours == {
+        "vllm_image_core.checks",
+        "vllm_image_core.errors",
+        "vllm_image_core.file_url",
+        "vllm_image_core.text",
+        "vllm_omni_client._text",
+        "vllm_omni_client.errors",
+    }
+    assert loaded & SLOW - bare == frozenset()
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_help_and_version_need_no_server_no_models_and_no_images(option: str) -> None:
+    loaded = modules_after(f"from vllm_image_mcp.cli import main\nmain([{option!r}], standalone_mode=False)")
+    core = ("imaging", "models.settings", "provenance", "storage", "estimation", "batches", "studio")
+    assert loaded & {*SLOW, "mcp", "sqlite3", *(f"vllm_image_core.{name}" for name in core)} == frozenset()
+
+
+def test_an_unknown_command_suggests_a_similar_one() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "vllm_image_mcp", "generat"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2
+    assert "generate" in run.stderr
