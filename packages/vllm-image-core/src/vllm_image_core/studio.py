@@ -33,6 +33,7 @@ from vllm_image_core.fleet.health import Health, examine
 from vllm_image_core.fleet.server import ServerReport
 from vllm_image_core.generation.forecast import Forecast
 from vllm_image_core.generation.generator import Generator
+from vllm_image_core.generation.loaded_model import LoadedModel
 from vllm_image_core.models.quality import Quality
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel
@@ -120,28 +121,23 @@ class Studio(StudioViews):
         self._backend = Fleet(
             [self._connect(each, max_retries=retries) for each in servers], learned=speeds.seconds_per_cost
         )
+        self._loaded = LoadedModel(self._backend, profiles, speeds, draw_seed=draw_seed)
         self._generator = Generator(
-            self._backend,
-            self._library,
-            profiles,
-            speeds,
-            now=now,
-            draw_seed=draw_seed,
-            timer=timer,
-            metadata=metadata,
+            self._backend, self._library, self._loaded, speeds, now=now, timer=timer, metadata=metadata
         )
         self._forecast = Forecast(
-            self._generator, self._backend, speeds, profiles, gpu=gpu or Gpu(), max_concurrent=max_concurrent
+            self._loaded, self._backend, speeds, profiles, gpu=gpu or Gpu(), max_concurrent=max_concurrent
         )
         self._batches = Batches(
             BatchContext(
                 backend=self._backend,
                 generator=self._generator,
+                loaded=self._loaded,
                 library=self._library,
                 journal=Journal(self._library.root),
                 registry=profiles,
                 timer=timer,
-                speeds=lambda: self._forecast.speeds,
+                speeds=self._forecast.speeds,
                 outage_seconds=outage_timeout,
             ),
             concurrency=ConcurrencyChooser(
@@ -331,7 +327,7 @@ class Studio(StudioViews):
     async def make(self, request: ImageRequest, *, fresh: bool = False) -> GeneratedImage:
         """Generate the image of a request and save it; raises what ``generate`` raises."""
         job = await self._generator.check(request, fresh=fresh)
-        await self._generator.check_writable([job.request])
+        await asyncio.to_thread(self._library.check_writable, pixels=job.resolved.pixels)
         return await self._generator.generate(job)
 
     async def recall(self, file: Path | str | bytes) -> RecalledRequest:
@@ -466,7 +462,7 @@ class Studio(StudioViews):
 
     async def model(self) -> ServedModel:
         """Ask the server for its model, and find the profile that matches it."""
-        return await self._generator.model()
+        return await self._loaded.fetch()
 
     async def health(self) -> Health:
         """Check whether the server can generate images; an unreachable server is a result, not an error."""

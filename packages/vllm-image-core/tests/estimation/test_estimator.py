@@ -16,7 +16,7 @@ from vllm_image_core.estimation.estimator import (
     recommended_concurrency,
 )
 from vllm_image_core.estimation.predictor import GB_PER_MIB, Predictor
-from vllm_image_core.estimation.work import Work, edit_work
+from vllm_image_core.estimation.work import Work
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
@@ -345,7 +345,7 @@ def test_what_the_servers_edits_took_is_what_the_next_one_is_expected_to_take() 
         EditRequest(prompt="make it night", images=png(), seed=1), profile, draw_seed=lambda: 1
     )
     predictor = Predictor(profile)
-    predictor.observe(edit_work(resolved, profile), 7.0)
+    predictor.observe(Work.of(resolved, profile), 7.0)
     told = estimate_edit(resolved, profile, predictor=predictor, requests_ahead=2)
     assert told.seconds_per_image == pytest.approx(7.0)
     assert told.completion_seconds == pytest.approx(21.0)

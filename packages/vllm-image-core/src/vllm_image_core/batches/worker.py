@@ -93,14 +93,14 @@ class BatchWorker:
         """
         attempts = _AttemptRecord(item, label=self._recorder.label(item.position))
         job = replace(job, budget=attempts.budget)
+        on_start = functools.partial(self._eta.mark_started, item.position)
         while True:
             await self._may_send()
             try:
                 await self._gate.enter(alone=attempts.deaths > 0)
                 try:
                     self._recorder.record_started(item.position, attempts.as_outcome(sending=True))
-                    await self._eta.mark_started(item.position, item.request)
-                    await self._context.generator.generate(job, record)
+                    await self._context.generator.generate(job, record, on_start=on_start)
                 finally:
                     self._gate.leave()
             except OmniError as error:

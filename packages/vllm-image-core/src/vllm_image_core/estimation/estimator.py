@@ -11,7 +11,7 @@ from typing import Final
 from vllm_image_core import checks
 from vllm_image_core.estimation.backlog import ServerSpeed, basis_of, duration
 from vllm_image_core.estimation.predictor import Predictor
-from vllm_image_core.estimation.work import Work, edit_work
+from vllm_image_core.estimation.work import Work
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.requests.edit_resolver import ResolvedEdit
@@ -291,7 +291,7 @@ def estimate_edit(
         total_vram_gb=total_vram_gb,
         predictor=predictor,
         requests_ahead=requests_ahead,
-        work=edit_work(resolved, profile),
+        work=Work.of(resolved, profile),
     )
     return replace(expected, notes=(*expected.notes, *_notes(resolved, profile)))
 

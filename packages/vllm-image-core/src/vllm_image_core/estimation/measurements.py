@@ -16,7 +16,8 @@ from typing import Final
 
 from vllm_image_core.errors import DatabaseUnavailable
 from vllm_image_core.estimation.cost_model import WINDOW
-from vllm_image_core.estimation.work import Task, Work
+from vllm_image_core.estimation.work import Work
+from vllm_image_core.requests.image_request import Task
 from vllm_image_core.storage.database import DamagedDatabase, Database, Schema, writing
 
 _logger = logging.getLogger(__name__)

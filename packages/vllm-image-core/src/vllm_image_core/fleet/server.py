@@ -306,9 +306,10 @@ class Server:
 
     def report(self) -> ServerReport:
         """Return a report on it."""
+        state = self.circuit.state
         return ServerReport(
             url=self.url,
-            state=self.circuit.state if self.names or self.circuit.is_open else "unknown",
+            state=state if self.names or state == "open" else "unknown",
             model=self.model,
             version=self.version,
             in_progress=self.under_way,
@@ -317,7 +318,7 @@ class Server:
             others=self.others,
             done=self._done,
             failed=self._failed,
-            error=self.last_error if self.circuit.is_open else None,
+            error=self.last_error if state == "open" else None,
             note=self.note,
         )
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.models import ImageGenerationReply
 
-from vllm_image_core.generation.layers import requested_layers
 from vllm_image_core.imaging.duplicates import DuplicateDetector
 from vllm_image_core.imaging.flat_colour import flat_colour
 from vllm_image_core.imaging.picture import Picture
@@ -21,7 +20,7 @@ def in_reply(resolved: ResolvedRequest, reply: ImageGenerationReply, received: P
     yield from differences(resolved, received)
     for field in () if reply.receipt is None else reply.receipt.ignored_fields:
         yield f"{field} was not sent: this server's release does not support it and uses its own value."
-    layers, count = requested_layers(resolved), len(reply.data)
+    layers, count = resolved.layer_count, len(reply.data)
     if layers is None and count > 1:
         yield f"The server sent {count} images instead of 1; the first one was kept."
     if layers is not None and count != layers:

@@ -33,11 +33,10 @@ from vllm_image_core.provenance.invokeai import (
 )
 from vllm_image_core.provenance.json_parameters import facts_of_comment, facts_of_json, facts_of_texts
 from vllm_image_core.requests import limits
-from vllm_image_core.requests.edit_request import MOST_INPUTS, EditRequest
+from vllm_image_core.requests.edit_request import MOST_INPUTS, ROLES, EditRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line
 
-ROLES: Final = ("image", "mask", "reference_image")
 _MOST: Final = MOST_INPUTS + len(ROLES) - 1
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _NAME_CHARACTERS: Final = 120

@@ -1,12 +1,19 @@
 """Define the image request: the caller's own values, before anything is checked or filled in."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from vllm_image_core.models.quality import Quality
 
+if TYPE_CHECKING:
+    from vllm_image_core.requests.input_picture import InputImage
+
 OutputFormat = Literal["png", "jpeg", "webp"]
 """The formats in which the server can encode an image."""
+
+Task = Literal["generation", "edit"]
+"""What a request asks a server to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +43,8 @@ class ImageRequest:
             filename's extension, or PNG. Only PNG is lossless.
     """
 
+    task: ClassVar[Task] = "generation"
+
     prompt: str
     negative_prompt: str | None = None
     width: int | None = None
@@ -49,3 +58,12 @@ class ImageRequest:
     seed_drawn: bool = False
     tag: str | None = None
     output_format: OutputFormat | None = None
+
+    @property
+    def inputs_by_role(self) -> tuple[tuple[str, object], ...]:
+        """Each input image with its role; a generation has none."""
+        return ()
+
+    def with_inputs(self, inputs: "Iterable[tuple[str, InputImage]]") -> Self:  # noqa: ARG002 - edits have them
+        """Return an edit with these input images, by role, and a generation as it is."""
+        return self

@@ -4,11 +4,10 @@ from pathlib import Path
 
 from vllm_image_core.errors import InvalidRequest, NotRecalled
 from vllm_image_core.provenance.recall import RecalledInput, recall
-from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputPicture, read_input_file
 from vllm_image_core.storage.folder import Folder
-from vllm_image_core.storage.input_store import StoredInput, with_roles
+from vllm_image_core.storage.input_store import StoredInput
 
 
 def find_inputs(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput, ...]) -> ImageRequest:
@@ -18,13 +17,9 @@ def find_inputs(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput
     Nothing outside the folder is read. If an image is missing, the request is returned unchanged. Blocks on
     the disk.
     """
-    if not isinstance(request, EditRequest) or not inputs:
-        return request
-    found = [_find(folder, one) or _find_copy(folder, one) for one in inputs]
-    pictures = [one for one in found if one is not None]
-    if len(pictures) < len(found):
-        return request
-    return with_roles(request, [(recalled.role, one) for one, recalled in zip(pictures, inputs, strict=True)])
+    found = [(one.role, _find(folder, one) or _find_copy(folder, one)) for one in inputs]
+    pictures = [(role, one) for role, one in found if one is not None]
+    return request if len(pictures) < len(inputs) else request.with_inputs(pictures)
 
 
 def _find(folder: Path, recalled: RecalledInput) -> InputPicture | None:
@@ -48,7 +43,7 @@ def _find_copy(folder: Path, recalled: RecalledInput) -> InputPicture | None:
         return None
 
 
-def recall_edit(path: Path) -> EditRequest | None:
+def recall_edit(path: Path) -> ImageRequest | None:
     """Return the edit that produced an image, with its input images; blocks on the disk.
 
     Returns None if an input image is no longer there, or if the file does not record an edit.
@@ -58,4 +53,4 @@ def recall_edit(path: Path) -> EditRequest | None:
     except NotRecalled:
         return None
     request = find_inputs(path.parent, recalled.request, recalled.inputs)
-    return request if isinstance(request, EditRequest) and request.images else None
+    return request if request.inputs_by_role else None

@@ -69,21 +69,20 @@ class Library:
             system's temporary folder, created when needed.
         check_space: Whether the free space is checked before anything is sent.
 
+    Attributes:
+        root: The folder of the images, absolute.
+
     Raises:
         CannotSave: The path cannot be that of a folder.
     """
 
     def __init__(self, root: Path, *, spill_dir: Path | None = None, check_space: bool = True) -> None:
         self._store = Store(root)
+        self.root: Path = self._store.root
         self._index = Index(self._store.root)
         self._spill = None if spill_dir is None else Store(spill_dir)
         self._check_space = check_space
         self._locks_checked = False
-
-    @property
-    def root(self) -> Path:
-        """The folder of the images, absolute."""
-        return self._store.root
 
     def check_writable(self, *, pixels: int) -> None:
         """Create the folder, check its free space, and write a test file there."""
