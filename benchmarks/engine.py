@@ -22,14 +22,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+from fault_schedule import ScheduleResult, play
+from virtual_batch import VirtualBatch
 from vllm_image_core.batches.worker_pool import Done, run_items
 from vllm_image_core.fleet.backend import ServerRequest
 from vllm_image_core.fleet.circuit_breaker import PROBE_SECONDS
 from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
-from vllm_image_core.testing.fault_schedule import ScheduleResult, play
-from vllm_image_core.testing.virtual_batch import VirtualBatch
 from vllm_image_core.testing.virtual_server import VirtualServer
 from vllm_image_core.testing.virtual_time import run
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest

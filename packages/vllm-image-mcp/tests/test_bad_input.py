@@ -117,7 +117,7 @@ async def refused(client: Client, tool: str, arguments: dict[str, object]) -> st
         ({"filename": ["fox"]}, "The filename is not a string"),
     ],
 )
-async def test_a_picture_that_cannot_be_is_refused_before_anything_is_sent(
+async def test_an_image_that_cannot_be_is_refused_before_anything_is_sent(
     *,
     connect: Connect,
     omni: "OmniServer",

@@ -58,13 +58,13 @@ def refused(read: Callable[[object], bytes], given: object) -> InvalidRequest:
         *("sub/owl.png", "sub/deep/hare.jpg", "sub//owl.png"),
     ],
 )
-def test_a_picture_of_the_output_folder_is_found_by_its_name(
+def test_an_image_of_the_output_folder_is_found_by_its_name(
     read: Callable[[object], bytes], name: str
 ) -> None:
     assert read(name) == png()
 
 
-def test_a_picture_is_found_by_the_path_that_was_told(read: Callable[[object], bytes], out: Path) -> None:
+def test_an_image_is_found_by_the_path_that_was_told(read: Callable[[object], bytes], out: Path) -> None:
     assert read(str(out / "fox.png")) == png()
 
 
@@ -204,7 +204,7 @@ def test_whether_a_file_outside_is_there_cannot_be_told(
     assert refused(read, there).message.replace(there, "X") == refused(read, gone).message.replace(gone, "X")
 
 
-def test_what_a_file_says_that_is_no_picture_is_not_told(read: Callable[[object], bytes], out: Path) -> None:
+def test_what_a_file_says_that_is_no_image_is_not_told(read: Callable[[object], bytes], out: Path) -> None:
     (out / "notes.png").write_text("the password is hunter2", "utf-8")
     assert "hunter2" not in str(refused(read, "notes.png"))
 
@@ -227,7 +227,7 @@ def test_a_link_is_not_followed(
     assert "links are not followed" in refused(read, str(out / name)).message
 
 
-def test_a_link_to_a_picture_of_ours_is_not_followed_either(
+def test_a_link_to_an_image_of_ours_is_not_followed_either(
     read: Callable[[object], bytes], out: Path
 ) -> None:
     (out / "twin.png").symlink_to("fox.png")

@@ -39,7 +39,7 @@ def test_a_relative_folder_lies_in_the_working_folder(
     assert not pictures.exists()
 
 
-def test_a_folder_is_not_made_before_there_is_a_picture(
+def test_a_folder_is_not_made_before_there_is_an_image(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from conftest import OmniServer
 
 
-async def test_a_picture_s_result_tells_only_what_was_drawn_changed_or_dropped(
+async def test_an_image_s_result_tells_only_what_was_drawn_changed_or_dropped(
     connect: Callable[..., Client],
 ) -> None:
     async with connect() as client:

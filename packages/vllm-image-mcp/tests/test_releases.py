@@ -49,7 +49,7 @@ async def test_the_tools_work_on_each_release(
 @pytest.mark.parametrize("era", ["2025-11-25"])
 @pytest.mark.parametrize("model", ["black-forest-labs/FLUX.2-klein-4B", "Tongyi-MAI/Z-Image-Turbo"])
 @pytest.mark.parametrize("version", RELEASES)
-async def test_a_picture_is_edited_on_each_release(
+async def test_an_image_is_edited_on_each_release(
     connect: Connect, omni: "OmniServer", version: str, model: str
 ) -> None:
     """Z-Image's profile has a strength of its own, which servers before 0.20 do not know."""

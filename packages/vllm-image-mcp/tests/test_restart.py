@@ -128,7 +128,7 @@ def test_a_batch_that_goes_on_with_another_model_says_that_two_made_it(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
-def test_a_picture_that_was_saved_and_not_written_down_counts_in_the_list_as_in_the_batch(
+def test_an_image_that_was_saved_and_not_written_down_counts_in_the_list_as_in_the_batch(
     started: Callable[..., "StdioServer"], omni: "OmniServer", tmp_path: Path
 ) -> None:
     name = cut_off(started(), omni)
@@ -146,7 +146,7 @@ def test_a_picture_that_was_saved_and_not_written_down_counts_in_the_list_as_in_
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
-def test_an_edit_of_a_server_that_was_killed_goes_on_with_the_pictures_that_it_was_given(
+def test_an_edit_of_a_server_that_was_killed_goes_on_with_the_images_that_it_was_given(
     started: Callable[..., "StdioServer"], omni: "OmniServer", tmp_path: Path
 ) -> None:
     photos = tmp_path / "photos"

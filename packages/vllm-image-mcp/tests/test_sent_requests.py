@@ -126,7 +126,7 @@ async def test_the_same_request_and_seed_give_the_same_pixels(connect: Connect) 
     assert not again["reused"]
 
 
-async def test_a_picture_that_is_there_is_given_back_and_not_asked_for_again(
+async def test_an_image_that_is_there_is_given_back_and_not_asked_for_again(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect() as client:
@@ -138,7 +138,7 @@ async def test_a_picture_that_is_there_is_given_back_and_not_asked_for_again(
     assert len(omni.requests) == 1
 
 
-async def test_parameters_used_make_the_same_picture_again(connect: Connect) -> None:
+async def test_parameters_used_make_the_same_image_again(connect: Connect) -> None:
     async with connect() as client:
         first = await made(client, aspect_ratio="1:1", num_inference_steps=2)
         used = dict(first["parameters_used"])

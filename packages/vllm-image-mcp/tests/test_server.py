@@ -38,7 +38,7 @@ async def test_a_bug_is_told_to_the_log_and_not_to_the_model(
     assert "canary: an internal detail" in caplog.text
 
 
-async def test_a_bug_in_the_making_of_a_picture_is_told_so_too(
+async def test_a_bug_in_the_making_of_an_image_is_told_so_too(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(_: Generator, *args: object) -> object:

@@ -151,84 +151,53 @@ __all__ = [
     "resolve",
 ]
 
-_HOMES: Final = {
-    "Axis": "imaging.preview",
-    "Backend": "fleet.backend",
-    "BadPicture": "errors",
-    "BadProfile": "errors",
-    "BatchInUse": "errors",
-    "BatchMoved": "errors",
-    "BatchState": "batches.summary",
-    "BatchSummary": "batches.summary",
-    "CannotSave": "errors",
-    "DatabaseUnavailable": "errors",
-    "Done": "batches.worker_pool",
-    "EditRequest": "requests.edit_request",
-    "Estimate": "estimation.estimator",
-    "Eta": "estimation.backlog",
-    "Event": "batches.events",
-    "EventKind": "batches.events",
-    "EventStream": "batches.events",
-    "Failed": "batches.worker_pool",
-    "FoundBatch": "batches.summary",
-    "GeneratedImage": "requests.generated_image",
-    "Gpu": "estimation.gpu",
-    "GpuReport": "estimation.gpu",
-    "Health": "fleet.health",
-    "ImageBackend": "fleet.backend",
-    "ImageBatch": "batches.handle",
-    "ImageError": "errors",
-    "ImageRequest": "requests.image_request",
-    "ImageSource": "studio_views",
-    "IndexUnavailable": "errors",
-    "InputImage": "requests.input_picture",
-    "InputPicture": "requests.input_picture",
-    "InputSource": "requests.input_picture",
-    "InvalidRequest": "errors",
-    "ItemReport": "batches.summary",
-    "JournalUnavailable": "errors",
-    "Match": "models.registry",
-    "Metadata": "provenance.metadata",
-    "NotEnoughSpace": "errors",
-    "NotRecalled": "errors",
-    "Page": "storage.index",
-    "Picture": "imaging.picture",
-    "PictureNotSaved": "errors",
-    "PoisonRequest": "errors",
-    "PreviewFormat": "imaging.preview",
-    "Profile": "models.profile",
-    "Progress": "batches.worker_pool",
-    "Quality": "models.quality",
-    "Query": "storage.query",
-    "RecalledInput": "provenance.recall",
-    "RecalledRequest": "provenance.recall",
-    "Receipt": "requests.receipt",
-    "Record": "storage.record",
-    "RecordedFailure": "errors",
-    "Registry": "models.registry",
-    "RequestSource": "batches.ingest:Source",
-    "RequestState": "batches.worker_pool:State",
-    "RequestValues": "requests.fields",
-    "ResolvedEdit": "requests.edit_resolver",
-    "ResolvedRequest": "requests.resolver",
-    "ServedModel": "models.served",
-    "ServerReport": "fleet.server",
-    "ServerStatus": "fleet.health",
-    "Size": "imaging.size",
-    "Studio": "studio",
-    "UnknownBatch": "errors",
-    "recall": "provenance.recall",
-    "resolve": "requests.resolver",
+_NAMES: Final = {
+    "batches.events": ("Event", "EventKind", "EventStream"),
+    "batches.handle": ("ImageBatch",),
+    "batches.ingest": ("RequestSource",),
+    "batches.summary": ("BatchState", "BatchSummary", "FoundBatch", "ItemReport"),
+    "batches.worker_pool": ("Done", "Failed", "Progress", "RequestState"),
+    "estimation.backlog": ("Eta",),
+    "estimation.estimator": ("Estimate",),
+    "estimation.gpu": ("Gpu", "GpuReport"),
+    "fleet.backend": ("Backend", "ImageBackend"),
+    "fleet.health": ("Health", "ServerStatus"),
+    "fleet.server": ("ServerReport",),
+    "imaging.picture": ("Picture",),
+    "imaging.preview": ("Axis", "PreviewFormat"),
+    "imaging.size": ("Size",),
+    "models.profile": ("Profile",),
+    "models.registry": ("Match", "Registry"),
+    "models.served": ("ServedModel",),
+    "models.quality": ("Quality",),
+    "provenance.metadata": ("Metadata",),
+    "provenance.recall": ("RecalledInput", "RecalledRequest", "recall"),
+    "requests.edit_request": ("EditRequest",),
+    "requests.edit_resolver": ("ResolvedEdit",),
+    "requests.fields": ("RequestValues",),
+    "requests.generated_image": ("GeneratedImage",),
+    "requests.image_request": ("ImageRequest",),
+    "requests.input_picture": ("InputImage", "InputPicture", "InputSource"),
+    "requests.receipt": ("Receipt",),
+    "requests.resolver": ("ResolvedRequest", "resolve"),
+    "storage.index": ("Page",),
+    "storage.query": ("Query",),
+    "storage.record": ("Record",),
+    "studio": ("Studio",),
+    "studio_views": ("ImageSource",),
 }
-"""The module of each public name, and its name there where that is another one."""
+"""The public names by module; all others are in `errors`."""
+
+_HOMES: Final = {name: module for module, names in _NAMES.items() for name in names}
+_NAMED_THERE: Final = {"RequestSource": "Source", "RequestState": "State"}
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that `import vllm_image_core` itself is fast."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, name_there = _HOMES[name].partition(":")
-    return getattr(import_module(f"{__name__}.{module}"), name_there or name)
+    home = import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
+    return getattr(home, _NAMED_THERE.get(name, name))
 
 
 def __dir__() -> list[str]:

@@ -178,9 +178,19 @@ class RecordedFailure(ImageError):
 
 
 class PoisonRequest(ImageError):
-    """The engine died on this request twice; it is not sent again."""
+    """The engine died on this request twice; it is not sent again.
+
+    Attributes:
+        attempts: How often the request was sent, or an attempt was made to send it.
+        generations: How many of these attempts may have used GPU time.
+    """
 
     usual_next_step = "Ask for a smaller size or fewer steps, and check the servers' logs."
+
+    def __init__(self, message: str, *, attempts: int, generations: int) -> None:
+        super().__init__(message)
+        self.attempts = attempts
+        self.generations = generations
 
 
 class UnknownBatch(ImageError):

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,6 +32,7 @@ from vllm_image_core.fleet.health import Health, examine
 from vllm_image_core.fleet.server import ServerReport
 from vllm_image_core.generation.forecast import Forecast
 from vllm_image_core.generation.generator import Generator
+from vllm_image_core.generation.loaded_model import LoadedModel
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel
 from vllm_image_core.provenance.metadata import Metadata
@@ -42,6 +42,7 @@ from vllm_image_core.requests.fields import RequestValues, with_named_parameters
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputImage
+from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.storage.edit_inputs import find_inputs
 from vllm_image_core.storage.index import Page
 from vllm_image_core.storage.library import Library
@@ -51,10 +52,6 @@ from vllm_image_core.text import brief
 
 _RETRIES = 2
 """Retries on a studio's only server, when repeating a request is safe."""
-
-
-def _draw_seed() -> int:
-    return secrets.randbits(32)
 
 
 def _local_time() -> datetime:
@@ -102,7 +99,7 @@ class Studio(StudioViews):
         registry: Registry | None = None,
         metadata: Metadata | None = None,
         now: Callable[[], datetime] = _local_time,
-        draw_seed: Callable[[], int] = _draw_seed,
+        draw_seed: Callable[[], int] = draw_seed,
         timer: Callable[[], float] = time.perf_counter,
         outage_timeout: float = OUTAGE_SECONDS,
     ) -> None:
@@ -123,28 +120,23 @@ class Studio(StudioViews):
         self._backend = Fleet(
             [self._connect(each, max_retries=retries) for each in servers], learned=speeds.seconds_per_cost
         )
+        self._loaded = LoadedModel(self._backend, profiles, speeds, draw_seed=draw_seed)
         self._generator = Generator(
-            self._backend,
-            self._library,
-            profiles,
-            speeds,
-            now=now,
-            draw_seed=draw_seed,
-            timer=timer,
-            metadata=metadata,
+            self._backend, self._library, self._loaded, speeds, now=now, timer=timer, metadata=metadata
         )
         self._forecast = Forecast(
-            self._generator, self._backend, speeds, profiles, gpu=gpu or Gpu(), max_concurrent=max_concurrent
+            self._loaded, self._backend, speeds, profiles, gpu=gpu or Gpu(), max_concurrent=max_concurrent
         )
         self._batches = Batches(
             BatchContext(
                 backend=self._backend,
                 generator=self._generator,
+                loaded=self._loaded,
                 library=self._library,
                 journal=Journal(self._library.root),
                 registry=profiles,
                 timer=timer,
-                speeds=lambda: self._forecast.speeds,
+                speeds=self._forecast.speeds,
                 outage_seconds=outage_timeout,
             ),
             concurrency=ConcurrencyChooser(
@@ -222,7 +214,7 @@ class Studio(StudioViews):
         return await self.make(ImageRequest(prompt=prompt, **values), fresh=fresh)
 
     @with_named_parameters()
-    async def edit(
+    async def edit(  # noqa: D417 - the others are those of `generate`
         self,
         prompt: str,
         images: InputImage | list[InputImage] | tuple[InputImage, ...],
@@ -237,7 +229,8 @@ class Studio(StudioViews):
     ) -> GeneratedImage:
         """Edit an image, or combine up to 4, and save the result; otherwise works as ``generate``.
 
-        If you cancel an edit, the server still finishes it.
+        If you cancel an edit, the server still finishes it. All other arguments and errors are those of
+        ``generate``.
 
         Args:
             prompt: What to change.
@@ -248,16 +241,11 @@ class Studio(StudioViews):
             strength: 0 to 1, how far the result may differ; dropped with a note if the model ignores it.
             layers: 2 to 10; only for models that split an image into layers. See ``GeneratedImage.layers``.
             resolution: 640 or 1024, instead of a size; only for these models, too.
-            fresh: As in ``generate``.
             values: As in ``generate``; if only one side is given, the other follows from the image's shape.
 
         Raises:
             InvalidRequest: The model does not support this edit (the message names models that do), an image
                 cannot be used, or as ``generate``. Nothing was sent.
-            CannotSave: As ``generate``.
-            PictureNotSaved: As ``generate``.
-            BadPicture: As ``generate``.
-            OmniError: As ``generate``.
         """
         return await self.make(
             EditRequest(
@@ -285,7 +273,7 @@ class Studio(StudioViews):
     async def make(self, request: ImageRequest, *, fresh: bool = False) -> GeneratedImage:
         """Generate the image of a request and save it; raises what ``generate`` raises."""
         job = await self._generator.check(request, fresh=fresh)
-        await self._generator.check_writable([job.request])
+        await asyncio.to_thread(self._library.check_writable, pixels=job.resolved.pixels)
         return await self._generator.generate(job)
 
     async def recall(self, file: Path | str | bytes) -> RecalledRequest:
@@ -420,7 +408,7 @@ class Studio(StudioViews):
 
     async def model(self) -> ServedModel:
         """Ask the server for its model, and find the profile that matches it."""
-        return await self._generator.model()
+        return await self._loaded.fetch()
 
     async def health(self) -> Health:
         """Check whether the server can generate images; an unreachable server is a result, not an error."""

@@ -3,21 +3,17 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from vllm_image_core.errors import BadPicture
+from vllm_image_core.files import read_image_file
 from vllm_image_core.imaging import preview
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.preview import Axis, PreviewFormat
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.storage.record import Record
-from vllm_image_core.text import LONGEST_PATH, one_line
 
 ImageSource = GeneratedImage | Record | Picture | Path | str | bytes
 """A generated or found image, a checked picture, a file's path, or its content."""
-
-_MOST_BYTES: Final = 268_435_456
-"""256 MiB: the largest image a server generates takes 146 MB uncompressed."""
 
 
 def picture_of(image_source: ImageSource) -> Picture:
@@ -32,11 +28,11 @@ def picture_of(image_source: ImageSource) -> Picture:
         case GeneratedImage():
             return image_source.picture
         case Record():
-            return Picture.check_file(_content(image_source.path))
+            return Picture.check_file(read_image_file(image_source.path, _unreadable))
         case bytes():
             return Picture.check(image_source)
         case _:
-            return Picture.check_file(_content(Path(image_source)))
+            return Picture.check_file(read_image_file(Path(image_source), _unreadable))
 
 
 def pictures_of(image_sources: Sequence[ImageSource | None]) -> list[Picture | None]:
@@ -51,20 +47,6 @@ def _picture_or_none(image_source: ImageSource) -> Picture | None:
         return picture_of(image_source)
     except BadPicture:
         return None
-
-
-def _content(path: Path) -> bytes:
-    shown = one_line(str(path), limit=LONGEST_PATH)
-    try:
-        if not path.is_file():
-            raise _unreadable(f"{shown} is not a file.")
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except (OSError, ValueError) as error:  # a zero byte in a path is a ValueError
-        raise _unreadable(f"{shown} cannot be read: {one_line(str(error))}.") from error
-    if len(data) > _MOST_BYTES:
-        raise _unreadable(f"{shown} is larger than {_MOST_BYTES} bytes.")
-    return data
 
 
 def _unreadable(message: str) -> BadPicture:

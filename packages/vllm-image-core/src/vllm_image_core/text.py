@@ -24,7 +24,9 @@ def one_line(text: str, *, limit: int = LONGEST_SHOWN) -> str:
     Control characters, line breaks, lone surrogates and marks that change the writing direction are not
     printable; they become Python escapes.
     """
-    head = "".join(_visible(character) for character in text[:limit])
+    head = "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text[:limit]
+    )
     return head if len(head) <= limit and len(text) <= limit else head[: limit - 1] + "…"
 
 
@@ -57,7 +59,3 @@ def brief(value: object) -> str:
             return one_line(str(float(value)))
         case _:
             return f"a {type(value).__name__}"
-
-
-def _visible(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")

@@ -4,9 +4,9 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 
+from virtual_batch import VirtualBatch
 from vllm_image_core.fleet.backend import ServerRequest
 from vllm_image_core.fleet.fleet import Fleet
-from vllm_image_core.testing.virtual_batch import VirtualBatch
 from vllm_image_core.testing.virtual_server import VirtualServer
 from vllm_image_core.testing.virtual_time import run
 from vllm_omni_client.models import ImageGenerationRequest

@@ -9,7 +9,6 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.estimation.backlog import ServerSpeed
 from vllm_image_core.estimation.estimator import (
     Estimate,
-    activation_gb,
     estimate,
     estimate_edit,
     gb_per_image,
@@ -17,7 +16,7 @@ from vllm_image_core.estimation.estimator import (
     recommended_concurrency,
 )
 from vllm_image_core.estimation.predictor import GB_PER_MIB, Predictor
-from vllm_image_core.estimation.work import Work, edit_work
+from vllm_image_core.estimation.work import Work
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
@@ -161,7 +160,6 @@ def test_guidance_doubles_the_steps_and_is_told() -> None:
 def test_the_peak_is_the_model_and_one_running_picture() -> None:
     assert estimated().peak_vram_gb == 18.0
     assert estimated(side=512).peak_vram_gb == 16.5
-    assert activation_gb(KLEIN, Size(2000, 2000)) == pytest.approx(2 * 4_000_000 / 1024**2)
 
 
 def test_megapixels_are_those_of_the_plan_s_example() -> None:
@@ -347,7 +345,7 @@ def test_what_the_servers_edits_took_is_what_the_next_one_is_expected_to_take() 
         EditRequest(prompt="make it night", images=png(), seed=1), profile, draw_seed=lambda: 1
     )
     predictor = Predictor(profile)
-    predictor.observe(edit_work(resolved, profile), 7.0)
+    predictor.observe(Work.of(resolved, profile), 7.0)
     told = estimate_edit(resolved, profile, predictor=predictor, requests_ahead=2)
     assert told.seconds_per_image == pytest.approx(7.0)
     assert told.completion_seconds == pytest.approx(21.0)

@@ -1,8 +1,9 @@
 import math
 
 import pytest
+from vllm_image_core.estimation.backlog import Load
 from vllm_image_core.estimation.predictor import GB_PER_MIB, Predictor
-from vllm_image_core.estimation.work import Load, Work
+from vllm_image_core.estimation.work import Work
 from vllm_image_core.models.registry import Registry
 
 REGISTRY = Registry.builtin()

@@ -1,5 +1,6 @@
 import pytest
-from vllm_image_core.estimation.work import NO_LOAD, Load, Work, coefficients, memory_coefficients
+from vllm_image_core.estimation.backlog import NO_LOAD, Load
+from vllm_image_core.estimation.work import Work, coefficients, memory_coefficients
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.requests.image_request import ImageRequest
@@ -17,7 +18,7 @@ def test_guidance_doubles_the_forward_passes() -> None:
 def test_the_work_of_a_resolved_request_is_what_will_be_sent() -> None:
     request = ImageRequest(prompt="a fox", width=512, height=512, num_inference_steps=20)
     resolved = resolve(request, QWEN, draw_seed=lambda: 1)
-    assert Work.of(resolved) == Work(megapixels=0.262144, forwards=40)
+    assert Work.of(resolved, QWEN) == Work(megapixels=0.262144, forwards=40)
 
 
 def test_the_terms_are_those_of_the_profiles_law() -> None:

@@ -19,6 +19,7 @@ from vllm_omni_client.errors import (
     ServerError,
     ServerUnreachable,
 )
+from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
 
 
@@ -71,7 +72,9 @@ def test_s08_a_request_on_which_two_engines_died_is_set_aside_and_the_rest_is_ma
 
     done = batch(members, jobs(60))
 
-    assert [type(error) for error in done.errors.values()] == [PoisonRequest]
+    [error] = done.errors.values()
+    assert isinstance(error, PoisonRequest)
+    assert (error.attempts, error.generations) == (2, 2)
     assert len(done.replies) == 59
     assert sorted(server.engine_alive for server in members) == [False, False, True]
 
@@ -171,6 +174,25 @@ def test_a_server_is_left_alone_for_as_long_as_it_asked() -> None:
 
     assert 90 <= run(main()) < 95
     assert [each.refused for each in members] == [1, 1]
+
+
+class Limited(Patient):
+    """A client with a time limit of 60 s, of which an image has used 10 when it is refused."""
+
+    def with_budget(self, budget: GenerationBudget) -> "Limited":
+        budget.record_time(10.0, timeout=60.0)
+        return self
+
+
+def test_a_call_does_not_wait_longer_than_its_image_has_time_left() -> None:
+    members = [Limited(f"http://{name}", wait=51.0) for name in "ab"]
+
+    async def refused() -> float:
+        with pytest.raises(ServerBusy):
+            await fleet_of(members).generate_image(jobs(1)[0])
+        return asyncio.get_running_loop().time()
+
+    assert run(refused()) < 50
 
 
 @pytest.mark.parametrize("low_priority", [False, True])

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from virtual_batch import VirtualBatch
 from virtual_fleet import at, batch, fleet_of, jobs, servers, work
 from vllm_image_core.fleet.fleet import Fleet
-from vllm_image_core.testing.virtual_batch import VirtualBatch
 from vllm_image_core.testing.virtual_server import VirtualServer
 from vllm_image_core.testing.virtual_time import run
 from vllm_omni_client.errors import ServerBusy

@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
+from virtual_batch import VirtualBatch
 from virtual_fleet import batch, busy, fleet_of, ideal, jobs, servers, work
 from vllm_image_core.fleet.fleet import Fleet
-from vllm_image_core.testing.virtual_batch import VirtualBatch
 from vllm_image_core.testing.virtual_time import run
 from vllm_omni_client.models import ImageGenerationReply
 

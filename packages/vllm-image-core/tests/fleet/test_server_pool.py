@@ -4,9 +4,11 @@ import pytest
 from virtual_fleet import at, batch, fleet_of, jobs, servers
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.fleet.fleet import Fleet
+from vllm_image_core.fleet.server import FleetCall
+from vllm_image_core.fleet.server_pool import ServerPool
 from vllm_image_core.testing.virtual_server import VirtualServer
 from vllm_image_core.testing.virtual_time import run
-from vllm_omni_client.errors import BadRequest
+from vllm_omni_client.errors import BadRequest, Exchange, ServerUnreachable
 
 
 def test_s05_a_request_goes_to_the_servers_that_have_its_model() -> None:
@@ -103,3 +105,27 @@ def test_a_server_of_another_model_does_no_work_that_a_time_could_rest_on() -> N
         return [report.url for report in fleet.at_work]
 
     assert run(main()) == ["http://a"]
+
+
+def lost(url: str, *, attempts: int) -> ServerUnreachable:
+    exchange = Exchange(method="POST", url=url, attempts=attempts, generations=attempts)
+    return ServerUnreachable("It is away.", exchange=exchange)
+
+
+def test_an_image_that_no_server_is_left_for_tells_its_own_attempts_and_not_those_of_another() -> None:
+    pool = ServerPool(servers(1, 1))
+    for member in pool.members:
+        member.last_error = lost(member.url, attempts=7)
+    call = FleetCall(work=1.0, model=None, low_priority=False, repeatable=True)
+    never_sent = pool.unservable_error(call)
+    assert isinstance(never_sent, ServerUnreachable)
+    assert (never_sent.exchange, never_sent.gpu_spent, never_sent.failures) == (None, "no", ())
+
+    call.error = lost("http://b", attempts=1)
+    call.budget.start_attempt(lambda: 0.0)
+    call.budget.record_failure(call.error, 1.0, cost="unknown")
+    sent = pool.unservable_error(call)
+    assert isinstance(sent, ServerUnreachable)
+    assert sent.exchange
+    assert (sent.exchange.url, sent.exchange.attempts, sent.exchange.generations) == ("http://b", 1, 1)
+    assert sent.gpu_spent == "unknown"

@@ -70,10 +70,23 @@ async def test_the_servers_version_is_asked_for_once(tmp_path: Path) -> None:
 async def test_the_work_of_a_request_is_known_once_the_server_has_told_its_model(tmp_path: Path) -> None:
     studio = studio_of(Server(model=QWEN), tmp_path)
     request = ImageRequest(prompt="a fox", width=512, height=512, num_inference_steps=20)
-    assert studio._generator.work(request) is None
+    assert await studio._loaded.work(request) is None
     await studio.check(request)
     for _ in range(2):
-        assert studio._generator.work(request) == Work(megapixels=0.262144, forwards=40)
-        assert studio._generator.work(replace(request, guidance_scale=1.0)) == Work(
+        assert await studio._loaded.work(request) == Work(megapixels=0.262144, forwards=40)
+        assert await studio._loaded.work(replace(request, guidance_scale=1.0)) == Work(
             megapixels=0.262144, forwards=20
         )
+
+
+async def test_a_request_that_was_checked_for_another_model_is_resolved_again(tmp_path: Path) -> None:
+    server = Server(KLEIN)
+    studio = studio_of(server, tmp_path)
+    checked = await studio._generator.check(ImageRequest(prompt="a red fox", width=64, height=64))
+    server.model = QWEN
+    await studio.model()
+
+    image = await studio._generator.generate(checked)
+
+    assert (image.model, image.request.num_inference_steps, image.seed) == (QWEN, 50, checked.resolved.seed)
+    assert [sent.model for sent in server.requests] == [QWEN]

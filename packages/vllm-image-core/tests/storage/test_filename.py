@@ -136,6 +136,17 @@ def test_a_name_that_is_not_plain_on_every_system_is_refused(filename: str) -> N
     assert len(error.message) < 500
 
 
+def test_a_name_that_this_system_cannot_write_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_filename("狐") == "狐"
+
+    def encode_as_ascii(path: str) -> bytes:
+        return path.encode("ascii")
+
+    monkeypatch.setattr("os.fsencode", encode_as_ascii)
+    with pytest.raises(InvalidRequest, match="filenames on this system cannot have"):
+        check_filename("狐")
+
+
 def test_a_name_of_300_characters_is_refused_with_its_length_and_the_limit() -> None:
     with pytest.raises(InvalidRequest, match=r"has 300 characters\. Allowed: a plain name of 1 to 120 bytes"):
         check_filename("x" * 300)

@@ -67,7 +67,10 @@ class InputFolders:
     """
 
     def __init__(self, output_dir: Path, allowed: Sequence[Path] = ()) -> None:
-        self._folders = (output_dir, *_absolute(allowed))
+        self._folders = [output_dir]
+        for each in allowed:
+            with suppress(FileNotFoundError):  # a relative folder is gone if the working folder was removed
+                self._folders.append(Path(os.path.abspath(each)))  # noqa: PTH100 - Path.absolute() keeps ".."
 
     def name(self, given: object) -> "NamedImage":
         """Wrap a name, to be read later, once the model is known to support edits.
@@ -93,9 +96,13 @@ class InputFolders:
             except FileNotFoundError:
                 continue
             except (_NotAllowed, OSError, ValueError) as error:
-                reason = str(error) if isinstance(error, _NotAllowed) else _reason_of(error)
-                raise self._refusal(given, parameter, reason) from error
-        raise self._refusal(given, parameter, self._not_found(path))
+                code = error.errno if isinstance(error, OSError) else None
+                reason = _REASONS.get(code or 0, "it cannot be read")
+                refused = str(error) if isinstance(error, _NotAllowed) else reason
+                raise self._refusal(given, parameter, refused) from error
+        outside = path.is_absolute() and not any(True for _ in self._candidates(path))
+        missing = "it is outside the folders that may be read" if outside else "there is no such file"
+        raise self._refusal(given, parameter, missing)
 
     def name_of(self, given: object) -> str:
         """Return the image's file name; if the extension was omitted, with the one that exists."""
@@ -153,10 +160,6 @@ class InputFolders:
                 if path.is_relative_to(root) and path != root:
                     yield root, path.relative_to(root).parts
 
-    def _not_found(self, path: PurePath) -> str:
-        outside = path.is_absolute() and not any(True for _ in self._candidates(path))
-        return "it is outside the folders that may be read" if outside else "there is no such file"
-
     def _refusal(self, given: object, parameter: str, reason: str) -> InvalidRequest:
         value = one_line(given, limit=LONGEST_PATH) if isinstance(given, str) else None
         named = brief(given) if value is None else f"'{value}'"
@@ -174,12 +177,7 @@ class InputFolders:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedImage:
-    """An input image by its name, not read yet.
-
-    Attributes:
-        folders: The folders to look in.
-        given: The name, not checked yet.
-    """
+    """An input image by its name, which is not read or checked yet."""
 
     folders: InputFolders
     given: object
@@ -194,28 +192,9 @@ class NamedImage:
         return self.folders.read(self.given, parameter=parameter)
 
 
-def _absolute(folders: Sequence[Path]) -> Generator[Path]:
-    for each in folders:
-        # A relative folder is gone if the working folder was removed.
-        with suppress(FileNotFoundError):
-            yield Path(os.path.abspath(each))  # noqa: PTH100 - Path.absolute() keeps ".."
-
-
-def _reason_of(error: Exception) -> str:
-    """Say why a file cannot be read."""
-    code = error.errno if isinstance(error, OSError) else None
-    return _REASONS.get(code or 0, "it cannot be read")
-
-
 @contextmanager
 def _open(folder: Path, parts: Sequence[str]) -> Generator[BinaryIO]:
-    """Open a regular file below a folder without following a symbolic link below it.
-
-    Raises:
-        FileNotFoundError: Nothing has that name.
-        _NotAllowed: It is a link, a folder or a device.
-        OSError: It cannot be opened.
-    """
+    """Open a regular file below a folder without following a symbolic link below it."""
     descriptor = _descend(folder, parts) if _RELATIVE else _look_up(folder, parts)
     with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -14,12 +14,7 @@ _BYTES_PER_GB = 1024**3
 
 
 def local_gpu(server_url: str, nvml: Any = None) -> Gpu | None:  # noqa: ANN401 - pynvml has no type stubs
-    """Describe the first GPU of this machine if the server runs here and NVML works; None otherwise.
-
-    Args:
-        server_url: The server's base URL.
-        nvml: A stand-in for ``pynvml``; None imports that.
-    """
+    """Describe the first GPU of this machine if the server runs here and NVML works; None otherwise."""
     if not is_this_machine(server_url):
         return None
     nvml = nvml or importlib.import_module("pynvml")

@@ -45,12 +45,7 @@ def with_settings(command: Command, model: type[Settings] = Settings) -> Command
 
 
 def how_to_resume(batch_id: str, *, as_json: bool = False) -> str:
-    """Return the command line that resumes a batch with the current options, without the API key.
-
-    Args:
-        batch_id: The batch to resume.
-        as_json: Add ``--json``.
-    """
+    """Return the command line that resumes a batch with the current options, without the API key."""
     context = click.get_current_context(silent=True)
     given: _Given = (context.obj if context else None) or _Given(Settings, {})
     words = ["vllm-image-mcp", "resume", batch_id, *_as_typed(given), *(["--json"] if as_json else [])]

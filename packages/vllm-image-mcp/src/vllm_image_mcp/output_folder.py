@@ -31,11 +31,7 @@ class OutputFolder:
     refusal: CannotSave | None = None
 
     def check(self) -> None:
-        """Refuse work that needs the folder, before anything is sent.
-
-        Raises:
-            CannotSave: Nothing can be saved there.
-        """
+        """Refuse work that needs an unusable folder, before anything is sent: raise CannotSave."""
         if self.refusal is not None:
             raise CannotSave(self.refusal.message, next_step=self.refusal.next_step)
 

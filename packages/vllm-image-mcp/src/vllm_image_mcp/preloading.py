@@ -36,11 +36,7 @@ def modules_needed(*, demo: bool) -> tuple[str, ...]:
 
 
 class Preloader:
-    """Imports modules in a thread, so that a call can wait without blocking the event loop.
-
-    Args:
-        modules: The names of the modules, in order.
-    """
+    """Imports modules in a thread, so that a call can wait without blocking the event loop."""
 
     def __init__(self, modules: Sequence[str]) -> None:
         self._modules = tuple(modules)

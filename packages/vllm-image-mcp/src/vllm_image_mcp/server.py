@@ -91,9 +91,11 @@ class ImageServer(PromptServer, ResourceServer):
                 case ValidationError() as cause:
                     raise ToolError(explain_arguments(name, cause, known)) from cause
                 case (ImageError() | OmniError()) as cause if context is not None:
-                    raise ToolError(
-                        _explain(name, cause, context.request_context.lifespan_context)
-                    ) from cause
+                    state = context.request_context.lifespan_context
+                    text = explain(cause, server_url=state.server_url)
+                    if isinstance(cause, InvalidRequest):
+                        text = f"{text} {explain_inability(name, cause, state.registry)}".rstrip()
+                    raise ToolError(text) from cause
                 case _:
                     raise
         return with_notes(result, fitted.notes) if isinstance(result, CallToolResult) else result
@@ -137,9 +139,7 @@ class ImageServer(PromptServer, ResourceServer):
 def build_server(settings: Settings, *, wired: bool = False) -> ImageServer:
     """Build the server with its tools, resources and prompts; it connects and writes nothing yet.
 
-    Args:
-        settings: The user's settings.
-        wired: Whether it will serve a host over a pipe rather than a client in this process.
+    It is wired if it will serve a host over a pipe rather than a client in this process.
     """
     return _server_of(State(settings, wired=wired))
 
@@ -267,12 +267,6 @@ async def _resume(state: State) -> None:
         await state.tracker.resume_all()
     except (ImageError, OmniError) as error:
         _logger.warning("Interrupted batches were not resumed: %s", error)
-
-
-def _explain(tool: str, error: ImageError | OmniError, state: State) -> str:
-    text = explain(error, server_url=state.server_url)
-    able = explain_inability(tool, error, state.registry) if isinstance(error, InvalidRequest) else ""
-    return f"{text} {able}" if able else text
 
 
 if __name__ == "__main__":

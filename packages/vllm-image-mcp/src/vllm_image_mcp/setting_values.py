@@ -2,6 +2,7 @@
 
 Hosts pass on what their configuration contains. Some expand ``${workspaceFolder}``, ``$HOME`` or
 ``%USERPROFILE%``, others do not; without this check, a folder or key of that name would be used silently.
+Each function raises ValueError with the reason if no value can be meant.
 """
 
 import os
@@ -31,11 +32,7 @@ _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
 
 
 def clean_path(value: str) -> str:
-    """Return the path that a setting means.
-
-    Raises:
-        ValueError: The setting is empty or ambiguous, or contains a placeholder.
-    """
+    """Return the path that a setting means; refuse one that is empty or ambiguous."""
     text = _unquote(value)
     if not text:
         raise ValueError("is empty. Set a folder or a file, or omit the option")
@@ -59,11 +56,7 @@ def clean_path(value: str) -> str:
 
 
 def clean_url(value: str) -> str:
-    """Return the address that a setting means.
-
-    Raises:
-        ValueError: It contains a placeholder.
-    """
+    """Return the address that a setting means."""
     text = _unquote(value)
     if found := _IN_AN_ADDRESS.search(text):
         raise ValueError(
@@ -74,11 +67,7 @@ def clean_url(value: str) -> str:
 
 
 def clean_key(value: str) -> str:
-    """Return the key that a setting means; no error message shows it.
-
-    Raises:
-        ValueError: It is a placeholder, or does not fit into a header.
-    """
+    """Return the key that a setting means, which has to fit into a header; no error message shows it."""
     text = _unquote(value)
     unfilled = _UNFILLED_KEY.fullmatch(text)
     if unfilled or _WHOLE.fullmatch(text):
@@ -92,11 +81,7 @@ def clean_key(value: str) -> str:
 
 
 def clean_text(value: str) -> str:
-    """Return any other text that a setting means.
-
-    Raises:
-        ValueError: It is a placeholder.
-    """
+    """Return any other text that a setting means."""
     text = _unquote(value)
     if _WHOLE.fullmatch(text):
         raise ValueError(f"{brief(text)} is a placeholder, which the host or the shell did not replace")
@@ -109,21 +94,13 @@ def clean_upper(value: str) -> str:
 
 
 def none_if_auto(value: str) -> str | None:
-    """Return the text of a number; None, which lets the program choose, for "auto".
-
-    Raises:
-        ValueError: It is a placeholder.
-    """
+    """Return the text of a number; None, which lets the program choose, for "auto"."""
     text = clean_text(value)
     return None if text.lower() == "auto" else text
 
 
 def clean_folders(value: str | Sequence[str | Path]) -> tuple[Path, ...] | None:
-    """Return the folders that a setting means: one text separated as in PATH, or several; None for none.
-
-    Raises:
-        ValueError: One is not an accessible folder, is empty or ambiguous, or contains a placeholder.
-    """
+    """Return the folders that a setting means, one text separated as in PATH or several; None for none."""
     given = _BETWEEN_FOLDERS.split(value) if isinstance(value, str) else value
     if "" in given:
         raise ValueError("an empty name is not a folder")
@@ -137,12 +114,9 @@ def clean_folders(value: str | Sequence[str | Path]) -> tuple[Path, ...] | None:
 
 
 def clean_urls(value: str | Sequence[str]) -> str:
-    """Return the addresses that a setting means, separated by commas.
+    """Return the addresses that a setting means, separated by commas, without one that appears twice.
 
     A bad address is reported at startup rather than at the first image; the client checks the rest.
-
-    Raises:
-        ValueError: An address is malformed, contains a placeholder, or appears twice.
     """
     text = clean_url(value if isinstance(value, str) else ",".join(value))
     urls = [_check_address(clean_url(url)) for url in text.split(",")]

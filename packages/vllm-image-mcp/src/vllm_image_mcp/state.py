@@ -53,11 +53,7 @@ class State:
 
     @cached_property
     def registry(self) -> Registry:
-        """The model profiles: the user's own, then the built-in ones.
-
-        Raises:
-            BadProfile: One of the user's files is not a valid profile.
-        """
+        """The model profiles: the user's own, which may be a BadProfile, then the built-in ones."""
         from vllm_image_mcp.studio_factory import registry_of  # noqa: PLC0415 - not needed at startup
 
         return registry_of(self.settings)
@@ -86,11 +82,7 @@ class State:
         return InputFolders(self.studio.output_dir, self.settings.allow_dir or ())
 
     def check_folder(self) -> None:
-        """Refuse work that needs an unusable output folder, before anything is sent.
-
-        Raises:
-            CannotSave: Nothing can be saved or found there.
-        """
+        """Refuse work that needs an unusable output folder, before anything is sent: raise CannotSave."""
         self.folder.check()
 
     @property

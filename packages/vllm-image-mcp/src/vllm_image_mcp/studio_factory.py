@@ -22,11 +22,7 @@ _METADATA: Final = {
 
 
 def registry_of(settings: Settings) -> Registry:
-    """Load the model profiles: the user's own, then the built-in ones.
-
-    Raises:
-        BadProfile: One of the user's files is not a valid profile.
-    """
+    """Load the model profiles: the user's own, which may be a BadProfile, then the built-in ones."""
     builtin = Registry.builtin()
     return builtin if settings.profiles is None else builtin.with_profiles(settings.profiles)
 

@@ -6,8 +6,7 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +17,13 @@ from vllm_image_mcp.cli import batch_progress, main
 from vllm_image_mcp.shutdown import DRAIN_SECONDS
 
 if TYPE_CHECKING:
-    from conftest import OmniServer
     from vllm_image_core.batches.item_states import ImageOutcome
+
+    from conftest import OmniServer
 
 DEADLINE_SECONDS = 60
 Run = Callable[..., Result]
+RunIn = Callable[..., Result]
 
 SMALL = ("--width", "64", "--height", "64")
 
@@ -39,23 +40,11 @@ _BAD_JSON = b"""{"prompt": "a fox"}
 """
 
 
-def run_in(folder: Path, *arguments: str, url: str | None = None) -> Result:
-    server = ("--demo",) if url is None else ("--vllm-url", url)
-    return CliRunner().invoke(
-        main, [arguments[0], *server, "--output-dir", str(folder / "made"), *arguments[1:]]
-    )
-
-
 def objects(result: Result) -> list[dict[str, object]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def only_batch(folder: Path) -> str:
-    [each] = objects(run_in(folder, "batches", "--json"))
-    return str(each["id"])
-
-
-def test_a_batch_makes_a_picture_for_each_line(run: Run, omni: "OmniServer", tmp_path: Path) -> None:
+def test_a_batch_makes_an_image_for_each_line(run: Run, omni: "OmniServer", tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_bytes(
         "\ufeffa red fox\r\n\r\n  an owl  \r\nein Fuchs im Schnee ❄️\r\n".encode()
     )
@@ -117,10 +106,10 @@ def test_a_file_without_prompts_is_a_usage_error(
     assert words in result.stderr
 
 
-def test_a_csv_file_has_parameters_for_each_row(tmp_path: Path, omni: "OmniServer") -> None:
+def test_a_csv_file_has_parameters_for_each_row(tmp_path: Path, omni: "OmniServer", run_in: RunIn) -> None:
     rows = 'prompt,steps,Seed,width,height\r\n"a fox, red",2,7,64,64\r\n\r\nan owl,,,80,64\r\n'
     (tmp_path / "rows.csv").write_bytes(b"\xef\xbb\xbf" + rows.encode())
-    result = run_in(tmp_path, "batch", str(tmp_path / "rows.csv"), "--steps", "3", "--json", url=omni.url)
+    result = run_in("batch", str(tmp_path / "rows.csv"), "--steps", "3", "--json", url=omni.url)
     assert result.exit_code == 0, result.stderr
     sent = sorted((each["prompt"], each["size"], each["num_inference_steps"]) for each in omni.requests)
     assert sent == [("a fox, red", "64x64", 2), ("an owl", "80x64", 3)]
@@ -131,12 +120,14 @@ def test_a_csv_file_has_parameters_for_each_row(tmp_path: Path, omni: "OmniServe
     assert told["an owl"]["line"] == 4
 
 
-def test_json_escapes_what_would_steer_the_terminal(tmp_path: Path, omni: "OmniServer") -> None:
+def test_json_escapes_what_would_steer_the_terminal(
+    tmp_path: Path, omni: "OmniServer", run_in: RunIn
+) -> None:
     prompt = "a fox\u202e\u200b\u2066 雪"
     (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": prompt, **_small()}), "utf-8")
     results = [
-        run_in(tmp_path, "batch", str(tmp_path / "rows.jsonl"), "--json", url=omni.url),
-        run_in(tmp_path, "batches", "--json"),
+        run_in("batch", str(tmp_path / "rows.jsonl"), "--json", url=omni.url),
+        run_in("batches", "--json"),
     ]
     for result in results:
         assert result.exit_code == 0, result.stderr
@@ -144,22 +135,22 @@ def test_json_escapes_what_would_steer_the_terminal(tmp_path: Path, omni: "OmniS
         assert objects(result)[0]["prompt"] == prompt
 
 
-def test_json_lines_have_parameters_for_each_row(tmp_path: Path, omni: "OmniServer") -> None:
+def test_json_lines_have_parameters_for_each_row(tmp_path: Path, omni: "OmniServer", run_in: RunIn) -> None:
     rows = [{"prompt": "a fox", "seed": 7, **_small()}, {"prompt": "an owl", "tag": "night", **_small()}]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    result = run_in(tmp_path, "batch", str(tmp_path / "rows.jsonl"), url=omni.url)
+    result = run_in("batch", str(tmp_path / "rows.jsonl"), url=omni.url)
     assert result.exit_code == 0, result.stderr
     assert sorted(each["prompt"] for each in omni.requests) == ["a fox", "an owl"]
 
 
 def test_the_time_left_is_told_with_what_it_rests_on(
-    tmp_path: Path, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch, run_in: RunIn
 ) -> None:
     monkeypatch.setattr(batch_progress, "_PROGRESS_SECONDS", 0.0)
     told: list[list[str]] = []
     for animal in ("fox", "owl"):
         (tmp_path / "prompts.txt").write_text(f"a {animal}\na red {animal}\n")
-        result = run_in(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url)
+        result = run_in("batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url)
         assert result.exit_code == 0, result.stderr
         told.append(result.stderr.splitlines())
     assert re.search(
@@ -198,10 +189,10 @@ def _small() -> dict[str, int]:
     ],
 )
 def test_i10_bad_rows_are_named_by_their_line_and_the_others_are_made(
-    tmp_path: Path, name: str, content: bytes, refusals: dict[int, str]
+    tmp_path: Path, name: str, content: bytes, refusals: dict[int, str], run_in: RunIn
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    result = run_in(tmp_path, "batch", str(tmp_path / name), *SMALL)
+    result = run_in("batch", str(tmp_path / name), *SMALL)
     assert result.exit_code == 1
     told = {int(line.split()[1]): line for line in result.stderr.splitlines() if line.startswith("line ")}
     assert {line: words in told.get(line, "") for line, words in refusals.items()} == dict.fromkeys(
@@ -211,14 +202,14 @@ def test_i10_bad_rows_are_named_by_their_line_and_the_others_are_made(
     assert len(list((tmp_path / "made").glob("*.png"))) == 2
 
 
-def test_i10_a_line_of_a_hundred_megabytes_is_refused_and_never_held(tmp_path: Path) -> None:
+def test_i10_a_line_of_a_hundred_megabytes_is_refused_and_never_held(tmp_path: Path, run_in: RunIn) -> None:
     path = tmp_path / "rows.jsonl"
     with path.open("wb") as file:
         file.write(b'{"prompt": "a fox"}\n')
         for _ in range(100):
             file.write(b"x" * 1_000_000)
         file.write(b'\n{"prompt": "an owl"}\n')
-    result = run_in(tmp_path, "batch", str(path), *SMALL)
+    result = run_in("batch", str(path), *SMALL)
     assert "line 2 refused: " in result.stderr
     assert len(result.output) < 3_000
     assert len(list((tmp_path / "made").glob("*.png"))) == 2
@@ -229,26 +220,28 @@ def test_i10_a_line_of_a_hundred_megabytes_is_refused_and_never_held(tmp_path: P
     [("a,b\n1,2\n", "has an unknown column 'a'"), ("width\n64\n", "no prompt column"), ("\n", "no header")],
 )
 def test_a_csv_file_without_a_usable_header_is_a_usage_error(
-    tmp_path: Path, content: str, words: str
+    tmp_path: Path, content: str, words: str, run_in: RunIn
 ) -> None:
     (tmp_path / "rows.csv").write_text(content, encoding="utf-8")
-    result = run_in(tmp_path, "batch", str(tmp_path / "rows.csv"))
+    result = run_in("batch", str(tmp_path / "rows.csv"))
     assert result.exit_code == 2
     assert words in result.stderr
 
 
 def test_a_seed_is_counted_up_from_row_to_row_but_for_rows_with_their_own(
-    tmp_path: Path, omni: "OmniServer"
+    tmp_path: Path, omni: "OmniServer", run_in: RunIn
 ) -> None:
     (tmp_path / "rows.csv").write_text("prompt,seed\na,\nb,5\nc,\n", encoding="utf-8")
-    result = run_in(tmp_path, "batch", str(tmp_path / "rows.csv"), "--seed", "100", *SMALL, url=omni.url)
+    result = run_in("batch", str(tmp_path / "rows.csv"), "--seed", "100", *SMALL, url=omni.url)
     assert result.exit_code == 0, result.stderr
     assert {each["prompt"]: each["seed"] for each in omni.requests} == {"a": 100, "b": 5, "c": 102}
 
 
-def test_a_row_with_the_seed_minus_one_gets_a_random_one(tmp_path: Path, omni: "OmniServer") -> None:
+def test_a_row_with_the_seed_minus_one_gets_a_random_one(
+    tmp_path: Path, omni: "OmniServer", run_in: RunIn
+) -> None:
     (tmp_path / "rows.csv").write_text("prompt,seed\na,-1\nb,-1\nc,-2\nd,\n", encoding="utf-8")
-    result = run_in(tmp_path, "batch", str(tmp_path / "rows.csv"), "--seed", "-1", *SMALL, url=omni.url)
+    result = run_in("batch", str(tmp_path / "rows.csv"), "--seed", "-1", *SMALL, url=omni.url)
     assert result.exit_code == 0, result.stderr
     seeds = {each["prompt"]: each["seed"] for each in omni.requests}
     assert seeds.pop("c") == -2
@@ -264,50 +257,16 @@ def test_an_image_that_was_there_already_comes_with_the_option_for_another(
     assert [("Use --fresh" in run(*command).stderr) for _ in range(2)] == [False, True]
 
 
-def test_batches_are_listed_resumed_and_cancelled_by_their_id(tmp_path: Path, omni: "OmniServer") -> None:
-    (tmp_path / "prompts.txt").write_text("a fox\nan owl\n", encoding="utf-8")
-    assert run_in(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url).exit_code == 0
-    name = only_batch(tmp_path)
-    listed = run_in(tmp_path, "batches").stdout
-    assert name in listed
-    assert "done" in listed
-    assert "2/2" in listed
-    again = run_in(tmp_path, "resume", name, "--json", url=omni.url)
-    assert (again.exit_code, again.stdout) == (0, "")
-    assert run_in(tmp_path, "cancel", name).stdout == f"{name} done: 2 done, 0 failed, 0 cancelled\n"
-    assert len(omni.requests) == 2
-
-
-@pytest.mark.parametrize("command", ["resume", "cancel"])
-def test_an_id_that_is_not_known_is_one_line_on_stderr(tmp_path: Path, command: str) -> None:
-    result = run_in(tmp_path, command, "batch_0")
-    assert result.exit_code == 1
-    assert "Batch 'batch_0' is not known here. `vllm-image-mcp batches` lists the batches in" in result.stderr
-
-
-@pytest.fixture
-def shell(tmp_path: Path, omni: "OmniServer") -> Iterator[subprocess.Popen[str]]:
-    """The command `batch` in a process of its own; the third picture and all later ones wait."""
-    (tmp_path / "prompts.txt").write_text("\n".join(f"fox {number}" for number in range(8)), encoding="utf-8")
-    omni.hold_after(2)
-    words = ["batch", str(tmp_path / "prompts.txt"), "--output-dir", str(tmp_path / "made"), *SMALL]
-    command = [sys.executable, "-m", "vllm_image_mcp", *words, "--vllm-url", omni.url]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        omni.wait_for(3)
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
 @pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["P01-once", "P02"]
-)
+@pytest.mark.parametrize("stop", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["P01-once", "P02"])
 def test_a_signal_lets_what_is_under_way_end_and_tells_how_to_go_on(
-    shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path, number: int, status: int
+    shell: subprocess.Popen[str],
+    omni: "OmniServer",
+    tmp_path: Path,
+    stop: tuple[int, int],
+    only_batch: Callable[[], str],
 ) -> None:
+    number, status = stop
     assert shell.stderr is not None
     shell.send_signal(number)
     heard = ""
@@ -318,7 +277,7 @@ def test_a_signal_lets_what_is_under_way_end_and_tells_how_to_go_on(
     assert shell.returncode == status
     assert len(omni.requests) == 3
     assert "3 generated, 0 failed" in rest
-    name = only_batch(tmp_path)
+    name = only_batch()
     assert f"5 remaining. To resume: vllm-image-mcp resume {name}" in rest
     typed = rest.partition("To resume: vllm-image-mcp ")[2].splitlines()[0]
     again = CliRunner().invoke(main, shlex.split(typed))
@@ -332,7 +291,11 @@ def test_a_signal_lets_what_is_under_way_end_and_tells_how_to_go_on(
 
 @pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
 def test_p01_a_second_ctrl_c_closes_at_once(
-    shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path
+    shell: subprocess.Popen[str],
+    omni: "OmniServer",
+    tmp_path: Path,
+    run_in: RunIn,
+    only_batch: Callable[[], str],
 ) -> None:
     assert shell.stderr is not None
     shell.send_signal(signal.SIGINT)
@@ -344,45 +307,12 @@ def test_p01_a_second_ctrl_c_closes_at_once(
     assert shell.returncode == 130
     assert "2 generated, 0 failed" in rest
     omni.release()
-    assert run_in(tmp_path, "resume", only_batch(tmp_path), url=omni.url).exit_code == 0
+    assert run_in("resume", only_batch(), url=omni.url).exit_code == 0
     assert len(list((tmp_path / "made").glob("*.png"))) == 8
-
-
-@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
-def test_how_many_at_a_time_was_said_to_batch_holds_for_resume_until_it_is_told_another(
-    tmp_path: Path, omni: "OmniServer"
-) -> None:
-    (tmp_path / "prompts.txt").write_text("a fox\nan owl\n", encoding="utf-8")
-    prompts = str(tmp_path / "prompts.txt")
-    first = run_in(tmp_path, "batch", prompts, *SMALL, "--max-concurrent", "3", url=omni.url).stderr
-    options = ((), ("--max-concurrent", "2"), ())
-    name = only_batch(tmp_path)
-    later = [run_in(tmp_path, "resume", name, *each, url=omni.url).stderr for each in options]
-    assert [re.findall(r"(\d+) at a time", each) for each in (first, *later)] == [["3"], ["3"], ["2"], ["2"]]
-
-
-def test_p03_after_kill_9_the_command_resume_makes_what_is_missing(
-    shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path
-) -> None:
-    shell.kill()
-    shell.wait(DEADLINE_SECONDS)
-    omni.release()
-    again = run_in(tmp_path, "resume", only_batch(tmp_path), "--json", url=omni.url)
-    assert again.exit_code == 0, again.stderr
-    assert len(list((tmp_path / "made").glob("*.png"))) == 8
-    sent = [each["prompt"] for each in omni.requests]
-    assert {prompt: sent.count(prompt) for prompt in sent if sent.count(prompt) > 1} == {"fox 2": 2}
-
-
-def test_a_folder_without_batches_says_so_and_is_not_made(tmp_path: Path) -> None:
-    result = run_in(tmp_path, "batches")
-    assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.startswith("There are no batches in ")
-    assert not any(tmp_path.iterdir())
 
 
 def test_an_image_that_was_removed_while_its_batch_ran_is_not_counted_as_made(
-    tmp_path: Path, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch, run_in: RunIn
 ) -> None:
     (tmp_path / "prompts.txt").write_text("a fox\nan owl\n", encoding="utf-8")
     show = batch_progress.BatchProgress._show
@@ -393,7 +323,7 @@ def test_an_image_that_was_removed_while_its_batch_ran_is_not_counted_as_made(
             outcome.value.path.unlink()
 
     monkeypatch.setattr(batch_progress.BatchProgress, "_show", show_and_remove)
-    result = run_in(tmp_path, "batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url)
+    result = run_in("batch", str(tmp_path / "prompts.txt"), *SMALL, url=omni.url)
     monkeypatch.undo()
     assert result.exit_code == 1
     assert "1 generated, 0 failed" in result.stderr

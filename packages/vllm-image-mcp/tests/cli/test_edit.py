@@ -35,7 +35,7 @@ def run(omni: "OmniServer", folder: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["edit", *arguments, "--vllm-url", omni.url, "--output-dir", str(folder)])
 
 
-def test_a_picture_is_edited_and_its_file_named(omni: "OmniServer", tmp_path: Path, photo: Path) -> None:
+def test_an_image_is_edited_and_its_file_named(omni: "OmniServer", tmp_path: Path, photo: Path) -> None:
     result = run(omni, tmp_path / "out", "make it night", str(photo), "--seed", "7", "--filename", "night")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[0] == str(tmp_path / "out" / "night.png")
@@ -80,7 +80,7 @@ def test_what_cannot_be_edited_is_a_sentence_and_exit_status_1(
     assert "Traceback" not in result.stderr
 
 
-def test_an_edit_needs_a_picture(omni: "OmniServer", tmp_path: Path) -> None:
+def test_an_edit_needs_an_image(omni: "OmniServer", tmp_path: Path) -> None:
     result = run(omni, tmp_path, "make it night")
     assert result.exit_code == 2
     assert "IMAGE" in result.stderr
@@ -111,7 +111,7 @@ def ending(shell: subprocess.Popen[str], number: int) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
-def test_an_edit_that_was_killed_is_made_by_the_command_resume_of_the_same_picture(
+def test_an_edit_that_was_killed_is_made_by_the_command_resume_of_the_same_image(
     shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path, photo: Path
 ) -> None:
     shell.kill()

@@ -61,7 +61,7 @@ def test_what_a_file_tells_of_its_making_is_an_option(
     assert b"digitalsourcetype" in content
 
 
-def test_the_parameters_of_a_picture_are_options(run: Run, omni: "OmniServer", tmp_path: Path) -> None:
+def test_the_parameters_of_an_image_are_options(run: Run, omni: "OmniServer", tmp_path: Path) -> None:
     omni.runs("Qwen/Qwen-Image")
     result = run(
         *("generate", "--vllm-url", omni.url, "a red fox", *SMALL, "--negative-prompt", "blurry"),
@@ -104,7 +104,7 @@ def test_the_usual_extension_of_a_jpeg_names_its_format(run: Run, omni: "OmniSer
     assert result.stdout.splitlines()[0].endswith(".jpg"), result.output
 
 
-def test_a_picture_with_a_seed_is_made_once_and_fresh_makes_it_anew(run: Run, omni: "OmniServer") -> None:
+def test_an_image_with_a_seed_is_made_once_and_fresh_makes_it_anew(run: Run, omni: "OmniServer") -> None:
     command = ("generate", "--vllm-url", omni.url, "a red fox", "--seed", "42", "--width", "64")
     paths = [run(*command, *more).stdout.splitlines()[0] for more in ((), (), ("--fresh",))]
     assert paths[0] == paths[1] != paths[2]
@@ -112,7 +112,7 @@ def test_a_picture_with_a_seed_is_made_once_and_fresh_makes_it_anew(run: Run, om
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
-def test_a_picture_of_a_command_that_was_killed_is_made_by_the_command_resume(
+def test_an_image_of_a_command_that_was_killed_is_made_by_the_command_resume(
     run: Run, omni: "OmniServer", tmp_path: Path
 ) -> None:
     omni.hold_after(0)
@@ -129,7 +129,7 @@ def test_a_picture_of_a_command_that_was_killed_is_made_by_the_command_resume(
     assert len(list((tmp_path / "generated_images").glob("*.png"))) == 1
 
 
-def test_a_picture_that_cannot_be_is_an_expected_failure(run: Run) -> None:
+def test_an_image_that_cannot_be_is_an_expected_failure(run: Run) -> None:
     result = run("generate", "--demo", "a red fox", "--width", "1000")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "Error: Width 1000 is not a multiple of 16. Nearest valid width is 1008." in result.stderr

@@ -60,7 +60,7 @@ async def test_without_a_token_only_a_client_in_this_process_is_told(
     assert call.messages == ["batch_1: 3 of 8, about 40 s left (measured)"] * heard
 
 
-async def test_a_picture_that_should_be_there_by_now_is_not_said_to_be_nearly_there() -> None:
+async def test_an_image_that_should_be_there_by_now_is_not_said_to_be_nearly_there() -> None:
     call = Heard(Eta(seconds=0.0, basis="nothing measured yet: from the profile, may be off by half"))
     await call.reports(wait=45).report_start()
     assert call.messages == ["batch_1: 3 of 8, longer than predicted"]

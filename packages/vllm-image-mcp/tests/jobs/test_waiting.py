@@ -49,7 +49,7 @@ def files(folder: Path) -> set[str]:
     return {str(path) for path in folder.glob("*.png")}
 
 
-async def test_a_picture_that_takes_longer_is_answered_as_running_and_is_there_in_the_end_made_once(
+async def test_an_image_that_takes_longer_is_answered_as_running_and_is_there_in_the_end_made_once(
     connect: Connect, omni: "OmniServer", tmp_path: Path
 ) -> None:
     omni.hold_after(0)
@@ -69,7 +69,7 @@ async def test_a_picture_that_takes_longer_is_answered_as_running_and_is_there_i
     assert len(omni.requests) == 1
 
 
-async def test_twenty_pictures_are_made_once_each_over_many_short_calls(
+async def test_twenty_images_are_made_once_each_over_many_short_calls(
     connect: Connect, omni: "OmniServer", tmp_path: Path
 ) -> None:
     omni.hold_after(5)
@@ -148,7 +148,7 @@ async def test_a_batch_that_is_over_is_told_at_once(connect: Connect, omni: "Omn
     assert len(omni.requests) == 2
 
 
-async def test_failed_pictures_are_tried_again_and_nothing_else(connect: Connect, omni: "OmniServer") -> None:
+async def test_failed_images_are_tried_again_and_nothing_else(connect: Connect, omni: "OmniServer") -> None:
     omni.failures["owl"] = (400, "no owls here")
     async with connect() as client:
         made = told(await client.call_tool("batch_generate", {"prompts": ["fox", "owl"], **SMALL}))

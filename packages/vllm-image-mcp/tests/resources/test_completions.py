@@ -59,7 +59,7 @@ async def test_models_are_found_by_any_part_of_their_names(connect: Connect) -> 
     assert found == ["black-forest-labs/FLUX.2-klein-4B"]
 
 
-async def test_batches_and_pictures_are_the_latest_of_the_folder(connect: Connect) -> None:
+async def test_batches_and_images_are_the_latest_of_the_folder(connect: Connect) -> None:
     async with connect() as client:
         ids: list[str] = []
         for prompt in ("a fox", "a hill"):

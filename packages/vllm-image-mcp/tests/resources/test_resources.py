@@ -41,7 +41,7 @@ async def told(client: Client, uri: str) -> Any:  # noqa: ANN401 - whatever the 
     return json.loads(contents.text)
 
 
-async def test_a_picture_is_read_byte_for_byte_by_its_file_name(connect: Connect) -> None:
+async def test_an_image_is_read_byte_for_byte_by_its_file_name(connect: Connect) -> None:
     async with connect() as client:
         path = await made(client, filename="Füchse im Schnee")
 
@@ -65,7 +65,7 @@ async def test_a_picture_is_read_byte_for_byte_by_its_file_name(connect: Connect
         ("?width=&format=", "image/png", (128, 96)),
     ],
 )
-async def test_a_smaller_picture_is_made_as_the_address_says(
+async def test_a_smaller_image_is_made_as_the_address_says(
     connect: Connect, query: str, mime_type: str, size: tuple[int, int]
 ) -> None:
     async with connect() as client:
@@ -105,7 +105,7 @@ async def test_a_file_of_another_format_has_its_own_type(connect: Connect, tmp_p
         "x" * 5_000 + ".png",
     ],
 )
-async def test_nothing_but_a_picture_in_the_folder_is_read(
+async def test_nothing_but_an_image_in_the_folder_is_read(
     connect: Connect, tmp_path: Path, name: str
 ) -> None:
     async with connect(output_dir=tmp_path / "pictures") as client:
@@ -159,7 +159,7 @@ async def test_a_damaged_file_is_called_damaged(connect: Connect) -> None:
     ("content", "kind"),
     [(b"A diary: Tuesday\n", "text"), (b'{"diary": 2}', "JSON"), (b"\0\1diary", "something else")],
 )
-async def test_a_file_that_is_not_a_picture_is_named_by_its_kind_and_not_quoted(
+async def test_a_file_that_is_not_an_image_is_named_by_its_kind_and_not_quoted(
     connect: Connect, content: bytes, kind: str
 ) -> None:
     async with connect() as client:
@@ -174,7 +174,7 @@ async def test_a_file_that_is_not_a_picture_is_named_by_its_kind_and_not_quoted(
     assert content.hex(" ") not in str(caught.value)
 
 
-async def test_the_latest_pictures_are_listed_with_what_makes_them_again(
+async def test_the_latest_images_are_listed_with_what_makes_them_again(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect() as client:
@@ -192,7 +192,7 @@ async def test_the_latest_pictures_are_listed_with_what_makes_them_again(
     assert omni.requests[0] == omni.requests[-1]
 
 
-async def test_the_latest_pictures_are_resources_that_can_be_picked(connect: Connect) -> None:
+async def test_the_latest_images_are_resources_that_can_be_picked(connect: Connect) -> None:
     async with connect() as client:
         path = await made(client, "a fox\nin the snow")
         resources = (await client.list_resources()).resources

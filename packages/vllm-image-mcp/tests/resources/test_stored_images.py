@@ -19,7 +19,7 @@ def noise(folder: Path, name: str, side: int = 64) -> Path:
     return folder / name
 
 
-def test_a_picture_too_large_to_be_sent_is_sent_with_all_its_pixels_in_fewer_bytes(
+def test_an_image_too_large_to_be_sent_is_sent_with_all_its_pixels_in_fewer_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stored_images, "MAX_SENT_BYTES", 20_000)
@@ -73,7 +73,7 @@ def test_a_folder_that_is_not_there_has_none(tmp_path: Path) -> None:
     assert read(tmp_path / "none", "a.png") is None
 
 
-def test_a_picture_is_itself_where_nothing_else_is_asked_for(tmp_path: Path) -> None:
+def test_an_image_is_itself_where_nothing_else_is_asked_for(tmp_path: Path) -> None:
     path = noise(tmp_path, "a.webp")
     picture = read(tmp_path, path.name)
     assert picture

@@ -36,7 +36,7 @@ def places(parameters: Sequence[Mapping[str, str | int | float]], path: Path | N
 
 
 @pytest.mark.parametrize(("size", "side", "most"), [("small", 768, 150_000), ("large", 1536, 450_000)])
-async def test_one_picture_keeps_its_side_and_its_bytes_whatever_it_shows(
+async def test_one_image_keeps_its_side_and_its_bytes_whatever_it_shows(
     tmp_path: Path, size: PreviewSize, side: int, most: int
 ) -> None:
     content = await draw_preview(one_picture(noise(tmp_path, "a.png", side=2048)), size, room=ROOM)
@@ -46,7 +46,7 @@ async def test_one_picture_keeps_its_side_and_its_bytes_whatever_it_shows(
     assert max(opened(content).size) <= side
 
 
-async def test_a_picture_that_compresses_has_the_full_side(tmp_path: Path) -> None:
+async def test_an_image_that_compresses_has_the_full_side(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("L", (1024, 512), 200).save(path)
     content = await draw_preview(one_picture(path), "small", room=ROOM)
@@ -74,7 +74,7 @@ async def test_a_preview_takes_no_more_room_than_there_is(tmp_path: Path) -> Non
     assert await draw_preview(drawing, "small", room=5_000) is None
 
 
-async def test_a_picture_that_is_gone_or_damaged_has_no_preview_and_an_empty_place_on_a_sheet(
+async def test_an_image_that_is_gone_or_damaged_has_no_preview_and_an_empty_place_on_a_sheet(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")

@@ -42,7 +42,7 @@ async def call(client: Client, tool: str, **arguments: object) -> CallToolResult
     return await client.call_tool(tool, arguments)
 
 
-async def test_a_picture_comes_with_a_preview_a_link_and_the_same_as_text(
+async def test_an_image_comes_with_a_preview_a_link_and_the_same_as_text(
     connect: Connect, tmp_path: Path
 ) -> None:
     async with connect() as client:
@@ -61,7 +61,7 @@ async def test_a_picture_comes_with_a_preview_a_link_and_the_same_as_text(
     assert len(preview.data) <= 150_000
 
 
-async def test_a_batch_comes_with_one_sheet_and_a_link_to_each_picture(connect: Connect) -> None:
+async def test_a_batch_comes_with_one_sheet_and_a_link_to_each_image(connect: Connect) -> None:
     async with connect() as client:
         result = await call(client, "batch_generate", prompts=["fox", "owl", "hare"], **SMALL)
     _, (sheet,), links = parts(result)
@@ -72,7 +72,7 @@ async def test_a_batch_comes_with_one_sheet_and_a_link_to_each_picture(connect: 
     assert len(sheet.data) <= 300_000
 
 
-async def test_a_failed_picture_has_no_link_and_the_others_are_on_the_sheet(
+async def test_a_failed_image_has_no_link_and_the_others_are_on_the_sheet(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     omni.failures["owl"] = (400, "no owls here")
@@ -85,7 +85,7 @@ async def test_a_failed_picture_has_no_link_and_the_others_are_on_the_sheet(
     assert parts(nothing)[1:] == ([], [])
 
 
-async def test_what_all_pictures_of_a_batch_share_is_told_once(connect: Connect) -> None:
+async def test_what_all_images_of_a_batch_share_is_told_once(connect: Connect) -> None:
     async with connect() as client:
         told = (await call(client, "batch_generate", prompts=["fox", "owl"], **SMALL)).structured_content
     assert told
@@ -115,7 +115,7 @@ async def test_a_sweep_is_made_and_told_cell_by_cell(connect: Connect, omni: "Om
     assert told["parameters"] == {"width": 64, "height": 64, "guidance_scale": 1.0}
 
 
-async def test_a_sweep_of_what_the_model_ignores_says_that_its_pictures_are_the_same(
+async def test_a_sweep_of_what_the_model_ignores_says_that_its_images_are_the_same(
     connect: Connect,
 ) -> None:
     async with connect() as client:
@@ -186,7 +186,7 @@ async def test_a_batch_takes_a_negative_prompt_and_a_quality(connect: Connect, o
 
 
 @pytest.mark.parametrize(("kind", "extension"), [("jpeg", ".jpg"), ("webp", ".webp"), ("png", ".png")])
-async def test_a_picture_is_of_the_format_that_was_asked_for(
+async def test_an_image_is_of_the_format_that_was_asked_for(
     connect: Connect, kind: str, extension: str
 ) -> None:
     async with connect() as client:
@@ -198,7 +198,7 @@ async def test_a_picture_is_of_the_format_that_was_asked_for(
     assert parts(result)[2][0].mime_type == f"image/{kind}"
 
 
-async def test_no_preview_is_no_picture(connect: Connect) -> None:
+async def test_no_preview_is_no_image(connect: Connect) -> None:
     async with connect(preview="none") as client:
         one = await call(client, "generate_image", prompt="a red fox", **SMALL)
         many = await call(client, "batch_generate", prompts=["fox", "owl"], **SMALL)
@@ -250,7 +250,7 @@ async def test_no_result_is_too_large_however_long_the_prompts_are(
     assert long.startswith(cut.removesuffix("…"))
 
 
-async def test_no_text_has_a_picture_in_it(connect: Connect) -> None:
+async def test_no_text_has_an_image_in_it(connect: Connect) -> None:
     async with connect() as client:
         results = [
             await call(client, "generate_image", prompt="a red fox", **SMALL),

@@ -143,7 +143,7 @@ def test_progress_is_told_to_the_call_that_has_a_token_for_it(demo: "StdioServer
     assert [message["params"]["progress"] for message in heard] == [0, 1]
 
 
-def test_a_picture_of_the_demo_says_that_it_is_simulated(demo: "StdioServer") -> None:
+def test_an_image_of_the_demo_says_that_it_is_simulated(demo: "StdioServer") -> None:
     result = demo.call("generate_image", prompt="a red fox", **SMALL)["structuredContent"]
     assert result["notes"] == ["Demo mode: images are simulated; a program draws them, not a model."]
 
@@ -244,7 +244,7 @@ def test_a_tool_that_no_one_has_is_answered_with_those_there_are(demo: "StdioSer
     assert text(answer) == f"Unknown tool: generateImage. Use one of: {', '.join(TOOLS)}."
 
 
-def test_the_end_of_stdin_ends_it_in_the_midst_of_a_picture(
+def test_the_end_of_stdin_ends_it_in_the_midst_of_an_image(
     spawn: Spawn, omni: "OmniServer", tmp_path: Path
 ) -> None:
     omni.hold_after(0)
@@ -366,7 +366,7 @@ def test_a_signal_ends_it(spawn: Spawn, number: signal.Signals) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="a folder that root cannot write, either, is /proc")
-def test_where_the_working_folder_cannot_be_written_pictures_go_to_the_users_own(
+def test_where_the_working_folder_cannot_be_written_images_go_to_the_users_own(
     spawn: Spawn, tmp_path: Path
 ) -> None:
     server = spawn("--demo", cwd=Path("/proc"), env={"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)})

@@ -15,14 +15,12 @@ from tenacity import AsyncRetrying, retry_if_exception
 
 from vllm_omni_client._base import BaseClient, closed_error, in_memory, require_open
 from vllm_omni_client._protocol import endpoints
-from vllm_omni_client._protocol.adaptation import adapt_edit, adapt_generation, with_seed
 from vllm_omni_client._protocol.attempts import Attempts
 from vllm_omni_client._protocol.connection_settings import ConnectionSettings, as_secret
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.flows import Flow, Step
-from vllm_omni_client._protocol.picture_file import file_for, with_file_format
+from vllm_omni_client._protocol.image_work import ImageWork, edit_work, generation_work
 from vllm_omni_client._protocol.reply_body import IncomingReply, RawReply
-from vllm_omni_client._protocol.result import commit_file, with_receipt
 from vllm_omni_client._transport.error_translation import translate_errors
 from vllm_omni_client._transport.http_client import open_async_http
 from vllm_omni_client._transport.timeouts import attempt_timeouts
@@ -189,19 +187,10 @@ class AsyncOmniClient(BaseClient):
         overwrite: bool = False,
         budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply | SavedImage:
-        with file_for(request, into, overwrite=overwrite) as file:
-            request = with_file_format(request, into)
-            seeded = with_seed(request)
-            attempts = self._connection.attempts(endpoints.generate(seeded), budget)
-            server = await self._capabilities(attempts)
-            adapted = adapt_generation(
-                seeded, server, strict=self._strict, into_file=file is not None, requested=request
-            )
-            if file is None:
-                reply = await self._send(endpoints.generate(adapted.sent), attempts)
-                return with_receipt(adapted, reply, attempts)
-            received = await self._send(endpoints.generate_into(adapted.sent, file), attempts)
-            return commit_file(adapted, file, received, attempts)
+        with generation_work(
+            request, self._connection, strict=self._strict, into=into, overwrite=overwrite, budget=budget
+        ) as work:
+            return await self._carry_out(work)
 
     @overload
     async def edit_image(
@@ -273,17 +262,20 @@ class AsyncOmniClient(BaseClient):
         overwrite: bool = False,
         budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply | SavedImage:
-        with file_for(request, into, overwrite=overwrite) as file:
-            request = with_file_format(request, into)
-            seeded = with_seed(request)
-            attempts = self._connection.attempts(endpoints.edit(seeded, ()), budget)
-            server = await self._capabilities(attempts)
-            adapted, images = adapt_edit(seeded, inputs, server, strict=self._strict, requested=request)
-            if file is None:
-                reply = await self._send(endpoints.edit(adapted.sent, images), attempts)
-                return with_receipt(adapted, reply, attempts)
-            received = await self._send(endpoints.edit_into(adapted.sent, images, file), attempts)
-            return commit_file(adapted, file, received, attempts)
+        with edit_work(
+            request,
+            inputs,
+            self._connection,
+            strict=self._strict,
+            into=into,
+            overwrite=overwrite,
+            budget=budget,
+        ) as work:
+            return await self._carry_out(work)
+
+    async def _carry_out(self, work: ImageWork) -> ImageGenerationReply | SavedImage:
+        call = work.call(await self._capabilities(work.attempts))
+        return work.result(await self._send(call, work.attempts))
 
     async def capabilities(self) -> Capabilities:
         """Return which fields and routes the server has; cached, and refreshed when it may have changed.

@@ -42,31 +42,17 @@ FormText = Annotated[Text, AfterValidator(_fits_in_a_form)]
 class ImageEditRequest(BaseModel):
     """A request to `POST /v1/images/edits`, without its images; fields that are None are not sent.
 
+    Fields that a generation has, too, mean the same; see `ImageGenerationRequest`.
+
     Attributes:
         prompt: How to change the images.
-        model: The served name; None always works.
-        n: Images per forward pass, 1 to 10.
         size: "WIDTHxHEIGHT" in pixels, or "auto" for the size of the first image.
         response_format: Edits support only "b64_json".
-        output_format: "png", "jpeg" or "webp".
-        output_compression: 0 to 100. JPEG and WebP: quality. PNG: 100 is uncompressed, 0 is the smallest.
         background: Such as "auto" or "transparent", for models that support transparency.
-        user: A name for the caller; the server does not use it.
-        negative_prompt: What the image should not show.
-        num_inference_steps: 1 to 200.
-        guidance_scale: 0 to 20.
         guidance_scale_2: 0 to 20; only for models with two guidance scales.
-        true_cfg_scale: 0 to 20.
         strength: 0 to 1: how far the result may depart from the input image.
-        seed: -2**63 to 2**63 - 1. If omitted, the client draws one and reports it in the reply.
-        generator_device: "cpu" or "cuda": where the noise is generated.
-        lora: An adapter for this request.
-        layers: 2 to 10; only for layered models.
         resolution: 640 or 1024, instead of a size; only for layered models.
-        bot_task: HunyuanImage-3.0 only.
         sys_type: HunyuanImage-3.0 only.
-        system_prompt: HunyuanImage-3.0 only.
-        return_stage_metrics: Whether to return `metrics` per stage.
 
     Raises:
         InvalidParameter: A value has the wrong type or is out of range.
@@ -113,9 +99,8 @@ class ImageEditRequest(BaseModel):
     def to_form(self) -> list[tuple[str, str]]:
         """Return the form fields to send, without fields that are None."""
         fields = self.model_dump(exclude_none=True, exclude={"lora"})
-        form = [(name, _form_text(value)) for name, value in fields.items()]
+        form = [
+            (name, str(value).lower() if isinstance(value, bool) else str(value))
+            for name, value in fields.items()
+        ]
         return form if self.lora is None else [*form, ("lora", self.lora.model_dump_json(exclude_none=True))]
-
-
-def _form_text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -152,7 +152,7 @@ class OmniError(Exception):
         return self.default_next_step
 
     def with_attempts(
-        self, exchange: Exchange, *, gpu_spent: GpuSpent, failures: tuple[FailedAttempt, ...] = ()
+        self, exchange: Exchange | None, *, gpu_spent: GpuSpent, failures: tuple[FailedAttempt, ...] = ()
     ) -> Self:
         """Record what was tried and what it cost; return the same error."""
         self.exchange = exchange

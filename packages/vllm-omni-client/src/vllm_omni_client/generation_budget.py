@@ -5,15 +5,21 @@ passes it down; all layers spend from it and record in it. So at most two reques
 time, and every error and receipt reports all requests that were made for it.
 """
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
-from vllm_omni_client.errors import FailedAttempt, GpuSpent, OmniError
+from vllm_omni_client.errors import Exchange, FailedAttempt, GpuSpent, OmniError
 
 MOST_GENERATIONS: Final = 2
 """How many requests for one image may use GPU time: one, and one replacement."""
 
 _COST_ORDER: Final[Mapping[GpuSpent, int]] = {"no": 0, "unknown": 1, "yes": 2}
+
+_EARLIER: Final = FailedAttempt(
+    error="Interrupted", reason="The process that sent the request ended.", waited_seconds=0.0
+)
 
 
 class GenerationBudget:
@@ -22,6 +28,7 @@ class GenerationBudget:
     Args:
         left: How many requests may use GPU time.
         label: What log lines call the image; "" for nothing.
+        earlier: How many requests an earlier process made for the image; they may have used GPU time.
 
     Attributes:
         left: How many requests may still use GPU time, 0 or more. A request that was never sent, or was
@@ -30,20 +37,33 @@ class GenerationBudget:
         attempts: How often the request was sent, or an attempt was made to send it.
         gpu_spent: Whether GPU time was probably used.
         failures: The failed attempts that were followed by another one.
+        seconds: How long the failed calls for the image took so far; they share one time limit.
+        seconds_left: What is left of that time limit; infinity until a call with a limit has failed.
     """
 
-    def __init__(self, left: int = MOST_GENERATIONS, *, label: str = "") -> None:
+    def __init__(self, left: int = MOST_GENERATIONS, *, label: str = "", earlier: int = 0) -> None:
         self.label: str = label
         self.left: int = left
-        self.spent: int = 0
-        self.attempts: int = 0
-        self.gpu_spent: GpuSpent = "no"
-        self.failures: tuple[FailedAttempt, ...] = ()
+        self.spent: int = earlier
+        self.attempts: int = earlier
+        self.gpu_spent: GpuSpent = "unknown" if earlier else "no"
+        self.failures: tuple[FailedAttempt, ...] = (_EARLIER,) * earlier
+        self.restart_clock()
         self._pending: tuple[FailedAttempt, float] | None = None
         self._is_charged = True
 
     def __repr__(self) -> str:
         return f"GenerationBudget(left={self.left}, spent={self.spent}, attempts={self.attempts})"
+
+    def restart_clock(self) -> None:
+        """Give the calls that follow the complete time limit again."""
+        self.seconds: float = 0.0
+        self.seconds_left: float = math.inf
+
+    def record_time(self, seconds: float, *, timeout: float) -> None:
+        """Record how long the image has taken so far, out of the time limit."""
+        self.seconds = seconds
+        self.seconds_left = max(0.0, timeout - seconds)
 
     def start_attempt(self, clock: Callable[[], float]) -> None:
         """Record that an attempt starts now; an earlier failure has then been followed by another attempt."""
@@ -70,6 +90,20 @@ class GenerationBudget:
             self.attempts += error.exchange.attempts - 1
             self.failures = (*self.failures, *error.failures)
             self._spend(max(0, error.exchange.generations - (error.gpu_spent != "no")))
+
+    def annotate(self, error: OmniError, exchange: Exchange | None) -> OmniError:
+        """Attach to an error what was tried for the image, and what that cost, over all layers.
+
+        Args:
+            error: The error; it is returned.
+            exchange: The last exchange for the image; None if there was none.
+        """
+        if exchange is not None:
+            seconds = max(exchange.elapsed_seconds, self.seconds)
+            exchange = replace(
+                exchange, attempts=self.attempts, generations=self.spent, elapsed_seconds=seconds
+            )
+        return error.with_attempts(exchange, gpu_spent=self.gpu_spent, failures=self.failures)
 
     def record_retry(self, *, waited_seconds: float) -> None:
         """Record that another attempt follows the failed one after a wait."""

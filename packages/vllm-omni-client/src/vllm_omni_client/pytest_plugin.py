@@ -50,7 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def omni_settings(request: pytest.FixtureRequest) -> "SimulatorSettings":
     """Read the simulated server's settings from the marker `omni`; override this fixture to change them."""
-    return _settings(request)
+    try:
+        from vllm_omni_client.simulator import SimulatorSettings  # noqa: PLC0415 - the plugin must load without the extra
+    except ModuleNotFoundError as error:
+        pytest.fail(f"{error}: pip install 'vllm-omni-client[simulator]'", pytrace=False)
+    marker = request.node.get_closest_marker("omni")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - pytest leaves its nodes untyped
+    settings: dict[str, object] = marker.kwargs if marker is not None else {}  # pyright: ignore[reportUnknownMemberType] - likewise
+    return SimulatorSettings.model_validate(settings)
 
 
 @pytest.fixture
@@ -76,13 +82,3 @@ def omni_transport(omni_simulation: "Simulation") -> "httpx.ASGITransport":
     import httpx  # noqa: PLC0415 - pytest loads this plugin in every run, so it must import quickly
 
     return httpx.ASGITransport(omni_simulation.app)
-
-
-def _settings(request: pytest.FixtureRequest) -> "SimulatorSettings":
-    try:
-        from vllm_omni_client.simulator import SimulatorSettings  # noqa: PLC0415 - the plugin must load without the extra
-    except ModuleNotFoundError as error:
-        pytest.fail(f"{error}: pip install 'vllm-omni-client[simulator]'", pytrace=False)
-    marker = request.node.get_closest_marker("omni")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - pytest leaves its nodes untyped
-    settings: dict[str, object] = marker.kwargs if marker is not None else {}  # pyright: ignore[reportUnknownMemberType] - likewise
-    return SimulatorSettings.model_validate(settings)

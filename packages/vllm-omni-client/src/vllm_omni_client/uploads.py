@@ -74,7 +74,7 @@ def read_uploads(
         InvalidParameter: There are none or more than 4; or one is a URL, cannot be read, is too large, or is
             not a PNG, JPEG or WebP.
     """
-    images = _as_sequence(image)
+    images = image if isinstance(image, list | tuple) else [cast("InputImage", image)]
     if not 1 <= len(images) <= MOST_IMAGES:
         raise _refusal("image", f"an edit takes 1 to {MOST_IMAGES} images, not {len(images)}")
     extras: tuple[tuple[UploadField, InputImage | None], ...] = (
@@ -85,10 +85,6 @@ def read_uploads(
         *(_upload("image", one) for one in images),
         *(_upload(field, one) for field, one in extras if one is not None),
     )
-
-
-def _as_sequence(image: InputImage | Sequence[InputImage]) -> Sequence[InputImage]:
-    return image if isinstance(image, list | tuple) else [cast("InputImage", image)]
 
 
 def _upload(field: UploadField, image: InputImage) -> Upload:

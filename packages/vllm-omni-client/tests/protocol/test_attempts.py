@@ -17,16 +17,27 @@ from vllm_omni_client.errors import (
     ServerError,
     ServerUnreachable,
 )
+from vllm_omni_client.generation_budget import GenerationBudget
 
 URL = "http://gpu:8000/v1/images/generations"
 
 
 def attempts_of(
-    method: str = "POST", *, clock: Callable[[], float] = lambda: 0.0, max_retries: int = 5
+    method: str = "POST",
+    *,
+    clock: Callable[[], float] = lambda: 0.0,
+    max_retries: int = 5,
+    image: GenerationBudget | None = None,
 ) -> Attempts:
     policy = Policy(max_retries=max_retries, timeout_seconds=60.0, repeatable=True)
     return Attempts(
-        method=method, url=URL, policy=policy, budget=RetryBudget(), clock=clock, jitter=lambda: 0.5
+        method=method,
+        url=URL,
+        policy=policy,
+        budget=RetryBudget(),
+        clock=clock,
+        jitter=lambda: 0.5,
+        image=image,
     )
 
 
@@ -42,6 +53,23 @@ def test_an_error_leaves_with_all_that_was_tried() -> None:
     assert error.exchange == Exchange(
         method="POST", url=URL, status=500, request_id="r", attempts=2, generations=1, elapsed_seconds=2.5
     )
+
+
+def test_the_calls_for_one_image_share_one_time_limit() -> None:
+    image = GenerationBudget()
+    times = iter([0.0, 45.0])
+    first = attempts_of(clock=lambda: next(times), image=image)
+    first.annotate(ServerBusy("x", status=503))
+    assert (image.seconds, image.seconds_left) == (45.0, 15.0)
+    assert attempts_of(clock=lambda: 100.0, image=image).remaining_seconds == 15.0
+    image.restart_clock()
+    assert attempts_of(clock=lambda: 100.0, image=image).remaining_seconds == 60.0
+
+
+@pytest.mark.parametrize(("left", "resent"), [(2, True), (1, False)])
+def test_a_stale_connection_is_replaced_only_within_the_images_budget(left: int, *, resent: bool) -> None:
+    attempts = attempts_of(image=GenerationBudget(left))
+    assert attempts.is_stale(ConnectionLost("x", stale=True)) is resent
 
 
 def test_the_dearest_attempt_decides_what_was_spent() -> None:

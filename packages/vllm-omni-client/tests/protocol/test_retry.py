@@ -6,11 +6,9 @@ from hypothesis import strategies as st
 from vllm_omni_client._protocol.retry import (
     History,
     Policy,
-    RetryClass,
     Stop,
     Wait,
     backoff_seconds,
-    classify,
     decide,
     depends_on_health,
 )
@@ -22,6 +20,7 @@ from vllm_omni_client.errors import (
     InvalidParameter,
     NotFound,
     OmniError,
+    Outcome,
     OutOfGpuMemory,
     RequestTimeout,
     ServerBusy,
@@ -31,7 +30,7 @@ from vllm_omni_client.errors import (
     Unauthorized,
 )
 
-CLASSES: list[tuple[OmniError, RetryClass]] = [
+CLASSES: list[tuple[OmniError, Outcome]] = [
     (ServerUnreachable("x", reason="refused"), "never_sent"),
     (ServerUnreachable("x", reason="dns"), "never_sent"),
     (ServerUnreachable("x", reason="timeout"), "never_sent"),
@@ -83,8 +82,8 @@ GENEROUS = Policy(max_retries=5, timeout_seconds=300.0, repeatable=True)
 
 
 @pytest.mark.parametrize(("error", "kind"), CLASSES)
-def test_each_error_has_its_class(error: OmniError, kind: RetryClass) -> None:
-    assert classify(error) == kind
+def test_each_error_has_its_class(error: OmniError, kind: Outcome) -> None:
+    assert error.outcome == kind
 
 
 @given(ERRORS, POLICIES, HISTORIES, JITTER)
@@ -103,12 +102,12 @@ def test_what_may_have_cost_is_sent_again_once_at_most_and_only_to_a_server_that
     error: OmniError, policy: Policy, history: History, jitter: float
 ) -> None:
     verdict = decide(error, policy=policy, history=history, jitter=jitter)
-    if isinstance(verdict, Wait) and classify(error) in {"unknown", "failed"}:
+    if isinstance(verdict, Wait) and error.outcome in {"unknown", "failed"}:
         assert verdict.costly
         assert history.generations_left > 0
         assert history.costly_retries == 0
         assert history.healthy is True
-        assert policy.repeatable or classify(error) == "failed"
+        assert policy.repeatable or error.outcome == "failed"
 
 
 @given(OF_CLASS["final"], POLICIES, HISTORIES, JITTER)
@@ -186,7 +185,7 @@ def test_backoff_grows_twofold_to_half_a_minute_and_is_jittered_in_full(attempts
 
 
 @pytest.mark.parametrize(("error", "kind"), CLASSES)
-def test_health_is_asked_where_it_decides(error: OmniError, kind: RetryClass) -> None:
+def test_health_is_asked_where_it_decides(error: OmniError, kind: Outcome) -> None:
     decides = kind in {"failed", "unknown"} and not isinstance(error, EngineDead)
     assert depends_on_health(error, GENEROUS) is decides
 

@@ -13,7 +13,7 @@ from vllm_image_core.batches.concurrency import Concurrency, ConcurrencyChooser
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.events import Events
 from vllm_image_core.batches.handle import ImageBatch, StartedBatch
-from vllm_image_core.batches.ingest import SeededRequests, Source, check_request, check_source
+from vllm_image_core.batches.ingest import CheckedJobs, SeededRequests, Source, check_request, check_source
 from vllm_image_core.batches.item_states import ItemStates
 from vllm_image_core.batches.lease import Lease, record_new_batch, take_over
 from vllm_image_core.batches.queries import BatchRow, JournalQueries
@@ -22,7 +22,6 @@ from vllm_image_core.batches.summary import BatchSummary, FoundBatch
 from vllm_image_core.batches.worker_pool import BatchId, batch_id
 from vllm_image_core.checks import check_integer
 from vllm_image_core.errors import InvalidRequest, UnknownBatch
-from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.input_store import store_inputs
 from vllm_image_core.storage.owner import is_dead
@@ -173,21 +172,20 @@ class Batches:
         self._check_open()
         check_source(requests)
         concurrency = await self._concurrency.for_new(requested)
-        generator, context = self._context.generator, self._context
+        context = self._context
         drawn: SeededRequests | None = None
+        jobs = CheckedJobs()
         if isinstance(requests, Sequence):
-            drawn = await self._draw_seeds(requests)
+            drawn = await self._draw_seeds(requests, jobs)
         else:
-            await generator.cached_model()
-        await generator.check_writable(drawn or ())
+            await context.loaded.cached()
+        await asyncio.to_thread(context.library.check_writable, pixels=jobs.pixels)
         lease = await record_new_batch(context.journal, name, drawn, fresh=fresh, concurrency=concurrency)
         states = _states(concurrency)
-        run = self._run(lease, states, events, concurrency)
+        run = self._run(lease, states, events, concurrency, jobs)
         if drawn is not None:
             states.record(len(drawn))
             states.complete = True
-            async with _release_on_error(run):
-                await run.add_to_eta(drawn)
             for position in range(len(drawn)):
                 events.emit("queued", position)
         run.begin(requests if drawn is None else None, recorded_first=first)
@@ -195,7 +193,7 @@ class Batches:
             await run.recorded.wait()
         return StartedBatch(states=states, run=run, concurrency=concurrency.number, requests=drawn or ())
 
-    async def _draw_seeds(self, requests: Sequence[ImageRequest]) -> SeededRequests:
+    async def _draw_seeds(self, requests: Sequence[ImageRequest], jobs: CheckedJobs) -> SeededRequests:
         """Check all requests against the loaded model, and draw their seeds."""
         if not requests:
             raise InvalidRequest(
@@ -206,16 +204,15 @@ class Batches:
         drawn = SeededRequests(tuple(requests))
         for position, request in enumerate(requests):
             try:
-                checked = (await self._context.generator.check(request)).request
+                job = await self._context.generator.check(request)
             except InvalidRequest as error:
                 if len(requests) > 1:
                     error.add_note(
                         f"This is entry {position} of the batch, counted from 0; nothing was sent."
                     )
                 raise
-            checked = await store_inputs(checked, self._context.library.root)
-            edit = checked if isinstance(checked, EditRequest) else None
-            drawn.draw(checked.seed or 0, drawn=checked.seed_drawn, edit=edit)
+            drawn.add(await store_inputs(job.request, self._context.library.root))
+            jobs.add(position, job)
             if position % _YIELD_EVERY == _YIELD_EVERY - 1:
                 await asyncio.sleep(0)
         return drawn
@@ -238,7 +235,7 @@ class Batches:
         await asyncio.to_thread(
             journal.write, partial(_reopen, states, name, retried=retried, concurrency=concurrency)
         )
-        run = self._run(lease, states, events, concurrency)
+        run = self._run(lease, states, events, concurrency, CheckedJobs())
         async with _release_on_error(run):
             await asyncio.to_thread(context.library.sweep)
             await run.add_waiting_to_eta()
@@ -251,9 +248,11 @@ class Batches:
         states.cancelled = True
         return StartedBatch(states=states, run=None, concurrency=batch_row.at_once)
 
-    def _run(self, lease: Lease, states: ItemStates, events: Events, concurrency: Concurrency) -> BatchRun:
+    def _run(
+        self, lease: Lease, states: ItemStates, events: Events, concurrency: Concurrency, jobs: CheckedJobs
+    ) -> BatchRun:
         return BatchRun(
-            self._context, lease, states, events, at_once=concurrency.number, fixed=concurrency.fixed
+            self._context, lease, states, events, jobs, at_once=concurrency.number, fixed=concurrency.fixed
         )
 
     def _check_open(self) -> None:

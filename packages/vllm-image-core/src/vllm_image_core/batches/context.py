@@ -8,6 +8,7 @@ from vllm_image_core.batches.journal import Journal
 from vllm_image_core.estimation.backlog import ServerSpeed
 from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.generation.generator import Generator
+from vllm_image_core.generation.loaded_model import LoadedModel
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.storage.library import Library
 from vllm_image_core.storage.owner import HEARTBEAT_SECONDS, STALE_SECONDS
@@ -41,6 +42,7 @@ class BatchContext:
     Attributes:
         backend: The server or servers.
         generator: Generates the images.
+        loaded: The model that the servers have.
         library: The folder.
         journal: The folder's journal.
         registry: The model profiles.
@@ -55,6 +57,7 @@ class BatchContext:
 
     backend: Backend
     generator: Generator
+    loaded: LoadedModel
     library: Library
     journal: Journal
     registry: Registry

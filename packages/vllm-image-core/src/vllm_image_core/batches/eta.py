@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -15,13 +15,11 @@ from vllm_image_core.batches.worker_pool import Progress
 from vllm_image_core.errors import JournalUnavailable
 from vllm_image_core.estimation.backlog import Backlog, Eta, ServerSpeed
 from vllm_image_core.estimation.work import Work
-from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.image_request import ImageRequest
 
 __all__ = ["BatchEta"]
 
 _YIELD_EVERY: Final = 500
-"""Requests to count before yielding to the event loop."""
+"""Waiting requests to count before yielding to the event loop."""
 
 _MODEL_SECONDS: Final = 1.0
 """How long a resumed batch waits for its server's model before it starts."""
@@ -38,21 +36,14 @@ class BatchEta:
     """
 
     def __init__(self, context: BatchContext) -> None:
-        self._generator = context.generator
+        self._loaded = context.loaded
         self._speeds = context.speeds
         self._backlog = Backlog(timer=context.timer)
         self._counting: asyncio.Task[None] | None = None
 
-    async def add(self, requests: Iterable[ImageRequest]) -> None:
-        """Add requests that will be sent to the time left."""
-        counts: Counter[Work] = Counter()
-        for number, request in enumerate(requests, 1):
-            work = await self._work(request)
-            if work is not None:
-                counts[work] += 1
-            if number % _YIELD_EVERY == 0:
-                await asyncio.sleep(0)
-        for work, count in counts.items():
+    def add(self, works: Mapping[Work, int]) -> None:
+        """Add requests that will be sent to the time left, by their work."""
+        for work, count in works.items():
             self._backlog.add(work, count)
 
     async def add_waiting(self, recorder: BatchRecorder) -> None:
@@ -62,7 +53,7 @@ class BatchEta:
             return
         with suppress(OmniError, TimeoutError):  # the server of a resumed batch may be away
             async with asyncio.timeout(_MODEL_SECONDS):
-                await self._generator.ready()
+                await self._loaded.ready()
         after = await self._add_some(recorder, first - 1)
         if after is not None:
             self._counting = asyncio.create_task(self._add_rest(recorder, after), name="count a batch")
@@ -72,11 +63,9 @@ class BatchEta:
         if self._counting is not None:
             self._counting.cancel()
 
-    async def mark_started(self, position: int, request: ImageRequest) -> None:
+    def mark_started(self, position: int, work: Work) -> None:
         """Record that a request was sent."""
-        work = await self._work(request)
-        if work is not None:
-            self._backlog.mark_sent(position, work)
+        self._backlog.mark_sent(position, work)
 
     def waits_again(self, position: int) -> None:
         """Record that a request went back to the queue; one that was not in progress stays as it is."""
@@ -108,13 +97,11 @@ class BatchEta:
     async def _add_some(self, recorder: BatchRecorder, after: int) -> int | None:
         """Count some requests after a position; return the position of the last one, or None at the end."""
         items = await recorder.items_after(after, _YIELD_EVERY)
-        await self.add(item.request for item in items if recorder.states.waits(item.position))
+        requests = (item.request for item in items if recorder.states.waits(item.position))
+        works = [await self._loaded.work(request) for request in requests]
+        self.add(Counter(work for work in works if work is not None))
+        await asyncio.sleep(0)
         return items[-1].position if items else None
-
-    async def _work(self, request: ImageRequest) -> Work | None:
-        if isinstance(request, EditRequest):  # reads its input images
-            return await asyncio.to_thread(self._generator.work, request)
-        return self._generator.work(request)
 
 
 def _within(speeds: Sequence[ServerSpeed], at_once: int) -> list[ServerSpeed]:

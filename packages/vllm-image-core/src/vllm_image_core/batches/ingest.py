@@ -6,18 +6,21 @@ import queue
 import threading
 import time
 from array import array
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Final, overload
 
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.requests.edit_request import EditRequest
+from vllm_image_core.estimation.work import Work
+from vllm_image_core.generation.job import ResolvedJob
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import brief
 
 __all__ = [
     "MOST",
+    "CheckedJobs",
     "SeededRequests",
     "Source",
     "check_request",
@@ -29,6 +32,10 @@ __all__ = [
 
 MOST: Final = 500
 """Largest chunk of requests."""
+
+_MOST_KEPT: Final = 1000
+_MOST_KEPT_BYTES: Final = 2**26
+"""64 MiB of input images."""
 
 _LONGEST_SECONDS: Final = 0.005
 """How long pulling one chunk may occupy the event loop."""
@@ -160,6 +167,41 @@ def _no_request(value: object, message: str) -> InvalidRequest:
     )
 
 
+class CheckedJobs:
+    """The checked requests of a batch: what they cost, and the first of them as they were resolved.
+
+    Attributes:
+        pixels: Pixels of all images together.
+        works: How many images have each work.
+    """
+
+    def __init__(self) -> None:
+        self.pixels = 0
+        self.works: Counter[Work] = Counter()
+        self._kept: dict[int, ResolvedJob] = {}
+        self._kept_bytes = 0
+
+    def add(self, position: int, job: ResolvedJob) -> None:
+        """Add a checked request; it is kept until it is sent if there is room for it."""
+        self.pixels += job.resolved.pixels
+        self.works[job.work] += 1
+        size = _input_bytes(job)
+        if len(self._kept) < _MOST_KEPT and self._kept_bytes + size <= _MOST_KEPT_BYTES:
+            self._kept[position] = job
+            self._kept_bytes += size
+
+    def take(self, position: int) -> ResolvedJob | None:
+        """Remove and return a resolved request; None if it was not kept and has to be resolved again."""
+        job = self._kept.pop(position, None)
+        if job is not None:
+            self._kept_bytes -= _input_bytes(job)
+        return job
+
+
+def _input_bytes(job: ResolvedJob) -> int:
+    return sum(len(one.picture.bytes) for _, one in job.resolved.inputs_by_role)
+
+
 class SeededRequests(Sequence[ImageRequest]):
     """The caller's requests together with the seeds drawn for them; only edits are copied.
 
@@ -171,14 +213,14 @@ class SeededRequests(Sequence[ImageRequest]):
         self._requests = requests
         self._seeds = array("q")
         self._drawn = bytearray()
-        self._edits: dict[int, EditRequest] = {}
+        self._edits: dict[int, ImageRequest] = {}
 
-    def draw(self, seed: int, *, drawn: bool, edit: EditRequest | None = None) -> None:
-        """Set the seed of the next request; `edit` replaces it once its input images are stored."""
-        if edit is not None:
-            self._edits[len(self._seeds)] = edit
-        self._seeds.append(seed)
-        self._drawn.append(drawn)
+    def add(self, checked: ImageRequest) -> None:
+        """Set the seed of the next request, and the input images of an edit as they are stored."""
+        if checked.inputs_by_role:
+            self._edits[len(self._seeds)] = checked
+        self._seeds.append(checked.seed or 0)
+        self._drawn.append(checked.seed_drawn)
 
     def __len__(self) -> int:
         return len(self._requests)

@@ -15,7 +15,6 @@ from vllm_image_core.batches.stored_items import BatchItem, ItemState, is_comple
 from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
 from vllm_image_core.batches.worker_pool import State
 from vllm_image_core.errors import JournalUnavailable, UnknownBatch
-from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.storage.database import DamagedDatabase, Database, writing
 from vllm_image_core.storage.folder import Folder, exists
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
@@ -267,7 +266,7 @@ def _report(item: BatchItem, batch_row: BatchRow, root: Path) -> ItemReport:
         error=_text(outcome.get("error")),
         kind=_text(outcome.get("kind")),
         next_step=_text(outcome.get("next_step")),
-        operation="edit" if isinstance(item.request, EditRequest) else None,
+        operation="edit" if item.request.task == "edit" else None,
     )
 
 

@@ -121,7 +121,7 @@ def recover_journal(database: Database, identity: tuple[int, int]) -> Recovery |
             lost = dict(_fill_gaps(damaged, connection))
             connection.execute(_RECOUNT)
             connection.execute(_REOPEN_INCOMPLETE)
-        aside = database.replace_damaged(identity, name)
+        aside = database.set_aside(identity, replacement=name)
         return None if aside is None else Recovery(aside=aside, lost=lost, unknown=unknown)
     finally:
         for leftover in (saved.path, Path(f"{saved.path}-journal")):

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Final, Literal
 
 from vllm_omni_client.errors import OmniError
@@ -12,7 +12,7 @@ from vllm_image_core.batches.context import BatchContext, Windowed
 from vllm_image_core.batches.eta import BatchEta
 from vllm_image_core.batches.events import Events
 from vllm_image_core.batches.gates import ConsecutiveFailureLimit, GateClosed
-from vllm_image_core.batches.ingest import Source, chunks
+from vllm_image_core.batches.ingest import CheckedJobs, Source, chunks
 from vllm_image_core.batches.input_cleanup import remove_unneeded_inputs
 from vllm_image_core.batches.item_states import ItemStates
 from vllm_image_core.batches.lease import Lease
@@ -49,6 +49,7 @@ class BatchRun:
         lease: The lease on the batch.
         states: The states of its requests.
         events: Its event streams and listeners.
+        jobs: Those of its requests that were checked before.
         at_once: How many images to generate at once.
         fixed: Whether that number was requested; otherwise the backend's window is used, if it has one.
 
@@ -66,6 +67,7 @@ class BatchRun:
         lease: Lease,
         states: ItemStates,
         events: Events,
+        jobs: CheckedJobs,
         *,
         at_once: int,
         fixed: bool,
@@ -107,6 +109,8 @@ class BatchRun:
         self._writer.start()
         self._queue = BatchQueue(self.recorder, context.library, resumed=lease.resumed)
         self._eta = BatchEta(context)
+        self._eta.add(jobs.works)
+        self._jobs = jobs
         self._worker = BatchWorker(context, self.recorder, self._eta, self._give_up)
         self._failure_limit = ConsecutiveFailureLimit()
         self._working: asyncio.Task[None] | None = None
@@ -182,10 +186,6 @@ class BatchRun:
         """Seconds since it started, up to its end."""
         return (self._context.timer() if self._ended is None else self._ended) - self._began
 
-    async def add_to_eta(self, requests: Iterable[ImageRequest]) -> None:
-        """Add requests that will be sent to the time left."""
-        await self._eta.add(requests)
-
     async def add_waiting_to_eta(self) -> None:
         """Add the waiting requests of a resumed batch to the time left."""
         await self._eta.add_waiting(self.recorder)
@@ -232,9 +232,15 @@ class BatchRun:
         try:
             async with aclosing(chunks(source)) as some:
                 async for requests in some:
-                    checked = [await self._check(request) for request in requests]
-                    await self.recorder.record(checked)
-                    await self.add_to_eta(request for request, refusal in checked if refusal is None)
+                    self._jobs.works.clear()
+                    first = self.recorder.states.recorded
+                    await self.recorder.record(
+                        [
+                            await self._check(request, position)
+                            for position, request in enumerate(requests, first)
+                        ]
+                    )
+                    self._eta.add(self._jobs.works)
                     self._queue.announce()
                     while (
                         ahead is not None
@@ -247,12 +253,15 @@ class BatchRun:
             self._queue.announce(last=True)
             self.recorded.set()
 
-    async def _check(self, request: ImageRequest) -> tuple[ImageRequest, Exception | None]:
+    async def _check(self, request: ImageRequest, position: int) -> tuple[ImageRequest, Exception | None]:
         """The request with its seed drawn, or unchanged with the error that refuses it."""
         try:
-            return await self._keep_inputs((await self._context.generator.check(request)).request), None
+            job = await self._context.generator.check(request)
+            checked = await self._keep_inputs(job.request)
         except InvalidRequest as error:
             return request, error
+        self._jobs.add(position, job)
+        return checked, None
 
     async def _keep_inputs(self, request: ImageRequest) -> ImageRequest:
         """Store the input images of an edit, waiting until the folder can be written."""
@@ -327,10 +336,9 @@ class BatchRun:
             self._working.cancel()  # work that waits for the journal would wait for ever
 
     def _job(self, item: BatchItem) -> Job:
-        request = item.request
-        return Job(
-            request=request,
-            reuse=not (self._fresh or request.seed_drawn),
+        return replace(
+            self._jobs.take(item.position) or Job(request=item.request),
+            reuse=not (self._fresh or item.request.seed_drawn),
             batch=self.recorder.id,
             position=item.position,
             hold=self._worker.hold,
@@ -341,6 +349,7 @@ class BatchRun:
         self._ending = True
         self._worker.close()
         self._eta.close()
+        self._jobs = CheckedJobs()
         self._ended = self._context.timer()
         self.recorder.states.cancelled = self.stop_reason == "cancelled"
         self.recorder.states.complete = True

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Final
 
 from vllm_image_core.errors import BadPicture, InvalidRequest, RecordedFailure
-from vllm_image_core.generation.operations import receipt_of, resolve_operation
+from vllm_image_core.generation.operations import resolve_operation
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.provenance.facts import as_list, json_object
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.generated_image import GeneratedImage
-from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.image_request import ImageRequest, Task
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
-from vllm_image_core.storage.input_store import inputs_as_json, with_inputs
+from vllm_image_core.storage.input_store import inputs_as_json, recorded_inputs
 from vllm_image_core.storage.record import Record, facts_in
 from vllm_image_core.text import one_line
 
@@ -79,12 +79,10 @@ class BatchItem:
 
 
 _PICTURES: Final = frozenset({"images", "mask", "reference_image"})
-_FIELDS: Final = tuple((field.name, field.default) for field in fields(ImageRequest))
-_EDIT_FIELDS: Final = tuple(
-    (field.name, field.default) for field in fields(EditRequest) if field.name not in _PICTURES
-)
-_NAMES: Final = frozenset(name for name, _ in _FIELDS)
-_EDIT_NAMES: Final = frozenset(name for name, _ in _EDIT_FIELDS)
+_FIELDS: Final[Mapping[Task, Mapping[str, object]]] = {
+    kind.task: {field.name: field.default for field in fields(kind) if field.name not in _PICTURES}
+    for kind in (ImageRequest, EditRequest)
+}
 _INPUTS: Final = "inputs"
 """Key of an edit's input images; plain generations do not have it."""
 
@@ -94,9 +92,9 @@ def request_as_json(request: ImageRequest) -> str:
 
     The input images of an edit must have been stored before, by `input_store.store_inputs`.
     """
-    if isinstance(request, EditRequest):
-        return as_json({**_changed_fields(request, _EDIT_FIELDS), _INPUTS: inputs_as_json(request)})
-    return as_json(_changed_fields(request, _FIELDS))
+    defaults = _FIELDS[request.task].items()
+    stored = {name: value for name, default in defaults if (value := getattr(request, name)) is not default}
+    return as_json(stored | ({_INPUTS: inputs_as_json(request)} if request.task == "edit" else {}))
 
 
 def request_from_json(text: str, root: Path) -> ImageRequest:
@@ -109,12 +107,10 @@ def request_from_json(text: str, root: Path) -> ImageRequest:
         root: The output folder, which contains the input images of edits.
     """
     stored = json_object(text)
-    if _INPUTS not in stored:
-        found = {name: value for name, value in stored.items() if name in _NAMES}
-        return ImageRequest(**{"prompt": "", **found})  # type: ignore[arg-type]  # checked by the resolver
-    found = {name: value for name, value in stored.items() if name in _EDIT_NAMES}
-    edit = EditRequest(**{"prompt": "", **found})  # type: ignore[arg-type]  # checked by the resolver
-    return with_inputs(edit, stored[_INPUTS], root)
+    kind = EditRequest if _INPUTS in stored else ImageRequest
+    found = {name: value for name, value in stored.items() if name in _FIELDS[kind.task]}
+    request = kind(**{"prompt": "", **found})  # type: ignore[arg-type]  # checked by the resolver
+    return request.with_inputs(recorded_inputs(stored.get(_INPUTS), root))
 
 
 def is_request(text: object) -> bool:
@@ -125,10 +121,6 @@ def is_request(text: object) -> bool:
 def as_json(values: Mapping[str, object]) -> str:
     """Serialize values to compact JSON; numbers of other libraries become plain numbers."""
     return _ENCODER.encode(values)
-
-
-def _changed_fields(request: ImageRequest, defaults: tuple[tuple[str, object], ...]) -> dict[str, object]:
-    return {name: value for name, default in defaults if (value := getattr(request, name)) is not default}
 
 
 def _plain(value: object) -> object:
@@ -242,7 +234,7 @@ def read_image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImag
     profile = registry.by_name(str(named)) or registry.fallback
     request = _request_in(data, picture) if item.lost else item.request
     resolved = _resolve_as_sent(request, profile, registry, picture)
-    sent = receipt_of(request, resolved)
+    sent = resolved.receipt(request)
     seconds = outcome.get("seconds")
     return GeneratedImage(
         picture=picture,

@@ -93,14 +93,14 @@ class BatchWorker:
         """
         attempts = _AttemptRecord(item, label=self._recorder.label(item.position))
         job = replace(job, budget=attempts.budget)
+        on_start = functools.partial(self._eta.mark_started, item.position)
         while True:
             await self._may_send()
             try:
                 await self._gate.enter(alone=attempts.deaths > 0)
                 try:
                     self._recorder.record_started(item.position, attempts.as_outcome(sending=True))
-                    await self._eta.mark_started(item.position, item.request)
-                    await self._context.generator.generate(job, record)
+                    await self._context.generator.generate(job, record, on_start=on_start)
                 finally:
                     self._gate.leave()
             except OmniError as error:
@@ -234,13 +234,14 @@ class _AttemptRecord:
     def __init__(self, item: BatchItem, *, label: str) -> None:
         self.deaths = _count(item, "deaths")
         self.losses = 0
-        self._before = _count(item, _GENERATIONS)
+        earlier = _count(item, _GENERATIONS)
         # A resumed batch sends each request at least once: that is what resuming asks for.
-        self.budget = GenerationBudget(max(1, MOST_GENERATIONS - self._before), label=label)
+        left = max(1, MOST_GENERATIONS - earlier)
+        self.budget = GenerationBudget(left, label=label, earlier=earlier)
 
     def as_outcome(self, *, sending: bool = False) -> StoredOutcome:
         """What the journal stores; with `sending`, one more attempt that may cost GPU time is counted."""
-        counts = {"deaths": self.deaths, _GENERATIONS: self._before + self.budget.spent + sending}
+        counts = {"deaths": self.deaths, _GENERATIONS: self.budget.spent + sending}
         return {name: value for name, value in counts.items() if value}
 
 

@@ -5,10 +5,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from operator import add
 from typing import Final
 
+from vllm_image_core.estimation.cost_model import Terms
 from vllm_image_core.estimation.predictor import Predictor
-from vllm_image_core.estimation.work import NO_LOAD, TASKS, Load, Task, Work
+from vllm_image_core.estimation.work import TASKS, Work
+from vllm_image_core.requests.image_request import Task
 
 _RATIO_OVER: Final = 100
 """Number of images over which real and predicted times are compared."""
@@ -31,6 +34,70 @@ _SLOWER_THAN_PROFILE: Final = (
 _SECONDS: Final = 90
 _MINUTE: Final = 60
 _HOUR: Final = 3600
+
+
+_NOTHING: Final[Terms] = (0.0,) * 5
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The work of several images; cost models are linear, so the sums of their terms are enough.
+
+    Attributes:
+        terms: Sum of the terms of generations.
+        pictures: Number of images, including edits.
+        edit_terms: Sum of the terms of edits.
+    """
+
+    terms: Terms
+    pictures: int
+    edit_terms: Terms = _NOTHING
+
+    @classmethod
+    def of(cls, work: Work) -> "Load":
+        """The load of one image."""
+        return cls(work.terms, 1) if work.task == "generation" else cls(_NOTHING, 1, work.terms)
+
+    def of_task(self, task: Task) -> Terms:
+        """The sum of the terms of one task."""
+        return self.terms if task == "generation" else self.edit_terms
+
+    def __add__(self, other: "Load") -> "Load":
+        return Load(
+            _sum(self.terms, other.terms),
+            self.pictures + other.pictures,
+            _sum(self.edit_terms, other.edit_terms),
+        )
+
+    def __mul__(self, factor: float) -> "Load":
+        """This load multiplied by a factor, with the number of images rounded."""
+        return Load(
+            tuple(factor * term for term in self.terms),
+            round(factor * self.pictures),
+            tuple(factor * term for term in self.edit_terms),
+        )
+
+    def __sub__(self, other: "Load") -> "Load":
+        """This load without another one that is part of it; never negative."""
+        return Load(
+            _difference(self.terms, other.terms),
+            max(0, self.pictures - other.pictures),
+            _difference(self.edit_terms, other.edit_terms),
+        )
+
+
+def _sum(one: Terms, other: Terms) -> Terms:
+    return one if other is _NOTHING else tuple(map(add, one, other))
+
+
+def _difference(one: Terms, other: Terms) -> Terms:
+    if other is _NOTHING:
+        return one
+    return tuple([a - b if a > b else 0.0 for a, b in zip(one, other, strict=True)])
+
+
+NO_LOAD: Final = Load(_NOTHING, 0)
+"""The load of no images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +226,10 @@ class Backlog:
         ratio = self._time_ratio(speeds)
         slots = sum(speed.parallelism for speed in speeds)
         in_progress = [
-            (_fastest(running.work, speeds), self._seconds_worked(running, slots))
+            (
+                min(speed.of(running.work.task).seconds(running.work) for speed in speeds),
+                self._seconds_worked(running, slots),
+            )
             for running in list(self._running.values())[:slots]
         ]
         if not measured and not self._done.pictures:
@@ -243,10 +313,6 @@ def _shared_seconds(load: Load, speeds: Sequence[ServerSpeed]) -> float:
     """Seconds that the servers need together for a load that they share."""
     rates = (speed.parallelism / max(speed.seconds(load), 1e-9) for speed in speeds)
     return 1.0 / sum(rates) if load.pictures else 0.0
-
-
-def _fastest(work: Work, speeds: Sequence[ServerSpeed]) -> float:
-    return min(speed.of(work.task).seconds(work) for speed in speeds)
 
 
 def _queue(speeds: Sequence[ServerSpeed]) -> float:

@@ -44,26 +44,14 @@ class ServiceClock:
         together = meanwhile and service < _TOGETHER * took * self.parallelism / (meanwhile + 1)
         return None if together or service <= 0 else service
 
-    @property
-    def last_end(self) -> float | None:
-        """When the last image ended; None before the first."""
-        return self._ends[-1] if self._ends else None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletedImage:
     """An image that a server has just generated.
 
-    Attributes:
-        origin: The server, its model, its version, and whether it was an edit.
-        profile: The model's profile.
-        work: The work it took.
-        ended: When the answer arrived, in seconds of a monotonic clock.
-        elapsed_seconds: From sending to the answer.
-        generation_seconds: As reported by the server, including its queue; None if it does not report it.
-        peak_mib: Peak GPU memory in mebibytes, as reported by the server.
-        attempts: How often it was sent.
-        parallel: How many images its server generates at the same time; None if it does not report it.
+    The answer arrived at `ended`, on a monotonic clock, `elapsed_seconds` after sending.
+    `generation_seconds`, which include the server's queue, `peak_mib` and `parallel` are None if the server
+    does not report them.
     """
 
     origin: Origin

@@ -80,7 +80,10 @@ def _multipliers(shares: Sequence[Terms], values: Sequence[float], size: int) ->
     """The factor for each coefficient."""
     moved = [1.0] * size
     for _ in range(_REWEIGHTED):
-        before, moved = moved, _solve_nonnegative(*_equations(shares, values, moved))
+        before, (matrix, right) = moved, _equations(shares, values, moved)
+        moved = _eliminate(matrix, right)
+        if min(moved) < 0:
+            moved = _descend(matrix, right, moved)
         if max(abs(new - old) for new, old in zip(moved, before, strict=True)) <= _SETTLED:
             break
     return moved
@@ -107,12 +110,6 @@ def _equations(
         for column in range(row):
             matrix[column][row] = matrix[row][column]
     return matrix, right
-
-
-def _solve_nonnegative(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
-    """The least squares solution with no negative coefficient."""
-    found = _eliminate(matrix, right)
-    return found if min(found) >= 0 else _descend(matrix, right, found)
 
 
 def _eliminate(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
@@ -220,17 +217,13 @@ class CostModel:
         self._errors: deque[float] = deque(maxlen=_ERRORS_KEPT)
         self._recent: deque[tuple[float, _Measured]] = deque(maxlen=max(a.of_the_last for a in _ALARMS))
         self._unfitted = 0
-        self._changes = 0
+        self.changes: int = 0
+        """How often a change of speed made the law start again."""
 
     @property
     def count(self) -> int:
         """Number of measurements that the law is fitted to."""
         return len(self._measured)
-
-    @property
-    def changes(self) -> int:
-        """How often a change of speed made the law start again."""
-        return self._changes
 
     @property
     def errors(self) -> tuple[float, ...]:
@@ -266,16 +259,12 @@ class CostModel:
             self._recent.append((math.log(measured / expected), new))
         self._measured.append(new)
         self._unfitted += 1
-        since = self._samples_since_change()
+        off = [ratio for ratio, _ in self._recent]
+        since = next((alarm.of_the_last for alarm in _ALARMS if alarm.rings(off)), 0)
         if since and not self._explains(since):
             self._start_again(since)
         elif self._unfitted * _REFITTED_AT >= len(self._measured):
             self._fit()
-
-    def _samples_since_change(self) -> int:
-        """How many of the last measurements show a change of speed; 0 if there was none."""
-        off = [ratio for ratio, _ in self._recent]
-        return next((alarm.of_the_last for alarm in _ALARMS if alarm.rings(off)), 0)
 
     def _explains(self, since: int) -> bool:
         """Whether a fit of all measurements explains the last ones, so that the speed has not changed."""
@@ -288,7 +277,8 @@ class CostModel:
         return True
 
     def _start_again(self, since: int) -> None:
-        self._fit_of_the_rest(since)
+        if before := list(self._measured)[:-since]:
+            self._coefficients = fit_coefficients(self._assumed, [measured.sample for measured in before])
         kept = [measured for _, measured in self._recent][-since:]
         self._assumed = tuple(
             max(c, _LEAST_SHARE * a) for c, a in zip(self._coefficients, self._assumed, strict=True)
@@ -297,14 +287,8 @@ class CostModel:
         self._measured.extend(kept)
         self._recent.clear()
         self._errors.clear()
-        self._changes += 1
+        self.changes += 1
         self._fit()
-
-    def _fit_of_the_rest(self, since: int) -> None:
-        """Fit the law to the measurements from before the change."""
-        before = list(self._measured)[:-since]
-        if before:
-            self._coefficients = fit_coefficients(self._assumed, [measured.sample for measured in before])
 
     def _fit(self) -> None:
         self._coefficients = fit_coefficients(self._assumed, self._trusted_samples())

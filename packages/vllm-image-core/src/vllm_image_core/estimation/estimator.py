@@ -11,7 +11,7 @@ from typing import Final
 from vllm_image_core import checks
 from vllm_image_core.estimation.backlog import ServerSpeed, basis_of, duration
 from vllm_image_core.estimation.predictor import Predictor
-from vllm_image_core.estimation.work import Work, edit_work
+from vllm_image_core.estimation.work import Work
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.requests.edit_resolver import ResolvedEdit
@@ -25,6 +25,8 @@ MOST_AT_ONCE: Final = 4
 _MORE_ROOM: Final = (
     "Use a larger GPU or several, a quantised checkpoint, or vLLM-Omni's --enable-cpu-offload."
 )
+
+_GUIDANCE_NOTE: Final = "Guidance needs a second forward pass at each step, which takes about twice the time."
 
 MOST_IMAGES: Final = 1_000_000_000
 
@@ -108,6 +110,7 @@ def estimate(
         if len(speeds) > 1
         else _time_of_one(predictor, work, images, requests_ahead or 0)
     )
+    card = "" if time.measured or predictor.pictures else " The profile's time is for one NVIDIA H100."
     return Estimate(
         size=size,
         seconds_per_image=time.each,
@@ -120,8 +123,9 @@ def estimate(
         notes=(
             f"{profile.type.capitalize()} model, {num_inference_steps} steps.",
             "First generation may be slower due to torch.compile warmup.",
-            *_guidance_note(guided=guided),
-            *_basis_notes(time, predictor),
+            *([_GUIDANCE_NOTE] if guided else []),
+            f"Time: {time.basis}.{card}",
+            f"Memory: {predictor.memory_basis}.",
             *_queue_note(requests_ahead, time.queue + time.total),
             _concurrency_note(
                 model_gb(profile, predictor), _each_gb(profile, predictor, work), total_vram_gb
@@ -233,11 +237,6 @@ def misfit(
     return f"{problem} {_MORE_ROOM}"
 
 
-def activation_gb(profile: Profile, size: Size) -> float:
-    """GPU memory of one image in progress, in gigabytes, in proportion to its pixels."""
-    return profile.activation_gb_at_1024x1024 * size.pixels / _SQUARE.pixels
-
-
 def model_gb(profile: Profile, predictor: Predictor | None = None) -> float | None:
     """GPU memory of the loaded model, in gigabytes: measured, or from the profile; None if unknown."""
     return predictor.model_gb if predictor is not None and predictor.peaks else profile.estimated_vram_gb
@@ -255,22 +254,11 @@ def _each_gb(profile: Profile, predictor: Predictor, work: Work) -> float:
     return max(gb_per_image(profile, predictor), predictor.picture_gb(work.megapixels))
 
 
-def _basis_notes(time: _Time, predictor: Predictor) -> tuple[str, ...]:
-    card = "" if time.measured or predictor.pictures else " The profile's time is for one NVIDIA H100."
-    return f"Time: {time.basis}.{card}", f"Memory: {predictor.memory_basis}."
-
-
 def _queue_note(ahead: int | None, seconds: float) -> tuple[str, ...]:
     if not ahead:
         return ()
     requests = "1 request is" if ahead == 1 else f"{ahead} requests are"
     return (f"{requests} ahead at the server; all are done in {duration(seconds)}.",)
-
-
-def _guidance_note(*, guided: bool) -> tuple[str, ...]:
-    if not guided:
-        return ()
-    return ("Guidance needs a second forward pass at each step, which takes about twice the time.",)
 
 
 def _concurrency_note(of_the_model: float | None, each: float, total_vram_gb: float | None) -> str:
@@ -303,7 +291,7 @@ def estimate_edit(
         total_vram_gb=total_vram_gb,
         predictor=predictor,
         requests_ahead=requests_ahead,
-        work=edit_work(resolved, profile),
+        work=Work.of(resolved, profile),
     )
     return replace(expected, notes=(*expected.notes, *_notes(resolved, profile)))
 

@@ -71,7 +71,8 @@ def report(
     measured = predictor if predictor is not None and predictor.peaks else None
     needed = model_gb(profile, measured) if profile else None
     needed = None if needed is None else round(needed, 1)
-    free = _free(gpu.total_vram_gb, needed)
+    total = gpu.total_vram_gb
+    free = None if total is None or needed is None else round(max(0.0, total - needed), 1)
     return GpuReport(
         name=gpu.name,
         total_vram_gb=gpu.total_vram_gb,
@@ -91,10 +92,6 @@ def report(
         },
         misfit=misfit(profile, gpu.total_vram_gb, measured) if profile else None,
     )
-
-
-def _free(total_gb: float | None, model_gb: float | None) -> float | None:
-    return None if total_gb is None or model_gb is None else round(max(0.0, total_gb - model_gb), 1)
 
 
 def _sources(

@@ -16,7 +16,8 @@ from typing import Final
 
 from vllm_image_core.errors import DatabaseUnavailable
 from vllm_image_core.estimation.cost_model import WINDOW
-from vllm_image_core.estimation.work import Task, Work
+from vllm_image_core.estimation.work import Work
+from vllm_image_core.requests.image_request import Task
 from vllm_image_core.storage.database import DamagedDatabase, Database, Schema, writing
 
 _logger = logging.getLogger(__name__)
@@ -86,11 +87,7 @@ _FORGET_OTHERS: Final = (
 class Origin:
     """Where and how images were generated; their time depends on all of these together.
 
-    Attributes:
-        server: The base URL, without credentials.
-        model: The served model.
-        version: The server's version; "" if it does not report one.
-        task: Whether they were generated from text alone, or are edits.
+    `version` is "" if the server does not report one.
     """
 
     server: str
@@ -103,11 +100,7 @@ class Origin:
 class Measurement:
     """The measured time and memory of one image.
 
-    Attributes:
-        work: The work it took.
-        seconds: Service time, above 0.
-        peak_mib: Peak GPU memory in mebibytes; None if unknown.
-        first: Whether it was the first since the server or the process started.
+    `seconds` is the service time; `first` is the first image since the server or the process started.
     """
 
     work: Work
@@ -187,20 +180,15 @@ class Measurements:
                     return use(connection)
             except DamagedDatabase as error:
                 self._warn_once(error)
-                if not self._is_set_aside(error):
+                try:
+                    self._database.set_aside(error.identity)
+                except DatabaseUnavailable as second:
+                    self._warn_once(second)
                     break
             except DatabaseUnavailable as error:
                 self._warn_once(error)
                 break
         return otherwise
-
-    def _is_set_aside(self, error: DamagedDatabase) -> bool:
-        try:
-            self._database.set_aside(error.identity)
-        except DatabaseUnavailable as second:
-            self._warn_once(second)
-            return False
-        return True
 
     def _warn_once(self, error: DatabaseUnavailable) -> None:
         if not self._warned:

@@ -121,14 +121,11 @@ class Predictor:
 
     def _observe_memory(self, work: Work, gb: float) -> None:
         if self._memory is None:
-            self._memory = CostModel(self._default_memory(work, gb))
+            # For an unknown model: the image by the usual rule, the rest for the model.
+            each = activation_gb_per_megapixel(self._profile)
+            self._memory = CostModel((max(_LEAST_GB, gb - each * work.megapixels), each))
         self._memory.observe(work.memory_terms, gb)
         self._peaks = self._memory.count
-
-    def _default_memory(self, work: Work, gb: float) -> Terms:
-        """Split a measurement for an unknown model: the image by the usual rule, the rest for the model."""
-        each = activation_gb_per_megapixel(self._profile)
-        return max(_LEAST_GB, gb - each * work.megapixels), each
 
 
 def _is_plausible(number: float) -> bool:

@@ -7,10 +7,11 @@ from vllm_image_core.estimation.backlog import ServerSpeed
 from vllm_image_core.estimation.calibration import Calibration, CompletedImage
 from vllm_image_core.estimation.measurements import Origin
 from vllm_image_core.estimation.predictor import Predictor
-from vllm_image_core.estimation.work import TASKS, Task, Work
+from vllm_image_core.estimation.work import TASKS, Work
 from vllm_image_core.fleet.server import ServerReport
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
+from vllm_image_core.requests.image_request import Task
 
 _SQUARE = Size(1024, 1024)
 
@@ -57,7 +58,9 @@ class ServiceTimes:
     def best(self, profile: Profile, task: Task = "generation") -> Predictor:
         """The predictor of the server with the most measurements."""
         each = [self._cached_predictor(url, profile, task) for url in self._origins]
-        return max(each, key=lambda predictor: predictor.pictures, default=Predictor(profile))
+        if len(each) <= 1:
+            return each[0] if each else Predictor(profile)
+        return max(each, key=lambda predictor: predictor.pictures)
 
     def cost(self, work: Work) -> float | None:
         """The cost of some work relative to a square image with the model's default steps; None if unknown.
@@ -67,8 +70,9 @@ class ServiceTimes:
         profile = self._profile
         if profile is None:
             return None
-        usual = self.best(profile).seconds(_usual(profile))
-        return self.best(profile, work.task).seconds(work) / usual
+        generations = self.best(profile)
+        predictor = generations if work.task == "generation" else self.best(profile, work.task)
+        return predictor.seconds(work) / generations.seconds(_usual(profile))
 
     def seconds_per_cost(self, url: str) -> float | None:
         """Seconds that one server needs per unit of cost; None if it has not been measured yet."""

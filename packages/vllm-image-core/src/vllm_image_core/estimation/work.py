@@ -1,21 +1,21 @@
 """Work: measure what an image costs a GPU, in megapixels and forward passes."""
 
 from dataclasses import dataclass
-from operator import add
-from typing import Final, Literal
+from typing import Final
 
 from vllm_image_core.estimation.cost_model import Terms
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import CostLaw, Profile
-from vllm_image_core.requests.edit_resolver import ResolvedEdit
+from vllm_image_core.requests.image_request import Task
 from vllm_image_core.requests.resolver import ResolvedRequest
 
-Task = Literal["generation", "edit"]
+TASKS: Final[tuple[Task, ...]] = ("generation", "edit")
 """What a server does; each task has its own cost model, of the same form."""
 
-TASKS: Final[tuple[Task, ...]] = ("generation", "edit")
-
 _FORWARDS_UNDER_GUIDANCE: Final = 2
+
+_MOST_INPUT_MEGAPIXELS: Final = Size(1024, 1024).megapixels
+"""Larger inputs are scaled down to this first (source: vLLM-Omni 0.30.0, the pipelines of FLUX.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +33,19 @@ class Work:
     task: Task = "generation"
 
     @classmethod
-    def of(cls, resolved: ResolvedRequest) -> "Work":
-        """The work of a resolved request."""
-        return cls.at(resolved.size, resolved.num_inference_steps, guided=resolved.guided)
+    def of(cls, resolved: ResolvedRequest, profile: Profile) -> "Work":
+        """The work of a resolved request.
+
+        In an edit, the transformer processes the pixels of each input along with those of the result, in
+        each pass. The cost law of a model that can only edit already includes the first input. If an image
+        is split into layers, each layer counts as an image.
+        """
+        inputs = [one.picture.size.megapixels for role, one in resolved.inputs_by_role if role != "mask"]
+        counted = inputs if profile.text_to_image else inputs[1:]
+        steps = resolved.steps_run * (resolved.layer_count or 1)
+        result = cls.at(resolved.size, steps, guided=resolved.guided)
+        more = sum(min(_MOST_INPUT_MEGAPIXELS, megapixels) for megapixels in counted)
+        return cls(megapixels=result.megapixels + more, forwards=result.forwards, task=resolved.task)
 
     @classmethod
     def at(cls, size: Size, num_inference_steps: int, *, guided: bool) -> "Work":
@@ -77,93 +87,3 @@ def memory_coefficients(profile: Profile) -> Terms | None:
 def activation_gb_per_megapixel(profile: Profile) -> float:
     """Gigabytes per megapixel of an image in progress, from the profile."""
     return profile.activation_gb_at_1024x1024 / Size(1024, 1024).megapixels
-
-
-_NOTHING: Final[Terms] = (0.0,) * 5
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """The work of several images; cost models are linear, so the sums of their terms are enough.
-
-    Attributes:
-        terms: Sum of the terms of generations.
-        pictures: Number of images, including edits.
-        edit_terms: Sum of the terms of edits.
-    """
-
-    terms: Terms
-    pictures: int
-    edit_terms: Terms = _NOTHING
-
-    @classmethod
-    def of(cls, work: Work) -> "Load":
-        """The load of one image."""
-        return cls(work.terms, 1) if work.task == "generation" else cls(_NOTHING, 1, work.terms)
-
-    def of_task(self, task: Task) -> Terms:
-        """The sum of the terms of one task."""
-        return self.terms if task == "generation" else self.edit_terms
-
-    def __add__(self, other: "Load") -> "Load":
-        return Load(
-            _sum(self.terms, other.terms),
-            self.pictures + other.pictures,
-            _sum(self.edit_terms, other.edit_terms),
-        )
-
-    def __mul__(self, factor: float) -> "Load":
-        """This load multiplied by a factor, with the number of images rounded."""
-        return Load(
-            tuple(factor * term for term in self.terms),
-            round(factor * self.pictures),
-            tuple(factor * term for term in self.edit_terms),
-        )
-
-    def __sub__(self, other: "Load") -> "Load":
-        """This load without another one that is part of it; never negative."""
-        return Load(
-            _difference(self.terms, other.terms),
-            max(0, self.pictures - other.pictures),
-            _difference(self.edit_terms, other.edit_terms),
-        )
-
-
-def _sum(one: Terms, other: Terms) -> Terms:
-    return one if other is _NOTHING else tuple(map(add, one, other))
-
-
-def _difference(one: Terms, other: Terms) -> Terms:
-    if other is _NOTHING:
-        return one
-    return tuple([a - b if a > b else 0.0 for a, b in zip(one, other, strict=True)])
-
-
-NO_LOAD: Final = Load(_NOTHING, 0)
-"""The load of no images."""
-
-
-_MOST_MEGAPIXELS: Final = Size(1024, 1024).megapixels
-"""Larger inputs are scaled down to this first (source: vLLM-Omni 0.30.0, the pipelines of FLUX.2)."""
-
-
-def work_of(resolved: ResolvedRequest, profile: Profile) -> Work:
-    """The work of a resolved request, generation or edit."""
-    return edit_work(resolved, profile) if isinstance(resolved, ResolvedEdit) else Work.of(resolved)
-
-
-def edit_work(resolved: ResolvedEdit, profile: Profile) -> Work:
-    """The work of a resolved edit.
-
-    The transformer processes the pixels of each input along with those of the result, in each pass. The
-    cost law of a model that can only edit already includes the first input. If an image is split into
-    layers, each layer counts as an image.
-    """
-    inputs = [one.picture.size for one in resolved.inputs.images]
-    if resolved.inputs.reference_image is not None:
-        inputs.append(resolved.inputs.reference_image.picture.size)
-    counted = inputs if profile.text_to_image else inputs[1:]
-    input_megapixels = sum(min(_MOST_MEGAPIXELS, size.megapixels) for size in counted)
-    steps = resolved.steps_run * (resolved.layers or 1)
-    base = Work.at(resolved.size, steps, guided=resolved.guided)
-    return Work(megapixels=base.megapixels + input_megapixels, forwards=base.forwards, task="edit")

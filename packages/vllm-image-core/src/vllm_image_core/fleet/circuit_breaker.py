@@ -37,7 +37,7 @@ class CircuitBreaker:
 
     def __init__(self, on_change: Callable[[CircuitState, CircuitState], object] | None = None) -> None:
         self._on_change = on_change
-        self._state: CircuitState = "closed"
+        self.state: CircuitState = "closed"
         self.in_doubt: bool = False
         self._failures = 0
         self._bad_replies = 0.0
@@ -47,13 +47,8 @@ class CircuitBreaker:
         self._closed_at = 0.0
         self._probed_at = -PROBE_SECONDS
 
-    @property
-    def state(self) -> CircuitState:
-        """Whether the server gets requests."""
-        return self._state
-
     def _change(self, state: CircuitState) -> None:
-        before, self._state = self._state, state
+        before, self.state = self.state, state
         if before != state and self._on_change is not None:
             self._on_change(before, state)
 

@@ -153,7 +153,7 @@ class ConcurrencyLimiter:
                 self._round = _Round(now)
             return
         self._take(measured, sent, now, work)
-        if measured.count >= self._length:
+        if measured.count >= self.value * (1 if self._phase == "rising" else _PERIOD):
             self._close(measured, now)
 
     def record_aborted(self) -> None:
@@ -171,10 +171,6 @@ class ConcurrencyLimiter:
     def _look(self, now: float) -> None:
         if self.under_way >= _nearly(self.value):
             self._full_at = now
-
-    @property
-    def _length(self) -> int:
-        return self.value if self._phase == "rising" else _PERIOD * self.value
 
     def _take(self, measured: _Round, sent: RequestToken, now: float, work: float) -> None:
         measured.count += 1
@@ -213,7 +209,7 @@ class ConcurrencyLimiter:
         elif kept_up < (_KEEPS_UP if self._before else _KEEPS_UP_AT_FIRST):
             self.parallel = max(1, round(fewer * growth))
             self._settle(_with_waiting(self.parallel))
-        elif self._at_the_top:
+        elif self.value >= self._top:
             self._least = self.value  # all of them were needed
             self._settle(self.value)
         else:
@@ -221,8 +217,8 @@ class ConcurrencyLimiter:
             self._value = self.value * (_GROWTH if self.value < _MANY else _GENTLE_GROWTH)
 
     @property
-    def _at_the_top(self) -> bool:
-        return self.value >= min(self.ceiling or math.inf, self._roof or math.inf)
+    def _top(self) -> float:
+        return min(self.ceiling or math.inf, self._roof or math.inf)
 
     def _settle(self, value: int) -> None:
         self._value = max(1, value)
@@ -237,7 +233,7 @@ class ConcurrencyLimiter:
             return
         step = max(1, self.value // 8)
         target = self.value + (step if self._up else -step)
-        if not self._least < target <= min(self.ceiling or math.inf, self._roof or math.inf):
+        if not self._least < target <= self._top:
             self._up = not self._up
             self._rest()
             return

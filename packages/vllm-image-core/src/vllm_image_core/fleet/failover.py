@@ -25,6 +25,8 @@ _DEATHS: Final = 2
 _MOST_REMEMBERED: Final = 1_000
 _MOST_REFUSALS: Final = 3
 _MOST_REFUSALS_OF_A_BATCH: Final = 8
+_SHORTEST_SECONDS: Final = 0.1
+"""With less of its time left, a call is not sent to another server."""
 
 Send = Callable[[Server], Awaitable[ImageGenerationReply]]
 """Sends a call to one server."""
@@ -70,7 +72,10 @@ class Failover:
                     _logger.debug("%s: waits for the next server", call.label)
                     call.first = True
                 else:
-                    self._settle_suspicion(call)
+                    if call.suspects is not None:  # it failed a request that another server did
+                        call.suspects.record_false_refusal(self._clock())
+                        call.suspects = None
+                        self._scheduler.fail_unservable()
                     return reply, member
         finally:
             if call.suspects is not None:
@@ -92,13 +97,6 @@ class Failover:
                 while len(self._deadly) > _MOST_REMEMBERED:
                     del self._deadly[next(iter(self._deadly))]
             raise
-
-    def _settle_suspicion(self, call: FleetCall) -> None:
-        """Record a failure of the server that failed a request which another server then did."""
-        if call.suspects is not None:
-            call.suspects.record_false_refusal(self._clock())
-            call.suspects = None
-            self._scheduler.fail_unservable()
 
     async def _send(self, call: FleetCall, member: Server, send: Send) -> ImageGenerationReply:
         try:
@@ -142,7 +140,11 @@ class Failover:
             raise error
         if len(call.deaths) >= _DEATHS:
             died = " and ".join(sorted(set(call.deaths)))
-            raise PoisonRequest(f"The engine died on this request twice: {died}.") from error
+            raise PoisonRequest(
+                f"The engine died on this request twice: {died}.",
+                attempts=call.budget.attempts,
+                generations=call.budget.spent,
+            ) from error
         if self._must_give_up(call, member, policy, error):
             raise error
         call.alone |= policy.deadly
@@ -160,16 +162,16 @@ class Failover:
         if policy.shared or policy.fault == "bad_reply":
             call.avoided.add(member)
         call.refusals += policy.fault == "busy"
-        if self._asks_too_long(error):
+        if call.budget.seconds_left < _SHORTEST_SECONDS or self._asks_too_long(call, error):
             return True
         if policy.costly and not (call.repeatable and call.budget.left):
             return True
         return call.refusals > (_MOST_REFUSALS_OF_A_BATCH if call.low_priority else _MOST_REFUSALS)
 
-    def _asks_too_long(self, error: OmniError | ImageError) -> bool:
+    def _asks_too_long(self, call: FleetCall, error: OmniError | ImageError) -> bool:
         """Return whether a server asks for more time than a call waits, and no other one takes requests."""
         asked = error.retry_after_seconds if isinstance(error, ServerBusy) else None
-        if asked is None or asked <= LONGEST_REQUESTED_SECONDS:
+        if asked is None or asked <= min(LONGEST_REQUESTED_SECONDS, call.budget.seconds_left):
             return False
         now = self._clock()
         return not any(each.is_in and each.paused_until <= now for each in self._pool.members)

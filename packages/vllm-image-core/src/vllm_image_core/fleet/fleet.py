@@ -244,6 +244,7 @@ class Fleet:
     ) -> ImageGenerationReply:
         work = self._cost(request) if cost is None else cost
         budget = budget or GenerationBudget()
+        budget.restart_clock()
 
         async def spend(backend: Backend, sent: R) -> ImageGenerationReply:
             return await _spend(budget, backend, lambda one: call(one, sent), self._clock)
@@ -337,6 +338,7 @@ async def _spend(
     except OmniError as error:
         budget.add_attempts_of(error)
         budget.record_failure(error, clock(), cost=error.gpu_spent)
+        budget.annotate(error, error.exchange)
         raise
     budget.charge("yes")
     return reply

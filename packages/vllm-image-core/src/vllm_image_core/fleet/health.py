@@ -52,7 +52,9 @@ async def _examine(backend: Backend, timer: Callable[[], float]) -> Health:
     try:
         alive = await backend.health_check()
     except OmniError as error:
-        return Health(server_url=backend.base_url, status=_status(error), error=error)
+        answered = error.exchange is not None and error.exchange.status is not None
+        status = "unhealthy" if answered else "unreachable"
+        return Health(server_url=backend.base_url, status=status, error=error)
     latency = timer() - started
     model, error = await _read_model(backend)
     return Health(
@@ -63,10 +65,6 @@ async def _examine(backend: Backend, timer: Callable[[], float]) -> Health:
         version=await _version(backend),
         error=error,
     )
-
-
-def _status(error: OmniError) -> ServerStatus:
-    return "unreachable" if error.exchange is None or error.exchange.status is None else "unhealthy"
 
 
 async def _read_model(backend: Backend) -> tuple[str | None, OmniError | None]:

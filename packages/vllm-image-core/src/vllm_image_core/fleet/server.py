@@ -1,4 +1,4 @@
-"""Track one server of a fleet: its requests, measured speed, concurrency limit and circuit breaker."""
+"""Track one server of a fleet: its requests, service rate, concurrency limit and circuit breaker."""
 
 import copy
 import logging
@@ -16,6 +16,7 @@ from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.circuit_breaker import CircuitBreaker, CircuitState
 from vllm_image_core.fleet.concurrency_limit import ConcurrencyLimiter, RequestToken
 from vllm_image_core.fleet.error_policy import ErrorPolicy
+from vllm_image_core.fleet.service_rate import ServiceRate
 from vllm_image_core.text import error_name
 
 _logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class ServerReport:
             let back in on trial; "unknown": it has not been asked yet.
         model: The model that it serves; None until it reports one.
         version: Its version; None until it reports one.
-        under_way: Number of requests it has now.
+        in_progress: Number of requests it has now.
         limit: Number of requests it may have.
         parallel: Number of requests it runs at the same time, as it reported; None until it does.
         others: Number of other clients' requests, running and waiting, when it was last asked; None if it
@@ -56,59 +57,6 @@ class ServerReport:
     note: str
 
 
-_MEMORY: Final = 0.9
-"""Weight that an observation keeps after the next one; about ten of them count."""
-
-_EXPECTED: Final = 2.0
-"""Weight of a stored service rate, in units of work."""
-
-
-class ServiceRate:
-    """Measures one server's seconds per unit of work. Times are on a clock that never goes back."""
-
-    def __init__(self) -> None:
-        self._work = 0.0
-        self._busy = 0.0
-        self._outstanding = 0.0
-        self._under_way = 0
-        self._since = 0.0
-        self._until = 0.0
-
-    @property
-    def seconds(self) -> float | None:
-        """Busy seconds per unit of work, over all requests it runs at once; None before the first one."""
-        return self._busy / self._work if self._work > 0 else None
-
-    def expect(self, seconds: float) -> None:
-        """Set the expected seconds per unit of work, until its own work shows them."""
-        self._work, self._busy = _EXPECTED, _EXPECTED * seconds
-
-    def record_sent(self, now: float, work: float, usual: float) -> None:
-        """Record that work was sent; until this server's speed is known, the others' `usual` one counts."""
-        if self._under_way == 0:
-            self._since = now
-        self._under_way += 1
-        self._outstanding += work
-        self._until = max(self._until, now) + work * (self.seconds or usual)
-
-    def record_ended(self, now: float, work: float, usual: float, *, done: bool) -> None:
-        """Record that work has ended; `done` if it was answered, so that its time counts."""
-        self._under_way -= 1
-        self._outstanding = max(0.0, self._outstanding - work) if self._under_way else 0.0
-        if done:
-            self._work = _MEMORY * self._work + work
-            self._busy = _MEMORY * self._busy + max(0.0, now - self._since)
-        self._since = now
-        self._until = now + self._outstanding * (self.seconds or usual)
-
-    def seconds_left(self, now: float) -> float:
-        """Return in how many seconds it will have finished its work.
-
-        Overdue work is expected to take as long again as it is overdue.
-        """
-        return abs(self._until - now) if self._under_way else 0.0
-
-
 _PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 LONGEST_REQUESTED_SECONDS: Final = 120.0
@@ -131,22 +79,10 @@ def _no_servers() -> "set[Server]":
 class FleetCall:
     """A request on its way through a fleet, from the caller to an answer.
 
-    Attributes:
-        work: Its cost, in any unit that is the same for all calls.
-        model: The served name that it asks for; None for any.
-        low_priority: Whether it belongs to a batch, and gives way to requests that somebody is waiting for.
-        repeatable: Whether repeating it would give the same image.
-        first: Whether it goes ahead of all waiting calls, because it was sent before.
-        number: How many calls had been dispatched when it came.
-        member: The server that has it now.
-        avoided: Servers that failed it in a way that will not change.
-        deaths: Servers whose engine died while running it; a server whose engine died twice is listed twice.
-        suspects: The server that failed it and is at fault if another server succeeds.
-        sent_to: The models of its server at the time it was sent.
-        budget: What its image may still cost, and what was tried for it.
-        alone: Whether it must be the only request on its server, because an engine may have died on it.
-        refusals: How many times it was refused because a server was full.
-        error: The error of its last attempt.
+    Its cost is in a unit that is the same for all calls, its model None for any. `avoided` servers failed it
+    in a way that will not change; `deaths` lists those whose engine died while running it; `suspects` is at
+    fault if another server succeeds. It must run `alone` if an engine may have died on it, and goes `first`
+    if it was sent before.
     """
 
     work: float
@@ -177,18 +113,9 @@ class Server:
     `parallel` requests run at the same time, None if that is not known; `ceiling` is the maximum at once,
     None for none.
 
-    Attributes:
-        names: The names of its model and what they stand for; empty until it was asked.
-        asked: Whether it was asked for its model.
-        version: Its version; None if it does not report one.
-        note: How it differs from the other servers of its fleet.
-        last_error: The error of its last failure.
-        probing: Whether its health is being probed now.
-        seen: When it last showed that it is healthy.
-        suspicions: Number of failures that may be its own or the requests' fault, until another server tries.
-        parallel: Number of requests it runs at the same time, as it reported; None until it does.
-        others: Number of other clients' requests when it was last asked; None if it does not report them.
-        leaving: Called when its last call has ended; None unless it is being removed.
+    `names` are empty until it was asked for its model; `seen` is when it last showed that it is healthy;
+    `suspicions` are failures that may be its own or the requests' fault, until another server tries.
+    `leaving` is called when its last call has ended; None unless it is being removed.
     """
 
     def __init__(self, backend: Backend, *, parallel: int | None, ceiling: int | None) -> None:
@@ -209,7 +136,7 @@ class Server:
         self.leaving: Callable[[], object] | None = None
         self._calls: dict[FleetCall, RequestToken] = {}
         self._suspects: list[FleetCall] = []
-        self._paused_until = 0.0
+        self.paused_until: float = 0.0
         self._refusals = 0
         self._ask_at: float | None = -math.inf
         self._has_shown_parallel = False
@@ -236,14 +163,9 @@ class Server:
         """Number of calls it has."""
         return self.limit.under_way
 
-    @property
-    def paused_until(self) -> float:
-        """Until when it asked not to be sent requests."""
-        return self._paused_until
-
     def has_room(self, now: float) -> bool:
         """Return whether it may get another call now."""
-        if not self.is_in or now < self._paused_until or any(call.alone for call in self._calls):
+        if not self.is_in or now < self.paused_until or any(call.alone for call in self._calls):
             return False
         return not self.under_way if self.circuit.state == "trial" else self.limit.has_room
 
@@ -384,9 +306,10 @@ class Server:
 
     def report(self) -> ServerReport:
         """Return a report on it."""
+        state = self.circuit.state
         return ServerReport(
             url=self.url,
-            state=self.circuit.state if self.names or self.circuit.is_open else "unknown",
+            state=state if self.names or state == "open" else "unknown",
             model=self.model,
             version=self.version,
             in_progress=self.under_way,
@@ -395,7 +318,7 @@ class Server:
             others=self.others,
             done=self._done,
             failed=self._failed,
-            error=self.last_error if self.circuit.is_open else None,
+            error=self.last_error if state == "open" else None,
             note=self.note,
         )
 
@@ -412,7 +335,7 @@ class Server:
         self._refusals += 1
         asked = error.retry_after_seconds if isinstance(error, ServerBusy) else None
         usual = min(_PAUSE_SECONDS * 2.0 ** min(self._refusals - 1, 6), _LONGEST_PAUSE_SECONDS)
-        self._paused_until = now + max(usual, min(asked or 0.0, LONGEST_REQUESTED_SECONDS))
+        self.paused_until = now + max(usual, min(asked or 0.0, LONGEST_REQUESTED_SECONDS))
         if self._refusals >= _BUSY_IN_A_ROW and not self.under_way:
             self.last_error = copy.copy(error)
             self.circuit.record_failure(now, surely=True)

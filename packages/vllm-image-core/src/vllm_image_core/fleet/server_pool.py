@@ -131,7 +131,13 @@ class ServerPool:
             member.note = note
 
     def unservable_error(self, call: FleetCall) -> OmniError | ImageError:
-        """Return the error for a call that no server is left for."""
+        """Return the error for a call that no server is left for, with what was tried for it."""
+        error, last = self._unservable_error(call), call.error
+        if isinstance(error, OmniError):
+            call.budget.annotate(error, last.exchange if isinstance(last, OmniError) else None)
+        return error
+
+    def _unservable_error(self, call: FleetCall) -> OmniError | ImageError:
         serving = [member for member in self.members if self.serves(member, call.model)]
         if not serving and all(member.names for member in self.members):
             served = ", ".join(f"{member.url}: {member.model}" for member in self.members)

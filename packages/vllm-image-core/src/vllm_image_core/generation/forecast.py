@@ -1,7 +1,6 @@
 """Predict the time and memory of requests on a studio's servers, and choose how many to run at once."""
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -14,14 +13,15 @@ from vllm_image_core.estimation.backlog import ServerSpeed
 from vllm_image_core.estimation.estimator import Estimate, estimate, estimate_edit, recommended_concurrency
 from vllm_image_core.estimation.gpu import Gpu, GpuReport, report
 from vllm_image_core.estimation.service_times import ServiceTimes
-from vllm_image_core.estimation.work import Task, Work
+from vllm_image_core.estimation.work import Work
 from vllm_image_core.fleet.fleet import Fleet
-from vllm_image_core.generation.generator import Generator
+from vllm_image_core.generation.loaded_model import LoadedModel
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.edit_resolver import resolve_edit
-from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.image_request import ImageRequest, Task
+from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.requests.resolver import resolve
 
 __all__ = ["Forecast"]
@@ -34,7 +34,7 @@ class Forecast:
     """Predicts the time and memory of images before they are generated.
 
     Args:
-        generator: Provides the loaded model.
+        loaded: The model that the servers have.
         backend: The servers.
         speeds: The servers' measured speeds.
         registry: Model profiles.
@@ -44,7 +44,7 @@ class Forecast:
 
     def __init__(
         self,
-        generator: Generator,
+        loaded: LoadedModel,
         backend: Fleet,
         speeds: ServiceTimes,
         registry: Registry,
@@ -52,14 +52,13 @@ class Forecast:
         gpu: Gpu,
         max_concurrent: int | None,
     ) -> None:
-        self._generator = generator
+        self._loaded = loaded
         self._backend = backend
         self._speeds = speeds
         self._registry = registry
         self._gpu = gpu
         self._max_concurrent = max_concurrent
 
-    @property
     def speeds(self) -> Sequence[ServerSpeed]:
         """The speed of each server that gets requests; empty until one has reported its model."""
         return self._speeds.of(self._backend.at_work)
@@ -74,7 +73,7 @@ class Forecast:
         images = _check_count("num_images", count)
         profile = await self._profile()
         resolved = resolve(
-            request, profile, draw_seed=_draw_seed, input_images=0 if profile.text_to_image else 1
+            request, profile, draw_seed=draw_seed, input_images=0 if profile.text_to_image else 1
         )
         task = _usual_task(profile)
         expected = estimate(
@@ -87,8 +86,8 @@ class Forecast:
             total_vram_gb=self._gpu.total_vram_gb,
             predictor=self._speeds.best(profile, task),
             requests_ahead=await self._requests_ahead(),
-            work=replace(Work.of(resolved), task=task),
-            speeds=self.speeds,
+            work=replace(Work.of(resolved, profile), task=task),
+            speeds=self.speeds(),
         )
         if profile.text_to_image:
             return expected
@@ -104,7 +103,7 @@ class Forecast:
         """
         profile = await self._profile()
         resolved = await asyncio.to_thread(
-            resolve_edit, request, profile, draw_seed=_draw_seed, known=self._registry
+            resolve_edit, request, profile, draw_seed=draw_seed, known=self._registry
         )
         return estimate_edit(
             resolved,
@@ -138,15 +137,15 @@ class Forecast:
             return _check_count("max_concurrent", asked)
         if self._max_concurrent is not None:
             return self._max_concurrent
-        profile = (await self._generator.ready()).profile
-        self._backend.ceiling = recommended_concurrency(
+        profile = (await self._loaded.ready()).profile
+        self._backend.ceiling = ceiling = recommended_concurrency(
             self._gpu.total_vram_gb, profile, self._speeds.best(profile, _usual_task(profile))
         )
-        return self._backend.ceiling if len(self._backend.members) == 1 else self._backend.window
+        return ceiling if len(self._backend.backends) == 1 else self._backend.window
 
     async def _profile(self) -> Profile:
-        await self._generator.model()
-        return (await self._generator.ready()).profile
+        await self._loaded.fetch()
+        return (await self._loaded.ready()).profile
 
     async def _requests_ahead(self) -> int | None:
         metrics = await self._metrics()
@@ -159,10 +158,6 @@ class Forecast:
             return await self._backend.get_metrics()
         except OmniError:
             return ServerMetrics()
-
-
-def _draw_seed() -> int:
-    return secrets.randbits(32)
 
 
 def _check_count(parameter: str, value: object) -> int:

@@ -1,21 +1,27 @@
-"""Define a job, and save its image even if the folder fails or the caller is cancelled."""
+"""Define a job, resolved once, and save its image even if the folder fails or the caller is cancelled."""
 
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from vllm_omni_client.generation_budget import GenerationBudget
 
 from vllm_image_core.errors import PictureNotSaved
+from vllm_image_core.estimation.work import Work
+from vllm_image_core.models.served import ServedModel
+from vllm_image_core.requests.content_hash import ContentKey, content_key
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.resolver import ResolvedRequest
 
 __all__ = [
     "Hold",
     "Job",
     "Record",
+    "ResolvedJob",
     "SaveImage",
     "save_guarded",
 ]
@@ -84,10 +90,10 @@ async def _save_completely(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A checked request, and how to run it.
+    """A request, and how to run it.
 
     Attributes:
-        request: The request, with its seed drawn.
+        request: The request.
         reuse: Whether an existing image may be returned.
         batch: Id of the batch that it belongs to.
         position: Its position in the batch, from 0.
@@ -102,3 +108,25 @@ class Job:
     position: int | None = None
     hold: Hold | None = None
     budget: GenerationBudget = field(default_factory=GenerationBudget)
+
+
+@dataclass(frozen=True, kw_only=True)  # without slots, so that the hash can be cached
+class ResolvedJob(Job):
+    """A job whose request was resolved for a model; all later steps read the result from here.
+
+    Attributes:
+        resolved: What will be sent.
+        model: The model that it was resolved for.
+        server_version: The servers' version; None if they have not reported it.
+        work: What it costs the GPU.
+    """
+
+    resolved: ResolvedRequest
+    model: ServedModel
+    server_version: str | None
+    work: Work
+
+    @cached_property
+    def key(self) -> ContentKey:
+        """The content hash of what will be sent."""
+        return content_key(self.resolved, model=self.model.name, server_version=self.server_version)

@@ -13,21 +13,15 @@ from vllm_image_core.errors import ImageError
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recipe import write_recipe
-from vllm_image_core.requests.edit_resolver import ResolvedEdit
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.resolver import ResolvedRequest
 from vllm_image_core.storage.library import Library
 
-__all__ = ["existing_layers", "requested_layers", "with_layers"]
+__all__ = ["existing_layers", "with_layers"]
 
 _STEM_BYTES: Final = 100
 _OF_THE_FIRST: Final = frozenset({"key", "receipt"})
 """Facts that only the first layer's file has: it represents all of them when the request is repeated."""
-
-
-def requested_layers(resolved: ResolvedRequest) -> int | None:
-    """Return how many layers were requested; None if the image is not split."""
-    return resolved.layers if isinstance(resolved, ResolvedEdit) else None
 
 
 def with_layers(
@@ -51,7 +45,7 @@ def with_layers(
         metadata: What to write into the files.
         now: The local time.
     """
-    if requested_layers(image.request) is None:
+    if image.request.layer_count is None:
         return image
     shared = {name: fact for name, fact in facts.items() if name not in _OF_THE_FIRST}
     paths: list[Path] = []
@@ -76,7 +70,7 @@ def with_layers(
 
 def existing_layers(first: Path, resolved: ResolvedRequest) -> tuple[Path, ...]:
     """Return the paths of the further layers of an existing image, as far as the files still exist."""
-    names = (_name(first, number) for number in range(2, (requested_layers(resolved) or 0) + 1))
+    names = (_name(first, number) for number in range(2, (resolved.layer_count or 0) + 1))
     paths = (first.with_name(f"{name}{first.suffix}") for name in names)
     return tuple(path for path in paths if os.path.isfile(path))  # noqa: PTH113 - a Path raises where it may not look
 

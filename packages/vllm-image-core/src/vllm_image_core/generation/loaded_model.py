@@ -1,22 +1,23 @@
 """Ask the servers for their model and version, and cache the answer with the matching profile."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from vllm_omni_client.errors import BadReply, OmniError, ServerRefused
 
 from vllm_image_core.errors import ImageError
 from vllm_image_core.estimation.measurements import Origin
 from vllm_image_core.estimation.service_times import ServiceTimes
-from vllm_image_core.estimation.work import Work, work_of
+from vllm_image_core.estimation.work import Work
 from vllm_image_core.fleet.fleet import Fleet
+from vllm_image_core.generation.job import Job, ResolvedJob
 from vllm_image_core.generation.operations import resolve_operation
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel, match_served_model
-from vllm_image_core.requests.fields import REQUEST_FIELDS
 from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.requests.resolver import ResolvedRequest
 
 __all__ = ["LoadedModel"]
 
@@ -24,8 +25,6 @@ _logger = logging.getLogger(__name__)
 
 _VERSION_SECONDS = 10.0
 """A server that takes longer to report its version is treated as having none."""
-
-_WORKS_KEPT = 256
 
 
 class LoadedModel:
@@ -52,7 +51,6 @@ class LoadedModel:
         self._version_is_known = False
         self._model: ServedModel | None = None
         self._ready_model: ServedModel | None = None
-        self._works: dict[tuple[object, ...], Work] = {}
 
     async def fetch(self) -> ServedModel:
         """Ask the server for its model, and find the profile that matches it."""
@@ -83,21 +81,51 @@ class LoadedModel:
             self._ready_model = model
         return model
 
-    def resolve(self, request: ImageRequest, model: ServedModel) -> ResolvedRequest:
-        """Check and complete a request for a model."""
-        return resolve_operation(request, model.profile, self._registry, draw_seed=self._draw_seed)
+    async def resolve(self, job: Job) -> ResolvedJob:
+        """Check and complete a job's request, unless that was done for the model that the servers have now.
 
-    def work(self, request: ImageRequest) -> Work | None:
-        """Return the GPU work of a checked request; None if no model is known or the model cannot do it.
+        The input images of an edit are read, and the returned job holds them.
 
-        Most requests of a batch have the same parameters, so the results are cached.
+        Raises:
+            InvalidRequest: The request does not fit the model.
+            OmniError: The server does not say which model it serves.
         """
+        model = await self.ready()
+        if isinstance(job, ResolvedJob) and (job.model, job.server_version) == (model, self.version):
+            return job
+        return await self._resolve(job, model)
+
+    async def work(self, request: ImageRequest) -> Work | None:
+        """Return the GPU work of a request; None if no model is known or the model cannot do it."""
         if self._model is None:
             return None
         try:
-            return self._cached_work(request, self._model)
+            return (await self._resolve(Job(request=request), self._model)).work
         except ImageError:
             return None
+
+    async def _resolve(self, job: Job, model: ServedModel) -> ResolvedJob:
+        request = job.request
+        resolving = functools.partial(
+            resolve_operation, request, model.profile, self._registry, draw_seed=self._draw_seed
+        )
+        resolved = await asyncio.to_thread(resolving) if request.inputs_by_role else resolving()
+        return ResolvedJob(
+            request=replace(
+                request.with_inputs(resolved.inputs_by_role),
+                seed=resolved.seed,
+                seed_drawn=request.seed is None or request.seed_drawn,
+            ),
+            reuse=job.reuse,
+            batch=job.batch,
+            position=job.position,
+            hold=job.hold,
+            budget=job.budget,
+            resolved=resolved,
+            model=model,
+            server_version=self.version,
+            work=Work.of(resolved, model.profile),
+        )
 
     def origin(self, model: ServedModel, *, server: str | None = None) -> Origin:
         """Return the key under which a server's images are measured."""
@@ -107,16 +135,6 @@ class LoadedModel:
     def version_of(self, server: str | None) -> str | None:
         """Return the version of one server, or the common version if its own is not known."""
         return self._backend.version_at(server or "") or self.version
-
-    def _cached_work(self, request: ImageRequest, model: ServedModel) -> Work:
-        if type(request) is not ImageRequest:
-            return work_of(self.resolve(request, model), model.profile)
-        alike = (model.name, *(getattr(request, each.name) for each in REQUEST_FIELDS if each.costs_time))
-        if alike not in self._works:
-            if len(self._works) >= _WORKS_KEPT:
-                self._works.clear()
-            self._works[alike] = work_of(self.resolve(request, model), model.profile)
-        return self._works[alike]
 
     async def _read_version(self) -> None:
         """Ask for the servers' version once; it stays None if no answer comes in time."""

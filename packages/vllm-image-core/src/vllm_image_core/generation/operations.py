@@ -1,62 +1,108 @@
-"""Choose between generation and edit at each step where they differ, from the check to the file."""
+"""Choose between generation and edit in the two places where they differ: resolving and sending."""
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from typing import Final, TypeVar
 
+from vllm_omni_client.edits import ImageEditRequest
+from vllm_omni_client.errors import UnsupportedParameter
+from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
+
+from vllm_image_core.fleet.fleet import Fleet
+from vllm_image_core.generation.job import ResolvedJob
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
-from vllm_image_core.provenance.metadata import Metadata
-from vllm_image_core.requests.edit_receipt import edit_receipt
 from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.edit_resolver import ResolvedEdit, check_edit_support, resolve_edit
+from vllm_image_core.requests.edit_resolver import ResolvedEdit, resolve_edit
 from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.requests.receipt import Receipt, receipt
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
 
-__all__ = ["facts_of", "metadata_of", "read_inputs", "receipt_of", "resolve_operation"]
+__all__ = ["resolve_operation", "send"]
 
+R = TypeVar("R", ImageGenerationRequest, ImageEditRequest)
 
-async def read_inputs(request: ImageRequest, profile: Profile, registry: Registry) -> ImageRequest:
-    """Read the input images of an edit; return a generation unchanged.
-
-    Raises:
-        InvalidRequest: The model cannot do this edit, which is checked before an image is read; or an image
-            cannot be used.
-    """
-    if not isinstance(request, EditRequest):
-        return request
-    check_edit_support(request, profile, registry)
-    return await asyncio.to_thread(request.read)
+_ASKED_AS: Final[Mapping[str, str]] = {"extra_params": "guidance_scale", "true_cfg_scale": "guidance_scale"}
+"""The request parameter that fills each wire field; other fields have the parameter's own name."""
 
 
 def resolve_operation(
     request: ImageRequest, profile: Profile, registry: Registry, *, draw_seed: Callable[[], int]
 ) -> ResolvedRequest:
-    """Check and complete a request, whether it is a generation or an edit.
+    """Check and complete a request; an edit reads its input images, which blocks on the disk.
 
     Raises:
-        InvalidRequest: It does not fit the model.
+        InvalidRequest: It does not fit the model, which is checked before an image is read; or an image
+            cannot be used.
     """
     if isinstance(request, EditRequest):
         return resolve_edit(request, profile, draw_seed=draw_seed, known=registry)
     return resolve(request, profile, draw_seed=draw_seed)
 
 
-def receipt_of(request: ImageRequest, resolved: ResolvedRequest) -> Receipt:
-    """Return the receipt: for each parameter, what was asked for and what is sent."""
-    if isinstance(request, EditRequest) and isinstance(resolved, ResolvedEdit):
-        return edit_receipt(request, resolved)
-    return receipt(request, resolved)
+async def send(fleet: Fleet, job: ResolvedJob, *, cost: float | None = None) -> ImageGenerationReply:
+    """Send a request, and return the server's reply.
+
+    If no server knows a field, it is left out, provided the profile and not the caller filled it in; the
+    reply's receipt names it.
+
+    Args:
+        fleet: The servers.
+        job: What to send; a job of a batch gives way to requests that somebody is waiting for.
+        cost: Cost relative to other requests; None if it is not known.
+
+    Raises:
+        OmniError: The server refused, failed, or did not answer.
+    """
+    resolved, is_of_batch, budget = job.resolved, job.batch is not None, job.budget
+    model = {"model": job.model.name}
+    if not isinstance(resolved, ResolvedEdit):
+
+        def generate(request: ImageGenerationRequest) -> Awaitable[ImageGenerationReply]:
+            return fleet.generate_image(request, cost=cost, low_priority=is_of_batch, budget=budget)
+
+        wire = resolved.to_wire().model_copy(update=model)
+        return await _send_supported_fields(wire, generate, job.request)
+    inputs = resolved.inputs
+
+    def edit(request: ImageEditRequest) -> Awaitable[ImageGenerationReply]:
+        return fleet.edit_image(
+            request,
+            tuple(one.picture.bytes for one in inputs.images),
+            mask_image=inputs.mask.picture.bytes if inputs.mask else None,
+            reference_image=inputs.reference_image.picture.bytes if inputs.reference_image else None,
+            cost=cost,
+            low_priority=is_of_batch,
+            budget=budget,
+        )
+
+    return await _send_supported_fields(resolved.to_edit().model_copy(update=model), edit, job.request)
 
 
-def facts_of(resolved: ResolvedRequest) -> dict[str, object]:
-    """Return the facts that a file holds in addition to the parameters of a generation."""
-    return resolved.facts() if isinstance(resolved, ResolvedEdit) else {}
+async def _send_supported_fields(
+    wire: R, send: Callable[[R], Awaitable[ImageGenerationReply]], asked: ImageRequest
+) -> ImageGenerationReply:
+    """Send a request, and again without each field that the servers refuse and that nobody asked for."""
+    dropped: tuple[str, ...] = ()
+    while True:
+        try:
+            reply = await send(wire)
+        except UnsupportedParameter as refusal:
+            field = refusal.parameter
+            if field is None or getattr(wire, field, None) is None or _was_requested(asked, field):
+                raise
+            dropped = (*dropped, field)
+            wire = wire.model_copy(update={field: None})
+        else:
+            return _add_ignored_to_receipt(reply, dropped)
 
 
-def metadata_of(metadata: Metadata, resolved: ResolvedRequest) -> Metadata:
-    """Return what to write into the file; an edited image is marked as a composite, as IPTC defines it."""
-    if isinstance(resolved, ResolvedEdit) and metadata.source == "trainedAlgorithmicMedia":
-        return replace(metadata, source="compositeWithTrainedAlgorithmicMedia")
-    return metadata
+def _was_requested(asked: ImageRequest, field: str) -> bool:
+    return getattr(asked, _ASKED_AS.get(field, field), None) is not None
+
+
+def _add_ignored_to_receipt(reply: ImageGenerationReply, dropped: tuple[str, ...]) -> ImageGenerationReply:
+    if not dropped or reply.receipt is None:
+        return reply
+    return reply.with_receipt(
+        replace(reply.receipt, ignored_fields=(*reply.receipt.ignored_fields, *dropped))
+    )

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.models import ImageGenerationReply
 
-from vllm_image_core.generation.layers import requested_layers
 from vllm_image_core.imaging.duplicates import DuplicateDetector
 from vllm_image_core.imaging.flat_colour import flat_colour
 from vllm_image_core.imaging.picture import Picture
@@ -12,7 +12,7 @@ from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recall import recall
 from vllm_image_core.requests.resolver import ResolvedRequest
 
-__all__ = ["differences", "in_reply", "omitted_metadata", "suspicions"]
+__all__ = ["differences", "in_reply", "omitted_metadata", "repeats", "suspicions"]
 
 
 def in_reply(resolved: ResolvedRequest, reply: ImageGenerationReply, received: Picture) -> Iterator[str]:
@@ -20,7 +20,7 @@ def in_reply(resolved: ResolvedRequest, reply: ImageGenerationReply, received: P
     yield from differences(resolved, received)
     for field in () if reply.receipt is None else reply.receipt.ignored_fields:
         yield f"{field} was not sent: this server's release does not support it and uses its own value."
-    layers, count = requested_layers(resolved), len(reply.data)
+    layers, count = resolved.layer_count, len(reply.data)
     if layers is None and count > 1:
         yield f"The server sent {count} images instead of 1; the first one was kept."
     if layers is not None and count != layers:
@@ -43,6 +43,13 @@ def differences(resolved: ResolvedRequest, received: Picture) -> Iterator[str]:
         yield f"The server sent {received.size} instead of {resolved.size}."
     if received.format != resolved.output_format:
         yield f"The server sent {received.format.upper()} instead of {resolved.output_format.upper()}."
+
+
+def repeats(budget: GenerationBudget) -> Iterator[str]:
+    """Describe how often a request was sent, if it was more than once."""
+    if budget.attempts > 1:
+        cost = f" {budget.spent} of them may have used GPU time." if budget.spent > 1 else ""
+        yield f"This image took {budget.attempts} attempts.{cost}"
 
 
 def suspicions(received: Picture, seed: int, duplicates: DuplicateDetector) -> Iterator[str]:

@@ -225,7 +225,7 @@ class ContactSheet:
     def _draw_number(
         self, pen: "ImageDraw.ImageDraw", number: int, corner: tuple[int, int], box: Size
     ) -> None:
-        size = _number_size(box)
+        size = max(12, min(32, min(box.width, box.height) // 10))
         text = str(number)
         width = max(self._text.width(text, size) + size * 3 // 4, size * 3 // 2)
         height = size * 3 // 2
@@ -247,7 +247,3 @@ class ContactSheet:
         for number, line in enumerate(lines):
             y = top + layout.box.height + layout.letters // 3 + number * line_height(layout.letters)
             pen.text((left, y), line, fill=INK, font=self._text.font(layout.letters))
-
-
-def _number_size(box: Size) -> int:
-    return max(12, min(32, min(box.width, box.height) // 10))

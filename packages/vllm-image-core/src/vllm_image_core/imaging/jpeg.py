@@ -71,7 +71,7 @@ def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -
     view = memoryview(data)
     kept_from = _after_jfif(data)
     parts = [view[:kept_from], *_new_segments(new)]
-    for start, end in _foreign(data) if alone else _replaced_ranges(data, new):
+    for start, end in _replaced_ranges(data, new, alone=alone):
         parts.append(view[kept_from:start])
         kept_from = end
     return b"".join([*parts, view[kept_from:]])
@@ -135,19 +135,13 @@ def _segment(keyword: str, content: bytes) -> bytes:
     return bytes([_FILL, _APP1]) + (len(content) + 2).to_bytes(2) + content
 
 
-def _replaced_ranges(data: bytes, new: Blocks) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each segment that a new one replaces."""
+def _replaced_ranges(data: bytes, new: Blocks, *, alone: bool) -> Iterator[tuple[int, int]]:
+    """Yield the start and end of each segment that a new one replaces; `alone`, of each that holds text."""
     prefixes = (exif.PREFIX,) * (new.exif is not None)
     prefixes += (_XMP_PREFIX, _MORE_XMP_PREFIX) * (new.xmp is not None)
     for marker, start in _segments(data):
-        if marker == _APP1 and _content(data, start).startswith(prefixes):
-            yield start - 2, start + int.from_bytes(data[start : start + 2])
-
-
-def _foreign(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each segment that holds text, whoever wrote it."""
-    for marker, start in _segments(data):
-        if marker in (_APP1, _APP13, _COMMENT):
+        foreign = alone and marker in (_APP1, _APP13, _COMMENT)
+        if foreign or (marker == _APP1 and _content(data, start).startswith(prefixes)):
             yield start - 2, start + int.from_bytes(data[start : start + 2])
 
 

@@ -18,6 +18,21 @@ _COMFYUI: Final = ("prompt", "workflow")
 """In ComfyUI's WebP files the JSON texts are in EXIF's first directory, each after its name and a colon."""
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A chunk's place in a PNG or WebP: its first byte, the length of its content, and the end behind it."""
+
+    kind: bytes
+    start: int
+    length: int
+    end: int
+
+    @property
+    def content(self) -> slice:
+        """The slice of the file that holds its content, after eight bytes of length and kind."""
+        return slice(self.start + 8, self.start + 8 + self.length)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
     """The content of the two blocks, EXIF without its prefix; None if there is none."""

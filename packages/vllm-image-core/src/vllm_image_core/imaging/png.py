@@ -6,13 +6,12 @@ Source: PNG (Third Edition), W3C Recommendation of 24 June 2025, sections 5, 11 
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from vllm_omni_client.imaging import SIGNATURE, DamagedPicture, PngWalk, png_header
 
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import exif, metadata_blocks
-from vllm_image_core.imaging.metadata_blocks import Blocks
+from vllm_image_core.imaging.metadata_blocks import Blocks, Chunk
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.text import TextTooLong
 
@@ -34,25 +33,6 @@ _PROFILES = ("Raw profile type exif", "Raw profile type APP1")
 """How ImageMagick stored EXIF in PNG before there was a chunk for it: as text in hexadecimal."""
 _ALWAYS_INTERNATIONAL = "XML:com.adobe.xmp"
 """Section 11.3.3.4: XMP is always in an iTXt chunk, whatever its characters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A chunk's place in the file: `start` is its first byte, `length` the length of its content."""
-
-    kind: bytes
-    start: int
-    length: int
-
-    @property
-    def content(self) -> slice:
-        """The slice of the file that holds its content."""
-        return slice(self.start + 8, self.start + 8 + self.length)
-
-    @property
-    def end(self) -> int:
-        """The position after its last byte."""
-        return self.start + _FRAME_BYTES + self.length
 
 
 def size(data: bytes) -> Size:
@@ -143,7 +123,7 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         if position + _FRAME_BYTES > len(data):
             return
         length, kind = _HEADER.unpack_from(data, position)
-        chunk = Chunk(kind, position, length)
+        chunk = Chunk(kind, position, length, position + _FRAME_BYTES + length)
         if chunk.end > len(data) or not kind.isalpha():
             return
         yield chunk
@@ -168,7 +148,7 @@ def _text_chunk(keyword: str, text: str) -> bytes:
     clean = text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if (
         keyword != _ALWAYS_INTERNATIONAL
-        and _is_latin_1(clean)
+        and max(clean, default="") <= "\xff"
         and _latin_1_or_utf_8(clean.encode("latin-1")) == clean
     ):
         kind, content = b"tEXt", name + b"\0" + clean.encode("latin-1")
@@ -177,10 +157,6 @@ def _text_chunk(keyword: str, text: str) -> bytes:
     if len(content) > MAX_TEXT_BYTES:
         raise TextTooLong(keyword, len(content), MAX_TEXT_BYTES)
     return _HEADER.pack(len(content), kind) + content + zlib.crc32(kind + content).to_bytes(4)
-
-
-def _is_latin_1(text: str) -> bool:
-    return max(text, default="") <= "\xff"
 
 
 def _encode_keyword(keyword: str) -> bytes:

@@ -76,24 +76,18 @@ class TextDrawing:
             while waiting and self.width(f"{line} {waiting[0]}", size) <= width:
                 line = f"{line} {waiting.pop(0)}"
             if self.width(line, size) > width:
-                line, rest = self._split_word(line, size, width)
-                waiting = [rest, *waiting] if rest else waiting
+                length = self._count_fitting(line, "", size, width)
+                waiting = [rest, *waiting] if (rest := line[length:]) else waiting
+                line = line[:length]
             lines.append(line)
         if waiting and lines:
-            lines[-1] = self._cut(f"{lines[-1]} {waiting[0]}", size, width)
+            last = f"{lines[-1]} {waiting[0]}"
+            lines[-1] = last[: self._count_fitting(last, _ELLIPSIS, size, width)].rstrip() + _ELLIPSIS
         return lines
 
     def width(self, text: str, size: int) -> int:
         """Return the width of a text in pixels."""
         return round(self.font(size).getlength(text))
-
-    def _split_word(self, word: str, size: int, width: int) -> tuple[str, str]:
-        """Split a word that is too long for a line in two; at least one letter stays in the first part."""
-        length = self._count_fitting(word, "", size, width)
-        return word[:length], word[length:]
-
-    def _cut(self, text: str, size: int, width: int) -> str:
-        return text[: self._count_fitting(text, _ELLIPSIS, size, width)].rstrip() + _ELLIPSIS
 
     def _count_fitting(self, text: str, end: str, size: int, width: int) -> int:
         """Count the letters that fit into a width together with an ending; at least one."""

@@ -4,13 +4,12 @@ Source: WebP Container Specification (RFC 9649), sections 2.3 to 2.7.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import exif, metadata_blocks
-from vllm_image_core.imaging.metadata_blocks import Blocks
+from vllm_image_core.imaging.metadata_blocks import Blocks, Chunk
 from vllm_image_core.imaging.size import Size
 
 _RIFF_HEADER_BYTES = 12
@@ -112,48 +111,34 @@ def orientation(data: bytes) -> int:
     return exif.read(_blocks(data, list(_chunks(data))).exif or b"").orientation
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """A chunk's place in the file: `start` is its first byte, `length` the length of its content."""
-
-    kind: bytes
-    start: int
-    length: int
-
-    @property
-    def content(self) -> slice:
-        """The slice of the file that holds its content."""
-        return slice(self.start + _CHUNK_HEADER_BYTES, self.start + _CHUNK_HEADER_BYTES + self.length)
-
-    @property
-    def end(self) -> int:
-        """The position after its last byte and the byte that pads it to an even length."""
-        return self.start + _CHUNK_HEADER_BYTES + self.length + self.length % 2
-
-
-def _chunks(data: bytes) -> Iterator[_Chunk]:
+def _chunks(data: bytes) -> Iterator[Chunk]:
     """Yield each chunk whose content lies completely in the data."""
     return islice(_all_chunks(data), _MAX_CHUNKS)
 
 
-def _all_chunks(data: bytes) -> Iterator[_Chunk]:
+def _all_chunks(data: bytes) -> Iterator[Chunk]:
     position = _RIFF_HEADER_BYTES
     while position + _CHUNK_HEADER_BYTES <= len(data):
         length = int.from_bytes(data[position + 4 : position + 8], "little")
-        chunk = _Chunk(data[position : position + 4], position, length)
+        chunk = Chunk(
+            data[position : position + 4],
+            position,
+            length,
+            position + _CHUNK_HEADER_BYTES + length + length % 2,
+        )
         if chunk.content.stop > len(data):
             return
         yield chunk
         position = chunk.end
 
 
-def _blocks(data: bytes, chunks: list[_Chunk]) -> Blocks:
+def _blocks(data: bytes, chunks: list[Chunk]) -> Blocks:
     """Return the first EXIF and the first XMP chunk."""
     found = {chunk.kind: data[chunk.content] for chunk in reversed(chunks) if chunk.kind in (_EXIF, _XMP)}
     return Blocks(exif=found.get(_EXIF), xmp=found.get(_XMP))
 
 
-def _flags(data: bytes, chunks: list[_Chunk]) -> int:
+def _flags(data: bytes, chunks: list[Chunk]) -> int:
     """Return the flags of the canvas chunk; for a file without one, the alpha flag if it has alpha."""
     first = chunks[0]
     content = data[first.content]

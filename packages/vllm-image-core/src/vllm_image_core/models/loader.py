@@ -109,7 +109,8 @@ class _Extender:
     def _base(self, file: str, name: object, model: object) -> Profile:
         if not isinstance(name, str):
             raise _refusal(file, f"extends: {brief(name)} is not a string; use a model's name")
-        if name != model and (other := self._file_of(name)):
+        other = next((each for each, table in self._tables.items() if table.get("model") == name), None)
+        if name != model and other:
             return self._extend(file, other)
         base = self._known.get(name.casefold())
         if base is None and name == model:
@@ -121,9 +122,6 @@ class _Extender:
                 f"{', '.join(profile.model for profile in self._known.values())}",
             )
         return base
-
-    def _file_of(self, model: str) -> str | None:
-        return next((file for file, table in self._tables.items() if table.get("model") == model), None)
 
     def _extend(self, file: str, other: str) -> Profile:
         self._in_progress.append(file)
@@ -187,7 +185,7 @@ def _refuse_empty_tables(table: Table, file: str) -> None:
     if not table:
         raise BadProfile(
             f"{_file_name(file)} is empty; give extends and what differs, or all of "
-            f"{', '.join(_required_keys())}"
+            f"{', '.join(name for name, field in Profile.model_fields.items() if field.is_required())}"
         )
     for key, keys in _TABLES.items():
         if table.get(key) == {}:
@@ -197,10 +195,6 @@ def _refuse_empty_tables(table: Table, file: str) -> None:
         if preset == {}:
             allowed = ", ".join(Preset.model_fields)
             raise _refusal(file, f"quality.{one_line(name)}: the table is empty; it can hold {allowed}")
-
-
-def _required_keys() -> Iterator[str]:
-    return (name for name, field in Profile.model_fields.items() if field.is_required())
 
 
 def _validate(table: Table, file: str) -> Profile:

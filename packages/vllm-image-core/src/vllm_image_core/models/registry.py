@@ -178,7 +178,12 @@ class Registry:
         for name in (root, id):
             relative = self._relative(name) if name else None
             if relative:
-                return _family_match(one_line(id), relative)
+                warning = (
+                    f"Model '{one_line(id)}' is not in the known profiles. Its name says it was made from "
+                    f"{relative.model}, so that model's settings are used (steps={relative.default_steps}, "
+                    f"guidance={relative.default_guidance_scale})."
+                )
+                return Match(name=one_line(id), profile=relative, how="family", warning=warning)
         return self._unknown(one_line(id or root or ""))
 
     def _match_known(self, served: str) -> tuple[Profile, How] | None:
@@ -300,12 +305,3 @@ def _is_finetune(rest: str) -> bool:
 def _keeps_settings(words: Iterable[str]) -> bool:
     """Whether none of these words stands for another network, or is a number that may be a step count."""
     return all(word not in _OTHER_NETWORK and not _NUMBER.fullmatch(word) for word in words)
-
-
-def _family_match(name: str, profile: Profile) -> Match:
-    warning = (
-        f"Model '{name}' is not in the known profiles. Its name says it was made from {profile.model}, so "
-        f"that model's settings are used (steps={profile.default_steps}, "
-        f"guidance={profile.default_guidance_scale})."
-    )
-    return Match(name=name, profile=profile, how="family", warning=warning)

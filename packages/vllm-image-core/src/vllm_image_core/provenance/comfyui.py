@@ -135,7 +135,9 @@ class Graph:
             height=size[1] if size else None,
             num_inference_steps=self._value(sampler, "steps")
             or self._find(sampler.link("sigmas"), lambda node: self._value(node, "steps"), ("sigmas",)),
-            guidance_scale=self._guidance(positive) or self._value(guider, "cfg"),
+            # A Flux model's guidance has a node of its own, between the prompt and the sampler.
+            guidance_scale=self._find(positive, lambda node: self._value(node, "guidance"), _CONDITIONS)
+            or self._value(guider, "cfg"),
             seed=self._seed(sampler),
             model=self._find(guider.link("model"), _model, ("model",)),
             settings={
@@ -182,10 +184,6 @@ class Graph:
         seed = self._value(noise, "seed")
         return self._value(noise, "noise_seed") if seed is None else seed
 
-    def _guidance(self, positive: Link | None) -> object:
-        """Read a Flux model's guidance, whose node is between the prompt and the sampler."""
-        return self._find(positive, lambda node: self._value(node, "guidance"), _CONDITIONS)
-
     def _size(self, node: Node) -> tuple[object, object] | None:
         sizes = ((self._value(node, wide), self._value(node, high)) for wide, high in _SIZES)
         return next((size for size in sizes if None not in size), None)
@@ -215,7 +213,8 @@ class Graph:
             return comfyui_strings.output(node.kind, inputs) or ""
         chosen = _switch_input(node)
         if chosen is not None:
-            return _as_text(self._input(node, chosen, side, texts, depth)) or ""
+            text = self._input(node, chosen, side, texts, depth)
+            return text if isinstance(text, str) else ""
         for name in (*_TEXTS, *_SIDES[side]):
             text = self._input(node, name, side, texts, depth) if name in _TEXTS else node.inputs.get(name)
             if isinstance(text, str) and text:
@@ -325,10 +324,6 @@ def _is_empty(node: Node) -> bool:
     return any(node.inputs.get(name) == "" for name in _TEXTS)
 
 
-def _as_text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
 def _own_value(node: Node, names: tuple[str, ...]) -> object:
     values = (node.inputs.get(name) for name in names)
     return next((value for value in values if isinstance(value, str | int | float)), None)
@@ -376,30 +371,19 @@ _WIDGETS: Final[Mapping[str, tuple[str, ...]]] = {
         *("width", "height", "crop_w", "crop_h", "target_width", "target_height", "text_g", "text_l"),
     ),
     "CLIPTextEncodeSDXLRefiner": ("ascore", "width", "height", "text"),
-    "TextEncodeQwenImageEdit": ("prompt",),
-    "TextEncodeQwenImageEditPlus": ("prompt",),
-    "Power Prompt (rgthree)": ("prompt",),
-    "Power Prompt - Simple (rgthree)": ("prompt",),
+    **dict.fromkeys(("TextEncodeQwenImageEdit", "TextEncodeQwenImageEditPlus"), ("prompt",)),
+    **dict.fromkeys(("Power Prompt (rgthree)", "Power Prompt - Simple (rgthree)"), ("prompt",)),
     "SDXL Power Prompt - Positive (rgthree)": ("prompt_g", "prompt_l"),
     "SDXL Power Prompt - Simple / Negative (rgthree)": ("prompt_g", "prompt_l"),
     "ImpactWildcardEncode": ("wildcard_text", "populated_text"),
     "Text Multiline": ("text",),
     "StringConcatenate": ("string_a", "string_b", "delimiter"),
-    "StringReplace": ("string", "find", "replace"),
-    "StringTrim": ("string", "mode"),
-    "StringSubstring": ("string", "start", "end"),
-    "CaseConverter": ("string", "mode"),
+    **comfyui_strings.INPUTS,
     "Seed (rgthree)": ("seed",),
-    "PrimitiveString": ("value",),
-    "PrimitiveStringMultiline": ("value",),
-    "PrimitiveInt": ("value", "control"),
-    "PrimitiveFloat": ("value",),
-    "PrimitiveNode": ("value", "control"),
-    "EmptyLatentImage": _SIZE,
-    "EmptySD3LatentImage": _SIZE,
-    "EmptyFlux2LatentImage": _SIZE,
-    "EmptyHunyuanImageLatent": _SIZE,
-    "EmptyQwenImageLayeredLatentImage": _SIZE,
+    **dict.fromkeys(("PrimitiveString", "PrimitiveStringMultiline", "PrimitiveFloat"), ("value",)),
+    **dict.fromkeys(("PrimitiveInt", "PrimitiveNode"), ("value", "control")),
+    **dict.fromkeys(("EmptyLatentImage", "EmptySD3LatentImage", "EmptyFlux2LatentImage"), _SIZE),
+    **dict.fromkeys(("EmptyHunyuanImageLatent", "EmptyQwenImageLayeredLatentImage"), _SIZE),
     "CheckpointLoaderSimple": ("ckpt_name",),
     "UNETLoader": ("unet_name", "weight_dtype"),
     "UnetLoaderGGUF": ("unet_name",),

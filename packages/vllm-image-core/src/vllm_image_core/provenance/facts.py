@@ -1,11 +1,12 @@
 """Hold the settings read from an image's file, and turn them into a request after checking each value."""
 
+import functools
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 from vllm_image_core import checks
 from vllm_image_core.errors import InvalidRequest
@@ -30,6 +31,8 @@ Tool = Literal[
     "easy-diffusion",
 ]
 """The program that wrote a file; "automatic1111" also stands for others that write its `parameters` text."""
+
+T = TypeVar("T")
 
 _NOTHING: Final = frozenset(("", "None", "none", "null", "undefined", "N/A", "n/a"))
 _MAX_SIDE: Final = 2**16 - 1
@@ -70,17 +73,36 @@ class Facts:
 
     def without_placeholders(self) -> "Facts":
         """Remove values that mean "none", as Python and JavaScript write them."""
-        return replace(
-            self,
-            prompt=_something(self.prompt),
-            negative_prompt=_something(self.negative_prompt),
-            width=_something(self.width),
-            height=_something(self.height),
-            num_inference_steps=_something(self.num_inference_steps),
-            guidance_scale=_something(self.guidance_scale),
-            seed=_something(self.seed),
-            model=_something(self.model),
+        names = ("prompt", "negative_prompt", "width", "height", "seed", "model")
+        names += ("num_inference_steps", "guidance_scale")
+        values = {name: getattr(self, name) for name in names}
+        empty = (
+            name for name, value in values.items() if isinstance(value, str) and value.strip() in _NOTHING
         )
+        return replace(self, **dict.fromkeys(empty))
+
+
+def usual_facts(tool: Tool, found: Mapping[str, object]) -> Facts:
+    """Read the settings that most programs name alike: prompt, width, height, steps, seed and model."""
+    return Facts(
+        tool=tool,
+        prompt=found.get("prompt"),
+        width=found.get("width"),
+        height=found.get("height"),
+        num_inference_steps=found.get("steps"),
+        seed=found.get("seed"),
+        model=found.get("model"),
+    )
+
+
+def first_of(*values: object) -> object:
+    """Return the first value that is not None."""
+    return next((value for value in values if value is not None), None)
+
+
+def chosen_settings(found: Mapping[str, object], *names: str) -> dict[str, object]:
+    """Return the settings with these names that are there."""
+    return {name: found[name] for name in names if name in found}
 
 
 def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
@@ -91,13 +113,7 @@ def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
     notes = list(facts.notes)
 
     def check_value(name: str, value: object, *, called: str = "") -> Any:  # noqa: ANN401 - the field's own type
-        if value is None:
-            return None
-        try:
-            return _check(name, value)
-        except InvalidRequest as error:
-            notes.append(f"The file's {called or name.replace('_', ' ')} was ignored: {error.message}")
-            return None
+        return checked(called or name.replace("_", " "), value, functools.partial(_check, name), notes)
 
     def text(name: str, value: object) -> str | None:
         bounded = bound_text(value)
@@ -123,6 +139,15 @@ def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
         **{name: check_value(name, value) for name, value in facts.plain.items()},
     )
     return request, tuple(notes)
+
+
+def checked(name: str, value: object, check: Callable[[object], T], notes: list[str]) -> T | None:
+    """Return a checked value; None, with a note, if it is not allowed."""
+    try:
+        return None if value is None else check(value)
+    except InvalidRequest as error:
+        notes.append(f"The file's {name} was ignored: {error.message}")
+        return None
 
 
 def bound_text(value: object) -> str | None:
@@ -174,10 +199,6 @@ def _check(name: str, value: object) -> Any:  # noqa: ANN401 - the field's own t
     return limits.check(name, number)
 
 
-def _something(value: object) -> object:
-    return None if isinstance(value, str) and value.strip() in _NOTHING else value
-
-
 def _is_huge(value: object) -> bool:
     return isinstance(value, int) and value.bit_length() > 64  # noqa: PLR2004 - no seed has more
 
@@ -227,12 +248,9 @@ def is_json(text: str) -> bool:
         value: object = json.loads(start) if len(start) <= MAX_CHARACTERS else None
     except (ValueError, RecursionError):
         return False
-    return isinstance(value, dict | list) or _is_quoted_json(value)
-
-
-def _is_quoted_json(value: object) -> bool:
-    """Whether this is a string whose content is itself JSON."""
-    return isinstance(value, str) and value.startswith(("{", "[")) and is_json(value)
+    if isinstance(value, str):  # its content may itself be JSON
+        return value.startswith(("{", "[")) and is_json(value)
+    return isinstance(value, dict | list)
 
 
 def as_object(value: object) -> Mapping[str, object]:

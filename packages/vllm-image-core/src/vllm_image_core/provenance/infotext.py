@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_image_core.imaging.size import Size
 from vllm_image_core.provenance.facts import Facts, Tool, is_json
 
 _NEGATIVE_LINE: Final = re.compile(r"[^\S\n]{0,80}Negative [Pp]rompt:")
@@ -66,12 +65,11 @@ def parameters_text(
     width: int,
     height: int,
     model: str,
-    more: Mapping[str, str | int | float] | None = None,
+    **more: str | float,
 ) -> str:
     """Write the settings of one image in the form that other tools read.
 
-    The guidance scale is in the caller's terms. An empty prompt and a blank negative prompt are omitted;
-    `more` settings follow under the names they are shown by.
+    The guidance scale is in the caller's terms. An empty prompt and a blank negative prompt are omitted.
     """
     settings: dict[str, str | int | float] = {
         "Steps": steps,
@@ -79,7 +77,7 @@ def parameters_text(
         "Seed": seed,
         "Size": f"{width}x{height}",
         "Model": model,
-        **(more or {}),
+        **more,
     }
     lines = [prompt] if prompt else []
     if negative_prompt and negative_prompt.strip():
@@ -102,13 +100,13 @@ def facts_of_parameters(text: str) -> Facts:
         return Facts(tool="automatic1111")
     settings: Mapping[str, str] = found.settings if found else {}
     prompt, negative = _prompts(text[: found.start if found else None].split("\n"))
-    size = _size(settings.get("Size", ""))
+    size = _SIZE.fullmatch(settings.get("Size", ""))
     return Facts(
         tool=_tool(settings),
         prompt=prompt or None,
         negative_prompt=negative or None,
-        width=size.width if size else None,
-        height=size.height if size else None,
+        width=int(size[1]) if size else None,
+        height=int(size[2]) if size else None,
         num_inference_steps=settings.get("Steps"),
         guidance_scale=_guidance(settings),
         seed=settings.get("Seed"),
@@ -185,7 +183,8 @@ def _extend(text: str, found: _Found, candidates: list[int]) -> _Found:
     A line that begins with the steps, as with most tools, is already the first one.
     """
     for start in candidates:
-        if start >= found.start or "Steps" in _first_name(text, found.start):
+        first = _SETTING.match(text, found.start)
+        if start >= found.start or (first and first[1] == "Steps"):
             continue
         above = _read(text, start, text.find("\n", start))
         names = above.settings.keys()
@@ -195,11 +194,6 @@ def _extend(text: str, found: _Found, candidates: list[int]) -> _Found:
             break
         found = _Found(start, found.end, joined)
     return found
-
-
-def _first_name(text: str, start: int) -> tuple[str, ...]:
-    found = _SETTING.match(text, start)
-    return (found[1],) if found else ()
 
 
 def _is_settings(settings: Mapping[str, str], *, least: int) -> bool:
@@ -216,10 +210,15 @@ def _read(text: str, start: int, stop: int | None = None) -> _Found:
     for _ in range(_MAX_SETTINGS):
         is_line = position in (0, start) or text[position - 1] == "\n"
         found = _begins(text, position) if is_line else _SETTING.match(text, position)
-        if is_line and position > start and (found is None or _ends_settings(found, settings)):
+        if (
+            is_line
+            and position > start
+            and (found is None or found[1] in settings or found[1].endswith("Template"))
+        ):
             break
         if found is None:
-            position = _after_other(text, position)
+            other = _SEPARATOR.search(text, position)
+            position = other.end() if other else len(text)
         else:
             value = found[2].strip()
             sound = sound and (value.startswith('"') or value.count('"') % 2 == 0)
@@ -232,17 +231,6 @@ def _read(text: str, start: int, stop: int | None = None) -> _Found:
     else:
         end = len(text)
     return _Found(start, end, settings, sound)
-
-
-def _ends_settings(found: re.Match[str], settings: Mapping[str, str]) -> bool:
-    """Whether a further line is not part of these settings: it repeats a name, or is a template."""
-    return found[1] in settings or found[1].endswith("Template")
-
-
-def _after_other(text: str, position: int) -> int:
-    """Return where the next setting may begin after text that is not a setting."""
-    found = _SEPARATOR.search(text, position)
-    return found.end() if found else len(text)
 
 
 def _prompts(lines: list[str]) -> tuple[str, str]:
@@ -265,11 +253,6 @@ def _unquote(value: str) -> str:
 def _guidance(settings: Mapping[str, str]) -> str | None:
     names = ("Distilled CFG Scale", "CFG scale", "CFG Scale")
     return next((settings[name] for name in names if name in settings), None)
-
-
-def _size(text: str) -> Size | None:
-    found = _SIZE.fullmatch(text)
-    return Size(int(found[1]), int(found[2])) if found else None
 
 
 def _tool(settings: Mapping[str, str]) -> Tool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from vllm_image_core.provenance.facts import Facts, as_list, as_object
+from vllm_image_core.provenance.facts import Facts, as_list, as_object, chosen_settings, first_of, usual_facts
 
 _MAX_DREAM_CHARACTERS: Final = 100_000
 _MAX_OPTIONS_CHARACTERS: Final = 2_000
@@ -21,17 +21,13 @@ def facts_of_metadata(metadata: Mapping[str, object]) -> Facts:
     """Read `invokeai_metadata`; Flux models have `guidance`, others `cfg_scale`."""
     named = metadata.get("model")
     model = as_object(named)
-    return Facts(
-        tool="invokeai",
+    return replace(
+        usual_facts("invokeai", metadata),
         prompt=metadata.get("positive_prompt"),
         negative_prompt=metadata.get("negative_prompt"),
-        width=metadata.get("width"),
-        height=metadata.get("height"),
-        num_inference_steps=metadata.get("steps"),
         guidance_scale=_first(metadata, "guidance", "cfg_scale"),
-        seed=metadata.get("seed"),
         model=named if isinstance(named, str) else _first(model, "name", "model_name", "key"),
-        settings=_settings(metadata, "scheduler", "generation_mode", "app_version"),
+        settings=chosen_settings(metadata, "scheduler", "generation_mode", "app_version"),
     )
 
 
@@ -51,17 +47,13 @@ def facts_of_sd_metadata(metadata: Mapping[str, object]) -> Facts:
     images = as_list(metadata.get("images"))
     image = as_object(metadata.get("image")) or as_object(images[0] if len(images) == 1 else None)
     words, avoided = _split_prompt(_words(image.get("prompt")))
-    return Facts(
-        tool="invokeai",
+    return replace(
+        usual_facts("invokeai", image),
         prompt=words,
         negative_prompt=avoided,
-        width=image.get("width"),
-        height=image.get("height"),
-        num_inference_steps=image.get("steps"),
         guidance_scale=image.get("cfg_scale"),
-        seed=image.get("seed"),
         model=_first(metadata, "model_weights", "model"),
-        settings=_settings(image, "sampler") | _settings(metadata, "app_version"),
+        settings=chosen_settings(image, "sampler") | chosen_settings(metadata, "app_version"),
     )
 
 
@@ -102,8 +94,4 @@ def _split_prompt(prompt: str | None) -> tuple[str | None, str | None]:
 
 
 def _first(found: Mapping[str, object], *names: str) -> object:
-    return next((value for name in names if (value := found.get(name)) is not None), None)
-
-
-def _settings(found: Mapping[str, object], *names: str) -> dict[str, object]:
-    return {name: found[name] for name in names if name in found}
+    return first_of(*map(found.get, names))

@@ -9,11 +9,21 @@ generator, and NovelAI since 2022.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
 from vllm_image_core.provenance.comfyui import facts_of_prompt, facts_of_workflow
-from vllm_image_core.provenance.facts import Facts, Tool, as_list, as_object, json_object
+from vllm_image_core.provenance.facts import (
+    Facts,
+    Tool,
+    as_list,
+    as_object,
+    chosen_settings,
+    first_of,
+    json_object,
+    usual_facts,
+)
 
 _RESOLUTION: Final = re.compile(r"\(?(\d{1,9})(?:, ?| ?[xX\u00d7] ?)(\d{1,9})\)?", re.ASCII)
 _NOVELAI: Final = frozenset(("uc", "scale", "sampler"))
@@ -90,7 +100,7 @@ def _by_names(found: Mapping[str, object], tool: Tool) -> Facts:
     plain = _plain(found)
 
     def first(what: str) -> object:
-        return _first(*(plain.get(name) for name in _NAMES[what]))
+        return first_of(*(plain.get(name) for name in _NAMES[what]))
 
     size = _RESOLUTION.match(str(first("size") or "")[:40])
     if tool == "draw-things":
@@ -99,8 +109,8 @@ def _by_names(found: Mapping[str, object], tool: Tool) -> Facts:
         tool=tool,
         prompt=first("prompt"),
         negative_prompt=first("negative"),
-        width=_first(first("width"), size and size[1]),
-        height=_first(first("height"), size and size[2]),
+        width=first_of(first("width"), size and size[1]),
+        height=first_of(first("height"), size and size[2]),
         num_inference_steps=first("steps"),
         guidance_scale=first("guidance"),
         seed=first("seed"),
@@ -123,17 +133,12 @@ def _plain(found: Mapping[str, object]) -> dict[str, object]:
 
 def _facts_of_swarmui(found: Mapping[str, object], more: Mapping[str, object]) -> Facts:
     """Read the parameters; the prompt as it was typed may be next to them."""
-    return Facts(
-        tool="swarmui",
-        prompt=_first(found.get("prompt"), more.get("original_prompt"), found.get("original_prompt")),
+    return replace(
+        usual_facts("swarmui", found),
+        prompt=first_of(found.get("prompt"), more.get("original_prompt"), found.get("original_prompt")),
         negative_prompt=found.get("negativeprompt"),
-        width=found.get("width"),
-        height=found.get("height"),
-        num_inference_steps=found.get("steps"),
-        guidance_scale=_first(found.get("fluxguidancescale"), found.get("cfgscale")),
-        seed=found.get("seed"),
-        model=found.get("model"),
-        settings=_settings(found, "sampler", "scheduler", "vae", "aspectratio", "swarm_version"),
+        guidance_scale=first_of(found.get("fluxguidancescale"), found.get("cfgscale")),
+        settings=chosen_settings(found, "sampler", "scheduler", "vae", "aspectratio", "swarm_version"),
     )
 
 
@@ -155,15 +160,15 @@ def _facts_of_civitai(found: Mapping[str, object]) -> Facts:
     summary, graph = json_object(found.get("extraMetadata")), facts_of_prompt(found)
     return Facts(
         tool="civitai",
-        prompt=_first(summary.get("prompt"), graph.prompt),
-        negative_prompt=_first(summary.get("negativePrompt"), graph.negative_prompt),
-        width=_first(summary.get("width"), graph.width),
-        height=_first(summary.get("height"), graph.height),
-        num_inference_steps=_first(summary.get("steps"), graph.num_inference_steps),
-        guidance_scale=_first(summary.get("cfgScale"), graph.guidance_scale),
-        seed=_first(summary.get("seed"), graph.seed),
+        prompt=first_of(summary.get("prompt"), graph.prompt),
+        negative_prompt=first_of(summary.get("negativePrompt"), graph.negative_prompt),
+        width=first_of(summary.get("width"), graph.width),
+        height=first_of(summary.get("height"), graph.height),
+        num_inference_steps=first_of(summary.get("steps"), graph.num_inference_steps),
+        guidance_scale=first_of(summary.get("cfgScale"), graph.guidance_scale),
+        seed=first_of(summary.get("seed"), graph.seed),
         model=graph.model,
-        settings={**graph.settings, **_settings(summary, "sampler", "workflowId")},
+        settings={**graph.settings, **chosen_settings(summary, "sampler", "workflowId")},
     )
 
 
@@ -174,16 +179,13 @@ def facts_of_comment(found: Mapping[str, object], *, description: object = None)
     """
     if not found.keys() >= _NOVELAI and description is None:
         return Facts(tool="novelai")
-    return Facts(
-        tool="novelai",
-        prompt=_first(found.get("prompt"), _caption(found.get("v4_prompt")), description),
-        negative_prompt=_first(found.get("uc"), _caption(found.get("v4_negative_prompt"))),
-        width=found.get("width"),
-        height=found.get("height"),
-        num_inference_steps=found.get("steps"),
+    return replace(
+        usual_facts("novelai", found),
+        prompt=first_of(found.get("prompt"), _caption(found.get("v4_prompt")), description),
+        negative_prompt=first_of(found.get("uc"), _caption(found.get("v4_negative_prompt"))),
         guidance_scale=found.get("scale"),
-        seed=found.get("seed"),
-        settings=_settings(found, "sampler", "noise_schedule", "cfg_rescale", "strength", "noise"),
+        model=None,
+        settings=chosen_settings(found, "sampler", "noise_schedule", "cfg_rescale", "strength", "noise"),
     )
 
 
@@ -193,11 +195,3 @@ def _caption(prompt: object) -> object:
     characters = (as_object(one).get("char_caption") for one in as_list(caption.get("char_captions"))[:16])
     words = [word for word in (caption.get("base_caption"), *characters) if isinstance(word, str) and word]
     return " | ".join(words) or None
-
-
-def _first(*values: object) -> object:
-    return next((value for value in values if value is not None), None)
-
-
-def _settings(found: Mapping[str, object], *names: str) -> dict[str, object]:
-    return {name: found[name] for name in names if name in found}

@@ -1,8 +1,12 @@
 """Choose which facts about an image's making are written into its file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from vllm_image_core.imaging.xmp import DigitalSource
+
+if TYPE_CHECKING:
+    from vllm_image_core.requests.resolver import ResolvedRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,3 +33,9 @@ class Metadata:
     prompts: bool = True
     server: bool = True
     source: DigitalSource = "trainedAlgorithmicMedia"
+
+    def of(self, resolved: "ResolvedRequest") -> "Metadata":
+        """What to write for a request; an edited image is a composite, as IPTC defines it."""
+        if self.source != "trainedAlgorithmicMedia":
+            return self
+        return replace(self, source=resolved.digital_source)

@@ -1,21 +1,31 @@
 """Recall how an image was made from its own file, as a request that can be changed and sent again."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
 from vllm_image_core import checks
-from vllm_image_core.errors import InvalidRequest, NotRecalled
+from vllm_image_core.errors import NotRecalled
+from vllm_image_core.files import read_image_file
 from vllm_image_core.imaging import metadata_blocks, xmp
 from vllm_image_core.imaging.exif_text import is_readable
 from vllm_image_core.imaging.picture import read_text
 from vllm_image_core.imaging.sniffing import describe, picture_format
 from vllm_image_core.provenance import infotext, recipe
 from vllm_image_core.provenance.comfyui import facts_of_prompt, facts_of_workflow
-from vllm_image_core.provenance.facts import Facts, Tool, bound_settings, build_request, is_json, json_object
+from vllm_image_core.provenance.facts import (
+    Facts,
+    Tool,
+    bound_settings,
+    build_request,
+    checked,
+    is_json,
+    json_object,
+)
 from vllm_image_core.provenance.invokeai import (
     facts_of_dream,
     facts_of_metadata,
@@ -24,13 +34,10 @@ from vllm_image_core.provenance.invokeai import (
 )
 from vllm_image_core.provenance.json_parameters import facts_of_comment, facts_of_json, facts_of_texts
 from vllm_image_core.requests import limits
-from vllm_image_core.requests.edit_request import MOST_INPUTS, EditRequest
+from vllm_image_core.requests.edit_request import MOST_INPUTS, ROLES, EditRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line
 
-T = TypeVar("T")
-
-ROLES: Final = ("image", "mask", "reference_image")
 _MOST: Final = MOST_INPUTS + len(ROLES) - 1
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _NAME_CHARACTERS: Final = 120
@@ -69,23 +76,13 @@ def as_edit(
     `edit` are the file's entries that only an edit has.
     """
     notes: list[str] = []
-
-    def check_value(name: str, check: Callable[[object], T] | None = None) -> T | None:
-        if edit.get(name) is None:
-            return None
-        try:
-            return check(edit[name]) if check else limits.check(name, edit[name])
-        except InvalidRequest as error:
-            notes.append(f"The file's {name} was ignored: {error.message}")
-            return None
-
     if edit.get("resolution") is not None:
         request = replace(request, width=None, height=None)
     recalled = EditRequest(
         **{field.name: getattr(request, field.name) for field in fields(ImageRequest)},
-        strength=check_value("strength"),
-        layers=check_value("layers"),
-        resolution=check_value("resolution", _resolution),
+        strength=checked("strength", edit.get("strength"), partial(limits.check, "strength"), notes),
+        layers=checked("layers", edit.get("layers"), partial(limits.check, "layers"), notes),
+        resolution=checked("resolution", edit.get("resolution"), _resolution, notes),
     )
     named = "; ".join(map(str, inputs)) or "images that the file does not name"
     notes.append(f"The image was edited from {named}. Give these as images to generate it again.")
@@ -107,9 +104,6 @@ def _resolution(value: object) -> int:
     return checks.check_integer("resolution", value, 640, 1024, allowed="640 or 1024")
 
 
-_MAX_FILE_BYTES: Final = 268_435_456
-"""256 MiB; the largest image that a server generates has 146 MB uncompressed."""
-
 _NAMED: Final = frozenset(
     (metadata_blocks.KEYWORD, recipe.KEYWORD, xmp.KEYWORD, "prompt", "workflow", "Dream")
 )
@@ -117,8 +111,8 @@ _NAMED: Final = frozenset(
 
 _MAX_TEXTS: Final = 64
 _MAX_SHOWN: Final = 3
-_SHOWN_PATH_CHARACTERS: Final = 300
 _MAX_MODEL_CHARACTERS: Final = 200
+_LONGEST_PATH: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +153,11 @@ def recall(file: Path | str | bytes) -> RecalledRequest:
     Raises:
         NotRecalled: The file cannot be read, is not an image, or does not say how it was made.
     """
-    data = file if isinstance(file, bytes) else _content(Path(file))
+    data = (
+        file
+        if isinstance(file, bytes)
+        else read_image_file(Path(file), NotRecalled, longest_path=_LONGEST_PATH)
+    )
     texts = read_text(data)
     facts = next((facts for facts in _facts_by_text(texts) if facts.has_settings), None)
     if facts is None:
@@ -250,20 +248,6 @@ def _unread(texts: Mapping[str, str]) -> str:
     if texts.get(metadata_blocks.KEYWORD, "").strip() and not parts:
         parts = [f"'{metadata_blocks.KEYWORD}' is in an unknown encoding"]
     return f": its text {', '.join(parts[:_MAX_SHOWN])}" if parts else ""
-
-
-def _content(path: Path) -> bytes:
-    shown = one_line(str(path), limit=_SHOWN_PATH_CHARACTERS)
-    try:
-        if not path.is_file():
-            raise NotRecalled(f"{shown} is not a file.")
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:  # a zero byte in a path is a ValueError
-        raise NotRecalled(f"{shown} cannot be read: {one_line(str(error))}.") from error
-    if len(data) > _MAX_FILE_BYTES:
-        raise NotRecalled(f"{shown} has more than {_MAX_FILE_BYTES} bytes.")
-    return data
 
 
 def _model(name: object) -> str | None:

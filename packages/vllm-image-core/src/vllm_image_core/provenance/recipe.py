@@ -9,7 +9,7 @@ from datetime import datetime
 from vllm_image_core.imaging import xmp
 from vllm_image_core.imaging.metadata_blocks import KEYWORD as PARAMETERS
 from vllm_image_core.imaging.picture import Picture, read_text, write_text
-from vllm_image_core.provenance.facts import Facts, as_object
+from vllm_image_core.provenance.facts import Facts, as_object, chosen_settings, usual_facts
 from vllm_image_core.provenance.infotext import parameters_text
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.requests.fields import PLAIN_FIELDS, SENT_TEXTS, plain_values
@@ -53,18 +53,13 @@ def find_recipe(texts: Mapping[str, str]) -> str | None:
 
 def read_recipe(recipe: Mapping[str, object]) -> Facts:
     """Read the facts in our own JSON, whoever wrote it."""
-    return Facts(
-        tool="vllm-image",
-        prompt=recipe.get("prompt"),
+    return replace(
+        usual_facts("vllm-image", recipe),
         negative_prompt=recipe.get("negative_prompt"),
-        width=recipe.get("width"),
-        height=recipe.get("height"),
         num_inference_steps=recipe.get("num_inference_steps"),
         guidance_scale=recipe.get("guidance_scale"),
-        seed=recipe.get("seed"),
         plain={each.name: recipe.get(each.name) for each in PLAIN_FIELDS},
-        model=recipe.get("model"),
-        settings={name: recipe[name] for name in ("profile", "guidance_field", "created") if name in recipe},
+        settings=chosen_settings(recipe, "profile", "guidance_field", "created"),
         edit={name: recipe.get(name) for name in _OF_EDITS} if recipe.get("operation") == "edit" else {},
     )
 
@@ -99,9 +94,7 @@ def _parameters(request: ResolvedRequest, model: str, *, prompts: bool) -> str:
         width=request.width,
         height=request.height,
         model=model,
-        more={
-            name: value for name, value in plain_values(request).items() if prompts or name not in SENT_TEXTS
-        },
+        **{name: value for name, value in plain_values(request).items() if prompts or name not in SENT_TEXTS},
     )
 
 

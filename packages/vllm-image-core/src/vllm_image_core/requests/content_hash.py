@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Final, NewType
 
-from vllm_image_core.requests.edit_resolver import ResolvedEdit
+from vllm_image_core.requests.image_request import Task
 from vllm_image_core.requests.resolver import ResolvedRequest
 
 __all__ = ["ContentKey", "content_key"]
@@ -14,6 +15,8 @@ ContentKey = NewType("ContentKey", str)
 
 _SCHEMA: Final = 1
 """Increment this when the same request starts to mean a different image."""
+
+_OPERATIONS: Final[Mapping[Task, str]] = {"generation": "generate", "edit": "edit"}
 
 
 def content_key(request: ResolvedRequest, *, model: str, server_version: str | None) -> ContentKey:
@@ -26,24 +29,15 @@ def content_key(request: ResolvedRequest, *, model: str, server_version: str | N
         model: The model's name, as the server reports it.
         server_version: As the server reports it; None if it does not.
     """
-    facts = {
+    facts: dict[str, object] = {
         "schema": _SCHEMA,
-        "operation": "edit" if isinstance(request, ResolvedEdit) else "generate",
+        "operation": _OPERATIONS[request.task],
         "model": model,
         "profile": request.model,  # the model that the server says is behind the name
         "server_version": server_version,
-        **_what_is_sent(request),
+        "request": request.sent_values(),
     }
+    if inputs := [[role, one.sha256] for role, one in request.inputs_by_role]:  # whatever their names
+        facts["inputs"] = inputs
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return ContentKey(hashlib.sha256(canonical.encode()).hexdigest())
-
-
-def _what_is_sent(request: ResolvedRequest) -> dict[str, object]:
-    """Return the fields that are sent and, for an edit, the hash of each input image, ignoring its name."""
-    unkeyed = {"model", "user"}
-    if not isinstance(request, ResolvedEdit):
-        return {"request": request.to_wire().model_dump(mode="json", exclude_none=True, exclude=unkeyed)}
-    return {
-        "request": request.to_edit().model_dump(mode="json", exclude_none=True, exclude=unkeyed),
-        "inputs": [[role, one.sha256] for role, one in request.inputs.by_role],
-    }

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.edit_resolver import ResolvedEdit, cannot_send_guidance
+from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.receipt import Line, Receipt, Value, receipt
+
+if TYPE_CHECKING:
+    from vllm_image_core.requests.edit_resolver import ResolvedEdit
 
 __all__ = ["edit_receipt"]
 
@@ -14,7 +16,7 @@ _SIZE: Final = frozenset({"width", "height"})
 _SETTINGS: Final = ("strength", "layers", "resolution")
 
 
-def edit_receipt(request: EditRequest, resolved: ResolvedEdit) -> Receipt:
+def edit_receipt(request: ImageRequest, resolved: "ResolvedEdit") -> Receipt:
     """Compare what was requested with what is sent; `resolved` must have been resolved from `request`."""
     lines = receipt(request, resolved).lines
     return Receipt(
@@ -26,7 +28,7 @@ def edit_receipt(request: EditRequest, resolved: ResolvedEdit) -> Receipt:
     )
 
 
-def _pictures(resolved: ResolvedEdit) -> Iterator[Line]:
+def _pictures(resolved: "ResolvedEdit") -> Iterator[Line]:
     inputs = resolved.inputs
     names = ", ".join(map(str, inputs.images))
     yield Line(parameter="images", requested=names, sent=names)
@@ -36,7 +38,7 @@ def _pictures(resolved: ResolvedEdit) -> Iterator[Line]:
             yield Line(parameter=role, requested=str(one), sent=str(one), why=why.removesuffix("."))
 
 
-def _size_line(line: Line, request: EditRequest, resolved: ResolvedEdit) -> Line:
+def _size_line(line: Line, request: ImageRequest, resolved: "ResolvedEdit") -> Line:
     """Explain a size that was not requested: it comes from the first input image, not from the model."""
     if line.parameter not in _SIZE or line.outcome != "filled in" or request.aspect_ratio is not None:
         return line
@@ -46,9 +48,9 @@ def _size_line(line: Line, request: EditRequest, resolved: ResolvedEdit) -> Line
     return replace(line, why=why.removesuffix(".") or "the size of the input image")
 
 
-def _guidance_line(line: Line, request: EditRequest, resolved: ResolvedEdit) -> Line:
+def _guidance_line(line: Line, request: ImageRequest, resolved: "ResolvedEdit") -> Line:
     """Show guidance as not sent if edit requests have no field for it; the server then uses its own."""
-    if line.parameter != "guidance_scale" or not cannot_send_guidance(resolved):
+    if line.parameter != "guidance_scale" or resolved.sends_guidance:
         return line
     left_open = request.guidance_scale is None
     own = f"edit requests have no field for it; the server uses {resolved.guidance_scale:g}"
@@ -62,9 +64,9 @@ def _guidance_line(line: Line, request: EditRequest, resolved: ResolvedEdit) -> 
     )
 
 
-def _settings(request: EditRequest, resolved: ResolvedEdit) -> Iterator[Line]:
+def _settings(request: ImageRequest, resolved: "ResolvedEdit") -> Iterator[Line]:
     for parameter in _SETTINGS:
-        requested: Value | None = getattr(request, parameter)
+        requested: Value | None = getattr(request, parameter, None)
         given: Value | None = getattr(resolved, parameter)
         if given is None and requested is not None:
             why = " ".join(note.message for note in resolved.notes if note.parameter == parameter)

@@ -1,16 +1,22 @@
 """Define the edit request (the caller's own values, unchecked), and read its input images."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import ClassVar, Final, Self, TypeVar
 
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.image_request import ImageRequest, Task
 from vllm_image_core.requests.input_picture import InputImage, InputPicture, as_sequence, read_input
 
-__all__ = ["MOST_INPUTS", "EditRequest", "Inputs"]
+__all__ = ["MOST_INPUTS", "ROLES", "EditRequest", "Inputs"]
 
 MOST_INPUTS: Final = 4
 """The most input images that any vLLM-Omni 0.30.0 model takes (`vllm_omni/diffusion/model_metadata.py`)."""
+
+ROLES: Final = ("image", "mask", "reference_image")
+"""What an input image is for."""
+
+_Image = TypeVar("_Image")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +34,8 @@ class EditRequest(ImageRequest):
         resolution: 640 or 1024, instead of a size; only for models that split an image into layers.
     """
 
+    task: ClassVar[Task] = "edit"
+
     images: InputImage | list[InputImage] | tuple[InputImage, ...] = ()
     mask: InputImage | None = None
     reference_image: InputImage | None = None
@@ -40,14 +48,21 @@ class EditRequest(ImageRequest):
         """How many images are to be changed or combined."""
         return len(as_sequence(self.images))
 
-    def read(self) -> Self:
-        """Return this request with its images read and checked; blocks on the disk.
+    @property
+    def inputs_by_role(self) -> tuple[tuple[str, object], ...]:
+        """Each input image with its role in the edit: "image", "mask" or "reference_image"."""
+        return _by_role(as_sequence(self.images), self.mask, self.reference_image)
 
-        Raises:
-            InvalidRequest: There are no images or more than 4, or one cannot be used.
-        """
-        inputs = Inputs.of(self)
-        return replace(self, images=inputs.images, mask=inputs.mask, reference_image=inputs.reference_image)
+    def with_inputs(self, inputs: Iterable[tuple[str, InputImage]]) -> Self:
+        """Return the edit with these input images, by role."""
+        given = tuple(inputs)
+        images, masks, references = (tuple(one for name, one in given if name == role) for role in ROLES)
+        return replace(
+            self,
+            images=images,
+            mask=masks[0] if masks else None,
+            reference_image=references[0] if references else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +109,7 @@ class Inputs:
     @property
     def by_role(self) -> tuple[tuple[str, InputPicture], ...]:
         """Each input image with its role in the edit: "image", "mask" or "reference_image"."""
-        extras = (("mask", self.mask), ("reference_image", self.reference_image))
-        return (
-            *(("image", one) for one in self.images),
-            *((role, one) for role, one in extras if one is not None),
-        )
+        return _by_role(self.images, self.mask, self.reference_image)
 
     def facts(self) -> list[dict[str, str]]:
         """What an image file records about them: hashes, sizes and plain file names, never a folder."""
@@ -111,3 +122,10 @@ class Inputs:
             }
             for role, one in self.by_role
         ]
+
+
+def _by_role(
+    images: Iterable[_Image], mask: _Image | None, reference: _Image | None
+) -> tuple[tuple[str, _Image], ...]:
+    extras = (("mask", mask), ("reference_image", reference))
+    return (*(("image", one) for one in images), *((role, one) for role, one in extras if one is not None))

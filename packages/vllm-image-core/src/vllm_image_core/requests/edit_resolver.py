@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from vllm_omni_client.edits import ImageEditRequest
 
@@ -12,26 +12,25 @@ from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.settings import EditRules, Resolution
 from vllm_image_core.requests import limits
+from vllm_image_core.requests.edit_receipt import edit_receipt
 from vllm_image_core.requests.edit_request import MOST_INPUTS, EditRequest, Inputs
 from vllm_image_core.requests.edit_size import choose_edit_size, size_of_resolution
 from vllm_image_core.requests.guidance import EXTRA
-from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.image_request import ImageRequest, Task
 from vllm_image_core.requests.input_picture import InputPicture
 from vllm_image_core.requests.note import Note
+from vllm_image_core.requests.receipt import Receipt
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
 from vllm_image_core.text import brief
 
+if TYPE_CHECKING:
+    from vllm_image_core.imaging.xmp import DigitalSource
+
 __all__ = [
     "ResolvedEdit",
-    "cannot_send_guidance",
     "check_edit_support",
     "resolve_edit",
 ]
-
-
-def cannot_send_guidance(resolved: ResolvedRequest) -> bool:
-    """Whether the model reads guidance from a field that edit requests do not have."""
-    return resolved.guidance_field.startswith(EXTRA)
 
 
 def _with_server_guidance(resolved: ResolvedRequest, requested: object, profile: Profile) -> ResolvedRequest:
@@ -42,7 +41,7 @@ def _with_server_guidance(resolved: ResolvedRequest, requested: object, profile:
         requested: The caller's guidance scale, or None.
         profile: The model's profile.
     """
-    if not cannot_send_guidance(resolved):
+    if not resolved.guidance_field.startswith(EXTRA):
         return resolved
     usual = profile.default_guidance_scale
     notes = tuple(note for note in resolved.notes if note.parameter != "guidance_scale")
@@ -168,10 +167,28 @@ class ResolvedEdit(ResolvedRequest):
         resolution: What is sent instead of a size; None if the size is sent.
     """
 
+    task: ClassVar[Task] = "edit"
+    digital_source: "ClassVar[DigitalSource]" = "compositeWithTrainedAlgorithmicMedia"
+
     inputs: Inputs
     strength: float | None = None
     layers: int | None = None
     resolution: Resolution | None = None
+
+    @property
+    def inputs_by_role(self) -> tuple[tuple[str, InputPicture], ...]:
+        """Each input image with its role in the edit: "image", "mask" or "reference_image"."""
+        return self.inputs.by_role
+
+    @property
+    def layer_count(self) -> int | None:
+        """How many layers the image is split into; None if it is not split."""
+        return self.layers
+
+    @property
+    def sends_guidance(self) -> bool:
+        """Whether edit requests have the field that the model reads guidance from."""
+        return not self.guidance_field.startswith(EXTRA)
 
     @property
     def steps_run(self) -> int:
@@ -201,6 +218,14 @@ class ResolvedEdit(ResolvedRequest):
         return ImageEditRequest(
             **sent, strength=self.strength, layers=self.layers, resolution=self.resolution
         )
+
+    def sent_values(self) -> dict[str, object]:
+        """Return what is sent besides the images and shapes the result, as JSON values."""
+        return self.to_edit().model_dump(mode="json", exclude_none=True, exclude={"model", "user"})
+
+    def receipt(self, request: ImageRequest) -> Receipt:
+        """Compare the request that this was resolved from with what is sent."""
+        return edit_receipt(request, self)
 
     def facts(self) -> dict[str, object]:
         """What an image file records about an edit, in addition to what it records about a generation."""

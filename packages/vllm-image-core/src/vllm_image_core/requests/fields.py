@@ -68,7 +68,6 @@ class RequestField:
         aliases: What other programs call it, likewise; a tool that gets such a name points to this field.
         swept: Its place in the list of parameters that a sweep may vary; None if it cannot be swept.
         indexed: Whether the index of the output folder holds it.
-        costs_time: Whether it changes how long an image takes.
     """
 
     name: str
@@ -86,7 +85,6 @@ class RequestField:
     aliases: str = ""
     swept: int | None = None
     indexed: bool = False
-    costs_time: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -158,21 +156,21 @@ REQUEST_FIELDS: Final = (
         shown_in=_EVERYWHERE - {"batch"}, swept=6, indexed=True,
         aliases="neg_prompt neg negative negative_prompts avoid exclude"),
     RequestField("width", int, "Pixels.", "Image width in pixels.", metavar="PIXELS",
-        shown_in=_EVERYWHERE - {"edit_image"}, indexed=True, costs_time=True,
+        shown_in=_EVERYWHERE - {"edit_image"}, indexed=True,
         aliases="w image_width output_width width_px"),
     RequestField("height", int, "Pixels.", "Image height in pixels.", metavar="PIXELS",
-        shown_in=_EVERYWHERE - {"edit_image"}, indexed=True, costs_time=True,
+        shown_in=_EVERYWHERE - {"edit_image"}, indexed=True,
         aliases="h image_height output_height height_px"),
     RequestField("aspect_ratio", str, 'E.g. "16:9"; overrides width/height.',
         'Aspect ratio, such as "16:9"; overrides width and height.', metavar="W:H",
-        shown_in=_EVERYWHERE - {"edit_image"}, swept=5, costs_time=True,
+        shown_in=_EVERYWHERE - {"edit_image"}, swept=5,
         aliases="ratio aspect ar image_ratio image_aspect_ratio"),
     RequestField("num_inference_steps", int, "Diffusion steps, 1 to 200.", "Number of inference steps.",
-        option="--steps", wire="num_inference_steps", swept=3, indexed=True, costs_time=True, short="steps",
+        option="--steps", wire="num_inference_steps", swept=3, indexed=True, short="steps",
         aliases="step n_steps num_steps inference_steps sampling_steps sample_steps step_count "
         "diffusion_steps denoising_steps number_of_steps inference_step_count"),
     RequestField("guidance_scale", float, "CFG scale, 0 to 20.", "How closely to follow the prompt.",
-        wire="guidance_scale", swept=2, indexed=True, costs_time=True, short="guidance cfg",
+        wire="guidance_scale", swept=2, indexed=True, short="guidance cfg",
         aliases="cfg_scale true_cfg_scale true_cfg scale cfg_guidance guidance_strength cfg_value "
         "text_guidance classifier_free_guidance"),
     RequestField("seed", int, "For reproducibility. Default: random.", "Seed. Default, and -1: random.",
@@ -186,7 +184,7 @@ REQUEST_FIELDS: Final = (
         "file_path image_name out"),
     RequestField("quality", Quality, "Preset for omitted settings: draft is fast, best slow.",
         "Preset for any settings you omit; `standard` uses the model's defaults.", noun="a quality",
-        swept=4, costs_time=True, aliases="preset quality_preset image_quality quality_level"),
+        swept=4, aliases="preset quality_preset image_quality quality_level"),
     RequestField("tag", str, "A label to find the image by.", shown_in=frozenset(), indexed=True),
     RequestField("output_format", OutputFormat, "Default: png.",
         "File format. Default: png, the only lossless one.", wire="output_format",

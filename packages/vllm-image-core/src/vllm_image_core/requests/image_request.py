@@ -1,9 +1,17 @@
 """Define the image request: the caller's own values, before anything is checked or filled in."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from vllm_image_core.models.quality import Quality
 from vllm_image_core.requests.fields import OutputFormat, PlainFields
+
+if TYPE_CHECKING:
+    from vllm_image_core.requests.input_picture import InputImage
+
+Task = Literal["generation", "edit"]
+"""What a request asks a server to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +41,8 @@ class ImageRequest(PlainFields):
             filename's extension, or PNG. Only PNG is lossless.
     """
 
+    task: ClassVar[Task] = "generation"
+
     prompt: str
     negative_prompt: str | None = None
     width: int | None = None
@@ -46,3 +56,12 @@ class ImageRequest(PlainFields):
     seed_drawn: bool = False
     tag: str | None = None
     output_format: OutputFormat | None = None
+
+    @property
+    def inputs_by_role(self) -> tuple[tuple[str, object], ...]:
+        """Each input image with its role; a generation has none."""
+        return ()
+
+    def with_inputs(self, inputs: "Iterable[tuple[str, InputImage]]") -> Self:  # noqa: ARG002 - edits have them
+        """Return an edit with these input images, by role, and a generation as it is."""
+        return self

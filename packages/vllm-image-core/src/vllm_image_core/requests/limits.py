@@ -6,6 +6,7 @@ the same limits but accepts True, "7" and 7.0 as integers, and any string as a p
 
 import math
 import re
+import secrets
 from numbers import Real
 from typing import Any, Final
 
@@ -27,6 +28,11 @@ _HUGE: Final = 2**63
 _SIDE_ALLOWED: Final = "a positive number of pixels"
 # Control characters except tab and line breaks, and lone surrogates, which UTF-8 cannot encode.
 _NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def draw_seed() -> int:
+    """Draw a seed that means the same on every device: a CPU generator keeps only 32 bits."""
+    return secrets.randbelow(2**32)
 
 
 def check(name: str, value: object) -> Any:  # noqa: ANN401 - the field's own type

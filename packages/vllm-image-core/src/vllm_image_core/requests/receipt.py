@@ -13,13 +13,15 @@ Only the size and the format of an image can be confirmed; "-" means that there 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.requests.fields import PLAIN_FIELDS, SENT_TEXTS
 from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.requests.resolver import ResolvedRequest
 from vllm_image_core.text import one_line
+
+if TYPE_CHECKING:
+    from vllm_image_core.requests.resolver import ResolvedRequest
 
 Outcome = Literal["as asked", "filled in", "drawn", "changed", "dropped", "differs"]
 """What became of a parameter; "filled in": by profile, preset or aspect ratio; "differs": in the image."""
@@ -130,12 +132,12 @@ def _compact(line: Line) -> dict[str, Value]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def receipt(request: ImageRequest, resolved: ResolvedRequest) -> Receipt:
+def receipt(request: ImageRequest, resolved: "ResolvedRequest") -> Receipt:
     """Compare what was requested with what is sent; `resolved` must have been resolved from `request`."""
     return Receipt(tuple(_lines(request, resolved)))
 
 
-def _lines(request: ImageRequest, resolved: ResolvedRequest) -> Iterator[Line]:
+def _lines(request: ImageRequest, resolved: "ResolvedRequest") -> Iterator[Line]:
     reasons = _Reasons(resolved)
     yield Line(parameter="prompt", requested=request.prompt, sent=resolved.prompt, why=reasons("prompt"))
     yield _negative_prompt(request.negative_prompt, resolved, reasons("negative_prompt"))
@@ -167,7 +169,7 @@ def _lines(request: ImageRequest, resolved: ResolvedRequest) -> Iterator[Line]:
 class _Reasons:
     """The notes of a resolved request, by parameter."""
 
-    def __init__(self, resolved: ResolvedRequest) -> None:
+    def __init__(self, resolved: "ResolvedRequest") -> None:
         self._notes = resolved.notes
 
     def __call__(self, parameter: str) -> str:
@@ -175,7 +177,7 @@ class _Reasons:
         return " ".join(messages).removesuffix(".")
 
 
-def _filled_reason(resolved: ResolvedRequest, what: str) -> str:
+def _filled_reason(resolved: "ResolvedRequest", what: str) -> str:
     return f"the model's {resolved.quality or 'standard'} {what}"
 
 
@@ -186,7 +188,7 @@ def _line(parameter: str, requested: Value | None, sent: Value, why: str, filled
     return Line(parameter=parameter, requested=requested, sent=sent, outcome=outcome, why=why)
 
 
-def _negative_prompt(requested: str | None, resolved: ResolvedRequest, why: str) -> Line:
+def _negative_prompt(requested: str | None, resolved: "ResolvedRequest", why: str) -> Line:
     sent = resolved.negative_prompt
     if requested is None:
         outcome: Outcome = "filled in"
@@ -206,7 +208,7 @@ def _quality(requested: str, why: str) -> Line:
     return Line(parameter="quality", requested=requested, outcome=outcome, why=why)
 
 
-def _guidance(requested: float | None, resolved: ResolvedRequest, why: str) -> Line:
+def _guidance(requested: float | None, resolved: "ResolvedRequest", why: str) -> Line:
     line = _line(
         "guidance_scale", requested, resolved.sent_guidance, why, _filled_reason(resolved, "setting")
     )
@@ -214,7 +216,7 @@ def _guidance(requested: float | None, resolved: ResolvedRequest, why: str) -> L
     return line if same else replace(line, sent_as=resolved.guidance_field)
 
 
-def _seed(request: ImageRequest, resolved: ResolvedRequest) -> Line:
+def _seed(request: ImageRequest, resolved: "ResolvedRequest") -> Line:
     if request.seed is None or request.seed_drawn:
         return Line(parameter="seed", sent=resolved.seed, outcome="drawn", why="drawn")
     return Line(parameter="seed", requested=request.seed, sent=resolved.seed)

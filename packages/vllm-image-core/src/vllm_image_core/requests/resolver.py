@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import JsonValue
 from vllm_omni_client.models import ImageGenerationRequest
@@ -16,10 +16,15 @@ from vllm_image_core.models.settings import Preset
 from vllm_image_core.requests import limits
 from vllm_image_core.requests.fields import PLAIN_FIELDS, OutputFormat, PlainFields, plain_values
 from vllm_image_core.requests.guidance import choose_guidance, choose_negative_prompt
-from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.image_request import ImageRequest, Task
 from vllm_image_core.requests.note import Note
+from vllm_image_core.requests.receipt import Receipt, receipt
 from vllm_image_core.requests.size_choice import choose_size
 from vllm_image_core.text import one_line
+
+if TYPE_CHECKING:
+    from vllm_image_core.imaging.xmp import DigitalSource
+    from vllm_image_core.requests.input_picture import InputPicture
 
 _CHARACTERS_PER_TOKEN: Final = 4  # of English prose, the usual rule of thumb
 
@@ -46,6 +51,9 @@ class ResolvedRequest(PlainFields):
         notes: What was changed, and what the caller should know.
     """
 
+    task: ClassVar[Task] = "generation"
+    digital_source: "ClassVar[DigitalSource]" = "trainedAlgorithmicMedia"
+
     model: str
     prompt: str
     negative_prompt: str | None
@@ -65,6 +73,26 @@ class ResolvedRequest(PlainFields):
     def size(self) -> Size:
         """Width and height."""
         return Size(self.width, self.height)
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels the image has."""
+        return self.width * self.height
+
+    @property
+    def inputs_by_role(self) -> "tuple[tuple[str, InputPicture], ...]":
+        """Each input image with its role; a generation has none."""
+        return ()
+
+    @property
+    def steps_run(self) -> int:
+        """How many of the steps the model runs."""
+        return self.num_inference_steps
+
+    @property
+    def layer_count(self) -> int | None:
+        """How many layers the image is split into; None if it is not split."""
+        return None
 
     def as_request(self) -> ImageRequest:
         """Return a request that resolves to this again."""
@@ -96,6 +124,18 @@ class ResolvedRequest(PlainFields):
             seed=self.seed,
             **{each.wire: getattr(self, each.name) for each in PLAIN_FIELDS if each.wire},
         )
+
+    def sent_values(self) -> dict[str, object]:
+        """Return what is sent and shapes the image, as JSON values."""
+        return self.to_wire().model_dump(mode="json", exclude_none=True, exclude={"model", "user"})
+
+    def facts(self) -> dict[str, object]:
+        """Return what an image file records about an edit in addition to what it records of a generation."""
+        return {}
+
+    def receipt(self, request: ImageRequest) -> Receipt:
+        """Compare the request that this was resolved from with what is sent."""
+        return receipt(request, self)
 
     def _guidance_in(self, field: GuidanceField) -> float | None:
         return self.sent_guidance if field == self.guidance_field else None

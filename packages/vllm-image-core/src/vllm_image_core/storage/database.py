@@ -146,42 +146,27 @@ class Database:
         if found != "ok":
             raise self._damage(f"is damaged: {one_line(str(found))}", self._identity())
 
-    def set_aside(self, identity: tuple[int, int]) -> Path | None:
+    def set_aside(self, identity: tuple[int, int], *, replacement: str | None = None) -> Path | None:
         """Rename a damaged file, so that opening creates a new one; skip it if another process already did.
 
-        Nothing is deleted, so that data can still be recovered from it. Returns the new path, or None.
+        Nothing is deleted, so that data can still be recovered from it. Another file of the folder can be its
+        `replacement`; then there is a file of this name at any moment. Returns the new path, or None.
         """
         try:
+            aside = self._free_name()
             if self._identity() != identity:
                 return None
-            aside = self._free_name()
             # The journal first: next to a new file, it would be played back into that file.
             with suppress(FileNotFoundError):
                 Path(f"{self.path}-journal").rename(f"{aside}-journal")
-            self.path.rename(aside)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._refusal(error) from error
-        return aside
-
-    def replace_damaged(self, identity: tuple[int, int], name: str) -> Path | None:
-        """Set a damaged file aside and give another one its name, so that there is a file at any moment.
-
-        The other file is in the same folder. Returns the new path of the damaged file, or None if another
-        process has replaced it already.
-        """
-        try:
-            aside = self._free_name()
-            if self._identity() != identity:
-                return None
-            with suppress(FileNotFoundError):
-                Path(f"{self.path}-journal").rename(f"{aside}-journal")
-            try:
-                aside.hardlink_to(self.path)
-            except OSError:  # hard links are not supported here
+            if replacement is None:
                 self.path.rename(aside)
-            self.path.with_name(name).replace(self.path)
+            else:
+                try:
+                    aside.hardlink_to(self.path)
+                except OSError:  # hard links are not supported here
+                    self.path.rename(aside)
+                self.path.with_name(replacement).replace(self.path)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -264,7 +249,8 @@ class Database:
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         if self._version(connection) == len(self.schema.migrations):
-            self._check_tables(connection)
+            if not self._has_tables(connection):
+                raise self._damage("is damaged: a table is missing", self._identity())
             return
         with writing(connection):
             version = self._version(connection)  # another process may have been first
@@ -293,10 +279,6 @@ class Database:
             )
         return version
 
-    def _check_tables(self, connection: sqlite3.Connection) -> None:
-        if not self._has_tables(connection):
-            raise self._damage("is damaged: a table is missing", self._identity())
-
     def _has_tables(self, connection: sqlite3.Connection) -> bool:
         marks = ", ".join("?" * len(self.schema.tables))
         found = connection.execute(
@@ -318,7 +300,10 @@ class Database:
                 next_step="Make the file and its folder writable for this program, or choose another output "
                 "folder.",
             )
-        if code == sqlite3.SQLITE_CANTOPEN and (length := self._path_bytes()) > _LONGEST_PATH:
+        if (
+            code == sqlite3.SQLITE_CANTOPEN
+            and (length := len(os.fsencode(os.path.realpath(self.path)))) > _LONGEST_PATH
+        ):
             return self.schema.unavailable(
                 f"{self._display_name} cannot be used: its path has {length} bytes; SQLite supports at "
                 f"most {_LONGEST_PATH}.",
@@ -333,10 +318,6 @@ class Database:
             f"{self._display_name} cannot be used: {reason_of(error)}.",
             next_step=next_step_after(error, otherwise=self.schema.unavailable.usual_next_step),
         )
-
-    def _path_bytes(self) -> int:
-        """Return the length of the path as SQLite counts it, with symbolic links resolved."""
-        return len(os.fsencode(os.path.realpath(self.path)))
 
     def _unavailable(self, reason: str) -> DatabaseUnavailable:
         return self.schema.unavailable(f"{self._display_name} cannot be used: {one_line(reason)}.")

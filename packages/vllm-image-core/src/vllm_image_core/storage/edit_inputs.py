@@ -1,11 +1,9 @@
 """Find the input images of a recalled edit, in its folder or among the copies its batches keep."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from vllm_image_core.errors import InvalidRequest, NotRecalled
-from vllm_image_core.provenance.recall import ROLES, RecalledInput, recall
-from vllm_image_core.requests.edit_request import EditRequest
+from vllm_image_core.provenance.recall import RecalledInput, recall
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputPicture, read_input_file
 from vllm_image_core.storage.folder import Folder
@@ -19,27 +17,15 @@ def find_inputs(folder: Path, request: ImageRequest, inputs: tuple[RecalledInput
     Nothing outside the folder is read. If an image is missing, the request is returned unchanged. Blocks on
     the disk.
     """
-    if not isinstance(request, EditRequest) or not inputs:
-        return request
-    found = [_find(folder, one) or _find_copy(folder, one) for one in inputs]
-    pictures = [one for one in found if one is not None]
-    if len(pictures) < len(found):
-        return request
-    by_role = {
-        role: [one for one, recalled in zip(pictures, inputs, strict=True) if recalled.role == role]
-        for role in ROLES
-    }
-    return replace(
-        request,
-        images=tuple(by_role["image"]),
-        mask=next(iter(by_role["mask"]), None),
-        reference_image=next(iter(by_role["reference_image"]), None),
-    )
+    found = [(one.role, _find(folder, one) or _find_copy(folder, one)) for one in inputs]
+    pictures = [(role, one) for role, one in found if one is not None]
+    return request if len(pictures) < len(inputs) else request.with_inputs(pictures)
 
 
 def _find(folder: Path, recalled: RecalledInput) -> InputPicture | None:
     name = recalled.name
-    if name is None or name in {".", ".."} or not _is_plain(name):
+    # Anybody may have written this name; it must be that of a file in the folder itself.
+    if name is None or name in {".", ".."} or set(name) & set("/\\:\0"):
         return None
     try:
         with Folder.existing(folder) as opened, opened.reading(name) as file:
@@ -57,12 +43,7 @@ def _find_copy(folder: Path, recalled: RecalledInput) -> InputPicture | None:
         return None
 
 
-def _is_plain(name: str) -> bool:
-    """Return whether a name, which anybody may have written, is that of a file in the folder itself."""
-    return not set(name) & set("/\\:\0")
-
-
-def recall_edit(path: Path) -> EditRequest | None:
+def recall_edit(path: Path) -> ImageRequest | None:
     """Return the edit that produced an image, with its input images; blocks on the disk.
 
     Returns None if an input image is no longer there, or if the file does not record an edit.
@@ -72,4 +53,4 @@ def recall_edit(path: Path) -> EditRequest | None:
     except NotRecalled:
         return None
     request = find_inputs(path.parent, recalled.request, recalled.inputs)
-    return request if isinstance(request, EditRequest) and request.images else None
+    return request if request.inputs_by_role else None

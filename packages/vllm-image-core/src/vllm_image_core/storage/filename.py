@@ -26,7 +26,10 @@ PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 """The extensions of image files, in lower case."""
 
 
-_AUTOMATIC = re.compile(r"img_\d{8}_\d{6}_[0-9a-f]{6}(_\d+)?", re.IGNORECASE | re.ASCII)
+_AUTOMATIC_STEM = "img_{time}_{digest}"
+_AUTOMATIC = re.compile(
+    _AUTOMATIC_STEM.format(time=r"\d{8}_\d{6}", digest="[0-9a-f]{6}") + r"(_\d+)?", re.IGNORECASE | re.ASCII
+)
 _FORBIDDEN = frozenset('<>:"/\\|?*')
 _INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _PORTS = frozenset(f"{port}{digit}" for port in ("COM", "LPT") for digit in range(10))
@@ -39,7 +42,7 @@ def automatic_stem(prompt: str, now: datetime) -> str:
     It has the date, the time and the first 6 hexadecimal digits of the SHA-256 of the prompt in UTF-8.
     """
     digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"img_{now:%Y%m%d_%H%M%S}_{digest[:6]}"
+    return _AUTOMATIC_STEM.format(time=f"{now:%Y%m%d_%H%M%S}", digest=digest[:6])
 
 
 def check_filename(filename: str | None) -> str | None:

@@ -5,6 +5,7 @@ a write by replacing the folder, or a file in it, with a link between two steps.
 """
 
 import errno
+import math
 import os
 import stat
 from collections.abc import Generator, Sequence
@@ -29,15 +30,7 @@ _MODE: Final = 0o666
 """As for files created by `open`: the user's umask applies."""
 
 _NO_HARD_LINKS: Final = frozenset(
-    (
-        errno.EPERM,
-        errno.EACCES,
-        errno.EOPNOTSUPP,
-        errno.ENOTSUP,
-        errno.ENOSYS,
-        errno.EMLINK,
-        errno.EINVAL,
-    )
+    {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 )
 
 
@@ -156,7 +149,7 @@ class Folder:
                 if is_abandoned(entry):
                     self._remove_abandoned(entry, entries, finish=finish)
                 else:
-                    self._remove_if_older(entry, latest)
+                    self._unlink_file(entry, older_than=latest)
 
     def _place(self, temporary: str, name: str) -> None:
         if os.name == "nt":
@@ -198,7 +191,8 @@ class Folder:
     def _remove_abandoned(self, entry: str, entries: Sequence[str], *, finish: bool) -> None:
         """Remove a dead writer's file, or give it the name that its writer reserved with an empty file."""
         target = target_of(entry)
-        if target is None or not finish or _is_elsewhere(target):
+        # A name, which anybody may have written, must not lead out of the folder or be hidden.
+        if target is None or not finish or target.startswith(".") or "/" in target or os.sep in target:
             self._unlink_file(entry)
             return
         others = (other for other in entries if other != entry and target_of(other) == target)
@@ -214,22 +208,13 @@ class Folder:
             return False
         return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
-    def _unlink_file(self, name: str) -> None:
-        if stat.S_ISREG(self.status(name).st_mode):
-            os.unlink(self._at(name), dir_fd=self.descriptor)
-
-    def _remove_if_older(self, name: str, latest: float) -> None:
+    def _unlink_file(self, name: str, *, older_than: float = math.inf) -> None:
         status = self.status(name)
-        if stat.S_ISREG(status.st_mode) and status.st_mtime < latest:
-            os.unlink(self._at(name), dir_fd=self.descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_mtime < older_than:
+            self.remove(name)
 
     def _at(self, name: str) -> str:
         return name if self.descriptor is not None else str(self.path / name)
-
-
-def _is_elsewhere(name: str) -> bool:
-    """Return whether a name, which anybody may have written, leads out of the folder or is hidden."""
-    return name.startswith(".") or "/" in name or os.sep in name
 
 
 def exists(path: Path) -> bool:

@@ -55,11 +55,11 @@ def _phrase(word: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    return [word for word in add_spaces(text).split() for word in _parts(word)]
-
-
-def _parts(word: str) -> list[str]:
-    return [word] if unicodedata.category(word[0]) == "So" else _WORD.findall(word)
+    return [
+        found
+        for word in add_spaces(text).split()
+        for found in ([word] if unicodedata.category(word[0]) == "So" else _WORD.findall(word))
+    ]
 
 
 _TABLE: Final = (

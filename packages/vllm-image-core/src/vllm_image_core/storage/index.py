@@ -179,13 +179,12 @@ class Index:
 
     def _update(self, connection: sqlite3.Connection) -> None:
         """Update this index file from the folder, as far as an answer can wait for it."""
-        if self._every_file_checked or self._is_large(connection):
+        if self._every_file_checked or (
+            self._sync.is_complete(connection) and index_tables.last_id(connection) > _LARGE
+        ):
             self._follow_names(connection)
         else:
             self._follow_files(connection)
-
-    def _is_large(self, connection: sqlite3.Connection) -> bool:
-        return self._sync.is_complete(connection) and index_tables.last_id(connection) > _LARGE
 
     def _follow_names(self, connection: sqlite3.Connection) -> None:
         if self._sync.is_current(connection):

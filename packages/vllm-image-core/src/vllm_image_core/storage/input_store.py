@@ -6,16 +6,15 @@ original file does not matter. A copy is a complete file on disk, or does not ex
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from vllm_image_core.errors import CannotSave, InvalidRequest
 from vllm_image_core.provenance.facts import as_list, as_object
-from vllm_image_core.requests.edit_request import EditRequest, Inputs
 from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.requests.input_picture import InputPicture, as_sequence, read_input_file
+from vllm_image_core.requests.input_picture import InputPicture, read_input_file
 from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.text import LONGEST_PATH, one_line
@@ -25,7 +24,6 @@ MOST_KEPT_BYTES: Final = 10 * 2**30
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _NAMED: Final = re.compile(r'"sha256": ?"([0-9a-f]{64})"')
-_ROLES: Final = ("image", "mask", "reference_image")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,35 +91,23 @@ async def store_inputs(request: ImageRequest, root: Path) -> ImageRequest:
         InvalidRequest: With these images, the copies would exceed `MOST_KEPT_BYTES`.
         CannotSave: A copy cannot be written.
     """
-    if not isinstance(request, EditRequest):
+    if not request.inputs_by_role:
         return request
     return await asyncio.to_thread(_store_inputs, request, root)
 
 
-def inputs_as_json(request: EditRequest) -> list[dict[str, object]]:
+def inputs_as_json(request: ImageRequest) -> list[dict[str, object]]:
     """Return the input images as recorded in the journal; only the role of an image that was not copied."""
-    extras = (("mask", request.mask), ("reference_image", request.reference_image))
-    by_role = (
-        *(("image", one) for one in as_sequence(request.images)),
-        *((role, one) for role, one in extras if one is not None),
-    )
     return [
-        {"role": role, **(_as_json(one) if isinstance(one, StoredInput) else {})} for role, one in by_role
+        {"role": role, **(_as_json(one) if isinstance(one, StoredInput) else {})}
+        for role, one in request.inputs_by_role
     ]
 
 
-def with_inputs(request: EditRequest, recorded: object, root: Path) -> EditRequest:
-    """Return the edit with the images that `inputs_as_json` recorded; ignore anything else in the list."""
-    entries = [as_object(entry) for entry in as_list(recorded)]
-    by_role = {
-        role: [_picture(entry, root) for entry in entries if entry.get("role") == role] for role in _ROLES
-    }
-    return replace(
-        request,
-        images=tuple(by_role["image"]),
-        mask=next(iter(by_role["mask"]), None),
-        reference_image=next(iter(by_role["reference_image"]), None),
-    )
+def recorded_inputs(recorded: object, root: Path) -> Iterator[tuple[str, StoredInput]]:
+    """Yield the images that `inputs_as_json` recorded, by role; ignore anything else in the list."""
+    for entry in map(as_object, as_list(recorded)):
+        yield str(entry.get("role")), _picture(entry, root)
 
 
 def copy_names(recorded: Iterable[str]) -> frozenset[str]:
@@ -134,14 +120,9 @@ def inputs_folder(root: Path) -> Path:
     return root / FOLDER / "inputs"
 
 
-def _store_inputs(request: EditRequest, root: Path) -> EditRequest:
-    inputs = Inputs.of(request)
-    return replace(
-        request,
-        images=tuple(_store(one, root) for one in inputs.images),
-        mask=inputs.mask and _store(inputs.mask, root),
-        reference_image=inputs.reference_image and _store(inputs.reference_image, root),
-    )
+def _store_inputs(request: ImageRequest, root: Path) -> ImageRequest:
+    inputs = ((role, one) for role, one in request.inputs_by_role if isinstance(one, InputPicture))
+    return request.with_inputs((role, _store(one, root)) for role, one in inputs)
 
 
 def _store(one: InputPicture, root: Path) -> StoredInput:

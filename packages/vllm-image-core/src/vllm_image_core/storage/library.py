@@ -69,21 +69,20 @@ class Library:
             system's temporary folder, created when needed.
         check_space: Whether the free space is checked before anything is sent.
 
+    Attributes:
+        root: The folder of the images, absolute.
+
     Raises:
         CannotSave: The path cannot be that of a folder.
     """
 
     def __init__(self, root: Path, *, spill_dir: Path | None = None, check_space: bool = True) -> None:
         self._store = Store(root)
+        self.root: Path = self._store.root
         self._index = Index(self._store.root)
         self._spill = None if spill_dir is None else Store(spill_dir)
         self._check_space = check_space
         self._locks_checked = False
-
-    @property
-    def root(self) -> Path:
-        """The folder of the images, absolute."""
-        return self._store.root
 
     def check_writable(self, *, pixels: int) -> None:
         """Create the folder, check its free space, and write a test file there."""
@@ -212,7 +211,9 @@ class Library:
         self, error: PictureNotSaved, *, prompt: str, now: datetime, filename: str | None
     ) -> Saved:
         try:
-            path = self._spill_store().save(error.picture, prompt=prompt, now=now, filename=filename)
+            # A folder with a fixed name could belong to another user.
+            self._spill = self._spill or Store(Path(tempfile.mkdtemp(prefix="vllm-image-spill-")))
+            path = self._spill.save(error.picture, prompt=prompt, now=now, filename=filename)
         except (CannotSave, OSError, UnicodeError) as second:
             reason = second.message if isinstance(second, CannotSave) else f"{reason_of(second)}."
             raise PictureNotSaved(
@@ -227,14 +228,10 @@ class Library:
         _logger.warning("%s", note)
         return Saved(path=path, spilled=True, notes=(note,))
 
-    def _spill_store(self) -> Store:
-        # A folder with a fixed name could belong to another user.
-        self._spill = self._spill or Store(Path(tempfile.mkdtemp(prefix="vllm-image-spill-")))
-        return self._spill
-
     def _read_complete(self, candidate: Record) -> Existing | None:
         try:
-            data = self._content(candidate)
+            with Folder.existing(self.root) as folder, folder.reading(candidate.path.name) as file:
+                data = None if file is None else file.read(_MOST_BYTES)
             picture = None if data is None else Picture.check(data)
         except (OSError, BadPicture):
             return None
@@ -244,7 +241,3 @@ class Library:
         # A file without a recorded key must be the one that was entered.
         is_the_one = key == candidate.key if key is not None else len(data) == candidate.bytes
         return Existing(picture=picture, record=candidate) if is_the_one else None
-
-    def _content(self, candidate: Record) -> bytes | None:
-        with Folder.existing(self.root) as folder, folder.reading(candidate.path.name) as file:
-            return None if file is None else file.read(_MOST_BYTES)

@@ -26,18 +26,7 @@ _TIMES: Final = frozenset(("since", "until"))
 class Query:
     """Conditions that images must meet; None for any value. Checked on creation.
 
-    Attributes:
-        text: Words that must all be in the prompt, tag or file name, in any order; "sno*" finds "snow".
-        model: The exact name of the model.
-        seed: A signed 64-bit integer.
-        width: Pixels.
-        height: Pixels.
-        since: Created at this time or later; a time without a zone is local.
-        until: Created before this time.
-        batch: The id of a batch.
-        tag: The exact tag.
-        limit: Images per page, 1 to 1,000.
-        offset: How many of the newest images to skip.
+    The conditions are those of `Studio.find`.
 
     Raises:
         InvalidRequest: A value is not valid.
@@ -77,7 +66,8 @@ class Query:
         for name in ("model", "seed", "width", "height", "batch", "tag"):
             if (value := getattr(self, name)) is not None:
                 parts.append(f"{name} = ?")
-                values.append(_storable(value))
+                # Strings are stored without lone surrogates.
+                values.append(value.encode("utf-8", "replace").decode() if isinstance(value, str) else value)
         if self.since is not None:
             parts.append("created >= ?")
             values.append(math.floor(_seconds(self.since)))
@@ -103,11 +93,6 @@ def _with_words(text: str) -> tuple[str, tuple[str, ...]]:
     like = "(prompt LIKE ? OR tag LIKE ? OR name LIKE ?)"
     values = tuple(f"%{word}%" for word in words for _ in range(3))
     return (" AND ".join([like] * len(words)), values) if words else ("0", ())
-
-
-def _storable(value: object) -> object:
-    """Return a string as it is stored: without lone surrogates."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _seconds(time: datetime) -> float:

@@ -48,8 +48,7 @@ class Store:
                 next_step="Give an absolute output folder, or restart in a folder that exists.",
             ) from error
         except (OSError, UnicodeError) as error:
-            message, next_step = _explain(error, Path(root))
-            raise CannotSave(message, next_step=next_step) from error
+            raise _cannot_save(error, Path(root)) from error
         self._swept = False
         self._naming = threading.Lock()
 
@@ -65,8 +64,7 @@ class Store:
                     _sweep_below(self.root)
                     self._swept = True
         except OSError as error:
-            message, next_step = _explain(error, self.root)
-            raise CannotSave(message, next_step=next_step) from error
+            raise _cannot_save(error, self.root) from error
 
     def sweep(self) -> None:
         """Remove the temporary files of dead writers, unless that was done or the folder is missing."""
@@ -80,8 +78,7 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
             check_space(self.root, pixels=pixels)
         except OSError as error:
-            message, next_step = _explain(error, self.root)
-            raise CannotSave(message, next_step=next_step) from error
+            raise _cannot_save(error, self.root) from error
 
     def save(self, picture: Picture, *, prompt: str, now: datetime, filename: str | None = None) -> Path:
         """Write an image and return its path.
@@ -109,8 +106,8 @@ class Store:
             with self._naming:
                 return self.root / self._write(picture, given, _write_without_equal_name)
         except (OSError, UnicodeError) as error:
-            message, next_step = _explain(error, self.root)
-            raise PictureNotSaved(message, picture=picture, next_step=next_step) from error
+            refused = _cannot_save(error, self.root)
+            raise PictureNotSaved(refused.message, picture=picture, next_step=refused.next_step) from error
 
     def _write(self, picture: Picture, stem: str, write: Callable[[Path, Picture, str], str]) -> str:
         try:
@@ -183,12 +180,13 @@ def _name(stem: str, number: int, extension: str) -> str:
     return f"{stem}.{extension}" if number == 1 else f"{stem}_{number}.{extension}"
 
 
-def _explain(error: OSError | UnicodeError, root: Path) -> tuple[str, str]:
-    """Return what a system error means for the user, and what to do next."""
+def _cannot_save(error: OSError | UnicodeError, root: Path) -> CannotSave:
+    """Say what a system error means for the user, and what to do next."""
     message = f"Cannot save images in {one_line(str(root), limit=300)}: {reason_of(error)}."
     if isinstance(error, FileExistsError) and os.path.islink(root):  # noqa: PTH114 - a Path raises without permission
-        return message, (
+        next_step = (
             "It is a symbolic link to a file, to nothing or to itself: correct the link, or choose another "
             "output folder."
         )
-    return message, next_step_after(error, otherwise=CannotSave.usual_next_step)
+        return CannotSave(message, next_step=next_step)
+    return CannotSave(message, next_step=next_step_after(error, otherwise=CannotSave.usual_next_step))

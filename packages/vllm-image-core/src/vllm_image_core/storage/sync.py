@@ -94,10 +94,8 @@ _File = tuple[str, State]
 class _Contents:
     """What was found in some files.
 
-    Attributes:
-        records: The records of the images.
-        others: The names of files that are not images, or not yet.
-        final: Those of `others` that were written long enough ago to be final.
+    `others` are files that are not images, or not yet; `final` are those of them that were written long
+    enough ago.
     """
 
     records: Sequence[Record]

@@ -46,27 +46,12 @@ FAULTS: Final = ("unreachable", "busy", "lost", "timeout", "bad_reply", "error",
 class VirtualServer:
     """A backend whose work takes virtual time; see `virtual_time.run`.
 
-    Attributes:
-        base_url: Its name.
-        work: Returns the cost of a request, in seconds on a server of speed 1.
-        speed: Seconds of work that it does per second, for each running request.
-        parallel: Number of requests it runs at the same time.
-        round_trip: Network time of a request, in seconds, both ways.
-        noise: Each request takes up to this share longer or shorter.
-        most_waiting: Maximum number of waiting requests; more are answered with 503. None: all wait.
-        model: The model that it serves.
-        version: The version that it reports.
-        seed: Seed of the noise.
-        tells_metrics: Whether it reports how many requests run and wait.
-        timeout: Seconds after which its client gives up a hanging request.
-        restart: Seconds until it restarts after its engine has died; None for never.
-        fault: Called with each arriving request and its number, from 1; returns a name of `FAULTS`, or None.
-        sent: Number of requests that came, including those that found it down.
-        made: Number of images it generated.
-        busy: Number of requests it refused because it was full.
-        probes: Times at which its health was checked.
-        most_under_way: Highest number of requests it had at the same time.
-        latencies: Seconds from request to reply, for each image.
+    `work` returns the cost of a request, in seconds on a server of speed 1; each takes up to the share
+    `noise` longer or shorter, and `round_trip` in the network. More than `most_waiting` requests are answered
+    with 503. Its client gives up after `timeout`. `fault` is called with each arriving request and its
+    number, from 1, and returns a name of `FAULTS`, or None; a dead engine is back after `restart` seconds, or
+    never. It counts requests `sent`, images `made`, refusals because it was `busy`, the times of health
+    `probes`, the most requests at once, and the seconds of each image.
     """
 
     base_url: str = "http://a"
@@ -235,29 +220,23 @@ class VirtualServer:
             work.cancel()
 
     def _fail_before(self, fault: str | None) -> None:
-        match fault:
-            case "unreachable":
-                raise self._unreachable()
-            case "busy":
-                self.busy += 1
-                raise ServerBusy(f"{self.base_url} is busy", status=_BUSY, retry_after_seconds=1.0)
-            case "memory":
-                raise OutOfGpuMemory(f"{self.base_url}: out of memory", status=500)
-            case _:
-                pass
+        if fault == "unreachable":
+            raise self._unreachable()
+        if fault == "busy":
+            self.busy += 1
+            raise ServerBusy(f"{self.base_url} is busy", status=_BUSY, retry_after_seconds=1.0)
+        if fault == "memory":
+            raise OutOfGpuMemory(f"{self.base_url}: out of memory", status=500)
 
     def _fail_after(self, fault: str | None) -> None:
-        match fault:
-            case "lost":
-                raise ConnectionLost(f"{self.base_url} closed the connection")
-            case "timeout":
-                raise RequestTimeout(f"no complete reply from {self.base_url}")
-            case "bad_reply":
-                raise BadReply(f"{self.base_url} answered 200, but with a page")
-            case "error":
-                raise ServerError(f"{self.base_url} failed", status=500)
-            case _:
-                pass
+        if fault == "lost":
+            raise ConnectionLost(f"{self.base_url} closed the connection")
+        if fault == "timeout":
+            raise RequestTimeout(f"no complete reply from {self.base_url}")
+        if fault == "bad_reply":
+            raise BadReply(f"{self.base_url} answered 200, but with a page")
+        if fault == "error":
+            raise ServerError(f"{self.base_url} failed", status=500)
 
 
 def _is_cancelling() -> bool:

@@ -47,13 +47,9 @@ class CsvRecord:
 def csv_records(
     lines: Iterator[TextLine], separator: str, *, columns: int, is_row: Callable[[Sequence[str]], bool]
 ) -> Iterator[CsvRecord]:
-    """Yield the records of some lines, without blank ones.
+    """Yield the records of the lines after the header, without blank ones.
 
-    Args:
-        lines: The lines after the header.
-        separator: The character between two cells.
-        columns: The number of cells in a record.
-        is_row: Returns whether cells are certainly a row, not a line of text.
+    A function says whether cells are certainly a row, not a line of text.
     """
     return iter(_Reader(lines, separator, columns, is_row))
 
@@ -89,7 +85,8 @@ class _Reader:
             return CsvRecord(first.number, (), refused)
         if why := self._doubts(taken, cells):
             return self._refuse(taken, why)
-        if self._in_doubt and not self._is_sure(taken, cells):
+        is_sure = self._is_row(cells) or (self._columns == 1 and first.text.startswith('"'))
+        if self._in_doubt and not is_sure:
             return CsvRecord(first.number, (), _MAYBE_TEXT)
         self._in_doubt = False
         return CsvRecord(first.number, cells)
@@ -129,9 +126,6 @@ class _Reader:
 
     def _looks_like_row(self, line: str) -> bool:
         return self._is_row(line.replace('"', "").rstrip("\n").split(self._separator))
-
-    def _is_sure(self, taken: Sequence[TextLine], cells: Sequence[str]) -> bool:
-        return self._is_row(cells) or (self._columns == 1 and taken[0].text.startswith('"'))
 
     def _parse(self, lines: Iterable[str], *, strict: bool) -> Iterator[Sequence[str]]:
         return csv.reader(lines, delimiter=self._separator, strict=strict, skipinitialspace=True)

@@ -24,11 +24,7 @@ class JsonValue:
 
 
 def object_of(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    """Build a dict from a JSON object; refuse a repeated name, as either value could be meant.
-
-    Raises:
-        ValueError: A name is repeated.
-    """
+    """Build a dict from a JSON object; raise ValueError if a name is repeated, as either could be meant."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -38,11 +34,7 @@ def object_of(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
 
 
 def json_values(text: str) -> Iterator[JsonValue]:
-    """Yield the values of a JSON array, or of JSON values in a row.
-
-    Raises:
-        BadJson: The text is not valid JSON.
-    """
+    """Yield the values of a JSON array, or of JSON values in a row; raise BadJson for anything else."""
     return iter(_Reader(text))
 
 

@@ -93,17 +93,15 @@ class TextLines:
         while text := self._text.readline(_LONGEST_LINE):
             number += 1
             if len(text) >= _LONGEST_LINE and not text.endswith("\n"):
-                yield TextLine(number, "", _too_long(self._skip(len(text))))
+                length = self._skip(len(text))
+                most = f"at most {_LONGEST_PROMPT} are allowed"
+                yield TextLine(number, "", f"The prompt has {length} characters; {most}.")
             else:
                 # Concatenated files contain byte order marks.
                 yield TextLine(number, text.removeprefix(_MARK), self._refusal(text))
 
     def read(self, most: int) -> str | None:
-        """Return all text; None if it has more than ``most`` characters.
-
-        Raises:
-            NotText: Part of the text cannot be decoded.
-        """
+        """Return all text; None if it has more than ``most`` characters. It may raise NotText."""
         text = self._text.read(most + 1)
         if refusal := self._refusal(text):
             raise NotText(f"it cannot be read; {refusal}")
@@ -112,7 +110,11 @@ class TextLines:
     def _refusal(self, text: str) -> str | None:
         if self._is_wide:
             return _NOT_UTF16 if "\ufffd" in text else None
-        return None if _is_utf8(text) else NOT_UTF8
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # invalid bytes were read as lone surrogates
+            return NOT_UTF8
+        return None
 
     def _skip(self, length: int) -> int:
         """Skip the rest of a line, and return the length of the line."""
@@ -145,16 +147,3 @@ def _check_is_text(head: bytes) -> None:
     zeros = (head[::2].count(0), head[1::2].count(0))
     if max(zeros) * 3 > len(head) or any(mark in head for mark in _WIDE_BREAKS):
         raise NotText("it seems to be UTF-16 without a byte order mark; save it as UTF-8")
-
-
-def _too_long(length: int) -> str:
-    return f"The prompt has {length} characters; at most {_LONGEST_PROMPT} are allowed."
-
-
-def _is_utf8(text: str) -> bool:
-    """Check whether all bytes were valid UTF-8; invalid ones were read as lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -88,12 +88,7 @@ async def batch(
 
 
 class _BatchSource:
-    """The requests of a file, and the lines of the rows that were refused.
-
-    Args:
-        file: The file, open for reading.
-        kind: Its format; None infers it from the name.
-        options: What the command line sets for rows that do not.
+    """The requests of an open file, and the lines of the rows that were refused.
 
     Attributes:
         lines: The line number of each request.
@@ -123,11 +118,7 @@ class _BatchSource:
         self._report_refused()
 
     def check_any(self) -> None:
-        """Refuse a file without any request.
-
-        Raises:
-            UsageError: The file has no rows, or is not text.
-        """
+        """Refuse a file that has no rows, or is not text."""
         if self.refused and self._reported == {NOT_UTF8}:
             raise click.UsageError(f"{self.name} is not UTF-8 text; save it as UTF-8.")
         if not self.refused:

@@ -30,14 +30,7 @@ _PROGRESS_SECONDS = 5.0
 
 
 class BatchProgress:
-    """Print the outcomes of one batch.
-
-    Args:
-        state: The command's state.
-        batch: The batch, started or not.
-        as_json: Print each outcome as a JSON object instead of a readable line.
-        lines: The line number of each request, if the requests come from a file.
-    """
+    """Prints the outcomes of one batch; those of a file with the line number of each request."""
 
     def __init__(self, state: State, batch: ImageBatch, *, as_json: bool, lines: Sequence[int] = ()) -> None:
         self._state = state
@@ -46,7 +39,8 @@ class BatchProgress:
         self._lines = lines
         self._notes = dict.fromkeys(state.notes)
         self._shown_at = time.monotonic()
-        self._done = self._failed = self._removed = self._spilled = 0
+        self._done = self._removed = self._spilled = 0
+        self._failed: set[int] = set()
         self._paths: list[Path] = []
 
     async def show(self) -> int:
@@ -62,6 +56,7 @@ class BatchProgress:
                 self._show_progress()
             await interrupts.wait()
         self._removed = await asyncio.to_thread(lambda: sum(not path.exists() for path in self._paths))
+        await asyncio.to_thread(self._show_earlier_failures)
         self._show_end()
         is_complete = batch.progress.done == batch.progress.total and not (self._removed or self._spilled)
         return interrupts.status or (0 if is_complete else 1)
@@ -74,7 +69,7 @@ class BatchProgress:
                 self._notes.setdefault(note)
             self._paths.append(outcome.value.path)
         else:
-            self._failed += 1
+            self._failed.add(outcome.index)
         if self._as_json:
             click.echo(json_line(self._object(outcome)))
         elif isinstance(outcome, Done):
@@ -84,6 +79,15 @@ class BatchProgress:
             line = self._line(outcome.index)
             where = f"request {outcome.index}" if line is None else f"line {line}"
             click.echo(f"{self._count()} {where} failed: {sentence(outcome.error)}", err=True)
+
+    def _show_earlier_failures(self) -> None:
+        """Print which requests failed before the batch was resumed; resuming it does not send them again."""
+        errors = self._batch.errors
+        earlier = [index for index in errors if index not in self._failed]
+        for index in earlier[:_MOST_NOTES]:
+            click.echo(f"request {index} failed before: {sentence(errors[index])}", err=True)
+        if len(earlier) > _MOST_NOTES:
+            click.echo(f"{len(earlier) - _MOST_NOTES} more failed before.", err=True)
 
     def _object(self, outcome: ImageOutcome) -> dict[str, object]:
         about = {
@@ -127,7 +131,7 @@ class BatchProgress:
     def _show_end(self) -> None:
         batch, progress, removed = self._batch, self._batch.progress, self._removed
         next_step = how_to_resume(batch.id, as_json=self._as_json)
-        ended = f"{self._done - removed} generated, {self._failed} failed, {batch.seconds:.1f} s"
+        ended = f"{self._done - removed} generated, {len(self._failed)} failed, {batch.seconds:.1f} s"
         click.echo(ended, err=True)
         if removed:
             images = "1 image was" if removed == 1 else f"{removed} images were"

@@ -36,16 +36,13 @@ async def batches(state: State, *, limit: int, as_json: bool) -> int:
     state.check_folder()
     found = await state.studio.batches(limit)
     for each in found:
-        click.echo(json_line(_summary(each)) if as_json else _line(each))
+        fields = {name: getattr(each, name) for name in _FIELDS}
+        cause = with_command_names(each.cause) if each.cause else None
+        in_full = {**fields, "cause": cause, "created": each.created.isoformat()}
+        click.echo(json_line(in_full) if as_json else _line(each))
     if not found:
         click.echo(f"There are no batches in {state.studio.output_dir}.", err=True)
     return 0
-
-
-def _summary(each: BatchSummary) -> dict[str, object]:
-    fields = {name: getattr(each, name) for name in _FIELDS}
-    cause = with_command_names(each.cause) if each.cause else None
-    return {**fields, "cause": cause, "created": each.created.isoformat()}
 
 
 def _line(each: BatchSummary) -> str:

@@ -6,10 +6,8 @@ import unicodedata
 
 def json_line(value: object) -> str:
     """Return JSON on one line, with control, format and bidirectional characters escaped."""
-    return "".join(_visible(character) for character in json.dumps(value, ensure_ascii=False))
-
-
-def _visible(character: str) -> str:
-    if character.isprintable() or unicodedata.category(character) == "Zs":  # a space of some width
-        return character
-    return json.dumps(character)[1:-1]
+    return "".join(
+        # Zs are spaces of some width.
+        each if each.isprintable() or unicodedata.category(each) == "Zs" else json.dumps(each)[1:-1]
+        for each in json.dumps(value, ensure_ascii=False)
+    )

@@ -1,6 +1,5 @@
 """Format a model profile for the `models` command: in three lines, or in full with its sources."""
 
-from collections.abc import Iterator
 from textwrap import fill
 
 from vllm_image_core.models.profile import Profile
@@ -12,30 +11,24 @@ _NAME = 28
 def brief(profile: Profile) -> str:
     """Return three lines: the model's name, its default settings and memory, and its sizes."""
     settings = f"{profile.type}, {profile.default_steps} steps, guidance {profile.default_guidance_scale:g}"
+    gigabytes = profile.estimated_vram_gb
+    memory = "memory unknown" if gigabytes is None else f"about {gigabytes:g} GB"
     return (
-        f"{profile.model}\n  {settings}, {profile.default_size}, {_memory(profile)}{_editing(profile)}\n"
+        f"{profile.model}\n  {settings}, {profile.default_size}, {memory}{_editing(profile)}\n"
         f"  {_sizes(profile)}"
     )
 
 
 def full(profile: Profile) -> str:
     """Return all facts about the model, each with its source below it."""
-    return "\n".join([profile.model, *_lines(profile)])
-
-
-def _lines(profile: Profile) -> Iterator[str]:
-    for name, value in _facts(profile):
-        yield _wrap(f"  {name:<{_NAME}} {value}", indent=_NAME + 3)
-        if source := profile.sources.get(name):
-            yield _wrap(source, indent=_NAME + 5)
-
-
-def _facts(profile: Profile) -> Iterator[tuple[str, str]]:
-    """Yield the profile's fields that have a value, as text, in their order."""
+    lines = [profile.model]
     for name in type(profile).model_fields:
         value: object = getattr(profile, name)
         if name not in {"model", "sources"} and value not in (None, (), {}):
-            yield name, _text(profile, name, value)
+            lines.append(_wrap(f"  {name:<{_NAME}} {_text(profile, name, value)}", indent=_NAME + 3))
+            if source := profile.sources.get(name):
+                lines.append(_wrap(source, indent=_NAME + 5))
+    return "\n".join(lines)
 
 
 def _text(profile: Profile, name: str, value: object) -> str:
@@ -43,7 +36,11 @@ def _text(profile: Profile, name: str, value: object) -> str:
         case "supported_aspect_ratios":
             return _sizes(profile)
         case "quality":
-            return _qualities(profile)
+            return "; ".join(
+                f"{quality}: "
+                + ", ".join(f"{key} {_plain(given)}" for key, given in preset if given is not None)
+                for quality, preset in profile.quality.items()
+            )
         case "aliases":
             return ", ".join(profile.aliases)
         case "cost":
@@ -62,21 +59,8 @@ def _plain(value: object) -> str:
             return str(value)
 
 
-def _qualities(profile: Profile) -> str:
-    return "; ".join(
-        f"{quality}: " + ", ".join(f"{key} {_plain(given)}" for key, given in preset if given is not None)
-        for quality, preset in profile.quality.items()
-    )
-
-
 def _sizes(profile: Profile) -> str:
     return ", ".join(f"{ratio} {size}" for ratio, size in profile.supported_aspect_ratios.items())
-
-
-def _memory(profile: Profile) -> str:
-    return (
-        "memory unknown" if profile.estimated_vram_gb is None else f"about {profile.estimated_vram_gb:g} GB"
-    )
 
 
 def _editing(profile: Profile) -> str:

@@ -13,9 +13,6 @@ from vllm_image_mcp.startup import report_errors
 from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
-    from vllm_image_core.models.profile import Profile
-    from vllm_image_core.models.registry import Registry
-
     from vllm_image_mcp.settings import Settings
 
 
@@ -34,18 +31,15 @@ def models(settings: Settings, name: str | None, file: Path | None) -> None:
     with report_errors():
         registry = State(settings).registry
         if file is not None:
-            known = {profile.model: profile for profile in (*registry, registry.fallback)}
-            for profile in read_profiles(file, known=known):
-                click.echo(f"{profile.model}: the profile is valid.")
+            known_profiles = {each.model: each for each in (*registry, registry.fallback)}
+            for each in read_profiles(file, known=known_profiles):
+                click.echo(f"{each.model}: the profile is valid.")
         if name is not None:
-            click.echo(model_card.full(_find_profile(registry, name)))
+            profile = registry.by_name(name)
+            if profile is None:
+                known = "`vllm-image-mcp models` lists them"
+                raise click.UsageError(f"No profile is named {brief(name)}; {known}.")
+            click.echo(model_card.full(profile))
         if name is None and file is None:
-            for profile in registry:
-                click.echo(model_card.brief(profile))
-
-
-def _find_profile(registry: Registry, name: str) -> Profile:
-    profile = registry.by_name(name)
-    if profile is None:
-        raise click.UsageError(f"No profile is named {brief(name)}; `vllm-image-mcp models` lists them.")
-    return profile
+            for each in registry:
+                click.echo(model_card.brief(each))

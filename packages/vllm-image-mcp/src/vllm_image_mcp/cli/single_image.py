@@ -30,11 +30,6 @@ async def run_single_image(state: State, request: ImageRequest, *, fresh: bool) 
     """Generate an image, show progress on stderr, print the result, and return the exit status.
 
     If the server or the output folder is unavailable, the error is raised at once and the image is cancelled.
-
-    Raises:
-        InvalidRequest: The model does not accept the request.
-        ImageError: The image cannot be saved.
-        OmniError: The server refused the request, failed, or did not answer.
     """
     state.check_folder()
     batch = state.studio.batch([request], fresh=fresh)

@@ -83,7 +83,8 @@ class BatchMonitor:
                         )
                     case Failed(index=index, error=error):
                         self.errors[index] = error
-                if self.ended_count != self.batch.progress.total:  # the end is announced below
+                progress = self.batch.progress
+                if progress.done + progress.failed != progress.total:  # the end is announced below
                     self._notify()
         except Exception as error:  # noqa: BLE001 - nobody awaits this task; begin_and_wait raises the fault
             self.fault = error

@@ -10,6 +10,7 @@ from vllm_image_mcp.error_messages import with_program_names
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
     from vllm_image_core.batches.summary import FoundBatch
+    from vllm_image_core.batches.worker_pool import Progress
     from vllm_image_core.estimation.backlog import Eta
 
     from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
@@ -46,44 +47,48 @@ class ProgressReporter:
         """Report the batch's id, its state, and whether it will take longer than the call waits."""
         if not self._is_wanted:
             return
-        eta = self._monitor.batch.eta
+        progress, eta = self._monitor.batch.progress, self._monitor.batch.eta
         late = eta.seconds is not None and eta.seconds > self._wait
         more = (
             f". This call returns within {duration(self._wait)}; get_batch waits for the rest" if late else ""
         )
         others = await self._requests_of_others() if self._has_token else 0
-        await self._report(self._reported + fraction(self._ticks), others, eta=eta, more=more)
+        value = self._reported + fraction(self._ticks)
+        await self._report(value, progress, self._outlook(value, progress, eta, others), more=more)
 
     async def report_change(self) -> None:
         """Report each image that ended since the last message; if none did, that work continues."""
         if not self._is_wanted:
             return
-        ended = self._monitor.ended_count
+        progress = self._monitor.batch.progress
+        ended = progress.done + progress.failed
         if ended <= self._reported:
-            if self._monitor.over or ended == self._monitor.batch.progress.total:
+            if self._monitor.over or ended == progress.total:
                 return
             self._ticks += 1
-            await self._report(self._reported + fraction(self._ticks), await self._requests_of_others())
+            value, others = self._reported + fraction(self._ticks), await self._requests_of_others()
+            await self._report(value, progress, self._outlook(value, progress, None, others))
             return
         self._ticks = 0
         while self._reported < ended:
             self._reported += 1
-            await self._report(self._reported)
+            await self._report(self._reported, progress, self._outlook(self._reported, progress))
 
-    async def _report(self, value: float, others: int = 0, *, eta: Eta | None = None, more: str = "") -> None:
-        progress = self._monitor.batch.progress
+    async def _report(self, value: float, progress: Progress, outlook: list[str], *, more: str = "") -> None:
         total = progress.total
         parts = [
             f"{int(value)} of {'?' if total is None else total}",
             *([f"{progress.failed} failed"] if progress.failed else []),
-            *self._outlook(value, others, eta),
+            *outlook,
         ]
         await self._ctx.report_progress(value, total, f"{self._monitor.batch.id}: {', '.join(parts)}{more}")
 
-    def _outlook(self, value: float, others: int, eta: Eta | None) -> list[str]:
+    def _outlook(
+        self, value: float, progress: Progress, eta: Eta | None = None, others: int = 0
+    ) -> list[str]:
         """What is still to come; nothing after the last image."""
         batch = self._monitor.batch
-        if value == batch.progress.total or self._monitor.over:
+        if value == progress.total or self._monitor.over:
             return []
         if cause := batch.cause:
             return [f"paused: {with_program_names(cause)}"]

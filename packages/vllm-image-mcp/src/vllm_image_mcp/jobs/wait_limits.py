@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """When a message arrived.
-
-    Attributes:
-        at: Seconds, by ``time.monotonic``.
-    """
+    """When a message arrived, in seconds by ``time.monotonic``."""
 
     at: float
 
@@ -39,11 +35,7 @@ _MOST: Final = 86_400.0
 
 
 def answer_deadline(ctx: Context[State], asked: object) -> float:
-    """When this call has to answer, by the event loop's clock; the wait counts from the call's arrival.
-
-    Raises:
-        InvalidRequest: ``asked`` is not a number of seconds from 0 to 86400.
-    """
+    """When this call has to answer, by the event loop's clock; the wait counts from the call's arrival."""
     seconds = wait_seconds(ctx, asked)
     arrival = ctx.request_context.request
     spent = time.monotonic() - arrival.at if isinstance(arrival, Arrival) else 0.0
@@ -51,20 +43,14 @@ def answer_deadline(ctx: Context[State], asked: object) -> float:
 
 
 def wait_seconds(ctx: Context[State], asked: object) -> float:
-    """Seconds that this call may wait: as asked, as set by ``--max-wait``, or as its host allows.
-
-    Raises:
-        InvalidRequest: ``asked`` is not a number of seconds from 0 to 86400.
-    """
+    """Seconds that this call may wait: as asked, as set by ``--max-wait``, or as its host allows."""
     if asked is not None:
         return _check(asked)
     usual = ctx.request_context.lifespan_context.settings.max_wait
-    return _of_host(ctx) if usual is None else usual
-
-
-def _of_host(ctx: Context[State]) -> float:
-    """The limit of the host; the longer ones need its request for progress, which keeps a call alive."""
+    if usual is not None:
+        return usual
     client = ctx.session.client_params
+    # The longer limits need the host's request for progress, which keeps a call alive.
     if client is None or "progress_token" not in (ctx.request_context.meta or {}):
         return USUAL_SECONDS
     return _KEPT_ALIVE.get(client.client_info.name, USUAL_SECONDS)

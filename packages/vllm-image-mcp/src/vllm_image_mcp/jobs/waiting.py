@@ -41,16 +41,8 @@ class BatchStart:
     """Limits how long a batch may take to begin, and reports progress meanwhile.
 
     The server has to report its model before a batch can begin, which may take a while. Used as
-    ``async with BatchStart(ctx, batch_id, total=images, until=end) as start``.
-
-    Args:
-        ctx: The call.
-        batch_id: The batch.
-        total: How many images it has.
-        until: When the call has to answer, by the event loop's clock.
-
-    Raises:
-        NotBegun: It takes longer than that, and longer than 10 s.
+    ``async with BatchStart(ctx, batch_id, total=images, until=end) as start``. It raises `NotBegun` if that
+    takes longer than the call may, and longer than 10 s.
 
     Attributes:
         ticks: Progress messages sent so far.
@@ -109,12 +101,6 @@ async def begin_and_wait(
         total: How many images it has.
         max_wait: As the caller gave it.
         through_trouble: Whether to keep waiting while the server or the folder is unavailable.
-
-    Raises:
-        InvalidRequest: ``max_wait`` is not a number of seconds, or a request does not fit the model.
-        NotBegun: The batch could not begin in time.
-        ImageError: The batch cannot begin, or another process took it over.
-        OmniError: The server does not report its model.
     """
     tracker = ctx.request_context.lifespan_context.tracker
     until = answer_deadline(ctx, max_wait)
@@ -135,12 +121,8 @@ async def wait_for_batch(
 ) -> None:
     """Wait until a batch of this process ends or the time is up, by the event loop's clock.
 
-    Args:
-        ctx: The call.
-        monitor: The batch.
-        until: When the call has to answer.
-        through_trouble: Whether to keep waiting while the server or the folder is unavailable.
-        ticks: Progress messages that the call has sent before.
+    Unless it waits ``through_trouble``, it returns if the server or the folder is unavailable. The ticks are
+    the progress messages that the call has sent before.
     """
     loop = asyncio.get_running_loop()
     reporter = ProgressReporter(ctx, monitor, wait=until - loop.time(), ticks=ticks)

@@ -14,12 +14,7 @@ from vllm_image_mcp.results.parameters_used import parameters_of_record
 
 
 def batch_page(found: FoundBatch, *, folder: Path) -> Mapping[str, object]:
-    """A batch as a JSON object. It reads the metadata of image files, so call it in a thread.
-
-    Args:
-        found: The batch from the journal.
-        folder: The output folder, absolute.
-    """
+    """A batch as a JSON object. It reads the metadata of image files, so call it in a thread."""
     names = [item.path.name for item in found.items if item.path and item.path.parent == folder]
     records = {record.path: record for record in stored_images.records(folder, names)}
     return {

@@ -130,11 +130,7 @@ class ResourceReader:
         ]
 
     async def latest(self) -> str:
-        """The latest images with the parameters to repeat them.
-
-        Raises:
-            ResourceError: The output folder cannot be used.
-        """
+        """The latest images with the parameters to repeat them."""
         from vllm_image_core.storage.index import Page  # noqa: PLC0415 - the server starts without it
 
         from vllm_image_mcp.results.found_images import found_images  # noqa: PLC0415 - likewise
@@ -153,13 +149,7 @@ class ResourceReader:
         width: str | None = None,
         format: str | None = None,  # noqa: A002 - likewise
     ) -> bytes:
-        """The bytes of an image file, or of a smaller version.
-
-        Raises:
-            ResourceNotFoundError: There is no such image in the output folder.
-            ResourceError: The image is damaged, or the folder cannot be read.
-            MCPError: ``width`` or ``format`` is invalid.
-        """
+        """The bytes of an image file, or of a smaller version."""
         from vllm_image_core.errors import BadPicture  # noqa: PLC0415 - the server starts without it
 
         wanted_width, wanted_format = _check_width(width), _check_format(format)
@@ -176,12 +166,7 @@ class ResourceReader:
         return picture.bytes
 
     async def batch(self, id: str) -> str:  # noqa: A002 - likewise
-        """The state of a batch of any process, from the folder's journal.
-
-        Raises:
-            ResourceNotFoundError: No batch of the output folder has that id.
-            ResourceError: The journal cannot be read.
-        """
+        """The state of a batch of any process, from the folder's journal."""
         from vllm_image_core.errors import ImageError, UnknownBatch  # noqa: PLC0415 - likewise
 
         from vllm_image_mcp.resources.batch_page import batch_page  # noqa: PLC0415 - likewise
@@ -226,12 +211,7 @@ class ResourceReader:
         return await asyncio.to_thread(lambda: stored_images.latest(self._state.folder.path, count))
 
     async def profile(self, model: str) -> str:
-        """A model's profile, with the source of each number.
-
-        Raises:
-            ResourceNotFoundError: There is no profile for that model.
-            ResourceError: One of the user's own profiles cannot be read.
-        """
+        """A model's profile, with the source of each number."""
         from vllm_image_core.errors import ImageError  # noqa: PLC0415 - the server starts without it
 
         try:

@@ -103,11 +103,7 @@ def _smaller_png(picture: Picture, side: int) -> Picture:
 
 
 def latest(root: Path, count: int) -> tuple[Record, ...]:
-    """The records of the images written last, newest first.
-
-    Raises:
-        OSError: The folder exists but cannot be read.
-    """
+    """The records of the images written last, newest first."""
     try:
         with Folder.existing(root) as folder:
             newest = heapq.nlargest(2 * count, _written_at(folder))

@@ -80,13 +80,9 @@ def image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str], 
 def unfinished_image(
     batch: ImageBatch, *, inputs: Sequence[str] | None, over: bool, notes: Sequence[str]
 ) -> ImageResult:
-    """The result for an image that is not finished, or that was given up.
+    """The result for the only image of a batch, which is not finished, or over because it was given up.
 
-    Args:
-        batch: Its batch, which has no other images.
-        inputs: The names of an edit's input images; None for text-to-image.
-        over: Whether the batch has ended.
-        notes: The server's own.
+    The inputs are the names of an edit's input images; None for text-to-image.
     """
     if over:
         status = "cancelled" if batch.cancelled else "interrupted"

@@ -48,15 +48,9 @@ class FittedArguments:
 
 
 def fit(tool: str, arguments: Mapping[str, object], signatures: Mapping[str, Signature]) -> FittedArguments:
-    """Fit the arguments of a call to its tool.
+    """Fit the arguments of a call to its tool, or raise ToolError for a misspelt parameter.
 
-    Args:
-        tool: The tool that is called.
-        arguments: As the host sent them.
-        signatures: Those of all tools, so that an error can name the tool that has a parameter.
-
-    Raises:
-        ToolError: A name looks like a misspelt parameter.
+    It needs the signatures of all tools, so that an error can name the tool that has a parameter.
     """
     known = signatures[tool]
     names = sort_names(tool, arguments, {name: each.parameters for name, each in signatures.items()})

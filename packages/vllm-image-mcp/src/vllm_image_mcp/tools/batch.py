@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final, Unpack
 
 from mcp.server.elicitation import ElicitationResult
@@ -98,14 +99,7 @@ async def generate_many(
     max_concurrent: int | None,
     max_wait: object,
 ) -> CallToolResult:
-    """Generate a batch and return what is finished when it ends or the wait runs out.
-
-    Raises:
-        NotAgreed: The user was asked and declined; nothing was sent.
-        InvalidRequest: A request does not fit the model.
-        ImageError: The folder cannot be written.
-        OmniError: The server does not report its model.
-    """
+    """Generate a batch and return what is finished when it ends or the wait runs out."""
     from vllm_image_mcp.jobs.waiting import begin_and_wait  # noqa: PLC0415 - the server starts without it
 
     if not agreed:
@@ -200,8 +194,7 @@ async def _batch_reply(state: State, batch_id: str, *, failing: bool = False) ->
 
 
 async def _batch_result(state: State, found: FoundBatch) -> BatchResult:
-    from vllm_image_mcp.jobs.folder_outcomes import add_folder_outcomes  # noqa: PLC0415 - the server starts without it
-    from vllm_image_mcp.results.batch_results import batch_result  # noqa: PLC0415 - likewise
+    from vllm_image_mcp.results.batch_results import batch_result  # noqa: PLC0415 - the server starts without it
 
     monitor = state.tracker.monitor_of(found.id)
     done = {item.position for item in found.items if item.path is not None}
@@ -209,7 +202,7 @@ async def _batch_result(state: State, found: FoundBatch) -> BatchResult:
     if found.state in _CUT_OFF or done - (monitor.saved.keys() if monitor else set()):
         records = (await state.studio.find(batch=found.id, limit=_MOST_BATCHES)).pictures
     return batch_result(
-        add_folder_outcomes(found, records) if found.state in _CUT_OFF else found,
+        _add_folder_outcomes(found, records) if found.state in _CUT_OFF else found,
         monitor,
         records,
         notes=state.notes,
@@ -220,9 +213,22 @@ async def _batch_result(state: State, found: FoundBatch) -> BatchResult:
 
 
 async def _with_saved_images(state: State, batch: BatchSummary) -> BatchSummary:
-    """An interrupted batch, with the images that are in the folder but not yet in its journal."""
-    from vllm_image_mcp.jobs.folder_outcomes import add_folder_outcomes  # noqa: PLC0415 - the server starts without it
-
     found = await state.studio.find_batch(batch.id, limit=MOST_LISTED)
     records = (await state.studio.find(batch=batch.id, limit=_MOST_BATCHES)).pictures
-    return add_folder_outcomes(found, records)
+    return _add_folder_outcomes(found, records)
+
+
+def _add_folder_outcomes(found: FoundBatch, records: Sequence[Record]) -> FoundBatch:
+    """Add the images that are in the folder but not in the journal of a batch that no process works on."""
+    recorded = {item.path for item in found.items}
+    free = [record for record in records if record.path not in recorded]
+    items = list(found.items)
+    for place, item in enumerate(items):
+        if item.state != "waiting":
+            continue
+        record = next((each for each in free if (each.prompt, each.seed) == (item.prompt, item.seed)), None)
+        if record is not None:
+            free.remove(record)
+            items[place] = replace(item, state="done", path=record.path, seconds=record.seconds)
+    more = sum(item.state == "done" for item in items) - sum(item.state == "done" for item in found.items)
+    return replace(found, items=items, done=found.done + more, waiting=found.waiting - more)

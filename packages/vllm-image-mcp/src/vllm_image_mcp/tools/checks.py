@@ -1,4 +1,7 @@
-"""Check arguments that only the tools take: prompt and seed counts, switches, and the search limit."""
+"""Check arguments that only the tools take: prompt and seed counts, switches, and the search limit.
+
+Each function raises `InvalidRequest` for an argument that cannot be used.
+"""
 
 from collections.abc import Sequence
 
@@ -18,11 +21,7 @@ MOST_FOUND = 20
 def prompts_with_seeds(
     prompts: Sequence[str], seeds: Sequence[int] | None
 ) -> tuple[Sequence[str], Sequence[int | None]]:
-    """The prompts, and a seed or None for each.
-
-    Raises:
-        InvalidRequest: There are no prompts, more than 20, or a different number of seeds.
-    """
+    """The 1 to 20 prompts, and a seed or None for each."""
     count = _count(prompts, "prompts")
     if not 1 <= count <= MOST_PROMPTS:
         raise InvalidRequest(
@@ -46,11 +45,7 @@ def prompts_with_seeds(
 
 
 def check_switch(parameter: str, given: object, *, default: bool) -> bool:
-    """The value of a switch, or its default if null was given.
-
-    Raises:
-        InvalidRequest: It is neither true nor false: a "false" in quotes must not count as true.
-    """
+    """The value of a switch, or its default for null; a "false" in quotes must not count as true."""
     if given is None:
         return default
     if isinstance(given, bool):
@@ -64,11 +59,7 @@ def check_switch(parameter: str, given: object, *, default: bool) -> bool:
 
 
 def check_limit(limit: object) -> int:
-    """The number of images in one result of find_images, or its default if null was given.
-
-    Raises:
-        InvalidRequest: It is not an integer, or out of range.
-    """
+    """The number of images in one result of find_images, or its default if null was given."""
     if limit is None:
         return USUALLY_FOUND
     return checks.check_integer("limit", limit, 1, MOST_FOUND, allowed=f"an integer from 1 to {MOST_FOUND}")

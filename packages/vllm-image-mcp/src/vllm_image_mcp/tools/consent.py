@@ -31,8 +31,7 @@ async def consent(
 ) -> Elicit[Consent] | Consent:
     """Ask the user if the batch is estimated to take longer than ``--confirm-over``; otherwise agree.
 
-    Raises:
-        InvalidRequest: The user has to be asked, and the host cannot ask.
+    If the user has to be asked and the host cannot ask, the request is refused.
     """
     state = ctx.request_context.lifespan_context
     limit = state.settings.confirm_over

@@ -10,21 +10,13 @@ _LAST = date(9999, 12, 30)
 
 
 def start_of(parameter: str, given: object) -> datetime | None:
-    """The start of a day, or the given time; None for None. Local time if there is no time zone.
-
-    Raises:
-        InvalidRequest: It is neither a date nor a time.
-    """
+    """The start of a day, or the given time; None for None. Local time if there is no time zone."""
     moment = _read(parameter, given)
     return _midnight(moment) if isinstance(moment, date) and not isinstance(moment, datetime) else moment
 
 
 def end_of(parameter: str, given: object) -> datetime | None:
-    """The end of a day, or the given time; None for None and for the last representable day.
-
-    Raises:
-        InvalidRequest: It is neither a date nor a time.
-    """
+    """The end of a day, or the given time; None for None and for the last representable day."""
     moment = _read(parameter, given)
     if isinstance(moment, datetime) or moment is None:
         return moment

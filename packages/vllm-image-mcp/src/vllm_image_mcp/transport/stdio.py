@@ -147,7 +147,10 @@ class StdioHost:
                 if not self._is_progress_of_a_cancelled_call(each.message):
                     await self._write_line(_line_of(each.message))
                 if isinstance(each.message, JSONRPCResponse | JSONRPCError):
-                    self._settle(each.message.id)
+                    self._forget(each.message.id)
+                    if self._on_answer is not None:
+                        on_answer, self._on_answer = self._on_answer, None
+                        on_answer()
 
     def _is_progress_of_a_cancelled_call(self, message: JSONRPCMessage) -> bool:
         """Check for progress of a call that was cancelled meanwhile, which the host no longer expects."""
@@ -171,12 +174,6 @@ class StdioHost:
         if not self._unanswered:
             self._quiet.set()
         return token
-
-    def _settle(self, request_id: RequestId | None) -> None:
-        self._forget(request_id)
-        if self._on_answer is not None:
-            on_answer, self._on_answer = self._on_answer, None
-            on_answer()
 
     async def _write_line(self, line: bytes) -> None:
         if self._closed:
@@ -216,11 +213,8 @@ class StdioHost:
     def _end_after_replies(self) -> None:
         """End the connection after the host has closed stdin, as soon as its requests are answered."""
         self._ending_since = time.monotonic()
-        self._ending = asyncio.create_task(self._answer_and_end())
-
-    async def _answer_and_end(self) -> None:
-        await self.wait_for_replies(_LAST_REPLIES_SECONDS)
-        self.end()
+        self._ending = asyncio.create_task(self.wait_for_replies(_LAST_REPLIES_SECONDS))
+        self._ending.add_done_callback(lambda _: self.end())
 
     def _read(self) -> None:
         """Read lines until end of file, in a thread."""

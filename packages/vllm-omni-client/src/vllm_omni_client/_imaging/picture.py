@@ -147,11 +147,7 @@ def _webp_size(data: bytes) -> PictureSize | None:
 class InspectedImage:
     """A complete image.
 
-    Attributes:
-        format: The format of its bytes, whatever was requested.
-        size: The size in its header.
-        length: Its number of bytes.
-        flat_colour: The colour ("#rrggbb") of a PNG that has only one; None for every other image.
+    The format and size are those of its bytes, whatever was requested. Only a PNG can have a flat colour.
     """
 
     format: PictureFormat
@@ -198,7 +194,11 @@ class Inspection:
             return self._result("png", size, flat_colour=flatness.colour if flatness else None)
         start = bytes(self._start)
         size, kind = size_of(start), format_of(start)
-        complete = self._is_complete_jpeg() if kind == "jpeg" else self._is_complete_webp(start)
+        if kind == "jpeg":
+            complete = self._end.rstrip(b"\0").endswith(b"\xff\xd9")
+        else:
+            declared = 8 + int.from_bytes(start[4:8], "little")
+            complete = self._length in {declared, declared + declared % 2}
         if kind is None or not complete:
             raise DamagedPicture(f"the image is cut off after {self._length} bytes: its end is missing")
         return self._result(kind, size)
@@ -209,13 +209,6 @@ class Inspection:
         if size.width * size.height > self._most_pixels:
             raise DamagedPicture(f"the image claims a size of {size}, far more than was requested")
         return InspectedImage(format=kind, size=size, length=self._length, flat_colour=flat_colour)
-
-    def _is_complete_jpeg(self) -> bool:
-        return self._end.rstrip(b"\0").endswith(b"\xff\xd9")
-
-    def _is_complete_webp(self, start: bytes) -> bool:
-        declared = 8 + int.from_bytes(start[4:8], "little")
-        return self._length in {declared, declared + declared % 2}
 
 
 def inspect(data: bytes, *, most_pixels: int = MOST_PIXELS) -> InspectedImage:

@@ -88,10 +88,6 @@ class PngWalk:
 
     Feed it the file in pieces of any length, then ask it to `finish`. Bytes that cannot belong to a PNG, or
     end too early, are a `DamagedPicture`.
-
-    Attributes:
-        header: The contents of IHDR; None until it has arrived.
-        flatness: Detects whether the image has only one colour; None until the header has arrived.
     """
 
     def __init__(self) -> None:

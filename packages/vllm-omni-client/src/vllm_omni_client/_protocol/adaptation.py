@@ -51,11 +51,8 @@ _ZERO_SEED_SINCE: Final = (0, 20)
 class AdaptedRequest(Generic[Request]):
     """A request that is ready to be sent.
 
-    Attributes:
-        requested: What the caller asked for.
-        sent: What is sent.
-        ignored: Fields that the caller set and this server would silently ignore; they are not sent.
-        warnings: Known deviations of this server, a sentence each.
+    `ignored` fields were set by the caller, but this server would silently ignore them; they are not sent.
+    `warnings` are its known deviations, a sentence each.
     """
 
     requested: Request
@@ -84,19 +81,16 @@ def adapt_generation(
 ) -> AdaptedRequest[ImageGenerationRequest]:
     """Return a generation request as this server supports it.
 
-    Args:
-        request: The request to adapt.
-        server: What the server can do.
-        strict: Whether a field that would be ignored is an error.
-        into_file: Whether the image goes straight to a file; its own bytes are then requested.
-        requested: What the caller asked for, if `request` already differs from it.
+    If the image goes straight `into_file`, its own bytes are requested. `requested` is what the caller asked
+    for, if `request` already differs from it.
 
     Raises:
         UnsupportedParameter: In strict mode: this server would silently ignore a field.
     """
     unknown = _unknown(request, "generations", server)
     ignored = _ignored_fields(request, unknown)
-    if request.response_format == "file" and not _may_send_files(server):
+    may_send_files = server.sends_files or server.source == "unknown"
+    if request.response_format == "file" and not may_send_files:
         ignored = (*ignored, "response_format")
     _refuse(ignored, server, strict=strict)
     sent = request.model_copy(update=dict.fromkeys((*unknown, *ignored)))
@@ -148,12 +142,10 @@ def _ignored_fields(
     return tuple(
         name
         for name in unknown
-        if name not in _SERVER_DEFAULTS or not _same(getattr(request, name), _SERVER_DEFAULTS[name])
+        if name not in _SERVER_DEFAULTS
+        or type(getattr(request, name)) is not type(_SERVER_DEFAULTS[name])
+        or getattr(request, name) != _SERVER_DEFAULTS[name]
     )
-
-
-def _same(value: object, default: object) -> bool:
-    return type(value) is type(default) and value == default
 
 
 def _refuse(ignored: tuple[str, ...], server: Capabilities, *, strict: bool) -> None:
@@ -165,10 +157,6 @@ def _refuse(ignored: tuple[str, ...], server: Capabilities, *, strict: bool) -> 
             parameter=ignored[0],
             version=server.version,
         )
-
-
-def _may_send_files(server: Capabilities) -> bool:
-    return server.sends_files or server.source == "unknown"
 
 
 def _compression(

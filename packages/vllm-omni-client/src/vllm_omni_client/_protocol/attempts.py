@@ -17,11 +17,6 @@ class Attempts:
     """The attempt record of one call; it lives as long as the call.
 
     Without an image's budget, the call gets its own. The clock is monotonic, in seconds; jitter is in [0, 1).
-
-    Attributes:
-        policy: The limits.
-        server: The server's base URL, without credentials.
-        trace: The connection of the current attempt.
     """
 
     def __init__(
@@ -46,7 +41,7 @@ class Attempts:
         self._call = f"{self._image.label}: {method} {url}" if self._image.label else f"{method} {url}"
         self._clock = clock
         self._jitter = jitter
-        self._began = clock()
+        self._began = clock() - self._image.seconds
         self._costly_retries = 0
         self._stale_resends = 0
         self._healthy: bool | None = None
@@ -59,7 +54,7 @@ class Attempts:
 
     @property
     def elapsed_seconds(self) -> float:
-        """Seconds since the call began."""
+        """Seconds since the call began, and those of earlier calls for the same image."""
         return self._clock() - self._began
 
     @property
@@ -101,15 +96,9 @@ class Attempts:
         """Attach what was tried and what it cost, over all attempts, to an error that the caller may see."""
         last, elapsed = error.exchange, self.elapsed_seconds
         self._image.record_failure(error, self._began + elapsed, cost=self._cost(error))
-        exchange = replace(
-            self._exchange,
-            status=last.status if last else None,
-            request_id=last.request_id if last else None,
-            attempts=self._image.attempts,
-            generations=self._image.spent,
-            elapsed_seconds=elapsed,
-        )
-        return error.with_attempts(exchange, gpu_spent=self._image.gpu_spent, failures=self.failures)
+        self._image.record_time(elapsed, timeout=self.policy.timeout_seconds)
+        status, request_id = (last.status, last.request_id) if last else (None, None)
+        return self._image.annotate(error, replace(self._exchange, status=status, request_id=request_id))
 
     def record_success(self) -> None:
         """Record that the call was answered."""

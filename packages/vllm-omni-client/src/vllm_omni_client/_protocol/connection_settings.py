@@ -31,17 +31,8 @@ _SHOWN: Final = 60
 class ConnectionSettings:
     """The server's address, the key and the limits.
 
-    Attributes:
-        base_url: The server's address, without a trailing slash, `/v1` or user name.
-        key: The key for `/v1` routes; None if the server has none.
-        timeout_seconds: The total deadline of a call.
-        connect_seconds: Longest time to open a connection.
-        read_seconds: Longest time without a byte from the server; infinity for as long as the deadline.
-        max_retries: Attempts after the first one.
-        max_connections: Most image requests in progress at once.
-        clock: Monotonic clock, in seconds.
-        jitter: Returns a random number in [0, 1).
-        budget: The retries that the client may still make, over all of its calls.
+    `read_seconds` is infinity for as long as the deadline; `budget` are the retries that the client may still
+    make, over all of its calls.
     """
 
     base_url: str

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import to_json
 
 from vllm_omni_client import metrics
 from vllm_omni_client._imaging.archive import unpack_images
@@ -27,7 +28,6 @@ from vllm_omni_client.uploads import Upload
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-Model = TypeVar("Model", bound=BaseModel)
 
 _OK: Final = 200
 _BOM: Final = b"\xef\xbb\xbf"
@@ -82,32 +82,24 @@ class Call(Generic[T_co]):
         return {**headers, "connection": "close"} if self.closes_connection else headers
 
 
-def generate(request: ImageGenerationRequest) -> Call[ImageGenerationReply]:
-    """`POST /v1/images/generations`; repeatable only with a seed."""
+def generate(
+    request: ImageGenerationRequest, file: PictureFile | None = None
+) -> Call[ImageGenerationReply | ReceivedFile]:
+    """`POST /v1/images/generations`; repeatable only with a seed. A file takes the image as it arrives."""
     as_files = request.response_format == "file"
     decode = _file_decoder(request) if as_files else _json_decoder(request)
-    return _image_call(GENERATIONS_PATH, request, decode, content=request.to_json())
-
-
-def generate_into(request: ImageGenerationRequest, file: PictureFile) -> Call[ReceivedFile]:
-    """`POST /v1/images/generations`, with the image written to a file as it arrives."""
-    return _image_call(GENERATIONS_PATH, request, file.receive_rest, content=request.to_json(), file=file)
-
-
-def edit(request: ImageEditRequest, uploads: Sequence[Upload]) -> Call[ImageGenerationReply]:
-    """`POST /v1/images/edits`; repeatable only with a seed."""
-    content_type, content = multipart(request.to_form(), uploads)
     return _image_call(
-        EDITS_PATH, request, _json_decoder(request), content=content, content_type=content_type
+        GENERATIONS_PATH, request, file.receive_rest if file else decode, content=request.to_json(), file=file
     )
 
 
-def edit_into(request: ImageEditRequest, uploads: Sequence[Upload], file: PictureFile) -> Call[ReceivedFile]:
-    """`POST /v1/images/edits`, with the image written to a file as it arrives."""
+def edit(
+    request: ImageEditRequest, uploads: Sequence[Upload], file: PictureFile | None = None
+) -> Call[ImageGenerationReply | ReceivedFile]:
+    """`POST /v1/images/edits`; repeatable only with a seed. A file takes the image as it arrives."""
     content_type, content = multipart(request.to_form(), uploads)
-    return _image_call(
-        EDITS_PATH, request, file.receive_rest, content=content, content_type=content_type, file=file
-    )
+    decode = file.receive_rest if file else _json_decoder(request)
+    return _image_call(EDITS_PATH, request, decode, content=content, content_type=content_type, file=file)
 
 
 def _image_call(
@@ -135,20 +127,20 @@ def _image_call(
 
 def sleep(stage_ids: Sequence[int], level: int) -> Call[bool]:
     """`POST /v1/omni/sleep`: True once the server is asleep."""
-    return _power_call(SLEEP_PATH, _SleepBody(stage_ids=tuple(stage_ids), level=level))
+    return _power_call(SLEEP_PATH, {"stage_ids": tuple(stage_ids), "level": level})
 
 
 def wake_up(stage_ids: Sequence[int]) -> Call[bool]:
     """`POST /v1/omni/wakeup`: False if the server was not asleep."""
-    return _power_call(WAKE_UP_PATH, _WakeUpBody(stage_ids=tuple(stage_ids)))
+    return _power_call(WAKE_UP_PATH, {"stage_ids": tuple(stage_ids)})
 
 
-def _power_call(path: str, body: BaseModel) -> Call[bool]:
+def _power_call(path: str, body: Mapping[str, object]) -> Call[bool]:
     return Call(
         method="POST",
         path=path,
-        decode=lambda content: _json(_PowerReply)(content).status != "SKIPPED",
-        content=body.model_dump_json().encode(),
+        decode=lambda content: _PowerReply.model_validate_json(content).status != "SKIPPED",
+        content=to_json(body),
         at_most_seconds=float("inf"),
     )
 
@@ -168,7 +160,7 @@ def openapi() -> Call[bytes | None]:
 
 def models() -> Call[ModelList]:
     """`GET /v1/models`."""
-    return Call(method="GET", path="/v1/models", decode=_json(ModelList))
+    return Call(method="GET", path="/v1/models", decode=ModelList.model_validate_json)
 
 
 def health(*, closes_connection: bool = False) -> Call[bool]:
@@ -190,7 +182,9 @@ def health(*, closes_connection: bool = False) -> Call[bool]:
 
 def version() -> Call[str]:
     """`GET /version`: vLLM's version, whose first two numbers match vLLM-Omni's."""
-    return Call(method="GET", path="/version", decode=lambda content: _json(_Version)(content).version)
+    return Call(
+        method="GET", path="/version", decode=lambda content: _Version.model_validate_json(content).version
+    )
 
 
 def server_metrics() -> Call[ServerMetrics]:
@@ -204,15 +198,6 @@ def server_metrics() -> Call[ServerMetrics]:
     )
 
 
-class _SleepBody(BaseModel):
-    stage_ids: tuple[int, ...]
-    level: int
-
-
-class _WakeUpBody(BaseModel):
-    stage_ids: tuple[int, ...]
-
-
 class _PowerReply(BaseModel):
     """The reply to sleep and wake-up: "SUCCESS" or "SKIPPED"."""
 
@@ -223,10 +208,6 @@ class _Version(BaseModel):
     """The reply to `GET /version`."""
 
     version: str = Field(min_length=1, max_length=200)
-
-
-def _json(model: type[Model]) -> Callable[[bytes], Model]:
-    return model.model_validate_json
 
 
 def _most_bytes(request: ImageGenerationRequest | ImageEditRequest) -> int:

@@ -65,14 +65,9 @@ _BINARY: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"PK\x03\x04", 
 _REDIRECTS: Final = range(300, 400)
 _SERVER_FAULTS: Final = range(500, 600)
 _CLASSES: Final[Mapping[int, type[ServerRefused]]] = {
-    400: BadRequest,
-    401: Unauthorized,
-    403: Unauthorized,
+    **dict.fromkeys((400, 405, 413, 415, 422), BadRequest),
+    **dict.fromkeys((401, 403), Unauthorized),
     404: NotFound,
-    405: BadRequest,
-    413: BadRequest,
-    415: BadRequest,
-    422: BadRequest,
 }
 _BUSY: Final = frozenset({429, 502, 503})
 _BAD_REQUEST: Final = 400

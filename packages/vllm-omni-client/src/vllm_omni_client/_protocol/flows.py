@@ -38,10 +38,7 @@ _NO_ANSWER: Final = (ServerUnreachable, ConnectionLost, ServerBusy)
 class Step:
     """One exchange with the server.
 
-    Attributes:
-        call: What to send.
-        trace: Records what the connection does.
-        seconds: Time limit to the last byte of the reply; after it, the step ends with TimeoutError.
+    `seconds` limit the time to the last byte of the reply; after it, the step ends with TimeoutError.
     """
 
     call: Call[object]

@@ -30,10 +30,7 @@ _OTHER_FORMATS: Final = frozenset(
 class ReceivedFile:
     """A complete image, in a file that still has its temporary name.
 
-    Attributes:
-        picture: What the inspection found.
-        metrics: What the server measured, if it reported that.
-        surplus: How many further images arrived; they are discarded.
+    `surplus` further images arrived and were discarded.
     """
 
     picture: InspectedImage

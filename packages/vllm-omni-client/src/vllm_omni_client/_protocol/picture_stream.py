@@ -38,7 +38,7 @@ class PictureStream:
 
     def __init__(self, write: Callable[[bytes | memoryview], None]) -> None:
         self.surplus = 0
-        self._write = write
+        self._write: Callable[[bytes | memoryview], None] = write
         self._state: _State = "start"
         self._rest = bytearray()
         self._carry = b""
@@ -74,7 +74,9 @@ class PictureStream:
         """Return the JSON around the image, with the image left empty; nothing for a bare image."""
         if self._state in {"head", "picture", "surplus"}:
             raise ValueError("the reply ends inside the image")
-        self._write = _nowhere  # the writer refers to this stream: breaking the cycle frees both at once
+        self._write = lambda _: (
+            None
+        )  # the writer refers to this stream: breaking the cycle frees both at once
         return bytes(self._rest)
 
     def _without_bom(self, chunk: bytes) -> bytes:
@@ -140,7 +142,8 @@ class PictureStream:
                 if len(joined) < _HEAD_BYTES and not ended:
                     self._carry = joined
                     return
-                joined = joined[_head_length(joined) :]
+                head = DATA_URL.match(joined[:_HEAD_BYTES].decode("latin-1"))
+                joined = joined[head.end() :] if head else joined
                 self._state = "picture"
             text = memoryview(joined)
         over = 0 if ended else len(text) % _QUAD
@@ -160,13 +163,3 @@ def _unescape_match(escape: re.Match[bytes]) -> bytes:
     if escape[2]:
         return b""
     return escape[1] or bytes.fromhex(escape[3].decode())
-
-
-def _head_length(text: bytes) -> int:
-    """Return the length of a data URL's prefix."""
-    head = DATA_URL.match(text[:_HEAD_BYTES].decode("latin-1"))
-    return head.end() if head else 0
-
-
-def _nowhere(_: bytes | memoryview) -> None:
-    """Discard the data: nothing follows the end."""

@@ -20,14 +20,10 @@ def proxy_for(base_url: str, proxies: Mapping[str, str]) -> str | None:
     """
     server = urlsplit(base_url)
     proxy = proxies.get(server.scheme) or proxies.get("all")
-    if not proxy or is_private(server.hostname or "") or _is_exempt(server, proxies.get("no", "")):
+    exempt = (entry for entry in re.split(r"[,\s]+", proxies.get("no", "")) if entry)
+    if not proxy or is_private(server.hostname or "") or any(_matches(entry, server) for entry in exempt):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _is_exempt(server: SplitResult, no_proxy: str) -> bool:
-    """Say whether NO_PROXY matches a server; an entry that cannot be parsed matches none."""
-    return any(_matches(entry, server) for entry in re.split(r"[,\s]+", no_proxy) if entry)
 
 
 def _matches(entry: str, server: SplitResult) -> bool:

@@ -22,13 +22,7 @@ _LENGTH_DIGITS: Final = 18
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawReply:
-    """A complete reply.
-
-    Attributes:
-        status: The HTTP status.
-        headers: With lower-case names.
-        content: The body as received.
-    """
+    """A complete reply, as received; its headers have lower-case names."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from vllm_omni_client._protocol.retry_budget import CAPACITY, CHEAP_RETRY, COSTLY_RETRY
-from vllm_omni_client.errors import ConnectionLost, OmniError, Outcome, ServerBusy
-
-RetryClass = Outcome
+from vllm_omni_client.errors import ConnectionLost, OmniError, ServerBusy
 
 _FIRST_BACKOFF_SECONDS: Final = 0.5
 _LONGEST_BACKOFF_SECONDS: Final = 30.0
@@ -40,14 +38,9 @@ class Policy:
 class History:
     """What was tried, including the attempt that just failed.
 
-    Attributes:
-        attempts: How many; at least 1.
-        costly_retries: How many of them followed a failure that may have used GPU time.
-        generations_left: How many requests for the same image may still use GPU time, over all layers.
-        stale_resends: How many of them were sent again because an idle connection broke as it was reused.
-        elapsed_seconds: Since the call began.
-        healthy: Whether `/health` answered 200 after the failure; None if it was not asked.
-        tokens: What is left of the client's retry budget, over all of its calls.
+    `costly_retries` followed a failure that may have used GPU time; `stale_resends` followed an idle
+    connection that broke as it was reused. `generations_left` counts over all layers, `tokens` are left of
+    the client's retry budget, and `healthy` is None if `/health` was not asked.
     """
 
     attempts: int
@@ -83,11 +76,6 @@ class Wait:
 @dataclass(frozen=True, slots=True)
 class Stop:
     """Do not try again."""
-
-
-def classify(error: OmniError) -> RetryClass:
-    """Return what is known about the work behind an error."""
-    return error.outcome
 
 
 def is_stale(error: OmniError, *, generations_left: int, stale_resends: int) -> bool:
@@ -135,7 +123,7 @@ def backoff_seconds(attempts: int, jitter: float) -> float:
 
 
 def _wait(error: OmniError, *, policy: Policy, history: History, backoff: float) -> Wait | Stop:
-    outcome = classify(error)
+    outcome = error.outcome
     match outcome:
         case "final":
             return Stop()

@@ -27,21 +27,16 @@ class RetryBudget:
     """
 
     def __init__(self, max_retries: int = 0) -> None:
-        self._tokens = max(RESERVE, float(max_retries))
-        self._capacity = max(CAPACITY, self._tokens)
+        self.tokens: float = max(RESERVE, float(max_retries))
+        self._capacity = max(CAPACITY, self.tokens)
         self._lock = Lock()
-
-    @property
-    def tokens(self) -> float:
-        """The tokens left, 0 or more."""
-        return self._tokens
 
     def take(self, tokens: float) -> None:
         """Pay for a retry."""
         with self._lock:
-            self._tokens = max(0.0, self._tokens - tokens)
+            self.tokens = max(0.0, self.tokens - tokens)
 
     def credit(self) -> None:
         """Credit the retry budget for a call that was answered."""
         with self._lock:
-            self._tokens = min(self._capacity, self._tokens + _SUCCESS)
+            self.tokens = min(self._capacity, self.tokens + _SUCCESS)

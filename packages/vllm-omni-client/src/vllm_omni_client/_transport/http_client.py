@@ -4,7 +4,7 @@ import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Final
+from typing import Final, TypedDict
 from urllib.request import getproxies
 
 import httpx
@@ -28,10 +28,7 @@ def open_async_http(
         keepalive_expiry=_IDLE_SECONDS,
     )
     with _environment_errors():
-        proxy = proxy_for(connection.base_url, getproxies())
-        transport = transport or httpx.AsyncHTTPTransport(
-            verify=_tls(connection, proxy), limits=limits, proxy=proxy
-        )
+        transport = transport or httpx.AsyncHTTPTransport(limits=limits, **_network(connection))
         return httpx.AsyncClient(headers=connection.headers(), transport=transport, cookies=_no_cookies())
 
 
@@ -40,10 +37,7 @@ def open_http(connection: ConnectionSettings, transport: httpx.BaseTransport | N
     # A deadline can end a blocking read only by cutting its connection, so each call has its own.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     with _environment_errors():
-        proxy = proxy_for(connection.base_url, getproxies())
-        transport = transport or httpx.HTTPTransport(
-            verify=_tls(connection, proxy), limits=limits, proxy=proxy
-        )
+        transport = transport or httpx.HTTPTransport(limits=limits, **_network(connection))
         return httpx.Client(headers=connection.headers(), transport=transport, cookies=_no_cookies())
 
 
@@ -52,9 +46,16 @@ def _no_cookies() -> CookieJar:
     return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
-def _tls(connection: ConnectionSettings, proxy: str | None) -> ssl.SSLContext | bool:
-    """Return how certificates are checked; without TLS, skip loading the system's certificates."""
-    return True if connection.is_encrypted or proxy else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+class _Network(TypedDict):
+    proxy: str | None
+    verify: ssl.SSLContext | bool
+
+
+def _network(connection: ConnectionSettings) -> _Network:
+    """Choose the proxy, and how certificates are checked: without TLS, the system's ones are not loaded."""
+    proxy = proxy_for(connection.base_url, getproxies())
+    checked = connection.is_encrypted or proxy
+    return {"proxy": proxy, "verify": True if checked else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
 
 
 @contextmanager

@@ -82,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         "--speed", type=float, help="1: as slow as the real model on an H100; 0: no delay (default)"
     )
     parser.add_argument(
-        "--vram-gib", type=float, help="GPU memory in GiB (default: 32, or 80 for a model that needs more)"
+        "--vram-gib",
+        type=float,
+        help="GPU memory in GiB; 0: no GPU (default: 32, or 80 for a model that needs more)",
     )
     parser.add_argument(
         "--lora-paths",

@@ -38,8 +38,8 @@ class SimulatorSettings(BaseModel):
     """The largest image, in pixels; None: no limit."""
     speed: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     """Duration relative to the real model on an H100: 1 takes as long, 0.5 half as long, 0 no time."""
-    vram_gib: float | None = Field(default=32.0, gt=0.0, allow_inf_nan=False)
-    """GPU memory in GiB; None: unlimited. If it is not set, a model that needs more than 32 gets 80."""
+    vram_gib: float | None = Field(default=32.0, ge=0.0, allow_inf_nan=False)
+    """GPU memory in GiB; None: unlimited; 0: no GPU. Not set: 32, or 80 for a model that needs more."""
     lora_paths: tuple[str, ...] = ()
     """Paths of the LoRA adapters on the simulated server; a request for any other path fails."""
     startup_seconds: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)

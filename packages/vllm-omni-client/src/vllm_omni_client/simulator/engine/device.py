@@ -1,4 +1,4 @@
-"""Check a request's noise device as PyTorch does on a server with a CUDA card."""
+"""Check a request's noise device as PyTorch does on a server with or without a CUDA card."""
 
 import re
 from typing import Final
@@ -12,9 +12,15 @@ _KINDS: Final = (
 # A device type and an optional index, as PyTorch parses them (c10/core/Device.cpp).
 _DEVICE: Final = re.compile(r"(?P<kind>[A-Za-z_]+)(:(?P<index>0|[1-9][0-9]*))?")
 _LARGEST_INDEX: Final = 2**31 - 1
-_PRESENT: Final = ("cpu", "cuda")
 _WITHOUT_GENERATOR: Final = "Backend doesn`t support getNewGenerator()"
 _ABSENT: Final = {
+    "cuda": "Cannot get CUDA generator without ATen_cuda library. PyTorch splits its backend into two shared "
+    "libraries: a CPU library and a CUDA library; this error has occurred because you are trying to use some "
+    "CUDA functionality, but the CUDA library has not been loaded by the dynamic linker for some reason.  "
+    "The CUDA library MUST be loaded, EVEN IF you don't directly use any symbols from the CUDA library! One "
+    "common culprit is a lack of -Wl,--no-as-needed in your link arguments; many dynamic linkers will delete "
+    "dynamic library dependencies if you don't depend on any of their symbols.  You can check if this has "
+    "occurred by using ldd on your binary to see if there is a dependency on *_cuda.so library.",
     "hip": _WITHOUT_GENERATOR,
     "hpu": _WITHOUT_GENERATOR,
     "mps": "Cannot execute getNewGenerator() without MPS backend.",
@@ -28,8 +34,12 @@ _ABSENT: Final = {
 }
 
 
-def check_device(device: str) -> None:
+def check_device(device: str, *, has_gpu: bool = True) -> None:
     """Check that PyTorch can generate noise on a device with this name, such as "cpu" or "cuda:0".
+
+    Args:
+        device: The device's name.
+        has_gpu: Whether the server has a CUDA card.
 
     Raises:
         WorkerError: It cannot; the message is PyTorch's.
@@ -51,5 +61,5 @@ def check_device(device: str) -> None:
         )
     if index is not None and int(index) > _LARGEST_INDEX:
         raise WorkerError(f"Could not parse device index '{index}' in device string '{device}'")
-    if kind not in _PRESENT:
+    if kind != "cpu" and not (kind == "cuda" and has_gpu):
         raise WorkerError(_ABSENT.get(kind, f"{kind.upper()} device type not an accelerator."))

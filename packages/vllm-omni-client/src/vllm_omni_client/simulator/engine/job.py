@@ -10,10 +10,10 @@ from vllm_omni_client.simulator.drawing.editing import Sources
 from vllm_omni_client.simulator.drawing.encoding import PictureFormat
 from vllm_omni_client.simulator.engine.device import check_device
 from vllm_omni_client.simulator.engine.engine import EngineTask
-from vllm_omni_client.simulator.engine.model_rules import DEFAULT_STEPS, ModelRules, WorkerError
+from vllm_omni_client.simulator.engine.model_rules import DEFAULT_STEPS, ModelRules, WorkerError, check_steps
 from vllm_omni_client.simulator.engine.out_of_memory import check_image_count
 from vllm_omni_client.simulator.http.adapter_path import missing_adapter
-from vllm_omni_client.simulator.http.parsed_request import ParsedRequest
+from vllm_omni_client.simulator.http.parsed_request import Adapter, ParsedRequest
 
 Pictures = tuple[bytes, ...]
 _LEAST_SEED, _SEED_LIMIT = -(2**63), 2**64  # what PyTorch accepts, signed or unsigned
@@ -59,16 +59,19 @@ class EngineJob:
         )
 
 
-def create_job(parsed: ParsedRequest, rules: ModelRules, *, adapters: Collection[str]) -> EngineJob:
+def create_job(
+    parsed: ParsedRequest, rules: ModelRules, *, adapters: Collection[str], has_gpu: bool = True
+) -> EngineJob:
     """Create the job for a request, from the fields that the model reads.
 
     Raises:
         WorkerError: The model refuses the request.
     """
-    if parsed.adapter is not None and parsed.adapter.path not in adapters:
-        raise missing_adapter(parsed.adapter.path)
+    adapter = _active_adapter(parsed)
+    if adapter is not None and adapter.path not in adapters:
+        raise missing_adapter(adapter.path)
     if parsed.generator_device is not None:
-        check_device(parsed.generator_device)
+        check_device(parsed.generator_device, has_gpu=has_gpu)
     seed = secrets.randbelow(2**32) if parsed.seed is None else parsed.seed
     if not _LEAST_SEED <= seed < _SEED_LIMIT:
         raise WorkerError("Overflow when unpacking long long")
@@ -89,7 +92,9 @@ def _subjects(parsed: ParsedRequest, rules: ModelRules, seed: int) -> tuple[Subj
     if guidance is not None:
         rules.check_negative_prompt(guidance.negative_prompt)
     width, height = _size(parsed, rules)
-    sources = _sources(parsed, rules, steps, size=(width, height))
+    _check_guides(parsed, rules, size=(width, height))
+    check_steps(steps)
+    sources = _sources(parsed, rules, steps)
     n = max(1, parsed.n)
     check_image_count(n)
     return tuple(
@@ -101,7 +106,7 @@ def _subjects(parsed: ParsedRequest, rules: ModelRules, seed: int) -> tuple[Subj
             steps=steps,
             seed=seed,
             place=None if n == 1 else index,
-            adapter=parsed.adapter,
+            adapter=_active_adapter(parsed),
             sources=sources,
         )
         for index in range(n)
@@ -114,6 +119,8 @@ def _size(parsed: ParsedRequest, rules: ModelRules) -> tuple[int, int]:
     if parsed.pictures and rules.family.reads_pictures:
         for picture in parsed.pictures:
             rules.check_input(*picture.size)
+        for picture in parsed.pictures:
+            picture.load()
         if width is None or height is None:
             width, height = _within_megapixel(*parsed.pictures[0].size)
     return rules.size(width, height)
@@ -125,16 +132,25 @@ def _within_megapixel(width: int, height: int) -> tuple[int, int]:
     return int(width * scale), int(height * scale)
 
 
-def _sources(
-    parsed: ParsedRequest, rules: ModelRules, steps: int, *, size: tuple[int, int]
-) -> Sources | None:
-    if not parsed.pictures or not rules.family.reads_pictures:
-        return None
-    guided = parsed.mask is not None or parsed.reference is not None
-    strength = rules.strength(parsed.strength, steps=steps, guided=guided)
+def _active_adapter(parsed: ParsedRequest) -> Adapter | None:
+    """Return the adapter to apply; one with the scale 0 is not even loaded."""
+    return parsed.adapter if parsed.adapter and parsed.adapter.scale else None
+
+
+def _check_guides(parsed: ParsedRequest, rules: ModelRules, *, size: tuple[int, int]) -> None:
+    """Check the reference image and the mask, if the model reads any images."""
+    if not rules.family.reads_pictures:
+        return
     if parsed.reference is not None and rules.family.strength == "read_with_mask":
         rules.check_reference(*parsed.reference.size)
     if parsed.mask is not None:
         rules.check_mask([_within_megapixel(*picture.size) for picture in parsed.pictures], size)
+
+
+def _sources(parsed: ParsedRequest, rules: ModelRules, steps: int) -> Sources | None:
+    if not parsed.pictures or not rules.family.reads_pictures:
+        return None
+    guided = parsed.mask is not None or parsed.reference is not None
+    strength = rules.strength(parsed.strength, steps=steps, guided=guided)
     further = () if parsed.reference is None else (parsed.reference,)
     return Sources(pictures=(*parsed.pictures, *further), mask=parsed.mask, strength=strength)

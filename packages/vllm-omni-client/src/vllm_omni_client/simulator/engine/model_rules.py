@@ -125,9 +125,6 @@ class ModelRules:
             )
         if self.family.positive_steps and steps <= 0:
             raise WorkerError(f"num_inference_steps must be positive, got {steps}")
-        if steps < 0:
-            raise WorkerError(f"Number of samples, {steps}, must be non-negative.")
-        check_steps(steps)
 
     def check_input(self, width: int, height: int) -> None:
         """Check that the model accepts an input image of this size in pixels.
@@ -316,11 +313,13 @@ def _mismatch(first: int, second: int, dimension: int) -> WorkerError:
 
 
 def check_steps(steps: int) -> None:
-    """Check that NumPy can allocate an array of this many steps; no pipeline checks the number before that.
+    """Check that NumPy can allocate an array of this many steps, as a pipeline does after all its own checks.
 
     Raises:
         WorkerError: It cannot; the message is NumPy's.
     """
+    if steps < 0:
+        raise WorkerError(f"Number of samples, {steps}, must be non-negative.")
     if steps * _STEP_BYTES <= _MOST_BYTES:
         return
     rounded = float(steps) if steps < _FLOAT_LIMIT else math.inf  # as NumPy counts

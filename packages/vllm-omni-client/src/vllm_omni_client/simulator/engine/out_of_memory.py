@@ -12,12 +12,12 @@ def check_memory(rules: ModelRules, *, pixels: int, gpu_gib: float | None) -> No
     Args:
         rules: The model's rules, which say how much memory it takes.
         pixels: The pixels of all images that are generated together.
-        gpu_gib: GPU memory in GiB; None: unlimited.
+        gpu_gib: GPU memory in GiB; None: unlimited; 0: there is no GPU.
 
     Raises:
         WorkerError: They do not fit.
     """
-    if gpu_gib is not None and rules.gib(pixels=pixels) > gpu_gib:
+    if gpu_gib and rules.gib(pixels=pixels) > gpu_gib:
         raise WorkerError(_message(rules, pixels=pixels, gpu_gib=gpu_gib))
 
 

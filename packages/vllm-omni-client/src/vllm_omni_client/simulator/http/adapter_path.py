@@ -23,6 +23,8 @@ def missing_adapter(path: str) -> WorkerError:
         return WorkerError(str(error))
     if path == "~" or path.startswith("~/"):
         path = _HOME + path[1:]
+    elif not path.startswith("/") and set(path.split("/")) <= {"", ".", ".."}:
+        path = _HOME  # the server's working folder, or one above it: it exists, so its full path is reported
     elif _is_repository(path):
         return WorkerError(
             "Cannot find an appropriate cached snapshot folder for the specified revision on the local disk "

@@ -1,9 +1,11 @@
 """Build the simulated server as an ASGI application: routes, API key check and framework errors."""
 
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
+from prometheus_client import make_asgi_app  # pyright: ignore[reportUnknownVariableType] - the application it returns has no type
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -11,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vllm_omni_client.simulator.engine.state import EngineState
@@ -27,7 +29,6 @@ from vllm_omni_client.simulator.http.unimplemented import unimplemented_routes
 from vllm_omni_client.simulator.settings import SimulatorSettings
 
 _GUARDED_PATHS = ("/v1", "/v2", "/inference", "/cohere")
-_ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
 
 
 class Simulation:
@@ -64,23 +65,23 @@ def _application(settings: SimulatorSettings, server: SimulatedServer, plan: Fau
     faults = Middleware(FaultInjector, plan=plan, engine_state=server.engine_state, release=server.release)
     guard = [] if settings.api_key is None else [Middleware(_KeyGuard, api_key=settings.api_key)]
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
-    routes = [*_routes(server), *control]
-    handlers = frozenset(route.path for route in routes)
-    counting = Middleware(HttpMetricsMiddleware, http_metrics=server.http_metrics, handlers=handlers)
+    counting = Middleware(HttpMetricsMiddleware, registry=server.registry)
     return Starlette(
-        routes=routes,
+        routes=[*_routes(server), *control],
         middleware=[faults, *guard, Middleware(_CrashHandler, release=server.release), cors, counting],
         exception_handlers={HTTPException: _framework_error},
     )
 
 
-def _routes(server: SimulatedServer) -> list[Route]:
+def _routes(server: SimulatedServer) -> list[BaseRoute]:
     others = unimplemented_routes(server.release)
 
     async def openapi(_: Request) -> Response:
         return JSONResponse(openapi_document(server.release, [operation for operation, _ in others]))
 
-    routes = [
+    other_metrics = Mount("/metrics", make_asgi_app(server.registry))  # pyright: ignore[reportUnknownArgumentType] - likewise
+    other_metrics.path_regex = re.compile("^/metrics(?P<path>.*)$")  # as on the server: "/metricsx" too
+    routes: list[BaseRoute] = [
         _route("/load", load, "GET"),
         _route("/version", server.version, "GET"),
         _route("/metrics", server.metrics, "GET"),
@@ -94,8 +95,8 @@ def _routes(server: SimulatedServer) -> list[Route]:
         Route("/docs", _page("Swagger UI"), methods=["GET"]),
         Route("/docs/oauth2-redirect", _page("Swagger UI: OAuth2 Redirect"), methods=["GET"]),
         Route("/redoc", _page("ReDoc"), methods=["GET"]),
-        Route("/metrics{rest:path}", server.metrics, methods=_ANY_METHOD),
     ]
+    routes.append(other_metrics)
     routes.extend(_route(operation.path, endpoint, operation.method) for operation, endpoint in others)
     if server.release.sleeps:
         routes.append(_route("/v1/omni/sleep", server.sleep, "POST"))

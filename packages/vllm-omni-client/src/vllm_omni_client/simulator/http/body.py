@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from vllm_omni_client.simulator.http.edit_request import LISTS, ImageEditRequest
-from vllm_omni_client.simulator.http.generation_request import ImageGenerationRequest, request_type
+from vllm_omni_client.simulator.http.edit_request import LISTS, EditBody
+from vllm_omni_client.simulator.http.generation_request import GenerationBody, request_type
 from vllm_omni_client.simulator.http.http_error import HttpError, RequestValidationError
 from vllm_omni_client.simulator.http.release import Release
 
@@ -19,7 +19,7 @@ M = TypeVar("M", bound=BaseModel)
 _ALIASED_LISTS = ("image[]", "url[]")
 
 
-async def read_generation_request(request: Request, release: Release) -> ImageGenerationRequest:
+async def read_generation_request(request: Request, release: Release) -> GenerationBody:
     """Read the request for images from a JSON body.
 
     Raises:
@@ -50,7 +50,7 @@ async def read_json(request: Request, model: type[M]) -> M:
     return _validate(model, await _document(request))
 
 
-async def read_edit_request(request: Request, release: Release) -> ImageEditRequest:
+async def read_edit_request(request: Request, release: Release) -> EditBody:
     """Read the form in the body; a body that is not a form counts as an empty one.
 
     Raises:
@@ -65,7 +65,7 @@ async def read_edit_request(request: Request, release: Release) -> ImageEditRequ
         if name in release.lacks_edit_fields or (name not in LISTS and values[-1] == ""):
             continue
         fields[name] = values if name in LISTS else values[-1]
-    return _validate(ImageEditRequest, fields, form=True)
+    return _validate(EditBody, fields, form=True)
 
 
 async def _plain_document(request: Request) -> object:

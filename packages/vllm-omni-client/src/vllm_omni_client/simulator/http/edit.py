@@ -9,7 +9,7 @@ from PIL import Image
 
 from vllm_omni_client.simulator.drawing.encoding import PictureFormat
 from vllm_omni_client.simulator.engine.model_rules import ModelRules
-from vllm_omni_client.simulator.http.edit_request import ImageEditRequest
+from vllm_omni_client.simulator.http.edit_request import EditBody
 from vllm_omni_client.simulator.http.generation_request import check_layers, check_lora, parse_size
 from vllm_omni_client.simulator.http.http_error import HttpError
 from vllm_omni_client.simulator.http.input_picture import open_images
@@ -28,7 +28,7 @@ _BOT_TASKS = (None, "recaption", "think", "think_recaption", "vanilla")
 
 
 async def parse(
-    request: ImageEditRequest, rules: ModelRules, *, model: str, max_pixels: int | None, release: Release
+    request: EditBody, rules: ModelRules, *, model: str, max_pixels: int | None, release: Release
 ) -> ParsedRequest:
     """Parse the form after making every check that the server makes, in the same order.
 
@@ -38,16 +38,17 @@ async def parse(
     check_model(request.model, served=model, release=release)
     _check_form(request, rules, release)
     try:
-        pictures = await open_images(request.inputs)
+        converts = request.bot_task is not None or request.sys_type is not None  # to RGB, so it decodes them
+        pictures = await open_images(request.inputs, load=converts)
         mask = await _open_one(request.mask_image)
-        reference = await _open_one(request.reference_image)
+        reference = await _open_one(request.reference_image, load=converts)
         adapter = _adapter(request.lora)
         width, height = _size(request, pictures[0], release)
         check_size(width, height, resolution=request.resolution, max_pixels=max_pixels, release=release)
         _check_task(request)
     except ValueError as error:
         raise HttpError(HTTPStatus.BAD_REQUEST, str(error)) from error
-    except (TypeError, OverflowError, RecursionError) as error:
+    except (OSError, SyntaxError, TypeError, OverflowError, RecursionError) as error:
         raise failure(ROUTE, error) from error
     return ParsedRequest(
         route=ROUTE,
@@ -72,7 +73,7 @@ async def parse(
     )
 
 
-def _check_form(request: ImageEditRequest, rules: ModelRules, release: Release) -> None:
+def _check_form(request: EditBody, rules: ModelRules, release: Release) -> None:
     """Check what the server checks before it opens any image."""
     if request.response_format != "b64_json":
         raise HttpError(HTTPStatus.BAD_REQUEST, "Only response_format 'b64_json' is supported now.")
@@ -98,8 +99,8 @@ def _check_form(request: ImageEditRequest, rules: ModelRules, release: Release) 
         )
 
 
-async def _open_one(source: object) -> Image.Image | None:
-    return None if source is None else (await open_images([source]))[0]  # pyright: ignore[reportArgumentType] - a form field
+async def _open_one(source: object, *, load: bool = False) -> Image.Image | None:
+    return None if source is None else (await open_images([source], load=load))[0]  # pyright: ignore[reportArgumentType] - a form field
 
 
 def _adapter(text: str | None) -> Adapter | None:
@@ -114,7 +115,7 @@ def _adapter(text: str | None) -> Adapter | None:
     return check_lora(cast("Mapping[str, object]", lora))
 
 
-def _size(request: ImageEditRequest, first: Image.Image, release: Release) -> tuple[int | None, int | None]:
+def _size(request: EditBody, first: Image.Image, release: Release) -> tuple[int | None, int | None]:
     """Return the requested size: the first input image's, unless the request gives a size or resolution."""
     resolution, auto = request.resolution, request.size.lower() == "auto"
     if resolution is not None and resolution not in _RESOLUTIONS:
@@ -130,12 +131,12 @@ def _size(request: ImageEditRequest, first: Image.Image, release: Release) -> tu
     return first.size if resolution is None else (None, None)
 
 
-def _check_task(request: ImageEditRequest) -> None:
+def _check_task(request: EditBody) -> None:
     if request.sys_type is None and request.bot_task not in _BOT_TASKS:
         raise ValueError(f"Unknown bot_task {request.bot_task!r}. Choose from: {list(_BOT_TASKS)}")
 
 
-def _format(request: ImageEditRequest) -> str:
+def _format(request: EditBody) -> str:
     """Return the requested format if the server knows it, else PNG for a transparent image, else JPEG."""
     known = PictureFormat.spelling(request.output_format)
     transparent = (request.background or "auto").lower() == "transparent"

@@ -20,7 +20,7 @@ LISTS = ("image", "image[]", "url", "url[]")
 """Fields that may be given more than once; for any other field, the last value counts."""
 
 
-class ImageEditRequest(BaseModel):
+class EditBody(BaseModel):
     """The input images and how to edit them; errors are reported in the order of the fields."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import cast
 
 from vllm_omni_client.simulator.http.generation_request import (
-    ImageGenerationRequest,
+    GenerationBody,
     ResponseFormat,
     check_lora,
     parse_size,
@@ -23,9 +23,7 @@ from vllm_omni_client.simulator.http.release import Release
 ROUTE = "Image generation"
 
 
-def parse(
-    request: ImageGenerationRequest, *, model: str, max_pixels: int | None, release: Release
-) -> ParsedRequest:
+def parse(request: GenerationBody, *, model: str, max_pixels: int | None, release: Release) -> ParsedRequest:
     """Parse the body after making every check that the server makes before it queues a request.
 
     Raises:
@@ -45,7 +43,7 @@ def parse(
 
 
 def _to_parsed_request(
-    request: ImageGenerationRequest,
+    request: GenerationBody,
     adapter: Adapter | None,
     size: tuple[int | None, int | None],
     release: Release,

@@ -35,7 +35,7 @@ class OlderResponseFormat(StrEnum):
     URL = "url"
 
 
-class ImageGenerationRequest(BaseModel):
+class GenerationBody(BaseModel):
     """What to generate; errors are reported in the order of the fields."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, protected_namespaces=())
@@ -102,10 +102,8 @@ class ImageGenerationRequest(BaseModel):
         return name
 
 
-class _AnySeed(ImageGenerationRequest):
+class _AnySeed(GenerationBody):
     """The request in releases without limits on the seed."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(title="ImageGenerationRequest")
 
     seed: int | None = Field(default=None, description="Start of the noise.")
 
@@ -118,11 +116,11 @@ class _JsonOnly(_AnySeed):
     )
 
 
-def request_type(release: Release) -> type[ImageGenerationRequest]:
+def request_type(release: Release) -> type[GenerationBody]:
     """Return the request type of a release; it still contains fields that the release lacks."""
     if not release.sends_files:
         return _JsonOnly
-    return ImageGenerationRequest if release.bounds_seeds else _AnySeed
+    return GenerationBody if release.bounds_seeds else _AnySeed
 
 
 def _release(info: ValidationInfo) -> Release:

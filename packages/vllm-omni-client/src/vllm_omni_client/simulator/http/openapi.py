@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Final, cast
 
 from vllm_omni_client.simulator.engine.state import SleepRequest, WakeupRequest
-from vllm_omni_client.simulator.http.edit_request import ImageEditRequest
+from vllm_omni_client.simulator.http.edit_request import EditBody
 from vllm_omni_client.simulator.http.generation_request import request_type
 from vllm_omni_client.simulator.http.release import Release
 
@@ -111,7 +111,7 @@ def _schemas(release: Release) -> Schema:
     schemas: Schema = {
         _GENERATION: _without(generation, release.lacks_generation_fields),
         _RESPONSE_FORMAT: {**response_format, "title": "ResponseFormat"},
-        _EDIT: _without(ImageEditRequest.model_json_schema(), release.lacks_edit_fields),
+        _EDIT: _without(EditBody.model_json_schema(), release.lacks_edit_fields),
         **_REPLIES,
     }
     if release.sleeps:

@@ -6,6 +6,14 @@ import uuid
 from collections.abc import Coroutine
 from http import HTTPStatus
 
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
@@ -17,12 +25,9 @@ from vllm_omni_client.simulator.engine.state import EngineState, SleepRequest, W
 from vllm_omni_client.simulator.http import edit, generation
 from vllm_omni_client.simulator.http.body import read_edit_request, read_generation_request, read_json
 from vllm_omni_client.simulator.http.http_error import Crash, HttpError
-from vllm_omni_client.simulator.http.http_metrics import HttpMetrics
 from vllm_omni_client.simulator.http.metrics import Completion, Metrics
 from vllm_omni_client.simulator.http.model_card import model_card
 from vllm_omni_client.simulator.http.parsed_request import ParsedRequest, failure
-from vllm_omni_client.simulator.http.process_metrics import process_families
-from vllm_omni_client.simulator.http.prometheus_text import text_of
 from vllm_omni_client.simulator.http.release import Release, release_for
 from vllm_omni_client.simulator.http.reply import build_reply
 from vllm_omni_client.simulator.settings import SimulatorSettings
@@ -61,8 +66,16 @@ class SimulatedServer:
         self.engine_state: EngineState = EngineState(
             settings.served_names, resident_gib=self._rules.family.resident_gib
         )
-        self._metrics = Metrics(settings.model, counts_images=self.release.counts_images)
-        self.http_metrics: HttpMetrics = HttpMetrics()
+        self.registry: CollectorRegistry = CollectorRegistry(auto_describe=True)
+        for collector in (GCCollector, PlatformCollector, ProcessCollector):
+            collector(registry=self.registry)
+        self._metrics = Metrics(
+            settings.model,
+            registry=self.registry,
+            release=self.release,
+            running=lambda: self._engine.running,
+            waiting=lambda: self._engine.waiting,
+        )
         self._unfinished: set[asyncio.Task[Response]] = set()
 
     async def generate(self, request: Request) -> Response:
@@ -142,20 +155,9 @@ class SimulatedServer:
             return JSONResponse({"status": "healthy"})
         return JSONResponse({"status": "unhealthy"}, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
 
-    async def metrics(self, request: Request) -> Response:
-        """Report the metrics as Prometheus text; only `GET /metrics` itself declares the newer format."""
-        text = text_of(process_families())
-        if self.release.exports_metrics:
-            text += self._metrics.text(
-                running=self._engine.running,
-                waiting=self._engine.waiting,
-                only=self.release.omni_metrics,
-                prefix=self.release.metrics_prefix,
-            )
-        text += self.http_metrics.text()
-        bare = request.method == "GET" and request.url.path == "/metrics"
-        version = "1.0.0" if bare else "0.0.4"
-        return Response(text, media_type=f"text/plain; version={version}; charset=utf-8")
+    async def metrics(self, _: Request) -> Response:
+        """Report the metrics in the newer text format, whatever the request accepts."""
+        return Response(generate_latest(self.registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
     @property
     def _max_pixels(self) -> int | None:
@@ -225,7 +227,12 @@ class SimulatedServer:
         await self.engine_state.until_awake()
         try:
             self._load(parsed)
-            job = create_job(parsed, self._rules, adapters=self._settings.lora_paths)
+            job = create_job(
+                parsed,
+                self._rules,
+                adapters=self._settings.lora_paths,
+                has_gpu=self._settings.vram_gib != 0,
+            )
             submitted = time.monotonic()
             result = await self._engine.run(job.task(self._rules))
         except HttpError:

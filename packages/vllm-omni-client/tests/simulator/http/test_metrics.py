@@ -78,3 +78,47 @@ async def test_the_process_itself_is_told_where_the_system_tells_it() -> None:
     assert 0 < float(values["resident_memory_bytes"]) < float(values["virtual_memory_bytes"])
     assert float(values["open_fds"]) <= float(values["max_fds"])
     assert "process_cpu_seconds_created" not in page
+
+
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "accepted", "kind"),
+    [
+        ("GET", "/metrics", "application/openmetrics-text", "text/plain; version=1.0.0; charset=utf-8"),
+        ("POST", "/metrics", "*/*", "text/plain; version=0.0.4; charset=utf-8"),
+        ("POST", "/metrics", "application/openmetrics-text; version=1.0.0", OPEN_METRICS),
+        ("GET", "/metricsx", "text/plain", "text/plain; version=0.0.4; charset=utf-8"),
+    ],
+)
+async def test_only_get_ignores_the_format_that_a_request_accepts(
+    method: str, path: str, accepted: str, kind: str
+) -> None:
+    transport = httpx.ASGITransport(create_app(SimulatorSettings()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://simulator") as http:
+        response = await http.request(method, path, headers={"accept": accepted})
+        chosen = await http.request(method, f"{path}?name[]=python_info", headers={"accept": accepted})
+    assert response.headers["content-type"] == kind
+    plain = (method, path) == ("GET", "/metrics")
+    assert (families(chosen.text) == ["python_info"]) is not plain
+
+
+async def test_requests_are_counted_by_the_route_that_answers_them() -> None:
+    transport = httpx.ASGITransport(create_app(SimulatorSettings()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://simulator") as http:
+        for method, path in (
+            ("GET", "/v1/videos/mine"),
+            ("PUT", "/v1/models"),
+            ("GET", "/v1/models/"),
+            ("PUT", "/health"),
+            ("GET", "/nothing"),
+        ):
+            await http.request(method, path)
+        page = (await http.get("/metrics")).text
+    assert set(re.findall(r"^http_requests_total{(.*)} 1\.0$", page, re.MULTILINE)) == {
+        'handler="/v1/videos/{video_id}",method="GET",status="4xx"',
+        'handler="none",method="PUT",status="4xx"',
+        'handler="/v1/models/",method="GET",status="3xx"',
+        'handler="none",method="GET",status="4xx"',
+    }

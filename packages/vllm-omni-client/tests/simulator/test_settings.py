@@ -39,7 +39,7 @@ def test_the_key_is_in_no_repr() -> None:
         {"max_generated_image_size": 0},
         {"speed": -1.0},
         {"speed": float("inf")},
-        {"vram_gib": 0.0},
+        {"vram_gib": -1.0},
         {"vram_gib": float("nan")},
         {"api_key": ""},
         {"no_such_option": 1},

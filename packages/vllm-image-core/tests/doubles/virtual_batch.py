@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from vllm_omni_client.errors import OmniError, ServerBusy, ServerUnreachable
-from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
-
 from vllm_image_core.errors import ImageError
 from vllm_image_core.fleet.circuit_breaker import PROBE_SECONDS
 from vllm_image_core.fleet.fleet import Fleet
+from vllm_omni_client.errors import OmniError, ServerBusy, ServerUnreachable
+from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
 
 OUTAGE_SECONDS: Final = 600.0
 

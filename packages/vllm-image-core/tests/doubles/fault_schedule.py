@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_omni_client.errors import OmniError
-from vllm_omni_client.models import ImageGenerationRequest
-
+from virtual_batch import VirtualBatch
 from vllm_image_core.errors import ImageError
 from vllm_image_core.fleet.backend import ServerRequest
 from vllm_image_core.fleet.fleet import Fleet
-from vllm_image_core.testing.virtual_batch import VirtualBatch
 from vllm_image_core.testing.virtual_server import FAULTS, VirtualServer
 from vllm_image_core.testing.virtual_time import VirtualDeadlock, run
+from vllm_omni_client.errors import OmniError
+from vllm_omni_client.models import ImageGenerationRequest
 
 LONGEST_SECONDS: Final = 7_200.0
 """A schedule that takes longer than this hangs; all its servers recover long before."""
@@ -57,7 +56,7 @@ class ScheduleResult:
 
 def play(seed: int) -> ScheduleResult:
     """Play the schedule of a seed: 20 requests, 3 servers, 5 to 9 faults on each."""
-    draw = random.Random(seed)  # noqa: S311 - not a secret, and the same each time
+    draw = random.Random(seed)
     faults: Counter[str] = Counter()
     servers = [_server(f"http://{number}", draw, faults) for number in range(_SERVERS)]
     states = [_states(server, draw, faults) for server in servers]

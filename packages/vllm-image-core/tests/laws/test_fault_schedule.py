@@ -1,5 +1,5 @@
 import pytest
-from vllm_image_core.testing.fault_schedule import play
+from fault_schedule import play
 
 
 @pytest.mark.parametrize("first", range(0, 100, 10))

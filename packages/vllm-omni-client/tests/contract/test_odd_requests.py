@@ -1,5 +1,6 @@
 """Odd requests, and what vllm-omni 0.30.0 answered to them."""
 
+import http.client
 import io
 import json
 import socket
@@ -125,6 +126,38 @@ async def test_a_device_that_cannot_draw_noise_is_told_as_pytorch_tells_it(devic
     assert (found["code"], found["message"]) == (500, f"Image generation failed: {message}")
 
 
+async def test_a_server_without_a_gpu_generates_noise_on_no_cuda_device() -> None:
+    codes: list[int] = []
+    for gib in (32.0, 0.0):
+        async with client(vram_gib=gib) as http:
+            response = await http.post(GENERATIONS, json=SMALL | {"generator_device": "cuda:0"})
+        codes.append(response.status_code)
+    assert codes == [200, 500]
+    message = response.json()["error"]["message"]
+    assert message.startswith(
+        "Image generation failed: Cannot get CUDA generator without ATen_cuda library. "
+    )
+
+
+async def test_a_server_without_a_gpu_never_runs_out_of_its_memory() -> None:
+    large = SMALL | {"size": "4096x4096", "output_format": "jpeg"}
+    codes: list[int] = []
+    for gib in (16.0, 0.0):
+        async with client(vram_gib=gib) as http:
+            codes.append((await http.post(GENERATIONS, json=large)).status_code)
+    assert codes == [500, 200]
+
+
+async def test_an_adapter_with_the_scale_0_is_not_looked_for() -> None:
+    lora = {"name": "style", "path": "/nowhere"}
+    async with client() as http:
+        bare = await http.post(GENERATIONS, json=SMALL)
+        switched_off = await http.post(GENERATIONS, json=SMALL | {"lora": {**lora, "scale": 0}})
+        missing = await http.post(GENERATIONS, json=SMALL | {"lora": {**lora, "scale": 0.1}})
+    assert missing.status_code == 500
+    assert switched_off.json()["data"] == bare.json()["data"]
+
+
 @pytest.mark.parametrize(
     ("lora", "code", "message"),
     [
@@ -134,6 +167,7 @@ async def test_a_device_that_cannot_draw_noise_is_told_as_pytorch_tells_it(devic
         ({"path": "me/x.git"}, 500, "[Errno 2] No such file or directory: 'me/x.git/adapter_config.json'"),
         ({"path": "it's"}, 500, '[Errno 2] No such file or directory: "it\'s/adapter_config.json"'),
         ({"path": "/"}, 500, "[Errno 2] No such file or directory: '/adapter_config.json'"),
+        ({"path": ".."}, 500, "[Errno 2] No such file or directory: '<path>'"),
         ({"path": "~/loras"}, 500, "[Errno 2] No such file or directory: '<path>'"),
         ({"path": "a\0"}, 500, "embedded null byte"),
     ],
@@ -186,6 +220,38 @@ async def test_a_mask_fits_one_image_of_the_size_that_is_made(
     )
 
 
+BROKEN = png((64, 64))[:-20]
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"size": "15x64"}, "image file is truncated"),
+        ({"num_inference_steps": str(2**61), "prompt": " "}, "`prompt` cannot be empty or whitespace-only."),
+        ({"num_inference_steps": str(2**61), "size": "15x64"}, "image file is truncated"),
+    ],
+)
+async def test_the_first_of_several_faults_is_the_one_that_is_reported(
+    form: dict[str, str], message: str
+) -> None:
+    async with client() as http:
+        response = await http.post(EDITS, data={"prompt": "a"} | form, files=[("image", BROKEN)])
+    assert response.json()["error"]["message"] == f"Image edit failed: {message}"
+
+
+@pytest.mark.parametrize("field", ["bot_task", "sys_type"])
+async def test_a_prompting_task_decodes_images_that_the_model_ignores(field: str) -> None:
+    form = {"prompt": "a", "size": "64x64", "num_inference_steps": "1"}
+    async with client(model="Qwen/Qwen-Image") as http:
+        ignored = await http.post(EDITS, data=form, files=[("image", BROKEN)])
+        decoded = await http.post(EDITS, data=form | {field: "think"}, files=[("image", BROKEN)])
+        mask = [("image", png((64, 64))), ("mask_image", BROKEN)]
+        mask_alone = await http.post(EDITS, data=form | {field: "think"}, files=mask)
+    assert [each.status_code for each in (ignored, decoded, mask_alone)] == [200, 500, 200]
+    message = decoded.json()["error"]["message"]
+    assert message == "Image edit failed: image file is truncated"
+
+
 @pytest.mark.parametrize("name", ["image[]", "url[]"])
 async def test_an_item_of_a_list_with_brackets_is_told_without_the_lists_name(name: str) -> None:
     async with client() as http:
@@ -193,6 +259,24 @@ async def test_an_item_of_a_list_with_brackets_is_told_without_the_lists_name(na
         response = await http.post(EDITS, **({"data": {"prompt": "a"}} | wrong))  # type: ignore[arg-type]  # what httpx takes
     found = response.json()["error"]
     assert "'loc': 'body.0'" in found["message"] or found["param"] == "body.0"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("A", "Invalid number of data characters"),
+        ("==A", "Invalid number of data characters"),
+        ("AA=", "Incorrect padding"),
+        ("AA==A", "Incorrect padding"),
+        ("é", "string argument should contain only ASCII characters"),
+        ("AAA=A", "cannot identify image file <_io.BytesIO object>"),
+        ("====", "cannot identify image file <_io.BytesIO object>"),
+    ],
+)
+async def test_base64_is_read_as_the_servers_decoder_reads_it(text: str, message: str) -> None:
+    async with client() as http:
+        response = await http.post(EDITS, data={"prompt": "a", "url": f"data:image/png;base64,{text}"})
+    assert response.json()["error"]["message"] == f"Invalid base64 image: {message}"
 
 
 async def test_a_lora_that_is_nested_too_deep_in_a_form_is_a_failure() -> None:
@@ -219,10 +303,22 @@ async def test_a_lora_that_is_nested_too_deep_in_a_form_is_a_failure() -> None:
         ("http://user:word@[::1]:1/", "All connection attempts failed"),
         ("https://nobody.invalid/a.png", "[Errno -2] Name or service not known"),
         ("http://a/" + "b" * 70_000, "URL too long"),
+        ("httpx://127.0.0.1/", "Request URL has an unsupported protocol 'httpx://'."),
+        ("http://[x]/", "Invalid IPv6 address: '[x]'"),
+        ("http://１２７.0.0.1/", "Invalid IDNA hostname: '１２７.0.0.1'"),  # noqa: RUF001 - such digits are meant
+        ("http://xn--a.invalid/", "Codepoint U+0080 at position 1 of '\\x80' not allowed"),
     ],
 )
 def test_why_an_address_cannot_be_fetched(address: str, why: str) -> None:
     assert fetch_error(address) == why
+
+
+def answered_status(connection: socket.socket) -> int:
+    """The status of the next answer on a connection, all of which is read."""
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    answer.read()
+    return answer.status
 
 
 @pytest.mark.parametrize(
@@ -246,6 +342,24 @@ def test_blanks_at_the_end_of_a_content_type_stay(kind: bytes, status: int, piec
                 step = len(request) // pieces + 1
                 for start in range(0, len(request), step):
                     connection.sendall(request[start : start + step])
-                assert connection.recv(65536).startswith(b"HTTP/1.1 %d " % status)
+                assert answered_status(connection) == status
                 if status == 200:
                     return
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"/health#top", 200),
+        (b"http://other/health", 200),
+        (b"/%68ealth", 200),
+        (b"%2fhealth", 400),
+        (b"health", 400),
+    ],
+)
+def test_a_target_is_read_as_the_servers_parser_reads_it(target: bytes, status: int) -> None:
+    with serve_in_thread(SimulatorSettings()) as url:
+        host, _, port = url.removeprefix("http://").rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % target)
+            assert answered_status(connection) == status
